@@ -1,1 +1,10 @@
-//! forest
+//! What exists: files found by a scan, as nodes of a graph whose arrows point from each overlay to
+//! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
+
+mod graph;
+mod node;
+mod problem;
+
+pub use graph::Forest;
+pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};
+pub use problem::{Problem, ProblemKind};

@@ -183,6 +183,8 @@ pub struct Holder {
     pub command: String,
     /// Whether it has the file open for writing.
     pub writes: bool,
+    /// Whether it holds record locks on the file, as QEMU does.
+    pub locks: bool,
 }
 
 /// Keeps a lock; what it needs to release is inside.

@@ -1,0 +1,267 @@
+//! One image of the forest and what is known of it. How nodes are joined is `graph`'s business.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::host::{FileId, Holder, Stat};
+use crate::image::{Format, ImageFacts};
+
+use super::Problem;
+
+/// A node of one [`super::Forest`]; stays valid while that forest grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// One file as the scan met it: the forest is built from these, in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The name it was met by.
+    pub path: PathBuf,
+    /// What `stat` told, links followed; none if that failed.
+    pub stat: Option<Stat>,
+    /// What was in it.
+    pub content: Content,
+    /// Where its backing name leads, if it has a backing file.
+    pub backing: Option<Backing>,
+    /// Processes that have the file open, as far as could be seen.
+    pub holders: Vec<Holder>,
+}
+
+/// What was found in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A qcow2 header that could be read.
+    Qcow2(Box<ImageFacts>),
+    /// Bytes as the guest sees them.
+    Raw,
+    /// A format known by name only.
+    Opaque(Format),
+    /// The file could not be opened or read: why, as a sentence.
+    Unreadable(String),
+    /// It says it is qcow2, and its header cannot be one: why, as a sentence.
+    Damaged(String),
+    /// Never opened, since it lies outside the scanned directories, or is not there at all.
+    Unopened,
+}
+
+/// The link from an overlay to what it is built on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backing {
+    /// The name exactly as recorded in the header.
+    pub recorded: OsString,
+    /// The recorded format, if one is.
+    pub format: Option<Format>,
+    /// The path the name leads to; none if it does not lead to a local file.
+    pub path: Option<PathBuf>,
+    /// What is there.
+    pub state: BackingState,
+}
+
+/// What lies at the end of a backing link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackingState {
+    /// A file with this `stat`.
+    There(Stat),
+    /// No such file.
+    Missing,
+    /// It could not be looked at: why, as a sentence.
+    Unreachable(String),
+    /// Not a local file: the protocol's name.
+    Elsewhere(String),
+}
+
+/// How a node came to be in the forest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Whereabouts {
+    /// Met by the scan, or named by the person.
+    Scanned,
+    /// Only named by a scanned image; there, but outside the scanned directories: never opened.
+    OutsideScan,
+    /// Only named by a scanned image, and not there.
+    Missing,
+    /// Only named by a scanned image, and not a local file.
+    Elsewhere,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its number in the forest.
+    pub id: NodeId,
+    /// The name shown: the first in order of all its names.
+    pub path: PathBuf,
+    /// Its other names (symbolic and hard links met by the scan), in order.
+    pub other_names: Vec<PathBuf>,
+    /// How it came to be here.
+    pub whereabouts: Whereabouts,
+    /// What `stat` told.
+    pub stat: Option<Stat>,
+    /// What is in it.
+    pub content: Content,
+    /// Its backing link, if it has one.
+    pub backing: Option<Backing>,
+    /// The node at the end of that link.
+    pub parent: Option<NodeId>,
+    /// The nodes built on this one, ordered by path.
+    pub children: Vec<NodeId>,
+    /// Whether following the backing links from here comes back to here.
+    pub in_loop: bool,
+    /// Processes that have the file open.
+    pub holders: Vec<Holder>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+bitflags::bitflags! {
+    /// What a row of the tree says of an image at a glance.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Flags: u32 {
+        /// A leaf: the only layer of its chain that may be written.
+        const ACTIVE = 1;
+        /// Others are built on it: it is only read.
+        const FROZEN = 1 << 1;
+        /// A process holds it, or an image above it, the way QEMU does.
+        const IN_USE = 1 << 2;
+        /// The image it is built on is not there.
+        const MISSING_BACKING = 1 << 3;
+        /// Its backing links run in a circle.
+        const LOOP = 1 << 4;
+        /// It has a backing file and records no format for it.
+        const NO_BACKING_FORMAT = 1 << 5;
+        /// Damaged: the corrupt bit, or contents that cannot be.
+        const CORRUPT = 1 << 6;
+        /// The dirty bit.
+        const DIRTY = 1 << 7;
+        /// Encrypted.
+        const ENCRYPTED = 1 << 8;
+        /// Has internal snapshots.
+        const SNAPSHOTS = 1 << 9;
+        /// Cannot be opened or read.
+        const UNREADABLE = 1 << 10;
+        /// Needs features or a format we do not have.
+        const UNSUPPORTED = 1 << 11;
+        /// Named by a scanned image, lies outside the scan.
+        const OUTSIDE_SCAN = 1 << 12;
+    }
+}
+
+impl Flags {
+    /// Every flag with its name, in the order they are shown.
+    pub const NAMES: [(Self, &'static str); 13] = [
+        (Self::ACTIVE, "active"),
+        (Self::FROZEN, "frozen"),
+        (Self::IN_USE, "in-use"),
+        (Self::MISSING_BACKING, "missing-backing"),
+        (Self::LOOP, "loop"),
+        (Self::NO_BACKING_FORMAT, "no-backing-format"),
+        (Self::CORRUPT, "corrupt"),
+        (Self::DIRTY, "dirty"),
+        (Self::ENCRYPTED, "encrypted"),
+        (Self::SNAPSHOTS, "snapshots"),
+        (Self::UNREADABLE, "unreadable"),
+        (Self::UNSUPPORTED, "unsupported"),
+        (Self::OUTSIDE_SCAN, "outside-scan"),
+    ];
+
+    /// The names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .filter(move |(flag, _)| self.contains(*flag))
+            .map(|(_, name)| name)
+    }
+}
+
+impl Node {
+    /// The header's facts, if this is a qcow2 image that could be read.
+    #[must_use]
+    pub fn facts(&self) -> Option<&ImageFacts> {
+        match &self.content {
+            Content::Qcow2(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// Device and inode, if the file is there.
+    #[must_use]
+    pub fn file_id(&self) -> Option<FileId> {
+        self.stat.as_ref().map(|stat| stat.id)
+    }
+
+    /// The format, as far as it is known.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        match &self.content {
+            Content::Qcow2(_) | Content::Damaged(_) => Some(Format::Qcow2),
+            Content::Raw => Some(Format::Raw),
+            Content::Opaque(format) => Some(format.clone()),
+            Content::Unreadable(_) | Content::Unopened => None,
+        }
+    }
+
+    /// What the guest sees, in bytes: the header's word for qcow2, the length for raw.
+    #[must_use]
+    pub fn virtual_size(&self) -> Option<u64> {
+        match &self.content {
+            Content::Qcow2(facts) => Some(facts.virtual_size),
+            Content::Raw => self.stat.as_ref().map(|stat| stat.len),
+            _ => None,
+        }
+    }
+
+    /// Bytes allocated on disk, if the file is there.
+    #[must_use]
+    pub fn size_on_disk(&self) -> Option<u64> {
+        self.stat.as_ref().map(|stat| stat.allocated)
+    }
+
+    /// What a row of the tree says at a glance. `IN_USE` here speaks of this file's own holders;
+    /// [`super::Forest::flags`] adds what follows from the images above it.
+    #[must_use]
+    pub fn own_flags(&self) -> Flags {
+        let mut flags = Flags::empty();
+        let is_there = matches!(
+            self.whereabouts,
+            Whereabouts::Scanned | Whereabouts::OutsideScan
+        );
+        flags.set(Flags::ACTIVE, self.children.is_empty() && is_there);
+        flags.set(Flags::FROZEN, !self.children.is_empty());
+        flags.set(
+            Flags::IN_USE,
+            self.holders.iter().any(|holder| holder.locks),
+        );
+        flags.set(Flags::LOOP, self.in_loop);
+        flags.set(
+            Flags::OUTSIDE_SCAN,
+            self.whereabouts == Whereabouts::OutsideScan,
+        );
+        flags.set(
+            Flags::UNREADABLE,
+            matches!(self.content, Content::Unreadable(_)),
+        );
+        flags.set(
+            Flags::UNSUPPORTED,
+            matches!(self.content, Content::Opaque(_)),
+        );
+        flags.set(Flags::CORRUPT, matches!(self.content, Content::Damaged(_)));
+        if let Some(backing) = &self.backing {
+            flags.set(
+                Flags::MISSING_BACKING,
+                backing.state == BackingState::Missing,
+            );
+            flags.set(Flags::NO_BACKING_FORMAT, backing.format.is_none());
+        }
+        if let Some(facts) = self.facts() {
+            flags.set(Flags::DIRTY, facts.dirty);
+            flags.set(Flags::ENCRYPTED, facts.encryption.is_some());
+            flags.set(Flags::SNAPSHOTS, facts.snapshots > 0);
+            flags.insert(if facts.corrupt || facts.truncated.is_some() {
+                Flags::CORRUPT
+            } else {
+                Flags::empty()
+            });
+            flags.set(Flags::UNSUPPORTED, !facts.unknown_features.is_empty());
+        }
+        flags
+    }
+}

@@ -1,0 +1,63 @@
+//! What can be wrong with an image as far as a scan can see, each with a sentence for the person.
+
+/// One thing that is wrong with one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which kind of thing.
+    pub kind: ProblemKind,
+    /// What is wrong, with which file, and what to do: a sentence, safe to print.
+    pub message: String,
+}
+
+/// The kinds of problem, by the names that JSON shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// The file cannot be opened or read.
+    Unreadable,
+    /// It is not what its first bytes say, or its header breaks the format's limits.
+    Damaged,
+    /// The file ends before what its header or tables point at.
+    Truncated,
+    /// The corrupt bit is set.
+    CorruptBit,
+    /// The dirty bit is set.
+    DirtyBit,
+    /// A check found clusters that nothing refers to.
+    LeakedClusters,
+    /// A check found references that cannot be right.
+    CorruptClusters,
+    /// It needs a feature that is not known here.
+    UnknownFeature,
+    /// The image it is built on is not there.
+    MissingBacking,
+    /// The image it is built on cannot be looked at.
+    UnreachableBacking,
+    /// Its backing links run in a circle.
+    Loop,
+    /// It records no format for its backing file.
+    NoBackingFormat,
+    /// The recorded backing format is not what the backing file is.
+    WrongBackingFormat,
+}
+
+impl ProblemKind {
+    /// The name in JSON and in filters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Damaged => "damaged",
+            Self::Truncated => "truncated",
+            Self::CorruptBit => "corrupt-bit",
+            Self::DirtyBit => "dirty-bit",
+            Self::LeakedClusters => "leaked-clusters",
+            Self::CorruptClusters => "corrupt-clusters",
+            Self::UnknownFeature => "unknown-feature",
+            Self::MissingBacking => "missing-backing",
+            Self::UnreachableBacking => "unreachable-backing",
+            Self::Loop => "loop",
+            Self::NoBackingFormat => "no-backing-format",
+            Self::WrongBackingFormat => "wrong-backing-format",
+        }
+    }
+}

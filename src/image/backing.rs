@@ -1,0 +1,162 @@
+//! What a recorded backing name means: where a plain name leads, and which names lead elsewhere.
+//! Nothing is opened here; QEMU's rules of resolution (observed with 10.0.2) are stated, not files read.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// A backing name as recorded, and what QEMU would take it for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackingName {
+    /// Exactly as in the header.
+    pub recorded: OsString,
+    /// What it means.
+    pub target: BackingTarget,
+}
+
+/// What a backing name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackingTarget {
+    /// A local file, by the path QEMU would open. Links are not resolved, `..` is kept.
+    File(PathBuf),
+    /// Not a plain local file: another protocol, or a `json:` description that is more than one.
+    /// Shown, never followed.
+    Elsewhere {
+        /// The protocol's name (`nbd`, `https`, `json`), for people.
+        protocol: String,
+    },
+}
+
+impl BackingName {
+    /// Interprets `recorded` as found in the overlay opened by the name `overlay`.
+    ///
+    /// A relative name is joined to the directory part of the overlay's name as given, links not
+    /// resolved. `a:b` is a protocol unless a slash stands before the colon. `file:` names are
+    /// taken as they are, never joined.
+    #[must_use]
+    pub fn interpret(overlay: &Path, recorded: &OsStr) -> Self {
+        let bytes = recorded.as_bytes();
+        let target = if let Some(json) = bytes.strip_prefix(b"json:") {
+            json_file(overlay, json).map_or_else(
+                || BackingTarget::Elsewhere {
+                    protocol: "json".to_owned(),
+                },
+                BackingTarget::File,
+            )
+        } else if let Some(path) = bytes.strip_prefix(b"file:") {
+            BackingTarget::File(PathBuf::from(OsString::from_vec(path.to_vec())))
+        } else if let Some(protocol) = protocol_of(bytes) {
+            BackingTarget::Elsewhere { protocol }
+        } else {
+            BackingTarget::File(beside(overlay, Path::new(recorded)))
+        };
+        Self {
+            recorded: recorded.to_owned(),
+            target,
+        }
+    }
+
+    /// The local file it leads to, if it leads to one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.target {
+            BackingTarget::File(path) => Some(path),
+            BackingTarget::Elsewhere { .. } => None,
+        }
+    }
+}
+
+/// `name` as seen from the directory that `overlay`'s name has.
+fn beside(overlay: &Path, name: &Path) -> PathBuf {
+    overlay
+        .parent()
+        .map_or_else(|| name.to_path_buf(), |dir| dir.join(name))
+}
+
+/// The protocol before the first colon, if no slash comes first (QEMU's `path_has_protocol`).
+fn protocol_of(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|&b| b == b':' || b == b'/')?;
+    let name = bytes.get(..end)?;
+    (bytes.get(end) == Some(&b':')).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// The plain file a `json:` description names, if that is all it does: a format driver over a
+/// `file` driver, flat (`file.filename`) or nested, without offset or size. QEMU resolves relative
+/// names inside against the current directory, which no file can know; they are shown as seen from
+/// the overlay's own directory, where the person who wrote them most likely stood.
+fn json_file(overlay: &Path, json: &[u8]) -> Option<PathBuf> {
+    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let top = value.as_object()?;
+    let format_driver = |v: &serde_json::Value| matches!(v.as_str(), Some("qcow2" | "raw"));
+    if !top
+        .get("driver")
+        .is_none_or(|d| format_driver(d) || d == "file")
+    {
+        return None;
+    }
+    let allowed = ["driver", "file", "file.driver", "file.filename", "filename"];
+    if top.keys().any(|key| !allowed.contains(&key.as_str())) {
+        return None;
+    }
+    let filename = match top.get("file") {
+        Some(serde_json::Value::Object(file)) => {
+            if file.keys().any(|key| key != "driver" && key != "filename")
+                || file.get("driver").is_some_and(|d| d != "file")
+            {
+                return None;
+            }
+            file.get("filename")?
+        }
+        Some(_) => return None,
+        None if top.get("file.driver").is_some_and(|d| d != "file") => return None,
+        None => top.get("file.filename").or_else(|| top.get("filename"))?,
+    };
+    let path = Path::new(filename.as_str()?);
+    Some(if path.is_absolute() {
+        path.to_path_buf()
+    } else {
+        beside(overlay, path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(overlay: &str, recorded: &str) -> Option<String> {
+        BackingName::interpret(Path::new(overlay), OsStr::new(recorded))
+            .file()
+            .map(|p| p.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn relative_names_are_joined_to_the_directory_of_the_overlays_name() {
+        assert_eq!(
+            file("b/ov.qcow2", "../a/base").as_deref(),
+            Some("b/../a/base")
+        );
+        assert_eq!(file("ov.qcow2", "base").as_deref(), Some("base"));
+        assert_eq!(file("/x/ov.qcow2", "/y/base").as_deref(), Some("/y/base"));
+    }
+
+    #[test]
+    fn a_colon_before_any_slash_is_a_protocol() {
+        assert_eq!(file("ov", "nbd:localhost:10809"), None);
+        assert_eq!(file("ov", "https://host/base"), None);
+        assert_eq!(file("d/ov", "./a:b").as_deref(), Some("d/./a:b"));
+    }
+
+    #[test]
+    fn json_that_describes_one_plain_file_is_that_file() {
+        let nested = r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"/x/v2.qcow2"}}"#;
+        let flat = r#"json:{"driver":"qcow2","file.driver":"file","file.filename":"/x/v2.qcow2"}"#;
+        assert_eq!(file("d/ov", nested).as_deref(), Some("/x/v2.qcow2"));
+        assert_eq!(file("d/ov", flat).as_deref(), Some("/x/v2.qcow2"));
+        let slice =
+            r#"json:{"driver":"raw","offset":512,"file":{"driver":"file","filename":"/x"}}"#;
+        assert_eq!(file("d/ov", slice), None);
+        let remote = r#"json:{"driver":"qcow2","file":{"driver":"nbd","host":"h"}}"#;
+        assert_eq!(file("d/ov", remote), None);
+        assert_eq!(file("d/ov", "json:{broken"), None);
+    }
+}

@@ -1,0 +1,319 @@
+//! A plan: everything a person needs to know before they say yes, as data and as words. How each
+//! operation makes its plan lives in the operation's own file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::forest::Forest;
+use crate::host::Host;
+
+use super::Request;
+
+/// What planning looks at.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The machine.
+    pub host: Arc<dyn Host>,
+    /// What is known to exist.
+    pub forest: Arc<Forest>,
+    /// Where it was searched, so that a plan can say so.
+    pub looked_in: LookedIn,
+}
+
+/// Where images were searched for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LookedIn {
+    /// Directories scanned.
+    pub dirs: Vec<PathBuf>,
+    /// Images known from earlier scans elsewhere that were looked at again.
+    pub remembered: usize,
+}
+
+/// What happens to one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What kind of thing.
+    pub kind: EffectKind,
+    /// To which file.
+    pub path: PathBuf,
+    /// How many bytes, where that means something.
+    pub bytes: Option<u64>,
+    /// In words, without the path: `1.2 GiB over existing data`.
+    pub detail: String,
+}
+
+/// The kinds of things that happen to files; the tree marks rows by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EffectKind {
+    /// Only read.
+    Reads,
+    /// A new file appears.
+    Creates,
+    /// Its guest content is rewritten: it is the target.
+    Writes,
+    /// Receives what it would lose, so that its guest content stays.
+    Preserves,
+    /// Only its header changes: it is built on another file now, with the same guest content.
+    Relinks,
+    /// Its data is dropped, its guest content stays, since it reads through.
+    Empties,
+    /// Its guest content changes although nobody named it.
+    Breaks,
+    /// Goes to the trash.
+    Trashes,
+    /// Comes back from the trash.
+    Restores,
+    /// Unlinked for good.
+    Deletes,
+}
+
+impl EffectKind {
+    /// The word that starts its line in a plan.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Creates => "creates",
+            Self::Writes => "writes",
+            Self::Preserves => "preserves",
+            Self::Relinks => "relinks",
+            Self::Empties => "empties",
+            Self::Breaks => "breaks",
+            Self::Trashes => "trashes",
+            Self::Restores => "restores",
+            Self::Deletes => "deletes",
+        }
+    }
+
+    /// The sign that marks its row in the tree while the plan is shown: `✗` goes, `!` would break,
+    /// `~` header rewritten, `≈` data rewritten, `+` new.
+    #[must_use]
+    pub fn mark(self) -> Option<char> {
+        match self {
+            Self::Reads => None,
+            Self::Creates | Self::Restores => Some('+'),
+            Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
+            Self::Relinks => Some('~'),
+            Self::Breaks => Some('!'),
+            Self::Trashes | Self::Deletes => Some('✗'),
+        }
+    }
+}
+
+/// Something the person should know, that does not stand in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it warns.
+    pub warning: bool,
+    /// A sentence.
+    pub text: String,
+}
+
+/// Why it will not be done, and what could be done instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// A sentence with the reason and the files.
+    pub text: String,
+    /// Other requests that would get the person further.
+    pub ways_out: Vec<WayOut>,
+}
+
+/// Another request that gets the person further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayOut {
+    /// What it does: `keep the others intact: copies 8.1 GiB first`.
+    pub label: String,
+    /// The request to plan instead.
+    pub request: Request,
+}
+
+/// Room needed on one filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceNeed {
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// Bytes needed at most.
+    pub needed: u64,
+    /// Bytes free now.
+    pub available: u64,
+}
+
+/// How dangerous it is; computed from the effects, never from the key pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Danger {
+    /// Creates only.
+    Creates,
+    /// Can be taken back.
+    Reversible,
+    /// Loses or overwrites something, or touches more than one file's content.
+    Loses,
+    /// Refused.
+    Refused,
+}
+
+/// What the person has to do to let it happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// Say yes.
+    Yes,
+    /// Type this number (of images that go, or that would break).
+    Count(u64),
+    /// Nothing: it is refused.
+    Impossible,
+}
+
+/// What the person did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Said yes.
+    Yes,
+    /// Typed a number.
+    Count(u64),
+}
+
+/// Why a consent does not suffice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The plan is refused.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A number has to be typed, and it was another one or none.
+    #[error("type {needed} to confirm")]
+    Count {
+        /// The number that would do.
+        needed: u64,
+    },
+}
+
+/// Whether it can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// Yes; how, in words.
+    Possible(String),
+    /// No; why, in words.
+    Impossible(String),
+}
+
+/// One line of a plan in words, the same in a dialog and in `--dry-run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The word at the start: `writes`, `breaks`, `needs`, `note`, `$`.
+    pub label: String,
+    /// The rest, safe to print on a terminal.
+    pub text: String,
+    /// How to colour it.
+    pub tone: Tone,
+}
+
+/// What a line means; faces choose the colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// Plain.
+    Plain,
+    /// Something appears or is kept safe.
+    Good,
+    /// Look twice.
+    Warning,
+    /// Something is lost, or it is refused.
+    Danger,
+    /// Less important: where it looked, the same as commands.
+    Quiet,
+}
+
+/// Everything a person needs to know before they say yes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What was asked.
+    pub request: Request,
+    /// `Commit Overlay-1 into RootBase`.
+    pub title: String,
+    /// What happens to which file, in the order shown.
+    pub effects: Vec<Effect>,
+    /// What else to know.
+    pub notes: Vec<Note>,
+    /// Why it will not be done; empty if it can be.
+    pub refusals: Vec<Refusal>,
+    /// Bytes that will be copied.
+    pub copies: u64,
+    /// Bytes that come free on disk (for a discard: once the trash is emptied).
+    pub frees: u64,
+    /// Room needed, one entry a filesystem.
+    pub space: Vec<SpaceNeed>,
+    /// How dangerous it is.
+    pub danger: Danger,
+    /// What the person has to do.
+    pub confirm: Confirm,
+    /// Whether it can be taken back.
+    pub undo: Undo,
+    /// The same as qemu-img commands, for the log and for learning.
+    pub commands: Vec<String>,
+    /// Where other images were searched.
+    pub looked_in: LookedIn,
+}
+
+/// A plan the person agreed to: the only thing [`super::run`] takes.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    plan: Plan,
+}
+
+impl Plan {
+    /// A plan that does nothing yet.
+    pub(super) fn empty(request: Request, context: &Context) -> Self {
+        Self {
+            request,
+            title: String::new(),
+            effects: Vec::new(),
+            notes: Vec::new(),
+            refusals: Vec::new(),
+            copies: 0,
+            frees: 0,
+            space: Vec::new(),
+            danger: Danger::Creates,
+            confirm: Confirm::Yes,
+            undo: Undo::Impossible(String::new()),
+            commands: Vec::new(),
+            looked_in: context.looked_in.clone(),
+        }
+    }
+
+    /// Agrees to the plan.
+    ///
+    /// # Errors
+    /// [`Denied`] if the plan is refused or the number typed is not the one it asks for.
+    pub fn agree(self, consent: Consent) -> Result<Ready, Denied> {
+        match (self.confirm, consent) {
+            (Confirm::Impossible, _) => Err(Denied::Refused(
+                self.refusals
+                    .first()
+                    .map_or_else(String::new, |r| r.text.clone()),
+            )),
+            (Confirm::Count(needed), Consent::Count(typed)) if needed == typed => {
+                Ok(Ready { plan: self })
+            }
+            (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
+            (Confirm::Yes, _) => Ok(Ready { plan: self }),
+        }
+    }
+
+    /// The plan in words.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        self.effects
+            .iter()
+            .map(|effect| Line {
+                label: effect.kind.verb().to_owned(),
+                text: effect.detail.clone(),
+                tone: Tone::Plain,
+            })
+            .collect()
+    }
+}
+
+impl Ready {
+    /// The plan agreed to.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}

@@ -1,0 +1,148 @@
+//! How far a running operation is, shared between the thread that works and the face that shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The steps every operation goes through, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Reading tables, taking locks.
+    Collect,
+    /// Moving bytes; cancelling is free.
+    Copy,
+    /// Switching over; short, and cannot be stopped half way.
+    Switch,
+    /// Removing what is no longer needed.
+    CleanUp,
+}
+
+impl Phase {
+    const ALL: [Self; 4] = [Self::Collect, Self::Copy, Self::Switch, Self::CleanUp];
+
+    /// The phase's name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Collect => "collect",
+            Self::Copy => "copy",
+            Self::Switch => "switch",
+            Self::CleanUp => "clean up",
+        }
+    }
+}
+
+/// The person asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub struct Cancelled;
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    phase: AtomicU8,
+    done: AtomicU64,
+    total: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+/// A handle on a running operation; clones show the same.
+#[derive(Debug, Clone)]
+pub struct Progress(Arc<Shared>);
+
+/// What a face shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProgressView {
+    /// The phase it is in.
+    pub phase: Phase,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all; 0 while that is not known.
+    pub total: u64,
+    /// Time since the start.
+    pub elapsed: Duration,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress {
+    /// A fresh handle, nothing done.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            started: Instant::now(),
+            phase: AtomicU8::new(0),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+        }))
+    }
+
+    /// Enters a phase of `total` bytes.
+    pub fn enter(&self, phase: Phase, total: u64) {
+        self.0.done.store(0, Ordering::Relaxed);
+        self.0.total.store(total, Ordering::Relaxed);
+        self.0.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Reports `bytes` more as done, and learns whether to go on.
+    ///
+    /// # Errors
+    /// [`Cancelled`] once somebody asked to stop and the phase still allows it.
+    pub fn advance(&self, bytes: u64) -> Result<(), Cancelled> {
+        self.0.done.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_cancelled() {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Asks the operation to stop. It stops within a second, or finishes a switch it is in.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// What there is to show now.
+    #[must_use]
+    pub fn view(&self) -> ProgressView {
+        let index = usize::from(self.0.phase.load(Ordering::Relaxed));
+        ProgressView {
+            phase: Phase::ALL.get(index).copied().unwrap_or(Phase::Collect),
+            done: self.0.done.load(Ordering::Relaxed),
+            total: self.0.total.load(Ordering::Relaxed),
+            elapsed: self.0.started.elapsed(),
+        }
+    }
+}
+
+impl ProgressView {
+    /// Bytes a second so far; none before there is anything to say.
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
+        let millis = u64::try_from(self.elapsed.as_millis())
+            .ok()
+            .filter(|&ms| ms > 0)?;
+        (self.done > 0).then(|| self.done.saturating_mul(1000) / millis)
+    }
+
+    /// Time left at that rate; none in the first two seconds and where the total is not known.
+    #[must_use]
+    pub fn eta(&self) -> Option<Duration> {
+        if self.elapsed < Duration::from_secs(2) || self.total < self.done {
+            return None;
+        }
+        let rate = self.rate().filter(|&rate| rate > 0)?;
+        Some(Duration::from_secs((self.total - self.done).div_ceil(rate)))
+    }
+}

@@ -1,0 +1,86 @@
+//! What a person can ask for. The names are the faces' names as well.
+
+use std::path::PathBuf;
+
+/// One wish, complete: planning it needs nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A new overlay `new` on `base`.
+    Branch {
+        /// The image to build on: any node, qcow2 or raw, leaf or frozen.
+        base: PathBuf,
+        /// The file to create.
+        new: PathBuf,
+        /// Its virtual size in bytes; none for the base's. Never less than the base's.
+        size: Option<u64>,
+        /// How the backing name is recorded.
+        style: BackingStyle,
+    },
+    /// A new image without a backing file.
+    Create(CreateOptions),
+    /// Merge `overlay` down into the image it is built on.
+    Commit {
+        /// The layer to merge.
+        overlay: PathBuf,
+        /// What happens to it afterwards.
+        layer: CommittedLayer,
+        /// What happens to others that are built on the same base.
+        siblings: Siblings,
+    },
+    /// Move these images and everything built on them to the trash.
+    Discard {
+        /// The images named; what is built on them follows by itself.
+        images: Vec<PathBuf>,
+    },
+    /// Bring entries back from the trash.
+    Restore {
+        /// The trash entries' names, as `trash list` shows them.
+        entries: Vec<String>,
+    },
+    /// Unlink entries of the trash for good.
+    EmptyTrash {
+        /// The trash entries' names; all of them are listed in the plan.
+        entries: Vec<String>,
+    },
+}
+
+/// How an overlay names its backing file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackingStyle {
+    /// From the overlay's own directory: the pair can be moved together.
+    #[default]
+    Relative,
+    /// From the root of the file tree.
+    Absolute,
+}
+
+/// What becomes of a layer that was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CommittedLayer {
+    /// To the trash; its children are then built on the base.
+    #[default]
+    Trash,
+    /// Kept, emptied, still built on the base.
+    Keep,
+}
+
+/// What becomes of other images on the base that is committed into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Siblings {
+    /// Refuse if there are any.
+    #[default]
+    Refuse,
+    /// Copy into each of them first exactly what it would lose.
+    Preserve,
+    /// Let them change; their number has to be typed.
+    Break,
+}
+
+/// A new image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// The file to create.
+    pub path: PathBuf,
+    /// Virtual size in bytes; rounded up to a multiple of 512, as QEMU does.
+    pub size: u64,
+}
