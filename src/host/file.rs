@@ -1,0 +1,144 @@
+//! The trait [`HostFile`]: the bytes of one open file, and what `stat` tells about it. How to come
+//! by one is in `machine`.
+
+use std::fmt;
+use std::io;
+use std::time::SystemTime;
+
+use super::lock::{Lock, LockProbe, LockSet};
+use super::real_file::RealFile;
+
+/// Which file this is, whatever name led to it: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// Device number, as `stat` gives it.
+    pub device: u64,
+    /// Inode number on that device.
+    pub inode: u64,
+}
+
+/// What kind of thing a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A block device.
+    BlockDevice,
+    /// A symbolic link (only from calls that do not follow links).
+    Symlink,
+    /// A pipe, a socket, a character device.
+    Other,
+}
+
+/// What `stat` tells about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode.
+    pub id: FileId,
+    /// What kind of thing it is.
+    pub kind: FileKind,
+    /// Length in bytes. For a block device this is the device's size (0 if the kernel does not
+    /// tell).
+    pub len: u64,
+    /// Bytes allocated on disk (`st_blocks` times 512).
+    pub allocated: u64,
+    /// Time of the last change of content.
+    pub modified: SystemTime,
+    /// Permission bits, with set-user-id, set-group-id and sticky (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Number of hard links.
+    pub links: u64,
+}
+
+/// How a file is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reading only; the file's access time is left alone where the system allows.
+    Read,
+    /// Reading and writing an existing file. Never creates, never truncates.
+    ReadWrite,
+}
+
+/// What a range copy could do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cloned {
+    /// The range is shared or was copied inside the kernel; nothing more to do.
+    Done,
+    /// This pair of files or this alignment cannot do it: read and write instead. A part of the
+    /// target range may already have the source's bytes.
+    Unsupported,
+}
+
+/// What lies at an offset of a host file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// Bytes that may differ from zero, up to this offset (exclusive).
+    Data(u64),
+    /// A hole that reads as zero, up to this offset (exclusive; the file's length for the last one).
+    Hole(u64),
+}
+
+/// One open file. All offsets and lengths are in bytes; every method may be called from any thread.
+///
+/// Errors are the system's own and do not name the file: whoever opened it knows its name.
+pub trait HostFile: Send + Sync + fmt::Debug {
+    /// Reads at `offset` until `buf` is full or the file ends; returns how much was read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes the whole of `buf` at `offset`, extending the file where needed.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes the range read as zero without changing the file's length unless the range passes it;
+    /// by the cheapest way there is (punch, zero range, writing zeros).
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Gives the range's blocks back to the filesystem; it reads as zero afterwards. A filesystem
+    /// that cannot do it leaves the range as it was and returns `Ok`: the caller must not rely on
+    /// the zeros. The file's length stays.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Shares `len` bytes of `source` at `from` as this file's bytes at `to` (FICLONERANGE).
+    /// Offsets and length must be multiples of the filesystem's block, but for a length that ends
+    /// where `source` ends; anything else is [`Cloned::Unsupported`].
+    fn clone_range(
+        &self,
+        source: &dyn HostFile,
+        from: u64,
+        to: u64,
+        len: u64,
+    ) -> io::Result<Cloned>;
+    /// Copies inside the kernel (copy_file_range). [`Cloned::Unsupported`] if `source` ends before
+    /// `from + len`.
+    fn copy_range(&self, source: &dyn HostFile, from: u64, to: u64, len: u64)
+    -> io::Result<Cloned>;
+    /// Sets the file's length; growth reads as zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The file's length; for a block device the device's size.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Waits until everything written before is on stable storage (fdatasync).
+    fn fence(&self) -> io::Result<()>;
+    /// What lies at `offset` (SEEK_DATA / SEEK_HOLE). Filesystems without holes answer `Data(len)`.
+    /// At or past the end: `Hole(u64::MAX)`.
+    fn segment_at(&self, offset: u64) -> io::Result<Segment>;
+    /// `fstat`.
+    fn stat(&self) -> io::Result<Stat>;
+    /// Takes QEMU's image locks on this file, or says who stands in the way. They are released
+    /// when the returned guard is dropped; the guard keeps the file open by itself.
+    fn lock(&self, want: LockSet) -> io::Result<Lock>;
+    /// Would [`HostFile::lock`] succeed now? Takes nothing. Five or so system calls when free, so
+    /// a scan may ask for every file it opens; naming the holders costs a pass over `/proc` and
+    /// happens only when busy.
+    fn probe_lock(&self, want: LockSet) -> io::Result<LockProbe>;
+    /// The file of the operating system behind the trait, for calls that need a pair of them
+    /// (cloning, copying, attributes). A wrapper hands out what it wraps; `None` where there is
+    /// nothing of the kind, and such calls then are [`Cloned::Unsupported`].
+    fn real(&self) -> Option<&RealFile> {
+        None
+    }
+}

@@ -1,0 +1,284 @@
+//! Which process has a file open, and whether it holds QEMU's image locks on it. This only names
+//! names: whether a file is in use is decided by asking for the lock (`ofd`), which works across
+//! users and needs no `/proc`.
+//!
+//! Open-file-description locks show no process in `/proc/locks`, so the way leads over
+//! `/proc/PID/fd` (which file) and `/proc/PID/fdinfo` (how it is open, what is locked through it).
+//! Processes of other users are invisible without privileges; nothing here fails for that.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use super::file::FileId;
+use super::ofd::is_image_lock;
+use super::printable::printable_bytes;
+
+/// At most so many descriptors are looked at in one pass, in one process and over all: somebody
+/// else's runaway process must not stop a scan.
+const MAX_DESCRIPTORS_PER_PROCESS: usize = 65_536;
+/// See [`MAX_DESCRIPTORS_PER_PROCESS`].
+const MAX_DESCRIPTORS: usize = 1 << 20;
+
+/// A process that has a file open.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// The command's name, control characters escaped.
+    pub command: String,
+    /// Whether it has the file open for writing.
+    pub writes: bool,
+    /// Whether it holds image locks on the file, as QEMU and qanopy do for an image in use. A
+    /// process that merely reads the file, like `less`, has it open and holds none.
+    pub locks: bool,
+}
+
+/// Which other processes have this file open.
+#[must_use]
+pub fn holders(file: FileId) -> Vec<Holder> {
+    holders_of(&[file]).remove(&file).unwrap_or_default()
+}
+
+/// Which other processes have these files open, in one pass. Files nobody has open are not in the
+/// answer; holders come in order of process id.
+#[must_use]
+pub fn holders_of(files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
+    let wanted: HashSet<FileId> = files.iter().copied().collect();
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    survey(|id| wanted.contains(&id), Own::Skip)
+}
+
+/// Every regular file and block device that another process has open, in one pass.
+#[must_use]
+pub fn open_files() -> HashMap<FileId, Vec<Holder>> {
+    survey(|_| true, Own::Skip)
+}
+
+/// Who stands against a lock on this file: the holders of image locks, or, where none can be seen,
+/// all who have it open. This process counts when it holds locks through a descriptor other than
+/// `asking`.
+pub(super) fn holders_in_the_way(file: FileId, asking: i32) -> Vec<Holder> {
+    let mut found = survey(|id| id == file, Own::LocksExcept(asking))
+        .remove(&file)
+        .unwrap_or_default();
+    if found.iter().any(|holder| holder.locks) {
+        found.retain(|holder| holder.locks);
+    }
+    found
+}
+
+/// What of this process counts.
+#[derive(Clone, Copy)]
+enum Own {
+    /// Nothing.
+    Skip,
+    /// Descriptors that hold image locks, but for this one.
+    LocksExcept(i32),
+}
+
+/// One pass over all descriptors of all processes.
+fn survey(wanted: impl Fn(FileId) -> bool, own: Own) -> HashMap<FileId, Vec<Holder>> {
+    let mut found: HashMap<FileId, Vec<Holder>> = HashMap::new();
+    let mut budget = MAX_DESCRIPTORS;
+    let me = std::process::id();
+    let mut pids: Vec<u32> = numbers_in(Path::new("/proc"), usize::MAX);
+    pids.sort_unstable();
+    for pid in pids {
+        if pid == me && matches!(own, Own::Skip) {
+            continue;
+        }
+        let process = Path::new("/proc").join(pid.to_string());
+        let descriptors: Vec<i32> =
+            numbers_in(&process.join("fd"), budget.min(MAX_DESCRIPTORS_PER_PROCESS));
+        budget = budget.saturating_sub(descriptors.len());
+        let mut command = None;
+        for fd in descriptors {
+            if let Own::LocksExcept(asking) = own
+                && pid == me
+                && fd == asking
+            {
+                continue;
+            }
+            let Some(id) = file_of(&process, fd) else {
+                continue;
+            };
+            if !wanted(id) {
+                continue;
+            }
+            let Some((writes, locks)) = descriptor_facts(&process, fd) else {
+                continue;
+            };
+            if pid == me && !locks {
+                continue;
+            }
+            let holders = found.entry(id).or_default();
+            if let Some(holder) = holders.last_mut()
+                && holder.pid == pid
+            {
+                holder.writes |= writes;
+                holder.locks |= locks;
+                continue;
+            }
+            holders.push(Holder {
+                pid,
+                command: command.get_or_insert_with(|| command_of(&process)).clone(),
+                writes,
+                locks,
+            });
+        }
+    }
+    found
+}
+
+/// The entries of a directory whose names are numbers, at most `limit` of them.
+fn numbers_in<N: std::str::FromStr>(directory: &Path, limit: usize) -> Vec<N> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .take(limit)
+        .collect()
+}
+
+/// Which regular file or block device a descriptor leads to. `stat` on the link neither opens the
+/// file nor blocks on a pipe.
+fn file_of(process: &Path, fd: i32) -> Option<FileId> {
+    let link = process.join("fd").join(fd.to_string());
+    // Pipes, sockets and the like read as `kind:[inode]`: no need to ask any further.
+    if !fs::read_link(&link)
+        .ok()?
+        .as_os_str()
+        .as_bytes()
+        .starts_with(b"/")
+    {
+        return None;
+    }
+    let stat = fs::metadata(link).ok()?;
+    let kind = stat.file_type();
+    (kind.is_file() || kind.is_block_device()).then(|| FileId {
+        device: stat.dev(),
+        inode: stat.ino(),
+    })
+}
+
+/// Whether a descriptor is open for writing, and whether image locks are held through it.
+fn descriptor_facts(process: &Path, fd: i32) -> Option<(bool, bool)> {
+    let info = fs::read_to_string(process.join("fdinfo").join(fd.to_string())).ok()?;
+    Some(parse_fdinfo(&info))
+}
+
+/// Reads `flags:` (octal, the access mode in the two lowest bits) and `lock:` lines, such as
+/// `lock: 1: OFDLCK ADVISORY READ -1 fd:00:1234 100 101`.
+fn parse_fdinfo(info: &str) -> (bool, bool) {
+    let mut writes = false;
+    let mut locks = false;
+    for line in info.lines() {
+        if let Some(flags) = line.strip_prefix("flags:") {
+            let flags = u32::from_str_radix(flags.trim(), 8).unwrap_or(0);
+            writes = flags & 0o3 != 0;
+        } else if let Some(lock) = line.strip_prefix("lock:") {
+            let mut words = lock.split_whitespace().rev();
+            let last = words.next().unwrap_or_default();
+            let first = words.next().and_then(|word| word.parse::<u64>().ok());
+            let last = match last {
+                "EOF" => Some(u64::MAX),
+                number => number.parse::<u64>().ok(),
+            };
+            if let (Some(first), Some(last)) = (first, last) {
+                locks |= lock.contains("OFDLCK") && is_image_lock(first, last);
+            }
+        }
+    }
+    (writes, locks)
+}
+
+/// The name of a process's command. The kernel's `comm` is cut after 15 bytes; where the command
+/// line starts with the same name it is given whole.
+fn command_of(process: &Path) -> String {
+    let comm = fs::read(process.join("comm")).unwrap_or_default();
+    let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    let line = fs::read(process.join("cmdline")).unwrap_or_default();
+    let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let program = program
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
+    let whole = program.len() <= 64 && !comm.is_empty() && program.starts_with(comm);
+    printable_bytes(if whole { program } else { comm })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_of_a_locking_writer_tells_both() {
+        let info = "pos:\t0\nflags:\t02100002\nmnt_id:\t29\nino:\t7\n\
+                    lock:\t1: OFDLCK  ADVISORY  READ  -1 fd:00:7 100 101\n";
+        assert_eq!(parse_fdinfo(info), (true, true));
+    }
+
+    #[test]
+    fn a_lock_elsewhere_in_the_file_is_no_image_lock() {
+        let info = "flags:\t0100000\nlock:\t1: OFDLCK  ADVISORY  READ  -1 fd:00:7 0 0\n";
+        assert_eq!(parse_fdinfo(info), (false, false));
+        let posix = "flags:\t0100000\nlock:\t1: POSIX  ADVISORY  READ  99 fd:00:7 0 EOF\n";
+        assert_eq!(parse_fdinfo(posix), (false, false));
+    }
+
+    #[test]
+    fn a_process_that_only_reads_is_a_holder_without_locks() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("30")
+            .stdin(fs::File::open(file.path()).unwrap())
+            .spawn()
+            .unwrap();
+        let stat = file.as_file().metadata().unwrap();
+        let id = FileId {
+            device: stat.dev(),
+            inode: stat.ino(),
+        };
+        // The child becomes `sleep` a moment after it was forked.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let found = loop {
+            let found = holders(id);
+            let named = found.iter().any(|holder| holder.command == "sleep");
+            if named || std::time::Instant::now() > deadline {
+                break found;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        let all = open_files();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let expected = Holder {
+            pid: child.id(),
+            command: "sleep".into(),
+            writes: false,
+            locks: false,
+        };
+        assert_eq!(
+            found,
+            std::slice::from_ref(&expected),
+            "our own descriptor does not count"
+        );
+        assert_eq!(all.get(&id), Some(&vec![expected]));
+    }
+
+    #[test]
+    fn a_file_nobody_has_open_is_not_in_the_answer() {
+        let id = FileId {
+            device: u64::MAX,
+            inode: u64::MAX,
+        };
+        assert!(holders_of(&[id]).is_empty());
+        assert!(holders_of(&[]).is_empty());
+    }
+}

@@ -1,0 +1,68 @@
+//! The trait [`Host`]: names, directories, free space, and the way to an open file. What an open
+//! file can do is in `file`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::file::{Access, FileId, HostFile, Stat};
+use super::holders::Holder;
+
+/// Bytes on a filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Device number, to tell filesystems apart.
+    pub device: u64,
+    /// Bytes an unprivileged writer may still use.
+    pub available: u64,
+    /// Size of the filesystem in bytes.
+    pub total: u64,
+}
+
+/// The machine: names, directories, and the files behind them.
+///
+/// Errors are the system's own and do not name the path: the caller knows it.
+pub trait Host: Send + Sync + fmt::Debug {
+    /// Opens an existing regular file or block device, links followed. Never blocks on a pipe,
+    /// never creates; anything else is `InvalidInput` with the kind in its text (a directory:
+    /// `IsADirectory`).
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>>;
+    /// Creates a file that did not exist (`O_EXCL`, no link followed), readable and writable, with
+    /// mode 0644 less the umask, as qemu-img does.
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>>;
+    /// `stat`, links followed.
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+    /// `lstat`.
+    fn stat_link(&self, path: &Path) -> io::Result<Stat>;
+    /// Renames within one filesystem; fails with `AlreadyExists` if `to` exists. Where the
+    /// filesystem cannot do this in one step the file has both names for a moment; where it cannot
+    /// do it at all: `Unsupported`. `to` is never overwritten.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames within one filesystem, replacing `to` in one step.
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Unlinks a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Creates one directory with the given permission bits (less the umask); fails if it exists.
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, unsorted, without `.` and `..`.
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<OsString>>;
+    /// Waits until the names in this directory are on stable storage. A filesystem that knows no
+    /// such call answers `Ok`.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Free space where `path` lives; `path` must exist.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+    /// The path with all links resolved.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Which other processes have these files open, found in one pass over `/proc`, best effort.
+    /// A file that nobody has open is not in the answer. Having a file open does not mean using it
+    /// as an image: look at [`Holder::locks`].
+    fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>>;
+    /// The time now.
+    fn now(&self) -> SystemTime;
+}

@@ -1,0 +1,286 @@
+//! [`RealHost`]: names and directories of this Linux. Open files are in `real_file`.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, fsync, linkat, lstat, major, minor, open,
+    renameat_with, stat, statvfs,
+};
+use rustix::io::Errno;
+
+use super::file::{Access, FileId, FileKind, HostFile, Stat};
+use super::holders::{Holder, holders_of};
+use super::machine::{Host, Space};
+use super::real_file::{RealFile, kind_of, refuse_unless_bytes, stat_of};
+
+/// The machine this program runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealHost;
+
+impl Host for RealHost {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
+        // Asked before opening, since opening a device can act on it (a tape rewinds); asked again
+        // of the descriptor, since the name may lead elsewhere by then.
+        let file_type = FileType::from_raw_mode(stat(path)?.st_mode);
+        refuse_unless_bytes(kind_of(file_type), file_type)?;
+        let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match access {
+            Access::ReadWrite => retry(|| open(path, flags | OFlags::RDWR, Mode::empty()))?,
+            Access::Read => {
+                let flags = flags | OFlags::RDONLY;
+                match retry(|| open(path, flags | OFlags::NOATIME, Mode::empty())) {
+                    // Only the owner may leave the access time alone.
+                    Err(Errno::PERM) => retry(|| open(path, flags, Mode::empty()))?,
+                    other => other?,
+                }
+            }
+        };
+        Ok(Arc::new(RealFile::new(fd)?))
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = retry(|| open(path, flags, Mode::from_raw_mode(0o644)))?;
+        Ok(Arc::new(RealFile::new(fd)?))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Ok(with_device_len(&stat(path)?))
+    }
+
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        Ok(with_device_len(&lstat(path)?))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_then_unlink(from, to),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::DirBuilder::new().mode(mode).create(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = retry(|| open(path, flags, Mode::empty()))?;
+        match retry(|| fsync(&fd)) {
+            // Network and FUSE filesystems without the call.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let filesystem = retry(|| statvfs(path))?;
+        Ok(Space {
+            device: stat(path)?.st_dev,
+            available: filesystem.f_bavail.saturating_mul(filesystem.f_frsize),
+            total: filesystem.f_blocks.saturating_mul(filesystem.f_frsize),
+        })
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
+        holders_of(files)
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// For filesystems that cannot rename without replacing (NFS): a hard link, which never replaces,
+/// then the old name goes. Interrupted between the two, the file has both names and has lost
+/// nothing.
+fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    match linkat(CWD, from, CWD, to, AtFlags::empty()) {
+        Ok(()) => fs::remove_file(from),
+        Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this filesystem cannot rename without the risk of overwriting",
+        )),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// [`stat_of`] with the size of a block device, which the kernel tells in `/sys` without the device
+/// being opened.
+fn with_device_len(stat: &rustix::fs::Stat) -> Stat {
+    let mut result = stat_of(stat);
+    if result.kind == FileKind::BlockDevice {
+        let size = format!(
+            "/sys/dev/block/{}:{}/size",
+            major(stat.st_rdev),
+            minor(stat.st_rdev)
+        );
+        result.len = fs::read_to_string(size)
+            .ok()
+            .and_then(|sectors| sectors.trim().parse::<u64>().ok())
+            .map_or(0, |sectors| sectors.saturating_mul(512));
+    }
+    result
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn opening_never_blocks_on_a_pipe_and_says_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        for access in [Access::Read, Access::ReadWrite] {
+            let error = RealHost.open(&pipe, access).unwrap_err();
+            assert!(error.to_string().contains("a named pipe"), "{error}");
+        }
+        let error = RealHost.open(dir.path(), Access::Read).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        let error = RealHost
+            .open(Path::new("/dev/null"), Access::Read)
+            .unwrap_err();
+        assert!(error.to_string().contains("character device"), "{error}");
+    }
+
+    #[test]
+    fn opening_never_creates() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none");
+        let error = RealHost.open(&path, Access::ReadWrite).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn creating_overwrites_nothing_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("f"), dir.path().join("link"));
+        symlink(dir.path().join("elsewhere"), &link).unwrap();
+        RealHost.create_new(&path).unwrap();
+        for taken in [&path, &link] {
+            let error = RealHost.create_new(taken).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert!(!dir.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_new_name_is_never_an_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, c) = (
+            dir.path().join("a"),
+            dir.path().join("b"),
+            dir.path().join("c"),
+        );
+        fs::write(&a, "a").unwrap();
+        fs::write(&b, "b").unwrap();
+        for rename in [RealHost.rename_new(&a, &b), link_then_unlink(&a, &b)] {
+            assert_eq!(rename.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&b).unwrap(), b"b");
+        RealHost.rename_new(&a, &c).unwrap();
+        link_then_unlink(&c, &a).unwrap();
+        assert!(a.exists() && !c.exists());
+        RealHost.rename_replace(&a, &b).unwrap();
+        assert_eq!(fs::read(&b).unwrap(), b"a");
+        RealHost.remove_file(&b).unwrap();
+        assert!(RealHost.list_dir(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn directories_are_made_listed_synced_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("sub");
+        RealHost.create_dir(&sub, 0o700).unwrap();
+        assert_eq!(
+            fs::metadata(&sub).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert!(RealHost.create_dir(&sub, 0o700).is_err());
+        RealHost.sync_dir(&sub).unwrap();
+        assert_eq!(RealHost.list_dir(dir.path()).unwrap(), ["sub"]);
+        RealHost.remove_dir(&sub).unwrap();
+        assert!(RealHost.sync_dir(&sub).is_err());
+    }
+
+    #[test]
+    fn stat_tells_one_file_under_many_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, hard, soft) = (
+            dir.path().join("f"),
+            dir.path().join("h"),
+            dir.path().join("s"),
+        );
+        fs::write(&path, [1; 5000]).unwrap();
+        fs::hard_link(&path, &hard).unwrap();
+        symlink(&path, &soft).unwrap();
+        let stat = RealHost.stat(&path).unwrap();
+        assert_eq!(
+            (stat.len, stat.links, stat.kind),
+            (5000, 2, FileKind::Regular)
+        );
+        assert_eq!(RealHost.stat(&soft).unwrap(), stat);
+        assert_eq!(RealHost.stat(&hard).unwrap(), stat);
+        assert_eq!(RealHost.stat_link(&soft).unwrap().kind, FileKind::Symlink);
+        assert_eq!(
+            RealHost
+                .open(&soft, Access::Read)
+                .unwrap()
+                .stat()
+                .unwrap()
+                .id,
+            stat.id
+        );
+        let real = fs::metadata(&path).unwrap();
+        assert_eq!(stat.modified, real.modified().unwrap());
+        assert_eq!(
+            RealHost.canonical(&soft).unwrap(),
+            fs::canonicalize(&path).unwrap()
+        );
+        let space = RealHost.space(&path).unwrap();
+        assert!(space.available <= space.total && space.device == stat.id.device);
+    }
+}
