@@ -18,6 +18,9 @@ pub struct Context {
     pub forest: Arc<Forest>,
     /// Where it was searched, so that a plan can say so.
     pub looked_in: LookedIn,
+    /// Where what is remembered from run to run is kept (XDG state), if anything shall be: the
+    /// trash folders in use are written down there.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Where images were searched for.
@@ -229,6 +232,8 @@ pub struct Plan {
     pub title: String,
     /// What happens to which file, in the order shown.
     pub effects: Vec<Effect>,
+    /// What stays although one might fear for it, each as the rest of a line that starts `keeps`.
+    pub keeps: Vec<String>,
     /// What else to know.
     pub notes: Vec<Note>,
     /// Why it will not be done; empty if it can be.
@@ -264,6 +269,7 @@ impl Plan {
             request,
             title: String::new(),
             effects: Vec::new(),
+            keeps: Vec::new(),
             notes: Vec::new(),
             refusals: Vec::new(),
             copies: 0,
