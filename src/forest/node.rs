@@ -17,6 +17,8 @@ pub struct NodeId(pub u32);
 pub struct Found {
     /// The name it was met by.
     pub path: PathBuf,
+    /// Whether that name is a symbolic link: renaming it would not move the file.
+    pub symlink: bool,
     /// What `stat` told, links followed; none if that failed.
     pub stat: Option<Stat>,
     /// What was in it.
@@ -88,8 +90,11 @@ pub enum Whereabouts {
 pub struct Node {
     /// Its number in the forest.
     pub id: NodeId,
-    /// The name shown: the first in order of all its names.
+    /// The name shown: the first in order of its names that are no symbolic links, or of all its
+    /// names if there are only links.
     pub path: PathBuf,
+    /// Whether the name shown is a symbolic link: renaming it would not move the file.
+    pub symlink: bool,
     /// Its other names (symbolic and hard links met by the scan), in order.
     pub other_names: Vec<PathBuf>,
     /// How it came to be here.
