@@ -1,0 +1,28 @@
+//! What the tests across floors share: the oracle (real QEMU tools), a host that records and can
+//! replay every crash, a host that fails on request. Builders of images and forests are files of
+//! their own beside these.
+//!
+//! A test file starts with `mod support;`. It uses what it needs; the rest is not dead, only not
+//! used there.
+//!
+//! | file | for |
+//! |---|---|
+//! | `qemu` | `let Some(qemu) = support::qemu() else { return };` and then qemu-img, qemu-io, checks, digests |
+//! | `holding` | a QEMU process that keeps an image open, for lock tests |
+//! | `recorder` | crash tests: record an operation, then look at every state a crash may leave |
+//! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
+#![allow(dead_code)] // Each test crate compiles all of this and uses a part.
+#![allow(unused_imports)] // The same for the re-exports.
+#![allow(unreachable_pub)] // A test crate exports nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A broken helper is a failed test.
+#![allow(clippy::print_stderr)] // Skipping has to be loud.
+
+pub mod faults;
+pub mod holding;
+pub mod qemu;
+pub mod recorder;
+
+pub use faults::{Calls, Fault, FaultyHost, Then};
+pub use holding::{HoldMode, Holding};
+pub use qemu::{Outcome, Qemu, Verdict, qemu};
+pub use recorder::{CrashState, Log, RecordingHost};
