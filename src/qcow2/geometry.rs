@@ -1,0 +1,369 @@
+//! Sizes and addresses: cluster size, table sizes, and the newtypes for offsets in guest and host.
+//!
+//! Only the arithmetic that makes sense exists: a guest offset cannot be added to a host offset.
+//! What an address leads to is not known here.
+
+use std::fmt;
+
+use super::error::{FormatError, in_range};
+use super::limits;
+
+macro_rules! offset_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The offset in bytes.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// This offset moved up by `bytes`; `None` beyond the largest offset (2^63 - 1).
+            #[must_use]
+            pub fn checked_add(self, bytes: u64) -> Option<Self> {
+                self.0.checked_add(bytes).filter(|sum| *sum <= limits::MAX_OFFSET).map(Self)
+            }
+
+            /// This offset moved down by `bytes`; `None` below zero.
+            #[must_use]
+            pub fn checked_sub(self, bytes: u64) -> Option<Self> {
+                self.0.checked_sub(bytes).map(Self)
+            }
+
+            /// Bytes from `earlier` to this offset; `None` if `earlier` is the later one.
+            #[must_use]
+            pub fn distance_from(self, earlier: Self) -> Option<u64> {
+                self.0.checked_sub(earlier.0)
+            }
+
+            /// The largest multiple of `unit` (a power of two) not above this offset.
+            #[must_use]
+            pub const fn align_down(self, unit: u64) -> Self {
+                Self(self.0 & !unit.wrapping_sub(1))
+            }
+
+            /// The smallest multiple of `unit` (a power of two) not below this offset; `None` beyond
+            /// the largest offset.
+            #[must_use]
+            pub fn align_up(self, unit: u64) -> Option<Self> {
+                self.checked_add(unit.wrapping_sub(1)).map(|sum| sum.align_down(unit))
+            }
+
+            /// Whether this offset is a multiple of `unit` (a power of two).
+            #[must_use]
+            pub const fn is_aligned(self, unit: u64) -> bool {
+                self.0 & unit.wrapping_sub(1) == 0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+offset_type!(
+    /// A byte offset on the virtual disk, as the guest sees it.
+    GuestOffset
+);
+offset_type!(
+    /// A byte offset in the image file (or in its external data file).
+    HostOffset
+);
+
+/// The index of a cluster in the image file: its host offset divided by the cluster size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct HostCluster(pub u64);
+
+impl HostCluster {
+    /// The index.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The cluster `count` further on; `None` beyond the largest index.
+    #[must_use]
+    pub fn checked_add(self, count: u64) -> Option<Self> {
+        self.0.checked_add(count).map(Self)
+    }
+}
+
+impl fmt::Display for HostCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// The three numbers from which every size and index of an image follows. Validated on construction:
+/// none of the methods can overflow or divide by zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    cluster_bits: u32,
+    refcount_order: u32,
+    extended_l2: bool,
+}
+
+impl Geometry {
+    /// Checks the numbers against QEMU's bounds: clusters of 512 bytes to 2 MiB (16 KiB at least with
+    /// extended L2 entries), refcounts of 1 to 64 bits.
+    ///
+    /// # Errors
+    /// Names the number that is out of bounds.
+    pub fn new(
+        cluster_bits: u32,
+        refcount_order: u32,
+        extended_l2: bool,
+    ) -> Result<Self, FormatError> {
+        in_range(
+            "cluster_bits",
+            cluster_bits.into(),
+            limits::MIN_CLUSTER_BITS.into(),
+            limits::MAX_CLUSTER_BITS.into(),
+        )?;
+        if extended_l2 && cluster_bits < limits::MIN_EXTENDED_L2_CLUSTER_BITS {
+            return Err(FormatError::SubclusterTooSmall {
+                cluster_size: 1 << cluster_bits,
+            });
+        }
+        in_range(
+            "refcount_order",
+            refcount_order.into(),
+            0,
+            limits::MAX_REFCOUNT_ORDER.into(),
+        )?;
+        Ok(Self {
+            cluster_bits,
+            refcount_order,
+            extended_l2,
+        })
+    }
+
+    /// Binary logarithm of the cluster size, 9 to 21.
+    #[must_use]
+    pub const fn cluster_bits(self) -> u32 {
+        self.cluster_bits
+    }
+
+    /// Binary logarithm of the refcount width in bits, 0 to 6.
+    #[must_use]
+    pub const fn refcount_order(self) -> u32 {
+        self.refcount_order
+    }
+
+    /// Whether L2 entries are 16 bytes long and clusters have 32 subclusters.
+    #[must_use]
+    pub const fn extended_l2(self) -> bool {
+        self.extended_l2
+    }
+
+    /// Bytes in a cluster, 512 to 2 MiB.
+    #[must_use]
+    pub const fn cluster_size(self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// [`Geometry::cluster_size`] for sizing buffers.
+    #[must_use]
+    pub const fn cluster_len(self) -> usize {
+        1 << self.cluster_bits
+    }
+
+    /// Bytes in an L2 entry: 8, or 16 with extended L2 entries.
+    #[must_use]
+    pub const fn l2_entry_size(self) -> u64 {
+        if self.extended_l2 { 16 } else { 8 }
+    }
+
+    /// Entries in an L2 table, which is one cluster.
+    #[must_use]
+    pub const fn l2_entries(self) -> u64 {
+        self.cluster_size() / self.l2_entry_size()
+    }
+
+    /// Subclusters in a cluster: 1, or 32 with extended L2 entries.
+    #[must_use]
+    pub const fn subclusters(self) -> u32 {
+        if self.extended_l2 { 32 } else { 1 }
+    }
+
+    /// Bytes in a subcluster; the cluster size without extended L2 entries.
+    #[must_use]
+    pub const fn subcluster_size(self) -> u64 {
+        if self.extended_l2 {
+            self.cluster_size() / 32
+        } else {
+            self.cluster_size()
+        }
+    }
+
+    /// Guest bytes mapped by one L2 table, at most 2^39.
+    #[must_use]
+    pub const fn l2_coverage(self) -> u64 {
+        self.l2_entries() * self.cluster_size()
+    }
+
+    /// Which L1 entry maps this guest offset.
+    #[must_use]
+    pub const fn l1_index(self, offset: GuestOffset) -> u64 {
+        offset.0 / self.l2_coverage()
+    }
+
+    /// Which entry of its L2 table maps this guest offset.
+    #[must_use]
+    pub fn l2_index(self, offset: GuestOffset) -> usize {
+        let index = (offset.0 >> self.cluster_bits) & (self.l2_entries() - 1);
+        // Below 2^18, so the conversion cannot fail on any supported machine.
+        usize::try_from(index).unwrap_or(usize::MAX)
+    }
+
+    /// Which subcluster of its cluster holds this guest offset; 0 without extended L2 entries.
+    #[must_use]
+    pub fn subcluster_index(self, offset: GuestOffset) -> u32 {
+        let index = self.offset_in_cluster(offset) / self.subcluster_size();
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes between the start of the cluster and this guest offset.
+    #[must_use]
+    pub const fn offset_in_cluster(self, offset: GuestOffset) -> u64 {
+        offset.0 & (self.cluster_size() - 1)
+    }
+
+    /// L1 entries needed to map a virtual disk of this many bytes.
+    #[must_use]
+    pub const fn l1_entries_for(self, virtual_size: u64) -> u64 {
+        virtual_size.div_ceil(self.l2_coverage())
+    }
+
+    /// The largest virtual size whose L1 table QEMU accepts, in bytes.
+    #[must_use]
+    pub fn max_virtual_size(self) -> u64 {
+        (limits::MAX_L1_BYTES / 8)
+            .saturating_mul(self.l2_coverage())
+            .min(limits::MAX_OFFSET & !(limits::SECTOR - 1))
+    }
+
+    /// Bits in a refcount: 1, 2, 4, 8, 16, 32 or 64.
+    #[must_use]
+    pub const fn refcount_bits(self) -> u32 {
+        1 << self.refcount_order
+    }
+
+    /// Refcounts in a refcount block, which is one cluster.
+    #[must_use]
+    pub const fn refcounts_per_block(self) -> u64 {
+        (self.cluster_size() * 8) >> self.refcount_order
+    }
+
+    /// The largest refcount a cluster can have.
+    #[must_use]
+    pub const fn refcount_max(self) -> u64 {
+        u64::MAX >> (64 - self.refcount_bits())
+    }
+
+    /// The most bytes a file can have so that the largest refcount table still describes them all.
+    #[must_use]
+    pub const fn max_described_bytes(self) -> u128 {
+        (limits::MAX_REFCOUNT_TABLE_BYTES / 8) as u128
+            * self.refcounts_per_block() as u128
+            * self.cluster_size() as u128
+    }
+
+    /// The cluster that holds this host offset.
+    #[must_use]
+    pub const fn cluster_of(self, offset: HostOffset) -> HostCluster {
+        HostCluster(offset.0 >> self.cluster_bits)
+    }
+
+    /// Where a cluster starts in the file; `None` beyond the largest offset.
+    #[must_use]
+    pub fn host_offset(self, cluster: HostCluster) -> Option<HostOffset> {
+        cluster
+            .0
+            .checked_mul(self.cluster_size())
+            .filter(|offset| *offset <= limits::MAX_OFFSET)
+            .map(HostOffset)
+    }
+
+    /// Clusters needed for this many bytes.
+    #[must_use]
+    pub const fn clusters_for(self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.cluster_size())
+    }
+
+    /// Refuses an offset that is not a multiple of the cluster size.
+    pub(crate) fn require_aligned(
+        self,
+        field: &'static str,
+        offset: u64,
+    ) -> Result<(), FormatError> {
+        if HostOffset(offset).is_aligned(self.cluster_size()) {
+            Ok(())
+        } else {
+            Err(FormatError::Unaligned {
+                field,
+                offset,
+                alignment: self.cluster_size(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_geometry_has_the_sizes_of_the_specification() {
+        let g = Geometry::new(16, 4, false).unwrap();
+        assert_eq!(g.cluster_size(), 65536);
+        assert_eq!(g.l2_entries(), 8192);
+        assert_eq!(g.l2_coverage(), 512 << 20);
+        assert_eq!(g.refcounts_per_block(), 32768);
+        assert_eq!(g.refcount_max(), 65535);
+        assert_eq!(g.l1_entries_for(0), 0);
+        assert_eq!(g.l1_entries_for(1), 1);
+        assert_eq!(g.l1_entries_for((512 << 20) + 1), 2);
+        let offset = GuestOffset((512 << 20) + 3 * 65536 + 7);
+        assert_eq!(g.l1_index(offset), 1);
+        assert_eq!(g.l2_index(offset), 3);
+        assert_eq!(g.offset_in_cluster(offset), 7);
+    }
+
+    #[test]
+    fn extended_entries_halve_the_table_and_split_the_cluster() {
+        let g = Geometry::new(16, 4, true).unwrap();
+        assert_eq!(g.l2_entry_size(), 16);
+        assert_eq!(g.l2_entries(), 4096);
+        assert_eq!(g.subcluster_size(), 2048);
+        assert_eq!(g.subcluster_index(GuestOffset(65536 + 4096)), 2);
+    }
+
+    #[test]
+    fn sizes_beyond_the_bounds_are_refused_by_name() {
+        assert!(Geometry::new(8, 4, false).is_err());
+        assert!(Geometry::new(22, 4, false).is_err());
+        assert!(Geometry::new(16, 7, false).is_err());
+        assert!(Geometry::new(13, 4, true).is_err());
+        assert!(Geometry::new(14, 4, true).is_ok());
+        assert_eq!(Geometry::new(9, 6, false).unwrap().refcount_max(), u64::MAX);
+        assert_eq!(Geometry::new(9, 0, false).unwrap().refcount_max(), 1);
+    }
+
+    #[test]
+    fn offsets_never_pass_the_largest_file() {
+        assert_eq!(HostOffset(i64::MAX as u64).checked_add(1), None);
+        assert_eq!(HostOffset(u64::MAX).checked_add(1), None);
+        assert_eq!(HostOffset(0x1ff).align_up(512), Some(HostOffset(0x200)));
+        assert_eq!(HostOffset(0x3ff).align_down(512), HostOffset(0x200));
+        let g = Geometry::new(9, 4, false).unwrap();
+        assert_eq!(g.host_offset(HostCluster(u64::MAX)), None);
+        assert_eq!(HostOffset(0x30000).to_string(), "0x30000");
+    }
+}
