@@ -3,18 +3,31 @@
 //! who is affected and what is refused; `run` does exactly that. Every rule about what is safe
 //! lives here; the faces only show plans and run them.
 
+mod discard;
+mod empty;
+mod in_use;
+mod pin;
 mod plan;
 mod progress;
+mod prune;
 mod request;
+mod restore;
+pub mod trash;
+mod words;
 
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
     Ready, Refusal, SpaceNeed, Tone, Undo, WayOut,
 };
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
+pub use prune::{Candidate, candidates};
 pub use request::{BackingStyle, CommittedLayer, CreateOptions, Request, Siblings};
 
-use std::path::PathBuf;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use words::shown;
 
 /// What an operation that ran has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +59,33 @@ pub enum Error {
     Failed(String),
 }
 
+impl Error {
+    /// `cannot open disk.qcow2: Permission denied`.
+    fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
+        Self::Failed(format!("cannot {doing} {}: {error}", shown(path)))
+    }
+}
+
+/// What carries out one plan. Made by the operation's own planning, so that nothing but an accepted
+/// plan can be run.
+trait Job: fmt::Debug + Send + Sync {
+    /// Takes locks, compares the pins, does it.
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error>;
+}
+
 /// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
 /// plan: what cannot be done is a plan with refusals.
 #[must_use]
 pub fn plan(context: &Context, request: &Request) -> Plan {
-    Plan::empty(request.clone(), context)
+    let mut plan = Plan::empty(request.clone(), context);
+    match request {
+        Request::Discard { images } => discard::plan(&mut plan, images),
+        Request::Restore { entries } => restore::plan(&mut plan, entries),
+        Request::EmptyTrash { entries } => empty::plan(&mut plan, entries),
+        Request::Branch { .. } | Request::Create(_) | Request::Commit { .. } => {}
+    }
+    plan.settle();
+    plan
 }
 
 /// Does what the plan says. Locks are taken and the files' identities compared first; a file that
@@ -59,6 +94,10 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 /// # Errors
 /// See [`Error`]; whatever it is, every image is readable and none but the named targets changed.
 pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
-    let _ = progress;
-    Err(Error::Failed(ready.plan().title.clone()))
+    let plan = ready.plan();
+    plan.verify_pins()?;
+    match &plan.job {
+        Some(job) => job.run(plan, progress),
+        None => Err(Error::Failed(format!("{}: nothing to do", plan.title))),
+    }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::forest::Forest;
 use crate::host::Host;
 
-use super::Request;
+use super::pin::Pins;
+use super::{Error, Job, Request};
 
 /// What planning looks at.
 #[derive(Debug, Clone)]
@@ -254,6 +255,13 @@ pub struct Plan {
     pub commands: Vec<String>,
     /// Where other images were searched.
     pub looked_in: LookedIn,
+    /// Files as they were when this plan was made.
+    pub(super) pins: Pins,
+    /// What carries it out; none in a plan that was refused.
+    pub(super) job: Option<Arc<dyn Job>>,
+    /// Whether all that goes is as empty as on the day it was created.
+    pub(super) goes_empty: bool,
+    context: Context,
 }
 
 /// A plan the person agreed to: the only thing [`super::run`] takes.
@@ -280,7 +288,112 @@ impl Plan {
             undo: Undo::Impossible(String::new()),
             commands: Vec::new(),
             looked_in: context.looked_in.clone(),
+            pins: Pins::default(),
+            job: None,
+            goes_empty: false,
+            context: context.clone(),
         }
+    }
+
+    /// What it was planned with.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The machine it was planned for.
+    pub(super) fn host(&self) -> &dyn Host {
+        self.context.host.as_ref()
+    }
+
+    /// Adds what happens to one file.
+    pub(super) fn effect(
+        &mut self,
+        kind: EffectKind,
+        path: impl Into<PathBuf>,
+        bytes: Option<u64>,
+        detail: impl Into<String>,
+    ) {
+        self.effects.push(Effect {
+            kind,
+            path: path.into(),
+            bytes,
+            detail: detail.into(),
+        });
+    }
+
+    /// Adds something to know.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(Note {
+            warning: false,
+            text: text.into(),
+        });
+    }
+
+    /// Adds something to look at twice.
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        self.notes.push(Note {
+            warning: true,
+            text: text.into(),
+        });
+    }
+
+    /// Adds a reason not to do it, without a way out.
+    pub(super) fn refuse(&mut self, text: impl Into<String>) {
+        self.refuse_but(text, Vec::new());
+    }
+
+    /// Adds a reason not to do it, and what could be done instead.
+    pub(super) fn refuse_but(&mut self, text: impl Into<String>, ways_out: Vec<WayOut>) {
+        self.refusals.push(Refusal {
+            text: text.into(),
+            ways_out,
+        });
+    }
+
+    /// How many files one kind of thing happens to.
+    fn count(&self, kind: EffectKind) -> u64 {
+        let found = self.effects.iter().filter(|effect| effect.kind == kind);
+        u64::try_from(found.count()).unwrap_or(u64::MAX)
+    }
+
+    /// Computes danger and confirmation from the effects, the one place where that is done; a
+    /// refused plan loses what could carry it out.
+    pub(super) fn settle(&mut self) {
+        let breaks = self.count(EffectKind::Breaks);
+        let deletes = self.count(EffectKind::Deletes);
+        let trashes = self.count(EffectKind::Trashes);
+        let rewrites = self.count(EffectKind::Writes)
+            + self.count(EffectKind::Preserves)
+            + self.count(EffectKind::Empties);
+        let (danger, confirm) = if !self.refusals.is_empty() {
+            (Danger::Refused, Confirm::Impossible)
+        } else if breaks > 0 {
+            (Danger::Loses, Confirm::Count(breaks))
+        } else if deletes > 0 {
+            (Danger::Loses, Confirm::Count(deletes))
+        } else if rewrites > 0 {
+            (Danger::Loses, Confirm::Yes)
+        } else if trashes > 1 || (trashes == 1 && !self.goes_empty) {
+            (Danger::Loses, Confirm::Count(trashes))
+        } else if trashes == 1 || self.count(EffectKind::Relinks) > 0 {
+            (Danger::Reversible, Confirm::Yes)
+        } else {
+            (Danger::Creates, Confirm::Yes)
+        };
+        self.danger = danger;
+        self.confirm = confirm;
+        if danger == Danger::Refused {
+            self.job = None;
+        }
+    }
+
+    /// Compares every file the plan looked at with what it was then. Faces ask this when the
+    /// person is about to agree; running asks it again.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] names the first file that is another one, or has changed.
+    pub fn verify_pins(&self) -> Result<(), Error> {
+        self.pins.verify(self.host())
     }
 
     /// Agrees to the plan.
@@ -300,19 +413,6 @@ impl Plan {
             (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
             (Confirm::Yes, _) => Ok(Ready { plan: self }),
         }
-    }
-
-    /// The plan in words.
-    #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
-        self.effects
-            .iter()
-            .map(|effect| Line {
-                label: effect.kind.verb().to_owned(),
-                text: effect.detail.clone(),
-                tone: Tone::Plain,
-            })
-            .collect()
     }
 }
 

@@ -44,6 +44,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it only adds files, so that no other image can be affected.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        matches!(
+            self,
+            Self::Branch { .. } | Self::Create(_) | Self::Restore { .. }
+        )
+    }
+}
+
 /// How an overlay names its backing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackingStyle {

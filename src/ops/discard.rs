@@ -1,0 +1,375 @@
+//! Discard: images and everything built on them go to the trash, by rename, leaves first, so that
+//! at no instant an image outside the trash misses its base.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::host::{Access, FileKind, Host, LockSet, printable};
+use crate::image::ImageFacts;
+
+use super::in_use::{Locks, Use, who_uses};
+use super::pin::Watch;
+use super::trash::{self, Batch, Item};
+use super::words::{count, listed, name, processes, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
+
+/// Plans to discard the images named and all that is built on them.
+pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
+    let context = plan.context().clone();
+    let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
+    let mut marked = Vec::new();
+    for path in images {
+        match look_up(host, forest, path) {
+            Ok(node) => marked.push(node.id),
+            Err(sentence) => plan.refuse(sentence),
+        }
+    }
+    let goes = with_descendants(forest, &marked);
+    let marked: HashSet<NodeId> = marked.into_iter().collect();
+    let set: HashSet<NodeId> = goes.iter().copied().collect();
+    let depths: Vec<usize> = goes.iter().map(|id| depth(forest, &set, *id)).collect();
+    let deepest = depths.iter().copied().max().unwrap_or(0);
+
+    let mut items = Vec::new();
+    let mut locked = Vec::new();
+    for (id, depth) in goes.iter().zip(&depths) {
+        let Some(node) = forest.get(*id) else {
+            continue;
+        };
+        let why = if marked.contains(id) {
+            "marked"
+        } else {
+            "built on a marked image"
+        };
+        let names = own_names(host, node);
+        let Some(first) = names.first() else {
+            refuse_without_name(plan, host, node);
+            continue;
+        };
+        let step = deepest - depth;
+        add_image(plan, node, &names, why, step, &mut items);
+        check_use(plan, first);
+        warn_of_losses(plan, forest, node, &names);
+        locked.push(first.clone());
+    }
+    for sentence in kept(forest, &set, &goes) {
+        plan.keeps.push(sentence);
+    }
+    plan.title = match goes.as_slice() {
+        [one] => format!(
+            "Discard {}",
+            forest.get(*one).map_or_else(String::new, |n| name(&n.path))
+        ),
+        [] => match images {
+            [one] => format!("Discard {}", name(one)),
+            more => format!("Discard {}", count(more.len(), "image")),
+        },
+        more => format!("Discard {}", count(more.len(), "image")),
+    };
+    plan.goes_empty = match goes.as_slice() {
+        [one] => forest.get(*one).is_some_and(is_untouched),
+        _ => false,
+    };
+    plan.undo = Undo::Possible(format!(
+        "restore from the trash (a folder {} beside each image) until it is emptied",
+        trash::DIR
+    ));
+    plan.job = Some(Arc::new(Discard {
+        items,
+        locked,
+        images: goes.len(),
+    }));
+}
+
+/// The node a person named, if it can be discarded.
+fn look_up<'f>(host: &dyn Host, forest: &'f Forest, path: &Path) -> Result<&'f Node, String> {
+    let stat = host.stat(path);
+    let node = forest.by_path(path).or_else(|| {
+        let id = stat.as_ref().ok()?.id;
+        forest.by_file(id)
+    });
+    let Some(node) = node else {
+        return Err(match stat {
+            Ok(_) => format!(
+                "{} is no image that the scan met: what is built on it is not known",
+                shown(path)
+            ),
+            Err(error) => format!("{} cannot be looked at: {error}", shown(path)),
+        });
+    };
+    if node
+        .path
+        .components()
+        .any(|part| part.as_os_str() == trash::DIR)
+    {
+        return Err(format!("{} is in the trash already", shown(path)));
+    }
+    match node.whereabouts {
+        Whereabouts::Scanned => {}
+        Whereabouts::OutsideScan => {
+            return Err(format!(
+                "{} lies outside the scanned directories, so not all that is built on it is known: \
+                 scan its directory too",
+                shown(path)
+            ));
+        }
+        Whereabouts::Missing => return Err(format!("{} is not there", shown(path))),
+        Whereabouts::Elsewhere => return Err(format!("{} is no local file", shown(path))),
+    }
+    if let Content::Unreadable(why) = &node.content {
+        return Err(format!(
+            "{} cannot be read ({}), so nobody can tell whether it is in use",
+            shown(path),
+            printable(why)
+        ));
+    }
+    Ok(node)
+}
+
+/// The nodes and all that is built on them, each once, parents before children.
+fn with_descendants(forest: &Forest, marked: &[NodeId]) -> Vec<NodeId> {
+    let all: BTreeSet<NodeId> = marked
+        .iter()
+        .flat_map(|id| std::iter::once(*id).chain(forest.descendants(*id)))
+        .collect();
+    // Start from those whose parent stays (or, in a loop, from those named), in the order named.
+    let mut seen = HashSet::new();
+    let mut order = Vec::new();
+    let is_top = |id: &NodeId| {
+        forest
+            .get(*id)
+            .and_then(|node| node.parent)
+            .is_none_or(|parent| !all.contains(&parent))
+    };
+    let tops = marked.iter().filter(|id| is_top(id));
+    for top in tops.chain(marked) {
+        for id in std::iter::once(*top).chain(forest.descendants(*top)) {
+            if seen.insert(id) {
+                order.push(id);
+            }
+        }
+    }
+    order
+}
+
+/// How many images below this one go as well; a loop is cut where it closes.
+fn depth(forest: &Forest, set: &HashSet<NodeId>, id: NodeId) -> usize {
+    forest
+        .chain(id)
+        .iter()
+        .skip(1)
+        .take_while(|below| set.contains(below))
+        .count()
+}
+
+/// The names that are the file itself: a symbolic link is not, and renaming it would not move the
+/// image.
+fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
+    std::iter::once(&node.path)
+        .chain(&node.other_names)
+        .filter(|path| {
+            host.stat_link(path)
+                .is_ok_and(|stat| stat.kind == FileKind::Regular && Some(stat.id) == node.file_id())
+        })
+        .cloned()
+        .collect()
+}
+
+fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
+    let path = shown(&node.path);
+    plan.refuse(match host.stat_link(&node.path) {
+        Ok(stat) if stat.kind == FileKind::Symlink => {
+            let target = host
+                .canonical(&node.path)
+                .map_or_else(|_| "a file elsewhere".to_owned(), |target| shown(&target));
+            format!("{path} is a symbolic link to {target}: discard that, or remove the link")
+        }
+        Ok(stat) if stat.kind == FileKind::Regular => {
+            format!("{path} is another file than when it was scanned: scan again")
+        }
+        Ok(_) => format!("{path} is no regular file: a device cannot go to the trash"),
+        Err(error) => format!("{path} cannot be looked at: {error}"),
+    });
+}
+
+fn add_image(
+    plan: &mut Plan,
+    node: &Node,
+    names: &[PathBuf],
+    why: &str,
+    step: usize,
+    items: &mut Vec<Item>,
+) {
+    let bytes = node.size_on_disk().unwrap_or(0);
+    for (index, path) in names.iter().enumerate() {
+        let (bytes, detail) = if index == 0 {
+            (bytes, format!("{}, {why}", size(bytes)))
+        } else {
+            (0, format!("another name of {}", name(&node.path)))
+        };
+        plan.effect(EffectKind::Trashes, path, Some(bytes), detail);
+        items.push(Item {
+            path: path.clone(),
+            why: why.to_owned(),
+            bytes,
+            step,
+        });
+        let host = Arc::clone(&plan.context().host);
+        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        }
+    }
+    let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
+    match node.stat.as_ref().map(|stat| stat.links) {
+        Some(links) if links > known => plan.warn(format!(
+            "{} has {} more by which it stays where it is (hard links outside the scanned \
+             directories): no space comes free",
+            shown(&node.path),
+            count(usize::try_from(links - known).unwrap_or(usize::MAX), "name")
+        )),
+        _ => plan.frees = plan.frees.saturating_add(bytes),
+    }
+}
+
+fn check_use(plan: &mut Plan, path: &Path) {
+    let host = Arc::clone(&plan.context().host);
+    match who_uses(host.as_ref(), path, LockSet::ReadWrite) {
+        Ok(Use::Free) => {}
+        Ok(Use::Open(holders)) => plan.warn(format!(
+            "{} is open for reading in {}, which goes on reading it in the trash",
+            shown(path),
+            processes(&holders)
+        )),
+        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Err(error) => plan.refuse(format!(
+            "{} cannot be opened ({error}), so nobody can tell whether it is in use",
+            shown(path)
+        )),
+    }
+}
+
+fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, names: &[PathBuf]) {
+    let path = name(&node.path);
+    let links: Vec<String> = std::iter::once(&node.path)
+        .chain(&node.other_names)
+        .filter(|other| !names.contains(other))
+        .map(|link| shown(link))
+        .collect();
+    if !links.is_empty() {
+        plan.note(format!(
+            "{path} is pointed at by {}, which will lead nowhere",
+            listed(&links, 4)
+        ));
+    }
+    let Some(facts) = node.facts() else {
+        return;
+    };
+    if facts.snapshots > 0 {
+        let snapshots = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+        plan.warn(format!(
+            "{path} has {}, which go with it",
+            count(snapshots, "internal snapshot")
+        ));
+    }
+    if let Some(data_file) = &facts.data_file {
+        plan.keeps.push(format!(
+            "{}, the data file of {path}: it stays where it is",
+            printable(data_file)
+        ));
+    }
+    if forest.flags(node.id).contains(Flags::LOOP) {
+        plan.note(format!(
+            "{path} is part of a circle of backing links; the whole circle goes"
+        ));
+    }
+}
+
+/// What the images that go are built on, and what else is built on that.
+fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    goes.iter()
+        .filter_map(|id| forest.get(*id)?.parent)
+        .filter(|parent| !set.contains(parent) && seen.insert(*parent))
+        .filter_map(|parent| forest.get(parent))
+        .filter(|parent| parent.whereabouts != Whereabouts::Missing)
+        .map(|parent| {
+            let others: Vec<String> = parent
+                .children
+                .iter()
+                .filter(|child| !set.contains(child))
+                .filter_map(|child| forest.get(*child))
+                .map(|child| name(&child.path))
+                .collect();
+            let parent = shown(&parent.path);
+            match others.as_slice() {
+                [] => parent,
+                [one] => format!("{parent} and its other child {one}"),
+                more => format!("{parent} and its other children {}", listed(more, 5)),
+            }
+        })
+        .collect()
+}
+
+/// Whether nothing was ever written into the image: the file ends where its first tables end.
+fn is_untouched(node: &Node) -> bool {
+    let (Some(facts), Some(stat)) = (node.facts(), &node.stat) else {
+        return false;
+    };
+    facts.snapshots == 0
+        && facts.bitmaps == 0
+        && !facts.external_data
+        && stat.len <= empty_len(facts)
+}
+
+/// The length of a file that holds a header, a refcount table, one refcount block and an L1 table,
+/// each from a cluster of its own.
+fn empty_len(facts: &ImageFacts) -> u64 {
+    let cluster = facts.cluster_size.max(512);
+    let entry = if facts.extended_l2 { 16 } else { 8 };
+    let table_maps = (cluster / entry).saturating_mul(cluster);
+    let l1 = facts
+        .virtual_size
+        .div_ceil(table_maps)
+        .saturating_mul(8)
+        .div_ceil(cluster);
+    l1.saturating_add(3).saturating_mul(cluster)
+}
+
+#[derive(Debug)]
+struct Discard {
+    items: Vec<Item>,
+    locked: Vec<PathBuf>,
+    images: usize,
+}
+
+impl Job for Discard {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for path in &self.locked {
+            locks.take(host, path, Access::Read, LockSet::ReadWrite)?;
+        }
+        plan.verify_pins()?;
+        let state_dir = plan.context().state_dir.as_deref();
+        let batch = Batch::prepare(host, state_dir, "discard", self.items.clone())?;
+        let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
+        progress.enter(Phase::Switch, 0);
+        let touched = batch.carry_out(progress)?;
+        let what = match self.items.as_slice() {
+            [one] => shown(&one.path),
+            _ => count(self.images, "image"),
+        };
+        Ok(Outcome {
+            summary: format!("moved {what} to the trash as {entry}"),
+            touched,
+            undo: Some(Request::Restore {
+                entries: vec![entry],
+            }),
+            remarks,
+        })
+    }
+}

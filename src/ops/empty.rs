@@ -1,0 +1,102 @@
+//! Emptying the trash: the one operation that unlinks images, and only those already in the trash.
+
+use std::sync::Arc;
+
+use crate::forest::Whereabouts;
+use crate::host::LockSet;
+
+use super::in_use::{Use, who_uses};
+use super::trash::{self, Entry};
+use super::words::{count, listed, name, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, restore};
+
+/// Plans to delete these entries for good.
+pub(super) fn plan(plan: &mut Plan, names: &[String]) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let state_dir = context.state_dir.as_deref();
+    let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs, names);
+    plan.title = restore::title("Delete for good", names, &entries);
+    for name in missing {
+        plan.refuse(format!("there is no {name} in the trash"));
+    }
+    for entry in &entries {
+        for file in &entry.files {
+            plan.effect(
+                EffectKind::Deletes,
+                &file.original,
+                Some(file.bytes),
+                format!("{}, from the trash", size(file.bytes)),
+            );
+            // The last name is the one whose removal gives the blocks back.
+            if host
+                .stat_link(&file.kept_at)
+                .is_ok_and(|stat| stat.links == 1)
+            {
+                plan.frees = plan.frees.saturating_add(file.bytes);
+            }
+            // A file that cannot be opened cannot be probed either; its owner may still delete it.
+            if let Ok(Use::Busy(sentence)) = who_uses(host, &file.kept_at, LockSet::ReadWrite) {
+                plan.refuse(sentence);
+            }
+            let dependants: Vec<String> = context
+                .forest
+                .by_path(&file.original)
+                .filter(|node| node.whereabouts == Whereabouts::Missing)
+                .map(|node| node.children.as_slice())
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|child| context.forest.get(*child))
+                .map(|child| name(&child.path))
+                .collect();
+            if !dependants.is_empty() {
+                plan.warn(format!(
+                    "{} is missed by {}: without it they cannot be read again",
+                    shown(&file.original),
+                    listed(&dependants, 5)
+                ));
+            }
+        }
+        for problem in &entry.problems {
+            plan.warn(format!("{}: {problem}", entry.name));
+        }
+    }
+    if plan.effects.is_empty() && plan.refusals.is_empty() {
+        plan.refuse("there is nothing to delete".to_owned());
+    }
+    plan.undo = Undo::Impossible("the files are unlinked".to_owned());
+    plan.job = Some(Arc::new(Empty { entries }));
+}
+
+#[derive(Debug)]
+struct Empty {
+    entries: Vec<Entry>,
+}
+
+impl Job for Empty {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::CleanUp, 0);
+        let mut touched = Vec::new();
+        for entry in &self.entries {
+            for file in &entry.files {
+                if progress.is_cancelled() {
+                    return Err(Error::Cancelled(format!(
+                        "cancelled: {} deleted, the rest is still in the trash",
+                        count(touched.len(), "file")
+                    )));
+                }
+                host.remove_file(&file.kept_at)
+                    .map_err(|error| Error::io("delete", &file.kept_at, &error))?;
+                touched.push(file.kept_at.clone());
+            }
+            entry.clear(host, plan.context().state_dir.as_deref());
+        }
+        Ok(Outcome {
+            summary: format!("deleted {} for good", count(touched.len(), "file")),
+            touched,
+            undo: None,
+            remarks: Vec::new(),
+        })
+    }
+}

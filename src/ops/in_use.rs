@@ -1,0 +1,97 @@
+//! Whether a process uses an image, and the locks an operation holds while it works.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet};
+
+use super::Error;
+use super::words::{processes, shown};
+
+/// What is known of a file's use by others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Nobody stands in the way.
+    Free,
+    /// Nobody holds image locks, and these have it open for reading.
+    Open(Vec<Holder>),
+    /// It may not be touched: a sentence that says who holds it and what to do.
+    Busy(String),
+    /// Nobody can tell, since the filesystem has no locks: a sentence.
+    Unknown(String),
+}
+
+/// Asks who uses the file, for an operation that wants `want`. Takes nothing.
+///
+/// # Errors
+/// The system's, if the file cannot be opened for reading.
+pub(super) fn who_uses(host: &dyn Host, path: &Path, want: LockSet) -> io::Result<Use> {
+    let file = host.open(path, Access::Read)?;
+    let id = file.stat()?.id;
+    Ok(match file.probe_lock(want)? {
+        LockProbe::Busy(conflict) => Use::Busy(busy(path, &conflict.holders)),
+        LockProbe::Free => open_by(host, path, id).unwrap_or(Use::Free),
+        LockProbe::Unsupported => open_by(host, path, id).unwrap_or_else(|| {
+            Use::Unknown(format!(
+                "whether a machine uses {} cannot be told: its filesystem has no image locks",
+                shown(path)
+            ))
+        }),
+    })
+}
+
+fn open_by(host: &dyn Host, path: &Path, id: FileId) -> Option<Use> {
+    let holders = host.holders(&[id]).remove(&id)?;
+    if holders.is_empty() {
+        None
+    } else if holders.iter().any(|holder| holder.writes) {
+        Some(Use::Busy(busy(path, &holders)))
+    } else {
+        Some(Use::Open(holders))
+    }
+}
+
+fn busy(path: &Path, holders: &[Holder]) -> String {
+    format!(
+        "{} is in use by {}: shut that down first",
+        shown(path),
+        processes(holders)
+    )
+}
+
+/// Files locked for an operation, until this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    held: Vec<(PathBuf, Arc<dyn HostFile>, Option<LockGuard>)>,
+}
+
+impl Locks {
+    /// Opens the file and takes the locks. A filesystem without locks grants them all: that was
+    /// said in the plan.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] names the process that stands in the way.
+    pub(super) fn take(
+        &mut self,
+        host: &dyn Host,
+        path: &Path,
+        access: Access,
+        want: LockSet,
+    ) -> Result<Arc<dyn HostFile>, Error> {
+        let file = host
+            .open(path, access)
+            .map_err(|error| Error::io("open", path, &error))?;
+        let guard = match file
+            .lock(want)
+            .map_err(|error| Error::io("lock", path, &error))?
+        {
+            Lock::Held(guard) => Some(guard),
+            Lock::Busy(conflict) => return Err(Error::InUse(busy(path, &conflict.holders))),
+            Lock::Unsupported => None,
+        };
+        self.held
+            .push((path.to_path_buf(), Arc::clone(&file), guard));
+        Ok(file)
+    }
+}

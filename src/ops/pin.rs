@@ -1,0 +1,197 @@
+//! What files were when a plan was made, so that nothing is done to a file that moved on since.
+//! Locks keep others out while an operation runs; a pin covers the time a person thinks.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::host::{Access, FileId, FileKind, Host, Stat};
+
+use super::Error;
+use super::words::shown;
+
+/// What of a file has to stay as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Watch {
+    /// Everything: which file it is, its length, its time of change, its first sector.
+    Content,
+}
+
+#[derive(Debug, Clone)]
+struct Pin {
+    path: PathBuf,
+    watch: Watch,
+    /// None: there was no file of that name.
+    was: Option<Seen>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    id: FileId,
+    len: u64,
+    modified: SystemTime,
+    /// Of the first sector; none if it cannot be read.
+    header: Option<u64>,
+}
+
+/// The files a plan rests on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pins(Vec<Pin>);
+
+impl Pins {
+    /// Remembers what the file is now.
+    ///
+    /// # Errors
+    /// The system's, if the file cannot be looked at.
+    pub(super) fn pin(&mut self, host: &dyn Host, path: &Path, watch: Watch) -> io::Result<()> {
+        let was = Some(look(host, path, watch)?);
+        self.0.push(Pin {
+            path: path.to_path_buf(),
+            watch,
+            was,
+        });
+        Ok(())
+    }
+
+    /// Remembers that there is no file of this name.
+    pub(super) fn pin_absent(&mut self, path: &Path) {
+        self.0.push(Pin {
+            path: path.to_path_buf(),
+            watch: Watch::Content,
+            was: None,
+        });
+    }
+
+    /// Compares with what is there now.
+    pub(super) fn verify(&self, host: &dyn Host) -> Result<(), Error> {
+        self.0.iter().try_for_each(|pin| pin.verify(host))
+    }
+}
+
+impl Pin {
+    fn verify(&self, host: &dyn Host) -> Result<(), Error> {
+        let path = shown(&self.path);
+        let Some(was) = &self.was else {
+            return match host.stat_link(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Ok(_) => Err(Error::Stale(format!(
+                    "{path} has come into being since the plan was made: plan again"
+                ))),
+                Err(error) => Err(Error::Stale(format!(
+                    "{path} cannot be looked at any more: {error}"
+                ))),
+            };
+        };
+        let now = look(host, &self.path, self.watch).map_err(|error| {
+            Error::Stale(if error.kind() == io::ErrorKind::NotFound {
+                format!("{path} is gone since the plan was made: plan again")
+            } else {
+                format!("{path} cannot be looked at any more: {error}")
+            })
+        })?;
+        let same = now.id == was.id
+            && match self.watch {
+                Watch::Content => now == *was,
+            };
+        if same {
+            return Ok(());
+        }
+        Err(Error::Stale(if now.id != was.id {
+            format!("{path} is another file than when the plan was made: plan again")
+        } else {
+            let when = host
+                .now()
+                .duration_since(now.modified)
+                .map_or_else(|_| String::new(), |ago| format!(" {} ago", ago_text(ago)));
+            format!("{path} changed{when}, after the plan was made: plan again")
+        }))
+    }
+}
+
+fn ago_text(ago: Duration) -> String {
+    match ago.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s => format!("{} h", s / 3600),
+    }
+}
+
+fn look(host: &dyn Host, path: &Path, watch: Watch) -> io::Result<Seen> {
+    let stat = host.stat(path)?;
+    let header = match watch {
+        Watch::Content => first_sector(host, path, &stat),
+    };
+    Ok(Seen {
+        id: stat.id,
+        len: stat.len,
+        modified: stat.modified,
+        header,
+    })
+}
+
+/// A number that tells one first sector from another; no defence against somebody who forges one,
+/// who could as well write the file after the comparison.
+fn first_sector(host: &dyn Host, path: &Path, stat: &Stat) -> Option<u64> {
+    if !matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice) {
+        return None;
+    }
+    let file = host.open(path, Access::Read).ok()?;
+    let mut sector = [0; 512];
+    let read = file.read_at(&mut sector, 0).ok()?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(sector.get(..read)?);
+    Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use std::fs;
+
+    fn stale(pins: &Pins) -> String {
+        match pins.verify(&RealHost) {
+            Err(Error::Stale(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_stays_as_it_is_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"one").unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Content).unwrap();
+        pins.pin_absent(&dir.path().join("b"));
+        pins.verify(&RealHost).unwrap();
+    }
+
+    #[test]
+    fn a_changed_a_replaced_and_a_vanished_file_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"one").unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Content).unwrap();
+        fs::write(&path, b"two!").unwrap();
+        assert!(stale(&pins).contains("changed"), "{}", stale(&pins));
+        let other = dir.path().join("b");
+        fs::write(&other, b"one").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(stale(&pins).contains("another file"));
+        fs::remove_file(&path).unwrap();
+        assert!(stale(&pins).contains("is gone"));
+    }
+
+    #[test]
+    fn a_name_that_was_free_and_is_taken_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let mut pins = Pins::default();
+        pins.pin_absent(&path);
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(stale(&pins).contains("come into being"));
+    }
+}

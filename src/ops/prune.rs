@@ -1,0 +1,103 @@
+//! Prune: which leaves nobody seems to want any more. Choosing among them is the person's;
+//! carrying it out is a discard.
+
+use std::cmp::Reverse;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::forest::{Flags, Node, NodeId, Whereabouts};
+use crate::host::{Access, FileId, LockProbe, LockSet};
+
+use super::Context;
+
+/// A leaf that could go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its node in the forest that was asked.
+    pub node: NodeId,
+    /// Its name.
+    pub path: PathBuf,
+    /// Time since its content last changed.
+    pub age: Duration,
+    /// Bytes that come free on disk once the trash is emptied.
+    pub frees: u64,
+    /// Why it is proposed: half a sentence.
+    pub why: String,
+}
+
+/// The overlays that nothing is built on, no process has open, and nobody changed for
+/// `older_than`; oldest first. Roots are never proposed: a disk without a backing file is nobody's
+/// left-over branch. Neither is what cannot be read to the end of its chain, since why it is broken
+/// should be known before it goes.
+#[must_use]
+pub fn candidates(context: &Context, older_than: Duration) -> Vec<Candidate> {
+    let now = context.host.now();
+    let leaves: Vec<(&Node, FileId, Duration)> = context
+        .forest
+        .nodes()
+        .filter(|node| is_spare_leaf(context, node))
+        .filter_map(|node| {
+            let stat = node.stat.as_ref()?;
+            // A file from the future is as young as can be.
+            let age = now.duration_since(stat.modified).unwrap_or_default();
+            (age >= older_than).then_some((node, stat.id, age))
+        })
+        .collect();
+    let ids: Vec<FileId> = leaves.iter().map(|(_, id, _)| *id).collect();
+    // One pass over all processes; asking for each leaf would be a pass each.
+    let held = context.host.holders(&ids);
+    let mut candidates: Vec<Candidate> = leaves
+        .into_iter()
+        .filter(|(_, id, _)| held.get(id).is_none_or(Vec::is_empty))
+        .filter(|(node, _, _)| !is_locked(context, node))
+        .map(|(node, _, age)| Candidate {
+            node: node.id,
+            path: node.path.clone(),
+            age,
+            frees: match &node.stat {
+                Some(stat) if stat.links <= 1 => stat.allocated,
+                _ => 0,
+            },
+            why: format!(
+                "nothing is built on it, no process uses it, unchanged for {}",
+                age_text(age)
+            ),
+        })
+        .collect();
+    candidates.sort_by(|a, b| (Reverse(a.age), &a.path).cmp(&(Reverse(b.age), &b.path)));
+    candidates
+}
+
+fn is_spare_leaf(context: &Context, node: &Node) -> bool {
+    let broken = Flags::IN_USE
+        | Flags::MISSING_BACKING
+        | Flags::LOOP
+        | Flags::UNREADABLE
+        | Flags::UNSUPPORTED
+        | Flags::CORRUPT;
+    node.whereabouts == Whereabouts::Scanned
+        && !node.symlink
+        && node.facts().is_some()
+        && node.backing.is_some()
+        && node.children.is_empty()
+        && node.holders.is_empty()
+        && !context.forest.flags(node.id).intersects(broken)
+}
+
+/// Locks show users that `/proc` hides: processes of others, machines on a shared filesystem.
+fn is_locked(context: &Context, node: &Node) -> bool {
+    context
+        .host
+        .open(&node.path, Access::Read)
+        .and_then(|file| file.probe_lock(LockSet::ReadWrite))
+        .map_or(true, |probe| matches!(probe, LockProbe::Busy(_)))
+}
+
+fn age_text(age: Duration) -> String {
+    let hours = age.as_secs() / 3600;
+    match hours {
+        0 => "less than an hour".to_owned(),
+        1..48 => format!("{hours} h"),
+        _ => format!("{} days", hours / 24),
+    }
+}

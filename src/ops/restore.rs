@@ -1,0 +1,117 @@
+//! Restore: files come back from the trash to where they were, bases before what is built on them.
+//! Nothing is ever overwritten.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::trash::{self, Entry};
+use super::words::{count, name, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
+
+/// Plans to bring these entries back.
+pub(super) fn plan(plan: &mut Plan, names: &[String]) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let state_dir = context.state_dir.as_deref();
+    let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs, names);
+    plan.title = title("Restore", names, &entries);
+    for name in missing {
+        plan.refuse(format!("there is no {name} in the trash"));
+    }
+    let mut targets = BTreeSet::new();
+    for entry in &entries {
+        // The opposite of the order in which they went.
+        for file in entry.files.iter().rev() {
+            let why = if file.why.is_empty() {
+                size(file.bytes)
+            } else {
+                format!("{}, {}", size(file.bytes), file.why)
+            };
+            plan.effect(EffectKind::Restores, &file.original, Some(file.bytes), why);
+            if host.stat_link(&file.original).is_ok() {
+                plan.refuse(format!(
+                    "{} is taken: move what is there away first",
+                    shown(&file.original)
+                ));
+            } else if !targets.insert(file.original.clone()) {
+                plan.refuse(format!(
+                    "two of the entries named hold {}: restore one of them",
+                    shown(&file.original)
+                ));
+            } else {
+                plan.pins.pin_absent(&file.original);
+            }
+        }
+        for problem in &entry.problems {
+            plan.warn(format!("{}: {problem}", entry.name));
+        }
+    }
+    if plan.effects.is_empty() && plan.refusals.is_empty() {
+        plan.refuse("there is nothing to restore".to_owned());
+    }
+    plan.undo = Undo::Possible("discard the images again".to_owned());
+    plan.job = Some(Arc::new(Restore { entries }));
+}
+
+/// `Restore a.qcow2`, `Restore 3 files`.
+pub(super) fn title(verb: &str, names: &[String], entries: &[Entry]) -> String {
+    let files: Vec<_> = entries.iter().flat_map(|entry| &entry.files).collect();
+    match files.as_slice() {
+        [] => format!("{verb} {}", names.join(", ")),
+        [one] => format!("{verb} {}", name(&one.original)),
+        more => format!("{verb} {}", count(more.len(), "file")),
+    }
+}
+
+#[derive(Debug)]
+struct Restore {
+    entries: Vec<Entry>,
+}
+
+impl Job for Restore {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Switch, 0);
+        let mut restored: Vec<PathBuf> = Vec::new();
+        let mut touched = Vec::new();
+        for entry in &self.entries {
+            for file in entry.files.iter().rev() {
+                let stopped = |error: Error| match restored.len() {
+                    0 => error,
+                    n => Error::Failed(format!(
+                        "{error}; {} restored before that, the rest is still in the trash",
+                        count(n, "file")
+                    )),
+                };
+                if progress.is_cancelled() {
+                    return Err(Error::Cancelled(format!(
+                        "cancelled: {} restored, the rest is still in the trash",
+                        count(restored.len(), "file")
+                    )));
+                }
+                host.rename_new(&file.kept_at, &file.original)
+                    .map_err(|error| stopped(Error::io("restore", &file.original, &error)))?;
+                // Stable before an image that is built on it comes back.
+                for dir in [file.original.parent(), file.kept_at.parent()] {
+                    let Some(dir) = dir else { continue };
+                    host.sync_dir(dir)
+                        .map_err(|error| stopped(Error::io("sync", dir, &error)))?;
+                }
+                restored.push(file.original.clone());
+                touched.extend([file.kept_at.clone(), file.original.clone()]);
+            }
+            entry.clear(host, plan.context().state_dir.as_deref());
+        }
+        let summary = match restored.as_slice() {
+            [one] => format!("restored {}", shown(one)),
+            more => format!("restored {}", count(more.len(), "file")),
+        };
+        Ok(Outcome {
+            summary,
+            touched,
+            undo: Some(Request::Discard { images: restored }),
+            remarks: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! What a manifest says, and how it is written and read. A manifest adds to what the names in the
+//! trash tell already; nothing depends on it being there or being true.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Access, Host};
+
+/// More than a batch of a hundred thousand files needs.
+const MAX_LEN: u64 = 64 << 20;
+
+/// What one trash folder holds of one batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Seconds since 1970, UTC.
+    pub(super) discarded: u64,
+    /// What was done: `discard`, `commit`.
+    pub(super) reason: String,
+    /// The files, in the order they were moved.
+    pub(super) files: Vec<ManifestFile>,
+}
+
+/// One file of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ManifestFile {
+    /// Its name in its directory.
+    pub(super) name: Name,
+    /// Bytes it took on disk.
+    pub(super) bytes: u64,
+    /// Why it went.
+    pub(super) why: String,
+    /// Its turn in the whole batch, over all folders: it comes back in the opposite order.
+    pub(super) turn: u64,
+}
+
+/// A file name; text where it is text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Name {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+impl From<&OsStr> for Name {
+    fn from(name: &OsStr) -> Self {
+        name.to_str().map_or_else(
+            || Self::Bytes(name.as_bytes().to_vec()),
+            |text| Self::Text(text.to_owned()),
+        )
+    }
+}
+
+impl From<&Name> for OsString {
+    fn from(name: &Name) -> Self {
+        match name {
+            Name::Text(text) => text.into(),
+            Name::Bytes(bytes) => OsString::from_vec(bytes.clone()),
+        }
+    }
+}
+
+impl Manifest {
+    /// Writes it to a temporary name, waits for it to be stable, and gives it its name. The
+    /// directory still has to be synced.
+    pub(super) fn write(&self, host: &dyn Host, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let temporary = path.with_extension("json.new");
+        let file = host.create_new(&temporary)?;
+        file.write_at(&text, 0)?;
+        file.fence()?;
+        host.rename_new(&temporary, path)
+    }
+
+    /// Reads it; a manifest that is not one is an error of kind `InvalidData`.
+    pub(super) fn read(host: &dyn Host, path: &Path) -> io::Result<Self> {
+        let file = host.open(path, Access::Read)?;
+        let len = file.len()?;
+        if len > MAX_LEN {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the manifest is too long to be one",
+            ));
+        }
+        let mut text = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let read = file.read_at(&mut text, 0)?;
+        text.truncate(read);
+        Ok(serde_json::from_slice(&text)?)
+    }
+}

@@ -1,0 +1,27 @@
+//! The trash: a folder [`DIR`] beside each discarded image, so that going there and coming back are
+//! renames within one directory tree, whatever the filesystem. What is put in when is the
+//! operations' business; who decides what is deleted for good is `empty`.
+//!
+//! ```text
+//! images/.qanopy-trash/20261123-115537-3fa2.json      the manifest: when, why, in which order
+//! images/.qanopy-trash/20261123-115537-3fa2/a.qcow2   was images/a.qcow2
+//! ```
+//!
+//! A file's place is told by where it lies: `X/.qanopy-trash/BATCH/NAME` belongs to `X/NAME`. So a
+//! forged or lost manifest can lead nothing astray, and a moved directory takes its trash along.
+//! The manifest is on stable storage before the first rename; a crash leaves every file either at
+//! its place or in the trash. An overlay's relative backing name does not lead to its base from
+//! inside the trash; back at its place it does.
+
+mod batch;
+mod list;
+mod manifest;
+mod register;
+
+pub use list::{Entry, Trashed, list};
+
+pub(super) use batch::{Batch, Item};
+pub(super) use list::find;
+
+/// The name of the trash folder. Scans pass over it.
+pub const DIR: &str = ".qanopy-trash";

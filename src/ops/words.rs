@@ -1,0 +1,248 @@
+//! A plan in words: the same lines in a dialog and in `--dry-run`. Everything passes through
+//! `printable` here; the operations only supply sentences and paths.
+
+use std::path::{Component, Path, PathBuf};
+
+use bytesize::ByteSize;
+use unicode_width::UnicodeWidthStr;
+
+use crate::host::{Holder, printable};
+
+use super::{EffectKind, Line, LookedIn, Plan, Tone, Undo};
+
+/// A number of bytes for people: `1.2 GiB`.
+pub(super) fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// A path for people.
+pub(super) fn shown(path: &Path) -> String {
+    printable(path)
+}
+
+/// The last part of a path for people, or the path if it has none.
+pub(super) fn name(path: &Path) -> String {
+    printable(path.file_name().unwrap_or(path.as_os_str()))
+}
+
+/// `1 image`, `3 images`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// `a`, `a and b`, `a, b and 7 others`: at most `most` names.
+pub(super) fn listed(names: &[String], most: usize) -> String {
+    let shown = if names.len() > most {
+        most.saturating_sub(1).max(1)
+    } else {
+        names.len()
+    };
+    let hidden = names.len() - shown.min(names.len());
+    let mut parts: Vec<String> = names.iter().take(shown).cloned().collect();
+    if hidden > 0 {
+        parts.push(count(hidden, "other"));
+    }
+    match parts.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// Processes for people: `qemu-system-x86 (process 4242)`; what to say if none can be seen.
+pub(super) fn processes(holders: &[Holder]) -> String {
+    let names: Vec<String> = holders
+        .iter()
+        .map(|holder| format!("{} (process {})", printable(&holder.command), holder.pid))
+        .collect();
+    if names.is_empty() {
+        "a process that cannot be seen from here (of another user, or on another machine)"
+            .to_owned()
+    } else {
+        listed(&names, 4)
+    }
+}
+
+/// The directory all of these files lie below, if that says more than `/`.
+fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+    let mut common = paths.next()?.parent()?.to_path_buf();
+    for path in paths {
+        while !path.starts_with(&common) {
+            common = common.parent()?.to_path_buf();
+        }
+    }
+    let tells = common
+        .components()
+        .any(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    tells.then_some(common)
+}
+
+fn tone(kind: EffectKind) -> Tone {
+    match kind {
+        EffectKind::Reads => Tone::Quiet,
+        EffectKind::Creates | EffectKind::Preserves | EffectKind::Restores => Tone::Good,
+        EffectKind::Relinks => Tone::Plain,
+        EffectKind::Writes | EffectKind::Empties | EffectKind::Trashes => Tone::Warning,
+        EffectKind::Breaks | EffectKind::Deletes => Tone::Danger,
+    }
+}
+
+fn looked_in(looked_in: &LookedIn) -> String {
+    let dirs: Vec<String> = looked_in.dirs.iter().map(|dir| shown(dir)).collect();
+    let remembered = match looked_in.remembered {
+        0 => String::new(),
+        n => format!("{} remembered from earlier scans", count(n, "image")),
+    };
+    match (dirs.is_empty(), remembered.is_empty()) {
+        (true, true) => "nowhere: what else is built on these files is not known".to_owned(),
+        (true, false) => format!("{remembered} only"),
+        (false, true) => format!("{}, and nowhere else", listed(&dirs, 8)),
+        (false, false) => format!("{}, and at {remembered}", listed(&dirs, 8)),
+    }
+}
+
+impl Plan {
+    /// The plan in words, safe to print on a terminal; the same in a dialog and in `--dry-run`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut say = |label: &str, text: String, tone: Tone| {
+            lines.push(Line {
+                label: label.to_owned(),
+                // The operations made their sentences from printable parts; this is the last gate.
+                text: printable(&text),
+                tone,
+            });
+        };
+        let common = common_dir(self.effects.iter().map(|effect| effect.path.as_path()));
+        let paths: Vec<String> = self
+            .effects
+            .iter()
+            .map(|effect| {
+                let inside = common
+                    .as_deref()
+                    .and_then(|dir| effect.path.strip_prefix(dir).ok());
+                shown(inside.unwrap_or(&effect.path))
+            })
+            .collect();
+        let width = paths.iter().map(|path| path.width()).max().unwrap_or(0);
+        let width = width.min(40);
+        if let Some(dir) = common.filter(|_| !self.effects.is_empty()) {
+            say("in", shown(&dir), Tone::Quiet);
+        }
+        for (effect, path) in self.effects.iter().zip(&paths) {
+            let pad = " ".repeat(width.saturating_sub(path.width()));
+            let text = if effect.detail.is_empty() {
+                path.clone()
+            } else {
+                format!("{path}{pad}  {}", effect.detail)
+            };
+            say(effect.kind.verb(), text, tone(effect.kind));
+        }
+        for kept in &self.keeps {
+            say("keeps", kept.clone(), Tone::Good);
+        }
+        if self.copies > 0 {
+            say(
+                "copies",
+                format!("at most {}", size(self.copies)),
+                Tone::Plain,
+            );
+        }
+        for need in &self.space {
+            let text = format!(
+                "{} in {} ({} free)",
+                size(need.needed),
+                shown(&need.dir),
+                size(need.available)
+            );
+            let enough = need.needed <= need.available;
+            say(
+                "needs",
+                text,
+                if enough { Tone::Plain } else { Tone::Danger },
+            );
+        }
+        if self.frees > 0 {
+            let when = if self
+                .effects
+                .iter()
+                .any(|effect| effect.kind == EffectKind::Trashes)
+            {
+                " once the trash is emptied"
+            } else {
+                ""
+            };
+            say("frees", format!("{}{when}", size(self.frees)), Tone::Plain);
+        }
+        for note in &self.notes {
+            if note.warning {
+                say("warning", note.text.clone(), Tone::Warning);
+            } else {
+                say("note", note.text.clone(), Tone::Plain);
+            }
+        }
+        if self.refusals.is_empty() {
+            match &self.undo {
+                Undo::Possible(how) if !how.is_empty() => say("undo", how.clone(), Tone::Plain),
+                Undo::Impossible(why) if !why.is_empty() => {
+                    say("undo", format!("not possible: {why}"), Tone::Warning);
+                }
+                _ => {}
+            }
+        }
+        let mut number = 0;
+        for refusal in &self.refusals {
+            say("refused", refusal.text.clone(), Tone::Danger);
+            for way in &refusal.ways_out {
+                number += 1;
+                say(&number.to_string(), way.label.clone(), Tone::Plain);
+            }
+        }
+        if self.asks_who_depends() {
+            say("looked in", looked_in(&self.looked_in), Tone::Quiet);
+        }
+        for command in &self.commands {
+            say("$", command.clone(), Tone::Quiet);
+        }
+        lines
+    }
+
+    /// Whether the plan's truth hangs on having found every image that is built on its files.
+    fn asks_who_depends(&self) -> bool {
+        !self.request.only_adds()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_of_names_end_in_a_count() {
+        let names: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+        assert_eq!(listed(&[], 3), "");
+        assert_eq!(listed(&names[..1], 3), "a");
+        assert_eq!(listed(&names[..3], 3), "a, b and c");
+        assert_eq!(listed(&names, 3), "a, b and 3 others");
+    }
+
+    #[test]
+    fn the_common_directory_is_named_only_where_it_says_something() {
+        let dir = |paths: &[&str]| common_dir(paths.iter().map(Path::new));
+        assert_eq!(dir(&["/a/b/x", "/a/b/c/y"]), Some("/a/b".into()));
+        assert_eq!(dir(&["/a/x", "/b/y"]), None);
+        assert_eq!(dir(&["x", "y"]), None);
+        assert_eq!(dir(&[]), None);
+    }
+
+    #[test]
+    fn sizes_are_counted_in_binary_units() {
+        assert_eq!(size(196_616), "192.0 KiB");
+        assert_eq!(size(0), "0 B");
+    }
+}
