@@ -2,8 +2,10 @@
 //! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
 
 mod graph;
+mod grow;
 mod node;
 mod problem;
+mod problem_text;
 
 pub use graph::Forest;
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};

@@ -1,0 +1,608 @@
+//! How the forest grows: each found file becomes a node, a further name of one, or the file behind a
+//! node so far only named; links are made by file identity first, then by path.
+//!
+//! Nothing here recurses and nothing walks a chain more than once, so that a chain of a hundred
+//! thousand layers, or as many layers on one base, cost no more a node than a short one.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::host::{FileId, Stat};
+use crate::image::Format;
+
+use super::graph::index;
+use super::problem_text;
+use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
+
+/// What growing remembers between one found file and the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Growth {
+    /// Joins the nodes of one tree (union-find): a link between two nodes that are joined already
+    /// closes a loop.
+    joined: Vec<u32>,
+    /// How often each file is named as a backing file of format raw, and of any other format.
+    claims: HashMap<FileId, Claims>,
+    /// What was found in files that are shown as raw because every image built on them says so.
+    overruled: HashMap<NodeId, (Content, Option<Backing>)>,
+    /// Scanned images by file name, the first few in order: where a missing one may have gone.
+    by_name: HashMap<OsString, Vec<NodeId>>,
+    /// Missing nodes by file name.
+    missing: HashMap<OsString, Vec<NodeId>>,
+    /// New members of each list of children (none: the nodes without parent), not yet in it.
+    pending: HashMap<Option<NodeId>, Vec<NodeId>>,
+    /// Nodes whose problems are to be told anew.
+    dirty: HashSet<NodeId>,
+    /// Nodes that lost a child and may now be named by nobody.
+    deserted: Vec<NodeId>,
+    /// Whether a link was changed, not only added.
+    relinked: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Claims {
+    raw: u32,
+    other: u32,
+}
+
+/// So many images of one name are remembered as candidates for a missing one.
+const CANDIDATES: usize = 4;
+
+impl Forest {
+    /// Takes in one found file: a new node, a further name of a known one, or the file behind a
+    /// node that was so far only named by its children. Returns its node. A file that comes again
+    /// under the same name replaces what was known of it.
+    ///
+    /// For many files [`Forest::extend`] is cheaper.
+    pub fn add(&mut self, found: Found) -> NodeId {
+        let id = self.take(found);
+        self.settle();
+        id
+    }
+
+    /// [`Forest::add`] for many files at once.
+    pub fn extend(&mut self, found: impl IntoIterator<Item = Found>) {
+        let mut any = false;
+        for found in found {
+            any = true;
+            self.take(found);
+        }
+        if any {
+            self.settle();
+        }
+    }
+
+    fn take(&mut self, found: Found) -> NodeId {
+        let file = found.stat.as_ref().map(|stat| stat.id);
+        let by_file = file.and_then(|file| self.by_file(file)).map(|node| node.id);
+        let known = by_file.or_else(|| self.by_path(&found.path).map(|node| node.id));
+        let Some(id) = known else {
+            let id = self.push(Node {
+                id: NodeId(0),
+                path: found.path.clone(),
+                symlink: found.symlink,
+                other_names: Vec::new(),
+                whereabouts: Whereabouts::Scanned,
+                stat: None,
+                content: Content::Unopened,
+                backing: None,
+                parent: None,
+                children: Vec::new(),
+                in_loop: false,
+                holders: Vec::new(),
+                problems: Vec::new(),
+            });
+            self.by_path.insert(found.path.clone(), id);
+            self.remember_name(id);
+            self.set(id, found);
+            return id;
+        };
+        let at = index(id);
+        let Some(node) = self.nodes.get(at) else {
+            return id;
+        };
+        self.by_path.insert(found.path.clone(), id);
+        if node.whereabouts != Whereabouts::Scanned {
+            self.rename(id, found.path.clone(), found.symlink);
+            if let Some(node) = self.nodes.get_mut(at) {
+                node.whereabouts = Whereabouts::Scanned;
+            }
+            self.remember_name(id);
+            self.set(id, found);
+        } else if node.path == found.path {
+            self.set(id, found);
+        } else if (found.symlink, &found.path) < (node.symlink, &node.path) {
+            let old = node.path.clone();
+            self.forget_name(id);
+            self.rename(id, found.path.clone(), found.symlink);
+            self.other_name(id, old);
+            self.remember_name(id);
+            self.set(id, found);
+        } else {
+            self.other_name(id, found.path);
+        }
+        id
+    }
+
+    /// A new node, so far without parent.
+    fn push(&mut self, mut node: Node) -> NodeId {
+        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        node.id = id;
+        self.nodes.push(node);
+        self.gone.push(false);
+        self.in_use.push(false);
+        self.growth.joined.push(id.0);
+        self.growth.pending.entry(None).or_default().push(id);
+        id
+    }
+
+    /// Gives a node another name to show.
+    fn rename(&mut self, id: NodeId, path: PathBuf, symlink: bool) {
+        self.leave_list(id);
+        if let Some(node) = self.nodes.get_mut(index(id)) {
+            node.other_names.retain(|name| *name != path);
+            node.path = path;
+            node.symlink = symlink;
+            let parent = node.parent;
+            let children = node.children.clone();
+            self.growth.pending.entry(parent).or_default().push(id);
+            self.growth.dirty.extend(children);
+        }
+    }
+
+    fn other_name(&mut self, id: NodeId, name: PathBuf) {
+        if let Some(node) = self.nodes.get_mut(index(id))
+            && let Err(at) = node.other_names.binary_search(&name)
+        {
+            node.other_names.insert(at, name);
+        }
+    }
+
+    /// Sets what is known of a scanned file, and links it.
+    fn set(&mut self, id: NodeId, found: Found) {
+        let at = index(id);
+        let Some(node) = self.nodes.get_mut(at) else {
+            return;
+        };
+        let overruled = self.growth.overruled.remove(&id);
+        let old = match overruled {
+            Some((_, backing)) => backing,
+            None => node.backing.take(),
+        };
+        let old_file = node.file_id();
+        let was_held = node.holders.iter().any(|holder| holder.locks);
+        node.stat = found.stat;
+        node.content = found.content;
+        node.holders = found.holders;
+        node.backing = found.backing;
+        let (new, file) = (node.backing.clone(), node.file_id());
+        let held = node.holders.iter().any(|holder| holder.locks);
+        let children = node.children.clone();
+        self.growth.dirty.insert(id);
+        self.growth.dirty.extend(children);
+        if let Some(children) = self.growth.pending.get(&Some(id)) {
+            self.growth.dirty.extend(children);
+        }
+        if old_file != file {
+            if let Some(old) = old_file
+                && self.by_file.get(&old) == Some(&id)
+            {
+                self.by_file.remove(&old);
+            }
+            if let Some(file) = file {
+                self.by_file.insert(file, id);
+            }
+        }
+        self.claim(old.as_ref(), |count| count.saturating_sub(1));
+        self.claim(new.as_ref(), |count| count.saturating_add(1));
+        self.overrule(id);
+        self.link(id);
+        if held {
+            self.spread_use(id);
+        } else if was_held {
+            self.growth.relinked = true;
+        }
+    }
+
+    /// Counts what a backing link says of the format of the file at its end.
+    fn claim(&mut self, backing: Option<&Backing>, change: impl Fn(u32) -> u32) {
+        let Some(Backing {
+            format: Some(format),
+            state: BackingState::There(stat),
+            ..
+        }) = backing
+        else {
+            return;
+        };
+        let claims = self.growth.claims.entry(stat.id).or_default();
+        let count = match format {
+            Format::Raw => &mut claims.raw,
+            _ => &mut claims.other,
+        };
+        *count = change(*count);
+        if let Some(id) = self.by_file.get(&stat.id).copied()
+            && self.overrule(id)
+        {
+            self.link(id);
+        }
+    }
+
+    /// A file that is recorded as raw by all that are built on it is raw, whatever magic number its
+    /// guest wrote into it. True if this changed the node.
+    fn overrule(&mut self, id: NodeId) -> bool {
+        let Some(node) = self.nodes.get_mut(index(id)) else {
+            return false;
+        };
+        let claims = node
+            .file_id()
+            .and_then(|file| self.growth.claims.get(&file))
+            .copied()
+            .unwrap_or_default();
+        let is_raw = claims.raw > 0 && claims.other == 0;
+        let overruled = self.growth.overruled.contains_key(&id);
+        let changed = if is_raw && !overruled {
+            let looks_otherwise = matches!(
+                node.content,
+                Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
+            );
+            if looks_otherwise && node.whereabouts == Whereabouts::Scanned {
+                let content = std::mem::replace(&mut node.content, Content::Raw);
+                let backing = node.backing.take();
+                self.growth.overruled.insert(id, (content, backing));
+                true
+            } else {
+                false
+            }
+        } else if !is_raw && overruled {
+            if let Some((content, backing)) = self.growth.overruled.remove(&id) {
+                node.content = content;
+                node.backing = backing;
+            }
+            true
+        } else {
+            false
+        };
+        if changed {
+            self.growth.dirty.insert(id);
+            self.growth.dirty.extend(node.children.iter().copied());
+            if let Some(children) = self.growth.pending.get(&Some(id)) {
+                self.growth.dirty.extend(children);
+            }
+        }
+        changed
+    }
+
+    /// What was found in a file that is shown as raw because all that are built on it say so.
+    pub(super) fn overruled(&self, id: NodeId) -> Option<&Content> {
+        self.growth.overruled.get(&id).map(|(content, _)| content)
+    }
+
+    /// Joins a node to the node its backing link leads to.
+    fn link(&mut self, id: NodeId) {
+        let at = index(id);
+        let Some(node) = self.nodes.get(at) else {
+            return;
+        };
+        let old = node.parent;
+        let (overlay, backing) = (node.path.clone(), node.backing.clone());
+        let new = backing.map(|backing| self.end_of(&overlay, &backing));
+        self.growth.dirty.insert(id);
+        if old == new {
+            return;
+        }
+        self.leave_list(id);
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.parent = new;
+        }
+        self.growth.pending.entry(new).or_default().push(id);
+        if let Some(old) = old {
+            self.growth.relinked = true;
+            self.growth.deserted.push(old);
+        }
+        if let Some(new) = new
+            && !self.growth.relinked
+        {
+            self.join(id, new);
+            if self.in_use.get(at) == Some(&true) {
+                self.spread_use(new);
+            }
+        }
+    }
+
+    /// The node at the end of a backing link; made if nothing is known of it yet.
+    fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
+        let path = match (&backing.state, &backing.path) {
+            (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(&backing.recorded),
+            (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
+            (_, Some(path)) => path.clone(),
+        };
+        let stat: Option<&Stat> = match &backing.state {
+            BackingState::There(stat) => Some(stat),
+            _ => None,
+        };
+        if let Some(stat) = stat
+            && let Some(id) = self.by_file(stat.id).map(|node| node.id)
+        {
+            self.also_named(id, path);
+            return id;
+        }
+        let by_path = self.by_path(&path).map(|node| node.id);
+        match (by_path, stat) {
+            (Some(id), None) => return id,
+            (Some(id), Some(stat)) => {
+                if let Some(node) = self.nodes.get_mut(index(id))
+                    && node.stat.is_none()
+                {
+                    node.stat = Some(stat.clone());
+                    if node.whereabouts == Whereabouts::Missing {
+                        node.whereabouts = Whereabouts::OutsideScan;
+                    }
+                    self.by_file.insert(stat.id, id);
+                    return id;
+                }
+            }
+            (None, _) => {}
+        }
+        let whereabouts = match &backing.state {
+            BackingState::There(_) | BackingState::Unreachable(_) => Whereabouts::OutsideScan,
+            BackingState::Missing => Whereabouts::Missing,
+            BackingState::Elsewhere(_) => Whereabouts::Elsewhere,
+        };
+        let id = self.push(Node {
+            id: NodeId(0),
+            path: path.clone(),
+            symlink: false,
+            other_names: Vec::new(),
+            whereabouts,
+            stat: stat.cloned(),
+            content: match &backing.state {
+                BackingState::Unreachable(why) => Content::Unreadable(why.clone()),
+                _ => Content::Unopened,
+            },
+            backing: None,
+            parent: None,
+            children: Vec::new(),
+            in_loop: false,
+            holders: Vec::new(),
+            problems: Vec::new(),
+        });
+        if let Some(stat) = stat {
+            self.by_file.insert(stat.id, id);
+        }
+        if whereabouts == Whereabouts::Missing
+            && let Some(name) = path.file_name()
+        {
+            let missing = &mut self.growth.missing;
+            missing.entry(name.to_owned()).or_default().push(id);
+        }
+        if by_path.is_none() {
+            self.by_path.insert(path, id);
+        }
+        id
+    }
+
+    /// A node that is only named shows the first of the names it is given.
+    fn also_named(&mut self, id: NodeId, path: PathBuf) {
+        if let Some(node) = self.nodes.get(index(id))
+            && node.whereabouts == Whereabouts::OutsideScan
+            && node.path != path
+        {
+            if path < node.path {
+                self.rename(id, path.clone(), false);
+            }
+            if self.by_path(&path).is_none() {
+                self.by_path.insert(path, id);
+            }
+        }
+    }
+
+    /// Takes a node out of its parent's list of children.
+    fn leave_list(&mut self, id: NodeId) {
+        let parent = self.nodes.get(index(id)).and_then(|node| node.parent);
+        let list = self.list(parent);
+        if let Ok(at) = list.binary_search_by(|other| self.order(*other, id)) {
+            self.list_mut(parent).remove(at);
+        }
+    }
+
+    fn list(&self, parent: Option<NodeId>) -> &[NodeId] {
+        match parent {
+            None => &self.tops,
+            Some(parent) => self
+                .nodes
+                .get(index(parent))
+                .map_or(&[], |node| &node.children),
+        }
+    }
+
+    fn list_mut(&mut self, parent: Option<NodeId>) -> &mut Vec<NodeId> {
+        match parent.map(index) {
+            Some(at) if at < self.nodes.len() => &mut self.nodes[at].children,
+            _ => &mut self.tops,
+        }
+    }
+
+    /// The number all nodes joined to this one share.
+    fn representative(&mut self, id: NodeId) -> u32 {
+        let joined = &mut self.growth.joined;
+        let mut at = id.0;
+        loop {
+            let above = joined.get(at as usize).copied().unwrap_or(at);
+            if above == at {
+                return at;
+            }
+            let next = joined.get(above as usize).copied().unwrap_or(above);
+            if let Some(slot) = joined.get_mut(at as usize) {
+                *slot = next;
+            }
+            at = next;
+        }
+    }
+
+    /// Notes a new link; marks the members if it closes a loop.
+    fn join(&mut self, id: NodeId, parent: NodeId) {
+        let (a, b) = (self.representative(id), self.representative(parent));
+        if a != b {
+            if let Some(slot) = self.growth.joined.get_mut(a as usize) {
+                *slot = b;
+            }
+            return;
+        }
+        let mut members = vec![id];
+        let mut next = Some(parent);
+        while let Some(at) = next.filter(|at| *at != id) {
+            members.push(at);
+            next = self.nodes.get(index(at)).and_then(|node| node.parent);
+        }
+        for member in &members {
+            if let Some(node) = self.nodes.get_mut(index(*member)) {
+                node.in_loop = true;
+            }
+            self.growth.dirty.insert(*member);
+        }
+        self.loops.push(members);
+    }
+
+    /// Marks a node and everything below it as in use.
+    fn spread_use(&mut self, id: NodeId) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            match self.in_use.get_mut(index(id)) {
+                Some(in_use) if !*in_use => *in_use = true,
+                _ => break,
+            }
+            next = self.nodes.get(index(id)).and_then(|node| node.parent);
+        }
+    }
+
+    /// Remembers a scanned image by its file name, for images that miss one of that name.
+    fn remember_name(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(index(id)) else {
+            return;
+        };
+        let Some(name) = node.path.file_name().map(ToOwned::to_owned) else {
+            return;
+        };
+        let known = self
+            .growth
+            .by_name
+            .get(&name)
+            .map_or(&[][..], Vec::as_slice);
+        let at = known.partition_point(|other| self.order(*other, id).is_lt());
+        if at >= CANDIDATES {
+            return;
+        }
+        if let Some(missing) = self.growth.missing.get(&name) {
+            for missing in missing {
+                let children = self.list(Some(*missing)).to_vec();
+                self.growth.dirty.extend(children);
+            }
+        }
+        let known = self.growth.by_name.entry(name).or_default();
+        known.insert(at, id);
+        known.truncate(CANDIDATES);
+    }
+
+    fn forget_name(&mut self, id: NodeId) {
+        if let Some(name) = self.nodes.get(index(id)).and_then(|n| n.path.file_name())
+            && let Some(known) = self.growth.by_name.get_mut(name)
+        {
+            known.retain(|other| *other != id);
+        }
+    }
+
+    /// A scanned image of the same file name as `missing`, other than `child`.
+    pub(super) fn candidate(&self, missing: &Path, child: NodeId) -> Option<&Node> {
+        let known = self.growth.by_name.get(missing.file_name()?)?;
+        known
+            .iter()
+            .filter(|id| **id != child)
+            .find_map(|id| self.get(*id))
+    }
+
+    /// Brings everything that follows from the links up to date.
+    fn settle(&mut self) {
+        self.merge_lists();
+        self.drop_deserted();
+        if std::mem::take(&mut self.growth.relinked) {
+            self.rejoin();
+        }
+        for id in std::mem::take(&mut self.growth.dirty) {
+            if self.get(id).is_some() {
+                let problems = problem_text::problems_of(self, id);
+                if let Some(node) = self.nodes.get_mut(index(id)) {
+                    node.problems = problems;
+                }
+            }
+        }
+        self.generation += 1;
+    }
+
+    /// Puts the new members into the lists of children, which are kept in order.
+    fn merge_lists(&mut self) {
+        for (parent, mut added) in std::mem::take(&mut self.growth.pending) {
+            added.retain(|id| self.get(*id).is_some_and(|node| node.parent == parent));
+            added.sort_unstable_by(|a, b| self.order(*a, *b));
+            added.dedup();
+            let mut old = self.list(parent);
+            let mut merged = Vec::with_capacity(old.len() + added.len());
+            for id in added {
+                let at = old.partition_point(|other| self.order(*other, id).is_lt());
+                let (before, after) = old.split_at(at);
+                merged.extend_from_slice(before);
+                old = after;
+                if old.first() != Some(&id) {
+                    merged.push(id);
+                }
+            }
+            merged.extend_from_slice(old);
+            *self.list_mut(parent) = merged;
+        }
+    }
+
+    /// Nodes that were only named, and are so no longer, go.
+    fn drop_deserted(&mut self) {
+        for id in std::mem::take(&mut self.growth.deserted) {
+            let Some(node) = self.get(id) else { continue };
+            if node.whereabouts == Whereabouts::Scanned || !node.children.is_empty() {
+                continue;
+            }
+            let file = node.file_id();
+            self.leave_list(id);
+            if let Some(gone) = self.gone.get_mut(index(id)) {
+                *gone = true;
+            }
+            if let Some(file) = file
+                && self.by_file.get(&file) == Some(&id)
+            {
+                self.by_file.remove(&file);
+            }
+        }
+    }
+
+    /// Finds the loops and what is in use from nothing, after a link was changed.
+    fn rejoin(&mut self) {
+        for members in std::mem::take(&mut self.loops) {
+            self.growth.dirty.extend(members);
+        }
+        let count = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        self.growth.joined = (0..count).collect();
+        self.in_use = vec![false; self.nodes.len()];
+        for node in &mut self.nodes {
+            node.in_loop = false;
+        }
+        for id in (0..count).map(NodeId) {
+            let Some(node) = self.get(id) else { continue };
+            let held = node.holders.iter().any(|holder| holder.locks);
+            if let Some(parent) = node.parent {
+                self.join(id, parent);
+            }
+            if held {
+                self.spread_use(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

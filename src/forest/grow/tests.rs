@@ -1,0 +1,359 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::forest::{Flags, ProblemKind};
+use crate::host::{FileKind, Holder};
+use crate::image::{BackingRef, Compression, ImageFacts};
+
+pub(in crate::forest) fn stat(inode: u64) -> Stat {
+    Stat {
+        id: FileId { device: 1, inode },
+        kind: FileKind::Regular,
+        len: 196_608,
+        allocated: 4096,
+        modified: SystemTime::UNIX_EPOCH,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        links: 1,
+    }
+}
+
+fn facts(backing: Option<BackingRef>) -> ImageFacts {
+    ImageFacts {
+        version: 3,
+        virtual_size: 1 << 26,
+        cluster_size: 65536,
+        refcount_bits: 16,
+        extended_l2: false,
+        lazy_refcounts: false,
+        compression: Compression::Zlib,
+        encryption: None,
+        dirty: false,
+        corrupt: false,
+        snapshots: 0,
+        bitmaps: 0,
+        external_data: false,
+        data_file: None,
+        data_file_raw: false,
+        backing,
+        unknown_features: Vec::new(),
+        truncated: None,
+    }
+}
+
+/// An image at `path` with this inode number; built on `backing` (path, inode if it is there).
+fn image(path: &str, inode: u64, backing: Option<(&str, Option<u64>)>) -> Found {
+    let link = backing.map(|(path, inode)| Backing {
+        recorded: path.into(),
+        format: Some(Format::Qcow2),
+        path: Some(path.into()),
+        state: inode.map_or(BackingState::Missing, |inode| {
+            BackingState::There(stat(inode))
+        }),
+    });
+    let recorded = link.as_ref().map(|link| BackingRef {
+        recorded: link.recorded.clone(),
+        format: link.format.clone(),
+    });
+    Found {
+        path: path.into(),
+        symlink: false,
+        stat: Some(stat(inode)),
+        content: Content::Qcow2(Box::new(facts(recorded))),
+        backing: link,
+        holders: Vec::new(),
+    }
+}
+
+fn paths(forest: &Forest, ids: &[NodeId]) -> Vec<String> {
+    ids.iter()
+        .map(|id| forest.get(*id).unwrap().path.display().to_string())
+        .collect()
+}
+
+fn kinds(forest: &Forest, path: &str) -> Vec<ProblemKind> {
+    let node = forest.by_path(Path::new(path)).unwrap();
+    node.problems.iter().map(|problem| problem.kind).collect()
+}
+
+/// The forest without its numbers, for comparison.
+fn told(forest: &Forest) -> Vec<String> {
+    let name = |id: NodeId| forest.get(id).unwrap().path.clone();
+    let mut rows: Vec<String> = forest
+        .nodes()
+        .map(|node| {
+            let children: Vec<_> = node.children.iter().copied().map(name).collect();
+            format!(
+                "{:?} {} {:?} {:?} {:?} parent {:?} children {children:?} flags {:?} {:?} chain {:?}",
+                node.path,
+                node.symlink,
+                node.other_names,
+                node.whereabouts,
+                node.content,
+                node.parent.map(name),
+                forest.flags(node.id),
+                node.problems,
+                paths(forest, &forest.chain(node.id)),
+            )
+        })
+        .collect();
+    rows.sort();
+    rows.push(format!("{:?}", paths(forest, &forest.roots())));
+    rows
+}
+
+#[test]
+fn children_met_before_their_base_are_joined_to_it() {
+    let mut forest = Forest::new();
+    forest.add(image("d/b", 2, Some(("d/base", Some(1)))));
+    forest.add(image("d/a", 3, Some(("d/base", Some(1)))));
+    assert_eq!(
+        forest.by_path(Path::new("d/base")).unwrap().whereabouts,
+        Whereabouts::OutsideScan
+    );
+    let base = forest.add(image("d/base", 1, None));
+    assert_eq!(forest.len(), 3);
+    assert_eq!(paths(&forest, &forest.roots()), ["d/base"]);
+    assert_eq!(paths(&forest, &forest.descendants(base)), ["d/a", "d/b"]);
+    assert!(forest.flags(base).contains(Flags::FROZEN));
+}
+
+#[test]
+fn the_name_shown_is_a_files_own_before_a_links() {
+    let mut forest = Forest::new();
+    let mut link = image("a-link", 1, None);
+    link.symlink = true;
+    forest.add(link);
+    let id = forest.add(image("z-own", 1, None));
+    forest.add(image("m-own", 1, None));
+    let node = forest.get(id).unwrap();
+    assert_eq!(node.path, Path::new("m-own"));
+    assert_eq!(node.other_names, [Path::new("a-link"), Path::new("z-own")]);
+    assert!(!node.symlink);
+    assert_eq!(paths(&forest, &forest.roots()), ["m-own"]);
+}
+
+#[test]
+fn a_loop_has_one_root_and_every_member_says_so() {
+    let mut forest = Forest::new();
+    forest.add(image("b", 2, Some(("a", Some(1)))));
+    forest.add(image("a", 1, Some(("b", Some(2)))));
+    forest.add(image("c", 3, Some(("b", Some(2)))));
+    forest.add(image("self", 4, Some(("self", Some(4)))));
+    assert_eq!(paths(&forest, &forest.roots()), ["a", "self"]);
+    let c = forest.by_path(Path::new("c")).unwrap();
+    assert!(!c.in_loop);
+    assert_eq!(paths(&forest, &forest.chain(c.id)), ["c", "b", "a"]);
+    assert_eq!(kinds(&forest, "a"), [ProblemKind::Loop]);
+    assert_eq!(kinds(&forest, "self"), [ProblemKind::Loop]);
+    let a = forest.by_path(Path::new("a")).unwrap().id;
+    assert_eq!(paths(&forest, &forest.descendants(a)), ["b", "c"]);
+}
+
+#[test]
+fn a_missing_base_is_a_node_and_a_namesake_is_proposed() {
+    let mut forest = Forest::new();
+    forest.add(image("x/ov", 2, Some(("x/here.qcow2", None))));
+    assert_eq!(kinds(&forest, "x/ov"), [ProblemKind::MissingBacking]);
+    let message = |forest: &Forest| {
+        forest.by_path(Path::new("x/ov")).unwrap().problems[0]
+            .message
+            .clone()
+    };
+    assert!(!message(&forest).contains("moved"));
+    forest.add(image("moved/here.qcow2", 3, None));
+    assert!(
+        message(&forest).contains("moved/here.qcow2"),
+        "{}",
+        message(&forest)
+    );
+    assert_eq!(
+        paths(&forest, &forest.roots()),
+        ["moved/here.qcow2", "x/here.qcow2"]
+    );
+}
+
+#[test]
+fn what_is_held_above_is_in_use_below() {
+    let mut forest = Forest::new();
+    let mut top = image("top", 3, Some(("mid", Some(2))));
+    top.holders = vec![Holder {
+        pid: 1,
+        command: "qemu".into(),
+        writes: true,
+        locks: true,
+    }];
+    forest.add(top);
+    forest.add(image("base", 1, None));
+    forest.add(image("mid", 2, Some(("base", Some(1)))));
+    forest.add(image("other", 4, Some(("base", Some(1)))));
+    let in_use = |path| {
+        let id = forest.by_path(Path::new(path)).unwrap().id;
+        forest.flags(id).contains(Flags::IN_USE)
+    };
+    assert!(in_use("base") && in_use("mid") && in_use("top"));
+    assert!(!in_use("other"));
+}
+
+#[test]
+fn a_base_recorded_as_raw_stays_raw_whatever_its_guest_wrote() {
+    let mut forest = Forest::new();
+    let mut overlay = image("ov", 2, Some(("disk.img", Some(1))));
+    overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+    let forged = image("disk.img", 1, Some(("/etc/shadow", Some(9))));
+    forest.add(forged.clone());
+    assert_eq!(forest.len(), 2);
+    forest.add(overlay.clone());
+    let disk = forest.by_path(Path::new("disk.img")).unwrap();
+    assert_eq!(disk.content, Content::Raw);
+    assert_eq!(disk.parent, None);
+    assert_eq!(forest.len(), 2, "what the guest named is no longer shown");
+    assert_eq!(kinds(&forest, "ov"), [ProblemKind::WrongBackingFormat]);
+    let mut other = Forest::new();
+    other.add(overlay);
+    other.add(forged.clone());
+    assert_eq!(told(&forest), told(&other));
+    forest.add(image("ov2", 3, Some(("disk.img", Some(1)))));
+    let disk = forest.by_path(Path::new("disk.img")).unwrap();
+    assert_eq!(disk.content, forged.content, "one of two is wrong");
+    assert!(disk.parent.is_some());
+}
+
+#[test]
+fn a_name_with_control_characters_never_reaches_a_message_as_it_is() {
+    let mut forest = Forest::new();
+    forest.add(image("a\x1b[31m\n", 1, Some(("b\x07", None))));
+    let node = forest.nodes().next().unwrap();
+    assert!(!node.problems[0].message.contains(char::is_control));
+}
+
+#[test]
+fn a_hundred_thousand_layers_in_a_row_or_on_one_base_take_no_time() {
+    let started = Instant::now();
+    let name = |i: u64| format!("dir/{i:06}");
+    for upwards in [true, false] {
+        let layer = |i: u64| match i {
+            0 => image(&name(0), 1, None),
+            i => image(&name(i), i + 1, Some((&name(i - 1), Some(i)))),
+        };
+        let mut forest = Forest::new();
+        for batch in 0..1000u64 {
+            forest.extend((0..100).map(|i| {
+                let i = batch * 100 + i;
+                layer(if upwards { i } else { 99_999 - i })
+            }));
+        }
+        let top = forest.by_path(Path::new(&name(99_999))).unwrap().id;
+        assert_eq!(forest.chain(top).len(), 100_000);
+        assert_eq!(forest.descendants(forest.roots()[0]).len(), 99_999);
+    }
+    let mut forest = Forest::new();
+    for batch in 0..1000u64 {
+        forest.extend((0..100).map(|i| {
+            let i = (batch * 100 + i) * 7919 % 100_000 + 2;
+            image(&name(i), i, Some(("base", Some(1))))
+        }));
+    }
+    forest.add(image("base", 1, None));
+    assert_eq!(forest.roots().len(), 1);
+    assert_eq!(forest.descendants(forest.roots()[0]).len(), 100_000);
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_loop_of_many_members_is_found_once() {
+    let name = |i: u64| format!("{i:05}");
+    let mut forest = Forest::new();
+    for i in 0..5000u64 {
+        let below = (i + 1) % 5000;
+        forest.add(image(
+            &name(i),
+            i + 1,
+            Some((&name(below), Some(below + 1))),
+        ));
+    }
+    assert!(forest.nodes().all(|node| node.in_loop));
+    let first = forest.roots();
+    assert_eq!(paths(&forest, &first), ["00000"]);
+    assert_eq!(forest.chain(first[0]).len(), 5000);
+    assert_eq!(forest.descendants(first[0]).len(), 4999);
+}
+
+/// Random files over few inodes and names: links by every state, further names, raw claims, holders.
+fn found_files() -> impl Strategy<Value = Vec<Found>> {
+    let entry = (0u64..8, prop::option::of(0u64..11), 0u8..4, 0u8..8, 0u8..3);
+    prop::collection::vec(entry, 8).prop_map(|entries| {
+        let mut files = Vec::new();
+        for (i, (own, backing, how, extra, format)) in entries.into_iter().enumerate() {
+            let inode = i as u64;
+            let link = backing.map(|to| match to {
+                8 => ("n/gone".to_owned(), None),
+                9 => ("out/side".to_owned(), Some(90)),
+                10 => ("gone/f1".to_owned(), None),
+                to => (format!("d{}/f{to}", to % 2), Some(to)),
+            });
+            let mut file = image(
+                &format!("d{}/f{i}", i % 2),
+                inode,
+                link.as_ref().map(|(path, inode)| (path.as_str(), *inode)),
+            );
+            if let Some(link) = &mut file.backing {
+                link.format = match format {
+                    0 => None,
+                    1 => Some(Format::Raw),
+                    _ => Some(Format::Qcow2),
+                };
+            }
+            if how == 0 {
+                file.holders = vec![Holder {
+                    pid: 7,
+                    command: "qemu".into(),
+                    writes: true,
+                    locks: true,
+                }];
+            }
+            if extra < 2 {
+                let mut link = file.clone();
+                link.path = format!("links/{own}-{i}").into();
+                link.symlink = extra == 0;
+                // Seen from there, a relative name leads elsewhere.
+                link.backing = image("x", 0, Some(("links/gone", None))).backing;
+                files.push(link);
+            }
+            files.push(file);
+        }
+        files
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_order_of_the_same_files_gives_the_same_forest(
+        (files, shuffled) in found_files().prop_flat_map(|files| {
+            (Just(files.clone()), Just(files).prop_shuffle())
+        }),
+        cut in 0usize..8,
+    ) {
+        let mut one = Forest::new();
+        one.extend(files.clone());
+        let mut other = Forest::new();
+        for (i, file) in shuffled.iter().enumerate() {
+            if i < cut {
+                other.add(file.clone());
+            }
+        }
+        other.extend(shuffled.into_iter().skip(cut));
+        prop_assert_eq!(told(&one), told(&other));
+        let generation = other.generation();
+        other.extend(files);
+        prop_assert_eq!(told(&one), told(&other));
+        prop_assert!(other.generation() > generation);
+    }
+}

@@ -1,0 +1,218 @@
+//! What is wrong with one image, in words: what happened, to which file, what to do. Which kinds of
+//! problem there are is in `problem`; checks of an image's content are not made here.
+
+use crate::host::{printable, shell_quoted};
+use crate::image::Format;
+
+use super::{
+    Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts,
+};
+
+/// Everything wrong with a node, the worst first.
+pub(super) fn problems_of(forest: &Forest, id: NodeId) -> Vec<Problem> {
+    let Some(node) = forest.get(id) else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    if node.whereabouts != Whereabouts::Scanned {
+        // The images that name it have the problem.
+        return problems;
+    }
+    let mut say = |kind, message| problems.push(Problem { kind, message });
+    match &node.content {
+        Content::Unreadable(why) => say(ProblemKind::Unreadable, why.clone()),
+        Content::Damaged(why) => say(ProblemKind::Damaged, why.clone()),
+        _ => {}
+    }
+    let name = printable(&node.path);
+    if let Some(facts) = node.facts() {
+        if let Some(why) = &facts.truncated {
+            say(ProblemKind::Truncated, why.clone());
+        }
+        if facts.corrupt {
+            say(
+                ProblemKind::CorruptBit,
+                format!(
+                    "{name} is marked corrupt, so QEMU refuses to write it. Make a copy, then let \
+                     `qemu-img check -r all {}` mend it.",
+                    shell_quoted(&node.path)
+                ),
+            );
+        }
+        if facts.dirty {
+            say(
+                ProblemKind::DirtyBit,
+                format!(
+                    "{name} was not closed cleanly: its reference counts may be out of date. QEMU \
+                     rebuilds them when it next writes the image, as does `qemu-img check -r all {}`.",
+                    shell_quoted(&node.path)
+                ),
+            );
+        }
+        if !facts.unknown_features.is_empty() {
+            let features: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+            say(
+                ProblemKind::UnknownFeature,
+                format!(
+                    "{name} needs a feature that is not known here ({}), so its content stays closed. \
+                     A newer program may know it.",
+                    features.join(", ")
+                ),
+            );
+        }
+    }
+    if let Some(backing) = &node.backing {
+        backing_problems(forest, node, backing, &mut say);
+    }
+    problems
+}
+
+fn backing_problems(
+    forest: &Forest,
+    node: &Node,
+    backing: &Backing,
+    say: &mut impl FnMut(ProblemKind, String),
+) {
+    let name = printable(&node.path);
+    let recorded = printable(&backing.recorded);
+    let parent = node.parent.and_then(|id| forest.get(id));
+    match &backing.state {
+        BackingState::Missing if parent.is_none_or(|p| p.whereabouts == Whereabouts::Missing) => {
+            say(
+                ProblemKind::MissingBacking,
+                missing(forest, node, backing, &name, &recorded),
+            );
+        }
+        BackingState::Unreachable(why) => say(
+            ProblemKind::UnreachableBacking,
+            format!("{name} is built on {recorded}, which cannot be looked at: {why}"),
+        ),
+        _ => {}
+    }
+    if node.in_loop {
+        say(
+            ProblemKind::Loop,
+            if node.parent == Some(node.id) {
+                format!(
+                    "{name} names itself as its backing file, so nothing can open it. Point it at \
+                     the image it was made from: `qemu-img rebase -u -F FORMAT -b BASE {}`.",
+                    shell_quoted(&node.path)
+                )
+            } else {
+                format!(
+                    "The backing files of {name} run in a circle: its chain comes back to it by way \
+                     of {recorded}, so nothing can open it. Point one image of the circle at what \
+                     it was made from: `qemu-img rebase -u -F FORMAT -b BASE IMAGE`."
+                )
+            },
+        );
+    }
+    match &backing.format {
+        None => say(
+            ProblemKind::NoBackingFormat,
+            no_format(node, backing, parent, &name, &recorded),
+        ),
+        Some(format) => {
+            if let Some(parent) = parent
+                && let Some(message) = wrong_format(forest, node, backing, format, parent, &name)
+            {
+                say(ProblemKind::WrongBackingFormat, message);
+            }
+        }
+    }
+}
+
+/// The command that records another backing file or format without touching data.
+fn rebase(node: &Node, format: &str, base: &std::ffi::OsStr) -> String {
+    format!(
+        "qemu-img rebase -u -F {} -b {} {}",
+        shell_quoted(format),
+        shell_quoted(base),
+        shell_quoted(&node.path)
+    )
+}
+
+fn missing(forest: &Forest, node: &Node, backing: &Backing, name: &str, recorded: &str) -> String {
+    let path = backing.path.as_deref();
+    let place = path.map_or_else(|| recorded.to_owned(), printable);
+    let what = format!("{name} is built on {place}, which is not there, so it cannot be read.");
+    let candidate = path.and_then(|path| forest.candidate(path, node.id));
+    match candidate {
+        Some(candidate) => {
+            let format = candidate
+                .format()
+                .map_or_else(|| "FORMAT".to_owned(), |format| format.name().to_owned());
+            let target = std::path::absolute(&candidate.path)
+                .unwrap_or_else(|_| candidate.path.clone())
+                .into_os_string();
+            format!(
+                "{what} A file of that name is at {}: if it is the same disk, move it back or run \
+                 `{}`.",
+                printable(&candidate.path),
+                rebase(node, &format, &target)
+            )
+        }
+        None => format!(
+            "{what} Put the file back, or point the image at where it went: `{}`.",
+            rebase(node, "FORMAT", std::ffi::OsStr::new("BASE"))
+        ),
+    }
+}
+
+fn no_format(
+    node: &Node,
+    backing: &Backing,
+    parent: Option<&Node>,
+    name: &str,
+    recorded: &str,
+) -> String {
+    let format = parent
+        .and_then(Node::format)
+        .map_or_else(|| "FORMAT".to_owned(), |format| format.name().to_owned());
+    format!(
+        "{name} does not record the format of its backing file {recorded}. libvirt then takes it \
+         for raw: it never learns of the images below it, and a guest on this chain does not \
+         start. QEMU guesses by the first bytes, which the guest of a raw disk can forge. Record \
+         the format: `{}`.",
+        rebase(node, &format, &backing.recorded)
+    )
+}
+
+fn wrong_format(
+    forest: &Forest,
+    node: &Node,
+    backing: &Backing,
+    format: &Format,
+    parent: &Node,
+    name: &str,
+) -> Option<String> {
+    let base = printable(&parent.path);
+    if *format == Format::Raw {
+        let looks = match (forest.overruled(parent.id), &parent.content) {
+            (Some(Content::Qcow2(_)), _) | (None, Content::Qcow2(_)) => "qcow2",
+            (Some(Content::Opaque(other)), _) | (None, Content::Opaque(other)) => other.name(),
+            _ => return None,
+        };
+        return Some(format!(
+            "{name} records raw for its backing file {base}, which begins like a {looks} image. If \
+             it is one, the guest sees the file's own bytes instead of its disk: record it with \
+             `{}`. If it is a raw disk, its guest wrote those bytes, and raw is right.",
+            rebase(node, looks, &backing.recorded)
+        ));
+    }
+    let actual = match &parent.content {
+        Content::Qcow2(_) => Format::Qcow2,
+        Content::Raw => Format::Raw,
+        Content::Opaque(other) => other.clone(),
+        Content::Damaged(_) | Content::Unreadable(_) | Content::Unopened => return None,
+    };
+    (actual != *format).then(|| {
+        format!(
+            "{name} records the format {} for its backing file {base}, which is {}, so QEMU cannot \
+             open it. Record what it is: `{}`.",
+            printable(format.name()),
+            printable(actual.name()),
+            rebase(node, actual.name(), &backing.recorded)
+        )
+    })
+}
