@@ -11,16 +11,24 @@
 //! | `holding` | a QEMU process that keeps an image open, for lock tests |
 //! | `recorder` | crash tests: record an operation, then look at every state a crash may leave |
 //! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
+//! | `script` | steps of the real tools that build images, printable as shell lines |
+//! | `forests` | the sample forests, and what a scan has to say of every file in them |
+//! | `chains` | random trees of images |
+//! | `oracle` | guest content and checks of many images at once, by qemu-img, and their differences |
 #![allow(dead_code)] // Each test crate compiles all of this and uses a part.
 #![allow(unused_imports)] // The same for the re-exports.
 #![allow(unreachable_pub)] // A test crate exports nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A broken helper is a failed test.
 #![allow(clippy::print_stderr)] // Skipping has to be loud.
 
+pub mod chains;
 pub mod faults;
+pub mod forests;
 pub mod holding;
+pub mod oracle;
 pub mod qemu;
 pub mod recorder;
+pub mod script;
 
 pub use faults::{Calls, Fault, FaultyHost, Then};
 pub use holding::{HoldMode, Holding};
