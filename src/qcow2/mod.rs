@@ -6,6 +6,8 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod bitmap;
+pub mod codec;
 pub mod compressed;
 pub mod error;
 pub mod extension;
@@ -16,8 +18,11 @@ pub mod l1;
 pub mod l2;
 pub mod limits;
 pub mod refcount;
+pub mod rewrite;
+pub mod snapshot;
 pub mod table;
 
+pub use codec::{Deflater, Inflater};
 pub use compressed::CompressedCluster;
 pub use error::FormatError;
 pub use feature::{Autoclear, Compatible, Incompatible};
@@ -26,4 +31,6 @@ pub use header::{CompressionType, CryptMethod, Header, Version, is_qcow2};
 pub use l1::L1Entry;
 pub use l2::{L2Buf, L2Context, L2Entry, SubclusterBitmap, SubclusterState};
 pub use refcount::RefcountBlock;
+pub use rewrite::{BackingEdit, HeaderEdit, rewrite};
+pub use snapshot::Snapshot;
 pub use table::EntryTable;
