@@ -7,7 +7,9 @@
 mod backing;
 mod facts;
 mod format;
+mod probe;
 
 pub use backing::{BackingName, BackingTarget};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
+pub use probe::{Probe, facts, named_like_qcow2, probe};

@@ -1,0 +1,380 @@
+//! Finds images: one thread walks the directories, several look at the files, and what they find
+//! comes out in batches while the walk goes on. What is done with one file is in `look`; how the
+//! finds become a forest is `grow`'s business.
+
+mod look;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use walkdir::WalkDir;
+
+use crate::host::{FileKind, Host};
+
+use super::{Forest, Found};
+use look::{Looker, Visit, Why};
+
+/// The name of the folder that discarded images are moved to; never looked into.
+pub const TRASH_FOLDER: &str = ".qanopy-trash";
+
+/// The extensions of files that [`ScanOptions::raw`] lists though nothing in them tells an image.
+pub const RAW_EXTENSIONS: [&str; 4] = ["img", "raw", "dd", "iso"];
+
+/// Kernel filesystems at their usual places: their files are no images, and reading some of them
+/// waits for ever.
+const KERNEL_FILESYSTEMS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Finds in one event at most.
+const BATCH: usize = 256;
+/// How long a find waits for company.
+const BATCH_TIME: Duration = Duration::from_millis(16);
+/// How often progress is told while nothing is found.
+const PROGRESS_TIME: Duration = Duration::from_millis(100);
+
+/// Where to look, and how far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScanOptions {
+    /// Directories, looked through with all below them, and single files.
+    pub roots: Vec<PathBuf>,
+    /// Whether backing files outside the roots are opened too, and their backing files in turn.
+    pub follow: bool,
+    /// Whether files without a known format are listed when they are called like a disk image
+    /// ([`RAW_EXTENSIONS`]).
+    pub raw: bool,
+}
+
+/// What a running scan tells.
+#[derive(Debug, Clone)]
+pub enum ScanEvent {
+    /// Files found, to be taken in by [`Forest::extend`]. A file may come twice; the later one holds.
+    Found(Vec<Found>),
+    /// How far the scan is.
+    Progress {
+        /// Files looked at so far.
+        files: u64,
+        /// Directories that could not be read so far.
+        dirs_unreadable: u64,
+    },
+    /// The end; nothing comes after it.
+    Done(ScanSummary),
+}
+
+/// What a scan did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScanSummary {
+    /// Files looked at, images or not.
+    pub files_looked_at: u64,
+    /// Image files found, each counted once whatever the number of its names.
+    pub images: u64,
+    /// Directories (and roots) that could not be read, each with the reason.
+    pub unreadable_dirs: Vec<(PathBuf, String)>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Whether it was stopped before its end.
+    pub cancelled: bool,
+}
+
+/// A running scan. Dropping it stops it.
+#[derive(Debug)]
+pub struct Scan {
+    events: Receiver<ScanEvent>,
+    cancel: Arc<AtomicBool>,
+}
+
+/// What the threads of one scan share.
+#[derive(Debug, Default)]
+struct Counts {
+    files: AtomicU64,
+    dirs_unreadable: AtomicU64,
+}
+
+impl Scan {
+    /// Starts a scan; what it finds comes through [`Scan::events`].
+    #[must_use]
+    pub fn start(host: Arc<dyn Host>, options: ScanOptions) -> Self {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (events_in, events) = bounded(64);
+        let counts = Arc::new(Counts::default());
+        let looker = Arc::new(Looker::new(host, &options));
+        let (visits_in, visits) = bounded::<Visit>(1024);
+        let (found_in, found) = bounded::<Found>(1024);
+
+        let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
+        for _ in 0..workers {
+            let (looker, visits, found) = (looker.clone(), visits.clone(), found_in.clone());
+            let (cancel, counts) = (cancel.clone(), counts.clone());
+            thread::spawn(move || work(&looker, &visits, &found, &cancel, &counts));
+        }
+        drop((visits, found_in));
+        let walker = {
+            let (looker, cancel, counts) = (looker.clone(), cancel.clone(), counts.clone());
+            thread::spawn(move || walk(&looker, &options.roots, &visits_in, &cancel, &counts))
+        };
+        {
+            let cancel = cancel.clone();
+            thread::spawn(move || {
+                let mut collector = Collector {
+                    events: events_in,
+                    cancel,
+                    counts,
+                    started: Instant::now(),
+                };
+                // Whoever listened went away: there is nobody left to tell.
+                let _ = collector.run(&found, &looker, walker);
+            });
+        }
+        Self { events, cancel }
+    }
+
+    /// What the scan tells, [`ScanEvent::Done`] last.
+    #[must_use]
+    pub fn events(&self) -> &Receiver<ScanEvent> {
+        &self.events
+    }
+
+    /// Stops the scan soon; [`ScanEvent::Done`] still comes.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Scans to the end and builds the forest.
+#[must_use]
+pub fn scan_all(host: Arc<dyn Host>, options: ScanOptions) -> (Forest, ScanSummary) {
+    let scan = Scan::start(host, options);
+    let mut forest = Forest::new();
+    let mut summary = ScanSummary::default();
+    for event in scan.events() {
+        match event {
+            ScanEvent::Found(found) => forest.extend(found),
+            ScanEvent::Progress { .. } => {}
+            ScanEvent::Done(done) => {
+                summary = done;
+                break;
+            }
+        }
+    }
+    (forest, summary)
+}
+
+type Unreadable = Vec<(PathBuf, String)>;
+
+/// Sends every file below the roots to the workers; returns what could not be read.
+fn walk(
+    looker: &Looker,
+    roots: &[PathBuf],
+    visits: &Sender<Visit>,
+    cancel: &AtomicBool,
+    counts: &Counts,
+) -> Unreadable {
+    let mut unreadable = Unreadable::new();
+    let mut cannot_read = |path: &Path, error: &io::Error| {
+        counts.dirs_unreadable.fetch_add(1, Ordering::Relaxed);
+        unreadable.push((path.to_path_buf(), error.kind().to_string()));
+    };
+    for (i, root) in roots.iter().enumerate() {
+        if roots.iter().take(i).any(|before| before == root) {
+            continue;
+        }
+        match looker.host().stat(root) {
+            Err(error) => {
+                // A dangling link given by name still gets its row.
+                let why = Why::Given;
+                if looker.host().stat_link(root).is_ok() {
+                    if visits.send(Visit::new(root.clone(), true, why)).is_err() {
+                        return unreadable;
+                    }
+                } else {
+                    cannot_read(root, &error);
+                }
+                continue;
+            }
+            Ok(stat) if stat.kind != FileKind::Directory => {
+                let link = looker.host().stat_link(root);
+                let symlink = link.is_ok_and(|link| link.kind == FileKind::Symlink);
+                let visit = Visit::new(root.clone(), symlink, Why::Given);
+                if visits.send(visit).is_err() {
+                    return unreadable;
+                }
+                continue;
+            }
+            Ok(_) if looker.is_inside_another_root(root) => continue,
+            Ok(_) => {}
+        }
+        let entries = WalkDir::new(root).into_iter().filter_entry(|entry| {
+            entry.depth() == 0
+                || !entry.file_type().is_dir()
+                || (entry.file_name() != TRASH_FOLDER
+                    && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path))
+        });
+        for entry in entries {
+            if cancel.load(Ordering::Relaxed) {
+                return unreadable;
+            }
+            match entry {
+                Err(error) => {
+                    let path = error.path().unwrap_or(root).to_path_buf();
+                    if let Some(error) = error.io_error() {
+                        cannot_read(&path, error);
+                    }
+                }
+                Ok(entry) => {
+                    let kind = entry.file_type();
+                    if kind.is_file() || kind.is_symlink() {
+                        let visit = Visit::new(entry.into_path(), kind.is_symlink(), Why::Met);
+                        if visits.send(visit).is_err() {
+                            return unreadable;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    unreadable
+}
+
+/// Looks at files until there are no more.
+fn work(
+    looker: &Looker,
+    visits: &Receiver<Visit>,
+    found: &Sender<Found>,
+    cancel: &AtomicBool,
+    counts: &Counts,
+) {
+    for visit in visits {
+        let mut open = vec![visit];
+        while let Some(visit) = open.pop() {
+            if cancel.load(Ordering::Relaxed) {
+                return;
+            }
+            counts.files.fetch_add(1, Ordering::Relaxed);
+            if let Some(find) = looker.look(&visit, &mut open)
+                && found.send(find).is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Gathers the finds of all workers into events.
+struct Collector {
+    events: Sender<ScanEvent>,
+    cancel: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+    started: Instant,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Collector {
+    fn run(
+        &mut self,
+        found: &Receiver<Found>,
+        looker: &Looker,
+        walker: thread::JoinHandle<Unreadable>,
+    ) -> Result<(), Unheard> {
+        self.gather(found)?;
+        let unreadable_dirs = walker.join().unwrap_or_default();
+        // What images name as qcow2 and the walk did not recognise; in turn, what these name.
+        let mut batch = Vec::new();
+        let mut open = looker.left_over();
+        while let Some(visit) = open.pop() {
+            if self.cancelled() {
+                break;
+            }
+            self.counts.files.fetch_add(1, Ordering::Relaxed);
+            batch.extend(looker.look(&visit, &mut open));
+            if open.is_empty() {
+                open = looker.left_over();
+            }
+            self.flush_full(&mut batch)?;
+        }
+        if !self.cancelled() {
+            for find in looker.held() {
+                batch.push(find);
+                self.flush_full(&mut batch)?;
+            }
+        }
+        self.flush(&mut batch)?;
+        self.send(ScanEvent::Done(ScanSummary {
+            files_looked_at: self.counts.files.load(Ordering::Relaxed),
+            images: looker.images(),
+            unreadable_dirs,
+            elapsed: self.started.elapsed(),
+            cancelled: self.cancelled(),
+        }))
+    }
+
+    fn gather(&self, found: &Receiver<Found>) -> Result<(), Unheard> {
+        let mut batch = Vec::new();
+        let mut due = Instant::now() + PROGRESS_TIME;
+        loop {
+            match found.recv_deadline(due) {
+                Ok(find) => {
+                    if batch.is_empty() {
+                        due = Instant::now() + BATCH_TIME;
+                    }
+                    batch.push(find);
+                    if batch.len() < BATCH && Instant::now() < due {
+                        continue;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.flush(&mut batch);
+                }
+            }
+            self.flush(&mut batch)?;
+            due = Instant::now() + PROGRESS_TIME;
+        }
+    }
+
+    fn flush_full(&self, batch: &mut Vec<Found>) -> Result<(), Unheard> {
+        if batch.len() >= BATCH {
+            self.flush(batch)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self, batch: &mut Vec<Found>) -> Result<(), Unheard> {
+        if !batch.is_empty() {
+            self.send(ScanEvent::Found(std::mem::take(batch)))?;
+        }
+        self.send(ScanEvent::Progress {
+            files: self.counts.files.load(Ordering::Relaxed),
+            dirs_unreadable: self.counts.dirs_unreadable.load(Ordering::Relaxed),
+        })
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Waits while the listener is busy; gives up when it has gone or has stopped the scan and does
+    /// not listen.
+    fn send(&self, mut event: ScanEvent) -> Result<(), Unheard> {
+        loop {
+            match self.events.send_timeout(event, PROGRESS_TIME) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) if !self.cancelled() => event = back,
+                Err(_) => return Err(Unheard),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

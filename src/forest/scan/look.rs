@@ -1,0 +1,396 @@
+//! Looks at one file: opens it, recognises it, and finds out where its backing name leads. A backing
+//! file outside the scanned directories is asked for its `stat` and never opened, unless the scan
+//! was told to follow.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::host::{Access, FileId, FileKind, Host, Stat, printable};
+use crate::image::{
+    BackingName, BackingRef, BackingTarget, Format, Probe, named_like_qcow2, probe,
+};
+
+use super::{RAW_EXTENSIONS, ScanOptions};
+use crate::forest::{Backing, BackingState, Content, Found};
+
+/// A file to be looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    path: PathBuf,
+    symlink: bool,
+    why: Why,
+}
+
+impl Visit {
+    pub(super) fn new(path: PathBuf, symlink: bool, why: Why) -> Self {
+        Self { path, symlink, why }
+    }
+}
+
+/// Why a file is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The walk met it.
+    Met,
+    /// The person named it.
+    Given,
+    /// An image names it as its backing file, with this format.
+    Named(Option<Format>),
+}
+
+/// Looks at files for all threads of one scan.
+#[derive(Debug)]
+pub(super) struct Looker {
+    host: Arc<dyn Host>,
+    follow: bool,
+    raw: bool,
+    /// The directories that are scanned, with all links resolved, and as given.
+    roots: Vec<(PathBuf, PathBuf)>,
+    /// Where directories of backing names lead.
+    places: Mutex<HashMap<PathBuf, Place>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Files found to be images, with a name of each.
+    found: HashMap<FileId, (PathBuf, bool)>,
+    /// Files named as backing files that are taken care of.
+    named: HashSet<FileId>,
+    /// Files named as qcow2: the walk should meet them.
+    awaited: HashMap<FileId, PathBuf>,
+}
+
+/// Where a directory is.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Its name: as the walk would have it if it is inside, otherwise with all links resolved.
+    path: PathBuf,
+    inside: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is inside is consistent after every statement, so a panic elsewhere spoils nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Looker {
+    pub(super) fn new(host: Arc<dyn Host>, options: &ScanOptions) -> Self {
+        let roots = options
+            .roots
+            .iter()
+            .filter(|root| {
+                host.stat(root)
+                    .is_ok_and(|stat| stat.kind == FileKind::Directory)
+            })
+            .filter_map(|root| Some((host.canonical(root).ok()?, root.clone())))
+            .collect();
+        Self {
+            host,
+            follow: options.follow,
+            raw: options.raw,
+            roots,
+            places: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn host(&self) -> &dyn Host {
+        self.host.as_ref()
+    }
+
+    /// Whether a root is looked through anyway, being inside another one (or the same, given before).
+    pub(super) fn is_inside_another_root(&self, root: &Path) -> bool {
+        let Some(at) = self.roots.iter().position(|(_, given)| given == root) else {
+            return false;
+        };
+        let Some((canonical, _)) = self.roots.get(at) else {
+            return false;
+        };
+        self.roots.iter().enumerate().any(|(i, (other, _))| {
+            canonical.starts_with(other) && (canonical != other || i < at) && i != at
+        })
+    }
+
+    /// Image files found, each counted once.
+    pub(super) fn images(&self) -> u64 {
+        lock(&self.state).found.len() as u64
+    }
+
+    /// Files that images name as qcow2 and that were not recognised so far.
+    pub(super) fn left_over(&self) -> Vec<Visit> {
+        let mut state = lock(&self.state);
+        let awaited = std::mem::take(&mut state.awaited);
+        let visits: Vec<_> = awaited
+            .into_iter()
+            .filter(|(id, _)| !state.found.contains_key(id) && !state.named.contains(id))
+            .map(|(id, path)| (id, self.named(path, Some(Format::Qcow2))))
+            .collect();
+        visits
+            .into_iter()
+            .map(|(id, visit)| {
+                state.named.insert(id);
+                visit
+            })
+            .collect()
+    }
+
+    /// The images found that some process has open, looked at once more, with these processes.
+    pub(super) fn held(&self) -> Vec<Found> {
+        let found = std::mem::take(&mut lock(&self.state).found);
+        let ids: Vec<FileId> = found.keys().copied().collect();
+        let held = self.host.holders(&ids);
+        let again = held.into_iter().filter_map(|(id, holders)| {
+            let (path, symlink) = found.get(&id)?;
+            let visit = Visit::new(path.clone(), *symlink, Why::Given);
+            let mut find = self.look(&visit, &mut Vec::new())?;
+            find.holders = holders;
+            Some(find)
+        });
+        let again = again.collect();
+        lock(&self.state).found = found;
+        again
+    }
+
+    fn named(&self, path: PathBuf, format: Option<Format>) -> Visit {
+        let symlink = self
+            .host
+            .stat_link(&path)
+            .is_ok_and(|stat| stat.kind == FileKind::Symlink);
+        Visit::new(path, symlink, Why::Named(format))
+    }
+
+    /// What the file is, if it belongs into the forest. Files it names that have to be looked at as
+    /// well are added to `open`.
+    pub(super) fn look(&self, visit: &Visit, open: &mut Vec<Visit>) -> Option<Found> {
+        let path = &visit.path;
+        let mut found = Found {
+            path: path.clone(),
+            symlink: visit.symlink,
+            stat: None,
+            content: Content::Unopened,
+            backing: None,
+            holders: Vec::new(),
+        };
+        // A raw disk is what it is recorded as, whatever its guest wrote: no need to open it.
+        if visit.why == Why::Named(Some(Format::Raw)) {
+            found.stat = Some(self.host.stat(path).ok()?);
+            found.content = Content::Raw;
+            self.remember(&found);
+            return Some(found);
+        }
+        let (stat, probed) = match self.open(visit) {
+            Ok(Some((stat, probed))) => (Some(stat), probed),
+            Ok(None) => return None,
+            Err(error) => {
+                if visit.why == Why::Met && !named_like_qcow2(path) {
+                    return None;
+                }
+                found.stat = self.host.stat(path).ok();
+                found.content = Content::Unreadable(self.why_unreadable(visit, &error));
+                self.remember(&found);
+                return Some(found);
+            }
+        };
+        let len = stat.as_ref().map_or(0, |stat| stat.len);
+        found.stat = stat;
+        found.content = match (probed, &visit.why) {
+            (Probe::Qcow2(facts), _) => {
+                if let Some(backing) = &facts.backing {
+                    found.backing = Some(self.backing(path, backing, open));
+                }
+                Content::Qcow2(facts)
+            }
+            (Probe::Damaged(why), _) => Content::Damaged(why),
+            (Probe::Other(_), Why::Met) => return None,
+            (Probe::Other(format), _) => Content::Opaque(format),
+            // Some formats have their magic number elsewhere (fixed VHD: at the end).
+            (Probe::Nothing, Why::Named(Some(format @ Format::Other(_)))) => {
+                Content::Opaque(format.clone())
+            }
+            (Probe::Nothing, Why::Named(Some(_))) => Content::Raw,
+            (Probe::Nothing, _) if named_like_qcow2(path) => {
+                Content::Damaged(not_what_it_is_called(path, len))
+            }
+            (Probe::Nothing, Why::Met) if !(self.raw && called_like_a_disk(path)) => return None,
+            (Probe::Nothing, _) => Content::Raw,
+        };
+        self.remember(&found);
+        Some(found)
+    }
+
+    /// Opens and recognises; nothing if it is not a file that the scan looks into.
+    fn open(&self, visit: &Visit) -> io::Result<Option<(Stat, Probe)>> {
+        if visit.symlink && visit.why == Why::Met {
+            let stat = self.host.stat(&visit.path)?;
+            if stat.kind != FileKind::Regular {
+                return Ok(None);
+            }
+        }
+        let file = self.host.open(&visit.path, Access::Read)?;
+        let probed = probe(file.as_ref(), &visit.path)?;
+        Ok(Some((file.stat()?, probed)))
+    }
+
+    fn why_unreadable(&self, visit: &Visit, error: &io::Error) -> String {
+        let name = printable(&visit.path);
+        if visit.symlink && error.kind() == io::ErrorKind::NotFound {
+            return format!(
+                "{name} is a symbolic link to a file that is not there. Remove the link or put the \
+                 file back."
+            );
+        }
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => format!(
+                "{name} cannot be read: permission denied. Run as a user who may read it, or give \
+                 yourself the right."
+            ),
+            kind => format!("{name} cannot be read: {kind}. Check the file and its filesystem."),
+        }
+    }
+
+    fn remember(&self, found: &Found) {
+        if let Some(stat) = &found.stat {
+            let mut state = lock(&self.state);
+            let (path, symlink) = state
+                .found
+                .entry(stat.id)
+                .or_insert_with(|| (found.path.clone(), found.symlink));
+            if (found.symlink, &found.path) < (*symlink, &*path) {
+                *path = found.path.clone();
+                *symlink = found.symlink;
+            }
+        }
+    }
+
+    /// Where a backing name leads, and what is there.
+    fn backing(&self, overlay: &Path, backing: &BackingRef, open: &mut Vec<Visit>) -> Backing {
+        let name = BackingName::interpret(overlay, &backing.recorded);
+        let mut link = Backing {
+            recorded: backing.recorded.clone(),
+            format: backing.format.clone(),
+            path: None,
+            state: BackingState::Missing,
+        };
+        let path = match name.target {
+            BackingTarget::Elsewhere { protocol } => {
+                link.state = BackingState::Elsewhere(protocol);
+                return link;
+            }
+            BackingTarget::File(path) => path,
+        };
+        let place = self.place_of(&path);
+        let path = match (&place, path.file_name()) {
+            (Some(place), Some(name)) => place.path.join(name),
+            _ => path,
+        };
+        link.state = match self.host.stat(&path) {
+            Ok(stat) => match stat.kind {
+                FileKind::Regular | FileKind::BlockDevice => {
+                    self.take_up(&path, &stat, backing, place, open);
+                    BackingState::There(stat)
+                }
+                FileKind::Directory => BackingState::Unreachable(format!(
+                    "{} is a directory. Record the image it should name.",
+                    printable(&path)
+                )),
+                FileKind::Symlink | FileKind::Other => BackingState::Unreachable(format!(
+                    "{} is no file that can hold an image. Record the image it should name.",
+                    printable(&path)
+                )),
+            },
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BackingState::Missing,
+                kind => BackingState::Unreachable(format!(
+                    "{}: {kind}. Run as a user who may look there.",
+                    printable(&path)
+                )),
+            },
+        };
+        link.path = Some(path);
+        link
+    }
+
+    /// Sees to it that a backing file is looked at, if it may be and the walk will not do it.
+    fn take_up(
+        &self,
+        path: &Path,
+        stat: &Stat,
+        backing: &BackingRef,
+        place: Option<Place>,
+        open: &mut Vec<Visit>,
+    ) {
+        let inside = place.is_some_and(|place| place.inside);
+        if !inside && !self.follow {
+            return;
+        }
+        {
+            let mut state = lock(&self.state);
+            if state.found.contains_key(&stat.id) || state.named.contains(&stat.id) {
+                return;
+            }
+            if inside && backing.format == Some(Format::Qcow2) {
+                state
+                    .awaited
+                    .entry(stat.id)
+                    .or_insert_with(|| path.to_path_buf());
+                return;
+            }
+            state.named.insert(stat.id);
+        }
+        open.push(self.named(path.to_path_buf(), backing.format.clone()));
+    }
+
+    /// The place of the directory a file is in.
+    fn place_of(&self, path: &Path) -> Option<Place> {
+        let directory = match path.parent()? {
+            empty if empty.as_os_str().is_empty() => Path::new("."),
+            directory => directory,
+        };
+        if let Some(place) = lock(&self.places).get(directory) {
+            return Some(place.clone());
+        }
+        let canonical = self.host.canonical(directory).ok()?;
+        let place = self
+            .roots
+            .iter()
+            .find_map(|(root, given)| {
+                let rest = canonical.strip_prefix(root).ok()?;
+                Some(Place {
+                    path: if rest.as_os_str().is_empty() {
+                        given.clone()
+                    } else {
+                        given.join(rest)
+                    },
+                    inside: true,
+                })
+            })
+            .unwrap_or(Place {
+                path: canonical,
+                inside: false,
+            });
+        lock(&self.places).insert(directory.to_path_buf(), place.clone());
+        Some(place)
+    }
+}
+
+fn not_what_it_is_called(path: &Path, len: u64) -> String {
+    let name = printable(path);
+    if len == 0 {
+        format!("{name} is called like a qcow2 image and is empty. Restore it from a copy.")
+    } else {
+        format!(
+            "{name} is called like a qcow2 image, but does not begin like one: its header is gone or \
+             it is something else. Restore it from a copy, or give it another name."
+        )
+    }
+}
+
+fn called_like_a_disk(path: &Path) -> bool {
+    path.extension()
+        .map(OsStr::to_ascii_lowercase)
+        .is_some_and(|extension| RAW_EXTENSIONS.iter().any(|known| extension == *known))
+}

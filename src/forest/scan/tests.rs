@@ -1,0 +1,244 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::forest::{BackingState, Content, ProblemKind, Whereabouts};
+use crate::host::RealHost;
+use crate::image::Format;
+use crate::qcow2::{Geometry, Header, HostOffset, Version};
+
+/// Writes the header of an image that holds nothing, in three clusters.
+fn image(path: &Path, backing: Option<(&str, Option<&str>)>) {
+    let geometry = Geometry::new(16, 4, false).unwrap();
+    let mut header = Header::new(Version::V3, geometry, 1 << 26);
+    header.refcount_table_offset = HostOffset(0x10000);
+    header.refcount_table_clusters = 1;
+    header.l1_offset = HostOffset(0x20000);
+    header.l1_entries = 1;
+    if let Some((name, format)) = backing {
+        header
+            .set_backing(name.as_bytes(), format.map(str::as_bytes))
+            .unwrap();
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).unwrap();
+    }
+    fs::write(path, header.encode().unwrap()).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(0x30000).unwrap();
+}
+
+fn options(root: &Path) -> ScanOptions {
+    ScanOptions {
+        roots: vec![root.to_path_buf()],
+        ..ScanOptions::default()
+    }
+}
+
+fn scanned(options: ScanOptions) -> Forest {
+    scan_all(Arc::new(RealHost), options).0
+}
+
+/// Paths relative to `dir` of what is shown, in the order of roots and children.
+fn rows(forest: &Forest, dir: &Path) -> Vec<String> {
+    let mut rows = Vec::new();
+    for root in forest.roots() {
+        rows.push(root);
+        rows.extend(forest.descendants(root));
+    }
+    rows.into_iter()
+        .map(|id| {
+            let path = &forest.get(id).unwrap().path;
+            path.strip_prefix(dir).unwrap_or(path).display().to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn a_scan_finds_images_by_content_and_raw_bases_by_their_overlays() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    image(&at("a/over.img"), Some(("../base.bin", Some("raw"))));
+    image(&at("a/top"), Some(("over.img", Some("qcow2"))));
+    image(&at("guess"), Some(("plain.bin", None)));
+    image(&at("closed"), Some(("disk.x", Some("vpc"))));
+    for name in ["base.bin", "plain.bin", "disk.x", "unrelated.bin"] {
+        fs::write(at(name), [7; 5000]).unwrap();
+    }
+    fs::create_dir(at(TRASH_FOLDER)).unwrap();
+    image(&at(TRASH_FOLDER).join("old.qcow2"), None);
+    let (forest, summary) = scan_all(Arc::new(RealHost), options(dir.path()));
+    assert_eq!(
+        rows(&forest, dir.path()),
+        [
+            "base.bin",
+            "a/over.img",
+            "a/top",
+            "disk.x",
+            "closed",
+            "plain.bin",
+            "guess"
+        ]
+    );
+    assert_eq!(summary.images, 7);
+    assert!(summary.unreadable_dirs.is_empty());
+    let node = |name: &str| forest.by_path(&at(name)).unwrap();
+    assert_eq!(node("base.bin").content, Content::Raw);
+    assert_eq!(node("plain.bin").content, Content::Raw);
+    assert_eq!(
+        node("disk.x").content,
+        Content::Opaque(Format::Other("vpc".into()))
+    );
+    assert_eq!(node("guess").problems[0].kind, ProblemKind::NoBackingFormat);
+    assert!(node("a/top").problems.is_empty());
+    assert_eq!(node("base.bin").whereabouts, Whereabouts::Scanned);
+}
+
+#[test]
+fn what_lies_outside_is_not_opened_unless_told_to_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+    image(&inside.join("top"), Some(("../out/mid", Some("qcow2"))));
+    image(&outside.join("mid"), Some(("base", Some("raw"))));
+    fs::write(outside.join("base"), "x").unwrap();
+    let forest = scanned(options(&inside));
+    assert_eq!(forest.len(), 2);
+    let top = forest.by_path(&inside.join("top")).unwrap();
+    let mid = forest.get(top.parent.unwrap()).unwrap();
+    assert_eq!(mid.content, Content::Unopened);
+    assert_eq!(mid.whereabouts, Whereabouts::OutsideScan);
+    assert_eq!(mid.stat.as_ref().unwrap().len, 0x30000);
+    let forest = scanned(ScanOptions {
+        follow: true,
+        ..options(&inside)
+    });
+    assert_eq!(forest.len(), 3);
+    let top = forest.by_path(&inside.join("top")).unwrap();
+    let chain = forest.chain(top.id);
+    assert_eq!(chain.len(), 3);
+    assert_eq!(forest.get(chain[2]).unwrap().content, Content::Raw);
+}
+
+#[test]
+fn links_are_names_and_never_end_a_scan() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    image(&at("d/image"), None);
+    symlink("image", at("d/a-link")).unwrap();
+    fs::hard_link(at("d/image"), at("d/second")).unwrap();
+    symlink("..", at("d/circle")).unwrap();
+    symlink("nowhere", at("d/dangling.qcow2")).unwrap();
+    symlink("nowhere", at("d/other-dangling")).unwrap();
+    image(
+        &at("abs"),
+        Some((at("d/circle/d/image").to_str().unwrap(), Some("qcow2"))),
+    );
+    let forest = scanned(options(dir.path()));
+    assert_eq!(
+        rows(&forest, dir.path()),
+        ["d/dangling.qcow2", "d/image", "abs"]
+    );
+    let node = forest.by_path(&at("d/second")).unwrap();
+    assert_eq!(node.path, at("d/image"));
+    assert_eq!(node.other_names, [at("d/a-link"), at("d/second")]);
+    let dangling = forest.by_path(&at("d/dangling.qcow2")).unwrap();
+    assert_eq!(dangling.problems[0].kind, ProblemKind::Unreadable);
+    let Some(backing) = &forest.by_path(&at("abs")).unwrap().backing else {
+        panic!("no backing link");
+    };
+    assert_eq!(backing.path.as_deref(), Some(at("d/image").as_path()));
+}
+
+#[test]
+fn what_is_broken_is_a_row_with_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    image(&at("orphan.qcow2"), Some(("gone.qcow2", Some("qcow2"))));
+    image(&at("a.qcow2"), Some(("b.qcow2", Some("qcow2"))));
+    image(&at("b.qcow2"), Some(("a.qcow2", Some("qcow2"))));
+    image(&at("remote.qcow2"), Some(("nbd:localhost:1", Some("raw"))));
+    image(&at("on-a-folder.qcow2"), Some((".", Some("raw"))));
+    fs::write(at("zeros.qcow2"), [0; 4096]).unwrap();
+    fs::write(at("empty.qcow2"), "").unwrap();
+    fs::write(at("short.qcow2"), b"QFI\xfb\0\0\0\x03").unwrap();
+    image(&at("esc\x1b[31m.qcow2"), Some(("new\nline", Some("raw"))));
+    let forest = scanned(options(dir.path()));
+    for node in forest.nodes() {
+        let expected = match node.path.file_name().unwrap().to_str().unwrap() {
+            "orphan.qcow2" | "esc\x1b[31m.qcow2" => ProblemKind::MissingBacking,
+            "a.qcow2" | "b.qcow2" => ProblemKind::Loop,
+            "on-a-folder.qcow2" => ProblemKind::UnreachableBacking,
+            "zeros.qcow2" | "empty.qcow2" | "short.qcow2" => ProblemKind::Damaged,
+            _ => {
+                assert!(node.problems.is_empty(), "{node:?}");
+                continue;
+            }
+        };
+        assert_eq!(node.problems[0].kind, expected, "{node:?}");
+        let message = &node.problems[0].message;
+        assert!(
+            !message.contains(char::is_control) && message.ends_with(['.', ')']),
+            "{message}"
+        );
+    }
+    let remote = forest.by_path(&at("remote.qcow2")).unwrap();
+    let state = &remote.backing.as_ref().unwrap().state;
+    assert_eq!(*state, BackingState::Elsewhere("nbd".into()));
+}
+
+#[test]
+fn raw_disks_come_on_request_and_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.IMG");
+    fs::write(&disk, [1; 10]).unwrap();
+    fs::write(dir.path().join("notes.txt"), "x").unwrap();
+    assert!(scanned(options(dir.path())).is_empty());
+    let raw = ScanOptions {
+        raw: true,
+        ..options(dir.path())
+    };
+    assert_eq!(rows(&scanned(raw), dir.path()), ["disk.IMG"]);
+    let forest = scanned(options(&disk));
+    assert_eq!(forest.by_path(&disk).unwrap().content, Content::Raw);
+}
+
+#[test]
+fn a_pipe_is_not_waited_for_and_a_missing_root_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    nix::unistd::mkfifo(
+        &dir.path().join("pipe.qcow2"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    image(
+        &dir.path().join("on-a-pipe"),
+        Some(("pipe.qcow2", Some("qcow2"))),
+    );
+    let mut options = options(dir.path());
+    options.roots.push(dir.path().join("not-there"));
+    options.roots.push(dir.path().to_path_buf());
+    let (forest, summary) = scan_all(Arc::new(RealHost), options);
+    let image = forest.by_path(&dir.path().join("on-a-pipe")).unwrap();
+    assert_eq!(image.problems[0].kind, ProblemKind::UnreachableBacking);
+    assert_eq!(summary.unreadable_dirs.len(), 1);
+    assert_eq!(
+        summary.files_looked_at, 1,
+        "a root given twice is walked once"
+    );
+}
+
+#[test]
+fn a_scan_that_is_dropped_or_cancelled_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..3000 {
+        fs::write(dir.path().join(format!("{i}.qcow2")), b"QFI\xfb").unwrap();
+    }
+    drop(Scan::start(Arc::new(RealHost), options(dir.path())));
+    let scan = Scan::start(Arc::new(RealHost), options(dir.path()));
+    scan.cancel();
+    let done = scan.events().iter().find_map(|event| match event {
+        ScanEvent::Done(summary) => Some(summary),
+        _ => None,
+    });
+    assert!(done.unwrap().cancelled);
+}

@@ -1,0 +1,311 @@
+//! Recognises an image by its first bytes and reads its header: one small read for most files, two
+//! for a qcow2 image. Nothing the image names is followed, and its content stays untouched.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::host::{HostFile, printable};
+use crate::qcow2::{
+    Autoclear, Compatible, CompressionType, CryptMethod, FormatError, Header, Incompatible,
+    is_qcow2,
+};
+
+use super::{BackingRef, Compression, Encryption, Format, ImageFacts};
+
+/// What a file's first bytes show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A qcow2 header that could be read.
+    Qcow2(Box<ImageFacts>),
+    /// The magic number of another format.
+    Other(Format),
+    /// No magic number that is known: raw, or no image at all.
+    Nothing,
+    /// The magic number of qcow2 and a header that cannot be: why, as a sentence.
+    Damaged(String),
+}
+
+/// Bytes read at first; enough for the header of nearly every image.
+const FIRST_READ: usize = 4096;
+/// The largest L1 table, in bytes, that is looked through for tables past the end of the file.
+const MAX_L1_READ: u64 = 64 << 10;
+
+/// Reads what `file` is; `path` is only for the sentences. Reads 4 KiB, up to one cluster (2 MiB at
+/// most) if the header is longer, and an L1 table of up to 64 KiB.
+///
+/// # Errors
+/// The system's own, if a read fails.
+pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
+    let mut bytes = vec![0; FIRST_READ];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    if !is_qcow2(&bytes) {
+        return Ok(Format::recognise(&bytes).map_or(Probe::Nothing, Probe::Other));
+    }
+    if let Some(format @ Format::Other(_)) = Format::recognise(&bytes) {
+        return Ok(Probe::Other(format));
+    }
+    let len = file.len()?;
+    let header = loop {
+        match Header::parse(&bytes) {
+            Ok(header) => break header,
+            Err(FormatError::Truncated { needed, .. }) if needed > bytes.len() as u64 => {
+                if bytes.len() as u64 >= len {
+                    return Ok(Probe::Damaged(format!(
+                        "{} ends inside its qcow2 header: the file has {len} bytes, the header needs \
+                         {needed}. It was cut short; restore it from a copy.",
+                        printable(path)
+                    )));
+                }
+                // Bounded by one cluster, which the parser has checked.
+                let needed = usize::try_from(needed).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                let mut more = vec![0; needed];
+                let read = file.read_at(&mut more, 0)?;
+                more.truncate(read);
+                if more.len() <= bytes.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                bytes = more;
+            }
+            Err(fault) => {
+                return Ok(Probe::Damaged(format!(
+                    "{} begins like a qcow2 image, but its header cannot be right: {fault}. QEMU \
+                     refuses it as well; restore it from a copy.",
+                    printable(path)
+                )));
+            }
+        }
+    };
+    let mut facts = facts(&header);
+    facts.truncated = truncation(file, &header, len, path)?;
+    Ok(Probe::Qcow2(Box::new(facts)))
+}
+
+/// What a header tells, as plain values. Whether the file holds what the header claims is not looked
+/// at: `truncated` is empty.
+#[must_use]
+pub fn facts(header: &Header) -> ImageFacts {
+    let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+    let external = header
+        .incompatible
+        .contains(Incompatible::EXTERNAL_DATA_FILE);
+    ImageFacts {
+        version: header.version.number(),
+        virtual_size: header.virtual_size(),
+        cluster_size: header.geometry.cluster_size(),
+        refcount_bits: header.geometry.refcount_bits(),
+        extended_l2: header.geometry.extended_l2(),
+        lazy_refcounts: header.compatible.contains(Compatible::LAZY_REFCOUNTS),
+        compression: match header.compression {
+            CompressionType::Zlib => Compression::Zlib,
+            CompressionType::Zstd => Compression::Zstd,
+        },
+        encryption: match header.crypt {
+            CryptMethod::None => None,
+            CryptMethod::Aes => Some(Encryption::Aes),
+            CryptMethod::Luks => Some(Encryption::Luks),
+        },
+        dirty: header.incompatible.contains(Incompatible::DIRTY),
+        corrupt: header.incompatible.contains(Incompatible::CORRUPT),
+        snapshots: header.snapshot_count,
+        bitmaps: header.bitmaps().map_or(0, |bitmaps| bitmaps.count),
+        external_data: external,
+        data_file: header.data_file().filter(|_| external).map(name),
+        data_file_raw: external && header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA),
+        backing: header.backing_file().map(|recorded| BackingRef {
+            recorded: name(recorded),
+            format: header
+                .backing_format()
+                .filter(|format| !format.is_empty())
+                .map(|format| Format::from_name(&String::from_utf8_lossy(format))),
+        }),
+        unknown_features: header
+            .unknown_incompatible()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        truncated: None,
+    }
+}
+
+/// Why the file cannot hold what its header and L1 table point at, if it cannot: a sentence.
+fn truncation(
+    file: &dyn HostFile,
+    header: &Header,
+    len: u64,
+    path: &Path,
+) -> io::Result<Option<String>> {
+    let sentence = |what: &str, end: u64| {
+        format!(
+            "{} was cut short: the file has {len} bytes, and {what} ends at byte {end}. Restore it \
+             from a copy; what it held beyond its end is lost.",
+            printable(path)
+        )
+    };
+    let cluster = header.geometry.cluster_size();
+    let l1_bytes = u64::from(header.l1_entries).saturating_mul(8);
+    // 40 bytes is the fixed part of each entry of the snapshot table.
+    let tables = [
+        (
+            "its refcount table",
+            header.refcount_table_offset.get(),
+            u64::from(header.refcount_table_clusters).saturating_mul(cluster),
+        ),
+        ("its L1 table", header.l1_offset.get(), l1_bytes),
+        (
+            "its snapshot table",
+            header.snapshots_offset.get(),
+            u64::from(header.snapshot_count).saturating_mul(40),
+        ),
+    ];
+    for (what, offset, bytes) in tables {
+        let end = offset.saturating_add(bytes);
+        if bytes > 0 && end > len {
+            return Ok(Some(sentence(what, end)));
+        }
+    }
+    if l1_bytes == 0 || l1_bytes > MAX_L1_READ {
+        return Ok(None);
+    }
+    let mut table = vec![0; usize::try_from(l1_bytes).unwrap_or(0)];
+    let read = file.read_at(&mut table, header.l1_offset.get())?;
+    table.truncate(read);
+    let furthest = table
+        .chunks_exact(8)
+        .filter_map(|entry| entry.try_into().ok().map(u64::from_be_bytes))
+        // Bits 9 to 55 are the offset of the L2 table.
+        .map(|entry| entry & 0x00ff_ffff_ffff_fe00)
+        .max()
+        .unwrap_or(0);
+    let end = furthest.saturating_add(cluster);
+    Ok((furthest > 0 && end > len).then(|| sentence("one of its L2 tables", end)))
+}
+
+/// Whether a file's name is that of a qcow2 image, whatever is in it.
+#[must_use]
+pub fn named_like_qcow2(path: &Path) -> bool {
+    path.extension()
+        .map(OsStr::to_ascii_lowercase)
+        .is_some_and(|extension: OsString| extension == "qcow2" || extension == "qcow")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Access, Host, RealHost};
+    use crate::qcow2::{Geometry, HostOffset, Version};
+
+    fn probed(bytes: &[u8]) -> Probe {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.qcow2");
+        std::fs::write(&path, bytes).unwrap();
+        let file = RealHost.open(&path, Access::Read).unwrap();
+        probe(file.as_ref(), Path::new("x\x1b.qcow2")).unwrap()
+    }
+
+    /// A header over three clusters: itself, refcount table, L1 table.
+    fn image(change: impl FnOnce(&mut Header)) -> Vec<u8> {
+        let geometry = Geometry::new(16, 4, false).unwrap();
+        let mut header = Header::new(Version::V3, geometry, 1 << 30);
+        header.refcount_table_offset = HostOffset(0x10000);
+        header.refcount_table_clusters = 1;
+        header.l1_offset = HostOffset(0x20000);
+        header.l1_entries = 2;
+        change(&mut header);
+        let mut bytes = header.encode().unwrap();
+        bytes.resize(0x30000, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_header_tells_its_facts() {
+        let bytes = image(|header| {
+            header.set_backing(b"base img", Some(b"raw")).unwrap();
+            header.incompatible |= Incompatible::DIRTY;
+        });
+        let Probe::Qcow2(facts) = probed(&bytes) else {
+            panic!("not recognised");
+        };
+        assert_eq!(facts.virtual_size, 1 << 30);
+        assert_eq!(facts.version, 3);
+        assert!(facts.dirty && !facts.corrupt);
+        assert_eq!(facts.truncated, None);
+        let backing = facts.backing.unwrap();
+        assert_eq!(backing.recorded, "base img");
+        assert_eq!(backing.format, Some(Format::Raw));
+    }
+
+    #[test]
+    fn a_header_longer_than_the_first_read_is_read_whole() {
+        let bytes = image(|header| {
+            header.extensions.push(crate::qcow2::extension::Extension {
+                magic: 0x1234_5678,
+                data: vec![7; 20_000],
+            });
+            header.set_backing(b"far", Some(b"qcow2")).unwrap();
+        });
+        let Probe::Qcow2(facts) = probed(&bytes) else {
+            panic!("not recognised");
+        };
+        assert_eq!(facts.backing.unwrap().recorded, "far");
+    }
+
+    #[test]
+    fn tables_past_the_end_of_the_file_are_told() {
+        let whole = image(|_| {});
+        let told = |bytes: &[u8]| match probed(bytes) {
+            Probe::Qcow2(facts) => facts.truncated.unwrap_or_default(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(told(&whole), "");
+        assert!(told(&whole[..0x20008]).contains("its L1 table"));
+        assert!(told(&whole[..0x18000]).contains("its refcount table"));
+        let mut pointing = whole.clone();
+        pointing[0x20008..0x20010].copy_from_slice(&0x8000_0000_0003_0000u64.to_be_bytes());
+        let text = told(&pointing);
+        assert!(text.contains("one of its L2 tables"), "{text}");
+        assert!(!text.contains('\x1b'));
+        pointing.resize(0x40000, 0);
+        assert_eq!(told(&pointing), "");
+        let snapshots = image(|header| {
+            header.snapshot_count = 3;
+            header.snapshots_offset = HostOffset(0x30000);
+        });
+        assert!(told(&snapshots).contains("its snapshot table"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_header_is_damaged_and_what_is_none_is_nothing() {
+        let whole = image(|_| {});
+        let Probe::Damaged(why) = probed(&whole[..60]) else {
+            panic!("a cut header was taken");
+        };
+        assert!(why.contains("ends inside its qcow2 header"), "{why}");
+        let mut wrong = whole.clone();
+        wrong[23] = 77;
+        let Probe::Damaged(why) = probed(&wrong) else {
+            panic!("a wrong cluster size was taken");
+        };
+        assert!(why.contains("cluster_bits is 77"), "{why}");
+        assert_eq!(probed(&[]), Probe::Nothing);
+        assert_eq!(probed(&[0; 4096]), Probe::Nothing);
+        assert_eq!(
+            probed(b"KDMV...."),
+            Probe::Other(Format::Other("vmdk".into()))
+        );
+        assert_eq!(
+            probed(b"QFI\xfb\0\0\0\x01"),
+            Probe::Other(Format::Other("qcow".into()))
+        );
+    }
+
+    #[test]
+    fn a_header_cut_at_any_byte_never_panics() {
+        let whole = image(|header| header.set_backing(b"base", Some(b"qcow2")).unwrap());
+        for cut in 0..600 {
+            let _ = probed(&whole[..cut]);
+        }
+    }
+}
