@@ -2,7 +2,7 @@
 //! open, and back into bytes.
 //!
 //! The tables the header points at are not read here; changing the header of an existing image in a
-//! crash-safe way is the business of [`super::rewrite`].
+//! crash-safe way is the business of [`mod@super::rewrite`].
 
 use std::fmt;
 
@@ -773,3 +773,6 @@ fn check_extension(
         ExtensionKind::FeatureNames | ExtensionKind::DataFile | ExtensionKind::Unknown(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -3,6 +3,28 @@
 //! No file, no path and no system call lives here. Nothing panics on any input, and no number from an
 //! image is used before it was checked against [`limits`]. One file per concept of the specification
 //! (QEMU's `docs/interop/qcow2`); where the specification and QEMU 10.0 differ, QEMU is followed.
+//!
+//! # What is understood
+//!
+//! "Kept" means that the bytes survive parsing and encoding without being understood. The tests are
+//! named by the file whose tests they are among.
+//!
+//! | capability | state | proven by |
+//! |---|---|---|
+//! | header, versions 2 and 3 | read, written | `header`: `every_field_is_read_from_its_place`, `headers_made_by_qemu_img_encode_back_to_their_bytes`, `a_header_survives_a_round_trip` |
+//! | QEMU's limits on the header | enforced | `header`: `our_verdict_on_forged_headers_is_that_of_qemu_img` |
+//! | unknown header fields, extensions, feature bits | kept, bits named | `header`: `unknown_bits_fields_and_extensions_are_kept_and_named` |
+//! | backing name and format | read, written, rewritten | `rewrite`: `any_rewrite_that_is_allowed_is_safe_at_every_moment`; `qcow2`: `qemu_img_reads_a_backing_name_we_rewrote` |
+//! | fixed header fields | rewritten in one sector write | `rewrite`: `fixed_fields_are_switched_by_one_write_of_just_those_bytes` |
+//! | conversion between versions 2 and 3 | not there | |
+//! | L1 entries | read, written | `l1`: `any_entry_that_parses_encodes_to_itself_but_for_reserved_bits` |
+//! | L2 entries, standard and extended | read, written, faults named | `l2`: `what_parses_encodes_back_to_the_same_meaning`, `what_qemu_stops_at_is_refused` |
+//! | external data file | name kept and read; entries understood | `l2`: `offset_zero_with_the_copied_flag_is_a_place_only_in_a_data_file` |
+//! | refcounts of 1 to 64 bits | read, written | `refcount`: `what_is_set_is_read_and_nothing_else_changes`; `qcow2`: `the_refcounts_of_an_image_made_by_qemu_img_count_its_clusters` |
+//! | compressed clusters, zlib and zstd | read, written | `codec`: `a_cluster_survives_with_trailing_bytes_and_with_a_used_context`; `qcow2`: `images_made_by_qemu_img_read_as_the_bytes_they_were_made_from` |
+//! | snapshot table | read, written, extra data kept | `snapshot`: `a_table_survives_a_round_trip`; `qcow2`: `snapshots_made_by_qemu_img_encode_back_to_their_bytes` |
+//! | bitmap directory and tables | read, written; extra data refused | `bitmap`: `a_directory_survives_a_round_trip`; `qcow2`: `bitmaps_made_by_qemu_img_encode_back_to_their_bytes` |
+//! | encryption (AES, LUKS) | named, content not read | `header`: `luks_is_shown_and_called_unsupported` |
 
 #![deny(clippy::indexing_slicing)]
 
@@ -34,3 +56,6 @@ pub use refcount::RefcountBlock;
 pub use rewrite::{BackingEdit, HeaderEdit, rewrite};
 pub use snapshot::Snapshot;
 pub use table::EntryTable;
+
+#[cfg(test)]
+mod tests;

@@ -438,3 +438,6 @@ fn runs(changed: &[usize], new: &[u8]) -> Vec<Write> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
