@@ -3,12 +3,14 @@
 
 mod graph;
 mod grow;
+mod index;
 mod node;
 mod problem;
 mod problem_text;
 mod scan;
 
 pub use graph::Forest;
+pub use index::{Index, Remembered};
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};
 pub use problem::{Problem, ProblemKind};
 pub use scan::{RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, TRASH_FOLDER, scan_all};

@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 use crate::host::{FileKind, Host};
 
 use super::{Forest, Found};
-use look::{Looker, Visit, Why};
+pub(super) use look::{Looker, Visit, Why};
 
 /// The name of the folder that discarded images are moved to; never looked into.
 pub const TRASH_FOLDER: &str = ".qanopy-trash";
@@ -377,4 +377,4 @@ impl Collector {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -18,21 +18,21 @@ use crate::forest::{Backing, BackingState, Content, Found};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
-pub(super) struct Visit {
+pub(in crate::forest) struct Visit {
     path: PathBuf,
     symlink: bool,
     why: Why,
 }
 
 impl Visit {
-    pub(super) fn new(path: PathBuf, symlink: bool, why: Why) -> Self {
+    pub(in crate::forest) fn new(path: PathBuf, symlink: bool, why: Why) -> Self {
         Self { path, symlink, why }
     }
 }
 
 /// Why a file is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
+pub(in crate::forest) enum Why {
     /// The walk met it.
     Met,
     /// The person named it.
@@ -43,7 +43,7 @@ pub(super) enum Why {
 
 /// Looks at files for all threads of one scan.
 #[derive(Debug)]
-pub(super) struct Looker {
+pub(in crate::forest) struct Looker {
     host: Arc<dyn Host>,
     follow: bool,
     raw: bool,
@@ -78,7 +78,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looker {
-    pub(super) fn new(host: Arc<dyn Host>, options: &ScanOptions) -> Self {
+    pub(in crate::forest) fn new(host: Arc<dyn Host>, options: &ScanOptions) -> Self {
         let roots = options
             .roots
             .iter()
@@ -98,12 +98,12 @@ impl Looker {
         }
     }
 
-    pub(super) fn host(&self) -> &dyn Host {
+    pub(in crate::forest) fn host(&self) -> &dyn Host {
         self.host.as_ref()
     }
 
     /// Whether a root is looked through anyway, being inside another one (or the same, given before).
-    pub(super) fn is_inside_another_root(&self, root: &Path) -> bool {
+    pub(in crate::forest) fn is_inside_another_root(&self, root: &Path) -> bool {
         let Some(at) = self.roots.iter().position(|(_, given)| given == root) else {
             return false;
         };
@@ -116,12 +116,12 @@ impl Looker {
     }
 
     /// Image files found, each counted once.
-    pub(super) fn images(&self) -> u64 {
+    pub(in crate::forest) fn images(&self) -> u64 {
         lock(&self.state).found.len() as u64
     }
 
     /// Files that images name as qcow2 and that were not recognised so far.
-    pub(super) fn left_over(&self) -> Vec<Visit> {
+    pub(in crate::forest) fn left_over(&self) -> Vec<Visit> {
         let mut state = lock(&self.state);
         let awaited = std::mem::take(&mut state.awaited);
         let visits: Vec<_> = awaited
@@ -139,7 +139,7 @@ impl Looker {
     }
 
     /// The images found that some process has open, looked at once more, with these processes.
-    pub(super) fn held(&self) -> Vec<Found> {
+    pub(in crate::forest) fn held(&self) -> Vec<Found> {
         let found = std::mem::take(&mut lock(&self.state).found);
         let ids: Vec<FileId> = found.keys().copied().collect();
         let held = self.host.holders(&ids);
@@ -165,7 +165,7 @@ impl Looker {
 
     /// What the file is, if it belongs into the forest. Files it names that have to be looked at as
     /// well are added to `open`.
-    pub(super) fn look(&self, visit: &Visit, open: &mut Vec<Visit>) -> Option<Found> {
+    pub(in crate::forest) fn look(&self, visit: &Visit, open: &mut Vec<Visit>) -> Option<Found> {
         let path = &visit.path;
         let mut found = Found {
             path: path.clone(),

@@ -8,7 +8,7 @@ use crate::image::Format;
 use crate::qcow2::{Geometry, Header, HostOffset, Version};
 
 /// Writes the header of an image that holds nothing, in three clusters.
-fn image(path: &Path, backing: Option<(&str, Option<&str>)>) {
+pub(in crate::forest) fn image(path: &Path, backing: Option<(&str, Option<&str>)>) {
     let geometry = Geometry::new(16, 4, false).unwrap();
     let mut header = Header::new(Version::V3, geometry, 1 << 26);
     header.refcount_table_offset = HostOffset(0x10000);
