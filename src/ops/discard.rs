@@ -303,7 +303,7 @@ fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> 
                 .filter_map(|child| forest.get(*child))
                 .map(|child| name(&child.path))
                 .collect();
-            let parent = shown(&parent.path);
+            let parent = name(&parent.path);
             match others.as_slice() {
                 [] => parent,
                 [one] => format!("{parent} and its other child {one}"),

@@ -18,10 +18,8 @@ mod list;
 mod manifest;
 mod register;
 
+pub use crate::forest::TRASH_FOLDER as DIR;
 pub use list::{Entry, Trashed, list};
 
 pub(super) use batch::{Batch, Item};
 pub(super) use list::find;
-
-/// The name of the trash folder. Scans pass over it.
-pub const DIR: &str = ".qanopy-trash";

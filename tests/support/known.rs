@@ -1,0 +1,51 @@
+//! A context for plans made by a scan, and shorthands to plan and run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use qanopy::forest::{ScanOptions, scan_all};
+use qanopy::host::Host;
+use qanopy::ops::{
+    self, Confirm, Consent, Context, Error, LookedIn, Outcome, Plan, Progress, Request,
+};
+
+/// Everything below `dir`, seen through `host`; state is kept in `dir/state`.
+pub fn context(host: Arc<dyn Host>, dir: &Path) -> Context {
+    let options = ScanOptions {
+        roots: vec![dir.to_path_buf()],
+        follow: false,
+        raw: true,
+    };
+    let (forest, _) = scan_all(Arc::clone(&host), options);
+    Context {
+        host,
+        forest: Arc::new(forest),
+        looked_in: LookedIn {
+            dirs: vec![dir.to_path_buf()],
+            remembered: 0,
+        },
+        state_dir: Some(dir.join("state")),
+    }
+}
+
+/// Agrees to a plan, typing the number it asks for, and runs it.
+pub fn carry_out(plan: Plan) -> Result<Outcome, Error> {
+    let consent = match plan.confirm {
+        Confirm::Count(count) => Consent::Count(count),
+        _ => Consent::Yes,
+    };
+    ops::run(plan.agree(consent).unwrap(), &Progress::new())
+}
+
+/// Plans and runs it.
+pub fn carry_out_request(context: &Context, request: &Request) -> Result<Outcome, Error> {
+    carry_out(ops::plan(context, request))
+}
+
+/// The plan as the person reads it.
+pub fn words(plan: &Plan) -> String {
+    plan.lines()
+        .iter()
+        .map(|line| format!("{} {}\n", line.label, line.text))
+        .collect()
+}
