@@ -5,11 +5,41 @@
 //! [`crate::ops`]).
 
 mod backing;
+mod bitmaps;
+mod chain;
+mod check;
+mod create;
+mod error;
+mod extent;
 mod facts;
 mod format;
+mod header_file;
+mod pace;
 mod probe;
+mod qcow2_layer;
+mod raw;
+mod refcounts;
+mod snapshots;
+mod tables;
+mod target;
+mod transfer;
+mod writer;
 
 pub use backing::{BackingName, BackingTarget};
+pub use bitmaps::bitmaps;
+pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
+pub use check::{Check, Finding, FindingKind, check};
+pub use create::{CreateOptions, create};
+pub use error::{Error, ErrorKind, Result, in_use};
+pub use extent::{Extent, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
+pub use header_file::relink;
+pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
+pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
+pub use raw::Raw;
+pub use snapshots::snapshots;
+pub use tables::TableMap;
+pub use target::{RawWriter, Target};
+pub use writer::{Root, Source, Writer, writable};

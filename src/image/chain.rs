@@ -1,0 +1,334 @@
+//! A chain of layers as its guest sees it: the top layer first, each showing through where the ones
+//! above hold nothing. Opened for reading only.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, Host, HostFile};
+use crate::qcow2::Header;
+
+use super::error::{IoContext, Result};
+use super::qcow2_layer::{DataFile, Qcow2};
+use super::{BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Raw, State};
+
+/// Layers followed at most. QEMU runs out of file descriptors near a thousand.
+pub const MAX_DEPTH: usize = 4096;
+
+/// One image of a chain.
+#[derive(Debug)]
+pub enum Layer {
+    /// A qcow2 image.
+    Qcow2(Box<Qcow2>),
+    /// A raw image.
+    Raw(Raw),
+}
+
+impl Layer {
+    /// Opens one image and nothing it is built on. An external data file is opened with it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its content is closed to us.
+    pub fn open(host: &dyn Host, path: &Path, format: &Format) -> Result<Self> {
+        let file = host.open(path, Access::Read).at(path, "open")?;
+        match format {
+            Format::Raw => Ok(Self::Raw(Raw::open(path, file)?)),
+            Format::Qcow2 => {
+                let header = super::qcow2_layer::read_header(path, &*file)?;
+                let data = match data_file_path(path, &header)? {
+                    Some(name) => {
+                        let file = host.open(&name, Access::Read).at(&name, "open")?;
+                        Some(DataFile { path: name, file })
+                    }
+                    None => None,
+                };
+                Ok(Self::Qcow2(Box::new(Qcow2::open(path, file, data)?)))
+            }
+            other => Err(Error::new(path, ErrorKind::Closed(other.clone()))),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Qcow2(image) => image.path(),
+            Self::Raw(image) => image.path(),
+        }
+    }
+
+    /// The name and file that hold the guest's bytes.
+    #[must_use]
+    pub fn guest_file(&self) -> (&Path, &Arc<dyn HostFile>) {
+        match self {
+            Self::Qcow2(image) => image.guest_file(),
+            Self::Raw(image) => (image.path(), image.file()),
+        }
+    }
+
+    /// What the guest sees, in bytes.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
+        match self {
+            Self::Qcow2(image) => image.virtual_size(),
+            Self::Raw(image) => image.virtual_size(),
+        }
+    }
+
+    /// As [`Qcow2::extent_at`] and [`Raw::extent_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn extent_at(&self, start: u64, end: u64) -> Result<Extent> {
+        match self {
+            Self::Qcow2(image) => image.extent_at(start, end),
+            Self::Raw(image) => image.extent_at(start, end),
+        }
+    }
+
+    /// As [`Qcow2::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, state: State, guest: u64, buf: &mut [u8]) -> Result<()> {
+        match (self, state) {
+            (Self::Qcow2(image), _) => image.read(state, guest, buf),
+            (Self::Raw(image), State::Data { host }) => {
+                super::qcow2_layer::read_zero_filled(image.path(), &**image.file(), buf, host)
+            }
+            (Self::Raw(_), _) => {
+                buf.fill(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// The runs of this layer alone, in order, over `start..end`.
+    pub fn extents(&self, start: u64, end: u64) -> impl Iterator<Item = Result<Extent>> + '_ {
+        let mut at = start;
+        let mut held: Option<Extent> = None;
+        std::iter::from_fn(move || {
+            loop {
+                if at >= end {
+                    return held.take().map(Ok);
+                }
+                let next = match self.extent_at(at, end) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        at = end;
+                        held = None;
+                        return Some(Err(error));
+                    }
+                };
+                at = next.end();
+                match held {
+                    Some(run) => match run.joined(&next) {
+                        Some(joined) => held = Some(joined),
+                        None => return held.replace(next).map(Ok),
+                    },
+                    None => held = Some(next),
+                }
+            }
+        })
+    }
+}
+
+/// Where an image's external data file is, if its header names one.
+///
+/// # Errors
+/// When the header says there is one and does not name it, or names no local file.
+pub fn data_file_path(path: &Path, header: &Header) -> Result<Option<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    if !header.has_data_file() {
+        return Ok(None);
+    }
+    let missing = || {
+        Error::new(
+            path,
+            ErrorKind::Backing("its header does not name its data file".to_owned()),
+        )
+    };
+    let name = header.data_file().ok_or_else(missing)?;
+    match BackingName::interpret(path, std::ffi::OsStr::from_bytes(name)).target {
+        BackingTarget::File(name) => Ok(Some(name)),
+        BackingTarget::Elsewhere { protocol } => Err(Error::new(
+            path,
+            ErrorKind::Backing(format!(
+                "its data file is not a local file but {}",
+                crate::host::printable_bytes(protocol.as_bytes())
+            )),
+        )),
+    }
+}
+
+/// A run of guest bytes of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// The run; never [`State::Absent`].
+    pub extent: Extent,
+    /// The layer that decides it, 0 for the top; none where no layer holds anything.
+    pub layer: Option<usize>,
+}
+
+/// An opened chain.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    layers: Vec<Arc<Layer>>,
+}
+
+impl Chain {
+    /// A chain of layers that are open already, top first.
+    #[must_use]
+    pub fn new(layers: Vec<Arc<Layer>>) -> Self {
+        Self { layers }
+    }
+
+    /// Opens `top` and everything it is built on. Before a further file is opened, `may_follow` is
+    /// asked. An unrecorded format is recognised by content, as QEMU does when reading.
+    ///
+    /// # Errors
+    /// When a layer cannot be opened, the links run in a circle, or a file may not be followed.
+    pub fn open(
+        host: &dyn Host,
+        top: &Path,
+        format: Option<&Format>,
+        may_follow: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self> {
+        let mut layers = Vec::new();
+        let mut met = HashSet::new();
+        let mut next = Some((top.to_path_buf(), format.cloned()));
+        while let Some((path, format)) = next.take() {
+            if layers.len() >= MAX_DEPTH {
+                return Err(Error::new(top, ErrorKind::TooDeep(MAX_DEPTH)));
+            }
+            let file = host.open(&path, Access::Read).at(&path, "open")?;
+            if !met.insert(file.stat().at(&path, "stat")?.id) {
+                return Err(Error::new(top, ErrorKind::Loop));
+            }
+            let format = match format {
+                Some(format) => format,
+                None => recognised(&path, &*file)?,
+            };
+            drop(file);
+            let layer = Layer::open(host, &path, &format)?;
+            if let Layer::Qcow2(image) = &layer {
+                next = backing_of(&path, image.header())?;
+                if let Some((name, _)) = next.as_ref().filter(|(name, _)| !may_follow(name)) {
+                    let name = crate::host::printable(name.as_os_str());
+                    return Err(Error::new(
+                        &path,
+                        ErrorKind::Backing(format!("{name} lies outside the folders looked in")),
+                    ));
+                }
+            }
+            layers.push(Arc::new(layer));
+        }
+        Ok(Self { layers })
+    }
+
+    /// The layers, top first.
+    #[must_use]
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
+    }
+
+    /// The chain that the top layer is built on; empty at the root.
+    #[must_use]
+    pub fn below(&self) -> Self {
+        Self {
+            layers: self.layers.get(1..).unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// What the guest sees, in bytes; 0 for an empty chain.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
+        self.layers.first().map_or(0, |layer| layer.virtual_size())
+    }
+
+    /// Which layer decides the bytes from `start` on, and how they are stored there; the run is
+    /// never empty and ends at `end` at the latest. Past the end of a layer below another one,
+    /// zeros show, whatever lies deeper: so it is in QEMU.
+    ///
+    /// # Errors
+    /// When a table cannot be read or holds an entry that cannot be.
+    pub fn resolve(&self, start: u64, end: u64) -> Result<Resolved> {
+        let mut end = end;
+        let zero = |end: u64| Resolved {
+            extent: Extent {
+                start,
+                len: end - start,
+                state: State::Zero,
+            },
+            layer: None,
+        };
+        for (index, layer) in self.layers.iter().enumerate() {
+            let size = layer.virtual_size();
+            if start >= size {
+                return Ok(zero(end));
+            }
+            let extent = layer.extent_at(start, end.min(size))?;
+            if extent.state != State::Absent {
+                return Ok(Resolved {
+                    extent,
+                    layer: Some(index),
+                });
+            }
+            end = extent.end();
+        }
+        Ok(zero(end))
+    }
+
+    /// Reads guest bytes; past the chain's end they are zero.
+    ///
+    /// # Errors
+    /// As [`Chain::resolve`], and when a file cannot be read.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        let mut rest = buf;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let run = self.resolve(at, at.saturating_add(rest.len() as u64))?;
+            let len = usize::try_from(run.extent.len)
+                .unwrap_or(rest.len())
+                .clamp(1, rest.len());
+            let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
+            match run.layer.and_then(|index| self.layers.get(index)) {
+                Some(layer) => layer.read(run.extent.state, at, part)?,
+                None => part.fill(0),
+            }
+            at += len as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+/// The file and the recorded format that a header names as its backing file.
+fn backing_of(path: &Path, header: &Header) -> Result<Option<(PathBuf, Option<Format>)>> {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(name) = header.backing_file() else {
+        return Ok(None);
+    };
+    let format = header
+        .backing_format()
+        .map(|name| Format::from_name(&String::from_utf8_lossy(name)));
+    match BackingName::interpret(path, std::ffi::OsStr::from_bytes(name)).target {
+        BackingTarget::File(name) => Ok(Some((name, format))),
+        BackingTarget::Elsewhere { protocol } => Err(Error::new(
+            path,
+            ErrorKind::Backing(format!(
+                "it is not a local file but {}",
+                crate::host::printable_bytes(protocol.as_bytes())
+            )),
+        )),
+    }
+}
+
+/// The format QEMU would take an unrecorded one for.
+fn recognised(path: &Path, file: &dyn HostFile) -> Result<Format> {
+    let mut first = [0; 512];
+    let got = file
+        .read_at(&mut first, 0)
+        .at(path, "read the first bytes")?;
+    Ok(Format::recognise(first.get(..got).unwrap_or_default()).unwrap_or(Format::Raw))
+}

@@ -1,0 +1,159 @@
+//! Why an image could not be opened, read, written or created: a kind a face can match on, and the
+//! file it happened to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::host::{Conflict, printable};
+use crate::qcow2::FormatError;
+
+use super::{Encryption, Format};
+
+/// An error of the image floor: what happened to which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {kind}", printable(.path.as_os_str()))]
+pub struct Error {
+    /// The file.
+    pub path: PathBuf,
+    /// What happened.
+    #[source]
+    pub kind: ErrorKind,
+}
+
+/// What can happen to an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorKind {
+    /// A call to the system failed.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried: `open`, `read at 0x1000`.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The header or a table breaks the format's rules.
+    #[error("{0}")]
+    Format(#[from] FormatError),
+    /// The file is not qcow2, and was said to be.
+    #[error("is not a qcow2 image: its first bytes are not QFI\\xfb")]
+    NotQcow2,
+    /// A table entry cannot be right.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// The guest's bytes are encrypted.
+    #[error("its content is encrypted ({}), which is not read or written here", match .0 {
+        Encryption::Aes => "legacy AES",
+        Encryption::Luks => "LUKS",
+    })]
+    Encrypted(Encryption),
+    /// Incompatible features nobody here knows.
+    #[error("needs features that are not known here: {}", .0.join(", "))]
+    UnknownFeatures(Vec<String>),
+    /// A format known by name only.
+    #[error("is of format {0}, whose content is not read here")]
+    Closed(Format),
+    /// The dirty bit is set: reference counts may be wrong.
+    #[error(
+        "is marked dirty (it was not closed properly): repair it first, for example with `qemu-img check -r all`"
+    )]
+    Dirty,
+    /// The corrupt bit is set.
+    #[error("is marked corrupt: repair it first, for example with `qemu-img check -r all`")]
+    CorruptBit,
+    /// A check found that the metadata cannot be trusted for writing.
+    #[error(
+        "has {0} corruptions in its tables: repair it first, for example with `qemu-img check -r all`"
+    )]
+    Corruptions(u64),
+    /// The image it is built on is not there or may not be followed.
+    #[error("the file it is built on cannot be followed: {0}")]
+    Backing(String),
+    /// Following backing links came back to an image already met.
+    #[error("its backing links run in a circle")]
+    Loop,
+    /// More layers than are followed.
+    #[error("its chain is longer than {0} images")]
+    TooDeep(usize),
+    /// A write would have hit the image's own tables.
+    #[error(
+        "refused to write guest data at host offset {offset:#x}: {what} is there; the image is corrupt"
+    )]
+    Overlap {
+        /// Which table.
+        what: &'static str,
+        /// Where, in bytes.
+        offset: u64,
+    },
+    /// Somebody else uses the file.
+    #[error("{}", in_use(.0))]
+    InUse(Conflict),
+    /// The filesystem has no locks that QEMU would see.
+    #[error(
+        "its filesystem knows no file locks, so nobody can tell whether a virtual machine uses it"
+    )]
+    LocksUnsupported,
+    /// The image cannot be larger, or has no room for what is asked.
+    #[error("{0}")]
+    Limit(String),
+    /// The caller asked to stop.
+    #[error("stopped as asked")]
+    Stopped,
+}
+
+/// Who uses a file, as a sentence.
+#[must_use]
+pub fn in_use(conflict: &Conflict) -> String {
+    let who: Vec<String> = conflict
+        .holders
+        .iter()
+        .map(|holder| format!("{} (pid {})", holder.command, holder.pid))
+        .collect();
+    let how = if conflict.writer {
+        "is in use"
+    } else {
+        "is in use for reading"
+    };
+    if who.is_empty() {
+        format!("{how} by a process that cannot be seen from here")
+    } else {
+        format!("{how} by {}", who.join(", "))
+    }
+}
+
+/// Results of the image floor.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error about `path`.
+    #[must_use]
+    pub fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            kind: kind.into(),
+        }
+    }
+
+    /// A failed call about `path`.
+    #[must_use]
+    pub fn io(path: &Path, action: impl Into<String>, source: io::Error) -> Self {
+        Self::new(
+            path,
+            ErrorKind::Io {
+                action: action.into(),
+                source,
+            },
+        )
+    }
+}
+
+/// Turns a failed call into an error that names the file.
+pub(crate) trait IoContext<T> {
+    /// Names the file and what was tried.
+    fn at(self, path: &Path, action: &str) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn at(self, path: &Path, action: &str) -> Result<T> {
+        self.map_err(|source| Error::io(path, action, source))
+    }
+}

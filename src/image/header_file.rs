@@ -1,0 +1,140 @@
+//! The header of an image that is written: kept as bytes and as values, changed in steps that each
+//! leave the old header or the new one, with a fence after each.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, rewrite};
+use crate::qcow2::{Autoclear, Header, HostOffset, Version};
+
+use super::error::{IoContext, Result};
+use super::qcow2_layer::read_header;
+use super::{Error, ErrorKind, Format, bitmaps};
+
+/// The header of one image, open for change.
+#[derive(Debug)]
+pub(crate) struct HeaderFile {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    header: Header,
+    first_cluster: Vec<u8>,
+}
+
+/// Changes what an image is built on: name and format in its header, nothing else. The name is
+/// recorded as given. A crash leaves the old link or the new one.
+///
+/// # Errors
+/// When the header is not valid, has no room for the name, needs features that are not known, or
+/// cannot be written.
+pub fn relink(path: &Path, file: Arc<dyn HostFile>, name: &OsStr, format: &Format) -> Result<()> {
+    let mut header = HeaderFile::read(path, file)?;
+    let unknown = header.header.unknown_incompatible();
+    if !unknown.is_empty() {
+        return Err(Error::new(
+            path,
+            ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
+        ));
+    }
+    let backing = BackingEdit::Set {
+        name: name.as_bytes().to_vec(),
+        format: Some(format.name().as_bytes().to_vec()),
+    };
+    header.edit(&HeaderEdit {
+        backing: Some(backing),
+        ..HeaderEdit::default()
+    })
+}
+
+impl HeaderFile {
+    /// Reads the header.
+    pub(crate) fn read(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
+        let header = read_header(path, &*file)?;
+        let mut first_cluster = vec![0; header.geometry.cluster_len()];
+        file.read_at(&mut first_cluster, 0)
+            .at(path, "read the header")?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            header,
+            first_cluster,
+        })
+    }
+
+    /// The header as it stands.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
+        for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
+            for write in step.writes {
+                self.file
+                    .write_at(&write.bytes, write.offset)
+                    .at(&self.path, "write the header")?;
+                let at = usize::try_from(write.offset).unwrap_or(usize::MAX);
+                let held = at
+                    .checked_add(write.bytes.len())
+                    .and_then(|end| self.first_cluster.get_mut(at..end));
+                if let Some(held) = held {
+                    held.copy_from_slice(&write.bytes);
+                }
+            }
+            self.file.fence().at(&self.path, "flush")?;
+        }
+        self.header = Header::parse(&self.first_cluster).map_err(|e| Error::new(&self.path, e))?;
+        Ok(())
+    }
+
+    /// Switches to another L1 table (host offset, entries) or refcount table (host offset, clusters)
+    /// or both in one write.
+    pub(crate) fn set_tables(
+        &mut self,
+        l1: Option<(u64, u64)>,
+        refcounts: Option<(u64, u64)>,
+    ) -> Result<()> {
+        let narrow = |(offset, count): (u64, u64)| -> Result<(HostOffset, u32)> {
+            let too_long = |e: std::num::TryFromIntError| {
+                Error::new(
+                    &self.path,
+                    ErrorKind::Limit(format!("a table is too long for the header: {e}")),
+                )
+            };
+            Ok((HostOffset(offset), u32::try_from(count).map_err(too_long)?))
+        };
+        let l1 = l1.map(narrow).transpose()?;
+        let refcount_table = refcounts.map(narrow).transpose()?;
+        self.edit(&HeaderEdit {
+            l1,
+            refcount_table,
+            ..HeaderEdit::default()
+        })
+    }
+
+    /// Changes the virtual size, in bytes.
+    pub(crate) fn set_virtual_size(&mut self, size: u64) -> Result<()> {
+        self.edit(&HeaderEdit {
+            virtual_size: Some(size),
+            ..HeaderEdit::default()
+        })
+    }
+
+    /// Before guest content changes: marks bitmaps that will miss the change, and clears the
+    /// autoclear bits of features that are not kept up here (specification, autoclear features).
+    pub(crate) fn begin_content_change(&mut self) -> Result<()> {
+        if self.header.version == Version::V2 {
+            return Ok(());
+        }
+        bitmaps::mark_stale(&self.path, &*self.file, &self.header)?;
+        let kept = self.header.autoclear & (Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA);
+        if kept == self.header.autoclear {
+            return Ok(());
+        }
+        self.edit(&HeaderEdit {
+            autoclear: Some(kept),
+            ..HeaderEdit::default()
+        })
+    }
+}

@@ -1,0 +1,450 @@
+//! A qcow2 image as a layer, opened for reading: its header, its map, its bytes. What lies below it
+//! is the chain's business; changing it is the writer's.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::host::HostFile;
+use crate::qcow2::header::{CryptMethod, is_qcow2};
+use crate::qcow2::{
+    EntryTable, FormatError, Geometry, GuestOffset, Header, L1Entry, L2Buf, L2Context, L2Entry,
+    SubclusterState, codec,
+};
+
+use super::error::{IoContext, Result};
+use super::{Encryption, Error, ErrorKind, Extent, State};
+
+/// Bytes of L2 tables kept at most; at least four tables are.
+const CACHED_TABLE_BYTES: u64 = 4 << 20;
+
+/// An opened qcow2 image.
+#[derive(Debug)]
+pub struct Qcow2 {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    data: Option<DataFile>,
+    header: Header,
+    context: L2Context,
+    virtual_size: u64,
+    l1: EntryTable,
+    tables: Mutex<TableCache>,
+    inflated: Mutex<Inflated>,
+}
+
+/// The external file that holds an image's guest data.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    /// Its name.
+    pub path: PathBuf,
+    /// The file.
+    pub file: Arc<dyn HostFile>,
+}
+
+#[derive(Debug, Default)]
+struct TableCache {
+    tables: HashMap<u64, Arc<L2Buf>>,
+    order: VecDeque<u64>,
+}
+
+/// The cluster that was decompressed last, since small reads come in rows.
+#[derive(Debug, Default)]
+struct Inflated {
+    host: Option<u64>,
+    cluster: Vec<u8>,
+    source: Vec<u8>,
+    inflater: Option<codec::Inflater>,
+}
+
+/// Reads and checks the header of a qcow2 file, all of it that matters.
+///
+/// # Errors
+/// When the file cannot be read, is not qcow2, or its header breaks the format's rules.
+pub fn read_header(path: &Path, file: &dyn HostFile) -> Result<Header> {
+    let mut first = vec![0; 4096];
+    let got = file.read_at(&mut first, 0).at(path, "read the header")?;
+    first.truncate(got);
+    if !is_qcow2(&first) {
+        return Err(Error::new(path, ErrorKind::NotQcow2));
+    }
+    // Each answer reaches further until it reaches what the header needs; one cluster at most.
+    loop {
+        let needed = Header::needed(&first);
+        if needed <= first.len() {
+            break;
+        }
+        // Bytes past the end of the file count as zero, as they do for QEMU.
+        first.resize(needed, 0);
+        file.read_at(&mut first, 0).at(path, "read the header")?;
+    }
+    Header::parse(&first).map_err(|e| Error::new(path, e))
+}
+
+/// Why the guest data of an image with this header stays closed to us, if it does.
+#[must_use]
+pub fn closed(header: &Header) -> Option<ErrorKind> {
+    let unknown = header.unknown_incompatible();
+    if !unknown.is_empty() {
+        return Some(ErrorKind::UnknownFeatures(
+            unknown.iter().map(ToString::to_string).collect(),
+        ));
+    }
+    match header.crypt {
+        CryptMethod::None => None,
+        CryptMethod::Aes => Some(ErrorKind::Encrypted(Encryption::Aes)),
+        CryptMethod::Luks => Some(ErrorKind::Encrypted(Encryption::Luks)),
+    }
+}
+
+/// Reads a table of 8-byte entries; what lies past the end of the file reads as zero.
+pub(crate) fn read_entries(
+    path: &Path,
+    file: &dyn HostFile,
+    offset: u64,
+    entries: u64,
+    what: &str,
+) -> Result<EntryTable> {
+    // The header's limits bound `entries` to what fits 32 MiB.
+    let len = usize::try_from(entries.saturating_mul(8)).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    file.read_at(&mut bytes, offset)
+        .at(path, &format!("read the {what} at {offset:#x}"))?;
+    Ok(EntryTable::from_bytes(bytes))
+}
+
+/// Reads one L2 table; what lies past the end of the file reads as zero.
+pub(crate) fn read_l2(
+    path: &Path,
+    file: &dyn HostFile,
+    offset: u64,
+    context: L2Context,
+) -> Result<L2Buf> {
+    let mut bytes = vec![0; context.geometry.cluster_len()];
+    file.read_at(&mut bytes, offset)
+        .at(path, &format!("read the L2 table at {offset:#x}"))?;
+    L2Buf::from_bytes(bytes, context).map_err(|e| Error::new(path, e))
+}
+
+impl Qcow2 {
+    /// Opens `file` for reading. `data` is the external data file, which an image that has one
+    /// cannot be read without.
+    ///
+    /// # Errors
+    /// When the header is not valid, or its content is closed to us (encryption, unknown features).
+    pub fn open(path: &Path, file: Arc<dyn HostFile>, data: Option<DataFile>) -> Result<Self> {
+        let header = read_header(path, &*file)?;
+        if let Some(kind) = closed(&header) {
+            return Err(Error::new(path, kind));
+        }
+        if header.has_data_file() && data.is_none() {
+            return Err(Error::new(
+                path,
+                ErrorKind::Backing("its external data file is not at hand".to_owned()),
+            ));
+        }
+        let data = data.filter(|_| header.has_data_file());
+        let l1 = read_entries(
+            path,
+            &*file,
+            header.l1_offset.get(),
+            u64::from(header.l1_entries),
+            "L1 table",
+        )?;
+        let virtual_size = header.virtual_size();
+        Ok(Self::with_l1(path, file, data, header, l1, virtual_size))
+    }
+
+    fn with_l1(
+        path: &Path,
+        file: Arc<dyn HostFile>,
+        data: Option<DataFile>,
+        header: Header,
+        l1: EntryTable,
+        virtual_size: u64,
+    ) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            file,
+            data,
+            context: L2Context::of(&header),
+            header,
+            virtual_size,
+            l1,
+            tables: Mutex::default(),
+            inflated: Mutex::default(),
+        }
+    }
+
+    /// The same image as one of its internal snapshots shows it, through the snapshot's L1 table.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn at_l1(&self, l1_offset: u64, l1_entries: u64, virtual_size: u64) -> Result<Self> {
+        let l1 = read_entries(
+            &self.path,
+            &*self.file,
+            l1_offset,
+            l1_entries,
+            "snapshot's L1 table",
+        )?;
+        let (file, data) = (Arc::clone(&self.file), self.data.clone());
+        Ok(Self::with_l1(
+            &self.path,
+            file,
+            data,
+            self.header.clone(),
+            l1,
+            virtual_size,
+        ))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that holds header and tables.
+    #[must_use]
+    pub fn file(&self) -> &Arc<dyn HostFile> {
+        &self.file
+    }
+
+    /// The external data file, if it has one.
+    #[must_use]
+    pub fn data_file(&self) -> Option<&DataFile> {
+        self.data.as_ref()
+    }
+
+    /// The name and file that hold the guest's bytes.
+    #[must_use]
+    pub fn guest_file(&self) -> (&Path, &Arc<dyn HostFile>) {
+        self.data
+            .as_ref()
+            .map_or((&self.path, &self.file), |data| (&data.path, &data.file))
+    }
+
+    /// Its header as it was when it was opened.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What the guest sees, in bytes.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
+        self.virtual_size
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.context.geometry
+    }
+
+    fn damaged(&self, guest: u64, error: &FormatError) -> Error {
+        Error::new(
+            &self.path,
+            ErrorKind::Damaged(format!("at guest offset {guest:#x}: {error}")),
+        )
+    }
+
+    /// The L2 table that maps `guest`, if there is one.
+    fn table(&self, index: u64, guest: u64) -> Result<Option<Arc<L2Buf>>> {
+        let raw = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.l1.get(index))
+            .unwrap_or(0);
+        let entry = L1Entry::parse(raw, self.geometry()).map_err(|e| self.damaged(guest, &e))?;
+        let Some(offset) = entry.table.map(crate::qcow2::HostOffset::get) else {
+            return Ok(None);
+        };
+        if let Some(table) = self.lock_tables().tables.get(&offset) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let table = Arc::new(read_l2(&self.path, &*self.file, offset, self.context)?);
+        let mut cache = self.lock_tables();
+        if cache.tables.insert(offset, Arc::clone(&table)).is_none() {
+            cache.order.push_back(offset);
+        }
+        let most = usize::try_from(CACHED_TABLE_BYTES / self.geometry().cluster_size())
+            .unwrap_or(0)
+            .max(4);
+        while cache.order.len() > most {
+            if let Some(oldest) = cache.order.pop_front() {
+                cache.tables.remove(&oldest);
+            }
+        }
+        Ok(Some(table))
+    }
+
+    fn lock_tables(&self) -> std::sync::MutexGuard<'_, TableCache> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the bytes from `start` on are stored: the longest run of one kind that one L2 table
+    /// tells, at most to `end`.
+    ///
+    /// # Errors
+    /// When a table cannot be read or holds an entry that cannot be.
+    pub fn extent_at(&self, start: u64, end: u64) -> Result<Extent> {
+        let geometry = self.geometry();
+        let coverage = geometry.l2_coverage();
+        let index = geometry.l1_index(GuestOffset(start));
+        let Some(table) = self.table(index, start)? else {
+            let mut next = index + 1;
+            while next.saturating_mul(coverage) < end
+                && usize::try_from(next)
+                    .ok()
+                    .and_then(|next| self.l1.get(next))
+                    == Some(0)
+            {
+                next += 1;
+            }
+            let to = next.saturating_mul(coverage).min(end).max(start + 1);
+            return Ok(Extent {
+                start,
+                len: to - start,
+                state: State::Absent,
+            });
+        };
+        let end = end.min(index.saturating_add(1).saturating_mul(coverage));
+        let mut run = self.piece(&table, start, end)?;
+        while run.end() < end {
+            let next = self.piece(&table, run.end(), end)?;
+            let Some(joined) = run.joined(&next) else {
+                break;
+            };
+            run = joined;
+        }
+        Ok(run)
+    }
+
+    /// What one L2 entry says of the bytes from `at` on.
+    fn piece(&self, table: &L2Buf, at: u64, end: u64) -> Result<Extent> {
+        let geometry = self.geometry();
+        let entry = table
+            .get(geometry.l2_index(GuestOffset(at)))
+            .map_err(|e| self.damaged(at, &e))?;
+        Ok(piece_of(entry, geometry, at, end))
+    }
+
+    /// Reads the bytes of one stored run into `buf`: the first bytes of an extent with this state.
+    /// `guest` is the guest offset of `buf`'s first byte. Runs that are not stored here read as zero.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a compressed cluster cannot be decompressed.
+    pub fn read(&self, state: State, guest: u64, buf: &mut [u8]) -> Result<()> {
+        match state {
+            State::Absent | State::Zero => buf.fill(0),
+            State::Data { host } => {
+                let (path, file) = self.guest_file();
+                read_zero_filled(path, &**file, buf, host)?;
+            }
+            State::Compressed { cluster, host, len } => {
+                let mut inflated = self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
+                if inflated.host != Some(host) {
+                    self.inflate(&mut inflated, cluster, host, len)?;
+                }
+                let from = usize::try_from(guest.saturating_sub(cluster)).unwrap_or(usize::MAX);
+                let source = inflated
+                    .cluster
+                    .get(from..)
+                    .and_then(|rest| rest.get(..buf.len()));
+                match source {
+                    Some(source) => buf.copy_from_slice(source),
+                    None => buf.fill(0),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inflate(&self, inflated: &mut Inflated, cluster: u64, host: u64, len: u64) -> Result<()> {
+        let Inflated {
+            host: held,
+            cluster: target,
+            source,
+            inflater,
+        } = inflated;
+        *held = None;
+        // The descriptor bounds `len` to a few clusters.
+        source.resize(usize::try_from(len).unwrap_or(0), 0);
+        let what = format!("read the compressed cluster at {host:#x}");
+        let got = self.file.read_at(source, host).at(&self.path, &what)?;
+        target.resize(self.geometry().cluster_len(), 0);
+        let inflater = match inflater {
+            Some(inflater) => inflater,
+            none => none.insert(
+                codec::Inflater::new(self.header.compression)
+                    .map_err(|e| self.damaged(cluster, &e))?,
+            ),
+        };
+        let source = source.get(..got).unwrap_or_default();
+        inflater
+            .inflate(source, target)
+            .map_err(|e| self.damaged(cluster, &e))?;
+        *held = Some(host);
+        Ok(())
+    }
+}
+
+/// Reads at `offset`; bytes past the end of the file are zero.
+pub(crate) fn read_zero_filled(
+    path: &Path,
+    file: &dyn HostFile,
+    buf: &mut [u8],
+    offset: u64,
+) -> Result<()> {
+    let got = file
+        .read_at(buf, offset)
+        .at(path, &format!("read at {offset:#x}"))?;
+    if let Some(rest) = buf.get_mut(got..) {
+        rest.fill(0);
+    }
+    Ok(())
+}
+
+/// What an L2 entry says of the guest bytes from `at` on, inside its cluster and before `end`.
+pub(crate) fn piece_of(entry: L2Entry, geometry: Geometry, at: u64, end: u64) -> Extent {
+    let within = geometry.offset_in_cluster(GuestOffset(at));
+    let cluster = at - within;
+    let cluster_end = cluster.saturating_add(geometry.cluster_size());
+    let whole = |state| Extent {
+        start: at,
+        len: cluster_end.min(end) - at,
+        state,
+    };
+    match entry {
+        L2Entry::Unallocated => whole(State::Absent),
+        L2Entry::Zero { .. } => whole(State::Zero),
+        L2Entry::Data { host, .. } => whole(State::Data {
+            host: host.get().saturating_add(within),
+        }),
+        L2Entry::Compressed(stream) => whole(State::Compressed {
+            cluster,
+            host: stream.host.get(),
+            len: stream.max_len(),
+        }),
+        L2Entry::Subclusters { host, bitmap, .. } => {
+            let size = geometry.subcluster_size();
+            let first = geometry.subcluster_index(GuestOffset(at));
+            let kind = bitmap.state(first);
+            let mut last = first + 1;
+            while last < geometry.subclusters() && bitmap.state(last) == kind {
+                last += 1;
+            }
+            let to = cluster.saturating_add(u64::from(last) * size).min(end);
+            let state = match (kind, host) {
+                (SubclusterState::Zero, _) => State::Zero,
+                (SubclusterState::Data, Some(host)) => State::Data {
+                    host: host.get().saturating_add(within),
+                },
+                _ => State::Absent,
+            };
+            Extent {
+                start: at,
+                len: to - at,
+                state,
+            }
+        }
+    }
+}

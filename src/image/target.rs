@@ -1,0 +1,201 @@
+//! An image that guest bytes are written into, qcow2 or raw: one set of verbs for both.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, Host, HostFile};
+use crate::qcow2::Header;
+
+use super::error::{IoContext, Result};
+use super::qcow2_layer::read_header;
+use super::transfer::{Place, Transfer};
+use super::{
+    Chain, DataFile, Error, ErrorKind, Format, Pace, Root, Source, State, Writer, check,
+    data_file_path, writable,
+};
+
+/// An image opened for having its guest bytes changed.
+#[derive(Debug)]
+pub enum Target {
+    /// A qcow2 image.
+    Qcow2(Box<Writer>),
+    /// A raw image.
+    Raw(RawWriter),
+}
+
+/// A raw image opened for writing.
+#[derive(Debug)]
+pub struct RawWriter {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    transfer: Transfer,
+}
+
+impl Target {
+    /// Opens the top image of `view` for writing; the rest of `view` is what it is built on. A
+    /// qcow2 image is checked first: on metadata that cannot be trusted nothing is written.
+    ///
+    /// # Errors
+    /// When it cannot be opened or read, may not be written (encrypted, unknown features, dirty,
+    /// corrupt), or the check finds corruptions.
+    pub fn open(
+        host: &dyn Host,
+        path: &Path,
+        format: &Format,
+        view: Chain,
+        root: Root,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let file = host
+            .open(path, Access::ReadWrite)
+            .at(path, "open for writing")?;
+        match format {
+            Format::Raw => Ok(Self::Raw(RawWriter {
+                path: path.to_path_buf(),
+                file,
+                transfer: Transfer::new(),
+            })),
+            Format::Qcow2 => {
+                let header = read_header(path, &*file)?;
+                writable(path, &header)?;
+                let data = open_data_file(host, path, &header)?;
+                let found = check(path, &file, pace)?;
+                if found.corruptions > 0 {
+                    return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+                }
+                Ok(Self::Qcow2(Box::new(Writer::open(
+                    path,
+                    file,
+                    data,
+                    view,
+                    found.tables,
+                    root,
+                )?)))
+            }
+            other => Err(Error::new(path, ErrorKind::Closed(other.clone()))),
+        }
+    }
+
+    /// To be called once before the first write: see [`Writer::begin`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin(&mut self) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.begin(),
+            Self::Raw(_) => Ok(()),
+        }
+    }
+
+    /// Makes the guest's disk at least `size` bytes large; what is new reads as zero.
+    ///
+    /// # Errors
+    /// As [`Writer::grow`].
+    pub fn grow(&mut self, size: u64) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.grow(size),
+            Self::Raw(raw) => {
+                if raw.file.len().at(&raw.path, "ask the length")? < size {
+                    raw.file.set_len(size).at(&raw.path, "grow")?;
+                    raw.file.fence().at(&raw.path, "flush")?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes guest bytes; each at most once between opening and the end.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.write(guest, len, source),
+            Self::Raw(raw) => raw.write(guest, len, source),
+        }
+    }
+
+    /// Makes guest bytes read as zero, without writing zeros where there is another way.
+    ///
+    /// # Errors
+    /// As [`Writer::write_zeros`].
+    pub fn write_zeros(&mut self, guest: u64, len: u64) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.write_zeros(guest, len),
+            Self::Raw(raw) => raw
+                .file
+                .zero(guest, len)
+                .at(&raw.path, &format!("write zeros at {guest:#x}")),
+        }
+    }
+
+    /// Writes what `layers` show at one resolved run: data is taken from where it is stored.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn write_from(&mut self, layer: &super::Layer, extent: super::Extent) -> Result<()> {
+        match extent.state {
+            State::Absent | State::Zero => self.write_zeros(extent.start, extent.len),
+            State::Data { host } => {
+                let (path, file) = layer.guest_file();
+                self.write(
+                    extent.start,
+                    extent.len,
+                    Source::File {
+                        path,
+                        file: &**file,
+                        offset: host,
+                    },
+                )
+            }
+            State::Compressed { .. } => {
+                // One cluster at most.
+                let mut bytes = vec![0; usize::try_from(extent.len).unwrap_or(0)];
+                layer.read(extent.state, extent.start, &mut bytes)?;
+                self.write(extent.start, extent.len, Source::Bytes(&bytes))
+            }
+        }
+    }
+
+    /// All that was written is on stable storage and reachable.
+    ///
+    /// # Errors
+    /// When it cannot be made so; the image is readable all the same.
+    pub fn finish(&mut self) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.finish(),
+            Self::Raw(raw) => raw.file.fence().at(&raw.path, "flush"),
+        }
+    }
+}
+
+impl RawWriter {
+    fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
+        match source {
+            Source::Bytes(bytes) => self
+                .file
+                .write_at(bytes, guest)
+                .at(&self.path, &format!("write at {guest:#x}")),
+            Source::File { path, file, offset } => self.transfer.run(
+                Place { path, file, offset },
+                Place {
+                    path: &self.path,
+                    file: &*self.file,
+                    offset: guest,
+                },
+                len,
+            ),
+        }
+    }
+}
+
+/// The external data file of an image that has one, opened for writing.
+fn open_data_file(host: &dyn Host, path: &Path, header: &Header) -> Result<Option<DataFile>> {
+    let Some(name) = data_file_path(path, header)? else {
+        return Ok(None);
+    };
+    let file = host
+        .open(&name, Access::ReadWrite)
+        .at(&name, "open for writing")?;
+    Ok(Some(DataFile { path: name, file }))
+}

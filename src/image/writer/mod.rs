@@ -1,0 +1,622 @@
+//! Changing the content of a qcow2 image: guest bytes and zeros are written, clusters allocated,
+//! tables updated in fenced transactions. What is written where is the caller's decision; whether it
+//! may be written at all, too. Each guest byte is written at most once between opening and the end.
+//!
+//! Order of a transaction ([`Writer::flush`]): data, new tables and raised reference counts; fence;
+//! the switches that make new tables reachable (header, refcount table); fence; L2 entries in place
+//! and L1 entries; fence; only then reference counts are lowered. A crash between any two writes
+//! leaves every guest byte old or new and leaks clusters at worst.
+
+mod flush;
+mod size;
+mod zeros;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::{
+    EntryTable, Geometry, GuestOffset, Header, HostOffset, Incompatible, L1Entry, L2Buf, L2Context,
+    L2Entry, SubclusterBitmap, SubclusterState,
+};
+
+use super::error::{IoContext, Result};
+use super::header_file::HeaderFile;
+use super::qcow2_layer::{DataFile, closed, read_entries, read_l2};
+use super::refcounts::Refcounts;
+use super::tables::TableMap;
+use super::transfer::{Place, Transfer};
+use super::{Chain, Error, ErrorKind};
+
+/// Bytes of changed L2 tables kept before a transaction is closed by itself.
+const TABLE_BUDGET: u64 = 16 << 20;
+
+/// Clusters to be freed kept before a transaction is closed by itself.
+const FREE_BUDGET: usize = 1 << 16;
+
+/// Where bytes to be written come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// From memory.
+    Bytes(&'a [u8]),
+    /// From a file, at this byte offset; bytes past its end are zero.
+    File {
+        /// Its name.
+        path: &'a Path,
+        /// The file.
+        file: &'a dyn HostFile,
+        /// Byte offset of the first byte.
+        offset: u64,
+    },
+}
+
+impl Source<'_> {
+    /// The source `by` bytes further on.
+    fn skip(self, by: u64) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(
+                usize::try_from(by)
+                    .ok()
+                    .and_then(|by| bytes.get(by..))
+                    .unwrap_or_default(),
+            ),
+            Self::File { path, file, offset } => Self::File {
+                path,
+                file,
+                offset: offset.saturating_add(by),
+            },
+        }
+    }
+}
+
+/// Which of the image's guest views is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// What the guest sees now.
+    Active,
+    /// An internal snapshot's, through its own L1 table.
+    Snapshot {
+        /// Host offset of its L1 table in bytes.
+        l1_offset: u64,
+        /// Entries of that table.
+        l1_entries: u64,
+    },
+}
+
+/// A qcow2 image opened for changing its content.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    data: Option<DataFile>,
+    header: HeaderFile,
+    context: L2Context,
+    tree: Tree,
+    refs: Refcounts,
+    guarded: TableMap,
+    /// This view as it was before, for what a partial write must keep.
+    view: Chain,
+    /// The virtual size of what the image is built on; 0 without a backing file.
+    backing_size: u64,
+    /// Clusters that lose one reference when the transaction is through, as ranges.
+    freed: Vec<Range<u64>>,
+    wrote_data: bool,
+    transfer: Transfer,
+    scratch: Vec<u8>,
+}
+
+/// One L1 table and the L2 tables under change.
+#[derive(Debug)]
+struct Tree {
+    active: bool,
+    l1: EntryTable,
+    l1_offset: u64,
+    /// The new place is not in the header yet.
+    l1_moved: bool,
+    dirty_l1: BTreeSet<usize>,
+    tables: BTreeMap<u64, Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    entries: L2Buf,
+    offset: u64,
+    /// Nothing on disk refers to it yet.
+    fresh: bool,
+    dirty: Option<Range<usize>>,
+}
+
+impl Writer {
+    /// Opens a checked image for writing.
+    ///
+    /// `view` is the chain as its guest sees it through this root now, this image on top; `guarded`
+    /// are its tables, as the check found them.
+    ///
+    /// # Errors
+    /// When the header or a table cannot be read, or the image may not be written: encrypted,
+    /// unknown features, dirty, corrupt.
+    pub fn open(
+        path: &Path,
+        file: Arc<dyn HostFile>,
+        data: Option<DataFile>,
+        view: Chain,
+        guarded: TableMap,
+        root: Root,
+    ) -> Result<Self> {
+        let header = HeaderFile::read(path, Arc::clone(&file))?;
+        writable(path, header.header())?;
+        let context = L2Context::of(header.header());
+        let (l1_offset, l1_entries) = match root {
+            Root::Active => (
+                header.header().l1_offset.get(),
+                u64::from(header.header().l1_entries),
+            ),
+            Root::Snapshot {
+                l1_offset,
+                l1_entries,
+            } => (l1_offset, l1_entries),
+        };
+        let tree = Tree {
+            active: root == Root::Active,
+            l1: read_entries(path, &*file, l1_offset, l1_entries, "L1 table")?,
+            l1_offset,
+            l1_moved: false,
+            dirty_l1: BTreeSet::new(),
+            tables: BTreeMap::new(),
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            refs: Refcounts::open(path, Arc::clone(&file), header.header())?,
+            file,
+            data: data.filter(|_| header.header().has_data_file()),
+            header,
+            context,
+            tree,
+            guarded,
+            backing_size: view.below().virtual_size(),
+            view,
+            freed: Vec::new(),
+            wrote_data: false,
+            transfer: Transfer::new(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The image's header as it stands.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        self.header.header()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.context.geometry
+    }
+
+    fn cluster_size(&self) -> u64 {
+        self.context.geometry.cluster_size()
+    }
+
+    fn damaged(&self, guest: u64, error: impl std::fmt::Display) -> Error {
+        Error::new(
+            &self.path,
+            ErrorKind::Damaged(format!("at guest offset {guest:#x}: {error}")),
+        )
+    }
+
+    /// Makes the image fit to be written by us: bits that promise what we do not keep up are cleared
+    /// first (specification, autoclear features), bitmaps that would go stale are marked as in use.
+    ///
+    /// # Errors
+    /// When the header cannot be written.
+    pub fn begin(&mut self) -> Result<()> {
+        self.header.begin_content_change()
+    }
+
+    // ---- looking entries up -------------------------------------------------------------------
+
+    /// The L2 entry of the cluster at `guest`, without making its table one to be changed.
+    fn entry(&mut self, guest: u64) -> Result<L2Entry> {
+        let geometry = self.geometry();
+        let index = geometry.l1_index(GuestOffset(guest));
+        if !self.tree.tables.contains_key(&index) {
+            let at = usize::try_from(index).unwrap_or(usize::MAX);
+            let raw = self.tree.l1.get(at).unwrap_or(0);
+            let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
+            let Some(offset) = entry.table else {
+                return Ok(L2Entry::Unallocated);
+            };
+            let entries = read_l2(&self.path, &*self.file, offset.get(), self.context)?;
+            let table = Table {
+                entries,
+                offset: offset.get(),
+                fresh: false,
+                dirty: None,
+            };
+            self.tree.tables.insert(index, table);
+        }
+        let table = self
+            .tree
+            .tables
+            .get(&index)
+            .ok_or_else(|| self.damaged(guest, "its L2 table is gone"))?;
+        table
+            .entries
+            .get(geometry.l2_index(GuestOffset(guest)))
+            .map_err(|e| self.damaged(guest, e))
+    }
+
+    /// Changes the L2 entry of the cluster at `guest`. A missing table is added; one that a snapshot
+    /// shares is copied first.
+    fn set_entry(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
+        let geometry = self.geometry();
+        let index = geometry.l1_index(GuestOffset(guest));
+        let at_l1 = usize::try_from(index).unwrap_or(usize::MAX);
+        if at_l1 >= self.tree.l1.len() {
+            return Err(self.damaged(guest, "the L1 table has no entry for it"));
+        }
+        self.entry(guest)?;
+        let shared = match self.tree.tables.get(&index) {
+            None => true,
+            Some(table) if table.fresh || table.dirty.is_some() => false,
+            Some(table) => self.refs.get(table.offset / geometry.cluster_size())? != 1,
+        };
+        if shared {
+            let (cluster, _) = self.refs.allocate(1)?;
+            let offset = cluster * geometry.cluster_size();
+            let entries = match self.tree.tables.remove(&index) {
+                Some(table) => {
+                    self.free(table.offset / geometry.cluster_size(), 1);
+                    table.entries
+                }
+                None => L2Buf::zeroed(self.context),
+            };
+            self.tree.tables.insert(
+                index,
+                Table {
+                    entries,
+                    offset,
+                    fresh: true,
+                    dirty: None,
+                },
+            );
+            let raw = L1Entry {
+                table: Some(HostOffset(offset)),
+                copied: self.tree.active,
+            }
+            .encode(geometry)
+            .map_err(|e| self.damaged(guest, e))?;
+            self.tree
+                .l1
+                .set(at_l1, raw)
+                .map_err(|e| self.damaged(guest, e))?;
+            self.tree.dirty_l1.insert(at_l1);
+        }
+        let at = geometry.l2_index(GuestOffset(guest));
+        let copied = self.tree.active && entry.copied();
+        let table = self.tree.tables.get_mut(&index);
+        let Some(table) = table else {
+            return Err(self.damaged(guest, "its L2 table is gone"));
+        };
+        table
+            .entries
+            .set(at, entry.with_copied(copied))
+            .map_err(|e| Error::new(&self.path, e))?;
+        table.dirty = Some(
+            table
+                .dirty
+                .take()
+                .map_or(at..at + 1, |d| d.start.min(at)..d.end.max(at + 1)),
+        );
+        Ok(())
+    }
+
+    /// Remembers that nothing will refer to the entry's clusters any more.
+    fn release(&mut self, entry: L2Entry) {
+        if self.data.is_some() {
+            return;
+        }
+        let size = self.cluster_size();
+        match entry {
+            L2Entry::Compressed(stream) => {
+                let first = stream.host.get() / size;
+                let last = (stream.end().get() - 1) / size;
+                self.free(first, last - first + 1);
+            }
+            other => {
+                if let Some(host) = other.host() {
+                    self.free(host.get() / size, 1);
+                }
+            }
+        }
+    }
+
+    fn free(&mut self, first: u64, count: u64) {
+        match self.freed.last_mut() {
+            Some(range) if range.end == first => range.end += count,
+            _ => self.freed.push(first..first + count),
+        }
+    }
+
+    /// Whether the cluster that belongs to the entry may be written in place.
+    fn owned(&mut self, entry: L2Entry) -> Result<Option<u64>> {
+        let Some(host) = entry.host() else {
+            return Ok(None);
+        };
+        if self.data.is_some() {
+            return Ok(Some(host.get()));
+        }
+        let cluster = host.get() / self.cluster_size();
+        if self.refs.get(cluster)? != 1 {
+            return Ok(None);
+        }
+        if let Some(what) = self.guarded.at(cluster) {
+            return Err(Error::new(
+                &self.path,
+                ErrorKind::Overlap {
+                    what,
+                    offset: host.get(),
+                },
+            ));
+        }
+        Ok(Some(host.get()))
+    }
+
+    // ---- writing guest bytes ------------------------------------------------------------------
+
+    /// Writes `len` guest bytes at `guest`. In place where the image owns the clusters; else into
+    /// new ones, keeping what the write does not cover.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, the image is damaged, or it cannot grow.
+    pub fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
+        let mut at = guest;
+        let end = guest.saturating_add(len);
+        while at < end {
+            let source = source.skip(at - guest);
+            at += self.write_some(at, end, source)?;
+            self.keep_budget()?;
+        }
+        Ok(())
+    }
+
+    /// Writes as much as goes into one run of clusters; returns how many bytes that was.
+    fn write_some(&mut self, at: u64, end: u64, source: Source<'_>) -> Result<u64> {
+        let size = self.cluster_size();
+        let within = at % size;
+        let cluster = at - within;
+        let entry = self.entry(cluster)?;
+        let whole = within == 0 && end - at >= size;
+        if let (L2Entry::Data { .. }, Some(host)) = (entry, self.owned(entry)?) {
+            // In place: as far as the host clusters lie in a row.
+            let mut to = cluster + size;
+            while to < end {
+                let next = self.entry(to)?;
+                let goes_on = matches!(next, L2Entry::Data { .. })
+                    && self.owned(next)? == Some(host + (to - cluster));
+                if !goes_on {
+                    break;
+                }
+                to += size;
+            }
+            let len = to.min(end) - at;
+            self.put(host + within, len, source)?;
+            return Ok(len);
+        }
+        if whole {
+            return self.write_whole(cluster, end, source);
+        }
+        let len = (cluster + size).min(end) - at;
+        self.write_part(cluster, entry, at, len, source)?;
+        Ok(len)
+    }
+
+    /// Writes whole clusters from `cluster` on, none of which can be written in place as it is, into
+    /// a run of host clusters in a row.
+    fn write_whole(&mut self, cluster: u64, end: u64, source: Source<'_>) -> Result<u64> {
+        let size = self.cluster_size();
+        let mut wanted = 1;
+        while cluster + (wanted + 1) * size <= end {
+            let next = self.entry(cluster + wanted * size)?;
+            if matches!(next, L2Entry::Data { .. }) && self.owned(next)?.is_some() {
+                break;
+            }
+            wanted += 1;
+        }
+        let (host, got) = self.new_clusters(cluster, wanted)?;
+        self.put(host, got * size, source)?;
+        for index in 0..got {
+            let guest = cluster + index * size;
+            let old = self.entry(guest)?;
+            self.set_entry(
+                guest,
+                L2Entry::Data {
+                    host: HostOffset(host + index * size),
+                    copied: true,
+                },
+            )?;
+            self.release(old);
+        }
+        Ok(got * size)
+    }
+
+    /// Clusters for guest data: host offset and how many in a row. With an external data file the
+    /// place is the guest's own (QEMU's `do_alloc_cluster_offset`).
+    fn new_clusters(&mut self, guest: u64, most: u64) -> Result<(u64, u64)> {
+        if self.data.is_some() {
+            return Ok((guest, most));
+        }
+        let (first, got) = self.refs.allocate(most)?;
+        Ok((first * self.cluster_size(), got))
+    }
+
+    /// Writes a part of one cluster that cannot simply be overwritten.
+    fn write_part(
+        &mut self,
+        cluster: u64,
+        entry: L2Entry,
+        at: u64,
+        len: u64,
+        source: Source<'_>,
+    ) -> Result<()> {
+        let geometry = self.geometry();
+        let (size, unit) = (geometry.cluster_size(), geometry.subcluster_size());
+        let first = (at - cluster) / unit;
+        let last = (at - cluster + len).div_ceil(unit);
+        let owned = self.owned(entry)?;
+        let bitmap = self.bitmap_of(entry);
+        // The units that must hold data afterwards: those written, and, where the cluster moves, all
+        // that held data before.
+        let written = first..last;
+        let moved = owned.is_none();
+        let host = match owned {
+            Some(host) => host,
+            None => self.new_clusters(cluster, 1)?.0,
+        };
+        let mut after = bitmap;
+        for index in 0..u64::from(geometry.subclusters()) {
+            let bit = u32::try_from(index).unwrap_or(u32::MAX);
+            let was_data = bitmap.state(bit) == SubclusterState::Data;
+            let is_written = written.contains(&index);
+            if !(is_written || was_data && moved) {
+                continue;
+            }
+            let start = cluster + index * unit;
+            let stop = start + unit;
+            // What of this unit the write does not cover is kept as the guest saw it.
+            if is_written {
+                let keeps_place = was_data && !moved;
+                let head = start..at.clamp(start, stop);
+                let tail = (at + len).clamp(start, stop)..stop;
+                for keep in [head, tail] {
+                    if !keep.is_empty() && !keeps_place {
+                        self.keep(keep.clone(), host + (keep.start - cluster))?;
+                    }
+                }
+            } else {
+                self.keep(start..stop, host + (start - cluster))?;
+            }
+            after = after.with(bit..bit + 1, SubclusterState::Data);
+        }
+        self.put(host + (at - cluster), len, source)?;
+        let new = if geometry.extended_l2() {
+            L2Entry::Subclusters {
+                host: Some(HostOffset(host)),
+                copied: true,
+                bitmap: after,
+            }
+        } else {
+            L2Entry::Data {
+                host: HostOffset(host),
+                copied: true,
+            }
+        };
+        debug_assert!(host % size == 0, "clusters start at cluster boundaries");
+        self.set_entry(cluster, new)?;
+        if moved {
+            self.release(entry);
+        }
+        Ok(())
+    }
+
+    /// What each unit of the entry's cluster is; a plain cluster is one unit, number 0, and a
+    /// compressed one counts as data all over.
+    fn bitmap_of(&self, entry: L2Entry) -> SubclusterBitmap {
+        let state = match entry {
+            L2Entry::Subclusters { bitmap, .. } => return bitmap,
+            L2Entry::Unallocated => SubclusterState::Unallocated,
+            L2Entry::Zero { .. } => SubclusterState::Zero,
+            L2Entry::Data { .. } | L2Entry::Compressed(_) => SubclusterState::Data,
+        };
+        SubclusterBitmap::default().with(0..self.geometry().subclusters(), state)
+    }
+
+    /// Copies guest bytes as they were to a host offset.
+    fn keep(&mut self, guest: Range<u64>, host: u64) -> Result<()> {
+        let len =
+            usize::try_from(guest.end - guest.start).map_err(|e| self.damaged(guest.start, e))?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(len, 0);
+        self.view.read_at(&mut scratch, guest.start)?;
+        let result = self.put(host, len as u64, Source::Bytes(&scratch));
+        self.scratch = scratch;
+        result
+    }
+
+    /// Writes to the file that holds the guest's data.
+    fn put(&mut self, host: u64, len: u64, source: Source<'_>) -> Result<()> {
+        self.wrote_data = true;
+        let (path, file) = self
+            .data
+            .as_ref()
+            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
+        match source {
+            Source::Bytes(bytes) => {
+                let bytes = usize::try_from(len)
+                    .ok()
+                    .and_then(|len| bytes.get(..len))
+                    .unwrap_or(bytes);
+                file.write_at(bytes, host)
+                    .at(path, &format!("write at {host:#x}"))
+            }
+            Source::File {
+                path: from,
+                file: source,
+                offset,
+            } => self.transfer.run(
+                Place {
+                    path: from,
+                    file: source,
+                    offset,
+                },
+                Place {
+                    path,
+                    file: &**file,
+                    offset: host,
+                },
+                len,
+            ),
+        }
+    }
+
+    /// Whether the guest bytes at `guest` come from below (or from nowhere), and how far the answer
+    /// holds, at most to `end`.
+    ///
+    /// # Errors
+    /// When a table cannot be read or holds an entry that cannot be.
+    pub fn absent_at(&mut self, guest: u64, end: u64) -> Result<(bool, u64)> {
+        let geometry = self.geometry();
+        let entry = self.entry(guest)?;
+        let piece = super::qcow2_layer::piece_of(entry, geometry, guest, end);
+        let covers_table = matches!(entry, L2Entry::Unallocated)
+            && !self
+                .tree
+                .tables
+                .contains_key(&geometry.l1_index(GuestOffset(guest)));
+        let to = if covers_table {
+            let coverage = geometry.l2_coverage();
+            (guest - guest % coverage).saturating_add(coverage).min(end)
+        } else {
+            piece.end()
+        };
+        Ok((piece.state == super::State::Absent, to))
+    }
+}
+
+/// Whether an image with this header may be written.
+///
+/// # Errors
+/// Why not, if not.
+pub fn writable(path: &Path, header: &Header) -> Result<()> {
+    let kind = closed(header).or_else(|| {
+        if header.incompatible.contains(Incompatible::CORRUPT) {
+            Some(ErrorKind::CorruptBit)
+        } else if header.incompatible.contains(Incompatible::DIRTY) {
+            Some(ErrorKind::Dirty)
+        } else {
+            None
+        }
+    });
+    kind.map_or(Ok(()), |kind| Err(Error::new(path, kind)))
+}

@@ -1,0 +1,119 @@
+//! The virtual size of an image that is written, and emptying it.
+
+use crate::qcow2::limits::MAX_L1_BYTES;
+use crate::qcow2::{EntryTable, L1Entry};
+
+use super::super::error::{IoContext, Result};
+use super::super::qcow2_layer::read_l2;
+use super::super::{Error, ErrorKind};
+use super::Writer;
+
+impl Writer {
+    /// Grows the virtual size to `size` bytes, a multiple of 512. What is new reads as zero, even
+    /// where the image below is longer than this one was.
+    ///
+    /// # Errors
+    /// When the size is beyond what the L1 table can be made to map, or a file cannot be written.
+    pub fn grow(&mut self, size: u64) -> Result<()> {
+        let geometry = self.geometry();
+        let old = self.header().virtual_size();
+        if size <= old {
+            return Ok(());
+        }
+        let entries = geometry.l1_entries_for(size);
+        if entries.saturating_mul(8) > MAX_L1_BYTES {
+            let text = format!(
+                "cannot be {size} bytes large: the L1 table would be too long for this cluster size"
+            );
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+        }
+        let wanted = usize::try_from(entries).map_err(|e| self.damaged(old, e))?;
+        if wanted > self.tree.l1.len() {
+            self.flush()?;
+            self.move_l1(wanted)?;
+        }
+        // Nobody sees yet what lies past the end. It is made to read as zero, on disk, before the
+        // size says that it is seen: the rest of the last cluster, then what would shine through.
+        let cluster_end = old.next_multiple_of(geometry.cluster_size()).min(size);
+        self.write_zeros(old, cluster_end - old)?;
+        let shown = self.backing_size.min(size);
+        if shown > cluster_end {
+            self.write_zeros(cluster_end, shown - cluster_end)?;
+        }
+        if let Some(data) = &self.data
+            && data.file.len().at(&data.path, "ask the length")? < size
+        {
+            data.file.set_len(size).at(&data.path, "grow")?;
+        }
+        self.flush()?;
+        self.header.set_virtual_size(size)
+    }
+
+    /// Gives the L1 table a new place with room for `entries`; the next flush switches over.
+    fn move_l1(&mut self, entries: usize) -> Result<()> {
+        let size = self.cluster_size();
+        let clusters = (entries as u64 * 8).div_ceil(size);
+        let first = self.refs.allocate_exactly(clusters)?;
+        let old_clusters = (self.tree.l1.len() as u64 * 8).div_ceil(size);
+        if old_clusters > 0 {
+            self.free(self.tree.l1_offset / size, old_clusters);
+        }
+        self.tree.l1.resize(entries);
+        self.tree.l1_offset = first * size;
+        self.tree.l1_moved = true;
+        Ok(())
+    }
+
+    /// Drops everything the active view holds, so that the image below shows through everywhere,
+    /// and gives the space back. Internal snapshots keep what they hold.
+    ///
+    /// At every instant each guest byte is read from here or from below: the caller has made sure
+    /// that this is the same.
+    ///
+    /// # Errors
+    /// When a table cannot be read, or the file cannot be written.
+    pub fn empty(&mut self) -> Result<()> {
+        self.flush()?;
+        let geometry = self.geometry();
+        for at in 0..self.tree.l1.len() {
+            let raw = self.tree.l1.get(at).unwrap_or(0);
+            let guest = at as u64 * geometry.l2_coverage();
+            let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
+            let Some(offset) = entry.table else { continue };
+            let table = read_l2(&self.path, &*self.file, offset.get(), self.context)?;
+            for entry in table.iter() {
+                let entry = entry.map_err(|e| self.damaged(guest, e))?;
+                self.release(entry);
+            }
+            self.free(offset.get() / geometry.cluster_size(), 1);
+        }
+        self.tree.l1 = EntryTable::zeroed(self.tree.l1.len());
+        let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
+        self.file
+            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
+            .at(&self.path, &what)?;
+        self.file.fence().at(&self.path, "flush")?;
+        if let Some(data) = &self.data {
+            let len = data.file.len().at(&data.path, "ask the length")?;
+            data.file.punch(0, len).at(&data.path, "free the data")?;
+        }
+        self.apply_frees()?;
+        self.finish()?;
+        self.truncate_tail()
+    }
+
+    /// Cuts off what lies behind the last cluster in use.
+    fn truncate_tail(&mut self) -> Result<()> {
+        let used = self.refs.highest_used()?.map_or(0, |cluster| {
+            (cluster + 1).saturating_mul(self.cluster_size())
+        });
+        let len = self.file.len().at(&self.path, "ask the length")?;
+        if used > 0 && used < len {
+            self.file
+                .set_len(used)
+                .at(&self.path, "cut off the free end")?;
+            self.file.fence().at(&self.path, "flush")?;
+        }
+        Ok(())
+    }
+}
