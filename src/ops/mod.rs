@@ -3,9 +3,13 @@
 //! who is affected and what is refused; `run` does exactly that. Every rule about what is safe
 //! lives here; the faces only show plans and run them.
 
+mod backing_name;
+mod create;
 mod discard;
 mod empty;
 mod in_use;
+mod new_file;
+mod overlay;
 mod pin;
 mod plan;
 mod progress;
@@ -82,7 +86,14 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
         Request::Discard { images } => discard::plan(&mut plan, images),
         Request::Restore { entries } => restore::plan(&mut plan, entries),
         Request::EmptyTrash { entries } => empty::plan(&mut plan, entries),
-        Request::Branch { .. } | Request::Create(_) | Request::Commit { .. } => {}
+        Request::Branch {
+            base,
+            new,
+            size,
+            style,
+        } => overlay::plan(&mut plan, base, new, *size, *style),
+        Request::Create(options) => create::plan(&mut plan, options),
+        Request::Commit { .. } => {}
     }
     plan.settle();
     plan

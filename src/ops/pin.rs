@@ -16,6 +16,10 @@ use super::words::shown;
 pub(super) enum Watch {
     /// Everything: which file it is, its length, its time of change, its first sector.
     Content,
+    /// Which file it is and its first sector: a process may be writing the rest.
+    Header,
+    /// Which file it is and its length: a raw image that a process may be writing.
+    Length,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +97,8 @@ impl Pin {
         let same = now.id == was.id
             && match self.watch {
                 Watch::Content => now == *was,
+                Watch::Header => now.header == was.header,
+                Watch::Length => now.len == was.len,
             };
         if same {
             return Ok(());
@@ -120,7 +126,8 @@ fn ago_text(ago: Duration) -> String {
 fn look(host: &dyn Host, path: &Path, watch: Watch) -> io::Result<Seen> {
     let stat = host.stat(path)?;
     let header = match watch {
-        Watch::Content => first_sector(host, path, &stat),
+        Watch::Content | Watch::Header => first_sector(host, path, &stat),
+        Watch::Length => None,
     };
     Ok(Seen {
         id: stat.id,
@@ -193,5 +200,21 @@ mod tests {
         pins.pin_absent(&path);
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         assert!(stale(&pins).contains("come into being"));
+    }
+
+    #[test]
+    fn a_base_that_a_guest_writes_may_change_behind_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, vec![7; 4096]).unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Header).unwrap();
+        let mut bytes = vec![7; 8192];
+        bytes[3000] = 1;
+        fs::write(&path, &bytes).unwrap();
+        pins.verify(&RealHost).unwrap();
+        bytes[10] = 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(stale(&pins).contains("changed"));
     }
 }

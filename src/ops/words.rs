@@ -1,12 +1,13 @@
 //! A plan in words: the same lines in a dialog and in `--dry-run`. Everything passes through
 //! `printable` here; the operations only supply sentences and paths.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr;
 
-use crate::host::{Holder, printable};
+use crate::host::{Holder, printable, shell_quoted};
 
 use super::{EffectKind, Line, LookedIn, Plan, Tone, Undo};
 
@@ -65,6 +66,12 @@ pub(super) fn processes(holders: &[Holder]) -> String {
     } else {
         listed(&names, 4)
     }
+}
+
+/// A command line that may be copied into a shell.
+pub(super) fn command<S: AsRef<OsStr>>(words: &[S]) -> String {
+    let words: Vec<String> = words.iter().map(shell_quoted).collect();
+    words.join(" ")
 }
 
 /// The directory all of these files lie below, if that says more than `/`.

@@ -1,0 +1,101 @@
+//! The name by which a new overlay will know its base: computed here, read by every program that
+//! opens the overlay. What a recorded name means is [`crate::image::BackingName`]'s business.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use super::BackingStyle;
+
+/// The name of `base` as recorded in an overlay that lies in `dir`. Both paths are absolute and
+/// their directories free of links, since `..` means the directory on disk, not the one in the name.
+pub(super) fn record(dir: &Path, base: &Path, style: BackingStyle) -> OsString {
+    match style {
+        BackingStyle::Absolute => base.as_os_str().to_owned(),
+        BackingStyle::Relative => guarded(relative(dir, base).as_os_str()),
+    }
+}
+
+/// The way from a directory to a file, both absolute.
+fn relative(dir: &Path, file: &Path) -> PathBuf {
+    let shared = dir
+        .components()
+        .zip(file.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = dir
+        .components()
+        .skip(shared)
+        .filter(|part| *part != Component::CurDir)
+        .map(|_| Component::ParentDir);
+    up.chain(file.components().skip(shared)).collect()
+}
+
+/// QEMU takes `a:b` for protocol `a`, unless a slash comes before the colon.
+fn guarded(name: &OsStr) -> OsString {
+    let bytes = name.as_bytes();
+    match bytes.iter().find(|&&byte| byte == b':' || byte == b'/') {
+        Some(b':') => OsString::from_vec([b"./", bytes].concat()),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::BackingName;
+    use proptest::prelude::*;
+
+    fn text(dir: &str, base: &str) -> String {
+        record(Path::new(dir), Path::new(base), BackingStyle::Relative)
+            .into_string()
+            .unwrap()
+    }
+
+    #[test]
+    fn relative_names_go_up_and_down() {
+        assert_eq!(text("/vm", "/vm/base"), "base");
+        assert_eq!(text("/vm/a/b", "/vm/c/base"), "../../c/base");
+        assert_eq!(text("/vm", "/other/base"), "../other/base");
+        assert_eq!(text("/", "/base"), "base");
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_protocol_is_guarded() {
+        assert_eq!(text("/vm", "/vm/a:b"), "./a:b");
+        assert_eq!(text("/vm", "/vm/json:{}"), "./json:{}");
+        assert_eq!(text("/vm", "/vm/c/a:b"), "c/a:b");
+        assert_eq!(text("/vm/d", "/vm/a:b"), "../a:b");
+    }
+
+    /// The path with `..` worked off.
+    fn normal(path: &Path) -> PathBuf {
+        let mut out = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => {
+                    out.pop();
+                }
+                Component::CurDir => {}
+                part => out.push(part),
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_recorded_leads_to_the_base(
+            dir in prop::collection::vec("[a-c:]{1,2}", 0..4),
+            base in prop::collection::vec("[a-c:]{1,2}", 1..4),
+            absolute in any::<bool>(),
+        ) {
+            let dir = Path::new("/").join(dir.join("/"));
+            let base = Path::new("/").join(base.join("/"));
+            let style = if absolute { BackingStyle::Absolute } else { BackingStyle::Relative };
+            let name = record(&dir, &base, style);
+            let read = BackingName::interpret(&dir.join("overlay"), &name);
+            prop_assert_eq!(read.file().map(normal), Some(base));
+        }
+    }
+}

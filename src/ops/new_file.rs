@@ -1,0 +1,138 @@
+//! What every operation that creates an image asks of the new name: that it is free, that its
+//! directory is there, that there is room.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::forest::Whereabouts;
+use crate::host::FileKind;
+use crate::qcow2::limits::{MAX_L1_BYTES, SECTOR};
+
+use super::words::{listed, name, shown, size};
+use super::{Plan, SpaceNeed};
+
+/// Bytes a cluster of the images made here: QEMU's default.
+const CLUSTER: u64 = 1 << 16;
+/// Bytes that one L2 table maps, with entries of 8 bytes.
+const TABLE_MAPS: u64 = CLUSTER / 8 * CLUSTER;
+/// The largest disk that an L1 table of QEMU's bound maps: 2 PiB.
+const MAX_SIZE: u64 = MAX_L1_BYTES / 8 * TABLE_MAPS;
+
+/// Bytes of a new image without data: header, refcount table, one refcount block, and an L1 table.
+pub(super) fn empty_len(virtual_size: u64) -> u64 {
+    let l1 = virtual_size
+        .div_ceil(TABLE_MAPS)
+        .saturating_mul(8)
+        .div_ceil(CLUSTER);
+    l1.saturating_add(3).saturating_mul(CLUSTER)
+}
+
+/// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
+/// directory with links resolved, if there is one.
+pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf> {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    if new.file_name().is_none() {
+        plan.refuse(format!("{} is no name for a file", shown(new)));
+        return None;
+    }
+    match host.stat_link(new) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(new),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+        Err(error) => plan.refuse(format!("{} cannot be looked at: {error}", shown(new))),
+        Ok(_) => plan.refuse(format!(
+            "{} exists already, and is never overwritten: choose another name",
+            shown(new)
+        )),
+    }
+    let parent = new.parent()?;
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let dir = match host
+        .canonical(parent)
+        .and_then(|dir| host.stat(&dir).map(|stat| (dir, stat.kind)))
+    {
+        Ok((dir, FileKind::Directory)) => dir,
+        Ok(_) => {
+            plan.refuse(format!("{} is no directory", shown(parent)));
+            return None;
+        }
+        Err(error) => {
+            plan.refuse(format!(
+                "the directory {} cannot be used: {error}",
+                shown(parent)
+            ));
+            return None;
+        }
+    };
+    refuse_as_missing_base(plan, new, &dir);
+    if let Ok(space) = host.space(&dir) {
+        if space.available < needed {
+            plan.refuse(format!(
+                "there is no room in {}: {} needed, {} free",
+                shown(&dir),
+                size(needed),
+                size(space.available)
+            ));
+        }
+        plan.space.push(SpaceNeed {
+            dir: dir.clone(),
+            needed,
+            available: space.available,
+        });
+    }
+    Some(dir)
+}
+
+/// A new file by the name of a base that others miss would become their base without being it.
+fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
+    let forest = plan.context().forest.clone();
+    let resolved = new.file_name().map(|file| dir.join(file));
+    let missed = [Some(new), resolved.as_deref()]
+        .into_iter()
+        .flatten()
+        .find_map(|path| {
+            forest
+                .by_path(path)
+                .filter(|node| node.whereabouts == Whereabouts::Missing)
+        });
+    let Some(missed) = missed else {
+        return;
+    };
+    let children: Vec<String> = missed
+        .children
+        .iter()
+        .filter_map(|child| forest.get(*child))
+        .map(|child| name(&child.path))
+        .collect();
+    if !children.is_empty() {
+        plan.refuse(format!(
+            "{} is the name of a base that {} cannot find: a new file there would pass for it. \
+             Choose another name",
+            shown(new),
+            listed(&children, 5)
+        ));
+    }
+}
+
+/// The size in whole sectors; a size no disk can have is refused.
+pub(super) fn whole_sectors(plan: &mut Plan, bytes: u64) -> u64 {
+    if bytes > MAX_SIZE {
+        plan.refuse(format!(
+            "{} is more than a disk can have ({})",
+            size(bytes),
+            size(MAX_SIZE)
+        ));
+        return bytes;
+    }
+    let rounded = bytes.div_ceil(SECTOR).saturating_mul(SECTOR);
+    if rounded != bytes {
+        plan.note(format!(
+            "the size becomes {rounded} bytes: disks consist of sectors of {SECTOR} bytes"
+        ));
+    }
+    rounded
+}

@@ -1,0 +1,342 @@
+//! Branch: a new overlay on any image. The base is only looked at; its header, its length and its
+//! content stay as they are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
+use crate::host::{LockSet, printable};
+use crate::image::{self, BackingName, Encryption, Format};
+use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
+
+use super::in_use::{Use, who_uses};
+use super::pin::Watch;
+use super::words::{command, count, name, shown, size};
+use super::{
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
+    backing_name, new_file,
+};
+
+/// Plans a new overlay.
+pub(super) fn plan(
+    plan: &mut Plan,
+    base: &Path,
+    new: &Path,
+    wanted: Option<u64>,
+    style: BackingStyle,
+) {
+    let context = plan.context().clone();
+    let forest = context.forest.as_ref();
+    plan.title = format!("New branch {} on {}", name(new), name(base));
+    let node = forest.by_path(base).or_else(|| {
+        let id = context.host.stat(base).ok()?.id;
+        forest.by_file(id)
+    });
+    let Some(node) = node else {
+        plan.refuse(match context.host.stat(base) {
+            Ok(_) => format!("{} is no image that the scan met", shown(base)),
+            Err(error) => format!("{} cannot be looked at: {error}", shown(base)),
+        });
+        return;
+    };
+    let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
+        return;
+    };
+    let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least).max(least));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
+        plan.refuse(format!(
+            "{} is less than the {} of {}: the guest would miss the end of its disk",
+            size(wanted),
+            size(least),
+            name(base)
+        ));
+    }
+    let needed = new_file::empty_len(whole);
+    let Some(dir) = new_file::check(plan, new, needed) else {
+        return;
+    };
+    let Some(recorded) = recorded_name(plan, &dir, base, new, style) else {
+        return;
+    };
+    check_use(plan, base, &format);
+    plan.effect(EffectKind::Creates, new, Some(needed), {
+        let shows = if wanted.is_some() {
+            format!("a disk of {}", size(whole))
+        } else {
+            format!("the disk of {} ({})", name(base), size(whole))
+        };
+        format!(
+            "{}, {shows}, built on {} ({format})",
+            size(needed),
+            printable(&recorded)
+        )
+    });
+    describe_children(plan, node, new);
+    plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    let mut words = vec![
+        "qemu-img".into(),
+        "create".into(),
+        "-f".into(),
+        "qcow2".into(),
+        "-F".into(),
+        format.name().into(),
+        "-b".into(),
+        recorded.clone(),
+        new.as_os_str().to_owned(),
+    ];
+    if wanted.is_some() {
+        words.push(whole.to_string().into());
+    }
+    plan.commands.push(command(&words));
+    plan.job = Some(Arc::new(Branch {
+        new: new.to_path_buf(),
+        options: image::CreateOptions {
+            backing: Some((recorded, format)),
+            ..image::CreateOptions::new(whole)
+        },
+    }));
+}
+
+/// The base's format and the bytes its guest sees, if an overlay on it can work.
+fn base_facts(
+    plan: &mut Plan,
+    forest: &Forest,
+    node: &Node,
+    base: &Path,
+    wanted: Option<u64>,
+) -> Option<(Format, u64)> {
+    let path = shown(base);
+    match node.whereabouts {
+        Whereabouts::Missing => {
+            plan.refuse(format!("{path} is not there"));
+            return None;
+        }
+        Whereabouts::Elsewhere => {
+            plan.refuse(format!("{path} is no local file"));
+            return None;
+        }
+        Whereabouts::Scanned | Whereabouts::OutsideScan => {}
+    }
+    let facts = match &node.content {
+        Content::Qcow2(facts) => {
+            if let Some(encryption) = facts.encryption {
+                plan.refuse(format!(
+                    "{path} is encrypted ({}): an overlay would hold its guest's data unencrypted, \
+                     and encrypted ones are not made here",
+                    match encryption {
+                        Encryption::Aes => "legacy AES",
+                        Encryption::Luks => "LUKS",
+                    }
+                ));
+            }
+            if !facts.unknown_features.is_empty() {
+                plan.refuse(format!(
+                    "{path} needs features that are not known here: {}",
+                    printable(facts.unknown_features.join(", "))
+                ));
+            }
+            (Format::Qcow2, facts.virtual_size)
+        }
+        Content::Raw => (Format::Raw, node.stat.as_ref().map_or(0, |stat| stat.len)),
+        Content::Opaque(format) => {
+            // The size is inside a format whose content stays closed.
+            let Some(wanted) = wanted else {
+                plan.refuse(format!(
+                    "{path} is of format {format}, whose disk size is not known here: say the size"
+                ));
+                return None;
+            };
+            plan.warn(format!(
+                "{path} is of format {format}: that {} is no less than its disk cannot be checked \
+                 here",
+                size(wanted)
+            ));
+            (format.clone(), 0)
+        }
+        Content::Damaged(why) | Content::Unreadable(why) => {
+            plan.refuse(format!("{path} cannot be built on: {}", printable(why)));
+            return None;
+        }
+        Content::Unopened => {
+            plan.refuse(format!(
+                "{path} was never opened, since it lies outside the scanned directories: scan its \
+                 directory too"
+            ));
+            return None;
+        }
+    };
+    check_chain(plan, forest, node, &path);
+    let host = Arc::clone(&plan.context().host);
+    let watch = match facts.0 {
+        Format::Qcow2 => Watch::Header,
+        _ => Watch::Length,
+    };
+    if let Err(error) = plan.pins.pin(host.as_ref(), base, watch) {
+        plan.refuse(format!("{path} cannot be looked at: {error}"));
+    }
+    Some(facts)
+}
+
+/// An overlay is opened with its whole chain.
+fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
+    let flags = forest.flags(node.id);
+    if flags.contains(Flags::LOOP) {
+        plan.refuse(format!(
+            "{path} runs in a circle of backing links: nothing on it can be opened"
+        ));
+        return;
+    }
+    for below in forest.chain(node.id) {
+        let Some(below) = forest.get(below) else {
+            continue;
+        };
+        if below.whereabouts == Whereabouts::Missing {
+            plan.refuse(format!(
+                "{path} is built on {}, which is not there: nothing on it can be opened",
+                shown(&below.path)
+            ));
+        }
+        if below
+            .backing
+            .as_ref()
+            .is_some_and(|backing| backing.format.is_none())
+        {
+            plan.warn(format!(
+                "{} records no format for the image it is built on: libvirt refuses to start a \
+                 machine on this chain",
+                shown(&below.path)
+            ));
+        }
+        let Some(facts) = below.facts() else {
+            continue;
+        };
+        if facts.corrupt || facts.truncated.is_some() {
+            plan.warn(format!(
+                "{} is damaged: the overlay can only be as good as what it is built on",
+                shown(&below.path)
+            ));
+        } else if facts.dirty {
+            plan.warn(format!(
+                "{} was not closed properly (dirty bit): repair it before others depend on it",
+                shown(&below.path)
+            ));
+        }
+    }
+}
+
+/// What the header will say; proven to lead from the new file to the base.
+fn recorded_name(
+    plan: &mut Plan,
+    dir: &Path,
+    base: &Path,
+    new: &Path,
+    style: BackingStyle,
+) -> Option<std::ffi::OsString> {
+    let host = Arc::clone(&plan.context().host);
+    let parent = match base.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (parent, file) = match (host.canonical(parent), base.file_name()) {
+        (Ok(parent), Some(file)) => (parent, file),
+        (Ok(_), None) => {
+            plan.refuse(format!("{} is no name for a file", shown(base)));
+            return None;
+        }
+        (Err(error), _) => {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(parent)));
+            return None;
+        }
+    };
+    let recorded = backing_name::record(dir, &parent.join(file), style);
+    if recorded.len() > MAX_BACKING_NAME_BYTES {
+        plan.refuse(format!(
+            "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
+             choose a place nearer to the base",
+            shown(new),
+            shown(base),
+            recorded.len()
+        ));
+        return None;
+    }
+    let overlay = dir.join(new.file_name()?);
+    let leads_to = BackingName::interpret(&overlay, &recorded)
+        .file()
+        .and_then(|path| host.stat(path).ok())
+        .map(|stat| stat.id);
+    if leads_to.is_none() || leads_to != host.stat(base).ok().map(|stat| stat.id) {
+        plan.refuse(format!(
+            "from {} the name {} does not lead to {}: choose another place, or an absolute name",
+            shown(new),
+            printable(&recorded),
+            shown(base)
+        ));
+        return None;
+    }
+    Some(recorded)
+}
+
+fn check_use(plan: &mut Plan, base: &Path, format: &Format) {
+    let host = Arc::clone(&plan.context().host);
+    match who_uses(host.as_ref(), base, LockSet::ReadOnly) {
+        // QEMU creates an overlay on such a base without a word.
+        Ok(Use::Busy(sentence)) => plan.warn(format!(
+            "{sentence}, or the overlay's content changes with it and is soon worthless"
+        )),
+        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Ok(Use::Free | Use::Open(_)) => {}
+        Err(error) => plan.warn(format!(
+            "{} ({format}) cannot be opened here ({error}): the overlay can be made, but not read",
+            shown(base)
+        )),
+    }
+}
+
+fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
+    let base = name(&node.path);
+    let children = node.children.len() + 1;
+    if node.children.is_empty() {
+        plan.note(format!(
+            "{base} is frozen from then on: writing to it would corrupt {}",
+            name(new)
+        ));
+    } else {
+        plan.note(format!(
+            "{base} then has {}: writing to it would corrupt them",
+            count(children, "overlay")
+        ));
+    }
+}
+
+#[derive(Debug)]
+struct Branch {
+    new: PathBuf,
+    options: image::CreateOptions,
+}
+
+impl Job for Branch {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        new_image(plan, progress, &self.new, &self.options)
+    }
+}
+
+/// Creates the image a plan describes; a name taken since then is refused by the system.
+pub(super) fn new_image(
+    plan: &Plan,
+    progress: &Progress,
+    new: &Path,
+    options: &image::CreateOptions,
+) -> Result<Outcome, Error> {
+    progress.enter(Phase::Switch, 0);
+    plan.verify_pins()?;
+    image::create(plan.host(), new, options)
+        .map_err(|error| Error::Failed(format!("{} was not created: {error}", shown(new))))?;
+    Ok(Outcome {
+        summary: format!("created {}", shown(new)),
+        touched: vec![new.to_path_buf()],
+        undo: Some(Request::Discard {
+            images: vec![new.to_path_buf()],
+        }),
+        remarks: Vec::new(),
+    })
+}
