@@ -406,3 +406,30 @@ fn a_full_disk_leaves_nothing_behind() {
         let _ = fs::remove_file(dir.path().join("new"));
     }
 }
+
+#[test]
+fn qemu_reads_every_image_of_the_demo() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    ops::demo(&RealHost, dir.path()).unwrap();
+    for path in support::script::files_below(dir.path()) {
+        let path = dir.path().join(path);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "qcow2")
+        {
+            qemu.check_clean(&path);
+        }
+    }
+    let leaf = dir.path().join("rootbase/Overlay-1C.qcow2");
+    let bytes = qemu.raw_bytes(&leaf);
+    for (offset, name) in [
+        (0, "RootBase.qcow2"),
+        (1 << 20, "Overlay-1.qcow2"),
+        (2 << 20, "Overlay-1A.qcow2"),
+        (3 << 20, "Overlay-1B.qcow2"),
+        (5 << 20, "Overlay-1C.qcow2"),
+    ] {
+        assert!(bytes[offset..].starts_with(name.as_bytes()), "{name}");
+    }
+}

@@ -5,6 +5,7 @@
 
 mod backing_name;
 mod create;
+mod demo;
 mod discard;
 mod empty;
 mod in_use;
@@ -19,6 +20,7 @@ mod restore;
 pub mod trash;
 mod words;
 
+pub use demo::demo;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
     Ready, Refusal, SpaceNeed, Tone, Undo, WayOut,
