@@ -87,6 +87,24 @@ impl Target {
         }
     }
 
+    /// As [`Writer::expect_backing_size`].
+    pub fn expect_backing_size(&mut self, size: u64) {
+        if let Self::Qcow2(writer) = self {
+            writer.expect_backing_size(size);
+        }
+    }
+
+    /// As [`Writer::empty`]; a raw image has nothing below it and cannot be emptied.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn empty(&mut self) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.empty(),
+            Self::Raw(raw) => Err(Error::new(&raw.path, ErrorKind::Closed(Format::Raw))),
+        }
+    }
+
     /// Makes the guest's disk at least `size` bytes large; what is new reads as zero.
     ///
     /// # Errors

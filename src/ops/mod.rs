@@ -4,6 +4,7 @@
 //! lives here; the faces only show plans and run them.
 
 mod backing_name;
+mod commit;
 mod create;
 mod demo;
 mod discard;
@@ -33,7 +34,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use words::shown;
+use words::{processes, shown};
 
 /// What an operation that ran has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,11 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             style,
         } => overlay::plan(&mut plan, base, new, *size, *style),
         Request::Create(options) => create::plan(&mut plan, options),
-        Request::Commit { .. } => {}
+        Request::Commit {
+            overlay,
+            layer,
+            siblings,
+        } => commit::plan(&mut plan, overlay, *layer, *siblings),
     }
     plan.settle();
     plan

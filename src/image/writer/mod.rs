@@ -205,6 +205,12 @@ impl Writer {
         )
     }
 
+    /// Says how long the image below is going to be, in bytes. What lies past the end of the image
+    /// below reads as zero without saying so; where it is about to grow, zeros have to be said.
+    pub fn expect_backing_size(&mut self, size: u64) {
+        self.backing_size = self.backing_size.max(size);
+    }
+
     /// Makes the image fit to be written by us: bits that promise what we do not keep up are cleared
     /// first (specification, autoclear features), bitmaps that would go stale are marked as in use.
     ///

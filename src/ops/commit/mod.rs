@@ -1,0 +1,649 @@
+//! Commit: a layer is merged down into the image it is built on. Planned here; who would lose what
+//! is found out in `survey`, the merge itself is in `merge`.
+
+mod merge;
+mod preserve;
+mod survey;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::host::{LockSet, printable};
+use crate::image::{self, BackingTarget, Format};
+
+use super::in_use::{Use, who_uses};
+use super::pin::Watch;
+use super::words::{command, count, listed, name, shown, size};
+use super::{
+    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, SpaceNeed, Undo,
+    WayOut, backing_name, processes,
+};
+
+use merge::{Child, Commit, Member};
+use survey::{Dependant, Survey};
+
+/// What is committed into what.
+struct Pair<'f> {
+    overlay: &'f Node,
+    base: &'f Node,
+    base_format: Format,
+}
+
+/// Plans to merge `overlay` into its base.
+pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, siblings: Siblings) {
+    let context = plan.context().clone();
+    let forest = Arc::clone(&context.forest);
+    plan.title = format!("Commit {}", name(overlay));
+    let Some(pair) = find_pair(plan, &context, &forest, overlay) else {
+        return;
+    };
+    plan.title = format!(
+        "Commit {} into {}",
+        name(&pair.overlay.path),
+        name(&pair.base.path)
+    );
+    refuse_unfit(plan, pair.overlay, "committed");
+    refuse_unfit(plan, pair.base, "committed into");
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let survey = match Survey::make(&context, pair.overlay, pair.base, &pair.base_format) {
+        Ok(survey) => survey,
+        Err(error) => {
+            return plan.refuse(format!("{error}: nothing can be said about this commit"));
+        }
+    };
+    let base_path = &pair.base.path;
+    plan.effect(
+        EffectKind::Writes,
+        base_path,
+        Some(survey.data + survey.zeros),
+        what_is_written(&survey),
+    );
+    let kept = judge_dependants(plan, &forest, &pair, &survey, layer, siblings);
+    let children = match layer {
+        CommittedLayer::Trash => {
+            let children = plan_children(plan, &context, &forest, &pair, &survey);
+            plan.effect(
+                EffectKind::Trashes,
+                &pair.overlay.path,
+                pair.overlay.size_on_disk(),
+                format!(
+                    "{}, its content is in {} then",
+                    size(on_disk(pair.overlay)),
+                    name(base_path)
+                ),
+            );
+            children
+        }
+        CommittedLayer::Keep => {
+            let text = format!("stays as an empty layer on {}", name(base_path));
+            plan.effect(
+                EffectKind::Empties,
+                &pair.overlay.path,
+                pair.overlay.size_on_disk(),
+                text,
+            );
+            if !pair.overlay.children.is_empty() {
+                plan.keeps.push(format!(
+                    "the images built on {}: they read through it",
+                    name(&pair.overlay.path)
+                ));
+            }
+            Vec::new()
+        }
+    };
+    plan.frees = on_disk(pair.overlay);
+    plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
+    note_facts(plan, &pair, &survey);
+    let below = lock_and_pin(plan, &forest, &pair, &kept, &children);
+    need_space(plan, &context, base_path, survey.new_in_base);
+    for dependant in &kept {
+        need_space(plan, &context, &dependant.path, dependant.loses);
+    }
+    plan.undo = Undo::Impossible(format!(
+        "the old content of {} is overwritten",
+        name(base_path)
+    ));
+    list_commands(plan, &pair, layer, &children);
+    plan.job = Some(Arc::new(Commit {
+        overlay: Member {
+            path: pair.overlay.path.clone(),
+            format: Format::Qcow2,
+        },
+        base: Member {
+            path: base_path.clone(),
+            format: pair.base_format.clone(),
+        },
+        below,
+        children,
+        preserve: kept.into_iter().map(|dependant| dependant.path).fold(
+            Vec::new(),
+            |mut paths, path| {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+                paths
+            },
+        ),
+        layer,
+        bytes: plan.copies,
+        overlay_bytes: on_disk(pair.overlay),
+    }));
+}
+
+fn on_disk(node: &Node) -> u64 {
+    node.size_on_disk().unwrap_or(0)
+}
+
+/// The overlay named and the image it is built on, if both are there and known for what they are.
+fn find_pair<'f>(
+    plan: &mut Plan,
+    context: &Context,
+    forest: &'f Forest,
+    overlay: &Path,
+) -> Option<Pair<'f>> {
+    let stat = context.host.stat(overlay);
+    let node = forest
+        .by_path(overlay)
+        .or_else(|| forest.by_file(stat.as_ref().ok()?.id));
+    let Some(node) = node else {
+        plan.refuse(match stat {
+            Ok(_) => format!("{} is no image that the scan met", shown(overlay)),
+            Err(error) => format!("{} cannot be looked at: {error}", shown(overlay)),
+        });
+        return None;
+    };
+    let path = shown(&node.path);
+    if forest.flags(node.id).contains(Flags::LOOP) {
+        plan.refuse(format!("the backing links of {path} run in a circle: there is nothing at its end to commit into"));
+        return None;
+    }
+    let Some(backing) = &node.backing else {
+        plan.refuse(format!(
+            "{path} is built on nothing: there is no image to commit into"
+        ));
+        return None;
+    };
+    let recorded = printable(&backing.recorded);
+    let base = node.parent.and_then(|id| forest.get(id));
+    let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
+        plan.refuse(match base.map(|base| base.whereabouts) {
+            Some(Whereabouts::OutsideScan) => format!(
+                "{path} is built on {recorded}, outside the folders looked in: what else is built on that is not \
+                 known. Look in its folder too"
+            ),
+            Some(Whereabouts::Elsewhere) => format!("{path} is built on {recorded}, which is no local file"),
+            _ => format!("{path} is built on {recorded}, which is not there"),
+        });
+        return None;
+    };
+    let Some(base_format) = backing.format.clone() else {
+        plan.refuse(format!(
+            "{path} does not record the format of {recorded}, and a guess would risk the data. If it is what it \
+             seems, record it first: {}",
+            command(&[
+                "qemu-img".as_ref(),
+                "rebase".as_ref(),
+                "-u".as_ref(),
+                "-F".as_ref(),
+                base.format().unwrap_or(Format::Raw).name().as_ref(),
+                "-b".as_ref(),
+                backing.recorded.as_os_str(),
+                node.path.as_os_str(),
+            ])
+        ));
+        return None;
+    };
+    let is_qcow2 = matches!(base.content, Content::Qcow2(_));
+    if base_format == Format::Qcow2 && !is_qcow2 {
+        plan.refuse(format!(
+            "{path} records {recorded} as qcow2, and it is not: nothing is written into it"
+        ));
+        return None;
+    }
+    if let Format::Other(format) = &base_format {
+        plan.refuse(format!(
+            "{recorded} is of format {}: only qcow2 and raw images are written here",
+            printable(format)
+        ));
+        return None;
+    }
+    Some(Pair {
+        overlay: node,
+        base,
+        base_format,
+    })
+}
+
+/// What stands against reading or writing an image at all, by its header.
+fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
+    let path = shown(&node.path);
+    match &node.content {
+        Content::Unreadable(why) => {
+            plan.refuse(format!("{path} cannot be {how}: {}", printable(why)))
+        }
+        Content::Damaged(why) => plan.refuse(format!("{path} cannot be {how}: {}", printable(why))),
+        Content::Opaque(format) => {
+            plan.refuse(format!(
+                "{path} cannot be {how}: it is of format {}",
+                printable(format.name())
+            ));
+        }
+        Content::Unopened => {
+            plan.refuse(format!("{path} cannot be {how}: it was never looked into"))
+        }
+        Content::Raw => {}
+        Content::Qcow2(facts) => {
+            let mut against = Vec::new();
+            if facts.encryption.is_some() {
+                against.push("its content is encrypted".to_owned());
+            }
+            if !facts.unknown_features.is_empty() {
+                let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+                against.push(format!(
+                    "it needs features that are not known here ({})",
+                    listed(&unknown, 3)
+                ));
+            }
+            if facts.corrupt {
+                against.push("it is marked corrupt, repair it first".to_owned());
+            }
+            if facts.dirty {
+                against.push(
+                    "it is marked dirty (it was not closed properly), repair it first".to_owned(),
+                );
+            }
+            if let Some(why) = &facts.truncated {
+                against.push(printable(why));
+            }
+            if !against.is_empty() {
+                plan.refuse(format!("{path} cannot be {how}: {}", listed(&against, 5)));
+            }
+        }
+    }
+}
+
+fn what_is_written(survey: &Survey) -> String {
+    let mut parts = vec![format!("{} of data", size(survey.data))];
+    if survey.zeros > 0 {
+        parts.push(format!("{} of zeros", size(survey.zeros)));
+    }
+    let mut text = format!("{}, over what is there", parts.join(" and "));
+    if let Some(grown) = survey.grows_to {
+        text.push_str(&format!("; its disk grows to {}", size(grown)));
+    }
+    text
+}
+
+/// Everybody else who reads the base: refused, kept intact or broken, as was asked. Returns those to
+/// be kept intact.
+fn judge_dependants(
+    plan: &mut Plan,
+    forest: &Forest,
+    pair: &Pair<'_>,
+    survey: &Survey,
+    layer: CommittedLayer,
+    siblings: Siblings,
+) -> Vec<Dependant> {
+    let losers: Vec<&Dependant> = survey
+        .dependants
+        .iter()
+        .filter(|dependant| dependant.loses > 0)
+        .collect();
+    let safe: Vec<String> = survey
+        .dependants
+        .iter()
+        .filter(|d| d.loses == 0)
+        .map(|d| d.what.clone())
+        .collect();
+    if !safe.is_empty() {
+        plan.keeps
+            .push(format!("{}: nothing they read changes", listed(&safe, 5)));
+    }
+    if losers.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<String> = losers
+        .iter()
+        .map(|dependant| dependant.what.clone())
+        .collect();
+    let total: u64 = losers.iter().map(|dependant| dependant.loses).sum();
+    let broken = |plan: &mut Plan| {
+        for loser in &losers {
+            plan.effect(
+                EffectKind::Breaks,
+                &loser.path,
+                Some(loser.loses),
+                broken_text(loser),
+            );
+            if loser.is_image() {
+                for id in forest.descendants(loser.node) {
+                    if let Some(node) = forest.get(id) {
+                        let text = format!("built on {}, which changes", loser.what);
+                        plan.effect(EffectKind::Breaks, &node.path, None, text);
+                    }
+                }
+            }
+        }
+    };
+    let closed: Vec<&&Dependant> = losers
+        .iter()
+        .filter(|dependant| dependant.closed.is_some())
+        .collect();
+    match siblings {
+        Siblings::Refuse => {
+            broken(plan);
+            let breaks = plan
+                .effects
+                .iter()
+                .filter(|effect| effect.kind == EffectKind::Breaks)
+                .count();
+            let commit = |siblings| Request::Commit {
+                overlay: pair.overlay.path.clone(),
+                layer,
+                siblings,
+            };
+            let mut ways_out = Vec::new();
+            if closed.is_empty() {
+                ways_out.push(WayOut {
+                    label: format!(
+                        "keep the others intact: first copies {} into them",
+                        size(total)
+                    ),
+                    request: commit(Siblings::Preserve),
+                });
+            }
+            ways_out.push(WayOut {
+                label: format!(
+                    "break them: {} would show other content from then on",
+                    count(breaks, "view")
+                ),
+                request: commit(Siblings::Break),
+            });
+            plan.refuse_but(
+                format!(
+                    "{} {} {} as well, and would lose what this overwrites",
+                    listed(&names, 5),
+                    if names.len() == 1 { "reads" } else { "read" },
+                    name(&pair.base.path)
+                ),
+                ways_out,
+            );
+            Vec::new()
+        }
+        Siblings::Break => {
+            broken(plan);
+            Vec::new()
+        }
+        Siblings::Preserve => {
+            for dependant in &closed {
+                let why = dependant.closed.clone().unwrap_or_default();
+                plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
+            }
+            for dependant in &losers {
+                let text = format!(
+                    "{}: first receives {} that it would lose",
+                    dependant.role,
+                    size(dependant.loses)
+                );
+                plan.effect(
+                    EffectKind::Preserves,
+                    &dependant.path,
+                    Some(dependant.loses),
+                    text,
+                );
+            }
+            losers.into_iter().cloned().collect()
+        }
+    }
+}
+
+fn broken_text(dependant: &Dependant) -> String {
+    match &dependant.closed {
+        Some(why) => format!(
+            "{}: reads the base, how much is not known ({why})",
+            dependant.role
+        ),
+        None => format!(
+            "{}: reads {} that this overwrites",
+            dependant.role,
+            size(dependant.loses)
+        ),
+    }
+}
+
+/// The overlay's children, who will be built on the base.
+fn plan_children(
+    plan: &mut Plan,
+    context: &Context,
+    forest: &Forest,
+    pair: &Pair<'_>,
+    survey: &Survey,
+) -> Vec<Child> {
+    let mut children = Vec::new();
+    for child in pair
+        .overlay
+        .children
+        .iter()
+        .filter_map(|id| forest.get(*id))
+    {
+        let path = shown(&child.path);
+        if let Some(facts) = child.facts() {
+            if !facts.unknown_features.is_empty() {
+                plan.refuse(format!("{path} is built on the overlay and needs features that are not known here: its header cannot be changed"));
+                continue;
+            }
+            if facts.encryption.is_some() && survey.overlay_is_shorter() {
+                plan.refuse(format!("{path} is encrypted, and would have to receive zeros past the end of the overlay"));
+                continue;
+            }
+        }
+        match recorded_name(context, child, &pair.base.path) {
+            Ok(recorded) => {
+                let text = format!("now built on {}: its header only", printable(&recorded));
+                plan.effect(EffectKind::Relinks, &child.path, None, text);
+                children.push(Child {
+                    path: child.path.clone(),
+                    recorded,
+                });
+            }
+            Err(why) => plan.refuse(format!(
+                "{path} cannot be built on {}: {why}",
+                shown(&pair.base.path)
+            )),
+        }
+    }
+    children
+}
+
+/// How `child` will name `base`: relative or absolute, as it named its backing file before.
+fn recorded_name(
+    context: &Context,
+    child: &Node,
+    base: &Path,
+) -> Result<std::ffi::OsString, String> {
+    let host = context.host.as_ref();
+    let absolute = |path: &Path| -> Result<PathBuf, String> {
+        let dir = path
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let dir = host
+            .canonical(dir)
+            .map_err(|error| format!("{}: {error}", shown(dir)))?;
+        Ok(path.file_name().map_or(dir.clone(), |file| dir.join(file)))
+    };
+    let child_path = absolute(&child.path)?;
+    let base = absolute(base)?;
+    let was_absolute = child
+        .backing
+        .as_ref()
+        .is_some_and(|backing| Path::new(&backing.recorded).is_absolute());
+    let style = if was_absolute {
+        BackingStyle::Absolute
+    } else {
+        BackingStyle::Relative
+    };
+    let dir = child_path.parent().unwrap_or(Path::new("/"));
+    let recorded = backing_name::record(dir, &base, style);
+    // The name must lead back to the base from the child's place, whatever links lie in between.
+    let back = match image::BackingName::interpret(&child_path, &recorded).target {
+        BackingTarget::File(path) => host.stat(&path).map(|stat| stat.id),
+        BackingTarget::Elsewhere { protocol } => {
+            return Err(format!("it would be taken for {protocol}"));
+        }
+    };
+    let there = host.stat(&base).map(|stat| stat.id);
+    match (back, there) {
+        (Ok(back), Ok(there)) if back == there => Ok(recorded),
+        _ => Err(format!("{} does not lead there", printable(&recorded))),
+    }
+}
+
+fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
+    let base = name(&pair.base.path);
+    if let Some(facts) = pair.base.facts() {
+        if facts.snapshots > 0 {
+            let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+            plan.keeps.push(format!(
+                "{} of {base}: {} its own copies",
+                count(number, "internal snapshot"),
+                if number == 1 {
+                    "it keeps"
+                } else {
+                    "each keeps"
+                }
+            ));
+        }
+        if facts.bitmaps > 0 {
+            plan.warn(format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
+        }
+    }
+    if survey.overlay_is_shorter() {
+        plan.warn(format!(
+            "{} is shorter than {base} ({} and {}): {base} keeps its length, and its end shows again",
+            name(&pair.overlay.path),
+            size(survey.overlay_size),
+            size(survey.base_size)
+        ));
+    }
+    if survey.data + survey.zeros == 0 {
+        plan.note(format!(
+            "{} holds nothing of its own: nothing is copied",
+            name(&pair.overlay.path)
+        ));
+    }
+}
+
+/// Asks who uses each file, and pins them all. Returns what lies below the base.
+fn lock_and_pin(
+    plan: &mut Plan,
+    forest: &Forest,
+    pair: &Pair<'_>,
+    kept: &[Dependant],
+    children: &[Child],
+) -> Vec<PathBuf> {
+    let below: Vec<NodeId> = forest.chain(pair.base.id).into_iter().skip(1).collect();
+    let below: Vec<PathBuf> = below
+        .into_iter()
+        .filter_map(|id| forest.get(id))
+        .map(|node| node.path.clone())
+        .collect();
+    let mut written = vec![pair.overlay.path.clone(), pair.base.path.clone()];
+    written.extend(kept.iter().map(|dependant| dependant.path.clone()));
+    written.extend(children.iter().map(|child| child.path.clone()));
+    written.sort();
+    written.dedup();
+    for (path, want) in written
+        .iter()
+        .map(|path| (path, LockSet::ReadWrite))
+        .chain(below.iter().map(|path| (path, LockSet::ReadOnly)))
+    {
+        let host = Arc::clone(&plan.context().host);
+        match who_uses(host.as_ref(), path, want) {
+            Ok(Use::Free) => {}
+            Ok(Use::Open(holders)) => plan.warn(format!(
+                "{} is open in {}",
+                shown(path),
+                processes(&holders)
+            )),
+            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+        }
+        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        }
+    }
+    below
+}
+
+/// Adds to what is needed on the filesystem of `path`, and refuses what does not fit.
+fn need_space(plan: &mut Plan, context: &Context, path: &Path, needed: u64) {
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let Ok(space) = context.host.space(dir) else {
+        return;
+    };
+    let same = |need: &SpaceNeed| {
+        context
+            .host
+            .space(&need.dir)
+            .is_ok_and(|other| other.device == space.device)
+    };
+    let total = match plan
+        .space
+        .iter()
+        .position(same)
+        .and_then(|at| plan.space.get_mut(at))
+    {
+        Some(need) => {
+            need.needed = need.needed.saturating_add(needed);
+            need.needed
+        }
+        None => {
+            plan.space.push(SpaceNeed {
+                dir: dir.to_path_buf(),
+                needed,
+                available: space.available,
+            });
+            needed
+        }
+    };
+    if total > space.available {
+        plan.refuse(format!(
+            "{} lacks space: up to {} are needed, {} are free",
+            shown(dir),
+            size(total),
+            size(space.available)
+        ));
+    }
+}
+
+/// The same with qemu-img, where qemu-img can do it.
+fn list_commands(plan: &mut Plan, pair: &Pair<'_>, layer: CommittedLayer, children: &[Child]) {
+    let overlay = pair.overlay.path.as_os_str();
+    let mut words: Vec<&std::ffi::OsStr> = vec!["qemu-img".as_ref(), "commit".as_ref()];
+    if layer == CommittedLayer::Trash {
+        words.push("-d".as_ref());
+    }
+    words.push(overlay);
+    plan.commands.push(command(&words));
+    let format = pair.base_format.name().to_owned();
+    for child in children {
+        plan.commands.push(command(&[
+            "qemu-img".as_ref(),
+            "rebase".as_ref(),
+            "-u".as_ref(),
+            "-F".as_ref(),
+            format.as_ref(),
+            "-b".as_ref(),
+            child.recorded.as_os_str(),
+            child.path.as_os_str(),
+        ]));
+    }
+}
