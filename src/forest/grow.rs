@@ -605,4 +605,4 @@ impl Forest {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,6 +5,7 @@ mod graph;
 mod grow;
 mod index;
 mod node;
+pub mod picture;
 mod problem;
 mod problem_text;
 mod scan;

@@ -7,7 +7,7 @@ use crate::forest::{Flags, ProblemKind};
 use crate::host::{FileKind, Holder};
 use crate::image::{BackingRef, Compression, ImageFacts};
 
-pub(in crate::forest) fn stat(inode: u64) -> Stat {
+fn stat(inode: u64) -> Stat {
     Stat {
         id: FileId { device: 1, inode },
         kind: FileKind::Regular,
@@ -45,7 +45,11 @@ fn facts(backing: Option<BackingRef>) -> ImageFacts {
 }
 
 /// An image at `path` with this inode number; built on `backing` (path, inode if it is there).
-fn image(path: &str, inode: u64, backing: Option<(&str, Option<u64>)>) -> Found {
+pub(in crate::forest) fn image(
+    path: &str,
+    inode: u64,
+    backing: Option<(&str, Option<u64>)>,
+) -> Found {
     let link = backing.map(|(path, inode)| Backing {
         recorded: path.into(),
         format: Some(Format::Qcow2),

@@ -1,0 +1,60 @@
+//! The forest as JSON, for programs: names are given as they are, not as they are printed.
+
+use std::path::Path;
+
+use serde_json::{Value, json as value};
+
+use crate::forest::{Forest, Node};
+
+use super::order::order;
+
+/// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
+/// Bytes of a name that are no UTF-8 come as U+FFFD.
+#[must_use]
+pub fn json(forest: &Forest) -> Value {
+    let images: Vec<Value> = order(forest)
+        .iter()
+        .filter_map(|place| forest.get(place.id))
+        .map(|node| image(forest, node))
+        .collect();
+    value!({ "images": images })
+}
+
+fn text(path: impl AsRef<Path>) -> Value {
+    Value::from(path.as_ref().to_string_lossy())
+}
+
+fn image(forest: &Forest, node: &Node) -> Value {
+    let mut names = vec![text(&node.path)];
+    names.extend(node.other_names.iter().map(text));
+    let backing = node.backing.as_ref().map(|link| {
+        value!({
+            "recorded": text(&link.recorded),
+            "path": link.path.as_ref().map(text),
+            "format": link.format.as_ref().map(|format| format.name()),
+        })
+    });
+    let children: Vec<Value> = node
+        .children
+        .iter()
+        .filter_map(|id| forest.get(*id))
+        .map(|child| text(&child.path))
+        .collect();
+    let flags: Vec<&str> = forest.flags(node.id).names().collect();
+    let problems: Vec<Value> = node
+        .problems
+        .iter()
+        .map(|problem| value!({ "kind": problem.kind.name(), "message": problem.message }))
+        .collect();
+    value!({
+        "path": text(&node.path),
+        "names": names,
+        "format": node.format().map(|format| format.name().to_owned()),
+        "virtual-size": node.virtual_size(),
+        "actual-size": node.size_on_disk(),
+        "backing": backing,
+        "children": children,
+        "flags": flags,
+        "problems": problems,
+    })
+}

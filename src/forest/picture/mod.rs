@@ -1,0 +1,54 @@
+//! The forest drawn: as an indented tree, as boxes and arrows, as DOT, as Mermaid, as JSON. Only
+//! strings and cells come out; colours, columns and terminals are the faces' business.
+
+mod boxes;
+mod dot;
+mod json;
+mod mermaid;
+mod names;
+mod order;
+mod tree;
+
+pub use boxes::{BOX_GAP, Diagram, PlacedBox};
+pub use dot::dot;
+pub use json::json;
+pub use mermaid::mermaid;
+pub use names::{cut_middle, labels};
+pub use tree::{TreeLine, tree};
+
+use super::{Content, Forest, NodeId, Whereabouts};
+use crate::host::printable;
+
+/// The signs a picture may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Charset {
+    /// Line-drawing characters.
+    #[default]
+    Unicode,
+    /// ASCII only, for terminals where the others may be missing or two cells wide.
+    Ascii,
+}
+
+/// What stands in brackets below or behind a name: `Active` for a leaf, what the image is where it is
+/// no qcow2 image, why it cannot be used. Safe to print.
+#[must_use]
+pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
+    let node = forest.get(id)?;
+    let word = match (&node.whereabouts, &node.content) {
+        (Whereabouts::Missing, _) => "missing",
+        (Whereabouts::Elsewhere, _) => "elsewhere",
+        (Whereabouts::OutsideScan, _) => "outside the scan",
+        _ if node.in_loop => "loop",
+        (_, Content::Unreadable(_)) => "unreadable",
+        (_, Content::Damaged(_)) => "damaged",
+        (_, Content::Opaque(format)) => return Some(printable(format.name())),
+        (_, Content::Raw) if node.children.is_empty() => "raw, Active",
+        (_, Content::Raw) => "raw",
+        _ if node.children.is_empty() => "Active",
+        _ => return None,
+    };
+    Some(word.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+use proptest::prelude::*;
+use unicode_width::UnicodeWidthStr;
+
+use super::*;
+use crate::forest::Found;
+use crate::forest::grow::tests::image;
+use crate::image::Format;
+
+/// A forest from `name <- backing name` pairs in the folder `vm`; inodes follow the names.
+fn forest(images: &[(&str, &str)]) -> Forest {
+    let mut forest = Forest::new();
+    let inode = |name: &str| {
+        images
+            .iter()
+            .position(|(known, _)| *known == name)
+            .map(|at| at as u64 + 1)
+    };
+    forest.extend(images.iter().map(|(name, on)| {
+        let on_path = format!("vm/{on}");
+        image(
+            &format!("vm/{name}"),
+            inode(name).unwrap(),
+            (!on.is_empty()).then(|| (on_path.as_str(), inode(on))),
+        )
+    }));
+    forest
+}
+
+fn root_base() -> Forest {
+    forest(&[
+        ("RootBase", ""),
+        ("Overlay-1", "RootBase"),
+        ("Overlay-1A", "Overlay-1"),
+        ("Overlay-1B", "Overlay-1A"),
+        ("Overlay-1C", "Overlay-1B"),
+        ("Overlay-2", "RootBase"),
+        ("Overlay-2A", "Overlay-2"),
+        ("Overlay-3", "RootBase"),
+        ("Overlay-3A", "Overlay-3"),
+    ])
+}
+
+fn drawn(forest: &Forest) -> String {
+    let mut text = String::from("\n");
+    for line in Diagram::new(forest, Charset::Unicode).lines() {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+fn lines(forest: &Forest, width: usize, charset: Charset) -> String {
+    let mut text = String::from("\n");
+    for line in tree(forest, width, charset) {
+        text.push_str(&line.text());
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_diagram_of_the_seeds_forest_is_the_seeds_picture() {
+    assert_eq!(
+        drawn(&root_base()),
+        r"
+.-----------.    .-----------.    .------------.    .------------.    .------------.
+|           |    |           |    |            |    |            |    |            |
+| RootBase  |<---| Overlay-1 |<---| Overlay-1A |<---| Overlay-1B |<---| Overlay-1C |
+|           |    |           |    |            |    |            |    | (Active)   |
+'-----------'    '-----------'    '------------'    '------------'    '------------'
+   ^    ^
+   |    |        .-----------.    .------------.
+   |    '--------| Overlay-2 |<---| Overlay-2A |
+   |             |           |    | (Active)   |
+   |             '-----------'    '------------'
+   |             .-----------.    .------------.
+   '-------------| Overlay-3 |<---| Overlay-3A |
+                 |           |    | (Active)   |
+                 '-----------'    '------------'
+"
+    );
+}
+
+#[test]
+fn two_files_of_one_name_show_the_folder_that_tells_them_apart() {
+    let mut forest = Forest::new();
+    let base = Found {
+        content: Content::Raw,
+        ..image("f/FedoraBase.img", 1, None)
+    };
+    forest.add(base);
+    for (guest, inode) in [("guest-1", 2), ("guest-2", 4)] {
+        let first = format!("f/{guest}/{guest}.qcow2");
+        let mut overlay = image(&first, inode, Some(("f/FedoraBase.img", Some(1))));
+        overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+        forest.add(overlay);
+        let updates = format!("f/{guest}/updates.qcow2");
+        forest.add(image(&updates, inode + 1, Some((&first, Some(inode)))));
+    }
+    assert_eq!(
+        drawn(&forest),
+        r"
+.----------------.    .---------------.    .-----------------------.
+|                |    |               |    |                       |
+| FedoraBase.img |<---| guest-1.qcow2 |<---| guest-1/updates.qcow2 |
+| (raw)          |    |               |    | (Active)              |
+'----------------'    '---------------'    '-----------------------'
+   ^
+   |                  .---------------.    .-----------------------.
+   '------------------| guest-2.qcow2 |<---| guest-2/updates.qcow2 |
+                      |               |    | (Active)              |
+                      '---------------'    '-----------------------'
+"
+    );
+}
+
+#[test]
+fn deeper_forks_have_trunks_of_their_own() {
+    let forest = forest(&[
+        ("a", ""),
+        ("a1", "a"),
+        ("a1x", "a1"),
+        ("a1y", "a1"),
+        ("a2", "a"),
+        ("a3", "a"),
+        ("a4", "a"),
+        ("z", "gone"),
+    ]);
+    assert_eq!(
+        drawn(&forest),
+        r"
+.-----------.    .-----------.    .-----------.
+|           |    |           |    |           |
+| a         |<---| a1        |<---| a1x       |
+|           |    |           |    | (Active)  |
+'-----------'    '-----------'    '-----------'
+   ^                ^
+   |                |             .-----------.
+   |                '-------------| a1y       |
+   |                              | (Active)  |
+   |                              '-----------'
+   |             .-----------.
+   +-------------| a2        |
+   |             | (Active)  |
+   |             '-----------'
+   |             .-----------.
+   +-------------| a3        |
+   |             | (Active)  |
+   |             '-----------'
+   |             .-----------.
+   '-------------| a4        |
+                 | (Active)  |
+                 '-----------'
+
+.-----------.    .-----------.
+|           |    |           |
+| gone      |<---| z         |
+| (missing) |    | (Active)  |
+'-----------'    '-----------'
+"
+    );
+}
+
+#[test]
+fn the_tree_has_connectors_in_both_charsets() {
+    let forest = forest(&[
+        ("a", ""),
+        ("a1", "a"),
+        ("a1x", "a1"),
+        ("a1y", "a1"),
+        ("a2", "a"),
+        ("z", "gone"),
+        ("p", "q"),
+        ("q", "p"),
+    ]);
+    assert_eq!(
+        lines(&forest, 80, Charset::Unicode),
+        "
+● a
+├─○ a1
+│ ├─○ a1x (Active)
+│ └─○ a1y (Active)
+└─○ a2 (Active)
+? gone (missing)
+└─○ z (Active)
+↺ p (loop)
+└─↺ q (loop)
+"
+    );
+    assert_eq!(
+        lines(&forest, 80, Charset::Ascii),
+        "
+* a
+|-o a1
+| |-o a1x (Active)
+| `-o a1y (Active)
+`-o a2 (Active)
+? gone (missing)
+`-o z (Active)
+@ p (loop)
+`-@ q (loop)
+"
+    );
+}
+
+#[test]
+fn straight_runs_share_a_lane_where_the_indent_would_be_too_deep() {
+    let names: Vec<String> = (0..8).map(|i| format!("d{i}")).collect();
+    let mut images: Vec<(&str, &str)> = vec![("d0", ""), ("e", "d0"), ("x", "d7"), ("y", "d7")];
+    for pair in names.windows(2) {
+        images.push((&pair[1], &pair[0]));
+    }
+    assert_eq!(
+        lines(&forest(&images), 20, Charset::Unicode),
+        "
+● d0
+├─○ d1
+│ ○ d2
+│ ○ d3
+│ ○ d4
+│ ○ d5
+│ ○ d6
+│ ○ d7
+│ ├─○ x (Active)
+│ └─○ y (Active)
+└─○ e (Active)
+"
+    );
+}
+
+#[test]
+fn a_long_name_is_cut_in_the_middle_by_its_display_width() {
+    assert_eq!(cut_middle("abcdefgh", 8, Charset::Unicode), "abcdefgh");
+    assert_eq!(cut_middle("abcdefghi", 8, Charset::Unicode), "abc…fghi");
+    assert_eq!(cut_middle("abcdefghi", 8, Charset::Ascii), "abc~fghi");
+    assert_eq!(cut_middle("快照快照快照", 8, Charset::Unicode), "快…快照");
+    for width in 0..12 {
+        assert!(cut_middle("快照 e\u{301}快照快照", width, Charset::Unicode).width() <= width);
+    }
+}
+
+#[test]
+fn names_are_escaped_for_whoever_reads_them() {
+    let mut forest = Forest::new();
+    forest.add(image("vm/a\"b#<i>\x1b[31m\n", 1, None));
+    let quoted = dot(&forest);
+    assert!(
+        quoted.contains(r#"label="a\"b#<i>\\u{1b}[31m\\n\n(Active)""#),
+        "{quoted}"
+    );
+    let chart = mermaid(&forest);
+    assert!(
+        chart.contains("a#34;b#35;#60;i#62;#92;u#123;1b#125;#91;31m#92;n<br/>"),
+        "{chart}"
+    );
+    assert!(!drawn(&forest).contains('\x1b'));
+    assert_eq!(json(&forest)["images"][0]["path"], "vm/a\"b#<i>\x1b[31m\n");
+}
+
+#[test]
+fn the_graphs_point_from_the_overlay_to_its_base() {
+    let forest = forest(&[("base", ""), ("over", "base")]);
+    assert_eq!(
+        dot(&forest),
+        "digraph forest {\n  rankdir=RL;\n  node [shape=box];\n  n0 [label=\"base\"];\n  \
+         n1 [label=\"over\\n(Active)\"];\n  n1 -> n0;\n}\n"
+    );
+    assert_eq!(
+        mermaid(&forest),
+        "flowchart RL\n  n0[\"base\"]\n  n1[\"over<br/>(Active)\"]\n  n1 --> n0\n"
+    );
+}
+
+#[test]
+fn json_has_one_object_an_image() {
+    let forest = forest(&[("base", ""), ("over", "base"), ("lost", "gone")]);
+    let value = json(&forest);
+    let images = value["images"].as_array().unwrap();
+    assert_eq!(images.len(), 4);
+    assert_eq!(
+        images[1],
+        serde_json::json!({
+            "path": "vm/over",
+            "names": ["vm/over"],
+            "format": "qcow2",
+            "virtual-size": 1 << 26,
+            "actual-size": 4096,
+            "backing": {"recorded": "vm/base", "path": "vm/base", "format": "qcow2"},
+            "children": [],
+            "flags": ["active"],
+            "problems": [],
+        })
+    );
+    assert_eq!(images[0]["children"], serde_json::json!(["vm/over"]));
+    assert_eq!(images[0]["flags"], serde_json::json!(["frozen"]));
+    assert_eq!(images[0]["backing"], serde_json::Value::Null);
+    assert_eq!(
+        images[3]["flags"],
+        serde_json::json!(["active", "missing-backing"])
+    );
+    assert_eq!(images[3]["problems"][0]["kind"], "missing-backing");
+}
+
+proptest! {
+    /// Random forests: every image has one box, boxes do not overlap, and each frame is where its
+    /// rectangle says.
+    #[test]
+    fn every_box_is_drawn_where_it_says(parents in prop::collection::vec(prop::option::of(0usize..30), 1..30)) {
+        let mut forest = Forest::new();
+        forest.extend(parents.iter().enumerate().map(|(i, on)| {
+            let on = on.filter(|on| *on < parents.len());
+            let path = on.map(|on| format!("vm/{on}"));
+            image(
+                &format!("vm/{i}"),
+                i as u64 + 1,
+                path.as_deref().map(|path| (path, on.map(|on| on as u64 + 1))),
+            )
+        }));
+        let diagram = Diagram::new(&forest, Charset::Ascii);
+        prop_assert_eq!(diagram.boxes().len(), forest.len());
+        let lines: Vec<Vec<char>> = diagram.lines().map(|line| line.chars().collect()).collect();
+        for placed in diagram.boxes() {
+            prop_assert_eq!(lines[placed.y][placed.x], '.');
+            prop_assert_eq!(lines[placed.y][placed.x + placed.width - 1], '.');
+            prop_assert_eq!(lines[placed.y + placed.height - 1][placed.x], '\'');
+            let right = placed.x + placed.width - 1;
+            prop_assert_eq!(lines[placed.y + placed.height - 1][right], '\'');
+            let name: String = lines[placed.y + placed.height - 3][placed.x + 2..].iter().collect();
+            prop_assert!(name.starts_with(&placed.name), "{:?} {:?}", name, placed);
+            if let Some(next) = placed.next {
+                prop_assert_eq!(diagram.boxes()[next].previous, diagram.find(placed.id));
+            }
+        }
+        prop_assert_eq!(tree(&forest, 40, Charset::Ascii).len(), forest.len());
+    }
+}
+
+#[test]
+fn a_long_chain_and_a_wide_base_are_laid_out_at_once() {
+    let started = std::time::Instant::now();
+    let mut wide = Forest::new();
+    let mut deep = Forest::new();
+    wide.extend((1..50_000u64).map(|i| image(&format!("vm/{i}"), i + 1, Some(("vm/0", Some(1))))));
+    deep.extend((1..50_000u64).map(|i| {
+        image(
+            &format!("vm/{i}"),
+            i + 1,
+            Some((&format!("vm/{}", i - 1), Some(i))),
+        )
+    }));
+    for forest in [wide, deep] {
+        let diagram = Diagram::new(&forest, Charset::Unicode);
+        assert_eq!(diagram.boxes().len(), 50_000);
+        assert!(diagram.line(diagram.height() - 2).contains("(Active)"));
+        let rows = diagram.height() - 3..diagram.height();
+        assert!(
+            diagram
+                .boxes_in(rows)
+                .any(|placed| placed.note == "(Active)")
+        );
+        assert_eq!(tree(&forest, 80, Charset::Unicode).len(), 50_000);
+    }
+    assert!(forest(&[]).is_empty() && drawn(&forest(&[])) == "\n");
+    assert!(started.elapsed().as_secs() < 30);
+}
