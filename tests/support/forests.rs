@@ -495,3 +495,14 @@ pub fn broken(dir: &Path) -> Vec<Described> {
         node("new\nline.qcow2", "active", 8 * M).on("esc\u{1b}[31mape.qcow2"),
     ]
 }
+
+/// Every sample forest, built in a folder of its own below `dir`: the folder's name and its files.
+pub fn all(dir: &Path) -> Vec<(&'static str, Vec<Described>)> {
+    vec![
+        ("seed", seed(&dir.join("seed"))),
+        ("fedora", fedora(&dir.join("fedora"))),
+        ("no-format", no_format(&dir.join("no-format"))),
+        ("kinds", kinds(&dir.join("kinds"))),
+        ("broken", broken(&dir.join("broken"))),
+    ]
+}

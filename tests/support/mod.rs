@@ -14,6 +14,8 @@
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
 //! | `chains` | random trees of images |
+//! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
+//! | `ours` | our own reading and our own operations, called as a face calls them |
 //! | `oracle` | guest content and checks of many images at once, by qemu-img, and their differences |
 #![allow(dead_code)] // Each test crate compiles all of this and uses a part.
 #![allow(unused_imports)] // The same for the re-exports.
@@ -22,10 +24,12 @@
 #![allow(clippy::print_stderr)] // Skipping has to be loud.
 
 pub mod chains;
+pub mod checker;
 pub mod faults;
 pub mod forests;
 pub mod holding;
 pub mod oracle;
+pub mod ours;
 pub mod qemu;
 pub mod recorder;
 pub mod script;

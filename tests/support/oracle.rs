@@ -61,6 +61,27 @@ impl View {
         view
     }
 
+    /// This view, and past its end what `below` shows; whole blocks.
+    pub fn over(&self, below: &Self) -> Self {
+        let mut view = self.resized(self.len.max(below.len));
+        let own = self.blocks.len();
+        for (index, digest) in below.blocks.iter().enumerate().skip(own) {
+            view.blocks[index] = *digest;
+        }
+        view
+    }
+
+    /// Whether every block is `old`'s or `new`'s, and so is the length.
+    pub fn is_mixture(&self, old: &Self, new: &Self) -> bool {
+        let at = |view: &Self, index: usize| view.blocks.get(index).copied().unwrap_or(0);
+        (self.len == old.len || self.len == new.len)
+            && self
+                .blocks
+                .iter()
+                .enumerate()
+                .all(|(i, &block)| block == at(old, i) || block == at(new, i))
+    }
+
     /// Where the two differ, merged into ranges of bytes.
     pub fn differences(&self, other: &Self) -> Vec<(u64, u64)> {
         let mut found: Vec<(u64, u64)> = Vec::new();
