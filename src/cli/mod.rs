@@ -1,7 +1,83 @@
-//! The command line: what the person typed becomes a request, what came of it becomes text.
+//! The command line: what the person typed becomes a request, what came of it becomes text or JSON.
+//! One file a command; nothing here decides what is safe or knows what an image is made of.
 
-/// Runs the program.
+mod args;
+mod branch;
+mod carry_out;
+mod commit;
+mod create;
+mod demo;
+mod discard;
+mod info;
+mod json;
+mod look;
+mod open;
+mod out;
+mod prune;
+mod running;
+mod size;
+mod stop;
+mod trash;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, Globals, OpenArgs};
+use out::Out;
+use stop::Stop;
+
+/// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
+/// wrong usage, 3 problems found, 4 refused, 130 cancelled.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => stop::end(run(cli)),
+        // Also help and version, which go to standard output. A reader that left is no failure.
+        Err(told) => {
+            let _ = told.print();
+            ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli {
+        globals,
+        open,
+        command,
+    } = cli;
+    let mut out = Out::new();
+    if let Some(command) = command {
+        misplaced(&open)?;
+        dispatch(&mut out, globals, command)?;
+    } else {
+        open::run(&mut out, globals, &open)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Tree(args) => tree::run(out, globals, &args),
+        Command::Info(args) => info::run(out, globals, &args),
+        Command::Create(args) => create::run(out, globals, args),
+        Command::Branch(args) => branch::run(out, globals, args),
+        Command::Commit(args) => commit::run(out, globals, args),
+        Command::Discard(args) => discard::run(out, globals, args),
+        Command::Prune(args) => prune::run(out, globals, args),
+        Command::Trash(command) => trash::run(out, globals, command),
+        Command::Demo(args) => demo::run(out, globals, args),
+    }
+}
+
+/// Options of the screen that stand before a command would silently do nothing: say so instead.
+fn misplaced(open: &OpenArgs) -> Result<(), Stop> {
+    if open.look.follow || open.look.raw || !open.dirs.is_empty() {
+        return Err(Stop::Usage(
+            "directories, --follow and --raw belong after the command".to_owned(),
+        ));
+    }
+    Ok(())
 }

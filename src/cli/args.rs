@@ -1,0 +1,282 @@
+//! What can be typed: the definitions of every command, its arguments and its help. What a command
+//! does lives in the command's own file.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::ops::Siblings;
+
+use super::size;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (tree --check), 4 refused, 130 cancelled.
+
+Without a command qanopy opens its screen on the directories. Where standard output is not a terminal,
+or TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
+
+/// See the forest of qcow2 images on a machine; branch, commit, discard and prune it safely.
+///
+/// Every command that changes something makes a plan first. --dry-run prints the plan and changes
+/// nothing, --yes skips the question, --json gives the plan or the outcome as JSON.
+#[derive(Debug, Parser)]
+#[command(
+    name = "qanopy",
+    version,
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) globals: Globals,
+    #[command(flatten)]
+    pub(super) open: OpenArgs,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Globals {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Change nothing: whatever would is refused (--dry-run still works)
+    #[arg(long, global = true)]
+    pub(super) read_only: bool,
+    /// Draw with ASCII characters only
+    #[arg(long, global = true)]
+    pub(super) ascii: bool,
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Args)]
+pub(super) struct OpenArgs {
+    /// Directories to search, and images [default: the current directory]
+    #[arg(value_name = "DIR")]
+    pub(super) dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) look: LookArgs,
+}
+
+/// How to look.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct LookArgs {
+    /// Also open backing files that lie outside the directories
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// Show every regular file that is no known image as a raw image
+    #[arg(long)]
+    pub(super) raw: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print the forest: who is built on whom
+    Tree(TreeArgs),
+    /// Print what the header of an image says
+    Info(InfoArgs),
+    /// Create an empty qcow2 image
+    Create(CreateArgs),
+    /// Create an overlay on an image: the image is only read from then on
+    Branch(BranchArgs),
+    /// Merge an overlay down into the image it is built on
+    Commit(CommitArgs),
+    /// Move images and everything built on them to the trash
+    Discard(DiscardArgs),
+    /// Propose leaves that nothing uses, oldest first, and discard those you choose
+    Prune(PruneArgs),
+    /// List, restore or empty the trash
+    #[command(subcommand)]
+    Trash(TrashCommand),
+    /// Make sample forests of real images and open them
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("picture").multiple(false))]
+pub(super) struct TreeArgs {
+    #[command(flatten)]
+    pub(super) open: OpenArgs,
+    /// Draw boxes joined by arrows that point from an overlay to what it is built on
+    #[arg(long, group = "picture")]
+    pub(super) boxes: bool,
+    /// Print a graph for Graphviz
+    #[arg(long, group = "picture")]
+    pub(super) dot: bool,
+    /// Print a graph for Mermaid
+    #[arg(long, group = "picture")]
+    pub(super) mermaid: bool,
+    /// End with exit code 3 if any image has a problem
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// Also every image it is built on, down to the root
+    #[arg(long)]
+    pub(super) chain: bool,
+}
+
+/// How a command that changes something is allowed to.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct ConsentArgs {
+    /// Print the plan and change nothing
+    #[arg(long, short = 'n')]
+    pub(super) dry_run: bool,
+    /// Skip the question
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
+    /// Agree to a plan that asks for a number, by that number
+    #[arg(long, value_name = "N")]
+    pub(super) confirm: Option<u64>,
+}
+
+/// Where else to search for images that are built on the ones named.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ScanArgs {
+    /// Also search this directory for images that are built on the ones named
+    #[arg(long, value_name = "DIR")]
+    pub(super) scan: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// The file to create; an existing one is never overwritten
+    pub(super) new: PathBuf,
+    /// Virtual size: a number of bytes, or with K, M, G, T, P or E (powers of 1024)
+    #[arg(value_parser = size::parse)]
+    pub(super) size: u64,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BranchArgs {
+    /// The image to build on: qcow2 or raw, leaf or frozen
+    pub(super) base: PathBuf,
+    /// The overlay to create; an existing file is never overwritten
+    pub(super) new: PathBuf,
+    /// Virtual size of the overlay, at least the base's [default: the base's]
+    #[arg(long, value_parser = size::parse)]
+    pub(super) size: Option<u64>,
+    /// Record the backing file by its absolute path, not as seen from the overlay
+    #[arg(long)]
+    pub(super) absolute: bool,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// What becomes of other images on the base that is committed into.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum SiblingsArg {
+    /// Refuse if there are any
+    Refuse,
+    /// First copy into each of them exactly what it would lose
+    Preserve,
+    /// Let them change; their number has to be given with --confirm
+    Break,
+}
+
+impl From<SiblingsArg> for Siblings {
+    fn from(arg: SiblingsArg) -> Self {
+        match arg {
+            SiblingsArg::Refuse => Self::Refuse,
+            SiblingsArg::Preserve => Self::Preserve,
+            SiblingsArg::Break => Self::Break,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CommitArgs {
+    /// The overlay to merge down
+    pub(super) overlay: PathBuf,
+    /// Keep the overlay, emptied, instead of moving it to the trash
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// What becomes of other images that are built on the same base
+    #[arg(long, value_enum, default_value_t = SiblingsArg::Refuse)]
+    pub(super) siblings: SiblingsArg,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiscardArgs {
+    /// The images; what is built on them goes with them
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    #[command(flatten)]
+    pub(super) open: OpenArgs,
+    /// Propose only images unchanged for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = size::parse_age, default_value = "30d")]
+    pub(super) older_than: std::time::Duration,
+    /// Take everything proposed, without asking which to keep
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// Where trashes are looked for.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TrashDirs {
+    /// Also look in the trash of the filesystem this directory is on
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TrashCommand {
+    /// List what is in the trash
+    List {
+        #[command(flatten)]
+        dirs: TrashDirs,
+    },
+    /// Bring images back to where they were
+    #[command(group = ArgGroup::new("what").required(true).multiple(false))]
+    Restore {
+        /// Entries, by the names that `trash list` shows
+        #[arg(value_name = "NAME", group = "what")]
+        entries: Vec<String>,
+        /// Everything in the trash
+        #[arg(long, group = "what")]
+        all: bool,
+        #[command(flatten)]
+        dirs: TrashDirs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Delete what is in the trash, for good
+    Empty {
+        /// Only these entries, by the names that `trash list` shows [default: all]
+        #[arg(value_name = "NAME")]
+        entries: Vec<String>,
+        #[command(flatten)]
+        dirs: TrashDirs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Where to make them; must not exist or be empty [default: a new temporary directory]
+    pub(super) dir: Option<PathBuf>,
+}

@@ -1,0 +1,24 @@
+//! `qanopy branch`: a new overlay on an image.
+
+use crate::ops::{BackingStyle, Request};
+
+use super::args::{BranchArgs, Globals};
+use super::carry_out::carry_out;
+use super::look;
+use super::out::Out;
+
+/// Creates the overlay.
+pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::Result<()> {
+    let context = look::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
+    let request = Request::Branch {
+        base: args.base,
+        new: args.new,
+        size: args.size,
+        style: if args.absolute {
+            BackingStyle::Absolute
+        } else {
+            BackingStyle::Relative
+        },
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}

@@ -1,0 +1,184 @@
+//! From a request to its outcome: plan, show, ask, run. The rules about what is safe are in the
+//! plan; here is only how a person at a command line agrees to it.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use crate::host::shell_quoted;
+use crate::ops::{
+    self, CommittedLayer, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Siblings, Tone,
+};
+
+use super::args::{ConsentArgs, Globals};
+use super::out::{self, Out};
+use super::stop::Stop;
+use super::{json, running};
+
+/// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
+pub(super) fn carry_out(
+    out: &mut Out,
+    globals: Globals,
+    consent: ConsentArgs,
+    context: &Context,
+    request: &Request,
+) -> anyhow::Result<()> {
+    let plan = ops::plan(context, request);
+    if consent.dry_run || !plan.refusals.is_empty() {
+        if globals.json {
+            out.json(&json::planned(&plan))?;
+        } else {
+            show(&plan, |line| out.line(line))?;
+            let ways_out = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
+            for (index, way) in ways_out.enumerate() {
+                if let Some(command) = command(&way.request) {
+                    out.line(format_args!("To do {}: {command}", index + 1))?;
+                }
+            }
+        }
+        out.flush()?;
+        return match plan.refusals.first() {
+            Some(refusal) => Err(Stop::Refused(refusal.text.clone()).into()),
+            None => Ok(()),
+        };
+    }
+    if globals.read_only {
+        return Err(Stop::Refused(format!(
+            "{}: not done, since --read-only was given",
+            plan.title
+        ))
+        .into());
+    }
+    let agreed = ask(out, globals, consent, &plan)?;
+    out.flush()?;
+    let described = globals.json.then(|| json::plan(&plan));
+    let ready = plan
+        .agree(agreed)
+        .map_err(|denied| Stop::Refused(denied.to_string()))?;
+    let outcome = running::run(ready)?;
+    match described {
+        Some(plan) => out.json(&json::done(&plan, &outcome))?,
+        None => tell(out, &outcome)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// The command line that asks for this, where it is one that is offered instead of a refused one.
+fn command(request: &Request) -> Option<String> {
+    let Request::Commit {
+        overlay,
+        layer,
+        siblings,
+    } = request
+    else {
+        return None;
+    };
+    let keep = match layer {
+        CommittedLayer::Trash => "",
+        CommittedLayer::Keep => " --keep",
+    };
+    let siblings = match siblings {
+        Siblings::Refuse => "",
+        Siblings::Preserve => " --siblings preserve",
+        Siblings::Break => " --siblings break",
+    };
+    let overlay = shell_quoted(overlay);
+    Some(format!("qanopy commit {overlay}{keep}{siblings}"))
+}
+
+/// Prints what was done.
+fn tell(out: &mut Out, outcome: &Outcome) -> io::Result<()> {
+    out.line(&outcome.summary)?;
+    for remark in &outcome.remarks {
+        out.line(format_args!("note: {remark}"))?;
+    }
+    Ok(())
+}
+
+/// Gives the plan to `write`, line by line, in the words every face uses.
+fn show(plan: &Plan, mut write: impl FnMut(String) -> io::Result<()>) -> io::Result<()> {
+    write(plan.title.clone())?;
+    let lines = plan.lines();
+    let width = lines
+        .iter()
+        .map(|line| line.label.chars().count())
+        .max()
+        .unwrap_or(0);
+    for line in &lines {
+        let sign = match line.tone {
+            Tone::Warning | Tone::Danger => '!',
+            Tone::Plain | Tone::Good | Tone::Quiet => ' ',
+        };
+        let row = format!("{sign} {:<width$}  {}", line.label, line.text);
+        write(row.trim_end().to_owned())?;
+    }
+    Ok(())
+}
+
+/// Gets the person's consent: from the arguments, or by asking at the terminal.
+fn ask(
+    out: &mut Out,
+    globals: Globals,
+    given: ConsentArgs,
+    plan: &Plan,
+) -> anyhow::Result<Consent> {
+    if let Some(number) = given.confirm {
+        return Ok(Consent::Count(number));
+    }
+    let is_harmless = plan.danger == Danger::Creates && plan.notes.iter().all(|note| !note.warning);
+    match plan.confirm {
+        // A command that only creates the file it names has said it all.
+        Confirm::Yes if given.yes || is_harmless => return Ok(Consent::Yes),
+        Confirm::Count(needed) if given.yes => {
+            return Err(Stop::Refused(format!(
+                "{}: --yes does not suffice for this; look at the plan with --dry-run and agree to it with --confirm {needed}",
+                plan.title
+            ))
+            .into());
+        }
+        Confirm::Yes | Confirm::Count(_) | Confirm::Impossible => {}
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let how = match plan.confirm {
+            Confirm::Count(needed) => format!("--confirm {needed}"),
+            Confirm::Yes | Confirm::Impossible => "--yes".to_owned(),
+        };
+        return Err(Stop::Refused(format!(
+            "{}: nobody is there to ask; look at the plan with --dry-run and agree to it with {how}",
+            plan.title
+        ))
+        .into());
+    }
+    if globals.json {
+        show(plan, |line| {
+            out::complain(line);
+            Ok(())
+        })?;
+    } else {
+        show(plan, |line| out.line(line))?;
+        out.flush()?;
+    }
+    match plan.confirm {
+        Confirm::Count(needed) => {
+            let typed = question(&format!("Type {needed} to go on, anything else to stop: "))?;
+            if typed == needed.to_string() {
+                return Ok(Consent::Count(needed));
+            }
+        }
+        Confirm::Yes | Confirm::Impossible => {
+            let typed = question("Go on? [y/N] ")?.to_lowercase();
+            if typed == "y" || typed == "yes" {
+                return Ok(Consent::Yes);
+            }
+        }
+    }
+    Err(Stop::Cancelled("nothing was changed".to_owned()).into())
+}
+
+/// Asks on standard error, so that standard output stays clean, and reads one line.
+pub(super) fn question(text: &str) -> io::Result<String> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes())?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().to_owned())
+}

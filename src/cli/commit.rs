@@ -1,0 +1,23 @@
+//! `qanopy commit`: merges an overlay down into the image it is built on.
+
+use crate::ops::{CommittedLayer, Request};
+
+use super::args::{CommitArgs, Globals};
+use super::carry_out::carry_out;
+use super::look;
+use super::out::Out;
+
+/// Commits the overlay.
+pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::Result<()> {
+    let context = look::around(std::slice::from_ref(&args.overlay), &args.scan.scan)?;
+    let request = Request::Commit {
+        overlay: args.overlay,
+        layer: if args.keep {
+            CommittedLayer::Keep
+        } else {
+            CommittedLayer::Trash
+        },
+        siblings: args.siblings.into(),
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}

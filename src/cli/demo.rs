@@ -1,0 +1,44 @@
+//! `qanopy demo`: makes sample forests and opens them.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::host::{RealHost, printable};
+use crate::ops;
+
+use super::args::{DemoArgs, Globals, LookArgs, OpenArgs};
+use super::open;
+use super::out::{self, Out};
+use super::stop::Stop;
+
+/// Makes them in the directory named, or in a new temporary one that stays.
+pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<()> {
+    if globals.read_only {
+        return Err(Stop::Refused(
+            "the demo's images are not made, since --read-only was given".to_owned(),
+        )
+        .into());
+    }
+    let dir = match args.dir {
+        Some(dir) => dir,
+        None => temporary()?,
+    };
+    ops::demo(&RealHost, &dir)?;
+    // Not among what is printed: that is the forest, perhaps for another program.
+    out::complain(format_args!("sample forests are in {}", printable(&dir)));
+    let open = OpenArgs {
+        dirs: vec![dir],
+        look: LookArgs {
+            follow: false,
+            raw: false,
+        },
+    };
+    open::run(out, globals, &open)
+}
+
+fn temporary() -> anyhow::Result<PathBuf> {
+    let dir = tempfile::Builder::new().prefix("qanopy-demo-").tempdir();
+    let dir = dir.context("cannot make a temporary directory")?;
+    Ok(dir.keep())
+}

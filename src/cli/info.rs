@@ -1,0 +1,485 @@
+//! `qanopy info`: what an image's header says, in words or with the keys of
+//! `qemu-img info --output=json`. Nothing the image names is opened unless `--chain` asks for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde_json::{Map, Value, json};
+
+use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
+use crate::host::{Access, Host, RealHost, printable, printable_bytes};
+use crate::image::{self, BackingName, Encryption, ImageFacts};
+use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
+use crate::qcow2::snapshot::Snapshot;
+
+use super::args::{Globals, InfoArgs, LookArgs};
+use super::look;
+use super::out::Out;
+use super::size::human;
+
+/// QEMU counts files in whole sectors of this many bytes.
+const SECTOR: u64 = 512;
+
+/// One image, and the name that led to it.
+struct Layer<'a> {
+    name: PathBuf,
+    id: NodeId,
+    node: &'a Node,
+    inside: Inside,
+}
+
+/// What stands in the image's own tables. Where one cannot be read, why.
+#[derive(Default)]
+struct Inside {
+    snapshots: Vec<Snapshot>,
+    bitmaps: Vec<Bitmap>,
+    unread: Vec<String>,
+}
+
+impl Inside {
+    fn of(path: &Path, node: &Node) -> Self {
+        let mut inside = Self::default();
+        let Some(facts) = node.facts() else {
+            return inside;
+        };
+        let has_tables = facts.snapshots > 0 || facts.bitmaps > 0;
+        if has_tables && let Err(error) = inside.read(path) {
+            inside.unread.push(error.to_string());
+        }
+        inside
+    }
+
+    fn read(&mut self, path: &Path) -> anyhow::Result<()> {
+        let file = RealHost.open(path, Access::Read)?;
+        let header = image::read_header(path, file.as_ref())?;
+        // Neither table says anything of the other: read both, whatever comes of one.
+        match image::snapshots(path, file.as_ref(), &header) {
+            Ok(snapshots) => self.snapshots = snapshots,
+            Err(error) => self.unread.push(error.to_string()),
+        }
+        self.bitmaps = image::bitmaps(path, file.as_ref(), &header)?;
+        Ok(())
+    }
+}
+
+/// Prints what the header says.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::Result<()> {
+    let look = LookArgs {
+        follow: args.chain,
+        raw: false,
+    };
+    let (forest, id) = look::image(&args.image, look)?;
+    let layers = layers(&forest, id, args);
+    if let Some(Content::Unreadable(why)) = layers.first().map(|top| &top.node.content) {
+        bail!("{why}");
+    }
+    if globals.json {
+        let mut values: Vec<Value> = layers.iter().map(describe).collect();
+        let value = if args.chain {
+            Value::Array(values)
+        } else {
+            values.swap_remove(0)
+        };
+        return Ok(out.json(&value)?);
+    }
+    for (index, layer) in layers.iter().enumerate() {
+        if index > 0 {
+            out.line("")?;
+        }
+        print(out, &forest, layer)?;
+    }
+    Ok(())
+}
+
+/// The image named and, if asked, those below it that are there.
+fn layers<'a>(forest: &'a Forest, top: NodeId, args: &InfoArgs) -> Vec<Layer<'a>> {
+    let mut name = args.image.clone();
+    let mut layers = Vec::new();
+    let depth = if args.chain { usize::MAX } else { 1 };
+    for id in forest.chain(top).into_iter().take(depth) {
+        let Some(node) = forest.get(id) else { break };
+        if matches!(node.content, Content::Unopened) && !layers.is_empty() {
+            break;
+        }
+        let below = leads_to(&name, node);
+        let inside = Inside::of(&name, node);
+        layers.push(Layer {
+            name,
+            id,
+            node,
+            inside,
+        });
+        let Some(below) = below else { break };
+        name = below;
+    }
+    layers
+}
+
+/// Where the backing name leads, as seen from the name the image was opened by.
+fn leads_to(name: &Path, node: &Node) -> Option<PathBuf> {
+    let backing = node.backing.as_ref()?;
+    let found = BackingName::interpret(name, &backing.recorded);
+    found.file().map(Path::to_path_buf)
+}
+
+fn text(name: impl AsRef<std::ffi::OsStr>) -> Value {
+    Value::String(name.as_ref().to_string_lossy().into_owned())
+}
+
+/// The image with the keys that qemu-img uses, as far as the fact is the same.
+fn describe(layer: &Layer<'_>) -> Value {
+    let node = layer.node;
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
+    put("filename", text(&layer.name));
+    if let Some(format) = node.format() {
+        put("format", json!(format.name()));
+    }
+    if let Some(size) = virtual_size(node) {
+        put("virtual-size", json!(size));
+    }
+    if let Some(stat) = &node.stat {
+        put("actual-size", json!(stat.allocated));
+    }
+    let facts = node.facts();
+    put("dirty-flag", json!(facts.is_some_and(|facts| facts.dirty)));
+    if let Some(facts) = facts {
+        put("cluster-size", json!(facts.cluster_size));
+        if facts.encryption.is_some() {
+            put("encrypted", json!(true));
+        }
+        if let Some(backing) = &facts.backing {
+            put("backing-filename", text(&backing.recorded));
+            // QEMU gives what it cannot make a path of as it is recorded.
+            let full = if backing.recorded.as_encoded_bytes().starts_with(b"json:") {
+                text(&backing.recorded)
+            } else {
+                leads_to(&layer.name, node).map_or_else(|| text(&backing.recorded), text)
+            };
+            put("full-backing-filename", full);
+            if let Some(format) = &backing.format {
+                put("backing-filename-format", json!(format.name()));
+            }
+        }
+        put(
+            "format-specific",
+            json!({ "type": "qcow2", "data": specific(facts, &layer.inside.bitmaps) }),
+        );
+        if !layer.inside.snapshots.is_empty() {
+            let snapshots = layer.inside.snapshots.iter().map(snapshot).collect();
+            put("snapshots", Value::Array(snapshots));
+        }
+    }
+    if let Some(stat) = &node.stat {
+        put(
+            "children",
+            json!([{
+                "name": "file",
+                "info": {
+                    "children": [],
+                    "virtual-size": stat.len.next_multiple_of(SECTOR),
+                    "filename": text(&layer.name),
+                    "format": "file",
+                    "actual-size": stat.allocated,
+                    "format-specific": { "type": "file", "data": {} },
+                    "dirty-flag": false,
+                },
+            }]),
+        );
+    }
+    let problems: Vec<Value> = node
+        .problems
+        .iter()
+        .map(|problem| json!({ "kind": problem.kind.name(), "message": problem.message }))
+        .collect();
+    if !problems.is_empty() {
+        put("problems", Value::Array(problems));
+    }
+    Value::Object(map)
+}
+
+/// What is qcow2's own. Version 2 knows less of itself, and qemu-img leaves out the same keys.
+fn specific(facts: &ImageFacts, bitmaps: &[Bitmap]) -> Value {
+    let mut data = Map::new();
+    let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
+    let is_v3 = facts.version >= 3;
+    put("compat", json!(compat(facts)));
+    put("compression-type", json!(facts.compression.name()));
+    if is_v3 {
+        put("lazy-refcounts", json!(facts.lazy_refcounts));
+    }
+    put("refcount-bits", json!(facts.refcount_bits));
+    if is_v3 {
+        put("corrupt", json!(facts.corrupt));
+        put("extended-l2", json!(facts.extended_l2));
+        if facts.external_data {
+            if let Some(file) = &facts.data_file {
+                put("data-file", text(file));
+            }
+            put("data-file-raw", json!(facts.data_file_raw));
+        }
+    }
+    if !bitmaps.is_empty() {
+        put("bitmaps", bitmaps.iter().map(bitmap).collect());
+    }
+    if let Some(encryption) = facts.encryption {
+        put("encrypt", json!({ "format": encryption_name(encryption) }));
+    }
+    Value::Object(data)
+}
+
+fn snapshot(snapshot: &Snapshot) -> Value {
+    let clock = snapshot.vm_clock_nanoseconds;
+    let mut value = json!({
+        "id": String::from_utf8_lossy(&snapshot.id),
+        "name": String::from_utf8_lossy(&snapshot.name),
+        "vm-state-size": snapshot.vm_state_size(),
+        "date-sec": snapshot.date_seconds,
+        "date-nsec": snapshot.date_nanoseconds,
+        "vm-clock-sec": clock / 1_000_000_000,
+        "vm-clock-nsec": clock % 1_000_000_000,
+    });
+    if let (Some(icount), Some(map)) = (snapshot.icount(), value.as_object_mut()) {
+        map.insert("icount".to_owned(), json!(icount));
+    }
+    value
+}
+
+fn bitmap(bitmap: &Bitmap) -> Value {
+    json!({
+        "name": String::from_utf8_lossy(&bitmap.name),
+        "granularity": bitmap.granularity(),
+        "flags": bitmap_flags(bitmap),
+    })
+}
+
+fn bitmap_flags(bitmap: &Bitmap) -> Vec<&'static str> {
+    [(BitmapFlags::IN_USE, "in-use"), (BitmapFlags::AUTO, "auto")]
+        .into_iter()
+        .filter(|(flag, _)| bitmap.flags.contains(*flag))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+fn compat(facts: &ImageFacts) -> &'static str {
+    if facts.version >= 3 { "1.1" } else { "0.10" }
+}
+
+fn encryption_name(encryption: Encryption) -> &'static str {
+    match encryption {
+        Encryption::Aes => "aes",
+        Encryption::Luks => "luks",
+    }
+}
+
+/// What the guest sees; of a raw file its sectors.
+fn virtual_size(node: &Node) -> Option<u64> {
+    let size = node.virtual_size()?;
+    Some(match node.content {
+        Content::Raw => size.next_multiple_of(SECTOR),
+        _ => size,
+    })
+}
+
+fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<()> {
+    let node = layer.node;
+    out.line(printable(&layer.name))?;
+    for other in &node.other_names {
+        field(out, "also", printable(other))?;
+    }
+    let facts = node.facts();
+    let format = node.format().map_or_else(
+        || "not known: it was not opened".to_owned(),
+        |format| printable(format.name()),
+    );
+    match facts {
+        Some(facts) => field(
+            out,
+            "format",
+            format!(
+                "{format}, version {} (compat {})",
+                facts.version,
+                compat(facts)
+            ),
+        )?,
+        None => field(out, "format", format)?,
+    }
+    if let Some(size) = virtual_size(node) {
+        field(
+            out,
+            "virtual size",
+            format!("{} ({size} bytes)", human(size)),
+        )?;
+    }
+    if let Some(stat) = &node.stat {
+        let told = format!(
+            "{} on disk, {} long",
+            human(stat.allocated),
+            human(stat.len)
+        );
+        field(out, "file", told)?;
+    }
+    if let Some(facts) = facts {
+        print_facts(out, facts)?;
+        print_inside(out, facts, &layer.inside)?;
+    }
+    print_backing(out, layer)?;
+    // Whether others are built on it was not looked for.
+    let unknown = Flags::ACTIVE | Flags::FROZEN | Flags::OUTSIDE_SCAN;
+    let flags = forest.flags(layer.id).difference(unknown);
+    let flags: Vec<&str> = flags.names().collect();
+    if !flags.is_empty() {
+        field(out, "state", flags.join(", "))?;
+    }
+    for holder in &node.holders {
+        let does = if holder.writes {
+            "writes it"
+        } else {
+            "reads it"
+        };
+        let told = format!("{} (process {}) {does}", holder.command, holder.pid);
+        field(out, "in use by", told)?;
+    }
+    for problem in &node.problems {
+        field(out, "problem", printable(&problem.message))?;
+    }
+    Ok(())
+}
+
+fn print_facts(out: &mut Out, facts: &ImageFacts) -> std::io::Result<()> {
+    let clusters = human(facts.cluster_size);
+    if facts.extended_l2 {
+        let part = human(facts.cluster_size / 32);
+        field(
+            out,
+            "clusters",
+            format!("{clusters}, 32 subclusters of {part}"),
+        )?;
+    } else {
+        field(out, "clusters", clusters)?;
+    }
+    let late = if facts.lazy_refcounts {
+        ", written late (lazy)"
+    } else {
+        ""
+    };
+    field(
+        out,
+        "refcounts",
+        format!("{} bits{late}", facts.refcount_bits),
+    )?;
+    field(out, "compression", facts.compression.name())?;
+    if let Some(encryption) = facts.encryption {
+        field(out, "encrypted", encryption_name(encryption))?;
+    }
+    if facts.external_data {
+        let name = facts
+            .data_file
+            .as_ref()
+            .map_or_else(|| "not recorded".to_owned(), printable);
+        let raw = if facts.data_file_raw { " (raw)" } else { "" };
+        field(out, "data file", format!("{name}{raw}"))?;
+    }
+    Ok(())
+}
+
+fn print_inside(out: &mut Out, facts: &ImageFacts, inside: &Inside) -> std::io::Result<()> {
+    if facts.snapshots > 0 {
+        field(out, "snapshots", facts.snapshots)?;
+    }
+    for snapshot in &inside.snapshots {
+        let state = match snapshot.vm_state_size() {
+            0 => String::new(),
+            bytes => format!(", machine state {}", human(bytes)),
+        };
+        let (id, name) = (&snapshot.id, &snapshot.name);
+        let told = format!("{}  {}{state}", printable_bytes(id), printable_bytes(name));
+        field(out, "", told)?;
+    }
+    if facts.bitmaps > 0 {
+        field(out, "bitmaps", facts.bitmaps)?;
+    }
+    for bitmap in &inside.bitmaps {
+        let flags: String = bitmap_flags(bitmap)
+            .into_iter()
+            .map(|flag| format!(", {flag}"))
+            .collect();
+        let each = human(bitmap.granularity());
+        let told = format!("{}  {each} a bit{flags}", printable_bytes(&bitmap.name));
+        field(out, "", told)?;
+    }
+    for why in &inside.unread {
+        field(out, "problem", printable(why))?;
+    }
+    Ok(())
+}
+
+fn print_backing(out: &mut Out, layer: &Layer<'_>) -> std::io::Result<()> {
+    let Some(backing) = &layer.node.backing else {
+        return Ok(());
+    };
+    let format = backing.format.as_ref().map_or_else(
+        || "no format recorded".to_owned(),
+        |format| printable(format.name()),
+    );
+    let recorded = printable(&backing.recorded);
+    field(out, "built on", format!("{recorded} ({format})"))?;
+    let leads_to = match (leads_to(&layer.name, layer.node), &backing.state) {
+        (_, BackingState::Elsewhere(protocol)) => {
+            format!("no local file ({})", printable(protocol))
+        }
+        (Some(path), BackingState::There(_)) => printable(path),
+        (Some(path), BackingState::Missing) => format!("{}, which is not there", printable(path)),
+        (_, BackingState::Unreachable(why)) => printable(why),
+        (None, BackingState::There(_) | BackingState::Missing) => return Ok(()),
+    };
+    field(out, "which is", leads_to)
+}
+
+fn field(out: &mut Out, name: &str, value: impl std::fmt::Display) -> std::io::Result<()> {
+    out.line(format_args!("  {name:13}{value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Compression;
+
+    #[test]
+    fn version_2_leaves_out_what_it_does_not_know() {
+        let mut facts = ImageFacts {
+            version: 2,
+            virtual_size: 1 << 20,
+            cluster_size: 65536,
+            refcount_bits: 16,
+            extended_l2: false,
+            lazy_refcounts: false,
+            compression: Compression::Zlib,
+            encryption: None,
+            dirty: false,
+            corrupt: false,
+            snapshots: 0,
+            bitmaps: 0,
+            external_data: false,
+            data_file: None,
+            data_file_raw: false,
+            backing: None,
+            unknown_features: Vec::new(),
+            truncated: None,
+        };
+        let keys = |facts: &ImageFacts| -> Vec<String> {
+            specific(facts, &[])
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect()
+        };
+        assert_eq!(
+            keys(&facts),
+            ["compat", "compression-type", "refcount-bits"]
+        );
+        facts.version = 3;
+        assert!(keys(&facts).contains(&"extended-l2".to_owned()));
+    }
+}

@@ -1,0 +1,108 @@
+//! Plans and outcomes as JSON. Paths are text; bytes of a name that are no UTF-8 become U+FFFD.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::ops::{Confirm, Danger, Outcome, Plan, Undo};
+
+/// A path as text.
+pub(super) fn path(path: &Path) -> Value {
+    Value::String(path.to_string_lossy().into_owned())
+}
+
+/// A plan that was not run: `{"plan": ...}`.
+pub(super) fn planned(of: &Plan) -> Value {
+    json!({ "plan": plan(of) })
+}
+
+/// A plan, as [`plan`] gave it before it was used up, and what came of it.
+pub(super) fn done(plan: &Value, came_of_it: &Outcome) -> Value {
+    json!({ "plan": plan, "outcome": outcome(came_of_it) })
+}
+
+/// A plan, complete. `confirm` is `yes`, the number that has to be given, or null where it is refused.
+pub(super) fn plan(plan: &Plan) -> Value {
+    let effects: Vec<Value> = plan
+        .effects
+        .iter()
+        .map(|effect| {
+            json!({
+                "kind": effect.kind.verb(),
+                "path": path(&effect.path),
+                "bytes": effect.bytes,
+                "detail": effect.detail,
+            })
+        })
+        .collect();
+    let notes: Vec<Value> = plan
+        .notes
+        .iter()
+        .map(|note| json!({ "warning": note.warning, "text": note.text }))
+        .collect();
+    let refusals: Vec<Value> = plan
+        .refusals
+        .iter()
+        .map(|refusal| {
+            let ways_out: Vec<&str> = refusal
+                .ways_out
+                .iter()
+                .map(|way| way.label.as_str())
+                .collect();
+            json!({ "text": refusal.text, "ways-out": ways_out })
+        })
+        .collect();
+    let space: Vec<Value> = plan
+        .space
+        .iter()
+        .map(|need| {
+            json!({
+                "dir": path(&need.dir),
+                "needed": need.needed,
+                "available": need.available,
+            })
+        })
+        .collect();
+    let danger = match plan.danger {
+        Danger::Creates => "creates",
+        Danger::Reversible => "reversible",
+        Danger::Loses => "loses",
+        Danger::Refused => "refused",
+    };
+    let confirm = match plan.confirm {
+        Confirm::Yes => json!("yes"),
+        Confirm::Count(number) => json!(number),
+        Confirm::Impossible => Value::Null,
+    };
+    let (undo_possible, undo_text) = match &plan.undo {
+        Undo::Possible(text) => (true, text),
+        Undo::Impossible(text) => (false, text),
+    };
+    let dirs: Vec<Value> = plan.looked_in.dirs.iter().map(|dir| path(dir)).collect();
+    json!({
+        "title": plan.title,
+        "effects": effects,
+        "keeps": plan.keeps,
+        "notes": notes,
+        "refusals": refusals,
+        "copies": plan.copies,
+        "frees": plan.frees,
+        "space": space,
+        "danger": danger,
+        "confirm": confirm,
+        "undo": { "possible": undo_possible, "text": undo_text },
+        "commands": plan.commands,
+        "looked-in": { "dirs": dirs, "remembered": plan.looked_in.remembered },
+    })
+}
+
+/// What came of a plan.
+fn outcome(outcome: &Outcome) -> Value {
+    let touched: Vec<Value> = outcome.touched.iter().map(|file| path(file)).collect();
+    json!({
+        "summary": outcome.summary,
+        "touched": touched,
+        "undoable": outcome.undo.is_some(),
+        "remarks": outcome.remarks,
+    })
+}

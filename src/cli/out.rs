@@ -1,0 +1,46 @@
+//! The one way to standard output: every write can fail, and a reader that went away ends the
+//! program quietly. What is printed is decided elsewhere.
+
+use std::fmt;
+use std::io::{self, BufWriter, Stdout, Write};
+
+/// Standard output, buffered.
+#[derive(Debug)]
+pub(super) struct Out {
+    to: BufWriter<Stdout>,
+}
+
+impl Out {
+    /// The program's standard output.
+    pub(super) fn new() -> Self {
+        Self {
+            to: BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// Writes one line.
+    pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        writeln!(self.to, "{line}")
+    }
+
+    /// Writes text as it is; what has line ends brings them along.
+    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.to.write_all(text.as_bytes())
+    }
+
+    /// Writes a JSON value, indented, and a line end.
+    pub(super) fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut self.to, value).map_err(io::Error::from)?;
+        self.to.write_all(b"\n")
+    }
+
+    /// Hands everything on to the reader.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Writes one line to standard error. A failure there has nowhere left to be told.
+pub(super) fn complain(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

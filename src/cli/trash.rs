@@ -1,0 +1,151 @@
+//! `qanopy trash`: what was discarded, listed, brought back, or deleted for good.
+
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use crate::host::printable;
+use crate::ops::trash::{self, Entry};
+use crate::ops::{Context, Request};
+
+use super::args::{Globals, TrashCommand, TrashDirs};
+use super::carry_out::carry_out;
+use super::json::path;
+use super::look;
+use super::out::Out;
+use super::size::{human, human_age};
+
+/// Carries out one of the trash's commands.
+pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> anyhow::Result<()> {
+    match command {
+        TrashCommand::List { dirs } => list(out, globals, dirs),
+        TrashCommand::Restore {
+            entries,
+            all,
+            dirs,
+            consent,
+        } => {
+            let context = context(dirs);
+            let entries = if all { all_names(&context) } else { entries };
+            if entries.is_empty() {
+                return nothing(out, globals);
+            }
+            let request = Request::Restore { entries };
+            carry_out(out, globals, consent, &context, &request)
+        }
+        TrashCommand::Empty {
+            entries,
+            dirs,
+            consent,
+        } => {
+            let context = context(dirs);
+            let entries = if entries.is_empty() {
+                all_names(&context)
+            } else {
+                entries
+            };
+            if entries.is_empty() {
+                return nothing(out, globals);
+            }
+            let request = Request::EmptyTrash { entries };
+            carry_out(out, globals, consent, &context, &request)
+        }
+    }
+}
+
+/// The trashes in use are noted in the state directory; the current directory and those named are
+/// searched as well.
+fn context(dirs: TrashDirs) -> Context {
+    let mut context = look::nowhere();
+    let mut below = dirs.dir;
+    below.push(PathBuf::from("."));
+    context.looked_in.dirs = below;
+    context
+}
+
+fn entries(context: &Context) -> Vec<Entry> {
+    trash::list(
+        context.host.as_ref(),
+        context.state_dir.as_deref(),
+        &context.looked_in.dirs,
+    )
+}
+
+fn all_names(context: &Context) -> Vec<String> {
+    entries(context)
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect()
+}
+
+fn nothing(out: &mut Out, globals: Globals) -> anyhow::Result<()> {
+    if globals.json {
+        out.json(&json!({ "entries": [] }))?;
+    } else {
+        out.line("The trash is empty.")?;
+    }
+    Ok(())
+}
+
+fn list(out: &mut Out, globals: Globals, dirs: TrashDirs) -> anyhow::Result<()> {
+    let context = context(dirs);
+    let entries = entries(&context);
+    if globals.json {
+        let entries: Vec<Value> = entries.iter().map(describe).collect();
+        return Ok(out.json(&json!({ "entries": entries }))?);
+    }
+    if entries.is_empty() {
+        return nothing(out, globals);
+    }
+    let now = context.host.now();
+    for entry in &entries {
+        let age = entry
+            .discarded
+            .and_then(|when| now.duration_since(when).ok())
+            .map_or_else(String::new, |age| format!(", {} ago", human_age(age)));
+        let reason = printable(&entry.reason);
+        out.line(format_args!(
+            "{}  {reason}{age}, {}",
+            printable(&entry.name),
+            human(entry.bytes())
+        ))?;
+        for file in &entry.files {
+            out.line(format_args!(
+                "    {}  {}",
+                printable(&file.original),
+                human(file.bytes)
+            ))?;
+        }
+        for problem in &entry.problems {
+            out.line(format_args!("  ! {}", printable(problem)))?;
+        }
+    }
+    Ok(())
+}
+
+fn describe(entry: &Entry) -> Value {
+    let discarded = entry
+        .discarded
+        .and_then(|when| when.duration_since(UNIX_EPOCH).ok())
+        .map(|since| since.as_secs());
+    let files: Vec<Value> = entry
+        .files
+        .iter()
+        .map(|file| {
+            json!({
+                "path": path(&file.original),
+                "kept-at": path(&file.kept_at),
+                "actual-size": file.bytes,
+                "why": file.why,
+            })
+        })
+        .collect();
+    json!({
+        "name": entry.name,
+        "reason": entry.reason,
+        "discarded-sec": discarded,
+        "files": files,
+        "problems": entry.problems,
+    })
+}

@@ -1,0 +1,139 @@
+//! `qanopy tree`: the forest printed, as a tree with sizes and ages or as one of the pictures.
+
+use std::io::{self, IsTerminal};
+use std::time::SystemTime;
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::forest::picture::{self, Charset, Diagram, TreeLine};
+use crate::forest::{Flags, Forest, Node};
+use crate::host::printable;
+
+use super::args::{Globals, OpenArgs, TreeArgs};
+use super::look::{self, Seen};
+use super::out::Out;
+use super::size::{human, human_age};
+use super::stop::Stop;
+
+/// Columns taken for the picture where standard output is no terminal.
+const WIDTH: usize = 120;
+/// The names' column is padded to the longest of them, and no further than this.
+const WIDEST_NAMES: usize = 64;
+
+/// Prints the forest in the form asked for.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::Result<()> {
+    let has_picture = args.boxes || args.dot || args.mermaid;
+    if globals.json && has_picture {
+        return Err(Stop::Usage(
+            "--json cannot be used with --boxes, --dot or --mermaid".to_owned(),
+        )
+        .into());
+    }
+    let seen = look::below(&args.open)?;
+    let forest = &seen.context.forest;
+    if args.dot {
+        out.text(&picture::dot(forest))?;
+    } else if args.mermaid {
+        out.text(&picture::mermaid(forest))?;
+    } else if args.boxes && !forest.is_empty() {
+        for line in Diagram::new(forest, charset(globals)).lines() {
+            out.line(line)?;
+        }
+    } else {
+        print(out, globals, &seen)?;
+    }
+    out.flush()?;
+    let problems: usize = forest.nodes().map(|node| node.problems.len()).sum();
+    if args.check && problems > 0 {
+        let found = if problems == 1 {
+            "1 problem found".to_owned()
+        } else {
+            format!("{problems} problems found")
+        };
+        return Err(Stop::Problems(found).into());
+    }
+    Ok(())
+}
+
+/// Prints the tree (or JSON): what the screen would show, where there is none.
+pub(super) fn plain(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<()> {
+    Ok(print(out, globals, &look::below(open)?)?)
+}
+
+fn charset(globals: Globals) -> Charset {
+    if globals.ascii {
+        Charset::Ascii
+    } else {
+        Charset::Unicode
+    }
+}
+
+fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
+    let forest = &seen.context.forest;
+    if globals.json {
+        return out.json(&picture::json(forest));
+    }
+    if forest.is_empty() {
+        return out.line(nothing(seen));
+    }
+    let lines = picture::tree(forest, width(), charset(globals));
+    let names = lines.iter().map(|line| line.text().width()).max();
+    let names = names.unwrap_or(0).min(WIDEST_NAMES);
+    for line in &lines {
+        out.line(row(forest, line, names, seen.context.host.now()))?;
+    }
+    let mut problems = forest.nodes().flat_map(|node| &node.problems).peekable();
+    if problems.peek().is_some() {
+        out.line("")?;
+    }
+    for problem in problems {
+        out.line(format_args!("! {}", printable(&problem.message)))?;
+    }
+    Ok(())
+}
+
+/// One line: connectors and name, size on disk, age, and what else there is to know at a glance.
+fn row(forest: &Forest, line: &TreeLine, names: usize, now: SystemTime) -> String {
+    let name = line.text();
+    let pad = " ".repeat(names.saturating_sub(name.width()));
+    let node = forest.get(line.id);
+    let size = node.and_then(Node::size_on_disk).map(human);
+    let age = node
+        .and_then(|node| node.stat.as_ref())
+        // A file from the future is as young as can be.
+        .map(|stat| human_age(now.duration_since(stat.modified).unwrap_or_default()));
+    // Who is active or frozen is told by the picture itself.
+    let flags = forest.flags(line.id) - Flags::ACTIVE - Flags::FROZEN;
+    let flags: Vec<&str> = flags.names().collect();
+    let row = format!(
+        "{name}{pad}  {:>10}  {:>5}  {}",
+        size.unwrap_or_default(),
+        age.unwrap_or_default(),
+        flags.join(" ")
+    );
+    row.trim_end().to_owned()
+}
+
+/// What to say where there is no image.
+fn nothing(seen: &Seen) -> String {
+    let dirs: Vec<String> = seen.context.looked_in.dirs.iter().map(printable).collect();
+    let files = seen.summary.files_looked_at;
+    let folders = match seen.summary.unreadable_dirs.len() {
+        0 => String::new(),
+        1 => ", 1 folder unreadable".to_owned(),
+        n => format!(", {n} folders unreadable"),
+    };
+    format!(
+        "No qcow2 images under {} (looked at {files} files{folders}).",
+        dirs.join(", ")
+    )
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    let terminal = io::stdout()
+        .is_terminal()
+        .then(crossterm::terminal::size)
+        .and_then(Result::ok);
+    terminal.map_or(WIDTH, |(columns, _)| usize::from(columns))
+}

@@ -1,0 +1,598 @@
+//! The command line as a process: what is printed where, what changes, and the exit code.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::recorder::digest_tree;
+use tempfile::TempDir;
+
+/// A directory of images, and a state directory of its own beside it.
+struct Place {
+    images: TempDir,
+    state: TempDir,
+}
+
+/// How a call ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    /// Fails the test, showing everything, unless the exit code is this one.
+    fn with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code, code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.out, self.err
+        );
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            images: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.images.path()
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+        command
+            .current_dir(self.path())
+            .env("XDG_STATE_HOME", self.state.path())
+            .env("TERM", "xterm");
+        command
+    }
+
+    /// Runs `qanopy` with these words, without a terminal and with nothing to read.
+    fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ended {
+        let output = assert_cmd::Command::from_std(self.command())
+            .args(words)
+            .timeout(Duration::from_secs(60))
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The same with words divided by blanks.
+    fn q(&self, words: &str) -> Ended {
+        self.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn digest(&self) -> u64 {
+        digest_tree(self.path())
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.path().join(name).exists()
+    }
+}
+
+/// base <- one <- top, and base <- two; made by ourselves.
+fn small_forest() -> Place {
+    let place = Place::new();
+    place.q("create base.qcow2 8M").with(0);
+    place.q("branch base.qcow2 one.qcow2").with(0);
+    place.q("branch base.qcow2 two.qcow2").with(0);
+    place.q("branch one.qcow2 top.qcow2").with(0);
+    place
+}
+
+/// The program's own sample forests, with data in every layer, below `demo`.
+fn demo_forest() -> Place {
+    let place = Place::new();
+    place.q("demo demo").with(0);
+    place
+}
+
+#[test]
+fn help_and_version_are_no_failure_and_nonsense_is_wrong_usage() {
+    let place = Place::new();
+    assert!(place.q("--help").with(0).out.contains("branch"));
+    assert!(place.q("--version").with(0).out.starts_with("qanopy "));
+    for words in [
+        "--nonsense",
+        "branch",
+        "create new.qcow2 huge",
+        "tree --dot --boxes",
+        "--follow tree",
+        "trash restore",
+        "prune --older-than soon",
+    ] {
+        let ended = place.q(words).with(2);
+        assert!(!ended.err.is_empty() && ended.out.is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn every_command_has_a_help_text() {
+    let place = Place::new();
+    for command in [
+        "tree", "info", "create", "branch", "commit", "discard", "prune", "trash", "demo",
+    ] {
+        let ended = place.q(&format!("{command} --help")).with(0);
+        assert!(ended.out.contains("Usage: qanopy"), "{command}");
+    }
+}
+
+#[test]
+fn without_a_terminal_the_tree_is_printed() {
+    let place = small_forest();
+    let bare = place.q("").with(0);
+    assert_eq!(bare.out, place.q("tree").with(0).out);
+    for name in ["base.qcow2", "one.qcow2", "two.qcow2", "top.qcow2"] {
+        assert!(bare.out.contains(name), "{}", bare.out);
+    }
+    let dir = place.path().to_str().unwrap().to_owned();
+    assert!(place.run(&[&dir]).with(0).out.contains("top.qcow2"));
+}
+
+#[test]
+fn the_pictures_say_who_is_built_on_whom() {
+    let place = small_forest();
+    let boxes = place.q("tree --boxes").with(0).out;
+    assert_eq!(boxes.matches("(Active)").count(), 2, "{boxes}");
+    assert!(boxes.contains("<--"), "{boxes}");
+    let ascii = place.q("--ascii tree").with(0).out;
+    assert!(ascii.is_ascii(), "{ascii}");
+    assert!(place.q("tree --dot").with(0).out.starts_with("digraph"));
+    let mermaid = place.q("tree --mermaid").with(0).out;
+    assert!(
+        mermaid.starts_with("graph") || mermaid.starts_with("flowchart"),
+        "{mermaid}"
+    );
+}
+
+#[test]
+fn the_tree_as_json_has_the_promised_keys() {
+    let place = small_forest();
+    let tree = place.q("tree --json").with(0).json();
+    let images = tree["images"].as_array().unwrap();
+    assert_eq!(images.len(), 4);
+    for image in images {
+        let keys: Vec<&str> = image
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        for key in [
+            "path",
+            "names",
+            "format",
+            "virtual-size",
+            "actual-size",
+            "backing",
+            "children",
+            "flags",
+            "problems",
+        ] {
+            assert!(keys.contains(&key), "{key} is missing in {keys:?}");
+        }
+    }
+    let named = |name: &str| {
+        images
+            .iter()
+            .find(|image| image["path"].as_str().unwrap().ends_with(name))
+            .unwrap()
+    };
+    let base = named("base.qcow2");
+    assert_eq!(base["flags"], serde_json::json!(["frozen"]));
+    assert_eq!(base["virtual-size"], 8 << 20);
+    assert_eq!(base["children"].as_array().unwrap().len(), 2);
+    assert!(base["backing"].is_null());
+    let top = named("top.qcow2");
+    assert_eq!(top["flags"], serde_json::json!(["active"]));
+    assert_eq!(top["backing"]["recorded"], "one.qcow2");
+    assert_eq!(top["backing"]["format"], "qcow2");
+    assert_eq!(top["backing"]["path"], named("one.qcow2")["path"]);
+}
+
+#[test]
+fn problems_end_with_3_only_where_that_is_asked() {
+    let place = small_forest();
+    place.q("tree --check").with(0);
+    fs::remove_file(place.path().join("base.qcow2")).unwrap();
+    place.q("tree").with(0);
+    let ended = place.q("tree --check").with(3);
+    assert!(ended.out.contains("one.qcow2"), "{}", ended.out);
+    assert!(ended.err.contains("problem"), "{}", ended.err);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_said_so() {
+    let place = Place::new();
+    let ended = place.q("tree nowhere").with(1);
+    assert!(ended.err.contains("nowhere"), "{}", ended.err);
+    let ended = place.q("info nothing.qcow2").with(1);
+    assert!(ended.err.contains("nothing.qcow2"), "{}", ended.err);
+}
+
+#[test]
+fn an_empty_directory_is_no_failure() {
+    let place = Place::new();
+    assert!(place.q("tree").with(0).out.contains("No qcow2 images"));
+    let tree = place.q("tree --json").with(0).json();
+    assert_eq!(tree, serde_json::json!({ "images": [] }));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_prints_the_plan() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "create other.qcow2 1G --dry-run",
+        "branch top.qcow2 new.qcow2 --dry-run",
+        "commit top.qcow2 --dry-run",
+        "commit top.qcow2 --keep --dry-run",
+        "commit two.qcow2 --siblings preserve --dry-run",
+        "commit two.qcow2 --siblings break --dry-run",
+        "discard one.qcow2 --dry-run",
+        "prune --older-than 0 --all --dry-run",
+        "--read-only discard one.qcow2 --dry-run",
+    ] {
+        let ended = place.q(words).with(0);
+        assert!(!ended.out.is_empty(), "{words}");
+        let json = place.q(&format!("{words} --json")).with(0).json();
+        let plan = &json["plan"];
+        assert!(plan["title"].is_string(), "{words}: {json}");
+        assert!(!plan["effects"].as_array().unwrap().is_empty(), "{words}");
+        assert!(json.get("outcome").is_none(), "{words}");
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_never_overwritten() {
+    let place = small_forest();
+    let before = place.digest();
+    place.q("create base.qcow2 1M --yes").with(4);
+    place.q("branch base.qcow2 two.qcow2 --yes").with(4);
+    assert_eq!(place.digest(), before);
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_lost() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "commit top.qcow2",
+        "discard one.qcow2",
+        "prune --older-than 0 --all",
+    ] {
+        let ended = place.q(words).with(4);
+        assert!(
+            ended.err.contains("--yes") || ended.err.contains("--confirm"),
+            "{words}: {}",
+            ended.err
+        );
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn yes_alone_does_not_agree_to_a_count() {
+    let place = demo_forest();
+    let before = place.digest();
+    for words in [
+        "discard demo/rootbase/Overlay-2.qcow2 --yes",
+        "discard demo/rootbase/Overlay-2.qcow2 --confirm 1",
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings break --yes",
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm 99",
+    ] {
+        place.q(words).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+    let plan = "commit demo/rootbase/Overlay-2.qcow2 --siblings break --dry-run --json";
+    let count = place.q(plan).with(0).json()["plan"]["confirm"].clone();
+    let words = format!("commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm {count}");
+    place.q(&words).with(0);
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+#[test]
+fn read_only_refuses_what_would_change_something() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "create other.qcow2 1M --yes",
+        "branch top.qcow2 new.qcow2 --yes",
+        "commit top.qcow2 --yes",
+        "discard two.qcow2 --confirm 1",
+        "demo demo",
+    ] {
+        place.q(&format!("--read-only {words}")).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn a_commit_into_a_shared_base_is_refused_and_names_the_others() {
+    let place = demo_forest();
+    let before = place.digest();
+    let commit = "commit demo/rootbase/Overlay-2.qcow2";
+    let ended = place.q(&format!("{commit} --yes")).with(4);
+    assert!(ended.err.contains("Overlay-1.qcow2"), "{}", ended.err);
+    assert!(ended.err.contains("Overlay-3.qcow2"), "{}", ended.err);
+    let way_out = "/Overlay-2.qcow2 --siblings preserve\n";
+    assert!(ended.out.contains(way_out), "{}", ended.out);
+    let ended = place.q(&format!("{commit} --yes --json")).with(4);
+    let refusals = ended.json()["plan"]["refusals"].clone();
+    assert_eq!(refusals.as_array().unwrap().len(), 1, "{refusals}");
+    assert_eq!(place.digest(), before);
+    place
+        .q(&format!("{commit} --siblings preserve --yes"))
+        .with(0);
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+#[test]
+fn commit_moves_the_overlay_to_the_trash_and_its_children_down() {
+    let place = small_forest();
+    place.q("branch top.qcow2 leaf.qcow2").with(0);
+    let ended = place.q("commit top.qcow2 --yes --json").with(0);
+    let json = ended.json();
+    assert!(json["outcome"]["summary"].is_string(), "{json}");
+    assert!(json["plan"]["title"].is_string(), "{json}");
+    assert!(!place.exists("top.qcow2"));
+    let info = place.q("info leaf.qcow2 --json").with(0).json();
+    assert_eq!(info["backing-filename"], "one.qcow2");
+}
+
+#[test]
+fn a_kept_overlay_stays_and_siblings_are_preserved_when_asked() {
+    let place = small_forest();
+    place.q("commit top.qcow2 --keep --yes").with(0);
+    assert!(place.exists("top.qcow2"));
+    place
+        .q("commit two.qcow2 --siblings preserve --yes")
+        .with(0);
+    assert!(!place.exists("two.qcow2"));
+    assert!(place.exists("one.qcow2"));
+}
+
+#[test]
+fn what_is_discarded_comes_back_from_the_trash() {
+    let place = small_forest();
+    let read = |name: &str| fs::read(place.path().join(name)).unwrap();
+    let (one, top) = (read("one.qcow2"), read("top.qcow2"));
+    place.q("discard one.qcow2 --confirm 2").with(0);
+    assert!(!place.exists("one.qcow2") && !place.exists("top.qcow2"));
+    assert!(place.exists("two.qcow2") && place.exists("base.qcow2"));
+    let listed = place.q("trash list").with(0).out;
+    assert!(
+        listed.contains("one.qcow2") && listed.contains("top.qcow2"),
+        "{listed}"
+    );
+    let json = place.q("trash list --json").with(0).json();
+    let files = json["entries"][0]["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "{json}");
+    place.q("trash restore --all --yes").with(0);
+    assert_eq!((read("one.qcow2"), read("top.qcow2")), (one, top));
+    let json = place.q("trash list --json").with(0).json();
+    assert_eq!(json["entries"].as_array().unwrap().len(), 0, "{json}");
+}
+
+#[test]
+fn only_emptying_the_trash_deletes_and_it_asks_for_the_count() {
+    let place = small_forest();
+    place.q("discard two.qcow2 --yes").with(0);
+    place.q("trash empty --yes").with(4);
+    assert!(place.q("trash list").with(0).out.contains("two.qcow2"));
+    place.q("trash empty --confirm 1").with(0);
+    assert!(!place.q("trash list").with(0).out.contains("two.qcow2"));
+    assert!(place.q("trash empty --yes").with(0).out.contains("empty"));
+}
+
+#[test]
+fn prune_proposes_leaves_and_says_what_each_frees() {
+    let place = small_forest();
+    let json = place
+        .q("prune --older-than 0 --all --dry-run --json")
+        .with(0)
+        .json();
+    let effects = json["plan"]["effects"].as_array().unwrap();
+    let goes = |name: &str| {
+        effects
+            .iter()
+            .any(|e| e["kind"] == "trashes" && e["path"].as_str().unwrap().ends_with(name))
+    };
+    assert!(goes("top.qcow2") && goes("two.qcow2"), "{json}");
+    assert!(!goes("base.qcow2") && !goes("one.qcow2"), "{json}");
+    let none = place.q("prune --all --yes").with(0);
+    assert!(none.out.contains("30d"), "{}", none.out);
+}
+
+#[test]
+fn no_name_reaches_the_terminal_raw() {
+    let place = Place::new();
+    let evil = PathBuf::from(OsStr::from_bytes(b"esc\x1b[31mape\n\x07\xff.qcow2"));
+    let overlay = PathBuf::from("on\x1b]0;it\x07.qcow2");
+    let words = |words: &[&str], paths: &[&Path]| {
+        let mut all: Vec<_> = words.iter().map(|w| OsStr::new(w).to_owned()).collect();
+        all.extend(paths.iter().map(|p| p.as_os_str().to_owned()));
+        all
+    };
+    let created = [evil.as_os_str(), OsStr::new("1M")];
+    place
+        .run(&[&[OsStr::new("create")], &created[..]].concat())
+        .with(0);
+    place.run(&words(&["branch"], &[&evil, &overlay])).with(0);
+    let calls = [
+        (words(&["tree"], &[]), 0),
+        (words(&["tree", "--boxes"], &[]), 0),
+        (words(&["tree", "--json"], &[]), 0),
+        (words(&["tree", "--dot"], &[]), 0),
+        (words(&["tree", "--mermaid"], &[]), 0),
+        (words(&["info"], &[&overlay]), 0),
+        (words(&["info", "--chain", "--json"], &[&overlay]), 0),
+        (words(&["commit"], &[&overlay]), 4),
+        (words(&["commit", "--dry-run"], &[&overlay]), 0),
+        (words(&["discard", "--dry-run"], &[&evil]), 0),
+        (words(&["discard"], &[&evil]), 4),
+        (words(&["info"], &[Path::new("no\x1bne")]), 1),
+        (words(&["tree"], &[Path::new("no\x1bne")]), 1),
+        (words(&["branch"], &[&evil, &overlay]), 4),
+        (words(&["discard", "--confirm", "2"], &[&evil]), 0),
+        (words(&["trash", "list"], &[]), 0),
+        (words(&["trash", "restore", "--all", "--yes"], &[]), 0),
+    ];
+    for (call, code) in calls {
+        let ended = place.run(&call).with(code);
+        let told = [ended.out, ended.err].concat();
+        let raw = told.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{call:?}: {told:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let place = small_forest();
+    for words in [
+        &["tree", "--json"][..],
+        &["--help"],
+        &["discard", "one.qcow2", "--dry-run"],
+    ] {
+        let mut child = place
+            .command()
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), told.as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn demo_makes_forests_and_prints_them() {
+    let place = Place::new();
+    let ended = place.q("demo made").with(0);
+    assert!(ended.out.contains("RootBase"), "{}", ended.out);
+    assert!(place.exists("made"));
+    let again = place.q("demo made");
+    assert_ne!(again.code, 0, "a directory with files in it is left alone");
+    place.q("tree made").with(0);
+}
+
+/// Takes away what we do not tell: keys inside `format-specific` that are the codec's own matters.
+fn assert_told(ours: &Value, theirs: &Value, at: &str, silent: &[&str]) {
+    match theirs {
+        Value::Object(keys) => {
+            for (key, value) in keys {
+                let at = format!("{at}/{key}");
+                if silent.iter().any(|end| at.ends_with(end)) {
+                    continue;
+                }
+                let Some(told) = ours.get(key) else {
+                    panic!("{at} is missing in {ours:#}");
+                };
+                assert_told(told, value, &at, silent);
+            }
+        }
+        Value::Array(values) => {
+            let told = ours.as_array().unwrap();
+            assert_eq!(told.len(), values.len(), "{at}");
+            for (told, value) in told.iter().zip(values) {
+                assert_told(told, value, at, silent);
+            }
+        }
+        value => assert_eq!(ours, value, "{at}"),
+    }
+}
+
+#[test]
+fn info_tells_what_qemu_img_tells() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let qemu = qemu.within(place.path());
+    let img = |words: &str| qemu.img(&words.split_whitespace().collect::<Vec<_>>());
+    fs::create_dir(place.path().join("sub")).unwrap();
+    img("create -q -f qcow2 base.qcow2 8M");
+    img("create -q -f qcow2 -F qcow2 -b base.qcow2 over.qcow2");
+    img("create -q -f qcow2 -F qcow2 -b ../over.qcow2 sub/top.qcow2 16M");
+    img("create -q -f qcow2 -o compat=0.10 v2.qcow2 8M");
+    img("create -q -f qcow2 -o compat=0.10 -F qcow2 -b v2.qcow2 v2-over.qcow2");
+    img("create -q -f qcow2 -o extended_l2=on,cluster_size=128k sub.qcow2 8M");
+    img("create -q -f qcow2 -o refcount_bits=1,lazy_refcounts=off,cluster_size=512 rc1.qcow2 1M");
+    img("create -q -f qcow2 -o lazy_refcounts=on,compression_type=zstd lazy.qcow2 8M");
+    img("create -q -f qcow2 -o data_file=external.raw,data_file_raw=on external.qcow2 8M");
+    img("create -q -f raw plain.img 1000001");
+    img("create -q -f qcow2 -F raw -b plain.img on-raw.qcow2");
+    img("create -q -f qcow2 snaps.qcow2 8M");
+    qemu.io(place.path().join("snaps.qcow2"), &["write -P 1 0 1M"]);
+    img("snapshot -c before-update snaps.qcow2");
+    img("create -q -f qcow2 bitmaps.qcow2 8M");
+    img("bitmap --add bitmaps.qcow2 backup-0");
+    img("create -q --object secret,id=s,data=x -f qcow2 \
+         -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 luks.qcow2 1M");
+    img("create -q -f qcow2 gone.qcow2 1M");
+    img("create -q -f qcow2 -F qcow2 -b gone.qcow2 orphan.qcow2");
+    fs::remove_file(place.path().join("gone.qcow2")).unwrap();
+    // Of LUKS inside the image only its name is told.
+    let silent = ["/encrypt"];
+    for name in [
+        "base.qcow2",
+        "over.qcow2",
+        "sub/top.qcow2",
+        "v2.qcow2",
+        "v2-over.qcow2",
+        "sub.qcow2",
+        "rc1.qcow2",
+        "lazy.qcow2",
+        "external.qcow2",
+        "plain.img",
+        "on-raw.qcow2",
+        "snaps.qcow2",
+        "bitmaps.qcow2",
+        "luks.qcow2",
+        "orphan.qcow2",
+    ] {
+        let theirs = img(&format!("info --output=json {name}"));
+        let theirs: Value = serde_json::from_str(&theirs).unwrap();
+        let ours = place.q(&format!("info --json {name}")).with(0).json();
+        assert_told(&ours, &theirs, name, &silent);
+        place.q(&format!("info {name}")).with(0);
+    }
+    for name in ["sub/top.qcow2", "on-raw.qcow2"] {
+        let theirs = img(&format!("info --output=json --backing-chain {name}"));
+        let theirs: Value = serde_json::from_str(&theirs).unwrap();
+        let ours = place
+            .q(&format!("info --json --chain {name}"))
+            .with(0)
+            .json();
+        assert_told(&ours, &theirs, name, &silent);
+    }
+}
