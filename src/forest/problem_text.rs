@@ -170,8 +170,8 @@ fn no_format(
         .and_then(Node::format)
         .map_or_else(|| "FORMAT".to_owned(), |format| format.name().to_owned());
     format!(
-        "{name} does not record the format of its backing file {recorded}. libvirt then takes it \
-         for raw: it never learns of the images below it, and a guest on this chain does not \
+        "{name} does not record the format of its backing file {recorded}. libvirt then takes \
+         that file for raw and never learns of the images below it, and a guest on this chain does not \
          start. QEMU guesses by the first bytes, which the guest of a raw disk can forge. Record \
          the format: `{}`.",
         rebase(node, &format, &backing.recorded)

@@ -242,3 +242,23 @@ fn a_scan_that_is_dropped_or_cancelled_stops() {
     });
     assert!(done.unwrap().cancelled);
 }
+
+#[test]
+fn processes_that_have_an_image_open_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("held.qcow2");
+    image(&path, None);
+    let mut child = std::process::Command::new("sleep")
+        .arg("30")
+        .stdin(fs::File::open(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let forest = scanned(options(dir.path()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let node = forest.by_path(&path).unwrap();
+    assert_eq!(node.holders.len(), 1);
+    assert_eq!(node.holders[0].pid, child.id());
+    let in_use = forest.flags(node.id).contains(crate::forest::Flags::IN_USE);
+    assert!(!in_use, "reading a file is not using an image");
+}
