@@ -5,7 +5,7 @@
 //! thousand layers, or as many layers on one base, cost no more a node than a short one.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::host::{FileId, Stat};
@@ -47,6 +47,17 @@ struct Claims {
 
 /// So many images of one name are remembered as candidates for a missing one.
 const CANDIDATES: usize = 4;
+
+impl Growth {
+    /// Images that miss one of this name may have another file to propose.
+    fn retell_missing(&mut self, nodes: &[Node], name: &OsStr) {
+        for missing in self.missing.get(name).map_or(&[][..], Vec::as_slice) {
+            if let Some(node) = nodes.get(index(*missing)) {
+                self.dirty.extend(node.children.iter().copied());
+            }
+        }
+    }
+}
 
 impl Forest {
     /// Takes in one found file: a new node, a further name of a known one, or the file behind a
@@ -177,12 +188,7 @@ impl Forest {
         node.backing = found.backing;
         let (new, file) = (node.backing.clone(), node.file_id());
         let held = node.holders.iter().any(|holder| holder.locks);
-        let children = node.children.clone();
-        self.growth.dirty.insert(id);
-        self.growth.dirty.extend(children);
-        if let Some(children) = self.growth.pending.get(&Some(id)) {
-            self.growth.dirty.extend(children);
-        }
+        self.retell(id);
         if old_file != file {
             if let Some(old) = old_file
                 && self.by_file.get(&old) == Some(&id)
@@ -201,6 +207,28 @@ impl Forest {
             self.spread_use(id);
         } else if was_held {
             self.growth.relinked = true;
+        }
+    }
+
+    /// The content of a node changed: its problems, those of its children, and those of images that
+    /// miss one of its name are told anew.
+    fn retell(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(index(id)) else {
+            return;
+        };
+        let growth = &mut self.growth;
+        growth.dirty.insert(id);
+        growth.dirty.extend(node.children.iter().copied());
+        if let Some(children) = growth.pending.get(&Some(id)) {
+            growth.dirty.extend(children);
+        }
+        if let Some(name) = node.path.file_name()
+            && growth
+                .by_name
+                .get(name)
+                .is_some_and(|known| known.contains(&id))
+        {
+            growth.retell_missing(&self.nodes, name);
         }
     }
 
@@ -263,11 +291,7 @@ impl Forest {
             false
         };
         if changed {
-            self.growth.dirty.insert(id);
-            self.growth.dirty.extend(node.children.iter().copied());
-            if let Some(children) = self.growth.pending.get(&Some(id)) {
-                self.growth.dirty.extend(children);
-            }
+            self.retell(id);
         }
         changed
     }
@@ -492,23 +516,21 @@ impl Forest {
         if at >= CANDIDATES {
             return;
         }
-        if let Some(missing) = self.growth.missing.get(&name) {
-            for missing in missing {
-                let children = self.list(Some(*missing)).to_vec();
-                self.growth.dirty.extend(children);
-            }
-        }
+        self.growth.retell_missing(&self.nodes, &name);
         let known = self.growth.by_name.entry(name).or_default();
         known.insert(at, id);
         known.truncate(CANDIDATES);
     }
 
     fn forget_name(&mut self, id: NodeId) {
-        if let Some(name) = self.nodes.get(index(id)).and_then(|n| n.path.file_name())
-            && let Some(known) = self.growth.by_name.get_mut(name)
-        {
+        let Some(name) = self.nodes.get(index(id)).and_then(|n| n.path.file_name()) else {
+            return;
+        };
+        let name = name.to_owned();
+        if let Some(known) = self.growth.by_name.get_mut(&name) {
             known.retain(|other| *other != id);
         }
+        self.growth.retell_missing(&self.nodes, &name);
     }
 
     /// A scanned image of the same file name as `missing`, other than `child`.

@@ -361,3 +361,24 @@ proptest! {
         prop_assert!(other.generation() > generation);
     }
 }
+
+#[test]
+fn what_is_proposed_for_a_missing_base_follows_what_becomes_known_of_it() {
+    let lost = image("x/ov", 2, Some(("x/disk", None)));
+    let candidate = image("moved/disk", 3, None);
+    let mut overlay = image("x/other", 4, Some(("moved/disk", Some(3))));
+    overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+    let mut one = Forest::new();
+    one.extend([lost.clone(), candidate.clone(), overlay.clone()]);
+    let mut other = Forest::new();
+    for found in [lost, candidate, overlay] {
+        other.add(found);
+    }
+    assert_eq!(told(&one), told(&other));
+    let node = other.by_path(Path::new("x/ov")).unwrap();
+    assert!(
+        node.problems[0].message.contains("-F raw"),
+        "{:?}",
+        node.problems
+    );
+}
