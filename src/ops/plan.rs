@@ -11,7 +11,7 @@ use super::pin::Pins;
 use super::{Error, Job, Request};
 
 /// What planning looks at.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     /// The machine.
     pub host: Arc<dyn Host>,
@@ -22,6 +22,15 @@ pub struct Context {
     /// Where what is remembered from run to run is kept (XDG state), if anything shall be: the
     /// trash folders in use are written down there.
     pub state_dir: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A forest of thousands of images is nothing to print with each plan.
+        f.debug_struct("Context")
+            .field("looked_in", &self.looked_in)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where images were searched for.

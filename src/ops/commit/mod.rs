@@ -287,11 +287,7 @@ fn judge_dependants(
     layer: CommittedLayer,
     siblings: Siblings,
 ) -> Vec<Dependant> {
-    let losers: Vec<&Dependant> = survey
-        .dependants
-        .iter()
-        .filter(|dependant| dependant.loses > 0)
-        .collect();
+    let losers: Vec<&Dependant> = survey.dependants.iter().filter(|d| d.loses > 0).collect();
     let safe: Vec<String> = survey
         .dependants
         .iter()
@@ -302,13 +298,16 @@ fn judge_dependants(
         plan.keeps
             .push(format!("{}: nothing they read changes", listed(&safe, 5)));
     }
-    if losers.is_empty() {
+    let others = survey.dependants.iter().any(Dependant::is_image);
+    if losers.is_empty() && !(others && siblings == Siblings::Refuse) {
         return Vec::new();
     }
-    let names: Vec<String> = losers
-        .iter()
-        .map(|dependant| dependant.what.clone())
-        .collect();
+    let concerned: Vec<&Dependant> = if losers.is_empty() {
+        survey.dependants.iter().filter(|d| d.is_image()).collect()
+    } else {
+        losers.clone()
+    };
+    let names: Vec<String> = concerned.iter().map(|d| d.what.clone()).collect();
     let total: u64 = losers.iter().map(|dependant| dependant.loses).sum();
     let broken = |plan: &mut Plan| {
         for loser in &losers {
@@ -355,18 +354,25 @@ fn judge_dependants(
                     request: commit(Siblings::Preserve),
                 });
             }
-            ways_out.push(WayOut {
-                label: format!(
-                    "break them: {} would show other content from then on",
-                    count(breaks, "view")
-                ),
-                request: commit(Siblings::Break),
-            });
+            if breaks > 0 {
+                ways_out.push(WayOut {
+                    label: format!(
+                        "break them: {} would show other content from then on",
+                        count(breaks, "view")
+                    ),
+                    request: commit(Siblings::Break),
+                });
+            }
+            let (verb, end) = match (names.len(), losers.is_empty()) {
+                (1, true) => ("is built on", ""),
+                (_, true) => ("are built on", ""),
+                (1, false) => ("reads", ", and would lose what this overwrites"),
+                (_, false) => ("read", ", and would lose what this overwrites"),
+            };
             plan.refuse_but(
                 format!(
-                    "{} {} {} as well, and would lose what this overwrites",
+                    "{} {verb} {} as well{end}",
                     listed(&names, 5),
-                    if names.len() == 1 { "reads" } else { "read" },
                     name(&pair.base.path)
                 ),
                 ways_out,
