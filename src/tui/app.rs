@@ -1,0 +1,505 @@
+//! Everything the interface knows. It changes only in `update`; the views only read it. No disk, no
+//! terminal, no thread is touched here.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tui_input::Input;
+
+use crate::forest::{Flags, Forest, Node, NodeId};
+use crate::host::printable;
+use crate::ops::{Progress, ProgressView, Ready, Request};
+
+use super::dialog::Mode;
+use super::filter::Filter;
+use super::layout::Layout;
+use super::msg::{LiveFacts, Ticket};
+use super::picture::Picture;
+use super::rows::{Future, RowKind, Rows, Sort, View, Wish};
+use super::text;
+use super::theme::Theme;
+
+/// How the program was started; never changes while it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The directories looked at.
+    pub roots: Vec<PathBuf>,
+    /// Whether whatever changes files is hidden.
+    pub read_only: bool,
+    /// Whether only ASCII characters are drawn.
+    pub ascii: bool,
+    /// How roles look.
+    pub theme: Theme,
+    /// The person's home, shown as `~`.
+    pub home: Option<PathBuf>,
+}
+
+/// Which pane has the focus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pane {
+    /// The images.
+    #[default]
+    Images,
+    /// What is known of the selected one.
+    Detail,
+}
+
+/// What the detail pane shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tab {
+    /// All facts.
+    #[default]
+    Info,
+    /// The chain.
+    Chain,
+}
+
+/// A scan that runs, or the last one that did.
+#[derive(Debug, Clone, Default)]
+pub struct Scan {
+    /// The newest scan's number.
+    pub ticket: Ticket,
+    /// Whether it still runs.
+    pub running: bool,
+    /// Files looked at so far.
+    pub looked_at: u64,
+    /// Places that could not be looked at, each as a sentence.
+    pub unreadable: Vec<String>,
+    /// What a further scan has found so far; it replaces the forest when it is done.
+    pub fresh: Option<Forest>,
+}
+
+/// The rows, the cursor in them, and what they are made from.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// The rows as last built.
+    pub rows: Rows,
+    /// How often rows were built; for tests.
+    pub builds: u64,
+    /// The row under the cursor.
+    pub cursor: usize,
+    /// The first row shown.
+    pub top: usize,
+    /// The image under the cursor, to find it again when rows change.
+    pub at: Option<NodeId>,
+    /// A file to go to as soon as it is there.
+    pub wanted: Option<PathBuf>,
+    /// Images whose children are hidden.
+    pub folds: HashSet<NodeId>,
+    /// Straight runs shown in full.
+    pub open_runs: HashSet<NodeId>,
+    /// Marked images.
+    pub marks: HashSet<NodeId>,
+    /// Where a range of marks begins.
+    pub range: Option<NodeId>,
+    /// The order.
+    pub sort: Sort,
+    /// Which images at all.
+    pub view: View,
+    /// The filter line.
+    pub filter: Input,
+    /// Counts changes of whatever the rows are made from, apart from the forest.
+    pub version: u64,
+    built: Option<(u64, u64, u64, usize)>,
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// Another one runs.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It ended well: what it did.
+    Done(String),
+    /// It ended badly: why.
+    Failed(String),
+    /// The person stopped it.
+    Cancelled(String),
+}
+
+/// Something the person agreed to.
+#[derive(Debug)]
+pub struct Job {
+    /// Its number, from 1.
+    pub id: u64,
+    /// The plan's title.
+    pub title: String,
+    /// What was asked.
+    pub request: Request,
+    /// What became of it.
+    pub state: JobState,
+    /// The handle it is cancelled by.
+    pub progress: Progress,
+    /// How far it is.
+    pub view: ProgressView,
+    /// The plan agreed to, until it runs.
+    pub ready: Option<Box<Ready>>,
+    /// The same as commands, for the log.
+    pub commands: Vec<String>,
+}
+
+/// All jobs of this session, in order.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    /// The jobs.
+    pub list: Vec<Job>,
+    /// Which one is under the cursor.
+    pub cursor: usize,
+}
+
+impl Jobs {
+    /// Jobs that run or wait.
+    pub fn open(&self) -> impl Iterator<Item = &Job> {
+        self.list
+            .iter()
+            .filter(|job| matches!(job.state, JobState::Running | JobState::Waiting))
+    }
+
+    /// The one that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&Job> {
+        self.list.iter().find(|job| job.state == JobState::Running)
+    }
+}
+
+/// A line that tells what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toast {
+    /// The sentence.
+    pub text: String,
+    /// Whether something went wrong.
+    pub bad: bool,
+}
+
+/// Everything the interface knows.
+#[derive(Debug, Default)]
+pub struct App {
+    /// How it was started.
+    pub settings: Settings,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// The time of the last thing that happened.
+    pub now: Option<SystemTime>,
+    /// What exists.
+    pub forest: Arc<Forest>,
+    /// Counts how often the forest was replaced by another.
+    pub epoch: u64,
+    /// The scan.
+    pub scan: Scan,
+    /// The rows.
+    pub tree: Tree,
+    /// The diagram, while it is shown instead of the tree.
+    pub picture: Option<Picture>,
+    /// The pane with the focus.
+    pub pane: Pane,
+    /// What the detail pane shows.
+    pub tab: Tab,
+    /// Lines the detail pane is scrolled by.
+    pub detail_scroll: usize,
+    /// Per cent added to the images pane's share.
+    pub split: i16,
+    /// What has the keyboard.
+    pub mode: Mode,
+    /// The jobs.
+    pub jobs: Jobs,
+    /// What would take back the operations of this session, newest last: what was done, and the
+    /// request.
+    pub undo: Vec<(String, Request)>,
+    /// Why the newest operation cannot be taken back, if it cannot.
+    pub no_undo: Option<String>,
+    /// What happened last.
+    pub toast: Option<Toast>,
+    /// What the disk told of the selected image.
+    pub facts: Option<LiveFacts>,
+    /// The image the disk was asked about last.
+    pub asked: Option<PathBuf>,
+    /// What the shown plan would do.
+    pub future: Option<Future>,
+    /// Whether to leave when the last job is done.
+    pub leaving: bool,
+    pub(super) tickets: Ticket,
+}
+
+impl App {
+    /// A fresh interface for a terminal of that size.
+    #[must_use]
+    pub fn new(settings: Settings, size: (u16, u16)) -> Self {
+        Self {
+            settings,
+            size,
+            ..Self::default()
+        }
+    }
+
+    /// The time of the last thing that happened.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.now.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// A new number for a question.
+    pub(super) fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Where everything is on the screen.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::of(self)
+    }
+
+    /// The image under the cursor.
+    #[must_use]
+    pub fn selected(&self) -> Option<&Node> {
+        self.tree.at.and_then(|id| self.forest.get(id))
+    }
+
+    /// The marked images in the order of the forest, or else the one under the cursor.
+    #[must_use]
+    pub fn targets(&self) -> Vec<NodeId> {
+        if self.tree.marks.is_empty() {
+            return self.tree.at.into_iter().collect();
+        }
+        let mut targets: Vec<NodeId> = self.tree.marks.iter().copied().collect();
+        targets.sort_unstable();
+        targets
+    }
+
+    /// How many marked images have no row because of a filter, a view or a fold.
+    #[must_use]
+    pub fn hidden_marks(&self) -> usize {
+        let marks = self.tree.marks.iter();
+        marks
+            .filter(|id| self.tree.rows.place(**id).is_none())
+            .count()
+    }
+
+    /// The rows or the picture have to be made anew.
+    pub(super) fn changed(&mut self) {
+        self.tree.version += 1;
+    }
+
+    /// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
+    /// when nothing of that changed.
+    pub(super) fn settle(&mut self) {
+        let layout = self.layout();
+        let room = usize::from(layout.images.width).saturating_sub(2) * 2 / 5;
+        let built = (
+            self.epoch,
+            self.forest.generation(),
+            self.tree.version,
+            room,
+        );
+        if self.tree.built != Some(built) {
+            let filter = Filter::parse(self.tree.filter.value());
+            self.tree.rows = Rows::build(
+                &self.forest,
+                &Wish {
+                    folds: &self.tree.folds,
+                    open_runs: &self.tree.open_runs,
+                    sort: self.tree.sort,
+                    view: self.tree.view,
+                    filter: &filter,
+                    future: self.future.as_ref(),
+                    indent_room: room,
+                    now: self.now(),
+                },
+            );
+            self.tree.builds += 1;
+            self.tree.built = Some(built);
+            self.find_cursor();
+            if let Some(picture) = &mut self.picture {
+                picture.rebuild(&self.forest, &self.tree.rows);
+            }
+        }
+        let last = self.tree.rows.list.len().saturating_sub(1);
+        self.tree.cursor = self.tree.cursor.min(last);
+        let height = usize::from(layout.rows()).max(1);
+        let most = self.tree.rows.list.len().saturating_sub(height);
+        self.tree.top = self
+            .tree
+            .top
+            .min(self.tree.cursor)
+            .max((self.tree.cursor + 1).saturating_sub(height))
+            .min(most);
+        let at = self.tree.rows.node(self.tree.cursor);
+        if self.tree.at != at && !self.is_on_new_row() {
+            self.tree.at = at;
+            self.detail_scroll = 0;
+        }
+        if let Some(picture) = &mut self.picture {
+            picture.follow(self.tree.cursor, layout.picture());
+        }
+    }
+
+    fn is_on_new_row(&self) -> bool {
+        let row = self.tree.rows.list.get(self.tree.cursor);
+        row.is_some_and(|row| matches!(row.kind, RowKind::New(_)))
+    }
+
+    /// Puts the cursor back on its image after rows changed: on the image itself, or the nearest
+    /// image below it in its chain that has a row.
+    fn find_cursor(&mut self) {
+        if let Some(path) = &self.tree.wanted
+            && let Some(node) = self.forest.by_path(path)
+            && let Some(row) = self.tree.rows.place(node.id)
+        {
+            self.tree.cursor = row;
+            self.tree.at = Some(node.id);
+            self.tree.wanted = None;
+            return;
+        }
+        let Some(at) = self.tree.at else { return };
+        if self.tree.rows.node(self.tree.cursor) == Some(at) {
+            return;
+        }
+        let place = self
+            .forest
+            .chain(at)
+            .into_iter()
+            .find_map(|id| self.tree.rows.place(id));
+        if let Some(row) = place {
+            self.tree.cursor = row;
+        }
+    }
+
+    /// Replaces the forest; folds, marks and the cursor stay with the files they were on.
+    pub(super) fn replace_forest(&mut self, forest: Arc<Forest>) {
+        let old = Arc::clone(&self.forest);
+        let same = |id: &NodeId| -> Option<NodeId> {
+            let node = old.get(*id)?;
+            let found = node
+                .file_id()
+                .and_then(|file| forest.by_file(file))
+                .or_else(|| forest.by_path(&node.path));
+            found.map(|node| node.id)
+        };
+        self.tree.folds = self.tree.folds.iter().filter_map(same).collect();
+        self.tree.open_runs = self.tree.open_runs.iter().filter_map(same).collect();
+        self.tree.marks = self.tree.marks.iter().filter_map(same).collect();
+        self.tree.range = self.tree.range.as_ref().and_then(same);
+        self.tree.at = self.tree.at.as_ref().and_then(|at| {
+            // What is gone leaves the cursor on what it was built on.
+            old.chain(*at).iter().find_map(same)
+        });
+        self.forest = forest;
+        self.epoch += 1;
+        self.refresh_future();
+        self.changed();
+    }
+
+    /// Works out anew what the shown plan does to the rows.
+    pub(super) fn refresh_future(&mut self) {
+        let future = self
+            .mode
+            .plan()
+            .map(|plan| Future::of(&self.forest, &plan.request, &plan.effects))
+            .filter(|future| *future != Future::default());
+        if self.future != future {
+            self.future = future;
+            self.changed();
+        }
+    }
+
+    /// A path for people: the home directory is `~`.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> String {
+        if let Some(home) = &self.settings.home
+            && let Ok(rest) = path.strip_prefix(home)
+        {
+            return if rest.as_os_str().is_empty() {
+                "~".to_owned()
+            } else {
+                format!("~/{}", printable(rest))
+            };
+        }
+        printable(path)
+    }
+
+    /// An image's name: the file's, with the folder before it where two files have one name.
+    #[must_use]
+    pub fn label(&self, node: &Node) -> String {
+        let name = node.path.file_name().unwrap_or(node.path.as_os_str());
+        if !self.tree.rows.ambiguous.contains(name) {
+            return text::file_name(&node.path);
+        }
+        let inside = self
+            .settings
+            .roots
+            .iter()
+            .find_map(|root| node.path.strip_prefix(root).ok());
+        inside.map_or_else(|| self.shown(&node.path), printable)
+    }
+
+    /// The image's flags as letters, explained by [`LEGEND`].
+    #[must_use]
+    pub fn letters(&self, node: &Node) -> String {
+        let flags = self.forest.flags(node.id);
+        let held = node.holders.iter().any(|holder| holder.locks);
+        let mut letters = String::new();
+        for (letter, flag) in LETTERS {
+            let is_set = match letter {
+                'L' => held,
+                'B' => flags.contains(Flags::IN_USE) && !held,
+                _ => flags.contains(flag),
+            };
+            if is_set {
+                letters.push(letter);
+            }
+        }
+        letters
+    }
+}
+
+/// The letters of the flags column, in order.
+const LETTERS: [(char, Flags); 12] = [
+    ('L', Flags::IN_USE),
+    ('B', Flags::IN_USE),
+    ('M', Flags::MISSING_BACKING),
+    ('O', Flags::LOOP),
+    ('F', Flags::NO_BACKING_FORMAT),
+    ('C', Flags::CORRUPT),
+    ('D', Flags::DIRTY),
+    ('U', Flags::UNREADABLE),
+    ('E', Flags::ENCRYPTED),
+    ('S', Flags::SNAPSHOTS),
+    ('N', Flags::UNSUPPORTED),
+    ('X', Flags::OUTSIDE_SCAN),
+];
+
+/// What the signs and letters in the tree mean.
+pub const LEGEND: [(&str, &str); 20] = [
+    (
+        "○",
+        "active: a leaf, the only layer of its chain that may be written",
+    ),
+    ("●", "frozen: others are built on it, it is only read"),
+    ("?", "missing, or not a local file"),
+    ("▸", "images folded away"),
+    ("↺", "a loop closes: the image is drawn further up"),
+    (
+        "!",
+        "something is wrong; the info pane says what and what to do",
+    ),
+    ("L", "locked: a process uses the image"),
+    ("B", "a process uses an image built on this one"),
+    ("M", "the image it is built on is missing"),
+    ("O", "its backing links run in a circle"),
+    ("F", "records no format for its backing file"),
+    ("C", "corrupt"),
+    ("D", "dirty: reference counts may be wrong"),
+    ("U", "unreadable"),
+    ("E", "encrypted"),
+    ("S", "has internal snapshots"),
+    ("N", "not supported: its content stays closed"),
+    ("X", "outside the scanned directories: never opened"),
+    (
+        "✗ ! ~ ≈ +",
+        "in a plan: goes, would break, header rewritten, data rewritten, new",
+    ),
+    ("*", "marked"),
+];

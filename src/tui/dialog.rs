@@ -1,0 +1,365 @@
+//! What dialogs hold while they are open: the branch form, a plan waiting for its answer, the prune
+//! checklist, the trash, searchable lists. What their keys do is `update`'s business.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tui_input::Input;
+
+use crate::ops::trash::Entry;
+use crate::ops::{BackingStyle, Candidate, Confirm, Plan, Request, WayOut};
+
+use super::keymap::{Action, Scope};
+use super::msg::Ticket;
+use super::rows::Sort;
+
+/// What has the keyboard.
+#[derive(Debug, Default)]
+pub enum Mode {
+    /// The panes.
+    #[default]
+    Main,
+    /// The jobs pane.
+    Jobs,
+    /// The filter line.
+    Filter {
+        /// What the filter was before, to go back to.
+        before: String,
+    },
+    /// A searchable list.
+    List(Box<ListMenu>),
+    /// A new overlay.
+    Form(Box<BranchForm>),
+    /// A plan waits for an answer.
+    Plan(Box<PlanDialog>),
+    /// The prune checklist.
+    Prune(Box<PruneDialog>),
+    /// The trash.
+    Trash(Box<TrashDialog>),
+    /// Jobs run, and the person wants to leave.
+    Leave,
+}
+
+impl Mode {
+    /// Which part of the keymap counts.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Main => Scope::Main,
+            Self::Jobs => Scope::Jobs,
+            Self::Filter { .. } => Scope::Filter,
+            Self::List(_) => Scope::List,
+            Self::Form(_) => Scope::Form,
+            Self::Plan(_) => Scope::Plan,
+            Self::Prune(_) => Scope::Prune,
+            Self::Trash(_) => Scope::Trash,
+            Self::Leave => Scope::Leave,
+        }
+    }
+
+    /// The plan that is shown, if one is.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Form(form) => form.plan.as_deref(),
+            Self::Plan(dialog) => dialog.plan.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// Which field of the branch form has the focus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Field {
+    /// The file's name.
+    #[default]
+    Name,
+    /// How the backing file is recorded.
+    Style,
+}
+
+/// The form of a new overlay.
+#[derive(Debug)]
+pub struct BranchForm {
+    /// The image to build on.
+    pub base: PathBuf,
+    /// The directory relative names are in.
+    pub dir: PathBuf,
+    /// The new file's name.
+    pub name: Input,
+    /// How the backing file is recorded.
+    pub style: BackingStyle,
+    /// What has the focus.
+    pub field: Field,
+    /// The newest question asked of the planner.
+    pub ticket: Ticket,
+    /// The plan for what is in the fields; none while it is being made.
+    pub plan: Option<Box<Plan>>,
+    /// Whether the person has pressed Enter before the plan was there.
+    pub submitted: bool,
+    /// Why it cannot go on like this.
+    pub reason: Option<String>,
+}
+
+impl BranchForm {
+    /// What the fields ask for.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request::Branch {
+            base: self.base.clone(),
+            new: self.dir.join(self.name.value()),
+            size: None,
+            style: self.style,
+        }
+    }
+}
+
+/// What fires on Enter in a plan's dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Button {
+    /// Go back; nothing happens.
+    #[default]
+    Cancel,
+    /// Do it.
+    Confirm,
+}
+
+/// A plan waiting for an answer.
+#[derive(Debug)]
+pub struct PlanDialog {
+    /// The question's number.
+    pub ticket: Ticket,
+    /// What is asked.
+    pub request: Request,
+    /// The plan; none while it is being made.
+    pub plan: Option<Box<Plan>>,
+    /// What comes before the plan: why it was made anew, why an answer did not do.
+    pub reason: Option<String>,
+    /// What fires on Enter.
+    pub button: Button,
+    /// The number typed so far.
+    pub typed: String,
+    /// Lines scrolled past.
+    pub scroll: usize,
+    /// Whether the same as commands is shown.
+    pub commands: bool,
+    /// What this dialog came from, to go back to.
+    pub back: Box<Mode>,
+}
+
+impl PlanDialog {
+    /// A dialog that waits for its plan.
+    #[must_use]
+    pub fn new(ticket: Ticket, request: Request, back: Mode) -> Self {
+        Self {
+            ticket,
+            request,
+            plan: None,
+            reason: None,
+            button: Button::Cancel,
+            typed: String::new(),
+            scroll: 0,
+            commands: false,
+            back: Box::new(back),
+        }
+    }
+
+    /// The ways out of a refusal, in the order of their keys.
+    #[must_use]
+    pub fn ways_out(&self) -> Vec<&WayOut> {
+        let refusals = self.plan.iter().flat_map(|plan| &plan.refusals);
+        refusals
+            .flat_map(|refusal| &refusal.ways_out)
+            .take(9)
+            .collect()
+    }
+
+    /// The number that has to be typed, if one has to be.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        match self.plan.as_ref()?.confirm {
+            Confirm::Count(count) => Some(count),
+            Confirm::Yes | Confirm::Impossible => None,
+        }
+    }
+
+    /// Whether a yes is possible at all.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.plan
+            .as_ref()
+            .is_some_and(|plan| plan.confirm != Confirm::Impossible)
+    }
+}
+
+/// The prune checklist.
+#[derive(Debug, Default)]
+pub struct PruneDialog {
+    /// The question's number.
+    pub ticket: Ticket,
+    /// What could go, oldest first; none while that is looked for.
+    pub candidates: Option<Vec<Candidate>>,
+    /// Which of them are ticked.
+    pub ticked: Vec<bool>,
+    /// The entry under the cursor.
+    pub cursor: usize,
+}
+
+impl PruneDialog {
+    /// Leaves untouched for this long are ticked from the start.
+    pub const OLD: Duration = Duration::from_secs(30 * 86_400);
+
+    /// The ticked entries.
+    pub fn chosen(&self) -> impl Iterator<Item = &Candidate> {
+        let all = self.candidates.iter().flatten();
+        all.zip(&self.ticked)
+            .filter(|(_, ticked)| **ticked)
+            .map(|(c, _)| c)
+    }
+}
+
+/// The trash.
+#[derive(Debug, Default)]
+pub struct TrashDialog {
+    /// The question's number.
+    pub ticket: Ticket,
+    /// What is in it, newest first; none while that is looked for.
+    pub entries: Option<Vec<Entry>>,
+    /// Marked entries by name.
+    pub marked: BTreeSet<String>,
+    /// The entry under the cursor.
+    pub cursor: usize,
+}
+
+impl TrashDialog {
+    /// The marked entries, or the one under the cursor.
+    #[must_use]
+    pub fn chosen(&self) -> Vec<String> {
+        let entries = self.entries.as_deref().unwrap_or_default();
+        let mut chosen: Vec<String> = entries
+            .iter()
+            .filter(|entry| self.marked.contains(&entry.name))
+            .map(|entry| entry.name.clone())
+            .collect();
+        if chosen.is_empty() {
+            chosen.extend(entries.get(self.cursor).map(|entry| entry.name.clone()));
+        }
+        chosen
+    }
+}
+
+/// What an entry of a list does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// An action of the panes.
+    Action(Action),
+    /// An order.
+    Sort(Sort),
+    /// Text for the clipboard.
+    Copy(String),
+    /// Nothing: it only explains.
+    Explains,
+}
+
+/// An entry of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its keys as text.
+    pub keys: String,
+    /// What it is or does.
+    pub title: String,
+    /// Its group.
+    pub group: &'static str,
+    /// Its name in the keymap.
+    pub name: &'static str,
+    /// Why it cannot be done now.
+    pub why_not: Option<String>,
+    /// What it does.
+    pub choice: Choice,
+}
+
+/// A searchable list.
+#[derive(Debug)]
+pub struct ListMenu {
+    /// The title on its frame.
+    pub title: String,
+    /// What is searched for.
+    pub query: Input,
+    /// All entries.
+    pub items: Vec<Item>,
+    /// The entries that match, by number.
+    pub shown: Vec<usize>,
+    /// Which of those is under the cursor.
+    pub cursor: usize,
+}
+
+impl ListMenu {
+    /// A list of these entries.
+    #[must_use]
+    pub fn new(title: impl Into<String>, items: Vec<Item>) -> Self {
+        let mut menu = Self {
+            title: title.into(),
+            query: Input::default(),
+            items,
+            shown: Vec::new(),
+            cursor: 0,
+        };
+        menu.search();
+        menu
+    }
+
+    /// Finds the entries that hold every word of the query; a query that is a key comes first. If
+    /// none holds them, entries with the letters in that order do.
+    pub fn search(&mut self) {
+        let query = self.query.value().trim().to_owned();
+        let lower = query.to_lowercase();
+        let words: Vec<&str> = lower.split_whitespace().collect();
+        let text = |item: &Item| {
+            format!("{} {} {} {}", item.title, item.group, item.name, item.keys).to_lowercase()
+        };
+        let mut shown: Vec<usize> = (0..self.items.len())
+            .filter(|i| {
+                self.items.get(*i).is_some_and(|item| {
+                    let text = text(item);
+                    words.iter().all(|word| text.contains(word))
+                })
+            })
+            .collect();
+        if shown.is_empty() {
+            shown = (0..self.items.len())
+                .filter(|i| {
+                    self.items
+                        .get(*i)
+                        .is_some_and(|item| in_order(&text(item), &lower))
+                })
+                .collect();
+        }
+        if !query.is_empty() {
+            // Stable: among equals the table's order stays.
+            shown.sort_by_key(|i| {
+                !self
+                    .items
+                    .get(*i)
+                    .is_some_and(|item| item.keys.split(' ').any(|key| key == query))
+            });
+        }
+        self.shown = shown;
+        self.cursor = 0;
+    }
+
+    /// The entry under the cursor.
+    #[must_use]
+    pub fn current(&self) -> Option<&Item> {
+        self.items.get(*self.shown.get(self.cursor)?)
+    }
+}
+
+/// Whether the letters stand in the text in that order.
+fn in_order(text: &str, letters: &str) -> bool {
+    let mut chars = text.chars();
+    letters
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .all(|letter| chars.any(|c| c == letter))
+}

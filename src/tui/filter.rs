@@ -1,0 +1,173 @@
+//! What a filter line asks of an image: words of its name, and terms such as `size>1G`, `age>30d`
+//! and `state:missing`. All of them have to hold.
+
+use std::time::SystemTime;
+
+use crate::forest::{Flags, Forest, Node, Whereabouts};
+use crate::host::printable;
+
+/// A parsed filter line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    terms: Vec<Term>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Term {
+    /// A word somewhere in the path.
+    Word(String),
+    /// On disk more than so many bytes.
+    Larger(u64),
+    /// On disk less than so many bytes.
+    Smaller(u64),
+    /// Not written for so many seconds.
+    Older(u64),
+    /// Written within so many seconds.
+    Younger(u64),
+    /// A flag's or a problem's name holds these letters.
+    State(String),
+}
+
+impl Filter {
+    /// Reads a filter line. Whatever is not a term is a word to be found in the name.
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        Self {
+            terms: line.split_whitespace().map(term).collect(),
+        }
+    }
+
+    /// Whether it asks nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Whether the image is what it asks for.
+    #[must_use]
+    pub fn matches(&self, forest: &Forest, node: &Node, now: SystemTime) -> bool {
+        self.terms.iter().all(|term| holds(term, forest, node, now))
+    }
+}
+
+fn term(word: &str) -> Term {
+    let lower = word.to_lowercase();
+    let parsed = if let Some(state) = lower.strip_prefix("state:") {
+        Some(Term::State(state.to_owned()))
+    } else if let Some(size) = lower.strip_prefix("size>") {
+        bytes(size).map(Term::Larger)
+    } else if let Some(size) = lower.strip_prefix("size<") {
+        bytes(size).map(Term::Smaller)
+    } else if let Some(age) = lower.strip_prefix("age>") {
+        seconds(age).map(Term::Older)
+    } else if let Some(age) = lower.strip_prefix("age<") {
+        seconds(age).map(Term::Younger)
+    } else {
+        None
+    };
+    parsed.unwrap_or(Term::Word(lower))
+}
+
+/// `1G`, `640MiB`, `100k`, `4096`: units of 1,024.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let shift = match text
+        .get(digits.len()..)?
+        .trim_end_matches("ib")
+        .trim_end_matches('b')
+    {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+/// `30d`, `12h`, `2w`, `1y`; days where no unit is given.
+fn seconds(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    let unit = match text.get(digits.len()..)? {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "" | "d" => 86_400,
+        "w" => 604_800,
+        "y" => 31_557_600,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
+    let age = || {
+        let modified = node.stat.as_ref()?.modified;
+        Some(now.duration_since(modified).unwrap_or_default().as_secs())
+    };
+    match term {
+        Term::Word(word) => names(node).any(|name| name.to_lowercase().contains(word)),
+        Term::Larger(bytes) => node.size_on_disk().is_some_and(|size| size > *bytes),
+        Term::Smaller(bytes) => node.size_on_disk().is_some_and(|size| size < *bytes),
+        Term::Older(secs) => age().is_some_and(|age| age > *secs),
+        Term::Younger(secs) => age().is_some_and(|age| age < *secs),
+        Term::State(state) => {
+            forest
+                .flags(node.id)
+                .names()
+                .any(|name| name.contains(state.as_str()))
+                || node
+                    .problems
+                    .iter()
+                    .any(|p| p.kind.name().contains(state.as_str()))
+                || (state == "bad" && is_problem(forest, node))
+                || (state == "missing" && node.whereabouts == Whereabouts::Missing)
+        }
+    }
+}
+
+fn names(node: &Node) -> impl Iterator<Item = String> + '_ {
+    std::iter::once(&node.path)
+        .chain(&node.other_names)
+        .map(|path| printable(path.file_name().unwrap_or(path.as_os_str())))
+}
+
+/// Whether anything is wrong with the image.
+#[must_use]
+pub fn is_problem(forest: &Forest, node: &Node) -> bool {
+    !node.problems.is_empty()
+        || forest.flags(node.id).intersects(
+            Flags::MISSING_BACKING
+                | Flags::LOOP
+                | Flags::CORRUPT
+                | Flags::DIRTY
+                | Flags::UNREADABLE
+                | Flags::NO_BACKING_FORMAT,
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_have_units() {
+        assert_eq!(bytes("1g"), Some(1 << 30));
+        assert_eq!(bytes("640mib"), Some(640 << 20));
+        assert_eq!(bytes("4096"), Some(4096));
+        assert_eq!(bytes("x"), None);
+        assert_eq!(seconds("30d"), Some(30 * 86_400));
+        assert_eq!(seconds("2w"), Some(14 * 86_400));
+    }
+
+    #[test]
+    fn a_term_that_is_none_is_a_word() {
+        assert_eq!(
+            Filter::parse("size>big ovl").terms,
+            [Term::Word("size>big".into()), Term::Word("ovl".into())]
+        );
+    }
+}

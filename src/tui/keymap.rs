@@ -1,0 +1,526 @@
+//! One table of everything that can be done: name, group, keys, title. Key handling, the footer,
+//! the key hints on frames, `?` help, the `:` palette and the README's table are all read from it.
+//! What an action does is `update`'s business; when it makes sense is `reasons`'.
+
+use super::key::{Code, Key};
+
+/// What a key can mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// One row down.
+    Down,
+    /// One row up.
+    Up,
+    /// Fold, or to the parent.
+    Left,
+    /// Unfold, or to the first child.
+    Right,
+    /// To the parent.
+    Parent,
+    /// To the first row.
+    Top,
+    /// To the last row.
+    Bottom,
+    /// One screen up.
+    PageUp,
+    /// One screen down.
+    PageDown,
+    /// Half a screen up.
+    HalfUp,
+    /// Half a screen down.
+    HalfDown,
+    /// To the sibling before.
+    PreviousSibling,
+    /// To the sibling after.
+    NextSibling,
+    /// To the root before.
+    PreviousRoot,
+    /// To the root after.
+    NextRoot,
+    /// Into the next pane.
+    NextPane,
+    /// Into the pane before.
+    PreviousPane,
+    /// Into the images pane.
+    Images,
+    /// Shows what is known of the image.
+    Info,
+    /// Shows the image's chain.
+    Chain,
+    /// Into the detail pane.
+    Enter,
+    /// One step back.
+    Back,
+    /// A larger images pane.
+    Grow,
+    /// A smaller images pane.
+    Shrink,
+    /// Into the jobs.
+    Jobs,
+    /// Tree or diagram.
+    Diagram,
+    /// Leaves the program.
+    Quit,
+    /// Filters the rows.
+    Filter,
+    /// To the next hit.
+    NextHit,
+    /// To the hit before.
+    PreviousHit,
+    /// Chooses the order.
+    Sort,
+    /// Folds all.
+    FoldAll,
+    /// Unfolds all.
+    UnfoldAll,
+    /// All, leaves only, problems only.
+    View,
+    /// Marks the row and moves down.
+    Mark,
+    /// Marks a range.
+    MarkRange,
+    /// Marks the image and all built on it.
+    MarkSubtree,
+    /// Clears all marks.
+    ClearMarks,
+    /// Copies a path or a chain.
+    Copy,
+    /// A new overlay.
+    Branch,
+    /// Merges a layer down.
+    Commit,
+    /// Moves images to the trash.
+    Discard,
+    /// Proposes what could be discarded.
+    Prune,
+    /// Shows the trash.
+    Trash,
+    /// Takes the last operation back.
+    Undo,
+    /// What can be done with this image.
+    Actions,
+    /// All actions, by name.
+    Palette,
+    /// All keys.
+    Help,
+    /// Looks at the disk again.
+    Rescan,
+    /// Draws the screen anew.
+    Redraw,
+    /// Says yes to a plan.
+    Confirm,
+    /// Leaves a dialog.
+    Close,
+    /// Fires what has the focus.
+    Fire,
+    /// To the next field or button.
+    NextField,
+    /// To the field or button before.
+    PreviousField,
+    /// What happens to the committed layer.
+    ToggleLayer,
+    /// Scrolls down.
+    ScrollDown,
+    /// Scrolls up.
+    ScrollUp,
+    /// A way out of a refusal; its number is the key's.
+    WayOut,
+    /// The same as commands, shown or hidden.
+    Commands,
+    /// Ticks or unticks an entry.
+    Tick,
+    /// Ticks all or none.
+    TickAll,
+    /// Goes on with what is ticked.
+    Proceed,
+    /// Unlinks trash entries for good.
+    EmptyTrash,
+    /// Stops a job.
+    CancelJob,
+    /// Waits for the jobs, then leaves.
+    QuitWhenDone,
+    /// Cancels the jobs and leaves.
+    QuitNow,
+}
+
+/// Where a key is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The panes.
+    Main,
+    /// The jobs pane.
+    Jobs,
+    /// The filter line.
+    Filter,
+    /// A searchable list: help, palette, menus.
+    List,
+    /// The form of a new overlay.
+    Form,
+    /// A plan waiting for an answer.
+    Plan,
+    /// The prune checklist.
+    Prune,
+    /// The trash.
+    Trash,
+    /// The question whether to leave.
+    Leave,
+}
+
+/// How the table is grouped for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// Moving about.
+    Move,
+    /// Panes and pictures.
+    Panes,
+    /// Finding.
+    Find,
+    /// Marking.
+    Mark,
+    /// Looking.
+    Look,
+    /// Creating.
+    Create,
+    /// Changing.
+    Change,
+    /// Everything else.
+    Any,
+    /// Inside a dialog.
+    Dialog,
+}
+
+impl Group {
+    /// The group's name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Panes => "panes",
+            Self::Find => "find",
+            Self::Mark => "mark",
+            Self::Look => "look",
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Any => "any time",
+            Self::Dialog => "dialog",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// What it does.
+    pub action: Action,
+    /// Where its keys are understood.
+    pub scope: Scope,
+    /// Its group.
+    pub group: Group,
+    /// Its name: the same in the palette and, where there is one, on the command line.
+    pub name: &'static str,
+    /// Its keys; the first is the one shown where there is room for one.
+    pub keys: &'static [Key],
+    /// What it does, in a few words.
+    pub title: &'static str,
+    /// The word in the footer or on a frame, where it is worth one.
+    pub hint: Option<&'static str>,
+}
+
+const fn c(c: char) -> Key {
+    Key::char(c)
+}
+
+const fn k(code: Code) -> Key {
+    Key::of(code)
+}
+
+const fn row(
+    action: Action,
+    group: Group,
+    name: &'static str,
+    keys: &'static [Key],
+    title: &'static str,
+) -> Entry {
+    Entry {
+        action,
+        scope: Scope::Main,
+        group,
+        name,
+        keys,
+        title,
+        hint: None,
+    }
+}
+
+const fn dialog(
+    scope: Scope,
+    action: Action,
+    name: &'static str,
+    keys: &'static [Key],
+    title: &'static str,
+    hint: &'static str,
+) -> Entry {
+    Entry {
+        action,
+        scope,
+        group: Group::Dialog,
+        name,
+        keys,
+        title,
+        hint: if hint.is_empty() { None } else { Some(hint) },
+    }
+}
+
+impl Entry {
+    const fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// The first key as text.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.keys
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// All keys as text.
+    #[must_use]
+    pub fn all_keys(&self) -> String {
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        keys.join(" ")
+    }
+
+    /// Whether it changes, creates or removes files; hidden when the program is only to look.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        matches!(self.group, Group::Create | Group::Change)
+    }
+}
+
+/// Everything that can be done.
+#[rustfmt::skip] // One row a line reads as the table it is.
+pub const TABLE: &[Entry] = &[
+    row(Action::Down, Group::Move, "down", &[c('j'), k(Code::Down)], "next row"),
+    row(Action::Up, Group::Move, "up", &[c('k'), k(Code::Up)], "row before"),
+    row(Action::Left, Group::Move, "left", &[c('h'), k(Code::Left)], "fold, or to the parent"),
+    row(Action::Right, Group::Move, "right", &[c('l'), k(Code::Right)], "unfold, or to the first child"),
+    row(Action::Parent, Group::Move, "parent", &[c('p')], "to the image it is built on"),
+    row(Action::PreviousSibling, Group::Move, "previous-sibling", &[c(',')], "to the sibling before"),
+    row(Action::NextSibling, Group::Move, "next-sibling", &[c('.')], "to the sibling after"),
+    row(Action::PreviousRoot, Group::Move, "previous-root", &[c('<')], "to the root before"),
+    row(Action::NextRoot, Group::Move, "next-root", &[c('>')], "to the root after"),
+    row(Action::Top, Group::Move, "top", &[c('g'), k(Code::Home)], "to the first row"),
+    row(Action::Bottom, Group::Move, "bottom", &[c('G'), k(Code::End)], "to the last row"),
+    row(Action::PageUp, Group::Move, "page-up", &[k(Code::PageUp)], "one screen up"),
+    row(Action::PageDown, Group::Move, "page-down", &[k(Code::PageDown)], "one screen down"),
+    row(Action::HalfUp, Group::Move, "half-page-up", &[Key::ctrl('u')], "half a screen up"),
+    row(Action::HalfDown, Group::Move, "half-page-down", &[Key::ctrl('d')], "half a screen down"),
+    row(Action::NextPane, Group::Panes, "next-pane", &[k(Code::Tab)], "to the next pane"),
+    row(Action::PreviousPane, Group::Panes, "previous-pane", &[k(Code::BackTab)], "to the pane before"),
+    row(Action::Images, Group::Panes, "images", &[c('1')], "to the images"),
+    row(Action::Info, Group::Look, "info", &[c('i'), c('2')], "all facts of this image"),
+    row(Action::Chain, Group::Look, "chain", &[c('3')], "its chain, down to the root"),
+    row(Action::Enter, Group::Panes, "detail", &[k(Code::Enter)], "into the detail pane"),
+    row(Action::Back, Group::Panes, "back", &[k(Code::Esc)], "one step back; never quits"),
+    row(Action::Grow, Group::Panes, "grow", &[c('+')], "a larger images pane"),
+    row(Action::Shrink, Group::Panes, "shrink", &[c('_')], "a smaller images pane"),
+    row(Action::Diagram, Group::Panes, "diagram", &[c('D')], "tree, or boxes and arrows").hint("diagram"),
+    row(Action::Jobs, Group::Panes, "jobs", &[c('J')], "to the jobs"),
+    row(Action::Quit, Group::Panes, "quit", &[c('q'), Key::ctrl('c')], "leave; asks while jobs run"),
+    row(Action::Filter, Group::Find, "filter", &[c('/')], "show only what matches").hint("filter"),
+    row(Action::NextHit, Group::Find, "next-hit", &[c('n')], "to the next hit"),
+    row(Action::PreviousHit, Group::Find, "previous-hit", &[c('N')], "to the hit before"),
+    row(Action::Sort, Group::Find, "sort", &[c('s')], "choose the order"),
+    row(Action::View, Group::Find, "view", &[c('w')], "all, leaves only, problems only"),
+    row(Action::FoldAll, Group::Find, "fold-all", &[c('-')], "fold every tree"),
+    row(Action::UnfoldAll, Group::Find, "unfold-all", &[c('=')], "unfold everything"),
+    row(Action::Mark, Group::Mark, "mark", &[c(' ')], "mark this image, and down").hint("mark"),
+    row(Action::MarkRange, Group::Mark, "mark-range", &[c('v')], "mark from here to where it is pressed again"),
+    row(Action::MarkSubtree, Group::Mark, "mark-subtree", &[c('a')], "mark this image and all built on it"),
+    row(Action::ClearMarks, Group::Mark, "clear-marks", &[c('U')], "clear all marks"),
+    row(Action::Copy, Group::Look, "copy", &[c('y')], "copy its path, chain or facts to the clipboard"),
+    row(Action::Branch, Group::Create, "branch", &[c('b')], "a new overlay on this image").hint("branch"),
+    row(Action::Commit, Group::Change, "commit", &[c('C')], "merge this layer down into what it is built on").hint("commit"),
+    row(Action::Discard, Group::Change, "discard", &[c('X')], "move it and all built on it to the trash").hint("discard"),
+    row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
+    row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
+    row(Action::Undo, Group::Change, "undo", &[c('z')], "take back the last operation"),
+    row(Action::Actions, Group::Any, "actions", &[c('x')], "what can be done with this image, and why not").hint("actions"),
+    row(Action::Help, Group::Any, "help", &[c('?')], "all keys, searchable; Enter runs one").hint("help"),
+    row(Action::Palette, Group::Any, "palette", &[c(':')], "all actions by name"),
+    row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "look at the disk again"),
+    row(Action::Redraw, Group::Any, "redraw", &[Key::ctrl('l')], "draw the screen anew"),
+    dialog(Scope::Filter, Action::Fire, "filter-keep", &[k(Code::Enter)], "keep the filter", "keep"),
+    dialog(Scope::Filter, Action::Close, "filter-drop", &[k(Code::Esc)], "drop the filter", "drop"),
+    dialog(Scope::Filter, Action::Down, "filter-down", &[k(Code::Down)], "next row", ""),
+    dialog(Scope::Filter, Action::Up, "filter-up", &[k(Code::Up)], "row before", ""),
+    dialog(Scope::List, Action::Fire, "list-run", &[k(Code::Enter)], "run the entry", "run"),
+    dialog(Scope::List, Action::Close, "list-close", &[k(Code::Esc), Key::ctrl('c')], "close the list", "close"),
+    dialog(Scope::List, Action::Down, "list-down", &[k(Code::Down), Key::ctrl('n')], "next entry", ""),
+    dialog(Scope::List, Action::Up, "list-up", &[k(Code::Up), Key::ctrl('p')], "entry before", ""),
+    dialog(Scope::List, Action::PageDown, "list-page-down", &[k(Code::PageDown)], "one screen down", ""),
+    dialog(Scope::List, Action::PageUp, "list-page-up", &[k(Code::PageUp)], "one screen up", ""),
+    dialog(Scope::Form, Action::Fire, "form-create", &[k(Code::Enter)], "create it", "create"),
+    dialog(Scope::Form, Action::NextField, "form-next", &[k(Code::Tab), k(Code::Down)], "next field", "next field"),
+    dialog(Scope::Form, Action::PreviousField, "form-previous", &[k(Code::BackTab), k(Code::Up)], "field before", ""),
+    dialog(Scope::Form, Action::Close, "form-cancel", &[k(Code::Esc), Key::ctrl('c')], "nothing happens", "cancel"),
+    dialog(Scope::Plan, Action::Confirm, "plan-yes", &[c('y')], "do it", ""),
+    dialog(Scope::Plan, Action::Close, "plan-no", &[k(Code::Esc), Key::ctrl('c')], "nothing happens", ""),
+    dialog(Scope::Plan, Action::Fire, "plan-fire", &[k(Code::Enter)], "what has the focus", ""),
+    dialog(Scope::Plan, Action::NextField, "plan-next", &[k(Code::Tab), k(Code::Right)], "next button", ""),
+    dialog(Scope::Plan, Action::PreviousField, "plan-previous", &[k(Code::BackTab), k(Code::Left)], "button before", ""),
+    dialog(Scope::Plan, Action::WayOut, "plan-instead", &[c('1'), c('2'), c('3'), c('4'), c('5'), c('6'), c('7'), c('8'), c('9')], "plan that instead", ""),
+    dialog(Scope::Plan, Action::ToggleLayer, "plan-layer", &[c('t')], "committed layer: to the trash, or kept and emptied", ""),
+    dialog(Scope::Plan, Action::Commands, "plan-commands", &[c('p')], "the same as qemu-img commands", ""),
+    dialog(Scope::Plan, Action::ScrollDown, "plan-down", &[k(Code::Down), c('j'), k(Code::PageDown)], "scroll down", ""),
+    dialog(Scope::Plan, Action::ScrollUp, "plan-up", &[k(Code::Up), c('k'), k(Code::PageUp)], "scroll up", ""),
+    dialog(Scope::Prune, Action::Tick, "prune-tick", &[c(' ')], "tick or untick", "untick"),
+    dialog(Scope::Prune, Action::TickAll, "prune-all", &[c('a')], "tick all or none", "all/none"),
+    dialog(Scope::Prune, Action::Proceed, "prune-plan", &[k(Code::Enter)], "plan the discard of what is ticked", "plan"),
+    dialog(Scope::Prune, Action::Close, "prune-close", &[k(Code::Esc), c('q'), Key::ctrl('c')], "nothing happens", "close"),
+    dialog(Scope::Prune, Action::Down, "prune-down", &[k(Code::Down), c('j')], "next entry", ""),
+    dialog(Scope::Prune, Action::Up, "prune-up", &[k(Code::Up), c('k')], "entry before", ""),
+    dialog(Scope::Prune, Action::PageDown, "prune-page-down", &[k(Code::PageDown)], "one screen down", ""),
+    dialog(Scope::Prune, Action::PageUp, "prune-page-up", &[k(Code::PageUp)], "one screen up", ""),
+    dialog(Scope::Trash, Action::Tick, "trash-tick", &[c(' ')], "mark an entry", "mark"),
+    dialog(Scope::Trash, Action::TickAll, "trash-all", &[c('a')], "mark all or none", "all/none"),
+    dialog(Scope::Trash, Action::Proceed, "trash-restore", &[k(Code::Enter), c('r')], "plan to restore it", "restore"),
+    dialog(Scope::Trash, Action::EmptyTrash, "trash-empty", &[c('E')], "plan to delete it for good", "delete for good"),
+    dialog(Scope::Trash, Action::Close, "trash-close", &[k(Code::Esc), c('q'), Key::ctrl('c')], "close", "close"),
+    dialog(Scope::Trash, Action::Down, "trash-down", &[k(Code::Down), c('j')], "next entry", ""),
+    dialog(Scope::Trash, Action::Up, "trash-up", &[k(Code::Up), c('k')], "entry before", ""),
+    dialog(Scope::Trash, Action::PageDown, "trash-page-down", &[k(Code::PageDown)], "one screen down", ""),
+    dialog(Scope::Trash, Action::PageUp, "trash-page-up", &[k(Code::PageUp)], "one screen up", ""),
+    dialog(Scope::Jobs, Action::CancelJob, "jobs-cancel", &[c('X')], "stop this job", "cancel"),
+    dialog(Scope::Jobs, Action::Close, "jobs-leave", &[k(Code::Esc), c('J'), k(Code::Tab)], "back to the images", "back"),
+    dialog(Scope::Jobs, Action::Down, "jobs-down", &[k(Code::Down), c('j')], "next job", ""),
+    dialog(Scope::Jobs, Action::Up, "jobs-up", &[k(Code::Up), c('k')], "job before", ""),
+    dialog(Scope::Jobs, Action::Quit, "jobs-quit", &[c('q'), Key::ctrl('c')], "leave; asks while jobs run", ""),
+    dialog(Scope::Leave, Action::QuitWhenDone, "leave-when-done", &[c('w')], "wait for the jobs, then leave", "wait, then leave"),
+    dialog(Scope::Leave, Action::QuitNow, "leave-now", &[c('c'), Key::ctrl('c')], "cancel the jobs and leave", "cancel jobs and leave"),
+    dialog(Scope::Leave, Action::Close, "leave-not", &[k(Code::Esc)], "stay", "stay"),
+];
+
+/// What the key means there.
+#[must_use]
+pub fn action(scope: Scope, key: Key) -> Option<Action> {
+    TABLE
+        .iter()
+        .find(|entry| entry.scope == scope && entry.keys.contains(&key))
+        .map(|entry| entry.action)
+}
+
+/// The table's row of an action in a scope.
+#[must_use]
+pub fn entry(scope: Scope, action: Action) -> Option<&'static Entry> {
+    TABLE
+        .iter()
+        .find(|entry| entry.scope == scope && entry.action == action)
+}
+
+/// The rows of one scope.
+pub fn entries(scope: Scope) -> impl Iterator<Item = &'static Entry> {
+    TABLE.iter().filter(move |entry| entry.scope == scope)
+}
+
+/// The panes' part of the table as Markdown, for the README.
+#[must_use]
+pub fn markdown_table() -> String {
+    let mut out = String::from("| keys | what happens |\n|---|---|\n");
+    let groups = [
+        Group::Move,
+        Group::Panes,
+        Group::Find,
+        Group::Mark,
+        Group::Look,
+        Group::Create,
+        Group::Change,
+        Group::Any,
+    ];
+    for group in groups {
+        out.push_str(&format!("| **{}** | |\n", group.name()));
+        for entry in entries(Scope::Main).filter(|entry| entry.group == group) {
+            let keys: Vec<String> = entry.keys.iter().map(|key| format!("`{key}`")).collect();
+            out.push_str(&format!("| {} | {} |\n", keys.join(" "), entry.title));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_key_means_two_things_in_one_place() {
+        let mut seen = HashSet::new();
+        for entry in TABLE {
+            for key in entry.keys {
+                assert!(seen.insert((entry.scope, *key)), "{} {key}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_action_has_one_name_and_a_key() {
+        let mut names = HashSet::new();
+        for entry in TABLE {
+            assert!(names.insert(entry.name), "{}", entry.name);
+            assert!(!entry.keys.is_empty(), "{}", entry.name);
+            assert!(!entry.title.is_empty(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn the_confirming_key_opens_no_dialog_and_is_no_moving_key_of_a_dialog() {
+        let confirm = entry(Scope::Plan, Action::Confirm).unwrap();
+        let opening = [
+            entry(Scope::Main, Action::Branch),
+            entry(Scope::Main, Action::Commit),
+            entry(Scope::Main, Action::Discard),
+            entry(Scope::Main, Action::Prune),
+            entry(Scope::Main, Action::Undo),
+            entry(Scope::Main, Action::Trash),
+            entry(Scope::Prune, Action::Proceed),
+            entry(Scope::Trash, Action::Proceed),
+            entry(Scope::Trash, Action::EmptyTrash),
+        ];
+        for entry in opening {
+            let entry = entry.unwrap();
+            assert!(
+                entry.keys.iter().all(|key| !confirm.keys.contains(key)),
+                "{}",
+                entry.name
+            );
+        }
+    }
+
+    #[test]
+    fn existing_data_is_reached_through_uppercase_keys_only() {
+        for entry in entries(Scope::Main).filter(|entry| entry.group == Group::Change) {
+            // Undo gives back; it is a plan with a question as well.
+            if entry.action == Action::Undo {
+                continue;
+            }
+            for key in entry.keys {
+                assert!(
+                    matches!(key.code, Code::Char(c) if c.is_ascii_uppercase()),
+                    "{}",
+                    entry.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_markdown_table_names_every_key_of_the_panes() {
+        let table = markdown_table();
+        for entry in entries(Scope::Main) {
+            assert!(table.contains(entry.title), "{}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Where everything is on the screen, computed from the size and from what is open. Nothing is
+//! drawn here.
+
+use ratatui::layout::Rect;
+
+use super::app::App;
+use super::dialog::Mode;
+use super::text;
+use super::views;
+
+/// How much room there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// One polite line.
+    None,
+    /// The images, and nothing else.
+    Tree,
+    /// Images above, detail below.
+    Portrait,
+    /// Images left, detail right.
+    Landscape,
+    /// Images, detail and chain side by side, the jobs always below.
+    Wide,
+}
+
+/// Where everything is. Areas without a place are empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// How much room there is.
+    pub room: Room,
+    /// The bar at the top.
+    pub header: Rect,
+    /// The images, with their frame.
+    pub images: Rect,
+    /// The detail, with its frame.
+    pub detail: Rect,
+    /// The chain beside the detail.
+    pub chain: Rect,
+    /// The jobs.
+    pub jobs: Rect,
+    /// The dialog.
+    pub dialog: Rect,
+    /// The filter line, or what happened last.
+    pub line: Rect,
+    /// The bar at the bottom.
+    pub footer: Rect,
+}
+
+/// Fewer columns or rows than this, and nothing can be shown.
+pub const LEAST: (u16, u16) = (40, 8);
+
+impl Layout {
+    /// Where everything is now.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        let (width, height) = app.size;
+        let whole = Rect::new(0, 0, width, height);
+        let room = match (width, height) {
+            (w, h) if w < LEAST.0 || h < LEAST.1 => Room::None,
+            (w, h) if w < 60 || h < 12 => Room::Tree,
+            (w, h) if w >= 180 && h >= 40 => Room::Wide,
+            (w, h) if w >= 110 && h >= 16 => Room::Landscape,
+            _ => Room::Portrait,
+        };
+        let mut layout = Self {
+            room,
+            header: Rect::ZERO,
+            images: Rect::ZERO,
+            detail: Rect::ZERO,
+            chain: Rect::ZERO,
+            jobs: Rect::ZERO,
+            dialog: Rect::ZERO,
+            line: Rect::ZERO,
+            footer: Rect::ZERO,
+        };
+        if room == Room::None {
+            return layout;
+        }
+        let mut rest = whole;
+        if room != Room::Tree {
+            layout.header = take_top(&mut rest, 1);
+            layout.footer = take_bottom(&mut rest, 1);
+        }
+        layout.line = take_bottom(&mut rest, line_height(app, width));
+        let needed = views::dialog_height(app, dialog_width(width));
+        if let Some(needed) = needed {
+            let most = if room == Room::Tree {
+                rest.height
+            } else {
+                // The rows above show what the plan would do to them: some have to be seen.
+                rest.height
+                    .saturating_sub(rest.height / 3)
+                    .max(rest.height.saturating_sub(12))
+            };
+            let mut area = take_bottom(&mut rest, needed.min(most));
+            let width = dialog_width(width);
+            area.x += (area.width - width) / 2;
+            area.width = width;
+            layout.dialog = area;
+        }
+        if room == Room::Tree {
+            layout.images = rest;
+            return layout;
+        }
+        layout.jobs = take_bottom(&mut rest, jobs_height(app, room));
+        panes(app, &mut layout, rest);
+        layout
+    }
+
+    /// Rows of images that are seen at once.
+    #[must_use]
+    pub fn rows(&self) -> u16 {
+        self.images.height.saturating_sub(2)
+    }
+
+    /// Columns and rows the diagram has.
+    #[must_use]
+    pub fn picture(&self) -> (u16, u16) {
+        (self.images.width.saturating_sub(2), self.rows())
+    }
+}
+
+/// Images, detail and chain in what is left.
+fn panes(app: &App, layout: &mut Layout, rest: Rect) {
+    let share = |base: i16| -> u32 {
+        u32::try_from(base.saturating_add(app.split).clamp(20, 85)).unwrap_or(50)
+    };
+    let part = |whole: u16, percent: u32| -> u16 {
+        u16::try_from(u32::from(whole) * percent / 100).unwrap_or(whole)
+    };
+    layout.images = rest;
+    match layout.room {
+        Room::Wide => {
+            layout.images.width = part(rest.width, share(42));
+            let right = rest.width - layout.images.width;
+            let detail = part(right, 56);
+            layout.detail = Rect {
+                x: rest.x + layout.images.width,
+                width: detail,
+                ..rest
+            };
+            layout.chain = Rect {
+                x: layout.detail.x + detail,
+                width: right - detail,
+                ..rest
+            };
+        }
+        Room::Landscape => {
+            layout.images.width = part(rest.width, share(55));
+            layout.detail = Rect {
+                x: rest.x + layout.images.width,
+                width: rest.width - layout.images.width,
+                ..rest
+            };
+        }
+        Room::Portrait if rest.height >= 14 => {
+            layout.images.height = part(rest.height, share(66));
+            layout.detail = Rect {
+                y: rest.y + layout.images.height,
+                height: rest.height - layout.images.height,
+                ..rest
+            };
+        }
+        Room::Portrait | Room::Tree | Room::None => {}
+    }
+}
+
+fn dialog_width(width: u16) -> u16 {
+    width.min(104)
+}
+
+/// Rows of the jobs pane.
+fn jobs_height(app: &App, room: Room) -> u16 {
+    let has_focus = matches!(app.mode, Mode::Jobs);
+    let open = u16::try_from(app.jobs.open().count()).unwrap_or(u16::MAX);
+    let all = u16::try_from(app.jobs.list.len()).unwrap_or(u16::MAX);
+    match room {
+        Room::Wide => 10,
+        _ if has_focus => all.clamp(1, 6) + 2,
+        _ if open == 0 => 0,
+        Room::Portrait => 1,
+        _ => open.min(2) + 2,
+    }
+}
+
+/// Rows of the line above the footer.
+fn line_height(app: &App, width: u16) -> u16 {
+    if matches!(app.mode, Mode::Filter { .. }) {
+        return 1;
+    }
+    app.toast.as_ref().map_or(0, |toast| {
+        let lines = text::wrap(&toast.text, usize::from(width).saturating_sub(4), 0);
+        u16::try_from(lines.len()).unwrap_or(3).min(3)
+    })
+}
+
+fn take_top(rest: &mut Rect, height: u16) -> Rect {
+    let height = height.min(rest.height);
+    let taken = Rect { height, ..*rest };
+    rest.y += height;
+    rest.height -= height;
+    taken
+}
+
+fn take_bottom(rest: &mut Rect, height: u16) -> Rect {
+    let height = height.min(rest.height);
+    rest.height -= height;
+    Rect {
+        y: rest.y + rest.height,
+        height,
+        ..*rest
+    }
+}

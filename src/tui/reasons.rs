@@ -1,0 +1,88 @@
+//! When an action makes sense, and if not, why: the sentences shown beside disabled entries. What
+//! is safe is not decided here but by plans.
+
+use crate::forest::Whereabouts;
+
+use super::app::App;
+use super::keymap::{Action, Group, Scope, entry};
+
+/// Why the action cannot be done now; none if it can.
+#[must_use]
+pub fn why_not(app: &App, action: Action) -> Option<String> {
+    let group = entry(Scope::Main, action).map(|entry| entry.group);
+    if app.settings.read_only && matches!(group, Some(Group::Create | Group::Change)) {
+        return Some("started with --read-only".to_owned());
+    }
+    match action {
+        Action::Branch => needs_file(app),
+        Action::Commit => {
+            if app.tree.marks.len() > 1 {
+                return Some("one layer at a time: clear the marks first".to_owned());
+            }
+            let target = app.targets().first().and_then(|id| app.forest.get(*id));
+            let Some(node) = target else {
+                return needs_file(app);
+            };
+            if node.whereabouts != Whereabouts::Scanned {
+                return needs_file(app);
+            }
+            node.backing
+                .is_none()
+                .then(|| "it is built on nothing: there is nothing to merge it into".to_owned())
+        }
+        Action::Discard => {
+            let targets = app.targets();
+            let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
+            if targets.is_empty() {
+                return Some("no image is selected".to_owned());
+            }
+            nodes
+                .find(|node| node.whereabouts != Whereabouts::Scanned)
+                .map(|node| format!("{} is not among the scanned files", app.label(node)))
+        }
+        Action::Undo => app.undo.is_empty().then(|| {
+            app.no_undo
+                .clone()
+                .unwrap_or_else(|| "nothing was done in this session".to_owned())
+        }),
+        Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
+            .selected()
+            .is_none()
+            .then(|| "no image is selected".to_owned()),
+        Action::Mark | Action::MarkRange | Action::MarkSubtree => app
+            .selected()
+            .is_none()
+            .then(|| "no image is selected".to_owned()),
+        Action::ClearMarks => app
+            .tree
+            .marks
+            .is_empty()
+            .then(|| "nothing is marked".to_owned()),
+        Action::NextHit | Action::PreviousHit => app
+            .tree
+            .rows
+            .hits
+            .is_empty()
+            .then(|| "no filter is set, or nothing matches".to_owned()),
+        Action::Jobs => app
+            .jobs
+            .list
+            .is_empty()
+            .then(|| "there are no jobs".to_owned()),
+        _ => None,
+    }
+}
+
+fn needs_file(app: &App) -> Option<String> {
+    let Some(node) = app.selected() else {
+        return Some("no image is selected".to_owned());
+    };
+    match node.whereabouts {
+        Whereabouts::Scanned => None,
+        Whereabouts::OutsideScan => {
+            Some("it lies outside the scanned directories: open its directory too".to_owned())
+        }
+        Whereabouts::Missing => Some("the file is not there".to_owned()),
+        Whereabouts::Elsewhere => Some("it is not a local file".to_owned()),
+    }
+}

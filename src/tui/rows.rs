@@ -1,0 +1,608 @@
+//! The forest as flat rows: which image is on which line, how deep, behind which lines. Built only
+//! when the forest, the folds, the filter or the order change; drawing only reads it.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::forest::{Forest, Node, NodeId};
+use crate::ops::{Effect, EffectKind, Request};
+
+use super::filter::{self, Filter};
+
+/// The order of roots, and of the children of one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Sort {
+    /// By path.
+    #[default]
+    Name,
+    /// Largest on disk first.
+    Size,
+    /// Longest untouched first.
+    Oldest,
+    /// Last written first.
+    Newest,
+    /// Whatever has problems first.
+    Problems,
+}
+
+impl Sort {
+    /// All orders.
+    pub const ALL: [Self; 5] = [
+        Self::Name,
+        Self::Size,
+        Self::Oldest,
+        Self::Newest,
+        Self::Problems,
+    ];
+
+    /// Its name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Size => "size",
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+            Self::Problems => "problems",
+        }
+    }
+}
+
+/// Which images are shown at all; ancestors of those stay, dimmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum View {
+    /// All of them.
+    #[default]
+    All,
+    /// Leaves only.
+    Leaves,
+    /// Only what has problems.
+    Problems,
+}
+
+impl View {
+    /// The next one in turn.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::All => Self::Leaves,
+            Self::Leaves => Self::Problems,
+            Self::Problems => Self::All,
+        }
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Leaves => "leaves only",
+            Self::Problems => "problems only",
+        }
+    }
+}
+
+/// What is on a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// An image.
+    Image(NodeId),
+    /// What is built on an image, folded away.
+    Folded {
+        /// The image.
+        under: NodeId,
+        /// How many images are hidden.
+        hidden: usize,
+        /// Their bytes on disk.
+        bytes: u64,
+    },
+    /// A straight run of images, folded into one line.
+    Run {
+        /// The image above the run.
+        after: NodeId,
+        /// How many images are hidden.
+        hidden: usize,
+        /// Their bytes on disk.
+        bytes: u64,
+    },
+    /// Where a loop closes: the image is drawn further up.
+    Again(NodeId),
+    /// A file that a plan would create; its number in [`Future::new`].
+    New(usize),
+}
+
+/// One line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What is on it.
+    pub kind: RowKind,
+    /// How many connectors stand before it.
+    pub depth: u32,
+    /// Whether no sibling follows.
+    pub last: bool,
+    /// Whether it continues its parent's lane without a connector of its own.
+    pub lane: bool,
+    /// The row of the image it is built on.
+    pub parent: Option<u32>,
+    /// The row whose lines run on left of this one.
+    pub guide: Option<u32>,
+    /// Whether it is only here because something below it is a hit.
+    pub dim: bool,
+}
+
+/// What a plan would do, for marks in the tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Future {
+    /// What happens to images that are there.
+    pub marks: HashMap<NodeId, EffectKind>,
+    /// Files that would appear, and what they would be built on.
+    pub new: Vec<(PathBuf, Option<NodeId>)>,
+}
+
+impl Future {
+    /// What these effects mean for the images of this forest. Where several things happen to one
+    /// file, the gravest counts.
+    #[must_use]
+    pub fn of(forest: &Forest, request: &Request, effects: &[Effect]) -> Self {
+        let mut future = Self::default();
+        let base = match request {
+            Request::Branch { base, .. } => forest.by_path(base).map(|node| node.id),
+            _ => None,
+        };
+        for effect in effects {
+            if effect.kind.mark().is_none() {
+                continue;
+            }
+            match forest.by_path(&effect.path) {
+                Some(node) => {
+                    let mark = future.marks.entry(node.id).or_insert(effect.kind);
+                    if gravity(effect.kind) > gravity(*mark) {
+                        *mark = effect.kind;
+                    }
+                }
+                None if matches!(effect.kind, EffectKind::Creates | EffectKind::Restores) => {
+                    future.new.push((effect.path.clone(), base));
+                }
+                None => {}
+            }
+        }
+        future
+    }
+}
+
+fn gravity(kind: EffectKind) -> u8 {
+    match kind {
+        EffectKind::Reads => 0,
+        EffectKind::Creates | EffectKind::Restores => 1,
+        EffectKind::Relinks => 2,
+        EffectKind::Preserves => 3,
+        EffectKind::Empties => 4,
+        EffectKind::Writes => 5,
+        EffectKind::Trashes | EffectKind::Deletes => 6,
+        EffectKind::Breaks => 7,
+    }
+}
+
+/// What the rows are made from, apart from the forest.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Images whose children are hidden.
+    pub folds: &'a HashSet<NodeId>,
+    /// Straight runs that are shown in full, by the image above them.
+    pub open_runs: &'a HashSet<NodeId>,
+    /// The order.
+    pub sort: Sort,
+    /// Which images at all.
+    pub view: View,
+    /// What else they have to match.
+    pub filter: &'a Filter,
+    /// What a plan would do.
+    pub future: Option<&'a Future>,
+    /// Cells that connectors may take before straight chains share a lane.
+    pub indent_room: usize,
+    /// The time, for the filter.
+    pub now: SystemTime,
+}
+
+/// All lines, and where each image is.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// The lines in order.
+    pub list: Vec<Row>,
+    /// The row of each image by its number; `u32::MAX` where it has none.
+    places: Vec<u32>,
+    /// Images that the view and the filter are looking for, by row.
+    pub hits: Vec<u32>,
+    /// Names that more than one image has.
+    pub ambiguous: HashSet<OsString>,
+    /// Whether anything is left out because of the filter or the view.
+    pub filtered: bool,
+    /// The forest in numbers.
+    pub totals: Totals,
+}
+
+/// The forest in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Images built on nothing.
+    pub trees: usize,
+    /// Files that are there.
+    pub images: usize,
+    /// Their bytes on disk.
+    pub bytes: u64,
+    /// Images something is wrong with.
+    pub problems: usize,
+}
+
+impl Totals {
+    fn of(forest: &Forest) -> Self {
+        let mut totals = Self {
+            trees: forest.roots().len(),
+            ..Self::default()
+        };
+        for node in forest.nodes() {
+            if node.stat.is_some() {
+                totals.images += 1;
+            }
+            let bytes = node.size_on_disk().unwrap_or_default();
+            totals.bytes = totals.bytes.saturating_add(bytes);
+            totals.problems += usize::from(!node.problems.is_empty());
+        }
+        totals
+    }
+}
+
+/// A straight run longer than this is folded into one line where chains share a lane.
+const LONG_RUN: usize = 12;
+
+impl Rows {
+    /// Lays the forest out.
+    #[must_use]
+    pub fn build(forest: &Forest, wish: &Wish<'_>) -> Self {
+        let (keep, hit) = selection(forest, wish);
+        let mut builder = Builder {
+            forest,
+            wish,
+            keep,
+            hit,
+            compact: false,
+            rows: Self::default(),
+        };
+        builder.all();
+        let deepest = builder
+            .rows
+            .list
+            .iter()
+            .map(|row| row.depth)
+            .max()
+            .unwrap_or(0);
+        if usize::try_from(deepest)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2)
+            > wish.indent_room
+        {
+            builder.compact = true;
+            builder.all();
+        }
+        let mut rows = builder.rows;
+        rows.filtered = wish.view != View::All || !wish.filter.is_empty();
+        rows.ambiguous = ambiguous(forest);
+        rows.totals = Totals::of(forest);
+        rows
+    }
+
+    /// The row of an image, if it has one.
+    #[must_use]
+    pub fn place(&self, id: NodeId) -> Option<usize> {
+        let row = *self.places.get(usize::try_from(id.0).ok()?)?;
+        (row != u32::MAX).then_some(())?;
+        usize::try_from(row).ok()
+    }
+
+    /// The image on a row: for a folded line the image it belongs to.
+    #[must_use]
+    pub fn node(&self, row: usize) -> Option<NodeId> {
+        match self.list.get(row)?.kind {
+            RowKind::Image(id) | RowKind::Again(id) => Some(id),
+            RowKind::Folded { under, .. } => Some(under),
+            RowKind::Run { after, .. } => Some(after),
+            RowKind::New(_) => None,
+        }
+    }
+}
+
+fn ambiguous(forest: &Forest) -> HashSet<OsString> {
+    let mut once = HashSet::new();
+    let mut twice = HashSet::new();
+    for node in forest.nodes() {
+        if let Some(name) = node.path.file_name()
+            && !once.insert(name)
+        {
+            twice.insert(name.to_owned());
+        }
+    }
+    twice
+}
+
+/// Which images have a row, and which of them are what was asked for; none and none when all are.
+fn selection(forest: &Forest, wish: &Wish<'_>) -> (Option<Vec<bool>>, Vec<bool>) {
+    if wish.view == View::All && wish.filter.is_empty() {
+        return (None, Vec::new());
+    }
+    let mut keep = vec![false; forest.len()];
+    let mut hit = vec![false; forest.len()];
+    for node in forest.nodes() {
+        let in_view = match wish.view {
+            View::All => true,
+            View::Leaves => node.children.is_empty(),
+            View::Problems => filter::is_problem(forest, node),
+        };
+        if !in_view || !wish.filter.matches(forest, node, wish.now) {
+            continue;
+        }
+        set(&mut hit, node.id);
+        let mut at = Some(node.id);
+        while let Some(id) = at {
+            if get(&keep, id) {
+                break;
+            }
+            set(&mut keep, id);
+            at = forest.get(id).and_then(|node| node.parent);
+        }
+    }
+    (Some(keep), hit)
+}
+
+fn get(list: &[bool], id: NodeId) -> bool {
+    usize::try_from(id.0)
+        .ok()
+        .and_then(|i| list.get(i))
+        .copied()
+        .unwrap_or(false)
+}
+
+fn set(list: &mut [bool], id: NodeId) {
+    if let Some(slot) = usize::try_from(id.0).ok().and_then(|i| list.get_mut(i)) {
+        *slot = true;
+    }
+}
+
+struct Builder<'a> {
+    forest: &'a Forest,
+    wish: &'a Wish<'a>,
+    keep: Option<Vec<bool>>,
+    hit: Vec<bool>,
+    compact: bool,
+    rows: Rows,
+}
+
+/// A node that still has to be laid out.
+struct Due {
+    what: RowKind,
+    depth: u32,
+    last: bool,
+    lane: bool,
+    parent: Option<u32>,
+    guide: Option<u32>,
+}
+
+impl Builder<'_> {
+    fn all(&mut self) {
+        self.rows.list.clear();
+        self.rows.hits.clear();
+        self.rows.places = vec![u32::MAX; self.forest.len()];
+        let mut roots = self.forest.roots();
+        roots.retain(|id| self.is_kept(*id));
+        self.order(&mut roots);
+        let mut stack: Vec<Due> = roots
+            .into_iter()
+            .rev()
+            .map(|id| Due {
+                what: RowKind::Image(id),
+                depth: 0,
+                last: true,
+                lane: false,
+                parent: None,
+                guide: None,
+            })
+            .collect();
+        while let Some(due) = stack.pop() {
+            self.lay(due, &mut stack);
+        }
+        let new = self.wish.future.map_or(&[][..], |future| &future.new);
+        for (i, (_, base)) in new.iter().enumerate() {
+            if base.is_none() {
+                self.push(RowKind::New(i), 0, true, false, None, None);
+            }
+        }
+    }
+
+    fn is_kept(&self, id: NodeId) -> bool {
+        self.keep.as_ref().is_none_or(|keep| get(keep, id))
+    }
+
+    fn lay(&mut self, due: Due, stack: &mut Vec<Due>) {
+        let row = self.push(
+            due.what, due.depth, due.last, due.lane, due.parent, due.guide,
+        );
+        let RowKind::Image(id) = due.what else { return };
+        let Some(node) = self.forest.get(id) else {
+            return;
+        };
+        let mut below = self.below(node);
+        if below.is_empty() {
+            return;
+        }
+        if self.wish.folds.contains(&id) && self.keep.is_none() {
+            let (hidden, bytes) = self.sum(self.forest.descendants(id));
+            let folded = RowKind::Folded {
+                under: id,
+                hidden,
+                bytes,
+            };
+            self.push(folded, due.depth + 1, true, false, Some(row), Some(row));
+            return;
+        }
+        let lane = self.compact && below.len() == 1;
+        if lane
+            && !due.lane
+            && self.keep.is_none()
+            && !self.wish.open_runs.contains(&id)
+            && let Some((hidden, bytes, next)) = self.run(&below)
+        {
+            let run = RowKind::Run {
+                after: id,
+                hidden,
+                bytes,
+            };
+            let at = self.push(run, due.depth, due.last, true, Some(row), due.guide);
+            stack.push(Due {
+                what: next,
+                depth: due.depth,
+                last: due.last,
+                lane: true,
+                parent: Some(at),
+                guide: due.guide,
+            });
+            return;
+        }
+        let count = below.len();
+        below.reverse();
+        for (i, what) in below.into_iter().enumerate() {
+            stack.push(if lane {
+                Due {
+                    what,
+                    depth: due.depth,
+                    last: due.last,
+                    lane: true,
+                    parent: Some(row),
+                    guide: due.guide,
+                }
+            } else {
+                Due {
+                    what,
+                    depth: due.depth + 1,
+                    last: i == 0 || count == 1,
+                    lane: false,
+                    parent: Some(row),
+                    guide: Some(row),
+                }
+            });
+        }
+    }
+
+    /// What stands below an image: its children in order, then what a plan would add.
+    fn below(&self, node: &Node) -> Vec<RowKind> {
+        let mut children: Vec<NodeId> = node
+            .children
+            .iter()
+            .copied()
+            .filter(|id| self.is_kept(*id))
+            .collect();
+        self.order(&mut children);
+        let mut below: Vec<RowKind> = children
+            .into_iter()
+            .map(|id| {
+                if self.rows.place(id).is_some() {
+                    RowKind::Again(id)
+                } else {
+                    RowKind::Image(id)
+                }
+            })
+            .collect();
+        let new = self.wish.future.map_or(&[][..], |future| &future.new);
+        for (i, (_, base)) in new.iter().enumerate() {
+            if *base == Some(node.id) {
+                below.push(RowKind::New(i));
+            }
+        }
+        below
+    }
+
+    /// A run of single children long enough to be folded: how many, their bytes, and what follows.
+    fn run(&self, below: &[RowKind]) -> Option<(usize, u64, RowKind)> {
+        let mut hidden = Vec::new();
+        let mut next = *below.first()?;
+        while let RowKind::Image(id) = next {
+            let node = self.forest.get(id)?;
+            let further = self.below(node);
+            if further.len() != 1
+                || self.wish.folds.contains(&id)
+                || hidden.len() > self.forest.len()
+            {
+                break;
+            }
+            hidden.push(id);
+            next = *further.first()?;
+        }
+        (hidden.len() > LONG_RUN).then(|| {
+            let (count, bytes) = self.sum(hidden);
+            (count, bytes, next)
+        })
+    }
+
+    fn sum(&self, ids: Vec<NodeId>) -> (usize, u64) {
+        let bytes = ids
+            .iter()
+            .filter_map(|id| self.forest.get(*id)?.size_on_disk())
+            .fold(0, u64::saturating_add);
+        (ids.len(), bytes)
+    }
+
+    fn order(&self, ids: &mut [NodeId]) {
+        let node = |id: &NodeId| self.forest.get(*id);
+        let modified = |id: &NodeId| node(id).and_then(|n| Some(n.stat.as_ref()?.modified));
+        match self.wish.sort {
+            Sort::Name => {}
+            Sort::Size => {
+                ids.sort_by_cached_key(|id| {
+                    std::cmp::Reverse(node(id).and_then(Node::size_on_disk))
+                });
+            }
+            Sort::Oldest => ids.sort_by_cached_key(|id| (modified(id).is_none(), modified(id))),
+            Sort::Newest => ids.sort_by_cached_key(|id| std::cmp::Reverse(modified(id))),
+            Sort::Problems => ids.sort_by_cached_key(|id| {
+                !node(id).is_some_and(|n| filter::is_problem(self.forest, n))
+            }),
+        }
+    }
+
+    fn push(
+        &mut self,
+        kind: RowKind,
+        depth: u32,
+        last: bool,
+        lane: bool,
+        parent: Option<u32>,
+        guide: Option<u32>,
+    ) -> u32 {
+        let at = u32::try_from(self.rows.list.len()).unwrap_or(u32::MAX);
+        let mut dim = false;
+        if let RowKind::Image(id) = kind {
+            if let Some(slot) = usize::try_from(id.0)
+                .ok()
+                .and_then(|i| self.rows.places.get_mut(i))
+            {
+                *slot = at;
+            }
+            if self.keep.is_some() {
+                dim = !get(&self.hit, id);
+                if !dim {
+                    self.rows.hits.push(at);
+                }
+            }
+        }
+        self.rows.list.push(Row {
+            kind,
+            depth,
+            last,
+            lane,
+            parent,
+            guide,
+            dim,
+        });
+        at
+    }
+}

@@ -1,0 +1,294 @@
+//! The screen as an SVG picture, for the README: drawn into a buffer from real files, then each
+//! glyph placed by itself, since some renderers ignore hints about text lengths and the frames would
+//! fall apart.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+use unicode_width::UnicodeWidthStr;
+
+use crate::forest::ScanOptions;
+use crate::host::RealHost;
+
+use super::app::App;
+use super::key::Key;
+use super::msg::{Effect, Msg};
+use super::work::Workers;
+use super::{TuiOptions, update, views};
+
+/// Cell size in SVG units.
+const CELL: (usize, usize) = (8, 17);
+/// Ground and ink, readable beside any page.
+const GROUND: &str = "#1b1f27";
+const INK: &str = "#d5d9e0";
+
+/// Which screen is pictured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Screen {
+    /// The tree.
+    Tree,
+    /// The boxes and arrows.
+    Diagram,
+    /// All keys.
+    Help,
+    /// The question before a commit of the selected image.
+    Commit,
+    /// The question before a discard of the selected image.
+    Discard,
+}
+
+impl Screen {
+    /// All of them, with the names the command line knows.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("tree", Self::Tree),
+        ("diagram", Self::Diagram),
+        ("help", Self::Help),
+        ("commit", Self::Commit),
+        ("discard", Self::Discard),
+    ];
+
+    /// The keys that lead there.
+    fn keys(self) -> &'static str {
+        match self {
+            Self::Tree => "",
+            Self::Diagram => "D",
+            Self::Help => "?",
+            Self::Commit => "C",
+            Self::Discard => "X",
+        }
+    }
+}
+
+/// The screen as it is on real files, as SVG: scans the directories, puts the cursor on the image
+/// of that file name (or on the first one), opens the view, draws. Changes nothing.
+///
+/// # Errors
+/// If the view cannot be drawn.
+pub fn screen(
+    options: &TuiOptions,
+    size: (u16, u16),
+    view: Screen,
+    at: Option<&str>,
+) -> anyhow::Result<String> {
+    let options = &options.absolute();
+    let (answers_in, answers) = crossbeam_channel::unbounded();
+    let workers = Workers::new(
+        Arc::new(RealHost),
+        ScanOptions {
+            roots: options.roots.clone(),
+            follow: options.follow,
+            raw: options.raw,
+        },
+        // Nothing is remembered, and nothing remembered comes in.
+        None,
+        answers_in,
+    );
+    let mut app = App::new(options.settings(), size);
+    app.now = Some(std::time::SystemTime::now());
+    let mut queue = update::start(&mut app);
+    let mut keys: Vec<Key> = view.keys().chars().map(Key::char).collect();
+    keys.reverse();
+    let mut waits = 0_usize;
+    loop {
+        for effect in queue.drain(..) {
+            if matches!(
+                effect,
+                Effect::Scan(_) | Effect::Plan { .. } | Effect::Facts(_) | Effect::Candidates(..)
+            ) {
+                if !matches!(effect, Effect::Facts(_)) {
+                    waits += 1;
+                }
+                workers.start(effect);
+            }
+        }
+        if waits == 0 {
+            if let (Some(name), true) = (at, app.mode.scope() == super::keymap::Scope::Main) {
+                let node = app.forest.nodes().find(|node| {
+                    node.path
+                        .file_name()
+                        .is_some_and(|file| file.to_string_lossy() == name)
+                });
+                let row = node.and_then(|node| app.tree.rows.place(node.id));
+                app.tree.cursor = row.unwrap_or(app.tree.cursor);
+            }
+            match keys.pop() {
+                Some(key) => {
+                    // The step finds the row's image, then the key acts on it.
+                    let now = app.now();
+                    queue = update::update(&mut app, Msg::Clock(now));
+                    queue.extend(update::update(&mut app, Msg::Key(key)));
+                    continue;
+                }
+                None => break,
+            }
+        }
+        let msg = answers.recv_timeout(Duration::from_secs(60))?;
+        if matches!(
+            msg,
+            Msg::Scanned(..) | Msg::Planned(..) | Msg::Candidates(..)
+        ) {
+            waits -= 1;
+        }
+        queue = update::update(&mut app, msg);
+    }
+    let now = app.now();
+    let effects = update::update(&mut app, Msg::Clock(now));
+    effects
+        .into_iter()
+        .filter(|effect| matches!(effect, Effect::Facts(_)))
+        .for_each(|effect| workers.start(effect));
+    // What the disk tells of the selected image comes a moment later.
+    while let Ok(msg) = answers.recv_timeout(Duration::from_millis(200)) {
+        update::update(&mut app, msg);
+    }
+    Ok(svg(&buffer(&app)?))
+}
+
+/// The screen of this state as SVG.
+///
+/// # Errors
+/// If it cannot be drawn.
+pub fn picture(app: &App) -> anyhow::Result<String> {
+    Ok(svg(&buffer(app)?))
+}
+
+fn buffer(app: &App) -> anyhow::Result<Buffer> {
+    let (width, height) = app.size;
+    let mut terminal = Terminal::new(TestBackend::new(width, height))?;
+    terminal.draw(|frame| views::draw(frame, app))?;
+    Ok(terminal.backend().buffer().clone())
+}
+
+/// A buffer as SVG.
+#[must_use]
+pub fn svg(buffer: &Buffer) -> String {
+    let area = buffer.area;
+    let (cell_width, cell_height) = CELL;
+    let (width, height) = (
+        usize::from(area.width) * cell_width + 16,
+        usize::from(area.height) * cell_height + 16,
+    );
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace\" font-size=\"13.3\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{GROUND}\"/>\n"
+    );
+    for y in 0..area.height {
+        row(&mut out, buffer, y);
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// How a run of cells looks: all that tells it from its neighbours.
+#[derive(PartialEq, Eq, Clone, Copy)]
+struct Look {
+    ink: &'static str,
+    ground: Option<&'static str>,
+    bold: bool,
+    dim: bool,
+}
+
+fn row(out: &mut String, buffer: &Buffer, y: u16) {
+    let (cell_width, cell_height) = CELL;
+    let top = usize::from(y) * cell_height + 8;
+    let base = top + cell_height - 4;
+    let cells: Vec<(usize, &str, Look)> = (0..buffer.area.width)
+        .filter_map(|x| {
+            let cell = buffer.cell((x, y))?;
+            let reversed = cell.modifier.contains(Modifier::REVERSED);
+            let ink = colour(cell.fg).unwrap_or(INK);
+            let ground = colour(cell.bg);
+            let look = Look {
+                ink: if reversed {
+                    ground.unwrap_or(GROUND)
+                } else {
+                    ink
+                },
+                ground: if reversed { Some(ink) } else { ground },
+                bold: cell.modifier.contains(Modifier::BOLD),
+                dim: cell.modifier.contains(Modifier::DIM),
+            };
+            Some((usize::from(x), cell.symbol(), look))
+        })
+        .collect();
+    for run in cells.chunk_by(|a, b| a.2 == b.2) {
+        let Some((first, _, look)) = run.first().copied() else {
+            continue;
+        };
+        if let Some(ground) = look.ground {
+            let _ = writeln!(
+                out,
+                "<rect x=\"{}\" y=\"{top}\" width=\"{}\" height=\"{cell_height}\" fill=\"{ground}\"/>",
+                first * cell_width + 8,
+                run.len() * cell_width
+            );
+        }
+        let glyphs: Vec<(usize, &str)> = run
+            .iter()
+            .filter(|(_, symbol, _)| !symbol.trim().is_empty() && symbol.width() > 0)
+            .map(|(x, symbol, _)| (x * cell_width + 8, *symbol))
+            .collect();
+        if glyphs.is_empty() {
+            continue;
+        }
+        let places: Vec<String> = glyphs.iter().map(|(x, _)| x.to_string()).collect();
+        let weight = if look.bold {
+            " font-weight=\"bold\""
+        } else {
+            ""
+        };
+        let faint = if look.dim { " opacity=\"0.65\"" } else { "" };
+        let _ = write!(
+            out,
+            "<text x=\"{}\" y=\"{base}\" fill=\"{}\"{weight}{faint}>",
+            places.join(" "),
+            look.ink
+        );
+        for (_, symbol) in glyphs {
+            for c in symbol.chars() {
+                match c {
+                    '<' => out.push_str("&lt;"),
+                    '>' => out.push_str("&gt;"),
+                    '&' => out.push_str("&amp;"),
+                    c => out.push(c),
+                }
+            }
+        }
+        out.push_str("</text>\n");
+    }
+}
+
+fn colour(colour: Color) -> Option<&'static str> {
+    match colour {
+        Color::Red | Color::LightRed => Some("#f07178"),
+        Color::Green | Color::LightGreen => Some("#9ece6a"),
+        Color::Yellow | Color::LightYellow => Some("#e6b450"),
+        Color::Blue | Color::LightBlue => Some("#6fb3ff"),
+        Color::Magenta | Color::LightMagenta => Some("#c792ea"),
+        Color::Cyan | Color::LightCyan => Some("#5ccfe6"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::layout::Rect;
+    use ratatui::style::Style;
+
+    #[test]
+    fn every_glyph_has_a_place_of_its_own_and_markup_is_escaped() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 6, 1));
+        buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Red));
+        let svg = svg(&buffer);
+        assert!(svg.contains("<text x=\"8 16 24\""), "{svg}");
+        assert!(svg.contains(">a&lt;b</text>"), "{svg}");
+    }
+}

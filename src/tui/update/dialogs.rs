@@ -1,0 +1,429 @@
+//! What keys do while a dialog is open. Nothing is carried out from here but by a plan the person
+//! agreed to, and only [`confirm`] turns one into a job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tui_input::{Input, InputRequest};
+
+use crate::ops::{BackingStyle, CommittedLayer, Consent, Request};
+use crate::tui::app::{App, JobState};
+use crate::tui::dialog::{Button, Choice, Field, Mode, PlanDialog};
+use crate::tui::key::{Code, Key};
+use crate::tui::keymap::Action;
+use crate::tui::msg::Effect;
+use crate::tui::views;
+
+use super::{TYPING, answers, moving, panes};
+
+/// Opens a dialog for what this request would do.
+pub(super) fn ask(app: &mut App, request: Request, back: Mode, effects: &mut Vec<Effect>) {
+    let ticket = app.ticket();
+    app.mode = Mode::Plan(Box::new(PlanDialog::new(ticket, request.clone(), back)));
+    app.refresh_future();
+    plan(app, ticket, request, Duration::ZERO, effects);
+}
+
+fn plan(app: &App, ticket: u64, request: Request, delay: Duration, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Plan {
+        ticket,
+        request,
+        forest: Arc::clone(&app.forest),
+        delay,
+    });
+}
+
+/// A key that means nothing by itself: typed into a field where there is one.
+pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
+    match &mut app.mode {
+        Mode::Filter { .. } if edit(&mut app.tree.filter, key) => app.changed(),
+        Mode::List(menu) => {
+            edit(&mut menu.query, key);
+            menu.search();
+        }
+        Mode::Form(form) => match form.field {
+            Field::Name => {
+                if edit(&mut form.name, key) {
+                    replan_form(app, TYPING, effects);
+                }
+            }
+            Field::Style => {
+                if matches!(key.code, Code::Char(' ') | Code::Left | Code::Right) {
+                    form.style = match form.style {
+                        BackingStyle::Relative => BackingStyle::Absolute,
+                        BackingStyle::Absolute => BackingStyle::Relative,
+                    };
+                    replan_form(app, Duration::ZERO, effects);
+                }
+            }
+        },
+        Mode::Plan(dialog) => type_count(dialog, key),
+        _ => {}
+    }
+}
+
+/// Pasted text goes where typed text would; line breaks are left out.
+pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
+    if matches!(app.mode, Mode::Plan(_)) {
+        // A number is asked for so that a person stops and thinks: it is typed.
+        return;
+    }
+    for c in text.chars().filter(|c| !c.is_control()) {
+        type_key(app, Key::char(c), effects);
+    }
+}
+
+/// One key in a field; says whether its text changed.
+fn edit(input: &mut Input, key: Key) -> bool {
+    let request = match (key.code, key.ctrl) {
+        (Code::Char('u'), true) => InputRequest::DeleteLine,
+        (Code::Char('w'), true) => InputRequest::DeletePrevWord,
+        (Code::Char('a'), true) | (Code::Home, _) => InputRequest::GoToStart,
+        (Code::Char('e'), true) | (Code::End, _) => InputRequest::GoToEnd,
+        (Code::Left, _) => InputRequest::GoToPrevChar,
+        (Code::Right, _) => InputRequest::GoToNextChar,
+        (Code::Backspace, _) => InputRequest::DeletePrevChar,
+        (Code::Delete, _) => InputRequest::DeleteNextChar,
+        _ => match key.typed() {
+            Some(c) => InputRequest::InsertChar(c),
+            None => return false,
+        },
+    };
+    input.handle(request).is_some_and(|change| change.value)
+}
+
+fn type_count(dialog: &mut PlanDialog, key: Key) {
+    if dialog.count().is_none() {
+        return;
+    }
+    match key.code {
+        Code::Backspace => {
+            dialog.typed.pop();
+        }
+        Code::Char(c) if c.is_ascii_digit() && dialog.typed.len() < 12 => dialog.typed.push(c),
+        _ => {}
+    }
+}
+
+pub(super) fn run_in_filter(app: &mut App, action: Action) {
+    match action {
+        Action::Fire => app.mode = Mode::Main,
+        Action::Close => {
+            if let Mode::Filter { before } = std::mem::take(&mut app.mode) {
+                app.tree.filter = if app.tree.filter.value().is_empty() {
+                    Input::default()
+                } else {
+                    Input::new(before)
+                };
+            }
+            app.changed();
+        }
+        Action::Down | Action::Up => {
+            moving::go(app, action);
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn run_in_list(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
+    let page = views::list_page(app);
+    let Mode::List(menu) = &mut app.mode else {
+        return;
+    };
+    let last = menu.shown.len().saturating_sub(1);
+    match action {
+        Action::Down => menu.cursor = (menu.cursor + 1).min(last),
+        Action::Up => menu.cursor = menu.cursor.saturating_sub(1),
+        Action::PageDown => menu.cursor = (menu.cursor + page).min(last),
+        Action::PageUp => menu.cursor = menu.cursor.saturating_sub(page),
+        Action::Close => app.mode = Mode::Main,
+        Action::Fire => {
+            let Some(item) = menu.current().cloned() else {
+                return;
+            };
+            if let Some(reason) = item.why_not {
+                app.warn(format!("{}: {reason}.", item.name));
+                return;
+            }
+            match item.choice {
+                Choice::Explains => {}
+                Choice::Action(action) => {
+                    app.mode = Mode::Main;
+                    panes::run(app, action, effects);
+                }
+                Choice::Sort(sort) => {
+                    app.mode = Mode::Main;
+                    app.tree.sort = sort;
+                    app.changed();
+                }
+                Choice::Copy(text) => {
+                    app.mode = Mode::Main;
+                    app.tell(format!("Copied {}.", item.title));
+                    effects.push(Effect::Copy(text));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Plans anew what the form asks for.
+pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effect>) {
+    let ticket = app.ticket();
+    let Mode::Form(form) = &mut app.mode else {
+        return;
+    };
+    form.ticket = ticket;
+    form.plan = None;
+    form.submitted = false;
+    form.reason = None;
+    let request = form.request();
+    if !form.name.value().is_empty() {
+        plan(app, ticket, request, delay, effects);
+    }
+}
+
+pub(super) fn run_in_form(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
+    let Mode::Form(form) = &mut app.mode else {
+        return;
+    };
+    match action {
+        Action::NextField | Action::PreviousField => {
+            form.field = match form.field {
+                Field::Name => Field::Style,
+                Field::Style => Field::Name,
+            };
+        }
+        Action::Close => close(app, Mode::Main),
+        Action::Fire if form.name.value().is_empty() => {
+            form.reason = Some("the new file needs a name".to_owned());
+        }
+        Action::Fire => {
+            form.submitted = true;
+            submit(app, effects);
+        }
+        _ => {}
+    }
+}
+
+/// Creates what the form asks for, once its plan is there and nothing stands against it.
+pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
+    let Mode::Form(form) = &mut app.mode else {
+        return;
+    };
+    let Some(plan) = form.plan.as_ref().filter(|_| form.submitted) else {
+        return;
+    };
+    match plan.as_ref().clone().agree(Consent::Yes) {
+        Ok(ready) => answers::enqueue(app, ready, effects),
+        Err(denied) => {
+            form.submitted = false;
+            form.reason = Some(denied.to_string());
+        }
+    }
+}
+
+fn close(app: &mut App, to: Mode) {
+    app.mode = to;
+    app.refresh_future();
+}
+
+pub(super) fn run_in_plan(app: &mut App, action: Action, key: Key, effects: &mut Vec<Effect>) {
+    let most = views::plan_scroll(app);
+    let Mode::Plan(dialog) = &mut app.mode else {
+        return;
+    };
+    match action {
+        Action::Close => go_back(app),
+        Action::Confirm => confirm(app, effects),
+        Action::Fire => {
+            if dialog.count().is_some() && !dialog.typed.is_empty() {
+                confirm(app, effects);
+            } else {
+                match dialog.button {
+                    Button::Cancel => go_back(app),
+                    Button::Confirm => confirm(app, effects),
+                }
+            }
+        }
+        Action::NextField | Action::PreviousField => {
+            dialog.button = match dialog.button {
+                Button::Cancel if dialog.is_possible() => Button::Confirm,
+                Button::Cancel | Button::Confirm => Button::Cancel,
+            };
+        }
+        Action::ScrollDown => dialog.scroll = (dialog.scroll + 1).min(most),
+        Action::ScrollUp => dialog.scroll = dialog.scroll.min(most).saturating_sub(1),
+        Action::Commands => dialog.commands = !dialog.commands,
+        Action::WayOut => {
+            let Code::Char(c) = key.code else { return };
+            if dialog.count().is_some() {
+                type_count(dialog, key);
+                return;
+            }
+            let number = c.to_digit(10).and_then(|digit| usize::try_from(digit).ok());
+            let chosen = number
+                .and_then(|number| dialog.ways_out().get(number.checked_sub(1)?).copied())
+                .map(|way| way.request.clone());
+            if let Some(request) = chosen {
+                let before = std::mem::take(&mut app.mode);
+                ask(app, request, before, effects);
+            }
+        }
+        Action::ToggleLayer => {
+            let Request::Commit {
+                overlay,
+                layer,
+                siblings,
+            } = &dialog.request
+            else {
+                return;
+            };
+            let request = Request::Commit {
+                overlay: overlay.clone(),
+                layer: match layer {
+                    CommittedLayer::Trash => CommittedLayer::Keep,
+                    CommittedLayer::Keep => CommittedLayer::Trash,
+                },
+                siblings: *siblings,
+            };
+            let back = std::mem::take(&mut *dialog.back);
+            ask(app, request, back, effects);
+        }
+        _ => {}
+    }
+}
+
+/// Out of a plan, to what it came from.
+fn go_back(app: &mut App) {
+    let Mode::Plan(dialog) = std::mem::take(&mut app.mode) else {
+        return;
+    };
+    close(app, *dialog.back);
+    if matches!(app.mode, Mode::Main) {
+        app.tell("Nothing was changed.");
+    }
+}
+
+/// The person says yes: with the number typed where one is asked for.
+fn confirm(app: &mut App, effects: &mut Vec<Effect>) {
+    let Mode::Plan(dialog) = &mut app.mode else {
+        return;
+    };
+    let Some(plan) = &dialog.plan else {
+        dialog.reason = Some("the plan is not there yet".to_owned());
+        return;
+    };
+    let consent = match dialog.typed.parse() {
+        Ok(count) if dialog.count().is_some() => Consent::Count(count),
+        _ => Consent::Yes,
+    };
+    match plan.as_ref().clone().agree(consent) {
+        Ok(ready) => answers::enqueue(app, ready, effects),
+        Err(denied) => {
+            dialog.typed.clear();
+            dialog.reason = Some(denied.to_string());
+        }
+    }
+}
+
+pub(super) fn run_in_prune(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
+    let page = views::list_page(app);
+    let Mode::Prune(dialog) = &mut app.mode else {
+        return;
+    };
+    let last = dialog.ticked.len().saturating_sub(1);
+    match action {
+        Action::Down => dialog.cursor = (dialog.cursor + 1).min(last),
+        Action::Up => dialog.cursor = dialog.cursor.saturating_sub(1),
+        Action::PageDown => dialog.cursor = (dialog.cursor + page).min(last),
+        Action::PageUp => dialog.cursor = dialog.cursor.saturating_sub(page),
+        Action::Tick => {
+            if let Some(tick) = dialog.ticked.get_mut(dialog.cursor) {
+                *tick = !*tick;
+            }
+            dialog.cursor = (dialog.cursor + 1).min(last);
+        }
+        Action::TickAll => {
+            let all = dialog.ticked.iter().all(|tick| *tick);
+            dialog.ticked.fill(!all);
+        }
+        Action::Proceed => {
+            let images: Vec<_> = dialog.chosen().map(|c| c.path.clone()).collect();
+            if images.is_empty() {
+                app.warn("Nothing is ticked: Space ticks an image.");
+                return;
+            }
+            let before = std::mem::take(&mut app.mode);
+            ask(app, Request::Discard { images }, before, effects);
+        }
+        Action::Close => app.mode = Mode::Main,
+        _ => {}
+    }
+}
+
+pub(super) fn run_in_trash(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
+    let page = views::list_page(app);
+    let Mode::Trash(dialog) = &mut app.mode else {
+        return;
+    };
+    let entries = dialog.entries.as_deref().unwrap_or_default();
+    let last = entries.len().saturating_sub(1);
+    match action {
+        Action::Down => dialog.cursor = (dialog.cursor + 1).min(last),
+        Action::Up => dialog.cursor = dialog.cursor.saturating_sub(1),
+        Action::PageDown => dialog.cursor = (dialog.cursor + page).min(last),
+        Action::PageUp => dialog.cursor = dialog.cursor.saturating_sub(page),
+        Action::Tick => {
+            if let Some(entry) = entries.get(dialog.cursor)
+                && !dialog.marked.remove(&entry.name)
+            {
+                dialog.marked.insert(entry.name.clone());
+            }
+            dialog.cursor = (dialog.cursor + 1).min(last);
+        }
+        Action::TickAll => {
+            let all: std::collections::BTreeSet<String> =
+                entries.iter().map(|entry| entry.name.clone()).collect();
+            dialog.marked = if dialog.marked == all {
+                Default::default()
+            } else {
+                all
+            };
+        }
+        Action::Proceed | Action::EmptyTrash => {
+            let entries = dialog.chosen();
+            if entries.is_empty() {
+                return;
+            }
+            let request = if action == Action::Proceed {
+                Request::Restore { entries }
+            } else {
+                Request::EmptyTrash { entries }
+            };
+            let before = std::mem::take(&mut app.mode);
+            ask(app, request, before, effects);
+        }
+        Action::Close => app.mode = Mode::Main,
+        _ => {}
+    }
+}
+
+impl crate::tui::app::Job {
+    /// Asks the job to stop: one that waits is over at once, one that runs is told.
+    pub(super) fn cancel(&mut self) {
+        match self.state {
+            JobState::Waiting => {
+                self.state = JobState::Cancelled("stopped before it began".to_owned());
+                self.ready = None;
+            }
+            JobState::Running => self.progress.cancel(),
+            _ => {}
+        }
+    }
+
+    /// Whether it is in the step that cannot be stopped half way.
+    pub(super) fn is_switching(&self) -> bool {
+        self.view.phase >= crate::ops::Phase::Switch
+    }
+}

@@ -1,0 +1,182 @@
+//! The bars: what is looked at on top, what can be pressed at the bottom, what happened last and
+//! the filter just above that.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Modifier;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::tui::app::App;
+use crate::tui::dialog::Mode;
+use crate::tui::keymap::{self, Scope};
+use crate::tui::reasons::why_not;
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+/// What is looked at, how much there is, and what needs attention.
+pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    let ascii = app.settings.ascii;
+    let width = usize::from(area.width);
+    let totals = app.tree.rows.totals;
+    let dot = if ascii { "-" } else { "·" };
+    let mut right = String::new();
+    if let Some(job) = app.jobs.running() {
+        let open = app.jobs.open().count();
+        let sign = if ascii { ">" } else { "▶" };
+        right.push_str(&format!(
+            "{sign}{open} {}  ",
+            percent(job.view.done, job.view.total)
+        ));
+    }
+    if totals.problems > 0 {
+        right.push_str(&format!("! {}  ", totals.problems));
+    }
+    right.push_str(if app.settings.read_only {
+        "read-only  "
+    } else {
+        ""
+    });
+    right.push_str("? help ");
+    let counts = if app.scan.running {
+        let dots = if ascii { "..." } else { "…" };
+        format!("scanning {}{dots}", text::grouped(app.scan.looked_at))
+    } else {
+        format!(
+            "{} {dot} {} {dot} {} on disk",
+            text::count(u64::try_from(totals.trees).unwrap_or(0), "tree", "trees"),
+            text::count(u64::try_from(totals.images).unwrap_or(0), "image", "images"),
+            text::size(totals.bytes)
+        )
+    };
+    let roots: Vec<String> = app
+        .settings
+        .roots
+        .iter()
+        .map(|root| app.shown(root))
+        .collect();
+    let fixed = 10 + text::width(&counts) + 2 + text::width(&right);
+    let roots = text::cut_middle(&roots.join(" "), width.saturating_sub(fixed), ascii);
+    let left = format!(" qanopy  {roots}  {counts}");
+    let left = text::pad(&left, width.saturating_sub(text::width(&right)), ascii);
+    let style = app.settings.theme.style(Role::Bar);
+    let line = Line::from(vec![
+        Span::styled(
+            text::cut_end(" qanopy", width, ascii),
+            style.add_modifier(Modifier::BOLD),
+        ),
+        Span::styled(left.chars().skip(7).collect::<String>(), style),
+        Span::styled(right, style),
+    ]);
+    frame.render_widget(Paragraph::new(line).style(style), area);
+}
+
+/// The keys worth knowing now.
+pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    let width = usize::from(area.width);
+    let scope = app.mode.scope();
+    let line = if scope == Scope::Main {
+        let entries = keymap::entries(Scope::Main).filter(|entry| {
+            entry.hint.is_some()
+                && !(app.settings.read_only && entry.changes())
+                && why_not(app, entry.action).is_none()
+        });
+        let mut entries: Vec<_> = entries.collect();
+        // What works on the image comes first, then what finds and shows.
+        entries.sort_by_key(|entry| match entry.group {
+            keymap::Group::Create => 0,
+            keymap::Group::Change => 1,
+            keymap::Group::Any => 3,
+            _ => 2,
+        });
+        let hints = entries
+            .into_iter()
+            .map(|entry| (entry.key(), entry.hint.unwrap_or_default().to_owned()));
+        join(app, hints, width)
+    } else {
+        super::frame::hints(app, scope, width)
+    };
+    frame.render_widget(Paragraph::new(line), area);
+}
+
+fn join(app: &App, hints: impl Iterator<Item = (String, String)>, width: usize) -> Line<'static> {
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    for (key, what) in hints {
+        let needed = text::width(&key) + 1 + text::width(&what) + 2;
+        if used + needed > width {
+            break;
+        }
+        used += needed;
+        spans.extend(super::frame::hint(app, &key, &what));
+        spans.push(Span::raw("  "));
+    }
+    Line::from(spans)
+}
+
+/// The filter while it is typed, or what happened last.
+pub(super) fn line(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    let theme = app.settings.theme;
+    let ascii = app.settings.ascii;
+    if matches!(app.mode, Mode::Filter { .. }) {
+        let hits = app.tree.rows.hits.len();
+        let of = app.forest.len();
+        let count = if app.tree.filter.value().is_empty() {
+            "name words, size>1G, age>30d, state:missing".to_owned()
+        } else {
+            format!("{hits} of {of}")
+        };
+        let room = usize::from(area.width).saturating_sub(text::width(&count) + 5);
+        let scroll = app.tree.filter.visual_scroll(room.saturating_sub(1));
+        let shown: String = text::safe(app.tree.filter.value());
+        let visible: String = shown.chars().skip(scroll).collect();
+        let line = Line::from(vec![
+            Span::styled(" /", theme.style(Role::Key)),
+            Span::raw(text::cut_end(&visible, room, ascii)),
+            Span::styled(" ", theme.style(Role::Cursor)),
+            Span::styled(format!("  {count}"), theme.style(Role::Quiet)),
+        ]);
+        frame.render_widget(Paragraph::new(line), area);
+        return;
+    }
+    if let Some(toast) = &app.toast {
+        let (sign, role) = match (toast.bad, ascii) {
+            (true, _) => ("!", Role::Error),
+            (false, true) => ("*", Role::Good),
+            (false, false) => ("✓", Role::Good),
+        };
+        let lines = text::wrap(&toast.text, usize::from(area.width).saturating_sub(4), 0);
+        let lines = lines.into_iter().enumerate().map(|(i, line)| {
+            let sign = if i == 0 { sign } else { " " };
+            Line::from(vec![
+                Span::styled(format!(" {sign} "), theme.style(role)),
+                Span::styled(
+                    line,
+                    if toast.bad {
+                        theme.style(role)
+                    } else {
+                        theme.style(Role::Plain)
+                    },
+                ),
+            ])
+        });
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
+    }
+}
+
+/// How far something is, in per cent; `..` while that is not known.
+pub(super) fn percent(done: u64, total: u64) -> String {
+    if total == 0 {
+        return "..".to_owned();
+    }
+    format!("{}%", u128::from(done.min(total)) * 100 / u128::from(total))
+}

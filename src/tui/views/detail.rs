@@ -1,0 +1,509 @@
+//! What is known of the selected image: all its facts, and its chain down to the root.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::forest::{BackingState, Content, Flags, Node, NodeId, Whereabouts};
+use crate::host::printable;
+use crate::image::Encryption;
+use crate::tui::app::{App, Tab};
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+/// One fact: a label, and what there is to say.
+struct Fact {
+    label: &'static str,
+    text: String,
+    role: Role,
+    /// Whether it stands on lines of its own.
+    long: bool,
+}
+
+/// Draws one tab of the detail.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus: bool) {
+    if area.width < 10 || area.height < 3 {
+        return;
+    }
+    let ascii = app.settings.ascii;
+    let theme = app.settings.theme;
+    let line = if ascii { "-" } else { "─" };
+    let dot = if ascii { "-" } else { "·" };
+    let name = app
+        .selected()
+        .map_or_else(String::new, |node| app.label(node));
+    let alone = app.layout().chain.is_empty();
+    let tabs = |tab_is: Tab, key: &str, what: &str| {
+        if tab_is == tab {
+            format!("[{key} {what}]")
+        } else if alone {
+            format!(" {key} {what} ")
+        } else {
+            String::new()
+        }
+    };
+    let tabs = format!(
+        "{}{}",
+        tabs(Tab::Info, "2", "Info"),
+        tabs(Tab::Chain, "3", "Chain")
+    );
+    let room = usize::from(area.width).saturating_sub(text::width(&tabs) + 9);
+    let title = format!(
+        "{line} {} {dot} {tabs} ",
+        text::cut_middle(&name, room, ascii)
+    );
+    let title = Line::styled(title, theme.style(Role::Title));
+    let inside_width = usize::from(area.width).saturating_sub(2);
+    let lines = lines(app, tab, inside_width);
+    let height = usize::from(area.height).saturating_sub(2);
+    let scroll = if tab == app.tab { app.detail_scroll } else { 0 };
+    let scroll = scroll.min(lines.len().saturating_sub(height));
+    let below = lines.len().saturating_sub(scroll + height);
+    let bottom = if below > 0 || scroll > 0 {
+        let more = if focus {
+            "j k scrolls"
+        } else {
+            "Enter, then j k"
+        };
+        format!("{line} {below} more below: {more} ")
+    } else {
+        String::new()
+    };
+    let bottom = Line::raw(text::cut_end(&bottom, inside_width, ascii));
+    let role = if focus { Role::Focus } else { Role::Frame };
+    let inside = super::frame::draw(frame, app, area, title, bottom, role);
+    let shown: Vec<Line<'static>> = lines.into_iter().skip(scroll).take(height).collect();
+    frame.render_widget(Paragraph::new(shown), inside);
+}
+
+/// How many lines the chosen tab has at its present width.
+#[must_use]
+pub fn lines_of_detail(app: &App) -> usize {
+    let layout = app.layout();
+    let area = match app.tab {
+        Tab::Chain if !layout.chain.is_empty() => layout.chain,
+        _ => layout.detail,
+    };
+    lines(app, app.tab, usize::from(area.width).saturating_sub(2)).len()
+}
+
+fn lines(app: &App, tab: Tab, width: usize) -> Vec<Line<'static>> {
+    let Some(node) = app.selected() else {
+        return vec![Line::raw(" no image is selected")];
+    };
+    match tab {
+        Tab::Info => info(app, node, width),
+        Tab::Chain => chain(app, node, width),
+    }
+}
+
+/// All facts: problems first, since they are what one looks for.
+fn info(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+    let theme = app.settings.theme;
+    let mut lines = Vec::new();
+    for problem in &node.problems {
+        for (i, part) in text::wrap(&problem.message, width.saturating_sub(4), 0)
+            .into_iter()
+            .enumerate()
+        {
+            let sign = if i == 0 { " ! " } else { "   " };
+            lines.push(Line::from(vec![
+                Span::styled(sign, theme.style(Role::Error)),
+                Span::raw(text::safe(&part)),
+            ]));
+        }
+    }
+    let facts = facts(app, node);
+    // A tall narrow pane has a line for each fact; a flat wide one puts them side by side.
+    let flat = app.layout().detail.height < 14;
+    let mut row: Vec<Span<'static>> = vec![Span::raw(" ")];
+    let mut used = 1;
+    for fact in facts {
+        if flat && !fact.long {
+            let needed = text::width(fact.label) + 1 + text::width(&fact.text) + 3;
+            if used + needed > width && used > 1 {
+                lines.push(Line::from(std::mem::replace(
+                    &mut row,
+                    vec![Span::raw(" ")],
+                )));
+                used = 1;
+            }
+            used += needed;
+            row.push(Span::styled(
+                format!("{} ", fact.label),
+                theme.style(Role::Quiet),
+            ));
+            row.push(Span::styled(fact.text, theme.style(fact.role)));
+            row.push(Span::raw("   "));
+            continue;
+        }
+        if used > 1 {
+            lines.push(Line::from(std::mem::replace(
+                &mut row,
+                vec![Span::raw(" ")],
+            )));
+            used = 1;
+        }
+        let label = text::pad(fact.label, 9, app.settings.ascii);
+        let parts = text::wrap(&fact.text, width.saturating_sub(12), 0);
+        for (i, part) in parts.into_iter().enumerate() {
+            let label = if i == 0 { label.clone() } else { " ".repeat(9) };
+            lines.push(Line::from(vec![
+                Span::styled(format!(" {label} "), theme.style(Role::Quiet)),
+                Span::styled(part, theme.style(fact.role)),
+            ]));
+        }
+    }
+    if used > 1 {
+        lines.push(Line::from(row));
+    }
+    lines
+}
+
+fn facts(app: &App, node: &Node) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |label: &'static str, text: String, role: Role, long: bool| {
+        facts.push(Fact {
+            label,
+            text,
+            role,
+            long,
+        });
+    };
+    let flags = app.forest.flags(node.id);
+    let long_ascii = app.settings.ascii;
+    if let Some(bytes) = node.virtual_size() {
+        add("virtual", text::size(bytes), Role::Plain, false);
+    }
+    if let Some(bytes) = node.size_on_disk() {
+        let share = node
+            .virtual_size()
+            .filter(|all| *all > 0)
+            .map(|all| u128::from(bytes) * 1000 / u128::from(all))
+            .map(|tenths| format!(" ({}.{}%)", tenths / 10, tenths % 10))
+            .unwrap_or_default();
+        add(
+            "on disk",
+            format!("{}{share}", text::size(bytes)),
+            Role::Plain,
+            false,
+        );
+    }
+    if let Some(facts) = node.facts() {
+        let compat = if facts.version < 3 { "0.10" } else { "1.1" };
+        add(
+            "format",
+            format!("qcow2 v{} (compat {compat})", facts.version),
+            Role::Plain,
+            false,
+        );
+        add(
+            "cluster",
+            text::size(facts.cluster_size),
+            Role::Plain,
+            false,
+        );
+        add(
+            "refcounts",
+            format!("{} bits", facts.refcount_bits),
+            Role::Plain,
+            false,
+        );
+        add(
+            "compression",
+            facts.compression.name().to_owned(),
+            Role::Plain,
+            false,
+        );
+        add("snapshots", facts.snapshots.to_string(), Role::Plain, false);
+        if facts.bitmaps > 0 {
+            add("bitmaps", facts.bitmaps.to_string(), Role::Plain, false);
+        }
+        let features: Vec<&str> = [
+            (facts.extended_l2, "subclusters"),
+            (facts.lazy_refcounts, "lazy refcounts"),
+            (facts.external_data, "external data file"),
+            (facts.data_file_raw, "raw external data"),
+        ]
+        .into_iter()
+        .filter_map(|(is_on, name)| is_on.then_some(name))
+        .collect();
+        if !features.is_empty() {
+            add("features", features.join(", "), Role::Plain, false);
+        }
+        if let Some(encryption) = facts.encryption {
+            let name = match encryption {
+                Encryption::Aes => "AES (legacy)",
+                Encryption::Luks => "LUKS",
+            };
+            add("encrypted", name.to_owned(), Role::Warning, false);
+        }
+        if let Some(file) = &facts.data_file {
+            add("data file", printable(file), Role::Plain, true);
+        }
+        if !facts.unknown_features.is_empty() {
+            let names = text::safe(&facts.unknown_features.join(", "));
+            add("unknown", names, Role::Warning, true);
+        }
+    } else if let Some(format) = node.format() {
+        add("format", text::safe(format.name()), Role::Plain, false);
+    }
+    if let Some(stat) = &node.stat {
+        add(
+            "changed",
+            format!("{} ago", text::age(stat.modified, app.now())),
+            Role::Plain,
+            false,
+        );
+        add(
+            "mode",
+            format!("{:o}", stat.mode & 0o7777),
+            Role::Plain,
+            false,
+        );
+    }
+    let live = app.facts.as_ref().filter(|live| live.path == node.path);
+    if let Some(space) = live.and_then(|live| live.space) {
+        add(
+            "free",
+            format!(
+                "{} of {}",
+                text::size(space.available),
+                text::size(space.total)
+            ),
+            Role::Plain,
+            false,
+        );
+    }
+    add(
+        "children",
+        node.children.len().to_string(),
+        Role::Plain,
+        false,
+    );
+    let state = if flags.contains(Flags::FROZEN) {
+        "frozen: others are built on it, it is only read"
+    } else if flags.contains(Flags::ACTIVE) {
+        "active: nothing is built on it, it may be written"
+    } else {
+        match node.whereabouts {
+            Whereabouts::Missing => "missing: the file is not there",
+            Whereabouts::Elsewhere => "not a local file",
+            Whereabouts::Scanned | Whereabouts::OutsideScan => "",
+        }
+    };
+    if !state.is_empty() {
+        add("state", state.to_owned(), Role::Plain, true);
+    }
+    let holders = live.map_or(&node.holders, |live| &live.holders);
+    if holders.is_empty() && flags.contains(Flags::IN_USE) {
+        add(
+            "in use",
+            "through an image built on it".to_owned(),
+            Role::Locked,
+            true,
+        );
+    } else if !holders.is_empty() {
+        let names: Vec<String> = holders
+            .iter()
+            .map(|holder| {
+                let how = if holder.writes { "writes" } else { "reads" };
+                format!(
+                    "{} (process {}) {how}",
+                    text::safe(&holder.command),
+                    holder.pid
+                )
+            })
+            .collect();
+        add("in use", names.join(", "), Role::Locked, true);
+    }
+    if node.whereabouts == Whereabouts::OutsideScan {
+        let text = "outside the scanned directories: not opened, only looked at";
+        add("where", text.to_owned(), Role::Warning, true);
+    }
+    match &node.content {
+        Content::Unreadable(why) | Content::Damaged(why) if node.problems.is_empty() => {
+            add("error", text::safe(why), Role::Error, true);
+        }
+        _ => {}
+    }
+    add("path", app.shown(&node.path), Role::Plain, true);
+    for other in &node.other_names {
+        add("also", app.shown(other), Role::Plain, true);
+    }
+    if let Some(backing) = &node.backing {
+        let format = backing.format.as_ref().map_or_else(
+            || "no format recorded".to_owned(),
+            |format| text::safe(format.name()),
+        );
+        add(
+            "backing",
+            format!("{} ({format})", printable(&backing.recorded)),
+            Role::Plain,
+            true,
+        );
+        match (&backing.state, &backing.path) {
+            (BackingState::There(_), Some(path)) => {
+                add("leads to", app.shown(path), Role::Plain, true);
+            }
+            (BackingState::Missing, _) => {
+                add(
+                    "leads to",
+                    "nothing: the file is missing".to_owned(),
+                    Role::Error,
+                    true,
+                );
+            }
+            (BackingState::Unreachable(why), _) => {
+                add("leads to", text::safe(why), Role::Error, true)
+            }
+            (BackingState::Elsewhere(protocol), _) => {
+                let text = format!("not a local file: {}", text::safe(protocol));
+                add("leads to", text, Role::Plain, true);
+            }
+            (BackingState::There(_), None) => {}
+        }
+    }
+    let arrow = if long_ascii { " <- " } else { " ← " };
+    let chain = app.forest.chain(node.id);
+    if chain.len() > 1 {
+        let names: Vec<String> = chain
+            .iter()
+            .rev()
+            .filter_map(|id| app.forest.get(*id))
+            .map(|node| text::file_name(&node.path))
+            .collect();
+        let shown = if names.len() > 12 {
+            let skipped = names.len() - 8;
+            let (first, last) = (names.get(..4), names.get(names.len() - 4..));
+            let mut short: Vec<String> = first.unwrap_or_default().to_vec();
+            short.push(format!("({skipped} more)"));
+            short.extend(last.unwrap_or_default().iter().cloned());
+            short
+        } else {
+            names
+        };
+        add("chain", shown.join(arrow), Role::Plain, true);
+    }
+    if !node.children.is_empty() {
+        let names: Vec<String> = node
+            .children
+            .iter()
+            .take(12)
+            .filter_map(|id| app.forest.get(*id))
+            .map(|child| text::file_name(&child.path))
+            .collect();
+        let more = node.children.len().saturating_sub(12);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        add(
+            "under",
+            format!("{}{more}", names.join(", ")),
+            Role::Plain,
+            true,
+        );
+    }
+    if let Some(stat) = &node.stat {
+        let mut bytes = format!(
+            "{} long, {} allocated",
+            text::grouped(stat.len),
+            text::grouped(stat.allocated)
+        );
+        if let Some(size) = node.virtual_size() {
+            bytes.push_str(&format!(", guest sees {}", text::grouped(size)));
+        }
+        add("bytes", bytes, Role::Quiet, true);
+    }
+    facts
+}
+
+/// The chain from the image down to its root, each layer with its share of the bytes on disk.
+fn chain(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+    let ascii = app.settings.ascii;
+    let theme = app.settings.theme;
+    let ids: Vec<NodeId> = app.forest.chain(node.id);
+    let layers: Vec<&Node> = ids.iter().filter_map(|id| app.forest.get(*id)).collect();
+    let bytes = |node: &Node| node.size_on_disk().unwrap_or_default();
+    let total = layers
+        .iter()
+        .map(|node| bytes(node))
+        .fold(0, u64::saturating_add);
+    let most = layers.iter().map(|node| bytes(node)).max().unwrap_or(0);
+    let bar_room = width.saturating_sub(48).clamp(0, 24);
+    let name_room = width.saturating_sub(3 + 11 + 6 + bar_room + 1).max(4);
+    let (through, full, half, bullet) = if ascii {
+        ("|", "#", "", ["o", "*"])
+    } else {
+        ("│", "█", "▌", ["○", "●"])
+    };
+    let mut lines = Vec::new();
+    for (i, layer) in layers.iter().enumerate() {
+        if i > 0 {
+            let format = layers
+                .get(i - 1)
+                .and_then(|above| above.backing.as_ref())
+                .map(|backing| match &backing.format {
+                    Some(format) => format!("reads through, as {}", text::safe(format.name())),
+                    None => "reads through; no format is recorded".to_owned(),
+                })
+                .unwrap_or_default();
+            lines.push(Line::styled(
+                format!(" {through} {format}"),
+                theme.style(Role::Quiet),
+            ));
+        }
+        let sign = bullet[usize::from(!layer.children.is_empty())];
+        let share = (total > 0).then(|| u128::from(bytes(layer)) * 100 / u128::from(total));
+        let cells = usize::try_from(if most == 0 {
+            0
+        } else {
+            u128::from(bytes(layer)) * (bar_room as u128) * 2 / u128::from(most)
+        })
+        .unwrap_or(0);
+        let mut bar = full.repeat(cells / 2);
+        if cells % 2 == 1 {
+            bar.push_str(half);
+        }
+        let name = if layer.stat.is_none() {
+            format!("{} (not there)", app.label(layer))
+        } else {
+            app.label(layer)
+        };
+        let size = layer
+            .size_on_disk()
+            .map_or_else(|| "-".to_owned(), text::size);
+        let role = if layer.stat.is_none() {
+            Role::Error
+        } else if !layer.children.is_empty() {
+            Role::Base
+        } else {
+            Role::Plain
+        };
+        lines.push(Line::from(vec![
+            Span::raw(format!(" {sign} ")),
+            Span::styled(
+                text::pad(&text::cut_middle(&name, name_room, ascii), name_room, ascii),
+                theme.style(role),
+            ),
+            Span::raw(format!("{size:>10} ")),
+            Span::styled(text::pad(&bar, bar_room, ascii), theme.style(Role::Fill)),
+            Span::raw(share.map_or_else(String::new, |share| format!(" {share:>3}%"))),
+        ]));
+    }
+    if let Some(root) = layers.last()
+        && (root.in_loop || root.parent.is_some())
+    {
+        let text = " the links run in a circle: the chain has no root";
+        lines.push(Line::styled(text, theme.style(Role::Error)));
+    }
+    let depth = text::count(u64::try_from(layers.len()).unwrap_or(0), "layer", "layers");
+    lines.push(Line::styled(
+        format!(" {depth}, {} on disk", text::size(total)),
+        theme.style(Role::Quiet),
+    ));
+    lines
+}

@@ -1,0 +1,105 @@
+//! Frames around panes and dialogs, and the hints that stand on them.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::symbols::border;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear};
+
+use crate::tui::app::App;
+use crate::tui::keymap::{self, Scope};
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+const ASCII: border::Set<'static> = border::Set {
+    top_left: "+",
+    top_right: "+",
+    bottom_left: "+",
+    bottom_right: "+",
+    vertical_left: "|",
+    vertical_right: "|",
+    horizontal_top: "-",
+    horizontal_bottom: "-",
+};
+
+/// Draws a frame with a title and a line at the bottom; returns what is inside.
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    app: &App,
+    area: Rect,
+    title: Line<'static>,
+    bottom: Line<'static>,
+    role: Role,
+) -> Rect {
+    let set = if app.settings.ascii {
+        ASCII
+    } else {
+        border::PLAIN
+    };
+    let block = Block::bordered()
+        .border_set(set)
+        .border_style(app.settings.theme.style(role))
+        .title_top(title)
+        .title_bottom(bottom);
+    let inside = block.inner(area);
+    frame.render_widget(block, area);
+    inside
+}
+
+/// Draws a dialog's frame over whatever is there.
+pub(super) fn dialog(
+    frame: &mut Frame<'_>,
+    app: &App,
+    area: Rect,
+    title: &str,
+    bottom: Line<'static>,
+) -> Rect {
+    frame.render_widget(Clear, area);
+    let room = usize::from(area.width).saturating_sub(6);
+    let title = format!("─ {} ", text::cut_middle(title, room, app.settings.ascii));
+    let title = if app.settings.ascii {
+        title.replace('─', "-")
+    } else {
+        title
+    };
+    let title = Line::styled(title, app.settings.theme.style(Role::Title));
+    draw(frame, app, area, title, bottom, Role::Focus)
+}
+
+/// A key and what it does, as it stands on frames and in the footer.
+pub(super) fn hint(app: &App, key: &str, what: &str) -> Vec<Span<'static>> {
+    let theme = app.settings.theme;
+    vec![
+        Span::styled(key.to_owned(), theme.style(Role::Key)),
+        Span::raw(format!(" {what}")),
+    ]
+}
+
+/// All hints of a scope, from the keymap, as many as fit.
+pub(super) fn hints(app: &App, scope: Scope, room: usize) -> Line<'static> {
+    let hints = keymap::entries(scope).filter_map(|entry| Some((entry.key(), entry.hint?)));
+    join(app, hints.map(|(key, what)| (key, what.to_owned())), room)
+}
+
+/// Hints one after the other, as many as fit.
+pub(super) fn join(
+    app: &App,
+    hints: impl IntoIterator<Item = (String, String)>,
+    room: usize,
+) -> Line<'static> {
+    let dot = if app.settings.ascii { " - " } else { " · " };
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    for (i, (key, what)) in hints.into_iter().enumerate() {
+        let before = if i == 0 { "" } else { dot };
+        let needed = text::width(before) + text::width(&key) + 1 + text::width(&what);
+        if used + needed + 1 > room {
+            break;
+        }
+        used += needed;
+        spans.push(Span::raw(before.to_owned()));
+        spans.extend(hint(app, &key, &what));
+    }
+    spans.push(Span::raw(" "));
+    Line::from(spans)
+}

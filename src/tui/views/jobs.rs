@@ -1,0 +1,138 @@
+//! The jobs: what runs and how far it is, what waits, what is done.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::ops::Phase;
+use crate::tui::app::{App, Job, JobState};
+use crate::tui::dialog::Mode;
+use crate::tui::keymap::Scope;
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+/// Draws the jobs where they have a place: one line without a frame, or a pane.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    let focus = matches!(app.mode, Mode::Jobs);
+    if area.height < 3 {
+        let line = app
+            .jobs
+            .open()
+            .next()
+            .map(|job| line(app, job, area.width, false));
+        frame.render_widget(Paragraph::new(line.unwrap_or_default()), area);
+        return;
+    }
+    let dash = if app.settings.ascii { "-" } else { "─" };
+    let title = Line::styled(
+        format!("{dash} Jobs "),
+        app.settings.theme.style(Role::Title),
+    );
+    let bottom = if focus {
+        super::frame::hints(app, Scope::Jobs, usize::from(area.width).saturating_sub(2))
+    } else {
+        Line::default()
+    };
+    let role = if focus { Role::Focus } else { Role::Frame };
+    let inside = super::frame::draw(frame, app, area, title, bottom, role);
+    let height = usize::from(inside.height);
+    let all = app.jobs.list.len();
+    // The cursor's job while the pane has the focus, else the newest ones.
+    let end = if focus {
+        (app.jobs.cursor + 1).max(height).min(all)
+    } else {
+        all
+    };
+    let first = end.saturating_sub(height);
+    let lines: Vec<Line<'static>> = app
+        .jobs
+        .list
+        .iter()
+        .enumerate()
+        .skip(first)
+        .take(height)
+        .map(|(i, job)| line(app, job, inside.width, focus && i == app.jobs.cursor))
+        .collect();
+    if lines.is_empty() {
+        let text = Line::styled(
+            " nothing was done yet",
+            app.settings.theme.style(Role::Quiet),
+        );
+        frame.render_widget(Paragraph::new(text), inside);
+    } else {
+        frame.render_widget(Paragraph::new(lines), inside);
+    }
+}
+
+fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
+    let ascii = app.settings.ascii;
+    let theme = app.settings.theme;
+    let width = usize::from(width);
+    let (sign, role, state) = match &job.state {
+        JobState::Running => (if ascii { ">" } else { "▶" }, Role::Key, running(app, job)),
+        JobState::Waiting => {
+            let before = app.jobs.running().map(|job| job.id);
+            let text = before.map_or_else(|| "waits".to_owned(), |id| format!("waits for {id}"));
+            (if ascii { "." } else { "·" }, Role::Quiet, text)
+        }
+        JobState::Done(text) => (if ascii { "*" } else { "✓" }, Role::Good, text.clone()),
+        JobState::Failed(text) => (if ascii { "x" } else { "✗" }, Role::Error, text.clone()),
+        JobState::Cancelled(text) => (if ascii { "x" } else { "✗" }, Role::Warning, text.clone()),
+    };
+    let title_room = (width / 2).min(38);
+    let title = text::cut_middle(&text::safe(&job.title), title_room, ascii);
+    let head = format!(" {} {}  ", job.id, text::pad(&title, title_room, ascii));
+    let room = width.saturating_sub(text::width(&head) + 2);
+    let mut line = Line::from(vec![
+        Span::styled(sign.to_owned(), theme.style(role)),
+        Span::raw(head),
+        Span::raw(text::cut_end(&text::safe(&state), room, ascii)),
+    ]);
+    if is_at {
+        line = line.patch_style(theme.style(Role::Cursor));
+    }
+    line
+}
+
+/// Phase, bar, share, rate, time left.
+fn running(app: &App, job: &Job) -> String {
+    let view = job.view;
+    let (full, empty) = if app.settings.ascii {
+        ("#", ".")
+    } else {
+        ("█", "·")
+    };
+    let cells = 14;
+    let filled = if view.total == 0 {
+        0
+    } else {
+        let filled = u128::from(view.done.min(view.total)) * cells / u128::from(view.total);
+        usize::try_from(filled).unwrap_or(0)
+    };
+    let bar = format!(
+        "{}{}",
+        full.repeat(filled),
+        empty.repeat(14 - filled.min(14))
+    );
+    let mut text = format!(
+        "{} {bar} {:>4}",
+        view.phase.name(),
+        super::bars::percent(view.done, view.total)
+    );
+    if view.phase == Phase::Copy {
+        if let Some(rate) = view.rate() {
+            text.push_str(&format!("  {}/s", text::size(rate)));
+        }
+        if let Some(eta) = view.eta() {
+            text.push_str(&format!("  {} left", text::clock(eta)));
+        }
+    }
+    if job.progress.is_cancelled() {
+        text.push_str("  stopping");
+    }
+    text
+}

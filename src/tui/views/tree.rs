@@ -1,0 +1,414 @@
+//! The forest as indented rows with connector lines. Only the rows that are seen are made.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::forest::{Flags, Node, NodeId, Whereabouts};
+use crate::host::printable;
+use crate::tui::app::{App, Pane};
+use crate::tui::dialog::Mode;
+use crate::tui::filter;
+use crate::tui::rows::{Row, RowKind};
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+/// Draws the images pane.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if area.is_empty() {
+        return;
+    }
+    let inside = framed(frame, app, area);
+    if app.tree.rows.list.is_empty() {
+        frame.render_widget(Paragraph::new(nothing(app, inside)), inside);
+        return;
+    }
+    frame.render_widget(Paragraph::new(lines(app, inside)), inside);
+}
+
+/// The frame of the images pane, with what is counted at its bottom.
+pub(super) fn framed(frame: &mut Frame<'_>, app: &App, area: Rect) -> Rect {
+    let theme = app.settings.theme;
+    let (line, dot) = if app.settings.ascii {
+        ("-", "-")
+    } else {
+        ("─", "·")
+    };
+    let focus = app.pane == Pane::Images && matches!(app.mode, Mode::Main | Mode::Filter { .. });
+    let what = if app.picture.is_some() {
+        "Diagram"
+    } else {
+        "Images"
+    };
+    let title = Line::styled(format!("{line} 1 {what} "), theme.style(Role::Title));
+    let rows = app.tree.rows.list.len();
+    let at = if rows == 0 { 0 } else { app.tree.cursor + 1 };
+    let mut parts = vec![format!("{at}/{rows}")];
+    if !app.tree.marks.is_empty() {
+        let hidden = match app.hidden_marks() {
+            0 => String::new(),
+            n => format!(" ({n} hidden)"),
+        };
+        let bytes = app
+            .tree
+            .marks
+            .iter()
+            .filter_map(|id| app.forest.get(*id)?.size_on_disk());
+        parts.push(format!(
+            "{} marked{hidden}, {}",
+            app.tree.marks.len(),
+            text::size(bytes.fold(0, u64::saturating_add))
+        ));
+    }
+    if !app.tree.filter.value().is_empty() && !matches!(app.mode, Mode::Filter { .. }) {
+        parts.push(format!("/{}", text::safe(app.tree.filter.value())));
+    }
+    if app.tree.rows.filtered && app.tree.view != Default::default() {
+        parts.push(app.tree.view.name().to_owned());
+    }
+    parts.push(format!("sort: {}", app.tree.sort.name()));
+    let bottom = format!("{line} {} ", parts.join(&format!(" {dot} ")));
+    let room = usize::from(area.width).saturating_sub(2);
+    let bottom = text::cut_end(&bottom, room, app.settings.ascii);
+    let role = if focus { Role::Focus } else { Role::Frame };
+    let plain = theme.style(Role::Plain);
+    super::frame::draw(frame, app, area, title, Line::styled(bottom, plain), role)
+}
+
+/// What to say when there is no row.
+pub(super) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
+    let room = usize::from(area.width).saturating_sub(2);
+    let mut texts = Vec::new();
+    if app.tree.rows.filtered && !app.forest.is_empty() {
+        texts.push("No image matches. Esc shows all again.".to_owned());
+    } else if app.scan.running {
+        let looked_at = text::grouped(app.scan.looked_at);
+        texts.push(format!("Looking for images: {looked_at} files so far."));
+    } else {
+        let roots: Vec<String> = app
+            .settings
+            .roots
+            .iter()
+            .map(|root| app.shown(root))
+            .collect();
+        let folders = u64::try_from(app.scan.unreadable.len()).unwrap_or(u64::MAX);
+        let unreadable = match folders {
+            0 => String::new(),
+            n => format!(", {} unreadable", text::count(n, "folder", "folders")),
+        };
+        texts.push(format!(
+            "No qcow2 images under {} (looked at {}{unreadable}).",
+            roots.join(", "),
+            text::count(app.scan.looked_at, "file", "files")
+        ));
+        texts.extend(
+            app.scan
+                .unreadable
+                .iter()
+                .take(5)
+                .map(|text| text::safe(text)),
+        );
+        texts.push("r looks again, ? shows all keys, q leaves.".to_owned());
+    }
+    let wrapped = texts.iter().flat_map(|text| text::wrap(text, room, 2));
+    wrapped.map(|line| Line::raw(format!(" {line}"))).collect()
+}
+
+/// How the width is shared among the columns.
+struct Columns {
+    name: usize,
+    state: usize,
+    flags: usize,
+    size: usize,
+    age: usize,
+}
+
+impl Columns {
+    fn of(width: usize) -> Self {
+        let mut columns = Self {
+            name: 0,
+            state: if width >= 70 { 8 } else { 0 },
+            flags: 6,
+            size: 10,
+            age: if width >= 50 { 5 } else { 0 },
+        };
+        let others = columns.state + columns.flags + columns.size + columns.age + 2;
+        columns.name = width.saturating_sub(3 + others);
+        columns
+    }
+}
+
+/// The lines that are seen: one a row, from the first shown, no more than fit.
+pub(super) fn lines(app: &App, area: Rect) -> Vec<Line<'static>> {
+    let columns = Columns::of(usize::from(area.width));
+    let rows = app.tree.rows.list.iter().enumerate();
+    rows.skip(app.tree.top)
+        .take(usize::from(area.height))
+        .map(|(i, row)| line(app, i, row, &columns))
+        .collect()
+}
+
+fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
+    let ascii = app.settings.ascii;
+    let theme = app.settings.theme;
+    let is_at = i == app.tree.cursor;
+    let id = match row.kind {
+        RowKind::Image(id) => Some(id),
+        _ => None,
+    };
+    let node = id.and_then(|id| app.forest.get(id));
+    let style = row_style(app, row, node);
+    let (mark, mark_role) = sign(app, row, id);
+    let prefix = connectors(app, row, ascii);
+    let room = columns.name.saturating_sub(text::width(&prefix));
+    let name = text::pad(&name(app, row, room), room, ascii);
+    let bar = match (is_at, ascii) {
+        (false, _) => " ",
+        (true, false) => "▌",
+        (true, true) => ">",
+    };
+    let bytes = match row.kind {
+        RowKind::Image(_) => node.and_then(Node::size_on_disk),
+        RowKind::Folded { bytes, .. } | RowKind::Run { bytes, .. } => Some(bytes),
+        RowKind::Again(_) | RowKind::New(_) => None,
+    };
+    let nothing = if ascii { "-" } else { "—" };
+    let size = bytes.map_or_else(
+        || {
+            if node.is_some() {
+                nothing.to_owned()
+            } else {
+                String::new()
+            }
+        },
+        text::size,
+    );
+    let age = node.and_then(|node| Some(text::age(node.stat.as_ref()?.modified, app.now())));
+    let state = node.map_or("", |node| state(app, node));
+    let letters = node.map(|node| letters(app, node)).unwrap_or_default();
+    let is_bad = node.is_some_and(|node| filter::is_problem(&app.forest, node));
+    let quiet = style.patch(theme.style(if row.dim { Role::Dim } else { Role::Plain }));
+    let flag_style = if is_bad {
+        quiet.patch(theme.style(Role::Error))
+    } else {
+        quiet
+    };
+    let mut spans = vec![
+        Span::styled(bar.to_owned(), theme.style(Role::Key)),
+        Span::styled(mark, theme.style(mark_role)),
+        Span::raw(" "),
+        Span::styled(prefix, quiet.remove_modifier(Modifier::BOLD)),
+        Span::styled(name, style),
+        Span::styled(text::pad(state, columns.state, ascii), quiet),
+        Span::styled(text::pad(&letters, columns.flags, ascii), flag_style),
+        Span::styled(text::pad_left(&size, columns.size, ascii), quiet),
+    ];
+    if columns.age > 0 {
+        let age = age.unwrap_or_default();
+        spans.push(Span::styled(
+            format!(" {}", text::pad_left(&age, columns.age, ascii)),
+            quiet,
+        ));
+    }
+    spans.push(Span::raw(" "));
+    let mut line = Line::from(spans);
+    if is_at {
+        line = line.patch_style(theme.style(Role::Cursor));
+    }
+    line
+}
+
+fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
+    let theme = app.settings.theme;
+    if row.dim {
+        return theme.style(Role::Dim);
+    }
+    if matches!(row.kind, RowKind::New(_)) {
+        return theme.style(Role::Good);
+    }
+    let Some(node) = node else {
+        return theme.style(Role::Quiet);
+    };
+    if app.tree.marks.contains(&node.id) {
+        return theme.style(Role::Marked);
+    }
+    let flags = app.forest.flags(node.id);
+    let mut style = theme.style(Role::Plain);
+    if flags.contains(Flags::IN_USE) {
+        style = style.patch(theme.style(Role::Locked));
+    }
+    if node.whereabouts == Whereabouts::Missing {
+        style = style.patch(theme.style(Role::Error));
+    }
+    if flags.contains(Flags::FROZEN) {
+        style = style.patch(theme.style(Role::Base));
+    }
+    style
+}
+
+/// What a plan would do to the row, or whether it is marked.
+fn sign(app: &App, row: &Row, id: Option<NodeId>) -> (String, Role) {
+    if matches!(row.kind, RowKind::New(_)) {
+        return ("+".to_owned(), Role::Good);
+    }
+    let Some(id) = id else {
+        return (" ".to_owned(), Role::Plain);
+    };
+    let kind = app.future.as_ref().and_then(|future| future.marks.get(&id));
+    if let Some(mark) = kind.and_then(|kind| kind.mark()) {
+        let (mark, role) = match mark {
+            '✗' => (if app.settings.ascii { 'x' } else { '✗' }, Role::Error),
+            '≈' => (if app.settings.ascii { '=' } else { '≈' }, Role::Warning),
+            '!' => ('!', Role::Error),
+            '+' => ('+', Role::Good),
+            other => (other, Role::Warning),
+        };
+        return (mark.to_string(), role);
+    }
+    if app.tree.marks.contains(&id) || app.tree.range == Some(id) {
+        return ("*".to_owned(), Role::Marked);
+    }
+    (" ".to_owned(), Role::Plain)
+}
+
+/// The lines left of a row and its sign.
+fn connectors(app: &App, row: &Row, ascii: bool) -> String {
+    let (down, tee, corner) = if ascii {
+        ("| ", "|-", "`-")
+    } else {
+        ("│ ", "├─", "└─")
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    if row.depth > 0 {
+        parts.push(match (row.lane, row.last) {
+            (true, true) => "  ",
+            (true, false) => down,
+            (false, true) => corner,
+            (false, false) => tee,
+        });
+    }
+    let mut guide = row.guide;
+    while let Some(at) = guide.and_then(|at| usize::try_from(at).ok()) {
+        let Some(above) = app.tree.rows.list.get(at) else {
+            break;
+        };
+        if above.depth == 0 {
+            break;
+        }
+        parts.push(if above.last { "  " } else { down });
+        guide = above.guide;
+    }
+    parts.reverse();
+    let mut prefix = parts.concat();
+    prefix.push_str(kind_sign(app, row, ascii));
+    prefix.push(' ');
+    prefix
+}
+
+/// Frozen, active, missing, folded.
+fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
+    match row.kind {
+        RowKind::Image(id) => {
+            let node = app.forest.get(id);
+            let is_there = node.is_some_and(|node| {
+                matches!(
+                    node.whereabouts,
+                    Whereabouts::Scanned | Whereabouts::OutsideScan
+                )
+            });
+            let is_frozen = node.is_some_and(|node| !node.children.is_empty());
+            match (is_there, is_frozen, ascii) {
+                (false, _, _) => "?",
+                (true, true, false) => "●",
+                (true, true, true) => "*",
+                (true, false, false) => "○",
+                (true, false, true) => "o",
+            }
+        }
+        RowKind::Folded { .. } => {
+            if ascii {
+                ">"
+            } else {
+                "▸"
+            }
+        }
+        RowKind::Run { .. } => {
+            if ascii {
+                ":"
+            } else {
+                "⋮"
+            }
+        }
+        RowKind::Again(_) => {
+            if ascii {
+                "@"
+            } else {
+                "↺"
+            }
+        }
+        RowKind::New(_) => {
+            if ascii {
+                "o"
+            } else {
+                "○"
+            }
+        }
+    }
+}
+
+fn name(app: &App, row: &Row, room: usize) -> String {
+    let ascii = app.settings.ascii;
+    let name = match row.kind {
+        RowKind::Image(id) | RowKind::Again(id) => {
+            let Some(node) = app.forest.get(id) else {
+                return String::new();
+            };
+            let label = app.label(node);
+            match (row.kind, node.whereabouts) {
+                (RowKind::Again(_), _) => format!("back to {label}: a loop"),
+                (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
+                (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
+                _ => label,
+            }
+        }
+        RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
+        RowKind::Run { hidden, .. } => format!("{hidden} more in line (Enter shows them)"),
+        RowKind::New(new) => {
+            let new = app.future.as_ref().and_then(|future| future.new.get(new));
+            new.map(|(path, _)| text::file_name(path))
+                .unwrap_or_default()
+        }
+    };
+    text::cut_middle(&name, room, ascii)
+}
+
+/// The name by which a child records a missing image.
+fn recorded(app: &App, node: &Node) -> String {
+    let child = node.children.first().and_then(|id| app.forest.get(*id));
+    let backing = child.and_then(|child| child.backing.as_ref());
+    backing.map_or_else(|| app.label(node), |backing| printable(&backing.recorded))
+}
+
+/// The word for what may be done with it.
+fn state(app: &App, node: &Node) -> &'static str {
+    let flags = app.forest.flags(node.id);
+    if flags.contains(Flags::FROZEN) {
+        "frozen"
+    } else if flags.contains(Flags::ACTIVE) {
+        "active"
+    } else {
+        ""
+    }
+}
+
+/// `!` where something is wrong, then the letters.
+fn letters(app: &App, node: &Node) -> String {
+    let mut letters = String::new();
+    if filter::is_problem(&app.forest, node) {
+        letters.push('!');
+    }
+    letters.push_str(&app.letters(node));
+    letters
+}
