@@ -41,7 +41,7 @@ enum Input {
 ///
 /// # Errors
 /// If there is no terminal, or it is lost.
-pub fn run(options: &TuiOptions) -> anyhow::Result<ExitCode> {
+pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let options = options.absolute();
     anyhow::ensure!(
         io::stdin().is_terminal() && io::stdout().is_terminal(),
