@@ -5,6 +5,7 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -595,4 +596,69 @@ fn info_tells_what_qemu_img_tells() {
             .json();
         assert_told(&ours, &theirs, name, &silent);
     }
+}
+
+/// Runs `qanopy` in a terminal, types `answer` once `question` is asked, and gives the exit code and
+/// everything shown.
+fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u32, String) {
+    let pty = portable_pty::native_pty_system()
+        .openpty(portable_pty::PtySize::default())
+        .unwrap();
+    let mut command = portable_pty::CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+    command.args(words.split_whitespace());
+    command.cwd(place.path());
+    command.env("XDG_STATE_HOME", place.state.path());
+    command.env("TERM", "xterm");
+    let mut child = pty.slave.spawn_command(command).unwrap();
+    drop(pty.slave);
+    let mut reader = pty.master.try_clone_reader().unwrap();
+    let mut writer = pty.master.take_writer().unwrap();
+    let (mut shown, mut is_answered) = (String::new(), false);
+    let mut buffer = [0; 4096];
+    // The end of a pseudo-terminal is an error (EIO).
+    while let Ok(read @ 1..) = reader.read(&mut buffer) {
+        shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if !is_answered && shown.contains(question) {
+            writer.write_all(answer.as_bytes()).unwrap();
+            is_answered = true;
+        }
+    }
+    assert!(is_answered, "never asked {question:?}: {shown}");
+    (child.wait().unwrap().exit_code(), shown)
+}
+
+#[test]
+fn at_a_terminal_the_plan_is_shown_and_agreed_to() {
+    let place = demo_forest();
+    let before = place.digest();
+    let discard = "discard demo/rootbase/Overlay-2.qcow2";
+    for answer in ["\n", "y\n", "1\n", "no\n"] {
+        let (code, shown) = at_a_terminal(&place, discard, "Type 2", answer);
+        assert_eq!(code, 130, "{shown}");
+        assert!(shown.contains("Overlay-2A.qcow2"), "{shown}");
+        assert_eq!(place.digest(), before);
+    }
+    let (code, shown) = at_a_terminal(&place, discard, "Type 2", "2\n");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+
+    let commit = "commit demo/rootbase/Overlay-1C.qcow2";
+    let (code, shown) = at_a_terminal(&place, commit, "[y/N]", "\n");
+    assert_eq!(code, 130, "{shown}");
+    let (code, shown) = at_a_terminal(&place, commit, "[y/N]", "y\n");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!place.exists("demo/rootbase/Overlay-1C.qcow2"));
+}
+
+#[test]
+fn prune_keeps_what_is_taken_out() {
+    let place = small_forest();
+    let prune = "prune --older-than 0 --confirm 1 --yes";
+    let (code, shown) = at_a_terminal(&place, prune, "Numbers to keep", "9\nq\n");
+    assert_eq!(code, 130, "{shown}");
+    assert!(shown.contains("no number from 1 to 2"), "{shown}");
+    let (code, shown) = at_a_terminal(&place, prune, "Numbers to keep", "1\n");
+    assert_eq!(code, 0, "{shown}");
+    let left = ["two.qcow2", "top.qcow2"].map(|name| place.exists(name));
+    assert_eq!(left.iter().filter(|there| **there).count(), 1, "{shown}");
 }

@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::ops::Siblings;
+use crate::tui::svg::Screen;
 
-use super::size;
+use super::{screenshot, size};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (tree --check), 4 refused, 130 cancelled.
 
-Without a command qanopy opens its screen on the directories. Where standard output is not a terminal,
-or TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
+Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
+TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
 
 /// See the forest of qcow2 images on a machine; branch, commit, discard and prune it safely.
 ///
@@ -24,6 +25,7 @@ or TERM is dumb, it prints the tree instead. A directory that bears a command's 
     name = "qanopy",
     version,
     after_help = AFTER_HELP,
+    override_usage = "qanopy [OPTIONS] [DIR]...\n       qanopy COMMAND ...",
     max_term_width = 100
 )]
 pub(super) struct Cli {
@@ -39,13 +41,13 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Globals {
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) json: bool,
     /// Change nothing: whatever would is refused (--dry-run still works)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) read_only: bool,
     /// Draw with ASCII characters only
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) ascii: bool,
 }
 
@@ -65,7 +67,7 @@ pub(super) struct LookArgs {
     /// Also open backing files that lie outside the directories
     #[arg(long)]
     pub(super) follow: bool,
-    /// Show every regular file that is no known image as a raw image
+    /// Also list files called like a disk image (.img, .raw, .dd, .iso) on which nothing is built
     #[arg(long)]
     pub(super) raw: bool,
 }
@@ -78,7 +80,7 @@ pub(super) enum Command {
     Info(InfoArgs),
     /// Create an empty qcow2 image
     Create(CreateArgs),
-    /// Create an overlay on an image: the image is only read from then on
+    /// Create an overlay on an image
     Branch(BranchArgs),
     /// Merge an overlay down into the image it is built on
     Commit(CommitArgs),
@@ -91,6 +93,12 @@ pub(super) enum Command {
     Trash(TrashCommand),
     /// Make sample forests of real images and open them
     Demo(DemoArgs),
+    /// Print the table of keys as Markdown, as README.md shows it
+    #[command(hide = true)]
+    Keys,
+    /// Print a picture of the screen as SVG, as README.md shows it
+    #[command(hide = true)]
+    Screenshot(ScreenshotArgs),
 }
 
 #[derive(Debug, Args)]
@@ -279,4 +287,22 @@ pub(super) enum TrashCommand {
 pub(super) struct DemoArgs {
     /// Where to make them; must not exist or be empty [default: a new temporary directory]
     pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScreenshotArgs {
+    /// What to show [default: the demo's forests, in a directory that is removed again]
+    pub(super) dir: Option<PathBuf>,
+    /// What is open: tree, diagram, help, commit or discard
+    #[arg(long, value_parser = screenshot::view, default_value = "tree")]
+    pub(super) view: Screen,
+    /// The image the cursor is on, by its file name
+    #[arg(long, value_name = "NAME")]
+    pub(super) at: Option<String>,
+    /// Columns of the screen
+    #[arg(long, default_value_t = 120)]
+    pub(super) width: u16,
+    /// Rows of the screen
+    #[arg(long, default_value_t = 30)]
+    pub(super) height: u16,
 }

@@ -1,6 +1,7 @@
 //! `qanopy demo`: makes sample forests and opens them.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -13,7 +14,7 @@ use super::out::{self, Out};
 use super::stop::Stop;
 
 /// Makes them in the directory named, or in a new temporary one that stays.
-pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<()> {
+pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<ExitCode> {
     if globals.read_only {
         return Err(Stop::Refused(
             "the demo's images are not made, since --read-only was given".to_owned(),

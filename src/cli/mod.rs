@@ -10,11 +10,13 @@ mod demo;
 mod discard;
 mod info;
 mod json;
+mod keys;
 mod look;
 mod open;
 mod out;
 mod prune;
 mod running;
+mod screenshot;
 mod size;
 mod stop;
 mod trash;
@@ -42,34 +44,38 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         globals,
         open,
         command,
     } = cli;
     let mut out = Out::new();
-    if let Some(command) = command {
+    let ended = if let Some(command) = command {
         misplaced(&open)?;
-        dispatch(&mut out, globals, command)?;
+        dispatch(&mut out, globals, command)?
     } else {
-        open::run(&mut out, globals, &open)?;
-    }
-    Ok(out.flush()?)
+        open::run(&mut out, globals, &open)?
+    };
+    out.flush()?;
+    Ok(ended)
 }
 
-fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result<()> {
+fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Tree(args) => tree::run(out, globals, &args),
-        Command::Info(args) => info::run(out, globals, &args),
-        Command::Create(args) => create::run(out, globals, args),
-        Command::Branch(args) => branch::run(out, globals, args),
-        Command::Commit(args) => commit::run(out, globals, args),
-        Command::Discard(args) => discard::run(out, globals, args),
-        Command::Prune(args) => prune::run(out, globals, args),
-        Command::Trash(command) => trash::run(out, globals, command),
-        Command::Demo(args) => demo::run(out, globals, args),
+        Command::Tree(args) => tree::run(out, globals, &args)?,
+        Command::Info(args) => info::run(out, globals, &args)?,
+        Command::Create(args) => create::run(out, globals, args)?,
+        Command::Branch(args) => branch::run(out, globals, args)?,
+        Command::Commit(args) => commit::run(out, globals, args)?,
+        Command::Discard(args) => discard::run(out, globals, args)?,
+        Command::Prune(args) => prune::run(out, globals, args)?,
+        Command::Trash(command) => trash::run(out, globals, command)?,
+        Command::Demo(args) => return demo::run(out, globals, args),
+        Command::Keys => keys::run(out)?,
+        Command::Screenshot(args) => screenshot::run(out, globals, args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Options of the screen that stand before a command would silently do nothing: say so instead.

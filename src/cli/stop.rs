@@ -35,9 +35,10 @@ impl Stop {
 
 /// Tells how it ended, and gives the exit code. A reader of our output that went away (`| head`)
 /// is no failure and is not mentioned.
-pub(super) fn end(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else {
-        return ExitCode::SUCCESS;
+pub(super) fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match result {
+        Ok(ended) => return ended,
+        Err(error) => error,
     };
     if let Some(stop) = error.downcast_ref::<Stop>() {
         out::complain(format_args!("qanopy: {stop}"));
