@@ -427,12 +427,17 @@ impl App {
         if !self.tree.rows.ambiguous.contains(name) {
             return text::file_name(&node.path);
         }
-        let inside = self
-            .settings
-            .roots
-            .iter()
-            .find_map(|root| node.path.strip_prefix(root).ok());
-        inside.map_or_else(|| self.shown(&node.path), printable)
+        self.inside(&node.path)
+    }
+
+    /// A path for people, from the scanned directory it lies in.
+    #[must_use]
+    pub fn inside(&self, path: &Path) -> String {
+        let mut roots = self.settings.roots.iter();
+        let inside = roots.find_map(|root| path.strip_prefix(root).ok());
+        inside
+            .filter(|inside| !inside.as_os_str().is_empty())
+            .map_or_else(|| self.shown(path), printable)
     }
 
     /// The image's flags as letters, explained by [`LEGEND`].

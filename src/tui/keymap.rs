@@ -377,7 +377,7 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::Plan, Action::Commands, "plan-commands", &[c('p')], "the same as qemu-img commands", ""),
     dialog(Scope::Plan, Action::ScrollDown, "plan-down", &[k(Code::Down), c('j'), k(Code::PageDown)], "scroll down", ""),
     dialog(Scope::Plan, Action::ScrollUp, "plan-up", &[k(Code::Up), c('k'), k(Code::PageUp)], "scroll up", ""),
-    dialog(Scope::Prune, Action::Tick, "prune-tick", &[c(' ')], "tick or untick", "untick"),
+    dialog(Scope::Prune, Action::Tick, "prune-tick", &[c(' ')], "tick or untick", "tick"),
     dialog(Scope::Prune, Action::TickAll, "prune-all", &[c('a')], "tick all or none", "all/none"),
     dialog(Scope::Prune, Action::Proceed, "prune-plan", &[k(Code::Enter)], "plan the discard of what is ticked", "plan"),
     dialog(Scope::Prune, Action::Close, "prune-close", &[k(Code::Esc), c('q'), Key::ctrl('c')], "nothing happens", "close"),

@@ -99,6 +99,17 @@ pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
             .into_iter()
             .map(|entry| (entry.key(), entry.hint.unwrap_or_default().to_owned()));
         join(app, hints, width)
+    } else if scope == Scope::Plan {
+        let signs = if app.settings.ascii {
+            "x goes  ! would break  ~ header rewritten  = data rewritten  + new"
+        } else {
+            "✗ goes  ! would break  ~ header rewritten  ≈ data rewritten  + new"
+        };
+        Line::raw(text::cut_end(
+            &format!(" {signs}"),
+            width,
+            app.settings.ascii,
+        ))
     } else {
         super::frame::hints(app, scope, width)
     };

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::{BackingStyle, CommittedLayer, Danger, Plan, Request, Tone};
+use crate::ops::{self, BackingStyle, CommittedLayer, Danger, Request, Tone};
 use crate::tui::app::App;
 use crate::tui::dialog::{BranchForm, Button, Field, Mode, PlanDialog};
 use crate::tui::keymap::{self, Action, Scope};
@@ -94,7 +94,7 @@ fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> 
         push_wrapped(&mut lines, app, "", reason, Role::Error, width);
     }
     let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
-    let room = width.saturating_sub(18 + text::width(&dir)).max(8);
+    let room = width.saturating_sub(18 + text::width(&dir) + 1).max(8);
     let scroll = form.name.visual_scroll(room.saturating_sub(1));
     let value = text::safe(form.name.value());
     let cursor = form.name.visual_cursor().saturating_sub(scroll);
@@ -110,7 +110,7 @@ fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> 
     let cursor_style = theme.style(if on_name { Role::Cursor } else { Role::Plain });
     let label = |text: &str, is_on: bool| {
         Span::styled(
-            format!(" {}", text::pad(text, 9, ascii)),
+            format!(" {}", text::pad(text, 10, ascii)),
             theme.style(if is_on { Role::Focus } else { Role::Quiet }),
         )
     };
@@ -140,7 +140,7 @@ fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> 
         ),
     ]));
     match &form.plan {
-        Some(plan) => lines.extend(words(app, plan, width, true)),
+        Some(plan) => push_words(&mut lines, app, plan.lines(), width, true),
         None if form.name.value().is_empty() => {}
         None => lines.push(Line::styled(" looking", theme.style(Role::Quiet))),
     }
@@ -235,7 +235,10 @@ fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>
         push_wrapped(&mut lines, app, "", reason, Role::Error, width);
     }
     match &dialog.plan {
-        Some(plan) => lines.extend(words(app, plan, width, dialog.commands)),
+        Some(plan) => {
+            let said = plan.lines().into_iter().filter(|line| !is_refusal(line));
+            push_words(&mut lines, app, said, width, dialog.commands);
+        }
         None => lines.push(Line::styled(
             " Looking at the files, and who else is built on them.",
             theme.style(Role::Quiet),
@@ -252,7 +255,11 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         return Vec::new();
     };
     if !dialog.is_possible() {
-        return Vec::new();
+        // Why not, and what instead, has to be seen however long the rest is.
+        let mut lines = Vec::new();
+        let said = plan.lines().into_iter().filter(is_refusal);
+        push_words(&mut lines, app, said, width, false);
+        return lines;
     }
     let button = |text: &str, is_at: bool, role: Role| {
         let style = theme.style(role);
@@ -297,10 +304,20 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
     ])]
 }
 
-/// The plan's own words, wrapped below their labels.
-fn words(app: &App, plan: &Plan, width: usize, commands: bool) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    for line in plan.lines() {
+/// Whether the line says why not, or what instead.
+fn is_refusal(line: &ops::Line) -> bool {
+    line.label == "refused" || line.label.chars().all(|c| c.is_ascii_digit())
+}
+
+/// The plan's own words, wrapped beside their labels.
+fn push_words(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    said: impl IntoIterator<Item = ops::Line>,
+    width: usize,
+    commands: bool,
+) {
+    for line in said {
         if line.label == "$" && !commands {
             continue;
         }
@@ -311,9 +328,8 @@ fn words(app: &App, plan: &Plan, width: usize, commands: bool) -> Vec<Line<'stat
             Tone::Danger => Role::Error,
             Tone::Quiet => Role::Quiet,
         };
-        push_wrapped(&mut lines, app, &line.label, &line.text, role, width);
+        push_wrapped(lines, app, &line.label, &line.text, role, width);
     }
-    lines
 }
 
 fn push_wrapped(

@@ -63,6 +63,12 @@ pub(super) fn dialog(
         title
     };
     let title = Line::styled(title, app.settings.theme.style(Role::Title));
+    let mut bottom = bottom;
+    if bottom.width() > 0 {
+        let dash = if app.settings.ascii { "-" } else { "─" };
+        let dash = Span::styled(dash, app.settings.theme.style(Role::Focus));
+        bottom.spans.insert(0, dash);
+    }
     draw(frame, app, area, title, bottom, Role::Focus)
 }
 

@@ -370,7 +370,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 (RowKind::Again(_), _) => format!("back to {label}: a loop"),
                 (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
                 (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
-                _ => label,
+                _ => placed(app, node, label),
             }
         }
         RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
@@ -384,6 +384,16 @@ fn name(app: &App, row: &Row, room: usize) -> String {
     text::cut_middle(&name, room, ascii)
 }
 
+/// The name with the folders before it, where the folder is not the one of the image above.
+fn placed(app: &App, node: &Node, label: String) -> String {
+    let above = node.parent.and_then(|id| app.forest.get(id));
+    let dir = node.path.parent();
+    match above {
+        Some(above) if above.path.parent() == dir => label,
+        _ => app.inside(&node.path),
+    }
+}
+
 /// The name by which a child records a missing image.
 fn recorded(app: &App, node: &Node) -> String {
     let child = node.children.first().and_then(|id| app.forest.get(*id));
@@ -394,7 +404,9 @@ fn recorded(app: &App, node: &Node) -> String {
 /// The word for what may be done with it.
 fn state(app: &App, node: &Node) -> &'static str {
     let flags = app.forest.flags(node.id);
-    if flags.contains(Flags::FROZEN) {
+    if node.stat.is_none() && node.whereabouts == Whereabouts::Missing {
+        "missing"
+    } else if flags.contains(Flags::FROZEN) {
         "frozen"
     } else if flags.contains(Flags::ACTIVE) {
         "active"
