@@ -84,6 +84,8 @@ pub(super) enum Command {
     Branch(BranchArgs),
     /// Merge an overlay down into the image it is built on
     Commit(CommitArgs),
+    /// Record anew what an image is built on, or in which format
+    Relink(RelinkArgs),
     /// Move images and everything built on them to the trash
     Discard(DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
@@ -211,6 +213,28 @@ pub(super) struct CommitArgs {
     /// What becomes of other images that are built on the same base
     #[arg(long, value_enum, default_value_t = SiblingsArg::Refuse)]
     pub(super) siblings: SiblingsArg,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RelinkArgs {
+    /// The overlay; only its header changes
+    pub(super) image: PathBuf,
+    /// The image it is built on [default: the one its header names]
+    #[arg(long, value_name = "BASE")]
+    pub(super) to: Option<PathBuf>,
+    /// That image's format [default: found out where a guess cannot hurt]
+    #[arg(long)]
+    pub(super) format: Option<String>,
+    /// Record the name as seen from the overlay
+    #[arg(long, conflicts_with = "absolute")]
+    pub(super) relative: bool,
+    /// Record the name by its absolute path
+    #[arg(long)]
+    pub(super) absolute: bool,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::host::shell_quoted;
 use crate::ops::{
-    self, CommittedLayer, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Siblings, Tone,
+    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Outcome, Plan, Request,
+    Siblings, Tone,
 };
 
 use super::args::{ConsentArgs, Globals};
@@ -63,25 +64,46 @@ pub(super) fn carry_out(
 
 /// The command line that asks for this, where it is one that is offered instead of a refused one.
 fn command(request: &Request) -> Option<String> {
-    let Request::Commit {
-        overlay,
-        layer,
-        siblings,
-    } = request
-    else {
-        return None;
-    };
-    let keep = match layer {
-        CommittedLayer::Trash => "",
-        CommittedLayer::Keep => " --keep",
-    };
-    let siblings = match siblings {
-        Siblings::Refuse => "",
-        Siblings::Preserve => " --siblings preserve",
-        Siblings::Break => " --siblings break",
-    };
-    let overlay = shell_quoted(overlay);
-    Some(format!("qanopy commit {overlay}{keep}{siblings}"))
+    match request {
+        Request::Commit {
+            overlay,
+            layer,
+            siblings,
+        } => {
+            let keep = match layer {
+                CommittedLayer::Trash => "",
+                CommittedLayer::Keep => " --keep",
+            };
+            let siblings = match siblings {
+                Siblings::Refuse => "",
+                Siblings::Preserve => " --siblings preserve",
+                Siblings::Break => " --siblings break",
+            };
+            let overlay = shell_quoted(overlay);
+            Some(format!("qanopy commit {overlay}{keep}{siblings}"))
+        }
+        Request::Relink {
+            image,
+            base,
+            format,
+            style,
+        } => {
+            let mut words = format!("qanopy relink {}", shell_quoted(image));
+            if let Some(base) = base {
+                words.push_str(&format!(" --to {}", shell_quoted(base)));
+            }
+            if let Some(format) = format {
+                words.push_str(&format!(" --format {}", shell_quoted(format.name())));
+            }
+            words.push_str(match style {
+                None => "",
+                Some(BackingStyle::Relative) => " --relative",
+                Some(BackingStyle::Absolute) => " --absolute",
+            });
+            Some(words)
+        }
+        _ => None,
+    }
 }
 
 /// Prints what was done.

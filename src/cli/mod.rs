@@ -15,6 +15,7 @@ mod look;
 mod open;
 mod out;
 mod prune;
+mod relink;
 mod running;
 mod screenshot;
 mod size;
@@ -68,6 +69,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Create(args) => create::run(out, globals, args)?,
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,
+        Command::Relink(args) => relink::run(out, globals, args)?,
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, command)?,

@@ -1,19 +1,86 @@
-//! The name by which a new overlay will know its base: computed here, read by every program that
+//! The name by which an overlay will know its base: computed here, read by every program that
 //! opens the overlay. What a recorded name means is [`crate::image::BackingName`]'s business.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::host::{Host, printable};
+use crate::image::BackingName;
+use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
+
 use super::BackingStyle;
+use super::words::shown;
 
 /// The name of `base` as recorded in an overlay that lies in `dir`. Both paths are absolute and
 /// their directories free of links, since `..` means the directory on disk, not the one in the name.
-pub(super) fn record(dir: &Path, base: &Path, style: BackingStyle) -> OsString {
+fn record(dir: &Path, base: &Path, style: BackingStyle) -> OsString {
     match style {
         BackingStyle::Absolute => base.as_os_str().to_owned(),
         BackingStyle::Relative => guarded(relative(dir, base).as_os_str()),
     }
+}
+
+/// How a recorded name was recorded.
+pub(super) fn style_of(recorded: &OsStr) -> BackingStyle {
+    if Path::new(recorded).is_absolute() {
+        BackingStyle::Absolute
+    } else {
+        BackingStyle::Relative
+    }
+}
+
+/// The name by which `overlay`, which need not exist yet, will know `base`: proven to lead there,
+/// whatever links lie in between.
+///
+/// # Errors
+/// A sentence that says why there is no such name.
+pub(super) fn leading(
+    host: &dyn Host,
+    overlay: &Path,
+    base: &Path,
+    style: BackingStyle,
+) -> Result<OsString, String> {
+    let overlay_there = real_place(host, overlay)?;
+    let dir = overlay_there.parent().unwrap_or(Path::new("/"));
+    let recorded = record(dir, &real_place(host, base)?, style);
+    if recorded.len() > MAX_BACKING_NAME_BYTES {
+        return Err(format!(
+            "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
+             choose a place nearer to the base",
+            shown(overlay),
+            shown(base),
+            recorded.len()
+        ));
+    }
+    let leads_to = BackingName::interpret(&overlay_there, &recorded)
+        .file()
+        .and_then(|path| host.stat(path).ok())
+        .map(|stat| stat.id);
+    if leads_to.is_none() || leads_to != host.stat(base).ok().map(|stat| stat.id) {
+        return Err(format!(
+            "from {} the name {} does not lead to {}: choose another place, or an absolute name",
+            shown(overlay),
+            printable(&recorded),
+            shown(base)
+        ));
+    }
+    Ok(recorded)
+}
+
+/// The path with the links in its directory resolved; the last part stays the name it is.
+fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf, String> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let file = path
+        .file_name()
+        .ok_or_else(|| format!("{} is no name for a file", shown(path)))?;
+    let dir = host
+        .canonical(dir)
+        .map_err(|error| format!("{} cannot be looked at: {error}", shown(dir)))?;
+    Ok(dir.join(file))
 }
 
 /// The way from a directory to a file, both absolute.
@@ -43,7 +110,6 @@ fn guarded(name: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::BackingName;
     use proptest::prelude::*;
 
     fn text(dir: &str, base: &str) -> String {

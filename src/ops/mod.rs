@@ -9,6 +9,7 @@ mod create;
 mod demo;
 mod discard;
 mod empty;
+mod find;
 mod in_use;
 mod new_file;
 mod overlay;
@@ -16,6 +17,7 @@ mod pin;
 mod plan;
 mod progress;
 mod prune;
+mod relink;
 mod request;
 mod restore;
 pub mod trash;
@@ -95,6 +97,20 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             size,
             style,
         } => overlay::plan(&mut plan, base, new, *size, *style),
+        Request::Relink {
+            image,
+            base,
+            format,
+            style,
+        } => relink::plan(
+            &mut plan,
+            relink::Wish {
+                image,
+                base: base.as_deref(),
+                format: format.as_ref(),
+                style: *style,
+            },
+        ),
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Commit {
             overlay,

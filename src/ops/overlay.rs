@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::{LockSet, printable};
-use crate::image::{self, BackingName, Encryption, Format};
-use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
+use crate::image::{self, Encryption, Format};
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_name, new_file,
+    backing_name, find, new_file,
 };
 
 /// Plans a new overlay.
@@ -28,16 +27,9 @@ pub(super) fn plan(
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     plan.title = format!("New branch {} on {}", name(new), name(base));
-    let node = forest.by_path(base).or_else(|| {
-        let id = context.host.stat(base).ok()?.id;
-        forest.by_file(id)
-    });
-    let Some(node) = node else {
-        plan.refuse(match context.host.stat(base) {
-            Ok(_) => format!("{} is no image that the scan met", shown(base)),
-            Err(error) => format!("{} cannot be looked at: {error}", shown(base)),
-        });
-        return;
+    let node = match find::named(&context, base) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
     };
     let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
         return;
@@ -52,11 +44,12 @@ pub(super) fn plan(
         ));
     }
     let needed = new_file::empty_len(whole);
-    let Some(dir) = new_file::check(plan, new, needed) else {
+    if new_file::check(plan, new, needed).is_none() {
         return;
-    };
-    let Some(recorded) = recorded_name(plan, &dir, base, new, style) else {
-        return;
+    }
+    let recorded = match backing_name::leading(plan.host(), new, base, style) {
+        Ok(recorded) => recorded,
+        Err(sentence) => return plan.refuse(sentence),
     };
     check_use(plan, base, &format);
     plan.effect(EffectKind::Creates, new, Some(needed), {
@@ -222,58 +215,6 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
             ));
         }
     }
-}
-
-/// What the header will say; proven to lead from the new file to the base.
-fn recorded_name(
-    plan: &mut Plan,
-    dir: &Path,
-    base: &Path,
-    new: &Path,
-    style: BackingStyle,
-) -> Option<std::ffi::OsString> {
-    let host = Arc::clone(&plan.context().host);
-    let parent = match base.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let (parent, file) = match (host.canonical(parent), base.file_name()) {
-        (Ok(parent), Some(file)) => (parent, file),
-        (Ok(_), None) => {
-            plan.refuse(format!("{} is no name for a file", shown(base)));
-            return None;
-        }
-        (Err(error), _) => {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(parent)));
-            return None;
-        }
-    };
-    let recorded = backing_name::record(dir, &parent.join(file), style);
-    if recorded.len() > MAX_BACKING_NAME_BYTES {
-        plan.refuse(format!(
-            "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
-             choose a place nearer to the base",
-            shown(new),
-            shown(base),
-            recorded.len()
-        ));
-        return None;
-    }
-    let overlay = dir.join(new.file_name()?);
-    let leads_to = BackingName::interpret(&overlay, &recorded)
-        .file()
-        .and_then(|path| host.stat(path).ok())
-        .map(|stat| stat.id);
-    if leads_to.is_none() || leads_to != host.stat(base).ok().map(|stat| stat.id) {
-        plan.refuse(format!(
-            "from {} the name {} does not lead to {}: choose another place, or an absolute name",
-            shown(new),
-            printable(&recorded),
-            shown(base)
-        ));
-        return None;
-    }
-    Some(recorded)
 }
 
 fn check_use(plan: &mut Plan, base: &Path, format: &Format) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::image::Format;
+
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -26,6 +28,17 @@ pub enum Request {
         layer: CommittedLayer,
         /// What happens to others that are built on the same base.
         siblings: Siblings,
+    },
+    /// Change what an image's header says about its backing file, and nothing else.
+    Relink {
+        /// The overlay whose header changes.
+        image: PathBuf,
+        /// The image it is built on; none for the one it names already.
+        base: Option<PathBuf>,
+        /// That image's format; none to find it out where that is safe.
+        format: Option<Format>,
+        /// How the name is recorded; none for as it was.
+        style: Option<BackingStyle>,
     },
     /// Move these images and everything built on them to the trash.
     Discard {

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{LockSet, printable};
-use crate::image::{self, BackingTarget, Format};
+use crate::image::Format;
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, SpaceNeed, Undo,
-    WayOut, backing_name, processes,
+    WayOut, backing_name, find, processes,
 };
 
 use merge::{Child, Commit, Member};
@@ -140,20 +140,16 @@ fn on_disk(node: &Node) -> u64 {
 /// The overlay named and the image it is built on, if both are there and known for what they are.
 fn find_pair<'f>(
     plan: &mut Plan,
-    context: &Context,
+    context: &'f Context,
     forest: &'f Forest,
     overlay: &Path,
 ) -> Option<Pair<'f>> {
-    let stat = context.host.stat(overlay);
-    let node = forest
-        .by_path(overlay)
-        .or_else(|| forest.by_file(stat.as_ref().ok()?.id));
-    let Some(node) = node else {
-        plan.refuse(match stat {
-            Ok(_) => format!("{} is no image that the scan met", shown(overlay)),
-            Err(error) => format!("{} cannot be looked at: {error}", shown(overlay)),
-        });
-        return None;
+    let node = match find::named(context, overlay) {
+        Ok(node) => node,
+        Err(sentence) => {
+            plan.refuse(sentence);
+            return None;
+        }
     };
     let path = shown(&node.path);
     if forest.flags(node.id).contains(Flags::LOOP) {
@@ -446,7 +442,7 @@ fn plan_children(
                 continue;
             }
         }
-        match recorded_name(context, child, &pair.base.path) {
+        match leading_to(context, child, &pair.base.path) {
             Ok(recorded) => {
                 let text = format!("now built on {}: its header only", printable(&recorded));
                 plan.effect(EffectKind::Relinks, &child.path, None, text);
@@ -465,47 +461,14 @@ fn plan_children(
 }
 
 /// How `child` will name `base`: relative or absolute, as it named its backing file before.
-fn recorded_name(
-    context: &Context,
-    child: &Node,
-    base: &Path,
-) -> Result<std::ffi::OsString, String> {
-    let host = context.host.as_ref();
-    let absolute = |path: &Path| -> Result<PathBuf, String> {
-        let dir = path
-            .parent()
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let dir = host
-            .canonical(dir)
-            .map_err(|error| format!("{}: {error}", shown(dir)))?;
-        Ok(path.file_name().map_or(dir.clone(), |file| dir.join(file)))
-    };
-    let child_path = absolute(&child.path)?;
-    let base = absolute(base)?;
-    let was_absolute = child
+fn leading_to(context: &Context, child: &Node, base: &Path) -> Result<std::ffi::OsString, String> {
+    let style = child
         .backing
         .as_ref()
-        .is_some_and(|backing| Path::new(&backing.recorded).is_absolute());
-    let style = if was_absolute {
-        BackingStyle::Absolute
-    } else {
-        BackingStyle::Relative
-    };
-    let dir = child_path.parent().unwrap_or(Path::new("/"));
-    let recorded = backing_name::record(dir, &base, style);
-    // The name must lead back to the base from the child's place, whatever links lie in between.
-    let back = match image::BackingName::interpret(&child_path, &recorded).target {
-        BackingTarget::File(path) => host.stat(&path).map(|stat| stat.id),
-        BackingTarget::Elsewhere { protocol } => {
-            return Err(format!("it would be taken for {protocol}"));
-        }
-    };
-    let there = host.stat(&base).map(|stat| stat.id);
-    match (back, there) {
-        (Ok(back), Ok(there)) if back == there => Ok(recorded),
-        _ => Err(format!("{} does not lead there", printable(&recorded))),
-    }
+        .map_or(BackingStyle::Relative, |backing| {
+            backing_name::style_of(&backing.recorded)
+        });
+    backing_name::leading(context.host.as_ref(), &child.path, base, style)
 }
 
 fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {

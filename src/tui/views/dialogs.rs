@@ -295,6 +295,7 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Request::Discard { .. } => "Discard",
         Request::Restore { .. } => "Restore",
         Request::EmptyTrash { .. } => "Delete for good",
+        Request::Relink { .. } => "Relink",
     };
     vec![Line::from(vec![
         Span::raw(" "),

@@ -1,0 +1,206 @@
+//! Relink: a header names its backing file anew, and no guest byte changes that was not named.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+#[path = "support/known.rs"]
+#[allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code)] // As in `support`.
+mod known;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use known::{carry_out_request, context, words};
+use qanopy::host::{Host, RealHost};
+use qanopy::image::Format;
+use qanopy::ops::{self, BackingStyle, Confirm, Error, Plan, Request};
+use serde_json::Value;
+use support::{HoldMode, Qemu, RecordingHost, forests, qemu};
+
+fn relink(dir: &Path, image: &str, to: Option<&str>, format: Option<Format>) -> Request {
+    Request::Relink {
+        image: dir.join(image),
+        base: to.map(|to| dir.join(to)),
+        format,
+        style: None,
+    }
+}
+
+fn plan(dir: &Path, request: &Request) -> Plan {
+    ops::plan(&context(Arc::new(RealHost), dir), request)
+}
+
+fn run(dir: &Path, request: &Request) -> Result<ops::Outcome, Error> {
+    carry_out_request(&context(Arc::new(RealHost), dir), request)
+}
+
+fn recorded(qemu: &Qemu, name: &str) -> (String, String) {
+    let info: Value = serde_json::from_str(&qemu.img(&["info", "--output=json", name])).unwrap();
+    let text = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
+    (text("backing-filename"), text("backing-filename-format"))
+}
+
+#[test]
+fn a_missing_format_is_recorded_and_no_guest_byte_changes() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    forests::no_format(dir);
+    let (first, second) = ("centos-overlay-1.qcow2", "centos-overlay-2.qcow2");
+    let before = [qemu.digest(first), qemu.digest(second)];
+
+    // Its base is built on nothing: what it is can be seen without risk.
+    run(dir, &relink(dir, first, None, None)).unwrap();
+    assert_eq!(
+        recorded(&qemu, first),
+        ("centos.qcow2".to_owned(), "qcow2".to_owned())
+    );
+
+    // This one's base has a backing file itself: a forged header would look the same.
+    let asked = plan(dir, &relink(dir, second, None, None));
+    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    let way_out = asked.refusals[0].ways_out[0].request.clone();
+    assert_eq!(way_out, relink(dir, second, None, Some(Format::Qcow2)));
+    run(dir, &way_out).unwrap();
+    assert_eq!(
+        recorded(&qemu, second),
+        (first.to_owned(), "qcow2".to_owned())
+    );
+
+    assert_eq!([qemu.digest(first), qemu.digest(second)], before);
+    qemu.check_clean(first);
+    qemu.check_clean(second);
+}
+
+#[test]
+fn a_moved_base_is_found_again_and_the_way_back_is_known() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "4M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "top.qcow2",
+    ]);
+    let before = here.digest("top.qcow2");
+    fs::create_dir(dir.join("moved")).unwrap();
+    fs::rename(dir.join("base.qcow2"), dir.join("moved/base.qcow2")).unwrap();
+
+    let outcome = run(
+        dir,
+        &relink(dir, "top.qcow2", Some("moved/base.qcow2"), None),
+    )
+    .unwrap();
+    assert_eq!(recorded(&here, "top.qcow2").0, "moved/base.qcow2");
+    assert_eq!(here.digest("top.qcow2"), before);
+
+    // An absolute name, and back by what the outcome offers.
+    let absolute = Request::Relink {
+        image: dir.join("top.qcow2"),
+        base: None,
+        format: None,
+        style: Some(BackingStyle::Absolute),
+    };
+    let undo = run(dir, &absolute).unwrap().undo.unwrap();
+    assert!(Path::new(&recorded(&here, "top.qcow2").0).is_absolute());
+    assert_eq!(here.digest("top.qcow2"), before);
+    run(dir, &undo).unwrap();
+    assert_eq!(recorded(&here, "top.qcow2").0, "moved/base.qcow2");
+    // The base was not there when the first change was made: it can be named again all the same.
+    assert!(outcome.undo.is_some());
+}
+
+#[test]
+fn what_would_break_a_chain_is_refused_or_counted() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    forests::seed(dir);
+    let header = |name: &str| fs::read(dir.join(name)).unwrap();
+    let before = header("Overlay-1.qcow2");
+    for (to, why) in [
+        ("Overlay-1.qcow2", "circle"),
+        ("Overlay-1C.qcow2", "circle"),
+        ("nowhere.qcow2", "cannot be looked at"),
+    ] {
+        let asked = plan(dir, &relink(dir, "Overlay-1.qcow2", Some(to), None));
+        assert_eq!(
+            asked.confirm,
+            Confirm::Impossible,
+            "{to}: {}",
+            words(&asked)
+        );
+        assert!(words(&asked).contains(why), "{to}: {}", words(&asked));
+    }
+    let wrong = plan(
+        dir,
+        &relink(
+            dir,
+            "Overlay-1.qcow2",
+            None,
+            Some(Format::Other("vmdk".into())),
+        ),
+    );
+    assert_eq!(wrong.confirm, Confirm::Impossible, "{}", words(&wrong));
+    let none = plan(dir, &relink(dir, "RootBase.qcow2", None, None));
+    assert!(
+        words(&none).contains("built on nothing"),
+        "{}",
+        words(&none)
+    );
+    // Another disk below it: it and the three images above it show something else.
+    let other = plan(
+        dir,
+        &relink(dir, "Overlay-1.qcow2", Some("Overlay-2.qcow2"), None),
+    );
+    assert_eq!(other.confirm, Confirm::Count(4), "{}", words(&other));
+    assert_eq!(header("Overlay-1.qcow2"), before);
+
+    let held = qemu
+        .within(dir)
+        .hold_with_nbd(&dir.join("Overlay-1.qcow2"), HoldMode::ReadWrite);
+    let busy = plan(dir, &relink(dir, "Overlay-1.qcow2", None, None));
+    assert_eq!(busy.confirm, Confirm::Impossible);
+    assert!(
+        words(&busy).contains(&held.pid().to_string()),
+        "{}",
+        words(&busy)
+    );
+}
+
+#[test]
+fn a_crash_leaves_the_old_link_or_the_new_one() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    forests::no_format(dir);
+    let want = qemu.within(dir).digest("centos-overlay-2.qcow2");
+    let host = Arc::new(RecordingHost::new(dir));
+    let root = dir.to_path_buf();
+    let asked = relink(&root, "centos-overlay-2.qcow2", None, Some(Format::Qcow2));
+    let known: Arc<dyn Host> = host.clone();
+    carry_out_request(&context(known, &root), &asked).unwrap();
+    host.mark("done");
+    let log = host.log();
+    for state in log.crash_states(60, 1) {
+        let after = log.replay(&state);
+        let story = log.describe(&state);
+        let there = qemu.within(after.path());
+        let (name, format) = recorded(&there, "centos-overlay-2.qcow2");
+        assert_eq!(name, "centos-overlay-1.qcow2", "{story}");
+        assert!(
+            format == "qcow2" || (format.is_empty() && !state.passed("done")),
+            "{story}"
+        );
+        assert_eq!(there.digest("centos-overlay-2.qcow2"), want, "{story}");
+    }
+}
