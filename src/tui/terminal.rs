@@ -13,7 +13,7 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend, ClearType, CrosstermBackend};
 
 use super::app::App;
 use super::views;
@@ -46,8 +46,9 @@ impl Screen {
                 Terminal::new(CrosstermBackend::new(buffered))
             })
             .and_then(|mut terminal| {
+                // The other screen starts empty: clearing it would ask the terminal where its
+                // cursor is, and one that does not answer would keep us from starting.
                 terminal.hide_cursor()?;
-                terminal.clear()?;
                 Ok(Self { terminal })
             });
         if screen.is_err() {
@@ -79,7 +80,11 @@ impl Screen {
     /// # Errors
     /// The system's own.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `Terminal::clear`, which asks the terminal where its cursor is and waits.
+        self.terminal.backend_mut().clear_region(ClearType::All)?;
+        // Both buffers are empty then: the next drawing differs from them everywhere it draws.
+        self.terminal.swap_buffers();
+        Ok(())
     }
 
     /// Asks the terminal to put text on the clipboard (OSC 52); one that cannot ignores it.
