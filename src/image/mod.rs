@@ -8,7 +8,6 @@ mod backing;
 mod bitmaps;
 mod chain;
 mod check;
-mod copied;
 mod create;
 mod error;
 mod extent;

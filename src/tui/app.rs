@@ -84,6 +84,8 @@ pub struct Tree {
     pub top: usize,
     /// The image under the cursor, to find it again when rows change.
     pub at: Option<NodeId>,
+    /// Whether a key was pressed: until then the cursor stays on top while rows come in.
+    pub touched: bool,
     /// A file to go to as soon as it is there.
     pub wanted: Option<PathBuf>,
     /// Images whose children are hidden.
@@ -353,7 +355,9 @@ impl App {
             self.tree.wanted = None;
             return;
         }
-        let Some(at) = self.tree.at else { return };
+        let Some(at) = self.tree.at.filter(|_| self.tree.touched) else {
+            return;
+        };
         if self.tree.rows.node(self.tree.cursor) == Some(at) {
             return;
         }

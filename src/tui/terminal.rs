@@ -13,7 +13,7 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::Terminal;
-use ratatui::backend::{Backend, ClearType, CrosstermBackend};
+use ratatui::backend::CrosstermBackend;
 
 use super::app::App;
 use super::views;
@@ -46,10 +46,10 @@ impl Screen {
                 Terminal::new(CrosstermBackend::new(buffered))
             })
             .and_then(|mut terminal| {
-                // The other screen starts empty: clearing it would ask the terminal where its
-                // cursor is, and one that does not answer would keep us from starting.
                 terminal.hide_cursor()?;
-                Ok(Self { terminal })
+                let mut screen = Self { terminal };
+                screen.forget()?;
+                Ok(screen)
             });
         if screen.is_err() {
             give_back();
@@ -80,11 +80,10 @@ impl Screen {
     /// # Errors
     /// The system's own.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        // Not `Terminal::clear`, which asks the terminal where its cursor is and waits.
-        self.terminal.backend_mut().clear_region(ClearType::All)?;
-        // Both buffers are empty then: the next drawing differs from them everywhere it draws.
-        self.terminal.swap_buffers();
-        Ok(())
+        // `Terminal::clear` would ask the terminal where its cursor is, and one that does not answer
+        // would hold us up for seconds; taking on the same size once more clears without asking.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// Asks the terminal to put text on the clipboard (OSC 52); one that cannot ignores it.

@@ -145,17 +145,18 @@ pub fn size(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    // Tenths of the unit, so that no floating point is needed and rounding is exact.
-    let mut tenths = u128::from(bytes) * 10 / 1024;
-    for (i, unit) in UNITS.iter().enumerate() {
+    let mut unit: u128 = 1024;
+    for (i, name) in UNITS.iter().enumerate() {
+        // Tenths of the unit, rounded, so that no floating point is needed.
+        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
         if tenths < 10_240 || i + 1 == UNITS.len() {
-            return if tenths < 1000 && tenths % 10 != 0 {
-                format!("{}.{} {unit}", tenths / 10, tenths % 10)
+            return if tenths < 1000 && !tenths.is_multiple_of(10) {
+                format!("{}.{} {name}", tenths / 10, tenths % 10)
             } else {
-                format!("{} {unit}", tenths / 10)
+                format!("{} {name}", (tenths + 5) / 10)
             };
         }
-        tenths /= 1024;
+        unit *= 1024;
     }
     format!("{bytes} B")
 }
@@ -233,7 +234,8 @@ mod tests {
         assert_eq!(size(1024), "1 KiB");
         assert_eq!(size(1_288_490_189), "1.2 GiB");
         assert_eq!(size(22 << 30), "22 GiB");
-        assert_eq!(size(u64::MAX), "15.9 EiB");
+        assert_eq!(size(1200 << 20), "1.2 GiB");
+        assert_eq!(size(u64::MAX), "16 EiB");
         assert_eq!(grouped(8_697_308_774), "8,697,308,774");
     }
 

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::super::copied::settle_copied;
 use super::super::error::{IoContext, Result};
 use super::{FREE_BUDGET, TABLE_BUDGET, Writer};
 
@@ -63,12 +62,7 @@ impl Writer {
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
         self.refs.write_blocks()?;
-        self.file.fence().at(&self.path, "flush")?;
-        if self.tree.active {
-            return Ok(());
-        }
-        // A cluster that a snapshot gave up may be the active view's alone now.
-        settle_copied(&self.path, &self.file)
+        self.file.fence().at(&self.path, "flush")
     }
 
     fn fence_all(&mut self) -> Result<()> {

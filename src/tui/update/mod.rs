@@ -79,6 +79,7 @@ fn on_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
         return;
     }
     app.toast = None;
+    app.tree.touched = true;
     match action {
         Some(action) => run(app, scope, action, key, effects),
         None => dialogs::type_key(app, key, effects),

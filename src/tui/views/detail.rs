@@ -282,16 +282,12 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         Role::Plain,
         false,
     );
-    let state = if flags.contains(Flags::FROZEN) {
-        "frozen: others are built on it, it is only read"
-    } else if flags.contains(Flags::ACTIVE) {
-        "active: nothing is built on it, it may be written"
-    } else {
-        match node.whereabouts {
-            Whereabouts::Missing => "missing: the file is not there",
-            Whereabouts::Elsewhere => "not a local file",
-            Whereabouts::Scanned | Whereabouts::OutsideScan => "",
-        }
+    let state = match node.whereabouts {
+        Whereabouts::Missing => "missing: the file is not there",
+        Whereabouts::Elsewhere => "not a local file",
+        _ if flags.contains(Flags::FROZEN) => "frozen: others are built on it, it is only read",
+        _ if flags.contains(Flags::ACTIVE) => "active: nothing is built on it, it may be written",
+        _ => "",
     };
     if !state.is_empty() {
         add("state", state.to_owned(), Role::Plain, true);

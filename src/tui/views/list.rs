@@ -70,7 +70,8 @@ pub(super) fn menu(frame: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect
         let group = text::pad(item.group, 8, ascii);
         let title_room = width.saturating_sub(keys_room + 13);
         let title = match &item.why_not {
-            Some(reason) => format!("{} ({})", item.title, text::safe(reason)),
+            // The reason first: it is what one looks for, and the end may be cut off.
+            Some(reason) => format!("{}: {}", item.name, text::safe(reason)),
             None => item.title.clone(),
         };
         let title = text::pad(&text::safe(&title), title_room, ascii);

@@ -134,8 +134,10 @@ impl Columns {
             size: 10,
             age: if width >= 50 { 5 } else { 0 },
         };
-        let others = columns.state + columns.flags + columns.size + columns.age + 2;
-        columns.name = width.saturating_sub(3 + others);
+        // Cells for the cursor and marks on the left, and a space after the name, before the age and
+        // on the right.
+        let others = columns.state + columns.flags + columns.size + columns.age;
+        columns.name = width.saturating_sub(3 + others + 3);
         columns
     }
 }
@@ -201,6 +203,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         Span::raw(" "),
         Span::styled(prefix, quiet.remove_modifier(Modifier::BOLD)),
         Span::styled(name, style),
+        Span::raw(" "),
         Span::styled(text::pad(state, columns.state, ascii), quiet),
         Span::styled(text::pad(&letters, columns.flags, ascii), flag_style),
         Span::styled(text::pad_left(&size, columns.size, ascii), quiet),

@@ -1,0 +1,92 @@
+//! What must not cost anything, counted instead of timed.
+
+use qanopy::tui::Msg;
+
+use super::desk::{Desk, Image, forest, qcow2};
+
+fn many(images: usize) -> Vec<Image> {
+    let mut list = vec![qcow2("base.qcow2", 1 << 30, 60)];
+    list.extend(
+        (0..images).map(|i| qcow2(&format!("overlay-{i:06}.qcow2"), 1 << 20, 60).on("base.qcow2")),
+    );
+    list
+}
+
+#[test]
+fn moving_the_cursor_builds_no_rows() {
+    let mut desk = Desk::new(many(1000), (120, 40));
+    let before = desk.app.tree.builds;
+    desk.press("jjjjkkGg<down><up>.,><li");
+    assert_eq!(desk.app.tree.builds, before);
+}
+
+#[test]
+fn drawing_makes_only_the_rows_that_are_seen() {
+    let desk = Desk::new(many(20_000), (80, 24));
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        desk.buffer();
+    }
+    let large = started.elapsed();
+    let desk = Desk::new(many(20), (80, 24));
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        desk.buffer();
+    }
+    let small = started.elapsed();
+    assert!(
+        large < small * 20,
+        "{large:?} against {small:?} for a thousandth of the rows"
+    );
+}
+
+#[test]
+fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
+    let mut desk = Desk::new(forest(), (80, 24));
+    desk.go_to("Overlay-2.qcow2");
+    desk.press("h");
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press(" kr");
+    let again = Desk::new(forest(), (80, 24));
+    let found = again.app.forest.nodes().map(|node| qanopy::forest::Found {
+        path: node.path.clone(),
+        symlink: false,
+        stat: node.stat.clone(),
+        content: node.content.clone(),
+        backing: node.backing.clone(),
+        holders: node.holders.clone(),
+    });
+    let ticket = desk.app.scan.ticket;
+    desk.send(Msg::Found(
+        ticket,
+        found.filter(|found| found.stat.is_some()).collect(),
+    ));
+    assert_eq!(
+        desk.at(),
+        "Overlay-1B.qcow2",
+        "the old forest stays until the new one is whole"
+    );
+    desk.send(Msg::Scanned(ticket, Default::default()));
+    assert_eq!(desk.at(), "Overlay-1B.qcow2");
+    assert_eq!(desk.app.tree.marks.len(), 1);
+    assert!(
+        desk.screen().contains("2 hidden (folded)"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn a_chain_of_thousands_shares_one_lane_and_folds_to_a_line() {
+    let mut images = vec![qcow2("day-0000.qcow2", 1 << 20, 60)];
+    for day in 1..5000 {
+        let base = format!("day-{:04}.qcow2", day - 1);
+        images.push(qcow2(&format!("day-{day:04}.qcow2"), 1 << 20, 60).on(&base));
+    }
+    let mut desk = Desk::new(images, (80, 24));
+    let screen = desk.screen();
+    assert!(screen.contains("⋮ 4998 more in line"), "{screen}");
+    assert!(screen.contains("○ day-4999.qcow2"), "{screen}");
+    desk.press("j<enter>");
+    assert_eq!(desk.app.tree.rows.list.len(), 5000);
+}

@@ -1,0 +1,534 @@
+//! A forest that exists only in memory, and an interface on it: press keys, look at the screen.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
+use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
+use qanopy::image::{Compression, Encryption, Format, ImageFacts};
+use qanopy::ops::{
+    self, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan, Refusal,
+    Request, Siblings, SpaceNeed, Undo, WayOut,
+};
+use qanopy::tui::key::{Code, Key};
+use qanopy::tui::msg::ScanEnd;
+use qanopy::tui::{App, Effect, Msg, Settings, start, update, views};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+pub const DAY: u64 = 86_400;
+
+/// The time in all these tests.
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// One image to be.
+#[derive(Debug, Clone)]
+pub struct Image {
+    found: Found,
+}
+
+pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
+    let path = PathBuf::from("/vm").join(name);
+    Image {
+        found: Found {
+            stat: Some(stat(&path, on_disk, age)),
+            path,
+            symlink: false,
+            content: Content::Qcow2(Box::new(ImageFacts {
+                version: 3,
+                virtual_size: 40 * GIB,
+                cluster_size: 65_536,
+                refcount_bits: 16,
+                extended_l2: false,
+                lazy_refcounts: false,
+                compression: Compression::Zlib,
+                encryption: None,
+                dirty: false,
+                corrupt: false,
+                snapshots: 0,
+                bitmaps: 0,
+                external_data: false,
+                data_file: None,
+                data_file_raw: false,
+                backing: None,
+                unknown_features: Vec::new(),
+                truncated: None,
+            })),
+            backing: None,
+            holders: Vec::new(),
+        },
+    }
+}
+
+fn stat(path: &Path, allocated: u64, age: u64) -> Stat {
+    // Any number will do, as long as no two files share one.
+    let inode = path
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(7_u64, |sum, byte| {
+            sum.wrapping_mul(1_000_003).wrapping_add(u64::from(*byte))
+        });
+    Stat {
+        id: FileId { device: 1, inode },
+        kind: FileKind::Regular,
+        len: allocated,
+        allocated,
+        modified: now() - Duration::from_secs(age),
+        mode: 0o644,
+        uid: 1000,
+        gid: 1000,
+        links: 1,
+    }
+}
+
+impl Image {
+    pub fn on(mut self, base: &str) -> Self {
+        let path = PathBuf::from("/vm").join(base);
+        self.found.backing = Some(Backing {
+            recorded: base.into(),
+            format: Some(Format::Qcow2),
+            state: BackingState::There(stat(&path, 0, 0)),
+            path: Some(path),
+        });
+        self
+    }
+
+    pub fn on_nothing(mut self, base: &str) -> Self {
+        self.found.backing = Some(Backing {
+            recorded: base.into(),
+            format: Some(Format::Qcow2),
+            state: BackingState::Missing,
+            path: Some(PathBuf::from("/vm").join(base)),
+        });
+        self
+    }
+
+    pub fn held(mut self) -> Self {
+        self.found.holders = vec![Holder {
+            pid: 4242,
+            command: "qemu-system-x86".to_owned(),
+            writes: true,
+            locks: true,
+        }];
+        self
+    }
+
+    pub fn facts(mut self, change: impl FnOnce(&mut ImageFacts)) -> Self {
+        if let Content::Qcow2(facts) = &mut self.found.content {
+            change(facts);
+        }
+        self
+    }
+}
+
+/// The forest of the design's mockup, with what can be wrong in it.
+pub fn forest() -> Vec<Image> {
+    vec![
+        qcow2("RootBase.qcow2", 8 * GIB, 210 * DAY),
+        qcow2("Overlay-1.qcow2", 1200 * MIB, 44 * DAY).on("RootBase.qcow2"),
+        qcow2("Overlay-1A.qcow2", 640 * MIB, 7200)
+            .on("Overlay-1.qcow2")
+            .held(),
+        qcow2("Overlay-1B.qcow2", 3500 * MIB, 9 * DAY).on("Overlay-1.qcow2"),
+        qcow2("Overlay-2.qcow2", 900 * MIB, 30 * DAY).on("RootBase.qcow2"),
+        qcow2("Overlay-2A.qcow2", 210 * MIB, 160 * DAY)
+            .on("Overlay-2.qcow2")
+            .facts(|facts| facts.encryption = Some(Encryption::Luks)),
+        qcow2("Overlay-2B.qcow2", 1100 * MIB, 155 * DAY).on("Overlay-2.qcow2"),
+        qcow2("golden-win.qcow2", 22 * GIB, 12 * DAY).facts(|facts| facts.snapshots = 2),
+        qcow2("lost.qcow2", 380 * MIB, 400 * DAY).on_nothing("../old/base.qcow2"),
+        qcow2(
+            "with \u{1b}[31mcolour and a very long name indeed, longer than any column.qcow2",
+            MIB,
+            60,
+        )
+        .on("golden-win.qcow2"),
+    ]
+}
+
+/// An interface on a forest in memory.
+pub struct Desk {
+    pub app: App,
+    /// Everything that was asked for since the last look.
+    pub asked: Vec<Effect>,
+}
+
+impl Desk {
+    pub fn new(images: Vec<Image>, size: (u16, u16)) -> Self {
+        Self::with(images, size, |_| {})
+    }
+
+    pub fn with(images: Vec<Image>, size: (u16, u16), change: impl FnOnce(&mut Settings)) -> Self {
+        let mut desk = Self::scanning(size, change);
+        desk.send(Msg::Found(
+            1,
+            images.into_iter().map(|image| image.found).collect(),
+        ));
+        let end = ScanEnd {
+            looked_at: 812,
+            unreadable: Vec::new(),
+        };
+        desk.send(Msg::Scanned(1, end));
+        desk.asked.clear();
+        desk
+    }
+
+    /// One whose first scan still runs.
+    pub fn scanning(size: (u16, u16), change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings {
+            roots: vec![PathBuf::from("/vm")],
+            ..Settings::default()
+        };
+        change(&mut settings);
+        let mut app = App::new(settings, size);
+        app.now = Some(now());
+        let asked = start(&mut app);
+        Self { app, asked }
+    }
+
+    pub fn send(&mut self, msg: Msg) {
+        self.asked.extend(update(&mut self.app, msg));
+    }
+
+    /// Presses keys: characters as they are, others as `<enter>`, `<esc>`, `<tab>`, `<down>`.
+    pub fn press(&mut self, keys: &str) {
+        for key in keys_of(keys) {
+            self.send(Msg::Key(key));
+        }
+    }
+
+    /// Puts the cursor on an image.
+    pub fn go_to(&mut self, name: &str) {
+        let path = Path::new("/vm").join(name);
+        let id = self
+            .app
+            .forest
+            .by_path(&path)
+            .expect("an image of that name")
+            .id;
+        self.app.tree.cursor = self.app.tree.rows.place(id).expect("its row");
+        self.send(Msg::Clock(now()));
+    }
+
+    /// The name of the image under the cursor.
+    pub fn at(&self) -> String {
+        let node = self.app.selected().expect("a selected image");
+        node.path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// The request of the newest plan that was asked for, with its number.
+    pub fn planned(&self) -> (u64, Request) {
+        let plans = self.asked.iter().rev();
+        let mut plans = plans.filter_map(|effect| match effect {
+            Effect::Plan {
+                ticket, request, ..
+            } => Some((*ticket, request.clone())),
+            _ => None,
+        });
+        plans.next().expect("a plan was asked for")
+    }
+
+    /// Answers the newest question for a plan.
+    pub fn answer(&mut self, change: impl FnOnce(&mut Plan)) {
+        let (ticket, request) = self.planned();
+        self.send(Msg::Planned(ticket, Box::new(plan(request, change)), None));
+    }
+
+    /// How many jobs were started since the last look.
+    pub fn started(&self) -> usize {
+        let runs = self
+            .asked
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Run { .. }));
+        runs.count()
+    }
+
+    pub fn buffer(&self) -> Buffer {
+        let (width, height) = self.app.size;
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal
+            .draw(|frame| views::draw(frame, &self.app))
+            .unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    /// The screen as text, one line a row.
+    pub fn screen(&self) -> String {
+        rows(&self.buffer(), |cell| cell.symbol().to_owned())
+    }
+
+    /// The screen as text, and below it the same screen as letters that tell each cell's style.
+    pub fn picture(&self) -> String {
+        let buffer = self.buffer();
+        let text = rows(&buffer, |cell| cell.symbol().to_owned());
+        let styles = rows(&buffer, |cell| {
+            style_letter(cell.fg, cell.modifier).to_string()
+        });
+        format!("{text}\n{styles}")
+    }
+}
+
+fn rows(buffer: &Buffer, cell: impl Fn(&ratatui::buffer::Cell) -> String) -> String {
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let line: String = (0..buffer.area.width)
+            .map(|x| cell(&buffer[(x, y)]))
+            .collect();
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// R reversed; else the colour, upper case where bold: r g y b c; else B bold, d dim.
+fn style_letter(colour: Color, modifier: Modifier) -> char {
+    let letter = match colour {
+        Color::Red => 'r',
+        Color::Green => 'g',
+        Color::Yellow => 'y',
+        Color::Blue => 'b',
+        Color::Cyan => 'c',
+        Color::Reset => '.',
+        _ => '?',
+    };
+    if modifier.contains(Modifier::REVERSED) {
+        'R'
+    } else if letter != '.' && modifier.contains(Modifier::BOLD) {
+        letter.to_ascii_uppercase()
+    } else if letter != '.' {
+        letter
+    } else if modifier.contains(Modifier::BOLD) {
+        'B'
+    } else if modifier.contains(Modifier::DIM) {
+        'd'
+    } else {
+        '.'
+    }
+}
+
+pub fn keys_of(keys: &str) -> Vec<Key> {
+    let mut out = Vec::new();
+    let mut rest = keys;
+    while let Some(c) = rest.chars().next() {
+        if let Some((name, after)) = rest
+            .strip_prefix('<')
+            .and_then(|rest| rest.split_once('>'))
+            .filter(|(name, _)| !name.is_empty())
+        {
+            rest = after;
+            out.push(match name {
+                "enter" => Key::of(Code::Enter),
+                "esc" => Key::of(Code::Esc),
+                "tab" => Key::of(Code::Tab),
+                "down" => Key::of(Code::Down),
+                "up" => Key::of(Code::Up),
+                "right" => Key::of(Code::Right),
+                "left" => Key::of(Code::Left),
+                "backspace" => Key::of(Code::Backspace),
+                "c-c" => Key::ctrl('c'),
+                other => panic!("no key is called {other}"),
+            });
+        } else {
+            rest = &rest[c.len_utf8()..];
+            out.push(Key::char(c));
+        }
+    }
+    out
+}
+
+/// A plan for this request, with words and dangers of the test's own: no file is looked at.
+pub fn plan(request: Request, change: impl FnOnce(&mut Plan)) -> Plan {
+    let context = Context {
+        host: Arc::new(RealHost),
+        forest: Arc::new(Forest::new()),
+        looked_in: LookedIn::default(),
+        state_dir: None,
+    };
+    let mut plan = ops::plan(&context, &request);
+    plan.title = "A plan".to_owned();
+    plan.effects.clear();
+    plan.keeps.clear();
+    plan.notes.clear();
+    plan.refusals.clear();
+    plan.commands.clear();
+    plan.space.clear();
+    plan.copies = 0;
+    plan.frees = 0;
+    plan.undo = Undo::Possible("restore from the trash".to_owned());
+    plan.danger = Danger::Reversible;
+    plan.confirm = Confirm::Yes;
+    plan.looked_in = LookedIn {
+        dirs: vec![PathBuf::from("/vm")],
+        remembered: 0,
+    };
+    change(&mut plan);
+    plan
+}
+
+pub fn change(kind: EffectKind, name: &str, bytes: u64, detail: &str) -> Change {
+    Change {
+        kind,
+        path: Path::new("/vm").join(name),
+        bytes: Some(bytes),
+        detail: detail.to_owned(),
+    }
+}
+
+/// Overlay-1 into RootBase as it is planned at first: refused, since others read the base.
+pub fn refused_commit(plan: &mut Plan) {
+    plan.title = "Commit Overlay-1.qcow2 into RootBase.qcow2".to_owned();
+    plan.effects = vec![
+        change(
+            EffectKind::Writes,
+            "RootBase.qcow2",
+            1200 * MIB,
+            "1.2 GiB over existing data",
+        ),
+        change(
+            EffectKind::Breaks,
+            "Overlay-2.qcow2",
+            0,
+            "reads clusters being overwritten",
+        ),
+        change(
+            EffectKind::Breaks,
+            "Overlay-2A.qcow2",
+            0,
+            "built on Overlay-2.qcow2",
+        ),
+        change(
+            EffectKind::Breaks,
+            "Overlay-2B.qcow2",
+            0,
+            "built on Overlay-2.qcow2",
+        ),
+        change(
+            EffectKind::Relinks,
+            "Overlay-1A.qcow2",
+            0,
+            "onto RootBase.qcow2",
+        ),
+        change(
+            EffectKind::Relinks,
+            "Overlay-1B.qcow2",
+            0,
+            "onto RootBase.qcow2",
+        ),
+        change(
+            EffectKind::Trashes,
+            "Overlay-1.qcow2",
+            1200 * MIB,
+            "its content is in the base then",
+        ),
+    ];
+    plan.space = vec![SpaceNeed {
+        dir: PathBuf::from("/vm"),
+        needed: 1200 * MIB,
+        available: 120 * GIB,
+    }];
+    let commit = |siblings| Request::Commit {
+        overlay: PathBuf::from("/vm/Overlay-1.qcow2"),
+        layer: Default::default(),
+        siblings,
+    };
+    plan.refusals = vec![Refusal {
+        text: "3 images would break".to_owned(),
+        ways_out: vec![
+            WayOut {
+                label: "keep the others intact: copies 900 MiB into them first".to_owned(),
+                request: commit(Siblings::Preserve),
+            },
+            WayOut {
+                label: "let them break: their number has to be typed".to_owned(),
+                request: commit(Siblings::Break),
+            },
+        ],
+    }];
+    plan.danger = Danger::Refused;
+    plan.confirm = Confirm::Impossible;
+}
+
+/// Overlay-1B into Overlay-1, whose other child receives first what it would lose.
+pub fn possible_commit(plan: &mut Plan) {
+    plan.title = "Commit Overlay-1B.qcow2 into Overlay-1.qcow2".to_owned();
+    plan.effects = vec![
+        change(
+            EffectKind::Writes,
+            "Overlay-1.qcow2",
+            3500 * MIB,
+            "3.4 GiB over existing data",
+        ),
+        change(
+            EffectKind::Preserves,
+            "Overlay-1A.qcow2",
+            900 * MIB,
+            "receives 900 MiB first",
+        ),
+        change(
+            EffectKind::Trashes,
+            "Overlay-1B.qcow2",
+            3500 * MIB,
+            "its content is in Overlay-1 then",
+        ),
+    ];
+    plan.copies = 4400 * MIB;
+    plan.undo = Undo::Impossible("the base's old content is overwritten".to_owned());
+    plan.notes = vec![Note {
+        warning: true,
+        text: "Overlay-1A.qcow2 is in use and would have to be closed".to_owned(),
+    }];
+    plan.commands = vec!["qemu-img commit Overlay-1B.qcow2".to_owned()];
+    plan.danger = Danger::Loses;
+}
+
+pub fn discard_of_three(plan: &mut Plan) {
+    plan.title = "Discard 3 images".to_owned();
+    plan.effects = vec![
+        change(EffectKind::Trashes, "Overlay-1.qcow2", 1200 * MIB, "marked"),
+        change(
+            EffectKind::Trashes,
+            "Overlay-1A.qcow2",
+            640 * MIB,
+            "built on a marked image",
+        ),
+        change(
+            EffectKind::Trashes,
+            "Overlay-1B.qcow2",
+            3500 * MIB,
+            "built on a marked image",
+        ),
+    ];
+    plan.keeps = vec!["RootBase.qcow2 and its other child Overlay-2.qcow2".to_owned()];
+    plan.frees = 5340 * MIB;
+    plan.danger = Danger::Loses;
+    plan.confirm = Confirm::Count(3);
+}
+
+pub fn new_branch(plan: &mut Plan) {
+    plan.title = "New branch on Overlay-1.qcow2".to_owned();
+    plan.effects = vec![change(
+        EffectKind::Creates,
+        "Overlay-1C.qcow2",
+        196 << 10,
+        "196 KiB",
+    )];
+    plan.notes = vec![Note {
+        warning: false,
+        text: "Overlay-1.qcow2 then has 3 overlays: writing to it would corrupt them".to_owned(),
+    }];
+    plan.commands =
+        vec!["qemu-img create -f qcow2 -F qcow2 -b Overlay-1.qcow2 Overlay-1C.qcow2".to_owned()];
+    plan.danger = Danger::Creates;
+}

@@ -1,0 +1,294 @@
+//! What people come to do, on real images, in a pseudo-terminal: press, see.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use qanopy::host::RealHost;
+use qanopy::ops;
+
+use super::pty::Terminal;
+
+fn demo() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    ops::demo(&RealHost, &dir.path().join("vm")).unwrap();
+    dir
+}
+
+fn open(dir: &tempfile::TempDir) -> Terminal {
+    let terminal = Terminal::open(&dir.path().join("vm/rootbase"), &[], (100, 40));
+    terminal.see("1 tree · 9 images");
+    terminal
+}
+
+fn exists(dir: &tempfile::TempDir, name: &str) -> bool {
+    dir.path().join("vm/rootbase").join(name).exists()
+}
+
+#[test]
+fn a_person_looks_around_and_leaves() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.see("● RootBase.qcow2");
+    terminal.go_to("Overlay-1C");
+    terminal.press("3");
+    terminal.see("5 layers");
+    // Not Esc: with a key right behind it a terminal means Alt and that key.
+    terminal.press("1D");
+    terminal.see("(Active)");
+    terminal.press("D?");
+    terminal.see("type to search");
+    terminal.press("commit");
+    terminal.see("merge this layer down");
+    terminal.press("<esc>");
+    terminal.lose("merge this layer down");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    terminal.until_sent("the person's screen", ends_on_the_persons_screen);
+}
+
+#[test]
+fn a_branch_is_created_and_taken_back() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A");
+    terminal.press("b");
+    terminal.see("New branch on Overlay-2A.qcow2");
+    terminal.see("Overlay-2A-1.qcow2");
+    terminal.see("qemu-img create");
+    terminal.press("<enter>");
+    terminal.see("10 images");
+    assert!(exists(&dir, "Overlay-2A-1.qcow2"));
+    terminal.until("the cursor on the new branch", |screen| {
+        screen
+            .lines()
+            .any(|line| line.contains('▌') && line.contains("Overlay-2A-1"))
+    });
+    terminal.press("z");
+    terminal.see("Discard");
+    terminal.see("[ Cancel ]");
+    // An untouched new branch goes by a yes, anything else by its number.
+    if terminal.screen().contains("Type 1") {
+        terminal.press("1<enter>");
+    } else {
+        terminal.press("y");
+    }
+    terminal.see("9 images");
+    assert!(!exists(&dir, "Overlay-2A-1.qcow2"));
+}
+
+#[test]
+fn a_layer_is_committed_into_its_base() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-1C");
+    terminal.press("C");
+    terminal.see("Commit Overlay-1C.qcow2 into Overlay-1B.qcow2");
+    terminal.see("[ Cancel ]");
+    terminal.see("≈");
+    assert!(exists(&dir, "Overlay-1C.qcow2"));
+    // Enter fires the button that has the focus, which is Cancel.
+    terminal.press("<enter>");
+    terminal.see("Nothing was changed.");
+    assert!(exists(&dir, "Overlay-1C.qcow2"));
+    terminal.press("C");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("8 images");
+    assert!(!exists(&dir, "Overlay-1C.qcow2"));
+    terminal.until("the base is the leaf now", |screen| {
+        screen.lines().any(|line| line.contains("○ Overlay-1B"))
+    });
+}
+
+#[test]
+fn a_commit_that_would_break_others_is_refused_and_keeps_them_on_demand() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("─● Overlay-1.");
+    terminal.press("C");
+    terminal.see("refused");
+    terminal.see("!");
+    terminal.press("y");
+    thread::sleep(Duration::from_millis(50));
+    assert!(exists(&dir, "Overlay-1.qcow2"));
+    terminal.press("1");
+    terminal.see("preserves");
+    terminal.press("y");
+    terminal.see("8 images");
+    assert!(!exists(&dir, "Overlay-1.qcow2"));
+    assert!(exists(&dir, "Overlay-2.qcow2"));
+}
+
+#[test]
+fn a_discard_wants_its_count_and_comes_back_from_the_trash() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("─● Overlay-1A.");
+    terminal.press("X");
+    terminal.see("Type 3 to do it");
+    terminal.press("y<enter>");
+    terminal.lose("Type 3 to do it");
+    assert!(exists(&dir, "Overlay-1A.qcow2"), "yes alone does nothing");
+    terminal.press("X");
+    terminal.see("Type 3 to do it");
+    terminal.press("3<enter>");
+    terminal.see("6 images");
+    for name in ["Overlay-1A.qcow2", "Overlay-1B.qcow2", "Overlay-1C.qcow2"] {
+        assert!(!exists(&dir, name), "{name}");
+    }
+    terminal.press("T");
+    terminal.see("discard");
+    terminal.see("3 files");
+    terminal.press("<esc>");
+    terminal.lose("3 files");
+    terminal.press("z");
+    terminal.see("Restore");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("9 images");
+    for name in ["Overlay-1A.qcow2", "Overlay-1B.qcow2", "Overlay-1C.qcow2"] {
+        assert!(exists(&dir, name), "{name}");
+    }
+}
+
+#[test]
+fn abandoned_leaves_are_pruned_by_a_checklist() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.press("P");
+    terminal.see("[ ] Overlay-3A.qcow2");
+    terminal.press("a");
+    terminal.see("3 leaves ticked");
+    terminal.press("<enter>");
+    terminal.see("Type 3 to do it");
+    terminal.press("3<enter>");
+    terminal.see("6 images");
+    assert!(!exists(&dir, "Overlay-3A.qcow2"));
+    assert!(exists(&dir, "Overlay-3.qcow2"));
+}
+
+#[test]
+fn read_only_changes_nothing() {
+    let dir = demo();
+    let mut terminal = Terminal::open(&dir.path().join("vm/rootbase"), &["--read-only"], (100, 40));
+    terminal.see("read-only");
+    terminal.see("9 images");
+    terminal.press("jX");
+    terminal.see("started with --read-only");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn the_first_frame_waits_for_no_scan() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.press("q");
+    terminal.end();
+    let bytes = String::from_utf8_lossy(&terminal.bytes()).into_owned();
+    let first = bytes.find("qanopy").expect("a first frame");
+    let found = bytes.find("RootBase").expect("the first find");
+    assert!(first < found);
+    let frame = &bytes[first..found];
+    assert!(
+        frame.contains("Images"),
+        "the panes are there before anything is found"
+    );
+}
+
+#[test]
+fn while_nothing_happens_nothing_is_sent_and_nothing_computed() {
+    let dir = demo();
+    let terminal = open(&dir);
+    // The facts of the selected image are the last thing to come.
+    terminal.see("free");
+    thread::sleep(Duration::from_millis(500));
+    let (sent, spent) = (terminal.bytes().len(), ticks(terminal.pid()));
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(terminal.bytes().len(), sent, "bytes while idle");
+    assert!(ticks(terminal.pid()) <= spent + 1, "clock ticks while idle");
+}
+
+/// Processor time used so far, in the kernel's hundredths of a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn being_told_to_end_gives_the_terminal_back() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let dir = demo();
+        let mut terminal = open(&dir);
+        kill(Pid::from_raw(terminal.pid()), signal).unwrap();
+        assert_eq!(terminal.end(), u32::try_from(128 + signal as i32).unwrap());
+        terminal.until_sent("the person's screen", ends_on_the_persons_screen);
+    }
+}
+
+/// Whether the other screen was left and the cursor shown again, and nothing was drawn after that.
+fn ends_on_the_persons_screen(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Some(left) = text.rfind("\u{1b}[?1049l") else {
+        return false;
+    };
+    text[left..].contains("\u{1b}[?25h") && !text[left..].contains("\u{1b}[?1049h")
+}
+
+#[test]
+fn no_file_name_talks_to_the_terminal() {
+    let dir = demo();
+    let root = dir.path().join("vm/rootbase");
+    let hostile = "a\u{1b}]0;owned\u{7}\u{1b}[31mred.qcow2";
+    std::fs::copy(root.join("RootBase.qcow2"), root.join(hostile)).unwrap();
+    let mut terminal = Terminal::open(&root, &[], (100, 40));
+    terminal.see("10 images");
+    terminal.see("red.qcow2");
+    terminal.go_to("red.qcow2");
+    for (keys, shows) in [
+        ("i1", "virtual"),
+        ("x", "Actions for"),
+        ("<c-c>", "1 Images"),
+        ("b", "New branch on"),
+        ("<c-c>", "1 Images"),
+        ("X", "Discard"),
+    ] {
+        terminal.press(keys);
+        terminal.see(shows);
+    }
+    terminal.see("Type 1");
+    let bytes = terminal.bytes();
+    let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    assert!(!contains(b"\x1b]0;owned"));
+    assert!(!contains(b"\x1b[31mred"));
+    assert!(!contains(b"\x07"));
+}
+
+#[test]
+fn an_empty_directory_says_what_was_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "no image").unwrap();
+    let terminal = Terminal::open(dir.path(), &[], (100, 30));
+    terminal.see("No qcow2 images under");
+    terminal.see("looked at 1 file");
+}
+
+#[test]
+fn a_small_terminal_works_too() {
+    let dir = demo();
+    let mut terminal = Terminal::open(&dir.path().join("vm/rootbase"), &[], (50, 10));
+    terminal.see("RootBase");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    let terminal = Terminal::open(Path::new("/nonexistent-directory"), &[], (30, 5));
+    terminal.see("needs 40x8");
+}

@@ -1,0 +1,13 @@
+//! The terminal interface: its pure step and its screens without a terminal, and the program itself
+//! in a pseudo-terminal.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A broken helper is a failed test.
+#![allow(unreachable_pub)] // A test crate exports nothing.
+
+mod counts;
+mod desk;
+mod journeys;
+mod pty;
+mod random;
+mod screens;
+mod sizes;
+mod steps;

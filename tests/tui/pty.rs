@@ -1,0 +1,182 @@
+//! The program in a pseudo-terminal: type, look at the screen, wait until it shows something.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// Far more than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the program has sent so far: as bytes, and as a screen.
+struct Seen {
+    bytes: Vec<u8>,
+    screen: vt100::Parser,
+}
+
+pub struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    input: Box<dyn Write + Send>,
+    seen: Arc<Mutex<Seen>>,
+    /// Keeps the terminal open.
+    _master: Box<dyn MasterPty + Send>,
+    _state: tempfile::TempDir,
+}
+
+impl Terminal {
+    /// Opens the program on a directory.
+    pub fn open(dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
+        let (cols, rows) = size;
+        let pty = native_pty_system()
+            .openpty(PtySize {
+                rows,
+                cols,
+                pixel_width: 0,
+                pixel_height: 0,
+            })
+            .unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+        command.args(args);
+        command.arg(dir);
+        command.env("TERM", "xterm-256color");
+        command.env("LC_ALL", "C.UTF-8");
+        command.env("XDG_STATE_HOME", state.path());
+        command.env_remove("NO_COLOR");
+        let child = pty.slave.spawn_command(command).unwrap();
+        drop(pty.slave);
+        let input = pty.master.take_writer().unwrap();
+        let mut output = pty.master.try_clone_reader().unwrap();
+        let seen = Arc::new(Mutex::new(Seen {
+            bytes: Vec::new(),
+            screen: vt100::Parser::new(rows, cols, 0),
+        }));
+        let theirs = Arc::clone(&seen);
+        thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(read) = output.read(&mut buffer) {
+                if read == 0 {
+                    break;
+                }
+                let mut seen = theirs.lock().unwrap();
+                seen.bytes.extend(&buffer[..read]);
+                seen.screen.process(&buffer[..read]);
+            }
+        });
+        Self {
+            child,
+            input,
+            seen,
+            _master: pty.master,
+            _state: state,
+        }
+    }
+
+    /// Types characters and named keys (`<enter>`, `<esc>`).
+    pub fn press(&mut self, keys: &str) {
+        let keys = keys
+            .replace("<enter>", "\r")
+            .replace("<esc>", "\u{1b}")
+            .replace("<backspace>", "\u{7f}")
+            .replace("<c-c>", "\u{3}");
+        self.input.write_all(keys.as_bytes()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    pub fn screen(&self) -> String {
+        self.seen.lock().unwrap().screen.screen().contents()
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().bytes.clone()
+    }
+
+    /// Waits until the screen shows this.
+    pub fn see(&self, what: &str) {
+        self.until(&format!("{what:?} on the screen"), |screen| {
+            screen.contains(what)
+        });
+    }
+
+    /// Waits until the screen no longer shows this.
+    pub fn lose(&self, what: &str) {
+        self.until(&format!("no {what:?} on the screen"), |screen| {
+            !screen.contains(what)
+        });
+    }
+
+    pub fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        loop {
+            let screen = self.screen();
+            if holds(&screen) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "waited for {what}:\n{screen}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until what was sent is as it should be.
+    pub fn until_sent(&self, what: &str, holds: impl Fn(&[u8]) -> bool) {
+        let started = Instant::now();
+        while !holds(&self.bytes()) {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waited for {what}:\n{}",
+                self.screen()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Moves the cursor with `j` until it is on the row that shows this.
+    pub fn go_to(&mut self, name: &str) {
+        self.press("g");
+        let on_it = |screen: &str| {
+            screen
+                .lines()
+                .any(|line| line.contains('▌') && line.contains(name))
+        };
+        for _ in 0..60 {
+            self.until("a cursor", |screen| screen.contains('▌'));
+            if on_it(&self.screen()) {
+                return;
+            }
+            let before = self.screen();
+            self.press("j");
+            self.until("the cursor to move", |screen| screen != before);
+        }
+        panic!("no row shows {name}:\n{}", self.screen());
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.process_id().unwrap()).unwrap()
+    }
+
+    /// Waits for the program's end; its exit code.
+    pub fn end(&mut self) -> u32 {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "it goes on:\n{}",
+                self.screen()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,94 @@
+//! Random keys and answers: nothing panics, and nothing runs that was not agreed to.
+
+use proptest::prelude::*;
+use qanopy::ops::{Confirm, Error, Plan};
+use qanopy::tui::key::{Code, Key};
+use qanopy::tui::{Effect, Msg};
+
+use super::desk::{
+    Desk, discard_of_three, forest, new_branch, plan, possible_commit, refused_commit,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Key(Key),
+    Answer(usize),
+    End(bool),
+    Resize(u16, u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let codes = prop_oneof![
+        8 => proptest::char::range(' ', '~').prop_map(Code::Char),
+        1 => Just(Code::Enter),
+        1 => Just(Code::Esc),
+        1 => Just(Code::Tab),
+        1 => Just(Code::Down),
+        1 => Just(Code::Up),
+        1 => Just(Code::Backspace),
+    ];
+    prop_oneof![
+        12 => (codes, proptest::bool::weighted(0.05)).prop_map(|(code, ctrl)| Step::Key(Key { code, ctrl })),
+        3 => (0..4_usize).prop_map(Step::Answer),
+        1 => any::<bool>().prop_map(Step::End),
+        1 => (0..130_u16, 0..45_u16).prop_map(|(width, height)| Step::Resize(width, height)),
+    ]
+}
+
+const PLANS: [fn(&mut Plan); 4] = [
+    refused_commit,
+    possible_commit,
+    discard_of_three,
+    new_branch,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_keys_never_panic_and_never_run_what_was_not_agreed_to(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let mut desk = Desk::new(forest(), (100, 30));
+        for step in steps {
+            desk.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
+            let before = desk.app.mode.plan().map(|plan| plan.confirm);
+            let key = match &step {
+                Step::Key(key) => Some(*key),
+                _ => None,
+            };
+            match step {
+                Step::Key(key) => desk.send(Msg::Key(key)),
+                Step::Answer(which) => {
+                    if desk.asked.iter().any(|effect| matches!(effect, Effect::Plan { .. })) {
+                        let (ticket, request) = desk.planned();
+                        desk.send(Msg::Planned(ticket, Box::new(plan(request, PLANS[which])), None));
+                    }
+                }
+                Step::End(well) => {
+                    let running = desk.app.jobs.running().map(|job| job.id);
+                    if let Some(id) = running {
+                        let result = if well {
+                            Err(Error::Cancelled("stopped".to_owned()))
+                        } else {
+                            Err(Error::Failed("failed".to_owned()))
+                        };
+                        desk.send(Msg::Ended(id, result));
+                    }
+                }
+                Step::Resize(width, height) => desk.send(Msg::Resize(width, height)),
+            }
+            let jobs = desk.app.jobs.list.len();
+            if desk.started() > 0 {
+                // A plan that could be agreed to was on the screen, and a key that agrees was
+                // pressed; or a form's Enter, or the end of the job before, set it going.
+                prop_assert!(jobs > 0);
+                if let Some(key) = key {
+                    prop_assert!(matches!(key.code, Code::Char('y') | Code::Enter), "{key}");
+                    prop_assert!(matches!(before, Some(Confirm::Yes | Confirm::Count(_))), "{before:?}");
+                }
+            }
+            desk.buffer();
+        }
+    }
+}

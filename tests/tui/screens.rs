@@ -1,0 +1,193 @@
+//! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
+
+use qanopy::ops::Candidate;
+use qanopy::tui::theme::Theme;
+use qanopy::tui::{Effect, Msg};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::desk::{
+    DAY, Desk, discard_of_three, forest, new_branch, possible_commit, refused_commit,
+};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+fn snapshot(name: &str, desk: &Desk) {
+    let (width, height) = desk.app.size;
+    insta::assert_snapshot!(format!("{name}-{width}x{height}"), desk.picture());
+}
+
+fn each(name: &str, prepare: impl Fn(&mut Desk)) {
+    for size in SIZES {
+        let mut desk = Desk::new(forest(), size);
+        prepare(&mut desk);
+        snapshot(name, &desk);
+    }
+}
+
+#[test]
+fn the_tree() {
+    each("tree", |desk| desk.go_to("Overlay-1B.qcow2"));
+}
+
+#[test]
+fn the_tree_folded_marked_and_sorted() {
+    each("tree-folded", |desk| {
+        desk.go_to("Overlay-2A.qcow2");
+        desk.press("  ");
+        desk.go_to("Overlay-1.qcow2");
+        desk.press("hs<down><enter>");
+    });
+}
+
+#[test]
+fn the_tree_in_ascii_without_colour() {
+    let mut desk = Desk::with(forest(), (80, 24), |settings| {
+        settings.ascii = true;
+        settings.theme = Theme::Plain;
+    });
+    desk.go_to("Overlay-1B.qcow2");
+    snapshot("tree-ascii", &desk);
+    assert!(desk.screen().is_ascii());
+}
+
+#[test]
+fn the_detail_of_a_broken_image() {
+    each("detail-lost", |desk| {
+        desk.go_to("lost.qcow2");
+        desk.press("<enter>");
+    });
+}
+
+#[test]
+fn the_chain() {
+    each("chain", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("3");
+    });
+}
+
+#[test]
+fn the_help() {
+    each("help", |desk| desk.press("?"));
+}
+
+#[test]
+fn the_actions_with_the_reasons_of_those_that_are_off() {
+    each("actions", |desk| {
+        desk.go_to("RootBase.qcow2");
+        desk.press("x");
+    });
+}
+
+#[test]
+fn the_branch_form() {
+    each("branch", |desk| {
+        desk.go_to("Overlay-1.qcow2");
+        desk.press("b");
+        desk.answer(new_branch);
+    });
+}
+
+#[test]
+fn a_refused_commit_with_its_ways_out() {
+    each("commit-refused", |desk| {
+        desk.go_to("Overlay-1.qcow2");
+        desk.press("C");
+        desk.answer(refused_commit);
+    });
+}
+
+#[test]
+fn a_commit_that_can_be_done() {
+    each("commit", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("C");
+        desk.answer(possible_commit);
+    });
+}
+
+#[test]
+fn a_discard_that_wants_its_count_typed() {
+    each("discard", |desk| {
+        desk.go_to("Overlay-1.qcow2");
+        desk.press("X");
+        desk.answer(discard_of_three);
+        desk.press("3");
+    });
+}
+
+#[test]
+fn the_prune_checklist() {
+    each("prune", |desk| {
+        desk.press("P");
+        let ticket = desk.asked.iter().rev().find_map(|effect| match effect {
+            Effect::Candidates(ticket, _) => Some(*ticket),
+            _ => None,
+        });
+        let candidate = |name: &str, days: u64, frees: u64| {
+            let path = PathBuf::from("/vm").join(name);
+            Candidate {
+                node: desk.app.forest.by_path(&path).unwrap().id,
+                path,
+                age: Duration::from_secs(days * DAY),
+                frees,
+                why: "nothing is built on it".to_owned(),
+            }
+        };
+        let candidates = vec![
+            candidate("Overlay-2A.qcow2", 160, 210 << 20),
+            candidate("Overlay-2B.qcow2", 155, 1100 << 20),
+            candidate("Overlay-1B.qcow2", 9, 3500 << 20),
+        ];
+        desk.send(Msg::Candidates(ticket.unwrap(), candidates));
+    });
+}
+
+#[test]
+fn the_diagram() {
+    each("diagram", |desk| {
+        desk.go_to("Overlay-2A.qcow2");
+        desk.press("D");
+    });
+}
+
+#[test]
+fn the_diagram_shows_a_plan() {
+    let mut desk = Desk::new(forest(), (120, 40));
+    desk.press("D");
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("C");
+    desk.answer(refused_commit);
+    snapshot("diagram-commit", &desk);
+}
+
+#[test]
+fn the_filter() {
+    each("filter", |desk| desk.press("/overlay size>1G"));
+}
+
+#[test]
+fn an_empty_directory() {
+    each("empty", |desk| *desk = Desk::new(Vec::new(), desk.app.size));
+}
+
+#[test]
+fn the_first_frame_before_anything_is_found() {
+    let desk = Desk::scanning((80, 24), |_| {});
+    snapshot("scanning", &desk);
+}
+
+#[test]
+fn no_name_sends_a_control_character_to_the_terminal() {
+    let mut desk = Desk::new(forest(), (200, 60));
+    for keys in ["", "D", "<esc>i", "x", "<esc>:"] {
+        desk.press(keys);
+        let screen = desk.screen();
+        assert!(
+            screen.chars().all(|c| c == '\n' || !c.is_control()),
+            "{screen}"
+        );
+        assert!(!screen.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,400 @@
+//! The pure step: what keys and answers lead to.
+
+use qanopy::ops::{Error, Outcome, Request, Siblings};
+use qanopy::tui::app::JobState;
+use qanopy::tui::dialog::Mode;
+use qanopy::tui::{Effect, Msg};
+use std::path::PathBuf;
+
+use super::desk::{
+    Desk, discard_of_three, forest, new_branch, plan, possible_commit, refused_commit,
+};
+
+fn desk() -> Desk {
+    Desk::new(forest(), (100, 40))
+}
+
+fn outcome(undo: Option<Request>) -> Outcome {
+    Outcome {
+        summary: "Did it.".to_owned(),
+        touched: Vec::new(),
+        undo,
+        remarks: Vec::new(),
+    }
+}
+
+#[test]
+fn the_cursor_jumps_among_parents_siblings_and_roots() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1A.qcow2");
+    desk.press(".");
+    assert_eq!(desk.at(), "Overlay-1B.qcow2");
+    desk.press(",p.");
+    assert_eq!(desk.at(), "Overlay-2.qcow2");
+    desk.press("l");
+    assert_eq!(desk.at(), "Overlay-2A.qcow2");
+    desk.press("<");
+    assert_eq!(desk.at(), "RootBase.qcow2");
+    desk.press(">");
+    assert_eq!(desk.at(), "golden-win.qcow2");
+    desk.press("g");
+    assert_eq!(desk.app.tree.cursor, 0);
+}
+
+#[test]
+fn folding_hides_and_unfolding_shows_the_same_rows() {
+    let mut desk = desk();
+    let before = desk.screen();
+    desk.go_to("RootBase.qcow2");
+    desk.press("h");
+    assert!(
+        desk.screen().contains("6 hidden (folded)"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("l");
+    desk.press("g");
+    assert_eq!(desk.screen(), before);
+    desk.press("-");
+    assert!(!desk.screen().contains("Overlay-1A"));
+    desk.press("=");
+    assert_eq!(desk.screen(), before);
+}
+
+#[test]
+fn a_filter_keeps_ancestors_and_goes_on_escape() {
+    let mut desk = desk();
+    desk.press("/overlay-2b");
+    let screen = desk.screen();
+    for name in ["RootBase", "Overlay-2.qcow2", "Overlay-2B"] {
+        assert!(screen.contains(name), "{screen}");
+    }
+    assert!(!screen.contains("─● Overlay-1"), "{screen}");
+    desk.press("<enter>n");
+    assert_eq!(desk.at(), "Overlay-2B.qcow2");
+    desk.press("<esc>");
+    assert!(desk.screen().contains("Overlay-1A"));
+}
+
+#[test]
+fn a_plan_marks_the_rows_it_would_change() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("C");
+    desk.answer(refused_commit);
+    let screen = desk.screen();
+    let row = |name: &str| {
+        screen
+            .lines()
+            .find(|line| line.contains(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(row("● RootBase").starts_with("│ ≈"), "{screen}");
+    assert!(row("● Overlay-1.").starts_with("│▌✗"), "{screen}");
+    assert!(row("○ Overlay-1A").starts_with("│ ~"), "{screen}");
+    assert!(row("● Overlay-2.").starts_with("│ !"), "{screen}");
+    desk.press("<esc>");
+    assert!(!desk.screen().contains('✗'));
+}
+
+#[test]
+fn a_refused_plan_has_no_yes_and_its_ways_out_have_keys() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("C");
+    desk.answer(refused_commit);
+    desk.press("y<tab><enter>");
+    assert_eq!(desk.started(), 0);
+    desk.press("C");
+    desk.answer(refused_commit);
+    desk.press("1");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Commit {
+            siblings: Siblings::Preserve,
+            ..
+        }
+    ));
+    desk.answer(possible_commit);
+    desk.press("<esc>");
+    assert!(
+        desk.screen().contains("3 images would break"),
+        "one step back"
+    );
+}
+
+#[test]
+fn enter_on_the_focused_cancel_changes_nothing() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 0);
+    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(desk.screen().contains("Nothing was changed."));
+}
+
+#[test]
+fn the_highlighted_button_is_the_one_that_fires() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("<tab><enter>");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn a_count_has_to_be_typed_and_be_right() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("X");
+    desk.answer(discard_of_three);
+    desk.press("y");
+    assert_eq!(desk.started(), 0, "yes alone does not do");
+    desk.press("4<enter>");
+    assert_eq!(desk.started(), 0, "a wrong number does not do");
+    assert!(
+        desk.screen().contains("type 3 to confirm"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("3<enter>");
+    assert_eq!(desk.started(), 1);
+    assert!(desk.app.tree.marks.is_empty());
+}
+
+#[test]
+fn pasting_does_not_type_a_count() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("X");
+    desk.answer(discard_of_three);
+    desk.send(Msg::Paste("3".to_owned()));
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 0);
+}
+
+#[test]
+fn keys_pressed_before_the_plan_is_there_do_nothing() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("Xy");
+    assert_eq!(desk.started(), 0);
+    desk.answer(possible_commit);
+    assert_eq!(desk.started(), 0);
+}
+
+#[test]
+fn an_answer_to_an_older_question_is_dropped() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("C");
+    let (old, request) = desk.planned();
+    desk.press("t");
+    desk.send(Msg::Planned(
+        old,
+        Box::new(plan(request, possible_commit)),
+        None,
+    ));
+    desk.press("y");
+    assert_eq!(desk.started(), 0);
+}
+
+#[test]
+fn a_branch_is_planned_while_it_is_typed_and_created_on_enter() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("b");
+    let Request::Branch { new, .. } = desk.planned().1 else {
+        panic!("a branch");
+    };
+    assert_eq!(
+        new,
+        PathBuf::from("/vm/Overlay-1C.qcow2"),
+        "A and B are taken"
+    );
+    for _ in 0.."1C.qcow2".len() {
+        desk.press("<backspace>");
+    }
+    desk.press("x.qcow2<enter>");
+    let Request::Branch { new, .. } = desk.planned().1 else {
+        panic!("a branch");
+    };
+    assert_eq!(new, PathBuf::from("/vm/Overlay-x.qcow2"));
+    assert_eq!(desk.started(), 0, "not before its plan is there");
+    desk.answer(new_branch);
+    assert_eq!(desk.started(), 1, "Enter was pressed for this very name");
+}
+
+#[test]
+fn jobs_run_one_after_the_other_and_leaving_asks() {
+    let mut desk = desk();
+    for image in ["Overlay-1B.qcow2", "Overlay-2B.qcow2"] {
+        desk.go_to(image);
+        desk.press("C");
+        desk.answer(possible_commit);
+        desk.press("y");
+    }
+    assert_eq!(desk.started(), 1);
+    assert_eq!(desk.app.jobs.list[1].state, JobState::Waiting);
+    desk.press("q");
+    assert!(
+        !desk
+            .asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::Quit))
+    );
+    desk.press("<esc>");
+    desk.send(Msg::Ended(1, Ok(outcome(None))));
+    assert_eq!(desk.started(), 2);
+    desk.press("qw");
+    desk.send(Msg::Ended(2, Ok(outcome(None))));
+    assert!(
+        desk.asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::Quit))
+    );
+}
+
+#[test]
+fn cancelling_a_job_stops_it_and_says_so() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("yJX");
+    assert!(desk.app.jobs.list[0].progress.is_cancelled());
+    desk.send(Msg::Ended(
+        1,
+        Err(Error::Cancelled("stopped; nothing is lost".to_owned())),
+    ));
+    assert!(
+        desk.screen().contains("nothing is lost"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn a_plan_gone_stale_is_made_anew_with_the_reason_on_top() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("y");
+    desk.send(Msg::Ended(
+        1,
+        Err(Error::Stale("Overlay-1B.qcow2 changed 3 s ago".to_owned())),
+    ));
+    desk.answer(possible_commit);
+    let screen = desk.screen();
+    assert!(screen.contains("changed 3 s ago"), "{screen}");
+    assert!(screen.contains("[ Cancel ]"), "{screen}");
+    assert_eq!(
+        desk.started(),
+        1,
+        "nothing runs until it is agreed to again"
+    );
+}
+
+#[test]
+fn undo_plans_the_newest_operation_backwards() {
+    let mut desk = desk();
+    desk.press("z");
+    assert!(
+        desk.screen().contains("nothing was done in this session"),
+        "{}",
+        desk.screen()
+    );
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("X");
+    desk.answer(discard_of_three);
+    desk.press("3<enter>");
+    let restore = Request::Restore {
+        entries: vec!["entry".to_owned()],
+    };
+    desk.send(Msg::Ended(1, Ok(outcome(Some(restore.clone())))));
+    desk.press("z");
+    assert_eq!(desk.planned().1, restore);
+    desk.answer(|_| {});
+    desk.press("y");
+    desk.send(Msg::Ended(2, Ok(outcome(None))));
+    assert!(desk.app.undo.is_empty());
+}
+
+#[test]
+fn actions_say_why_they_are_off() {
+    let mut desk = desk();
+    desk.go_to("RootBase.qcow2");
+    desk.press("C");
+    assert!(
+        desk.screen().contains("built on nothing"),
+        "{}",
+        desk.screen()
+    );
+    let missing = desk
+        .app
+        .forest
+        .nodes()
+        .find(|node| node.stat.is_none())
+        .unwrap()
+        .id;
+    desk.app.tree.cursor = desk.app.tree.rows.place(missing).unwrap();
+    desk.press("<down><up>b");
+    assert!(
+        desk.screen().contains("the file is not there"),
+        "{}",
+        desk.screen()
+    );
+    assert!(
+        desk.asked
+            .iter()
+            .all(|effect| !matches!(effect, Effect::Plan { .. }))
+    );
+}
+
+#[test]
+fn read_only_hides_what_changes_and_refuses_its_keys() {
+    let mut desk = Desk::with(forest(), (100, 40), |settings| settings.read_only = true);
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("bCXPz");
+    assert!(
+        desk.asked
+            .iter()
+            .all(|effect| matches!(effect, Effect::Facts(_))),
+        "{:?}",
+        desk.asked
+    );
+    assert!(!desk.screen().contains("commit  "), "{}", desk.screen());
+    desk.press("?branch");
+    assert!(
+        !desk.screen().contains("a new overlay on this image"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn help_finds_an_action_by_its_name_and_runs_it() {
+    let mut desk = desk();
+    desk.press("?boxes<enter>");
+    assert!(desk.app.picture.is_some());
+    desk.press("l");
+    assert!(desk.screen().contains("Diagram"));
+}
+
+#[test]
+fn every_action_works_from_the_diagram() {
+    let mut desk = desk();
+    desk.press("D");
+    desk.go_to("RootBase.qcow2");
+    desk.press("l");
+    assert_eq!(desk.at(), "Overlay-1.qcow2");
+    desk.press("jC");
+    assert!(matches!(desk.planned().1, Request::Commit { .. }));
+    desk.answer(refused_commit);
+    assert!(desk.screen().contains("3 images would break"));
+}
