@@ -148,9 +148,12 @@ proptest! {
 
         let (mut target, _chain) = open(&path);
         target.begin().unwrap();
-        let old = model.len() as u64;
-        target.grow(old + shape.grow_kib * 1024).unwrap();
-        model.resize((old + shape.grow_kib * 1024) as usize, 0);
+        // Version 2 with snapshots cannot grow, here as with the real tools.
+        let old_version = shape.options.iter().any(|o| o == "compat=0.10");
+        let grow = if shape.snapshot && old_version { 0 } else { shape.grow_kib * 1024 };
+        let size = model.len() as u64 + grow;
+        target.grow(size).unwrap();
+        model.resize(size as usize, 0);
         let mut at = 0;
         for (index, (gap, len, zero)) in shape.writes.iter().enumerate() {
             let start = at + gap * 512;

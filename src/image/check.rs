@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::host::HostFile;
 use crate::qcow2::{
-    EntryTable, Geometry, Header, L1Entry, L2Context, L2Entry, RefcountBlock, l1, l2, refcount,
+    EntryTable, Geometry, Header, L1Entry, L2Context, L2Entry, RefcountBlock, Version, l1, l2,
+    refcount,
 };
 
 use super::error::{IoContext, Result};
@@ -103,6 +104,10 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
     let (snapshots, table_len) = super::snapshots::read(path, &**file, &header)?;
     for snapshot in snapshots {
         let name = crate::host::printable_bytes(&snapshot.name);
+        // Version 3 demands both 64-bit sizes; QEMU counts their absence as a corruption.
+        if header.version == Version::V3 && snapshot.virtual_size().is_none() {
+            survey.corrupt(format!("the entry of snapshot {name} is incomplete"));
+        }
         let what = format!("snapshot {name}'s L1 table");
         let table = survey.l1_table(
             &what,

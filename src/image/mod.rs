@@ -8,6 +8,7 @@ mod backing;
 mod bitmaps;
 mod chain;
 mod check;
+mod copied;
 mod create;
 mod error;
 mod extent;

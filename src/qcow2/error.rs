@@ -93,6 +93,9 @@ pub enum FormatError {
         /// The compression type recorded.
         compression: u8,
     },
+    /// The data file is promised to be raw, and there is none.
+    #[error("the header promises a raw external data file, and there is no external data file")]
+    RawWithoutDataFile,
     /// A header extension is longer than the room for extensions.
     #[error(
         "the header extension {magic:#010x} at {offset:#x} is {length} bytes long and reaches past the end of the extensions at {end:#x}"

@@ -332,6 +332,13 @@ impl Header {
                 compression: compression.code(),
             });
         }
+        // QEMU refuses it as well. With a feature bit that nobody knows, who can tell.
+        if Autoclear::from_bits_retain(v3.autoclear.get()).contains(Autoclear::RAW_EXTERNAL_DATA)
+            && Incompatible::from_bits(v3.incompatible.get())
+                .is_some_and(|known| !known.contains(Incompatible::EXTERNAL_DATA_FILE))
+        {
+            return Err(FormatError::RawWithoutDataFile);
+        }
         let geometry = Geometry::new(
             cluster_bits,
             v3.refcount_order.get(),

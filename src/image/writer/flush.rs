@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::super::copied::settle_copied;
 use super::super::error::{IoContext, Result};
 use super::{FREE_BUDGET, TABLE_BUDGET, Writer};
 
@@ -62,7 +63,12 @@ impl Writer {
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
         self.refs.write_blocks()?;
-        self.file.fence().at(&self.path, "flush")
+        self.file.fence().at(&self.path, "flush")?;
+        if self.tree.active {
+            return Ok(());
+        }
+        // A cluster that a snapshot gave up may be the active view's alone now.
+        settle_copied(&self.path, &self.file)
     }
 
     fn fence_all(&mut self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The virtual size of an image that is written, and emptying it.
 
 use crate::qcow2::limits::MAX_L1_BYTES;
-use crate::qcow2::{EntryTable, L1Entry};
+use crate::qcow2::{EntryTable, L1Entry, Version};
 
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_l2;
@@ -19,6 +19,12 @@ impl Writer {
         let old = self.header().virtual_size();
         if size <= old {
             return Ok(());
+        }
+        if self.context.version == Version::V2 && self.header().snapshot_count > 0 {
+            // Version 2 does not record how large a snapshot's disk was; QEMU refuses as well.
+            let text =
+                "cannot be resized: it is of version 2 and has internal snapshots".to_owned();
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
         }
         let entries = geometry.l1_entries_for(size);
         if entries.saturating_mul(8) > MAX_L1_BYTES {

@@ -55,6 +55,14 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
         }
     };
     let base_path = &pair.base.path;
+    let facts = pair.base.facts();
+    if survey.grows_to.is_some() && facts.is_some_and(|f| f.version == 2 && f.snapshots > 0) {
+        plan.refuse(format!(
+            "{} would have to grow, and is of version 2 with internal snapshots, which do not record \
+             how large their disk was: nothing can grow it",
+            shown(base_path)
+        ));
+    }
     plan.effect(
         EffectKind::Writes,
         base_path,
@@ -192,10 +200,18 @@ fn find_pair<'f>(
         ));
         return None;
     };
-    let is_qcow2 = matches!(base.content, Content::Qcow2(_));
-    if base_format == Format::Qcow2 && !is_qcow2 {
+    // What a file is must be beyond doubt before its bytes are written: a raw write into a qcow2
+    // image would overwrite its tables.
+    if base_format != Format::Raw && base.format() != Some(base_format.clone())
+        || base_format == Format::Raw && !matches!(base.content, Content::Raw)
+    {
         plan.refuse(format!(
-            "{path} records {recorded} as qcow2, and it is not: nothing is written into it"
+            "{path} records {recorded} as {}, and it looks like {}: nothing is written into it",
+            printable(base_format.name()),
+            base.format().map_or_else(
+                || "something else".to_owned(),
+                |format| printable(format.name())
+            )
         ));
         return None;
     }

@@ -33,18 +33,13 @@ pub(super) fn keep_views(
 ) -> image::Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
     let snapshots = snapshot_views(path, &layer)?;
+    if active {
+        // First: a table that the active view shares with a snapshot is then the snapshot's alone,
+        // and no flag of the active tables falls behind the reference counts.
+        keep_view(host, path, layer, Root::Active, change, pace)?;
+    }
     for (_, root, view) in snapshots {
         keep_view(host, path, view, root, change, pace)?;
-    }
-    if active {
-        keep_view(
-            host,
-            path,
-            Layer::open(host, path, &Format::Qcow2)?,
-            Root::Active,
-            change,
-            pace,
-        )?;
     }
     Ok(())
 }

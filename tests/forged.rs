@@ -1,0 +1,531 @@
+//! Images are hostile input: whatever a header or a table says, opening, listing, mapping, reading
+//! and checking end soon, without a panic and without much memory, and where QEMU refuses a header
+//! so do we.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use qanopy::host::{Access, Host, RealHost};
+use qanopy::image::{self, Chain, Format, Unhurried};
+use qanopy::ops::{CommittedLayer, Siblings};
+use support::script::Script;
+use support::{oracle, ours};
+
+/// One image to be forged.
+struct Sample {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+/// Small images of every kind that has tables of its own.
+fn samples(dir: &Path) -> Vec<Sample> {
+    let mut s = Script::default();
+    s.create("", "plain.qcow2", "4M");
+    s.io(
+        "qcow2",
+        "plain.qcow2",
+        &["write -P 1 100k 300k", "write -z 1M 64k"],
+    );
+    s.create("-o compat=0.10", "old.qcow2", "4M");
+    s.io("qcow2", "old.qcow2", &["write -P 2 0 100k"]);
+    s.create("-o cluster_size=512,refcount_bits=1", "tiny.qcow2", "200k");
+    s.io("qcow2", "tiny.qcow2", &["write -P 3 10k 30k"]);
+    s.create(
+        "-o extended_l2=on,cluster_size=16k",
+        "subclusters.qcow2",
+        "1M",
+    );
+    s.io(
+        "qcow2",
+        "subclusters.qcow2",
+        &["write -P 4 1k 30k", "write -z 100k 2k"],
+    );
+    s.create("-o cluster_size=4k", "compressed.qcow2", "256k");
+    s.io(
+        "qcow2",
+        "compressed.qcow2",
+        &[
+            "write -c -P 5 0 4k",
+            "write -c -P 6 4k 4k",
+            "write -P 7 8k 4k",
+        ],
+    );
+    s.create(
+        "-o cluster_size=4k,compression_type=zstd",
+        "zstd.qcow2",
+        "256k",
+    );
+    s.io(
+        "qcow2",
+        "zstd.qcow2",
+        &[
+            "write -c -P 5 0 4k",
+            "write -c -P 6 4k 4k",
+            "write -P 7 8k 4k",
+        ],
+    );
+    s.create("-o cluster_size=4k", "snapshots.qcow2", "256k");
+    s.io("qcow2", "snapshots.qcow2", &["write -P 8 0 20k"]);
+    s.run("qemu-img snapshot -c one snapshots.qcow2");
+    s.io("qcow2", "snapshots.qcow2", &["write -P 9 4k 20k"]);
+    s.run("qemu-img snapshot -c two snapshots.qcow2");
+    s.create("-o cluster_size=4k", "bitmaps.qcow2", "256k");
+    s.run("qemu-img bitmap --add bitmaps.qcow2 map");
+    s.build(dir);
+    [
+        "plain",
+        "old",
+        "tiny",
+        "subclusters",
+        "compressed",
+        "zstd",
+        "snapshots",
+        "bitmaps",
+    ]
+    .into_iter()
+    .map(|name| Sample {
+        name,
+        bytes: fs::read(dir.join(format!("{name}.qcow2"))).unwrap(),
+    })
+    .collect()
+}
+
+/// Fields of the header: name, offset, bytes, whether version 2 has it.
+const FIELDS: [(&str, usize, usize, bool); 20] = [
+    ("magic", 0, 4, true),
+    ("version", 4, 4, true),
+    ("backing_file_offset", 8, 8, true),
+    ("backing_file_size", 16, 4, true),
+    ("cluster_bits", 20, 4, true),
+    ("size", 24, 8, true),
+    ("crypt_method", 32, 4, true),
+    ("l1_size", 36, 4, true),
+    ("l1_table_offset", 40, 8, true),
+    ("refcount_table_offset", 48, 8, true),
+    ("refcount_table_clusters", 56, 4, true),
+    ("nb_snapshots", 60, 4, true),
+    ("snapshots_offset", 64, 8, true),
+    ("incompatible_features", 72, 8, false),
+    ("compatible_features", 80, 8, false),
+    ("autoclear_features", 88, 8, false),
+    ("refcount_order", 96, 4, false),
+    ("header_length", 100, 4, false),
+    ("compression_type", 104, 1, false),
+    ("first extension", 112, 8, false),
+];
+
+/// What a forger writes into a field of four or eight bytes.
+fn hostile_values(width: usize, old: u64) -> Vec<u64> {
+    let mut values = vec![
+        0,
+        1,
+        2,
+        4,
+        8,
+        9,
+        22,
+        63,
+        64,
+        104,
+        105,
+        112,
+        512,
+        1024,
+        65535,
+        65536,
+        0x20000,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+    ];
+    values.extend([
+        old.wrapping_add(1),
+        old.wrapping_sub(1),
+        old ^ 0x1ff,
+        old << 1,
+    ]);
+    if width == 8 {
+        values.extend([
+            1 << 32,
+            1 << 40,
+            1 << 55,
+            1 << 56,
+            1 << 62,
+            1 << 63,
+            (1 << 63) - 512,
+            (1 << 63) - 65536,
+            u64::MAX - 511,
+            u64::MAX,
+        ]);
+    }
+    let mask = if width == 8 {
+        u64::MAX
+    } else {
+        (1 << (8 * width)) - 1
+    };
+    values.retain(|v| v & !mask == 0 && *v != old);
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+fn field(bytes: &[u8], at: usize, width: usize) -> u64 {
+    bytes[at..at + width]
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn forge(bytes: &mut [u8], at: usize, width: usize, value: u64) {
+    bytes[at..at + width].copy_from_slice(&value.to_be_bytes()[8 - width..]);
+}
+
+/// How much of an image is read through: forged sizes reach exabytes.
+const READ: u64 = 8 << 20;
+/// How long everything done to one image may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What came of an image.
+#[derive(Debug)]
+struct Treatment {
+    /// Whether it opened, or why not.
+    opened: Result<(), String>,
+    /// What its first bytes are, or why they cannot be read.
+    first: Result<Vec<u8>, String>,
+}
+
+/// Opens, reads, maps, lists and checks an image, all at once where a hang would be noticed.
+fn treat(dir: &Path, image: &Path) -> Treatment {
+    let (send, receive) = mpsc::channel();
+    let (dir, path): (PathBuf, PathBuf) = (dir.to_path_buf(), image.to_path_buf());
+    let worker = std::thread::spawn(move || {
+        let _ = send.send(treat_here(&dir, &path));
+    });
+    match receive.recv_timeout(PATIENCE) {
+        Ok(treatment) => treatment,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{}: it hangs", image.display()),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            let why = worker.join().unwrap_err();
+            let said = why
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| why.downcast_ref::<&str>().map(ToString::to_string));
+            panic!("{}: it panics: {said:?}", image.display());
+        }
+    }
+}
+
+fn treat_here(dir: &Path, path: &Path) -> Treatment {
+    let host = ours::real_host();
+    // Listing: every word of it can be printed.
+    let forest = ours::scan(&host, dir);
+    for node in forest.nodes() {
+        for problem in &node.problems {
+            let said = &problem.message;
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+        }
+    }
+    let file = RealHost.open(path, Access::Read).unwrap();
+    let checked = image::check(path, &file, &Unhurried);
+    assert_plain(checked.map(|_| ()).err());
+
+    let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true);
+    let chain = match chain {
+        Ok(chain) => chain,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+            return Treatment {
+                opened: Err(said),
+                first: Err(String::new()),
+            };
+        }
+    };
+    let size = chain.virtual_size();
+    let whole = size.min(READ);
+    let mut first = vec![0; usize::try_from(whole).unwrap()];
+    let read = chain.read_at(&mut first, 0);
+    // The map, in whole and at the far end.
+    for start in [0, size.saturating_sub(1 << 20)] {
+        let (mut at, end) = (start, size.min(start.saturating_add(READ)));
+        while at < end {
+            match chain.resolve(at, end) {
+                Ok(run) => {
+                    assert!(run.extent.end() > at, "an empty run at {at:#x}");
+                    at = run.extent.end();
+                }
+                Err(error) => {
+                    assert_plain(Some(error));
+                    break;
+                }
+            }
+        }
+    }
+    let mut last = [0; 700];
+    assert_plain(chain.read_at(&mut last, size.saturating_sub(300)).err());
+    Treatment {
+        opened: Ok(()),
+        first: read.map(|()| first).map_err(|error| error.to_string()),
+    }
+}
+
+fn assert_plain(error: Option<image::Error>) {
+    if let Some(error) = error {
+        let said = error.to_string();
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+    }
+}
+
+/// The most memory this process ever used, in bytes.
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
+}
+
+/// Why we open a header that QEMU refuses, where that is on purpose.
+fn is_our_choice(theirs: &Result<(), String>) -> Option<&'static str> {
+    let said = theirs.as_ref().err()?;
+    if said.contains("snapshot table") {
+        return Some("the snapshot table is read by what needs it, not by every opening");
+    }
+    if said.contains("Input/output error") {
+        return Some("a table so far behind the end of the file that the system cannot seek there");
+    }
+    None
+}
+
+#[test]
+fn a_forged_header_is_refused_where_qemu_refuses_it_and_never_does_harm() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (made, odd) = (home.path().join("made"), home.path().join("odd"));
+    fs::create_dir(&odd).unwrap();
+    let image = odd.join("forged.qcow2");
+    let before = peak_memory();
+    let mut wrong = Vec::new();
+    for sample in samples(&made) {
+        for (name, at, width, in_v2) in FIELDS {
+            // The fields of one version are the same everywhere: some samples stand for all.
+            let stands = match sample.name {
+                "plain" | "tiny" => true,
+                "old" => in_v2,
+                "snapshots" => name.contains("snapshots"),
+                "subclusters" | "zstd" => !in_v2,
+                _ => false,
+            };
+            if !stands {
+                continue;
+            }
+            let old = field(&sample.bytes, at, width);
+            for value in hostile_values(width, old) {
+                let mut bytes = sample.bytes.clone();
+                forge(&mut bytes, at, width, value);
+                fs::write(&image, &bytes).unwrap();
+                let ours = treat(&odd, &image);
+                let theirs = qemu_opens(&image);
+                let agreed = ours.opened.is_ok() == theirs.is_ok();
+                let chosen = ours.opened.is_ok() && is_our_choice(&theirs).is_some();
+                if !agreed && !chosen {
+                    wrong.push(format!(
+                        "{}: {name} = {value:#x}: we {:?}, qemu {theirs:?}",
+                        sample.name, ours.opened
+                    ));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} disagree:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let used = peak_memory() - before;
+    assert!(used < 300 << 20, "{used} bytes of memory");
+}
+
+/// Whether QEMU opens the image for reading, or what it says.
+fn qemu_opens(image: &Path) -> Result<(), String> {
+    let out = support::script::run_in(
+        image.parent().unwrap(),
+        &[
+            "qemu-io",
+            "-r",
+            "-f",
+            "qcow2",
+            "-c",
+            "length",
+            "./forged.qcow2",
+        ],
+    );
+    let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+    // Warnings are no refusal.
+    if out.status.success() && !said.contains("can't open") {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// Changes a few bytes of an image, near those that mean something.
+struct Forger(u64);
+
+impl Forger {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+
+    fn forge(&mut self, bytes: &[u8]) -> Vec<u8> {
+        // The first megabyte holds every table of these small images; most of a 64 KiB table is
+        // zero, so bytes next to ones that are not are chosen.
+        let busy: Vec<usize> = (8..bytes.len().min(1 << 20))
+            .filter(|i| bytes[*i] != bytes[i ^ 1] || bytes[*i] == 0x80)
+            .collect();
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.roll(3) {
+            let near = busy[self.roll(busy.len())];
+            let at = ((near & !7) + self.roll(16)).min(bytes.len() - 1);
+            bytes[at] = match self.roll(4) {
+                0 => 0xff,
+                1 => 0,
+                2 => bytes[at] ^ (1 << self.roll(8)),
+                _ => u8::try_from(self.roll(256)).unwrap(),
+            };
+        }
+        if self.roll(12) == 0 {
+            let keep = self.roll(bytes.len()).max(1);
+            bytes.truncate(keep);
+        }
+        bytes
+    }
+}
+
+#[test]
+fn forged_tables_never_panic_hang_or_eat_memory_and_read_as_qemu_reads_them() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (made, odd) = (home.path().join("made"), home.path().join("odd"));
+    fs::create_dir(&odd).unwrap();
+    let image = odd.join("forged.qcow2");
+    let before = peak_memory();
+    let mut forger = Forger(0x5eed);
+    let mut compared = 0;
+    for sample in samples(&made) {
+        for round in 0..120 {
+            let bytes = forger.forge(&sample.bytes);
+            fs::write(&image, &bytes).unwrap();
+            let treatment = treat(&odd, &image);
+            if round % 4 != 0 {
+                continue;
+            }
+            let Ok(first) = treatment.first else { continue };
+            if let Ok(theirs) = oracle::guest_view(&image, Some("qcow2"))
+                && theirs.len == first.len() as u64
+            {
+                let ours = oracle::View::of(&first);
+                compared += 1;
+                if ours != theirs {
+                    let kept = std::env::temp_dir().join("forged-tables-differ.qcow2");
+                    fs::copy(&image, &kept).unwrap();
+                    panic!(
+                        "{} round {round}: {} (kept as {})",
+                        sample.name,
+                        ours.explain(&theirs),
+                        kept.display()
+                    );
+                }
+            }
+        }
+    }
+    assert!(compared > 50, "only {compared} were comparable");
+    let used = peak_memory() - before;
+    assert!(used < 300 << 20, "{used} bytes of memory");
+}
+
+#[test]
+fn a_commit_into_a_forged_base_is_right_or_refused_without_a_change() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (made, odd) = (home.path().join("made"), home.path().join("odd"));
+    fs::create_dir(&odd).unwrap();
+    let (base, overlay) = (odd.join("forged.qcow2"), odd.join("overlay.qcow2"));
+    let mut forger = Forger(0xc0de);
+    let (mut done, mut refused) = (0, 0);
+    for sample in samples(&made) {
+        fs::write(&base, &sample.bytes).unwrap();
+        let mut s = Script::default();
+        s.create(
+            "-o cluster_size=4k -F qcow2 -b forged.qcow2",
+            "overlay.qcow2",
+            "",
+        );
+        s.io(
+            "qcow2",
+            "overlay.qcow2",
+            &[
+                "write -P 0xa1 2k 5k",
+                "write -P 0xa2 40k 9k",
+                "write -z 100k 4k",
+            ],
+        );
+        s.build(&odd);
+        let pristine = fs::read(&overlay).unwrap();
+        for round in 0..40 {
+            fs::write(&base, forger.forge(&sample.bytes)).unwrap();
+            fs::write(&overlay, &pristine).unwrap();
+            let context = format!("{} round {round}", sample.name);
+            let kept = || {
+                let kept = std::env::temp_dir().join("forged-base.qcow2");
+                fs::copy(&base, &kept).unwrap();
+            };
+            let before = oracle::Bytes::below(&odd);
+            let forged = fs::read(&base).unwrap();
+            let expected = oracle::guest_view(&overlay, Some("qcow2"));
+            let old = oracle::guest_view(&base, Some("qcow2"));
+            let verdict = oracle::check(&base);
+            let host = ours::real_host();
+            let result = ours::commit(&host, &odd, &overlay, CommittedLayer::Keep, Siblings::Break);
+            if let Err(said) = result {
+                refused += 1;
+                assert!(!said.chars().any(char::is_control), "{context}: {said:?}");
+                before.assert_unchanged(&odd, &format!("{context}: {said}"));
+                continue;
+            }
+            done += 1;
+            // A damaged compressed cluster shows only to who reads it.
+            let (Ok(expected), Ok(old)) = (expected, old) else {
+                continue;
+            };
+            let now = oracle::guest_view(&base, Some("qcow2")).unwrap();
+            let whole = expected.over(&old);
+            let after = oracle::check(&base);
+            if now != whole || !after.is_sound() || !verdict.is_sound() {
+                let explained = now.explain(&whole);
+                fs::write(&base, forged).unwrap();
+                kept();
+                panic!("{context}: {explained}; check was {verdict:?}, is {after:?}");
+            }
+        }
+    }
+    assert!(done > 30 && refused > 30, "{done} done, {refused} refused");
+}
