@@ -322,6 +322,14 @@ impl App {
         self.tree.cursor = self.tree.cursor.min(last);
         let height = usize::from(layout.rows()).max(1);
         let most = self.tree.rows.list.len().saturating_sub(height);
+        if let Some((first, last)) = self.affected_rows() {
+            // All that a plan changes, or as much of it as fits below and with the cursor.
+            self.tree.top = if last - first < height {
+                first.min(self.tree.top.max((last + 1).saturating_sub(height)))
+            } else {
+                first.max(self.tree.cursor.saturating_sub(height / 3))
+            };
+        }
         self.tree.top = self
             .tree
             .top
@@ -336,6 +344,16 @@ impl App {
         if let Some(picture) = &mut self.picture {
             picture.follow(self.tree.cursor, layout.picture());
         }
+    }
+
+    /// The first and the last row that the shown plan changes.
+    fn affected_rows(&self) -> Option<(usize, usize)> {
+        let marks = &self.future.as_ref()?.marks;
+        let rows = marks.keys().filter_map(|id| self.tree.rows.place(*id));
+        rows.fold(None, |range, row| match range {
+            None => Some((row, row)),
+            Some((first, last)) => Some((row.min(first), row.max(last))),
+        })
     }
 
     fn is_on_new_row(&self) -> bool {

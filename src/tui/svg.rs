@@ -1,6 +1,6 @@
-//! The screen as an SVG picture, for the README: drawn into a buffer from real files, then each
-//! glyph placed by itself, since some renderers ignore hints about text lengths and the frames would
-//! fall apart.
+//! The screen as an SVG picture, for the README: drawn into a buffer from real files, then each word
+//! placed by itself and frames drawn as lines. Renderers differ in what they make of text lengths and
+//! lists of places, and no two fonts have the same widths: frames made of letters would fall apart.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -230,39 +230,129 @@ fn row(out: &mut String, buffer: &Buffer, y: u16) {
                 run.len() * cell_width
             );
         }
-        let glyphs: Vec<(usize, &str)> = run
-            .iter()
-            .filter(|(_, symbol, _)| !symbol.trim().is_empty() && symbol.width() > 0)
-            .map(|(x, symbol, _)| (x * cell_width + 8, *symbol))
-            .collect();
-        if glyphs.is_empty() {
+        let lines = lines(run, top);
+        if !lines.is_empty() {
+            let width = if look.bold { "1.6" } else { "1" };
+            let faint = if look.dim { " opacity=\"0.65\"" } else { "" };
+            let _ = writeln!(
+                out,
+                "<path d=\"{lines}\" stroke=\"{}\" stroke-width=\"{width}\" fill=\"none\"{faint}/>",
+                look.ink
+            );
+        }
+        text(out, run, look, base);
+    }
+}
+
+/// The words of a run, each at its own place.
+fn text(out: &mut String, run: &[(usize, &str, Look)], look: Look, base: usize) {
+    let (cell_width, _) = CELL;
+    let mut words = String::new();
+    let mut open = false;
+    for (x, symbol, _) in run {
+        let is_ascii = symbol.is_ascii();
+        if symbol.trim().is_empty() || symbol.width() == 0 || strokes(symbol).is_some() {
+            if open {
+                words.push_str("</tspan>");
+            }
+            open = false;
             continue;
         }
-        let places: Vec<String> = glyphs.iter().map(|(x, _)| x.to_string()).collect();
-        let weight = if look.bold {
-            " font-weight=\"bold\""
-        } else {
-            ""
-        };
-        let faint = if look.dim { " opacity=\"0.65\"" } else { "" };
-        let _ = write!(
-            out,
-            "<text x=\"{}\" y=\"{base}\" fill=\"{}\"{weight}{faint}>",
-            places.join(" "),
-            look.ink
-        );
-        for (_, symbol) in glyphs {
-            for c in symbol.chars() {
-                match c {
-                    '<' => out.push_str("&lt;"),
-                    '>' => out.push_str("&gt;"),
-                    '&' => out.push_str("&amp;"),
-                    c => out.push(c),
-                }
+        if open && !is_ascii {
+            words.push_str("</tspan>");
+            open = false;
+        }
+        if !open {
+            let _ = write!(words, "<tspan x=\"{}\">", x * cell_width + 8);
+        }
+        for c in symbol.chars() {
+            match c {
+                '<' => words.push_str("&lt;"),
+                '>' => words.push_str("&gt;"),
+                '&' => words.push_str("&amp;"),
+                c => words.push(c),
             }
         }
-        out.push_str("</text>\n");
+        open = is_ascii;
+        if !is_ascii {
+            words.push_str("</tspan>");
+        }
     }
+    if open {
+        words.push_str("</tspan>");
+    }
+    if words.is_empty() {
+        return;
+    }
+    let weight = if look.bold {
+        " font-weight=\"bold\""
+    } else {
+        ""
+    };
+    let faint = if look.dim { " opacity=\"0.65\"" } else { "" };
+    let _ = writeln!(
+        out,
+        "<text y=\"{base}\" fill=\"{}\"{weight}{faint}>{words}</text>",
+        look.ink
+    );
+}
+
+/// Which strokes a line-drawing character has from its middle: left, right, up, down.
+fn strokes(symbol: &str) -> Option<[bool; 4]> {
+    Some(match symbol {
+        "─" | "═" => [true, true, false, false],
+        "│" | "║" => [false, false, true, true],
+        "┌" | "╔" => [false, true, false, true],
+        "┐" | "╗" => [true, false, false, true],
+        "└" | "╚" => [false, true, true, false],
+        "┘" | "╝" => [true, false, true, false],
+        "├" => [false, true, true, true],
+        _ => return None,
+    })
+}
+
+/// The line-drawing characters of a run as path data.
+fn lines(run: &[(usize, &str, Look)], top: usize) -> String {
+    let (cell_width, cell_height) = CELL;
+    let mut path = String::new();
+    let mut run = run.iter().peekable();
+    while let Some((x, symbol, _)) = run.next() {
+        let Some([left, right, up, down]) = strokes(symbol) else {
+            continue;
+        };
+        let (start, middle) = (x * cell_width + 8, x * cell_width + 8 + cell_width / 2);
+        // Half a unit more puts thin lines on the pixels instead of between them.
+        let y = format!("{}.5", top + cell_height / 2);
+        let mut cells = 1;
+        while left && right && run.next_if(|(_, next, _)| next == symbol).is_some() {
+            cells += 1;
+        }
+        match (left, right) {
+            (true, true) => {
+                let _ = write!(path, "M{start} {y}h{}", cells * cell_width);
+            }
+            (true, false) => {
+                let _ = write!(path, "M{start} {y}h{}.5", cell_width / 2);
+            }
+            (false, true) => {
+                let _ = write!(path, "M{middle} {y}h{}", cell_width / 2);
+            }
+            (false, false) => {}
+        }
+        match (up, down) {
+            (true, true) => {
+                let _ = write!(path, "M{middle}.5 {top}v{cell_height}");
+            }
+            (true, false) => {
+                let _ = write!(path, "M{middle}.5 {top}v{}", cell_height / 2 + 1);
+            }
+            (false, true) => {
+                let _ = write!(path, "M{middle}.5 {y}V{}", top + cell_height);
+            }
+            (false, false) => {}
+        }
+    }
+    path
 }
 
 fn colour(colour: Color) -> Option<&'static str> {
@@ -284,11 +374,24 @@ mod tests {
     use ratatui::style::Style;
 
     #[test]
-    fn every_glyph_has_a_place_of_its_own_and_markup_is_escaped() {
-        let mut buffer = Buffer::empty(Rect::new(0, 0, 6, 1));
-        buffer.set_string(0, 0, "a<b", Style::new().fg(Color::Red));
+    fn every_word_has_a_place_of_its_own_and_markup_is_escaped() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
+        buffer.set_string(0, 0, "a<b  c○", Style::new().fg(Color::Red));
         let svg = svg(&buffer);
-        assert!(svg.contains("<text x=\"8 16 24\""), "{svg}");
-        assert!(svg.contains(">a&lt;b</text>"), "{svg}");
+        let words =
+            "<tspan x=\"8\">a&lt;b</tspan><tspan x=\"48\">c</tspan><tspan x=\"56\">○</tspan>";
+        assert!(svg.contains(words), "{svg}");
+    }
+
+    #[test]
+    fn frames_are_lines() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 5, 1));
+        buffer.set_string(0, 0, "┌───┐", Style::new());
+        let svg = svg(&buffer);
+        assert!(
+            svg.contains("<path d=\"M12 16.5h4M12.5 16.5V25M16 16.5h24M40 16.5h4.5"),
+            "{svg}"
+        );
+        assert!(!svg.contains('┌'), "{svg}");
     }
 }

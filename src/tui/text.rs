@@ -220,7 +220,7 @@ mod tests {
             "Overlay-1B.qcow2"
         );
         assert_eq!(cut_middle("Overlay-1B.qcow2", 9, false), "Over…cow2");
-        assert_eq!(cut_middle("日本語の名前.img", 8, false), "日本….img");
+        assert_eq!(cut_middle("日本語の名前.img", 8, false), "日本…img");
         for max in 0..20 {
             assert!(width(&cut_middle("日本語の名前.qcow2", max, false)) <= max);
             assert!(width(&cut_end("日本語の名前.qcow2", max, true)) <= max);

@@ -12,6 +12,9 @@ use crate::tui::app::{App, Tab};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
+/// Cells of the longest label.
+const LABEL: usize = 11;
+
 /// One fact: a label, and what there is to say.
 struct Fact {
     label: &'static str,
@@ -145,10 +148,14 @@ fn info(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
             )));
             used = 1;
         }
-        let label = text::pad(fact.label, 9, app.settings.ascii);
-        let parts = text::wrap(&fact.text, width.saturating_sub(12), 0);
+        let label = text::pad(fact.label, LABEL, app.settings.ascii);
+        let parts = text::wrap(&fact.text, width.saturating_sub(LABEL + 3), 0);
         for (i, part) in parts.into_iter().enumerate() {
-            let label = if i == 0 { label.clone() } else { " ".repeat(9) };
+            let label = if i == 0 {
+                label.clone()
+            } else {
+                " ".repeat(LABEL)
+            };
             lines.push(Line::from(vec![
                 Span::styled(format!(" {label} "), theme.style(Role::Quiet)),
                 Span::styled(part, theme.style(fact.role)),
@@ -429,8 +436,14 @@ fn chain(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
         .map(|node| bytes(node))
         .fold(0, u64::saturating_add);
     let most = layers.iter().map(|node| bytes(node)).max().unwrap_or(0);
-    let bar_room = width.saturating_sub(48).clamp(0, 24);
-    let name_room = width.saturating_sub(3 + 11 + 6 + bar_room + 1).max(4);
+    // A sign, the size, the share; names and bars divide the rest, names first.
+    let room = width.saturating_sub(3 + 11 + 6);
+    let longest = layers
+        .iter()
+        .map(|node| text::width(&named(app, node)))
+        .max();
+    let name_room = longest.unwrap_or(0).min(room.saturating_sub(8)).max(4);
+    let bar_room = room.saturating_sub(name_room).min(24);
     let (through, full, half, bullet) = if ascii {
         ("|", "#", "", ["o", "*"])
     } else {
@@ -464,11 +477,7 @@ fn chain(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
         if cells % 2 == 1 {
             bar.push_str(half);
         }
-        let name = if layer.stat.is_none() {
-            format!("{} (not there)", app.label(layer))
-        } else {
-            app.label(layer)
-        };
+        let name = named(app, layer);
         let size = layer
             .size_on_disk()
             .map_or_else(|| "-".to_owned(), text::size);
@@ -502,4 +511,13 @@ fn chain(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
         theme.style(Role::Quiet),
     ));
     lines
+}
+
+/// A layer's name, and whether its file is there.
+fn named(app: &App, layer: &Node) -> String {
+    if layer.stat.is_none() {
+        format!("{} (not there)", app.label(layer))
+    } else {
+        app.label(layer)
+    }
 }

@@ -2,6 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::symbols::border;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear};
@@ -31,6 +32,11 @@ pub(super) fn draw(
     bottom: Line<'static>,
     role: Role,
 ) -> Rect {
+    // A title starts from plain text, not from the frame's own colour.
+    let plain = |line: Line<'static>| {
+        let style = Style::reset().patch(line.style);
+        line.style(style)
+    };
     let set = if app.settings.ascii {
         ASCII
     } else {
@@ -39,8 +45,8 @@ pub(super) fn draw(
     let block = Block::bordered()
         .border_set(set)
         .border_style(app.settings.theme.style(role))
-        .title_top(title)
-        .title_bottom(bottom);
+        .title_top(plain(title))
+        .title_bottom(plain(bottom));
     let inside = block.inner(area);
     frame.render_widget(block, area);
     inside

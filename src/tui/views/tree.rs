@@ -373,7 +373,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 (RowKind::Again(_), _) => format!("back to {label}: a loop"),
                 (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
                 (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
-                _ => placed(app, node, label),
+                _ => placed(app, node),
             }
         }
         RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
@@ -387,14 +387,13 @@ fn name(app: &App, row: &Row, room: usize) -> String {
     text::cut_middle(&name, room, ascii)
 }
 
-/// The name with the folders before it, where the folder is not the one of the image above.
-fn placed(app: &App, node: &Node, label: String) -> String {
+/// The name as seen from the image above, or from the scanned directory where there is none.
+fn placed(app: &App, node: &Node) -> String {
     let above = node.parent.and_then(|id| app.forest.get(id));
-    let dir = node.path.parent();
-    match above {
-        Some(above) if above.path.parent() == dir => label,
-        _ => app.inside(&node.path),
-    }
+    let beside = above
+        .and_then(|above| above.path.parent())
+        .and_then(|dir| node.path.strip_prefix(dir).ok());
+    beside.map_or_else(|| app.inside(&node.path), printable)
 }
 
 /// The name by which a child records a missing image.
