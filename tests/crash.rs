@@ -1,5 +1,6 @@
 //! Whatever moment a commit is cut off at, every image opens, checks without corruption, and shows
 //! its old content or, where it is the target, old and new; running the commit again completes it.
+//! The same holds when any call to the system fails.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
 
 mod support;
@@ -10,10 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qanopy::host::Host;
-use qanopy::ops::{CommittedLayer, Siblings};
+use qanopy::ops::{self, CommittedLayer, Progress, Siblings};
+use rustix::io::Errno;
 use support::oracle::{View, Views};
 use support::script::Script;
-use support::{RecordingHost, checker, oracle, ours};
+use support::{Calls, Fault, FaultyHost, RecordingHost, Then, checker, oracle, ours};
 
 /// One commit to be cut off.
 struct Case {
@@ -47,7 +49,8 @@ impl Case {
 struct Promise<'a> {
     case: &'a Case,
     before: Views,
-    snapshots: Vec<(String, Result<View, String>)>,
+    /// Every image's internal snapshots that are to stay as they are.
+    snapshots: Vec<(&'static str, Vec<(String, View)>)>,
     whole: View,
 }
 
@@ -57,7 +60,12 @@ impl<'a> Promise<'a> {
         let whole = before.get(case.overlay()).over(before.get(case.base()));
         Self {
             case,
-            snapshots: snapshots(&dir.join(case.base())),
+            snapshots: case
+                .images
+                .iter()
+                .filter(|name| **name == case.base() || case.siblings != Siblings::Break)
+                .map(|name| (*name, snapshots(&dir.join(name))))
+                .collect(),
             before,
             whole,
         }
@@ -136,12 +144,21 @@ impl<'a> Promise<'a> {
             after.get(self.case.base()),
         );
         assert!(now.is_mixture(was, &self.whole), "base by qemu\n{context}");
-        let snapshots = snapshots(&dir.join(self.case.base()));
-        assert_eq!(snapshots.len(), self.snapshots.len(), "{context}");
-        for ((name, was), (_, is)) in self.snapshots.iter().zip(snapshots) {
-            // qemu-img shows a snapshot as long as its image is now, the rest zero.
-            let was = was.as_ref().unwrap().resized(now.len);
-            assert_eq!(is.as_ref(), Ok(&was), "snapshot {name}\n{context}");
+        for (image, expected) in &self.snapshots {
+            if !dir.join(image).exists() {
+                continue;
+            }
+            let now = snapshots(&dir.join(image));
+            assert_eq!(now.len(), expected.len(), "{image}\n{context}");
+            for ((name, was), (_, is)) in expected.iter().zip(now) {
+                // qemu-img shows a snapshot as long as its image is now.
+                let is = is.resized(was.len);
+                assert!(
+                    is == *was,
+                    "snapshot {name} of {image}: {}\n{context}",
+                    is.explain(was)
+                );
+            }
         }
     }
 
@@ -164,14 +181,14 @@ impl<'a> Promise<'a> {
     }
 }
 
-fn snapshots(image: &Path) -> Vec<(String, Result<View, String>)> {
+fn snapshots(image: &Path) -> Vec<(String, View)> {
     if image.extension().is_some_and(|e| e == "img") {
         return Vec::new();
     }
     oracle::snapshots(image)
         .into_iter()
         .map(|name| {
-            let view = oracle::snapshot_view(image, &name);
+            let view = oracle::snapshot_view(image, &name).unwrap();
             (name, view)
         })
         .collect()
@@ -222,6 +239,82 @@ fn survives(case: &Case) {
     }
 }
 
+/// Calls made to fail for each kind of failure in each case.
+const FAILURES: usize = 40;
+
+fn endures(case: &Case) {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let pristine = home.path().join("pristine");
+    case.script.build(&pristine);
+    let promise = Promise::of(case, &pristine);
+    let attempt = |host: FaultyHost| {
+        let dir = home.path().join("dir");
+        fs::create_dir(&dir).unwrap();
+        for file in support::script::files_below(&pristine) {
+            fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
+        }
+        let host = Arc::new(host);
+        let shared: Arc<dyn Host> = host.clone();
+        let overlay = dir.join(case.overlay());
+        let plan = ours::plan_commit(&shared, &dir, &overlay, case.layer, case.siblings);
+        let warned = plan
+            .notes
+            .iter()
+            .any(|note| note.warning && note.text.contains("not known"));
+        let result = ours::agree(plan)
+            .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()))
+            .map(|outcome| (outcome, warned));
+        (host, dir, result)
+    };
+    let (counted, dir, result) = attempt(FaultyHost::counting(ours::real_host()));
+    result.unwrap();
+    fs::remove_dir_all(dir).unwrap();
+    let mut number = 0;
+    for (class, fault, then) in [
+        (Calls::Allocating, Fault::enospc(), Then::KeepFailing),
+        (Calls::Mutating, Fault::Partly(Errno::IO), Then::Recover),
+        (
+            Calls::Mutating,
+            Fault::Partly(Errno::NOSPC),
+            Then::KeepFailing,
+        ),
+        (Calls::Syncing, Fault::eio(), Then::Recover),
+        (Calls::Reading, Fault::eio(), Then::Recover),
+    ] {
+        let calls = counted.count(class);
+        for nth in (0..calls).step_by(calls.div_ceil(FAILURES).max(1)) {
+            let failing = FaultyHost::failing(ours::real_host(), class, nth, fault, then);
+            let (host, dir, result) = attempt(failing);
+            let context = format!(
+                "{:?} gave {result:?}\nin the commit of {} in\n{}",
+                host.struck(),
+                case.overlay(),
+                case.script
+            );
+            if let Err(said) = &result {
+                assert!(!said.chars().any(char::is_control), "{said:?}");
+            }
+            if let (Ok((_, warned)), true) = (&result, class == Calls::Reading)
+                && *warned
+            {
+                // The scan could not read an image and the plan said so: it is on its own.
+                fs::remove_dir_all(dir).unwrap();
+                continue;
+            }
+            promise.check_quickly(&dir, result.is_ok(), &context);
+            number += 1;
+            if number % EVERY == 0 {
+                promise.check_by_qemu(&dir, &context);
+                promise.finish(&dir, &context);
+            }
+            fs::remove_dir_all(dir).unwrap();
+        }
+    }
+}
+
 const KEEP: CommittedLayer = CommittedLayer::Keep;
 const TRASH: CommittedLayer = CommittedLayer::Trash;
 
@@ -253,15 +346,13 @@ fn pair(case: &mut Case, base_options: &str, overlay_options: &str, unit: u64) {
     );
 }
 
-#[test]
-fn a_commit_that_keeps_the_overlay_survives_every_crash() {
+fn a_commit_that_keeps_the_overlay() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     pair(&mut case, "", "", 64 << 10);
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_that_trashes_the_overlay_and_relinks_its_children_survives_every_crash() {
+fn a_commit_that_trashes_the_overlay_and_relinks_its_children() -> Case {
     let mut case = Case::new(
         &[
             "base.qcow2",
@@ -279,14 +370,14 @@ fn a_commit_that_trashes_the_overlay_and_relinks_its_children_survives_every_cra
         4 << 10,
     );
     for name in ["child.qcow2", "other-child.qcow2"] {
-        case.script.overlay("qcow2", "overlay.qcow2", name);
+        let small = "-o cluster_size=4k -F qcow2 -b overlay.qcow2";
+        case.script.create(small, name, "");
         case.script.io("qcow2", name, &["write -P 0x31 0 4k"]);
     }
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_that_preserves_siblings_survives_every_crash() {
+fn a_commit_that_preserves_siblings() -> Case {
     let mut case = Case::new(
         &[
             "base.qcow2",
@@ -317,11 +408,10 @@ fn a_commit_that_preserves_siblings_survives_every_crash() {
         "other-sibling.qcow2",
         "",
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_into_a_raw_base_survives_every_crash() {
+fn a_commit_into_a_raw_base() -> Case {
     let mut case = Case::new(&["base.img", "overlay.qcow2"], TRASH, Siblings::Refuse);
     let s = &mut case.script;
     s.run("qemu-img create -q -f raw base.img 300000");
@@ -336,11 +426,10 @@ fn a_commit_into_a_raw_base_survives_every_crash() {
             "write -P 0x22 400k 64k",
         ],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_that_grows_the_base_survives_every_crash() {
+fn a_commit_that_grows_the_base() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     let s = &mut case.script;
     s.create("-o cluster_size=1k", "base.qcow2", "100k");
@@ -355,27 +444,24 @@ fn a_commit_that_grows_the_base_survives_every_crash() {
         "overlay.qcow2",
         &["write -P 0x21 90k 40k", "write -P 0x22 600k 10k"],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_into_a_version_2_base_survives_every_crash() {
+fn a_commit_into_a_version_2_base() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     let old = "-o compat=0.10,cluster_size=4k";
     pair(&mut case, old, "-o cluster_size=4k", 4 << 10);
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_of_a_version_2_overlay_survives_every_crash() {
+fn a_commit_of_a_version_2_overlay() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     let old = "-o compat=0.10,cluster_size=4k";
     pair(&mut case, "-o cluster_size=4k", old, 4 << 10);
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_into_a_base_with_snapshots_survives_every_crash() {
+fn a_commit_into_a_base_with_snapshots() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], TRASH, Siblings::Refuse);
     let s = &mut case.script;
     s.create("-o cluster_size=4k", "base.qcow2", "256k");
@@ -393,11 +479,10 @@ fn a_commit_into_a_base_with_snapshots_survives_every_crash() {
             "write -z 32k 8k",
         ],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_between_images_with_subclusters_survives_every_crash() {
+fn a_commit_between_images_with_subclusters() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     let s = &mut case.script;
     let extended = "-o extended_l2=on,cluster_size=16k";
@@ -422,11 +507,10 @@ fn a_commit_between_images_with_subclusters_survives_every_crash() {
             "write -P 0x23 200k 512",
         ],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_that_outgrows_l1_and_refcount_table_survives_every_crash() {
+fn a_commit_that_outgrows_l1_and_refcount_table() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], TRASH, Siblings::Refuse);
     let s = &mut case.script;
     // With 512-byte clusters and 64-bit counts a refcount table of one cluster reaches 2 MiB.
@@ -443,11 +527,10 @@ fn a_commit_that_outgrows_l1_and_refcount_table_survives_every_crash() {
         "overlay.qcow2",
         &["write -P 0x21 1900k 300k", "write -P 0x22 10k 1k"],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_of_compressed_clusters_over_compressed_clusters_survives_every_crash() {
+fn a_commit_of_compressed_clusters_over_compressed_clusters() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
     let s = &mut case.script;
     s.create("-o cluster_size=4k", "base.qcow2", "128k");
@@ -474,11 +557,10 @@ fn a_commit_of_compressed_clusters_over_compressed_clusters_survives_every_crash
             "write -P 0x23 9k 512",
         ],
     );
-    survives(&case);
+    case
 }
 
-#[test]
-fn a_commit_of_an_overlay_with_its_own_snapshots_survives_every_crash() {
+fn a_commit_of_an_overlay_with_its_own_snapshots() -> Case {
     let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Break);
     let s = &mut case.script;
     s.create("-o cluster_size=4k", "base.qcow2", "128k");
@@ -491,7 +573,72 @@ fn a_commit_of_an_overlay_with_its_own_snapshots_survives_every_crash() {
     s.io("qcow2", "overlay.qcow2", &["write -P 0x21 4k 4k"]);
     s.run("qemu-img snapshot -c own overlay.qcow2");
     s.io("qcow2", "overlay.qcow2", &["write -P 0x22 4k 8k"]);
-    survives(&case);
+    case
+}
+
+fn a_commit_that_preserves_siblings_with_snapshots() -> Case {
+    let mut case = Case::new(
+        &["base.qcow2", "overlay.qcow2", "sibling.qcow2"],
+        TRASH,
+        Siblings::Preserve,
+    );
+    let small = "-o cluster_size=4k";
+    pair(&mut case, small, small, 4 << 10);
+    let s = &mut case.script;
+    s.create(
+        &format!("{small} -F qcow2 -b base.qcow2"),
+        "sibling.qcow2",
+        "",
+    );
+    // Both views share the L2 table, and each reads the base in places of its own.
+    s.io("qcow2", "sibling.qcow2", &["write -P 0x41 4k 1k"]);
+    s.run("qemu-img snapshot -c one sibling.qcow2");
+    s.run("qemu-img snapshot -c two sibling.qcow2");
+    case
+}
+
+fn a_commit_that_preserves_the_overlays_own_snapshots() -> Case {
+    let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Preserve);
+    let small = "-o cluster_size=4k";
+    pair(&mut case, small, small, 4 << 10);
+    let s = &mut case.script;
+    s.run("qemu-img snapshot -c own overlay.qcow2");
+    s.io("qcow2", "overlay.qcow2", &["write -P 0x51 44k 4k"]);
+    s.run("qemu-img snapshot -c other overlay.qcow2");
+    case
+}
+
+macro_rules! promises {
+    ($($case:ident)*) => {
+        $(mod $case {
+            #[test]
+            fn survives_every_crash() {
+                super::survives(&super::$case());
+            }
+
+            #[test]
+            fn loses_nothing_whichever_call_fails() {
+                super::endures(&super::$case());
+            }
+        })*
+    };
+}
+
+promises! {
+    a_commit_that_keeps_the_overlay
+    a_commit_that_trashes_the_overlay_and_relinks_its_children
+    a_commit_that_preserves_siblings
+    a_commit_that_preserves_the_overlays_own_snapshots
+    a_commit_that_preserves_siblings_with_snapshots
+    a_commit_into_a_raw_base
+    a_commit_that_grows_the_base
+    a_commit_into_a_version_2_base
+    a_commit_of_a_version_2_overlay
+    a_commit_into_a_base_with_snapshots
+    a_commit_between_images_with_subclusters
+    a_commit_that_outgrows_l1_and_refcount_table
+    a_commit_of_compressed_clusters_over_compressed_clusters
+    a_commit_of_an_overlay_with_its_own_snapshots
 }
 
 #[test]

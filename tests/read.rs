@@ -64,13 +64,19 @@ fn a_refusal_to_read_is_one_line_that_names_the_file() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 40,
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(40, |cases| cases.parse().unwrap()),
         failure_persistence: None,
         max_shrink_iters: 60,
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
 
     #[test]
     fn random_trees_read_as_qemu_reads_them(

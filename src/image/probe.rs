@@ -170,7 +170,16 @@ fn truncation(
         return Ok(None);
     }
     let mut table = vec![0; usize::try_from(l1_bytes).unwrap_or(0)];
-    let read = file.read_at(&mut table, header.l1_offset.get())?;
+    let read = match file.read_at(&mut table, header.l1_offset.get()) {
+        Ok(read) => read,
+        // The header is known, and that its image cannot be read is worth a row of its own kind.
+        Err(error) => {
+            return Ok(Some(format!(
+                "{} has an L1 table that cannot be read: {error}. Restore it from a copy.",
+                printable(path)
+            )));
+        }
+    };
     table.truncate(read);
     let furthest = table
         .chunks_exact(8)

@@ -31,6 +31,9 @@ use qanopy::host::{
 };
 use rustix::io::Errno;
 
+/// The unit a disk writes in one piece.
+const SECTOR: u64 = 512;
+
 /// A class of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
@@ -52,7 +55,8 @@ pub enum Calls {
 pub enum Fault {
     /// It fails with this error and does nothing.
     Error(Errno),
-    /// A write puts down its first half and then fails with this error; other calls fail as with
+    /// A write puts down its first half (whole sectors of it) and then fails with this error; other
+    /// calls fail as with
     /// [`Fault::Error`].
     Partly(Errno),
     /// A read gives half of what was asked, as if the file ended there; other calls are not
@@ -291,8 +295,11 @@ impl HostFile for FaultyFile {
         match self.state.next(Call::Allocate, words) {
             Some(Fault::Error(errno)) => Err(errno.into()),
             Some(Fault::Partly(errno)) => {
+                // A disk tears no sector: what is put down ends where one does.
+                let half = offset + buf.len() as u64 / 2;
+                let half = (half / SECTOR * SECTOR).saturating_sub(offset);
                 self.inner
-                    .write_at(buf.get(..buf.len() / 2).unwrap(), offset)?;
+                    .write_at(buf.get(..usize::try_from(half).unwrap()).unwrap(), offset)?;
                 Err(errno.into())
             }
             Some(Fault::ShortRead) | None => self.inner.write_at(buf, offset),

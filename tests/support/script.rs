@@ -274,14 +274,13 @@ impl fmt::Display for Script {
     }
 }
 
-/// A copy of a directory tree of images: regular files sparse, links as links.
+/// A copy of a directory tree of images: holes stay holes, links stay links.
 pub fn copy_tree(from: &Path, to: &Path) {
     let out = run_in(
         Path::new("/"),
         &[
             OsStr::new("cp"),
             OsStr::new("-a"),
-            OsStr::new("--sparse=always"),
             from.as_os_str(),
             to.as_os_str(),
         ],

@@ -310,6 +310,14 @@ fn judge_dependants(
         plan.keeps
             .push(format!("{}: nothing they read changes", listed(&safe, 5)));
     }
+    if survey.is_merged {
+        plan.note(format!(
+            "{} shows all that {} holds already: this finishes a commit that was interrupted",
+            name(&pair.base.path),
+            name(&pair.overlay.path)
+        ));
+        return Vec::new();
+    }
     let others = survey.dependants.iter().any(Dependant::is_image);
     if losers.is_empty() && !(others && siblings == Siblings::Refuse) {
         return Vec::new();
@@ -488,6 +496,24 @@ fn leading_to(context: &Context, child: &Node, base: &Path) -> Result<std::ffi::
 }
 
 fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
+    let forest = Arc::clone(&plan.context().forest);
+    let closed: Vec<String> = forest
+        .nodes()
+        .filter(|node| matches!(node.content, Content::Unreadable(_)))
+        .map(|node| shown(&node.path))
+        .collect();
+    if !closed.is_empty() {
+        plan.warn(format!(
+            "{} cannot be read: whether {} built on {} is not known",
+            listed(&closed, 5),
+            if closed.len() == 1 {
+                "it is"
+            } else {
+                "they are"
+            },
+            name(&pair.base.path)
+        ));
+    }
     let base = name(&pair.base.path);
     if let Some(facts) = pair.base.facts() {
         if facts.snapshots > 0 {

@@ -1,5 +1,5 @@
 //! What a commit would overwrite, and what each other view of the base would lose by it: found out
-//! from tables alone, no guest data is read.
+//! from tables alone. Guest data is read only to recognise a commit that was cut off before its end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use crate::image::{self, Chain, Format, Layer, Root, State, Unhurried};
 
 use super::super::words::name;
 use super::Context;
+
+/// Bytes compared at a time.
+const PIECE: u64 = 1 << 20;
 
 /// Tables written beside the data, at most: one L2 table for each 8192 clusters and some.
 const TABLE_OVERHEAD: u64 = 1 << 20;
@@ -57,6 +60,9 @@ pub(super) struct Survey {
     pub(super) base_size: u64,
     /// Everybody else who reads the base.
     pub(super) dependants: Vec<Dependant>,
+    /// Whether the base shows all that the overlay holds already, so that nobody loses anything: a
+    /// commit was cut off after it had re-parented children, who read the base now.
+    pub(super) is_merged: bool,
 }
 
 impl Survey {
@@ -91,6 +97,7 @@ impl Survey {
             overlay_size: top.virtual_size(),
             base_size: below.virtual_size(),
             dependants: Vec::new(),
+            is_merged: false,
         };
         let shared = base.facts().is_some_and(|facts| facts.snapshots > 0);
         for extent in top.extents(0, top.virtual_size()) {
@@ -105,6 +112,14 @@ impl Survey {
             }
         }
         survey.dependants = dependants(context, &context.forest, overlay, base, &top);
+        if !survey.dependants.is_empty() && survey.grows_to.is_none() {
+            survey.is_merged = survey.data + survey.zeros > 0 && is_merged(context, overlay)?;
+        }
+        if survey.is_merged {
+            for dependant in &mut survey.dependants {
+                (dependant.loses, dependant.closed) = (0, None);
+            }
+        }
         Ok(survey)
     }
 
@@ -112,6 +127,35 @@ impl Survey {
     pub(super) fn overlay_is_shorter(&self) -> bool {
         self.overlay_size < self.base_size
     }
+}
+
+/// Whether what is below `overlay` shows everything it holds. Stops at the first difference, which
+/// in a commit that was never begun is near its start.
+fn is_merged(context: &Context, overlay: &Node) -> image::Result<bool> {
+    let host = context.host.as_ref();
+    let chain = Chain::open(host, &overlay.path, Some(&Format::Qcow2), &|_| true)?;
+    let below = chain.below();
+    let Some(top) = chain.layers().first() else {
+        return Ok(false);
+    };
+    for extent in top.extents(0, top.virtual_size()) {
+        let extent = extent?;
+        if extent.state == State::Absent {
+            continue;
+        }
+        let mut at = extent.start;
+        while let Some(piece) = extent.clip(at, at.saturating_add(PIECE)) {
+            let len = usize::try_from(piece.len).unwrap_or(0);
+            let (mut above, mut under) = (vec![0; len], vec![0; len]);
+            chain.read_at(&mut above, at)?;
+            below.read_at(&mut under, at)?;
+            if above != under {
+                return Ok(false);
+            }
+            at = piece.end();
+        }
+    }
+    Ok(true)
 }
 
 /// Bytes of the range for which the layer has no cluster of its own.
