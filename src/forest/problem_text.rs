@@ -95,14 +95,14 @@ fn backing_problems(
             if node.parent == Some(node.id) {
                 format!(
                     "{name} names itself as its backing file, so nothing can open it. Point it at \
-                     the image it was made from: `qemu-img rebase -u -F FORMAT -b BASE {}`.",
-                    shell_quoted(&node.path)
+                     the image it was made from: `{}`.",
+                    relink(node, Some("BASE".as_ref()), None)
                 )
             } else {
                 format!(
                     "The backing files of {name} run in a circle: its chain comes back to it by way \
                      of {recorded}, so nothing can open it. Point one image of the circle at what \
-                     it was made from: `qemu-img rebase -u -F FORMAT -b BASE IMAGE`."
+                     it was made from: `qanopy relink IMAGE --to BASE`."
                 )
             },
         );
@@ -110,11 +110,11 @@ fn backing_problems(
     match &backing.format {
         None => say(
             ProblemKind::NoBackingFormat,
-            no_format(node, backing, parent, &name, &recorded),
+            no_format(node, parent, &name, &recorded),
         ),
         Some(format) => {
             if let Some(parent) = parent
-                && let Some(message) = wrong_format(forest, node, backing, format, parent, &name)
+                && let Some(message) = wrong_format(forest, node, format, parent, &name)
             {
                 say(ProblemKind::WrongBackingFormat, message);
             }
@@ -123,13 +123,15 @@ fn backing_problems(
 }
 
 /// The command that records another backing file or format without touching data.
-fn rebase(node: &Node, format: &str, base: &std::ffi::OsStr) -> String {
-    format!(
-        "qemu-img rebase -u -F {} -b {} {}",
-        shell_quoted(format),
-        shell_quoted(base),
-        shell_quoted(&node.path)
-    )
+fn relink(node: &Node, base: Option<&std::ffi::OsStr>, format: Option<&str>) -> String {
+    let mut words = format!("qanopy relink {}", shell_quoted(&node.path));
+    if let Some(base) = base {
+        words.push_str(&format!(" --to {}", shell_quoted(base)));
+    }
+    if let Some(format) = format {
+        words.push_str(&format!(" --format {}", shell_quoted(format)));
+    }
+    words
 }
 
 fn missing(forest: &Forest, node: &Node, backing: &Backing, name: &str, recorded: &str) -> String {
@@ -139,9 +141,6 @@ fn missing(forest: &Forest, node: &Node, backing: &Backing, name: &str, recorded
     let candidate = path.and_then(|path| forest.candidate(path, node.id));
     match candidate {
         Some(candidate) => {
-            let format = candidate
-                .format()
-                .map_or_else(|| "FORMAT".to_owned(), |format| format.name().to_owned());
             let target = std::path::absolute(&candidate.path)
                 .unwrap_or_else(|_| candidate.path.clone())
                 .into_os_string();
@@ -149,39 +148,37 @@ fn missing(forest: &Forest, node: &Node, backing: &Backing, name: &str, recorded
                 "{what} A file of that name is at {}: if it is the same disk, move it back or run \
                  `{}`.",
                 printable(&candidate.path),
-                rebase(node, &format, &target)
+                relink(
+                    node,
+                    Some(&target),
+                    candidate.format().as_ref().map(Format::name)
+                )
             )
         }
         None => format!(
             "{what} Put the file back, or point the image at where it went: `{}`.",
-            rebase(node, "FORMAT", std::ffi::OsStr::new("BASE"))
+            relink(node, Some("BASE".as_ref()), None)
         ),
     }
 }
 
-fn no_format(
-    node: &Node,
-    backing: &Backing,
-    parent: Option<&Node>,
-    name: &str,
-    recorded: &str,
-) -> String {
+fn no_format(node: &Node, parent: Option<&Node>, name: &str, recorded: &str) -> String {
+    // Where the base is built on something itself, its format is for the person to say.
     let format = parent
-        .and_then(Node::format)
-        .map_or_else(|| "FORMAT".to_owned(), |format| format.name().to_owned());
+        .filter(|parent| parent.backing.is_some())
+        .and_then(Node::format);
     format!(
         "{name} does not record the format of its backing file {recorded}. libvirt then takes \
          that file for raw and never learns of the images below it, and a guest on this chain does not \
          start. QEMU guesses by the first bytes, which the guest of a raw disk can forge. Record \
          the format: `{}`.",
-        rebase(node, &format, &backing.recorded)
+        relink(node, None, format.as_ref().map(Format::name))
     )
 }
 
 fn wrong_format(
     forest: &Forest,
     node: &Node,
-    backing: &Backing,
     format: &Format,
     parent: &Node,
     name: &str,
@@ -197,7 +194,7 @@ fn wrong_format(
             "{name} records raw for its backing file {base}, which begins like a {looks} image. If \
              it is one, the guest sees the file's own bytes instead of its disk: record it with \
              `{}`. If it is a raw disk, its guest wrote those bytes, and raw is right.",
-            rebase(node, looks, &backing.recorded)
+            relink(node, None, Some(looks))
         ));
     }
     let actual = match &parent.content {
@@ -212,7 +209,7 @@ fn wrong_format(
              open it. Record what it is: `{}`.",
             printable(format.name()),
             printable(actual.name()),
-            rebase(node, actual.name(), &backing.recorded)
+            relink(node, None, Some(actual.name()))
         )
     })
 }

@@ -185,18 +185,8 @@ fn find_pair<'f>(
     };
     let Some(base_format) = backing.format.clone() else {
         plan.refuse(format!(
-            "{path} does not record the format of {recorded}, and a guess would risk the data. If it is what it \
-             seems, record it first: {}",
-            command(&[
-                "qemu-img".as_ref(),
-                "rebase".as_ref(),
-                "-u".as_ref(),
-                "-F".as_ref(),
-                base.format().unwrap_or(Format::Raw).name().as_ref(),
-                "-b".as_ref(),
-                backing.recorded.as_os_str(),
-                node.path.as_os_str(),
-            ])
+            "{path} does not record the format of {recorded}, and a guess would risk the data: \
+             record it first with qanopy relink"
         ));
         return None;
     };
