@@ -205,7 +205,17 @@ impl Runner {
 fn listen(to: &Sender<Input>) {
     loop {
         let input = match event::read() {
-            Ok(Event::Key(key)) => key_of(key).map(|key| Input::Msg(Msg::Key(key))),
+            Ok(Event::Key(key)) => {
+                // Esc with a key right behind it looks like Alt with that key; nothing is bound to
+                // Alt, so it is taken for what it may have been.
+                if key.modifiers.contains(KeyModifiers::ALT)
+                    && key.kind != KeyEventKind::Release
+                    && to.send(Input::Msg(Msg::Key(Key::of(Code::Esc)))).is_err()
+                {
+                    return;
+                }
+                key_of(key).map(|key| Input::Msg(Msg::Key(key)))
+            }
             Ok(Event::Paste(text)) => Some(Input::Msg(Msg::Paste(text))),
             Ok(Event::Resize(width, height)) => Some(Input::Msg(Msg::Resize(width, height))),
             Ok(_) => None,
@@ -225,7 +235,7 @@ fn listen(to: &Sender<Input>) {
 
 /// A key in our own words. Only presses count, repeats included: a release would act twice.
 fn key_of(key: KeyEvent) -> Option<Key> {
-    if key.kind == KeyEventKind::Release || key.modifiers.contains(KeyModifiers::ALT) {
+    if key.kind == KeyEventKind::Release {
         return None;
     }
     let code = match key.code {

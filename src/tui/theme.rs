@@ -67,10 +67,10 @@ impl Theme {
             Role::Good => plain.fg(Color::Green),
             Role::Quiet | Role::Dim => plain.add_modifier(Modifier::DIM),
             Role::Title => plain.add_modifier(Modifier::BOLD),
-            Role::Key => plain.fg(Color::Blue).add_modifier(Modifier::BOLD),
-            Role::Focus => plain.fg(Color::Blue).add_modifier(Modifier::BOLD),
+            Role::Key => plain.fg(Color::Cyan).add_modifier(Modifier::BOLD),
+            Role::Focus => plain.fg(Color::Cyan).add_modifier(Modifier::BOLD),
             Role::Bar => plain.add_modifier(Modifier::REVERSED),
-            Role::Fill => plain.fg(Color::Blue),
+            Role::Fill => plain.fg(Color::Cyan),
         };
         match self {
             Self::Ansi => style,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, scan_all};
 use crate::host::{Host, printable};
@@ -27,6 +27,7 @@ pub(super) struct Workers {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) answers: Sender<Msg>,
     newest: Arc<Newest>,
+    selected: Sender<PathBuf>,
 }
 
 /// The newest question of each kind.
@@ -34,7 +35,6 @@ pub(super) struct Workers {
 struct Newest {
     scan: AtomicU64,
     plan: AtomicU64,
-    facts: AtomicU64,
 }
 
 impl Workers {
@@ -44,12 +44,18 @@ impl Workers {
         state_dir: Option<PathBuf>,
         answers: Sender<Msg>,
     ) -> Self {
+        let (selected, selections) = unbounded();
+        {
+            let (host, answers) = (Arc::clone(&host), answers.clone());
+            thread::spawn(move || look_at_selected(&*host, &selections, &answers));
+        }
         Self {
             host,
             scan,
             state_dir,
             answers,
             newest: Arc::default(),
+            selected,
         }
     }
 
@@ -78,8 +84,8 @@ impl Workers {
                 thread::spawn(move || me.run(job, *ready, &progress));
             }
             Effect::Facts(path) => {
-                let number = me.newest.facts.fetch_add(1, Ordering::SeqCst) + 1;
-                thread::spawn(move || me.facts(path, number));
+                // Its thread lives as long as this sender.
+                let _ = me.selected.send(path);
             }
             Effect::Candidates(ticket, forest) => {
                 thread::spawn(move || {
@@ -195,22 +201,6 @@ impl Workers {
         self.answer(Msg::Ended(job, result));
     }
 
-    fn facts(&self, path: PathBuf, number: u64) {
-        thread::sleep(REST);
-        if self.newest.facts.load(Ordering::SeqCst) != number {
-            return;
-        }
-        let dir = path.parent().unwrap_or(&path);
-        let id = self.host.stat(&path).ok().map(|stat| stat.id);
-        let holders = id.and_then(|id| self.host.holders(&[id]).remove(&id));
-        let facts = LiveFacts {
-            space: self.host.space(dir).ok(),
-            holders: holders.unwrap_or_default(),
-            path,
-        };
-        self.answer(Msg::Facts(Box::new(facts)));
-    }
-
     fn remember(&self, forest: &Forest) {
         if let Some(dir) = &self.state_dir
             && let Err(error) = Index::at(dir).merge(&*self.host, forest)
@@ -219,6 +209,27 @@ impl Workers {
                 "The index of images cannot be written to {}: {error}.",
                 printable(dir)
             )));
+        }
+    }
+}
+
+/// Asks the disk about the selected image once the cursor rests on it: passing over thousands of
+/// images asks nothing.
+fn look_at_selected(host: &dyn Host, selections: &Receiver<PathBuf>, answers: &Sender<Msg>) {
+    while let Ok(mut path) = selections.recv() {
+        while let Ok(next) = selections.recv_timeout(REST) {
+            path = next;
+        }
+        let dir = path.parent().unwrap_or(&path);
+        let id = host.stat(&path).ok().map(|stat| stat.id);
+        let holders = id.and_then(|id| host.holders(&[id]).remove(&id));
+        let facts = LiveFacts {
+            space: host.space(dir).ok(),
+            holders: holders.unwrap_or_default(),
+            path,
+        };
+        if answers.send(Msg::Facts(Box::new(facts))).is_err() {
+            return;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
 
-use qanopy::ops::Candidate;
+use qanopy::ops::{Candidate, Phase, ProgressView};
 use qanopy::tui::theme::Theme;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;
@@ -115,6 +115,35 @@ fn a_discard_that_wants_its_count_typed() {
         desk.answer(discard_of_three);
         desk.press("3");
     });
+}
+
+#[test]
+fn a_running_job_and_one_that_waits() {
+    each("jobs", |desk| {
+        for image in ["Overlay-1B.qcow2", "Overlay-2B.qcow2"] {
+            desk.go_to(image);
+            desk.press("C");
+            desk.answer(possible_commit);
+            desk.press("y");
+        }
+        let view = ProgressView {
+            phase: Phase::Copy,
+            done: 3 << 30,
+            total: 5 << 30,
+            elapsed: Duration::from_secs(8),
+        };
+        desk.send(Msg::Progress(vec![(1, view)]));
+    });
+}
+
+#[test]
+fn the_question_whether_to_leave_running_jobs() {
+    let mut desk = Desk::new(forest(), (80, 24));
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("yq");
+    snapshot("leave", &desk);
 }
 
 #[test]

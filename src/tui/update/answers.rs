@@ -27,6 +27,8 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             if let Some(fresh) = app.scan.fresh.take() {
                 app.replace_forest(Arc::new(fresh));
             }
+            // What the disk told of the selected image may be old as well.
+            app.asked = None;
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
         }
         Msg::Planned(ticket, plan, forest) => {

@@ -64,12 +64,19 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
 
 /// Pasted text goes where typed text would; line breaks are left out.
 pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
-    if matches!(app.mode, Mode::Plan(_)) {
-        // A number is asked for so that a person stops and thinks: it is typed.
-        return;
-    }
-    for c in text.chars().filter(|c| !c.is_control()) {
-        type_key(app, Key::char(c), effects);
+    // Not into a plan: a number is asked for so that a person stops and thinks, and types it.
+    let keys = text.chars().filter(|c| !c.is_control()).map(Key::char);
+    if let Mode::Form(form) = &mut app.mode
+        && form.field == Field::Name
+    {
+        for key in keys {
+            edit(&mut form.name, key);
+        }
+        replan_form(app, Duration::ZERO, effects);
+    } else if matches!(app.mode, Mode::Filter { .. } | Mode::List(_)) {
+        for key in keys {
+            type_key(app, key, effects);
+        }
     }
 }
 

@@ -73,7 +73,11 @@ fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
     let theme = app.settings.theme;
     let width = usize::from(width);
     let (sign, role, state) = match &job.state {
-        JobState::Running => (if ascii { ">" } else { "▶" }, Role::Key, running(app, job)),
+        JobState::Running => (
+            if ascii { ">" } else { "▶" },
+            Role::Key,
+            running(app, job, width),
+        ),
         JobState::Waiting => {
             let before = app.jobs.running().map(|job| job.id);
             let text = before.map_or_else(|| "waits".to_owned(), |id| format!("waits for {id}"));
@@ -83,7 +87,7 @@ fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
         JobState::Failed(text) => (if ascii { "x" } else { "✗" }, Role::Error, text.clone()),
         JobState::Cancelled(text) => (if ascii { "x" } else { "✗" }, Role::Warning, text.clone()),
     };
-    let title_room = (width / 2).min(38);
+    let title_room = width.saturating_sub(50).clamp(16, 60);
     let title = text::cut_middle(&text::safe(&job.title), title_room, ascii);
     let head = format!(" {} {}  ", job.id, text::pad(&title, title_room, ascii));
     let room = width.saturating_sub(text::width(&head) + 2);
@@ -99,24 +103,25 @@ fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
 }
 
 /// Phase, bar, share, rate, time left.
-fn running(app: &App, job: &Job) -> String {
+fn running(app: &App, job: &Job, width: usize) -> String {
     let view = job.view;
     let (full, empty) = if app.settings.ascii {
         ("#", ".")
     } else {
         ("█", "·")
     };
-    let cells = 14;
+    let cells: usize = if width < 100 { 8 } else { 14 };
     let filled = if view.total == 0 {
         0
     } else {
-        let filled = u128::from(view.done.min(view.total)) * cells / u128::from(view.total);
+        let filled =
+            u128::from(view.done.min(view.total)) * (cells as u128) / u128::from(view.total);
         usize::try_from(filled).unwrap_or(0)
     };
     let bar = format!(
         "{}{}",
         full.repeat(filled),
-        empty.repeat(14 - filled.min(14))
+        empty.repeat(cells - filled.min(cells))
     );
     let mut text = format!(
         "{} {bar} {:>4}",
