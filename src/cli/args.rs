@@ -1,6 +1,7 @@
 //! What can be typed: the definitions of every command, its arguments and its help. What a command
 //! does lives in the command's own file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -86,6 +87,9 @@ pub(super) enum Command {
     Commit(CommitArgs),
     /// Record anew what an image is built on, or in which format
     Relink(RelinkArgs),
+    /// List, take, apply, delete or copy out the internal snapshots of an image
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Move images and everything built on them to the trash
     Discard(DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
@@ -302,6 +306,88 @@ pub(super) enum TrashCommand {
         entries: Vec<String>,
         #[command(flatten)]
         dirs: TrashDirs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+/// Which internal snapshot of which image.
+#[derive(Debug, Args)]
+pub(super) struct SnapshotArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// The snapshot's name
+    #[arg(value_name = "NAME")]
+    pub(super) snapshot: OsString,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long)]
+    pub(super) id: bool,
+}
+
+/// What becomes of images that are built on one whose content changes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum DependantsArg {
+    /// Refuse if there are any
+    Refuse,
+    /// Let them change; their number has to be given with --confirm
+    Break,
+}
+
+/// What a snapshot is copied out as.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ExtractArg {
+    /// A qcow2 image that is built on nothing
+    Qcow2,
+    /// A raw image
+    Raw,
+    /// A qcow2 image that is built on what the image itself is built on
+    Overlay,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotCommand {
+    /// List the internal snapshots of an image
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    /// Keep what the image shows now as a new snapshot
+    Create {
+        /// The image
+        image: PathBuf,
+        /// The new snapshot's name
+        name: OsString,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Show again what a snapshot shows, in place of what the image holds now
+    Apply {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        /// What becomes of images that are built on this one
+        #[arg(long, value_enum, default_value_t = DependantsArg::Refuse)]
+        dependants: DependantsArg,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Delete a snapshot; what the image shows stays
+    Delete {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Copy what a snapshot shows into a new image
+    Extract {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        /// The file to create; an existing one is never overwritten
+        new: PathBuf,
+        /// What the new image is to be
+        #[arg(long = "as", value_enum, default_value_t = ExtractArg::Qcow2)]
+        form: ExtractArg,
         #[command(flatten)]
         consent: ConsentArgs,
     },

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::host::shell_quoted;
 use crate::ops::{
-    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Outcome, Plan, Request,
-    Siblings, Tone,
+    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, Outcome,
+    Plan, Request, Siblings, SnapshotAction, SnapshotName, Tone,
 };
 
 use super::args::{ConsentArgs, Globals};
@@ -81,6 +81,19 @@ fn command(request: &Request) -> Option<String> {
             };
             let overlay = shell_quoted(overlay);
             Some(format!("qanopy commit {overlay}{keep}{siblings}"))
+        }
+        Request::Snapshot {
+            image,
+            action:
+                SnapshotAction::Apply {
+                    snapshot: SnapshotName::Id(id),
+                    dependants: Dependants::Break,
+                },
+        } => {
+            let (image, id) = (shell_quoted(image), shell_quoted(id));
+            Some(format!(
+                "qanopy snapshot apply {image} {id} --id --dependants break"
+            ))
         }
         Request::Relink {
             image,

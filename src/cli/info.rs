@@ -228,7 +228,8 @@ fn specific(facts: &ImageFacts, bitmaps: &[Bitmap]) -> Value {
     Value::Object(data)
 }
 
-fn snapshot(snapshot: &Snapshot) -> Value {
+/// A snapshot with the keys that qemu-img uses.
+pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
     let clock = snapshot.vm_clock_nanoseconds;
     let mut value = json!({
         "id": String::from_utf8_lossy(&snapshot.id),

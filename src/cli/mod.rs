@@ -19,6 +19,7 @@ mod relink;
 mod running;
 mod screenshot;
 mod size;
+mod snapshot;
 mod stop;
 mod trash;
 mod tree;
@@ -70,6 +71,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
+        Command::Snapshot(command) => snapshot::run(out, globals, command)?,
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, command)?,

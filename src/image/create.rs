@@ -75,7 +75,7 @@ pub fn create(host: &dyn Host, path: &Path, options: &CreateOptions) -> Result<(
 }
 
 /// A name beside `path` for the time it is being made.
-fn temporary_name(path: &Path) -> PathBuf {
+pub(super) fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.qanopy-new", std::process::id()));

@@ -68,7 +68,8 @@ impl HeaderFile {
         &self.header
     }
 
-    fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
+    /// Makes the changes of `edit`, all at once, with a fence after each step.
+    pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
         for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
             for write in step.writes {
                 self.file

@@ -40,7 +40,9 @@ pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
-pub use snapshots::snapshots;
+pub use snapshots::{
+    NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
+};
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
 pub use writer::{Root, Source, Writer, writable};

@@ -20,6 +20,7 @@ mod prune;
 mod relink;
 mod request;
 mod restore;
+mod snapshot;
 pub mod trash;
 mod words;
 
@@ -30,7 +31,10 @@ pub use plan::{
 };
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
-pub use request::{BackingStyle, CommittedLayer, CreateOptions, Request, Siblings};
+pub use request::{
+    BackingStyle, CommittedLayer, CreateOptions, Dependants, ExtractAs, Request, Siblings,
+    SnapshotAction, SnapshotName,
+};
 
 use std::fmt;
 use std::io;
@@ -97,6 +101,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             size,
             style,
         } => overlay::plan(&mut plan, base, new, *size, *style),
+        Request::Snapshot { image, action } => snapshot::plan(&mut plan, image, action),
         Request::Relink {
             image,
             base,

@@ -68,6 +68,10 @@ pub enum EffectKind {
     Preserves,
     /// Only its header changes: it is built on another file now, with the same guest content.
     Relinks,
+    /// Only its tables change: its guest content stays.
+    Updates,
+    /// Loses an internal snapshot, its guest content stays.
+    Drops,
     /// Its data is dropped, its guest content stays, since it reads through.
     Empties,
     /// Its guest content changes although nobody named it.
@@ -90,6 +94,8 @@ impl EffectKind {
             Self::Writes => "writes",
             Self::Preserves => "preserves",
             Self::Relinks => "relinks",
+            Self::Updates => "updates",
+            Self::Drops => "drops",
             Self::Empties => "empties",
             Self::Breaks => "breaks",
             Self::Trashes => "trashes",
@@ -106,7 +112,7 @@ impl EffectKind {
             Self::Reads => None,
             Self::Creates | Self::Restores => Some('+'),
             Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
-            Self::Relinks => Some('~'),
+            Self::Relinks | Self::Updates | Self::Drops => Some('~'),
             Self::Breaks => Some('!'),
             Self::Trashes | Self::Deletes => Some('✗'),
         }
@@ -373,7 +379,8 @@ impl Plan {
         let trashes = self.count(EffectKind::Trashes);
         let rewrites = self.count(EffectKind::Writes)
             + self.count(EffectKind::Preserves)
-            + self.count(EffectKind::Empties);
+            + self.count(EffectKind::Empties)
+            + self.count(EffectKind::Drops);
         let (danger, confirm) = if !self.refusals.is_empty() {
             (Danger::Refused, Confirm::Impossible)
         } else if breaks > 0 {
@@ -384,7 +391,9 @@ impl Plan {
             (Danger::Loses, Confirm::Yes)
         } else if trashes > 1 || (trashes == 1 && !self.goes_empty) {
             (Danger::Loses, Confirm::Count(trashes))
-        } else if trashes == 1 || self.count(EffectKind::Relinks) > 0 {
+        } else if trashes == 1
+            || self.count(EffectKind::Relinks) + self.count(EffectKind::Updates) > 0
+        {
             (Danger::Reversible, Confirm::Yes)
         } else {
             (Danger::Creates, Confirm::Yes)

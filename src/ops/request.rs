@@ -1,5 +1,6 @@
 //! What a person can ask for. The names are the faces' names as well.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::image::Format;
@@ -40,6 +41,13 @@ pub enum Request {
         /// How the name is recorded; none for as it was.
         style: Option<BackingStyle>,
     },
+    /// Do something with the internal snapshots of an image.
+    Snapshot {
+        /// The image they are in.
+        image: PathBuf,
+        /// What to do.
+        action: SnapshotAction,
+    },
     /// Move these images and everything built on them to the trash.
     Discard {
         /// The images named; what is built on them follows by itself.
@@ -63,9 +71,77 @@ impl Request {
     pub fn only_adds(&self) -> bool {
         matches!(
             self,
-            Self::Branch { .. } | Self::Create(_) | Self::Restore { .. }
+            Self::Branch { .. }
+                | Self::Create(_)
+                | Self::Restore { .. }
+                | Self::Snapshot {
+                    action: SnapshotAction::Extract { .. },
+                    ..
+                }
         )
     }
+}
+
+/// What is done with the internal snapshots of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotAction {
+    /// Keep what the image shows now as a new snapshot.
+    Create {
+        /// Its name, 1 to 255 bytes.
+        name: OsString,
+    },
+    /// Show again what a snapshot shows, in place of what the image holds now.
+    Apply {
+        /// Which one.
+        snapshot: SnapshotName,
+        /// What becomes of images that are built on this one.
+        dependants: Dependants,
+    },
+    /// Forget a snapshot.
+    Delete {
+        /// Which one.
+        snapshot: SnapshotName,
+    },
+    /// Copy what a snapshot shows into a new image.
+    Extract {
+        /// Which one.
+        snapshot: SnapshotName,
+        /// The file to create.
+        new: PathBuf,
+        /// What it is to be.
+        form: ExtractAs,
+    },
+}
+
+/// Which internal snapshot is meant. An image may hold any bytes as either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotName {
+    /// The one of this name; refused if there are several.
+    Name(OsString),
+    /// The one with this ID.
+    Id(OsString),
+}
+
+/// What becomes of images that are built on one whose content changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dependants {
+    /// Refuse if there are any.
+    #[default]
+    Refuse,
+    /// Let them change; their number has to be typed.
+    Break,
+}
+
+/// What a snapshot is copied out as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExtractAs {
+    /// A qcow2 image that is built on nothing.
+    #[default]
+    Qcow2,
+    /// A raw image.
+    Raw,
+    /// A qcow2 image that is built on what the snapshot's image is built on.
+    Overlay,
 }
 
 /// How an overlay names its backing file.

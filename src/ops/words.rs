@@ -92,8 +92,10 @@ fn tone(kind: EffectKind) -> Tone {
     match kind {
         EffectKind::Reads => Tone::Quiet,
         EffectKind::Creates | EffectKind::Preserves | EffectKind::Restores => Tone::Good,
-        EffectKind::Relinks => Tone::Plain,
-        EffectKind::Writes | EffectKind::Empties | EffectKind::Trashes => Tone::Warning,
+        EffectKind::Relinks | EffectKind::Updates => Tone::Plain,
+        EffectKind::Writes | EffectKind::Empties | EffectKind::Drops | EffectKind::Trashes => {
+            Tone::Warning
+        }
         EffectKind::Breaks | EffectKind::Deletes => Tone::Danger,
     }
 }

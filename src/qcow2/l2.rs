@@ -463,6 +463,34 @@ impl L2Buf {
         self.context
     }
 
+    /// Whether any entry has the copied flag.
+    #[must_use]
+    pub fn any_copied(&self) -> bool {
+        self.flag_bytes().any(|byte| byte & 0x80 != 0)
+    }
+
+    /// Takes the copied flag, bit 63, off every entry.
+    pub fn clear_copied(&mut self) {
+        let size = if self.context.geometry.extended_l2() {
+            16
+        } else {
+            8
+        };
+        for byte in self.bytes.iter_mut().step_by(size) {
+            *byte &= 0x7f;
+        }
+    }
+
+    /// The first byte of every entry.
+    fn flag_bytes(&self) -> impl Iterator<Item = u8> + '_ {
+        let size = if self.context.geometry.extended_l2() {
+            16
+        } else {
+            8
+        };
+        self.bytes.iter().step_by(size).copied()
+    }
+
     /// The raw entry and its bitmap (0 without extended entries); `None` beyond the end.
     #[must_use]
     pub fn raw(&self, index: usize) -> Option<(u64, u64)> {

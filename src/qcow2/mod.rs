@@ -23,6 +23,7 @@
 //! | refcounts of 1 to 64 bits | read, written | `refcount`: `what_is_set_is_read_and_nothing_else_changes`; `qcow2`: `the_refcounts_of_an_image_made_by_qemu_img_count_its_clusters` |
 //! | compressed clusters, zlib and zstd | read, written | `codec`: `a_cluster_survives_with_trailing_bytes_and_with_a_used_context`; `qcow2`: `images_made_by_qemu_img_read_as_the_bytes_they_were_made_from` |
 //! | snapshot table | read, written, extra data kept | `snapshot`: `a_table_survives_a_round_trip`; `qcow2`: `snapshots_made_by_qemu_img_encode_back_to_their_bytes` |
+//! | internal snapshots | listed, taken, applied, deleted, copied out; refused where the image is encrypted or has a data file | `tests/snapshot.rs`: `whoever_takes_applies_and_deletes_both_see_the_same_and_call_it_clean`, `taking_a_snapshot_survives_every_crash`, `applying_a_snapshot_survives_every_crash`, `deleting_a_snapshot_survives_every_crash`, `what_a_machine_left_in_a_snapshot_is_kept_byte_for_byte`, `a_snapshot_copied_out_shows_what_the_real_tool_copies_out` |
 //! | bitmap directory and tables | read, written; extra data refused | `bitmap`: `a_directory_survives_a_round_trip`; `qcow2`: `bitmaps_made_by_qemu_img_encode_back_to_their_bytes` |
 //! | encryption (AES, LUKS) | named, content not read | `header`: `luks_is_shown_and_called_unsupported` |
 

@@ -2,6 +2,11 @@
 //!
 //! Which clusters are in use is not known here.
 
+use std::ops::Range;
+
+use zerocopy::FromBytes;
+use zerocopy::byteorder::big_endian::U16;
+
 use super::error::FormatError;
 use super::geometry::{Geometry, HostOffset};
 use super::limits;
@@ -148,6 +153,81 @@ impl RefcountBlock {
         Ok(())
     }
 
+    /// Adds 1 to the refcounts of a range.
+    ///
+    /// # Errors
+    /// [`FormatError::DoesNotFit`] if one of them is as large as the width allows,
+    /// [`FormatError::NoSuchEntry`] beyond the end. Those before it are raised then.
+    pub fn raise(&mut self, range: Range<usize>) -> Result<(), FormatError> {
+        let max = self.max();
+        let too_large = FormatError::DoesNotFit {
+            field: "refcount",
+            value: max.saturating_add(1),
+            max,
+        };
+        // The usual width, in one pass over the bytes.
+        if let Some(counts) = self.sixteen_bits(&range) {
+            for count in counts {
+                count.set(count.get().checked_add(1).ok_or(too_large.clone())?);
+            }
+            return Ok(());
+        }
+        for index in range {
+            let now = self.get(index).unwrap_or(0);
+            if now == max {
+                return Err(too_large);
+            }
+            self.set(index, now + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Subtracts 1 from the refcounts of a range and tells each that becomes 0 by its index.
+    ///
+    /// # Errors
+    /// [`FormatError::OutOfRange`] if one of them is 0, [`FormatError::NoSuchEntry`] beyond the end.
+    /// Those before it are lowered then.
+    pub fn lower(
+        &mut self,
+        range: Range<usize>,
+        emptied: &mut dyn FnMut(usize),
+    ) -> Result<(), FormatError> {
+        let free = FormatError::OutOfRange {
+            field: "the refcount of a cluster in use",
+            value: 0,
+            min: 1,
+            max: self.max(),
+        };
+        if let Some(counts) = self.sixteen_bits(&range) {
+            for (index, count) in range.zip(counts) {
+                let then = count.get().checked_sub(1).ok_or(free.clone())?;
+                count.set(then);
+                if then == 0 {
+                    emptied(index);
+                }
+            }
+            return Ok(());
+        }
+        for index in range {
+            let then = self.get(index).unwrap_or(0).checked_sub(1);
+            let then = then.ok_or(free.clone())?;
+            self.set(index, then)?;
+            if then == 0 {
+                emptied(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The refcounts of a range as numbers, where that is how they are stored.
+    fn sixteen_bits(&mut self, range: &Range<usize>) -> Option<&mut [U16]> {
+        if self.order != 4 {
+            return None;
+        }
+        let bytes = range.start.checked_mul(2)?..range.end.checked_mul(2)?;
+        <[U16]>::mut_from_bytes(self.bytes.get_mut(bytes)?).ok()
+    }
+
     /// Byte, shift and mask of a refcount narrower than a byte.
     const fn packed(&self, index: usize) -> (usize, u32, u8) {
         let bits = 1u32 << self.order;
@@ -169,6 +249,12 @@ impl RefcountBlock {
     /// The index of the first refcount at or after `from` that is zero.
     #[must_use]
     pub fn first_free(&self, from: usize) -> Option<usize> {
+        if self.order == 4 {
+            // The usual width, two bytes at a time.
+            let counts = <[U16]>::ref_from_bytes(&self.bytes).ok()?;
+            let found = counts.get(from..)?.iter().position(|count| *count == 0)?;
+            return Some(from + found);
+        }
         (from..self.len()).find(|index| self.get(*index) == Some(0))
     }
 
@@ -313,6 +399,34 @@ mod tests {
                 model[index] = value;
             }
             prop_assert_eq!(block.iter().collect::<Vec<_>>(), model);
+        }
+
+        #[test]
+        fn a_range_is_raised_and_lowered_as_one_by_one(
+            order in 0u32..=6,
+            start in 0usize..60,
+            len in 0usize..60,
+            sets in prop::collection::vec((0usize..64, 0u64..4), 0..40),
+        ) {
+            let mut block = block(order);
+            for (index, value) in sets {
+                block.set(index, value.min(block.max())).unwrap();
+            }
+            let range = start..(start + len).min(64);
+            let before: Vec<u64> = block.iter().collect();
+            let full = before[range.clone()].iter().any(|count| *count == block.max());
+            prop_assert_eq!(block.raise(range.clone()).is_err(), full);
+            if !full {
+                for (index, count) in block.iter().enumerate() {
+                    prop_assert_eq!(count, before[index] + u64::from(range.contains(&index)));
+                }
+                let mut emptied = Vec::new();
+                block.lower(range.clone(), &mut |index| emptied.push(index)).unwrap();
+                prop_assert_eq!(block.iter().collect::<Vec<_>>(), before.clone());
+                let zero: Vec<usize> = range.filter(|index| before[*index] == 0).collect();
+                prop_assert_eq!(block.lower(0..64, &mut |_| ()).is_err(), before[..64].contains(&0));
+                prop_assert_eq!(emptied, zero);
+            }
         }
 
         #[test]

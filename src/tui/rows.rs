@@ -176,9 +176,9 @@ fn gravity(kind: EffectKind) -> u8 {
     match kind {
         EffectKind::Reads => 0,
         EffectKind::Creates | EffectKind::Restores => 1,
-        EffectKind::Relinks => 2,
+        EffectKind::Relinks | EffectKind::Updates => 2,
         EffectKind::Preserves => 3,
-        EffectKind::Empties => 4,
+        EffectKind::Empties | EffectKind::Drops => 4,
         EffectKind::Writes => 5,
         EffectKind::Trashes | EffectKind::Deletes => 6,
         EffectKind::Breaks => 7,

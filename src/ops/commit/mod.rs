@@ -220,7 +220,7 @@ fn find_pair<'f>(
 }
 
 /// What stands against reading or writing an image at all, by its header.
-fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
+pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
     let path = shown(&node.path);
     match &node.content {
         Content::Unreadable(why) => {

@@ -1,5 +1,4 @@
-//! The internal snapshots of an image, read from its snapshot table. Taking and removing them is
-//! not done here.
+//! The internal snapshots of an image, read from its snapshot table.
 
 use std::path::Path;
 
@@ -8,8 +7,8 @@ use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
 use crate::qcow2::snapshot::{Snapshot, parse_table};
 use crate::qcow2::{FormatError, Header};
 
-use super::error::{IoContext, Result};
-use super::{Error, ErrorKind};
+use super::super::error::{IoContext, Result};
+use super::super::{Error, ErrorKind};
 
 /// The image's internal snapshots, in the table's order.
 ///

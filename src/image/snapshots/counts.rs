@@ -1,0 +1,423 @@
+//! The reference counts of an image as they are to be after a change, kept beside those on disk: no
+//! cluster that is in use before the change is handed out, and nothing on disk is overwritten. The
+//! change itself is not known here.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
+use crate::qcow2::{
+    EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
+};
+
+use super::super::error::{IoContext, Result};
+use super::super::qcow2_layer::read_entries;
+use super::super::{Error, ErrorKind};
+
+/// The counts as they are to be.
+#[derive(Debug)]
+pub(super) struct NewCounts {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    geometry: Geometry,
+    table: EntryTable,
+    /// First cluster and clusters of the table on disk.
+    old_table: (u64, u64),
+    /// First cluster and clusters of the table that is to be; set by [`NewCounts::place`].
+    new_table: Option<(u64, u64)>,
+    blocks: BTreeMap<u64, Block>,
+    freed: Clusters,
+    /// No cluster before this one can be handed out.
+    hint: u64,
+}
+
+#[derive(Debug)]
+struct Block {
+    counts: RefcountBlock,
+    /// The cluster it is in on disk, if it is there at all.
+    was: Option<u64>,
+    changed: bool,
+    /// The cluster it will be in.
+    place: Option<u64>,
+}
+
+impl NewCounts {
+    /// Reads the refcount table; blocks are read as they are needed.
+    pub(super) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+        let geometry = header.geometry;
+        let size = geometry.cluster_size();
+        let offset = header.refcount_table_offset.get();
+        let clusters = u64::from(header.refcount_table_clusters);
+        Ok(Self {
+            path: path.to_path_buf(),
+            table: read_entries(
+                path,
+                &*file,
+                offset,
+                clusters * (size / 8),
+                "refcount table",
+            )?,
+            file,
+            geometry,
+            old_table: (offset / size, clusters),
+            new_table: None,
+            blocks: BTreeMap::new(),
+            freed: Clusters::default(),
+            hint: 1,
+        })
+    }
+
+    fn damaged(&self, error: impl std::fmt::Display) -> Error {
+        Error::new(&self.path, ErrorKind::Damaged(error.to_string()))
+    }
+
+    fn wrong(&self, error: FormatError) -> Error {
+        if let FormatError::DoesNotFit { max, .. } = error {
+            let text = format!(
+                "a cluster of it is shared {max} times already, the most that its refcounts of {} bits \
+                 can count",
+                self.geometry.refcount_bits()
+            );
+            return Error::new(&self.path, ErrorKind::Limit(text));
+        }
+        self.damaged(error)
+    }
+
+    /// Number of the block that counts a cluster, and the place in it.
+    fn split(&self, cluster: u64) -> (u64, usize) {
+        let per_block = self.geometry.refcounts_per_block();
+        let at = usize::try_from(cluster % per_block).unwrap_or(0);
+        (cluster / per_block, at)
+    }
+
+    /// Loads a block; false where there is none.
+    fn load(&mut self, index: u64) -> Result<bool> {
+        if self.blocks.contains_key(&index) {
+            return Ok(true);
+        }
+        let raw = usize::try_from(index)
+            .ok()
+            .and_then(|at| self.table.get(at))
+            .unwrap_or(0);
+        let entry = refcount::parse_table_entry(raw, self.geometry).map_err(|e| self.damaged(e))?;
+        let Some(offset) = entry.map(HostOffset::get) else {
+            return Ok(false);
+        };
+        let mut bytes = vec![0; self.geometry.cluster_len()];
+        self.file.read_at(&mut bytes, offset).at(
+            &self.path,
+            &format!("read the refcount block at {offset:#x}"),
+        )?;
+        let counts =
+            RefcountBlock::from_bytes(bytes, self.geometry).map_err(|e| self.damaged(e))?;
+        self.blocks.insert(
+            index,
+            Block {
+                counts,
+                was: Some(offset / self.geometry.cluster_size()),
+                changed: false,
+                place: None,
+            },
+        );
+        Ok(true)
+    }
+
+    /// How often a cluster is to be counted.
+    pub(super) fn get(&mut self, cluster: u64) -> Result<u64> {
+        let (index, at) = self.split(cluster);
+        if !self.load(index)? {
+            return Ok(0);
+        }
+        Ok(self
+            .blocks
+            .get(&index)
+            .and_then(|block| block.counts.get(at))
+            .unwrap_or(0))
+    }
+
+    /// The block that counts a cluster, to be changed; a new one where there is none.
+    fn block(&mut self, index: u64) -> Result<&mut Block> {
+        self.load(index)?;
+        let geometry = self.geometry;
+        let block = self.blocks.entry(index).or_insert_with(|| Block {
+            counts: RefcountBlock::zeroed(geometry),
+            was: None,
+            changed: true,
+            place: None,
+        });
+        block.changed = true;
+        Ok(block)
+    }
+
+    /// One reference more to each of `count` clusters from `first` on.
+    pub(super) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
+        self.each_part(first, count, |counts, _, range| counts.block_raise(range))
+    }
+
+    /// One reference less.
+    pub(super) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
+        self.each_part(first, count, |counts, start, range| {
+            counts.block_lower(start, range)
+        })
+    }
+
+    /// Cuts a run of clusters into the parts that one block counts: the block's first cluster, and
+    /// the places in the block.
+    fn each_part(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut part: impl FnMut(&mut Self, u64, (u64, Range<usize>)) -> Result<()>,
+    ) -> Result<()> {
+        let per_block = self.geometry.refcounts_per_block();
+        let end = first.saturating_add(count);
+        let mut at = first;
+        while at < end {
+            let (index, from) = self.split(at);
+            let block_start = index * per_block;
+            let to = (block_start + per_block).min(end);
+            let len = usize::try_from(to - at).map_err(|e| self.damaged(e))?;
+            part(self, block_start, (index, from..from + len))?;
+            at = to;
+        }
+        Ok(())
+    }
+
+    fn block_raise(&mut self, (index, range): (u64, Range<usize>)) -> Result<()> {
+        let raised = self.block(index)?.counts.raise(range);
+        raised.map_err(|e| self.wrong(e))
+    }
+
+    fn block_lower(&mut self, start: u64, (index, range): (u64, Range<usize>)) -> Result<()> {
+        let mut freed = std::mem::take(&mut self.freed);
+        let lowered = self.block(index).map(|block| {
+            block
+                .counts
+                .lower(range, &mut |at| freed.insert(start + at as u64))
+        });
+        self.freed = freed;
+        lowered?.map_err(|e| self.wrong(e))
+    }
+
+    /// Whether a cluster is free before and after the change.
+    fn is_free(&mut self, cluster: u64) -> Result<bool> {
+        Ok(!self.freed.contains(cluster) && self.get(cluster)? == 0)
+    }
+
+    /// The first cluster from `from` on that is free before and after the change.
+    fn next_free(&mut self, from: u64) -> Result<u64> {
+        let per_block = self.geometry.refcounts_per_block();
+        let mut at = from;
+        loop {
+            let (index, within) = self.split(at);
+            if !self.load(index)? {
+                return Ok(at);
+            }
+            let counts = self.blocks.get(&index).map(|block| &block.counts);
+            at = match counts.and_then(|counts| counts.first_free(within)) {
+                None => (index + 1) * per_block,
+                Some(free) => {
+                    let cluster = index * per_block + free as u64;
+                    if !self.freed.contains(cluster) {
+                        return Ok(cluster);
+                    }
+                    cluster + 1
+                }
+            };
+        }
+    }
+
+    /// Hands out `count` clusters in a row, each counted once; the first one's number. The lowest
+    /// place there is, but for single ones behind those handed out before.
+    pub(super) fn allocate(&mut self, count: u64) -> Result<u64> {
+        let mut first = self.next_free(self.hint)?;
+        let mut got = 1;
+        while got < count {
+            if self.is_free(first + got)? {
+                got += 1;
+            } else {
+                first = self.next_free(first + got + 1)?;
+                got = 1;
+            }
+        }
+        let end = first.saturating_add(count);
+        if end.saturating_mul(self.geometry.cluster_size()) >= MAX_HOST_OFFSET {
+            let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+        }
+        self.raise(first, count)?;
+        if count == 1 {
+            self.hint = end;
+        }
+        Ok(first)
+    }
+
+    /// Finds a place for every changed block and for the table. Nothing may be counted after this.
+    pub(super) fn place(&mut self) -> Result<()> {
+        let per_cluster = self.geometry.cluster_size() / 8;
+        let (old_first, mut clusters) = self.old_table;
+        self.lower(old_first, clusters)?;
+        loop {
+            let first = self.allocate(clusters)?;
+            self.place_blocks()?;
+            let blocks = self.blocks.keys().next_back().map_or(0, |last| last + 1);
+            let needed = blocks.div_ceil(per_cluster);
+            if needed <= clusters {
+                self.new_table = Some((first, clusters));
+                break;
+            }
+            // Too short for the blocks it takes itself: the run was never used, and is given back.
+            for cluster in first..first + clusters {
+                let (index, at) = self.split(cluster);
+                let given = self.block(index)?.counts.set(at, 0);
+                given.map_err(|e| self.wrong(e))?;
+            }
+            clusters = needed + 1;
+            if clusters * self.geometry.cluster_size() > MAX_REFCOUNT_TABLE_BYTES {
+                let text = "the refcount table is as long as the format allows".to_owned();
+                return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+            }
+        }
+        let entries = usize::try_from(clusters * per_cluster).map_err(|e| self.damaged(e))?;
+        self.table.resize(entries);
+        for (index, block) in &self.blocks {
+            let Some(place) = block.place else { continue };
+            let offset = place.saturating_mul(self.geometry.cluster_size());
+            let raw = refcount::encode_table_entry(Some(HostOffset(offset)), self.geometry)
+                .map_err(|e| self.damaged(e))?;
+            let at = usize::try_from(*index).map_err(|e| self.damaged(e))?;
+            self.table.set(at, raw).map_err(|e| self.damaged(e))?;
+        }
+        Ok(())
+    }
+
+    /// Placing a block changes counts, and so further blocks, until all that changed have a place.
+    fn place_blocks(&mut self) -> Result<()> {
+        loop {
+            let homeless: Vec<(u64, Option<u64>)> = self
+                .blocks
+                .iter()
+                .filter(|(_, block)| block.changed && block.place.is_none())
+                .map(|(index, block)| (*index, block.was))
+                .collect();
+            if homeless.is_empty() {
+                return Ok(());
+            }
+            for (index, was) in homeless {
+                let cluster = self.allocate(1)?;
+                if let Some(was) = was {
+                    self.lower(was, 1)?;
+                }
+                self.block(index)?.place = Some(cluster);
+            }
+        }
+    }
+
+    /// Place of the new table for the header: offset in bytes, clusters.
+    pub(super) fn table(&self) -> Option<(u64, u64)> {
+        let (first, clusters) = self.new_table?;
+        Some((first * self.geometry.cluster_size(), clusters))
+    }
+
+    /// Bytes that [`NewCounts::write`] is going to write.
+    pub(super) fn written(&self) -> u64 {
+        let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
+        let table = self.new_table.map_or(0, |(_, clusters)| clusters);
+        (blocks + table).saturating_mul(self.geometry.cluster_size())
+    }
+
+    /// Writes the blocks and the table where nothing refers to them yet.
+    pub(super) fn write(&self) -> Result<()> {
+        let size = self.geometry.cluster_size();
+        for block in self.blocks.values() {
+            let Some(place) = block.place else { continue };
+            let offset = place * size;
+            self.file.write_at(block.counts.as_bytes(), offset).at(
+                &self.path,
+                &format!("write the refcount block at {offset:#x}"),
+            )?;
+        }
+        if let Some((offset, _)) = self.table() {
+            self.file.write_at(self.table.as_bytes(), offset).at(
+                &self.path,
+                &format!("write the refcount table at {offset:#x}"),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The clusters that come free, in order, as runs.
+    pub(super) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.freed.runs()
+    }
+}
+
+/// A set of clusters.
+#[derive(Debug, Default)]
+struct Clusters {
+    words: Vec<u64>,
+}
+
+impl Clusters {
+    fn place(cluster: u64) -> Option<(usize, u64)> {
+        Some((usize::try_from(cluster / 64).ok()?, 1 << (cluster % 64)))
+    }
+
+    fn insert(&mut self, cluster: u64) {
+        // A cluster whose count was found has a block in the file: the numbers are bounded by it.
+        if let Some((word, bit)) = Self::place(cluster) {
+            if word >= self.words.len() {
+                self.words.resize(word + 1, 0);
+            }
+            if let Some(word) = self.words.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    fn contains(&self, cluster: u64) -> bool {
+        Self::place(cluster)
+            .is_some_and(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let end = self.words.len() as u64 * 64;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < end && !self.contains(at) {
+                // Empty words are skipped whole.
+                let word = usize::try_from(at / 64).unwrap_or(usize::MAX);
+                at = if self.words.get(word) == Some(&0) {
+                    (at / 64 + 1) * 64
+                } else {
+                    at + 1
+                };
+            }
+            let start = at;
+            while at < end && self.contains(at) {
+                at += 1;
+            }
+            (start < at).then_some(start..at)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_clusters_is_told_in_runs() {
+        let mut set = Clusters::default();
+        assert_eq!(set.runs().count(), 0);
+        for cluster in [3, 4, 63, 64, 65, 300] {
+            set.insert(cluster);
+        }
+        assert!(set.contains(64) && !set.contains(5) && !set.contains(1 << 40));
+        let runs: Vec<_> = set.runs().collect();
+        assert_eq!(runs, [3..5, 63..66, 300..301]);
+    }
+}

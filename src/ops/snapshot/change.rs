@@ -1,0 +1,356 @@
+//! Taking, applying and deleting an internal snapshot. The whole change is worked out when it is
+//! planned, so that the plan says what it costs, and once more under locks when it runs.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::forest::{Node, Whereabouts};
+use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
+use crate::image::{self, ErrorKind, NewSnapshot, Pace, SnapshotChange, Unhurried};
+use crate::qcow2::Snapshot;
+
+use super::super::in_use::{Locks, Use, who_uses};
+use super::super::pin::Watch;
+use super::super::words::{command, count, listed, name, shown, size};
+use super::super::{
+    Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, SnapshotAction,
+    SnapshotName, SpaceNeed, Undo, WayOut, processes,
+};
+
+/// The longest name that QEMU shows and finds again, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Plans to take a snapshot.
+pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], title: &OsStr) {
+    let wanted = title.as_bytes();
+    let path = shown(&node.path);
+    if wanted.is_empty() || wanted.len() > MAX_NAME {
+        plan.refuse(format!(
+            "a snapshot's name has from 1 to {MAX_NAME} bytes, and this one has {}",
+            wanted.len()
+        ));
+    }
+    if there.iter().any(|snapshot| snapshot.name == wanted) {
+        plan.refuse(format!(
+            "{path} has an internal snapshot {} already: choose another name",
+            printable(title)
+        ));
+    }
+    if wanted.iter().all(u8::is_ascii_digit) {
+        plan.warn("a name that is a number can be taken for an ID by qemu-img".to_owned());
+    }
+    let what = What::Create(title.to_owned());
+    let Some(change) = work_out(plan, node, what) else {
+        return;
+    };
+    plan.effect(
+        EffectKind::Updates,
+        &node.path,
+        Some(change.written()),
+        format!(
+            "{} of tables, its disk stays as it is; from then on what is overwritten takes new space",
+            size(change.written())
+        ),
+    );
+    plan.undo = Undo::Possible("delete the snapshot".to_owned());
+    push_command(plan, node, "-c", title);
+}
+
+/// Plans to go back to a snapshot.
+pub(super) fn plan_apply(
+    plan: &mut Plan,
+    node: &Node,
+    snapshot: &Snapshot,
+    dependants: Dependants,
+) {
+    if node.whereabouts == Whereabouts::OutsideScan {
+        plan.refuse(format!(
+            "{} lies outside the folders looked in, so not all that is built on it is known: look in its \
+             folder too",
+            shown(&node.path)
+        ));
+    }
+    let Some(change) = work_out(plan, node, What::Apply(snapshot.id.clone())) else {
+        return;
+    };
+    let title = printable_bytes(&snapshot.name);
+    let mut text = format!("shows what its snapshot {title} shows, in place of what it holds now");
+    let now = node.virtual_size().unwrap_or(0);
+    if let Some(then) = snapshot.virtual_size().filter(|then| *then != now) {
+        text.push_str(&format!(
+            "; its disk is {} then, not {}",
+            size(then),
+            size(now)
+        ));
+    }
+    plan.effect(EffectKind::Writes, &node.path, Some(change.written()), text);
+    plan.frees = change.freed().saturating_sub(change.written());
+    plan.keeps
+        .push(format!("the snapshot {title}, which can be applied again"));
+    judge_dependants(plan, node, snapshot, dependants);
+    if node.facts().is_some_and(|facts| facts.bitmaps > 0) {
+        plan.warn(format!(
+            "the dirty bitmaps of {} that record writes will be marked as in use, which makes QEMU ignore \
+             them: backups start over",
+            name(&node.path)
+        ));
+    }
+    if snapshot.vm_state_size() > 0 {
+        plan.note(format!(
+            "the snapshot holds the state of a running machine ({}): a machine started on the disk alone \
+             finds it as after a power cut",
+            size(snapshot.vm_state_size())
+        ));
+    }
+    plan.undo = Undo::Impossible(format!(
+        "what {} holds now and no snapshot does is lost; take a snapshot of it first to keep it",
+        name(&node.path)
+    ));
+    push_command(plan, node, "-a", OsStr::from_bytes(&snapshot.name));
+}
+
+/// Everything built on the image sees other content from then on.
+fn judge_dependants(plan: &mut Plan, node: &Node, snapshot: &Snapshot, dependants: Dependants) {
+    let forest = Arc::clone(&plan.context().forest);
+    let above: Vec<&Node> = forest
+        .descendants(node.id)
+        .into_iter()
+        .filter_map(|id| forest.get(id))
+        .collect();
+    if above.is_empty() {
+        return;
+    }
+    for child in &above {
+        let text = if child.parent == Some(node.id) {
+            format!("built on {}, which changes below it", name(&node.path))
+        } else {
+            format!("reads {} through others", name(&node.path))
+        };
+        plan.effect(EffectKind::Breaks, &child.path, None, text);
+    }
+    if dependants == Dependants::Break {
+        return;
+    }
+    let names: Vec<String> = above.iter().map(|child| name(&child.path)).collect();
+    let action = SnapshotAction::Apply {
+        snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
+        dependants: Dependants::Break,
+    };
+    plan.refuse_but(
+        format!(
+            "{} {} built on {}, and would see other content below what they hold",
+            listed(&names, 5),
+            if names.len() == 1 { "is" } else { "are" },
+            name(&node.path)
+        ),
+        vec![WayOut {
+            label: format!(
+                "break them: {} would show other content from then on",
+                count(names.len(), "image")
+            ),
+            request: Request::Snapshot {
+                image: node.path.clone(),
+                action,
+            },
+        }],
+    );
+}
+
+/// Plans to delete a snapshot.
+pub(super) fn plan_delete(plan: &mut Plan, node: &Node, snapshot: &Snapshot) {
+    let Some(change) = work_out(plan, node, What::Delete(snapshot.id.clone())) else {
+        return;
+    };
+    let title = printable_bytes(&snapshot.name);
+    let state = match snapshot.vm_state_size() {
+        0 => String::new(),
+        bytes => format!(" and its machine state of {}", size(bytes)),
+    };
+    plan.effect(
+        EffectKind::Drops,
+        &node.path,
+        Some(change.written()),
+        format!("its snapshot {title}{state} is gone for good, its disk stays as it is"),
+    );
+    plan.frees = change.freed().saturating_sub(change.written());
+    let others = change.snapshots().len();
+    if others > 0 {
+        plan.keeps.push(format!(
+            "{} of {}",
+            count(others, "other snapshot"),
+            name(&node.path)
+        ));
+    }
+    plan.undo = Undo::Impossible(format!(
+        "nothing else remembers what the snapshot {title} shows; copy it out first to keep it"
+    ));
+    push_command(plan, node, "-d", OsStr::from_bytes(&snapshot.name));
+}
+
+fn push_command(plan: &mut Plan, node: &Node, option: &str, title: &OsStr) {
+    plan.commands.push(command(&[
+        OsStr::new("qemu-img"),
+        OsStr::new("snapshot"),
+        OsStr::new(option),
+        title,
+        node.path.as_os_str(),
+    ]));
+}
+
+/// Looks who uses the image, works the change out as far as nothing has to be written for it, and
+/// makes it what the plan runs.
+fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> {
+    let context = plan.context().clone();
+    let (host, path) = (context.host.as_ref(), &node.path);
+    match who_uses(host, path, LockSet::ReadWrite) {
+        Ok(Use::Free) => {}
+        Ok(Use::Open(holders)) => plan.warn(format!(
+            "{} is open in {}",
+            shown(path),
+            processes(&holders)
+        )),
+        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+    }
+    if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
+        plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+    }
+    if !plan.refusals.is_empty() {
+        return None;
+    }
+    let job = Change {
+        image: path.clone(),
+        what,
+    };
+    let worked_out = host
+        .open(path, Access::Read)
+        .map_err(|error| image::Error::io(path, "open", error))
+        .and_then(|file| job.work_out(plan, &file, &Unhurried));
+    let change = match worked_out {
+        Ok(change) => change,
+        Err(error) => {
+            plan.refuse(error.to_string());
+            return None;
+        }
+    };
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map_or_else(|| PathBuf::from("."), PathBuf::from);
+    if let Ok(space) = host.space(&dir) {
+        if space.available < change.written() {
+            plan.refuse(format!(
+                "there is no room in {}: {} needed, {} free",
+                shown(&dir),
+                size(change.written()),
+                size(space.available)
+            ));
+        }
+        plan.space.push(SpaceNeed {
+            dir,
+            needed: change.written(),
+            available: space.available,
+        });
+    }
+    plan.job = Some(Arc::new(job));
+    Some(change)
+}
+
+/// What is changed; snapshots by their IDs.
+#[derive(Debug)]
+enum What {
+    Create(OsString),
+    Apply(Vec<u8>),
+    Delete(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct Change {
+    image: PathBuf,
+    what: What,
+}
+
+impl Change {
+    fn work_out(
+        &self,
+        plan: &Plan,
+        file: &Arc<dyn HostFile>,
+        pace: &dyn Pace,
+    ) -> image::Result<SnapshotChange> {
+        match &self.what {
+            What::Create(title) => {
+                let new = NewSnapshot {
+                    name: title.as_bytes().to_vec(),
+                    date: plan.host().now(),
+                };
+                SnapshotChange::create(&self.image, file, &new, pace)
+            }
+            What::Apply(id) => SnapshotChange::apply(&self.image, file, id, pace),
+            What::Delete(id) => SnapshotChange::delete(&self.image, file, id, pace),
+        }
+    }
+
+    fn failed(&self, error: &image::Error) -> Error {
+        let path = shown(&self.image);
+        if matches!(error.kind, ErrorKind::Stopped) {
+            return Error::Cancelled(format!("stopped: {path} is as it was"));
+        }
+        Error::Failed(format!(
+            "{error}. {path} is complete, either as it was or with the change made"
+        ))
+    }
+}
+
+impl Job for Change {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        plan.verify_pins()?;
+        let change = self
+            .work_out(plan, &file, progress)
+            .map_err(|error| self.failed(&error))?;
+        progress.enter(Phase::Copy, change.written());
+        let path = shown(&self.image);
+        let id_of_last = change.snapshots().last().map(|last| last.id.clone());
+        let (summary, undo) = match &self.what {
+            What::Create(title) => {
+                let undo = id_of_last.map(|id| Request::Snapshot {
+                    image: self.image.clone(),
+                    action: SnapshotAction::Delete {
+                        snapshot: SnapshotName::Id(OsStr::from_bytes(&id).to_owned()),
+                    },
+                });
+                (
+                    format!("took the snapshot {} of {path}", printable(title)),
+                    undo,
+                )
+            }
+            What::Apply(id) => {
+                let applied = change.snapshots().iter().find(|s| s.id == *id);
+                let title = applied.map_or_else(String::new, |s| printable_bytes(&s.name));
+                (format!("took {path} back to its snapshot {title}"), None)
+            }
+            What::Delete(id) => (
+                format!(
+                    "deleted the snapshot with the ID {} of {path}",
+                    printable_bytes(id)
+                ),
+                None,
+            ),
+        };
+        change
+            .commit(progress)
+            .map_err(|error| self.failed(&error))?;
+        Ok(Outcome {
+            summary,
+            touched: vec![self.image.clone()],
+            undo,
+            remarks: Vec::new(),
+        })
+    }
+}

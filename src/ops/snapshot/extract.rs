@@ -1,0 +1,286 @@
+//! Copying a snapshot out: its content becomes an image of its own. The image it is in is only read.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Flags, Node, Whereabouts};
+use crate::host::{Access, Host, LockSet, printable_bytes};
+use crate::image::{
+    self, Chain, ErrorKind, Format, SnapshotForm, State, extract_snapshot, snapshot_view,
+};
+use crate::qcow2::Snapshot;
+
+use super::super::in_use::{Locks, Use, who_uses};
+use super::super::pin::Watch;
+use super::super::words::{command, name, shown, size};
+use super::super::{
+    BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
+    backing_name, new_file,
+};
+
+/// Plans to copy a snapshot out.
+pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path, form: ExtractAs) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let Some(below) = chain_below(plan, node) else {
+        return;
+    };
+    let Some(form) = form_of(plan, node, &below, new, form) else {
+        return;
+    };
+    let bytes = match bytes_of(host, &node.path, snapshot, &form) {
+        Ok(bytes) => bytes,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
+    let virtual_size = snapshot.virtual_size().or(node.virtual_size()).unwrap_or(0);
+    let needed = bytes.saturating_add(match form {
+        SnapshotForm::Raw => 0,
+        _ => new_file::empty_len(virtual_size).saturating_add(bytes / 4096),
+    });
+    if new_file::check(plan, new, needed).is_none() {
+        return;
+    }
+    for path in std::iter::once(&node.path).chain(&below) {
+        match who_uses(host, path, LockSet::ReadOnly) {
+            Ok(Use::Free | Use::Open(_)) => {}
+            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+        }
+        if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        }
+        plan.effect(EffectKind::Reads, path, None, "");
+    }
+    let title = printable_bytes(&snapshot.name);
+    let kind = match &form {
+        SnapshotForm::Raw => "a raw image, built on nothing".to_owned(),
+        SnapshotForm::Qcow2 => "a qcow2 image, built on nothing".to_owned(),
+        SnapshotForm::Overlay { .. } => match below.first() {
+            Some(base) => format!("built on {} as {} is", name(base), name(&node.path)),
+            None => String::new(),
+        },
+    };
+    plan.effect(
+        EffectKind::Creates,
+        new,
+        Some(bytes),
+        format!(
+            "the disk of {} that the snapshot {title} shows, {} of data, {kind}",
+            size(virtual_size),
+            size(bytes)
+        ),
+    );
+    plan.copies = bytes;
+    plan.note(
+        "it becomes an image of its own: an overlay can be built on what an image shows now, never on one of \
+         its internal snapshots"
+            .to_owned(),
+    );
+    if snapshot.vm_state_size() > 0 {
+        plan.note(format!(
+            "the machine state in the snapshot ({}) is not copied",
+            size(snapshot.vm_state_size())
+        ));
+    }
+    plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    if !matches!(form, SnapshotForm::Overlay { .. }) {
+        push_command(plan, node, snapshot, new, &form);
+    }
+    plan.job = Some(Arc::new(Extract {
+        image: node.path.clone(),
+        below,
+        id: snapshot.id.clone(),
+        title,
+        new: new.to_path_buf(),
+        form,
+        bytes,
+    }));
+}
+
+fn push_command(
+    plan: &mut Plan,
+    node: &Node,
+    snapshot: &Snapshot,
+    new: &Path,
+    form: &SnapshotForm,
+) {
+    let mut selector = OsString::from("snapshot.id=");
+    selector.push(OsStr::from_bytes(&snapshot.id));
+    let format = match form {
+        SnapshotForm::Raw => "raw",
+        _ => "qcow2",
+    };
+    plan.commands.push(command(&[
+        OsStr::new("qemu-img"),
+        OsStr::new("convert"),
+        OsStr::new("-l"),
+        &selector,
+        OsStr::new("-O"),
+        OsStr::new(format),
+        node.path.as_os_str(),
+        new.as_os_str(),
+    ]));
+}
+
+/// The files below the image, nearest first, if all of them are there.
+fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
+    let forest = Arc::clone(&plan.context().forest);
+    let path = shown(&node.path);
+    if forest.flags(node.id).contains(Flags::LOOP) {
+        plan.refuse(format!("the backing links of {path} run in a circle"));
+        return None;
+    }
+    let mut below = Vec::new();
+    for id in forest.chain(node.id).into_iter().skip(1) {
+        let base = forest.get(id)?;
+        let why = match base.whereabouts {
+            Whereabouts::Missing => "which is not there",
+            Whereabouts::Elsewhere => "which is no local file",
+            Whereabouts::OutsideScan if matches!(base.content, Content::Unopened) => {
+                "outside the folders looked in"
+            }
+            Whereabouts::Scanned | Whereabouts::OutsideScan => {
+                below.push(base.path.clone());
+                continue;
+            }
+        };
+        plan.refuse(format!(
+            "{path} is built on {}, {why}: a part of what the snapshot shows is in there",
+            shown(&base.path)
+        ));
+        return None;
+    }
+    Some(below)
+}
+
+fn form_of(
+    plan: &mut Plan,
+    node: &Node,
+    below: &[PathBuf],
+    new: &Path,
+    form: ExtractAs,
+) -> Option<SnapshotForm> {
+    match form {
+        ExtractAs::Qcow2 => Some(SnapshotForm::Qcow2),
+        ExtractAs::Raw => Some(SnapshotForm::Raw),
+        ExtractAs::Overlay => {
+            let path = shown(&node.path);
+            let (Some(base), Some(backing)) = (below.first(), &node.backing) else {
+                plan.refuse(format!(
+                    "{path} is built on nothing, so its snapshot can only become an image that is built on \
+                     nothing"
+                ));
+                return None;
+            };
+            let Some(format) = backing.format.clone() else {
+                plan.refuse(format!(
+                    "{path} does not record the format of what it is built on: record it first"
+                ));
+                return None;
+            };
+            let style = BackingStyle::default();
+            match backing_name::leading(plan.host(), new, base, style) {
+                Ok(name) => Some(SnapshotForm::Overlay { name, format }),
+                Err(sentence) => {
+                    plan.refuse(sentence);
+                    None
+                }
+            }
+        }
+    }
+}
+
+/// The snapshot's view: with all that is below it, or alone where that is what is copied.
+fn view_of(host: &dyn Host, image: &Path, id: &[u8], form: &SnapshotForm) -> image::Result<Chain> {
+    let chain = match form {
+        SnapshotForm::Overlay { .. } => Chain::new(vec![Arc::new(image::Layer::open(
+            host,
+            image,
+            &Format::Qcow2,
+        )?)]),
+        // The plan has seen that all of them may be followed.
+        SnapshotForm::Qcow2 | SnapshotForm::Raw => {
+            Chain::open(host, image, Some(&Format::Qcow2), &|_| true)?
+        }
+    };
+    let snapshots = match chain.layers().first().map(|layer| &**layer) {
+        Some(image::Layer::Qcow2(top)) => image::snapshots(image, &**top.file(), top.header())?,
+        _ => Vec::new(),
+    };
+    let found = snapshots.iter().find(|snapshot| snapshot.id == id);
+    let Some(snapshot) = found else {
+        let text = format!("has no snapshot with the ID {}", printable_bytes(id));
+        return Err(image::Error::new(image, ErrorKind::Limit(text)));
+    };
+    snapshot_view(&chain, snapshot)
+}
+
+/// Bytes that will be copied.
+fn bytes_of(
+    host: &dyn Host,
+    image: &Path,
+    snapshot: &Snapshot,
+    form: &SnapshotForm,
+) -> image::Result<u64> {
+    let view = view_of(host, image, &snapshot.id, form)?;
+    let mut bytes = 0;
+    let mut at = 0;
+    while at < view.virtual_size() {
+        let run = view.resolve(at, view.virtual_size())?.extent;
+        if matches!(run.state, State::Data { .. } | State::Compressed { .. }) {
+            bytes += run.len;
+        }
+        at = run.end();
+    }
+    Ok(bytes)
+}
+
+#[derive(Debug)]
+struct Extract {
+    image: PathBuf,
+    below: Vec<PathBuf>,
+    id: Vec<u8>,
+    title: String,
+    new: PathBuf,
+    form: SnapshotForm,
+    bytes: u64,
+}
+
+impl Job for Extract {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for path in std::iter::once(&self.image).chain(&self.below) {
+            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+        }
+        plan.verify_pins()?;
+        progress.enter(Phase::Copy, self.bytes);
+        view_of(host, &self.image, &self.id, &self.form)
+            .and_then(|view| extract_snapshot(host, &view, &self.new, &self.form, progress))
+            .map_err(|error| {
+                let new = shown(&self.new);
+                if matches!(error.kind, ErrorKind::Stopped) {
+                    Error::Cancelled(format!("stopped: {new} was not created"))
+                } else {
+                    Error::Failed(format!("{new} was not created: {error}"))
+                }
+            })?;
+        Ok(Outcome {
+            summary: format!(
+                "copied the snapshot {} of {} to {}",
+                self.title,
+                shown(&self.image),
+                shown(&self.new)
+            ),
+            touched: vec![self.new.clone()],
+            undo: Some(Request::Discard {
+                images: vec![self.new.clone()],
+            }),
+            remarks: Vec::new(),
+        })
+    }
+}

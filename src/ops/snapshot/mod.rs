@@ -1,0 +1,169 @@
+//! Internal snapshots: taken, applied and deleted, which changes their image, and copied out, which
+//! only reads it. What they have in common is here: which snapshot of which image is meant.
+
+mod change;
+mod extract;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::forest::{Content, Node};
+use crate::host::{Access, printable, printable_bytes};
+use crate::image;
+use crate::qcow2::Snapshot;
+
+use super::commit::refuse_unfit;
+use super::words::{listed, name, shown};
+use super::{Plan, SnapshotAction, SnapshotName, find};
+
+/// Plans what is asked of an image's internal snapshots.
+pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
+    let context = plan.context().clone();
+    plan.title = title(image, action);
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let how = match action {
+        SnapshotAction::Extract { .. } => "read",
+        _ => "changed",
+    };
+    refuse_unfit(plan, node, how);
+    if !matches!(node.content, Content::Qcow2(_)) {
+        if plan.refusals.is_empty() {
+            plan.refuse(format!(
+                "{} is a raw image: only qcow2 images have internal snapshots",
+                shown(&node.path)
+            ));
+        }
+        return;
+    }
+    if node.facts().is_some_and(|facts| facts.external_data) {
+        plan.refuse(format!(
+            "{} keeps its guest's data in an external data file: such images have no internal snapshots",
+            shown(&node.path)
+        ));
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let snapshots = match snapshots_of(plan, node) {
+        Ok(snapshots) => snapshots,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
+    match action {
+        SnapshotAction::Create { name } => change::plan_create(plan, node, &snapshots, name),
+        SnapshotAction::Apply {
+            snapshot,
+            dependants,
+        } => {
+            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+                change::plan_apply(plan, node, snapshot, *dependants);
+            }
+        }
+        SnapshotAction::Delete { snapshot } => {
+            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+                change::plan_delete(plan, node, snapshot);
+            }
+        }
+        SnapshotAction::Extract {
+            snapshot,
+            new,
+            form,
+        } => {
+            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+                extract::plan(plan, node, snapshot, new, *form);
+            }
+        }
+    }
+}
+
+fn title(image: &Path, action: &SnapshotAction) -> String {
+    let image = name(image);
+    match action {
+        SnapshotAction::Create { name } => {
+            format!("Take the snapshot {} of {image}", printable(name))
+        }
+        SnapshotAction::Apply { snapshot, .. } => {
+            format!("Take {image} back to its {}", words(snapshot))
+        }
+        SnapshotAction::Delete { snapshot } => {
+            format!("Delete the {} of {image}", words(snapshot))
+        }
+        SnapshotAction::Extract { snapshot, new, .. } => {
+            format!("Copy the {} of {image} to {}", words(snapshot), name(new))
+        }
+    }
+}
+
+fn words(snapshot: &SnapshotName) -> String {
+    match snapshot {
+        SnapshotName::Name(name) => format!("snapshot {}", printable(name)),
+        SnapshotName::Id(id) => format!("snapshot with the ID {}", printable(id)),
+    }
+}
+
+fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
+    let path = &node.path;
+    let file = plan
+        .host()
+        .open(path, Access::Read)
+        .map_err(|error| image::Error::io(path, "open", error))?;
+    let header = image::read_header(path, &*file)?;
+    image::snapshots(path, &*file, &header)
+}
+
+/// The one snapshot that is meant.
+fn choose<'s>(
+    plan: &mut Plan,
+    node: &Node,
+    snapshots: &'s [Snapshot],
+    wanted: &SnapshotName,
+) -> Option<&'s Snapshot> {
+    let path = shown(&node.path);
+    let of_id =
+        |id: &[u8]| -> Vec<&'s Snapshot> { snapshots.iter().filter(|s| s.id == id).collect() };
+    let found: Vec<&Snapshot> = match wanted {
+        SnapshotName::Name(name) => {
+            let name = name.as_bytes();
+            snapshots.iter().filter(|s| s.name == name).collect()
+        }
+        SnapshotName::Id(id) => of_id(id.as_bytes()),
+    };
+    let ids = |list: &[&Snapshot]| {
+        let ids: Vec<String> = list.iter().map(|s| printable_bytes(&s.id)).collect();
+        listed(&ids, 8)
+    };
+    match (found.as_slice(), wanted) {
+        ([one], _) => return Some(one),
+        ([], _) if snapshots.is_empty() => {
+            plan.refuse(format!("{path} has no internal snapshots"));
+        }
+        ([], SnapshotName::Name(name)) if !of_id(name.as_bytes()).is_empty() => {
+            let number = printable(name);
+            plan.refuse(format!(
+                "{path} has no internal snapshot of the name {number}, but one with that ID: say that the ID \
+                 is meant"
+            ));
+        }
+        ([], _) => {
+            let names: Vec<String> = snapshots.iter().map(|s| printable_bytes(&s.name)).collect();
+            plan.refuse(format!(
+                "{path} has no such internal snapshot, it has {}",
+                listed(&names, 8)
+            ));
+        }
+        (several, SnapshotName::Name(_)) => {
+            plan.refuse(format!(
+                "{path} has several internal snapshots of that name, with the IDs {}: choose by the ID",
+                ids(several)
+            ));
+        }
+        (_, SnapshotName::Id(_)) => {
+            plan.refuse(format!(
+                "{path} has several internal snapshots with that ID: which one is meant cannot be said"
+            ));
+        }
+    }
+    None
+}
