@@ -12,7 +12,7 @@ use crate::tui::svg::Screen;
 use super::{screenshot, size};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (tree --check), 4 refused, 130 cancelled.
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, tree --check), 4 refused, 130 cancelled.
 
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
 TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
@@ -79,6 +79,8 @@ pub(super) enum Command {
     Tree(TreeArgs),
     /// Print what the header of an image says
     Info(InfoArgs),
+    /// Look for what is wrong with the tables of images
+    Check(CheckArgs),
     /// Create an empty qcow2 image
     Create(CreateArgs),
     /// Create an overlay on an image
@@ -121,7 +123,7 @@ pub(super) struct TreeArgs {
     /// Print a graph for Mermaid
     #[arg(long, group = "picture")]
     pub(super) mermaid: bool,
-    /// End with exit code 3 if any image has a problem
+    /// Look through every image's tables as well; end with exit code 3 if any image has a problem
     #[arg(long)]
     pub(super) check: bool,
 }
@@ -133,6 +135,13 @@ pub(super) struct InfoArgs {
     /// Also every image it is built on, down to the root
     #[arg(long)]
     pub(super) chain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The images; what they are built on is not looked at and need not be there
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<PathBuf>,
 }
 
 /// How a command that changes something is allowed to.

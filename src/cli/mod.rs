@@ -4,6 +4,7 @@
 mod args;
 mod branch;
 mod carry_out;
+mod check;
 mod commit;
 mod create;
 mod demo;
@@ -67,6 +68,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
     match command {
         Command::Tree(args) => tree::run(out, globals, &args)?,
         Command::Info(args) => info::run(out, globals, &args)?,
+        Command::Check(args) => check::run(out, globals, &args)?,
         Command::Create(args) => create::run(out, globals, args)?,
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,

@@ -11,7 +11,7 @@ pub(super) enum Stop {
     /// The arguments do not fit together.
     #[error("{0}")]
     Usage(String),
-    /// `tree --check` found something.
+    /// `check` or `tree --check` found something.
     #[error("{0}")]
     Problems(String),
     /// It will not be done.

@@ -1,17 +1,20 @@
 //! `qanopy tree`: the forest printed, as a tree with sizes and ages or as one of the pictures.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::forest::picture::{self, Charset, Diagram, TreeLine};
-use crate::forest::{Flags, Forest, Node};
+use crate::forest::{Flags, Forest, Node, Whereabouts};
 use crate::host::printable;
+use crate::image::Unhurried;
+use crate::ops;
 
 use super::args::{Globals, OpenArgs, TreeArgs};
 use super::look::{self, Seen};
-use super::out::Out;
+use super::out::{self, Out};
 use super::size::{human, human_age};
 use super::stop::Stop;
 
@@ -29,7 +32,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
         )
         .into());
     }
-    let seen = look::below(&args.open)?;
+    let mut seen = look::below(&args.open)?;
+    if args.check {
+        check_all(&mut seen);
+    }
     let forest = &seen.context.forest;
     if args.dot {
         out.text(&picture::dot(forest))?;
@@ -53,6 +59,23 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
         return Err(Stop::Problems(found).into());
     }
     Ok(())
+}
+
+/// Looks through the tables of every image that was found and can be read, but for those in use.
+fn check_all(seen: &mut Seen) {
+    let host = Arc::clone(&seen.context.host);
+    let forest = Arc::make_mut(&mut seen.context.forest);
+    let images: Vec<_> = forest
+        .nodes()
+        .filter(|node| node.whereabouts == Whereabouts::Scanned && node.facts().is_some())
+        .map(|node| (node.id, node.path.clone()))
+        .collect();
+    for (id, path) in images {
+        match ops::check(host.as_ref(), &path, &Unhurried) {
+            Ok(check) => forest.note_check(id, &check),
+            Err(error) => out::complain(format_args!("qanopy: not checked: {error}")),
+        }
+    }
 }
 
 /// Prints the tree (or JSON): what the screen would show, where there is none.

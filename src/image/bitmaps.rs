@@ -1,17 +1,14 @@
-//! Persistent dirty bitmaps as far as a writer must know them: which clusters they take, and
-//! marking those that will miss a change. Their bits are not looked at here.
+//! Persistent dirty bitmaps as far as a writer must know them: marking those that will miss a change.
+//! Their bits are not looked at here.
 
 use std::path::Path;
 
 use crate::host::HostFile;
-use crate::qcow2::bitmap::{
-    Bitmap, BitmapFlags, BitmapTableEntry, encode_directory, parse_directory,
-};
+use crate::qcow2::bitmap::{Bitmap, BitmapFlags, encode_directory, parse_directory};
 use crate::qcow2::{Autoclear, Header, HostOffset};
 
 use super::Error;
 use super::error::{IoContext, Result};
-use super::qcow2_layer::read_entries;
 
 /// The image's bitmaps; none if the image says that they are not consistent with its content.
 ///
@@ -63,40 +60,4 @@ pub(crate) fn mark_stale(path: &Path, file: &dyn HostFile, header: &Header) -> R
     file.write_at(&bytes, offset.get())
         .at(path, "mark the bitmaps as in use")?;
     file.fence().at(path, "flush")
-}
-
-/// Tells every range of the file that bitmaps take: offset and length in bytes, and what is there.
-pub(crate) fn each_range(
-    path: &Path,
-    file: &dyn HostFile,
-    header: &Header,
-    tell: &mut dyn FnMut(u64, u64, &'static str),
-) -> Result<()> {
-    let Some((bitmaps, offset, len)) = directory(path, file, header)? else {
-        return Ok(());
-    };
-    tell(offset.get(), len, "the bitmap directory");
-    for bitmap in bitmaps {
-        let entries = u64::from(bitmap.table_entries);
-        tell(bitmap.table_offset.get(), entries * 8, "a bitmap table");
-        let table = read_entries(
-            path,
-            file,
-            bitmap.table_offset.get(),
-            entries,
-            "bitmap table",
-        )?;
-        for raw in table.iter() {
-            let entry =
-                BitmapTableEntry::parse(raw, header.geometry).map_err(|e| Error::new(path, e))?;
-            if let BitmapTableEntry::Stored(cluster) = entry {
-                tell(
-                    cluster.get(),
-                    header.geometry.cluster_size(),
-                    "a bitmap's data",
-                );
-            }
-        }
-    }
-    Ok(())
 }

@@ -29,7 +29,7 @@ mod writer;
 pub use backing::{BackingName, BackingTarget};
 pub use bitmaps::bitmaps;
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
-pub use check::{Check, Finding, FindingKind, check};
+pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use create::{CreateOptions, create};
 pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, State};

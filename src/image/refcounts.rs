@@ -93,14 +93,6 @@ impl Refcounts {
         Ok(entry.map(HostOffset::get))
     }
 
-    /// Offset and length in bytes of the table.
-    pub(crate) fn table_range(&self) -> (u64, u64) {
-        (
-            self.table_offset,
-            self.table_clusters.saturating_mul(self.cluster_size()),
-        )
-    }
-
     /// The block of that number, loaded; none where the table names none.
     fn block(&mut self, index: u64) -> Result<Option<&mut Block>> {
         if !self.blocks.contains_key(&index) {

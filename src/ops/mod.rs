@@ -4,6 +4,7 @@
 //! lives here; the faces only show plans and run them.
 
 mod backing_name;
+mod check;
 mod commit;
 mod create;
 mod demo;
@@ -24,6 +25,7 @@ mod snapshot;
 pub mod trash;
 mod words;
 
+pub use check::check;
 pub use demo::demo;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,

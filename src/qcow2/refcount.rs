@@ -269,6 +269,12 @@ impl RefcountBlock {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Gives the bytes back, to be filled with another block.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 /// How many clusters of refcount metadata describe a file.

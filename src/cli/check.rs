@@ -1,0 +1,167 @@
+//! `qanopy check`: what is wrong with images' tables, as text or with the keys of `qemu-img check`.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::{Map, Value, json};
+
+use crate::host::{RealHost, printable};
+use crate::image::{Check, Finding, Severity, Unhurried};
+use crate::ops;
+
+use super::args::{CheckArgs, Globals};
+use super::out::{self, Out};
+use super::size::human;
+use super::stop::Stop;
+
+/// Checks every image named; one that cannot be checked does not keep the others from it.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
+    let (mut failed, mut troubled) = (0, 0);
+    let mut told = Vec::new();
+    for path in &args.images {
+        match ops::check(&RealHost, path, &Unhurried) {
+            Ok(check) => {
+                troubled += usize::from(!check.findings.is_empty());
+                if globals.json {
+                    told.push(described(path, &check));
+                } else {
+                    print(out, path, &check)?;
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                if globals.json {
+                    told.push(json!({
+                        "filename": super::json::path(path),
+                        "format": "qcow2",
+                        "check-errors": 1,
+                        "error": error.to_string(),
+                    }));
+                }
+                out.flush()?;
+                out::complain(format_args!("qanopy: {error}"));
+            }
+        }
+    }
+    if globals.json {
+        match (told.len(), told.pop()) {
+            (1, Some(only)) => out.json(&only)?,
+            (_, last) => out.json(&Value::Array(told.into_iter().chain(last).collect()))?,
+        }
+    }
+    out.flush()?;
+    if failed > 0 {
+        return Err(anyhow!("{} could not be checked", images(failed)));
+    }
+    if troubled > 0 {
+        return Err(Stop::Problems(format!("{} with problems", images(troubled))).into());
+    }
+    Ok(())
+}
+
+fn images(number: usize) -> String {
+    match number {
+        1 => "1 image".to_owned(),
+        n => format!("{n} images"),
+    }
+}
+
+/// One image as JSON: the keys of `qemu-img check` where the fact is the same, and what it does not
+/// tell.
+fn described(path: &Path, check: &Check) -> Value {
+    let mut map = Map::new();
+    map.insert("filename".to_owned(), super::json::path(path));
+    map.insert("format".to_owned(), "qcow2".into());
+    map.insert("check-errors".to_owned(), 0.into());
+    // As qemu-img: what is zero is left out.
+    let numbers = [
+        ("image-end-offset", check.image_end),
+        ("total-clusters", check.total_clusters),
+        ("allocated-clusters", check.allocated_clusters),
+        ("compressed-clusters", check.compressed_clusters),
+        ("fragmented-clusters", check.fragmented_clusters),
+        ("corruptions", check.corruptions),
+        ("leaks", check.leaks),
+    ];
+    for (key, number) in numbers {
+        if number > 0 {
+            map.insert(key.to_owned(), number.into());
+        }
+    }
+    map.insert("leaked-bytes".to_owned(), check.leaked_bytes.into());
+    map.insert("trailing-bytes".to_owned(), check.trailing_bytes().into());
+    let findings = check.findings.iter().map(|finding| {
+        json!({
+            "kind": finding.kind.name(),
+            "severity": word(finding),
+            "offset": finding.offset,
+            "length": finding.len,
+            "guest-offset": finding.guest.map(|(offset, _)| offset),
+            "guest-length": finding.guest.map(|(_, len)| len),
+            "text": finding.text,
+        })
+    });
+    map.insert("findings".to_owned(), Value::Array(findings.collect()));
+    Value::Object(map)
+}
+
+fn word(finding: &Finding) -> &'static str {
+    match finding.kind.severity() {
+        Severity::Corruption => "corruption",
+        Severity::Leak => "leak",
+        Severity::Notice => "notice",
+    }
+}
+
+fn print(out: &mut Out, path: &Path, check: &Check) -> io::Result<()> {
+    let mut parts = Vec::new();
+    if check.corruptions > 0 {
+        parts.push(match check.corruptions {
+            1 => "1 corruption".to_owned(),
+            n => format!("{n} corruptions"),
+        });
+    }
+    if check.leaks > 0 {
+        let clusters = if check.leaks == 1 {
+            "cluster"
+        } else {
+            "clusters"
+        };
+        parts.push(format!(
+            "{} leaked {clusters} ({})",
+            check.leaks,
+            human(check.leaked_bytes)
+        ));
+    }
+    if parts.is_empty() {
+        parts.push(match check.findings.len() {
+            0 => "clean".to_owned(),
+            _ => "no corruptions, no leaks".to_owned(),
+        });
+    }
+    out.line(format_args!("{}: {}", printable(path), parts.join(", ")))?;
+    for finding in &check.findings {
+        let guest = match finding.guest {
+            Some((offset, len)) => format!(" (guest {offset:#x}, {})", human(len)),
+            None => String::new(),
+        };
+        out.line(format_args!(
+            "  {:10}  {}{guest}",
+            word(finding),
+            finding.text
+        ))?;
+    }
+    let kept = |severity| {
+        let of = check
+            .findings
+            .iter()
+            .filter(move |f| f.kind.severity() == severity);
+        of.count() as u64
+    };
+    // Leaked clusters in a row are one line, so only corruptions can be counted here.
+    if kept(Severity::Corruption) < check.corruptions && kept(Severity::Corruption) >= 100 {
+        out.line("  and further corruptions of which only the number was kept")?;
+    }
+    Ok(())
+}

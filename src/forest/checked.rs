@@ -1,0 +1,62 @@
+//! What a check of an image's tables found, as problems of its node. Checking reads every table and
+//! is never part of a scan: whoever checks says so here, and the problems stay until the image is
+//! looked at anew.
+
+use crate::host::{printable, shell_quoted};
+use crate::image::{Check, Severity};
+
+use super::graph::index;
+use super::{Forest, Node, NodeId, Problem, ProblemKind};
+
+impl Forest {
+    /// Notes what a check of that node's file found; what an earlier check found is replaced.
+    pub fn note_check(&mut self, id: NodeId, check: &Check) {
+        let Some(node) = self.nodes.get_mut(index(id)) else {
+            return;
+        };
+        node.problems.retain(|problem| {
+            !matches!(
+                problem.kind,
+                ProblemKind::CorruptClusters | ProblemKind::LeakedClusters
+            )
+        });
+        let found = checked(node, check);
+        node.problems.extend(found);
+        self.generation += 1;
+    }
+}
+
+/// The problems that a check found; the marks in the header are told by the scan.
+fn checked(node: &Node, check: &Check) -> Vec<Problem> {
+    let name = printable(&node.path);
+    let path = shell_quoted(&node.path);
+    let mut problems = Vec::new();
+    let first = check
+        .findings
+        .iter()
+        .find(|finding| finding.kind.severity() == Severity::Corruption);
+    if let Some(first) = first {
+        let more = match check.corruptions {
+            0 | 1 => String::new(),
+            n => format!(" ({n} corruptions)"),
+        };
+        problems.push(Problem {
+            kind: ProblemKind::CorruptClusters,
+            message: format!(
+                "The tables of {name} are damaged{more}: {}. `qanopy check {path}` tells all of it.",
+                first.text
+            ),
+        });
+    }
+    if check.leaks > 0 {
+        problems.push(Problem {
+            kind: ProblemKind::LeakedClusters,
+            message: format!(
+                "{name} takes {} bytes that belong to nothing. No harm is done by them; `qanopy check \
+                 {path}` tells where they are.",
+                check.leaked_bytes
+            ),
+        });
+    }
+    problems
+}

@@ -1,0 +1,433 @@
+//! Where an image's tables are, as its header and the tables themselves say: everything but the L2
+//! tables' content is read here, each table once however often it is named.
+
+use std::collections::HashMap;
+
+use crate::host::printable_bytes;
+use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
+use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
+use crate::qcow2::snapshot::parse_table;
+use crate::qcow2::{Autoclear, EntryTable, FormatError, L1Entry, Snapshot, Version, l1, refcount};
+
+use super::super::error::{IoContext, Result};
+use super::super::qcow2_layer::read_entries;
+use super::super::{Error, ErrorKind};
+use super::Image;
+use super::finding::{FindingKind, Findings};
+use super::window::{COPIED, NOT_COPIED, TWICE};
+
+/// L2 tables an image may have to be checked.
+const MOST_TABLES: usize = 1 << 22;
+
+/// Bytes of extra data that a snapshot of a version 3 image must have: VM state and disk size.
+const NEEDED_EXTRA: usize = 16;
+
+/// A table that is nobody else's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) clusters: u64,
+    pub(super) what: &'static str,
+    /// How often it is named.
+    pub(super) weight: u32,
+}
+
+/// An L2 table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableRef {
+    /// Which cluster it is; an image that is checked has less than 2^31.
+    pub(super) cluster: u32,
+    /// How many L1 entries name it.
+    pub(super) weight: u32,
+    /// The first L1 entry that does; of the active L1 table where it is [`TableRef::active`].
+    pub(super) l1_index: u32,
+    /// Roles that its cluster has by the active L1 table.
+    pub(super) roles: u32,
+}
+
+impl TableRef {
+    /// Whether the active L1 table names it.
+    pub(super) const fn active(self) -> bool {
+        self.roles & (COPIED | NOT_COPIED) != 0
+    }
+}
+
+/// All tables of an image.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub(super) ranges: Vec<Range>,
+    /// Sorted by cluster.
+    pub(super) tables: Vec<TableRef>,
+    pub(super) refcounts: EntryTable,
+}
+
+/// Reads all tables but the L2 tables.
+pub(super) fn collect(image: &Image<'_>, findings: &mut Findings) -> Result<Layout> {
+    let mut collector = Collector {
+        image,
+        findings,
+        layout: Layout::default(),
+        l1_budget: image.len.saturating_add(image.size()),
+        sorted: 0,
+    };
+    collector.range("the header", 0, image.size(), 1);
+    collector.active_l1()?;
+    collector.snapshots()?;
+    collector.bitmaps()?;
+    if let Some(crypto) = image.header.crypto_header() {
+        collector.range(
+            "the encryption header",
+            crypto.offset.get(),
+            crypto.length,
+            1,
+        );
+    }
+    collector.refcounts()?;
+    collector.compact();
+    collector.within_bounds()?;
+    Ok(collector.layout)
+}
+
+struct Collector<'a> {
+    image: &'a Image<'a>,
+    findings: &'a mut Findings,
+    layout: Layout,
+    /// Bytes of L1 and bitmap tables that may still be read: a file has no more without overlaps.
+    l1_budget: u64,
+    /// L2 tables after the last compaction.
+    sorted: usize,
+}
+
+impl Collector<'_> {
+    /// Notes a table. False if it lies outside the file.
+    fn range(&mut self, what: &'static str, offset: u64, bytes: u64, weight: u32) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        let size = self.image.size();
+        if self.image.is_past_end(offset, bytes) {
+            self.findings.at(FindingKind::PastEnd, offset, bytes, || {
+                format!("{what} at {offset:#x} lies beyond the end of the file")
+            });
+            return false;
+        }
+        let first = offset / size;
+        self.layout.ranges.push(Range {
+            first,
+            clusters: (offset % size + bytes).div_ceil(size),
+            what,
+            weight,
+        });
+        true
+    }
+
+    fn entries(&self, offset: u64, entries: u64, what: &str) -> Result<EntryTable> {
+        read_entries(self.image.path, self.image.file, offset, entries, what)
+    }
+
+    /// Whether that many bytes of tables may still be read.
+    fn afford(&mut self, offset: u64, bytes: u64, what: &str) -> bool {
+        match self.l1_budget.checked_sub(bytes) {
+            Some(left) => {
+                self.l1_budget = left;
+                true
+            }
+            None => {
+                self.findings
+                    .at(FindingKind::TablesOverlap, offset, bytes, || {
+                        format!(
+                            "{what} at {offset:#x} must overlap other tables, which fill the file \
+                             already; it is not looked at"
+                        )
+                    });
+                false
+            }
+        }
+    }
+
+    fn active_l1(&mut self) -> Result<()> {
+        let header = self.image.header;
+        let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
+        if entries == 0 {
+            return Ok(());
+        }
+        self.range("the L1 table", offset, entries * 8, 1);
+        self.afford(offset, entries * 8, "the L1 table");
+        let table = self.entries(offset, entries, "L1 table")?;
+        self.l2_tables(&table, None, 1)
+    }
+
+    /// Notes the L2 tables that an L1 table names; `owner` is the snapshot it belongs to.
+    fn l2_tables(&mut self, table: &EntryTable, owner: Option<&str>, weight: u32) -> Result<()> {
+        let (image, size) = (self.image, self.image.size());
+        let whose = || owner.map_or_else(String::new, |name| format!(" of snapshot {name}"));
+        for (index, raw) in (0_u32..).zip(table.iter()) {
+            if raw == 0 {
+                continue;
+            }
+            let guest = owner.is_none().then(|| image.l1_guest(index.into()));
+            let offset = raw & 0x00ff_ffff_ffff_fe00;
+            let reserved = l1::reserved_bits(raw);
+            if reserved != 0 || offset == 0 {
+                self.findings
+                    .seen(FindingKind::ReservedBits, offset, guest, || {
+                        let what = if reserved == 0 {
+                            "has the copied flag and names no L2 table".to_owned()
+                        } else {
+                            format!("has the reserved bits {reserved:#x} set")
+                        };
+                        format!("L1 entry {index}{} {what}", whose())
+                    });
+            }
+            let entry = match L1Entry::parse(raw, image.geometry) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.findings
+                        .seen(FindingKind::Unaligned, offset, guest, || {
+                            format!("L1 entry {index}{}: {error}", whose())
+                        });
+                    continue;
+                }
+            };
+            if entry.table.is_none() {
+                continue;
+            }
+            if image.is_past_end(offset, size) {
+                self.findings.seen(FindingKind::PastEnd, offset, guest, || {
+                    format!(
+                        "L1 entry {index}{} names an L2 table at {offset:#x}, beyond the end of \
+                             the file",
+                        whose()
+                    )
+                });
+                continue;
+            }
+            let roles = match (owner, entry.copied) {
+                (Some(_), _) => 0,
+                (None, true) => COPIED,
+                (None, false) => NOT_COPIED,
+            };
+            self.layout.tables.push(TableRef {
+                cluster: u32::try_from(offset / size).unwrap_or(u32::MAX),
+                weight,
+                l1_index: index,
+                roles,
+            });
+        }
+        if self.layout.tables.len() > self.sorted.saturating_mul(2).saturating_add(1 << 20) {
+            self.compact();
+            self.within_bounds()?;
+        }
+        Ok(())
+    }
+
+    /// Makes one of all references to the same L2 table.
+    fn compact(&mut self) {
+        let tables = &mut self.layout.tables;
+        // Those of the active tree first, so that the index kept is that of the active L1 table.
+        tables.sort_unstable_by_key(|table| (table.cluster, table.roles == 0, table.l1_index));
+        tables.dedup_by(|next, kept| {
+            if next.cluster != kept.cluster {
+                return false;
+            }
+            kept.weight = kept.weight.saturating_add(next.weight);
+            if next.roles != 0 && kept.roles != 0 {
+                kept.roles |= TWICE;
+            }
+            kept.roles |= next.roles;
+            true
+        });
+        self.sorted = tables.len();
+    }
+
+    fn within_bounds(&self) -> Result<()> {
+        if self.layout.tables.len() <= MOST_TABLES {
+            return Ok(());
+        }
+        let text = format!("has too many L2 tables to be checked: {MOST_TABLES} is the most");
+        Err(Error::new(self.image.path, ErrorKind::Limit(text)))
+    }
+
+    fn snapshots(&mut self) -> Result<()> {
+        let (image, header) = (self.image, self.image.header);
+        let (snapshots, len) = read_snapshots(image)?;
+        let table_offset = header.snapshots_offset.get();
+        self.range("the snapshot table", table_offset, len, 1);
+        if !snapshots.is_empty() && header.has_data_file() {
+            self.findings
+                .at(FindingKind::SnapshotTable, table_offset, len, || {
+                    format!(
+                        "{} internal snapshots in an image with an external data file, which cannot \
+                         have any",
+                        snapshots.len()
+                    )
+                });
+        }
+        let mut distinct: HashMap<(u64, u32), (u32, String)> = HashMap::new();
+        let mut order = Vec::new();
+        for snapshot in &snapshots {
+            let name = || printable_bytes(&snapshot.name);
+            if header.version == Version::V3 && snapshot.extra.len() < NEEDED_EXTRA {
+                self.findings
+                    .at(FindingKind::SnapshotTable, table_offset, 0, || {
+                        format!(
+                            "snapshot {} does not record its disk size, as version 3 demands",
+                            name()
+                        )
+                    });
+            }
+            if let Err(error) = snapshot.check_l1(image.geometry) {
+                self.findings
+                    .at(FindingKind::SnapshotTable, table_offset, 0, || {
+                        format!("snapshot {}: {error}", name())
+                    });
+                continue;
+            }
+            if snapshot.l1_entries == 0 {
+                continue;
+            }
+            let key = (snapshot.l1_offset.get(), snapshot.l1_entries);
+            let entry = distinct.entry(key).or_insert_with(|| {
+                order.push(key);
+                (0, name())
+            });
+            entry.0 += 1;
+        }
+        for key @ (offset, entries) in order {
+            let Some((weight, name)) = distinct.remove(&key) else {
+                continue;
+            };
+            let bytes = u64::from(entries) * 8;
+            let what = format!("the L1 table of snapshot {name}");
+            if self.range("a snapshot's L1 table", offset, bytes, weight)
+                && self.afford(offset, bytes, &what)
+            {
+                let table = self.entries(offset, entries.into(), &what)?;
+                self.l2_tables(&table, Some(&name), weight)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bitmaps(&mut self) -> Result<()> {
+        let (image, header) = (self.image, self.image.header);
+        let Some(extension) = header
+            .bitmaps()
+            .filter(|_| header.autoclear.contains(Autoclear::BITMAPS))
+        else {
+            return Ok(());
+        };
+        let (offset, len) = (extension.directory_offset.get(), extension.directory_size);
+        if !self.range("the bitmap directory", offset, len, 1) {
+            return Ok(());
+        }
+        // The format's limits bound the directory to 64 MiB.
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        image
+            .file
+            .read_at(&mut bytes, offset)
+            .at(image.path, "read the bitmap directory")?;
+        let bitmaps = match parse_directory(&bytes, extension.count, image.geometry) {
+            Ok(bitmaps) => bitmaps,
+            Err(error) => {
+                self.findings.at(FindingKind::BitmapTable, offset, len, || {
+                    format!("the bitmap directory at {offset:#x}: {error}")
+                });
+                return Ok(());
+            }
+        };
+        drop(bytes);
+        for bitmap in &bitmaps {
+            self.bitmap(bitmap)?;
+        }
+        Ok(())
+    }
+
+    fn bitmap(&mut self, bitmap: &Bitmap) -> Result<()> {
+        let size = self.image.size();
+        let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
+        let name = printable_bytes(&bitmap.name);
+        let what = format!("the table of bitmap {name}");
+        if !self.range("a bitmap table", offset, entries * 8, 1)
+            || !self.afford(offset, entries * 8, &what)
+        {
+            return Ok(());
+        }
+        let table = self.entries(offset, entries, &what)?;
+        for raw in table.iter() {
+            match BitmapTableEntry::parse(raw, self.image.geometry) {
+                Ok(BitmapTableEntry::Stored(place)) => {
+                    if self.afford(place.get(), size, &what) {
+                        self.range("a bitmap's data", place.get(), size, 1);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.findings
+                        .at(FindingKind::BitmapTable, offset, entries * 8, || {
+                            format!("{what}: {error}")
+                        })
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refcounts(&mut self) -> Result<()> {
+        let (image, header) = (self.image, self.image.header);
+        let size = image.size();
+        let entries = u64::from(header.refcount_table_clusters) * (size / 8);
+        let offset = header.refcount_table_offset.get();
+        self.range("the refcount table", offset, entries * 8, 1);
+        let table = self.entries(offset, entries, "refcount table")?;
+        for (index, raw) in table.iter().enumerate() {
+            if raw == 0 {
+                continue;
+            }
+            let reserved = refcount::reserved_bits(raw);
+            let wrong = if reserved != 0 {
+                format!("has the reserved bits {reserved:#x} set")
+            } else {
+                match refcount::parse_table_entry(raw, image.geometry) {
+                    Ok(None) => continue,
+                    Ok(Some(block)) if !image.is_past_end(block.get(), size) => {
+                        self.range("a refcount block", block.get(), size, 1);
+                        continue;
+                    }
+                    Ok(Some(block)) => {
+                        format!("names a block at {block}, beyond the end of the file")
+                    }
+                    Err(error) => error.to_string(),
+                }
+            };
+            self.findings
+                .at(FindingKind::RefcountBlock, raw & !0x1ff, size, || {
+                    format!("refcount table entry {index}: {wrong}")
+                });
+        }
+        self.layout.refcounts = table;
+        Ok(())
+    }
+}
+
+/// The snapshots, their L1 tables unchecked, and the table's length in bytes.
+fn read_snapshots(image: &Image<'_>) -> Result<(Vec<Snapshot>, u64)> {
+    let header = image.header;
+    if header.snapshot_count == 0 {
+        return Ok((Vec::new(), 0));
+    }
+    // The length is recorded nowhere: read more until it is enough.
+    let mut len = 4096;
+    loop {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
+        image
+            .file
+            .read_at(&mut bytes, header.snapshots_offset.get())
+            .at(image.path, "read the snapshot table")?;
+        match parse_table(&bytes, header.snapshot_count) {
+            Err(FormatError::Truncated { .. }) if len < MAX_SNAPSHOT_TABLE_BYTES => len *= 4,
+            Err(error) => return Err(Error::new(image.path, ErrorKind::Format(error))),
+            Ok(table) => return Ok(table),
+        }
+    }
+}

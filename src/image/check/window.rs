@@ -1,0 +1,142 @@
+//! What is known of each cluster of a part of the file: how often it is referred to, and as what.
+//! Four bytes a cluster; a longer file is looked at part by part.
+
+/// Clusters looked at in one pass: 1 TiB of 64 KiB clusters and their tables in one.
+pub(super) const WINDOW: u64 = (1 << 24) + (1 << 20);
+
+const COUNT: u32 = (1 << 24) - 1;
+
+/// A table that is nobody else's: header, L1, refcounts, snapshots, bitmaps, encryption header.
+pub(super) const TABLE: u32 = 1 << 24;
+/// Two such tables.
+pub(super) const TABLES: u32 = 1 << 25;
+/// An L2 table.
+pub(super) const L2: u32 = 1 << 26;
+/// An active entry with the copied flag leads here.
+pub(super) const COPIED: u32 = 1 << 27;
+/// An active entry without the copied flag leads here.
+pub(super) const NOT_COPIED: u32 = 1 << 28;
+/// Guest data, of the active disk or of a snapshot.
+pub(super) const DATA: u32 = 1 << 29;
+/// Two active entries lead here.
+pub(super) const TWICE: u32 = 1 << 30;
+/// Compressed guest data.
+pub(super) const COMPRESSED: u32 = 1 << 31;
+
+/// What is known of one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(pub(super) u32);
+
+impl Slot {
+    /// References found.
+    pub(super) const fn count(self) -> u64 {
+        (self.0 & COUNT) as u64
+    }
+
+    /// Whether more references were found than can be counted here.
+    pub(super) const fn overflows(self) -> bool {
+        self.0 & COUNT == COUNT
+    }
+
+    pub(super) const fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Whether guest data lies on a table.
+    pub(super) const fn is_aliased(self) -> bool {
+        self.has(DATA) && self.has(TABLE | L2)
+    }
+
+    /// Whether its roles contradict each other, whatever its refcount.
+    pub(super) const fn clashes(self) -> bool {
+        self.has(TABLES | TWICE)
+            || (self.has(TABLE) && self.has(L2))
+            || self.is_aliased()
+            || (self.has(COMPRESSED) && self.has(COPIED | NOT_COPIED))
+    }
+
+    /// Whether its copied flags contradict this refcount.
+    pub(super) const fn copied_lies(self, refcount: u64) -> bool {
+        if refcount == 1 {
+            self.has(NOT_COPIED)
+        } else {
+            self.has(COPIED)
+        }
+    }
+}
+
+/// Guest data used once and counted once: what nearly every cluster is.
+pub(super) const ORDINARY: Slot = Slot(DATA | COPIED | 1);
+
+/// The clusters of one pass.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) first: u64,
+    slots: Vec<u32>,
+}
+
+impl Window {
+    /// Of `len` clusters from `first` on; at most [`WINDOW`] of them.
+    pub(super) fn new(first: u64, len: u64) -> Self {
+        let len = usize::try_from(len.min(WINDOW)).unwrap_or(0);
+        Self {
+            first,
+            slots: vec![0; len],
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// The slots of `count` clusters from `cluster` on, as far as they are in the window.
+    pub(super) fn slots(&self, cluster: u64, count: u64) -> &[u32] {
+        let from = usize::try_from(cluster.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let rest = self.slots.get(from..).unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        rest.get(..count).unwrap_or(rest)
+    }
+
+    /// `weight` references to a cluster, in these roles.
+    #[inline]
+    pub(super) fn refer(&mut self, cluster: u64, weight: u32, roles: u32) {
+        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let before = *slot;
+        let count = (before & COUNT).saturating_add(weight).min(COUNT);
+        *slot = before & !COUNT | roles | count;
+    }
+
+    /// As [`Window::refer`], for an active entry: the second one to one cluster is noted.
+    #[inline]
+    pub(super) fn refer_active(&mut self, cluster: u64, weight: u32, roles: u32) {
+        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let before = *slot;
+        let count = (before & COUNT).saturating_add(weight).min(COUNT);
+        let again = if before & (COPIED | NOT_COPIED) == 0 {
+            0
+        } else {
+            TWICE
+        };
+        *slot = before & !COUNT | roles | again | count;
+    }
+
+    /// `weight` references to a table that is nobody else's.
+    pub(super) fn refer_table(&mut self, cluster: u64, weight: u32) {
+        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
+        let Some(slot) = self.slots.get(at) else {
+            return;
+        };
+        let again = if Slot(*slot).has(TABLE) || weight > 1 {
+            TABLES
+        } else {
+            0
+        };
+        self.refer(cluster, weight, TABLE | again);
+    }
+}
