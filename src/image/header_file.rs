@@ -31,19 +31,41 @@ pub(crate) struct HeaderFile {
 /// cannot be written.
 pub fn relink(path: &Path, file: Arc<dyn HostFile>, name: &OsStr, format: &Format) -> Result<()> {
     let mut header = HeaderFile::read(path, file)?;
+    let edit = relink_edit(&header, name, format)?;
+    header.clear_unkept_features()?;
+    header.edit(&edit)
+}
+
+/// Whether [`relink`] would succeed, as far as the header's content decides it. Writes nothing.
+///
+/// # Errors
+/// As there.
+pub fn may_relink(
+    path: &Path,
+    file: Arc<dyn HostFile>,
+    name: &OsStr,
+    format: &Format,
+) -> Result<()> {
+    let header = HeaderFile::read(path, file)?;
+    let edit = relink_edit(&header, name, format)?;
+    rewrite(&header.first_cluster, &edit)
+        .map(drop)
+        .map_err(|e| Error::new(path, e))
+}
+
+fn relink_edit(header: &HeaderFile, name: &OsStr, format: &Format) -> Result<HeaderEdit> {
     let unknown = header.header.unknown_incompatible();
     if !unknown.is_empty() {
         return Err(Error::new(
-            path,
+            &header.path,
             ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
         ));
     }
-    let backing = BackingEdit::Set {
-        name: name.as_bytes().to_vec(),
-        format: Some(format.name().as_bytes().to_vec()),
-    };
-    header.edit(&HeaderEdit {
-        backing: Some(backing),
+    Ok(HeaderEdit {
+        backing: Some(BackingEdit::Set {
+            name: name.as_bytes().to_vec(),
+            format: Some(format.name().as_bytes().to_vec()),
+        }),
         ..HeaderEdit::default()
     })
 }
@@ -129,6 +151,12 @@ impl HeaderFile {
             return Ok(());
         }
         bitmaps::mark_stale(&self.path, &*self.file, &self.header)?;
+        self.clear_unkept_features()
+    }
+
+    /// Before metadata changes and what the guest sees does not: clears the autoclear bits of
+    /// features that are not kept up here. Bitmaps stay right.
+    pub(crate) fn clear_unkept_features(&mut self) -> Result<()> {
         let kept = self.header.autoclear & (Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA);
         if kept == self.header.autoclear {
             return Ok(());

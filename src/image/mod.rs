@@ -35,7 +35,7 @@ pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
-pub use header_file::relink;
+pub use header_file::{may_relink, relink};
 pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
@@ -45,4 +45,4 @@ pub use snapshots::{
 };
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
-pub use writer::{Root, Source, Writer, writable};
+pub use writer::{Root, Source, Writer, may_grow, writable};

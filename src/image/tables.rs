@@ -1,10 +1,14 @@
 //! Where an image's own tables are, so that guest data is never written over them.
 
+use std::collections::BTreeSet;
+
 /// Host clusters that hold tables, each with the table's name.
 #[derive(Debug, Clone, Default)]
 pub struct TableMap {
     /// First cluster, number of clusters, name; sorted once built.
     ranges: Vec<(u64, u64, &'static str)>,
+    /// Clusters of these ranges that hold a table no more.
+    given_up: BTreeSet<u64>,
 }
 
 impl TableMap {
@@ -12,7 +16,17 @@ impl TableMap {
     #[must_use]
     pub fn new(mut ranges: Vec<(u64, u64, &'static str)>) -> Self {
         ranges.sort_unstable();
-        Self { ranges }
+        Self {
+            ranges,
+            given_up: BTreeSet::new(),
+        }
+    }
+
+    /// The table in that cluster is gone: anything may be there from now on.
+    pub fn give_up(&mut self, cluster: u64) {
+        if self.at(cluster).is_some() {
+            self.given_up.insert(cluster);
+        }
     }
 
     /// The table in that cluster, if one is.
@@ -20,7 +34,7 @@ impl TableMap {
     pub fn at(&self, cluster: u64) -> Option<&'static str> {
         let after = self.ranges.partition_point(|(first, ..)| *first <= cluster);
         let (first, count, what) = self.ranges.get(after.checked_sub(1)?)?;
-        (cluster - first < *count).then_some(what)
+        (cluster - first < *count && !self.given_up.contains(&cluster)).then_some(what)
     }
 }
 
@@ -30,11 +44,14 @@ mod tests {
 
     #[test]
     fn a_cluster_inside_a_table_is_known_by_its_name() {
-        let map = TableMap::new(vec![(5, 2, "an L2 table"), (0, 1, "the header")]);
+        let mut map = TableMap::new(vec![(5, 2, "an L2 table"), (0, 1, "the header")]);
         assert_eq!(map.at(0), Some("the header"));
         assert_eq!(map.at(1), None);
         assert_eq!(map.at(6), Some("an L2 table"));
         assert_eq!(map.at(7), None);
+        map.give_up(6);
+        map.give_up(7);
+        assert_eq!((map.at(5), map.at(6)), (Some("an L2 table"), None));
         assert_eq!(TableMap::default().at(0), None);
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::host::{Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet};
 
+use crate::image;
+
 use super::Error;
 use super::words::{processes, shown};
 
@@ -39,6 +41,14 @@ pub(super) fn who_uses(host: &dyn Host, path: &Path, want: LockSet) -> io::Resul
             ))
         }),
     })
+}
+
+/// The external data file of a qcow2 image that has one. An image that cannot be read has none here:
+/// whoever works on it says so.
+pub(super) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf> {
+    let file = host.open(path, Access::Read).ok()?;
+    let header = image::read_header(path, &*file).ok()?;
+    image::data_file_path(path, &header).ok()?
 }
 
 fn open_by(host: &dyn Host, path: &Path, id: FileId) -> Option<Use> {

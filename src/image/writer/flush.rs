@@ -152,6 +152,8 @@ impl Writer {
             if !self.refs.lower(cluster)? {
                 continue;
             }
+            // A table that moved away leaves room for data.
+            self.guarded.give_up(cluster);
             hole = match hole {
                 Some(range) if range.end == cluster => Some(range.start..cluster + 1),
                 Some(range) => {

@@ -11,6 +11,8 @@ mod flush;
 mod size;
 mod zeros;
 
+pub use size::may_grow;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};

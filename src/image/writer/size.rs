@@ -1,12 +1,52 @@
 //! The virtual size of an image that is written, and emptying it.
 
+use std::path::Path;
+
+use crate::host::{HostFile, printable_bytes};
+use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
-use crate::qcow2::{EntryTable, L1Entry, Version};
+use crate::qcow2::{EntryTable, Header, L1Entry, Version};
 
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_l2;
-use super::super::{Error, ErrorKind};
-use super::Writer;
+use super::super::{Error, ErrorKind, bitmaps};
+use super::{FREE_BUDGET, Writer};
+
+/// Whether an image may grow to `size` bytes: QEMU has to be able to open it afterwards.
+///
+/// # Errors
+/// Why not, if not.
+pub fn may_grow(path: &Path, file: &dyn HostFile, header: &Header, size: u64) -> Result<()> {
+    let geometry = header.geometry;
+    let limit = |text: String| Err(Error::new(path, ErrorKind::Limit(text)));
+    if geometry.l1_entries_for(size).saturating_mul(8) > MAX_L1_BYTES {
+        return limit(format!(
+            "cannot be {size} bytes large: the L1 table would be too long for this cluster size"
+        ));
+    }
+    // Its snapshots may not record how long the disk was (QEMU refuses as well).
+    if header.version == Version::V2 && header.snapshot_count > 0 {
+        return limit(
+            "is of version 2 and has internal snapshots: its disk cannot grow".to_owned(),
+        );
+    }
+    for bitmap in bitmaps(path, file, header)? {
+        let bytes = u64::from(bitmap.table_entries).saturating_mul(geometry.cluster_size());
+        let covered = bytes.saturating_mul(8).saturating_mul(bitmap.granularity());
+        // Those that record writes are marked as in use first, and then QEMU asks for no length.
+        let is_read = !bitmap
+            .flags
+            .intersects(BitmapFlags::AUTO | BitmapFlags::IN_USE);
+        if is_read && size > covered {
+            return limit(format!(
+                "has the bitmap {}, which would be too short for {size} bytes: its disk cannot grow. Remove \
+                 the bitmap first (`qemu-img bitmap --remove`)",
+                printable_bytes(&bitmap.name)
+            ));
+        }
+    }
+    Ok(())
+}
 
 impl Writer {
     /// Grows the virtual size to `size` bytes, a multiple of 512. What is new reads as zero, even
@@ -20,19 +60,8 @@ impl Writer {
         if size <= old {
             return Ok(());
         }
-        if self.context.version == Version::V2 && self.header().snapshot_count > 0 {
-            // Version 2 does not record how large a snapshot's disk was; QEMU refuses as well.
-            let text =
-                "cannot be resized: it is of version 2 and has internal snapshots".to_owned();
-            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
-        }
+        may_grow(&self.path, &*self.file, self.header(), size)?;
         let entries = geometry.l1_entries_for(size);
-        if entries.saturating_mul(8) > MAX_L1_BYTES {
-            let text = format!(
-                "cannot be {size} bytes large: the L1 table would be too long for this cluster size"
-            );
-            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
-        }
         let wanted = usize::try_from(entries).map_err(|e| self.damaged(old, e))?;
         if wanted > self.tree.l1.len() {
             self.flush()?;
@@ -80,10 +109,28 @@ impl Writer {
     /// When a table cannot be read, or the file cannot be written.
     pub fn empty(&mut self) -> Result<()> {
         self.flush()?;
+        self.header.clear_unkept_features()?;
+        let gone = std::mem::take(&mut self.tree.l1);
+        self.tree.l1 = EntryTable::zeroed(gone.len());
+        let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
+        self.file
+            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
+            .at(&self.path, &what)?;
+        self.file.fence().at(&self.path, "flush")?;
+        self.free_tree(&gone)?;
+        if let Some(data) = &self.data {
+            let len = data.file.len().at(&data.path, "ask the length")?;
+            data.file.punch(0, len).at(&data.path, "free the data")?;
+        }
+        self.finish()?;
+        self.truncate_tail()
+    }
+
+    /// Gives up one reference to everything a table led to that nothing on disk refers to any more.
+    fn free_tree(&mut self, l1: &EntryTable) -> Result<()> {
         let geometry = self.geometry();
-        for at in 0..self.tree.l1.len() {
-            let raw = self.tree.l1.get(at).unwrap_or(0);
-            let guest = at as u64 * geometry.l2_coverage();
+        for (at, raw) in (0_u64..).zip(l1.iter()) {
+            let guest = at.saturating_mul(geometry.l2_coverage());
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
             let Some(offset) = entry.table else { continue };
             let table = read_l2(&self.path, &*self.file, offset.get(), self.context)?;
@@ -92,20 +139,11 @@ impl Writer {
                 self.release(entry);
             }
             self.free(offset.get() / geometry.cluster_size(), 1);
+            if self.freed.len() > FREE_BUDGET {
+                self.apply_frees()?;
+            }
         }
-        self.tree.l1 = EntryTable::zeroed(self.tree.l1.len());
-        let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
-        self.file
-            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
-            .at(&self.path, &what)?;
-        self.file.fence().at(&self.path, "flush")?;
-        if let Some(data) = &self.data {
-            let len = data.file.len().at(&data.path, "ask the length")?;
-            data.file.punch(0, len).at(&data.path, "free the data")?;
-        }
-        self.apply_frees()?;
-        self.finish()?;
-        self.truncate_tail()
+        self.apply_frees()
     }
 
     /// Cuts off what lies behind the last cluster in use.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::host::{Access, Host, LockSet};
 use crate::image::{self, Chain, ErrorKind, Extent, Format, Layer, Pace, Root, State, Target};
 
-use super::super::in_use::Locks;
+use super::super::in_use::{Locks, data_file};
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
 use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress};
@@ -77,41 +77,28 @@ impl Job for Commit {
         progress.enter(Phase::Collect, 0);
         let _locks = self.lock(host)?;
         plan.verify_pins()?;
-        let chain = Chain::open(
-            host,
-            &self.overlay.path,
-            Some(&self.overlay.format),
-            &|_| true,
-        )
-        .map_err(|error| self.failed(&error))?;
-        progress.enter(Phase::Copy, self.bytes);
-        self.keep_others(host, &chain, progress)
-            .map_err(|error| self.failed(&error))?;
-        self.copy(host, &chain, progress)
-            .map_err(|error| self.failed(&error))?;
-        progress.enter(Phase::Switch, 0);
+        let chain = self.open_chain(host).map_err(|error| self.failed(&error))?;
+        // A folder that takes no trash is found out before anything is written.
+        let batch = match self.layer {
+            CommittedLayer::Keep => None,
+            CommittedLayer::Trash => Some(self.prepare_trash(plan)?),
+        };
+        let merged = self.merge(host, &chain, progress);
+        let batch = match merged {
+            Ok(()) => batch,
+            Err(error) => {
+                batch.into_iter().for_each(Batch::give_up);
+                return Err(self.failed(&error));
+            }
+        };
         let mut touched = vec![self.base.path.clone(), self.overlay.path.clone()];
         touched.extend(self.preserve.iter().cloned());
         let mut remarks = Vec::new();
-        let gone = match self.layer {
-            CommittedLayer::Keep => {
-                self.empty(host, &chain)
-                    .map_err(|error| self.failed(&error))?;
-                format!("{} is an empty layer on it now", name(&self.overlay.path))
-            }
-            CommittedLayer::Trash => {
-                self.relink_children(host, &chain)
-                    .map_err(|error| self.failed(&error))?;
+        let gone = match batch {
+            None => format!("{} is an empty layer on it now", name(&self.overlay.path)),
+            Some(batch) => {
                 touched.extend(self.children.iter().map(|child| child.path.clone()));
                 progress.enter(Phase::CleanUp, 0);
-                let item = Item {
-                    path: self.overlay.path.clone(),
-                    why: format!("committed into {}", name(&self.base.path)),
-                    bytes: self.overlay_bytes,
-                    step: 0,
-                };
-                let state_dir = plan.context().state_dir.as_deref();
-                let batch = Batch::prepare(host, state_dir, "commit", vec![item])?;
                 remarks.extend(batch.remarks().iter().cloned());
                 let entry = batch.name().to_owned();
                 // The merge is done: the overlay goes whatever was asked meanwhile.
@@ -153,6 +140,13 @@ impl Commit {
         let mut written = vec![&self.overlay.path, &self.base.path];
         written.extend(self.children.iter().map(|child| &child.path));
         written.extend(&self.preserve);
+        // QEMU locks data files as the images they belong to.
+        let data_files: Vec<PathBuf> = written
+            .iter()
+            .filter(|path| **path != &self.base.path || self.base.format == Format::Qcow2)
+            .filter_map(|path| data_file(host, path))
+            .collect();
+        written.extend(&data_files);
         written.sort();
         written.dedup();
         let mut locks = Locks::default();
@@ -163,6 +157,35 @@ impl Commit {
             locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
         }
         Ok(locks)
+    }
+
+    /// Everything but the trash: afterwards nothing needs the overlay's content any more.
+    fn merge(&self, host: &dyn Host, chain: &Chain, progress: &Progress) -> image::Result<()> {
+        progress.enter(Phase::Copy, self.bytes);
+        self.keep_others(host, chain, progress)?;
+        self.copy(host, chain, progress)?;
+        progress.enter(Phase::Switch, 0);
+        match self.layer {
+            CommittedLayer::Keep => self.empty(host, chain),
+            CommittedLayer::Trash => self.relink_children(host),
+        }
+    }
+
+    fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Batch<'p>, Error> {
+        let item = Item {
+            path: self.overlay.path.clone(),
+            why: format!("committed into {}", name(&self.base.path)),
+            bytes: self.overlay_bytes,
+            step: 0,
+        };
+        let state_dir = plan.context().state_dir.as_deref();
+        Batch::prepare(plan.host(), state_dir, "commit", vec![item])
+    }
+
+    /// The overlay and what it is built on, as they are now.
+    fn open_chain(&self, host: &dyn Host) -> image::Result<Chain> {
+        let Member { path, format } = &self.overlay;
+        Chain::open(host, path, Some(format), &|_| true)
     }
 
     fn failed(&self, error: &image::Error) -> Error {
@@ -252,7 +275,9 @@ impl Commit {
     }
 
     /// The overlay's children are built on the base from now on, each by one write of its header.
-    fn relink_children(&self, host: &dyn Host, chain: &Chain) -> image::Result<()> {
+    fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
+        // Opened anew: the base's tables are not those it had before the merge.
+        let chain = &self.open_chain(host)?;
         let Some(overlay) = chain.layers().first() else {
             return Ok(());
         };

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{LockSet, printable};
-use crate::image::Format;
+use crate::host::{Access, LockSet, printable};
+use crate::image::{self, Format};
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
@@ -20,6 +20,7 @@ use super::{
     WayOut, backing_name, find, processes,
 };
 
+use super::in_use::data_file;
 use merge::{Child, Commit, Member};
 use survey::{Dependant, Survey};
 
@@ -54,15 +55,15 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
             return plan.refuse(format!("{error}: nothing can be said about this commit"));
         }
     };
-    let base_path = &pair.base.path;
-    let facts = pair.base.facts();
-    if survey.grows_to.is_some() && facts.is_some_and(|f| f.version == 2 && f.snapshots > 0) {
-        plan.refuse(format!(
-            "{} would have to grow, and is of version 2 with internal snapshots, which do not record \
-             how large their disk was: nothing can grow it",
-            shown(base_path)
+    if let Some(why) = &survey.cannot_grow {
+        return plan.refuse(format!(
+            "{} is longer than {}, which {}",
+            name(&pair.overlay.path),
+            name(&pair.base.path),
+            why.kind
         ));
     }
+    let base_path = &pair.base.path;
     plan.effect(
         EffectKind::Writes,
         base_path,
@@ -456,7 +457,22 @@ fn plan_children(
                 continue;
             }
         }
-        match leading_to(context, child, &pair.base.path) {
+        let fits = |recorded: std::ffi::OsString| {
+            let file = context
+                .host
+                .open(&child.path, Access::Read)
+                .map_err(|error| error.to_string())?;
+            image::may_relink(&child.path, Arc::clone(&file), &recorded, &pair.base_format)
+                .map_err(|error| error.kind.to_string())?;
+            if survey.overlay_is_shorter() {
+                // It receives zeros past the end of the overlay.
+                image::read_header(&child.path, &*file)
+                    .and_then(|header| image::writable(&child.path, &header))
+                    .map_err(|error| error.kind.to_string())?;
+            }
+            Ok::<_, String>(recorded)
+        };
+        match leading_to(context, child, &pair.base.path).and_then(fits) {
             Ok(recorded) => {
                 let text = format!("now built on {}: its header only", printable(&recorded));
                 plan.effect(EffectKind::Relinks, &child.path, None, text);
@@ -555,6 +571,14 @@ fn lock_and_pin(
     let mut written = vec![pair.overlay.path.clone(), pair.base.path.clone()];
     written.extend(kept.iter().map(|dependant| dependant.path.clone()));
     written.extend(children.iter().map(|child| child.path.clone()));
+    let host = Arc::clone(&plan.context().host);
+    let is_raw_base = |path: &Path| *path == pair.base.path && pair.base_format == Format::Raw;
+    let data_files: Vec<PathBuf> = written
+        .iter()
+        .filter(|path| !is_raw_base(path))
+        .filter_map(|path| data_file(host.as_ref(), path))
+        .collect();
+    written.extend(data_files);
     written.sort();
     written.dedup();
     for (path, want) in written
@@ -562,7 +586,6 @@ fn lock_and_pin(
         .map(|path| (path, LockSet::ReadWrite))
         .chain(below.iter().map(|path| (path, LockSet::ReadOnly)))
     {
-        let host = Arc::clone(&plan.context().host);
         match who_uses(host.as_ref(), path, want) {
             Ok(Use::Free) => {}
             Ok(Use::Open(holders)) => plan.warn(format!(

@@ -54,6 +54,8 @@ pub(super) struct Survey {
     pub(super) new_in_base: u64,
     /// The base's new virtual size, if it grows.
     pub(super) grows_to: Option<u64>,
+    /// Why it cannot grow so, if it cannot.
+    pub(super) cannot_grow: Option<image::Error>,
     /// Virtual size of the overlay in bytes.
     pub(super) overlay_size: u64,
     /// Virtual size of the base in bytes.
@@ -94,6 +96,18 @@ impl Survey {
             zeros: 0,
             new_in_base: TABLE_OVERHEAD,
             grows_to: (top.virtual_size() > below.virtual_size()).then(|| top.virtual_size()),
+            cannot_grow: match &below {
+                Layer::Qcow2(image) if top.virtual_size() > below.virtual_size() => {
+                    image::may_grow(
+                        &base.path,
+                        &**image.file(),
+                        image.header(),
+                        top.virtual_size(),
+                    )
+                    .err()
+                }
+                _ => None,
+            },
             overlay_size: top.virtual_size(),
             base_size: below.virtual_size(),
             dependants: Vec::new(),

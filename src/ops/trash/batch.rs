@@ -160,6 +160,12 @@ impl<'a> Batch<'a> {
         &self.remarks
     }
 
+    /// Takes away what was prepared: nothing goes after all.
+    pub(in crate::ops) fn give_up(self) {
+        let dirs: BTreeSet<&PathBuf> = self.moves.iter().map(|one| &one.dir).collect();
+        self.abandon(dirs.into_iter());
+    }
+
     /// Moves the files, step by step.
     ///
     /// # Errors

@@ -1,0 +1,297 @@
+//! Corners of a commit that random trees seldom reach, each with what it did wrong once or might:
+//! tables that move, flags that other views keep, bitmaps that must grow, files that others hold.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+mod support;
+
+use std::path::Path;
+
+use qanopy::ops::{CommittedLayer, Siblings};
+use support::oracle::Views;
+use support::script::run_in;
+use support::{Qemu, ours};
+
+const KEEP: CommittedLayer = CommittedLayer::Keep;
+const TRASH: CommittedLayer = CommittedLayer::Trash;
+
+/// Runs shell words, one command a line, in `dir`; each has to succeed.
+fn build(dir: &Path, lines: &str) {
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let output = run_in(dir, &["sh", "-c", line]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && !text.contains("failed"),
+            "{line}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+fn commit(
+    dir: &Path,
+    overlay: &str,
+    layer: CommittedLayer,
+    siblings: Siblings,
+) -> Result<(), String> {
+    ours::commit(&ours::real_host(), dir, &dir.join(overlay), layer, siblings).map(drop)
+}
+
+fn setting(lines: &str) -> Option<(Qemu, tempfile::TempDir)> {
+    let qemu = support::qemu()?;
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path(), lines);
+    Some((qemu, dir))
+}
+
+/// qemu-io with a raw image open for writing.
+fn holds_raw(path: &Path) -> std::process::Child {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("qemu-io")
+        .args(["-f", "raw"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"length\n")
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(!line.is_empty());
+    child
+}
+
+#[test]
+fn a_snapshot_that_shares_a_partly_filled_cluster_with_the_overlay_is_kept_intact() {
+    for layer in [KEEP, TRASH] {
+        let Some((qemu, dir)) = setting(
+            "qemu-img create -q -f qcow2 base.qcow2 1M
+             qemu-io -f qcow2 -c 'write -P 1 0 1M' base.qcow2
+             qemu-img create -q -f qcow2 -o extended_l2=on -b base.qcow2 -F qcow2 a.qcow2
+             qemu-io -f qcow2 -c 'write -P 2 0 2k' a.qcow2
+             qemu-img snapshot -c s a.qcow2
+             qemu-io -f qcow2 -c 'write -z 2k 2k' a.qcow2",
+        ) else {
+            return;
+        };
+        let dir = dir.path();
+        let show = |path: &Path| support::oracle::snapshot_view(path, "s").unwrap();
+        let before = show(&dir.join("a.qcow2"));
+        commit(dir, "a.qcow2", layer, Siblings::Preserve).unwrap();
+        qemu.check_clean(dir.join("base.qcow2"));
+        if layer == TRASH {
+            // Back to where its base is found.
+            build(dir, "mv .qanopy-trash/*/a.qcow2 a.qcow2");
+        }
+        qemu.check_clean(dir.join("a.qcow2"));
+        assert!(before == show(&dir.join("a.qcow2")));
+    }
+}
+
+#[test]
+fn a_siblings_snapshot_that_is_kept_intact_leaves_the_siblings_flags_right() {
+    for options in [
+        "",
+        "-o cluster_size=16k,extended_l2=on",
+        "-o compat=0.10,cluster_size=4k",
+    ] {
+        let Some((qemu, dir)) = setting(&format!(
+            "qemu-img create -q -f qcow2 base.qcow2 4M
+             qemu-io -f qcow2 -c 'write -P 1 0 4M' base.qcow2
+             qemu-img create -q -f qcow2 {options} -b base.qcow2 -F qcow2 a.qcow2
+             qemu-img create -q -f qcow2 {options} -b base.qcow2 -F qcow2 b.qcow2
+             qemu-io -f qcow2 -c 'write -P 2 1M 6k' b.qcow2
+             qemu-img snapshot -c one b.qcow2
+             qemu-img snapshot -c two b.qcow2
+             qemu-io -f qcow2 -c 'write -P 3 0 128k' -c 'write -P 4 1030k 1k' a.qcow2"
+        )) else {
+            return;
+        };
+        let dir = dir.path();
+        let before = Views::of(dir, ["a.qcow2", "b.qcow2"]);
+        let snap = |name: &str| support::oracle::snapshot_view(&dir.join("b.qcow2"), name).unwrap();
+        let (one, two) = (snap("one"), snap("two"));
+        commit(dir, "a.qcow2", KEEP, Siblings::Preserve).unwrap();
+        for image in ["a.qcow2", "b.qcow2", "base.qcow2"] {
+            qemu.check_clean(dir.join(image));
+        }
+        let after = Views::of(dir, ["a.qcow2", "b.qcow2"]);
+        before.assert_same(&after, ["a.qcow2", "b.qcow2"], &options);
+        assert!(one == snap("one") && two == snap("two"), "{options}");
+    }
+}
+
+#[test]
+fn a_cluster_that_held_the_old_l1_table_may_be_written_twice() {
+    let Some((qemu, dir)) = setting(
+        "qemu-img create -q -f qcow2 base.qcow2 1M
+         qemu-img create -q -f qcow2 -o cluster_size=4k -b base.qcow2 -F qcow2 a.qcow2 2G
+         qemu-io -f qcow2 -c 'write -P 1 1G 4k' -c 'write -P 2 1048592k 4k' -c 'write -P 3 1048608k 4k' a.qcow2
+         qemu-img convert -O raw a.qcow2 expected.raw",
+    ) else {
+        return;
+    };
+    let dir = dir.path();
+    commit(dir, "a.qcow2", KEEP, Siblings::Refuse).unwrap();
+    qemu.check_clean(dir.join("base.qcow2"));
+    qemu.img(&[
+        "compare".as_ref(),
+        dir.join("base.qcow2").as_os_str(),
+        dir.join("expected.raw").as_os_str(),
+    ]);
+}
+
+#[test]
+fn a_bitmap_that_is_too_short_for_a_grown_base_does_not_make_it_unreadable() {
+    for flags in ["--disable", "--enable"] {
+        let Some((qemu, dir)) = setting(&format!(
+            "qemu-img create -q -f qcow2 -o cluster_size=512 base.qcow2 1M
+             qemu-img bitmap --add -g 512 {flags} base.qcow2 backup
+             qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2 16M
+             qemu-io -f qcow2 -c 'write -P 1 9M 64k' a.qcow2"
+        )) else {
+            return;
+        };
+        let dir = dir.path();
+        let before = Views::of(dir, ["a.qcow2"]);
+        let result = commit(dir, "a.qcow2", KEEP, Siblings::Refuse);
+        match flags {
+            "--enable" => result.unwrap(),
+            _ => assert!(result.unwrap_err().contains("the bitmap backup")),
+        }
+        qemu.io(dir.join("base.qcow2"), &["read 0 512"]);
+        qemu.check_clean(dir.join("base.qcow2"));
+        before.assert_same(&Views::of(dir, ["a.qcow2"]), ["a.qcow2"], &flags);
+    }
+}
+
+#[test]
+fn an_old_base_with_snapshots_is_not_grown() {
+    let Some((qemu, dir)) = setting(
+        "qemu-img create -q -f qcow2 -o compat=0.10 base.qcow2 1M
+         qemu-io -f qcow2 -c 'write -P 7 0 64k' base.qcow2
+         qemu-img snapshot -c one base.qcow2
+         qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2 2M
+         qemu-io -f qcow2 -c 'write -P 1 1M 64k' a.qcow2",
+    ) else {
+        return;
+    };
+    let dir = dir.path();
+    let before = std::fs::read(dir.join("base.qcow2")).unwrap();
+    let result = commit(dir, "a.qcow2", KEEP, Siblings::Break);
+    assert!(result.unwrap_err().contains("cannot grow"));
+    assert_eq!(before, std::fs::read(dir.join("base.qcow2")).unwrap());
+    qemu.check_clean(dir.join("base.qcow2"));
+}
+
+#[test]
+fn a_data_file_that_a_machine_uses_as_a_raw_disk_is_not_written() {
+    let Some((qemu, dir)) = setting(
+        "qemu-img create -q -f qcow2 -o data_file=base.raw,data_file_raw=on base.qcow2 1M
+         qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+         qemu-io -f qcow2 -c 'write -P 1 0 64k' a.qcow2",
+    ) else {
+        return;
+    };
+    let dir = dir.path();
+    let before = std::fs::read(dir.join("base.qcow2")).unwrap();
+    let mut holder = holds_raw(&dir.join("base.raw"));
+    let result = commit(dir, "a.qcow2", KEEP, Siblings::Refuse);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(result.unwrap_err().contains("base.raw is in use by"));
+    assert_eq!(before, std::fs::read(dir.join("base.qcow2")).unwrap());
+    commit(dir, "a.qcow2", KEEP, Siblings::Refuse).unwrap();
+    // QEMU finds a data file by its name relative to where it runs.
+    qemu.within(dir).check_clean("base.qcow2");
+}
+
+#[test]
+fn children_longer_than_a_shorter_overlay_keep_their_zeros_over_a_large_compressed_cluster() {
+    let Some((qemu, dir)) = setting(
+        "qemu-img create -q -f raw src.raw 4M
+         qemu-io -f raw -c 'write -P 9 0 4M' src.raw
+         qemu-img convert -c -O qcow2 -o cluster_size=2M src.raw base.qcow2
+         rm src.raw
+         qemu-img create -q -f qcow2 -o cluster_size=512 -b base.qcow2 -F qcow2 a.qcow2 99k
+         qemu-io -f qcow2 -c 'write -P 3 0 1k' a.qcow2
+         qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 c.qcow2 4M
+         qemu-img snapshot -c s c.qcow2
+         qemu-io -f qcow2 -c 'write -P 5 2M 1k' c.qcow2",
+    ) else {
+        return;
+    };
+    let dir = dir.path();
+    let before = Views::of(dir, ["c.qcow2"]);
+    let snap = support::oracle::snapshot_view(&dir.join("c.qcow2"), "s").unwrap();
+    commit(dir, "a.qcow2", TRASH, Siblings::Break).unwrap();
+    qemu.check_clean(dir.join("base.qcow2"));
+    qemu.check_clean(dir.join("c.qcow2"));
+    before.assert_same(&Views::of(dir, ["c.qcow2"]), ["c.qcow2"], &"");
+    assert!(snap == support::oracle::snapshot_view(&dir.join("c.qcow2"), "s").unwrap());
+}
+
+#[test]
+fn a_child_whose_header_has_no_room_for_the_bases_name_stops_the_commit_before_it_starts() {
+    let long = "n".repeat(200);
+    let Some((_, dir)) = setting(&format!(
+        "mkdir {long} {long}/{long}
+         qemu-img create -q -f qcow2 {long}/{long}/base.qcow2 1M
+         qemu-img create -q -f qcow2 -b {long}/{long}/base.qcow2 -F qcow2 a.qcow2
+         qemu-io -f qcow2 -c 'write -P 1 0 64k' a.qcow2
+         qemu-img create -q -f qcow2 -o cluster_size=512 -b a.qcow2 -F qcow2 c.qcow2"
+    )) else {
+        return;
+    };
+    let dir = dir.path();
+    let before = std::fs::read(dir.join(format!("{long}/{long}/base.qcow2"))).unwrap();
+    let refusal = commit(dir, "a.qcow2", TRASH, Siblings::Refuse).unwrap_err();
+    assert!(refusal.contains("c.qcow2 cannot be built on"), "{refusal}");
+    let after = std::fs::read(dir.join(format!("{long}/{long}/base.qcow2"))).unwrap();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_folder_that_takes_no_trash_is_found_out_before_the_base_is_written() {
+    let Some((_, dir)) = setting(
+        "qemu-img create -q -f qcow2 base.qcow2 1M
+         qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+         qemu-io -f qcow2 -c 'write -P 1 0 64k' a.qcow2
+         touch .qanopy-trash",
+    ) else {
+        return;
+    };
+    let dir = dir.path();
+    let before = std::fs::read(dir.join("base.qcow2")).unwrap();
+    let failure = commit(dir, "a.qcow2", TRASH, Siblings::Refuse).unwrap_err();
+    assert!(failure.contains("in the way"), "{failure}");
+    assert_eq!(before, std::fs::read(dir.join("base.qcow2")).unwrap());
+}
+
+#[test]
+fn a_feature_that_nobody_knows_is_declared_stale_when_the_overlay_is_emptied() {
+    let Some((qemu, dir)) = setting(
+        "qemu-img create -q -f qcow2 base.qcow2 1M
+         qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+         qemu-io -f qcow2 -c 'write -P 1 0 64k' a.qcow2",
+    ) else {
+        return;
+    };
+    use std::os::unix::fs::FileExt;
+    let dir = dir.path();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(dir.join("a.qcow2"))
+        .unwrap();
+    file.write_all_at(&[0x80], 88).unwrap();
+    commit(dir, "a.qcow2", KEEP, Siblings::Refuse).unwrap();
+    assert_eq!(std::fs::read(dir.join("a.qcow2")).unwrap()[88..96], [0; 8]);
+    qemu.check_clean(dir.join("a.qcow2"));
+}
