@@ -111,16 +111,23 @@ proptest! {
             before.assert_same(&after, &names, &tree);
             return Ok(());
         }
-        prop_assert!(theirs.status.success(), "we commit, and qemu-img says: {complaint}\n{tree}");
-
         let (after, expected) = (Views::of(&here, &names), Views::of(&there, &names));
+        let whole = merged(before.get(&base), before.get(&overlay));
+        let now = after.get(&base);
+        prop_assert!(*now == whole, "{base}: {}\n{tree}", now.explain(&whole));
+        if !theirs.status.success() {
+            // It cannot grow a base of version 2 that is shorter than what lies below it: version 2
+            // has no zero clusters to hide that with. Zeros are written there instead.
+            let why = "Operation not supported";
+            prop_assert!(complaint.contains(why), "we commit, and qemu-img says: {complaint}\n{tree}");
+            let (a, b) = (after.get(&overlay), before.get(&overlay));
+            prop_assert!(a == b, "{overlay}: {}\n{tree}", a.explain(b));
+            return check_all(&here, &names, &tree);
+        }
         for name in &names {
             let (a, b) = (after.get(name), expected.get(name));
             prop_assert!(a == b, "{name} differs from qemu-img's: {}\n{tree}", a.explain(b));
         }
-        let whole = merged(before.get(&base), before.get(&overlay));
-        let now = after.get(&base);
-        prop_assert!(*now == whole, "{base}: {}\n{tree}", now.explain(&whole));
         check_all(&here, &names, &tree)?;
         prop_assert_eq!(
             snapshot_views(&here, &names), snapshot_views(&there, &names), "snapshots\n{}", tree
