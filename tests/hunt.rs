@@ -1,9 +1,10 @@
-//! Corners of a commit that random trees seldom reach, each with what it did wrong once or might:
+//! Corners of a commit that random trees seldom reach, each a place where bytes were or could be lost:
 //! tables that move, flags that other views keep, bitmaps that must grow, files that others hold.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 
 use qanopy::ops::{CommittedLayer, Siblings};
@@ -294,4 +295,34 @@ fn a_feature_that_nobody_knows_is_declared_stale_when_the_overlay_is_emptied() {
     commit(dir, "a.qcow2", KEEP, Siblings::Refuse).unwrap();
     assert_eq!(std::fs::read(dir.join("a.qcow2")).unwrap()[88..96], [0; 8]);
     qemu.check_clean(dir.join("a.qcow2"));
+}
+
+#[test]
+fn a_data_file_outside_the_folders_looked_in_is_not_opened() {
+    let Some((qemu, home)) = setting("") else {
+        return;
+    };
+    let dir = home.path().join("vm");
+    let elsewhere = home.path().join("secret.raw");
+    fs::create_dir(&dir).unwrap();
+    let here = qemu.within(&dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "1M"]);
+    let data = format!("data_file={}", elsewhere.display());
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        &data,
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "top.qcow2",
+    ]);
+    here.io("top.qcow2", &["write -P 5 0 64k"]);
+    let before = fs::read(dir.join("base.qcow2")).unwrap();
+    let said = commit(&dir, "top.qcow2", CommittedLayer::Trash, Siblings::Refuse).unwrap_err();
+    assert!(said.contains("secret.raw"), "{said}");
+    assert_eq!(fs::read(dir.join("base.qcow2")).unwrap(), before);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, Format};
+use crate::image::{self, BackingName, Format};
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
@@ -46,6 +46,7 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     );
     refuse_unfit(plan, pair.overlay, "committed");
     refuse_unfit(plan, pair.base, "committed into");
+    refuse_foreign_data(plan, &context, &pair);
     if !plan.refusals.is_empty() {
         return;
     }
@@ -264,6 +265,45 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             if !against.is_empty() {
                 plan.refuse(format!("{path} cannot be {how}: {}", listed(&against, 5)));
             }
+        }
+    }
+}
+
+/// An image may name any file of the machine as its external data file (CVE-2024-32498): one is
+/// only opened where the person looked, or beside the image.
+fn refuse_foreign_data(plan: &mut Plan, context: &Context, pair: &Pair<'_>) {
+    let forest = context.forest.as_ref();
+    let host = context.host.as_ref();
+    let mut concerned = forest.chain(pair.overlay.id);
+    concerned.extend(&pair.base.children);
+    concerned.extend(&pair.overlay.children);
+    concerned.sort_unstable();
+    concerned.dedup();
+    for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
+        let Some(name) = node.facts().and_then(|facts| facts.data_file.as_ref()) else {
+            continue;
+        };
+        let file = BackingName::interpret(&node.path, name);
+        // What is not there, or no local file, is found out when it is to be opened.
+        let Some(place) = file.file().and_then(|file| host.canonical(file).ok()) else {
+            continue;
+        };
+        let own = node.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let allowed = plan
+            .looked_in
+            .dirs
+            .iter()
+            .map(PathBuf::as_path)
+            .chain([own.unwrap_or(Path::new("."))])
+            .filter_map(|dir| host.canonical(dir).ok())
+            .any(|dir| place.starts_with(dir));
+        if !allowed {
+            plan.refuse(format!(
+                "{} names {} as its data file, outside the folders looked in: an image can name any file of \
+                 this machine, so look in its folder too if that is right",
+                shown(&node.path),
+                shown(&place)
+            ));
         }
     }
 }
