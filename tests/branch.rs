@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::RealHost;
-use qanopy::ops::{self, BackingStyle, Confirm, CreateOptions, Danger, Error, Request};
+use qanopy::ops::{
+    self, BackingStyle, Confirm, CreateOptions, Danger, Error, ImageOptions, Request,
+};
 use serde_json::Value;
 use support::{FaultyHost, HoldMode, Qemu, RecordingHost, qemu};
 
@@ -23,6 +25,7 @@ fn branch(dir: &Path, base: &str, new: &str) -> Request {
         new: dir.join(new),
         size: None,
         style: BackingStyle::Relative,
+        image: ImageOptions::default(),
     }
 }
 
@@ -125,6 +128,7 @@ fn relative_names_lead_from_any_directory_to_any_other() {
                     new: dir.path().join(to),
                     size: None,
                     style,
+                    image: ImageOptions::default(),
                 };
                 run(dir.path(), &request);
                 let new = dir.path().join(to);
@@ -178,6 +182,7 @@ fn an_existing_file_is_never_overwritten() {
     let create = Request::Create(CreateOptions {
         path: dir.path().join("base"),
         size: 1 << 20,
+        image: ImageOptions::default(),
     });
     assert_eq!(plan(dir.path(), &create).danger, Danger::Refused);
 }
@@ -228,6 +233,7 @@ fn what_cannot_be_built_on_is_refused_with_its_reason() {
     let create = Request::Create(CreateOptions {
         path: dir.path().join("gone"),
         size: 1 << 20,
+        image: ImageOptions::default(),
     });
     let text = words(&plan(dir.path(), &create));
     assert!(text.contains("would pass for it"), "{text}");
@@ -247,6 +253,7 @@ fn a_size_is_at_least_the_bases_and_whole_sectors() {
         new: dir.path().join("new"),
         size: Some(size),
         style: BackingStyle::Relative,
+        image: ImageOptions::default(),
     };
     assert_eq!(
         plan(dir.path(), &sized((1 << 20) - 1)).danger,
@@ -325,6 +332,7 @@ fn a_new_image_is_the_one_qemu_img_makes() {
         let request = Request::Create(CreateOptions {
             path: dir.path().join("ours"),
             size,
+            image: ImageOptions::default(),
         });
         run(dir.path(), &request);
         here.img(&["create", "-f", "qcow2", "theirs", &size.to_string()]);

@@ -119,6 +119,11 @@ fn help_and_version_are_no_failure_and_nonsense_is_wrong_usage() {
         "--nonsense",
         "branch",
         "create new.qcow2 huge",
+        "create new.qcow2",
+        "create new.qcow2 1M --cluster-size 3000",
+        "create new.qcow2 1M --refcount-bits 12",
+        "create new.qcow2 1M --compat 1.2",
+        "create new.qcow2 1M --data-file-raw",
         "tree --dot --boxes",
         "--follow tree",
         "trash restore",
@@ -127,6 +132,40 @@ fn help_and_version_are_no_failure_and_nonsense_is_wrong_usage() {
         let ended = place.q(words).with(2);
         assert!(!ended.err.is_empty() && ended.out.is_empty(), "{words}");
     }
+}
+
+#[test]
+fn the_options_of_a_new_image_end_up_in_its_header() {
+    let place = Place::new();
+    place
+        .q("create new.qcow2 1M --cluster-size 128K --extended-l2 --refcount-bits 1 --lazy-refcounts \
+            --compression-type zstd --preallocation metadata --data-file new.raw --data-file-raw")
+        .with(0);
+    let info = place.q("info --json new.qcow2").with(0).json();
+    let data = &info["format-specific"]["data"];
+    for (key, value) in [
+        ("extended-l2", Value::from(true)),
+        ("refcount-bits", Value::from(1)),
+        ("lazy-refcounts", Value::from(true)),
+        ("compression-type", Value::from("zstd")),
+        ("data-file", Value::from("new.raw")),
+        ("data-file-raw", Value::from(true)),
+    ] {
+        assert_eq!(data[key], value, "{info}");
+    }
+    assert_eq!(info["cluster-size"], 128 << 10);
+    assert!(place.exists("new.raw"));
+    place
+        .q("create over.qcow2 --backing new.qcow2 --compat 0.10")
+        .with(0);
+    let info = place.q("info --json over.qcow2").with(0).json();
+    assert_eq!(info["format-specific"]["data"]["compat"], "0.10");
+    assert_eq!(info["backing-filename"], "new.qcow2");
+    assert_eq!(info["virtual-size"], 1 << 20);
+    let refused = place
+        .q("create no.qcow2 1M --compat 0.10 --extended-l2")
+        .with(4);
+    assert!(refused.err.contains("extended L2"), "{}", refused.err);
 }
 
 #[test]

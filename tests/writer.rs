@@ -13,7 +13,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Chain, CreateOptions, Format, Root, Source, Target, Unhurried, check, create};
+use qanopy::image::{
+    Chain, CreateOptions, Format, Qcow2Options, Root, Source, Target, Unhurried, check, create,
+};
 
 fn open(path: &Path) -> (Target, Chain) {
     let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true).unwrap();
@@ -210,16 +212,19 @@ fn an_image_made_here_is_as_the_real_tools_make_it() {
             for old_version in [false, true] {
                 let path = dir.path().join("new.qcow2");
                 let options = CreateOptions {
-                    cluster_bits: bits,
-                    refcount_order: if old_version { 4 } else { order },
-                    old_version,
+                    format: Qcow2Options {
+                        cluster_bits: bits,
+                        refcount_order: if old_version { 4 } else { order },
+                        old_version,
+                        ..Qcow2Options::default()
+                    },
                     ..CreateOptions::new(3 << 20 | 700)
                 };
-                create(&RealHost, &path, &options).unwrap();
+                create(&RealHost, &path, &options, &Unhurried).unwrap();
                 qemu.check_clean("new.qcow2");
                 assert_eq!(qemu.raw_bytes("new.qcow2"), vec![0; (3 << 20) + 1024]);
                 assert!(
-                    create(&RealHost, &path, &options).is_err(),
+                    create(&RealHost, &path, &options, &Unhurried).is_err(),
                     "never over an existing file"
                 );
                 let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();

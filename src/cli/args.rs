@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::ops::Siblings;
 use crate::tui::svg::Screen;
 
-use super::{screenshot, size};
+use super::{new_image, screenshot, size};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, tree --check), 4 refused, 130 cancelled.
@@ -166,13 +166,90 @@ pub(super) struct ScanArgs {
     pub(super) scan: Vec<PathBuf>,
 }
 
+/// How a new qcow2 image is made. The names and defaults are qemu-img's.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The new image")]
+pub(super) struct ImageArgs {
+    /// Bytes a cluster, a power of two from 512 to 2M
+    #[arg(long, value_name = "SIZE", value_parser = new_image::cluster_bits, default_value = "64K")]
+    pub(super) cluster_size: u32,
+    /// Version of the format: 1.1, or 0.10 for QEMU before 1.1
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = CompatArg::New)]
+    pub(super) compat: CompatArg,
+    /// Divide clusters into 32 subclusters, which are allocated one by one
+    #[arg(long)]
+    pub(super) extended_l2: bool,
+    /// Width of a reference count, a power of two from 1 to 64
+    #[arg(long, value_name = "BITS", value_parser = new_image::refcount_order, default_value = "16")]
+    pub(super) refcount_bits: u32,
+    /// Let reference counts be written late: faster, with a repair after a crash
+    #[arg(long)]
+    pub(super) lazy_refcounts: bool,
+    /// Algorithm of compressed clusters
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CompressionArg::Zlib)]
+    pub(super) compression_type: CompressionArg,
+    /// What is reserved for clusters that hold nothing yet
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = PreallocationArg::Off)]
+    pub(super) preallocation: PreallocationArg,
+    /// Keep the guest's data in this file of its own; an existing one is never overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(super) data_file: Option<PathBuf>,
+    /// Let the data file be a raw image of the disk at every time
+    #[arg(long, requires = "data_file")]
+    pub(super) data_file_raw: bool,
+}
+
+/// Version of the format, by qemu-img's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompatArg {
+    /// Version 2
+    #[value(name = "0.10")]
+    Old,
+    /// Version 3
+    #[value(name = "1.1")]
+    New,
+}
+
+/// Algorithm of compressed clusters.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum CompressionArg {
+    /// Deflate, which every QEMU reads
+    Zlib,
+    /// Zstandard, which QEMU reads since 5.1
+    Zstd,
+}
+
+/// What of a new image is reserved in advance.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PreallocationArg {
+    /// Nothing
+    Off,
+    /// A place in the file for each cluster
+    Metadata,
+    /// Also blocks of the filesystem
+    Falloc,
+    /// Also zeros written into them
+    Full,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// The file to create; an existing one is never overwritten
     pub(super) new: PathBuf,
-    /// Virtual size: a number of bytes, or with K, M, G, T, P or E (powers of 1024)
-    #[arg(value_parser = size::parse)]
-    pub(super) size: u64,
+    /// Virtual size: a number of bytes, or with K, M, G, T, P or E (powers of 1024) [default: the
+    /// backing file's]
+    #[arg(value_parser = size::parse, required_unless_present = "backing")]
+    pub(super) size: Option<u64>,
+    /// Build it on this image, as `qanopy branch` does
+    #[arg(long, value_name = "BASE")]
+    pub(super) backing: Option<PathBuf>,
+    /// Record the backing file by its absolute path, not as seen from the new image
+    #[arg(long, requires = "backing")]
+    pub(super) absolute: bool,
+    #[command(flatten)]
+    pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
 }
@@ -189,6 +266,8 @@ pub(super) struct BranchArgs {
     /// Record the backing file by its absolute path, not as seen from the overlay
     #[arg(long)]
     pub(super) absolute: bool,
+    #[command(flatten)]
+    pub(super) image: ImageArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

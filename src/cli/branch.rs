@@ -19,6 +19,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::
         } else {
             BackingStyle::Relative
         },
+        image: args.image.options(),
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

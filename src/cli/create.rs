@@ -1,17 +1,39 @@
-//! `qanopy create`: a new image without a backing file.
+//! `qanopy create`: a new image, with or without a backing file.
 
-use crate::ops::{CreateOptions, Request};
+use crate::ops::{BackingStyle, CreateOptions, Request};
 
 use super::args::{CreateArgs, Globals};
 use super::carry_out::carry_out;
 use super::look;
 use super::out::Out;
+use super::stop::Stop;
 
 /// Creates the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::Result<()> {
-    let request = Request::Create(CreateOptions {
-        path: args.new,
-        size: args.size,
-    });
-    carry_out(out, globals, args.consent, &look::nowhere(), &request)
+    let image = args.image.options();
+    let (context, request) = match (args.backing, args.size) {
+        (Some(base), size) => {
+            let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
+            let style = if args.absolute {
+                BackingStyle::Absolute
+            } else {
+                BackingStyle::Relative
+            };
+            let request = Request::Branch {
+                base,
+                new: args.new,
+                size,
+                style,
+                image,
+            };
+            (context, request)
+        }
+        (None, Some(size)) => {
+            let path = args.new;
+            let request = Request::Create(CreateOptions { path, size, image });
+            (look::nowhere(), request)
+        }
+        (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),
+    };
+    carry_out(out, globals, args.consent, &context, &request)
 }

@@ -13,6 +13,7 @@ mod info;
 mod json;
 mod keys;
 mod look;
+mod new_image;
 mod open;
 mod out;
 mod prune;

@@ -99,6 +99,10 @@ pub trait HostFile: Send + Sync + fmt::Debug {
     /// that cannot do it leaves the range as it was and returns `Ok`: the caller must not rely on
     /// the zeros. The file's length stays.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Reserves blocks for a range, so that writing there later cannot run out of room. Bytes keep
+    /// what they read, new ones read as zero, and the file grows where the range passes its end.
+    /// False, and nothing done, on a filesystem that cannot do it.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<bool>;
     /// Shares `len` bytes of `source` at `from` as this file's bytes at `to` (FICLONERANGE).
     /// Offsets and length must be multiples of the filesystem's block, but for a length that ends
     /// where `source` ends; anything else is [`Cloned::Unsupported`].

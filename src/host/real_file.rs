@@ -128,6 +128,14 @@ impl HostFile for RealFile {
         Ok(())
     }
 
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<bool> {
+        end_of(offset, len)?;
+        if len == 0 {
+            return Ok(true);
+        }
+        allocate(self.fd(), FallocateFlags::empty(), offset, len)
+    }
+
     fn clone_range(
         &self,
         source: &dyn HostFile,

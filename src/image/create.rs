@@ -1,24 +1,29 @@
-//! Creating a qcow2 image: written under another name, flushed, and only then given its own, so
-//! that no half-made image is ever seen. What to record as backing file is the caller's decision.
+//! Creating a qcow2 image: what it can be like, what of that cannot go together, and making it,
+//! empty. What to record as backing file is the caller's decision.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::host::{Host, HostFile};
+use crate::host::Host;
+use crate::qcow2::extension::{self, Extension};
 use crate::qcow2::header::CompressionType;
-use crate::qcow2::limits::MAX_L1_BYTES;
-use crate::qcow2::{Geometry, Header, HostOffset, Incompatible, RefcountBlock, Version, refcount};
+use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
+use crate::qcow2::{
+    Autoclear, Compatible, Geometry, Header, HostOffset, Incompatible, Version, refcount,
+};
 
-use super::error::{IoContext, Result};
-use super::{Compression, Error, ErrorKind, Format};
+use super::error::Result;
+use super::packed::Packer;
+use super::staged::Staged;
+use super::{Compression, DataFile, Error, ErrorKind, Format, Pace};
 
-/// What a new image is to be like. The defaults are QEMU's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateOptions {
-    /// What the guest sees, in bytes; rounded up to a multiple of 512.
-    pub size: u64,
-    /// Backing file name as it is to be recorded, and its format.
-    pub backing: Option<(OsString, Format)>,
+/// Bytes of the disk that are preallocated between two looks at whether to go on.
+const PIECE: u64 = 16 << 20;
+
+/// How a qcow2 image is made, whatever its size and content. The defaults are QEMU's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Qcow2Options {
     /// Log2 of the cluster size, 9 to 21.
     pub cluster_bits: u32,
     /// Log2 of the refcount width, 0 to 6.
@@ -27,8 +32,77 @@ pub struct CreateOptions {
     pub extended_l2: bool,
     /// Version 2 (`compat=0.10`) instead of 3.
     pub old_version: bool,
-    /// Algorithm for clusters that may be compressed later.
+    /// Reference counts may be written late, with the dirty bit set meanwhile.
+    pub lazy_refcounts: bool,
+    /// Algorithm for clusters that are or may be compressed.
     pub compression: Compression,
+    /// What is reserved for clusters that hold nothing yet.
+    pub preallocation: Preallocation,
+}
+
+/// What of a new image is reserved in advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Preallocation {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Every cluster has its place, which is a hole of the file.
+    Metadata,
+    /// Every cluster has its place, with blocks of the filesystem behind it.
+    Falloc,
+    /// Every cluster is written with zeros.
+    Full,
+}
+
+impl Preallocation {
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Metadata => "metadata",
+            Self::Falloc => "falloc",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Default for Qcow2Options {
+    fn default() -> Self {
+        Self {
+            cluster_bits: 16,
+            refcount_order: 4,
+            extended_l2: false,
+            old_version: false,
+            lazy_refcounts: false,
+            compression: Compression::Zlib,
+            preallocation: Preallocation::Off,
+        }
+    }
+}
+
+/// What a new image is to be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// What the guest sees, in bytes; rounded up to a multiple of 512.
+    pub size: u64,
+    /// Backing file name as it is to be recorded, and its format.
+    pub backing: Option<(OsString, Format)>,
+    /// The external file for the guest's data, if there is to be one.
+    pub data_file: Option<NewDataFile>,
+    /// Everything else.
+    pub format: Qcow2Options,
+}
+
+/// A new external data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDataFile {
+    /// The file to create.
+    pub path: PathBuf,
+    /// Its name as it is to be recorded.
+    pub name: OsString,
+    /// It is to be a raw image of the disk at every time (`data_file_raw`).
+    pub raw: bool,
 }
 
 impl CreateOptions {
@@ -39,77 +113,142 @@ impl CreateOptions {
         Self {
             size,
             backing: None,
-            cluster_bits: 16,
-            refcount_order: 4,
-            extended_l2: false,
-            old_version: false,
-            compression: Compression::Zlib,
+            data_file: None,
+            format: Qcow2Options::default(),
         }
     }
 }
 
-/// Creates the image `path`, which must not exist. A crash leaves the image whole or not there at
-/// all (at worst a file whose name starts with a dot and ends in `.qanopy-new`).
+/// Bytes of new files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewLen {
+    /// Of the image.
+    pub image: u64,
+    /// Of these, what takes room on disk at once.
+    pub image_blocks: u64,
+    /// Of the external data file.
+    pub data: u64,
+    /// Of these, what takes room on disk at once.
+    pub data_blocks: u64,
+}
+
+/// How large [`create`] would make the image `path`, which need not be there.
 ///
 /// # Errors
-/// When something of that name exists, the size or a name is beyond the format's limits, or the
-/// files cannot be written; nothing is left behind then.
-pub fn create(host: &dyn Host, path: &Path, options: &CreateOptions) -> Result<()> {
-    let clusters = lay_out(path, options)?;
-    let temporary = temporary_name(path);
-    let file = host.create_new(&temporary).at(&temporary, "create")?;
-    let made = write_out(path, &*file, &clusters)
-        .and_then(|()| host.rename_new(&temporary, path).at(path, "create"))
-        .and_then(|()| {
-            let dir = path
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            host.sync_dir(dir).at(dir, "flush the folder")
-        });
-    if made.is_err() && host.stat_link(&temporary).is_ok() {
-        // The file is ours and has no other name yet; failing to remove it changes nothing.
-        drop(host.remove_file(&temporary));
+/// What cannot be had, or not together: the same as QEMU refuses.
+pub fn new_len(path: &Path, options: &CreateOptions) -> Result<NewLen> {
+    let header = new_header(path, options)?;
+    let geometry = header.geometry;
+    let size = geometry.cluster_size();
+    let disk = geometry.clusters_for(header.recorded_size);
+    let raw = header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA);
+    let maps = options.format.preallocation != Preallocation::Off || raw;
+    let writes = matches!(
+        options.format.preallocation,
+        Preallocation::Falloc | Preallocation::Full
+    );
+    let l1 = geometry.l1_entries_for(header.recorded_size);
+    let tables = 1 + geometry.clusters_for(l1 * 8) + if maps { l1 } else { 0 };
+    let data = if maps && options.data_file.is_none() {
+        disk
+    } else {
+        0
+    };
+    let too_large = || {
+        let text = "would be larger than its reference counts can count".to_owned();
+        Error::new(path, ErrorKind::Limit(text))
+    };
+    let counts = refcount::size_for(tables + data, geometry).map_err(|_| too_large())?;
+    if counts.table_clusters * size > MAX_REFCOUNT_TABLE_BYTES {
+        return Err(too_large());
     }
-    made
+    let rest = tables + counts.table_clusters + counts.blocks;
+    let bytes = |clusters: u64| clusters.checked_mul(size).ok_or_else(too_large);
+    let data_len = options
+        .data_file
+        .as_ref()
+        .map_or(0, |_| header.recorded_size);
+    Ok(NewLen {
+        image: bytes(rest + data)?,
+        image_blocks: bytes(rest + if writes { data } else { 0 })?,
+        data: data_len,
+        data_blocks: if writes { data_len } else { 0 },
+    })
 }
 
-/// A name beside `path` for the time it is being made.
-pub(super) fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.qanopy-new", std::process::id()));
-    path.with_file_name(name)
-}
-
-/// The file's first bytes and its whole length.
-struct Layout {
-    parts: Vec<(u64, Vec<u8>)>,
-    len: u64,
-}
-
-fn write_out(path: &Path, file: &dyn HostFile, layout: &Layout) -> Result<()> {
-    for (offset, bytes) in &layout.parts {
-        file.write_at(bytes, *offset)
-            .at(path, &format!("write at {offset:#x}"))?;
+/// Creates the image `path` and its external data file, neither of which may exist. A crash leaves
+/// the image whole or not there at all; at worst there is the data file without the image, or a file
+/// whose name starts with a dot and ends in `.qanopy-new`.
+///
+/// # Errors
+/// When something of that name exists, the options cannot be had together, or the files cannot be
+/// written, or it was stopped; nothing is left behind then.
+pub fn create(
+    host: &dyn Host,
+    path: &Path,
+    options: &CreateOptions,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let header = new_header(path, options)?;
+    let mut staged = Staged::new(host);
+    let mut packer = stage(&mut staged, path, options, header)?;
+    let size = packer.header().recorded_size;
+    // Whole clusters at a time, whatever their size.
+    let mut at = 0;
+    while at < size {
+        let len = PIECE.min(size - at);
+        if options.format.preallocation == Preallocation::Off && !is_raw(options) {
+            break;
+        }
+        packer.nothing(at, len)?;
+        at += len;
+        if !pace.advance(len) {
+            return Err(Error::new(path, ErrorKind::Stopped));
+        }
     }
-    file.set_len(layout.len).at(path, "set the length")?;
-    file.fence().at(path, "flush")
+    packer.finish()?;
+    staged.publish()
 }
 
-/// Header, refcount table, refcount blocks, L1 table, in this order, as QEMU lays them out.
-fn lay_out(path: &Path, options: &CreateOptions) -> Result<Layout> {
+fn is_raw(options: &CreateOptions) -> bool {
+    options.data_file.as_ref().is_some_and(|data| data.raw)
+}
+
+/// An image to be packed, under a temporary name, with its data file before it.
+pub(crate) fn stage(
+    staged: &mut Staged<'_>,
+    path: &Path,
+    options: &CreateOptions,
+    header: Header,
+) -> Result<Packer> {
+    let data = match &options.data_file {
+        Some(data) => Some(DataFile {
+            path: data.path.clone(),
+            file: staged.create(&data.path)?,
+        }),
+        None => None,
+    };
+    let file = staged.create(path)?;
+    Packer::new(path, file, data, header, options.format.preallocation)
+}
+
+/// The header of such an image; its L1 table follows it, and the refcount table has no place yet.
+pub(crate) fn new_header(path: &Path, options: &CreateOptions) -> Result<Header> {
     let fail = |error: crate::qcow2::FormatError| Error::new(path, error);
     let limit = |text: String| Error::new(path, ErrorKind::Limit(text));
+    let format = &options.format;
     let geometry = Geometry::new(
-        options.cluster_bits,
-        options.refcount_order,
-        options.extended_l2,
+        format.cluster_bits,
+        format.refcount_order,
+        format.extended_l2,
     )
     .map_err(fail)?;
+    if let Some(why) = contradiction(options) {
+        return Err(limit(why.to_owned()));
+    }
     let size = options
         .size
-        .checked_next_multiple_of(512)
+        .checked_next_multiple_of(SECTOR)
         .ok_or_else(|| limit("is too large".to_owned()))?;
     let l1_entries = geometry.l1_entries_for(size);
     if l1_entries.saturating_mul(8) > MAX_L1_BYTES {
@@ -118,53 +257,92 @@ fn lay_out(path: &Path, options: &CreateOptions) -> Result<Layout> {
             "cannot be {size} bytes large: with this cluster size, {most} is the most"
         )));
     }
-    let cluster = geometry.cluster_size();
-    let l1_clusters = (l1_entries * 8).div_ceil(cluster);
-    let counts = refcount::size_for(1 + l1_clusters, geometry).map_err(fail)?;
-    let blocks_at = 1 + counts.table_clusters;
-    let l1_at = blocks_at + counts.blocks;
-    let total = l1_at + l1_clusters;
-
-    let version = if options.old_version {
+    let version = if format.old_version {
         Version::V2
     } else {
         Version::V3
     };
     let mut header = Header::new(version, geometry, size);
-    header.l1_offset = HostOffset(if l1_clusters > 0 { l1_at * cluster } else { 0 });
     header.l1_entries = u32::try_from(l1_entries).map_err(|e| limit(e.to_string()))?;
-    header.refcount_table_offset = HostOffset(cluster);
-    header.refcount_table_clusters =
-        u32::try_from(counts.table_clusters).map_err(|e| limit(e.to_string()))?;
-    if options.compression == Compression::Zstd {
+    if l1_entries > 0 {
+        header.l1_offset = HostOffset(geometry.cluster_size());
+    }
+    header
+        .compatible
+        .set(Compatible::LAZY_REFCOUNTS, format.lazy_refcounts);
+    if format.compression == Compression::Zstd {
         header.compression = CompressionType::Zstd;
         header.incompatible |= Incompatible::COMPRESSION_TYPE;
     }
-    if let Some((name, format)) = &options.backing {
-        use std::os::unix::ffi::OsStrExt;
+    if let Some(data) = &options.data_file {
+        header.incompatible |= Incompatible::EXTERNAL_DATA_FILE;
+        header.autoclear.set(Autoclear::RAW_EXTERNAL_DATA, data.raw);
+        // Where QEMU has it: before the names of the features.
+        header.extensions.insert(
+            0,
+            Extension {
+                magic: extension::DATA_FILE,
+                data: data.name.as_bytes().to_vec(),
+            },
+        );
+    }
+    if let Some((name, backing)) = &options.backing {
         header
-            .set_backing(name.as_bytes(), Some(format.name().as_bytes()))
+            .set_backing(name.as_bytes(), Some(backing.name().as_bytes()))
             .map_err(fail)?;
     }
-    let mut parts = vec![(0, header.encode().map_err(fail)?)];
-    let mut table = Vec::new();
-    for index in 0..counts.blocks {
-        let offset = (blocks_at + index) * cluster;
-        let entry =
-            refcount::encode_table_entry(Some(HostOffset(offset)), geometry).map_err(fail)?;
-        table.extend_from_slice(&entry.to_be_bytes());
-        let mut block = RefcountBlock::zeroed(geometry);
-        let first = index * geometry.refcounts_per_block();
-        for at in 0..block.len() {
-            if first + (at as u64) < total {
-                block.set(at, 1).map_err(fail)?;
-            }
+    // What has no room in the first cluster is found now, not after the data was written.
+    let somewhere = Header {
+        refcount_table_offset: HostOffset(geometry.cluster_size()),
+        refcount_table_clusters: 1,
+        ..header.clone()
+    };
+    somewhere.encode().map_err(fail)?;
+    Ok(header)
+}
+
+/// What QEMU refuses of options that are fine by themselves.
+fn contradiction(options: &CreateOptions) -> Option<&'static str> {
+    let format = &options.format;
+    if format.old_version {
+        let newer = [
+            (
+                format.extended_l2,
+                "has no extended L2 entries with compat 0.10",
+            ),
+            (
+                format.refcount_order != 4,
+                "has refcounts of 16 bits with compat 0.10",
+            ),
+            (
+                format.lazy_refcounts,
+                "has no lazy refcounts with compat 0.10",
+            ),
+            (
+                format.compression != Compression::Zlib,
+                "compresses with zlib only with compat 0.10",
+            ),
+            (
+                options.data_file.is_some(),
+                "has no external data file with compat 0.10",
+            ),
+        ];
+        if let Some((_, why)) = newer.iter().find(|(wanted, _)| *wanted) {
+            return Some(why);
         }
-        parts.push((offset, block.as_bytes().to_vec()));
     }
-    parts.push((cluster, table));
-    Ok(Layout {
-        parts,
-        len: total * cluster,
-    })
+    if options.backing.is_some() {
+        if is_raw(options) {
+            return Some(
+                "cannot have a backing file and a data file that is a raw image of the whole disk",
+            );
+        }
+        if format.preallocation != Preallocation::Off && !format.extended_l2 {
+            return Some(
+                "cannot be preallocated with a backing file, which the clusters would hide: only with \
+                 extended L2 entries",
+            );
+        }
+    }
+    None
 }

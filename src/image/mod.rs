@@ -16,11 +16,13 @@ mod facts;
 mod format;
 mod header_file;
 mod pace;
+mod packed;
 mod probe;
 mod qcow2_layer;
 mod raw;
 mod refcounts;
 mod snapshots;
+mod staged;
 mod tables;
 mod target;
 mod transfer;
@@ -30,7 +32,9 @@ pub use backing::{BackingName, BackingTarget};
 pub use bitmaps::bitmaps;
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
-pub use create::{CreateOptions, create};
+pub use create::{
+    CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
+};
 pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};

@@ -68,6 +68,39 @@ pub(super) fn leading(
     Ok(recorded)
 }
 
+/// The name by which `image` will know `file`, its data file: neither need exist yet.
+///
+/// # Errors
+/// A sentence that says why there is no such name.
+pub(super) fn of_new_file(
+    host: &dyn Host,
+    image: &Path,
+    file: &Path,
+    style: BackingStyle,
+) -> Result<OsString, String> {
+    let image_there = real_place(host, image)?;
+    let file_there = real_place(host, file)?;
+    if image_there == file_there {
+        return Err(format!(
+            "{} cannot be the image and its data file at once",
+            shown(file)
+        ));
+    }
+    let dir = image_there.parent().unwrap_or(Path::new("/"));
+    let recorded = record(dir, &file_there, style);
+    let leads_to = BackingName::interpret(&image_there, &recorded);
+    let leads_to = leads_to.file().and_then(|path| real_place(host, path).ok());
+    if recorded.len() > MAX_BACKING_NAME_BYTES || leads_to.as_ref() != Some(&file_there) {
+        return Err(format!(
+            "from {} the name {} does not lead to {}: choose a place nearer to the image",
+            shown(image),
+            printable(&recorded),
+            shown(file)
+        ));
+    }
+    Ok(recorded)
+}
+
 /// The path with the links in its directory resolved; the last part stays the name it is.
 fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf, String> {
     let dir = match path.parent() {

@@ -7,7 +7,8 @@ use crate::image;
 
 use super::words::{command, name, size};
 use super::{
-    CreateOptions, EffectKind, Error, Job, Outcome, Plan, Progress, Undo, new_file, overlay,
+    CreateOptions, EffectKind, Error, Job, Outcome, Plan, Progress, Undo, new_file, new_image,
+    overlay,
 };
 
 /// Plans a new image.
@@ -15,28 +16,35 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
     let new = options.path.as_path();
     plan.title = format!("Create {}", name(new));
     let whole = new_file::whole_sectors(plan, options.size);
-    let needed = new_file::empty_len(whole);
-    if new_file::check(plan, new, needed).is_none() {
+    let Some(made) = new_image::check(plan, new, whole, None, &options.image, 0) else {
         return;
-    }
+    };
     plan.effect(
         EffectKind::Creates,
         new,
-        Some(needed),
-        format!("{}, an empty disk of {}", size(needed), size(whole)),
+        Some(made.len.image_blocks),
+        format!(
+            "{}, an empty disk of {}",
+            size(made.len.image_blocks),
+            size(whole)
+        ),
     );
+    new_image::describe_data_file(plan, &made);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
-    plan.commands.push(command(&[
-        "qemu-img".as_ref(),
-        "create".as_ref(),
-        "-f".as_ref(),
-        "qcow2".as_ref(),
-        new.as_os_str(),
-        whole.to_string().as_ref(),
-    ]));
+    let mut words = vec![
+        "qemu-img".into(),
+        "create".into(),
+        "-f".into(),
+        "qcow2".into(),
+    ];
+    if let Some(options) = new_image::qemu_options(&made.options) {
+        words.extend(["-o".into(), options]);
+    }
+    words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
+    plan.commands.push(command(&words));
     plan.job = Some(Arc::new(Create {
         new: new.to_path_buf(),
-        options: image::CreateOptions::new(whole),
+        options: made.options,
     }));
 }
 

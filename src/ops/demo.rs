@@ -211,7 +211,8 @@ fn create(
         backing,
         ..image::CreateOptions::new(size)
     };
-    image::create(host, path, &options).map_err(|error| Error::Failed(error.to_string()))
+    image::create(host, path, &options, &image::Unhurried)
+        .map_err(|error| Error::Failed(error.to_string()))
 }
 
 fn make_raw(host: &dyn Host, path: &Path, size: u64, data: &[(u64, u64)]) -> io::Result<()> {

@@ -13,6 +13,7 @@ mod empty;
 mod find;
 mod in_use;
 mod new_file;
+mod new_image;
 mod overlay;
 mod pin;
 mod plan;
@@ -34,8 +35,8 @@ pub use plan::{
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use request::{
-    BackingStyle, CommittedLayer, CreateOptions, Dependants, ExtractAs, Request, Siblings,
-    SnapshotAction, SnapshotName,
+    BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
+    ImageOptions, Request, Siblings, SnapshotAction, SnapshotName,
 };
 
 use std::fmt;
@@ -102,7 +103,17 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             new,
             size,
             style,
-        } => overlay::plan(&mut plan, base, new, *size, *style),
+            image,
+        } => overlay::plan(
+            &mut plan,
+            overlay::Wish {
+                base,
+                new,
+                size: *size,
+                style: *style,
+                image,
+            },
+        ),
         Request::Snapshot { image, action } => snapshot::plan(&mut plan, image, action),
         Request::Relink {
             image,

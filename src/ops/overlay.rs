@@ -6,24 +6,34 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::{LockSet, printable};
-use crate::image::{self, Encryption, Format};
+use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_name, find, new_file,
+    BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
+    Undo, backing_name, find, new_file, new_image,
 };
 
+/// What is asked for: see [`Request::Branch`].
+pub(super) struct Wish<'a> {
+    pub(super) base: &'a Path,
+    pub(super) new: &'a Path,
+    pub(super) size: Option<u64>,
+    pub(super) style: BackingStyle,
+    pub(super) image: &'a ImageOptions,
+}
+
 /// Plans a new overlay.
-pub(super) fn plan(
-    plan: &mut Plan,
-    base: &Path,
-    new: &Path,
-    wanted: Option<u64>,
-    style: BackingStyle,
-) {
+pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+    let Wish {
+        base,
+        new,
+        size: wanted,
+        style,
+        image: image_wish,
+    } = wish;
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     plan.title = format!("New branch {} on {}", name(new), name(base));
@@ -43,14 +53,15 @@ pub(super) fn plan(
             name(base)
         ));
     }
-    let needed = new_file::empty_len(whole);
-    if new_file::check(plan, new, needed).is_none() {
-        return;
-    }
     let recorded = match backing_name::leading(plan.host(), new, base, style) {
         Ok(recorded) => recorded,
         Err(sentence) => return plan.refuse(sentence),
     };
+    let backing = Some((recorded.clone(), format.clone()));
+    let Some(made) = new_image::check(plan, new, whole, backing, image_wish, 0) else {
+        return;
+    };
+    let needed = made.len.image_blocks;
     check_use(plan, base, &format);
     plan.effect(EffectKind::Creates, new, Some(needed), {
         let shows = if wanted.is_some() {
@@ -64,6 +75,7 @@ pub(super) fn plan(
             printable(&recorded)
         )
     });
+    new_image::describe_data_file(plan, &made);
     describe_children(plan, node, new);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let mut words = vec![
@@ -74,19 +86,19 @@ pub(super) fn plan(
         "-F".into(),
         format.name().into(),
         "-b".into(),
-        recorded.clone(),
-        new.as_os_str().to_owned(),
+        recorded,
     ];
+    if let Some(options) = new_image::qemu_options(&made.options) {
+        words.extend(["-o".into(), options]);
+    }
+    words.push(new.as_os_str().to_owned());
     if wanted.is_some() {
         words.push(whole.to_string().into());
     }
     plan.commands.push(command(&words));
     plan.job = Some(Arc::new(Branch {
         new: new.to_path_buf(),
-        options: image::CreateOptions {
-            backing: Some((recorded, format)),
-            ..image::CreateOptions::new(whole)
-        },
+        options: made.options,
     }));
 }
 
@@ -268,16 +280,36 @@ pub(super) fn new_image(
     new: &Path,
     options: &image::CreateOptions,
 ) -> Result<Outcome, Error> {
-    progress.enter(Phase::Switch, 0);
+    let fills = matches!(
+        options.format.preallocation,
+        Preallocation::Falloc | Preallocation::Full
+    );
+    if fills {
+        progress.enter(Phase::Copy, options.size);
+    } else {
+        progress.enter(Phase::Switch, 0);
+    }
     plan.verify_pins()?;
-    image::create(plan.host(), new, options)
-        .map_err(|error| Error::Failed(format!("{} was not created: {error}", shown(new))))?;
+    image::create(plan.host(), new, options, progress).map_err(|error| not_created(new, &error))?;
+    let data_file = options.data_file.iter().map(|data| data.path.clone());
     Ok(Outcome {
         summary: format!("created {}", shown(new)),
-        touched: vec![new.to_path_buf()],
+        touched: std::iter::once(new.to_path_buf())
+            .chain(data_file)
+            .collect(),
         undo: Some(Request::Discard {
             images: vec![new.to_path_buf()],
         }),
         remarks: Vec::new(),
     })
+}
+
+/// What to say of a new file that did not come into being.
+pub(super) fn not_created(new: &Path, error: &image::Error) -> Error {
+    let new = shown(new);
+    if matches!(error.kind, ErrorKind::Stopped) {
+        Error::Cancelled(format!("stopped: {new} was not created"))
+    } else {
+        Error::Failed(format!("{new} was not created: {error}"))
+    }
 }

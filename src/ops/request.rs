@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::image::Format;
+use crate::image::{Format, Qcow2Options};
 
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Request {
         size: Option<u64>,
         /// How the backing name is recorded.
         style: BackingStyle,
+        /// How it is made.
+        image: ImageOptions,
     },
     /// A new image without a backing file.
     Create(CreateOptions),
@@ -183,4 +185,24 @@ pub struct CreateOptions {
     pub path: PathBuf,
     /// Virtual size in bytes; rounded up to a multiple of 512, as QEMU does.
     pub size: u64,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+/// How a new qcow2 image is made, whatever its size and content.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageOptions {
+    /// What its header says.
+    pub format: Qcow2Options,
+    /// A file of its own for the guest's data.
+    pub data_file: Option<DataFileOption>,
+}
+
+/// The external data file of a new image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFileOption {
+    /// The file to create.
+    pub path: PathBuf,
+    /// It is to be a raw image of the disk at every time.
+    pub raw: bool,
 }

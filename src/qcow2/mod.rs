@@ -19,7 +19,8 @@
 //! | conversion between versions 2 and 3 | not there | |
 //! | L1 entries | read, written | `l1`: `any_entry_that_parses_encodes_to_itself_but_for_reserved_bits` |
 //! | L2 entries, standard and extended | read, written, faults named | `l2`: `what_parses_encodes_back_to_the_same_meaning`, `what_qemu_stops_at_is_refused` |
-//! | external data file | name kept and read; entries understood | `l2`: `offset_zero_with_the_copied_flag_is_a_place_only_in_a_data_file` |
+//! | external data file | read, created; entries understood | `l2`: `offset_zero_with_the_copied_flag_is_a_place_only_in_a_data_file`; `tests/create.rs`: `every_option_makes_what_qemu_img_makes_of_it`, `a_crash_leaves_the_image_whole_or_absent_and_never_without_its_data_file` |
+//! | creation: cluster size, compat, extended L2, refcount width, lazy refcounts, compression type, preallocation, backing or not | all of QEMU's | `tests/create.rs`: `every_option_makes_what_qemu_img_makes_of_it`, `every_option_on_a_base_makes_what_qemu_img_makes_of_it`, `what_qemu_img_refuses_is_refused_and_nothing_is_made` |
 //! | refcounts of 1 to 64 bits | read, written | `refcount`: `what_is_set_is_read_and_nothing_else_changes`; `qcow2`: `the_refcounts_of_an_image_made_by_qemu_img_count_its_clusters` |
 //! | compressed clusters, zlib and zstd | read, written | `codec`: `a_cluster_survives_with_trailing_bytes_and_with_a_used_context`; `qcow2`: `images_made_by_qemu_img_read_as_the_bytes_they_were_made_from` |
 //! | snapshot table | read, written, extra data kept | `snapshot`: `a_table_survives_a_round_trip`; `qcow2`: `snapshots_made_by_qemu_img_encode_back_to_their_bytes` |

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tui_input::Input;
 
 use crate::ops::trash::Entry;
-use crate::ops::{BackingStyle, Candidate, Confirm, Plan, Request, WayOut};
+use crate::ops::{BackingStyle, Candidate, Confirm, ImageOptions, Plan, Request, WayOut};
 
 use super::keymap::{Action, Scope};
 use super::msg::Ticket;
@@ -111,6 +111,7 @@ impl BranchForm {
             new: self.dir.join(self.name.value()),
             size: None,
             style: self.style,
+            image: ImageOptions::default(),
         }
     }
 }

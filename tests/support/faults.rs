@@ -41,8 +41,8 @@ pub enum Calls {
     Reading,
     /// Everything that changes a file or a directory, fences and directory syncs included.
     Mutating,
-    /// The part of the mutating calls that can run out of space: `write_at`, `zero`, `clone_range`,
-    /// `copy_range`, `set_len`, `create_new`, `create_dir`, `rename_new`.
+    /// The part of the mutating calls that can run out of space: `write_at`, `zero`, `reserve`,
+    /// `clone_range`, `copy_range`, `set_len`, `create_new`, `create_dir`, `rename_new`.
     Allocating,
     /// Fences and directory syncs.
     Syncing,
@@ -314,6 +314,11 @@ impl HostFile for FaultyFile {
         self.state
             .pass(Call::Change, || self.words("punch", offset, len))?;
         self.inner.punch(offset, len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.state
+            .pass(Call::Allocate, || self.words("reserve", offset, len))?;
+        self.inner.reserve(offset, len)
     }
     fn clone_range(
         &self,

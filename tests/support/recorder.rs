@@ -516,6 +516,16 @@ impl HostFile for RecordingFile {
         let event = Event::Punch { file, offset, len };
         self.record(event, || self.inner.punch(offset, len))
     }
+    /// The blocks are not modelled, only the length.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<bool> {
+        let mut tape = self.tape.state.lock().unwrap();
+        let reserved = self.inner.reserve(offset, len)?;
+        if reserved {
+            let (file, len) = (self.file, self.inner.len()?);
+            tape.events.push(Event::SetLen { file, len });
+        }
+        Ok(reserved)
+    }
     fn clone_range(
         &self,
         source: &dyn HostFile,

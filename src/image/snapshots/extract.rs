@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::host::Host;
 use crate::qcow2::{Snapshot, Version};
 
-use super::super::create::temporary_name;
 use super::super::error::{IoContext, Result};
+use super::super::staged::temporary_name;
 use super::super::{
-    Chain, Compression, CreateOptions, Error, ErrorKind, Extent, Format, Layer, Pace, Qcow2, Root,
-    State, Target, create,
+    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Layer, Pace, Qcow2, Root, State,
+    Target, create,
 };
 
 /// Bytes moved between two looks at whether to go on.
@@ -110,12 +110,12 @@ fn fill(
             (Format::Raw, false)
         }
         SnapshotForm::Qcow2 => {
-            create(host, path, &options(view, None))?;
+            create(host, path, &options(view, None), pace)?;
             (Format::Qcow2, false)
         }
         SnapshotForm::Overlay { name, format } => {
             let backing = Some((name.clone(), format.clone()));
-            create(host, path, &options(view, backing))?;
+            create(host, path, &options(view, backing), pace)?;
             (Format::Qcow2, true)
         }
     };
@@ -164,10 +164,9 @@ fn options(view: &Chain, backing: Option<(OsString, Format)>) -> CreateOptions {
     };
     if let Some(Layer::Qcow2(image)) = view.layers().first().map(|layer| &**layer) {
         let header = image.header();
-        options.cluster_bits = header.geometry.cluster_bits();
-        options.extended_l2 = header.geometry.extended_l2();
-        options.old_version = header.version == Version::V2;
-        options.compression = Compression::Zlib;
+        options.format.cluster_bits = header.geometry.cluster_bits();
+        options.format.extended_l2 = header.geometry.extended_l2();
+        options.format.old_version = header.version == Version::V2;
     }
     options
 }

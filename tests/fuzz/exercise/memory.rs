@@ -68,6 +68,10 @@ impl HostFile for MemoryFile {
         Ok(())
     }
 
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut bytes = self.bytes();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -1,0 +1,81 @@
+//! The options of a new qcow2 image, as they are typed: read one by one here, held against each other
+//! where the image is planned.
+
+use crate::image::{Compression, Preallocation, Qcow2Options};
+use crate::ops::{DataFileOption, ImageOptions};
+use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
+
+use super::args::{CompatArg, CompressionArg, ImageArgs, PreallocationArg};
+use super::size;
+
+impl ImageArgs {
+    /// The options as the operations take them.
+    pub(super) fn options(self) -> ImageOptions {
+        ImageOptions {
+            format: Qcow2Options {
+                cluster_bits: self.cluster_size,
+                refcount_order: self.refcount_bits,
+                extended_l2: self.extended_l2,
+                old_version: self.compat == CompatArg::Old,
+                lazy_refcounts: self.lazy_refcounts,
+                compression: match self.compression_type {
+                    CompressionArg::Zlib => Compression::Zlib,
+                    CompressionArg::Zstd => Compression::Zstd,
+                },
+                preallocation: match self.preallocation {
+                    PreallocationArg::Off => Preallocation::Off,
+                    PreallocationArg::Metadata => Preallocation::Metadata,
+                    PreallocationArg::Falloc => Preallocation::Falloc,
+                    PreallocationArg::Full => Preallocation::Full,
+                },
+            },
+            data_file: self.data_file.map(|path| DataFileOption {
+                path,
+                raw: self.data_file_raw,
+            }),
+        }
+    }
+}
+
+/// Reads a cluster size and gives its logarithm.
+pub(super) fn cluster_bits(text: &str) -> Result<u32, String> {
+    let bytes = size::parse(text)?;
+    let bits = bytes.checked_ilog2().unwrap_or(0);
+    if bytes.is_power_of_two() && (MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {
+        Ok(bits)
+    } else {
+        Err("a cluster is a power of two from 512 to 2M bytes".to_owned())
+    }
+}
+
+/// Reads the width of a reference count and gives its logarithm.
+pub(super) fn refcount_order(text: &str) -> Result<u32, String> {
+    let wrong = || "a reference count has 1, 2, 4, 8, 16, 32 or 64 bits".to_owned();
+    let bits: u32 = text.parse().map_err(|_| wrong())?;
+    let order = bits.checked_ilog2().unwrap_or(u32::MAX);
+    if bits.is_power_of_two() && order <= MAX_REFCOUNT_ORDER {
+        Ok(order)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_two_inside_the_bounds_are_taken_and_nothing_else() {
+        assert_eq!(cluster_bits("512"), Ok(9));
+        assert_eq!(cluster_bits("64K"), Ok(16));
+        assert_eq!(cluster_bits("2M"), Ok(21));
+        for wrong in ["256", "4M", "3000", "0", "x"] {
+            assert!(cluster_bits(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(refcount_order("1"), Ok(0));
+        assert_eq!(refcount_order("64"), Ok(6));
+        for wrong in ["0", "12", "128", "-1", "x"] {
+            assert!(refcount_order(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A new qcow2 image written from front to back: every cluster and every stream goes behind what was
+//! written before, each table behind the clusters it maps, the header last. Nothing is ever read or
+//! moved, so it is only for files that nobody can see yet; images that exist are the writer's.
+
+mod counts;
+mod output;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
+use crate::qcow2::{
+    Autoclear, EntryTable, GuestOffset, Header, HostOffset, L1Entry, L2Buf, L2Context, L2Entry,
+    SubclusterBitmap,
+};
+
+use super::error::{IoContext, Result};
+use super::{DataFile, Error, ErrorKind, Preallocation};
+use counts::Counts;
+use output::Output;
+pub(crate) use output::{reserve, write_zeros};
+
+/// A new image on its way into its file. Guest clusters come in ascending order, each at most once;
+/// those left out hold nothing.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    header: Header,
+    context: L2Context,
+    preallocation: Preallocation,
+    out: Output,
+    data: Option<DataFile>,
+    l1: EntryTable,
+    /// The table being filled, and its number.
+    table: Option<(u64, L2Buf)>,
+    counts: Counts,
+    /// Host clusters before this one are handed out.
+    next: u64,
+}
+
+impl Packer {
+    /// An image like `header`, whose L1 table follows it, in an empty file.
+    pub(crate) fn new(
+        path: &Path,
+        file: Arc<dyn HostFile>,
+        data: Option<DataFile>,
+        header: Header,
+        preallocation: Preallocation,
+    ) -> Result<Self> {
+        let geometry = header.geometry;
+        let entries = usize::try_from(header.l1_entries)
+            .map_err(|e| Error::new(path, ErrorKind::Limit(e.to_string())))?;
+        let l1_clusters = geometry.clusters_for(u64::from(header.l1_entries) * 8);
+        let mut this = Self {
+            context: L2Context::of(&header),
+            header,
+            preallocation,
+            out: Output::new(path, file),
+            data,
+            l1: EntryTable::zeroed(entries),
+            table: None,
+            counts: Counts::new(geometry),
+            next: 0,
+        };
+        this.take(1 + l1_clusters)?;
+        Ok(this)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn cluster_size(&self) -> u64 {
+        self.header.geometry.cluster_size()
+    }
+
+    fn fail(&self, error: impl Into<ErrorKind>) -> Error {
+        Error::new(self.out.path(), error)
+    }
+
+    /// Hands out clusters behind all others; the byte offset of the first.
+    fn take(&mut self, clusters: u64) -> Result<u64> {
+        let first = self.next;
+        self.counts
+            .raise(first, clusters)
+            .map_err(|e| self.fail(e))?;
+        self.next += clusters;
+        let offset = first.checked_mul(self.cluster_size());
+        offset.ok_or_else(|| self.fail(ErrorKind::Limit("is too large".to_owned())))
+    }
+
+    /// Writes the refcount blocks that no more clusters will change.
+    fn write_ripe_blocks(&mut self) -> Result<()> {
+        while self.counts.ripe(self.next) {
+            let offset = self.take(1)?;
+            if let Some(block) = self.counts.settle(offset) {
+                self.out.put(offset, block.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the guest clusters from `guest` on are to be stored, `clusters` of them in a row.
+    fn place(&mut self, guest: u64, clusters: u64) -> Result<u64> {
+        if self.data.is_some() {
+            return Ok(guest);
+        }
+        self.take(clusters)
+    }
+
+    /// The image itself holds nothing of the range; whole clusters but for the end of the disk.
+    pub(crate) fn nothing(&mut self, guest: u64, len: u64) -> Result<()> {
+        let raw = self.header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA);
+        if self.preallocation == Preallocation::Off && !raw {
+            return Ok(());
+        }
+        let clusters = self.header.geometry.clusters_for(len);
+        let host = self.allocate(guest, clusters)?;
+        // What the guest sees of a raw data file is the whole of it, so all of it is mapped.
+        if !self.header.geometry.extended_l2() || raw {
+            return self.map(guest, host, clusters);
+        }
+        let size = self.cluster_size();
+        self.set_all(guest, clusters, |n| L2Entry::Subclusters {
+            host: Some(HostOffset(host + n * size)),
+            copied: true,
+            bitmap: SubclusterBitmap::default(),
+        })
+    }
+
+    /// Clusters that read as zero, with blocks behind them as the preallocation says.
+    fn allocate(&mut self, guest: u64, clusters: u64) -> Result<u64> {
+        let host = self.place(guest, clusters)?;
+        let len = clusters * self.cluster_size();
+        match (self.preallocation, &self.data) {
+            (Preallocation::Off | Preallocation::Metadata, _) => {}
+            (Preallocation::Falloc, None) => self.out.reserve(host, len)?,
+            (Preallocation::Full, None) => self.out.write_zeros(host, len)?,
+            (how, Some(data)) => {
+                // The data file is as long as the disk.
+                let len = len.min(self.header.recorded_size.saturating_sub(guest));
+                match how {
+                    Preallocation::Full => write_zeros(&data.path, &*data.file, host, len)?,
+                    _ => reserve(&data.path, &*data.file, host, len)?,
+                }
+            }
+        }
+        Ok(host)
+    }
+
+    fn map(&mut self, guest: u64, host: u64, clusters: u64) -> Result<()> {
+        let size = self.cluster_size();
+        self.set_all(guest, clusters, |n| L2Entry::Data {
+            host: HostOffset(host + n * size),
+            copied: true,
+        })
+    }
+
+    fn set_all(&mut self, guest: u64, clusters: u64, entry: impl Fn(u64) -> L2Entry) -> Result<()> {
+        let size = self.cluster_size();
+        for n in 0..clusters {
+            self.set(guest + n * size, entry(n))?;
+        }
+        self.write_ripe_blocks()
+    }
+
+    fn set(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
+        let geometry = self.header.geometry;
+        let index = geometry.l1_index(GuestOffset(guest));
+        if self.table.as_ref().is_none_or(|(held, _)| *held != index) {
+            self.write_table()?;
+        }
+        let context = self.context;
+        let (_, table) = self
+            .table
+            .get_or_insert_with(|| (index, L2Buf::zeroed(context)));
+        table
+            .set(geometry.l2_index(GuestOffset(guest)), entry)
+            .map_err(|e| Error::new(self.out.path(), e))
+    }
+
+    fn write_table(&mut self) -> Result<()> {
+        let Some((index, table)) = self.table.take() else {
+            return Ok(());
+        };
+        let offset = self.take(1)?;
+        self.out.put(offset, table.as_bytes())?;
+        let entry = L1Entry {
+            table: Some(HostOffset(offset)),
+            copied: true,
+        };
+        let raw = entry
+            .encode(self.header.geometry)
+            .map_err(|e| self.fail(e))?;
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        self.l1.set(at, raw).map_err(|e| self.fail(e))?;
+        self.write_ripe_blocks()
+    }
+
+    /// The image is complete and on stable storage, its data file as well.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.write_table()?;
+        let size = self.cluster_size();
+        let (table, blocks) = self.counts.rest(self.next);
+        if table * size > MAX_REFCOUNT_TABLE_BYTES {
+            let text = "would be larger than its reference counts can count".to_owned();
+            return Err(self.fail(ErrorKind::Limit(text)));
+        }
+        let table_at = self.take(table)?;
+        let blocks_at = self.take(blocks)?;
+        let mut at = blocks_at;
+        while let Some(block) = self.counts.settle(at) {
+            self.out.put(at, block.as_bytes())?;
+            at += size;
+        }
+        let bytes = self.counts.table().map_err(|e| self.fail(e))?;
+        self.out.put(table_at, &bytes)?;
+        self.header.refcount_table_offset = HostOffset(table_at);
+        self.header.refcount_table_clusters =
+            u32::try_from(table).map_err(|e| self.fail(ErrorKind::Limit(e.to_string())))?;
+        if !self.l1.is_empty() {
+            self.out
+                .put(self.header.l1_offset.get(), self.l1.as_bytes())?;
+        }
+        if let Some(data) = &self.data {
+            let len = self.header.recorded_size.next_multiple_of(SECTOR);
+            data.file.set_len(len).at(&data.path, "set the length")?;
+            data.file.fence().at(&data.path, "flush")?;
+        }
+        let header = self.header.encode().map_err(|e| self.fail(e))?;
+        self.out.put(0, &header)?;
+        let len = self.next.saturating_mul(size);
+        self.out.finish(len)
+    }
+}

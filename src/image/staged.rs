@@ -1,0 +1,82 @@
+//! New files made under other names and given their own when they are complete, so that nobody ever
+//! sees half of one. What is written into them is the caller's business.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{FileId, Host, HostFile};
+
+use super::error::{IoContext, Result};
+
+/// New files that are removed again unless they were published.
+pub(crate) struct Staged<'h> {
+    host: &'h dyn Host,
+    /// Their own names, the names they have now, and which files they are.
+    files: Vec<(PathBuf, PathBuf, FileId)>,
+}
+
+impl<'h> Staged<'h> {
+    /// No files yet.
+    pub(crate) fn new(host: &'h dyn Host) -> Self {
+        Self {
+            host,
+            files: Vec::new(),
+        }
+    }
+
+    /// An empty file that is to be called `path`.
+    pub(crate) fn create(&mut self, path: &Path) -> Result<Arc<dyn HostFile>> {
+        let temporary = temporary_name(path);
+        let file = self.host.create_new(&temporary).at(&temporary, "create")?;
+        let id = match file.stat() {
+            Ok(stat) => stat.id,
+            Err(error) => {
+                // It is ours and has no other name yet.
+                drop(self.host.remove_file(&temporary));
+                return Err(error).at(&temporary, "stat");
+            }
+        };
+        self.files.push((path.to_path_buf(), temporary, id));
+        Ok(file)
+    }
+
+    /// Gives each file its own name, in the order they were created, each on stable storage before
+    /// the next. The caller has fenced them.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        for (path, current, _) in &mut self.files {
+            self.host.rename_new(current, path).at(path, "create")?;
+            current.clone_from(path);
+            let dir = path
+                .parent()
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            self.host.sync_dir(dir).at(dir, "flush the folder")?;
+        }
+        self.files.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        for (_, current, id) in self.files.iter().rev() {
+            // Made a moment ago and not whole: failing to remove it changes nothing.
+            if self
+                .host
+                .stat_link(current)
+                .is_ok_and(|stat| stat.id == *id)
+            {
+                drop(self.host.remove_file(current));
+            }
+        }
+    }
+}
+
+/// A name beside `path` for the time it is being made.
+pub(crate) fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.qanopy-new", std::process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,193 @@
+//! What every operation that makes a qcow2 image asks of the options for it: that they can be had
+//! together, that its files can be made where they are wanted, how much room they take, how qemu-img
+//! would be told.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::image::{self, Compression, Format, NewDataFile, NewLen, Preallocation};
+
+use super::words::{name, size};
+use super::{BackingStyle, EffectKind, ImageOptions, Plan, backing_name, new_file};
+
+/// A new image that can be made.
+pub(super) struct NewImage {
+    /// How to make it.
+    pub(super) options: image::CreateOptions,
+    /// How large it is while it holds nothing.
+    pub(super) len: NewLen,
+}
+
+/// Refuses what cannot be had; pins the names, and says what room the files take with `content`
+/// bytes of guest data in them.
+pub(super) fn check(
+    plan: &mut Plan,
+    new: &Path,
+    disk: u64,
+    backing: Option<(OsString, Format)>,
+    wish: &ImageOptions,
+    content: u64,
+) -> Option<NewImage> {
+    let data_file = match &wish.data_file {
+        Some(data) => {
+            match backing_name::of_new_file(plan.host(), new, &data.path, BackingStyle::default()) {
+                Ok(recorded) => Some(NewDataFile {
+                    path: data.path.clone(),
+                    name: recorded,
+                    raw: data.raw,
+                }),
+                Err(sentence) => {
+                    plan.refuse(sentence);
+                    return None;
+                }
+            }
+        }
+        None => None,
+    };
+    let options = image::CreateOptions {
+        size: disk,
+        backing,
+        data_file,
+        format: wish.format,
+    };
+    let len = match image::new_len(new, &options) {
+        Ok(len) => len,
+        Err(error) => {
+            plan.refuse(format!("{} {}", name(new), error.kind));
+            return None;
+        }
+    };
+    // What is reserved already is not needed twice.
+    let reserves = matches!(
+        wish.format.preallocation,
+        Preallocation::Falloc | Preallocation::Full
+    );
+    let content = if reserves { 0 } else { content };
+    let (in_image, in_data) = match &options.data_file {
+        Some(_) => (0, content),
+        None => (content, 0),
+    };
+    new_file::check(plan, new, len.image_blocks.saturating_add(in_image))?;
+    if let Some(data) = &options.data_file {
+        new_file::check(plan, &data.path, len.data_blocks.saturating_add(in_data))?;
+    }
+    Some(NewImage { options, len })
+}
+
+/// Says that the data file appears, if there is to be one.
+pub(super) fn describe_data_file(plan: &mut Plan, made: &NewImage) {
+    let Some(data) = &made.options.data_file else {
+        return;
+    };
+    let kind = if data.raw {
+        ", at every time a raw image of it"
+    } else {
+        ""
+    };
+    plan.effect(
+        EffectKind::Creates,
+        &data.path,
+        Some(made.len.data_blocks),
+        format!(
+            "{}, to hold the data of the disk{kind}",
+            size(made.len.data_blocks)
+        ),
+    );
+    plan.note(format!(
+        "an image with a data file is moved and copied with it: its header names {}",
+        crate::host::printable(&data.name)
+    ));
+}
+
+/// The options as qemu-img's `-o` takes them, as far as they are not its defaults; none if all are.
+pub(super) fn qemu_options(options: &image::CreateOptions) -> Option<OsString> {
+    let format = &options.format;
+    let default = image::Qcow2Options::default();
+    let mut words: Vec<String> = Vec::new();
+    let mut say = |is: bool, text: String| {
+        if is {
+            words.push(text);
+        }
+    };
+    say(format.old_version, "compat=0.10".to_owned());
+    say(
+        format.cluster_bits != default.cluster_bits,
+        format!(
+            "cluster_size={}",
+            1u64.checked_shl(format.cluster_bits).unwrap_or(0)
+        ),
+    );
+    say(format.extended_l2, "extended_l2=on".to_owned());
+    say(
+        format.refcount_order != default.refcount_order,
+        format!(
+            "refcount_bits={}",
+            1u64.checked_shl(format.refcount_order).unwrap_or(0)
+        ),
+    );
+    say(format.lazy_refcounts, "lazy_refcounts=on".to_owned());
+    say(
+        format.compression != Compression::Zlib,
+        format!("compression_type={}", format.compression.name()),
+    );
+    say(
+        format.preallocation != Preallocation::Off,
+        format!("preallocation={}", format.preallocation.name()),
+    );
+    let mut all = OsString::from(words.join(","));
+    if let Some(data) = &options.data_file {
+        if !all.is_empty() {
+            all.push(",");
+        }
+        all.push("data_file=");
+        // There a comma ends a value unless it is doubled.
+        all.push(doubled_commas(data.path.as_os_str()));
+        if data.raw {
+            all.push(",data_file_raw=on");
+        }
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+fn doubled_commas(name: &OsStr) -> OsString {
+    let mut bytes = Vec::with_capacity(name.len());
+    for &byte in name.as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{CreateOptions, Qcow2Options};
+
+    #[test]
+    fn only_what_is_no_default_is_told_to_qemu_img() {
+        let mut options = CreateOptions::new(0);
+        assert_eq!(qemu_options(&options), None);
+        options.format = Qcow2Options {
+            cluster_bits: 21,
+            refcount_order: 0,
+            extended_l2: true,
+            old_version: false,
+            lazy_refcounts: true,
+            compression: Compression::Zstd,
+            preallocation: Preallocation::Falloc,
+        };
+        options.data_file = Some(NewDataFile {
+            path: "a,b".into(),
+            name: "a,b".into(),
+            raw: true,
+        });
+        assert_eq!(
+            qemu_options(&options).unwrap(),
+            "cluster_size=2097152,extended_l2=on,refcount_bits=1,lazy_refcounts=on,\
+             compression_type=zstd,preallocation=falloc,data_file=a,,b,data_file_raw=on"
+        );
+    }
+}
