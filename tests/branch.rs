@@ -209,7 +209,7 @@ fn what_cannot_be_built_on_is_refused_with_its_reason() {
         "--object",
         "secret,id=s,data=x",
         "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        "encrypt.format=aes,encrypt.key-secret=s",
         "locked",
         "1M",
     ]);
@@ -220,7 +220,7 @@ fn what_cannot_be_built_on_is_refused_with_its_reason() {
         ("orphan", "gone, which is not there"),
         ("above", "gone, which is not there"),
         ("y", "circle"),
-        ("locked", "LUKS"),
+        ("locked", "legacy AES"),
         ("short", "cannot be built on"),
         ("nothing", "cannot be looked at"),
     ] {

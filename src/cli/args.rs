@@ -232,6 +232,15 @@ pub(super) enum PreallocationArg {
     Full,
 }
 
+/// What opens encrypted images.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PassphraseArgs {
+    /// File with the passphrase of the LUKS-encrypted images, `-` for standard input; IMAGE=FILE for that
+    /// image only. May be given several times [default: ask, at a terminal]
+    #[arg(long, value_name = "[IMAGE=]FILE")]
+    pub(super) passphrase_file: Vec<OsString>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// The file to create; an existing one is never overwritten
@@ -305,6 +314,8 @@ pub(super) struct CommitArgs {
     /// What becomes of other images that are built on the same base
     #[arg(long, value_enum, default_value_t = SiblingsArg::Refuse)]
     pub(super) siblings: SiblingsArg,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]
@@ -476,6 +487,8 @@ pub(super) enum SnapshotCommand {
         /// What the new image is to be
         #[arg(long = "as", value_enum, default_value_t = ExtractArg::Qcow2)]
         form: ExtractArg,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
         #[command(flatten)]
         consent: ConsentArgs,
     },

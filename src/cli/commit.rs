@@ -4,12 +4,14 @@ use crate::ops::{CommittedLayer, Request};
 
 use super::args::{CommitArgs, Globals};
 use super::carry_out::carry_out;
-use super::look;
 use super::out::Out;
+use super::{look, passphrase};
 
 /// Commits the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::Result<()> {
-    let context = look::around(std::slice::from_ref(&args.overlay), &args.scan.scan)?;
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(std::slice::from_ref(&args.overlay), &args.scan.scan)?;
+    context.keys = keys;
     let request = Request::Commit {
         overlay: args.overlay,
         layer: if args.keep {

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{self, BackingName, Encryption, ImageFacts};
+use crate::qcow2::LuksHeader;
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
+use crate::qcow2::luks::STRIPES;
 use crate::qcow2::snapshot::Snapshot;
 
 use super::args::{Globals, InfoArgs, LookArgs};
@@ -33,6 +35,7 @@ struct Layer<'a> {
 struct Inside {
     snapshots: Vec<Snapshot>,
     bitmaps: Vec<Bitmap>,
+    luks: Option<LuksHeader>,
     unread: Vec<String>,
 }
 
@@ -42,7 +45,8 @@ impl Inside {
         let Some(facts) = node.facts() else {
             return inside;
         };
-        let has_tables = facts.snapshots > 0 || facts.bitmaps > 0;
+        let is_luks = facts.encryption == Some(Encryption::Luks);
+        let has_tables = facts.snapshots > 0 || facts.bitmaps > 0 || is_luks;
         if has_tables && let Err(error) = inside.read(path) {
             inside.unread.push(error.to_string());
         }
@@ -52,9 +56,13 @@ impl Inside {
     fn read(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = RealHost.open(path, Access::Read)?;
         let header = image::read_header(path, file.as_ref())?;
-        // Neither table says anything of the other: read both, whatever comes of one.
+        // None of these says anything of the others: read all, whatever comes of one.
         match image::snapshots(path, file.as_ref(), &header) {
             Ok(snapshots) => self.snapshots = snapshots,
+            Err(error) => self.unread.push(error.to_string()),
+        }
+        match image::luks_header(path, file.as_ref(), &header) {
+            Ok(luks) => self.luks = luks,
             Err(error) => self.unread.push(error.to_string()),
         }
         self.bitmaps = image::bitmaps(path, file.as_ref(), &header)?;
@@ -163,7 +171,7 @@ fn describe(layer: &Layer<'_>) -> Value {
         }
         put(
             "format-specific",
-            json!({ "type": "qcow2", "data": specific(facts, &layer.inside.bitmaps) }),
+            json!({ "type": "qcow2", "data": specific(facts, &layer.inside.bitmaps, layer.inside.luks.as_ref()) }),
         );
         if !layer.inside.snapshots.is_empty() {
             let snapshots = layer.inside.snapshots.iter().map(snapshot).collect();
@@ -199,7 +207,7 @@ fn describe(layer: &Layer<'_>) -> Value {
 }
 
 /// What is qcow2's own. Version 2 knows less of itself, and qemu-img leaves out the same keys.
-fn specific(facts: &ImageFacts, bitmaps: &[Bitmap]) -> Value {
+fn specific(facts: &ImageFacts, bitmaps: &[Bitmap], luks: Option<&LuksHeader>) -> Value {
     let mut data = Map::new();
     let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
     let is_v3 = facts.version >= 3;
@@ -222,10 +230,56 @@ fn specific(facts: &ImageFacts, bitmaps: &[Bitmap]) -> Value {
     if !bitmaps.is_empty() {
         put("bitmaps", bitmaps.iter().map(bitmap).collect());
     }
-    if let Some(encryption) = facts.encryption {
-        put("encrypt", json!({ "format": encryption_name(encryption) }));
+    match (facts.encryption, luks) {
+        (Some(_), Some(luks)) => drop(put("encrypt", encryption(luks))),
+        (Some(encryption), None) => {
+            drop(put(
+                "encrypt",
+                json!({ "format": encryption_name(encryption) }),
+            ));
+        }
+        (None, _) => {}
     }
     Value::Object(data)
+}
+
+/// What a LUKS header says, with the keys that qemu-img uses.
+fn encryption(luks: &LuksHeader) -> Value {
+    let slots = luks.slots.iter().map(|slot| {
+        if slot.active {
+            json!({
+                "active": true,
+                "iters": slot.iterations,
+                "key-offset": slot.key_offset,
+                "stripes": STRIPES,
+            })
+        } else {
+            json!({ "active": false, "key-offset": slot.key_offset })
+        }
+    });
+    let mut value = json!({
+        "ivgen-alg": luks.ivgen,
+        "detached-header": false,
+        "hash-alg": luks.hash,
+        "cipher-alg": cipher_name(luks),
+        "uuid": String::from_utf8_lossy(&luks.uuid),
+        "format": "luks",
+        "cipher-mode": luks.mode,
+        "slots": slots.collect::<Vec<_>>(),
+        "payload-offset": luks.payload_offset,
+        "master-key-iters": luks.digest_iterations,
+    });
+    // Other generators ignore a hash, and so does qemu-img.
+    if let (Some(hash), "essiv", Some(map)) =
+        (&luks.ivgen_hash, luks.ivgen.as_str(), value.as_object_mut())
+    {
+        map.insert("ivgen-hash-alg".to_owned(), json!(hash));
+    }
+    value
+}
+
+fn cipher_name(luks: &LuksHeader) -> String {
+    format!("{}-{}", luks.cipher, luks.cipher_key_bytes() * 8)
 }
 
 /// A snapshot with the keys that qemu-img uses.
@@ -321,7 +375,7 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
         field(out, "file", told)?;
     }
     if let Some(facts) = facts {
-        print_facts(out, facts)?;
+        print_facts(out, facts, layer.inside.luks.as_ref())?;
         print_inside(out, facts, &layer.inside)?;
     }
     print_backing(out, layer)?;
@@ -347,7 +401,11 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     Ok(())
 }
 
-fn print_facts(out: &mut Out, facts: &ImageFacts) -> std::io::Result<()> {
+fn print_facts(
+    out: &mut Out,
+    facts: &ImageFacts,
+    luks: Option<&LuksHeader>,
+) -> std::io::Result<()> {
     let clusters = human(facts.cluster_size);
     if facts.extended_l2 {
         let part = human(facts.cluster_size / 32);
@@ -372,6 +430,17 @@ fn print_facts(out: &mut Out, facts: &ImageFacts) -> std::io::Result<()> {
     field(out, "compression", facts.compression.name())?;
     if let Some(encryption) = facts.encryption {
         field(out, "encrypted", encryption_name(encryption))?;
+    }
+    if let Some(luks) = luks {
+        let (cipher, mode, ivgen, hash) = (cipher_name(luks), &luks.mode, &luks.ivgen, &luks.hash);
+        field(out, "", format!("{cipher}, {mode}-{ivgen}, {hash}"))?;
+        let used = luks.slots.iter().filter(|slot| slot.active).count();
+        field(
+            out,
+            "",
+            format!("{used} of {} key slots in use", luks.slots.len()),
+        )?;
+        field(out, "", format!("UUID {}", printable_bytes(&luks.uuid)))?;
     }
     if facts.external_data {
         let name = facts
@@ -469,7 +538,7 @@ mod tests {
             truncated: None,
         };
         let keys = |facts: &ImageFacts| -> Vec<String> {
-            specific(facts, &[])
+            specific(facts, &[], None)
                 .as_object()
                 .unwrap()
                 .keys()

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 
 use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, Whereabouts, scan_all};
 use crate::host::{Host, RealHost, printable};
+use crate::image::Keys;
 use crate::ops::{Context, LookedIn};
 
 use super::args::{LookArgs, OpenArgs};
@@ -32,6 +33,7 @@ fn context(forest: Forest, looked_in: LookedIn) -> Context {
         forest: Arc::new(forest),
         looked_in,
         state_dir: Index::default_dir(),
+        keys: Keys::none(),
     }
 }
 

@@ -16,6 +16,7 @@ mod look;
 mod new_image;
 mod open;
 mod out;
+mod passphrase;
 mod prune;
 mod relink;
 mod running;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image;
+use crate::image::{self, Keys};
 use crate::ops::{Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
 use crate::qcow2::Snapshot;
 
@@ -15,10 +15,11 @@ use super::args::{DependantsArg, ExtractArg, Globals, SnapshotArgs, SnapshotComm
 use super::carry_out::carry_out;
 use super::out::Out;
 use super::size::{human, human_age};
-use super::{info, look};
+use super::{info, look, passphrase};
 
 /// Carries out one of the commands on snapshots.
 pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> anyhow::Result<()> {
+    let mut keys = Keys::none();
     let (image, action, also, consent) = match command {
         SnapshotCommand::List { image } => return list(out, globals, &image),
         SnapshotCommand::Create {
@@ -52,8 +53,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
             which,
             new,
             form,
+            passphrases,
             consent,
         } => {
+            keys = passphrase::keys(&passphrases)?;
             let form = match form {
                 ExtractArg::Qcow2 => ExtractAs::Qcow2,
                 ExtractArg::Raw => ExtractAs::Raw,
@@ -68,7 +71,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
             (which.image, action, Vec::new(), consent)
         }
     };
-    let context = look::around(std::slice::from_ref(&image), &also)?;
+    let mut context = look::around(std::slice::from_ref(&image), &also)?;
+    context.keys = keys;
     let request = Request::Snapshot { image, action };
     carry_out(out, globals, consent, &context, &request)
 }

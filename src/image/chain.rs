@@ -10,7 +10,7 @@ use crate::qcow2::Header;
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::{DataFile, Qcow2};
-use super::{BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Raw, State};
+use super::{BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Pace, Raw, State};
 
 /// Layers followed at most. QEMU runs out of file descriptors near a thousand.
 pub const MAX_DEPTH: usize = 4096;
@@ -57,12 +57,24 @@ impl Layer {
         }
     }
 
-    /// The name and file that hold the guest's bytes.
+    /// The name and file that hold the guest's bytes as the guest sees them. None of an encrypted
+    /// image, whose bytes have to be read through the layer.
     #[must_use]
-    pub fn guest_file(&self) -> (&Path, &Arc<dyn HostFile>) {
+    pub fn guest_file(&self) -> Option<(&Path, &Arc<dyn HostFile>)> {
         match self {
             Self::Qcow2(image) => image.guest_file(),
-            Self::Raw(image) => (image.path(), image.file()),
+            Self::Raw(image) => Some((image.path(), image.file())),
+        }
+    }
+
+    /// As [`Qcow2::unlock`]; a raw image is not locked.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+        match self {
+            Self::Qcow2(image) => image.unlock(keys, pace),
+            Self::Raw(_) => Ok(()),
         }
     }
 
@@ -224,6 +236,17 @@ impl Chain {
             layers.push(Arc::new(layer));
         }
         Ok(Self { layers })
+    }
+
+    /// Opens the content of every encrypted layer, each with a passphrase that `keys` has for it. Until
+    /// then such a layer tells what it holds where, and no bytes.
+    ///
+    /// # Errors
+    /// As [`Qcow2::unlock`].
+    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+        self.layers
+            .iter()
+            .try_for_each(|layer| layer.unlock(keys, pace))
     }
 
     /// The layers, top first.

@@ -40,7 +40,17 @@ pub enum ErrorKind {
     /// A table entry cannot be right.
     #[error("is damaged: {0}")]
     Damaged(String),
-    /// The guest's bytes are encrypted.
+    /// The guest's bytes are encrypted, and nobody gave a passphrase.
+    #[error(
+        "its content is encrypted with LUKS, and no passphrase was given for it (--passphrase-file)"
+    )]
+    Locked,
+    /// The guest's bytes are encrypted, and no key slot opens.
+    #[error(
+        "its content is encrypted with LUKS, and the passphrase given opens none of its key slots"
+    )]
+    WrongPassphrase,
+    /// The guest's bytes are encrypted in a way that is not understood.
     #[error("its content is encrypted ({}), which is not read or written here", match .0 {
         Encryption::Aes => "legacy AES",
         Encryption::Luks => "LUKS",

@@ -3,17 +3,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::host::HostFile;
 use crate::qcow2::header::{CryptMethod, is_qcow2};
+use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, GuestOffset, Header, L1Entry, L2Buf, L2Context, L2Entry,
     SubclusterState, codec,
 };
 
 use super::error::{IoContext, Result};
-use super::{Encryption, Error, ErrorKind, Extent, State};
+use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, unlock};
+use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, State};
 
 /// Bytes of L2 tables kept at most; at least four tables are.
 const CACHED_TABLE_BYTES: u64 = 4 << 20;
@@ -28,6 +30,8 @@ pub struct Qcow2 {
     context: L2Context,
     virtual_size: u64,
     l1: EntryTable,
+    /// Of an encrypted image, once it is unlocked.
+    cipher: OnceLock<Arc<SectorCipher>>,
     tables: Mutex<TableCache>,
     inflated: Mutex<Inflated>,
 }
@@ -90,9 +94,9 @@ pub fn closed(header: &Header) -> Option<ErrorKind> {
         ));
     }
     match header.crypt {
-        CryptMethod::None => None,
+        // With LUKS it is open to whoever has a passphrase.
+        CryptMethod::None | CryptMethod::Luks => None,
         CryptMethod::Aes => Some(ErrorKind::Encrypted(Encryption::Aes)),
-        CryptMethod::Luks => Some(ErrorKind::Encrypted(Encryption::Luks)),
     }
 }
 
@@ -127,10 +131,12 @@ pub(crate) fn read_l2(
 
 impl Qcow2 {
     /// Opens `file` for reading. `data` is the external data file, which an image that has one
-    /// cannot be read without.
+    /// cannot be read without. What an encrypted image holds where can be asked at once; its bytes
+    /// can be read after [`Qcow2::unlock`].
     ///
     /// # Errors
-    /// When the header is not valid, or its content is closed to us (encryption, unknown features).
+    /// When the header is not valid, or its content is closed to us (legacy encryption, unknown
+    /// features).
     pub fn open(path: &Path, file: Arc<dyn HostFile>, data: Option<DataFile>) -> Result<Self> {
         let header = read_header(path, &*file)?;
         if let Some(kind) = closed(&header) {
@@ -170,6 +176,7 @@ impl Qcow2 {
             header,
             virtual_size,
             l1,
+            cipher: OnceLock::new(),
             tables: Mutex::default(),
             inflated: Mutex::default(),
         }
@@ -188,14 +195,38 @@ impl Qcow2 {
             "snapshot's L1 table",
         )?;
         let (file, data) = (Arc::clone(&self.file), self.data.clone());
-        Ok(Self::with_l1(
-            &self.path,
-            file,
-            data,
-            self.header.clone(),
-            l1,
-            virtual_size,
-        ))
+        let header = self.header.clone();
+        let view = Self::with_l1(&self.path, file, data, header, l1, virtual_size);
+        Ok(Self {
+            cipher: self.cipher.clone(),
+            ..view
+        })
+    }
+
+    /// Whether the guest's bytes are stored encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.header.crypt != CryptMethod::None
+    }
+
+    /// Opens the content of an encrypted image with a passphrase that `keys` has for it; nothing
+    /// happens where it is open, or not encrypted. Takes seconds of deriving keys, on purpose, unless
+    /// `keys` has opened this image before.
+    ///
+    /// # Errors
+    /// When there is no passphrase or a wrong one, its encryption is not supported or its header not
+    /// valid, or `pace` stopped it.
+    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+        if self.is_encrypted() && self.cipher.get().is_none() {
+            let cipher = unlock(&self.path, &*self.file, &self.header, keys, pace)?;
+            self.cipher.get_or_init(|| cipher);
+        }
+        Ok(())
+    }
+
+    /// The cipher of an encrypted image that was unlocked.
+    pub(crate) fn cipher(&self) -> Option<&Arc<SectorCipher>> {
+        self.cipher.get()
     }
 
     /// Its name.
@@ -216,9 +247,15 @@ impl Qcow2 {
         self.data.as_ref()
     }
 
-    /// The name and file that hold the guest's bytes.
+    /// The name and file that hold the guest's bytes as the guest sees them. None of an encrypted
+    /// image: what is stored there means something only where it lies.
     #[must_use]
-    pub fn guest_file(&self) -> (&Path, &Arc<dyn HostFile>) {
+    pub fn guest_file(&self) -> Option<(&Path, &Arc<dyn HostFile>)> {
+        (!self.is_encrypted()).then(|| self.stored_in())
+    }
+
+    /// The name and file in which the guest's bytes are stored.
+    fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
         self.data
             .as_ref()
             .map_or((&self.path, &self.file), |data| (&data.path, &data.file))
@@ -331,14 +368,21 @@ impl Qcow2 {
     /// `guest` is the guest offset of `buf`'s first byte. Runs that are not stored here read as zero.
     ///
     /// # Errors
-    /// When the file cannot be read, or a compressed cluster cannot be decompressed.
+    /// When the file cannot be read, a compressed cluster cannot be decompressed, or the image is
+    /// encrypted and not unlocked.
     pub fn read(&self, state: State, guest: u64, buf: &mut [u8]) -> Result<()> {
         match state {
             State::Absent | State::Zero => buf.fill(0),
             State::Data { host } => {
-                let (path, file) = self.guest_file();
+                let (path, file) = self.stored_in();
+                if self.is_encrypted() {
+                    let locked = || Error::new(&self.path, ErrorKind::Locked);
+                    let cipher = self.cipher.get().ok_or_else(locked)?;
+                    return read_decrypted(path, &**file, cipher, buf, host);
+                }
                 read_zero_filled(path, &**file, buf, host)?;
             }
+            // Compressed clusters are never encrypted: QEMU reads and writes them as they are.
             State::Compressed { cluster, host, len } => {
                 let mut inflated = self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
                 if inflated.host != Some(host) {
@@ -400,6 +444,31 @@ pub(crate) fn read_zero_filled(
     if let Some(rest) = buf.get_mut(got..) {
         rest.fill(0);
     }
+    Ok(())
+}
+
+/// Reads encrypted bytes at `offset`; past the end of the file lies what zeros decrypt to, as in QEMU.
+pub(crate) fn read_decrypted(
+    path: &Path,
+    file: &dyn HostFile,
+    cipher: &SectorCipher,
+    buf: &mut [u8],
+    offset: u64,
+) -> Result<()> {
+    let within = usize::try_from(offset % SECTOR).unwrap_or(0);
+    let start = offset - offset % SECTOR;
+    if within == 0 && (buf.len() as u64).is_multiple_of(SECTOR) {
+        read_zero_filled(path, file, buf, start)?;
+        cipher.decrypt(start / SECTOR, buf);
+        return Ok(());
+    }
+    // A sector is decrypted as a whole.
+    let len = (within + buf.len()).div_ceil(CIPHER_SECTOR) * CIPHER_SECTOR;
+    let mut whole = vec![0; len];
+    read_zero_filled(path, file, &mut whole, start)?;
+    cipher.decrypt(start / SECTOR, &mut whole);
+    let part = whole.get(within..within + buf.len()).unwrap_or_default();
+    buf.copy_from_slice(part);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile};
 use crate::qcow2::Header;
+use crate::qcow2::limits::MAX_CLUSTER_BITS;
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::read_header;
@@ -13,6 +14,9 @@ use super::{
     Chain, DataFile, Error, ErrorKind, Format, Pace, Root, Source, State, Writer, check,
     data_file_path, writable,
 };
+
+/// Bytes that go through memory at a time: the largest cluster.
+const THROUGH: u64 = 1 << MAX_CLUSTER_BITS;
 
 /// An image opened for having its guest bytes changed.
 #[derive(Debug)]
@@ -33,10 +37,11 @@ pub struct RawWriter {
 
 impl Target {
     /// Opens the top image of `view` for writing; the rest of `view` is what it is built on. A
-    /// qcow2 image is checked first: on metadata that cannot be trusted nothing is written.
+    /// qcow2 image is checked first: on metadata that cannot be trusted nothing is written. An
+    /// encrypted one has to be unlocked in `view`.
     ///
     /// # Errors
-    /// When it cannot be opened or read, may not be written (encrypted, unknown features, dirty,
+    /// When it cannot be opened or read, may not be written (locked, unknown features, dirty,
     /// corrupt), or the check finds corruptions.
     pub fn open(
         host: &dyn Host,
@@ -155,7 +160,9 @@ impl Target {
         match extent.state {
             State::Absent | State::Zero => self.write_zeros(extent.start, extent.len),
             State::Data { host } => {
-                let (path, file) = layer.guest_file();
+                let Some((path, file)) = layer.guest_file() else {
+                    return self.write_through(layer, extent);
+                };
                 self.write(
                     extent.start,
                     extent.len,
@@ -173,6 +180,20 @@ impl Target {
                 self.write(extent.start, extent.len, Source::Bytes(&bytes))
             }
         }
+    }
+
+    /// Writes a run that only the layer itself can read.
+    fn write_through(&mut self, layer: &super::Layer, extent: super::Extent) -> Result<()> {
+        let mut bytes = Vec::new();
+        let mut at = extent.start;
+        // In pieces that do not cut the target's clusters in two.
+        while let Some(piece) = extent.clip(at, at - at % THROUGH + THROUGH) {
+            bytes.resize(usize::try_from(piece.len).unwrap_or(0), 0);
+            layer.read(piece.state, piece.start, &mut bytes)?;
+            self.write(piece.start, piece.len, Source::Bytes(&bytes))?;
+            at = piece.end();
+        }
+        Ok(())
     }
 
     /// All that was written is on stable storage and reachable.

@@ -12,6 +12,7 @@ mod discard;
 mod empty;
 mod find;
 mod in_use;
+mod locked;
 mod new_file;
 mod new_image;
 mod overlay;

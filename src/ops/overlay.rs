@@ -124,14 +124,16 @@ fn base_facts(
     }
     let facts = match &node.content {
         Content::Qcow2(facts) => {
-            if let Some(encryption) = facts.encryption {
+            if facts.encryption == Some(Encryption::Luks) {
+                plan.warn(format!(
+                    "{path} is encrypted, and the overlay is not: what its guest writes will lie there for \
+                     everybody to read"
+                ));
+            }
+            if facts.encryption == Some(Encryption::Aes) {
                 plan.refuse(format!(
-                    "{path} is encrypted ({}): an overlay would hold its guest's data unencrypted, \
-                     and encrypted ones are not made here",
-                    match encryption {
-                        Encryption::Aes => "legacy AES",
-                        Encryption::Luks => "LUKS",
-                    }
+                    "{path} is encrypted (legacy AES), which is not understood here and which no machine runs \
+                     on any more"
                 ));
             }
             if !facts.unknown_features.is_empty() {

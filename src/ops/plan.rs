@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::forest::Forest;
 use crate::host::Host;
+use crate::image::Keys;
 
 use super::pin::Pins;
 use super::{Error, Job, Request};
@@ -22,6 +23,8 @@ pub struct Context {
     /// Where what is remembered from run to run is kept (XDG state), if anything shall be: the
     /// trash folders in use are written down there.
     pub state_dir: Option<PathBuf>,
+    /// What opens encrypted images.
+    pub keys: Keys,
 }
 
 impl std::fmt::Debug for Context {

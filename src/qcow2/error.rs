@@ -186,6 +186,23 @@ pub enum FormatError {
         /// Entries there are.
         len: u64,
     },
+    /// A LUKS header with a value that it cannot have.
+    #[error("the LUKS header is not valid: {field} {reason}")]
+    BadLuks {
+        /// The field; with the number of the key slot, if it is one of a slot.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An encryption that is not understood.
+    #[error(
+        "the encryption {what} is not supported here: aes, serpent and twofish in the modes xts, cbc and ecb, \
+         with sha1, sha2 and ripemd160 hashes, are"
+    )]
+    UnsupportedCipher {
+        /// The part that is not known, by the name in the header: `the cipher cast5`.
+        what: String,
+    },
     /// A value is too large for the field it is to be stored in.
     #[error("{value} does not fit {field}; the largest value is {max}")]
     DoesNotFit {

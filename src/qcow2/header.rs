@@ -719,7 +719,8 @@ impl Header {
         feature::name_bits(FeatureSet::Incompatible, unknown, &self.feature_names())
     }
 
-    /// Everything that keeps this program from reading the content. Empty: it can be read.
+    /// Everything that keeps this program from reading the content. Empty: it can be read, with LUKS by
+    /// whoever has a passphrase.
     #[must_use]
     pub fn unsupported(&self) -> Vec<Unsupported> {
         let mut all: Vec<_> = self
@@ -727,7 +728,12 @@ impl Header {
             .into_iter()
             .map(Unsupported::Feature)
             .collect();
-        if self.crypt != CryptMethod::None {
+        let is_open = match self.crypt {
+            CryptMethod::None => true,
+            CryptMethod::Aes => false,
+            CryptMethod::Luks => self.crypto_header().is_some(),
+        };
+        if !is_open {
             all.push(Unsupported::Encryption(self.crypt));
         }
         all

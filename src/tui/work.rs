@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, scan_all};
 use crate::host::{Host, printable};
+use crate::image::Keys;
 use crate::ops::{self, Context, Error, LookedIn, Progress, Ready, Request};
 
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
@@ -119,6 +120,7 @@ impl Workers {
             forest,
             looked_in,
             state_dir: self.state_dir.clone(),
+            keys: Keys::none(),
         }
     }
 

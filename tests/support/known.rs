@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::Host;
+use qanopy::image::Keys;
 use qanopy::ops::{
     self, Confirm, Consent, Context, Error, LookedIn, Outcome, Plan, Progress, Request,
 };
@@ -25,6 +26,7 @@ pub fn context(host: Arc<dyn Host>, dir: &Path) -> Context {
             remembered: 0,
         },
         state_dir: Some(dir.join("state")),
+        keys: Keys::none(),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `script` | steps of the real tools that build images, printable as shell lines |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
 //! | `chains` | random trees of images |
+//! | `encrypted` | images encrypted with LUKS |
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
 //! | `oracle` | guest content and checks of many images at once, by qemu-img, and their differences |
@@ -25,6 +26,7 @@
 
 pub mod chains;
 pub mod checker;
+pub mod encrypted;
 pub mod faults;
 pub mod forests;
 pub mod holding;

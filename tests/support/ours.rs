@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use qanopy::forest::{self, Forest, ScanOptions};
 use qanopy::host::{Host, RealHost};
-use qanopy::image::{Chain, Format};
+use qanopy::image::{Chain, Format, Keys};
 use qanopy::ops::{
     self, CommittedLayer, Confirm, Consent, Context, LookedIn, Outcome, Plan, Progress, Ready,
     Request, Siblings,
@@ -59,6 +59,7 @@ pub fn context(host: &Arc<dyn Host>, dir: &Path) -> Context {
             remembered: 0,
         },
         state_dir: None,
+        keys: Keys::none(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
-use qanopy::image::{Compression, Encryption, Format, ImageFacts};
+use qanopy::image::{Compression, Encryption, Format, ImageFacts, Keys};
 use qanopy::ops::{
     self, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan, Refusal,
     Request, Siblings, SpaceNeed, Undo, WayOut,
@@ -355,6 +355,7 @@ pub fn plan(request: Request, change: impl FnOnce(&mut Plan)) -> Plan {
         forest: Arc::new(Forest::new()),
         looked_in: LookedIn::default(),
         state_dir: None,
+        keys: Keys::none(),
     };
     let mut plan = ops::plan(&context, &request);
     plan.title = "A plan".to_owned();

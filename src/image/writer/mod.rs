@@ -7,6 +7,7 @@
 //! and L1 entries; fence; only then reference counts are lowered. A crash between any two writes
 //! leaves every guest byte old or new and leaks clusters at worst.
 
+mod encrypted;
 mod flush;
 mod size;
 mod zeros;
@@ -26,6 +27,7 @@ use crate::qcow2::{
 
 use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
+use super::luks::SectorCipher;
 use super::qcow2_layer::{DataFile, closed, read_entries, read_l2};
 use super::refcounts::Refcounts;
 use super::tables::TableMap;
@@ -107,6 +109,10 @@ pub struct Writer {
     wrote_data: bool,
     transfer: Transfer,
     scratch: Vec<u8>,
+    /// Of an encrypted image: everything the guest sees goes through it.
+    cipher: Option<Arc<SectorCipher>>,
+    /// Sectors on their way through it.
+    sealed: Vec<u8>,
 }
 
 /// One L1 table and the L2 tables under change.
@@ -133,12 +139,12 @@ struct Table {
 impl Writer {
     /// Opens a checked image for writing.
     ///
-    /// `view` is the chain as its guest sees it through this root now, this image on top; `guarded`
-    /// are its tables, as the check found them.
+    /// `view` is the chain as its guest sees it through this root now, this image on top, unlocked if
+    /// it is encrypted; `guarded` are its tables, as the check found them.
     ///
     /// # Errors
-    /// When the header or a table cannot be read, or the image may not be written: encrypted,
-    /// unknown features, dirty, corrupt.
+    /// When the header or a table cannot be read, or the image may not be written: locked, unknown
+    /// features, dirty, corrupt.
     pub fn open(
         path: &Path,
         file: Arc<dyn HostFile>,
@@ -149,6 +155,8 @@ impl Writer {
     ) -> Result<Self> {
         let header = HeaderFile::read(path, Arc::clone(&file))?;
         writable(path, header.header())?;
+        let cipher =
+            encrypted::cipher_of(&view, header.header()).map_err(|e| Error::new(path, e))?;
         let context = L2Context::of(header.header());
         let (l1_offset, l1_entries) = match root {
             Root::Active => (
@@ -183,6 +191,8 @@ impl Writer {
             wrote_data: false,
             transfer: Transfer::new(),
             scratch: Vec::new(),
+            cipher,
+            sealed: Vec::new(),
         })
     }
 
@@ -555,6 +565,9 @@ impl Writer {
     /// Writes to the file that holds the guest's data.
     fn put(&mut self, host: u64, len: u64, source: Source<'_>) -> Result<()> {
         self.wrote_data = true;
+        if let Some(cipher) = self.cipher.clone() {
+            return self.put_encrypted(&cipher, host, len, source);
+        }
         let (path, file) = self
             .data
             .as_ref()

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::host::{Access, Host, LockSet};
-use crate::image::{self, Chain, ErrorKind, Extent, Format, Layer, Pace, Root, State, Target};
+use crate::image::{
+    self, Chain, ErrorKind, Extent, Format, Keys, Layer, Pace, Root, State, Target,
+};
 
 use super::super::in_use::{Locks, data_file};
 use super::super::trash::{Batch, Item};
@@ -45,6 +47,7 @@ pub(super) struct Commit {
     /// Bytes to be copied, for the progress.
     pub(super) bytes: u64,
     pub(super) overlay_bytes: u64,
+    pub(super) keys: Keys,
 }
 
 impl Pace for Progress {
@@ -185,7 +188,10 @@ impl Commit {
     /// The overlay and what it is built on, as they are now.
     fn open_chain(&self, host: &dyn Host) -> image::Result<Chain> {
         let Member { path, format } = &self.overlay;
-        Chain::open(host, path, Some(format), &|_| true)
+        let chain = Chain::open(host, path, Some(format), &|_| true)?;
+        // Opened when the plan was made, so that nothing has to be derived now.
+        chain.unlock(&self.keys, &Switching)?;
+        Ok(chain)
     }
 
     fn failed(&self, error: &image::Error) -> Error {
@@ -222,6 +228,7 @@ impl Commit {
                 ranges: &mut ranges,
                 below: &below,
                 size_below,
+                keys: &self.keys,
             };
             keep_views(
                 host,
@@ -282,6 +289,7 @@ impl Commit {
             return Ok(());
         };
         let base = Layer::open(host, &self.base.path, &self.base.format)?;
+        let keys = &self.keys;
         let (end, base_end) = (overlay.virtual_size(), base.virtual_size());
         for child in &self.children {
             if end < base_end {
@@ -298,6 +306,7 @@ impl Commit {
                     ranges: &mut ranges,
                     below: chain,
                     size_below: base_end,
+                    keys,
                 };
                 keep_views(host, &child.path, true, &mut change, &Switching)?;
             }

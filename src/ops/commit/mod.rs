@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, BackingName, Format};
+use crate::image::{self, BackingName, Encryption, Format};
 
 use super::in_use::{Use, who_uses};
 use super::pin::Watch;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, SpaceNeed, Undo,
-    WayOut, backing_name, find, processes,
+    WayOut, backing_name, find, locked, processes,
 };
 
 use super::in_use::data_file;
@@ -49,6 +49,10 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     refuse_foreign_data(plan, &context, &pair);
     if !plan.refusals.is_empty() {
         return;
+    }
+    // Everything that is read or written is opened before anything is planned on it.
+    if let Err(error) = locked::unlock_chain(&context, pair.overlay.id) {
+        return plan.refuse(error.to_string());
     }
     let survey = match Survey::make(&context, pair.overlay, pair.base, &pair.base_format) {
         Ok(survey) => survey,
@@ -140,6 +144,7 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
         layer,
         bytes: plan.copies,
         overlay_bytes: on_disk(pair.overlay),
+        keys: context.keys.clone(),
     }));
 }
 
@@ -241,8 +246,9 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
         Content::Raw => {}
         Content::Qcow2(facts) => {
             let mut against = Vec::new();
-            if facts.encryption.is_some() {
-                against.push("its content is encrypted".to_owned());
+            if facts.encryption == Some(Encryption::Aes) {
+                let text = "its content is encrypted (legacy AES), which is not understood here";
+                against.push(text.to_owned());
             }
             if !facts.unknown_features.is_empty() {
                 let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
@@ -439,6 +445,12 @@ fn judge_dependants(
                 let why = dependant.closed.clone().unwrap_or_default();
                 plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
             }
+            for dependant in losers.iter().filter(|loser| loser.closed.is_none()) {
+                if let Err(error) = locked::unlock(plan.context(), &dependant.path) {
+                    let (what, why) = (&dependant.what, error.kind);
+                    plan.refuse(format!("{what} cannot be kept intact: {why}"));
+                }
+            }
             for dependant in &losers {
                 let text = format!(
                     "{}: first receives {} that it would lose",
@@ -487,15 +499,12 @@ fn plan_children(
         .filter_map(|id| forest.get(*id))
     {
         let path = shown(&child.path);
-        if let Some(facts) = child.facts() {
-            if !facts.unknown_features.is_empty() {
-                plan.refuse(format!("{path} is built on the overlay and needs features that are not known here: its header cannot be changed"));
-                continue;
-            }
-            if facts.encryption.is_some() && survey.overlay_is_shorter() {
-                plan.refuse(format!("{path} is encrypted, and would have to receive zeros past the end of the overlay"));
-                continue;
-            }
+        if child
+            .facts()
+            .is_some_and(|facts| !facts.unknown_features.is_empty())
+        {
+            plan.refuse(format!("{path} is built on the overlay and needs features that are not known here: its header cannot be changed"));
+            continue;
         }
         let fits = |recorded: std::ffi::OsString| {
             let file = context
@@ -508,6 +517,7 @@ fn plan_children(
                 // It receives zeros past the end of the overlay.
                 image::read_header(&child.path, &*file)
                     .and_then(|header| image::writable(&child.path, &header))
+                    .and_then(|()| locked::unlock(context, &child.path))
                     .map_err(|error| error.kind.to_string())?;
             }
             Ok::<_, String>(recorded)
@@ -577,6 +587,13 @@ fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
         if facts.bitmaps > 0 {
             plan.warn(format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
         }
+    }
+    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
+    if survey.data > 0 && is_encrypted(pair.overlay) && !is_encrypted(pair.base) {
+        plan.warn(format!(
+            "{base} is not encrypted: what {} holds will lie there for everybody to read",
+            name(&pair.overlay.path)
+        ));
     }
     if survey.overlay_is_shorter() {
         plan.warn(format!(

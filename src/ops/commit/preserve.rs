@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::image::{self, Chain, Extent, Format, Layer, Pace, Root, Source, State, Target};
+use crate::image::{self, Chain, Extent, Format, Keys, Layer, Pace, Root, Source, State, Target};
 
 use super::survey::{over, snapshot_views};
 
@@ -20,6 +20,8 @@ pub(super) struct Change<'a> {
     pub(super) below: &'a Chain,
     /// How long the image below is going to be, in bytes.
     pub(super) size_below: u64,
+    /// What opens the image, should it be encrypted.
+    pub(super) keys: &'a Keys,
 }
 
 /// Copies into every view of the image `path` (its internal snapshots, and the active one if
@@ -32,6 +34,7 @@ pub(super) fn keep_views(
     pace: &dyn Pace,
 ) -> image::Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
+    layer.unlock(change.keys, pace)?;
     let snapshots = snapshot_views(path, &layer)?;
     if active {
         // First: a table that the active view shares with a snapshot is then the snapshot's alone,

@@ -148,6 +148,7 @@ impl Survey {
 fn is_merged(context: &Context, overlay: &Node) -> image::Result<bool> {
     let host = context.host.as_ref();
     let chain = Chain::open(host, &overlay.path, Some(&Format::Qcow2), &|_| true)?;
+    chain.unlock(&context.keys, &Unhurried)?;
     let below = chain.below();
     let Some(top) = chain.layers().first() else {
         return Ok(false);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::forest::{Content, Flags, Node, Whereabouts};
 use crate::host::{Access, Host, LockSet, printable_bytes};
 use crate::image::{
-    self, Chain, ErrorKind, Format, SnapshotForm, State, extract_snapshot, snapshot_view,
+    self, Chain, ErrorKind, Format, Keys, SnapshotForm, State, Unhurried, extract_snapshot,
+    snapshot_view,
 };
 use crate::qcow2::Snapshot;
 
@@ -17,7 +18,7 @@ use super::super::pin::Watch;
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_name, new_file,
+    backing_name, locked, new_file,
 };
 
 /// Plans to copy a snapshot out.
@@ -30,7 +31,14 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     let Some(form) = form_of(plan, node, &below, new, form) else {
         return;
     };
-    let bytes = match bytes_of(host, &node.path, snapshot, &form) {
+    let unlocked = match form {
+        SnapshotForm::Overlay { .. } => locked::unlock(&context, &node.path),
+        SnapshotForm::Qcow2 | SnapshotForm::Raw => locked::unlock_chain(&context, node.id),
+    };
+    if let Err(error) = unlocked {
+        return plan.refuse(error.to_string());
+    }
+    let bytes = match bytes_of(host, &context.keys, &node.path, snapshot, &form) {
         Ok(bytes) => bytes,
         Err(error) => return plan.refuse(error.to_string()),
     };
@@ -74,6 +82,13 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
         ),
     );
     plan.copies = bytes;
+    if node.facts().is_some_and(|facts| facts.encryption.is_some()) {
+        plan.warn(format!(
+            "{} is encrypted, and {} will not be: what it holds will lie there for everybody to read",
+            name(&node.path),
+            name(new)
+        ));
+    }
     plan.note(
         "it becomes an image of its own: an overlay can be built on what an image shows now, never on one of \
          its internal snapshots"
@@ -97,6 +112,7 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
         new: new.to_path_buf(),
         form,
         bytes,
+        keys: context.keys.clone(),
     }));
 }
 
@@ -194,7 +210,13 @@ fn form_of(
 }
 
 /// The snapshot's view: with all that is below it, or alone where that is what is copied.
-fn view_of(host: &dyn Host, image: &Path, id: &[u8], form: &SnapshotForm) -> image::Result<Chain> {
+fn view_of(
+    host: &dyn Host,
+    keys: &Keys,
+    image: &Path,
+    id: &[u8],
+    form: &SnapshotForm,
+) -> image::Result<Chain> {
     let chain = match form {
         SnapshotForm::Overlay { .. } => Chain::new(vec![Arc::new(image::Layer::open(
             host,
@@ -206,6 +228,7 @@ fn view_of(host: &dyn Host, image: &Path, id: &[u8], form: &SnapshotForm) -> ima
             Chain::open(host, image, Some(&Format::Qcow2), &|_| true)?
         }
     };
+    chain.unlock(keys, &Unhurried)?;
     let snapshots = match chain.layers().first().map(|layer| &**layer) {
         Some(image::Layer::Qcow2(top)) => image::snapshots(image, &**top.file(), top.header())?,
         _ => Vec::new(),
@@ -221,11 +244,12 @@ fn view_of(host: &dyn Host, image: &Path, id: &[u8], form: &SnapshotForm) -> ima
 /// Bytes that will be copied.
 fn bytes_of(
     host: &dyn Host,
+    keys: &Keys,
     image: &Path,
     snapshot: &Snapshot,
     form: &SnapshotForm,
 ) -> image::Result<u64> {
-    let view = view_of(host, image, &snapshot.id, form)?;
+    let view = view_of(host, keys, image, &snapshot.id, form)?;
     let mut bytes = 0;
     let mut at = 0;
     while at < view.virtual_size() {
@@ -247,6 +271,7 @@ struct Extract {
     new: PathBuf,
     form: SnapshotForm,
     bytes: u64,
+    keys: Keys,
 }
 
 impl Job for Extract {
@@ -259,7 +284,7 @@ impl Job for Extract {
         }
         plan.verify_pins()?;
         progress.enter(Phase::Copy, self.bytes);
-        view_of(host, &self.image, &self.id, &self.form)
+        view_of(host, &self.keys, &self.image, &self.id, &self.form)
             .and_then(|view| extract_snapshot(host, &view, &self.new, &self.form, progress))
             .map_err(|error| {
                 let new = shown(&self.new);

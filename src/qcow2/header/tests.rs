@@ -111,7 +111,7 @@ fn unknown_bits_fields_and_extensions_are_kept_and_named() {
 }
 
 #[test]
-fn luks_is_shown_and_called_unsupported() {
+fn encryption_without_a_header_of_its_own_is_called_unsupported() {
     let mut b = v3();
     b[35] = 2;
     let h = Header::parse(&b).unwrap();
@@ -119,6 +119,15 @@ fn luks_is_shown_and_called_unsupported() {
         h.unsupported(),
         [Unsupported::Encryption(CryptMethod::Luks)]
     );
+    b[35] = 1;
+    let h = Header::parse(&b).unwrap();
+    assert_eq!(h.unsupported(), [Unsupported::Encryption(CryptMethod::Aes)]);
+    b[35] = 2;
+    b[112..120].copy_from_slice(&[0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16]);
+    b[120..136].copy_from_slice(&[0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0]);
+    let h = Header::parse(&b).unwrap();
+    assert!(h.unsupported().is_empty());
+    assert_eq!(h.crypto_header().unwrap().offset, HostOffset(0x40000));
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! Passphrases of encrypted images: read from the files named on the command line, or asked for at the
+//! terminal without an echo. Which images need one is found out where they are opened.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use zeroize::Zeroizing;
+
+use crate::host::{FileId, Host, RealHost, printable};
+use crate::image::{Keys, Passphrase, Passphrases};
+
+use super::args::PassphraseArgs;
+use super::stop::Stop;
+
+/// Longest passphrase read from a file, in bytes.
+const MAX_LEN: u64 = 64 << 10;
+
+/// What the files named hold; a person at a terminal is asked for the rest.
+///
+/// # Errors
+/// If a file cannot be read, or an image named with one is not there.
+pub(super) fn keys(args: &PassphraseArgs) -> anyhow::Result<Keys> {
+    let mut given = Vec::new();
+    for argument in &args.passphrase_file {
+        given.push(Given::of(argument)?);
+    }
+    if given.iter().filter(|given| given.is_stdin).count() > 1 {
+        let text = "--passphrase-file -: standard input holds one passphrase only";
+        return Err(Stop::Usage(text.to_owned()).into());
+    }
+    Ok(Keys::from(Arc::new(Source { given })))
+}
+
+/// A passphrase, and the image it is for; without one it is for all.
+#[derive(Debug)]
+struct Given {
+    image: Option<FileId>,
+    is_stdin: bool,
+    passphrase: Passphrase,
+}
+
+#[derive(Debug)]
+struct Source {
+    given: Vec<Given>,
+}
+
+impl Given {
+    /// `FILE` or `IMAGE=FILE`.
+    fn of(argument: &OsStr) -> anyhow::Result<Self> {
+        let (image, file) = split(argument);
+        let image = image.map(|image| {
+            let stat = RealHost.stat(&image);
+            let stat = stat.with_context(|| format!("cannot find {}", printable(&image)))?;
+            Ok::<_, anyhow::Error>(stat.id)
+        });
+        let is_stdin = file == OsStr::new("-");
+        let bytes = if is_stdin {
+            read(io::stdin().lock())
+        } else {
+            File::open(&file).and_then(read)
+        };
+        let bytes = bytes
+            .with_context(|| format!("cannot read the passphrase from {}", printable(&file)))?;
+        if bytes.len() as u64 > MAX_LEN {
+            let file = printable(&file);
+            return Err(anyhow!(
+                "{file} is longer than a passphrase ({MAX_LEN} bytes)"
+            ));
+        }
+        Ok(Self {
+            image: image.transpose()?,
+            is_stdin,
+            passphrase: Passphrase::new(bytes.to_vec()),
+        })
+    }
+}
+
+fn split(argument: &OsStr) -> (Option<PathBuf>, OsString) {
+    let bytes = argument.as_bytes();
+    match bytes.iter().position(|b| *b == b'=') {
+        Some(at) => {
+            let (image, file) = bytes.split_at(at);
+            let file = file.get(1..).unwrap_or_default();
+            let image = PathBuf::from(OsStr::from_bytes(image));
+            (Some(image), OsStr::from_bytes(file).to_owned())
+        }
+        None => (None, argument.to_owned()),
+    }
+}
+
+fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it, so that no part is left behind where a smaller buffer was.
+    let room = usize::try_from(MAX_LEN + 1).unwrap_or(0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    from.take(MAX_LEN + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Passphrases for Source {
+    fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
+        let id = RealHost.stat(image).ok().map(|stat| stat.id);
+        let own = |given: &&Given| given.image.is_some() && given.image == id;
+        let for_all = |given: &&Given| given.image.is_none();
+        let given: Vec<&Given> = match self.given.iter().find(own) {
+            Some(own) => vec![own],
+            None => self.given.iter().filter(for_all).collect(),
+        };
+        if !given.is_empty() {
+            let each = given.into_iter().map(|given| &given.passphrase);
+            return each.flat_map(as_it_is_and_without_newline).collect();
+        }
+        if !io::stdin().is_terminal() {
+            return Vec::new();
+        }
+        let question = format!("Passphrase of {}: ", printable(image));
+        match rpassword::prompt_password(question) {
+            Ok(answer) => vec![Passphrase::new(answer.into_bytes())],
+            // No terminal after all: nobody knows it.
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// A newline at the end may belong to the passphrase, as it does for QEMU; more often an editor or
+/// `echo` has put it there.
+fn as_it_is_and_without_newline(passphrase: &Passphrase) -> Vec<Passphrase> {
+    let mut all = vec![passphrase.clone()];
+    if let Some(shorter) = passphrase.bytes().strip_suffix(b"\n") {
+        all.push(Passphrase::new(shorter.to_vec()));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_stands_before_the_first_equals_sign() {
+        let parts = |text: &str| {
+            let (image, file) = split(OsStr::new(text));
+            let image = image.map(|image| image.to_string_lossy().into_owned());
+            (image, file.to_string_lossy().into_owned())
+        };
+        assert_eq!(parts("key"), (None, "key".to_owned()));
+        assert_eq!(
+            parts("a.qcow2=k=1"),
+            (Some("a.qcow2".to_owned()), "k=1".to_owned())
+        );
+        assert_eq!(
+            parts("a.qcow2=-"),
+            (Some("a.qcow2".to_owned()), "-".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_newline_is_tried_with_and_without() {
+        let tried = |bytes: &[u8]| {
+            let passphrase = Passphrase::new(bytes.to_vec());
+            let all = as_it_is_and_without_newline(&passphrase);
+            all.iter()
+                .map(|one| one.bytes().to_vec())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tried(b"a\n"), [b"a\n".to_vec(), b"a".to_vec()]);
+        assert_eq!(tried(b"a"), [b"a".to_vec()]);
+    }
+}

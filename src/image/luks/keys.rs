@@ -1,0 +1,95 @@
+//! Passphrases, and the master keys that were opened with them. Asking a person is not done here.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::qcow2::LuksHeader;
+
+use super::SectorCipher;
+
+/// A passphrase. It is wiped from memory when it is dropped, and never printed.
+#[derive(Clone)]
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// These bytes, as they are.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+/// Somebody who knows passphrases.
+pub trait Passphrases: fmt::Debug + Send + Sync {
+    /// The passphrases that may open the image of this name, in the order in which they are to be
+    /// tried. None: nobody has one.
+    fn passphrases(&self, image: &Path) -> Vec<Passphrase>;
+}
+
+/// What opens encrypted images: whoever knows the passphrases, and the keys they have opened so far,
+/// since deriving one takes seconds on purpose. Clones share both.
+#[derive(Clone, Default)]
+pub struct Keys {
+    source: Option<Arc<dyn Passphrases>>,
+    opened: Arc<Mutex<Vec<Opened>>>,
+}
+
+/// An image that was opened: salts and digest tell its header from every other.
+type Opened = (LuksHeader, Arc<SectorCipher>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// Nobody knows any passphrase.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Passphrases from `source`.
+    #[must_use]
+    pub fn from(source: Arc<dyn Passphrases>) -> Self {
+        Self {
+            source: Some(source),
+            opened: Arc::default(),
+        }
+    }
+
+    /// The passphrases to be tried on an image.
+    pub(super) fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
+        let source = self.source.as_ref();
+        source.map_or_else(Vec::new, |source| source.passphrases(image))
+    }
+
+    /// What was opened before.
+    pub(super) fn opened(&self, header: &LuksHeader) -> Option<Arc<SectorCipher>> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = opened.iter().find(|(known, _)| known == header);
+        found.map(|(_, cipher)| Arc::clone(cipher))
+    }
+
+    /// Remembers what was opened.
+    pub(super) fn remember(&self, header: LuksHeader, cipher: &Arc<SectorCipher>) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.push((header, Arc::clone(cipher)));
+    }
+}

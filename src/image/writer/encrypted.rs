@@ -1,0 +1,101 @@
+//! Guest bytes on their way into an encrypted image: whole sectors, each under the number of the place
+//! where it comes to lie. How sectors are encrypted is in [`super::super::luks`].
+
+use std::sync::Arc;
+
+use crate::qcow2::limits::SECTOR;
+use crate::qcow2::{CryptMethod, Header};
+
+use super::super::error::{IoContext, Result};
+use super::super::luks::SectorCipher;
+use super::super::qcow2_layer::{read_decrypted, read_zero_filled};
+use super::super::transfer::BUFFER;
+use super::super::{Chain, ErrorKind, Layer};
+use super::{Source, Writer};
+
+/// The cipher of the image on top of `view`, if its header says that it is encrypted.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] where it is not unlocked.
+pub(super) fn cipher_of(
+    view: &Chain,
+    header: &Header,
+) -> std::result::Result<Option<Arc<SectorCipher>>, ErrorKind> {
+    if header.crypt == CryptMethod::None {
+        return Ok(None);
+    }
+    match view.layers().first().map(|layer| &**layer) {
+        Some(Layer::Qcow2(image)) if image.cipher().is_some() => Ok(image.cipher().cloned()),
+        _ => Err(ErrorKind::Locked),
+    }
+}
+
+impl Writer {
+    /// Encrypts and writes to the file that holds the guest's data. Where only a part of a sector is
+    /// written, the rest of it is read, and written again: no disk tears a sector.
+    pub(super) fn put_encrypted(
+        &mut self,
+        cipher: &SectorCipher,
+        host: u64,
+        len: u64,
+        source: Source<'_>,
+    ) -> Result<()> {
+        let mut sealed = std::mem::take(&mut self.sealed);
+        let end = host.saturating_add(len);
+        let mut at = host;
+        let mut result = Ok(());
+        while at < end && result.is_ok() {
+            let start = at - at % SECTOR;
+            let stop = end.min(start.saturating_add(BUFFER as u64));
+            let whole = (stop - start).next_multiple_of(SECTOR);
+            sealed.resize(usize::try_from(whole).unwrap_or(0), 0);
+            result = self.put_sectors(cipher, start, at..stop, source.skip(at - host), &mut sealed);
+            at = stop;
+        }
+        self.sealed = sealed;
+        result
+    }
+
+    /// Writes `sealed`, whole sectors from `start` on, after the bytes of `range` came from `source`.
+    fn put_sectors(
+        &self,
+        cipher: &SectorCipher,
+        start: u64,
+        range: std::ops::Range<u64>,
+        source: Source<'_>,
+        sealed: &mut [u8],
+    ) -> Result<()> {
+        let (path, file) = self
+            .data
+            .as_ref()
+            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
+        let sector = usize::try_from(SECTOR).unwrap_or(512);
+        let from = usize::try_from(range.start - start).unwrap_or(0);
+        let to = usize::try_from(range.end - start).unwrap_or(0);
+        let last = sealed.len().saturating_sub(sector);
+        if from > 0
+            && let Some(first) = sealed.get_mut(..sector)
+        {
+            read_decrypted(path, &**file, cipher, first, start)?;
+        }
+        // The first sector is the last one as well where both ends are cut.
+        if to < sealed.len()
+            && (last > 0 || from == 0)
+            && let Some(end) = sealed.get_mut(last..)
+        {
+            read_decrypted(path, &**file, cipher, end, start + last as u64)?;
+        }
+        let part = sealed.get_mut(from..to).unwrap_or_default();
+        match source {
+            Source::Bytes(bytes) => {
+                if let Some(bytes) = bytes.get(..part.len()) {
+                    part.copy_from_slice(bytes);
+                }
+            }
+            Source::File { path, file, offset } => read_zero_filled(path, file, part, offset)?,
+        }
+        cipher.encrypt(start / SECTOR, sealed);
+        file.write_at(sealed, start)
+            .at(path, &format!("write at {start:#x}"))
+    }
+}

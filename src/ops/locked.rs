@@ -1,0 +1,34 @@
+//! Encrypted images: opened before anything is planned that reads or writes their content, so that a
+//! passphrase that is missing or wrong is found out then. Where passphrases come from is the faces'
+//! business.
+
+use std::path::Path;
+
+use crate::forest::NodeId;
+use crate::image::{self, Format, Layer, Unhurried};
+
+use super::Context;
+
+/// Opens the content of one qcow2 image, if it is encrypted.
+///
+/// # Errors
+/// When there is no passphrase or a wrong one, or the encryption is not understood.
+pub(super) fn unlock(context: &Context, path: &Path) -> image::Result<()> {
+    let layer = Layer::open(context.host.as_ref(), path, &Format::Qcow2)?;
+    layer.unlock(&context.keys, &Unhurried)
+}
+
+/// Opens the content of every image of a chain that is known to be encrypted. No file is opened that the
+/// scan has not opened.
+///
+/// # Errors
+/// As [`unlock`].
+pub(super) fn unlock_chain(context: &Context, top: NodeId) -> image::Result<()> {
+    let forest = context.forest.as_ref();
+    let chain = forest.chain(top);
+    let mut nodes = chain.into_iter().filter_map(|id| forest.get(id));
+    nodes.try_for_each(|node| match node.facts() {
+        Some(facts) if facts.encryption.is_some() => unlock(context, &node.path),
+        _ => Ok(()),
+    })
+}
