@@ -79,7 +79,7 @@ pub(super) enum Command {
     Tree(TreeArgs),
     /// Print what the header of an image says
     Info(InfoArgs),
-    /// Look for what is wrong with the tables of images
+    /// Look for what is wrong with the tables of images, and repair it
     Check(CheckArgs),
     /// Create an empty qcow2 image
     Create(CreateArgs),
@@ -142,6 +142,23 @@ pub(super) struct CheckArgs {
     /// The images; what they are built on is not looked at and need not be there
     #[arg(required = true, value_name = "IMAGE")]
     pub(super) images: Vec<PathBuf>,
+    /// Repair what is found, after a plan; the tables replaced are kept in the trash
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) repair: Option<RepairArg>,
+    /// Take a repair back: put the tables that it replaced in place again
+    #[arg(long, value_name = "ENTRY", conflicts_with = "repair")]
+    pub(super) put_back: Option<String>,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// How much is repaired.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum RepairArg {
+    /// Free clusters that nothing refers to, in images that have nothing worse
+    Leaks,
+    /// Repair everything that can be repaired without guessing
+    All,
 }
 
 /// How a command that changes something is allowed to.

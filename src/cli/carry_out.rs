@@ -6,7 +6,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use crate::host::shell_quoted;
 use crate::ops::{
     self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, Outcome,
-    Plan, Request, Siblings, SnapshotAction, SnapshotName, Tone,
+    Plan, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
 };
 
 use super::args::{ConsentArgs, Globals};
@@ -95,6 +95,10 @@ fn command(request: &Request) -> Option<String> {
                 "qanopy snapshot apply {image} {id} --id --dependants break"
             ))
         }
+        Request::Repair {
+            image,
+            action: RepairAction::All,
+        } => Some(format!("qanopy check --repair all {}", shell_quoted(image))),
         Request::Relink {
             image,
             base,

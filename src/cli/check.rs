@@ -1,25 +1,87 @@
 //! `qanopy check`: what is wrong with images' tables, as text or with the keys of `qemu-img check`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
 use crate::host::{RealHost, printable};
-use crate::image::{Check, Finding, Severity, Unhurried};
-use crate::ops;
+use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
+use crate::ops::{self, RepairAction, Request};
 
-use super::args::{CheckArgs, Globals};
+use super::args::{CheckArgs, ConsentArgs, Globals, RepairArg};
+use super::carry_out::carry_out;
+use super::look;
 use super::out::{self, Out};
 use super::size::human;
 use super::stop::Stop;
 
-/// Checks every image named; one that cannot be checked does not keep the others from it.
+/// Checks the images, or repairs one.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
+    let action = match (args.repair, &args.put_back) {
+        (Some(RepairArg::Leaks), _) => RepairAction::Leaks,
+        (Some(RepairArg::All), _) => RepairAction::All,
+        (None, Some(entry)) => RepairAction::PutBack {
+            entry: entry.clone(),
+        },
+        (None, None) => return check_all(out, globals, &args.images),
+    };
+    let [image] = args.images.as_slice() else {
+        return Err(Stop::Usage("one image is repaired at a time".to_owned()).into());
+    };
+    repair(out, globals, args.consent, image, action)
+}
+
+/// Tells what is wrong first, then carries the repair out, then tells what is left.
+fn repair(
+    out: &mut Out,
+    globals: Globals,
+    consent: ConsentArgs,
+    image: &Path,
+    action: RepairAction,
+) -> anyhow::Result<()> {
+    let puts_back = matches!(action, RepairAction::PutBack { .. });
+    if !puts_back {
+        let found = ops::check(&RealHost, image, &Unhurried).map_err(|error| anyhow!("{error}"))?;
+        if !globals.json {
+            print(out, image, &found)?;
+        }
+        let tail_only = found
+            .findings
+            .iter()
+            .all(|f| f.kind == FindingKind::Trailing);
+        if found.findings.is_empty() || (tail_only && action == RepairAction::Leaks) {
+            if globals.json {
+                out.json(&described(image, &found))?;
+            }
+            return Ok(out.flush()?);
+        }
+    }
+    let request = Request::Repair {
+        image: image.to_path_buf(),
+        action,
+    };
+    carry_out(out, globals, consent, &look::nowhere(), &request)?;
+    if consent.dry_run || puts_back {
+        return Ok(());
+    }
+    let now = ops::check(&RealHost, image, &Unhurried).map_err(|error| anyhow!("{error}"))?;
+    if !globals.json {
+        print(out, image, &now)?;
+        out.flush()?;
+    }
+    if now.corruptions > 0 || now.leaks > 0 {
+        return Err(Stop::Problems("1 image with problems left".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Checks every image named; one that cannot be checked does not keep the others from it.
+fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Result<()> {
     let (mut failed, mut troubled) = (0, 0);
     let mut told = Vec::new();
-    for path in &args.images {
+    for path in images {
         match ops::check(&RealHost, path, &Unhurried) {
             Ok(check) => {
                 troubled += usize::from(!check.findings.is_empty());
@@ -52,15 +114,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::
     }
     out.flush()?;
     if failed > 0 {
-        return Err(anyhow!("{} could not be checked", images(failed)));
+        return Err(anyhow!("{} could not be checked", how_many(failed)));
     }
     if troubled > 0 {
-        return Err(Stop::Problems(format!("{} with problems", images(troubled))).into());
+        return Err(Stop::Problems(format!("{} with problems", how_many(troubled))).into());
     }
     Ok(())
 }
 
-fn images(number: usize) -> String {
+fn how_many(number: usize) -> String {
     match number {
         1 => "1 image".to_owned(),
         n => format!("{n} images"),

@@ -33,8 +33,8 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> Vec<Problem> {
             say(
                 ProblemKind::CorruptBit,
                 format!(
-                    "{name} is marked corrupt, so QEMU refuses to write it. Make a copy, then let \
-                     `qemu-img check -r all {}` mend it.",
+                    "{name} is marked corrupt, so QEMU refuses to write it. Repair it: `qanopy check \
+                     --repair all {}`.",
                     shell_quoted(&node.path)
                 ),
             );
@@ -44,7 +44,7 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> Vec<Problem> {
                 ProblemKind::DirtyBit,
                 format!(
                     "{name} was not closed cleanly: its reference counts may be out of date. QEMU \
-                     rebuilds them when it next writes the image, as does `qemu-img check -r all {}`.",
+                     rebuilds them when it next writes the image, as does `qanopy check --repair all {}`.",
                     shell_quoted(&node.path)
                 ),
             );

@@ -64,16 +64,14 @@ pub enum ErrorKind {
     Closed(Format),
     /// The dirty bit is set: reference counts may be wrong.
     #[error(
-        "is marked dirty (it was not closed properly): repair it first, for example with `qemu-img check -r all`"
+        "is marked dirty (it was not closed properly): repair it first with `qanopy check --repair all`"
     )]
     Dirty,
     /// The corrupt bit is set.
-    #[error("is marked corrupt: repair it first, for example with `qemu-img check -r all`")]
+    #[error("is marked corrupt: repair it first with `qanopy check --repair all`")]
     CorruptBit,
     /// A check found that the metadata cannot be trusted for writing.
-    #[error(
-        "has {0} corruptions in its tables: repair it first, for example with `qemu-img check -r all`"
-    )]
+    #[error("has {0} corruptions in its tables: repair it first with `qanopy check --repair all`")]
     Corruptions(u64),
     /// The image it is built on is not there or may not be followed.
     #[error("the file it is built on cannot be followed: {0}")]

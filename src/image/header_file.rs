@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, rewrite};
+use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, Write, rewrite};
 use crate::qcow2::{Autoclear, Header, HostOffset, Version};
 
 use super::error::{IoContext, Result};
@@ -53,6 +53,16 @@ pub fn may_relink(
         .map_err(|e| Error::new(path, e))
 }
 
+fn put(first_cluster: &mut [u8], write: &Write) {
+    let at = usize::try_from(write.offset).unwrap_or(usize::MAX);
+    let held = at
+        .checked_add(write.bytes.len())
+        .and_then(|end| first_cluster.get_mut(at..end));
+    if let Some(held) = held {
+        held.copy_from_slice(&write.bytes);
+    }
+}
+
 fn relink_edit(header: &HeaderFile, name: &OsStr, format: &Format) -> Result<HeaderEdit> {
     let unknown = header.header.unknown_incompatible();
     if !unknown.is_empty() {
@@ -90,6 +100,16 @@ impl HeaderFile {
         &self.header
     }
 
+    /// The first cluster as [`HeaderFile::edit`] would leave it. Writes nothing.
+    pub(crate) fn edited(&self, edit: &HeaderEdit) -> Result<Vec<u8>> {
+        let mut bytes = self.first_cluster.clone();
+        let steps = rewrite(&bytes, edit).map_err(|e| Error::new(&self.path, e))?;
+        for write in steps.iter().flat_map(|step| &step.writes) {
+            put(&mut bytes, write);
+        }
+        Ok(bytes)
+    }
+
     /// Makes the changes of `edit`, all at once, with a fence after each step.
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
         for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
@@ -97,13 +117,7 @@ impl HeaderFile {
                 self.file
                     .write_at(&write.bytes, write.offset)
                     .at(&self.path, "write the header")?;
-                let at = usize::try_from(write.offset).unwrap_or(usize::MAX);
-                let held = at
-                    .checked_add(write.bytes.len())
-                    .and_then(|end| self.first_cluster.get_mut(at..end));
-                if let Some(held) = held {
-                    held.copy_from_slice(&write.bytes);
-                }
+                put(&mut self.first_cluster, &write);
             }
             self.file.fence().at(&self.path, "flush")?;
         }

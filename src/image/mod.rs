@@ -22,6 +22,7 @@ mod probe;
 mod qcow2_layer;
 mod raw;
 mod refcounts;
+mod repair;
 mod snapshots;
 mod staged;
 mod tables;
@@ -46,6 +47,7 @@ pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
+pub use repair::{Repair, RepairExtent, Saved, Suspect};
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };

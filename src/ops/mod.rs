@@ -21,6 +21,7 @@ mod plan;
 mod progress;
 mod prune;
 mod relink;
+mod repair;
 mod request;
 mod restore;
 mod snapshot;
@@ -37,7 +38,7 @@ pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use request::{
     BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
-    ImageOptions, Request, Siblings, SnapshotAction, SnapshotName,
+    ImageOptions, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
 
 use std::fmt;
@@ -130,6 +131,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
                 style: *style,
             },
         ),
+        Request::Repair { image, action } => repair::plan(&mut plan, image, action),
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Commit {
             overlay,

@@ -50,6 +50,13 @@ pub enum Request {
         /// What to do.
         action: SnapshotAction,
     },
+    /// Bring the tables of an image back in line with each other, or take that back.
+    Repair {
+        /// The image.
+        image: PathBuf,
+        /// What to do.
+        action: RepairAction,
+    },
     /// Move these images and everything built on them to the trash.
     Discard {
         /// The images named; what is built on them follows by itself.
@@ -68,7 +75,8 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it only adds files, so that no other image can be affected.
+    /// Whether it only adds files or changes nothing that can be read, so that no other image can be
+    /// affected.
     #[must_use]
     pub fn only_adds(&self) -> bool {
         matches!(
@@ -76,6 +84,7 @@ impl Request {
             Self::Branch { .. }
                 | Self::Create(_)
                 | Self::Restore { .. }
+                | Self::Repair { .. }
                 | Self::Snapshot {
                     action: SnapshotAction::Extract { .. },
                     ..
@@ -112,6 +121,20 @@ pub enum SnapshotAction {
         new: PathBuf,
         /// What it is to be.
         form: ExtractAs,
+    },
+}
+
+/// What is done about damage in an image's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepairAction {
+    /// Free leaked clusters, in an image that has nothing worse.
+    Leaks,
+    /// Repair everything that can be repaired without guessing.
+    All,
+    /// Put back the tables that a repair replaced, as long as nothing was written since.
+    PutBack {
+        /// The trash entry that keeps them, as the repair's outcome and `trash list` name it.
+        entry: String,
     },
 }
 

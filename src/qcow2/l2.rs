@@ -394,6 +394,29 @@ pub fn faults(raw: u64, bitmap: u64, context: L2Context) -> Vec<FormatError> {
     found
 }
 
+/// An entry and its bitmap without the bits that [`faults`] finds and that reading ignores: reserved
+/// ones, and the copied flag and the bitmap of a compressed cluster. It reads as before.
+#[must_use]
+pub const fn without_ignored_bits(raw: u64, bitmap: u64) -> (u64, u64) {
+    if raw & COMPRESSED == 0 {
+        (raw & !RESERVED, bitmap)
+    } else {
+        (raw & !COPIED, 0)
+    }
+}
+
+/// An entry with or without the copied flag, whatever else is in it.
+#[must_use]
+pub const fn with_copied_flag(raw: u64, copied: bool) -> u64 {
+    if copied { raw | COPIED } else { raw & !COPIED }
+}
+
+/// The offset that an entry has if it is no compressed one, valid or not.
+#[must_use]
+pub const fn offset_bits(raw: u64) -> u64 {
+    raw & OFFSET
+}
+
 /// A standard entry as it is on disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -12,6 +12,7 @@
 //! | `recorder` | crash tests: record an operation, then look at every state a crash may leave |
 //! | `faults` | the n-th call fails with ENOSPC, EIO, a short read, ... |
 //! | `script` | steps of the real tools that build images, printable as shell lines |
+//! | `fields` | small images of every kind, and values to forge in each of their fields |
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
 //! | `chains` | random trees of images |
 //! | `encrypted` | images encrypted with LUKS |
@@ -28,6 +29,7 @@ pub mod chains;
 pub mod checker;
 pub mod encrypted;
 pub mod faults;
+pub mod fields;
 pub mod forests;
 pub mod holding;
 pub mod oracle;

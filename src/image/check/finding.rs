@@ -1,5 +1,7 @@
 //! What a check can find: kinds, places, how bad each is and what mends it. Finding is done elsewhere.
 
+use std::collections::BTreeMap;
+
 /// What was found. The names are those of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
@@ -114,6 +116,7 @@ const KEPT: usize = 100;
 pub(super) struct Findings {
     pub(super) corruptions: u64,
     pub(super) leaks: u64,
+    pub(super) numbers: BTreeMap<FindingKind, u64>,
     kept: Vec<Finding>,
     room: [usize; 3],
 }
@@ -128,6 +131,7 @@ impl Findings {
 
     /// Counts `times` findings, and keeps one if there is room.
     pub(super) fn add(&mut self, times: u64, finding: impl FnOnce() -> Finding, kind: FindingKind) {
+        *self.numbers.entry(kind).or_default() += times;
         let room = match kind.severity() {
             Severity::Corruption => {
                 self.corruptions += times;

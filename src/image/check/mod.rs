@@ -20,7 +20,7 @@ mod layout;
 mod walk;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ use finding::Findings;
 use layout::{Layout, TableRef};
 use walk::{Counting, each_table, raw_entries};
 use window::{L2, Window};
+
+pub(in crate::image) use walk::kind_of;
 
 pub use finding::{Finding, FindingKind, Severity};
 
@@ -53,6 +55,8 @@ pub struct Check {
     pub leaked_bytes: u64,
     /// The first findings of each severity, the worst first.
     pub findings: Vec<Finding>,
+    /// How many findings of each kind there are, those not kept included; leaks by the cluster.
+    pub numbers: BTreeMap<FindingKind, u64>,
     /// Clusters that the guest's disk has.
     pub total_clusters: u64,
     /// Guest clusters that have a place here, whether they hold data or are kept for it.
@@ -119,6 +123,11 @@ struct Image<'a> {
     clusters: u64,
 }
 
+/// Whether bytes reach a whole cluster or more past the end of a file of `len` bytes.
+pub(in crate::image) const fn past_end(offset: u64, bytes: u64, len: u64, cluster: u64) -> bool {
+    offset.saturating_add(bytes).saturating_sub(len) >= cluster
+}
+
 impl Image<'_> {
     /// Bytes of a cluster.
     const fn size(&self) -> u64 {
@@ -128,7 +137,7 @@ impl Image<'_> {
     /// Whether these bytes reach a whole cluster or more past the end of the file. Less may be
     /// missing at the end of an image.
     fn is_past_end(&self, offset: u64, bytes: u64) -> bool {
-        offset.saturating_add(bytes).saturating_sub(self.len) >= self.size()
+        past_end(offset, bytes, self.len, self.size())
     }
 
     /// The last offset at which a cluster is not past the end.
@@ -202,6 +211,7 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
         corruptions: findings.corruptions,
         leaks: findings.leaks,
         leaked_bytes,
+        numbers: std::mem::take(&mut findings.numbers),
         findings: findings.into_kept(),
         total_clusters: image.geometry.clusters_for(header.virtual_size()),
         allocated_clusters: statistics.allocated,

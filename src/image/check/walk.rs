@@ -293,7 +293,8 @@ impl Counting<'_, '_> {
     }
 }
 
-fn kind_of(fault: &FormatError) -> FindingKind {
+/// What a fault in an L2 entry's bits is.
+pub(in crate::image) fn kind_of(fault: &FormatError) -> FindingKind {
     match fault {
         FormatError::Unaligned { .. } => FindingKind::Unaligned,
         FormatError::ZeroFlagInV2 { .. } => FindingKind::ZeroFlagInV2,

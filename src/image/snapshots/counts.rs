@@ -17,9 +17,14 @@ use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_entries;
 use super::super::{Error, ErrorKind};
 
+mod anew;
+
+/// Is handed tables to be written: what each is, its bytes, its offset.
+pub(in crate::image) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
+
 /// The counts as they are to be.
 #[derive(Debug)]
-pub(super) struct NewCounts {
+pub(in crate::image) struct NewCounts {
     path: PathBuf,
     file: Arc<dyn HostFile>,
     geometry: Geometry,
@@ -46,7 +51,11 @@ struct Block {
 
 impl NewCounts {
     /// Reads the refcount table; blocks are read as they are needed.
-    pub(super) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+    pub(in crate::image) fn open(
+        path: &Path,
+        file: Arc<dyn HostFile>,
+        header: &Header,
+    ) -> Result<Self> {
         let geometry = header.geometry;
         let size = geometry.cluster_size();
         let offset = header.refcount_table_offset.get();
@@ -126,7 +135,7 @@ impl NewCounts {
     }
 
     /// How often a cluster is to be counted.
-    pub(super) fn get(&mut self, cluster: u64) -> Result<u64> {
+    pub(in crate::image) fn get(&mut self, cluster: u64) -> Result<u64> {
         let (index, at) = self.split(cluster);
         if !self.load(index)? {
             return Ok(0);
@@ -153,12 +162,12 @@ impl NewCounts {
     }
 
     /// One reference more to each of `count` clusters from `first` on.
-    pub(super) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
+    pub(in crate::image) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
         self.each_part(first, count, |counts, _, range| counts.block_raise(range))
     }
 
     /// One reference less.
-    pub(super) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
+    pub(in crate::image) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
         self.each_part(first, count, |counts, start, range| {
             counts.block_lower(start, range)
         })
@@ -232,7 +241,7 @@ impl NewCounts {
 
     /// Hands out `count` clusters in a row, each counted once; the first one's number. The lowest
     /// place there is, but for single ones behind those handed out before.
-    pub(super) fn allocate(&mut self, count: u64) -> Result<u64> {
+    pub(in crate::image) fn allocate(&mut self, count: u64) -> Result<u64> {
         let mut first = self.next_free(self.hint)?;
         let mut got = 1;
         while got < count {
@@ -256,7 +265,7 @@ impl NewCounts {
     }
 
     /// Finds a place for every changed block and for the table. Nothing may be counted after this.
-    pub(super) fn place(&mut self) -> Result<()> {
+    pub(in crate::image) fn place(&mut self) -> Result<()> {
         let per_cluster = self.geometry.cluster_size() / 8;
         let (old_first, mut clusters) = self.old_table;
         self.lower(old_first, clusters)?;
@@ -317,40 +326,42 @@ impl NewCounts {
     }
 
     /// Place of the new table for the header: offset in bytes, clusters.
-    pub(super) fn table(&self) -> Option<(u64, u64)> {
+    pub(in crate::image) fn table(&self) -> Option<(u64, u64)> {
         let (first, clusters) = self.new_table?;
         Some((first * self.geometry.cluster_size(), clusters))
     }
 
     /// Bytes that [`NewCounts::write`] is going to write.
-    pub(super) fn written(&self) -> u64 {
+    pub(in crate::image) fn written(&self) -> u64 {
         let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
         let table = self.new_table.map_or(0, |(_, clusters)| clusters);
         (blocks + table).saturating_mul(self.geometry.cluster_size())
     }
 
     /// Writes the blocks and the table where nothing refers to them yet.
-    pub(super) fn write(&self) -> Result<()> {
-        let size = self.geometry.cluster_size();
+    pub(in crate::image) fn write(&self) -> Result<()> {
+        self.each_written(&mut |what, bytes, offset| {
+            let what = format!("write the {what} at {offset:#x}");
+            self.file.write_at(bytes, offset).at(&self.path, &what)
+        })
+    }
+
+    /// Tells what is to be written where: what it is, its bytes, their offset.
+    pub(in crate::image) fn each_written(&self, put: Put<'_>) -> Result<()> {
         for block in self.blocks.values() {
-            let Some(place) = block.place else { continue };
-            let offset = place * size;
-            self.file.write_at(block.counts.as_bytes(), offset).at(
-                &self.path,
-                &format!("write the refcount block at {offset:#x}"),
-            )?;
+            if let Some(place) = block.place {
+                let offset = place * self.geometry.cluster_size();
+                put("refcount block", block.counts.as_bytes(), offset)?;
+            }
         }
-        if let Some((offset, _)) = self.table() {
-            self.file.write_at(self.table.as_bytes(), offset).at(
-                &self.path,
-                &format!("write the refcount table at {offset:#x}"),
-            )?;
+        match self.table() {
+            Some((offset, _)) => put("refcount table", self.table.as_bytes(), offset),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The clusters that come free, in order, as runs.
-    pub(super) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(in crate::image) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.freed.runs()
     }
 }

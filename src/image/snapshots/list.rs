@@ -24,6 +24,21 @@ pub(crate) fn read(
     file: &dyn HostFile,
     header: &Header,
 ) -> Result<(Vec<Snapshot>, u64)> {
+    let table = read_unchecked(path, file, header)?;
+    for snapshot in &table.0 {
+        snapshot
+            .check_l1(header.geometry)
+            .map_err(|e| Error::new(path, e))?;
+    }
+    Ok(table)
+}
+
+/// As [`read`], whatever the snapshots say of where their L1 tables are.
+pub(crate) fn read_unchecked(
+    path: &Path,
+    file: &dyn HostFile,
+    header: &Header,
+) -> Result<(Vec<Snapshot>, u64)> {
     if header.snapshot_count == 0 {
         return Ok((Vec::new(), 0));
     }
@@ -36,14 +51,7 @@ pub(crate) fn read(
         match parse_table(&bytes, header.snapshot_count) {
             Err(FormatError::Truncated { .. }) if len < MAX_SNAPSHOT_TABLE_BYTES => len *= 4,
             Err(error) => return Err(Error::new(path, ErrorKind::Format(error))),
-            Ok(table) => {
-                for snapshot in &table.0 {
-                    snapshot
-                        .check_l1(header.geometry)
-                        .map_err(|e| Error::new(path, e))?;
-                }
-                return Ok(table);
-            }
+            Ok(table) => return Ok(table),
         }
     }
 }

@@ -25,7 +25,8 @@ mod list;
 mod tree;
 
 pub use change::SnapshotChange;
+pub(in crate::image) use counts::{NewCounts, Put};
 pub use create::NewSnapshot;
 pub use extract::{SnapshotForm, extract_snapshot, snapshot_view};
-pub(crate) use list::read;
 pub use list::snapshots;
+pub(crate) use list::{read, read_unchecked};

@@ -155,6 +155,11 @@ impl<'a> Batch<'a> {
         &self.name
     }
 
+    /// Where the files are going to be.
+    pub(in crate::ops) fn places(&self) -> impl Iterator<Item = &Path> {
+        self.moves.iter().map(|one| one.to.as_path())
+    }
+
     /// What the person should know although all went well.
     pub(in crate::ops) fn remarks(&self) -> &[String] {
         &self.remarks

@@ -14,6 +14,7 @@
 //! inside the trash; back at its place it does.
 
 mod batch;
+mod keep;
 mod list;
 mod manifest;
 mod register;
@@ -22,4 +23,5 @@ pub use crate::forest::TRASH_FOLDER as DIR;
 pub use list::{Entry, Trashed, list};
 
 pub(super) use batch::{Batch, Item};
+pub(super) use keep::Keep;
 pub(super) use list::find;

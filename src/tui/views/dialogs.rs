@@ -6,7 +6,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::{self, BackingStyle, CommittedLayer, Danger, Request, SnapshotAction, Tone};
+use crate::ops::{
+    self, BackingStyle, CommittedLayer, Danger, RepairAction, Request, SnapshotAction, Tone,
+};
 use crate::tui::app::App;
 use crate::tui::dialog::{BranchForm, Button, Field, Mode, PlanDialog};
 use crate::tui::keymap::{self, Action, Scope};
@@ -296,6 +298,10 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Request::Restore { .. } => "Restore",
         Request::EmptyTrash { .. } => "Delete for good",
         Request::Relink { .. } => "Relink",
+        Request::Repair { ref action, .. } => match action {
+            RepairAction::Leaks | RepairAction::All => "Repair",
+            RepairAction::PutBack { .. } => "Put back",
+        },
         Request::Snapshot { ref action, .. } => match action {
             SnapshotAction::Create { .. } => "Take",
             SnapshotAction::Apply { .. } => "Apply",

@@ -1,0 +1,330 @@
+//! The file that keeps what a repair replaces, and putting it back. A repair writes its tables where
+//! nothing was, so what is to be put back is the header; the old tables' bytes are kept in case their
+//! places are given to something else.
+//!
+//! All numbers are big-endian, 8 bytes each: magic, length of the image file, number of ranges kept,
+//! number of ranges that the repair wrote; for each kept range its offset and length; for each
+//! written one its offset, length and digest; the bytes of the kept ranges; the digest of all of
+//! this. The first range of both kinds is the first cluster.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+
+use super::super::error::{IoContext, Result};
+use super::super::{Error, ErrorKind};
+
+const MAGIC: u64 = u64::from_be_bytes(*b"qnptabl1");
+/// Bytes moved at once.
+const PIECE: u64 = 1 << 20;
+/// Ranges of either kind that are read from a file.
+const MOST_RANGES: u64 = 1 << 24;
+
+/// FNV-1a, 64 bits: enough to tell that something was changed by chance, the same for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    pub(super) const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut digest = Self::new();
+        digest.add(bytes);
+        digest
+    }
+}
+
+/// A range that the repair wrote.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) digest: Digest,
+}
+
+/// What a repair replaces, as it is kept in a file.
+#[derive(Debug)]
+pub struct Saved {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    image_len: u64,
+    kept: Vec<(u64, u64)>,
+    written: Vec<Written>,
+    /// Where the kept bytes begin in the file.
+    bytes_at: u64,
+}
+
+/// Writes ranges of `image` and what will be written to it into `out`, and waits until they are on
+/// stable storage.
+pub(super) fn save(
+    image: (&Path, &dyn HostFile),
+    out: (&Path, &dyn HostFile),
+    image_len: u64,
+    kept: &[(u64, u64)],
+    written: &[Written],
+) -> Result<()> {
+    let (path, file) = out;
+    let mut head = Vec::new();
+    for number in [MAGIC, image_len, kept.len() as u64, written.len() as u64] {
+        head.extend_from_slice(&number.to_be_bytes());
+    }
+    for (offset, len) in kept {
+        head.extend_from_slice(&offset.to_be_bytes());
+        head.extend_from_slice(&len.to_be_bytes());
+    }
+    for range in written {
+        for number in [range.offset, range.len, range.digest.0] {
+            head.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+    let mut at = head.len() as u64;
+    let mut digest = Digest::of(&head);
+    file.write_at(&head, 0).at(path, "write")?;
+    for (offset, len) in kept {
+        each_piece(image.0, image.1, *offset, *len, &mut |_, bytes| {
+            digest.add(bytes);
+            file.write_at(bytes, at).at(path, "write")?;
+            at += bytes.len() as u64;
+            Ok(())
+        })?;
+    }
+    file.write_at(&digest.0.to_be_bytes(), at)
+        .at(path, "write")?;
+    file.fence().at(path, "flush")
+}
+
+/// Reads a range piece by piece: offset and bytes. What lies past the end of the file is zero.
+fn each_piece(
+    path: &Path,
+    file: &dyn HostFile,
+    offset: u64,
+    len: u64,
+    tell: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = Vec::new();
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(PIECE);
+        buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
+        let at = offset.saturating_add(done);
+        let got = file
+            .read_at(&mut buffer, at)
+            .at(path, &format!("read at {at:#x}"))?;
+        if let Some(missing) = buffer.get_mut(got..) {
+            missing.fill(0);
+        }
+        tell(at, &buffer)?;
+        done += piece;
+    }
+    Ok(())
+}
+
+impl Saved {
+    /// Reads what was saved, and that it is complete.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no such file, or was cut short or changed.
+    pub fn open(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
+        let damaged = |what: &str| {
+            let text = format!("holds no saved tables of a repair: {what}");
+            Error::new(path, ErrorKind::Damaged(text))
+        };
+        let len = file.len().at(path, "ask the length")?;
+        let number = |at: u64| -> Result<u64> {
+            let mut bytes = [0; 8];
+            file.read_at(&mut bytes, at).at(path, "read")?;
+            Ok(u64::from_be_bytes(bytes))
+        };
+        if number(0)? != MAGIC {
+            return Err(damaged("its first bytes are others"));
+        }
+        let (image_len, kept_count, written_count) = (number(8)?, number(16)?, number(24)?);
+        let head = kept_count
+            .checked_mul(16)
+            .and_then(|n| {
+                n.checked_add(written_count.checked_mul(24)?)?
+                    .checked_add(32)
+            })
+            .filter(|head| kept_count.max(written_count) <= MOST_RANGES && *head < len)
+            .ok_or_else(|| damaged("its lists are longer than it is"))?;
+        let mut bytes = vec![0; usize::try_from(head).unwrap_or(0)];
+        file.read_at(&mut bytes, 0).at(path, "read")?;
+        let mut numbers = bytes
+            .chunks_exact(8)
+            .skip(4)
+            .map(|word| word.try_into().map_or(0, u64::from_be_bytes));
+        let mut next = || numbers.next().unwrap_or(0);
+        let kept: Vec<(u64, u64)> = (0..kept_count).map(|_| (next(), next())).collect();
+        let written: Vec<Written> = (0..written_count)
+            .map(|_| Written {
+                offset: next(),
+                len: next(),
+                digest: Digest(next()),
+            })
+            .collect();
+        let bytes_len = kept
+            .iter()
+            .try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
+        let end = bytes_len.and_then(|n| head.checked_add(n));
+        let Some(end) = end.filter(|end| end.checked_add(8) == Some(len)) else {
+            return Err(damaged("it is not as long as it says"));
+        };
+        let mut digest = Digest::new();
+        each_piece(path, &*file, 0, end, &mut |_, bytes| {
+            digest.add(bytes);
+            Ok(())
+        })?;
+        if Digest(number(end)?) != digest {
+            return Err(damaged("its bytes are not those that were saved"));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            image_len,
+            kept,
+            written,
+            bytes_at: head,
+        })
+    }
+
+    /// Bytes of tables that are kept.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.kept.iter().map(|(_, len)| len).sum()
+    }
+
+    /// Whether the image is as the repair left it, so that what was saved can be put back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] says what was changed since; others when a file cannot be read.
+    pub fn may_put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+        for range in &self.written {
+            let mut digest = Digest::new();
+            each_piece(image, file, range.offset, range.len, &mut |_, bytes| {
+                digest.add(bytes);
+                Ok(())
+            })?;
+            if digest != range.digest {
+                let text = format!(
+                    "its tables at {:#x} are not those that the repair wrote: it was changed since, and what was \
+                     saved does not fit it any more",
+                    range.offset
+                );
+                return Err(Error::new(image, ErrorKind::Limit(text)));
+            }
+        }
+        let mut at = self.bytes_at;
+        for (offset, len) in self.kept.iter().skip(1) {
+            at = self.compare(image, file, *offset, *len, at, &mut |_, _| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Compares a kept range with the image and tells the pieces that are not there any more.
+    /// Gives where the next range's bytes are.
+    fn compare(
+        &self,
+        image: &Path,
+        file: &dyn HostFile,
+        offset: u64,
+        len: u64,
+        at: u64,
+        tell: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        // The first cluster comes first and is put back by the switch.
+        let first = self.kept.first().map_or(0, |(_, len)| *len);
+        let mut there = Vec::new();
+        each_piece(
+            &self.path,
+            &*self.file,
+            at + first,
+            len,
+            &mut |from, saved| {
+                let place = offset.saturating_add(from - at - first);
+                there.resize(saved.len(), 0);
+                let got = file
+                    .read_at(&mut there, place)
+                    .at(image, &format!("read at {place:#x}"))?;
+                if let Some(missing) = there.get_mut(got..) {
+                    missing.fill(0);
+                }
+                if there == saved {
+                    return Ok(());
+                }
+                // A hole was punched there; anything else is somebody's.
+                if there.iter().any(|byte| *byte != 0) {
+                    let text = format!(
+                        "the place of its old tables at {place:#x} holds something else now: what was saved does not \
+                     fit it any more"
+                    );
+                    return Err(Error::new(image, ErrorKind::Limit(text)));
+                }
+                tell(place, saved)
+            },
+        )?;
+        Ok(at + len)
+    }
+
+    /// Makes the image what it was before the repair. A crash leaves it repaired or as it was.
+    ///
+    /// # Errors
+    /// As [`Saved::may_put_back`], and when the image cannot be written.
+    pub fn put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+        self.may_put_back(image, file)?;
+        let len = file.len().at(image, "ask the length")?;
+        if len < self.image_len {
+            file.set_len(self.image_len).at(image, "set the length")?;
+        }
+        let mut at = self.bytes_at;
+        for (offset, len) in self.kept.iter().skip(1) {
+            at = self.compare(image, file, *offset, *len, at, &mut |place, bytes| {
+                file.write_at(bytes, place)
+                    .at(image, &format!("write the old tables at {place:#x}"))
+            })?;
+        }
+        file.fence().at(image, "flush")?;
+        let len = self.kept.first().map_or(0, |(_, len)| *len);
+        let mut first = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.file
+            .read_at(&mut first, self.bytes_at)
+            .at(&self.path, "read")?;
+        // A repair changes nothing behind the first sector of the header.
+        let sector = first.get(..512).unwrap_or(&first);
+        file.write_at(sector, 0).at(image, "write the header")?;
+        file.fence().at(image, "flush")?;
+        let now = file.len().at(image, "ask the length")?;
+        if now > self.image_len && self.wrote_all_of((image, file), self.image_len, now)? {
+            file.set_len(self.image_len).at(image, "set the length")?;
+        }
+        Ok(())
+    }
+
+    /// Whether all that lies in this part of the file is what the repair wrote, and nothing between.
+    fn wrote_all_of(&self, image: (&Path, &dyn HostFile), from: u64, to: u64) -> Result<bool> {
+        let cluster = self.kept.first().map_or(1, |(_, len)| *len).max(1);
+        let mut written: Vec<_> = self.written.iter().collect();
+        written.sort_unstable_by_key(|range| range.offset);
+        let (mut covered, mut empty) = (from, true);
+        for range in written.into_iter().filter(|range| range.offset >= from) {
+            if range.offset > covered {
+                let gap = range.offset - covered;
+                each_piece(image.0, image.1, covered, gap, &mut |_, bytes| {
+                    empty &= bytes.iter().all(|byte| *byte == 0);
+                    Ok(())
+                })?;
+            }
+            let end = range.offset.saturating_add(range.len);
+            covered = end.checked_next_multiple_of(cluster).unwrap_or(end);
+        }
+        Ok(empty && covered >= to)
+    }
+}

@@ -1,0 +1,495 @@
+//! Repair: an image's tables are brought back in line with each other. What the repair replaces is
+//! kept in the trash first, and can be put back as long as nobody wrote the image since.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, HostFile, LockSet};
+use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
+
+use super::in_use::{Locks, Use, who_uses};
+use super::pin::Watch;
+use super::trash;
+use super::words::{command, name, processes, shown, size};
+use super::{
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, SpaceNeed, Undo,
+    WayOut,
+};
+
+/// Sentences about one thing that a plan has at most.
+const MOST_SENTENCES: usize = 8;
+
+/// Plans a repair, or taking one back.
+pub(super) fn plan(plan: &mut Plan, image: &Path, action: &RepairAction) {
+    let verb = match action {
+        RepairAction::Leaks => "Free the leaked clusters of",
+        RepairAction::All => "Repair",
+        RepairAction::PutBack { .. } => "Take back the repair of",
+    };
+    plan.title = format!("{verb} {}", name(image));
+    let host = Arc::clone(&plan.context().host);
+    // The file itself: what is kept of it lies beside it, not beside a link to it.
+    let path = match host.canonical(image) {
+        Ok(path) => path,
+        Err(error) => {
+            return plan.refuse(format!("{} cannot be looked at: {error}", shown(image)));
+        }
+    };
+    match who_uses(host.as_ref(), &path, LockSet::ReadWrite) {
+        Ok(Use::Free) => {}
+        Ok(Use::Open(holders)) => plan.warn(format!(
+            "{} is open in {}",
+            shown(&path),
+            processes(&holders)
+        )),
+        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(&path))),
+    }
+    if let Err(error) = plan.pins.pin(host.as_ref(), &path, Watch::Content) {
+        plan.refuse(format!("{} cannot be looked at: {error}", shown(&path)));
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    match action {
+        RepairAction::Leaks => plan_repair(plan, path, RepairExtent::Leaks),
+        RepairAction::All => plan_repair(plan, path, RepairExtent::All),
+        RepairAction::PutBack { entry } => plan_put_back(plan, path, entry),
+    }
+}
+
+fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
+    let opened = plan
+        .host()
+        .open(&path, Access::Read)
+        .map_err(|error| image::Error::io(&path, "open", error));
+    let worked_out =
+        opened.and_then(|file| image::Repair::work_out(&path, &file, extent, &Unhurried));
+    let repair = match worked_out {
+        Ok(repair) => repair,
+        Err(error) => return refuse_damage(plan, &path, &error),
+    };
+    for finding in repair.left().iter().take(MOST_SENTENCES) {
+        plan.warn(format!("stays as it is: {}", finding.text));
+    }
+    if repair.left_count() > MOST_SENTENCES as u64 {
+        plan.warn(format!(
+            "stays as it is: {} more of that kind",
+            repair.left_count() - MOST_SENTENCES as u64
+        ));
+    }
+    if !repair.is_needed() {
+        return plan.refuse(if repair.left_count() > 0 {
+            format!(
+                "nothing that is wrong in {} can be repaired: what its damaged entries meant cannot be told",
+                shown(&path)
+            )
+        } else if repair.found().trailing_bytes() > 0 {
+            format!(
+                "{} has no leaks; what lies past its end is cut off by `--repair all`",
+                shown(&path)
+            )
+        } else {
+            format!("there is nothing to repair in {}", shown(&path))
+        });
+    }
+    for (kind, number) in repair.mends() {
+        let bytes = (kind == FindingKind::Trailing).then(|| repair.found().trailing_bytes());
+        plan.effect(EffectKind::Updates, &path, bytes, mended(kind, number));
+    }
+    plan.keeps
+        .push("whatever can be read of its guest's disk and of its snapshots".to_owned());
+    let dir = dir_of(&path);
+    plan.keeps.push(format!(
+        "a copy of every table it replaces ({}), in {}",
+        size(repair.replaced()),
+        shown(&dir.join(trash::DIR))
+    ));
+    warn_of_suspects(plan, &path, &repair);
+    if repair.drops_bitmaps() {
+        plan.warn(format!(
+            "the tables of its dirty bitmaps are damaged: {} loses them, and backups start over",
+            name(&path)
+        ));
+    }
+    let needed = repair.written().saturating_add(repair.replaced());
+    if let Ok(space) = plan.host().space(&dir) {
+        if space.available < needed {
+            plan.refuse(format!(
+                "there is no room in {}: {} needed, {} free",
+                shown(&dir),
+                size(needed),
+                size(space.available)
+            ));
+        }
+        plan.space.push(SpaceNeed {
+            dir,
+            needed,
+            available: space.available,
+        });
+    }
+    if repair.found().corruptions == 0 {
+        let leaked = repair.found().leaked_bytes;
+        plan.frees = leaked.saturating_add(
+            repair
+                .cut()
+                .map_or(0, |end| repair.found().file_len.saturating_sub(end)),
+        );
+    }
+    plan.undo = Undo::Possible(
+        "the tables that are replaced can be put back until the image is written again".to_owned(),
+    );
+    let mode = match extent {
+        RepairExtent::Leaks => "leaks",
+        RepairExtent::All => "all",
+    };
+    plan.commands.push(command(&[
+        "qemu-img".as_ref(),
+        "check".as_ref(),
+        "-r".as_ref(),
+        mode.as_ref(),
+        path.as_os_str(),
+    ]));
+    plan.job = Some(Arc::new(Mend {
+        image: path,
+        extent,
+    }));
+}
+
+fn refuse_damage(plan: &mut Plan, path: &Path, error: &image::Error) {
+    let ErrorKind::Corruptions(number) = error.kind else {
+        return plan.refuse(error.to_string());
+    };
+    plan.refuse_but(
+        format!(
+            "{} has {number} corruptions: what looks leaked may belong to what is damaged, so leaks alone are not \
+             freed",
+            shown(path)
+        ),
+        vec![WayOut {
+            label: "repair all of it".to_owned(),
+            request: Request::Repair {
+                image: path.to_path_buf(),
+                action: RepairAction::All,
+            },
+        }],
+    );
+}
+
+/// Parts of the guest's disk that the person should look at.
+fn warn_of_suspects(plan: &mut Plan, path: &Path, repair: &image::Repair) {
+    let (suspects, more) = repair.suspects();
+    let shared = repair.found().findings.iter().filter_map(|finding| {
+        let (offset, len) = finding.guest?;
+        let why = match finding.kind {
+            FindingKind::TableAliased => {
+                "lay on a table of the image, so one of the two was overwritten"
+            }
+            FindingKind::SharedCluster => {
+                "shows the same data as another place, so one of the two is wrong"
+            }
+            _ => return None,
+        };
+        Some(Suspect {
+            offset,
+            len,
+            why: why.to_owned(),
+        })
+    });
+    let all: Vec<Suspect> = suspects.iter().cloned().chain(shared).collect();
+    for suspect in all.iter().take(MOST_SENTENCES) {
+        plan.warn(format!(
+            "suspect: guest offset {:#x}, {}: {}",
+            suspect.offset,
+            size(suspect.len),
+            suspect.why
+        ));
+    }
+    let hidden = all.len().saturating_sub(MOST_SENTENCES) as u64 + more;
+    if hidden > 0 {
+        plan.warn(format!("suspect: {hidden} more places of the guest's disk"));
+    }
+    let past_end = FindingKind::PastEnd;
+    if repair.mends().any(|(kind, _)| kind == past_end) {
+        plan.warn(format!(
+            "if {} was cut short, for example by a copy that stopped, get the whole file instead of repairing it",
+            name(path)
+        ));
+    }
+    if !all.is_empty() && repair.found().leaks > 0 && repair.left_count() == 0 {
+        plan.warn(
+            "leaked clusters may hold what the suspect places lost: their bytes stay in the file until something \
+             is written there"
+                .to_owned(),
+        );
+    }
+}
+
+/// What is mended, in words.
+fn mended(kind: FindingKind, number: u64) -> String {
+    let (one, many, done) = match kind {
+        FindingKind::Undercount => (
+            "reference count that is too low",
+            "reference counts that are too low",
+            "raised",
+        ),
+        FindingKind::Leak => ("leaked cluster", "leaked clusters", "freed"),
+        FindingKind::TableAliased => (
+            "table that guest data lies on",
+            "tables that guest data lies on",
+            "written to a place of its own",
+        ),
+        FindingKind::TablesOverlap => (
+            "pair of tables in one place",
+            "pairs of tables in one place",
+            "written to places of their own",
+        ),
+        FindingKind::PastEnd => (
+            "entry that leads past the end of the file",
+            "entries that lead past the end of the file",
+            "made to say what they read as: zeros, or what lies below",
+        ),
+        FindingKind::Unaligned => ("unaligned entry", "unaligned entries", "cleared"),
+        FindingKind::ReservedBits => (
+            "entry with reserved bits",
+            "entries with reserved bits",
+            "cleared of them",
+        ),
+        FindingKind::CopiedFlag => ("wrong copied flag", "wrong copied flags", "corrected"),
+        FindingKind::ZeroFlagInV2 => (
+            "zero flag in version 2",
+            "zero flags in version 2",
+            "cleared",
+        ),
+        FindingKind::SubclusterBitmap => (
+            "subcluster bitmap of a compressed cluster",
+            "subcluster bitmaps of compressed clusters",
+            "cleared",
+        ),
+        FindingKind::CompressedEntry => (
+            "copied flag of a compressed cluster",
+            "copied flags of compressed clusters",
+            "cleared",
+        ),
+        FindingKind::RefcountBlock => (
+            "refcount table entry that leads nowhere",
+            "refcount table entries that lead nowhere",
+            "replaced, the counts made anew",
+        ),
+        FindingKind::SnapshotTable => (
+            "snapshot without its disk size",
+            "snapshots without their disk size",
+            "completed",
+        ),
+        FindingKind::BitmapTable => ("damaged bitmap", "damaged bitmaps", "given up"),
+        FindingKind::SharedCluster => ("shared cluster", "shared clusters", "counted"),
+        FindingKind::Trailing => (
+            "run of bytes past the image's end",
+            "runs of bytes past the image's end",
+            "cut off",
+        ),
+        FindingKind::MarkedDirty => ("dirty bit", "dirty bits", "cleared"),
+        FindingKind::MarkedCorrupt => ("corrupt bit", "corrupt bits", "cleared"),
+    };
+    let what = if number == 1 { one } else { many };
+    format!("{number} {what}: {done}")
+}
+
+fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
+    let found = saved_tables(plan, &path, entry);
+    let saved_at = match found {
+        Ok(saved_at) => saved_at,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let host = Arc::clone(&plan.context().host);
+    let ready = open_saved(plan, &saved_at).and_then(|saved| {
+        let file = host
+            .open(&path, Access::Read)
+            .map_err(|error| image::Error::io(&path, "open", error))?;
+        saved.may_put_back(&path, &*file)?;
+        Ok(saved.bytes())
+    });
+    let bytes = match ready {
+        Ok(bytes) => bytes,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
+    plan.effect(
+        EffectKind::Updates,
+        &path,
+        Some(bytes),
+        format!(
+            "{} of tables as they were before the repair, damage included",
+            size(bytes)
+        ),
+    );
+    plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
+    plan.undo = Undo::Possible("repair it again".to_owned());
+    plan.job = Some(Arc::new(PutBack {
+        image: path,
+        saved_at,
+    }));
+}
+
+/// The file in that entry of the trash that keeps tables of `image`.
+fn saved_tables(plan: &Plan, image: &Path, entry: &str) -> Result<PathBuf, String> {
+    let dir = dir_of(image);
+    let context = plan.context();
+    let names = [entry.to_owned()];
+    let state_dir = context.state_dir.as_deref();
+    let (entries, _) = trash::find(context.host.as_ref(), state_dir, &[dir], &names);
+    entries
+        .iter()
+        .flat_map(|entry| &entry.files)
+        .find(|file| file.original == tables_name(image))
+        .map(|file| file.kept_at.clone())
+        .ok_or_else(|| {
+            format!(
+                "the trash has no tables of {} under the name {entry}",
+                shown(image)
+            )
+        })
+}
+
+fn open_saved(plan: &Plan, path: &Path) -> image::Result<Saved> {
+    let file = plan
+        .host()
+        .open(path, Access::Read)
+        .map_err(|error| image::Error::io(path, "open", error))?;
+    Saved::open(path, file)
+}
+
+/// What the kept tables of an image are called beside it: `disk.qcow2.tables`.
+fn tables_name(image: &Path) -> PathBuf {
+    let mut name = image.as_os_str().to_owned();
+    name.push(".tables");
+    PathBuf::from(name)
+}
+
+fn dir_of(path: &Path) -> PathBuf {
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+#[derive(Debug)]
+struct Mend {
+    image: PathBuf,
+    extent: RepairExtent,
+}
+
+impl Mend {
+    fn failed(&self, error: &image::Error) -> Error {
+        let path = shown(&self.image);
+        if matches!(error.kind, ErrorKind::Stopped) {
+            return Error::Cancelled(format!("stopped: {path} is as it was"));
+        }
+        Error::Failed(format!(
+            "{error}. {path} is as it was, or repaired: `qanopy check` tells which; run the repair again"
+        ))
+    }
+
+    fn work_out(&self, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<image::Repair, Error> {
+        image::Repair::work_out(&self.image, file, self.extent, pace)
+            .map_err(|error| self.failed(&error))
+    }
+}
+
+impl Job for Mend {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        plan.verify_pins()?;
+        let mut repair = self.work_out(&file, progress)?;
+        let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
+        progress.enter(Phase::Copy, repair.written());
+        let keep = trash::Keep {
+            file: tables_name(&self.image),
+            reason: "repair",
+            why: format!("tables of {} before its repair", name(&self.image)),
+            bytes: repair.replaced(),
+        };
+        let kept = keep.write(host, plan.context().state_dir.as_deref(), |path, out| {
+            repair
+                .save(path, out, progress)
+                .map_err(|error| self.failed(&error))
+        })?;
+        let now = match repair.commit(progress) {
+            Ok(now) => now,
+            Err(error) => {
+                let error = self.failed(&error);
+                if matches!(error, Error::Cancelled(_)) {
+                    kept.give_up(host);
+                }
+                return Err(error);
+            }
+        };
+        let mut remarks = vec![format!(
+            "the tables it had are kept: `qanopy check --put-back {} {}` takes the repair back, as long as nothing \
+             was written since",
+            kept.name(),
+            crate::host::shell_quoted(&self.image)
+        )];
+        remarks.extend(kept.remarks().iter().cloned());
+        if now.corruptions > 0 {
+            remarks.push(format!(
+                "{} of what is wrong could not be repaired: `qanopy check` names it",
+                now.corruptions
+            ));
+        }
+        Ok(Outcome {
+            summary: format!(
+                "repaired {}: {} corruptions, {} leaked clusters before, {} and {} now",
+                shown(&self.image),
+                corruptions,
+                leaks,
+                now.corruptions,
+                now.leaks
+            ),
+            touched: vec![self.image.clone(), kept.path().to_path_buf()],
+            undo: Some(Request::Repair {
+                image: self.image.clone(),
+                action: RepairAction::PutBack {
+                    entry: kept.name().to_owned(),
+                },
+            }),
+            remarks,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct PutBack {
+    image: PathBuf,
+    saved_at: PathBuf,
+}
+
+impl Job for PutBack {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        plan.verify_pins()?;
+        progress.enter(Phase::Switch, 0);
+        open_saved(plan, &self.saved_at)
+            .and_then(|saved| saved.put_back(&self.image, &*file))
+            .map_err(|error| {
+                Error::Failed(format!(
+                    "{error}. {} is still repaired, or as it was before",
+                    shown(&self.image)
+                ))
+            })?;
+        Ok(Outcome {
+            summary: format!("{} is as it was before its repair", shown(&self.image)),
+            touched: vec![self.image.clone()],
+            undo: Some(Request::Repair {
+                image: self.image.clone(),
+                action: RepairAction::All,
+            }),
+            remarks: Vec::new(),
+        })
+    }
+}
