@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::ops::Siblings;
+use crate::image::Preallocation;
+use crate::ops::{Dependants, NewSize, Siblings};
 use crate::tui::svg::Screen;
 
 use super::{new_image, screenshot, size};
@@ -89,6 +90,8 @@ pub(super) enum Command {
     Commit(CommitArgs),
     /// Record anew what an image is built on, or in which format
     Relink(RelinkArgs),
+    /// Make the disk of an image longer or shorter
+    Resize(ResizeArgs),
     /// List, take, apply, delete or copy out the internal snapshots of an image
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -247,6 +250,17 @@ pub(super) enum PreallocationArg {
     Falloc,
     /// Also zeros written into them
     Full,
+}
+
+impl From<PreallocationArg> for Preallocation {
+    fn from(arg: PreallocationArg) -> Self {
+        match arg {
+            PreallocationArg::Off => Self::Off,
+            PreallocationArg::Metadata => Self::Metadata,
+            PreallocationArg::Falloc => Self::Falloc,
+            PreallocationArg::Full => Self::Full,
+        }
+    }
 }
 
 /// What opens encrypted images.
@@ -447,6 +461,39 @@ pub(super) enum DependantsArg {
     Refuse,
     /// Let them change; their number has to be given with --confirm
     Break,
+}
+
+impl From<DependantsArg> for Dependants {
+    fn from(arg: DependantsArg) -> Self {
+        match arg {
+            DependantsArg::Refuse => Self::Refuse,
+            DependantsArg::Break => Self::Break,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResizeArgs {
+    /// The image, qcow2 or raw
+    pub(super) image: PathBuf,
+    /// Its virtual size: 20G, or by how much it grows (+5G) or shrinks (-5G)
+    #[arg(value_parser = size::parse_change, allow_hyphen_values = true)]
+    pub(super) size: NewSize,
+    /// Let it become shorter; what lies past the new end is lost
+    #[arg(long)]
+    pub(super) shrink: bool,
+    /// What becomes of the space behind the old end
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = PreallocationArg::Off)]
+    pub(super) preallocation: PreallocationArg,
+    /// What becomes of images that read what is cut off
+    #[arg(long, value_enum, default_value_t = DependantsArg::Refuse)]
+    pub(super) dependants: DependantsArg,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
 }
 
 /// What a snapshot is copied out as.

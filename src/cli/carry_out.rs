@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::host::shell_quoted;
 use crate::ops::{
-    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, Outcome,
-    Plan, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
+    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, NewSize,
+    Outcome, Plan, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
 };
 
 use super::args::{ConsentArgs, Globals};
@@ -99,6 +99,21 @@ fn command(request: &Request) -> Option<String> {
             image,
             action: RepairAction::All,
         } => Some(format!("qanopy check --repair all {}", shell_quoted(image))),
+        Request::Resize {
+            image,
+            size: NewSize::To(size),
+            shrink,
+            dependants,
+            ..
+        } => {
+            let image = shell_quoted(image);
+            let shrink = if *shrink { " --shrink" } else { "" };
+            let dependants = match dependants {
+                Dependants::Refuse => "",
+                Dependants::Break => " --dependants break",
+            };
+            Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
+        }
         Request::Relink {
             image,
             base,

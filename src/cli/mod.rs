@@ -19,6 +19,7 @@ mod out;
 mod passphrase;
 mod prune;
 mod relink;
+mod resize;
 mod running;
 mod screenshot;
 mod size;
@@ -75,6 +76,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
+        Command::Resize(args) => resize::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,

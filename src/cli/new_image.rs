@@ -1,11 +1,11 @@
 //! The options of a new qcow2 image, as they are typed: read one by one here, held against each other
 //! where the image is planned.
 
-use crate::image::{Compression, Preallocation, Qcow2Options};
+use crate::image::{Compression, Qcow2Options};
 use crate::ops::{DataFileOption, ImageOptions};
 use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
 
-use super::args::{CompatArg, CompressionArg, ImageArgs, PreallocationArg};
+use super::args::{CompatArg, CompressionArg, ImageArgs};
 use super::size;
 
 impl ImageArgs {
@@ -22,12 +22,7 @@ impl ImageArgs {
                     CompressionArg::Zlib => Compression::Zlib,
                     CompressionArg::Zstd => Compression::Zstd,
                 },
-                preallocation: match self.preallocation {
-                    PreallocationArg::Off => Preallocation::Off,
-                    PreallocationArg::Metadata => Preallocation::Metadata,
-                    PreallocationArg::Falloc => Preallocation::Falloc,
-                    PreallocationArg::Full => Preallocation::Full,
-                },
+                preallocation: self.preallocation.into(),
             },
             data_file: self.data_file.map(|path| DataFileOption {
                 path,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::ops::NewSize;
+
 /// Reads a size as qemu-img does: a number, with an optional fraction where a unit follows; the
 /// units are B, K, M, G, T, P and E, in either case, and also `KiB` to `EiB`.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
@@ -48,6 +50,18 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
         .ok()
         .filter(|&bytes| i64::try_from(bytes).is_ok())
         .ok_or_else(too_large)
+}
+
+/// Reads a size a disk is to have: as [`parse`], or with `+` or `-` before it what it is to change by.
+pub(super) fn parse_change(text: &str) -> Result<NewSize, String> {
+    let text = text.trim();
+    if let Some(more) = text.strip_prefix('+') {
+        parse(more).map(NewSize::More)
+    } else if let Some(less) = text.strip_prefix('-') {
+        parse(less).map(NewSize::Less)
+    } else {
+        parse(text).map(NewSize::To)
+    }
 }
 
 /// Reads an age: a whole number with `m`, `h`, `d` or `w`; days where no unit is given.

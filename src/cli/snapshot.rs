@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{self, Keys};
-use crate::ops::{Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
+use crate::ops::{ExtractAs, Request, SnapshotAction, SnapshotName};
 use crate::qcow2::Snapshot;
 
-use super::args::{DependantsArg, ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
+use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::carry_out::carry_out;
 use super::out::Out;
 use super::size::{human, human_age};
@@ -33,14 +33,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
             scan,
             consent,
         } => {
-            let dependants = match dependants {
-                DependantsArg::Refuse => Dependants::Refuse,
-                DependantsArg::Break => Dependants::Break,
-            };
             let snapshot = name_of(&which);
             let action = SnapshotAction::Apply {
                 snapshot,
-                dependants,
+                dependants: dependants.into(),
             };
             (which.image, action, scan.scan, consent)
         }

@@ -53,11 +53,12 @@ pub fn may_relink(
         .map_err(|e| Error::new(path, e))
 }
 
-fn put(first_cluster: &mut [u8], write: &Write) {
+/// Makes a write in the bytes of the first cluster.
+fn put(cluster: &mut [u8], write: &Write) {
     let at = usize::try_from(write.offset).unwrap_or(usize::MAX);
     let held = at
         .checked_add(write.bytes.len())
-        .and_then(|end| first_cluster.get_mut(at..end));
+        .and_then(|end| cluster.get_mut(at..end));
     if let Some(held) = held {
         held.copy_from_slice(&write.bytes);
     }
@@ -108,6 +109,46 @@ impl HeaderFile {
             put(&mut bytes, write);
         }
         Ok(bytes)
+    }
+
+    /// The edits that amount to `edit`, each of which one write switches over: one, but where the
+    /// place of the bitmap directory lies in another sector than the rest. Then the bitmaps are marked
+    /// as out of date first, so that a crash in between costs the bitmaps and nothing else.
+    ///
+    /// # Errors
+    /// When the header cannot hold what it is to say.
+    pub(crate) fn split(&self, edit: &HeaderEdit) -> Result<Vec<HeaderEdit>> {
+        let wrong = |e| Error::new(&self.path, e);
+        let whole = match rewrite(&self.first_cluster, edit) {
+            Ok(_) => return Ok(vec![edit.clone()]),
+            Err(error) => error,
+        };
+        if edit.bitmaps.is_none() {
+            return Err(wrong(whole));
+        }
+        let edits = vec![
+            HeaderEdit {
+                autoclear: Some(self.header.autoclear.difference(Autoclear::BITMAPS)),
+                ..HeaderEdit::default()
+            },
+            HeaderEdit {
+                bitmaps: edit.bitmaps,
+                ..HeaderEdit::default()
+            },
+            HeaderEdit {
+                bitmaps: None,
+                ..edit.clone()
+            },
+        ];
+        let mut cluster = self.first_cluster.clone();
+        for edit in &edits {
+            for step in rewrite(&cluster, edit).map_err(wrong)? {
+                step.writes
+                    .iter()
+                    .for_each(|write| put(&mut cluster, write));
+            }
+        }
+        Ok(edits)
     }
 
     /// Makes the changes of `edit`, all at once, with a fence after each step.

@@ -16,6 +16,7 @@ mod facts;
 mod format;
 mod header_file;
 mod luks;
+mod new_counts;
 mod pace;
 mod packed;
 mod probe;
@@ -23,15 +24,18 @@ mod qcow2_layer;
 mod raw;
 mod refcounts;
 mod repair;
+mod rework;
+mod shrink;
 mod snapshots;
 mod staged;
 mod tables;
 mod target;
 mod transfer;
+mod tree;
 mod writer;
 
 pub use backing::{BackingName, BackingTarget};
-pub use bitmaps::bitmaps;
+pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use create::{
@@ -48,6 +52,7 @@ pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
 pub use repair::{Repair, RepairExtent, Saved, Suspect};
+pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };

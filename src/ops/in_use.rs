@@ -8,8 +8,9 @@ use crate::host::{Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockP
 
 use crate::image;
 
-use super::Error;
+use super::pin::Watch;
 use super::words::{processes, shown};
+use super::{Error, Plan};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,26 @@ pub(super) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf> {
     let file = host.open(path, Access::Read).ok()?;
     let header = image::read_header(path, &*file).ok()?;
     image::data_file_path(path, &header).ok()?
+}
+
+/// Has the plan rest on this file: refuses it if somebody uses it in a way that stands against `want`,
+/// and remembers what it is now.
+pub(super) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
+    let host = Arc::clone(&plan.context().host);
+    match who_uses(host.as_ref(), path, want) {
+        Ok(Use::Free) => {}
+        Ok(Use::Open(holders)) => plan.warn(format!(
+            "{} is open in {}",
+            shown(path),
+            processes(&holders)
+        )),
+        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+    }
+    if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+        plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+    }
 }
 
 fn open_by(host: &dyn Host, path: &Path, id: FileId) -> Option<Use> {

@@ -23,6 +23,7 @@ mod prune;
 mod relink;
 mod repair;
 mod request;
+mod resize;
 mod restore;
 mod snapshot;
 pub mod trash;
@@ -38,7 +39,7 @@ pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use request::{
     BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
-    ImageOptions, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    ImageOptions, NewSize, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
 
 use std::fmt;
@@ -114,6 +115,22 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
                 size: *size,
                 style: *style,
                 image,
+            },
+        ),
+        Request::Resize {
+            image,
+            size,
+            shrink,
+            preallocation,
+            dependants,
+        } => resize::plan(
+            &mut plan,
+            &resize::Wish {
+                image,
+                size: *size,
+                shrink: *shrink,
+                preallocation: *preallocation,
+                dependants: *dependants,
             },
         ),
         Request::Snapshot { image, action } => snapshot::plan(&mut plan, image, action),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::image::{Format, Qcow2Options};
+use crate::image::{Format, Preallocation, Qcow2Options};
 
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,19 @@ pub enum Request {
         format: Option<Format>,
         /// How the name is recorded; none for as it was.
         style: Option<BackingStyle>,
+    },
+    /// Make the disk of an image longer or shorter.
+    Resize {
+        /// The image, qcow2 or raw.
+        image: PathBuf,
+        /// Its new virtual size.
+        size: NewSize,
+        /// Whether it may become shorter: what lies past the new end is lost.
+        shrink: bool,
+        /// What becomes of the space behind the old end.
+        preallocation: Preallocation,
+        /// What becomes of images that read what is cut off.
+        dependants: Dependants,
     },
     /// Do something with the internal snapshots of an image.
     Snapshot {
@@ -91,6 +104,17 @@ impl Request {
                 }
         )
     }
+}
+
+/// The size a disk is to have, in bytes; rounded up to a multiple of 512.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewSize {
+    /// This size.
+    To(u64),
+    /// So much more than now.
+    More(u64),
+    /// So much less than now.
+    Less(u64),
 }
 
 /// What is done with the internal snapshots of an image.

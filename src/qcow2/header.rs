@@ -117,7 +117,7 @@ pub enum CompressionType {
 }
 
 impl CompressionType {
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Zlib => 0,
             Self::Zstd => 1,

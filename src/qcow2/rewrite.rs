@@ -7,10 +7,12 @@
 //! table, which is advice for error messages, is dropped when there is no room otherwise.
 
 use super::error::FormatError;
-use super::extension::{BACKING_FORMAT, Extension, FEATURE_NAMES};
-use super::feature::{Autoclear, Compatible, Incompatible};
-use super::geometry::HostOffset;
-use super::header::{BackingName, Header, Version};
+use super::extension::{
+    BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, Extension, FEATURE_NAMES,
+};
+use super::feature::{self, Autoclear, Compatible, Incompatible};
+use super::geometry::{Geometry, HostOffset};
+use super::header::{BackingName, CompressionType, Header, Version};
 use super::limits;
 
 /// What a disk writes as a whole or not at all, in bytes.
@@ -30,7 +32,8 @@ pub struct Write {
 /// Writes that may reach the disk in any order; a fence belongs before and after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The writes. The last step of a rewrite has exactly one, inside one aligned 512-byte sector.
+    /// The writes. The last step of a rewrite has exactly one, inside one aligned 512-byte sector,
+    /// unless only the place of bitmaps changes that are out of date anyway.
     pub writes: Vec<Write>,
 }
 
@@ -59,6 +62,13 @@ pub struct HeaderEdit {
     pub snapshots: Option<(HostOffset, u32)>,
     /// The virtual size in bytes.
     pub virtual_size: Option<u64>,
+    /// The version. Version 2 has no feature bits and refcounts of 16 bits; what else it cannot hold
+    /// is the caller's business. The feature name table comes and goes with version 3.
+    pub version: Option<Version>,
+    /// The refcount width, as a power of two; the refcount table has to be another one then.
+    pub refcount_order: Option<u32>,
+    /// The codec of compressed clusters, with its incompatible bit.
+    pub compression: Option<CompressionType>,
     /// The incompatible features. Bits that change how the rest is read belong to no edit.
     pub incompatible: Option<Incompatible>,
     /// The compatible features.
@@ -67,6 +77,23 @@ pub struct HeaderEdit {
     pub autoclear: Option<Autoclear>,
     /// Name and format of the backing file.
     pub backing: Option<BackingEdit>,
+    /// The recorded name of the external data file; an empty one is removed.
+    pub data_file: Option<Vec<u8>>,
+    /// Where the bitmap directory is; `Some(None)` for no bitmaps at all.
+    pub bitmaps: Option<Option<BitmapsExtension>>,
+}
+
+impl HeaderEdit {
+    /// Whether the extensions or where they start change, so that the header is laid out anew.
+    fn lays_out_anew(&self, old: &Header) -> bool {
+        let longer =
+            self.compression.is_some() && old.header_length <= limits::MIN_V3_HEADER_LENGTH;
+        self.version.is_some_and(|version| version != old.version)
+            || longer
+            || self.backing.is_some()
+            || self.data_file.is_some()
+            || self.bitmaps.is_some()
+    }
 }
 
 /// The bytes of the new header, and where its parts that a reader needs are.
@@ -95,31 +122,34 @@ pub fn rewrite(first_cluster: &[u8], edit: &HeaderEdit) -> Result<Vec<Step>, For
     let mut wanted = apply_fields(&old, edit)?;
     let live = live_ranges(&old);
 
-    let Some(backing) = &edit.backing else {
+    if !edit.lays_out_anew(&old) {
         let mut bytes = cluster.to_vec();
         patch_fields(&mut bytes, &wanted)?;
         return steps(cluster, &bytes, &live, &wanted).ok_or_else(no_room);
+    }
+    let name = match &edit.backing {
+        Some(BackingEdit::Remove) => None,
+        Some(BackingEdit::Set { name, .. }) => Some(name.as_slice()),
+        None => old.backing.as_ref().map(|backing| backing.name.as_slice()),
     };
-
-    let name = match backing {
-        BackingEdit::Remove => &[][..],
-        BackingEdit::Set { name, .. } => name.as_slice(),
-    };
-    check_lengths(backing)?;
-    let mut room_refused = None;
-    for extensions in extension_candidates(&old, backing) {
+    if let Some(backing) = &edit.backing {
+        check_lengths(backing)?;
+    }
+    let mut has_room = false;
+    for extensions in extension_candidates(&old, edit) {
         let end = extensions.iter().fold(
-            usize::try_from(old.header_length).unwrap_or(usize::MAX),
+            usize::try_from(wanted.header_length).unwrap_or(usize::MAX),
             |sum, e| sum.saturating_add(e.encoded_len()),
         );
         if end > cluster.len() {
             continue;
         }
-        for name_at in name_candidates(&old, backing, end, cluster.len()) {
+        for name_at in name_candidates(&old, name, end, cluster.len()) {
             let layout = Layout {
                 extensions: extensions.clone(),
                 name_at,
             };
+            let name = name.unwrap_or_default();
             wanted.extensions.clone_from(&layout.extensions);
             wanted.backing = (name_at != 0).then(|| BackingName {
                 offset: name_at as u64,
@@ -130,17 +160,22 @@ pub fn rewrite(first_cluster: &[u8], edit: &HeaderEdit) -> Result<Vec<Step>, For
             };
             match steps(cluster, &bytes, &live, &wanted) {
                 Some(steps) => return Ok(steps),
-                None => room_refused = Some(name_at),
+                None => has_room = true,
             }
         }
     }
+    if edit.backing.is_none() && has_room {
+        return Err(FormatError::Inconsistent {
+            reason: "the header extensions cannot be switched over by writing one sector",
+        });
+    }
     Err(FormatError::NoSpaceInHeader {
-        what: if room_refused.is_some() {
-            "a new backing name beside the old one"
-        } else {
-            "the backing file name"
+        what: match (&edit.backing, has_room) {
+            (Some(_), true) => "a new backing name beside the old one",
+            (Some(_), false) => "the backing file name",
+            (None, _) => "the header extensions",
         },
-        needed: name.len() as u64,
+        needed: name.map_or(0, <[u8]>::len) as u64,
         available: (cluster.len() as u64)
             .saturating_sub(live.iter().map(|(from, to)| (to - from) as u64).sum()),
     })
@@ -198,7 +233,26 @@ fn apply_fields(old: &Header, edit: &HeaderEdit) -> Result<Header, FormatError> 
     if let Some(size) = edit.virtual_size {
         new.recorded_size = size;
     }
+    if let Some(version) = edit.version.filter(|version| *version != old.version) {
+        new.version = version;
+        (new.header_length, new.unknown_fields) = match version {
+            Version::V2 => (limits::V2_HEADER_LENGTH, Vec::new()),
+            Version::V3 => (limits::NEW_HEADER_LENGTH, vec![0; 7]),
+        };
+    }
+    if let Some(order) = edit.refcount_order {
+        let geometry = old.geometry;
+        new.geometry = Geometry::new(geometry.cluster_bits(), order, geometry.extended_l2())?;
+    }
     new.incompatible = edit.incompatible.unwrap_or(new.incompatible);
+    if let Some(compression) = edit.compression {
+        new.compression = compression;
+        let bit = compression != CompressionType::Zlib;
+        new.incompatible.set(Incompatible::COMPRESSION_TYPE, bit);
+        if new.version == Version::V3 && new.header_length == limits::MIN_V3_HEADER_LENGTH {
+            (new.header_length, new.unknown_fields) = (limits::NEW_HEADER_LENGTH, vec![0; 7]);
+        }
+    }
     new.compatible = edit.compatible.unwrap_or(new.compatible);
     new.autoclear = edit.autoclear.unwrap_or(new.autoclear);
     let no_bits =
@@ -208,81 +262,130 @@ fn apply_fields(old: &Header, edit: &HeaderEdit) -> Result<Header, FormatError> 
             reason: "version 2 has no feature bits",
         });
     }
+    if new.version == Version::V2 && new.geometry.refcount_bits() != 16 {
+        return Err(FormatError::Inconsistent {
+            reason: "version 2 has refcounts of 16 bits only",
+        });
+    }
     Ok(new)
 }
 
 /// What the old header is read from: nothing of it may change before the switch.
 fn live_ranges(old: &Header) -> Vec<(usize, usize)> {
-    let area = old.extensions.iter().fold(
-        usize::try_from(old.header_length).unwrap_or(usize::MAX),
-        |sum, e| sum.saturating_add(e.encoded_len()),
-    );
-    let with_marker = area.saturating_add(8);
     let mut live = Vec::with_capacity(2);
+    let mut from = 0;
+    let mut area = usize::try_from(old.header_length).unwrap_or(usize::MAX);
+    for extension in &old.extensions {
+        // Where the directory of outdated bitmaps was is not looked at.
+        if extension.magic == BITMAPS && !old.autoclear.contains(Autoclear::BITMAPS) {
+            live.push((from, area.saturating_add(8)));
+            from = area.saturating_add(extension.encoded_len());
+        }
+        area = area.saturating_add(extension.encoded_len());
+    }
+    let with_marker = area.saturating_add(8);
     match &old.backing {
         Some(backing) => {
             let at = usize::try_from(backing.offset).unwrap_or(usize::MAX);
             // A name that cuts off the end marker ends the extensions itself.
-            live.push((0, if at < area { area } else { with_marker.min(at) }));
+            live.push((from, if at < area { area } else { with_marker.min(at) }));
             live.push((at, at.saturating_add(backing.name.len())));
         }
-        None => live.push((0, with_marker)),
+        None => live.push((from, with_marker)),
     }
     live
 }
 
+/// Where the extensions of the old header end, their end marker included.
+fn area_end(old: &Header) -> usize {
+    let live = live_ranges(old);
+    let name = usize::from(old.backing.is_some());
+    let area = live.len().checked_sub(1 + name).and_then(|at| live.get(at));
+    area.map_or(0, |range| range.1)
+}
+
 /// The lists of extensions worth trying, best first.
-fn extension_candidates(old: &Header, backing: &BackingEdit) -> Vec<Vec<Extension>> {
-    let format = match backing {
-        BackingEdit::Remove => None,
-        BackingEdit::Set { format, .. } => format.as_ref(),
-    };
-    let is_format = |e: &Extension| e.magic == BACKING_FORMAT;
-    let mut lists = Vec::new();
-    match format {
-        None => {
-            let mut list = old.extensions.clone();
-            list.retain(|e| !is_format(e));
-            lists.push(list);
-        }
-        Some(format) => {
-            let new = Extension {
-                magic: BACKING_FORMAT,
-                data: format.clone(),
-            };
-            let mut list = old.extensions.clone();
-            // Of several, the last one counts.
-            if let Some(existing) = list.iter_mut().rev().find(|e| is_format(e)) {
-                *existing = new;
-                lists.push(list);
-            } else {
-                // First is where QEMU puts it; last moves nothing that is there.
-                let mut last = list.clone();
-                list.insert(0, new.clone());
-                last.push(new);
-                lists.push(list);
-                lists.push(last);
+fn extension_candidates(old: &Header, edit: &HeaderEdit) -> Vec<Vec<Extension>> {
+    let mut lists = vec![old.extensions.clone()];
+    if let Some(backing) = &edit.backing {
+        let format = match backing {
+            BackingEdit::Remove => None,
+            BackingEdit::Set { format, .. } => format.clone(),
+        };
+        lists = with_extension(lists, BACKING_FORMAT, format.as_deref());
+    }
+    if let Some(name) = &edit.data_file {
+        let name = Some(name.as_slice()).filter(|name| !name.is_empty());
+        lists = with_extension(lists, DATA_FILE, name);
+    }
+    if let Some(bitmaps) = &edit.bitmaps {
+        let data = bitmaps.map(|bitmaps| bitmaps.encode().data);
+        lists = with_extension(lists, BITMAPS, data.as_deref());
+        // Last is where it moves nothing that is there.
+        lists.reverse();
+    }
+    let is_names = |e: &Extension| e.magic == FEATURE_NAMES;
+    match edit.version.filter(|version| *version != old.version) {
+        Some(Version::V2) => {
+            for list in &mut lists {
+                list.retain(|e| !is_names(e));
             }
         }
+        Some(Version::V3) if old.geometry.cluster_size() > 4096 => {
+            let names = feature::encode_names(&feature::standard_names());
+            let plain = lists.clone();
+            lists = with_extension(lists, FEATURE_NAMES, Some(&names));
+            lists.reverse();
+            lists.extend(plain);
+        }
+        Some(Version::V3) | None => {}
     }
     let without_names: Vec<Vec<Extension>> = lists
         .iter()
-        .filter(|list| list.iter().any(|e| e.magic == FEATURE_NAMES))
-        .map(|list| {
-            list.iter()
-                .filter(|e| e.magic != FEATURE_NAMES)
-                .cloned()
-                .collect()
-        })
+        .filter(|list| list.iter().any(is_names))
+        .map(|list| list.iter().filter(|e| !is_names(e)).cloned().collect())
         .collect();
     lists.extend(without_names);
     lists
 }
 
+/// Each list with this data in the extension of that kind, or without it. Where it is new: first,
+/// which is where QEMU puts most, and last, which moves nothing that is there.
+fn with_extension(
+    lists: Vec<Vec<Extension>>,
+    magic: u32,
+    data: Option<&[u8]>,
+) -> Vec<Vec<Extension>> {
+    let mut all = Vec::new();
+    for mut list in lists {
+        let Some(data) = data else {
+            list.retain(|e| e.magic != magic);
+            all.push(list);
+            continue;
+        };
+        let new = Extension {
+            magic,
+            data: data.to_vec(),
+        };
+        // Of several, the last one counts.
+        if let Some(existing) = list.iter_mut().rev().find(|e| e.magic == magic) {
+            *existing = new;
+            all.push(list);
+        } else {
+            let mut last = list.clone();
+            list.insert(0, new.clone());
+            last.push(new);
+            all.push(list);
+            all.push(last);
+        }
+    }
+    all
+}
+
 /// The places for the name worth trying, best first, for extensions that end at `end` (without their
 /// end marker).
-fn name_candidates(old: &Header, backing: &BackingEdit, end: usize, cluster: usize) -> Vec<usize> {
-    let BackingEdit::Set { name, .. } = backing else {
+fn name_candidates(old: &Header, name: Option<&[u8]>, end: usize, cluster: usize) -> Vec<usize> {
+    let Some(name) = name else {
         return vec![0];
     };
     let with_marker = end.saturating_add(8);
@@ -291,11 +394,11 @@ fn name_candidates(old: &Header, backing: &BackingEdit, end: usize, cluster: usi
     if let Some(backing) = &old.backing {
         old_at = usize::try_from(backing.offset).unwrap_or(usize::MAX);
         old_end = old_at.saturating_add(backing.name.len());
-        if backing.name == *name {
+        if backing.name == name {
             places.push(old_at);
         }
     }
-    let old_area_end = live_ranges(old).first().map_or(0, |range| range.1);
+    let old_area_end = area_end(old);
     places.push(with_marker);
     places.push(with_marker.max(SECTOR));
     places.push(
@@ -335,6 +438,7 @@ fn patch_fields(bytes: &mut [u8], header: &Header) -> Result<(), FormatError> {
         .as_ref()
         .map_or((0, 0), |b| (b.offset, b.name.len()));
     let name_len = u32::try_from(name_len).map_err(|_| no_room())?;
+    patch(4, &header.version.number().to_be_bytes())?;
     patch(8, &name_at.to_be_bytes())?;
     patch(16, &name_len.to_be_bytes())?;
     patch(24, &header.recorded_size.to_be_bytes())?;
@@ -348,6 +452,12 @@ fn patch_fields(bytes: &mut [u8], header: &Header) -> Result<(), FormatError> {
         patch(72, &header.incompatible.bits().to_be_bytes())?;
         patch(80, &header.compatible.bits().to_be_bytes())?;
         patch(88, &header.autoclear.bits().to_be_bytes())?;
+        patch(96, &header.geometry.refcount_order().to_be_bytes())?;
+        patch(100, &header.header_length.to_be_bytes())?;
+        if header.header_length > limits::MIN_V3_HEADER_LENGTH {
+            patch(104, &[header.compression.code()])?;
+            patch(105, &header.unknown_fields)?;
+        }
     }
     Ok(())
 }
@@ -402,8 +512,15 @@ fn steps(old: &[u8], new: &[u8], live: &[(usize, usize)], wanted: &Header) -> Op
         .collect();
     sectors.dedup();
     let Some(switch) = sectors.first().copied() else {
-        // Nothing a reader looks at changes, so nothing is to be written.
-        return Some(Vec::new());
+        // Nothing a reader looks at changes.
+        let is_same = Header::parse(old).ok()? == *wanted;
+        let writes = if is_same {
+            Vec::new()
+        } else {
+            runs(&changed, new)
+        };
+        let step = (!writes.is_empty()).then_some(Step { writes });
+        return Some(step.into_iter().collect());
     };
     if sectors.iter().any(|sector| *sector != switch) {
         return None;

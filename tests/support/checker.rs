@@ -1,7 +1,7 @@
 //! A check of a qcow2 file that shares no code with the library: every reference counted, offsets
 //! written out as the specification gives them. It stands in for `qemu-img check` where thousands of
 //! files are looked at (a process costs ten milliseconds), and is itself compared with qemu-img.
-//! Bitmaps, encryption headers and external data files' content are not its business.
+//! Encryption headers and external data files' content are not its business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -138,6 +138,10 @@ pub fn check(path: &Path) -> Counted {
     }
     image.refer("snapshot table", snapshot_table, at - snapshot_table);
 
+    if version >= 3 && image.u64(88) & 1 != 0 {
+        refer_bitmaps(&mut image);
+    }
+
     // COPIED is to be compared when every reference is counted.
     let mut copied: Vec<(u64, bool, u64)> = Vec::new();
     for (l1, entries, active) in l1s {
@@ -221,6 +225,37 @@ pub fn check(path: &Path) -> Counted {
         }
     }
     image.counted
+}
+
+/// The bitmap directory that the header extension names, each bitmap's table, and its bits.
+fn refer_bitmaps(image: &mut Image) {
+    let cluster = image.cluster();
+    let mut at = image.u32(100);
+    let (mut count, mut directory) = (0, (0, 0));
+    while at < cluster && image.u32(at) != 0 {
+        if image.u32(at) == 0x2385_2875 {
+            count = image.u32(at + 8);
+            directory = (image.u64(at + 24), image.u64(at + 16));
+        }
+        at += 8 + image.u32(at + 4).next_multiple_of(8);
+    }
+    image.refer("bitmap directory", directory.0, directory.1);
+    let mut at = directory.0;
+    for _ in 0..count {
+        let (table, entries) = (image.u64(at), image.u32(at + 8));
+        let name = image.u32(at + 16) & 0xffff;
+        image.refer("bitmap table", table, entries * 8);
+        for entry in 0..entries {
+            let bits = image.u64(table + entry * 8) & OFFSET;
+            if bits != 0 {
+                image.refer("bitmap", bits, cluster);
+            }
+        }
+        at = (at + 24 + name).next_multiple_of(8);
+    }
+    if at != directory.0 + directory.1 {
+        image.wrong(format!("the bitmap directory ends at {at:#x}"));
+    }
 }
 
 fn check_l2_entry(

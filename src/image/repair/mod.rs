@@ -29,8 +29,8 @@ use crate::qcow2::{Autoclear, HostOffset, Incompatible, Version};
 
 use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
+use super::new_counts::Put;
 use super::qcow2_layer::read_l2;
-use super::snapshots::Put;
 use super::{Check, Error, ErrorKind, Finding, FindingKind, Pace, check};
 use saved::{Digest, Written};
 use survey::Survey;

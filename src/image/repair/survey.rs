@@ -16,8 +16,9 @@ use crate::qcow2::{
 
 use super::super::check::past_end;
 use super::super::error::Result;
+use super::super::new_counts::NewCounts;
 use super::super::qcow2_layer::{read_entries, read_l2};
-use super::super::snapshots::{NewCounts, read_unchecked};
+use super::super::snapshots::read_unchecked;
 use super::super::{Check, Error, ErrorKind, Finding, FindingKind, Pace, bitmaps};
 use super::mend::{Flag, Judged, Rules};
 

@@ -14,10 +14,10 @@ use crate::qcow2::{
 
 use super::super::error::{IoContext, Result};
 use super::super::header_file::HeaderFile;
+use super::super::new_counts::NewCounts;
 use super::super::qcow2_layer::{read_entries, read_l2};
+use super::super::tree::{Named, Tables};
 use super::super::{Error, ErrorKind, Pace, bitmaps, check, writable};
-use super::counts::NewCounts;
-use super::tree::{Named, Tables};
 
 /// A change of an image's internal snapshots, ready to be made. Until then nothing is written.
 #[derive(Debug)]

@@ -9,23 +9,18 @@
 //! | file | concept |
 //! |---|---|
 //! | `list` | reading the snapshot table |
-//! | `counts` | the reference counts as they are to be, beside those on disk |
-//! | `tree` | going through everything an L1 table leads to |
 //! | `change` | what the three have in common, and the switch |
 //! | `create`, `apply`, `delete` | what each of them changes |
 //! | `extract` | a snapshot's content as an image of its own |
 
 mod apply;
 mod change;
-mod counts;
 mod create;
 mod delete;
 mod extract;
 mod list;
-mod tree;
 
 pub use change::SnapshotChange;
-pub(in crate::image) use counts::{NewCounts, Put};
 pub use create::NewSnapshot;
 pub use extract::{SnapshotForm, extract_snapshot, snapshot_view};
 pub use list::snapshots;

@@ -13,6 +13,7 @@ mod size;
 mod zeros;
 
 pub use size::may_grow;
+pub(crate) use size::provide_zeros;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -230,6 +231,15 @@ impl Writer {
     /// When the header cannot be written.
     pub fn begin(&mut self) -> Result<()> {
         self.header.begin_content_change()
+    }
+
+    /// As [`Writer::begin`] where every view is going to show what it shows: bitmaps stay right, since
+    /// no guest byte changes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_same_content(&mut self) -> Result<()> {
+        self.header.clear_unkept_features()
     }
 
     // ---- looking entries up -------------------------------------------------------------------

@@ -5,12 +5,40 @@ use std::path::Path;
 use crate::host::{HostFile, printable_bytes};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
-use crate::qcow2::{EntryTable, Header, L1Entry, Version};
+use crate::qcow2::{
+    EntryTable, Header, HostOffset, L1Entry, L2Entry, SubclusterBitmap, SubclusterState, Version,
+};
 
 use super::super::error::{IoContext, Result};
+use super::super::packed::{reserve, write_zeros};
 use super::super::qcow2_layer::read_l2;
-use super::super::{Error, ErrorKind, bitmaps};
+use super::super::{Error, ErrorKind, Pace, Preallocation, Unhurried, bitmaps};
 use super::{FREE_BUDGET, Writer};
+
+/// Bytes given a place before progress is told.
+const PREALLOCATE_AT_ONCE: u64 = 8 << 20;
+
+/// Makes a range of a file read as zero, its space provided for as asked.
+///
+/// # Errors
+/// When the file cannot be written, or its filesystem cannot reserve space.
+pub(crate) fn provide_zeros(
+    path: &Path,
+    file: &dyn HostFile,
+    offset: u64,
+    len: u64,
+    how: Preallocation,
+) -> Result<()> {
+    let action = format!("provide {len} bytes at {offset:#x}");
+    match how {
+        Preallocation::Off | Preallocation::Metadata => file.zero(offset, len).at(path, &action),
+        Preallocation::Falloc => {
+            file.zero(offset, len).at(path, &action)?;
+            reserve(path, file, offset, len)
+        }
+        Preallocation::Full => write_zeros(path, file, offset, len),
+    }
+}
 
 /// Whether an image may grow to `size` bytes: QEMU has to be able to open it afterwards.
 ///
@@ -55,33 +83,128 @@ impl Writer {
     /// # Errors
     /// When the size is beyond what the L1 table can be made to map, or a file cannot be written.
     pub fn grow(&mut self, size: u64) -> Result<()> {
-        let geometry = self.geometry();
-        let old = self.header().virtual_size();
-        if size <= old {
+        if size <= self.header().virtual_size() {
             return Ok(());
         }
         may_grow(&self.path, &*self.file, self.header(), size)?;
+        self.prepare_growth(size, Preallocation::Off, &Unhurried)?;
+        self.header.set_virtual_size(size)
+    }
+
+    /// Does everything that growing to `size` bytes takes, but for saying so in the header: nobody
+    /// sees it until then.
+    ///
+    /// # Errors
+    /// As [`Writer::grow`], and when it was stopped.
+    pub fn prepare_growth(
+        &mut self,
+        size: u64,
+        preallocation: Preallocation,
+        pace: &dyn Pace,
+    ) -> Result<()> {
+        let geometry = self.geometry();
+        let old = self.header().virtual_size();
         let entries = geometry.l1_entries_for(size);
         let wanted = usize::try_from(entries).map_err(|e| self.damaged(old, e))?;
         if wanted > self.tree.l1.len() {
             self.flush()?;
             self.move_l1(wanted)?;
         }
-        // Nobody sees yet what lies past the end. It is made to read as zero, on disk, before the
-        // size says that it is seen: the rest of the last cluster, then what would shine through.
+        // Made to read as zero, on disk, before the size says that it is seen: the rest of the last
+        // cluster, then what would shine through, and what tables say of it already (the state of a
+        // machine that a snapshot brought back lies behind the disk's end).
         let cluster_end = old.next_multiple_of(geometry.cluster_size()).min(size);
         self.write_zeros(old, cluster_end - old)?;
-        let shown = self.backing_size.min(size);
-        if shown > cluster_end {
-            self.write_zeros(cluster_end, shown - cluster_end)?;
+        let mut at = cluster_end;
+        while at < size {
+            let coverage = geometry.l2_coverage();
+            let end = (at - at % coverage).saturating_add(coverage).min(size);
+            let index = usize::try_from(at / coverage).unwrap_or(usize::MAX);
+            let is_mapped = self.tree.l1.get(index).is_some_and(|raw| raw != 0);
+            let to = if is_mapped {
+                end
+            } else {
+                end.min(self.backing_size)
+            };
+            self.write_zeros(at, to.saturating_sub(at))?;
+            if !pace.advance(0) {
+                return Err(Error::new(&self.path, ErrorKind::Stopped));
+            }
+            at = end;
         }
-        if let Some(data) = &self.data
-            && data.file.len().at(&data.path, "ask the length")? < size
-        {
-            data.file.set_len(size).at(&data.path, "grow")?;
+        if let Some(data) = &self.data {
+            let len = data.file.len().at(&data.path, "ask the length")?;
+            if self.promises_raw_data() {
+                self.zero_data_file(old, len.min(size).saturating_sub(old))?;
+            }
+            if let Some(data) = &self.data
+                && len < size
+            {
+                data.file.set_len(size).at(&data.path, "grow")?;
+            }
         }
         self.flush()?;
-        self.header.set_virtual_size(size)
+        if preallocation != Preallocation::Off {
+            self.preallocate(cluster_end, size, preallocation, pace)?;
+        }
+        self.flush()
+    }
+
+    /// Gives every guest cluster from `start` on, none of which is seen yet, a host cluster of zeros.
+    fn preallocate(
+        &mut self,
+        start: u64,
+        end: u64,
+        how: Preallocation,
+        pace: &dyn Pace,
+    ) -> Result<()> {
+        let geometry = self.geometry();
+        let size = geometry.cluster_size();
+        let most = (PREALLOCATE_AT_ONCE / size).max(1);
+        let mut at = start;
+        while at < end {
+            if self.entry(at)?.host().is_some() {
+                at += size;
+                continue;
+            }
+            let wanted = (end - at).div_ceil(size).min(most);
+            let mut row = 1;
+            while row < wanted && self.entry(at + row * size)?.host().is_none() {
+                row += 1;
+            }
+            let (host, got) = self.new_clusters(at, row)?;
+            self.provide_zeros(host, got * size, how)?;
+            for index in 0..got {
+                let (guest, host) = (at + index * size, HostOffset(host + index * size));
+                let entry = if geometry.extended_l2() {
+                    L2Entry::Subclusters {
+                        host: Some(host),
+                        copied: true,
+                        bitmap: SubclusterBitmap::default()
+                            .with(0..geometry.subclusters(), SubclusterState::Data),
+                    }
+                } else {
+                    L2Entry::Data { host, copied: true }
+                };
+                self.set_entry(guest, entry)?;
+            }
+            at += got * size;
+            self.keep_budget()?;
+            if !pace.advance(got * size) {
+                return Err(Error::new(&self.path, ErrorKind::Stopped));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a range of the file that holds the guest's data read as zero.
+    fn provide_zeros(&mut self, offset: u64, len: u64, how: Preallocation) -> Result<()> {
+        self.wrote_data = true;
+        let (path, file) = self
+            .data
+            .as_ref()
+            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
+        provide_zeros(path, &**file, offset, len, how)
     }
 
     /// Gives the L1 table a new place with room for `entries`; the next flush switches over.

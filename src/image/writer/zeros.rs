@@ -112,7 +112,7 @@ impl Writer {
     }
 
     /// Whether the data file is promised to be what the guest sees, byte for byte.
-    fn promises_raw_data(&self) -> bool {
+    pub(super) fn promises_raw_data(&self) -> bool {
         self.data.is_some()
             && self
                 .header()
@@ -120,7 +120,7 @@ impl Writer {
                 .contains(Autoclear::RAW_EXTERNAL_DATA)
     }
 
-    fn zero_data_file(&mut self, host: u64, len: u64) -> Result<()> {
+    pub(super) fn zero_data_file(&mut self, host: u64, len: u64) -> Result<()> {
         if let Some(data) = &self.data {
             self.wrote_data = true;
             data.file

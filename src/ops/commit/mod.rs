@@ -46,7 +46,10 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     );
     refuse_unfit(plan, pair.overlay, "committed");
     refuse_unfit(plan, pair.base, "committed into");
-    refuse_foreign_data(plan, &context, &pair);
+    let mut concerned = forest.chain(pair.overlay.id);
+    concerned.extend(&pair.base.children);
+    concerned.extend(&pair.overlay.children);
+    refuse_foreign_data(plan, &context, concerned);
     if !plan.refusals.is_empty() {
         return;
     }
@@ -277,12 +280,9 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
 
 /// An image may name any file of the machine as its external data file (CVE-2024-32498): one is
 /// only opened where the person looked, or beside the image.
-fn refuse_foreign_data(plan: &mut Plan, context: &Context, pair: &Pair<'_>) {
+pub(super) fn refuse_foreign_data(plan: &mut Plan, context: &Context, mut concerned: Vec<NodeId>) {
     let forest = context.forest.as_ref();
     let host = context.host.as_ref();
-    let mut concerned = forest.chain(pair.overlay.id);
-    concerned.extend(&pair.base.children);
-    concerned.extend(&pair.overlay.children);
     concerned.sort_unstable();
     concerned.dedup();
     for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
@@ -662,7 +662,7 @@ fn lock_and_pin(
 }
 
 /// Adds to what is needed on the filesystem of `path`, and refuses what does not fit.
-fn need_space(plan: &mut Plan, context: &Context, path: &Path, needed: u64) {
+pub(super) fn need_space(plan: &mut Plan, context: &Context, path: &Path, needed: u64) {
     let dir = path
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())

@@ -302,6 +302,7 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
             RepairAction::Leaks | RepairAction::All => "Repair",
             RepairAction::PutBack { .. } => "Put back",
         },
+        Request::Resize { .. } => "Resize",
         Request::Snapshot { ref action, .. } => match action {
             SnapshotAction::Create { .. } => "Take",
             SnapshotAction::Apply { .. } => "Apply",

@@ -1,14 +1,25 @@
-//! Persistent dirty bitmaps as far as a writer must know them: marking those that will miss a change.
-//! Their bits are not looked at here.
+//! The persistent dirty bitmaps of an image: the directory, and marking those that will miss a change.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `dirty` | the bits of one bitmap, read, merged and resized |
+//! | `change` | bitmaps added, removed, cleared, switched on and off, merged |
+
+mod change;
+mod dirty;
+
+pub(crate) use change::resize_all;
+pub use change::{BitmapChange, NewBitmap};
+pub use dirty::Dirty;
 
 use std::path::Path;
 
-use crate::host::HostFile;
+use crate::host::{HostFile, printable_bytes};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, encode_directory, parse_directory};
 use crate::qcow2::{Autoclear, Header, HostOffset};
 
-use super::Error;
 use super::error::{IoContext, Result};
+use super::{Error, ErrorKind};
 
 /// The image's bitmaps; none if the image says that they are not consistent with its content.
 ///
@@ -16,6 +27,53 @@ use super::error::{IoContext, Result};
 /// When the directory cannot be read or breaks the format's rules.
 pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<Bitmap>> {
     Ok(directory(path, file, header)?.map_or_else(Vec::new, |(bitmaps, ..)| bitmaps))
+}
+
+/// The bits of one of the image's bitmaps.
+///
+/// # Errors
+/// When there is no such bitmap, it is marked as in use (so nobody knows what it would say), or it
+/// cannot be read.
+pub fn dirty(path: &Path, file: &dyn HostFile, header: &Header, name: &[u8]) -> Result<Dirty> {
+    let list = bitmaps(path, file, header)?;
+    let bitmap = usable(path, &list, name)?;
+    Dirty::read(path, file, header.geometry, bitmap, header.virtual_size())
+}
+
+/// The bitmap of that name, if it is not stale.
+fn usable<'b>(path: &Path, list: &'b [Bitmap], name: &[u8]) -> Result<&'b Bitmap> {
+    let bitmap = of_name(path, list, name)?;
+    if bitmap.flags.contains(BitmapFlags::IN_USE) {
+        return Err(stale(path, bitmap));
+    }
+    Ok(bitmap)
+}
+
+/// Refuses bitmaps of which one is stale.
+pub(crate) fn refuse_stale(path: &Path, list: &[Bitmap]) -> Result<()> {
+    let mut found = list
+        .iter()
+        .filter(|bitmap| bitmap.flags.contains(BitmapFlags::IN_USE));
+    found
+        .next()
+        .map_or(Ok(()), |bitmap| Err(stale(path, bitmap)))
+}
+
+fn of_name<'b>(path: &Path, list: &'b [Bitmap], name: &[u8]) -> Result<&'b Bitmap> {
+    let missing = || {
+        let text = format!("has no dirty bitmap {}", printable_bytes(name));
+        Error::new(path, ErrorKind::Limit(text))
+    };
+    let found = list.iter().find(|bitmap| bitmap.name == name);
+    found.ok_or_else(missing)
+}
+
+fn stale(path: &Path, bitmap: &Bitmap) -> Error {
+    let text = format!(
+        "its dirty bitmap {} is marked as in use: it was not saved and missed changes, so it can only be removed",
+        printable_bytes(&bitmap.name)
+    );
+    Error::new(path, ErrorKind::Limit(text))
 }
 
 type Directory = (Vec<Bitmap>, HostOffset, u64);

@@ -4,37 +4,37 @@
 use crate::host::HostFile;
 use crate::qcow2::{EntryTable, FormatError, HostOffset, L1Entry, L2Buf, L2Context, L2Entry};
 
-use super::super::error::Result;
-use super::super::qcow2_layer::read_l2;
-use super::super::{Error, ErrorKind, Pace};
+use super::error::Result;
+use super::qcow2_layer::read_l2;
+use super::{Error, ErrorKind, Pace};
 
 use std::path::Path;
 
 /// An L2 table as an L1 table names it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// Index in the L1 table.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// Where it is, in bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// The file whose tables are gone through.
 #[derive(Clone, Copy)]
-pub(super) struct Tables<'a> {
-    pub(super) path: &'a Path,
-    pub(super) file: &'a dyn HostFile,
-    pub(super) context: L2Context,
-    pub(super) pace: &'a dyn Pace,
+pub(crate) struct Tables<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) file: &'a dyn HostFile,
+    pub(crate) context: L2Context,
+    pub(crate) pace: &'a dyn Pace,
 }
 
 impl Tables<'_> {
-    pub(super) fn damaged(&self, error: &FormatError) -> Error {
+    pub(crate) fn damaged(&self, error: &FormatError) -> Error {
         Error::new(self.path, ErrorKind::Damaged(error.to_string()))
     }
 
     /// Reads each L2 table that `l1` names, in order.
-    pub(super) fn each(
+    pub(crate) fn each(
         &self,
         l1: &EntryTable,
         mut look: impl FnMut(Named, L2Buf) -> Result<()>,
@@ -55,7 +55,7 @@ impl Tables<'_> {
 
     /// Tells the clusters that a table's entries refer to, as runs (first cluster, how many), one
     /// reference each.
-    pub(super) fn references(
+    pub(crate) fn references(
         &self,
         table: &L2Buf,
         mut tell: impl FnMut(u64, u64) -> Result<()>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset, RefcountBlock, refcount};
 
-use super::super::super::error::{IoContext, Result};
-use super::super::super::{Error, ErrorKind};
+use super::super::error::{IoContext, Result};
+use super::super::{Error, ErrorKind};
 use super::{Block, Clusters, NewCounts};
 
 /// Bytes of counts kept in memory at most: a repair keeps all of them.
@@ -19,11 +19,7 @@ const KEPT_OFF_END: u64 = (1 << 29) + (1 << 26);
 
 impl NewCounts {
     /// Counts of a file in which nothing is in use.
-    pub(in crate::image) fn blank(
-        path: &Path,
-        file: Arc<dyn HostFile>,
-        geometry: Geometry,
-    ) -> Self {
+    pub(crate) fn blank(path: &Path, file: Arc<dyn HostFile>, geometry: Geometry) -> Self {
         Self {
             path: path.to_path_buf(),
             table: EntryTable::default(),
@@ -38,14 +34,14 @@ impl NewCounts {
     }
 
     /// Never hands out these clusters: something on disk still needs them.
-    pub(in crate::image) fn keep_off(&mut self, first: u64, clusters: u64) {
+    pub(crate) fn keep_off(&mut self, first: u64, clusters: u64) {
         for cluster in first..first.saturating_add(clusters).min(KEPT_OFF_END) {
             self.freed.insert(cluster);
         }
     }
 
     /// Counts `times` references more to each of these clusters.
-    pub(in crate::image) fn count(&mut self, first: u64, clusters: u64, times: u64) -> Result<()> {
+    pub(crate) fn count(&mut self, first: u64, clusters: u64, times: u64) -> Result<()> {
         self.each_part(first, clusters, |counts, _, (index, range)| {
             counts.afford(index)?;
             let block = counts.block(index)?;
@@ -84,7 +80,7 @@ impl NewCounts {
     }
 
     /// Counts these clusters once more if nothing is counted there yet. Whether it was so.
-    pub(in crate::image) fn claim(&mut self, first: u64, clusters: u64) -> Result<bool> {
+    pub(crate) fn claim(&mut self, first: u64, clusters: u64) -> Result<bool> {
         for cluster in first..first.saturating_add(clusters) {
             if self.get(cluster)? != 0 {
                 return Ok(false);
@@ -95,12 +91,12 @@ impl NewCounts {
     }
 
     /// The refcount table on disk is nobody else's, and was counted.
-    pub(in crate::image) fn adopt_table(&mut self, first: u64, clusters: u64) {
+    pub(crate) fn adopt_table(&mut self, first: u64, clusters: u64) {
         self.old_table = (first, clusters);
     }
 
     /// The block number `index` is at `cluster` on disk, is nobody else's, and was counted.
-    pub(in crate::image) fn adopt_block(&mut self, index: u64, cluster: u64) -> Result<()> {
+    pub(crate) fn adopt_block(&mut self, index: u64, cluster: u64) -> Result<()> {
         self.afford(index)?;
         self.block(index)?.was = Some(cluster);
         let at = usize::try_from(index).map_err(|e| self.damaged(e))?;
@@ -114,7 +110,7 @@ impl NewCounts {
     }
 
     /// Reads the counts on disk of the block at `cluster`.
-    pub(in crate::image) fn read_block(&self, cluster: u64) -> Result<RefcountBlock> {
+    pub(crate) fn read_block(&self, cluster: u64) -> Result<RefcountBlock> {
         let offset = cluster.saturating_mul(self.geometry.cluster_size());
         let mut bytes = vec![0; self.geometry.cluster_len()];
         self.file.read_at(&mut bytes, offset).at(
@@ -126,7 +122,7 @@ impl NewCounts {
 
     /// When everything is counted: leaves blocks where they are that say it already on disk. Gives
     /// whether the counts on disk, whose table is `on_disk`, are all right as they are.
-    pub(in crate::image) fn compare_blocks(&mut self, on_disk: &EntryTable) -> Result<bool> {
+    pub(crate) fn compare_blocks(&mut self, on_disk: &EntryTable) -> Result<bool> {
         let adopted: Vec<(u64, u64)> = self
             .blocks
             .iter()
@@ -147,7 +143,7 @@ impl NewCounts {
     }
 
     /// The cluster after the last one that is counted.
-    pub(in crate::image) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         let per_block = self.geometry.refcounts_per_block();
         for (index, block) in self.blocks.iter().rev() {
             let used = (0..block.counts.len())
@@ -161,7 +157,7 @@ impl NewCounts {
     }
 
     /// The clusters that something on disk needs and nothing will afterwards, as runs in order.
-    pub(in crate::image) fn each_given_up(
+    pub(crate) fn each_given_up(
         &mut self,
         tell: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {

@@ -13,18 +13,18 @@ use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
 };
 
-use super::super::error::{IoContext, Result};
-use super::super::qcow2_layer::read_entries;
-use super::super::{Error, ErrorKind};
+use super::error::{IoContext, Result};
+use super::qcow2_layer::read_entries;
+use super::{Error, ErrorKind};
 
 mod anew;
 
 /// Is handed tables to be written: what each is, its bytes, its offset.
-pub(in crate::image) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
+pub(crate) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
 
 /// The counts as they are to be.
 #[derive(Debug)]
-pub(in crate::image) struct NewCounts {
+pub(crate) struct NewCounts {
     path: PathBuf,
     file: Arc<dyn HostFile>,
     geometry: Geometry,
@@ -51,11 +51,7 @@ struct Block {
 
 impl NewCounts {
     /// Reads the refcount table; blocks are read as they are needed.
-    pub(in crate::image) fn open(
-        path: &Path,
-        file: Arc<dyn HostFile>,
-        header: &Header,
-    ) -> Result<Self> {
+    pub(crate) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
         let size = geometry.cluster_size();
         let offset = header.refcount_table_offset.get();
@@ -135,7 +131,7 @@ impl NewCounts {
     }
 
     /// How often a cluster is to be counted.
-    pub(in crate::image) fn get(&mut self, cluster: u64) -> Result<u64> {
+    pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
         let (index, at) = self.split(cluster);
         if !self.load(index)? {
             return Ok(0);
@@ -162,12 +158,12 @@ impl NewCounts {
     }
 
     /// One reference more to each of `count` clusters from `first` on.
-    pub(in crate::image) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
+    pub(crate) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
         self.each_part(first, count, |counts, _, range| counts.block_raise(range))
     }
 
     /// One reference less.
-    pub(in crate::image) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
+    pub(crate) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
         self.each_part(first, count, |counts, start, range| {
             counts.block_lower(start, range)
         })
@@ -241,7 +237,7 @@ impl NewCounts {
 
     /// Hands out `count` clusters in a row, each counted once; the first one's number. The lowest
     /// place there is, but for single ones behind those handed out before.
-    pub(in crate::image) fn allocate(&mut self, count: u64) -> Result<u64> {
+    pub(crate) fn allocate(&mut self, count: u64) -> Result<u64> {
         let mut first = self.next_free(self.hint)?;
         let mut got = 1;
         while got < count {
@@ -265,7 +261,7 @@ impl NewCounts {
     }
 
     /// Finds a place for every changed block and for the table. Nothing may be counted after this.
-    pub(in crate::image) fn place(&mut self) -> Result<()> {
+    pub(crate) fn place(&mut self) -> Result<()> {
         let per_cluster = self.geometry.cluster_size() / 8;
         let (old_first, mut clusters) = self.old_table;
         self.lower(old_first, clusters)?;
@@ -326,20 +322,20 @@ impl NewCounts {
     }
 
     /// Place of the new table for the header: offset in bytes, clusters.
-    pub(in crate::image) fn table(&self) -> Option<(u64, u64)> {
+    pub(crate) fn table(&self) -> Option<(u64, u64)> {
         let (first, clusters) = self.new_table?;
         Some((first * self.geometry.cluster_size(), clusters))
     }
 
     /// Bytes that [`NewCounts::write`] is going to write.
-    pub(in crate::image) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
         let table = self.new_table.map_or(0, |(_, clusters)| clusters);
         (blocks + table).saturating_mul(self.geometry.cluster_size())
     }
 
     /// Writes the blocks and the table where nothing refers to them yet.
-    pub(in crate::image) fn write(&self) -> Result<()> {
+    pub(crate) fn write(&self) -> Result<()> {
         self.each_written(&mut |what, bytes, offset| {
             let what = format!("write the {what} at {offset:#x}");
             self.file.write_at(bytes, offset).at(&self.path, &what)
@@ -347,7 +343,7 @@ impl NewCounts {
     }
 
     /// Tells what is to be written where: what it is, its bytes, their offset.
-    pub(in crate::image) fn each_written(&self, put: Put<'_>) -> Result<()> {
+    pub(crate) fn each_written(&self, put: Put<'_>) -> Result<()> {
         for block in self.blocks.values() {
             if let Some(place) = block.place {
                 let offset = place * self.geometry.cluster_size();
@@ -360,8 +356,28 @@ impl NewCounts {
         }
     }
 
+    /// The first cluster behind all that are counted, before or after the change.
+    pub(crate) fn end_of_all(&mut self) -> Result<u64> {
+        let per_block = self.geometry.refcounts_per_block();
+        let last = self.blocks.keys().next_back().map_or(0, |last| last + 1);
+        for index in (0..last.max(self.table.len() as u64)).rev() {
+            if !self.load(index)? {
+                continue;
+            }
+            let counts = self.blocks.get(&index).map(|block| &block.counts);
+            let used = counts.and_then(|counts| {
+                let mut places = (0..counts.len()).rev();
+                places.find(|at| counts.get(*at).is_some_and(|count| count > 0))
+            });
+            if let Some(at) = used {
+                return Ok(index * per_block + at as u64 + 1);
+            }
+        }
+        Ok(0)
+    }
+
     /// The clusters that come free, in order, as runs.
-    pub(in crate::image) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(crate) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.freed.runs()
     }
 }

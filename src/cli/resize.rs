@@ -1,0 +1,23 @@
+//! `qanopy resize`: makes the disk of an image longer or shorter.
+
+use crate::ops::Request;
+
+use super::args::{Globals, ResizeArgs};
+use super::carry_out::carry_out;
+use super::out::Out;
+use super::{look, passphrase};
+
+/// Resizes the disk.
+pub(super) fn run(out: &mut Out, globals: Globals, args: ResizeArgs) -> anyhow::Result<()> {
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
+    context.keys = keys;
+    let request = Request::Resize {
+        image: args.image,
+        size: args.size,
+        shrink: args.shrink,
+        preallocation: args.preallocation.into(),
+        dependants: args.dependants.into(),
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}

@@ -1,0 +1,196 @@
+//! A change of an image's tables that is worked out completely before anything is written, and the
+//! write that makes it true. What changes is the business of `shrink`, `amend` and `bitmaps`.
+//!
+//! Everything new goes to clusters that are free before the change; it is written there, fenced, and
+//! then one write of one sector of the header switches over to all of it. A crash leaves the image as
+//! it was or as it is to be, and neither leaks. (Where the place of the bitmap directory lies in
+//! another sector of the header: see [`HeaderFile::split`].)
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::rewrite::HeaderEdit;
+use crate::qcow2::{
+    Autoclear, EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version,
+};
+
+use super::error::{IoContext, Result};
+use super::header_file::HeaderFile;
+use super::new_counts::NewCounts;
+use super::tree::Tables;
+use super::{Error, ErrorKind, Pace, check, writable};
+
+/// The change.
+#[derive(Debug)]
+pub(crate) struct Rework {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn HostFile>,
+    header: HeaderFile,
+    pub(crate) context: L2Context,
+    pub(crate) counts: NewCounts,
+    /// What is written: at which cluster.
+    writes: Vec<(u64, Vec<u8>)>,
+    /// What the header says afterwards; tables and autoclear bits are added when it is settled.
+    pub(crate) edit: HeaderEdit,
+    edits: Vec<HeaderEdit>,
+}
+
+impl Rework {
+    /// Looks at an image whose tables are to be changed. It is checked first: on counts that cannot
+    /// be trusted nothing is built.
+    pub(crate) fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
+        let header = HeaderFile::read(path, Arc::clone(file))?;
+        writable(path, header.header())?;
+        let found = check(path, file, pace)?;
+        if found.corruptions > 0 {
+            return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            counts: NewCounts::open(path, Arc::clone(file), header.header())?,
+            context: L2Context::of(header.header()),
+            file: Arc::clone(file),
+            header,
+            writes: Vec::new(),
+            edit: HeaderEdit::default(),
+            edits: Vec::new(),
+        })
+    }
+
+    /// The header of the image as it is.
+    pub(crate) fn header(&self) -> &Header {
+        self.header.header()
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.context.geometry
+    }
+
+    pub(crate) fn cluster_size(&self) -> u64 {
+        self.context.geometry.cluster_size()
+    }
+
+    pub(crate) fn format_error(&self, error: FormatError) -> Error {
+        Error::new(&self.path, error)
+    }
+
+    pub(crate) fn limit(&self, text: impl Into<String>) -> Error {
+        Error::new(&self.path, ErrorKind::Limit(text.into()))
+    }
+
+    /// Goes through what an L1 table leads to.
+    pub(crate) fn tables<'a>(
+        path: &'a Path,
+        file: &'a dyn HostFile,
+        context: L2Context,
+        pace: &'a dyn Pace,
+    ) -> Tables<'a> {
+        Tables {
+            path,
+            file,
+            context,
+            pace,
+        }
+    }
+
+    /// Has bytes written to a place that is free now: the place. No bytes need none.
+    pub(crate) fn put(&mut self, bytes: Vec<u8>) -> Result<HostOffset> {
+        let size = self.cluster_size();
+        let clusters = (bytes.len() as u64).div_ceil(size);
+        if clusters == 0 {
+            return Ok(HostOffset(0));
+        }
+        let first = self.counts.allocate(clusters)?;
+        self.writes.push((first, bytes));
+        Ok(HostOffset(first * size))
+    }
+
+    /// Has an L1 table written anew, which becomes the active one.
+    pub(crate) fn put_active_l1(&mut self, table: &EntryTable) -> Result<()> {
+        let (old, len) = (self.header().l1_offset, u64::from(self.header().l1_entries));
+        self.release(old, len * 8)?;
+        let entries = narrow(self, "the L1 table", table.len() as u64)?;
+        let place = self.put(table.as_bytes().to_vec())?;
+        self.edit.l1 = Some((place, entries));
+        Ok(())
+    }
+
+    /// Gives up one reference to the clusters of `len` bytes at a cluster-aligned offset.
+    pub(crate) fn release(&mut self, offset: HostOffset, len: u64) -> Result<()> {
+        let size = self.cluster_size();
+        self.counts.lower(offset.get() / size, len.div_ceil(size))
+    }
+
+    /// Finds a place for the counts themselves, and makes sure that the header can be switched over.
+    pub(crate) fn settle(mut self) -> Result<Self> {
+        self.counts.place()?;
+        if let Some((offset, clusters)) = self.counts.table() {
+            let clusters = narrow(&self, "the refcount table", clusters)?;
+            self.edit.refcount_table = Some((HostOffset(offset), clusters));
+        }
+        let version = self.edit.version.unwrap_or(self.header().version);
+        if version != Version::V2 && self.edit.autoclear.is_none() {
+            // Bits of features that are not kept up here are cleared, as the specification demands.
+            let kept = Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA;
+            self.edit.autoclear = Some(self.header().autoclear & kept);
+        }
+        self.edits = self.header.split(&self.edit)?;
+        Ok(self)
+    }
+
+    /// Bytes of tables that are written, all of them to places that are free now.
+    pub(crate) fn written(&self) -> u64 {
+        let size = self.cluster_size();
+        let bytes = |(_, bytes): &(u64, Vec<u8>)| (bytes.len() as u64).div_ceil(size) * size;
+        self.writes.iter().map(bytes).sum::<u64>() + self.counts.written()
+    }
+
+    /// Bytes of clusters that nothing refers to afterwards, those of replaced tables included.
+    pub(crate) fn freed(&self) -> u64 {
+        let clusters: u64 = self.counts.freed().map(|run| run.end - run.start).sum();
+        clusters.saturating_mul(self.cluster_size())
+    }
+
+    /// Makes the change. It can be stopped until the switch.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or it was stopped: the image is as it was.
+    pub(crate) fn commit(mut self, pace: &dyn Pace) -> Result<()> {
+        let size = self.cluster_size();
+        for (cluster, bytes) in &self.writes {
+            let offset = cluster * size;
+            self.file
+                .write_at(bytes, offset)
+                .at(&self.path, &format!("write a table at {offset:#x}"))?;
+            if !pace.advance(bytes.len() as u64) {
+                return Err(Error::new(&self.path, ErrorKind::Stopped));
+            }
+        }
+        self.counts.write()?;
+        self.file.fence().at(&self.path, "flush")?;
+        for edit in std::mem::take(&mut self.edits) {
+            self.header.edit(&edit)?;
+        }
+        for run in self.counts.freed() {
+            let (offset, len) = (run.start * size, (run.end - run.start) * size);
+            self.file
+                .punch(offset, len)
+                .at(&self.path, &format!("free {len} bytes at {offset:#x}"))?;
+        }
+        let used = self.counts.end_of_all()?.saturating_mul(size);
+        let len = self.file.len().at(&self.path, "ask the length")?;
+        if used > 0 && used < len {
+            self.file
+                .set_len(used)
+                .at(&self.path, "cut off the free end")?;
+            self.file.fence().at(&self.path, "flush")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of entries as the header holds it.
+fn narrow(rework: &Rework, what: &str, count: u64) -> Result<u32> {
+    u32::try_from(count).map_err(|_| rework.limit(format!("{what} is too long for the header")))
+}

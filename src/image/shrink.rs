@@ -1,0 +1,205 @@
+//! Making the disk of an image shorter, and saying how long it is. Making that of a qcow2 image longer
+//! is the writer's work but for the last step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::qcow2::rewrite::HeaderEdit;
+use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
+
+use super::bitmaps::{bitmaps, resize_all};
+use super::error::{IoContext, Result};
+use super::header_file::HeaderFile;
+use super::qcow2_layer::{read_entries, read_l2};
+use super::rework::Rework;
+use super::writer::provide_zeros;
+use super::{DataFile, Error, ErrorKind, Pace, Preallocation};
+
+/// What makes a disk shorter, ready to be done. Until then nothing is written.
+#[derive(Debug)]
+pub struct Shrink {
+    rework: Rework,
+    data: Option<DataFile>,
+    size: u64,
+}
+
+impl Shrink {
+    /// Works out what makes the disk `size` bytes long, a multiple of 512 that is not 0 and less than
+    /// now: clusters that lie wholly past the new end are given up, the L1 table gets shorter, the
+    /// bitmaps too. Internal snapshots keep what they hold and their own sizes.
+    ///
+    /// # Errors
+    /// When the image cannot be read or may not be written, a check finds corruptions, it is of
+    /// version 2 and has snapshots, or a bitmap is stale.
+    pub fn plan(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        data: Option<DataFile>,
+        size: u64,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let mut rework = Rework::begin(path, file, pace)?;
+        may_resize(path, &**file, rework.header())?;
+        let (geometry, context) = (rework.geometry(), rework.context);
+        let header = rework.header();
+        let old = read_entries(
+            path,
+            &**file,
+            header.l1_offset.get(),
+            u64::from(header.l1_entries),
+            "L1 table",
+        )?;
+        let kept = usize::try_from(geometry.l1_entries_for(size)).unwrap_or(usize::MAX);
+        let mut l1 = old.clone();
+        l1.resize(kept.min(old.len()));
+        let tables = Rework::tables(path, &**file, context, pace);
+        let mut lost = old.clone();
+        for at in 0..l1.len() {
+            lost.set(at, 0).map_err(|e| rework.format_error(e))?;
+        }
+        tables.each(&lost, |named, table| {
+            if !context.data_file {
+                tables.references(&table, |first, count| rework.counts.lower(first, count))?;
+            }
+            rework.release(HostOffset(named.offset), geometry.cluster_size())
+        })?;
+        // The table that the new end lies in keeps what is before it.
+        let first_lost = size.next_multiple_of(geometry.cluster_size());
+        let at = usize::try_from(geometry.l1_index(GuestOffset(first_lost))).unwrap_or(usize::MAX);
+        let raw = l1.get(at).unwrap_or(0);
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
+        if let Some(offset) = entry.table {
+            let table = read_l2(path, &**file, offset.get(), context)?;
+            let (mut before, mut after) = (table.clone(), table);
+            let cut = geometry.l2_index(GuestOffset(first_lost));
+            for index in 0..before.len() {
+                let emptied = if index < cut { &mut before } else { &mut after };
+                emptied
+                    .set(index, L2Entry::Unallocated)
+                    .map_err(|e| rework.format_error(e))?;
+            }
+            // `before` holds what is lost, `after` what stays.
+            let mut is_lost = false;
+            for index in cut..before.len() {
+                let entry = before.get(index).map_err(|e| rework.format_error(e))?;
+                is_lost |= !matches!(entry, L2Entry::Unallocated);
+            }
+            if is_lost {
+                if !context.data_file {
+                    tables.references(&before, |first, count| rework.counts.lower(first, count))?;
+                }
+                rework.release(offset, geometry.cluster_size())?;
+                let place = rework.put(after.as_bytes().to_vec())?;
+                let raw = L1Entry {
+                    table: Some(place),
+                    copied: true,
+                }
+                .encode(geometry)
+                .map_err(|e| rework.format_error(e))?;
+                l1.set(at, raw).map_err(|e| rework.format_error(e))?;
+            }
+        }
+        if l1 != old {
+            rework.put_active_l1(&l1)?;
+        }
+        resize_all(&mut rework, size)?;
+        rework.edit.virtual_size = Some(size);
+        Ok(Self {
+            rework: rework.settle()?,
+            data,
+            size,
+        })
+    }
+
+    /// Bytes of tables that are written, all of them to places that are free now.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.rework.written()
+    }
+
+    /// Bytes of clusters that nothing refers to afterwards, those of replaced tables included.
+    #[must_use]
+    pub fn freed(&self) -> u64 {
+        self.rework.freed()
+    }
+
+    /// Makes the disk shorter. At every instant the image is the old one or the new one, each
+    /// complete. It can be stopped until the switch.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
+    /// its free space not yet given back.
+    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+        self.rework.commit(pace)?;
+        if let Some(data) = &self.data
+            && data.file.len().at(&data.path, "ask the length")? > self.size
+        {
+            data.file
+                .set_len(self.size)
+                .at(&data.path, "cut off the end")?;
+            data.file.fence().at(&data.path, "flush")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the disk's size may change at all.
+///
+/// # Errors
+/// Why not, if not.
+pub fn may_resize(path: &Path, file: &dyn HostFile, header: &crate::qcow2::Header) -> Result<()> {
+    // Its snapshots may not record how long the disk was (QEMU refuses as well).
+    if header.version == Version::V2 && header.snapshot_count > 0 {
+        let text = "is of version 2 and has internal snapshots, which do not say how long their disk is: \
+                    its size cannot change";
+        return Err(Error::new(path, ErrorKind::Limit(text.to_owned())));
+    }
+    super::bitmaps::refuse_stale(path, &bitmaps(path, file, header)?)
+}
+
+/// Makes a raw image `size` bytes long. What is new reads as zero.
+///
+/// # Errors
+/// When the file cannot be written, or its filesystem cannot reserve space: it is as long as before.
+pub fn resize_raw(
+    path: &Path,
+    file: &dyn HostFile,
+    size: u64,
+    preallocation: Preallocation,
+) -> Result<()> {
+    let old = file.len().at(path, "ask the length")?;
+    file.set_len(size).at(path, "set the length")?;
+    if let Some(new) = size.checked_sub(old).filter(|new| *new > 0)
+        && preallocation != Preallocation::Off
+        && let Err(error) = provide_zeros(path, file, old, new, preallocation)
+    {
+        file.set_len(old).at(path, "set the length back")?;
+        return Err(error);
+    }
+    file.fence().at(path, "flush")
+}
+
+/// Says that the disk is `size` bytes long, after the tables have been made fit for it; the bitmaps
+/// get as long with it.
+///
+/// # Errors
+/// When the image cannot be read or written, or a bitmap is stale or would be too long.
+pub fn set_virtual_size(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    size: u64,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let mut header = HeaderFile::read(path, Arc::clone(file))?;
+    if bitmaps(path, &**file, header.header())?.is_empty() {
+        return header.edit(&HeaderEdit {
+            virtual_size: Some(size),
+            ..HeaderEdit::default()
+        });
+    }
+    let mut rework = Rework::begin(path, file, pace)?;
+    resize_all(&mut rework, size)?;
+    rework.edit.virtual_size = Some(size);
+    rework.settle()?.commit(pace)
+}

@@ -1,0 +1,564 @@
+//! Resize: the disk of an image becomes longer or shorter. What is new reads as zero; what is cut off
+//! is gone, so that nobody may need it: no image built on this one, and no partition of its guest.
+
+mod partitions;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Node, Whereabouts};
+use crate::host::{Access, LockSet};
+use crate::image::{
+    self, Chain, DataFile, ErrorKind, Format, Preallocation, Root, Shrink, State, Target, Unhurried,
+};
+
+use crate::qcow2::CryptMethod;
+
+use super::commit::{need_space, refuse_foreign_data, refuse_unfit};
+use super::in_use::{Locks, claim, data_file};
+use super::words::{command, count, listed, name, shown, size};
+use super::{
+    Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
+    WayOut, find, locked, new_file,
+};
+
+use partitions::Partitions;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) image: &'a Path,
+    pub(super) size: NewSize,
+    pub(super) shrink: bool,
+    pub(super) preallocation: Preallocation,
+    pub(super) dependants: Dependants,
+}
+
+impl Wish<'_> {
+    /// The same for a size that is worked out, with consent to more.
+    fn but(&self, size: u64, dependants: Dependants) -> Request {
+        Request::Resize {
+            image: self.image.to_path_buf(),
+            size: NewSize::To(size),
+            shrink: true,
+            preallocation: self.preallocation,
+            dependants,
+        }
+    }
+}
+
+/// Plans to make the disk longer or shorter.
+pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
+    let context = plan.context().clone();
+    plan.title = format!("Resize {}", name(wish.image));
+    let node = match find::named(&context, wish.image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    refuse_unfit(plan, node, "resized");
+    refuse_foreign_data(plan, &context, context.forest.chain(node.id));
+    let (Some(old), Some(format)) = (node.virtual_size(), node.format()) else {
+        if plan.refusals.is_empty() {
+            plan.refuse(format!(
+                "how large the disk of {} is cannot be seen",
+                shown(&node.path)
+            ));
+        }
+        return;
+    };
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    if let Err(error) = locked::unlock_chain(&context, node.id) {
+        return plan.refuse(error.to_string());
+    }
+    let Some(new) = wanted_size(plan, node, old, wish.size) else {
+        return;
+    };
+    plan.title = format!(
+        "Resize {} from {} to {}",
+        name(&node.path),
+        size(old),
+        size(new)
+    );
+    if new == old {
+        return plan.refuse(format!(
+            "{} is {} large already",
+            shown(&node.path),
+            size(old)
+        ));
+    }
+    let below: Vec<PathBuf> = context
+        .forest
+        .chain(node.id)
+        .into_iter()
+        .skip(1)
+        .filter_map(|id| context.forest.get(id))
+        .map(|node| node.path.clone())
+        .collect();
+    let mut files = vec![node.path.clone()];
+    if format == Format::Qcow2 {
+        files.extend(data_file(context.host.as_ref(), &node.path));
+    }
+    for file in &files {
+        claim(plan, file, LockSet::ReadWrite);
+    }
+    for file in &below {
+        claim(plan, file, LockSet::ReadOnly);
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let job = Resize {
+        image: node.path.clone(),
+        format,
+        below,
+        old,
+        new,
+        preallocation: wish.preallocation,
+    };
+    if new > old {
+        plan_growth(plan, node, &job);
+    } else {
+        plan_shrinking(plan, node, &job, wish);
+    }
+    push_command(plan, &job);
+    plan.job = Some(Arc::new(job));
+}
+
+/// The new size in bytes.
+fn wanted_size(plan: &mut Plan, node: &Node, old: u64, wanted: NewSize) -> Option<u64> {
+    let bytes = match wanted {
+        NewSize::To(bytes) => Some(bytes),
+        NewSize::More(bytes) => old.checked_add(bytes),
+        NewSize::Less(bytes) => old.checked_sub(bytes),
+    };
+    let Some(bytes) = bytes.filter(|bytes| *bytes > 0) else {
+        plan.refuse(match wanted {
+            NewSize::More(_) => "that is more than a disk can have".to_owned(),
+            NewSize::To(_) => "a disk of no bytes is of no use".to_owned(),
+            NewSize::Less(bytes) => format!(
+                "{} is {} large: it cannot become {} shorter",
+                shown(&node.path),
+                size(old),
+                size(bytes)
+            ),
+        });
+        return None;
+    };
+    let whole = new_file::whole_sectors(plan, bytes);
+    plan.refusals.is_empty().then_some(whole)
+}
+
+fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
+    let (path, context) = (&node.path, plan.context().clone());
+    if let Err(error) = job.may_grow(plan) {
+        return plan.refuse(error.to_string());
+    }
+    let added = job.new - job.old;
+    let reserved = match job.preallocation {
+        Preallocation::Off | Preallocation::Metadata => 0,
+        Preallocation::Falloc | Preallocation::Full => added,
+    };
+    let how = match job.preallocation {
+        Preallocation::Off => "takes space as the guest writes",
+        Preallocation::Metadata => {
+            "has its place in the tables, and takes space as the guest writes"
+        }
+        Preallocation::Falloc => "is reserved in the filesystem",
+        Preallocation::Full => "is written as zeros",
+    };
+    plan.effect(
+        EffectKind::Updates,
+        path,
+        (reserved > 0).then_some(reserved),
+        format!(
+            "its disk grows by {}, which reads as zero and {how}",
+            size(added)
+        ),
+    );
+    need_space(plan, &context, path, reserved);
+    let above = context.forest.descendants(node.id).len();
+    if above > 0 {
+        plan.keeps.push(format!(
+            "what the {} built on {} show{}: they keep their own sizes, and what is new below them reads as zero",
+            if above == 1 { "image".to_owned() } else { count(above, "image") },
+            name(path),
+            if above == 1 { "s" } else { "" },
+        ));
+    }
+    note_bitmaps(plan, node);
+    plan.note(
+        "partitions and filesystems inside stay as long as they are: grow them in the guest"
+            .to_owned(),
+    );
+    plan.undo = Undo::Possible("shrink it again".to_owned());
+}
+
+fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
+    let path = &node.path;
+    let (old, new) = (job.old, job.new);
+    if job.preallocation != Preallocation::Off {
+        plan.refuse("preallocation is for what is new, and this disk becomes shorter".to_owned());
+    }
+    if node.whereabouts == Whereabouts::OutsideScan {
+        plan.refuse(format!(
+            "{} lies outside the folders looked in, so not all that is built on it is known: look in its folder too",
+            shown(path)
+        ));
+    }
+    let looked = job.open_chain(plan).and_then(|disk| {
+        let lost = Lost::at(&disk, new, old)?;
+        Ok((lost, Partitions::read(&disk)?))
+    });
+    let (lost, partitions) = match looked {
+        Ok(looked) => looked,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
+    plan.effect(
+        EffectKind::Writes,
+        path,
+        Some(lost.own),
+        format!(
+            "its disk loses its last {}, {}",
+            size(old - new),
+            match (lost.own, lost.is_seen) {
+                (0, false) => "which read as zero".to_owned(),
+                (0, true) => "which show what it is built on".to_owned(),
+                (own, _) => format!("with {} of data", size(own)),
+            }
+        ),
+    );
+    if !wish.shrink {
+        plan.refuse_but(
+            format!(
+                "{} would become shorter, and what lies past the new end would be lost",
+                shown(path)
+            ),
+            vec![WayOut {
+                label: format!("cut off the last {}", size(old - new)),
+                request: wish.but(new, wish.dependants),
+            }],
+        );
+    }
+    judge_partitions(plan, node, &partitions, new);
+    if lost.is_seen {
+        judge_dependants(plan, node, new, wish);
+    } else if !node.children.is_empty() {
+        plan.keeps.push(format!(
+            "what is built on {}: it shows zeros past the new end as before",
+            name(path)
+        ));
+    }
+    note_bitmaps(plan, node);
+    if node.facts().is_some_and(|facts| facts.snapshots > 0) {
+        plan.keeps.push(format!(
+            "the internal snapshots of {}, each as long as it was",
+            name(path)
+        ));
+    }
+    plan.undo = Undo::Impossible(format!(
+        "what lies past the new end of {} is gone",
+        name(path)
+    ));
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    match job.plan_shrink(plan) {
+        Ok(Some(shrink)) => {
+            let context = plan.context().clone();
+            need_space(plan, &context, path, shrink.written());
+            plan.frees = shrink.freed().saturating_sub(shrink.written());
+        }
+        Ok(None) => plan.frees = lost.own,
+        Err(error) => plan.refuse(error.to_string()),
+    }
+}
+
+/// What is lost of a disk that is cut off.
+struct Lost {
+    /// Bytes of data that the image itself holds there.
+    own: u64,
+    /// Whether anything there reads as something else than zero.
+    is_seen: bool,
+}
+
+impl Lost {
+    fn at(disk: &Chain, new: u64, old: u64) -> image::Result<Self> {
+        let mut lost = Self {
+            own: 0,
+            is_seen: false,
+        };
+        let mut at = new;
+        while at < old {
+            let run = disk.resolve(at, old)?;
+            if run.extent.state != State::Zero {
+                lost.is_seen = true;
+                if run.layer == Some(0) {
+                    lost.own += run.extent.len;
+                }
+            }
+            at = run.extent.end();
+        }
+        Ok(lost)
+    }
+}
+
+/// A partition that is cut in two is a broken filesystem.
+fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: u64) {
+    let path = shown(&node.path);
+    if let Some((number, end)) = partitions.last().filter(|(_, end)| *end > new) {
+        plan.refuse(format!(
+            "partition {number} on the disk of {path} reaches to {end} bytes, past the new end at {new}: shrink it \
+             in the guest first, or make the disk no shorter than {}",
+            size(end)
+        ));
+    }
+    match partitions {
+        Partitions::None => plan.warn(format!(
+            "there is no partition table on the disk of {path}: whether a filesystem reaches past the new end is \
+             not known, so shrink it in the guest first"
+        )),
+        Partitions::Gpt(_) => plan.warn(
+            "the second copy of the partition table, at the disk's end, is cut off: have the guest write it anew \
+             (`sgdisk -e`)"
+                .to_owned(),
+        ),
+        Partitions::Mbr(_) => {}
+    }
+}
+
+/// Everybody who reads what is cut off.
+fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Wish<'_>) {
+    let forest = Arc::clone(&plan.context().forest);
+    let mut open: Vec<_> = node.children.clone();
+    let mut names = Vec::new();
+    while let Some(child) = open.pop().and_then(|id| forest.get(id)) {
+        // What its own internal snapshots read may reach further than it does itself.
+        let has_snapshots = child.facts().is_some_and(|facts| facts.snapshots > 0);
+        if child.virtual_size().is_some_and(|size| size <= new) && !has_snapshots {
+            continue;
+        }
+        plan.effect(
+            EffectKind::Breaks,
+            &child.path,
+            None,
+            format!(
+                "reads what is cut off of {}, and would read zeros there",
+                name(&node.path)
+            ),
+        );
+        names.push(name(&child.path));
+        open.extend(child.children.iter().filter(|id| **id != node.id));
+        if names.len() > forest.len() {
+            break;
+        }
+    }
+    names.sort();
+    if names.is_empty() || wish.dependants == Dependants::Break {
+        return;
+    }
+    let is = if names.len() == 1 { "is" } else { "are" };
+    plan.refuse_but(
+        format!(
+            "{} {is} built on {}, and {} what would be cut off",
+            listed(&names, 5),
+            name(&node.path),
+            if names.len() == 1 { "reads" } else { "read" },
+        ),
+        vec![WayOut {
+            label: format!(
+                "break them: {} would show zeros where they show the end of {}",
+                count(names.len(), "image"),
+                name(&node.path)
+            ),
+            request: wish.but(new, Dependants::Break),
+        }],
+    );
+}
+
+fn note_bitmaps(plan: &mut Plan, node: &Node) {
+    if node.facts().is_some_and(|facts| facts.bitmaps > 0) {
+        plan.keeps.push(format!(
+            "the dirty bitmaps of {}, which become as long as its disk",
+            name(&node.path)
+        ));
+    }
+}
+
+fn push_command(plan: &mut Plan, job: &Resize) {
+    let mut words: Vec<std::ffi::OsString> = vec![
+        "qemu-img".into(),
+        "resize".into(),
+        "-f".into(),
+        job.format.name().into(),
+    ];
+    if job.new < job.old {
+        words.push("--shrink".into());
+    }
+    if job.preallocation != Preallocation::Off {
+        words.push(format!("--preallocation={}", job.preallocation.name()).into());
+    }
+    words.push(job.image.as_os_str().to_owned());
+    words.push(job.new.to_string().into());
+    plan.commands.push(command(&words));
+}
+
+#[derive(Debug)]
+struct Resize {
+    image: PathBuf,
+    format: Format,
+    below: Vec<PathBuf>,
+    old: u64,
+    new: u64,
+    preallocation: Preallocation,
+}
+
+impl Resize {
+    /// The disk as its guest sees it now. What it is built on was met by the scan.
+    fn open_chain(&self, plan: &Plan) -> image::Result<Chain> {
+        let context = plan.context();
+        let may_follow = |path: &Path| {
+            let found = find::named(context, path);
+            found.is_ok_and(|node| node.whereabouts == Whereabouts::Scanned)
+        };
+        let chain = Chain::open(plan.host(), &self.image, Some(&self.format), &may_follow)?;
+        chain.unlock(&context.keys, &Unhurried)?;
+        Ok(chain)
+    }
+
+    /// Whether the disk may grow to its new size.
+    fn may_grow(&self, plan: &Plan) -> image::Result<()> {
+        let path = &self.image;
+        if self.format != Format::Qcow2 {
+            if self.preallocation == Preallocation::Metadata {
+                let text = "is a raw image, which has no tables to give new space a place in";
+                return Err(image::Error::new(path, ErrorKind::Limit(text.to_owned())));
+            }
+            return Ok(());
+        }
+        let file = plan
+            .host()
+            .open(path, Access::Read)
+            .map_err(|error| image::Error::io(path, "open", error))?;
+        let header = image::read_header(path, &*file)?;
+        image::may_resize(path, &*file, &header)?;
+        if self.new > header.geometry.max_virtual_size() {
+            let text = format!(
+                "cannot be {} large: with its clusters of {} a disk has at most {}",
+                size(self.new),
+                size(header.geometry.cluster_size()),
+                size(header.geometry.max_virtual_size())
+            );
+            return Err(image::Error::new(path, ErrorKind::Limit(text)));
+        }
+        if header.crypt != CryptMethod::None && self.preallocation != Preallocation::Off {
+            let text = "is encrypted, and zeros set aside in advance would read as noise: grow it without preallocation";
+            return Err(image::Error::new(path, ErrorKind::Limit(text.to_owned())));
+        }
+        // What it is built on decides where zeros have to be said.
+        self.open_chain(plan).map(drop)
+    }
+
+    /// What makes a qcow2 image shorter; none for a raw one.
+    fn plan_shrink(&self, plan: &Plan) -> image::Result<Option<Shrink>> {
+        if self.format != Format::Qcow2 {
+            return Ok(None);
+        }
+        let file = plan
+            .host()
+            .open(&self.image, Access::Read)
+            .map_err(|error| image::Error::io(&self.image, "open", error))?;
+        Shrink::plan(&self.image, &file, None, self.new, &Unhurried).map(Some)
+    }
+
+    fn failed(&self, error: &image::Error) -> Error {
+        let path = shown(&self.image);
+        if matches!(error.kind, ErrorKind::Stopped) {
+            return Error::Cancelled(format!("stopped: the disk of {path} is as large as it was"));
+        }
+        Error::Failed(format!(
+            "{error}. The disk of {path} is complete and of its old or its new size; once that is mended, resize \
+             it again"
+        ))
+    }
+
+    fn grow(&self, plan: &Plan, locks: &Files, progress: &Progress) -> image::Result<()> {
+        let (host, path) = (plan.host(), &self.image);
+        let view = self.open_chain(plan)?;
+        let root = Root::Active;
+        let mut target = Target::open(host, path, &self.format, view, root, &Unhurried)?;
+        if let Target::Qcow2(writer) = &mut target {
+            writer.begin_same_content()?;
+            writer.prepare_growth(self.new, self.preallocation, progress)?;
+            writer.finish()?;
+        }
+        drop(target);
+        progress.enter(Phase::Switch, 0);
+        image::set_virtual_size(path, &locks.image, self.new, &Unhurried)
+    }
+}
+
+/// The files an image consists of, opened and locked.
+struct Files {
+    image: Arc<dyn crate::host::HostFile>,
+    data: Option<DataFile>,
+    _locks: Locks,
+}
+
+impl Job for Resize {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        let mut touched = vec![self.image.clone()];
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let write = LockSet::ReadWrite;
+        let image = locks.take(host, &self.image, Access::ReadWrite, write)?;
+        let data = match data_file(host, &self.image).filter(|_| self.format == Format::Qcow2) {
+            None => None,
+            Some(path) => {
+                touched.push(path.clone());
+                let file = locks.take(host, &path, Access::ReadWrite, write)?;
+                Some(DataFile { path, file })
+            }
+        };
+        for path in &self.below {
+            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+        }
+        plan.verify_pins()?;
+        let files = Files {
+            image,
+            data,
+            _locks: locks,
+        };
+        progress.enter(Phase::Copy, self.new.saturating_sub(self.old));
+        let done = if self.format != Format::Qcow2 {
+            image::resize_raw(&self.image, &*files.image, self.new, self.preallocation)
+        } else if self.new > self.old {
+            self.grow(plan, &files, progress)
+        } else {
+            let data = files.data.clone();
+            Shrink::plan(&self.image, &files.image, data, self.new, progress)
+                .and_then(|shrink| shrink.commit(progress))
+        };
+        done.map_err(|error| self.failed(&error))?;
+        let undo = (self.new > self.old).then(|| Request::Resize {
+            image: self.image.clone(),
+            size: NewSize::To(self.old),
+            shrink: true,
+            preallocation: Preallocation::Off,
+            dependants: Dependants::Refuse,
+        });
+        Ok(Outcome {
+            summary: format!(
+                "the disk of {} is {} large now, it was {}",
+                shown(&self.image),
+                size(self.new),
+                size(self.old)
+            ),
+            touched,
+            undo,
+            remarks: Vec::new(),
+        })
+    }
+}
