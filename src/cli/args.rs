@@ -92,6 +92,10 @@ pub(super) enum Command {
     Relink(RelinkArgs),
     /// Make the disk of an image longer or shorter
     Resize(ResizeArgs),
+    /// Build an image on another one; what it shows stays
+    Rebase(RebaseArgs),
+    /// Take the layers below an image out of its chain; what it shows stays
+    Flatten(FlattenArgs),
     /// List, take, apply, delete or copy out the internal snapshots of an image
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -369,6 +373,62 @@ pub(super) struct RelinkArgs {
     /// Record the name by its absolute path
     #[arg(long)]
     pub(super) absolute: bool,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").required(true).multiple(false))]
+pub(super) struct RebaseArgs {
+    /// The image; it receives what its new base shows otherwise
+    pub(super) image: PathBuf,
+    /// The image it is built on then: any but itself and those built on it
+    #[arg(long, value_name = "BASE", group = "where")]
+    pub(super) to: Option<PathBuf>,
+    /// Build it on nothing: the same as flatten --in-place
+    #[arg(long, group = "where", conflicts_with_all = ["format", "relative", "absolute", "dedupe"])]
+    pub(super) flatten: bool,
+    /// The new base's format [default: as it was recognised]
+    #[arg(long)]
+    pub(super) format: Option<String>,
+    /// Record the name as seen from the image
+    #[arg(long, conflicts_with = "absolute")]
+    pub(super) relative: bool,
+    /// Record the name by its absolute path
+    #[arg(long)]
+    pub(super) absolute: bool,
+    /// Afterwards give up what the new base shows as well
+    #[arg(long)]
+    pub(super) dedupe: bool,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).multiple(false),
+    override_usage = "qanopy flatten [OPTIONS] <IMAGE> <NEW|--in-place>"
+)]
+pub(super) struct FlattenArgs {
+    /// The image; it receives what the layers below it hold
+    pub(super) image: PathBuf,
+    /// The file to create in its stead; an existing one is never overwritten
+    #[arg(group = "what")]
+    pub(super) new: Option<PathBuf>,
+    /// Change the image itself
+    #[arg(long, group = "what")]
+    pub(super) in_place: bool,
+    /// Stop at this image of its chain, and be built on it [default: be built on nothing]
+    #[arg(long, value_name = "ANCESTOR")]
+    pub(super) onto: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

@@ -114,6 +114,18 @@ fn command(request: &Request) -> Option<String> {
             };
             Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
         }
+        Request::Rebase {
+            image,
+            to,
+            format: None,
+            style: None,
+            dedupe,
+        } => Some(format!(
+            "qanopy rebase {} --to {}{}",
+            shell_quoted(image),
+            shell_quoted(to),
+            if *dedupe { " --dedupe" } else { "" }
+        )),
         Request::Relink {
             image,
             base,

@@ -9,6 +9,7 @@ mod commit;
 mod create;
 mod demo;
 mod discard;
+mod flatten;
 mod info;
 mod json;
 mod keys;
@@ -18,6 +19,7 @@ mod open;
 mod out;
 mod passphrase;
 mod prune;
+mod rebase;
 mod relink;
 mod resize;
 mod running;
@@ -77,6 +79,8 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
         Command::Resize(args) => resize::run(out, globals, args)?,
+        Command::Rebase(args) => rebase::run(out, globals, args)?,
+        Command::Flatten(args) => flatten::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,

@@ -2,6 +2,7 @@
 //! above hold nothing. Opened for reading only.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -176,7 +177,7 @@ pub fn data_file_path(path: &Path, header: &Header) -> Result<Option<PathBuf>> {
 /// A run of guest bytes of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolved {
-    /// The run; never [`State::Absent`].
+    /// The run; [`State::Absent`] only where not all layers were asked.
     pub extent: Extent,
     /// The layer that decides it, 0 for the top; none where no layer holds anything.
     pub layer: Option<usize>,
@@ -276,19 +277,33 @@ impl Chain {
     /// # Errors
     /// When a table cannot be read or holds an entry that cannot be.
     pub fn resolve(&self, start: u64, end: u64) -> Result<Resolved> {
+        let mut found = self.resolve_in(0..self.layers.len(), start, end)?;
+        if found.extent.state == State::Absent {
+            found.extent.state = State::Zero;
+        }
+        Ok(found)
+    }
+
+    /// As [`Chain::resolve`], asking only these layers, by number: [`State::Absent`] where none of
+    /// them holds anything and the ones below decide.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve_in(&self, layers: Range<usize>, start: u64, end: u64) -> Result<Resolved> {
         let mut end = end;
-        let zero = |end: u64| Resolved {
+        let run = |end: u64, state: State| Resolved {
             extent: Extent {
                 start,
                 len: end - start,
-                state: State::Zero,
+                state,
             },
             layer: None,
         };
-        for (index, layer) in self.layers.iter().enumerate() {
+        let asked = self.layers.iter().enumerate();
+        for (index, layer) in asked.take(layers.end).skip(layers.start) {
             let size = layer.virtual_size();
             if start >= size {
-                return Ok(zero(end));
+                return Ok(run(end, State::Zero));
             }
             let extent = layer.extent_at(start, end.min(size))?;
             if extent.state != State::Absent {
@@ -299,7 +314,44 @@ impl Chain {
             }
             end = extent.end();
         }
-        Ok(zero(end))
+        Ok(run(end, State::Absent))
+    }
+
+    /// The runs of `start..end` that the uppermost `depth` layers decide, in order, as long as they
+    /// are stored in a row.
+    pub fn runs(
+        &self,
+        depth: usize,
+        start: u64,
+        end: u64,
+    ) -> impl Iterator<Item = Result<Resolved>> + '_ {
+        let mut at = start;
+        let mut held: Option<Resolved> = None;
+        std::iter::from_fn(move || {
+            while at < end {
+                let next = match self.resolve_in(0..depth, at, end) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        at = end;
+                        held = None;
+                        return Some(Err(error));
+                    }
+                };
+                at = next.extent.end();
+                let joined = held
+                    .filter(|run| run.layer == next.layer)
+                    .and_then(|run| run.extent.joined(&next.extent));
+                match (joined, held) {
+                    (Some(extent), _) => held = Some(Resolved { extent, ..next }),
+                    (None, None) => held = Some(next),
+                    (None, Some(run)) => {
+                        held = Some(next);
+                        return Some(Ok(run));
+                    }
+                }
+            }
+            held.take().map(Ok)
+        })
     }
 
     /// Reads guest bytes; past the chain's end they are zero.

@@ -36,6 +36,21 @@ pub fn relink(path: &Path, file: Arc<dyn HostFile>, name: &OsStr, format: &Forma
     header.edit(&edit)
 }
 
+/// Makes an image one that is built on nothing: the backing file's name and format leave its header.
+/// A crash leaves the old link or none.
+///
+/// # Errors
+/// As [`relink`].
+pub fn unlink(path: &Path, file: Arc<dyn HostFile>) -> Result<()> {
+    let mut header = HeaderFile::read(path, file)?;
+    refuse_unknown(&header)?;
+    header.clear_unkept_features()?;
+    header.edit(&HeaderEdit {
+        backing: Some(BackingEdit::Remove),
+        ..HeaderEdit::default()
+    })
+}
+
 /// Whether [`relink`] would succeed, as far as the header's content decides it. Writes nothing.
 ///
 /// # Errors
@@ -64,14 +79,19 @@ fn put(cluster: &mut [u8], write: &Write) {
     }
 }
 
-fn relink_edit(header: &HeaderFile, name: &OsStr, format: &Format) -> Result<HeaderEdit> {
+fn refuse_unknown(header: &HeaderFile) -> Result<()> {
     let unknown = header.header.unknown_incompatible();
-    if !unknown.is_empty() {
-        return Err(Error::new(
-            &header.path,
-            ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
-        ));
+    if unknown.is_empty() {
+        return Ok(());
     }
+    Err(Error::new(
+        &header.path,
+        ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
+    ))
+}
+
+fn relink_edit(header: &HeaderFile, name: &OsStr, format: &Format) -> Result<HeaderEdit> {
+    refuse_unknown(header)?;
     Ok(HeaderEdit {
         backing: Some(BackingEdit::Set {
             name: name.as_bytes().to_vec(),

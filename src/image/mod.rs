@@ -15,6 +15,7 @@ mod extent;
 mod facts;
 mod format;
 mod header_file;
+mod keep;
 mod luks;
 mod new_counts;
 mod pace;
@@ -26,6 +27,7 @@ mod refcounts;
 mod repair;
 mod rework;
 mod shrink;
+mod sight;
 mod snapshots;
 mod staged;
 mod tables;
@@ -45,7 +47,11 @@ pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
-pub use header_file::{may_relink, relink};
+pub use header_file::{may_relink, relink, unlink};
+pub use keep::{
+    Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss, snapshot_views,
+    view_loss,
+};
 pub use luks::{Keys, Passphrase, Passphrases, luks_header};
 pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
@@ -53,6 +59,7 @@ pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
 pub use repair::{Repair, RepairExtent, Saved, Suspect};
 pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
+pub use sight::{Compared, Difference, Place, Sight};
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };

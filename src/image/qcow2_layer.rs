@@ -255,7 +255,7 @@ impl Qcow2 {
     }
 
     /// The name and file in which the guest's bytes are stored.
-    fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
+    pub(super) fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
         self.data
             .as_ref()
             .map_or((&self.path, &self.file), |data| (&data.path, &data.file))

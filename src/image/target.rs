@@ -92,6 +92,18 @@ impl Target {
         }
     }
 
+    /// To be called instead of [`Target::begin`] where no view changes: see
+    /// [`Writer::begin_same_content`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_same_content(&mut self) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.begin_same_content(),
+            Self::Raw(_) => Ok(()),
+        }
+    }
+
     /// As [`Writer::expect_backing_size`].
     pub fn expect_backing_size(&mut self, size: u64) {
         if let Self::Qcow2(writer) = self {
@@ -149,6 +161,27 @@ impl Target {
                 .file
                 .zero(guest, len)
                 .at(&raw.path, &format!("write zeros at {guest:#x}")),
+        }
+    }
+
+    /// Makes the image below show through at these guest bytes again, where whole units allow; it shows
+    /// the same there. Returns how many bytes that was. A raw image has nothing below it.
+    ///
+    /// # Errors
+    /// As [`Writer::let_through`].
+    pub fn let_through(&mut self, guest: u64, len: u64) -> Result<u64> {
+        match self {
+            Self::Qcow2(writer) => writer.let_through(guest, len),
+            Self::Raw(_) => Ok(0),
+        }
+    }
+
+    /// Whether blocks of other files can be shared, as far as is known: true until it was tried.
+    #[must_use]
+    pub fn may_clone(&self) -> bool {
+        match self {
+            Self::Qcow2(writer) => writer.may_clone(),
+            Self::Raw(raw) => raw.transfer.may_clone(),
         }
     }
 

@@ -45,6 +45,11 @@ impl Transfer {
         }
     }
 
+    /// Whether blocks can be shared, as far as is known.
+    pub(crate) fn may_clone(&self) -> bool {
+        self.clones
+    }
+
     /// Moves `len` bytes. Source bytes past the end of its file count as zero.
     pub(crate) fn run(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<()> {
         let inside = from

@@ -11,8 +11,10 @@ mod demo;
 mod discard;
 mod empty;
 mod find;
+mod flatten;
 mod in_use;
 mod locked;
+mod members;
 mod new_file;
 mod new_image;
 mod overlay;
@@ -20,9 +22,11 @@ mod pin;
 mod plan;
 mod progress;
 mod prune;
+mod rebase;
 mod relink;
 mod repair;
 mod request;
+mod reroot;
 mod resize;
 mod restore;
 mod snapshot;
@@ -149,6 +153,25 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             },
         ),
         Request::Repair { image, action } => repair::plan(&mut plan, image, action),
+        Request::Rebase {
+            image,
+            to,
+            format,
+            style,
+            dedupe,
+        } => rebase::plan(
+            &mut plan,
+            rebase::Wish {
+                image,
+                to,
+                format: format.as_ref(),
+                style: *style,
+                dedupe: *dedupe,
+            },
+        ),
+        Request::Flatten { image, onto, new } => {
+            flatten::plan(&mut plan, image, onto.as_deref(), new.as_deref());
+        }
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Commit {
             overlay,

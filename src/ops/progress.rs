@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::image::Pace;
+
 /// The steps every operation goes through, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
@@ -123,6 +125,12 @@ impl Progress {
             total: self.0.total.load(Ordering::Relaxed),
             elapsed: self.0.started.elapsed(),
         }
+    }
+}
+
+impl Pace for Progress {
+    fn advance(&self, bytes: u64) -> bool {
+        Self::advance(self, bytes).is_ok()
     }
 }
 

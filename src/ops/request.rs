@@ -56,6 +56,29 @@ pub enum Request {
         /// What becomes of images that read what is cut off.
         dependants: Dependants,
     },
+    /// Build an image on another one, and keep what it shows: it receives what would show otherwise.
+    Rebase {
+        /// The image, whose guest sees the same afterwards.
+        image: PathBuf,
+        /// What it is built on then: any image but itself and those built on it.
+        to: PathBuf,
+        /// That image's format; none for the one it was recognised by.
+        format: Option<Format>,
+        /// How the name is recorded; none for as it was.
+        style: Option<BackingStyle>,
+        /// Whether clusters are given up that the new base shows as well.
+        dedupe: bool,
+    },
+    /// Take the layers between an image and one it is built on out of its chain: it receives what they
+    /// hold.
+    Flatten {
+        /// The image, whose guest sees the same afterwards.
+        image: PathBuf,
+        /// What it is built on then, one of the images it is built on now; none for nothing.
+        onto: Option<PathBuf>,
+        /// The file that is created to show the same; none to change the image itself.
+        new: Option<PathBuf>,
+    },
     /// Do something with the internal snapshots of an image.
     Snapshot {
         /// The image they are in.
@@ -98,6 +121,7 @@ impl Request {
                 | Self::Create(_)
                 | Self::Restore { .. }
                 | Self::Repair { .. }
+                | Self::Flatten { new: Some(_), .. }
                 | Self::Snapshot {
                     action: SnapshotAction::Extract { .. },
                     ..

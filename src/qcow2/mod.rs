@@ -15,6 +15,7 @@
 //! | QEMU's limits on the header | enforced | `header`: `our_verdict_on_forged_headers_is_that_of_qemu_img` |
 //! | unknown header fields, extensions, feature bits | kept, bits named | `header`: `unknown_bits_fields_and_extensions_are_kept_and_named` |
 //! | backing name and format | read, written, rewritten | `rewrite`: `any_rewrite_that_is_allowed_is_safe_at_every_moment`; `qcow2`: `qemu_img_reads_a_backing_name_we_rewrote` |
+//! | change of the backing file, what every view shows kept | done, and undone | `tests/rebase.rs`: `whatever_it_is_built_on_every_image_shows_what_it_showed`, `a_rebase_survives_every_crash_and_every_failing_call`; `tests/flatten.rs`: `in_place_and_as_a_new_file_it_shows_what_it_showed` |
 //! | fixed header fields | rewritten in one sector write | `rewrite`: `fixed_fields_are_switched_by_one_write_of_just_those_bytes` |
 //! | conversion between versions 2 and 3 | not there | |
 //! | L1 entries | read, written | `l1`: `any_entry_that_parses_encodes_to_itself_but_for_reserved_bits` |

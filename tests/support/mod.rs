@@ -19,6 +19,7 @@
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
 //! | `survival` | an operation on one image, cut off at every moment and refused every call |
+//! | `trial` | an operation cut off at every moment, and with every call of it failing |
 //! | `oracle` | guest content and checks of many images at once, by qemu-img, and their differences |
 #![allow(dead_code)] // Each test crate compiles all of this and uses a part.
 #![allow(unused_imports)] // The same for the re-exports.
@@ -39,6 +40,7 @@ pub mod qemu;
 pub mod recorder;
 pub mod script;
 pub mod survival;
+pub mod trial;
 
 pub use faults::{Calls, Fault, FaultyHost, Then};
 pub use holding::{HoldMode, Holding};

@@ -100,6 +100,17 @@ pub fn commit(
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 
+/// The plan of any request, all of `dir` being known.
+pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
+    ops::plan(&context(host, dir), request)
+}
+
+/// Plans, agrees and runs; the refusal or the error in words.
+pub fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
+    let ready = agree(plan(host, dir, request))?;
+    ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
+}
+
 /// The machine as it is.
 pub fn real_host() -> Arc<dyn Host> {
     Arc::new(RealHost)

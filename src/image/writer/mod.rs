@@ -9,6 +9,7 @@
 
 mod encrypted;
 mod flush;
+mod let_through;
 mod size;
 mod zeros;
 
@@ -201,6 +202,12 @@ impl Writer {
     #[must_use]
     pub fn header(&self) -> &Header {
         self.header.header()
+    }
+
+    /// Whether blocks of other files can be shared, as far as is known: true until it was tried.
+    #[must_use]
+    pub fn may_clone(&self) -> bool {
+        self.transfer.may_clone()
     }
 
     fn geometry(&self) -> Geometry {

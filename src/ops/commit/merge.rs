@@ -5,12 +5,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::host::{Access, Host, LockSet};
+use crate::host::{Access, Host};
 use crate::image::{
     self, Chain, ErrorKind, Extent, Format, Keys, Layer, Pace, Root, State, Target,
 };
 
-use super::super::in_use::{Locks, data_file};
+use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
 use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress};
@@ -38,8 +38,8 @@ pub(super) struct Child {
 pub(super) struct Commit {
     pub(super) overlay: Member,
     pub(super) base: Member,
-    /// What the base is built on, nearest first.
-    pub(super) below: Vec<PathBuf>,
+    /// Every file that is opened.
+    pub(super) members: Members,
     pub(super) children: Vec<Child>,
     /// Images that have views to be kept intact.
     pub(super) preserve: Vec<PathBuf>,
@@ -48,12 +48,6 @@ pub(super) struct Commit {
     pub(super) bytes: u64,
     pub(super) overlay_bytes: u64,
     pub(super) keys: Keys,
-}
-
-impl Pace for Progress {
-    fn advance(&self, bytes: u64) -> bool {
-        Self::advance(self, bytes).is_ok()
-    }
 }
 
 /// Work that may be stopped, but reports no bytes of its own.
@@ -78,7 +72,7 @@ impl Job for Commit {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let _locks = self.lock(host)?;
+        let _locks = self.members.lock(host)?;
         plan.verify_pins()?;
         let chain = self.open_chain(host).map_err(|error| self.failed(&error))?;
         // A folder that takes no trash is found out before anything is written.
@@ -137,31 +131,6 @@ impl Job for Commit {
 }
 
 impl Commit {
-    /// The sets that QEMU takes for a commit: everything written read-write, what lies below the
-    /// base read-only.
-    fn lock(&self, host: &dyn Host) -> Result<Locks, Error> {
-        let mut written = vec![&self.overlay.path, &self.base.path];
-        written.extend(self.children.iter().map(|child| &child.path));
-        written.extend(&self.preserve);
-        // QEMU locks data files as the images they belong to.
-        let data_files: Vec<PathBuf> = written
-            .iter()
-            .filter(|path| **path != &self.base.path || self.base.format == Format::Qcow2)
-            .filter_map(|path| data_file(host, path))
-            .collect();
-        written.extend(&data_files);
-        written.sort();
-        written.dedup();
-        let mut locks = Locks::default();
-        for path in written {
-            locks.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
-        }
-        for path in &self.below {
-            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
-        }
-        Ok(locks)
-    }
-
     /// Everything but the trash: afterwards nothing needs the overlay's content any more.
     fn merge(&self, host: &dyn Host, chain: &Chain, progress: &Progress) -> image::Result<()> {
         progress.enter(Phase::Copy, self.bytes);

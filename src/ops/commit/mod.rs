@@ -5,22 +5,21 @@ mod merge;
 mod preserve;
 mod survey;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, LockSet, printable};
-use crate::image::{self, BackingName, Encryption, Format};
+use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
+use crate::host::{Access, printable};
+use crate::image::{self, Format};
 
-use super::in_use::{Use, who_uses};
-use super::pin::Watch;
+use super::members::{
+    Members, format_of, leading_to, need_space, refuse_foreign_data, refuse_unfit,
+};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, SpaceNeed, Undo,
-    WayOut, backing_name, find, locked, processes,
+    CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut, find, locked,
 };
 
-use super::in_use::data_file;
 use merge::{Child, Commit, Member};
 use survey::{Dependant, Survey};
 
@@ -46,10 +45,14 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     );
     refuse_unfit(plan, pair.overlay, "committed");
     refuse_unfit(plan, pair.base, "committed into");
-    let mut concerned = forest.chain(pair.overlay.id);
-    concerned.extend(&pair.base.children);
-    concerned.extend(&pair.overlay.children);
-    refuse_foreign_data(plan, &context, concerned);
+    refuse_foreign_data(
+        plan,
+        forest
+            .chain(pair.overlay.id)
+            .into_iter()
+            .chain(pair.base.children.iter().copied())
+            .chain(pair.overlay.children.iter().copied()),
+    );
     if !plan.refusals.is_empty() {
         return;
     }
@@ -114,10 +117,11 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     plan.frees = on_disk(pair.overlay);
     plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
     note_facts(plan, &pair, &survey);
-    let below = lock_and_pin(plan, &forest, &pair, &kept, &children);
-    need_space(plan, &context, base_path, survey.new_in_base);
+    let members = members_of(&context, &forest, &pair, &kept, &children);
+    members.secure(plan);
+    need_space(plan, base_path, survey.new_in_base);
     for dependant in &kept {
-        need_space(plan, &context, &dependant.path, dependant.loses);
+        need_space(plan, &dependant.path, dependant.loses);
     }
     plan.undo = Undo::Impossible(format!(
         "the old content of {} is overwritten",
@@ -133,7 +137,7 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
             path: base_path.clone(),
             format: pair.base_format.clone(),
         },
-        below,
+        members,
         children,
         preserve: kept.into_iter().map(|dependant| dependant.path).fold(
             Vec::new(),
@@ -227,91 +231,6 @@ fn find_pair<'f>(
         base,
         base_format,
     })
-}
-
-/// What stands against reading or writing an image at all, by its header.
-pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
-    let path = shown(&node.path);
-    match &node.content {
-        Content::Unreadable(why) => {
-            plan.refuse(format!("{path} cannot be {how}: {}", printable(why)))
-        }
-        Content::Damaged(why) => plan.refuse(format!("{path} cannot be {how}: {}", printable(why))),
-        Content::Opaque(format) => {
-            plan.refuse(format!(
-                "{path} cannot be {how}: it is of format {}",
-                printable(format.name())
-            ));
-        }
-        Content::Unopened => {
-            plan.refuse(format!("{path} cannot be {how}: it was never looked into"))
-        }
-        Content::Raw => {}
-        Content::Qcow2(facts) => {
-            let mut against = Vec::new();
-            if facts.encryption == Some(Encryption::Aes) {
-                let text = "its content is encrypted (legacy AES), which is not understood here";
-                against.push(text.to_owned());
-            }
-            if !facts.unknown_features.is_empty() {
-                let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
-                against.push(format!(
-                    "it needs features that are not known here ({})",
-                    listed(&unknown, 3)
-                ));
-            }
-            if facts.corrupt {
-                against.push("it is marked corrupt, repair it first".to_owned());
-            }
-            if facts.dirty {
-                against.push(
-                    "it is marked dirty (it was not closed properly), repair it first".to_owned(),
-                );
-            }
-            if let Some(why) = &facts.truncated {
-                against.push(printable(why));
-            }
-            if !against.is_empty() {
-                plan.refuse(format!("{path} cannot be {how}: {}", listed(&against, 5)));
-            }
-        }
-    }
-}
-
-/// An image may name any file of the machine as its external data file (CVE-2024-32498): one is
-/// only opened where the person looked, or beside the image.
-pub(super) fn refuse_foreign_data(plan: &mut Plan, context: &Context, mut concerned: Vec<NodeId>) {
-    let forest = context.forest.as_ref();
-    let host = context.host.as_ref();
-    concerned.sort_unstable();
-    concerned.dedup();
-    for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
-        let Some(name) = node.facts().and_then(|facts| facts.data_file.as_ref()) else {
-            continue;
-        };
-        let file = BackingName::interpret(&node.path, name);
-        // What is not there, or no local file, is found out when it is to be opened.
-        let Some(place) = file.file().and_then(|file| host.canonical(file).ok()) else {
-            continue;
-        };
-        let own = node.path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let allowed = plan
-            .looked_in
-            .dirs
-            .iter()
-            .map(PathBuf::as_path)
-            .chain([own.unwrap_or(Path::new("."))])
-            .filter_map(|dir| host.canonical(dir).ok())
-            .any(|dir| place.starts_with(dir));
-        if !allowed {
-            plan.refuse(format!(
-                "{} names {} as its data file, outside the folders looked in: an image can name any file of \
-                 this machine, so look in its folder too if that is right",
-                shown(&node.path),
-                shown(&place)
-            ));
-        }
-    }
 }
 
 fn what_is_written(survey: &Survey) -> String {
@@ -522,7 +441,7 @@ fn plan_children(
             }
             Ok::<_, String>(recorded)
         };
-        match leading_to(context, child, &pair.base.path).and_then(fits) {
+        match leading_to(context, child, &pair.base.path, None).and_then(fits) {
             Ok(recorded) => {
                 let text = format!("now built on {}: its header only", printable(&recorded));
                 plan.effect(EffectKind::Relinks, &child.path, None, text);
@@ -538,17 +457,6 @@ fn plan_children(
         }
     }
     children
-}
-
-/// How `child` will name `base`: relative or absolute, as it named its backing file before.
-fn leading_to(context: &Context, child: &Node, base: &Path) -> Result<std::ffi::OsString, String> {
-    let style = child
-        .backing
-        .as_ref()
-        .map_or(BackingStyle::Relative, |backing| {
-            backing_name::style_of(&backing.recorded)
-        });
-    backing_name::leading(context.host.as_ref(), &child.path, base, style)
 }
 
 fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
@@ -611,98 +519,27 @@ fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
     }
 }
 
-/// Asks who uses each file, and pins them all. Returns what lies below the base.
-fn lock_and_pin(
-    plan: &mut Plan,
+/// Everything written, and what lies below the base.
+fn members_of(
+    context: &Context,
     forest: &Forest,
     pair: &Pair<'_>,
     kept: &[Dependant],
     children: &[Child],
-) -> Vec<PathBuf> {
-    let below: Vec<NodeId> = forest.chain(pair.base.id).into_iter().skip(1).collect();
-    let below: Vec<PathBuf> = below
-        .into_iter()
-        .filter_map(|id| forest.get(id))
-        .map(|node| node.path.clone())
-        .collect();
-    let mut written = vec![pair.overlay.path.clone(), pair.base.path.clone()];
-    written.extend(kept.iter().map(|dependant| dependant.path.clone()));
-    written.extend(children.iter().map(|child| child.path.clone()));
-    let host = Arc::clone(&plan.context().host);
-    let is_raw_base = |path: &Path| *path == pair.base.path && pair.base_format == Format::Raw;
-    let data_files: Vec<PathBuf> = written
-        .iter()
-        .filter(|path| !is_raw_base(path))
-        .filter_map(|path| data_file(host.as_ref(), path))
-        .collect();
-    written.extend(data_files);
-    written.sort();
-    written.dedup();
-    for (path, want) in written
-        .iter()
-        .map(|path| (path, LockSet::ReadWrite))
-        .chain(below.iter().map(|path| (path, LockSet::ReadOnly)))
-    {
-        match who_uses(host.as_ref(), path, want) {
-            Ok(Use::Free) => {}
-            Ok(Use::Open(holders)) => plan.warn(format!(
-                "{} is open in {}",
-                shown(path),
-                processes(&holders)
-            )),
-            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
-        }
-        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
-        }
+) -> Members {
+    let host = context.host.as_ref();
+    let mut members = Members::default();
+    members.write(host, &pair.overlay.path, &Format::Qcow2);
+    members.write(host, &pair.base.path, &pair.base_format);
+    let others = kept.iter().map(|dependant| &dependant.path);
+    for path in others.chain(children.iter().map(|child| &child.path)) {
+        members.write(host, path, &Format::Qcow2);
     }
-    below
-}
-
-/// Adds to what is needed on the filesystem of `path`, and refuses what does not fit.
-pub(super) fn need_space(plan: &mut Plan, context: &Context, path: &Path, needed: u64) {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let Ok(space) = context.host.space(dir) else {
-        return;
-    };
-    let same = |need: &SpaceNeed| {
-        context
-            .host
-            .space(&need.dir)
-            .is_ok_and(|other| other.device == space.device)
-    };
-    let total = match plan
-        .space
-        .iter()
-        .position(same)
-        .and_then(|at| plan.space.get_mut(at))
-    {
-        Some(need) => {
-            need.needed = need.needed.saturating_add(needed);
-            need.needed
-        }
-        None => {
-            plan.space.push(SpaceNeed {
-                dir: dir.to_path_buf(),
-                needed,
-                available: space.available,
-            });
-            needed
-        }
-    };
-    if total > space.available {
-        plan.refuse(format!(
-            "{} lacks space: up to {} are needed, {} are free",
-            shown(dir),
-            size(total),
-            size(space.available)
-        ));
+    let below = forest.chain(pair.base.id).into_iter().skip(1);
+    for node in below.filter_map(|id| forest.get(id)) {
+        members.read(host, &node.path, &format_of(node));
     }
+    members
 }
 
 /// The same with qemu-img, where qemu-img can do it.

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::image::{self, Chain, Extent, Format, Keys, Layer, Pace, Root, Source, State, Target};
+use crate::image::{
+    self, Chain, Extent, Format, Keys, Layer, Pace, Root, Source, State, Target, snapshot_views,
+};
 
-use super::survey::{over, snapshot_views};
+use super::survey::over;
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;

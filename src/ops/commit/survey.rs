@@ -1,12 +1,11 @@
 //! What a commit would overwrite, and what each other view of the base would lose by it: found out
 //! from tables alone. Guest data is read only to recognise a commit that was cut off before its end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::forest::{Forest, Node, NodeId};
-use crate::host::printable_bytes;
-use crate::image::{self, Chain, Format, Layer, Root, State, Unhurried};
+use crate::image::{self, Chain, Format, Layer, Root, State, Unhurried, snapshot_views};
 
 use super::super::words::name;
 use super::Context;
@@ -272,33 +271,6 @@ fn views(context: &Context, node: &Node, changed: &Layer, active: bool) -> Vec<D
         ));
     }
     found
-}
-
-/// The internal snapshots of an opened image: printable name, root, and the view through it.
-pub(super) fn snapshot_views(
-    path: &Path,
-    layer: &Layer,
-) -> image::Result<Vec<(String, Root, Layer)>> {
-    let Layer::Qcow2(image) = layer else {
-        return Ok(Vec::new());
-    };
-    let mut views = Vec::new();
-    for snapshot in image::snapshots(path, &**image.file(), image.header())? {
-        let (l1_offset, l1_entries) = (snapshot.l1_offset.get(), u64::from(snapshot.l1_entries));
-        let size = snapshot
-            .virtual_size()
-            .unwrap_or_else(|| image.virtual_size());
-        let view = Layer::Qcow2(Box::new(image.at_l1(l1_offset, l1_entries, size)?));
-        views.push((
-            printable_bytes(&snapshot.name),
-            Root::Snapshot {
-                l1_offset,
-                l1_entries,
-            },
-            view,
-        ));
-    }
-    Ok(views)
 }
 
 /// Bytes that `view` reads from below where `changed` holds something.

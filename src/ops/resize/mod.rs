@@ -14,8 +14,8 @@ use crate::image::{
 
 use crate::qcow2::CryptMethod;
 
-use super::commit::{need_space, refuse_foreign_data, refuse_unfit};
 use super::in_use::{Locks, claim, data_file};
+use super::members::{need_space, refuse_foreign_data, refuse_unfit};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -56,7 +56,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         Err(sentence) => return plan.refuse(sentence),
     };
     refuse_unfit(plan, node, "resized");
-    refuse_foreign_data(plan, &context, context.forest.chain(node.id));
+    refuse_foreign_data(plan, context.forest.chain(node.id));
     let (Some(old), Some(format)) = (node.virtual_size(), node.format()) else {
         if plan.refusals.is_empty() {
             plan.refuse(format!(
@@ -177,7 +177,7 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
             size(added)
         ),
     );
-    need_space(plan, &context, path, reserved);
+    need_space(plan, path, reserved);
     let above = context.forest.descendants(node.id).len();
     if above > 0 {
         plan.keeps.push(format!(
@@ -266,8 +266,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
     }
     match job.plan_shrink(plan) {
         Ok(Some(shrink)) => {
-            let context = plan.context().clone();
-            need_space(plan, &context, path, shrink.written());
+            need_space(plan, path, shrink.written());
             plan.frees = shrink.freed().saturating_sub(shrink.written());
         }
         Ok(None) => plan.frees = lost.own,

@@ -12,7 +12,7 @@ use crate::host::{Access, printable, printable_bytes};
 use crate::image;
 use crate::qcow2::Snapshot;
 
-use super::commit::refuse_unfit;
+use super::members::refuse_unfit;
 use super::words::{listed, name, shown};
 use super::{Plan, SnapshotAction, SnapshotName, find};
 

@@ -303,6 +303,8 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
             RepairAction::PutBack { .. } => "Put back",
         },
         Request::Resize { .. } => "Resize",
+        Request::Rebase { .. } => "Rebase",
+        Request::Flatten { .. } => "Flatten",
         Request::Snapshot { ref action, .. } => match action {
             SnapshotAction::Create { .. } => "Take",
             SnapshotAction::Apply { .. } => "Apply",

@@ -1,0 +1,23 @@
+//! `qanopy flatten`: an image receives what the layers below it hold, in place or as a new file.
+
+use crate::ops::Request;
+
+use super::args::{FlattenArgs, Globals};
+use super::carry_out::carry_out;
+use super::out::Out;
+use super::{look, passphrase};
+
+/// Flattens the image.
+pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow::Result<()> {
+    let mut named = vec![args.image.clone()];
+    named.extend(args.onto.clone());
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(&named, &args.scan.scan)?;
+    context.keys = keys;
+    let request = Request::Flatten {
+        image: args.image,
+        onto: args.onto,
+        new: args.new,
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}

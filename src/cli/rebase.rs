@@ -1,0 +1,37 @@
+//! `qanopy rebase`: builds an image on another one, and keeps what it shows.
+
+use crate::image::Format;
+use crate::ops::{BackingStyle, Request};
+
+use super::args::{Globals, RebaseArgs};
+use super::carry_out::carry_out;
+use super::out::Out;
+use super::{look, passphrase};
+
+/// Rebases the image.
+pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::Result<()> {
+    let mut named = vec![args.image.clone()];
+    named.extend(args.to.clone());
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(&named, &args.scan.scan)?;
+    context.keys = keys;
+    let request = match args.to {
+        None => Request::Flatten {
+            image: args.image,
+            onto: None,
+            new: None,
+        },
+        Some(to) => Request::Rebase {
+            image: args.image,
+            to,
+            format: args.format.as_deref().map(Format::from_name),
+            style: match (args.relative, args.absolute) {
+                (true, _) => Some(BackingStyle::Relative),
+                (_, true) => Some(BackingStyle::Absolute),
+                _ => None,
+            },
+            dedupe: args.dedupe,
+        },
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}

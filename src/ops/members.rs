@@ -1,0 +1,279 @@
+//! The files an operation reads and writes: whether they are fit for it, who uses them, what room they
+//! need. What is done with them is the operations' business.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::host::{Access, Host, LockSet, printable};
+use crate::image::{BackingName, Encryption, Format};
+
+use super::in_use::{Locks, claim, data_file};
+use super::words::{listed, shown, size};
+use super::{BackingStyle, Context, Error, Plan, SpaceNeed, backing_name};
+
+/// Files an operation works on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members {
+    /// Opened for writing. The sets of locks are those that QEMU takes.
+    written: BTreeSet<PathBuf>,
+    /// Only read.
+    read: BTreeSet<PathBuf>,
+}
+
+impl Members {
+    /// An image that is written, and its external data file: QEMU locks those as the images they
+    /// belong to.
+    pub(super) fn write(&mut self, host: &dyn Host, path: &Path, format: &Format) {
+        self.written.extend(with_data(host, path, format));
+    }
+
+    /// An image that is read.
+    pub(super) fn read(&mut self, host: &dyn Host, path: &Path, format: &Format) {
+        self.read.extend(with_data(host, path, format));
+    }
+
+    /// Those that are only read.
+    fn only_read(&self) -> impl Iterator<Item = &PathBuf> {
+        self.read.difference(&self.written)
+    }
+
+    /// Asks who uses each file, and pins them all.
+    pub(super) fn secure(&self, plan: &mut Plan) {
+        for path in &self.written {
+            claim(plan, path, LockSet::ReadWrite);
+        }
+        for path in self.only_read() {
+            claim(plan, path, LockSet::ReadOnly);
+        }
+    }
+
+    /// Takes the locks of all of them.
+    pub(super) fn lock(&self, host: &dyn Host) -> Result<Locks, Error> {
+        let mut locks = Locks::default();
+        for path in &self.written {
+            locks.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
+        }
+        for path in self.only_read() {
+            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+        }
+        Ok(locks)
+    }
+}
+
+fn with_data(host: &dyn Host, path: &Path, format: &Format) -> Vec<PathBuf> {
+    let mut files = vec![path.to_path_buf()];
+    if *format == Format::Qcow2 {
+        files.extend(data_file(host, path));
+    }
+    files
+}
+
+/// What a node is read as: what an image built on it records, which its content does not contradict.
+pub(super) fn format_of(node: &Node) -> Format {
+    node.format().unwrap_or(Format::Raw)
+}
+
+/// What `node` is built on, nearest first, if all of it is there and can be read.
+pub(super) fn chain_below<'f>(
+    plan: &mut Plan,
+    forest: &'f Forest,
+    node: &Node,
+) -> Option<Vec<&'f Node>> {
+    let path = shown(&node.path);
+    if forest.flags(node.id).contains(Flags::LOOP) {
+        plan.refuse(format!("the backing links of {path} run in a circle"));
+        return None;
+    }
+    let mut below = Vec::new();
+    for id in forest.chain(node.id).into_iter().skip(1) {
+        let base = forest.get(id)?;
+        let why = match base.whereabouts {
+            Whereabouts::Missing => "which is not there",
+            Whereabouts::Elsewhere => "which is no local file",
+            Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",
+            Whereabouts::Scanned => {
+                if !is_readable(plan, base) {
+                    return None;
+                }
+                below.push(base);
+                continue;
+            }
+        };
+        plan.refuse(format!("{path} is built on {}, {why}", shown(&base.path)));
+        return None;
+    }
+    Some(below)
+}
+
+/// Whether the guest's bytes can be read, refused if not. Marks of an unclean end forbid writing only.
+pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
+    let path = shown(&node.path);
+    let why = match &node.content {
+        Content::Unreadable(why) | Content::Damaged(why) => printable(why),
+        Content::Opaque(format) => format!("it is of format {}", printable(format.name())),
+        Content::Unopened => "it was never looked into".to_owned(),
+        Content::Raw => return true,
+        Content::Qcow2(facts) if facts.encryption == Some(Encryption::Aes) => {
+            "its content is encrypted (legacy AES), which is not understood here".to_owned()
+        }
+        Content::Qcow2(facts) if !facts.unknown_features.is_empty() => format!(
+            "it needs features that are not known here ({})",
+            printable(facts.unknown_features.join(", "))
+        ),
+        Content::Qcow2(facts) => match &facts.truncated {
+            Some(why) => printable(why),
+            None => return true,
+        },
+    };
+    plan.refuse(format!("{path} cannot be read: {why}"));
+    false
+}
+
+/// What stands against reading or writing an image at all, by its header.
+pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
+    let path = shown(&node.path);
+    match &node.content {
+        Content::Unreadable(why) => {
+            plan.refuse(format!("{path} cannot be {how}: {}", printable(why)))
+        }
+        Content::Damaged(why) => plan.refuse(format!("{path} cannot be {how}: {}", printable(why))),
+        Content::Opaque(format) => {
+            plan.refuse(format!(
+                "{path} cannot be {how}: it is of format {}",
+                printable(format.name())
+            ));
+        }
+        Content::Unopened => {
+            plan.refuse(format!("{path} cannot be {how}: it was never looked into"))
+        }
+        Content::Raw => {}
+        Content::Qcow2(facts) => {
+            let mut against = Vec::new();
+            if facts.encryption == Some(Encryption::Aes) {
+                let text = "its content is encrypted (legacy AES), which is not understood here";
+                against.push(text.to_owned());
+            }
+            if !facts.unknown_features.is_empty() {
+                let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+                against.push(format!(
+                    "it needs features that are not known here ({})",
+                    listed(&unknown, 3)
+                ));
+            }
+            if facts.corrupt {
+                against.push("it is marked corrupt, repair it first".to_owned());
+            }
+            if facts.dirty {
+                against.push(
+                    "it is marked dirty (it was not closed properly), repair it first".to_owned(),
+                );
+            }
+            if let Some(why) = &facts.truncated {
+                against.push(printable(why));
+            }
+            if !against.is_empty() {
+                plan.refuse(format!("{path} cannot be {how}: {}", listed(&against, 5)));
+            }
+        }
+    }
+}
+
+/// An image may name any file of the machine as its external data file (CVE-2024-32498): one is
+/// only opened where the person looked, or beside the image.
+pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<Item = NodeId>) {
+    let context = plan.context().clone();
+    let (forest, host) = (context.forest.as_ref(), context.host.as_ref());
+    let concerned: BTreeSet<NodeId> = concerned.into_iter().collect();
+    for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
+        let Some(name) = node.facts().and_then(|facts| facts.data_file.as_ref()) else {
+            continue;
+        };
+        let file = BackingName::interpret(&node.path, name);
+        // What is not there, or no local file, is found out when it is to be opened.
+        let Some(place) = file.file().and_then(|file| host.canonical(file).ok()) else {
+            continue;
+        };
+        let own = node.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let allowed = plan
+            .looked_in
+            .dirs
+            .iter()
+            .map(PathBuf::as_path)
+            .chain([own.unwrap_or(Path::new("."))])
+            .filter_map(|dir| host.canonical(dir).ok())
+            .any(|dir| place.starts_with(dir));
+        if !allowed {
+            plan.refuse(format!(
+                "{} names {} as its data file, outside the folders looked in: an image can name any file of \
+                 this machine, so look in its folder too if that is right",
+                shown(&node.path),
+                shown(&place)
+            ));
+        }
+    }
+}
+
+/// How `child` will name `base`: relative or absolute, as it named its backing file before.
+pub(super) fn leading_to(
+    context: &Context,
+    child: &Node,
+    base: &Path,
+    style: Option<BackingStyle>,
+) -> Result<OsString, String> {
+    let style = style.unwrap_or_else(|| {
+        child
+            .backing
+            .as_ref()
+            .map_or(BackingStyle::Relative, |backing| {
+                backing_name::style_of(&backing.recorded)
+            })
+    });
+    backing_name::leading(context.host.as_ref(), &child.path, base, style)
+}
+
+/// Adds to what is needed on the filesystem of `path`, and refuses what does not fit.
+pub(super) fn need_space(plan: &mut Plan, path: &Path, needed: u64) {
+    let context = plan.context().clone();
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let Ok(space) = context.host.space(dir) else {
+        return;
+    };
+    let same = |need: &SpaceNeed| {
+        context
+            .host
+            .space(&need.dir)
+            .is_ok_and(|other| other.device == space.device)
+    };
+    let total: u64 = match plan
+        .space
+        .iter()
+        .position(same)
+        .and_then(|at| plan.space.get_mut(at))
+    {
+        Some(need) => {
+            need.needed = need.needed.saturating_add(needed);
+            need.needed
+        }
+        None => {
+            plan.space.push(SpaceNeed {
+                dir: dir.to_path_buf(),
+                needed,
+                available: space.available,
+            });
+            needed
+        }
+    };
+    if total > space.available {
+        plan.refuse(format!(
+            "{} lacks space: up to {} are needed, {} are free",
+            shown(dir),
+            size(total),
+            size(space.available)
+        ));
+    }
+}

@@ -1,0 +1,375 @@
+//! What rebasing, flattening in place and squashing upwards have in common: an image is going to be
+//! built on another one (or on nothing) and shows what it shows, since it receives first what it would
+//! lose. Which image, and on what, is decided by those.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::forest::{Content, Node};
+use crate::host::{Access, Host, printable};
+use crate::image::{
+    self, Chain, Change, Format, Judge, Keys, Layer, Loss, Pace, Sight, Unhurried, Views,
+    give_up_equal, keep_views, snapshot_views, view_loss,
+};
+
+use super::members::{
+    Members, chain_below, format_of, is_readable, leading_to, need_space, refuse_foreign_data,
+    refuse_unfit,
+};
+use super::words::{command, count, name, shown, size};
+use super::{BackingStyle, EffectKind, Plan, Request, locked};
+
+/// Tables written beside the data, at most: one L2 table for each 8192 clusters, and some.
+pub(super) const TABLE_OVERHEAD: u64 = 1 << 20;
+
+/// What an image is going to be built on.
+#[derive(Debug, Clone)]
+pub(super) struct NewBase {
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    /// The name by which the image will know it.
+    pub(super) recorded: OsString,
+}
+
+/// One image that is going to be built on something else.
+#[derive(Debug, Clone)]
+pub(super) struct Move {
+    pub(super) image: PathBuf,
+    /// None: on nothing.
+    pub(super) base: Option<NewBase>,
+    /// Bytes copied at most, for the progress.
+    pub(super) bytes: u64,
+    keys: Keys,
+}
+
+/// What is asked of one image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'f> {
+    pub(super) node: &'f Node,
+    /// None: on nothing.
+    pub(super) base: Option<(&'f Node, &'f Format)>,
+    pub(super) style: Option<BackingStyle>,
+}
+
+/// Plans one of them: says what happens to the image and to those that are read, and what is known of
+/// the room it needs.
+pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Option<Move> {
+    let context = plan.context().clone();
+    let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
+    let node = wish.node;
+    let path = &node.path;
+    refuse_unfit(plan, node, "built on another image");
+    if plan.refusals.is_empty() && !matches!(node.content, Content::Qcow2(_)) {
+        plan.refuse(format!(
+            "{} is a raw image: only qcow2 images are built on others",
+            shown(path)
+        ));
+    }
+    let mut read = chain_below(plan, forest, node)?;
+    if let Some((base, _)) = wish.base {
+        if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
+            plan.refuse(format!(
+                "{} is built on {} itself: the links would run in a circle",
+                shown(&base.path),
+                name(path)
+            ));
+            return None;
+        }
+        if !is_readable(plan, base) {
+            return None;
+        }
+        read.push(base);
+        read.extend(chain_below(plan, forest, base)?);
+    }
+    refuse_foreign_data(
+        plan,
+        std::iter::once(node.id).chain(read.iter().map(|node| node.id)),
+    );
+    if !plan.refusals.is_empty() {
+        return None;
+    }
+    // Everything that is read or written is opened before anything is planned on it.
+    let base_id = wish.base.map(|(base, _)| base.id);
+    for top in std::iter::once(node.id).chain(base_id) {
+        if let Err(error) = locked::unlock_chain(&context, top) {
+            plan.refuse(error.to_string());
+            return None;
+        }
+    }
+    warn_of_plain_copies(plan, node, &read);
+    let base = match wish.base {
+        None => None,
+        Some((base, format)) => {
+            let recorded =
+                leading_to(&context, node, &base.path, wish.style).and_then(|recorded| {
+                    let file = host
+                        .open(path, Access::Read)
+                        .map_err(|error| error.to_string())?;
+                    image::may_relink(path, file, &recorded, format)
+                        .map_err(|error| error.kind.to_string())?;
+                    Ok(recorded)
+                });
+            match recorded {
+                Ok(recorded) => Some(NewBase {
+                    path: base.path.clone(),
+                    format: format.clone(),
+                    recorded,
+                }),
+                Err(why) => {
+                    plan.refuse(format!(
+                        "{} cannot be built on {}: {why}",
+                        shown(path),
+                        shown(&base.path)
+                    ));
+                    return None;
+                }
+            }
+        }
+    };
+    let mut planned = Move {
+        image: path.clone(),
+        base,
+        bytes: 0,
+        keys: context.keys.clone(),
+    };
+    let survey = match planned.survey(host) {
+        Ok(survey) => survey,
+        Err(error) => {
+            plan.refuse(format!("{error}: nothing can be said about this"));
+            return None;
+        }
+    };
+    planned.bytes = survey.loss.certain.saturating_add(survey.loss.possible);
+    describe(plan, node, &planned, &survey);
+    members.write(host, path, &Format::Qcow2);
+    for below in read {
+        members.read(host, &below.path, &format_of(below));
+    }
+    Some(planned)
+}
+
+/// Says so where what was encrypted is going to be copied into an image that is not.
+pub(super) fn warn_of_plain_copies(plan: &mut Plan, into: &Node, from: &[&Node]) {
+    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
+    if let Some(from) = from.iter().find(|from| is_encrypted(from))
+        && !is_encrypted(into)
+    {
+        plan.warn(format!(
+            "{} is encrypted and {} is not: what is copied out of it will lie there for everybody to read",
+            name(&from.path),
+            name(&into.path)
+        ));
+    }
+}
+
+/// What an image receives, and how many internal snapshots it has.
+struct Survey {
+    loss: Loss,
+    snapshots: usize,
+}
+
+fn describe(plan: &mut Plan, node: &Node, planned: &Move, survey: &Survey) {
+    let path = &node.path;
+    let loss = survey.loss;
+    if loss.total() > 0 {
+        plan.effect(
+            EffectKind::Preserves,
+            path,
+            Some(planned.bytes),
+            format!("first receives {}", what_is_received(loss)),
+        );
+    }
+    let text = match &planned.base {
+        Some(base) => format!(
+            "built on {}, format {}, then",
+            printable(&base.recorded),
+            base.format
+        ),
+        None => "built on nothing then".to_owned(),
+    };
+    plan.effect(EffectKind::Relinks, path, None, text);
+    let mut kept = format!("what {} shows", name(path));
+    if survey.snapshots > 0 {
+        kept.push_str(&format!(
+            ", what its {} show{}",
+            count(survey.snapshots, "internal snapshot"),
+            if survey.snapshots == 1 { "s" } else { "" }
+        ));
+    }
+    match node.children.len() {
+        0 => {}
+        _ => kept.push_str(", and what is built on it shows"),
+    }
+    plan.keeps.push(kept);
+    plan.copies = plan.copies.saturating_add(planned.bytes);
+    need_room(plan, path, loss);
+}
+
+/// Counts what has to be copied against the free space; what may turn out to be the same is only
+/// warned about.
+pub(super) fn need_room(plan: &mut Plan, path: &Path, loss: Loss) {
+    let overhead = if loss.total() > 0 {
+        TABLE_OVERHEAD + loss.total() / 256
+    } else {
+        0
+    };
+    need_space(plan, path, loss.certain.saturating_add(overhead));
+    let short = plan
+        .space
+        .last()
+        .is_some_and(|need| need.needed.saturating_add(loss.possible) > need.available);
+    if loss.possible > 0 && short && plan.refusals.is_empty() {
+        plan.warn(format!(
+            "there may be too little room: up to {} more are needed if nothing is the same. Should it run out, \
+             {} still shows what it shows, on what it is built on now",
+            size(loss.possible),
+            name(path)
+        ));
+    }
+}
+
+/// `1.0 GiB, and up to 2.0 GiB where the bytes differ`.
+pub(super) fn what_is_received(loss: Loss) -> String {
+    let mut parts = Vec::new();
+    if loss.certain > 0 {
+        parts.push(size(loss.certain));
+    }
+    if loss.possible > 0 {
+        parts.push(format!(
+            "up to {} where the bytes differ",
+            size(loss.possible)
+        ));
+    }
+    if loss.zeros > 0 {
+        parts.push(format!("word that {} are zero", size(loss.zeros)));
+    }
+    parts.join(", and ")
+}
+
+/// The same with qemu-img.
+pub(super) fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
+    let mut words: Vec<OsString> = vec!["qemu-img".into(), "rebase".into()];
+    match base {
+        Some(base) => words.extend([
+            "-F".into(),
+            base.format.name().into(),
+            "-b".into(),
+            base.recorded.clone(),
+        ]),
+        None => words.extend(["-b".into(), "".into()]),
+    }
+    words.push(image.into());
+    command(&words)
+}
+
+/// The request that builds the image on what it is built on now, if it says all that is needed.
+fn way_back(node: &Node) -> Option<Request> {
+    let backing = node.backing.as_ref()?;
+    Some(Request::Rebase {
+        image: node.path.clone(),
+        to: backing.path.clone()?,
+        format: Some(backing.format.clone()?),
+        style: Some(super::backing_name::style_of(&backing.recorded)),
+        dedupe: true,
+    })
+}
+
+/// The request that takes it back: to what it is built on now, or to nothing where it is built on
+/// nothing.
+pub(super) fn undo_request(node: &Node) -> Option<Request> {
+    if node.backing.is_some() {
+        return way_back(node);
+    }
+    Some(Request::Flatten {
+        image: node.path.clone(),
+        onto: None,
+        new: None,
+    })
+}
+
+impl Move {
+    /// The image over what it is built on now, and what it is going to be built on.
+    fn sights(&self, host: &dyn Host) -> image::Result<(Chain, Chain)> {
+        let chain = Chain::open(host, &self.image, Some(&Format::Qcow2), &|_| true)?;
+        let new = match &self.base {
+            Some(base) => Chain::open(host, &base.path, Some(&base.format), &|_| true)?,
+            None => Chain::new(Vec::new()),
+        };
+        // Opened when the plan was made, so that nothing has to be derived now.
+        chain.unlock(&self.keys, &Unhurried)?;
+        new.unlock(&self.keys, &Unhurried)?;
+        Ok((chain, new))
+    }
+
+    fn survey(&self, host: &dyn Host) -> image::Result<Survey> {
+        let (chain, new) = self.sights(host)?;
+        let (old, new) = (Sight::of(chain.below()), Sight::of(new));
+        let change = Change {
+            old: &old,
+            new: &new,
+            judge: Judge::Bytes,
+            keys: &self.keys,
+        };
+        let Some(top) = chain.layers().first() else {
+            return Ok(Survey {
+                loss: Loss::default(),
+                snapshots: 0,
+            });
+        };
+        if let Layer::Qcow2(image) = &**top {
+            let found = image::check(&self.image, image.file(), &Unhurried)?;
+            if found.corruptions > 0 {
+                let kind = image::ErrorKind::Corruptions(found.corruptions);
+                return Err(image::Error::new(&self.image, kind));
+            }
+        }
+        let mut loss = view_loss(top, change)?;
+        let snapshots = snapshot_views(&self.image, top)?;
+        for (_, _, view) in &snapshots {
+            loss = loss.and(view_loss(view, change)?);
+        }
+        Ok(Survey {
+            loss,
+            snapshots: snapshots.len(),
+        })
+    }
+
+    /// Copies into the image what it would lose, all of it on stable storage.
+    pub(super) fn copy(&self, host: &dyn Host, pace: &dyn Pace) -> image::Result<()> {
+        let (chain, new) = self.sights(host)?;
+        let (old, new) = (Sight::of(chain.below()), Sight::of(new));
+        let change = Change {
+            old: &old,
+            new: &new,
+            judge: Judge::Bytes,
+            keys: &self.keys,
+        };
+        keep_views(host, &self.image, Views::All, change, pace)
+    }
+
+    /// The header names the new base: one write, after which nothing needs the old one.
+    pub(super) fn switch(&self, host: &dyn Host) -> image::Result<()> {
+        let file = host
+            .open(&self.image, Access::ReadWrite)
+            .map_err(|error| image::Error::io(&self.image, "open for writing", error))?;
+        match &self.base {
+            Some(base) => image::relink(&self.image, file, &base.recorded, &base.format),
+            None => image::unlink(&self.image, file),
+        }
+    }
+
+    /// Once the header names the new base: gives up what that shows as well.
+    pub(super) fn give_up_equal(&self, host: &dyn Host, pace: &dyn Pace) -> image::Result<u64> {
+        let (chain, _) = self.sights(host)?;
+        give_up_equal(host, &self.image, &chain.below(), &self.keys, pace)
+    }
+}
+
+/// Where images are read from, for the plan.
+pub(super) fn say_what_is_read<'f>(plan: &mut Plan, nodes: impl IntoIterator<Item = &'f Node>) {
+    for node in nodes {
+        if !plan.effects.iter().any(|effect| effect.path == node.path) {
+            plan.effect(EffectKind::Reads, &node.path, None, "");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Flattening leaves every image showing what it showed, in place and as a new file, down to nothing and
+//! down to any image of the chain.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use qanopy::ops::{Confirm, Request};
+use support::chains::{Shape, Tree, trees};
+use support::oracle::{Bytes, View, Views};
+use support::script::Script;
+use support::trial::Trial;
+use support::{HoldMode, checker, oracle, ours};
+
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(24, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        max_shrink_iters: 80,
+        ..ProptestConfig::default()
+    }
+}
+
+fn flatten(dir: &Path, image: &str, onto: Option<&str>, new: Option<&str>) -> Request {
+    Request::Flatten {
+        image: dir.join(image),
+        onto: onto.map(|onto| dir.join(onto)),
+        new: new.map(|new| dir.join(new)),
+    }
+}
+
+fn snapshot_views(dir: &Path, image: &str) -> Vec<(String, View)> {
+    let path = dir.join(image);
+    oracle::snapshots(&path)
+        .into_iter()
+        .map(|name| {
+            let view = oracle::snapshot_view(&path, &name).unwrap();
+            (name, view)
+        })
+        .collect()
+}
+
+/// The layers below the overlay, nearest first.
+fn below(tree: &Tree) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut at = tree.layers[tree.overlay].parent;
+    while let Some(layer) = at {
+        found.push(layer);
+        at = tree.layers[layer].parent;
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn in_place_and_as_a_new_file_it_shows_what_it_showed(
+        tree in trees(Shape { layers: 6, ..Shape::default() }),
+        choice in any::<prop::sample::Index>(),
+    ) {
+        if support::qemu().is_none() {
+            return Ok(());
+        }
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        tree.build(dir);
+        let names = tree.names();
+        let image = tree.name(tree.overlay);
+        let below = below(&tree);
+        let onto = below.get(choice.index(below.len() + 1)).map(|layer| tree.name(*layer));
+        let before = Views::of(dir, &names);
+        let snapshots = snapshot_views(dir, &image);
+        let bytes = Bytes::below(dir);
+        let context = format!("onto {onto:?}\n{tree}");
+
+        let done = ours::run(
+            &ours::real_host(), dir, &flatten(dir, &image, onto.as_deref(), Some("new.qcow2")),
+        );
+        prop_assert!(done.is_ok(), "{done:?}\n{context}");
+        let new = Views::of(dir, ["new.qcow2"]);
+        let (a, b) = (new.get("new.qcow2"), before.get(&image));
+        prop_assert!(a == b, "new.qcow2: {}\n{context}", a.explain(b));
+        oracle::assert_clean(dir, ["new.qcow2"], &context);
+        bytes.assert_unchanged_but(dir, &["new.qcow2".to_owned()], &context);
+        let info = oracle::info(&dir.join("new.qcow2")).unwrap();
+        prop_assert_eq!(info["backing-filename"].as_str(), onto.as_deref());
+
+        let directly = onto.as_deref() == Some(tree.name(tree.base()).as_str());
+        let done = ours::run(
+            &ours::real_host(), dir, &flatten(dir, &image, onto.as_deref(), None),
+        );
+        prop_assert_eq!(done.is_err(), directly, "{:?}\n{}", done, context);
+        let after = Views::of(dir, &names);
+        before.assert_same(&after, &names, &context);
+        let now = snapshot_views(dir, &image);
+        for ((name, was), (_, is)) in snapshots.iter().zip(now) {
+            prop_assert!(is == *was, "snapshot {name}: {}\n{context}", is.explain(was));
+        }
+        let (theirs, counted) = (oracle::check(&dir.join(&image)), checker::check(&dir.join(&image)));
+        prop_assert!(theirs.is_clean(), "{theirs:?}\n{context}");
+        prop_assert!(counted.is_clean(), "{counted:?}\n{context}");
+        if !directly {
+            let info = oracle::info(&dir.join(&image)).unwrap();
+            prop_assert_eq!(info["backing-filename"].as_str(), onto.as_deref(), "{}", context);
+        }
+    }
+}
+
+fn script() -> Script {
+    let mut s = Script::default();
+    let small = "-o cluster_size=4k";
+    s.create(small, "root.qcow2", "256k");
+    s.io(
+        "qcow2",
+        "root.qcow2",
+        &["write -P 0x10 0 100k", "write -z 40k 8k"],
+    );
+    s.create(
+        &format!("{small} -F qcow2 -b root.qcow2"),
+        "middle.qcow2",
+        "",
+    );
+    s.io(
+        "qcow2",
+        "middle.qcow2",
+        &[
+            "write -P 0x21 8k 16k",
+            "write -z 64k 8k",
+            "write -c -P 0x22 128k 4k",
+        ],
+    );
+    s.create(
+        &format!("{small} -F qcow2 -b middle.qcow2"),
+        "upper.qcow2",
+        "200k",
+    );
+    s.io("qcow2", "upper.qcow2", &["write -P 0x23 16k 4k"]);
+    s.create(
+        &format!("{small} -F qcow2 -b upper.qcow2"),
+        "top.qcow2",
+        "300k",
+    );
+    s.io("qcow2", "top.qcow2", &["write -P 0x31 20k 3k"]);
+    s.overlay("qcow2", "top.qcow2", "child.qcow2");
+    s
+}
+
+const NAMES: [&str; 5] = [
+    "root.qcow2",
+    "middle.qcow2",
+    "upper.qcow2",
+    "top.qcow2",
+    "child.qcow2",
+];
+
+#[test]
+fn flattening_in_place_survives_every_crash_and_every_failing_call() {
+    let mut trial = Trial::new(&NAMES, |dir| flatten(dir, "top.qcow2", None, None));
+    trial.script = script();
+    trial.prove();
+}
+
+#[test]
+fn flattening_with_internal_snapshots_onto_an_ancestor_survives_every_crash() {
+    let mut trial = Trial::new(&NAMES, |dir| {
+        flatten(dir, "top.qcow2", Some("root.qcow2"), None)
+    });
+    trial.script = script();
+    trial.script.run("qemu-img snapshot -c one top.qcow2");
+    trial
+        .script
+        .io("qcow2", "top.qcow2", &["write -P 0x41 12k 8k"]);
+    trial.prove();
+}
+
+#[test]
+fn a_new_file_is_whole_or_not_there_after_every_crash_and_every_failing_call() {
+    let mut trial = Trial::new(&NAMES, |dir| {
+        flatten(dir, "top.qcow2", Some("middle.qcow2"), Some("new.qcow2"))
+    });
+    trial.script = script();
+    trial.creates = Some(("new.qcow2", "top.qcow2"));
+    trial.prove();
+}
+
+#[test]
+fn zeros_take_no_room() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "base.qcow2", "64M");
+    // Zeros that are stored, zeros that are told, and data.
+    s.io(
+        "qcow2",
+        "base.qcow2",
+        &[
+            "write -P 0 0 20M",
+            "write -z 20M 10M",
+            "write -P 0x11 40M 4M",
+        ],
+    );
+    s.overlay("qcow2", "base.qcow2", "one.qcow2");
+    s.overlay("qcow2", "base.qcow2", "two.qcow2");
+    s.build(dir);
+    ours::run(
+        &ours::real_host(),
+        dir,
+        &flatten(dir, "one.qcow2", None, None),
+    )
+    .unwrap();
+    qemu.img(&["rebase", "-b", "", dir.join("two.qcow2").to_str().unwrap()]);
+    let allocated = |name: &str| fs::metadata(dir.join(name)).unwrap().blocks() * 512;
+    let (ours, theirs) = (allocated("one.qcow2"), allocated("two.qcow2"));
+    assert!(
+        ours <= theirs + (64 << 10),
+        "{ours} bytes, qemu-img {theirs}"
+    );
+}
+
+#[test]
+fn what_cannot_be_flattened_is_refused_and_no_byte_changes() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    script().build(dir);
+    fs::write(dir.join("there.qcow2"), "something").unwrap();
+    let before = Bytes::below(dir);
+    let refused = |request: &Request, word: &str| {
+        let plan = ours::plan(&ours::real_host(), dir, request);
+        let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
+        assert_eq!(plan.confirm, Confirm::Impossible, "{request:?}: {plan:?}");
+        assert!(said.join(" ").contains(word), "{word}: {said:?}");
+        assert!(ours::agree(plan).is_err());
+    };
+    refused(&flatten(dir, "root.qcow2", None, None), "built on nothing");
+    refused(
+        &flatten(dir, "top.qcow2", Some("upper.qcow2"), None),
+        "directly",
+    );
+    refused(
+        &flatten(dir, "top.qcow2", Some("child.qcow2"), None),
+        "not built on",
+    );
+    refused(
+        &flatten(dir, "top.qcow2", None, Some("there.qcow2")),
+        "exists already",
+    );
+    let holding = qemu.hold_with_nbd(&dir.join("child.qcow2"), HoldMode::ReadWrite);
+    refused(
+        &flatten(dir, "top.qcow2", None, None),
+        &holding.pid().to_string(),
+    );
+    drop(holding);
+    before.assert_unchanged(dir, &"");
+}
