@@ -11,6 +11,7 @@ use std::path::Path;
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{self, Check, FindingKind, Unhurried, Verdict};
 use support::fields::samples;
+use support::script::Script;
 use support::{forests, oracle};
 
 fn ours(path: &Path) -> Result<Check, String> {
@@ -161,4 +162,52 @@ fn one_forged_field_gets_the_verdict_of_qemu_img() {
         "{seen:?}"
     );
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn notices(dir: &Path, name: &str) -> (Option<i32>, Vec<String>) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+    let out = command
+        .current_dir(dir)
+        .args(["check", "--json", name])
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let kinds = told["findings"].as_array().unwrap().iter();
+    let kinds = kinds.map(|finding| finding["kind"].as_str().unwrap().to_owned());
+    (out.status.code(), kinds.collect())
+}
+
+#[test]
+fn what_is_odd_about_the_chain_is_told_beside_the_tables() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "base.qcow2", "1M");
+    s.create("-b base.qcow2 -F qcow2", "same.qcow2", "1M");
+    s.create("-b base.qcow2 -F qcow2", "longer.qcow2", "2M");
+    s.create("-b longer.qcow2 -F qcow2", "shorter.qcow2", "1M");
+    s.create("-b base.qcow2 -F qcow2", "raw.qcow2", "1M");
+    s.run("qemu-img rebase -u -b base.qcow2 -F vmdk raw.qcow2");
+    s.create("-b base.qcow2 -F qcow2", "gone.qcow2", "1M");
+    s.run("qemu-img rebase -u -b nowhere.qcow2 -F qcow2 gone.qcow2");
+    s.create("-b base.qcow2 -F qcow2", "round.qcow2", "1M");
+    s.create("-b round.qcow2 -F qcow2", "about.qcow2", "1M");
+    s.run("qemu-img rebase -u -b about.qcow2 -F qcow2 round.qcow2");
+    s.build(dir);
+    let expected: [(&str, i32, &[&str]); 6] = [
+        ("same.qcow2", 0, &[]),
+        ("longer.qcow2", 0, &["backing-size"]),
+        ("shorter.qcow2", 0, &["backing-size", "backing-size"]),
+        ("raw.qcow2", 3, &["wrong-backing-format"]),
+        ("gone.qcow2", 3, &["missing-backing"]),
+        ("about.qcow2", 3, &["loop", "loop"]),
+    ];
+    for (name, code, kinds) in expected {
+        let (ended, told) = notices(dir, name);
+        assert_eq!(told, kinds, "{name}");
+        assert_eq!(ended, Some(code), "{name}");
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{self, Chain, Format, Unhurried};
+use qanopy::image::{self, Chain, Format, Repair, RepairExtent, Unhurried};
 use qanopy::ops::{CommittedLayer, Siblings};
 use support::script::Script;
 use support::{oracle, ours};
@@ -232,6 +232,8 @@ fn treat_here(dir: &Path, path: &Path) -> Treatment {
     let file = RealHost.open(path, Access::Read).unwrap();
     let checked = image::check(path, &file, &Unhurried);
     assert_plain(checked.map(|_| ()).err());
+    let repair = Repair::work_out(path, &file, RepairExtent::All, &Unhurried);
+    assert_plain(repair.map(|_| ()).err());
 
     let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true);
     let chain = match chain {
@@ -528,4 +530,62 @@ fn a_commit_into_a_forged_base_is_right_or_refused_without_a_change() {
         }
     }
     assert!(done > 30 && refused > 30, "{done} done, {refused} refused");
+}
+
+#[test]
+fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_reads_as_before() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (made, odd) = (home.path().join("made"), home.path().join("odd"));
+    fs::create_dir(&odd).unwrap();
+    let image = odd.join("forged.qcow2");
+    let mut forger = Forger(0x4e9a);
+    let (mut whole, mut partly, mut refused) = (0, 0, 0);
+    for sample in samples(&made) {
+        for round in 0..60 {
+            let bytes = forger.forge(&sample.bytes);
+            fs::write(&image, &bytes).unwrap();
+            let context = || {
+                let kept = std::env::temp_dir().join("forged-repair.qcow2");
+                fs::write(&kept, &bytes).unwrap();
+                format!("{} round {round} (kept as {})", sample.name, kept.display())
+            };
+            let before = ours::view(&image, Some("qcow2"));
+            let file = RealHost.open(&image, Access::ReadWrite).unwrap();
+            let Ok(repair) = Repair::work_out(&image, &file, RepairExtent::All, &Unhurried) else {
+                refused += 1;
+                continue;
+            };
+            let leaves = repair.left_count();
+            let now = repair
+                .commit(&Unhurried)
+                .unwrap_or_else(|error| panic!("{error}: {}", context()));
+            if leaves == 0 {
+                whole += 1;
+                assert_eq!(
+                    (now.corruptions, now.leaks),
+                    (0, 0),
+                    "{now:?}: {}",
+                    context()
+                );
+                if round % 3 == 0 {
+                    let theirs = oracle::check(&image);
+                    assert!(theirs.is_clean(), "{theirs:?}: {}", context());
+                }
+            } else {
+                partly += 1;
+            }
+            if let Ok(before) = before {
+                let after = ours::view(&image, Some("qcow2"))
+                    .unwrap_or_else(|why| panic!("{why}: {}", context()));
+                assert!(after == before, "{}: {}", after.explain(&before), context());
+            }
+        }
+    }
+    assert!(
+        whole > 100 && partly > 10 && refused > 30,
+        "{whole} whole, {partly} partly, {refused} refused"
+    );
 }

@@ -560,3 +560,66 @@ fn an_image_whose_backing_file_is_missing_is_repaired() {
     let now = image::check(&path, &opened(&path), &Unhurried).unwrap();
     assert_eq!(now.verdict(), Verdict::Clean, "{now:?}");
 }
+
+fn qanopy(dir: &Path, words: &[&str]) -> (i32, String, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+    let out = command
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", dir.join("state"))
+        .args(words)
+        .output()
+        .unwrap();
+    (
+        out.status.code().unwrap_or(-1),
+        String::from_utf8(out.stdout).unwrap(),
+        String::from_utf8(out.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn the_command_line_reports_plans_repairs_and_puts_back() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let path = build("-o cluster_size=4k", dir, Damage::Entries);
+    let broken = fs::read(&path).unwrap();
+    let (code, ..) = qanopy(dir, &["check", "image.qcow2"]);
+    assert_eq!(code, 3);
+    let (code, out, _) = qanopy(dir, &["check", "--repair", "leaks", "image.qcow2"]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.contains("qanopy check --repair all"), "{out}");
+    let (code, out, _) = qanopy(dir, &["check", "--repair", "all", "-n", "image.qcow2"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("1 entry that leads past the end"), "{out}");
+    assert!(out.contains("suspect: guest offset 0x2000"), "{out}");
+    assert!(
+        fs::read(&path).unwrap() == broken,
+        "a dry run writes nothing"
+    );
+    let (code, _, err) = qanopy(dir, &["check", "--repair", "all", "image.qcow2"]);
+    assert_eq!(code, 4, "nobody is there to ask: {err}");
+    assert!(fs::read(&path).unwrap() == broken);
+    let (code, out, err) = qanopy(
+        dir,
+        &["check", "--repair", "all", "--yes", "--json", "image.qcow2"],
+    );
+    assert_eq!(code, 0, "{out}{err}");
+    let done: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(done["plan"]["danger"], "reversible");
+    assert_eq!(done["outcome"]["undoable"], true);
+    assert!(oracle::check(&path).is_clean());
+    let (code, out, _) = qanopy(dir, &["check", "--repair", "all", "image.qcow2"]);
+    assert_eq!((code, out.as_str()), (0, "image.qcow2: clean\n"));
+    let (_, out, _) = qanopy(dir, &["trash", "list", "--dir", "."]);
+    assert!(out.contains("image.qcow2.tables"), "{out}");
+    let entry = out.split_whitespace().next().unwrap();
+    let (code, out, err) = qanopy(dir, &["check", "--put-back", entry, "-y", "image.qcow2"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, ..) = qanopy(dir, &["check", "image.qcow2"]);
+    assert_eq!(code, 3);
+    let (code, _, err) = qanopy(dir, &["check", "--put-back", entry, "-y", "image.qcow2"]);
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("fit it any more"), "{err}");
+}

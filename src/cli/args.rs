@@ -146,7 +146,7 @@ pub(super) struct InfoArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The images; what they are built on is not looked at and need not be there
+    /// The images; of what they are built on only headers are read, and it need not be there
     #[arg(required = true, value_name = "IMAGE")]
     pub(super) images: Vec<PathBuf>,
     /// Repair what is found, after a plan; the tables replaced are kept in the trash

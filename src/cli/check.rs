@@ -1,12 +1,15 @@
-//! `qanopy check`: what is wrong with images' tables, as text or with the keys of `qemu-img check`.
+//! `qanopy check`: what is wrong with images' tables, as text or with the keys of `qemu-img check`,
+//! and repairing it.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
-use crate::host::{RealHost, printable};
+use crate::forest::{Problem, ProblemKind};
+use crate::host::{Host, RealHost, printable};
 use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
 use crate::ops::{self, RepairAction, Request};
 
@@ -53,7 +56,7 @@ fn repair(
             .all(|f| f.kind == FindingKind::Trailing);
         if found.findings.is_empty() || (tail_only && action == RepairAction::Leaks) {
             if globals.json {
-                out.json(&described(image, &found))?;
+                out.json(&described(image, &found, &[]))?;
             }
             return Ok(out.flush()?);
         }
@@ -79,16 +82,25 @@ fn repair(
 
 /// Checks every image named; one that cannot be checked does not keep the others from it.
 fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Result<()> {
+    let host: Arc<dyn Host> = Arc::new(RealHost);
     let (mut failed, mut troubled) = (0, 0);
     let mut told = Vec::new();
     for path in images {
-        match ops::check(&RealHost, path, &Unhurried) {
+        match ops::check(host.as_ref(), path, &Unhurried) {
             Ok(check) => {
-                troubled += usize::from(!check.findings.is_empty());
+                let notices = ops::chain_notices(&host, path);
+                // Another size than the base's is worth saying, and no trouble.
+                let in_trouble = notices
+                    .iter()
+                    .any(|notice| notice.kind != ProblemKind::BackingSize);
+                troubled += usize::from(in_trouble || !check.findings.is_empty());
                 if globals.json {
-                    told.push(described(path, &check));
+                    told.push(described(path, &check, &notices));
                 } else {
                     print(out, path, &check)?;
+                    for notice in &notices {
+                        out.line(format_args!("  {:10}  {}", "notice", notice.message))?;
+                    }
                 }
             }
             Err(error) => {
@@ -131,7 +143,7 @@ fn how_many(number: usize) -> String {
 
 /// One image as JSON: the keys of `qemu-img check` where the fact is the same, and what it does not
 /// tell.
-fn described(path: &Path, check: &Check) -> Value {
+fn described(path: &Path, check: &Check, notices: &[Problem]) -> Value {
     let mut map = Map::new();
     map.insert("filename".to_owned(), super::json::path(path));
     map.insert("format".to_owned(), "qcow2".into());
@@ -164,7 +176,21 @@ fn described(path: &Path, check: &Check) -> Value {
             "text": finding.text,
         })
     });
-    map.insert("findings".to_owned(), Value::Array(findings.collect()));
+    let below = notices.iter().map(|notice| {
+        json!({
+            "kind": notice.kind.name(),
+            "severity": "notice",
+            "offset": null,
+            "length": 0,
+            "guest-offset": null,
+            "guest-length": null,
+            "text": notice.message,
+        })
+    });
+    map.insert(
+        "findings".to_owned(),
+        Value::Array(findings.chain(below).collect()),
+    );
     Value::Object(map)
 }
 

@@ -38,6 +38,8 @@ pub enum ProblemKind {
     NoBackingFormat,
     /// The recorded backing format is not what the backing file is.
     WrongBackingFormat,
+    /// It and the image it is built on are not of one size. Often meant so; told by a check only.
+    BackingSize,
 }
 
 impl ProblemKind {
@@ -58,6 +60,7 @@ impl ProblemKind {
             Self::Loop => "loop",
             Self::NoBackingFormat => "no-backing-format",
             Self::WrongBackingFormat => "wrong-backing-format",
+            Self::BackingSize => "backing-size",
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Check: what is wrong with an image's tables, changing nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::forest::{Forest, Node, Problem, ProblemKind, ScanOptions, scan_all};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{self, Check, Pace};
 
 use super::Error;
 use super::in_use::{Use, who_uses};
+use super::words::{name, shown, size};
 
 /// Checks a qcow2 image. What is built on it or below it is not looked at.
 ///
@@ -22,4 +26,66 @@ pub fn check(host: &dyn Host, path: &Path, pace: &dyn Pace) -> Result<Check, Err
         .open(path, Access::Read)
         .map_err(|error| Error::io("open", path, &error))?;
     image::check(path, &file, pace).map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// What is wrong with the chain below an image, as far as headers tell: loops, files that are not there,
+/// formats that are not recorded or not right, sizes that differ. Of the files it names only the
+/// headers are read; an image whose own header cannot be read has no chain here.
+#[must_use]
+pub fn chain_notices(host: &Arc<dyn Host>, path: &Path) -> Vec<Problem> {
+    let options = ScanOptions {
+        roots: vec![path.to_path_buf()],
+        follow: true,
+        raw: false,
+    };
+    let (forest, _) = scan_all(Arc::clone(host), options);
+    let top = host
+        .stat(path)
+        .ok()
+        .and_then(|stat| forest.by_file(stat.id));
+    let mut notices = Vec::new();
+    let (mut seen, mut next) = (BTreeSet::new(), top);
+    while let Some(node) = next.filter(|node| seen.insert(node.id)) {
+        let about_chain = |problem: &&Problem| {
+            matches!(
+                problem.kind,
+                ProblemKind::MissingBacking
+                    | ProblemKind::UnreachableBacking
+                    | ProblemKind::Loop
+                    | ProblemKind::NoBackingFormat
+                    | ProblemKind::WrongBackingFormat
+            )
+        };
+        notices.extend(node.problems.iter().filter(about_chain).cloned());
+        notices.extend(sizes_differ(&forest, node));
+        next = node.parent.and_then(|id| forest.get(id));
+    }
+    notices
+}
+
+fn sizes_differ(forest: &Forest, node: &Node) -> Option<Problem> {
+    let parent = node.parent.and_then(|id| forest.get(id))?;
+    let (own, below) = (node.virtual_size()?, parent.virtual_size()?);
+    // A raw disk that is no whole number of sectors is seen rounded up.
+    let rounded = below.checked_next_multiple_of(512).unwrap_or(below);
+    if own == below || own == rounded {
+        return None;
+    }
+    let (path, base) = (shown(&node.path), name(&parent.path));
+    let (own_size, base_size) = (size(own), size(below));
+    let message = if own > below {
+        format!(
+            "{path} is {own_size} and {base}, which it is built on, {base_size}: what lies past that is \
+             the overlay's alone and reads as zeros until it is written"
+        )
+    } else {
+        format!(
+            "{path} is {own_size} and {base}, which it is built on, {base_size}: the end of {base} is not \
+             to be seen through it"
+        )
+    };
+    Some(Problem {
+        kind: ProblemKind::BackingSize,
+        message,
+    })
 }

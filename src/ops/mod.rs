@@ -33,7 +33,7 @@ mod snapshot;
 pub mod trash;
 mod words;
 
-pub use check::check;
+pub use check::{chain_notices, check};
 pub use demo::demo;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,

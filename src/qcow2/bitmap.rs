@@ -63,6 +63,15 @@ impl Bitmap {
         1u64.checked_shl(self.granularity_bits.into()).unwrap_or(0)
     }
 
+    /// Whether its table is as long as it has to be for a disk of `virtual_size` bytes. QEMU does not
+    /// open an image with a bitmap of which this is not so, unless the bitmap is marked as in use.
+    #[must_use]
+    pub fn fits(&self, virtual_size: u64, geometry: Geometry) -> bool {
+        let bits = virtual_size.div_ceil(self.granularity().max(1));
+        let clusters = bits.div_ceil(8).div_ceil(geometry.cluster_size());
+        self.flags.contains(BitmapFlags::IN_USE) || u64::from(self.table_entries) == clusters
+    }
+
     /// What QEMU checks in an entry on its own.
     fn check(&self, geometry: Geometry) -> Result<(), FormatError> {
         in_range(

@@ -348,6 +348,13 @@ impl Collector<'_> {
         let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
         let name = printable_bytes(&bitmap.name);
         let what = format!("the table of bitmap {name}");
+        let disk = self.image.header.virtual_size();
+        if !bitmap.fits(disk, self.image.geometry) {
+            self.findings
+                .at(FindingKind::BitmapTable, offset, entries * 8, || {
+                    format!("{what} has {entries} entries, which does not fit the disk's size")
+                });
+        }
         if !self.range("a bitmap table", offset, entries * 8, 1)
             || !self.afford(offset, entries * 8, &what)
         {

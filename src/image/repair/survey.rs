@@ -539,7 +539,8 @@ impl Survey {
             let table = bitmap.table_offset.get();
             runs.push((table, entries * 8));
             clusters += (entries * 8).div_ceil(size);
-            if clusters > most || self.is_past_end(table, entries * 8) {
+            let fits = bitmap.fits(self.header.virtual_size(), self.rules.context.geometry);
+            if !fits || clusters > most || self.is_past_end(table, entries * 8) {
                 return Ok(false);
             }
             let what = "bitmap table";
