@@ -168,6 +168,17 @@ pub fn io(qemu: &Qemu, chain: &[(&Path, Kind)], commands: &[&str]) {
     );
 }
 
+/// Whether `qemu-img check` finds nothing at all in the top image of a chain, which is qcow2.
+pub fn check_is_clean(qemu: &Qemu, chain: &[(&Path, Kind)]) -> bool {
+    let (objects, options) = image_options(chain);
+    let mut command = Command::new("qemu-img");
+    command.arg("check");
+    for object in objects {
+        command.args(["--object", &object]);
+    }
+    qemu.run(command.args(["--image-opts", &options])).code == 0
+}
+
 /// The guest's bytes of a chain as we read them, or why we do not.
 pub fn ours(host: &dyn Host, top: &Path, keys: &Keys) -> Result<Vec<u8>, String> {
     let chain = Chain::open(host, top, Some(&Format::Qcow2), &|_| true)
