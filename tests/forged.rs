@@ -6,12 +6,15 @@
 mod support;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{self, Chain, Format, Repair, RepairExtent, Unhurried};
+use qanopy::image::{
+    self, Chain, Format, MeasureAs, Qcow2Options, Repair, RepairExtent, Unhurried,
+};
 use qanopy::ops::{CommittedLayer, Siblings};
 use support::script::Script;
 use support::{oracle, ours};
@@ -267,11 +270,55 @@ fn treat_here(dir: &Path, path: &Path) -> Treatment {
             }
         }
     }
+    look(&chain);
     let mut last = [0; 700];
     assert_plain(chain.read_at(&mut last, size.saturating_sub(300)).err());
     Treatment {
         opened: Ok(()),
         first: read.map(|()| first).map_err(|error| error.to_string()),
+    }
+}
+
+/// Maps, measures and compares: nothing comes back empty or out of order, and an image differs from
+/// itself nowhere.
+fn look(chain: &Chain) {
+    let mut at = 0;
+    for run in chain.map(0, u64::MAX).take(200_000) {
+        match run {
+            Ok(run) => {
+                assert!(run.start == at && run.len > 0, "{run:?} after {at:#x}");
+                at = run.end();
+            }
+            Err(error) => assert_plain(Some(error)),
+        }
+    }
+    let options = Qcow2Options::default();
+    let copy = MeasureAs::Qcow2 {
+        options: &options,
+        backing: false,
+    };
+    match image::measure(Some(chain), 0, copy) {
+        Ok(measured) => assert!(measured.required <= measured.fully_allocated),
+        Err(error) => assert_plain(Some(error)),
+    }
+    let same = image::compare(chain, chain, &Unhurried, &mut |_| ControlFlow::Continue(()));
+    match same {
+        Ok(compared) => assert_eq!((compared.differences, compared.read), (0, 0)),
+        Err(error) => assert_plain(Some(error)),
+    }
+    // With an empty disk: everything that is not zero is read, for a while.
+    let empty = Chain::new(Vec::new());
+    let pace = ForAWhile(Instant::now());
+    let read = image::compare(chain, &empty, &pace, &mut |_| ControlFlow::Continue(()));
+    assert_plain(read.map(|_| ()).err());
+}
+
+/// Stops after a second.
+struct ForAWhile(Instant);
+
+impl image::Pace for ForAWhile {
+    fn advance(&self, _: u64) -> bool {
+        self.0.elapsed() < Duration::from_secs(1)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::tui::svg::Screen;
 use super::{new_image, screenshot, size};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, tree --check), 4 refused, 130 cancelled.
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
+tree --check, map) or a difference (compare), 4 refused, 130 cancelled.
 
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
 TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
@@ -82,6 +83,12 @@ pub(super) enum Command {
     Info(InfoArgs),
     /// Look for what is wrong with the tables of images, and repair it
     Check(CheckArgs),
+    /// Print which layer of a chain holds what, and where
+    Map(MapArgs),
+    /// Compare what two images show
+    Compare(CompareArgs),
+    /// Tell how large a copy of an image, or an empty image, would be
+    Measure(MeasureArgs),
     /// Create an empty qcow2 image
     Create(CreateArgs),
     /// Create an overlay on an image
@@ -166,6 +173,85 @@ pub(super) enum RepairArg {
     Leaks,
     /// Repair everything that can be repaired without guessing
     All,
+}
+
+/// How far a command that reads an image with all it is built on may go.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct FollowArgs {
+    /// Also open what images name outside the folders of those given here
+    #[arg(long)]
+    pub(super) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MapArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// The image's format [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    pub(super) format: Option<String>,
+    /// Begin at this guest offset
+    #[arg(long, short = 's', value_name = "OFFSET", value_parser = size::parse, default_value = "0")]
+    pub(super) start_offset: u64,
+    /// Go on for this many bytes [default: to the end]
+    #[arg(long, short = 'l', value_name = "LENGTH", value_parser = size::parse)]
+    pub(super) max_length: Option<u64>,
+    #[command(flatten)]
+    pub(super) follow: FollowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// One image
+    pub(super) one: PathBuf,
+    /// The other
+    pub(super) other: PathBuf,
+    /// The format of the first [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    pub(super) format: Option<String>,
+    /// The format of the other [default: by its content]
+    #[arg(long, short = 'F', value_name = "FORMAT")]
+    pub(super) other_format: Option<String>,
+    /// Images of different sizes differ, also where the longer one goes on with zeros
+    #[arg(long, short = 's')]
+    pub(super) strict: bool,
+    /// Print every differing range, not only the first few (--json always does)
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) follow: FollowArgs,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+}
+
+/// Formats a copy can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TargetArg {
+    /// QEMU's copy-on-write format
+    Qcow2,
+    /// Bytes as the guest sees them
+    Raw,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("measured").required(true).multiple(false))]
+pub(super) struct MeasureArgs {
+    /// The image that is to be copied
+    #[arg(group = "measured")]
+    pub(super) image: Option<PathBuf>,
+    /// Virtual size of an image that is to be empty
+    #[arg(long, value_parser = size::parse, group = "measured")]
+    pub(super) size: Option<u64>,
+    /// The image's format [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT", requires = "image")]
+    pub(super) format: Option<String>,
+    /// The new image's format
+    #[arg(long, short = 'O', value_enum, default_value_t = TargetArg::Qcow2)]
+    pub(super) target: TargetArg,
+    #[command(flatten)]
+    pub(super) image_options: ImageArgs,
+    #[command(flatten)]
+    pub(super) follow: FollowArgs,
 }
 
 /// How a command that changes something is allowed to.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, Whereabouts, scan_all};
+use crate::forest::{
+    Forest, Index, NodeId, ScanOptions, ScanSummary, Whereabouts, look_at, scan_all,
+};
 use crate::host::{Host, RealHost, printable};
 use crate::image::Keys;
 use crate::ops::{Context, LookedIn};
@@ -194,7 +196,13 @@ pub(super) fn image(path: &Path, look: LookArgs) -> anyhow::Result<(Forest, Node
     let file = RealHost
         .stat(path)
         .with_context(|| format!("cannot open {}", printable(path)))?;
-    let (forest, _) = scan(vec![path.to_path_buf()], look);
+    let forest = if look.follow {
+        scan(vec![path.to_path_buf()], look).0
+    } else {
+        let mut forest = Forest::new();
+        forest.extend(look_at(Arc::new(RealHost), path));
+        forest
+    };
     let id = forest
         .by_file(file.id)
         .map(|node| node.id)

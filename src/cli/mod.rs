@@ -6,6 +6,7 @@ mod branch;
 mod carry_out;
 mod check;
 mod commit;
+mod compare;
 mod create;
 mod demo;
 mod discard;
@@ -14,11 +15,14 @@ mod info;
 mod json;
 mod keys;
 mod look;
+mod map;
+mod measure;
 mod new_image;
 mod open;
 mod out;
 mod passphrase;
 mod prune;
+mod reading;
 mod rebase;
 mod relink;
 mod resize;
@@ -39,7 +43,7 @@ use out::Out;
 use stop::Stop;
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
-/// wrong usage, 3 problems found, 4 refused, 130 cancelled.
+/// wrong usage, 3 problems found or images that differ, 4 refused, 130 cancelled.
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
@@ -74,6 +78,9 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Tree(args) => tree::run(out, globals, &args)?,
         Command::Info(args) => info::run(out, globals, &args)?,
         Command::Check(args) => check::run(out, globals, &args)?,
+        Command::Map(args) => map::run(out, globals, &args)?,
+        Command::Compare(args) => compare::run(out, globals, &args)?,
+        Command::Measure(args) => measure::run(out, globals, &args)?,
         Command::Create(args) => create::run(out, globals, args)?,
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,

@@ -7,9 +7,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image::{self, Keys};
+use crate::image::{self, Keys, Snapshot};
 use crate::ops::{ExtractAs, Request, SnapshotAction, SnapshotName};
-use crate::qcow2::Snapshot;
 
 use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::carry_out::carry_out;

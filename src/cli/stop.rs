@@ -11,7 +11,7 @@ pub(super) enum Stop {
     /// The arguments do not fit together.
     #[error("{0}")]
     Usage(String),
-    /// `check` or `tree --check` found something.
+    /// `check` or `tree --check` found something, a map is not complete, two images differ.
     #[error("{0}")]
     Problems(String),
     /// It will not be done.

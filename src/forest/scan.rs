@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use walkdir::WalkDir;
 
-use crate::host::{FileKind, Host};
+use crate::host::{Access, FileKind, Host, LockProbe, LockSet};
 
 use super::{Forest, Found};
 pub(super) use look::{Looker, Visit, Why};
@@ -166,6 +166,30 @@ pub fn scan_all(host: Arc<dyn Host>, options: ScanOptions) -> (Forest, ScanSumma
         }
     }
     (forest, summary)
+}
+
+/// One file, as a scan finds it that was told of no other: by this thread alone, so that it costs no
+/// more than opening it. Processes are looked for only where the file's locks say that there are some.
+#[must_use]
+pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<Found> {
+    let looker = Looker::new(Arc::clone(&host), &ScanOptions::default());
+    let symlink = host
+        .stat_link(path)
+        .is_ok_and(|stat| stat.kind == FileKind::Symlink);
+    let visit = Visit::new(path.to_path_buf(), symlink, Why::Given);
+    let mut found = looker.look(&visit, &mut Vec::new())?;
+    let probed = host
+        .open(path, Access::Read)
+        .and_then(|file| file.probe_lock(LockSet::ReadWrite));
+    let file = found.stat.as_ref().map(|stat| stat.id);
+    found.holders = match (probed, file) {
+        (Ok(LockProbe::Busy(conflict)), _) => conflict.holders,
+        (Ok(LockProbe::Unsupported), Some(id)) => {
+            host.holders(&[id]).remove(&id).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    Some(found)
 }
 
 type Unreadable = Vec<(PathBuf, String)>;

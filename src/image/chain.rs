@@ -6,12 +6,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, Host, HostFile};
+use crate::host::{Access, FileId, Host, HostFile};
 use crate::qcow2::Header;
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::{DataFile, Qcow2};
-use super::{BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Pace, Raw, State};
+use super::{
+    BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Pace, Placed, Raw, State,
+};
 
 /// Layers followed at most. QEMU runs out of file descriptors near a thousand.
 pub const MAX_DEPTH: usize = 4096;
@@ -31,6 +33,16 @@ impl Layer {
     /// # Errors
     /// When it cannot be read, or its content is closed to us.
     pub fn open(host: &dyn Host, path: &Path, format: &Format) -> Result<Self> {
+        Self::open_within(host, path, format, &|_| true)
+    }
+
+    /// As [`Layer::open`]; before a data file is opened, `may_follow` is asked.
+    fn open_within(
+        host: &dyn Host,
+        path: &Path,
+        format: &Format,
+        may_follow: &dyn Fn(&Path) -> bool,
+    ) -> Result<Self> {
         let file = host.open(path, Access::Read).at(path, "open")?;
         match format {
             Format::Raw => Ok(Self::Raw(Raw::open(path, file)?)),
@@ -38,6 +50,9 @@ impl Layer {
                 let header = super::qcow2_layer::read_header(path, &*file)?;
                 let data = match data_file_path(path, &header)? {
                     Some(name) => {
+                        if !may_follow(&name) {
+                            return Err(Error::new(path, ErrorKind::Outside(name)));
+                        }
                         let file = host.open(&name, Access::Read).at(&name, "open")?;
                         Some(DataFile { path: name, file })
                     }
@@ -65,6 +80,15 @@ impl Layer {
         match self {
             Self::Qcow2(image) => image.guest_file(),
             Self::Raw(image) => Some((image.path(), image.file())),
+        }
+    }
+
+    /// The name and file in which the guest's bytes are stored, encrypted or not.
+    #[must_use]
+    pub fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
+        match self {
+            Self::Qcow2(image) => image.stored_in(),
+            Self::Raw(image) => (image.path(), image.file()),
         }
     }
 
@@ -96,6 +120,17 @@ impl Layer {
         match self {
             Self::Qcow2(image) => image.extent_at(start, end),
             Self::Raw(image) => image.extent_at(start, end),
+        }
+    }
+
+    /// As [`Qcow2::placed_at`]; in a raw image holes have a place, too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn placed_at(&self, start: u64, end: u64) -> Result<Placed> {
+        match self {
+            Self::Qcow2(image) => image.placed_at(start, end),
+            Self::Raw(image) => image.placed_at(start, end),
         }
     }
 
@@ -187,17 +222,20 @@ pub struct Resolved {
 #[derive(Debug, Clone)]
 pub struct Chain {
     layers: Vec<Arc<Layer>>,
+    /// Whether there is a layer below the last one that could not be opened.
+    cut: bool,
 }
 
 impl Chain {
     /// A chain of layers that are open already, top first.
     #[must_use]
     pub fn new(layers: Vec<Arc<Layer>>) -> Self {
-        Self { layers }
+        Self { layers, cut: false }
     }
 
-    /// Opens `top` and everything it is built on. Before a further file is opened, `may_follow` is
-    /// asked. An unrecorded format is recognised by content, as QEMU does when reading.
+    /// Opens `top` and everything it is built on. Before a further file is opened (a backing file, a
+    /// data file), `may_follow` is asked. An unrecorded format is recognised by content, as QEMU does
+    /// when reading.
     ///
     /// # Errors
     /// When a layer cannot be opened, the links run in a circle, or a file may not be followed.
@@ -207,36 +245,75 @@ impl Chain {
         format: Option<&Format>,
         may_follow: &dyn Fn(&Path) -> bool,
     ) -> Result<Self> {
-        let mut layers = Vec::new();
+        match Self::open_partly(host, top, format, may_follow)? {
+            (chain, None) => Ok(chain),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Opens as much of a chain as can be opened, as [`Chain::open`] does, and says what stood in the
+    /// way of the rest. The chain it gives then ends above the layer that is missing: what its last
+    /// layer does not hold is not zero but unknown.
+    ///
+    /// # Errors
+    /// When not even `top` can be opened.
+    pub fn open_partly(
+        host: &dyn Host,
+        top: &Path,
+        format: Option<&Format>,
+        may_follow: &dyn Fn(&Path) -> bool,
+    ) -> Result<(Self, Option<Error>)> {
+        let mut chain = Self::new(Vec::new());
         let mut met = HashSet::new();
         let mut next = Some((top.to_path_buf(), format.cloned()));
         while let Some((path, format)) = next.take() {
-            if layers.len() >= MAX_DEPTH {
-                return Err(Error::new(top, ErrorKind::TooDeep(MAX_DEPTH)));
-            }
-            let file = host.open(&path, Access::Read).at(&path, "open")?;
-            if !met.insert(file.stat().at(&path, "stat")?.id) {
-                return Err(Error::new(top, ErrorKind::Loop));
-            }
-            let format = match format {
-                Some(format) => format,
-                None => recognised(&path, &*file)?,
-            };
-            drop(file);
-            let layer = Layer::open(host, &path, &format)?;
-            if let Layer::Qcow2(image) = &layer {
-                next = backing_of(&path, image.header())?;
-                if let Some((name, _)) = next.as_ref().filter(|(name, _)| !may_follow(name)) {
-                    let name = crate::host::printable(name.as_os_str());
-                    return Err(Error::new(
-                        &path,
-                        ErrorKind::Backing(format!("{name} lies outside the folders looked in")),
-                    ));
+            match chain.descend(host, top, &path, format, may_follow, &mut met) {
+                Ok(below) => next = below,
+                Err(error) if chain.layers.is_empty() => return Err(error),
+                Err(error) => {
+                    chain.cut = true;
+                    return Ok((chain, Some(error)));
                 }
             }
-            layers.push(Arc::new(layer));
         }
-        Ok(Self { layers })
+        Ok((chain, None))
+    }
+
+    /// Opens one more layer, and says what it is built on.
+    fn descend(
+        &mut self,
+        host: &dyn Host,
+        top: &Path,
+        path: &Path,
+        format: Option<Format>,
+        may_follow: &dyn Fn(&Path) -> bool,
+        met: &mut HashSet<FileId>,
+    ) -> Result<Option<(PathBuf, Option<Format>)>> {
+        if self.layers.len() >= MAX_DEPTH {
+            return Err(Error::new(top, ErrorKind::TooDeep(MAX_DEPTH)));
+        }
+        if let Some(above) = self.layers.last()
+            && !may_follow(path)
+        {
+            let kind = ErrorKind::Outside(path.to_path_buf());
+            return Err(Error::new(above.path(), kind));
+        }
+        let file = host.open(path, Access::Read).at(path, "open")?;
+        if !met.insert(file.stat().at(path, "stat")?.id) {
+            return Err(Error::new(top, ErrorKind::Loop));
+        }
+        let format = match format {
+            Some(format) => format,
+            None => recognised(path, &*file)?,
+        };
+        drop(file);
+        let layer = Layer::open_within(host, path, &format, may_follow)?;
+        let below = match &layer {
+            Layer::Qcow2(image) => backing_of(path, image.header()),
+            Layer::Raw(_) => Ok(None),
+        };
+        self.layers.push(Arc::new(layer));
+        below
     }
 
     /// Opens the content of every encrypted layer, each with a passphrase that `keys` has for it. Until
@@ -256,11 +333,18 @@ impl Chain {
         &self.layers
     }
 
+    /// Whether it ends above a layer that could not be opened (see [`Chain::open_partly`]).
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// The chain that the top layer is built on; empty at the root.
     #[must_use]
     pub fn below(&self) -> Self {
         Self {
             layers: self.layers.get(1..).unwrap_or_default().to_vec(),
+            cut: self.cut,
         }
     }
 
@@ -275,10 +359,15 @@ impl Chain {
     /// zeros show, whatever lies deeper: so it is in QEMU.
     ///
     /// # Errors
-    /// When a table cannot be read or holds an entry that cannot be.
+    /// When a table cannot be read or holds an entry that cannot be, or the layer that decides could
+    /// not be opened.
     pub fn resolve(&self, start: u64, end: u64) -> Result<Resolved> {
         let mut found = self.resolve_in(0..self.layers.len(), start, end)?;
         if found.extent.state == State::Absent {
+            if let Some(last) = self.layers.last().filter(|_| self.cut) {
+                let why = "it could not be opened".to_owned();
+                return Err(Error::new(last.path(), ErrorKind::Backing(why)));
+            }
             found.extent.state = State::Zero;
         }
         Ok(found)

@@ -76,6 +76,9 @@ pub enum ErrorKind {
     /// The image it is built on is not there or may not be followed.
     #[error("the file it is built on cannot be followed: {0}")]
     Backing(String),
+    /// It names a file that lies outside the folders that may be looked in.
+    #[error("names {}, which lies outside the folders looked in", printable(.0.as_os_str()))]
+    Outside(PathBuf),
     /// Following backing links came back to an image already met.
     #[error("its backing links run in a circle")]
     Loop,

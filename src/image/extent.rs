@@ -34,6 +34,52 @@ pub enum State {
     },
 }
 
+/// A run and its place: zeros and what shows through from below may have a place kept for them, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The run.
+    pub extent: Extent,
+    /// Host offset of its first byte in the file that holds the data, if it has a place there that
+    /// is not compressed.
+    pub place: Option<u64>,
+}
+
+impl Placed {
+    /// A run whose place, if it has one, is where its data is.
+    #[must_use]
+    pub fn of(extent: Extent) -> Self {
+        let place = match extent.state {
+            State::Data { host } => Some(host),
+            State::Absent | State::Zero | State::Compressed { .. } => None,
+        };
+        Self { extent, place }
+    }
+
+    /// The part of the run inside `start..end`, if any is.
+    #[must_use]
+    pub fn clip(&self, start: u64, end: u64) -> Option<Self> {
+        let extent = self.extent.clip(start, end)?;
+        let by = extent.start - self.extent.start;
+        Some(Self {
+            extent,
+            place: self.place.map(|place| place.saturating_add(by)),
+        })
+    }
+
+    /// Both runs as one, if `next` goes on where this one ends, stored in the same way and place.
+    #[must_use]
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let expected = self
+            .place
+            .map(|place| place.saturating_add(self.extent.len));
+        let extent = self.extent.joined(&next.extent)?;
+        (expected == next.place).then_some(Self {
+            extent,
+            place: self.place,
+        })
+    }
+}
+
 impl State {
     /// The state `by` bytes further on in the same run.
     #[must_use]

@@ -8,6 +8,7 @@ mod backing;
 mod bitmaps;
 mod chain;
 mod check;
+mod compare;
 mod copied;
 mod create;
 mod error;
@@ -15,8 +16,11 @@ mod extent;
 mod facts;
 mod format;
 mod header_file;
+mod holes;
 mod keep;
 mod luks;
+mod map;
+mod measure;
 mod new_counts;
 mod pace;
 mod packed;
@@ -26,6 +30,7 @@ mod raw;
 mod refcounts;
 mod repair;
 mod rework;
+mod runs;
 mod shrink;
 mod sight;
 mod snapshots;
@@ -36,15 +41,18 @@ mod transfer;
 mod tree;
 mod writer;
 
+pub use crate::qcow2::Snapshot;
+pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
 pub use backing::{BackingName, BackingTarget};
 pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
+pub use compare::{Comparison, DifferingRange, compare};
 pub use create::{
     CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
 };
 pub use error::{Error, ErrorKind, Result, in_use};
-pub use extent::{Extent, State};
+pub use extent::{Extent, Placed, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
 pub use header_file::{may_relink, relink, unlink};
@@ -53,6 +61,8 @@ pub use keep::{
     view_loss,
 };
 pub use luks::{Keys, Passphrase, Passphrases, luks_header};
+pub use map::{Map, MapRun, MapState};
+pub use measure::{Measure, MeasureAs, measure};
 pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};

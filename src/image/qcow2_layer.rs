@@ -15,7 +15,7 @@ use crate::qcow2::{
 
 use super::error::{IoContext, Result};
 use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, unlock};
-use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, State};
+use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State};
 
 /// Bytes of L2 tables kept at most; at least four tables are.
 const CACHED_TABLE_BYTES: u64 = 4 << 20;
@@ -33,7 +33,7 @@ pub struct Qcow2 {
     /// Of an encrypted image, once it is unlocked.
     cipher: OnceLock<Arc<SectorCipher>>,
     tables: Mutex<TableCache>,
-    inflated: Mutex<Inflated>,
+    inflated: Mutex<Vec<Inflated>>,
 }
 
 /// The external file that holds an image's guest data.
@@ -51,7 +51,8 @@ struct TableCache {
     order: VecDeque<u64>,
 }
 
-/// The cluster that was decompressed last, since small reads come in rows.
+/// A cluster that was decompressed, since small reads come in rows. As many are kept as threads ever
+/// read at a time.
 #[derive(Debug, Default)]
 struct Inflated {
     host: Option<u64>,
@@ -254,8 +255,8 @@ impl Qcow2 {
         (!self.is_encrypted()).then(|| self.stored_in())
     }
 
-    /// The name and file in which the guest's bytes are stored.
-    pub(super) fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
+    /// The name and file in which the guest's bytes are stored, encrypted or not.
+    pub(crate) fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
         self.data
             .as_ref()
             .map_or((&self.path, &self.file), |data| (&data.path, &data.file))
@@ -323,6 +324,27 @@ impl Qcow2 {
     /// # Errors
     /// When a table cannot be read or holds an entry that cannot be.
     pub fn extent_at(&self, start: u64, end: u64) -> Result<Extent> {
+        let join = |run: &Placed, next: &Placed| {
+            let extent = run.extent.joined(&next.extent)?;
+            Some(Placed { extent, ..*run })
+        };
+        Ok(self.run_at(start, end, join)?.extent)
+    }
+
+    /// As [`Qcow2::extent_at`], with the place of the run; one run has one place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn placed_at(&self, start: u64, end: u64) -> Result<Placed> {
+        self.run_at(start, end, Placed::joined)
+    }
+
+    fn run_at(
+        &self,
+        start: u64,
+        end: u64,
+        join: impl Fn(&Placed, &Placed) -> Option<Placed>,
+    ) -> Result<Placed> {
         let geometry = self.geometry();
         let coverage = geometry.l2_coverage();
         let index = geometry.l1_index(GuestOffset(start));
@@ -337,17 +359,17 @@ impl Qcow2 {
                 next += 1;
             }
             let to = next.saturating_mul(coverage).min(end).max(start + 1);
-            return Ok(Extent {
+            return Ok(Placed::of(Extent {
                 start,
                 len: to - start,
                 state: State::Absent,
-            });
+            }));
         };
         let end = end.min(index.saturating_add(1).saturating_mul(coverage));
         let mut run = self.piece(&table, start, end)?;
-        while run.end() < end {
-            let next = self.piece(&table, run.end(), end)?;
-            let Some(joined) = run.joined(&next) else {
+        while run.extent.end() < end {
+            let next = self.piece(&table, run.extent.end(), end)?;
+            let Some(joined) = join(&run, &next) else {
                 break;
             };
             run = joined;
@@ -356,12 +378,20 @@ impl Qcow2 {
     }
 
     /// What one L2 entry says of the bytes from `at` on.
-    fn piece(&self, table: &L2Buf, at: u64, end: u64) -> Result<Extent> {
+    fn piece(&self, table: &L2Buf, at: u64, end: u64) -> Result<Placed> {
         let geometry = self.geometry();
         let entry = table
             .get(geometry.l2_index(GuestOffset(at)))
             .map_err(|e| self.damaged(at, &e))?;
-        Ok(piece_of(entry, geometry, at, end))
+        let within = geometry.offset_in_cluster(GuestOffset(at));
+        Ok(Placed {
+            extent: piece_of(entry, geometry, at, end),
+            // Where the bytes of an encrypted image lie is of no use to who wants the guest's.
+            place: entry
+                .host()
+                .filter(|_| !self.is_encrypted())
+                .map(|host| host.get().saturating_add(within)),
+        })
     }
 
     /// Reads the bytes of one stored run into `buf`: the first bytes of an extent with this state.
@@ -384,7 +414,7 @@ impl Qcow2 {
             }
             // Compressed clusters are never encrypted: QEMU reads and writes them as they are.
             State::Compressed { cluster, host, len } => {
-                let mut inflated = self.inflated.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut inflated = self.take_inflated(host);
                 if inflated.host != Some(host) {
                     self.inflate(&mut inflated, cluster, host, len)?;
                 }
@@ -397,9 +427,23 @@ impl Qcow2 {
                     Some(source) => buf.copy_from_slice(source),
                     None => buf.fill(0),
                 }
+                self.lock_inflated().push(inflated);
             }
         }
         Ok(())
+    }
+
+    /// A place to decompress in: the one that holds this cluster, if one does.
+    fn take_inflated(&self, host: u64) -> Inflated {
+        let mut idle = self.lock_inflated();
+        match idle.iter().position(|held| held.host == Some(host)) {
+            Some(index) => idle.swap_remove(index),
+            None => idle.pop().unwrap_or_default(),
+        }
+    }
+
+    fn lock_inflated(&self) -> std::sync::MutexGuard<'_, Vec<Inflated>> {
+        self.inflated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inflate(&self, inflated: &mut Inflated, cluster: u64, host: u64, len: u64) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::{HostFile, Segment};
 
 use super::error::{IoContext, Result};
-use super::{Extent, State};
+use super::{Extent, Placed, State};
 
 /// An opened raw image.
 #[derive(Debug)]
@@ -75,6 +75,22 @@ impl Raw {
             start,
             len: to - start,
             state,
+        })
+    }
+
+    /// As [`Raw::extent_at`], with the place, which holes have as well; data at the file's end goes on
+    /// to the end of its sector, as it does for QEMU.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn placed_at(&self, start: u64, end: u64) -> Result<Placed> {
+        let mut extent = self.extent_at(start, end)?;
+        if matches!(extent.state, State::Data { .. }) && extent.end() == self.len {
+            extent.len = self.virtual_size().min(end).max(extent.end()) - start;
+        }
+        Ok(Placed {
+            extent,
+            place: Some(start),
         })
     }
 }

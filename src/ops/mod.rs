@@ -22,6 +22,7 @@ mod pin;
 mod plan;
 mod progress;
 mod prune;
+mod reading;
 mod rebase;
 mod relink;
 mod repair;
@@ -41,6 +42,7 @@ pub use plan::{
 };
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
+pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
     BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
     ImageOptions, NewSize, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,

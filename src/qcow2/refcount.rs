@@ -258,6 +258,18 @@ impl RefcountBlock {
         (from..self.len()).find(|index| self.get(*index) == Some(0))
     }
 
+    /// How many of the first `first` refcounts are not zero.
+    #[must_use]
+    pub fn used(&self, first: usize) -> usize {
+        let first = first.min(self.len());
+        if let (4, Ok(counts)) = (self.order, <[U16]>::ref_from_bytes(&self.bytes)) {
+            // The usual width, two bytes at a time.
+            let counts = counts.iter().take(first);
+            return counts.filter(|count| **count != 0).count();
+        }
+        self.iter().take(first).filter(|count| *count != 0).count()
+    }
+
     /// Whether every refcount is zero.
     #[must_use]
     pub fn all_free(&self) -> bool {
@@ -292,29 +304,35 @@ pub struct RefcountSize {
 /// # Errors
 /// [`FormatError::OutOfRange`] if the refcount table would be larger than allowed.
 pub fn size_for(clusters: u64, geometry: Geometry) -> Result<RefcountSize, FormatError> {
+    let size = size_without_limit(clusters, geometry);
+    super::error::in_range(
+        "refcount_table_clusters",
+        size.table_clusters,
+        1,
+        limits::MAX_REFCOUNT_TABLE_BYTES / geometry.cluster_size(),
+    )?;
+    Ok(size)
+}
+
+/// As [`size_for`], also where the table would be larger than an image may have.
+#[must_use]
+pub fn size_without_limit(clusters: u64, geometry: Geometry) -> RefcountSize {
     let per_block = geometry.refcounts_per_block();
     let per_table_cluster = geometry.cluster_size() / 8;
-    let max_table_clusters = limits::MAX_REFCOUNT_TABLE_BYTES / geometry.cluster_size();
     let mut size = RefcountSize {
         table_clusters: 1,
         blocks: 1,
     };
-    // Both only grow from round to round, and the table's bound ends the loop at the latest; a round
-    // adds at least one block, and the blocks needed for blocks shrink geometrically.
+    // Both only grow from round to round, and what a round adds is a fraction of what the round
+    // before added: a block counts 64 clusters at least.
     loop {
         let total = clusters
             .saturating_add(size.table_clusters)
             .saturating_add(size.blocks);
         let blocks = total.div_ceil(per_block);
         let table_clusters = blocks.div_ceil(per_table_cluster).max(1);
-        super::error::in_range(
-            "refcount_table_clusters",
-            table_clusters,
-            1,
-            max_table_clusters,
-        )?;
         if blocks <= size.blocks && table_clusters <= size.table_clusters {
-            return Ok(size);
+            return size;
         }
         size = RefcountSize {
             table_clusters,

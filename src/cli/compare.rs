@@ -1,0 +1,174 @@
+//! `qanopy compare`: where two images show different bytes.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::json;
+
+use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried};
+
+use super::args::{CompareArgs, Globals};
+use super::out::Out;
+use super::size::human;
+use super::stop::Stop;
+use super::{passphrase, reading};
+
+/// Differing ranges printed unless all are asked for.
+const PRINTED: u64 = 20;
+
+/// Compares, and prints what differs.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow::Result<()> {
+    let open = |path: &Path, format: &Option<String>, beside: &Path| {
+        let reading = reading::open(path, format.as_deref(), args.follow, &[beside])?;
+        reading
+            .whole()
+            .map_err(|error| anyhow!(reading::why(&error)))
+    };
+    let one = open(&args.one, &args.format, &args.other)?;
+    let other = open(&args.other, &args.other_format, &args.one)?;
+    let keys = passphrase::keys(&args.passphrases)?;
+    one.unlock(&keys, &Unhurried)?;
+    other.unlock(&keys, &Unhurried)?;
+    let sizes = (one.virtual_size(), other.virtual_size());
+    let form = match (globals.json, args.all) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Text { most: u64::MAX },
+        (false, false) => Form::Text { most: PRINTED },
+    };
+    let mut printer = Printer {
+        out,
+        form,
+        printed: 0,
+        failed: None,
+    };
+    printer.begin(args)?;
+    let compared = compare(&one, &other, &mut printer)?;
+    let same_size = sizes.0 == sizes.1;
+    let equal = compared.differences == 0 && (same_size || !args.strict);
+    printer.end(&compared, sizes, equal)?;
+    if equal {
+        return Ok(());
+    }
+    let differ = if compared.differences > 0 {
+        "the images differ"
+    } else {
+        "the images have different sizes"
+    };
+    printer.out.flush()?;
+    Err(Stop::Problems(differ.to_owned()).into())
+}
+
+fn compare(one: &Chain, other: &Chain, printer: &mut Printer<'_>) -> anyhow::Result<Comparison> {
+    let result = image::compare(one, other, &Unhurried, &mut |difference| match printer
+        .difference(difference)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            printer.failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    match (result, printer.failed.take()) {
+        (Err(error), Some(why)) if matches!(error.kind, ErrorKind::Stopped) => Err(why.into()),
+        (result, _) => Ok(result?),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Text { most: u64 },
+}
+
+/// Prints differences as they come: there may be millions.
+struct Printer<'a> {
+    out: &'a mut Out,
+    form: Form,
+    printed: u64,
+    /// Why it could not go on.
+    failed: Option<io::Error>,
+}
+
+impl Printer<'_> {
+    fn begin(&mut self, args: &CompareArgs) -> io::Result<()> {
+        match self.form {
+            Form::Text { .. } => Ok(()),
+            Form::Json => {
+                let (one, other) = (super::json::path(&args.one), super::json::path(&args.other));
+                self.out.text(&format!(
+                    "{{\n  \"one\": {one},\n  \"other\": {other},\n  \"ranges\": ["
+                ))
+            }
+        }
+    }
+
+    fn difference(&mut self, difference: DifferingRange) -> io::Result<()> {
+        let DifferingRange { start, len } = difference;
+        match self.form {
+            Form::Json => {
+                let comma = if self.printed > 0 { "," } else { "" };
+                self.printed += 1;
+                self.out.text(&format!(
+                    "{comma}\n    {{ \"start\": {start}, \"length\": {len} }}"
+                ))
+            }
+            Form::Text { most } if self.printed < most => {
+                if self.printed == 0 {
+                    self.out.line(
+                        format_args!("{:<18} {:<18}", "START", "LENGTH")
+                            .to_string()
+                            .trim_end(),
+                    )?;
+                }
+                self.printed += 1;
+                let start = format!("{start:#x}");
+                self.out.line(format_args!("{start:<18} {len:#x}"))
+            }
+            Form::Text { .. } => Ok(()),
+        }
+    }
+
+    fn end(&mut self, compared: &Comparison, sizes: (u64, u64), equal: bool) -> io::Result<()> {
+        let Comparison {
+            differences,
+            differing,
+            ..
+        } = *compared;
+        match self.form {
+            Form::Json => {
+                let close = if self.printed > 0 { "\n  ]" } else { "]" };
+                let sizes = json!([sizes.0, sizes.1]);
+                self.out.text(&format!(
+                    "{close},\n  \"differing-ranges\": {differences},\n  \"differing-bytes\": {differing},\n  \
+                     \"virtual-sizes\": {sizes},\n  \"identical\": {equal}\n}}\n"
+                ))
+            }
+            Form::Text { .. } => {
+                let more = differences - self.printed;
+                if more > 0 {
+                    self.out
+                        .line(format_args!("and {more} more (--all lists them)"))?;
+                }
+                if sizes.0 != sizes.1 {
+                    let (one, other) = (human(sizes.0), human(sizes.1));
+                    let (a, b) = sizes;
+                    self.out.line(format_args!(
+                        "sizes differ: {one} ({a} bytes) and {other} ({b} bytes)"
+                    ))?;
+                }
+                match differences {
+                    0 if sizes.0 != sizes.1 => self
+                        .out
+                        .line("the same content: the longer one goes on with zeros"),
+                    0 => self.out.line("the same content"),
+                    1 => self.out.line(format_args!("1 range, {}", human(differing))),
+                    n => self
+                        .out
+                        .line(format_args!("{n} ranges, {}", human(differing))),
+                }
+            }
+        }
+    }
+}

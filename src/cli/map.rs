@@ -1,0 +1,153 @@
+//! `qanopy map`: which layer of a chain holds what, and where; as a table, or line by line with the keys
+//! of `qemu-img map --output=json`.
+
+use std::fmt::Write as _;
+use std::io;
+
+use crate::image::{Chain, Map, MapRun, MapState};
+
+use super::args::{Globals, MapArgs};
+use super::out::Out;
+use super::reading;
+use super::size::human;
+use super::stop::Stop;
+
+/// Lines gathered before they are handed on.
+const GATHERED: usize = 64 << 10;
+
+/// Prints the map.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &MapArgs) -> anyhow::Result<()> {
+    let reading = reading::open(&args.image, args.format.as_deref(), args.follow, &[])?;
+    let chain = &reading.chain;
+    let end = args
+        .max_length
+        .map_or(u64::MAX, |length| args.start_offset.saturating_add(length));
+    let runs = chain.map(args.start_offset, end);
+    if globals.json {
+        print_json(out, chain, runs)?;
+    } else {
+        print_table(out, chain, runs)?;
+    }
+    if let Some(error) = &reading.missing {
+        out.flush()?;
+        return Err(Stop::Problems(format!(
+            "the map is not complete, \"unknown\" is decided by a layer that cannot be opened: {}",
+            reading::why(error)
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Line by line: a map can have millions of runs.
+fn print_json(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()> {
+    let files: Vec<String> = chain
+        .layers()
+        .iter()
+        .map(|layer| {
+            let name = super::json::path(layer.stored_in().0);
+            format!(", \"filename\": {name}}}")
+        })
+        .collect();
+    let mut text = String::from("[");
+    let mut first = true;
+    for run in runs {
+        let MapRun {
+            start,
+            len,
+            layer,
+            state,
+            offset,
+        } = run?;
+        if !std::mem::take(&mut first) {
+            text.push_str(",\n");
+        }
+        write!(
+            text,
+            "{{ \"start\": {start}, \"length\": {len}, \"depth\": {layer}, \"present\": {}, \"zero\": {}, \
+             \"data\": {}, \"compressed\": {}",
+            state.is_present(),
+            state.is_zero(),
+            state.is_data(),
+            state == MapState::Compressed
+        )?;
+        match (offset, files.get(layer)) {
+            (Some(offset), Some(file)) => write!(text, ", \"offset\": {offset}{file}")?,
+            _ => text.push('}'),
+        }
+        if text.len() > GATHERED {
+            out.text(&text)?;
+            text.clear();
+        }
+    }
+    text.push_str("]\n");
+    Ok(out.text(&text)?)
+}
+
+fn print_table(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()> {
+    let files: Vec<String> = chain
+        .layers()
+        .iter()
+        .map(|layer| crate::host::printable(layer.stored_in().0))
+        .collect();
+    out.line(format_args!(
+        "{:<15} {:<15} {:<10} {:<5} {:<15} FILE",
+        "START", "LENGTH", "STATE", "DEPTH", "OFFSET"
+    ))?;
+    let mut sums = Sums::default();
+    for run in runs {
+        let run = run?;
+        sums.add(&run);
+        let row = format!(
+            "{:<15} {:<15} {:<10} {:<5} ",
+            format!("{:#x}", run.start),
+            format!("{:#x}", run.len),
+            run.state.name(),
+            run.layer
+        );
+        match (run.offset, files.get(run.layer)) {
+            (Some(offset), Some(file)) => {
+                out.line(format_args!("{row}{:<15} {file}", format!("{offset:#x}")))?;
+            }
+            (None, Some(file)) if run.state.is_present() => {
+                out.line(format_args!("{row}{:<15} {file}", "-"))?;
+            }
+            _ => out.line(row.trim_end())?,
+        }
+    }
+    sums.print(out)?;
+    Ok(())
+}
+
+/// Bytes in each state.
+#[derive(Default)]
+struct Sums {
+    runs: u64,
+    data: u64,
+    zero: u64,
+    unknown: u64,
+}
+
+impl Sums {
+    fn add(&mut self, run: &MapRun) {
+        self.runs += 1;
+        *match run.state {
+            MapState::Data | MapState::Compressed => &mut self.data,
+            MapState::Hole | MapState::Zero | MapState::Nothing => &mut self.zero,
+            MapState::Unknown => &mut self.unknown,
+        } += run.len;
+    }
+
+    fn print(&self, out: &mut Out) -> io::Result<()> {
+        let runs = match self.runs {
+            1 => "1 run".to_owned(),
+            n => format!("{n} runs"),
+        };
+        let (data, zero) = (human(self.data), human(self.zero));
+        let unknown = match self.unknown {
+            0 => String::new(),
+            bytes => format!(", {} unknown", human(bytes)),
+        };
+        out.line(format_args!("{runs}: {data} stored, {zero} zero{unknown}"))
+    }
+}

@@ -1,0 +1,75 @@
+//! `qanopy measure`: how large a copy of an image, or an empty image, would be; with the keys of
+//! `qemu-img measure`.
+
+use anyhow::anyhow;
+use serde_json::{Map, Value};
+
+use crate::image::{self, Measure, MeasureAs, Qcow2Options};
+use crate::ops::ImageOptions;
+
+use super::args::{Globals, MeasureArgs, TargetArg};
+use super::out::Out;
+use super::reading;
+use super::size::human;
+use super::stop::Stop;
+
+/// Measures and prints.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow::Result<()> {
+    let options = options(args)?;
+    let source = match &args.image {
+        Some(path) => {
+            let reading = reading::open(path, args.format.as_deref(), args.follow, &[])?;
+            let whole = reading.whole();
+            Some(whole.map_err(|error| anyhow!(reading::why(&error)))?)
+        }
+        None => None,
+    };
+    let target = match args.target {
+        TargetArg::Raw => MeasureAs::Raw,
+        TargetArg::Qcow2 => MeasureAs::Qcow2 {
+            options: &options,
+            backing: false,
+        },
+    };
+    let measured = image::measure(source.as_ref(), args.size.unwrap_or(0), target)?;
+    let Measure {
+        required,
+        fully_allocated,
+        bitmaps,
+    } = measured;
+    if globals.json {
+        let mut map = Map::new();
+        map.insert("required".to_owned(), required.into());
+        map.insert("fully-allocated".to_owned(), fully_allocated.into());
+        if let Some(bitmaps) = bitmaps {
+            map.insert("bitmaps".to_owned(), bitmaps.into());
+        }
+        return Ok(out.json(&Value::Object(map))?);
+    }
+    let mut line = |name: &str, bytes: u64| {
+        out.line(format_args!("{name:16}{} ({bytes} bytes)", human(bytes)))
+    };
+    line("required", required)?;
+    line("fully allocated", fully_allocated)?;
+    if let Some(bitmaps) = bitmaps.filter(|bytes| *bytes > 0) {
+        line("bitmaps", bitmaps)?;
+    }
+    Ok(())
+}
+
+/// How the new image is to be made, if what was typed fits together.
+fn options(args: &MeasureArgs) -> Result<Qcow2Options, Stop> {
+    let ImageOptions { format, data_file } = args.image_options.clone().options();
+    if data_file.is_some() {
+        return Err(Stop::Usage(
+            "the guest's data would be in the data file: -O raw measures that, and --size 0 the rest"
+                .to_owned(),
+        ));
+    }
+    if args.target == TargetArg::Raw && format != Qcow2Options::default() {
+        return Err(Stop::Usage(
+            "a raw image is made without options: those given are for -O qcow2".to_owned(),
+        ));
+    }
+    Ok(format)
+}

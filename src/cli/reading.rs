@@ -1,0 +1,48 @@
+//! Opening what is only read, for the commands that need the whole chain: says on standard error
+//! what a process is writing at the time. What may be opened is decided below.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::RealHost;
+use crate::image::{self, ErrorKind, Format};
+use crate::ops::{self, ReadOptions, Reading};
+
+use super::args::FollowArgs;
+use super::out;
+
+/// Opens an image; `beside` are other images given on the same line, whose folders were named with them.
+pub(super) fn open(
+    path: &Path,
+    format: Option<&str>,
+    follow: FollowArgs,
+    beside: &[&Path],
+) -> anyhow::Result<Reading> {
+    let folders = beside.iter().filter_map(|path| path.parent());
+    let options = ReadOptions {
+        format: format.map(Format::from_name),
+        folders: folders.map(in_words).collect(),
+        follow: follow.follow,
+    };
+    let reading = ops::open_to_read(&RealHost, path, &options)?;
+    for note in &reading.live {
+        out::complain(format_args!("qanopy: {note}"));
+    }
+    Ok(reading)
+}
+
+/// The folder of a name without one is the current one.
+fn in_words(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        folder.to_path_buf()
+    }
+}
+
+/// An error of opening a chain, with the way out there is.
+pub(super) fn why(error: &image::Error) -> String {
+    match error.kind {
+        ErrorKind::Outside(_) => format!("{error} (--follow opens it)"),
+        _ => error.to_string(),
+    }
+}

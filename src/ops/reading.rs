@@ -1,0 +1,133 @@
+//! Opening an image, and all it is built on, for what only reads: no lock is taken, and what an image
+//! names is opened only where the person looked.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::{Access, Host, LockProbe, LockSet};
+use crate::image::{self, Chain, Format, Layer};
+
+use super::Error;
+use super::words::shown;
+
+/// How an image is to be read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// Its format; none to go by its content.
+    pub format: Option<Format>,
+    /// Folders in which files may be opened that images name, besides the image's own.
+    pub folders: Vec<PathBuf>,
+    /// Whether such files may be opened wherever they are.
+    pub follow: bool,
+}
+
+/// An image opened for reading.
+#[derive(Debug)]
+pub struct Reading {
+    /// It, and what it is built on as far as that can be opened.
+    pub chain: Chain,
+    /// What stood in the way of the rest.
+    pub missing: Option<image::Error>,
+    /// Which of its files a process is writing, each as a sentence: what is read may be torn.
+    pub live: Vec<String>,
+}
+
+impl Reading {
+    /// The chain, if all of it could be opened.
+    ///
+    /// # Errors
+    /// What stood in the way.
+    pub fn whole(self) -> Result<Chain, image::Error> {
+        match self.missing {
+            None => Ok(self.chain),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// Opens an image for reading. Files it names are opened in its own folder, that of the file behind
+/// a link, below both, and where the options allow it.
+///
+/// # Errors
+/// [`Error::Failed`] when the image itself cannot be opened.
+pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Result<Reading, Error> {
+    let failed = |error: image::Error| Error::Failed(error.to_string());
+    let format = match &options.format {
+        Some(format) => format.clone(),
+        None => by_content(host, path)?,
+    };
+    let mut folders: Vec<PathBuf> = vec![folder_of(path).to_path_buf()];
+    folders.extend(
+        host.canonical(path)
+            .ok()
+            .map(|file| folder_of(&file).to_path_buf()),
+    );
+    folders.extend(options.folders.iter().cloned());
+    let folders: Vec<PathBuf> = folders
+        .iter()
+        .filter_map(|folder| host.canonical(folder).ok())
+        .collect();
+    let may_follow = |name: &Path| {
+        // What is not there is found out by opening it.
+        options.follow
+            || host.canonical(name).map_or(true, |file| {
+                folders.iter().any(|folder| file.starts_with(folder))
+            })
+    };
+    let (chain, missing) =
+        Chain::open_partly(host, path, Some(&format), &may_follow).map_err(failed)?;
+    let live = chain
+        .layers()
+        .iter()
+        .filter_map(|layer| in_use(layer))
+        .collect();
+    Ok(Reading {
+        chain,
+        missing,
+        live,
+    })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// The format of a file that a person names without saying it.
+fn by_content(host: &dyn Host, path: &Path) -> Result<Format, Error> {
+    let file = host
+        .open(path, Access::Read)
+        .map_err(|error| Error::io("open", path, &error))?;
+    let mut first = [0; 512];
+    let read = file
+        .read_at(&mut first, 0)
+        .map_err(|error| Error::io("read", path, &error))?;
+    match Format::recognise(first.get(..read).unwrap_or_default()) {
+        Some(format) => Ok(format),
+        None if image::named_like_qcow2(path) => Err(Error::Failed(format!(
+            "{} is called like a qcow2 image and is none: its first bytes are not QFI\\xfb (say that its \
+             format is raw if that is what it is)",
+            shown(path)
+        ))),
+        None => Ok(Format::Raw),
+    }
+}
+
+/// Who writes one of the layer's files, as a sentence. Where that cannot be told nobody does.
+fn in_use(layer: &Layer) -> Option<String> {
+    let own = match layer {
+        Layer::Qcow2(image) => image.file(),
+        Layer::Raw(image) => image.file(),
+    };
+    let (data_path, data) = layer.stored_in();
+    [(layer.path(), own), (data_path, data)]
+        .into_iter()
+        .find_map(|(path, file)| match file.probe_lock(LockSet::ReadOnly) {
+            Ok(LockProbe::Busy(conflict)) => Some(format!(
+                "{} {}: what is read of it may be torn",
+                shown(path),
+                image::in_use(&conflict)
+            )),
+            Ok(LockProbe::Free | LockProbe::Unsupported) | Err(_) => None,
+        })
+}

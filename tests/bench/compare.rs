@@ -1,0 +1,107 @@
+//! Comparing two images, against `qemu-img compare` on the same files, both as whole processes.
+//!
+//! `cargo bench --bench compare` makes images with 1 GiB of data each (`QANOPY_BENCH_MIB` sets
+//! another amount), equal to the last byte and in the page cache, compares them by both in turns, and
+//! prints the medians and the median of the paired ratios. `QANOPY_BENCH_DIR` says where.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn timed(program: &str, args: &[&str], dir: &Path) -> Duration {
+    let started = Instant::now();
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{program} {args:?}");
+    started.elapsed()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Bytes that no codec shrinks to nothing and no filesystem turns into a hole.
+fn fill(path: &Path, mib: u64) {
+    let mut file = File::create(path).unwrap();
+    let mut state = 0x5eed_u64;
+    let mut block = vec![0; 1 << 20];
+    for _ in 0..mib {
+        for word in block.chunks_exact_mut(8) {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            // Four random bytes a word: compressed clusters have something to do.
+            word[..4].copy_from_slice(&state.to_be_bytes()[..4]);
+        }
+        file.write_all(&block).unwrap();
+    }
+}
+
+fn main() {
+    // `cargo test --benches` runs this too; then a look at small images is enough.
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let wished = std::env::var("QANOPY_BENCH_MIB").ok();
+    let mib = wished
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(if full { 1024 } else { 4 });
+    let pairs = if full { 9 } else { 1 };
+    let home = std::env::var_os("QANOPY_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let temporary = tempfile::tempdir_in(home).unwrap();
+    let dir = temporary.path();
+    fill(&dir.join("a.raw"), mib);
+    if Command::new("qemu-img").arg("--version").output().is_err() {
+        println!("skipped: qemu-img is not installed");
+        return;
+    }
+    let make = |args: &[&str]| {
+        timed("qemu-img", args, dir);
+    };
+    fs::copy(dir.join("a.raw"), dir.join("b.raw")).unwrap();
+    make(&["convert", "-f", "raw", "-O", "qcow2", "a.raw", "a.qcow2"]);
+    // Another cluster size: no extent of one is an extent of the other.
+    let options = "cluster_size=32k";
+    make(&[
+        "convert", "-f", "raw", "-O", "qcow2", "-o", options, "a.raw", "b.qcow2",
+    ]);
+    make(&[
+        "convert", "-c", "-f", "raw", "-O", "qcow2", "a.raw", "c.qcow2",
+    ]);
+    for overlay in ["x.qcow2", "y.qcow2"] {
+        make(&[
+            "create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", overlay,
+        ]);
+    }
+    println!("data               {mib} MiB an image, {pairs} pairs");
+    println!("                   qemu-img       ours   ratio");
+    for (what, a, b) in [
+        ("raw, raw", "a.raw", "b.raw"),
+        ("qcow2, qcow2", "a.qcow2", "b.qcow2"),
+        ("qcow2, raw", "a.qcow2", "b.raw"),
+        ("compressed, raw", "c.qcow2", "b.raw"),
+        ("two overlays", "x.qcow2", "y.qcow2"),
+    ] {
+        let ours = || timed(env!("CARGO_BIN_EXE_qanopy"), &["compare", a, b], dir);
+        let theirs = || timed("qemu-img", &["compare", a, b], dir);
+        // Both once, so that the files are in memory for both.
+        ours();
+        theirs();
+        let samples: Vec<(f64, f64)> = (0..pairs)
+            .map(|_| (theirs().as_secs_f64(), ours().as_secs_f64()))
+            .collect();
+        println!(
+            "{what:18} {:>7.3} s  {:>7.3} s  {:>5.1}x",
+            median(samples.iter().map(|(theirs, _)| *theirs)),
+            median(samples.iter().map(|(_, ours)| *ours)),
+            median(samples.iter().map(|(theirs, ours)| theirs / ours)),
+        );
+    }
+}
