@@ -211,3 +211,111 @@ fn what_is_odd_about_the_chain_is_told_beside_the_tables() {
         assert_eq!(ended, Some(code), "{name}");
     }
 }
+
+/// Guest data far behind the rest: the file is looked at in several parts, and each table only in
+/// those it leads to.
+#[test]
+fn a_file_longer_than_what_is_looked_at_at_once_gets_the_verdict_of_qemu_img() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = Script::default();
+    s.create("-o cluster_size=512", "far.qcow2", "200k");
+    s.io("qcow2", "far.qcow2", &["write -P 3 0 200k"]);
+    s.build(dir.path());
+    let path = dir.path().join("far.qcow2");
+    let clean = ours(&path).unwrap();
+    assert_eq!(clean.verdict(), Verdict::Clean);
+    let mut bytes = fs::read(&path).unwrap();
+    let word =
+        |at: usize| usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()));
+    let l1 = word(40).unwrap();
+    let table = word(l1).unwrap() & 0xff_ffff;
+    for (at, place) in [(table, 10_u64 << 30), (table + 24, 20 << 30)] {
+        bytes[at..at + 8].copy_from_slice(&(1 << 63 | place).to_be_bytes());
+    }
+    fs::write(&path, &bytes).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((20 << 30) + 512).unwrap();
+    let check = ours(&path).unwrap();
+    let theirs = oracle::check(&path);
+    assert_eq!((check.leaks, theirs.leaks), (2, 2));
+    assert_eq!(
+        (check.corruptions, theirs.corruptions),
+        (2 + 2, 2 + 2),
+        "{theirs:?}"
+    );
+    let places: Vec<_> = check
+        .findings
+        .iter()
+        .filter_map(|f| Some((f.offset?, f.guest?)))
+        .collect();
+    assert!(
+        places.contains(&(10 << 30, (0, 512))),
+        "{:?}",
+        check.findings
+    );
+    assert!(
+        places.contains(&(20 << 30, (3 * 512, 512))),
+        "{:?}",
+        check.findings
+    );
+    assert_eq!(check.image_end, (20 << 30) + 512);
+}
+
+/// A snapshot table of thousands of snapshots, whose L1 tables are as long as the format allows and
+/// lie on one another, or one behind the other in a hole: none of that costs more than what is there.
+#[test]
+fn forged_snapshots_with_huge_tables_cost_no_more_than_the_bytes_there_are() {
+    use qanopy::qcow2::snapshot::encode_table;
+    use qanopy::qcow2::{HostOffset, Snapshot};
+    if support::qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = Script::default();
+    s.create("", "many.qcow2", "1M");
+    s.io("qcow2", "many.qcow2", &["write -P 3 0 1M"]);
+    s.build(dir.path());
+    let path = dir.path().join("many.qcow2");
+    let sound = fs::read(&path).unwrap();
+    let end = sound.len().next_multiple_of(65536);
+    const LONGEST: u32 = 4 << 20;
+    for apart in [65536, 32 << 20] {
+        let list: Vec<Snapshot> = (0..4000_u64)
+            .map(|number| {
+                let mut snapshot = Snapshot {
+                    l1_offset: HostOffset((1 << 30) + number * apart),
+                    l1_entries: LONGEST,
+                    id: number.to_string().into_bytes(),
+                    name: b"n".to_vec(),
+                    date_seconds: 0,
+                    date_nanoseconds: 0,
+                    vm_clock_nanoseconds: 0,
+                    vm_state_size_32: 0,
+                    extra: Vec::new(),
+                };
+                snapshot.set_extra(0, 1 << 20, None);
+                snapshot
+            })
+            .collect();
+        let table = encode_table(&list).unwrap();
+        let mut bytes = sound.clone();
+        bytes[60..64].copy_from_slice(&4000_u32.to_be_bytes());
+        bytes[64..72].copy_from_slice(&(end as u64).to_be_bytes());
+        bytes.resize(end, 0);
+        bytes.extend(table);
+        fs::write(&path, bytes).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len((1 << 30) + 4000 * (32 << 20)).unwrap();
+        drop(file);
+        let started = std::time::Instant::now();
+        let check = ours(&path).unwrap();
+        assert_eq!(check.verdict(), Verdict::Corrupt);
+        let overlaps = kinds(&check).contains(&FindingKind::TablesOverlap);
+        assert_eq!(overlaps, apart == 65536, "{:?}", kinds(&check));
+        // Generous for a busy machine: without the bound this takes many minutes.
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    }
+}

@@ -5,6 +5,7 @@
 //! [`crate::ops`]).
 
 mod backing;
+mod batch;
 mod bitmaps;
 mod chain;
 mod check;
@@ -18,6 +19,7 @@ mod format;
 mod header_file;
 mod holes;
 mod keep;
+mod l2_tables;
 mod luks;
 mod map;
 mod measure;

@@ -13,8 +13,10 @@ use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
 };
 
-use super::error::{IoContext, Result};
+use super::batch::Batch;
+use super::error::Result;
 use super::qcow2_layer::read_entries;
+use super::refcounts::read_block;
 use super::{Error, ErrorKind};
 
 mod anew;
@@ -35,6 +37,8 @@ pub(crate) struct NewCounts {
     new_table: Option<(u64, u64)>,
     blocks: BTreeMap<u64, Block>,
     freed: Clusters,
+    /// Those of them that held tables which are written anew elsewhere.
+    replaced: Clusters,
     /// No cluster before this one can be handed out.
     hint: u64,
 }
@@ -71,6 +75,7 @@ impl NewCounts {
             new_table: None,
             blocks: BTreeMap::new(),
             freed: Clusters::default(),
+            replaced: Clusters::default(),
             hint: 1,
         })
     }
@@ -103,21 +108,12 @@ impl NewCounts {
         if self.blocks.contains_key(&index) {
             return Ok(true);
         }
-        let raw = usize::try_from(index)
-            .ok()
-            .and_then(|at| self.table.get(at))
-            .unwrap_or(0);
-        let entry = refcount::parse_table_entry(raw, self.geometry).map_err(|e| self.damaged(e))?;
-        let Some(offset) = entry.map(HostOffset::get) else {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let raw = self.table.get(at).unwrap_or(0);
+        let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
+        let Some((offset, counts)) = read else {
             return Ok(false);
         };
-        let mut bytes = vec![0; self.geometry.cluster_len()];
-        self.file.read_at(&mut bytes, offset).at(
-            &self.path,
-            &format!("read the refcount block at {offset:#x}"),
-        )?;
-        let counts =
-            RefcountBlock::from_bytes(bytes, self.geometry).map_err(|e| self.damaged(e))?;
         self.blocks.insert(
             index,
             Block {
@@ -141,6 +137,33 @@ impl NewCounts {
             .get(&index)
             .and_then(|block| block.counts.get(at))
             .unwrap_or(0))
+    }
+
+    /// Which of `count` clusters from `first` on are to be counted exactly once: runs of those that are
+    /// and those that are not, in order, as places from `first` on.
+    pub(crate) fn ones(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut tell: impl FnMut(Range<usize>, bool),
+    ) -> Result<()> {
+        let mut done = 0;
+        self.each_part(first, count, |counts, _, (index, range)| {
+            let len = range.len();
+            if counts.load(index)? {
+                let (from, block) = (range.start, counts.blocks.get(&index));
+                let runs = block
+                    .iter()
+                    .flat_map(|block| block.counts.ones(range.clone()));
+                for (run, one) in runs {
+                    tell(run.start - from + done..run.end - from + done, one);
+                }
+            } else {
+                tell(done..done + len, false);
+            }
+            done += len;
+            Ok(())
+        })
     }
 
     /// The block that counts a cluster, to be changed; a new one where there is none.
@@ -167,6 +190,12 @@ impl NewCounts {
         self.each_part(first, count, |counts, start, range| {
             counts.block_lower(start, range)
         })
+    }
+
+    /// One reference less to a table that is written anew elsewhere.
+    pub(crate) fn replace(&mut self, cluster: u64) -> Result<()> {
+        self.replaced.insert(cluster);
+        self.lower(cluster, 1)
     }
 
     /// Cuts a run of clusters into the parts that one block counts: the block's first cluster, and
@@ -314,7 +343,7 @@ impl NewCounts {
             for (index, was) in homeless {
                 let cluster = self.allocate(1)?;
                 if let Some(was) = was {
-                    self.lower(was, 1)?;
+                    self.replace(was)?;
                 }
                 self.block(index)?.place = Some(cluster);
             }
@@ -335,20 +364,20 @@ impl NewCounts {
     }
 
     /// Writes the blocks and the table where nothing refers to them yet.
-    pub(crate) fn write(&self) -> Result<()> {
-        self.each_written(&mut |what, bytes, offset| {
-            let what = format!("write the {what} at {offset:#x}");
-            self.file.write_at(bytes, offset).at(&self.path, &what)
-        })
+    pub(crate) fn write(&self, batch: &mut Batch<'_>) -> Result<()> {
+        self.each_written(&mut |_, bytes, offset| batch.put(offset, bytes))
     }
 
-    /// Tells what is to be written where: what it is, its bytes, their offset.
+    /// Tells what is to be written where, in the file's order but for the table: what it is, its
+    /// bytes, their offset.
     pub(crate) fn each_written(&self, put: Put<'_>) -> Result<()> {
-        for block in self.blocks.values() {
-            if let Some(place) = block.place {
-                let offset = place * self.geometry.cluster_size();
-                put("refcount block", block.counts.as_bytes(), offset)?;
-            }
+        let size = self.geometry.cluster_size();
+        let placed = self.blocks.values();
+        let placed = placed.filter_map(|block| Some((block.place?, block.counts.as_bytes())));
+        let mut placed: Vec<(u64, &[u8])> = placed.collect();
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        for (place, bytes) in placed {
+            put("refcount block", bytes, place * size)?;
         }
         match self.table() {
             Some((offset, _)) => put("refcount table", self.table.as_bytes(), offset),
@@ -379,6 +408,22 @@ impl NewCounts {
     /// The clusters that come free, in order, as runs.
     pub(crate) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.freed.runs()
+    }
+
+    /// Of these, the ones whose space is worth giving back to the filesystem. Tables that moved leave
+    /// single clusters all over the file, which cost a call each, and which the next change fills
+    /// again: they are the lowest free ones.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = Range<u64>> {
+        let words = self
+            .freed
+            .words
+            .iter()
+            .enumerate()
+            .map(|(at, freed)| freed & !self.replaced.words.get(at).unwrap_or(&0));
+        let holes = Clusters {
+            words: words.collect(),
+        };
+        holes.into_runs()
     }
 }
 
@@ -411,24 +456,30 @@ impl Clusters {
     }
 
     fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let end = self.words.len() as u64 * 64;
         let mut at = 0;
-        std::iter::from_fn(move || {
-            while at < end && !self.contains(at) {
-                // Empty words are skipped whole.
-                let word = usize::try_from(at / 64).unwrap_or(usize::MAX);
-                at = if self.words.get(word) == Some(&0) {
-                    (at / 64 + 1) * 64
-                } else {
-                    at + 1
-                };
-            }
-            let start = at;
-            while at < end && self.contains(at) {
-                at += 1;
-            }
-            (start < at).then_some(start..at)
-        })
+        std::iter::from_fn(move || self.run_from(&mut at))
+    }
+
+    fn into_runs(self) -> impl Iterator<Item = Range<u64>> {
+        let mut at = 0;
+        std::iter::from_fn(move || self.run_from(&mut at))
+    }
+
+    /// The first run that begins at `at` or later; `at` is behind it then.
+    fn run_from(&self, at: &mut u64) -> Option<Range<u64>> {
+        let end = self.words.len() as u64 * 64;
+        let whole = |at: u64, word: u64| {
+            let index = usize::try_from(at / 64).unwrap_or(usize::MAX);
+            at.is_multiple_of(64) && self.words.get(index) == Some(&word)
+        };
+        while *at < end && !self.contains(*at) {
+            *at += if whole(*at, 0) { 64 } else { 1 };
+        }
+        let start = *at;
+        while *at < end && self.contains(*at) {
+            *at += if whole(*at, u64::MAX) { 64 } else { 1 };
+        }
+        (start < *at).then_some(start..*at)
     }
 }
 

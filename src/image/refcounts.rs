@@ -10,11 +10,36 @@ use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;
 use crate::qcow2::{EntryTable, Geometry, Header, HostOffset, RefcountBlock, refcount};
 
 use super::error::{IoContext, Result};
-use super::qcow2_layer::read_entries;
+use super::qcow2_layer::{read_entries, read_zero_filled};
 use super::{Error, ErrorKind};
 
 /// Bytes of refcount blocks kept at most, besides changed ones.
 const BLOCK_BUDGET: u64 = 32 << 20;
+
+/// Reads the refcount block that a refcount table entry leads to: where it is and what it holds; none
+/// where the entry leads nowhere. `spare` is a block whose bytes are not needed any more.
+///
+/// # Errors
+/// When the entry cannot be one, or the file cannot be read.
+pub(crate) fn read_block(
+    path: &Path,
+    file: &dyn HostFile,
+    geometry: Geometry,
+    entry: u64,
+    spare: Option<RefcountBlock>,
+) -> Result<Option<(u64, RefcountBlock)>> {
+    let damaged =
+        |e: crate::qcow2::FormatError| Error::new(path, ErrorKind::Damaged(e.to_string()));
+    let place = refcount::parse_table_entry(entry, geometry).map_err(damaged)?;
+    let Some(offset) = place.map(HostOffset::get) else {
+        return Ok(None);
+    };
+    let mut bytes = spare.map_or_else(Vec::new, RefcountBlock::into_bytes);
+    bytes.resize(geometry.cluster_len(), 0);
+    read_zero_filled(path, file, &mut bytes, offset)?;
+    let block = RefcountBlock::from_bytes(bytes, geometry).map_err(damaged)?;
+    Ok(Some((offset, block)))
+}
 
 /// All reference counts of one image, loaded as they are needed.
 #[derive(Debug)]
@@ -85,12 +110,15 @@ impl Refcounts {
 
     /// Where the block of that number is, if there is one.
     fn block_offset(&self, index: u64) -> Result<Option<u64>> {
-        let raw = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.table.get(index))
-            .unwrap_or(0);
+        let raw = self.entry(index);
         let entry = refcount::parse_table_entry(raw, self.geometry).map_err(|e| self.damaged(e))?;
         Ok(entry.map(HostOffset::get))
+    }
+
+    /// The table's entry for the block of that number; 0 past its end.
+    fn entry(&self, index: u64) -> u64 {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        self.table.get(index).unwrap_or(0)
     }
 
     /// The block of that number, loaded; none where the table names none.
@@ -99,16 +127,11 @@ impl Refcounts {
             if self.blocks.len() as u64 > (BLOCK_BUDGET / self.cluster_size()).max(8) {
                 self.blocks.retain(|_, block| block.dirty);
             }
-            let Some(offset) = self.block_offset(index)? else {
+            let raw = self.entry(index);
+            let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
+            let Some((offset, counts)) = read else {
                 return Ok(None);
             };
-            let mut bytes = vec![0; self.geometry.cluster_len()];
-            self.file.read_at(&mut bytes, offset).at(
-                &self.path,
-                &format!("read the refcount block at {offset:#x}"),
-            )?;
-            let counts =
-                RefcountBlock::from_bytes(bytes, self.geometry).map_err(|e| self.damaged(e))?;
             self.blocks.insert(
                 index,
                 Block {

@@ -15,10 +15,11 @@ use crate::qcow2::{
     Autoclear, EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version,
 };
 
+use super::batch::Batch;
 use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
 use super::new_counts::NewCounts;
-use super::tree::Tables;
+use super::tree::Trees;
 use super::{Error, ErrorKind, Pace, check, writable};
 
 /// The change.
@@ -80,13 +81,13 @@ impl Rework {
     }
 
     /// Goes through what an L1 table leads to.
-    pub(crate) fn tables<'a>(
+    pub(crate) fn trees<'a>(
         path: &'a Path,
         file: &'a dyn HostFile,
         context: L2Context,
         pace: &'a dyn Pace,
-    ) -> Tables<'a> {
-        Tables {
+    ) -> Trees<'a> {
+        Trees {
             path,
             file,
             context,
@@ -158,16 +159,15 @@ impl Rework {
     /// When the file cannot be written, or it was stopped: the image is as it was.
     pub(crate) fn commit(mut self, pace: &dyn Pace) -> Result<()> {
         let size = self.cluster_size();
+        let mut batch = Batch::new(&self.path, &*self.file);
         for (cluster, bytes) in &self.writes {
-            let offset = cluster * size;
-            self.file
-                .write_at(bytes, offset)
-                .at(&self.path, &format!("write a table at {offset:#x}"))?;
+            batch.put(cluster * size, bytes)?;
             if !pace.advance(bytes.len() as u64) {
                 return Err(Error::new(&self.path, ErrorKind::Stopped));
             }
         }
-        self.counts.write()?;
+        self.counts.write(&mut batch)?;
+        batch.flush()?;
         self.file.fence().at(&self.path, "flush")?;
         for edit in std::mem::take(&mut self.edits) {
             self.header.edit(&edit)?;

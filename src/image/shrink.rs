@@ -53,14 +53,14 @@ impl Shrink {
         let kept = usize::try_from(geometry.l1_entries_for(size)).unwrap_or(usize::MAX);
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
-        let tables = Rework::tables(path, &**file, context, pace);
+        let trees = Rework::trees(path, &**file, context, pace);
         let mut lost = old.clone();
         for at in 0..l1.len() {
             lost.set(at, 0).map_err(|e| rework.format_error(e))?;
         }
-        tables.each(&lost, |named, table| {
+        trees.each(&lost, |named, table| {
             if !context.data_file {
-                tables.references(&table, |first, count| rework.counts.lower(first, count))?;
+                trees.references(table, |first, count| rework.counts.lower(first, count))?;
             }
             rework.release(HostOffset(named.offset), geometry.cluster_size())
         })?;
@@ -87,7 +87,9 @@ impl Shrink {
             }
             if is_lost {
                 if !context.data_file {
-                    tables.references(&before, |first, count| rework.counts.lower(first, count))?;
+                    trees.references(before.as_bytes(), |first, count| {
+                        rework.counts.lower(first, count)
+                    })?;
                 }
                 rework.release(offset, geometry.cluster_size())?;
                 let place = rework.put(after.as_bytes().to_vec())?;

@@ -1,14 +1,16 @@
 //! Everything one L1 table leads to, gone through table by table. What is done with it is the
 //! caller's.
 
+use std::path::Path;
+
 use crate::host::HostFile;
-use crate::qcow2::{EntryTable, FormatError, HostOffset, L1Entry, L2Buf, L2Context, L2Entry};
+use crate::qcow2::{
+    EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, Stretch, stretches,
+};
 
 use super::error::Result;
-use super::qcow2_layer::read_l2;
+use super::l2_tables::Tables;
 use super::{Error, ErrorKind, Pace};
-
-use std::path::Path;
 
 /// An L2 table as an L1 table names it.
 #[derive(Debug, Clone, Copy)]
@@ -19,74 +21,105 @@ pub(crate) struct Named {
     pub(crate) offset: u64,
 }
 
-/// The file whose tables are gone through.
+/// The image whose tables are gone through.
 #[derive(Clone, Copy)]
-pub(crate) struct Tables<'a> {
+pub(crate) struct Trees<'a> {
     pub(crate) path: &'a Path,
     pub(crate) file: &'a dyn HostFile,
     pub(crate) context: L2Context,
     pub(crate) pace: &'a dyn Pace,
 }
 
-impl Tables<'_> {
+impl Trees<'_> {
     pub(crate) fn damaged(&self, error: &FormatError) -> Error {
         Error::new(self.path, ErrorKind::Damaged(error.to_string()))
     }
 
-    /// Reads each L2 table that `l1` names, in order.
+    /// Hands `look` the bytes of each L2 table that `l1` names, in the file's order; none of a table
+    /// that maps nothing at all.
     pub(crate) fn each(
         &self,
         l1: &EntryTable,
-        mut look: impl FnMut(Named, L2Buf) -> Result<()>,
+        mut look: impl FnMut(Named, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        let mut named = Vec::new();
         for (index, raw) in l1.iter().enumerate() {
             let entry = L1Entry::parse(raw, self.context.geometry).map_err(|e| self.damaged(&e))?;
-            let Some(offset) = entry.table.map(HostOffset::get) else {
-                continue;
-            };
-            let table = read_l2(self.path, self.file, offset, self.context)?;
-            look(Named { index, offset }, table)?;
-            if !self.pace.advance(self.context.geometry.cluster_size()) {
-                return Err(Error::new(self.path, ErrorKind::Stopped));
+            if let Some(offset) = entry.table.map(HostOffset::get) {
+                named.push((offset, Named { index, offset }));
             }
         }
-        Ok(())
+        named.sort_unstable_by_key(|(offset, named)| (*offset, named.index));
+        self.tables().each(named, &mut look)
+    }
+
+    /// The file, for reading its L2 tables.
+    pub(crate) fn tables(&self) -> Tables<'_> {
+        Tables {
+            path: self.path,
+            file: self.file,
+            geometry: self.context.geometry,
+            pace: self.pace,
+        }
     }
 
     /// Tells the clusters that a table's entries refer to, as runs (first cluster, how many), one
     /// reference each.
     pub(crate) fn references(
         &self,
-        table: &L2Buf,
+        table: &[u8],
         mut tell: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         let bits = self.context.geometry.cluster_bits();
-        let (mut first, mut count) = (0, 0);
-        for at in 0..table.len() {
-            let entry = table.get(at).map_err(|e| self.damaged(&e))?;
-            let (start, len) = match entry {
-                L2Entry::Compressed(stream) => {
-                    let start = stream.host.get() >> bits;
-                    let last = stream.end().get().saturating_sub(1) >> bits;
-                    (start, last.saturating_sub(start) + 1)
+        for stretch in stretches(table, self.context) {
+            let (first, last) = match stretch {
+                Stretch::Clusters { len, host, .. } => {
+                    let first = host.get() >> bits;
+                    (first, first + len as u64 - 1)
                 }
-                other => match other.host() {
-                    Some(host) => (host.get() >> bits, 1),
-                    None => continue,
-                },
+                Stretch::Entry { raw, bitmap, .. } => {
+                    let entry = L2Entry::parse(raw, bitmap, self.context);
+                    match entry.map_err(|e| self.damaged(&e))? {
+                        L2Entry::Compressed(stream) => {
+                            let end = stream.end().get();
+                            (stream.host.get() >> bits, end.saturating_sub(1) >> bits)
+                        }
+                        other => match other.host() {
+                            Some(host) => (host.get() >> bits, host.get() >> bits),
+                            None => continue,
+                        },
+                    }
+                }
             };
-            // A stream that begins in the cluster where the one before ended is no part of a run.
-            if count > 0 && start == first + count {
-                count += len;
-                continue;
-            }
-            if count > 0 {
-                tell(first, count)?;
-            }
-            (first, count) = (start, len);
+            tell(first, last.saturating_sub(first) + 1)?;
         }
-        if count > 0 {
-            tell(first, count)?;
+        Ok(())
+    }
+
+    /// Tells the entries that have a cluster and so a copied flag: index of the first, how many, its
+    /// cluster (the others' lie in a row with it), and the flag they have.
+    pub(crate) fn flagged(
+        &self,
+        table: &[u8],
+        mut tell: impl FnMut(usize, usize, u64, bool) -> Result<()>,
+    ) -> Result<()> {
+        let bits = self.context.geometry.cluster_bits();
+        for stretch in stretches(table, self.context) {
+            match stretch {
+                Stretch::Clusters {
+                    at,
+                    len,
+                    host,
+                    copied,
+                } => tell(at, len, host.get() >> bits, copied)?,
+                Stretch::Entry { at, raw, bitmap } => {
+                    let entry = L2Entry::parse(raw, bitmap, self.context);
+                    let entry = entry.map_err(|e| self.damaged(&e))?;
+                    if let Some(host) = entry.host() {
+                        tell(at, 1, host.get() >> bits, entry.copied())?;
+                    }
+                }
+            }
         }
         Ok(())
     }

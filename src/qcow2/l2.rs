@@ -12,8 +12,8 @@ use super::error::FormatError;
 use super::geometry::{Geometry, HostOffset};
 use super::header::{Header, Version};
 
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-const COPIED: u64 = 1 << 63;
+pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+pub(super) const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
 const RESERVED: u64 = 0x3f00_0000_0000_01fe;
@@ -484,34 +484,6 @@ impl L2Buf {
     #[must_use]
     pub const fn context(&self) -> L2Context {
         self.context
-    }
-
-    /// Whether any entry has the copied flag.
-    #[must_use]
-    pub fn any_copied(&self) -> bool {
-        self.flag_bytes().any(|byte| byte & 0x80 != 0)
-    }
-
-    /// Takes the copied flag, bit 63, off every entry.
-    pub fn clear_copied(&mut self) {
-        let size = if self.context.geometry.extended_l2() {
-            16
-        } else {
-            8
-        };
-        for byte in self.bytes.iter_mut().step_by(size) {
-            *byte &= 0x7f;
-        }
-    }
-
-    /// The first byte of every entry.
-    fn flag_bytes(&self) -> impl Iterator<Item = u8> + '_ {
-        let size = if self.context.geometry.extended_l2() {
-            16
-        } else {
-            8
-        };
-        self.bytes.iter().step_by(size).copied()
     }
 
     /// The raw entry and its bitmap (0 without extended entries); `None` beyond the end.

@@ -55,6 +55,7 @@ pub mod luks;
 pub mod refcount;
 pub mod rewrite;
 pub mod snapshot;
+pub mod stretch;
 pub mod table;
 
 pub use codec::{Deflater, Inflater};
@@ -69,6 +70,7 @@ pub use luks::LuksHeader;
 pub use refcount::RefcountBlock;
 pub use rewrite::{BackingEdit, HeaderEdit, rewrite};
 pub use snapshot::Snapshot;
+pub use stretch::{Stretch, stretches};
 pub use table::EntryTable;
 
 #[cfg(test)]

@@ -219,6 +219,37 @@ impl RefcountBlock {
         Ok(())
     }
 
+    /// Which refcounts of a range are exactly 1, the measure of the copied flag: runs of those that are
+    /// and those that are not, in order, as far as the block goes.
+    pub fn ones(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, bool)> + '_ {
+        let end = range.end.min(self.len());
+        let mut at = range.start;
+        std::iter::from_fn(move || {
+            let one = self.get(at).filter(|_| at < end)? == 1;
+            let start = at;
+            at += match self.as_sixteen_bits().and_then(|all| all.get(at..end)) {
+                // The usual width, two bytes at a time.
+                Some(rest) => rest
+                    .iter()
+                    .position(|count| (count.get() == 1) != one)
+                    .unwrap_or(rest.len()),
+                None => (at..end)
+                    .take_while(|index| (self.get(*index) == Some(1)) == one)
+                    .count(),
+            };
+            Some((start..at, one))
+        })
+    }
+
+    /// The refcounts as numbers, where that is how they are stored.
+    #[must_use]
+    pub fn as_sixteen_bits(&self) -> Option<&[U16]> {
+        if self.order != 4 {
+            return None;
+        }
+        <[U16]>::ref_from_bytes(&self.bytes).ok()
+    }
+
     /// The refcounts of a range as numbers, where that is how they are stored.
     fn sixteen_bits(&mut self, range: &Range<usize>) -> Option<&mut [U16]> {
         if self.order != 4 {
@@ -249,9 +280,8 @@ impl RefcountBlock {
     /// The index of the first refcount at or after `from` that is zero.
     #[must_use]
     pub fn first_free(&self, from: usize) -> Option<usize> {
-        if self.order == 4 {
+        if let Some(counts) = self.as_sixteen_bits() {
             // The usual width, two bytes at a time.
-            let counts = <[U16]>::ref_from_bytes(&self.bytes).ok()?;
             let found = counts.get(from..)?.iter().position(|count| *count == 0)?;
             return Some(from + found);
         }
@@ -451,6 +481,29 @@ mod tests {
                 prop_assert_eq!(block.lower(0..64, &mut |_| ()).is_err(), before[..64].contains(&0));
                 prop_assert_eq!(emptied, zero);
             }
+        }
+
+        #[test]
+        fn which_refcounts_are_one_is_told_in_runs(
+            order in 0u32..=6,
+            range in (0usize..70, 0usize..70),
+            sets in prop::collection::vec((0usize..64, 0u64..3), 0..60),
+        ) {
+            let mut block = block(order);
+            for (index, value) in sets {
+                block.set(index, value.min(block.max())).unwrap();
+            }
+            let range = range.0.min(range.1)..range.0.max(range.1);
+            let mut at = range.start;
+            let mut last = None;
+            for (run, one) in block.ones(range.clone()) {
+                prop_assert!(run.start == at && run.end > at && last != Some(one));
+                for index in run.clone() {
+                    prop_assert_eq!(block.get(index) == Some(1), one);
+                }
+                (at, last) = (run.end, Some(one));
+            }
+            prop_assert_eq!(at, range.end.min(block.len()).max(range.start));
         }
 
         #[test]

@@ -1,18 +1,16 @@
 //! References found against the image's own counts, block by block; and roles of one cluster that
 //! contradict each other.
 
-use zerocopy::FromBytes;
-use zerocopy::byteorder::big_endian::U16;
-
 use crate::qcow2::{RefcountBlock, refcount};
 
-use super::super::error::{IoContext, Result};
+use super::super::error::Result;
+use super::super::l2_tables::Holes;
+use super::super::refcounts::read_block;
 use super::super::{Error, ErrorKind, Pace};
 use super::Image;
 use super::finding::{Finding, FindingKind, Findings};
 use super::layout::Layout;
-use super::walk::Holes;
-use super::window::{COMPRESSED, L2, ORDINARY, Slot, TABLE, TABLES, TWICE, Window};
+use super::window::{COMPRESSED, L2, Slot, TABLE, TABLES, TWICE, Window};
 
 /// Clusters in a row with one fault.
 #[derive(Debug)]
@@ -37,6 +35,9 @@ pub(super) struct Comparing<'a, 'b> {
     pub(super) curious: Vec<u64>,
     run: Option<Run>,
 }
+
+/// Clusters compared at once with each other.
+const ALIKE: usize = 64;
 
 /// Clusters remembered for being looked up afterwards.
 const MOST_CURIOUS: usize = 200;
@@ -65,7 +66,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
         let per_block = image.geometry.refcounts_per_block();
         let end = window.first + window.len();
         let mut holes = Holes::default();
-        let mut bytes = vec![0; image.geometry.cluster_len()];
+        let mut spare = None;
         let mut cluster = window.first;
         while cluster < end {
             let index = cluster / per_block;
@@ -74,20 +75,16 @@ impl<'a, 'b> Comparing<'a, 'b> {
             let at = usize::try_from(index).unwrap_or(usize::MAX);
             let raw = self.layout.refcounts.get(at).unwrap_or(0);
             // As QEMU, which reads through reserved bits.
-            let place = refcount::parse_table_entry(raw, image.geometry);
-            match place {
+            match refcount::parse_table_entry(raw, image.geometry) {
                 // Nobody knows these counts; that was told.
                 Err(_) => self.uncounted(slots, cluster),
-                Ok(Some(block)) if !holes.covers(image, block.get(), size) => {
-                    let what = format!("read the refcount block at {block}");
-                    let got = image
-                        .file
-                        .read_at(&mut bytes, block.get())
-                        .at(image.path, &what)?;
-                    if let Some(missing) = bytes.get_mut(got..) {
-                        missing.fill(0);
+                Ok(Some(block)) if !holes.covers(image.file, block.get(), size) => {
+                    let (path, file) = (image.path, image.file);
+                    let read = read_block(path, file, image.geometry, raw, spare.take())?;
+                    if let Some((_, block)) = read {
+                        self.block(slots, cluster, &block, cluster % per_block);
+                        spare = Some(block);
                     }
-                    bytes = self.block(slots, cluster, bytes, cluster % per_block)?;
                 }
                 Ok(_) => self.counted(slots, cluster, std::iter::repeat(0)),
             }
@@ -100,34 +97,43 @@ impl<'a, 'b> Comparing<'a, 'b> {
         Ok(())
     }
 
-    /// Compares clusters with the block that counts them; gives the block's bytes back.
-    fn block(&mut self, slots: &[u32], first: u64, bytes: Vec<u8>, skip: u64) -> Result<Vec<u8>> {
+    /// Compares clusters with the block that counts them, from its count number `skip` on.
+    fn block(&mut self, slots: &[u32], first: u64, block: &RefcountBlock, skip: u64) {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        if self.image.geometry.refcount_order() == 4 {
-            let counts = <[U16]>::ref_from_bytes(&bytes).unwrap_or_default();
-            let counts = counts.get(skip..).unwrap_or_default();
-            self.counted(
-                slots,
-                first,
-                counts.iter().map(|count| u64::from(count.get())),
-            );
-            return Ok(bytes);
+        let Some(counts) = block.as_sixteen_bits() else {
+            self.counted(slots, first, block.iter().skip(skip));
+            return;
+        };
+        // The usual width: clusters that are all alike, and as they should be, are judged at once.
+        let counts = counts.get(skip..).unwrap_or_default().chunks(ALIKE);
+        let mut at = first;
+        for (slots, counts) in slots.chunks(ALIKE).zip(counts) {
+            match (slots, counts) {
+                ([slot, ..], [count, ..])
+                    if slots.len() == counts.len()
+                        && slots.iter().fold(0, |differs, s| differs | (s ^ slot)) == 0
+                        && counts.iter().all(|c| c == count)
+                        && Slot(*slot).agrees(count.get().into()) =>
+                {
+                    if *slot != 0 {
+                        self.end = at + slots.len() as u64;
+                    }
+                }
+                _ => self.counted(slots, at, counts.iter().map(|count| count.get().into())),
+            }
+            at += slots.len() as u64;
         }
-        let block = RefcountBlock::from_bytes(bytes, self.image.geometry)
-            .map_err(|e| Error::new(self.image.path, e))?;
-        self.counted(slots, first, block.iter().skip(skip));
-        Ok(block.into_bytes())
     }
 
     #[inline]
     fn counted(&mut self, slots: &[u32], first: u64, counts: impl Iterator<Item = u64>) {
         for ((cluster, slot), count) in (first..).zip(slots).zip(counts) {
             let slot = Slot(*slot);
-            if slot == ORDINARY && count == 1 {
+            if slot.0 != 0 || (count != 0 && cluster < self.image.clusters) {
                 self.end = cluster + 1;
-            } else if slot.0 != 0 || (count != 0 && cluster < self.image.clusters) {
-                self.end = cluster + 1;
-                self.judge(cluster, slot, count);
+                if !slot.agrees(count) {
+                    self.judge(cluster, slot, count);
+                }
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Where an image's tables are, as its header and the tables themselves say: everything but the L2
 //! tables' content is read here, each table once however often it is named.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::host::printable_bytes;
+use crate::host::{Segment, printable_bytes};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
 use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
 use crate::qcow2::snapshot::parse_table;
@@ -18,6 +18,13 @@ use super::window::{COPIED, NOT_COPIED, TWICE};
 
 /// L2 tables an image may have to be checked.
 const MOST_TABLES: usize = 1 << 22;
+
+/// Ranges of tables, bitmaps' data included, that an image may have to be checked: a forged bitmap
+/// table could name any number.
+const MOST_RANGES: usize = 1 << 21;
+
+/// Bytes of a table read at once.
+const CHUNK: u64 = 1 << 20;
 
 /// Bytes of extra data that a snapshot of a version 3 image must have: VM state and disk size.
 const NEEDED_EXTRA: usize = 16;
@@ -67,7 +74,7 @@ pub(super) fn collect(image: &Image<'_>, findings: &mut Findings) -> Result<Layo
         image,
         findings,
         layout: Layout::default(),
-        l1_budget: image.len.saturating_add(image.size()),
+        looked_at: BTreeMap::new(),
         sorted: 0,
     };
     collector.range("the header", 0, image.size(), 1);
@@ -92,8 +99,8 @@ struct Collector<'a> {
     image: &'a Image<'a>,
     findings: &'a mut Findings,
     layout: Layout,
-    /// Bytes of L1 and bitmap tables that may still be read: a file has no more without overlaps.
-    l1_budget: u64,
+    /// L1 and bitmap tables that were gone through, from where to where: none twice.
+    looked_at: BTreeMap<u64, u64>,
     /// L2 tables after the last compaction.
     sorted: usize,
 }
@@ -111,13 +118,21 @@ impl Collector<'_> {
             });
             return false;
         }
-        let first = offset / size;
-        self.layout.ranges.push(Range {
-            first,
-            clusters: (offset % size + bytes).div_ceil(size),
-            what,
-            weight,
-        });
+        let (first, clusters) = (offset / size, (offset % size + bytes).div_ceil(size));
+        match self.layout.ranges.last_mut() {
+            Some(last)
+                if (last.what, last.weight) == (what, weight)
+                    && last.first + last.clusters == first =>
+            {
+                last.clusters += clusters;
+            }
+            _ => self.layout.ranges.push(Range {
+                first,
+                clusters,
+                what,
+                weight,
+            }),
+        }
         true
     }
 
@@ -125,24 +140,29 @@ impl Collector<'_> {
         read_entries(self.image.path, self.image.file, offset, entries, what)
     }
 
-    /// Whether that many bytes of tables may still be read.
-    fn afford(&mut self, offset: u64, bytes: u64, what: &str) -> bool {
-        match self.l1_budget.checked_sub(bytes) {
-            Some(left) => {
-                self.l1_budget = left;
-                true
-            }
-            None => {
-                self.findings
-                    .at(FindingKind::TablesOverlap, offset, bytes, || {
-                        format!(
-                            "{what} at {offset:#x} must overlap other tables, which fill the file \
-                             already; it is not looked at"
-                        )
-                    });
-                false
-            }
+    /// Notes a table whose entries are gone through. False if it lies outside the file or on another
+    /// such table: each byte of the file is looked at once, however many tables claim it.
+    fn table(
+        &mut self,
+        what: &'static str,
+        (offset, bytes): (u64, u64),
+        weight: u32,
+        name: &str,
+    ) -> bool {
+        let end = offset.saturating_add(bytes);
+        let below = self.looked_at.range(..end).next_back();
+        if below.is_some_and(|(_, to)| *to > offset) {
+            self.findings
+                .at(FindingKind::TablesOverlap, offset, bytes, || {
+                    format!("{name} at {offset:#x} lies on another table; it is not looked at")
+                });
+            return false;
         }
+        if !self.range(what, offset, bytes, weight) {
+            return false;
+        }
+        self.looked_at.insert(offset, end);
+        true
     }
 
     fn active_l1(&mut self) -> Result<()> {
@@ -151,20 +171,17 @@ impl Collector<'_> {
         if entries == 0 {
             return Ok(());
         }
-        self.range("the L1 table", offset, entries * 8, 1);
-        self.afford(offset, entries * 8, "the L1 table");
-        let table = self.entries(offset, entries, "L1 table")?;
-        self.l2_tables(&table, None, 1)
+        // Even where its end is missing.
+        self.table("the L1 table", (offset, entries * 8), 1, "the L1 table");
+        self.l2_tables((offset, entries), None, 1)
     }
 
     /// Notes the L2 tables that an L1 table names; `owner` is the snapshot it belongs to.
-    fn l2_tables(&mut self, table: &EntryTable, owner: Option<&str>, weight: u32) -> Result<()> {
+    fn l2_tables(&mut self, l1: (u64, u64), owner: Option<&str>, weight: u32) -> Result<()> {
         let (image, size) = (self.image, self.image.size());
         let whose = || owner.map_or_else(String::new, |name| format!(" of snapshot {name}"));
-        for (index, raw) in (0_u32..).zip(table.iter()) {
-            if raw == 0 {
-                continue;
-            }
+        let what = format!("L1 table{}", whose());
+        each_entry(image, l1, &what, &mut |index, raw| {
             let guest = owner.is_none().then(|| image.l1_guest(index.into()));
             let offset = raw & 0x00ff_ffff_ffff_fe00;
             let reserved = l1::reserved_bits(raw);
@@ -186,11 +203,11 @@ impl Collector<'_> {
                         .seen(FindingKind::Unaligned, offset, guest, || {
                             format!("L1 entry {index}{}: {error}", whose())
                         });
-                    continue;
+                    return Ok(());
                 }
             };
             if entry.table.is_none() {
-                continue;
+                return Ok(());
             }
             if image.is_past_end(offset, size) {
                 self.findings.seen(FindingKind::PastEnd, offset, guest, || {
@@ -200,7 +217,7 @@ impl Collector<'_> {
                         whose()
                     )
                 });
-                continue;
+                return Ok(());
             }
             let roles = match (owner, entry.copied) {
                 (Some(_), _) => 0,
@@ -213,7 +230,8 @@ impl Collector<'_> {
                 l1_index: index,
                 roles,
             });
-        }
+            Ok(())
+        })?;
         if self.layout.tables.len() > self.sorted.saturating_mul(2).saturating_add(1 << 20) {
             self.compact();
             self.within_bounds()?;
@@ -241,10 +259,11 @@ impl Collector<'_> {
     }
 
     fn within_bounds(&self) -> Result<()> {
-        if self.layout.tables.len() <= MOST_TABLES {
+        if self.layout.tables.len() <= MOST_TABLES && self.layout.ranges.len() <= MOST_RANGES {
             return Ok(());
         }
-        let text = format!("has too many L2 tables to be checked: {MOST_TABLES} is the most");
+        let text =
+            format!("has too many tables to be checked: {MOST_TABLES} L2 tables are the most");
         Err(Error::new(self.image.path, ErrorKind::Limit(text)))
     }
 
@@ -299,11 +318,8 @@ impl Collector<'_> {
             };
             let bytes = u64::from(entries) * 8;
             let what = format!("the L1 table of snapshot {name}");
-            if self.range("a snapshot's L1 table", offset, bytes, weight)
-                && self.afford(offset, bytes, &what)
-            {
-                let table = self.entries(offset, entries.into(), &what)?;
-                self.l2_tables(&table, Some(&name), weight)?;
+            if self.table("a snapshot's L1 table", (offset, bytes), weight, &what) {
+                self.l2_tables((offset, entries.into()), Some(&name), weight)?;
             }
         }
         Ok(())
@@ -355,29 +371,26 @@ impl Collector<'_> {
                     format!("{what} has {entries} entries, which does not fit the disk's size")
                 });
         }
-        if !self.range("a bitmap table", offset, entries * 8, 1)
-            || !self.afford(offset, entries * 8, &what)
-        {
+        if !self.table("a bitmap table", (offset, entries * 8), 1, &what) {
             return Ok(());
         }
-        let table = self.entries(offset, entries, &what)?;
-        for raw in table.iter() {
-            match BitmapTableEntry::parse(raw, self.image.geometry) {
+        let image = self.image;
+        let named = format!("table of bitmap {name}");
+        each_entry(image, (offset, entries), &named, &mut |_, raw| {
+            match BitmapTableEntry::parse(raw, image.geometry) {
                 Ok(BitmapTableEntry::Stored(place)) => {
-                    if self.afford(place.get(), size, &what) {
-                        self.range("a bitmap's data", place.get(), size, 1);
-                    }
+                    self.range("a bitmap's data", place.get(), size, 1);
                 }
                 Ok(_) => {}
                 Err(error) => {
                     self.findings
                         .at(FindingKind::BitmapTable, offset, entries * 8, || {
                             format!("{what}: {error}")
-                        })
+                        });
                 }
             }
-        }
-        Ok(())
+            self.within_bounds()
+        })
     }
 
     fn refcounts(&mut self) -> Result<()> {
@@ -415,6 +428,40 @@ impl Collector<'_> {
         self.layout.refcounts = table;
         Ok(())
     }
+}
+
+/// Tells the entries of a table that are not zero, by index: the table's offset in bytes and its
+/// number of entries are given. What is in a hole of the file is not read.
+fn each_entry(
+    image: &Image<'_>,
+    (offset, entries): (u64, u64),
+    what: &str,
+    tell: &mut dyn FnMut(u32, u64) -> Result<()>,
+) -> Result<()> {
+    let end = offset.saturating_add(entries.saturating_mul(8));
+    let mut at = offset;
+    while at < end {
+        // A file that cannot tell has no holes.
+        let segment = image.file.segment_at(at).unwrap_or(Segment::Data(end));
+        let to = match segment {
+            Segment::Hole(to) if to.min(end) >= at + 8 => {
+                let to = to.min(end);
+                at = to - (to - at) % 8;
+                continue;
+            }
+            Segment::Hole(to) | Segment::Data(to) => to,
+        };
+        let len = to.min(end).saturating_sub(at).clamp(1, CHUNK);
+        let len = len.next_multiple_of(8);
+        let table = read_entries(image.path, image.file, at, len / 8, what)?;
+        let first = (at - offset) / 8;
+        for (index, raw) in (first..).zip(table.iter()).filter(|(_, raw)| *raw != 0) {
+            // No table is as long as that.
+            tell(u32::try_from(index).unwrap_or(u32::MAX), raw)?;
+        }
+        at += len;
+    }
+    Ok(())
 }
 
 /// The snapshots, their L1 tables unchecked, and the table's length in bytes.

@@ -20,21 +20,22 @@ mod layout;
 mod walk;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
-use crate::qcow2::{Geometry, Header, Incompatible, L2Context};
+use crate::qcow2::{Geometry, Header, Incompatible, L2Context, L2Entry, Stretch, stretches};
 
 use super::error::{IoContext, Result};
+use super::l2_tables::Tables;
 use super::qcow2_layer::read_header;
 use super::{Error, ErrorKind, Pace, TableMap};
 
 use compare::Comparing;
 use finding::Findings;
 use layout::{Layout, TableRef};
-use walk::{Counting, each_table, raw_entries};
+use walk::Counting;
 use window::{L2, Window};
 
 pub(in crate::image) use walk::kind_of;
@@ -128,7 +129,17 @@ pub(in crate::image) const fn past_end(offset: u64, bytes: u64, len: u64, cluste
     offset.saturating_add(bytes).saturating_sub(len) >= cluster
 }
 
-impl Image<'_> {
+impl<'a> Image<'a> {
+    /// The file, for reading its L2 tables.
+    const fn tables(&self, pace: &'a dyn Pace) -> Tables<'a> {
+        Tables {
+            path: self.path,
+            file: self.file,
+            geometry: self.geometry,
+            pace,
+        }
+    }
+
     /// Bytes of a cluster.
     const fn size(&self) -> u64 {
         self.geometry.cluster_size()
@@ -152,9 +163,9 @@ impl Image<'_> {
     }
 
     /// The guest's bytes that one L2 entry maps.
-    fn l2_guest(&self, l1_index: u64, at: usize) -> (u64, u64) {
+    fn l2_guest(&self, l1_index: u64, at: u64) -> (u64, u64) {
         let (start, _) = self.l1_guest(l1_index);
-        let within = (at as u64).saturating_mul(self.size());
+        let within = at.saturating_mul(self.size());
         (start.saturating_add(within), self.size())
     }
 }
@@ -252,6 +263,8 @@ fn count_and_compare(
     // One more: what is in the last cluster may reach a little past the end of the file.
     let total = image.clusters + 1;
     let (mut end, mut leaked, mut curious) = (0, 0, Vec::new());
+    // For a file of several windows: which clusters each table refers to, from the first pass on.
+    let mut spans: Vec<Option<(u32, u32)>> = Vec::new();
     let mut first = 0;
     while first < total {
         let mut window = Window::new(first, total - first);
@@ -263,16 +276,38 @@ fn count_and_compare(
             }
         }
         for table in &layout.tables {
-            window.refer(table.cluster.into(), table.weight, L2 | table.roles);
+            window.refer(table.cluster.into(), 1, table.weight, L2 | table.roles);
         }
         let mut counting = Counting {
             image,
             window: &mut window,
             told: (first == 0).then_some((&mut *findings, &mut *statistics)),
+            span: None,
         };
-        each_table(image, &layout.tables, pace, &mut |table, bytes| {
-            counting.table(table, bytes);
-        })?;
+        if first == 0 {
+            let several = upto < total;
+            image
+                .tables(pace)
+                .each(placed(image, &layout.tables), &mut |table, bytes| {
+                    let span = counting.table(table, bytes);
+                    if several {
+                        spans.push(span.and_then(|(from, to)| {
+                            Some((u32::try_from(from).ok()?, u32::try_from(to).ok()?))
+                        }));
+                    }
+                    Ok(())
+                })?;
+        } else {
+            let tables = placed(image, &layout.tables).zip(&spans);
+            let of_window = tables.filter_map(|(table, span)| {
+                let (from, to) = (*span)?;
+                (u64::from(from) < upto && u64::from(to) >= first).then_some(table)
+            });
+            image.tables(pace).each(of_window, &mut |table, bytes| {
+                counting.table(table, bytes);
+                Ok(())
+            })?;
+        }
         let mut comparing = Comparing::new(image, layout, findings);
         comparing.window(&window, pace)?;
         end = end.max(comparing.end);
@@ -281,6 +316,17 @@ fn count_and_compare(
         first = upto;
     }
     Ok((end, leaked, curious))
+}
+
+/// The tables with their offsets in the file.
+fn placed<'a>(
+    image: &Image<'_>,
+    tables: &'a [TableRef],
+) -> impl Iterator<Item = (u64, &'a TableRef)> {
+    let size = image.size();
+    tables
+        .iter()
+        .map(move |table| (u64::from(table.cluster) * size, table))
 }
 
 /// Finds out which guest data the clusters of these findings hold.
@@ -294,27 +340,36 @@ fn locate(
     if curious.is_empty() || image.context.data_file {
         return Ok(());
     }
-    let mut guests: HashMap<u64, Option<(u64, u64)>> =
+    let mut guests: BTreeMap<u64, Option<(u64, u64)>> =
         curious.iter().map(|cluster| (*cluster, None)).collect();
     for table in tables.iter().filter(|table| table.active()) {
         if let Some(guest @ None) = guests.get_mut(&u64::from(table.cluster)) {
             *guest = Some(image.l1_guest(table.l1_index.into()));
         }
     }
-    let extended = image.geometry.extended_l2();
-    each_table(image, tables, pace, &mut |table, bytes| {
-        if !table.active() {
-            return;
-        }
-        for (at, raw, bitmap) in raw_entries(bytes, extended) {
-            let Ok(entry) = crate::qcow2::L2Entry::parse(raw, bitmap, image.context) else {
-                continue;
+    let bits = image.geometry.cluster_bits();
+    let active = placed(image, tables).filter(|(_, table)| table.active());
+    image.tables(pace).each(active, &mut |table, bytes| {
+        for stretch in stretches(bytes, image.context) {
+            let (at, len, host) = match stretch {
+                Stretch::Clusters { at, len, host, .. } => (at, len as u64, host),
+                Stretch::Entry { at, raw, bitmap } => {
+                    let entry = L2Entry::parse(raw, bitmap, image.context);
+                    match entry.ok().and_then(|entry| entry.host()) {
+                        Some(host) => (at, 1, host),
+                        None => continue,
+                    }
+                }
             };
-            let Some(host) = entry.host() else { continue };
-            if let Some(guest @ None) = guests.get_mut(&(host.get() / image.size())) {
-                *guest = Some(image.l2_guest(table.l1_index.into(), at));
+            let first = host.get() >> bits;
+            for (cluster, guest) in guests.range_mut(first..first + len) {
+                if guest.is_none() {
+                    let at = at as u64 + (cluster - first);
+                    *guest = Some(image.l2_guest(table.l1_index.into(), at));
+                }
             }
         }
+        Ok(())
     })?;
     for finding in findings.iter_mut().filter(|f| f.guest.is_none()) {
         let cluster = finding.offset.map(|offset| offset / image.size());

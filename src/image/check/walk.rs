@@ -1,126 +1,13 @@
-//! Going through the L2 tables: each is read once, in the file's order, many in one read where they
-//! lie together; tables in holes of the file are not read at all.
+//! Going through the L2 tables: what each refers to is counted, and what is wrong with an entry is told.
 
-use zerocopy::FromBytes;
-use zerocopy::byteorder::big_endian::U64;
+use crate::qcow2::{FormatError, L2Entry, Stretch, l2, stretches};
 
-use crate::host::Segment;
-use crate::qcow2::{FormatError, L2Entry, l2};
-
-use super::super::error::{IoContext, Result};
-use super::super::{Error, ErrorKind, Pace};
 use super::finding::{FindingKind, Findings};
 use super::layout::TableRef;
 use super::window::{COMPRESSED, COPIED, DATA, NOT_COPIED, Window};
 use super::{Image, Statistics};
 
-/// Bytes read at once at most, unless one table is longer.
-const CHUNK: u64 = 1 << 20;
-/// Bytes between two tables that are read rather than skipped.
-const GAP: u64 = 32 << 10;
-
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-
-/// What is known of the file's holes: from, to, and whether it is one.
-#[derive(Debug, Default)]
-pub(super) struct Holes {
-    from: u64,
-    to: u64,
-    hole: bool,
-}
-
-impl Holes {
-    /// Whether these bytes are in a hole as a whole, so that they read as zero.
-    pub(super) fn covers(&mut self, image: &Image<'_>, offset: u64, len: u64) -> bool {
-        if offset < self.from || offset >= self.to {
-            // A file that cannot tell has none.
-            let segment = image
-                .file
-                .segment_at(offset)
-                .unwrap_or(Segment::Data(u64::MAX));
-            let (to, hole) = match segment {
-                Segment::Data(to) => (to, false),
-                Segment::Hole(to) => (to, true),
-            };
-            *self = Self {
-                from: offset,
-                to,
-                hole,
-            };
-        }
-        self.hole && offset.saturating_add(len) <= self.to
-    }
-}
-
-/// Hands every table's bytes to `visit`, in the file's order; those that hold nothing are left out.
-pub(super) fn each_table(
-    image: &Image<'_>,
-    tables: &[TableRef],
-    pace: &dyn Pace,
-    visit: &mut dyn FnMut(&TableRef, &[u8]),
-) -> Result<()> {
-    let size = image.size();
-    let place = |table: &TableRef| u64::from(table.cluster) * size;
-    let mut holes = Holes::default();
-    let mut buffer = Vec::new();
-    let mut rest = tables;
-    while let Some(first) = rest.first() {
-        let start = place(first);
-        let mut end = start + size;
-        let mut count = 1;
-        for next in rest.get(1..).unwrap_or_default() {
-            let at = place(next);
-            if at > end + GAP || at + size > start + CHUNK {
-                break;
-            }
-            end = at + size;
-            count += 1;
-        }
-        let (batch, later) = rest.split_at(count);
-        rest = later;
-        if !pace.advance(end - start) {
-            return Err(Error::new(image.path, ErrorKind::Stopped));
-        }
-        if holes.covers(image, start, end - start) {
-            continue;
-        }
-        buffer.resize(usize::try_from(end - start).unwrap_or(0), 0);
-        let got = image
-            .file
-            .read_at(&mut buffer, start)
-            .at(image.path, &format!("read the L2 tables at {start:#x}"))?;
-        if let Some(missing) = buffer.get_mut(got..) {
-            missing.fill(0);
-        }
-        for table in batch {
-            let from = usize::try_from(place(table) - start).unwrap_or(usize::MAX);
-            let bytes = buffer
-                .get(from..)
-                .and_then(|rest| rest.get(..image.geometry.cluster_len()));
-            if let Some(bytes) = bytes {
-                visit(table, bytes);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The raw entries of a table with their bitmaps, those that are all zero left out.
-pub(super) fn raw_entries(
-    bytes: &[u8],
-    extended: bool,
-) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
-    let words = <[U64]>::ref_from_bytes(bytes).unwrap_or_default();
-    let step = if extended { 2 } else { 1 };
-    words
-        .chunks_exact(step)
-        .enumerate()
-        .filter_map(move |(at, entry)| {
-            let raw = entry.first().map_or(0, |word| word.get());
-            let bitmap = entry.get(1).map_or(0, |word| word.get());
-            (raw != 0 || bitmap != 0).then_some((at, raw, bitmap))
-        })
-}
 
 /// Counts what the L2 tables refer to.
 pub(super) struct Counting<'a, 'b> {
@@ -128,70 +15,84 @@ pub(super) struct Counting<'a, 'b> {
     pub(super) window: &'a mut Window,
     /// Only in the first pass: later ones would tell the same again.
     pub(super) told: Option<(&'a mut Findings, &'a mut Statistics)>,
+    /// First and last cluster referred to by the table at hand.
+    pub(super) span: Option<(u64, u64)>,
 }
 
 impl Counting<'_, '_> {
-    /// Counts one table's entries.
-    pub(super) fn table(&mut self, table: &TableRef, bytes: &[u8]) {
+    /// Counts one table's entries; tells the first and the last cluster they refer to, if any.
+    pub(super) fn table(&mut self, table: &TableRef, bytes: &[u8]) -> Option<(u64, u64)> {
         let image = self.image;
-        let active = table.active();
+        let (size, bits) = (image.size(), image.geometry.cluster_bits());
+        self.span = None;
         let mut next = 0;
-        if image.context.data_file || image.geometry.extended_l2() {
-            for (at, raw, bitmap) in raw_entries(bytes, image.geometry.extended_l2()) {
-                self.entry(table, active, at, (raw, bitmap), &mut next);
+        for stretch in stretches(bytes, image.context) {
+            let (at, len, host, copied) = match stretch {
+                Stretch::Entry { at, raw, bitmap } => {
+                    self.entry(table, at, (raw, bitmap), &mut next);
+                    continue;
+                }
+                Stretch::Clusters {
+                    at,
+                    len,
+                    host,
+                    copied,
+                } => (at, len as u64, host.get(), copied),
+            };
+            let inside = match image.last_start().checked_sub(host) {
+                Some(room) => len.min((room >> bits) + 1),
+                None => 0,
+            };
+            if inside > 0 {
+                if table.active()
+                    && let Some((_, statistics)) = &mut self.told
+                {
+                    statistics.allocated += inside;
+                    statistics.fragmented += u64::from(next != 0 && host != next);
+                }
+                next = host + inside * size;
+                self.refer_clusters(table, host >> bits, inside, copied);
             }
-            return;
+            // Beyond the end of the file each is told.
+            for index in inside..len {
+                let at = at + usize::try_from(index).unwrap_or(0);
+                let raw = (host + index * size) | (u64::from(copied) << 63);
+                self.entry(table, at, (raw, 0), &mut next);
+            }
         }
-        let words = <[U64]>::ref_from_bytes(bytes).unwrap_or_default();
-        let bits = image.geometry.cluster_bits();
-        // Whatever is not a data cluster's aligned offset and its copied flag.
-        let unusual = !(OFFSET & !(image.size() - 1) | 1 << 63);
-        let most = image.last_start();
-        let mut allocated = 0;
-        let mut fragmented = 0;
-        for (at, word) in words.iter().enumerate() {
-            let raw = word.get();
-            if raw == 0 {
-                continue;
-            }
-            let offset = raw & OFFSET;
-            if raw & unusual != 0 || offset == 0 || offset > most {
-                self.entry(table, active, at, (raw, 0), &mut next);
-                continue;
-            }
-            if active {
-                allocated += 1;
-                fragmented += u64::from(next != 0 && offset != next);
-                next = offset + image.size();
-                let copied = if raw >> 63 == 0 { NOT_COPIED } else { COPIED };
-                self.window
-                    .refer_active(offset >> bits, table.weight, DATA | copied);
-            } else {
-                self.window.refer(offset >> bits, table.weight, DATA);
-            }
-        }
-        if let Some((_, statistics)) = &mut self.told {
-            statistics.allocated += allocated;
-            statistics.fragmented += fragmented;
+        self.span
+    }
+
+    /// References of plain entries to clusters in a row.
+    fn refer_clusters(&mut self, table: &TableRef, first: u64, count: u64, copied: bool) {
+        self.widen(first, count);
+        if table.active() {
+            let copied = if copied { COPIED } else { NOT_COPIED };
+            self.window
+                .refer_active(first, count, table.weight, DATA | copied);
+        } else {
+            self.window.refer(first, count, table.weight, DATA);
         }
     }
 
+    fn widen(&mut self, first: u64, count: u64) {
+        let last = first + count - 1;
+        self.span = Some(match self.span {
+            Some((from, to)) => (from.min(first), to.max(last)),
+            None => (first, last),
+        });
+    }
+
     /// Counts any entry, and tells what is wrong with it.
-    fn entry(
-        &mut self,
-        table: &TableRef,
-        active: bool,
-        at: usize,
-        (raw, bitmap): (u64, u64),
-        next: &mut u64,
-    ) {
+    fn entry(&mut self, table: &TableRef, at: usize, (raw, bitmap): (u64, u64), next: &mut u64) {
         let image = self.image;
+        let active = table.active();
         let size = image.size();
         let place = || {
             let whose = if active { "" } else { ", of a snapshot" };
             format!("L2 entry {at} of L1 entry {}{whose}", table.l1_index)
         };
-        let guest = active.then(|| image.l2_guest(table.l1_index.into(), at));
+        let guest = active.then(|| image.l2_guest(table.l1_index.into(), at as u64));
         let offset = raw & OFFSET;
         let faults = l2::faults(raw, bitmap, image.context);
         let hopeless = faults
@@ -206,9 +107,11 @@ impl Counting<'_, '_> {
         if let Ok(L2Entry::Compressed(stream)) = parsed {
             let (offset, len) = (stream.host.get(), stream.max_len());
             if self.inside(offset, len, guest, place) {
-                for cluster in offset / size..=(offset + len - 1) / size {
-                    self.window.refer(cluster, table.weight, DATA | COMPRESSED);
-                }
+                let first = offset / size;
+                let count = (offset + len - 1) / size - first + 1;
+                self.widen(first, count);
+                self.window
+                    .refer(first, count, table.weight, DATA | COMPRESSED);
             }
             if active && let Some((_, statistics)) = &mut self.told {
                 statistics.allocated += 1;
@@ -247,16 +150,11 @@ impl Counting<'_, '_> {
         if !self.inside(offset, size, guest, place) {
             return;
         }
-        if !offset.is_multiple_of(size) {
-            for cluster in [offset / size, offset / size + 1] {
-                self.window.refer(cluster, table.weight, DATA);
-            }
-        } else if active {
-            let copied = if copied { COPIED } else { NOT_COPIED };
-            self.window
-                .refer_active(offset / size, table.weight, DATA | copied);
+        if offset.is_multiple_of(size) {
+            self.refer_clusters(table, offset / size, 1, copied);
         } else {
-            self.window.refer(offset / size, table.weight, DATA);
+            self.widen(offset / size, 2);
+            self.window.refer(offset / size, 2, table.weight, DATA);
         }
     }
 

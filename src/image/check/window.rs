@@ -55,6 +55,15 @@ impl Slot {
             || (self.has(COMPRESSED) && self.has(COPIED | NOT_COPIED))
     }
 
+    /// Whether nothing is to be said of it, if it has this refcount.
+    pub(super) const fn agrees(self, refcount: u64) -> bool {
+        self.count() == refcount
+            && !self.overflows()
+            && !self.clashes()
+            && !self.has(TWICE | COMPRESSED)
+            && !self.copied_lies(refcount)
+    }
+
     /// Whether its copied flags contradict this refcount.
     pub(super) const fn copied_lies(self, refcount: u64) -> bool {
         if refcount == 1 {
@@ -65,8 +74,13 @@ impl Slot {
     }
 }
 
-/// Guest data used once and counted once: what nearly every cluster is.
-pub(super) const ORDINARY: Slot = Slot(DATA | COPIED | 1);
+/// A slot with `weight` more references, at most as many as can be counted.
+const fn add(slot: u32, weight: u32) -> u32 {
+    // Both are less than 2^31.
+    let most = if weight < COUNT { weight } else { COUNT };
+    let sum = (slot & COUNT) + most;
+    slot & !COUNT | if sum < COUNT { sum } else { COUNT }
+}
 
 /// The clusters of one pass.
 #[derive(Debug)]
@@ -91,45 +105,46 @@ impl Window {
 
     /// The slots of `count` clusters from `cluster` on, as far as they are in the window.
     pub(super) fn slots(&self, cluster: u64, count: u64) -> &[u32] {
-        let from = usize::try_from(cluster.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let rest = self.slots.get(from..).unwrap_or_default();
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        rest.get(..count).unwrap_or(rest)
+        self.slots
+            .get(self.part(cluster, count))
+            .unwrap_or_default()
     }
 
-    /// `weight` references to a cluster, in these roles.
-    #[inline]
-    pub(super) fn refer(&mut self, cluster: u64, weight: u32, roles: u32) {
-        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get_mut(at) else {
-            return;
+    fn part(&self, cluster: u64, count: u64) -> std::ops::Range<usize> {
+        let place = |cluster: u64| {
+            let at = cluster.saturating_sub(self.first);
+            usize::try_from(at).map_or(self.slots.len(), |at| at.min(self.slots.len()))
         };
-        let before = *slot;
-        let count = (before & COUNT).saturating_add(weight).min(COUNT);
-        *slot = before & !COUNT | roles | count;
+        place(cluster)..place(cluster.saturating_add(count))
     }
 
-    /// As [`Window::refer`], for an active entry: the second one to one cluster is noted.
-    #[inline]
-    pub(super) fn refer_active(&mut self, cluster: u64, weight: u32, roles: u32) {
-        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get_mut(at) else {
-            return;
-        };
-        let before = *slot;
-        let count = (before & COUNT).saturating_add(weight).min(COUNT);
-        let again = if before & (COPIED | NOT_COPIED) == 0 {
-            0
-        } else {
-            TWICE
-        };
-        *slot = before & !COUNT | roles | again | count;
+    fn slots_mut(&mut self, cluster: u64, count: u64) -> &mut [u32] {
+        let part = self.part(cluster, count);
+        self.slots.get_mut(part).unwrap_or_default()
+    }
+
+    /// `weight` references to each of `count` clusters from `first` on, in these roles.
+    pub(super) fn refer(&mut self, first: u64, count: u64, weight: u32, roles: u32) {
+        for slot in self.slots_mut(first, count) {
+            *slot = add(*slot, weight) | roles;
+        }
+    }
+
+    /// As [`Window::refer`], for active entries: the second one to one cluster is noted.
+    pub(super) fn refer_active(&mut self, first: u64, count: u64, weight: u32, roles: u32) {
+        for slot in self.slots_mut(first, count) {
+            let again = if *slot & (COPIED | NOT_COPIED) == 0 {
+                0
+            } else {
+                TWICE
+            };
+            *slot = add(*slot, weight) | roles | again;
+        }
     }
 
     /// `weight` references to a table that is nobody else's.
     pub(super) fn refer_table(&mut self, cluster: u64, weight: u32) {
-        let at = usize::try_from(cluster.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let Some(slot) = self.slots.get(at) else {
+        let [slot] = self.slots_mut(cluster, 1) else {
             return;
         };
         let again = if Slot(*slot).has(TABLE) || weight > 1 {
@@ -137,6 +152,6 @@ impl Window {
         } else {
             0
         };
-        self.refer(cluster, weight, TABLE | again);
+        self.refer(cluster, 1, weight, TABLE | again);
     }
 }

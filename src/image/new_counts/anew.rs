@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset, RefcountBlock, refcount};
 
-use super::super::error::{IoContext, Result};
+use super::super::error::Result;
+use super::super::refcounts::read_block;
 use super::super::{Error, ErrorKind};
 use super::{Block, Clusters, NewCounts};
 
@@ -29,6 +30,7 @@ impl NewCounts {
             new_table: None,
             blocks: std::collections::BTreeMap::new(),
             freed: Clusters::default(),
+            replaced: Clusters::default(),
             hint: 1,
         }
     }
@@ -112,12 +114,8 @@ impl NewCounts {
     /// Reads the counts on disk of the block at `cluster`.
     pub(crate) fn read_block(&self, cluster: u64) -> Result<RefcountBlock> {
         let offset = cluster.saturating_mul(self.geometry.cluster_size());
-        let mut bytes = vec![0; self.geometry.cluster_len()];
-        self.file.read_at(&mut bytes, offset).at(
-            &self.path,
-            &format!("read the refcount block at {offset:#x}"),
-        )?;
-        RefcountBlock::from_bytes(bytes, self.geometry).map_err(|e| self.damaged(e))
+        let read = read_block(&self.path, &*self.file, self.geometry, offset, None)?;
+        Ok(read.map_or_else(|| RefcountBlock::zeroed(self.geometry), |(_, block)| block))
     }
 
     /// When everything is counted: leaves blocks where they are that say it already on disk. Gives

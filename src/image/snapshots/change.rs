@@ -1,22 +1,24 @@
 //! A change of an image's internal snapshots, worked out completely before anything is written, and
 //! the one write that makes it true. What it consists of is in `create`, `apply` and `delete`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::snapshot::encode_table;
+use crate::qcow2::stretch::{any_copied, set_copied};
 use crate::qcow2::{
-    Autoclear, EntryTable, FormatError, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot,
-    Version,
+    Autoclear, EntryTable, FormatError, Header, HostOffset, L1Entry, L2Context, Snapshot, Version,
 };
 
+use super::super::batch::Batch;
 use super::super::error::{IoContext, Result};
 use super::super::header_file::HeaderFile;
 use super::super::new_counts::NewCounts;
-use super::super::qcow2_layer::{read_entries, read_l2};
-use super::super::tree::{Named, Tables};
+use super::super::qcow2_layer::read_entries;
+use super::super::tree::{Named, Trees};
 use super::super::{Error, ErrorKind, Pace, bitmaps, check, writable};
 
 /// A change of an image's internal snapshots, ready to be made. Until then nothing is written.
@@ -139,20 +141,21 @@ impl SnapshotChange {
         mut tell: impl FnMut(&mut NewCounts, Named, bool) -> Result<()>,
     ) -> Result<()> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        let tables = tables(&path, &*file, self.context, pace);
-        tables.each(l1, |named, table| {
-            tables.references(&table, |first, count| self.counts.raise(first, count))?;
-            tell(&mut self.counts, named, table.any_copied())
+        let trees = trees(&path, &*file, self.context, pace);
+        trees.each(l1, |named, table| {
+            trees.references(table, |first, count| self.counts.raise(first, count))?;
+            let copied = any_copied(table, self.context.geometry);
+            tell(&mut self.counts, named, copied)
         })
     }
 
     /// Counts one reference less to everything `l1` leads to, its L2 tables included.
     pub(super) fn lower_tree(&mut self, l1: &EntryTable, pace: &dyn Pace) -> Result<()> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        let tables = tables(&path, &*file, self.context, pace);
+        let trees = trees(&path, &*file, self.context, pace);
         let size = self.cluster_size();
-        tables.each(l1, |named, table| {
-            tables.references(&table, |first, count| self.counts.lower(first, count))?;
+        trees.each(l1, |named, table| {
+            trees.references(table, |first, count| self.counts.lower(first, count))?;
             self.counts.lower(named.offset / size, 1)
         })
     }
@@ -165,9 +168,10 @@ impl SnapshotChange {
         mut tell: impl FnMut(&mut Self, Named, bool) -> Result<()>,
     ) -> Result<()> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        let tables = tables(&path, &*file, self.context, pace);
-        tables.each(l1, |named, mut table| {
-            let differs = settle(&mut table, &mut self.counts, &tables)?;
+        let trees = trees(&path, &*file, self.context, pace);
+        trees.each(l1, |named, table| {
+            let mut differs = false;
+            each_wrong_flag(&trees, table, &mut self.counts, |_, _| differs = true)?;
             tell(self, named, differs)
         })
     }
@@ -283,7 +287,7 @@ impl SnapshotChange {
         }
         self.header.edit(&edit)?;
         let size = self.cluster_size();
-        for run in self.counts.freed() {
+        for run in self.counts.holes() {
             let (offset, len) = (run.start * size, (run.end - run.start) * size);
             self.file
                 .punch(offset, len)
@@ -294,29 +298,31 @@ impl SnapshotChange {
 
     fn write_tables(&mut self, pace: &dyn Pace) -> Result<()> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        let tables = tables(&path, &*file, self.context, pace);
-        let put = |bytes: &[u8], offset: u64, what: &str| {
-            file.write_at(bytes, offset)
-                .at(&path, &format!("write the {what} at {offset:#x}"))
-        };
-        for moved in &self.moved {
-            let mut table = read_l2(&path, &*file, moved.from, self.context)?;
+        let trees = trees(&path, &*file, self.context, pace);
+        let (size, geometry) = (self.cluster_size(), self.context.geometry);
+        let mut batch = Batch::new(&path, &*file);
+        self.moved.sort_unstable_by_key(|moved| moved.from);
+        let moved = self.moved.iter().map(|moved| (moved.from, moved));
+        trees.tables().each(moved, &mut |moved, table| {
+            let new = batch.put_mut(moved.to, table)?;
             match moved.flags {
-                Flags::None => table.clear_copied(),
-                Flags::ByCount => drop(settle(&mut table, &mut self.counts, &tables)?),
+                Flags::None => set_copied(new, geometry, 0..usize::MAX, false),
+                Flags::ByCount => {
+                    each_wrong_flag(&trees, table, &mut self.counts, |entries, copied| {
+                        set_copied(new, geometry, entries, copied);
+                    })?;
+                }
             }
-            put(table.as_bytes(), moved.to, "L2 table")?;
-            if !pace.advance(self.cluster_size()) {
-                return Err(Error::new(&path, ErrorKind::Stopped));
-            }
-        }
+            Ok(())
+        })?;
         for (cluster, table) in &self.tables {
-            put(table.as_bytes(), cluster * self.cluster_size(), "L1 table")?;
+            batch.put(cluster * size, table.as_bytes())?;
         }
         if let Some((cluster, bytes)) = &self.new_list {
-            put(bytes, cluster * self.cluster_size(), "snapshot table")?;
+            batch.put(cluster * size, bytes)?;
         }
-        self.counts.write()
+        self.counts.write(&mut batch)?;
+        batch.flush()
     }
 
     /// The switch: everything in it lies in the header's first sector.
@@ -355,13 +361,13 @@ impl SnapshotChange {
     }
 }
 
-fn tables<'a>(
+fn trees<'a>(
     path: &'a Path,
     file: &'a dyn HostFile,
     context: L2Context,
     pace: &'a dyn Pace,
-) -> Tables<'a> {
-    Tables {
+) -> Trees<'a> {
+    Trees {
         path,
         file,
         context,
@@ -369,21 +375,18 @@ fn tables<'a>(
     }
 }
 
-/// Brings a table's copied flags in line with the counts; whether any was not.
-fn settle(table: &mut L2Buf, counts: &mut NewCounts, tables: &Tables<'_>) -> Result<bool> {
-    let bits = tables.context.geometry.cluster_bits();
-    let mut differs = false;
-    for at in 0..table.len() {
-        let entry = table.get(at).map_err(|e| tables.damaged(&e))?;
-        let Some(host) = entry.host().map(HostOffset::get) else {
-            continue;
-        };
-        let copied = counts.get(host >> bits)? == 1;
-        if copied != entry.copied() {
-            let entry = entry.with_copied(copied);
-            table.set(at, entry).map_err(|e| tables.damaged(&e))?;
-            differs = true;
-        }
-    }
-    Ok(differs)
+/// Tells the entries of a table whose copied flag disagrees with the counts, and what it is to be.
+fn each_wrong_flag(
+    trees: &Trees<'_>,
+    table: &[u8],
+    counts: &mut NewCounts,
+    mut tell: impl FnMut(Range<usize>, bool),
+) -> Result<()> {
+    trees.flagged(table, |at, len, cluster, copied| {
+        counts.ones(cluster, len as u64, |entries, one| {
+            if one != copied {
+                tell(at + entries.start..at + entries.end, one);
+            }
+        })
+    })
 }

@@ -57,7 +57,7 @@ impl SnapshotChange {
             if copied {
                 let cluster = change.counts.allocate(1)?;
                 change.counts.raise(cluster, 1)?;
-                change.counts.lower(table.offset / size, 1)?;
+                change.counts.replace(table.offset / size)?;
                 change.move_table(table.offset, cluster, Flags::None);
                 offset = cluster * size;
             }

@@ -36,7 +36,7 @@ impl SnapshotChange {
         change.compare_flags(&old, pace, |change, table, differs| {
             let raw = if differs {
                 let cluster = change.counts.allocate(1)?;
-                change.counts.lower(table.offset / size, 1)?;
+                change.counts.replace(table.offset / size)?;
                 change.move_table(table.offset, cluster, Flags::ByCount);
                 change.l1_entry(cluster * size, true)?
             } else {

@@ -19,7 +19,8 @@ use qanopy::image::{
 use qanopy::qcow2::bitmap::{self, BitmapTableEntry};
 use qanopy::qcow2::{
     BackingEdit, CompressionType, EntryTable, Geometry, Header, HeaderEdit, Inflater, L1Entry,
-    L2Buf, L2Context, RefcountBlock, l1, l2, refcount, rewrite, snapshot,
+    L2Buf, L2Context, RefcountBlock, Stretch, l1, l2, refcount, rewrite, snapshot, stretch,
+    stretches,
 };
 
 use memory::MemoryFile;
@@ -108,8 +109,17 @@ pub(crate) fn tables(data: &[u8]) {
             }
         }
     }
-    l2.clear_copied();
-    assert!(!l2.any_copied());
+    let entries: usize = stretches(l2.as_bytes(), context)
+        .map(|stretch| match stretch {
+            Stretch::Clusters { len, .. } => len,
+            Stretch::Entry { .. } => 1,
+        })
+        .sum();
+    let some = (0..l2.len()).filter(|at| l2.raw(*at) != Some((0, 0)));
+    assert_eq!(entries, some.count());
+    let mut flagless = l2.as_bytes().to_vec();
+    stretch::set_copied(&mut flagless, geometry, 0..usize::MAX, false);
+    assert!(!stretch::any_copied(&flagless, geometry));
     let mut block = RefcountBlock::from_bytes(table, geometry).unwrap();
     let some = block.len().min(4096);
     for at in 0..some {
@@ -117,6 +127,10 @@ pub(crate) fn tables(data: &[u8]) {
         block.set(at, count).unwrap();
         assert_eq!(block.get(at), Some(count));
     }
+    assert_eq!(
+        block.ones(0..some).map(|(run, _)| run.len()).sum::<usize>(),
+        some
+    );
     let before = block.clone();
     if block.raise(0..some).is_ok() {
         block.lower(0..some, &mut |_| {}).unwrap();
