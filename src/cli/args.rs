@@ -106,6 +106,15 @@ pub(super) enum Command {
     /// List, take, apply, delete or copy out the internal snapshots of an image
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Give images another name or place; whatever refers to them follows
+    #[command(visible_alias = "rename")]
+    Move(MoveArgs),
+    /// Take back what was done last, or an entry of the log
+    Undo(UndoArgs),
+    /// Finish an operation that was interrupted, or take back what was done of it
+    Recover(RecoverArgs),
+    /// List what was done, oldest first
+    Log(LogArgs),
     /// Move images and everything built on them to the trash
     Discard(DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
@@ -519,6 +528,57 @@ pub(super) struct FlattenArgs {
     pub(super) scan: ScanArgs,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MoveArgs {
+    /// The images, then their new name or a directory to hold them
+    #[arg(value_name = "IMAGE", num_args = 2.., required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// Everything built on them moves along
+    #[arg(long)]
+    pub(super) subtree: bool,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UndoArgs {
+    /// The entry's number, as `log` shows it [default: the newest that can be taken back]
+    pub(super) entry: Option<u64>,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("way").multiple(false))]
+pub(super) struct RecoverArgs {
+    /// The entry's number [default: list what was interrupted]
+    pub(super) entry: Option<u64>,
+    /// Do it to the end
+    #[arg(long, group = "way", requires = "entry")]
+    pub(super) finish: bool,
+    /// Take back what was done of it
+    #[arg(long, group = "way", requires = "entry")]
+    pub(super) roll_back: bool,
+    /// Leave everything as it is, and ask no more
+    #[arg(long, group = "way", requires = "entry")]
+    pub(super) forget: bool,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// At most so many of the newest entries
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(super) last: usize,
 }
 
 #[derive(Debug, Args)]

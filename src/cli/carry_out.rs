@@ -6,13 +6,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use crate::host::shell_quoted;
 use crate::ops::{
     self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, NewSize,
-    Outcome, Plan, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
+    Outcome, Plan, Recovery, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
 };
 
 use super::args::{ConsentArgs, Globals};
 use super::out::{self, Out};
 use super::stop::Stop;
-use super::{json, running};
+use super::{json, log, running};
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
 pub(super) fn carry_out(
@@ -23,6 +23,9 @@ pub(super) fn carry_out(
     request: &Request,
 ) -> anyhow::Result<()> {
     let plan = ops::plan(context, request);
+    if !matches!(request, Request::Recover { .. }) {
+        log::tell_interrupted();
+    }
     if consent.dry_run || !plan.refusals.is_empty() {
         if globals.json {
             out.json(&json::planned(&plan))?;
@@ -146,6 +149,10 @@ fn command(request: &Request) -> Option<String> {
             });
             Some(words)
         }
+        Request::Recover { entry, way } => Some(match way {
+            Recovery::Finish => format!("qanopy recover {entry} --finish"),
+            Recovery::RollBack => format!("qanopy recover {entry} --roll-back"),
+        }),
         _ => None,
     }
 }

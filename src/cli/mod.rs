@@ -14,6 +14,7 @@ mod flatten;
 mod info;
 mod json;
 mod keys;
+mod log;
 mod look;
 mod map;
 mod measure;
@@ -25,6 +26,7 @@ mod prune;
 mod reading;
 mod rebase;
 mod relink;
+mod relocate;
 mod resize;
 mod running;
 mod screenshot;
@@ -89,6 +91,10 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Rebase(args) => rebase::run(out, globals, args)?,
         Command::Flatten(args) => flatten::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
+        Command::Move(args) => relocate::run(out, globals, args)?,
+        Command::Undo(args) => log::undo(out, globals, &args)?,
+        Command::Recover(args) => log::recover(out, globals, &args)?,
+        Command::Log(args) => log::run(out, globals, &args)?,
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, command)?,

@@ -5,11 +5,13 @@ use std::fmt;
 use std::io;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::lock::{Lock, LockProbe, LockSet};
 use super::real_file::RealFile;
 
 /// Which file this is, whatever name led to it: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId {
     /// Device number, as `stat` gives it.
     pub device: u64,

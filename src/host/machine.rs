@@ -42,6 +42,10 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// filesystem cannot do this in one step the file has both names for a moment; where it cannot
     /// do it at all: `Unsupported`. `to` is never overwritten.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name on the same filesystem (a hard link; a symbolic link as `from` is
+    /// not followed); fails with `AlreadyExists` if `to` exists, with `CrossesDevices` or
+    /// `Unsupported` where the two cannot be names of one file.
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames within one filesystem, replacing `to` in one step.
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Unlinks a file.

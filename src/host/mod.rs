@@ -14,15 +14,19 @@
 //! | `reflink` | FICLONERANGE, the one call that needs `unsafe` |
 //! | `holders` | which process has a file open |
 //! | `attributes` | owner, mode and extended attributes of a file that is replaced |
+//! | `log_file` | a file that only grows, one line at a time |
+//! | `process` | which process this is, and whether it still runs |
 //! | `printable` | names made safe for a terminal and for a shell |
 
 mod attributes;
 mod file;
 mod holders;
 mod lock;
+mod log_file;
 mod machine;
 mod ofd;
 mod printable;
+mod process;
 mod real;
 mod real_file;
 mod reflink;
@@ -31,7 +35,9 @@ pub use attributes::{AttributesKept, copy_attributes};
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
 pub use holders::{Holder, holders, holders_of, open_files};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
+pub use log_file::LogFile;
 pub use machine::{Host, Space};
 pub use printable::{printable, printable_bytes, shell_quoted};
+pub use process::{is_running, this_process};
 pub use real::RealHost;
 pub use real_file::RealFile;

@@ -68,6 +68,16 @@ impl Host for RealHost {
         }
     }
 
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::hard_link(from, to) {
+            // What filesystems without hard links answer.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, error))
+            }
+            other => other,
+        }
+    }
+
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }

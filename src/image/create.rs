@@ -1,6 +1,7 @@
 //! Creating a qcow2 image: what it can be like, what of that cannot go together, and making it,
 //! empty. What to record as backing file is the caller's decision.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use super::{Compression, DataFile, Error, ErrorKind, Format, Pace};
 const PIECE: u64 = 16 << 20;
 
 /// How a qcow2 image is made, whatever its size and content. The defaults are QEMU's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Qcow2Options {
     /// Log2 of the cluster size, 9 to 21.
     pub cluster_bits: u32,
@@ -41,7 +42,7 @@ pub struct Qcow2Options {
 }
 
 /// What of a new image is reserved in advance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Preallocation {
     /// Nothing.
     #[default]

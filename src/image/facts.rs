@@ -1,11 +1,12 @@
 //! What an image's header tells, as plain values. Reading them from a file is `probe`'s work.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 
 use super::Format;
 
 /// The algorithm of compressed clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Compression {
     /// Raw deflate; QEMU calls it zlib.
     Zlib,

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// An image format, by QEMU's name for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum Format {
     /// QEMU's copy-on-write format, versions 2 and 3: the one this program reads and writes.
     Qcow2,
@@ -77,6 +80,18 @@ impl Format {
             return other("luks");
         }
         None
+    }
+}
+
+impl From<String> for Format {
+    fn from(name: String) -> Self {
+        Self::from_name(&name)
+    }
+}
+
+impl From<Format> for String {
+    fn from(format: Format) -> Self {
+        format.name().to_owned()
     }
 }
 

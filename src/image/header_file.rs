@@ -90,12 +90,50 @@ fn refuse_unknown(header: &HeaderFile) -> Result<()> {
     ))
 }
 
+/// Changes the name by which an image knows its backing file, and nothing else: the format stays as
+/// recorded, also where none is. The name is recorded as given; where it is recorded already nothing
+/// is written.
+///
+/// # Errors
+/// As [`relink`].
+pub fn rename_backing(path: &Path, file: Arc<dyn HostFile>, name: &OsStr) -> Result<()> {
+    let mut header = HeaderFile::read(path, file)?;
+    if header.header.backing_file() == Some(name.as_bytes()) {
+        return Ok(());
+    }
+    let edit = rename_edit(&header, name)?;
+    header.clear_unkept_features()?;
+    header.edit(&edit)
+}
+
+/// Whether [`rename_backing`] would succeed, as far as the header's content decides it. Writes
+/// nothing.
+///
+/// # Errors
+/// As there.
+pub fn may_rename_backing(path: &Path, file: Arc<dyn HostFile>, name: &OsStr) -> Result<()> {
+    let header = HeaderFile::read(path, file)?;
+    let edit = rename_edit(&header, name)?;
+    rewrite(&header.first_cluster, &edit)
+        .map(drop)
+        .map_err(|e| Error::new(path, e))
+}
+
+fn rename_edit(header: &HeaderFile, name: &OsStr) -> Result<HeaderEdit> {
+    let format = header.header.backing_format().map(<[u8]>::to_vec);
+    backing_edit(header, name, format)
+}
+
 fn relink_edit(header: &HeaderFile, name: &OsStr, format: &Format) -> Result<HeaderEdit> {
+    backing_edit(header, name, Some(format.name().as_bytes().to_vec()))
+}
+
+fn backing_edit(header: &HeaderFile, name: &OsStr, format: Option<Vec<u8>>) -> Result<HeaderEdit> {
     refuse_unknown(header)?;
     Ok(HeaderEdit {
         backing: Some(BackingEdit::Set {
             name: name.as_bytes().to_vec(),
-            format: Some(format.name().as_bytes().to_vec()),
+            format,
         }),
         ..HeaderEdit::default()
     })

@@ -57,7 +57,7 @@ pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, Placed, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
-pub use header_file::{may_relink, relink, unlink};
+pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
 pub use keep::{
     Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss, snapshot_views,
     view_loss,

@@ -41,18 +41,8 @@ pub(super) fn leading(
     base: &Path,
     style: BackingStyle,
 ) -> Result<OsString, String> {
+    let recorded = between(host, overlay, base, style)?;
     let overlay_there = real_place(host, overlay)?;
-    let dir = overlay_there.parent().unwrap_or(Path::new("/"));
-    let recorded = record(dir, &real_place(host, base)?, style);
-    if recorded.len() > MAX_BACKING_NAME_BYTES {
-        return Err(format!(
-            "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
-             choose a place nearer to the base",
-            shown(overlay),
-            shown(base),
-            recorded.len()
-        ));
-    }
     let leads_to = BackingName::interpret(&overlay_there, &recorded)
         .file()
         .and_then(|path| host.stat(path).ok())
@@ -96,6 +86,31 @@ pub(super) fn of_new_file(
             shown(image),
             printable(&recorded),
             shown(file)
+        ));
+    }
+    Ok(recorded)
+}
+
+/// As [`leading`], for a base that is not there yet: its directory is.
+///
+/// # Errors
+/// A sentence that says why there is no such name.
+pub(super) fn between(
+    host: &dyn Host,
+    overlay: &Path,
+    base: &Path,
+    style: BackingStyle,
+) -> Result<OsString, String> {
+    let overlay_there = real_place(host, overlay)?;
+    let dir = overlay_there.parent().unwrap_or(Path::new("/"));
+    let recorded = record(dir, &real_place(host, base)?, style);
+    if recorded.len() > MAX_BACKING_NAME_BYTES {
+        return Err(format!(
+            "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
+             choose a place nearer to the base",
+            shown(overlay),
+            shown(base),
+            recorded.len()
         ));
     }
     Ok(recorded)

@@ -3,9 +3,11 @@
 //! who is affected and what is refused; `run` does exactly that. Every rule about what is safe
 //! lives here; the faces only show plans and run them.
 
+mod absolute;
 mod backing_name;
 mod check;
 mod commit;
+mod copy_file;
 mod create;
 mod demo;
 mod discard;
@@ -13,6 +15,7 @@ mod empty;
 mod find;
 mod flatten;
 mod in_use;
+pub mod journal;
 mod locked;
 mod members;
 mod new_file;
@@ -24,7 +27,9 @@ mod progress;
 mod prune;
 mod reading;
 mod rebase;
+mod recover;
 mod relink;
+mod relocate;
 mod repair;
 mod request;
 mod reroot;
@@ -32,6 +37,7 @@ mod resize;
 mod restore;
 mod snapshot;
 pub mod trash;
+mod undo;
 mod words;
 
 pub use check::{chain_notices, check};
@@ -45,13 +51,15 @@ pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
     BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
-    ImageOptions, NewSize, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request, Siblings, SnapshotAction,
+    SnapshotName,
 };
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use journal::Journal;
 use words::{processes, shown};
 
 /// What an operation that ran has done.
@@ -174,6 +182,9 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
         Request::Flatten { image, onto, new } => {
             flatten::plan(&mut plan, image, onto.as_deref(), new.as_deref());
         }
+        Request::Move { moves, subtree } => relocate::plan(&mut plan, moves, *subtree),
+        Request::Undo { entry } => undo::plan(&mut plan, *entry),
+        Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Commit {
             overlay,
@@ -193,8 +204,29 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let plan = ready.plan();
     plan.verify_pins()?;
-    match &plan.job {
-        Some(job) => job.run(plan, progress),
-        None => Err(Error::Failed(format!("{}: nothing to do", plan.title))),
+    let Some(job) = &plan.job else {
+        return Err(Error::Failed(format!("{}: nothing to do", plan.title)));
+    };
+    let journal = plan.context().state_dir.as_deref().map(Journal::at);
+    let begun = journal.as_ref().map(|journal| journal.begin(plan));
+    let mut ended = job.run(plan, progress);
+    let mut unwritten = None;
+    match (&journal, begun) {
+        (Some(journal), Some(Ok(id))) => {
+            unwritten = journal.end(id, plan, &ended).err();
+            if let (Ok(_), Request::Undo { entry: Some(entry) } | Request::Recover { entry, .. }) =
+                (&ended, &plan.request)
+            {
+                unwritten = unwritten.or(journal.settle(*entry).err());
+            }
+        }
+        (_, Some(Err(error))) => unwritten = Some(error),
+        _ => {}
     }
+    if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
+        outcome.remarks.push(format!(
+            "it could not be written down in the journal, so that `undo` does not know it: {error}"
+        ));
+    }
+    ended
 }

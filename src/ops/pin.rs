@@ -1,10 +1,11 @@
 //! What files were when a plan was made, so that nothing is done to a file that moved on since.
 //! Locks keep others out while an operation runs; a pin covers the time a person thinks.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileId, FileKind, Host, Stat};
 
@@ -12,7 +13,7 @@ use super::Error;
 use super::words::shown;
 
 /// What of a file has to stay as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Watch {
     /// Everything: which file it is, its length, its time of change, its first sector.
     Content,
@@ -22,7 +23,7 @@ pub(super) enum Watch {
     Length,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pin {
     path: PathBuf,
     watch: Watch,
@@ -30,7 +31,7 @@ struct Pin {
     was: Option<Seen>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     id: FileId,
     len: u64,
@@ -40,7 +41,7 @@ struct Seen {
 }
 
 /// The files a plan rests on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pins(Vec<Pin>);
 
 impl Pins {
@@ -65,6 +66,25 @@ impl Pins {
             watch: Watch::Content,
             was: None,
         });
+    }
+
+    /// Remembers each file as it is now, and that those which are not there are not.
+    pub(super) fn of(host: &dyn Host, files: &[PathBuf]) -> Self {
+        let mut pins = Self::default();
+        for path in files {
+            if pins.pin(host, path, Watch::Content).is_err() {
+                pins.pin_absent(path);
+            }
+        }
+        pins
+    }
+
+    /// The first file that is not what it was, if one is not.
+    pub(super) fn moved_on(&self, host: &dyn Host) -> Option<&Path> {
+        self.0
+            .iter()
+            .find(|pin| pin.verify(host).is_err())
+            .map(|pin| pin.path.as_path())
     }
 
     /// Compares with what is there now.
@@ -146,9 +166,14 @@ fn first_sector(host: &dyn Host, path: &Path, stat: &Stat) -> Option<u64> {
     let file = host.open(path, Access::Read).ok()?;
     let mut sector = [0; 512];
     let read = file.read_at(&mut sector, 0).ok()?;
-    let mut hasher = DefaultHasher::new();
-    hasher.write(sector.get(..read)?);
-    Some(hasher.finish())
+    // FNV-1a: the number is kept from run to run, so it has to be the same in all of them.
+    let hash = sector
+        .get(..read)?
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    Some(hash)
 }
 
 #[cfg(test)]

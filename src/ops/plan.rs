@@ -71,6 +71,8 @@ pub enum EffectKind {
     Preserves,
     /// Only its header changes: it is built on another file now, with the same guest content.
     Relinks,
+    /// It gets another name or place: its guest content stays.
+    Moves,
     /// Only its tables change: its guest content stays.
     Updates,
     /// Loses an internal snapshot, its guest content stays.
@@ -97,6 +99,7 @@ impl EffectKind {
             Self::Writes => "writes",
             Self::Preserves => "preserves",
             Self::Relinks => "relinks",
+            Self::Moves => "moves",
             Self::Updates => "updates",
             Self::Drops => "drops",
             Self::Empties => "empties",
@@ -115,7 +118,7 @@ impl EffectKind {
             Self::Reads => None,
             Self::Creates | Self::Restores => Some('+'),
             Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
-            Self::Relinks | Self::Updates | Self::Drops => Some('~'),
+            Self::Relinks | Self::Moves | Self::Updates | Self::Drops => Some('~'),
             Self::Breaks => Some('!'),
             Self::Trashes | Self::Deletes => Some('✗'),
         }
@@ -279,6 +282,8 @@ pub struct Plan {
     pub(super) job: Option<Arc<dyn Job>>,
     /// Whether all that goes is as empty as on the day it was created.
     pub(super) goes_empty: bool,
+    /// What takes back a half of it after an interruption, if anything does.
+    pub(super) roll_back: Option<Request>,
     context: Context,
 }
 
@@ -309,8 +314,15 @@ impl Plan {
             pins: Pins::default(),
             job: None,
             goes_empty: false,
+            roll_back: None,
             context: context.clone(),
         }
+    }
+
+    /// Becomes the plan of `request`, asked for as `asked`.
+    pub(super) fn become_plan_of(&mut self, request: &Request, asked: Request) {
+        *self = super::plan(&self.context, request);
+        self.request = asked;
     }
 
     /// What it was planned with.
@@ -395,7 +407,9 @@ impl Plan {
         } else if trashes > 1 || (trashes == 1 && !self.goes_empty) {
             (Danger::Loses, Confirm::Count(trashes))
         } else if trashes == 1
-            || self.count(EffectKind::Relinks) + self.count(EffectKind::Updates) > 0
+            || [EffectKind::Relinks, EffectKind::Moves, EffectKind::Updates]
+                .into_iter()
+                .any(|kind| self.count(kind) > 0)
         {
             (Danger::Reversible, Confirm::Yes)
         } else {

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::{Format, Preallocation, Qcow2Options};
 
 /// One wish, complete: planning it needs nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// A new overlay `new` on `base`.
     Branch {
@@ -79,6 +81,13 @@ pub enum Request {
         /// The file that is created to show the same; none to change the image itself.
         new: Option<PathBuf>,
     },
+    /// Give images another name or place; whatever refers to them follows.
+    Move {
+        /// Which, and where to.
+        moves: Vec<Relocation>,
+        /// Whether everything built on them moves along.
+        subtree: bool,
+    },
     /// Do something with the internal snapshots of an image.
     Snapshot {
         /// The image they are in.
@@ -102,6 +111,18 @@ pub enum Request {
     Restore {
         /// The trash entries' names, as `trash list` shows them.
         entries: Vec<String>,
+    },
+    /// Take back an operation of the journal.
+    Undo {
+        /// Its number; none for the newest that can be taken back.
+        entry: Option<u64>,
+    },
+    /// Bring an interrupted operation of the journal to an end.
+    Recover {
+        /// Its number.
+        entry: u64,
+        /// Which end.
+        way: Recovery,
     },
     /// Unlink entries of the trash for good.
     EmptyTrash {
@@ -131,7 +152,7 @@ impl Request {
 }
 
 /// The size a disk is to have, in bytes; rounded up to a multiple of 512.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NewSize {
     /// This size.
     To(u64),
@@ -141,8 +162,19 @@ pub enum NewSize {
     Less(u64),
 }
 
+/// One image's way to another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// Its name now.
+    pub from: PathBuf,
+    /// The new name, or a directory that is to hold it under the name it has.
+    pub to: PathBuf,
+    /// How it names its own backing file afterwards; none for as it does now.
+    pub style: Option<BackingStyle>,
+}
+
 /// What is done with the internal snapshots of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapshotAction {
     /// Keep what the image shows now as a new snapshot.
     Create {
@@ -173,7 +205,7 @@ pub enum SnapshotAction {
 }
 
 /// What is done about damage in an image's tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RepairAction {
     /// Free leaked clusters, in an image that has nothing worse.
     Leaks,
@@ -187,7 +219,7 @@ pub enum RepairAction {
 }
 
 /// Which internal snapshot is meant. An image may hold any bytes as either.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapshotName {
     /// The one of this name; refused if there are several.
     Name(OsString),
@@ -196,7 +228,7 @@ pub enum SnapshotName {
 }
 
 /// What becomes of images that are built on one whose content changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Dependants {
     /// Refuse if there are any.
     #[default]
@@ -206,7 +238,7 @@ pub enum Dependants {
 }
 
 /// What a snapshot is copied out as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ExtractAs {
     /// A qcow2 image that is built on nothing.
     #[default]
@@ -217,8 +249,17 @@ pub enum ExtractAs {
     Overlay,
 }
 
+/// How an interrupted operation is brought to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recovery {
+    /// It is done to the end.
+    Finish,
+    /// What was done of it is taken back.
+    RollBack,
+}
+
 /// How an overlay names its backing file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum BackingStyle {
     /// From the overlay's own directory: the pair can be moved together.
     #[default]
@@ -228,7 +269,7 @@ pub enum BackingStyle {
 }
 
 /// What becomes of a layer that was committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum CommittedLayer {
     /// To the trash; its children are then built on the base.
     #[default]
@@ -238,7 +279,7 @@ pub enum CommittedLayer {
 }
 
 /// What becomes of other images on the base that is committed into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Siblings {
     /// Refuse if there are any.
     #[default]
@@ -250,7 +291,7 @@ pub enum Siblings {
 }
 
 /// A new image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateOptions {
     /// The file to create.
     pub path: PathBuf,
@@ -261,7 +302,7 @@ pub struct CreateOptions {
 }
 
 /// How a new qcow2 image is made, whatever its size and content.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageOptions {
     /// What its header says.
     pub format: Qcow2Options,
@@ -270,7 +311,7 @@ pub struct ImageOptions {
 }
 
 /// The external data file of a new image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFileOption {
     /// The file to create.
     pub path: PathBuf,

@@ -42,7 +42,7 @@ pub enum Calls {
     /// Everything that changes a file or a directory, fences and directory syncs included.
     Mutating,
     /// The part of the mutating calls that can run out of space: `write_at`, `zero`, `reserve`,
-    /// `clone_range`, `copy_range`, `set_len`, `create_new`, `create_dir`, `rename_new`.
+    /// `clone_range`, `copy_range`, `set_len`, `create_new`, `create_dir`, `rename_new`, `link_new`.
     Allocating,
     /// Fences and directory syncs.
     Syncing,
@@ -225,6 +225,10 @@ impl Host for FaultyHost {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass(Call::Allocate, "rename_new", from)?;
         self.inner.rename_new(from, to)
+    }
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.pass(Call::Allocate, "link_new", from)?;
+        self.inner.link_new(from, to)
     }
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass(Call::Change, "rename_replace", from)?;

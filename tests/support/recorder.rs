@@ -115,6 +115,13 @@ pub enum Event {
         /// The new name.
         to: PathBuf,
     },
+    /// A second name of a file.
+    Link {
+        /// The name it has.
+        from: PathBuf,
+        /// The new one.
+        to: PathBuf,
+    },
     /// A name of a file gone.
     Remove {
         /// The name.
@@ -159,6 +166,7 @@ impl Event {
             | Event::CreateDir { path }
             | Event::RemoveDir { path } => vec![path],
             Event::Rename { from, to } => vec![from, to],
+            Event::Link { to, .. } => vec![to],
             _ => vec![],
         };
         paths
@@ -406,6 +414,13 @@ impl Host for RecordingHost {
             to: self.relative(to)?,
         };
         self.record(event, || RealHost.rename_new(from, to))
+    }
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let event = Event::Link {
+            from: self.relative(from)?,
+            to: self.relative(to)?,
+        };
+        self.record(event, || RealHost.link_new(from, to))
     }
     fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         let event = Event::Rename {
@@ -858,6 +873,10 @@ fn rename_in(entries: &mut BTreeMap<PathBuf, Entry>, event: &Event) {
         }
         Event::Remove { path } | Event::RemoveDir { path } => {
             entries.remove(path);
+        }
+        Event::Link { from, to } => {
+            let entry = entries.get(from).unwrap().clone();
+            entries.insert(to.clone(), entry);
         }
         Event::Rename { from, to } => {
             let below: Vec<PathBuf> = entries

@@ -7,7 +7,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::ops::{
-    self, BackingStyle, CommittedLayer, Danger, RepairAction, Request, SnapshotAction, Tone,
+    self, BackingStyle, CommittedLayer, Danger, Recovery, RepairAction, Request, SnapshotAction,
+    Tone,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::{BranchForm, Button, Field, Mode, PlanDialog};
@@ -298,6 +299,16 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Request::Restore { .. } => "Restore",
         Request::EmptyTrash { .. } => "Delete for good",
         Request::Relink { .. } => "Relink",
+        Request::Move { .. } => "Move",
+        Request::Undo { .. } => "Undo",
+        Request::Recover {
+            way: Recovery::Finish,
+            ..
+        } => "Finish",
+        Request::Recover {
+            way: Recovery::RollBack,
+            ..
+        } => "Roll back",
         Request::Repair { ref action, .. } => match action {
             RepairAction::Leaks | RepairAction::All => "Repair",
             RepairAction::PutBack { .. } => "Put back",

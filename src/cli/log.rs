@@ -1,0 +1,184 @@
+//! `qanopy log`, `undo` and `recover`: what was done, taking it back, and what was interrupted.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::forest::Index;
+use crate::host::printable;
+use crate::ops::journal::{Entry, Journal, Standing};
+use crate::ops::{Context, Recovery, Request};
+
+use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
+use super::carry_out::carry_out;
+use super::out::{Out, complain};
+use super::size::human_age;
+use super::stop::Stop;
+use super::{json as shape, look};
+
+fn journal() -> anyhow::Result<Journal> {
+    let dir = Index::default_dir().context("there is no directory for what is remembered")?;
+    Ok(Journal::at(&dir))
+}
+
+fn entries(journal: &Journal) -> anyhow::Result<Vec<Entry>> {
+    let path = printable(journal.path());
+    journal
+        .entries()
+        .with_context(|| format!("cannot read {path}"))
+}
+
+/// Prints the newest entries.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &LogArgs) -> anyhow::Result<()> {
+    let entries = entries(&journal()?)?;
+    let newest = entries.split_at(entries.len().saturating_sub(args.last)).1;
+    list(out, globals, newest, "nothing was done yet")
+}
+
+/// Prints entries, or `nothing` where there are none.
+fn list(out: &mut Out, globals: Globals, entries: &[Entry], nothing: &str) -> anyhow::Result<()> {
+    if globals.json {
+        let all: Vec<Value> = entries.iter().map(described).collect();
+        out.json(&json!({ "entries": all }))?;
+        return Ok(());
+    }
+    for entry in entries {
+        let text = match &entry.standing {
+            Standing::Done(summary) => summary.clone(),
+            Standing::Failed(why) => format!("failed: {why}"),
+            other => format!("{}: {}", word(other), entry.title),
+        };
+        let when = SystemTime::now()
+            .duration_since(entry.begun)
+            .map_or_else(|_| String::new(), |age| format!("{} ago", human_age(age)));
+        out.line(format_args!(
+            "{:>4}  {when:>14}  {}",
+            entry.id,
+            printable(text)
+        ))?;
+    }
+    if entries.is_empty() {
+        out.line(nothing)?;
+    }
+    Ok(())
+}
+
+fn word(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Running => "running",
+        Standing::Interrupted => "interrupted",
+        Standing::Done(_) => "done",
+        Standing::Failed(_) => "failed",
+        Standing::Settled => "taken back or finished",
+    }
+}
+
+fn described(entry: &Entry) -> Value {
+    let touched: Vec<Value> = entry.touched.iter().map(|path| shape::path(path)).collect();
+    let text = match &entry.standing {
+        Standing::Done(text) | Standing::Failed(text) => Some(text),
+        _ => None,
+    };
+    json!({
+        "id": entry.id,
+        "time": entry.begun.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        "title": entry.title,
+        "standing": word(&entry.standing),
+        "text": text,
+        "undoable": entry.undo.is_some() && matches!(entry.standing, Standing::Done(_)),
+        "can-roll-back": entry.roll_back.is_some(),
+        "touched": touched,
+    })
+}
+
+/// Says on standard error what was interrupted before, if anything was.
+pub(super) fn tell_interrupted() {
+    let Some(entries) = journal()
+        .ok()
+        .and_then(|journal| journal.interrupted().ok())
+    else {
+        return;
+    };
+    for entry in entries {
+        let (id, title) = (entry.id, printable(&entry.title));
+        complain(format_args!(
+            "note: “{title}” was interrupted: `qanopy recover {id} --finish` does it to the end{}",
+            match entry.roll_back {
+                Some(_) => ", `--roll-back` takes it back",
+                None => "",
+            }
+        ));
+    }
+}
+
+/// Takes an operation back.
+pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::Result<()> {
+    let all = entries(&journal()?)?;
+    let entry = args.entry.or_else(|| {
+        let possible = |entry: &&Entry| {
+            entry.undo.is_some()
+                && matches!(entry.standing, Standing::Done(_))
+                && !matches!(
+                    entry.request,
+                    Request::Undo { .. } | Request::Recover { .. }
+                )
+        };
+        all.iter().rev().find(possible).map(|entry| entry.id)
+    });
+    let touched = all.iter().find(|one| Some(one.id) == entry);
+    let context = around(touched.map_or(&[], |entry| &entry.touched), &args.scan.scan)?;
+    let request = Request::Undo { entry };
+    carry_out(out, globals, args.consent, &context, &request)
+}
+
+/// The forest around those of the files that are there.
+fn around(touched: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
+    let mut images: Vec<PathBuf> = Vec::new();
+    let mut folders: Vec<PathBuf> = also.to_vec();
+    for path in touched {
+        if path.is_file() {
+            images.push(path.clone());
+        } else if let Some(dir) = path.parent().filter(|dir| dir.is_dir()) {
+            folders.push(dir.to_path_buf());
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    look::around(&images, &folders)
+}
+
+/// Lists what was interrupted, or brings one of it to an end.
+pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> anyhow::Result<()> {
+    let journal = journal()?;
+    let Some(id) = args.entry else {
+        let mut interrupted = entries(&journal)?;
+        interrupted.retain(|entry| entry.standing == Standing::Interrupted);
+        return list(out, globals, &interrupted, "nothing was interrupted");
+    };
+    let entry = journal.entry(id)?;
+    let entry = entry.ok_or_else(|| anyhow::anyhow!("the journal has no entry {id}"))?;
+    if args.forget {
+        if entry.standing != Standing::Interrupted {
+            return Err(Stop::Refused(format!("entry {id} was not interrupted")).into());
+        }
+        journal.settle(id)?;
+        let title = printable(&entry.title);
+        out.line(format_args!("entry {id} is left as it is: {title}"))?;
+        return Ok(());
+    }
+    let way = match (args.finish, args.roll_back) {
+        (true, _) => Recovery::Finish,
+        (_, true) => Recovery::RollBack,
+        _ => {
+            let title = printable(&entry.title);
+            return Err(
+                Stop::Usage(format!("“{title}”: say --finish, --roll-back or --forget")).into(),
+            );
+        }
+    };
+    let context = around(&entry.touched, &args.scan.scan)?;
+    let request = Request::Recover { entry: id, way };
+    carry_out(out, globals, args.consent, &context, &request)
+}

@@ -1,0 +1,80 @@
+//! A request whose paths hold from anywhere: what the journal remembers is read by another process,
+//! in another directory, on another day.
+
+use std::path::{Path, PathBuf, absolute};
+
+use super::{CreateOptions, ImageOptions, Relocation, Request, SnapshotAction};
+
+/// The path from the root of the file tree; one that cannot be made so (an empty one) stays as it is.
+pub(super) fn path(path: &Path) -> PathBuf {
+    absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn image_options(options: &ImageOptions) -> ImageOptions {
+    let mut options = options.clone();
+    if let Some(data) = &mut options.data_file {
+        data.path = path(&data.path);
+    }
+    options
+}
+
+/// The same request, whatever the current directory is.
+pub(super) fn request(request: &Request) -> Request {
+    let mut request = request.clone();
+    // Every kind is named, so that a new one is not forgotten.
+    match &mut request {
+        Request::Branch {
+            base, new, image, ..
+        } => {
+            *base = path(base);
+            *new = path(new);
+            *image = image_options(image);
+        }
+        Request::Create(CreateOptions {
+            path: new, image, ..
+        }) => {
+            *new = path(new);
+            *image = image_options(image);
+        }
+        Request::Commit { overlay, .. } => *overlay = path(overlay),
+        Request::Relink { image, base, .. } => {
+            *image = path(image);
+            *base = base.as_deref().map(path);
+        }
+        Request::Move { moves, .. } => {
+            for Relocation { from, to, .. } in moves {
+                *from = path(from);
+                *to = path(to);
+            }
+        }
+        Request::Snapshot { image, action } => {
+            *image = path(image);
+            match action {
+                SnapshotAction::Extract { new, .. } => *new = path(new),
+                SnapshotAction::Create { .. }
+                | SnapshotAction::Apply { .. }
+                | SnapshotAction::Delete { .. } => {}
+            }
+        }
+        Request::Rebase { image, to, .. } => {
+            *image = path(image);
+            *to = path(to);
+        }
+        Request::Flatten { image, onto, new } => {
+            *image = path(image);
+            *onto = onto.as_deref().map(path);
+            *new = new.as_deref().map(path);
+        }
+        Request::Repair { image, .. } | Request::Resize { image, .. } => *image = path(image),
+        Request::Discard { images } => {
+            for image in images {
+                *image = path(image);
+            }
+        }
+        Request::Undo { .. }
+        | Request::Recover { .. }
+        | Request::Restore { .. }
+        | Request::EmptyTrash { .. } => {}
+    }
+    request
+}

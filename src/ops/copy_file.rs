@@ -1,0 +1,199 @@
+//! Copying a whole file: under another name first, flushed, and only then given its own, so that no
+//! half of a copy is ever seen. Holes stay holes; blocks are shared where the filesystem can.
+//! Knows nothing of images.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::host::{Access, Cloned, Host, HostFile, Segment, copy_attributes};
+
+use super::words::shown;
+use super::{Error, Progress};
+
+/// Bytes moved between two looks at whether to go on.
+const PIECE: u64 = 4 << 20;
+
+/// A copy that has no name of its own yet. Dropped without [`Copy::publish`] it is removed.
+#[derive(Debug)]
+pub(super) struct Copy<'h> {
+    host: &'h dyn Host,
+    temporary: PathBuf,
+    /// Where it is going to be.
+    to: PathBuf,
+    published: bool,
+    /// What of the original's attributes could not be kept, in words.
+    pub(super) lost: Vec<String>,
+}
+
+impl<'h> Copy<'h> {
+    /// Copies `from` beside `to`, bytes and attributes, and flushes it.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] within a piece, [`Error::Failed`] with the file and the cause; nothing
+    /// is left behind then.
+    pub(super) fn make(
+        host: &'h dyn Host,
+        from: &Path,
+        to: &Path,
+        progress: &Progress,
+    ) -> Result<Self, Error> {
+        let source = host
+            .open(from, Access::Read)
+            .map_err(|error| Error::io("open", from, &error))?;
+        let mut copy = Self {
+            host,
+            temporary: temporary_name(to),
+            to: to.to_path_buf(),
+            published: true,
+            lost: Vec::new(),
+        };
+        let target = host
+            .create_new(&copy.temporary)
+            .map_err(|error| Error::io("create", &copy.temporary, &error))?;
+        copy.published = false;
+        copy.lost = copy_attributes(&*source, &*target).lost;
+        copy_bytes(from, &*source, &copy.temporary, &*target, progress)?;
+        target
+            .fence()
+            .map_err(|error| Error::io("flush", &copy.temporary, &error))?;
+        Ok(copy)
+    }
+
+    /// The name it has until it is published.
+    pub(super) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives it its name, which must be free, and makes that stable.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the name is taken or cannot be made.
+    pub(super) fn publish(mut self) -> Result<(), Error> {
+        self.host
+            .rename_new(&self.temporary, &self.to)
+            .map_err(|error| Error::io("create", &self.to, &error))?;
+        self.published = true;
+        let dir = folder(&self.to);
+        self.host
+            .sync_dir(dir)
+            .map_err(|error| Error::io("flush", dir, &error))
+    }
+}
+
+impl Drop for Copy<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            // Ours, and of no use to anybody; if it cannot be removed, its name says what it is.
+            drop(self.host.remove_file(&self.temporary));
+        }
+    }
+}
+
+/// The directory a name is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.qanopy-new", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn copy_bytes(
+    from: &Path,
+    source: &dyn HostFile,
+    to: &Path,
+    target: &dyn HostFile,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let reading = |error| Error::io("read", from, &error);
+    let writing = |error| Error::io("write", to, &error);
+    let len = source.len().map_err(reading)?;
+    target.set_len(len).map_err(writing)?;
+    if target.clone_range(source, 0, 0, len).map_err(writing)? == Cloned::Done {
+        return Ok(());
+    }
+    let mut in_kernel = true;
+    let mut buffer = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let end = match source.segment_at(at).map_err(reading)? {
+            Segment::Hole(end) => {
+                at = end.min(len);
+                continue;
+            }
+            Segment::Data(end) => end.min(len),
+        };
+        while at < end {
+            let piece = PIECE.min(end - at);
+            if in_kernel {
+                in_kernel =
+                    target.copy_range(source, at, at, piece).map_err(writing)? == Cloned::Done;
+            }
+            if !in_kernel {
+                buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
+                let got = source.read_at(&mut buffer, at).map_err(reading)?;
+                if (got as u64) < piece {
+                    return Err(Error::Failed(format!(
+                        "{} became shorter while it was copied",
+                        shown(from)
+                    )));
+                }
+                target.write_at(&buffer, at).map_err(writing)?;
+            }
+            at += piece;
+            progress.advance(piece).map_err(|_| {
+                Error::Cancelled(format!("cancelled: the copy of {} is removed", shown(from)))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_copy_has_the_bytes_the_holes_and_the_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        let file = RealHost.create_new(&from).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_at(&[7; 100_000], 32 << 20).unwrap();
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o640)).unwrap();
+        let copy = Copy::make(&RealHost, &from, &to, &Progress::new()).unwrap();
+        assert!(!to.exists());
+        copy.publish().unwrap();
+        assert_eq!(fs::read(&from).unwrap(), fs::read(&to).unwrap());
+        let stat = fs::metadata(&to).unwrap();
+        assert_eq!(stat.mode() & 0o777, 0o640);
+        assert!(stat.blocks() * 512 < 1 << 20, "{} blocks", stat.blocks());
+    }
+
+    #[test]
+    fn what_is_not_published_leaves_nothing_and_nothing_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&from, [1; 10_000_000]).unwrap();
+        let progress = Progress::new();
+        progress.cancel();
+        assert!(matches!(
+            Copy::make(&RealHost, &from, &to, &progress),
+            Err(Error::Cancelled(_)) | Ok(_)
+        ));
+        fs::write(&to, b"mine").unwrap();
+        let copy = Copy::make(&RealHost, &from, &to, &Progress::new()).unwrap();
+        assert!(copy.publish().is_err());
+        assert_eq!(fs::read(&to).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,310 @@
+//! The journal: what was begun, how it ended, and what would take it back, one line of JSON an event
+//! in a file of the state directory that only grows. An operation that was begun and never ended was
+//! interrupted. How one is taken back is in `undo`, how one is brought to an end in `recover`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{LogFile, is_running, this_process};
+
+use super::absolute;
+use super::pin::Pins;
+use super::{Outcome, Plan, Request};
+
+/// The file's name in the state directory.
+const FILE: &str = "journal.jsonl";
+
+/// One line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event {
+    Begun {
+        id: u64,
+        /// Seconds since 1970.
+        time: u64,
+        process: String,
+        title: String,
+        request: Request,
+        /// What takes back a half of it, if anything does.
+        roll_back: Option<Request>,
+        /// The files the plan speaks of.
+        files: Vec<PathBuf>,
+    },
+    Done {
+        id: u64,
+        summary: String,
+        undo: Option<Request>,
+        touched: Vec<PathBuf>,
+        /// What the files touched were at the end.
+        left: Pins,
+    },
+    Failed {
+        id: u64,
+        error: String,
+    },
+    /// Taken back, or brought to an end after an interruption.
+    Settled {
+        id: u64,
+    },
+}
+
+/// How an operation of the journal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The process that began it still runs.
+    Running,
+    /// It was begun, and the process ended without a word.
+    Interrupted,
+    /// It ended well: one sentence.
+    Done(String),
+    /// It failed or was cancelled: why. The images are intact.
+    Failed(String),
+    /// It was taken back, or brought to an end later.
+    Settled,
+}
+
+/// One operation of the journal.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its number, counted from 1.
+    pub id: u64,
+    /// When it was begun.
+    pub begun: SystemTime,
+    /// The plan's title.
+    pub title: String,
+    /// What was asked.
+    pub request: Request,
+    /// How it stands.
+    pub standing: Standing,
+    /// What takes it back, if anything does.
+    pub undo: Option<Request>,
+    /// What takes back a half of it, if anything does.
+    pub roll_back: Option<Request>,
+    /// Files created, written, renamed or removed; of an operation that did not end, those its plan
+    /// speaks of.
+    pub touched: Vec<PathBuf>,
+    /// What they were at the end.
+    pub(super) left: Pins,
+}
+
+/// The journal in one state directory.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    file: LogFile,
+}
+
+impl Journal {
+    /// The journal of this state directory; it comes into being with its first entry.
+    #[must_use]
+    pub fn at(state_dir: &Path) -> Self {
+        Self {
+            file: LogFile::at(state_dir.join(FILE)),
+        }
+    }
+
+    /// The file it is kept in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Every operation, oldest first. A line that cannot be understood (another version's, or
+    /// damaged) is passed over.
+    ///
+    /// # Errors
+    /// The system's own, if the file cannot be read.
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        Ok(entries_of(&self.file.lines()?))
+    }
+
+    /// The entry of this number.
+    ///
+    /// # Errors
+    /// As [`Journal::entries`].
+    pub fn entry(&self, id: u64) -> io::Result<Option<Entry>> {
+        Ok(self.entries()?.into_iter().find(|entry| entry.id == id))
+    }
+
+    /// Operations that were interrupted, oldest first.
+    ///
+    /// # Errors
+    /// As [`Journal::entries`].
+    pub fn interrupted(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry.standing == Standing::Interrupted);
+        Ok(entries)
+    }
+
+    /// Writes down that a plan is about to be carried out, before anything is; returns its number.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(super) fn begin(&self, plan: &Plan) -> io::Result<u64> {
+        let now = plan.host().now().duration_since(UNIX_EPOCH);
+        let begun = |id| Event::Begun {
+            id,
+            time: now.as_ref().map_or(0, Duration::as_secs),
+            process: this_process(),
+            title: plan.title.clone(),
+            request: absolute::request(&plan.request),
+            roll_back: plan.roll_back.as_ref().map(absolute::request),
+            files: files_of(plan),
+        };
+        self.file.append(|lines| {
+            let last = lines.iter().filter_map(|line| id_of(line)).max();
+            let id = last.unwrap_or(0).saturating_add(1);
+            Ok((line(&begun(id))?, id))
+        })
+    }
+
+    /// Writes down how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(super) fn end(
+        &self,
+        id: u64,
+        plan: &Plan,
+        ended: &Result<Outcome, super::Error>,
+    ) -> io::Result<()> {
+        let touched = ended
+            .as_ref()
+            .map_or(&[] as &[PathBuf], |outcome| &outcome.touched);
+        let touched: Vec<PathBuf> = touched.iter().map(|path| absolute::path(path)).collect();
+        let event = match ended {
+            Ok(outcome) => Event::Done {
+                id,
+                summary: outcome.summary.clone(),
+                undo: outcome.undo.as_ref().map(absolute::request),
+                left: Pins::of(plan.host(), &touched),
+                touched,
+            },
+            Err(error) => Event::Failed {
+                id,
+                error: error.to_string(),
+            },
+        };
+        self.put(&event)
+    }
+
+    /// Writes down that nothing is left to do about this entry.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn settle(&self, id: u64) -> io::Result<()> {
+        self.put(&Event::Settled { id })
+    }
+
+    fn put(&self, event: &Event) -> io::Result<()> {
+        self.file.append(|_| Ok((line(event)?, ())))
+    }
+}
+
+/// The files a plan speaks of, each once.
+fn files_of(plan: &Plan) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = plan
+        .effects
+        .iter()
+        .map(|effect| absolute::path(&effect.path))
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// A name that is no UTF-8 cannot be written: such an operation is done all the same, and is not in
+/// the journal.
+fn line(event: &Event) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(event).map_err(io::Error::from)
+}
+
+/// The number of a line, whatever else it says.
+fn id_of(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    serde_json::from_slice::<Numbered>(line)
+        .ok()
+        .map(|numbered| numbered.id)
+}
+
+fn entries_of(lines: &[Vec<u8>]) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for event in lines
+        .iter()
+        .filter_map(|line| serde_json::from_slice(line).ok())
+    {
+        match event {
+            Event::Begun {
+                id,
+                time,
+                process,
+                title,
+                request,
+                roll_back,
+                files,
+            } => entries.push(Entry {
+                id,
+                begun: UNIX_EPOCH
+                    .checked_add(Duration::from_secs(time))
+                    .unwrap_or(UNIX_EPOCH),
+                title,
+                request,
+                standing: if is_running(&process) {
+                    Standing::Running
+                } else {
+                    Standing::Interrupted
+                },
+                undo: None,
+                roll_back,
+                touched: files,
+                left: Pins::default(),
+            }),
+            Event::Done {
+                id,
+                summary,
+                undo,
+                touched,
+                left,
+            } => {
+                let request = with(&mut entries, id, |entry| {
+                    entry.standing = Standing::Done(summary);
+                    entry.undo = undo;
+                    entry.touched = touched;
+                    entry.left = left;
+                    entry.request.clone()
+                });
+                // Done again from the start: what was interrupted before is through as well.
+                for entry in &mut entries {
+                    if entry.id < id
+                        && entry.standing == Standing::Interrupted
+                        && Some(&entry.request) == request.as_ref()
+                    {
+                        entry.standing = Standing::Settled;
+                    }
+                }
+            }
+            Event::Failed { id, error } => {
+                with(&mut entries, id, |entry| {
+                    entry.standing = Standing::Failed(error);
+                });
+            }
+            Event::Settled { id } => {
+                with(&mut entries, id, |entry| entry.standing = Standing::Settled);
+            }
+        }
+    }
+    entries
+}
+
+fn with<T>(entries: &mut [Entry], id: u64, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    entries
+        .iter_mut()
+        .rev()
+        .find(|entry| entry.id == id)
+        .map(act)
+}

@@ -1,0 +1,683 @@
+//! Move and rename: images get another name or place, and whatever refers to them follows - relative
+//! where it was relative, absolute where it was absolute. Within a filesystem no byte of content
+//! moves, and no link is broken at any instant: the new name comes before the old one goes, and every
+//! header is switched in between. To another filesystem the file is copied, and the old one goes to
+//! the trash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Forest, Node, NodeId, Whereabouts};
+use crate::host::{Access, FileKind, Host, HostFile, LockSet, printable};
+use crate::image;
+
+use super::copy_file::{Copy, folder};
+use super::in_use::{Locks, Use, who_uses};
+use super::pin::Watch;
+use super::trash::{Batch, Item};
+use super::words::{command, count, name, shown, size};
+use super::{
+    BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relocation,
+    Request, Undo, backing_name, find, new_file,
+};
+
+/// One image that moves.
+#[derive(Debug, Clone)]
+struct Step {
+    from: PathBuf,
+    to: PathBuf,
+    /// To another filesystem, where a file cannot have two names.
+    copied: bool,
+    bytes: u64,
+    /// Relative or absolute, as it names its own backing file in the end.
+    style: BackingStyle,
+    /// How it names its own backing file, if that has to be seen to.
+    own: Option<Own>,
+    children: Vec<Child>,
+}
+
+/// The moved image's own link.
+#[derive(Debug, Clone)]
+struct Own {
+    base: PathBuf,
+    style: BackingStyle,
+    /// Whether the link has to hold from both places for a while.
+    bridge: bool,
+}
+
+/// An image that is built on one that moves.
+#[derive(Debug, Clone)]
+struct Child {
+    path: PathBuf,
+    style: BackingStyle,
+}
+
+/// Plans to move the images.
+pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
+    let context = plan.context().clone();
+    let forest = Arc::clone(&context.forest);
+    plan.title = match moves {
+        [one] => format!("Move {}", name(&one.from)),
+        more => format!("Move {}", count(more.len(), "image")),
+    };
+    let Some(wishes) = resolve(plan, &context, &forest, moves, subtree) else {
+        return;
+    };
+    let order = roots_first(&forest, &wishes);
+    let mut steps = Vec::new();
+    for id in order {
+        let (Some(node), Some(wish)) = (forest.get(id), wishes.get(&id)) else {
+            continue;
+        };
+        if let Some(step) = plan_step(plan, &context, &forest, node, wish, &wishes) {
+            steps.push(step);
+        }
+    }
+    if let [one] = steps.as_slice() {
+        plan.title = format!("Move {} to {}", name(&one.from), shown(&one.to));
+    }
+    if steps.is_empty() && plan.refusals.is_empty() {
+        plan.refuse("there is nothing to move: every image has that name already".to_owned());
+    }
+    look_at_files(plan, &steps);
+    let explicit: Vec<Relocation> = steps
+        .iter()
+        .map(|step| Relocation {
+            from: step.from.clone(),
+            to: step.to.clone(),
+            style: Some(step.style),
+        })
+        .collect();
+    let back = explicit
+        .iter()
+        .map(|one| Relocation {
+            from: one.to.clone(),
+            to: one.from.clone(),
+            style: one.style,
+        })
+        .collect();
+    let back = Request::Move {
+        moves: back,
+        subtree: false,
+    };
+    plan.undo = Undo::Possible("move back".to_owned());
+    plan.roll_back = Some(back.clone());
+    // What is asked again after an interruption means the same then.
+    plan.request = Request::Move {
+        moves: explicit,
+        subtree: false,
+    };
+    plan.job = Some(Arc::new(Move { steps, back }));
+}
+
+/// Where an image goes, and how it is to name its backing file.
+#[derive(Debug, Clone)]
+struct Wish {
+    from: PathBuf,
+    to: PathBuf,
+    style: Option<BackingStyle>,
+}
+
+/// The nodes and their new names.
+fn resolve(
+    plan: &mut Plan,
+    context: &Context,
+    forest: &Forest,
+    moves: &[Relocation],
+    subtree: bool,
+) -> Option<BTreeMap<NodeId, Wish>> {
+    let host = context.host.as_ref();
+    let mut wishes: BTreeMap<NodeId, Wish> = BTreeMap::new();
+    for one in moves {
+        // Moved already by an operation that was interrupted: what is left is its own link.
+        let is_moved = one.style.is_some()
+            && host.stat_link(&one.from).is_err()
+            && host.stat_link(&one.to).is_ok();
+        let asked = if is_moved { &one.to } else { &one.from };
+        let node = match find::named(context, asked) {
+            Ok(node) => node,
+            Err(sentence) => {
+                plan.refuse(sentence);
+                return None;
+            }
+        };
+        if node.whereabouts != Whereabouts::Scanned {
+            plan.refuse(format!("{} is not there to be moved", shown(&node.path)));
+            return None;
+        }
+        let into = host
+            .stat(&one.to)
+            .is_ok_and(|stat| stat.kind == FileKind::Directory);
+        let together = moves.iter().filter(|other| other.to == one.to).count() > 1;
+        if !into && (together || subtree && !node.children.is_empty()) {
+            plan.refuse(format!(
+                "{} is no directory: several images can only be moved into one",
+                shown(&one.to)
+            ));
+            return None;
+        }
+        let from = std::path::absolute(&one.from).unwrap_or_else(|_| one.from.clone());
+        let to = std::path::absolute(&one.to).unwrap_or_else(|_| one.to.clone());
+        let mut group = vec![node.id];
+        if subtree {
+            group.extend(forest.descendants(node.id));
+        }
+        let top = folder(&node.path).to_path_buf();
+        for id in group {
+            let Some(member) = forest.get(id) else {
+                continue;
+            };
+            let (from, to) = if id == node.id {
+                let file = from.file_name().unwrap_or_default();
+                (from.clone(), if into { to.join(file) } else { to.clone() })
+            } else {
+                // What lay below the image's folder lies below the new one in the same way.
+                let inside = member.path.strip_prefix(&top).ok();
+                let file = member.path.file_name().unwrap_or_default();
+                let place = inside.map_or_else(|| to.join(file), |inside| to.join(inside));
+                (member.path.clone(), place)
+            };
+            wishes.entry(id).or_insert(Wish {
+                from,
+                to,
+                style: one.style,
+            });
+        }
+    }
+    let mut taken = BTreeSet::new();
+    for wish in wishes.values() {
+        if !taken.insert(&wish.to) {
+            plan.refuse(format!(
+                "two of the images would be called {}: move them one by one",
+                shown(&wish.to)
+            ));
+        }
+    }
+    Some(wishes)
+}
+
+/// An image after what it is built on.
+fn roots_first(forest: &Forest, wishes: &BTreeMap<NodeId, Wish>) -> Vec<NodeId> {
+    let mut order: Vec<NodeId> = wishes.keys().copied().collect();
+    order.sort_by_key(|id| forest.chain(*id).len());
+    order
+}
+
+fn plan_step(
+    plan: &mut Plan,
+    context: &Context,
+    forest: &Forest,
+    node: &Node,
+    wish: &Wish,
+    wishes: &BTreeMap<NodeId, Wish>,
+) -> Option<Step> {
+    let host = context.host.as_ref();
+    let path = shown(&wish.from);
+    if host
+        .stat_link(&wish.from)
+        .is_ok_and(|stat| stat.kind == FileKind::Symlink)
+    {
+        plan.refuse(format!(
+            "{path} is a symbolic link: name the file it leads to"
+        ));
+        return None;
+    }
+    if node.in_loop {
+        plan.refuse(format!(
+            "the backing links of {path} run in a circle: relink it first"
+        ));
+        return None;
+    }
+    let there = |path: &Path| host.stat_link(path).ok().map(|stat| stat.id);
+    // Both names are there, or only the new one: an interrupted move goes on where it was.
+    let resumed = there(&wish.to).is_some()
+        && (there(&wish.from) == there(&wish.to) || there(&wish.from).is_none());
+    let stat = node.stat.as_ref()?;
+    if !resumed {
+        if wish.from == wish.to {
+            return None;
+        }
+        let device = host.space(folder(&wish.to)).ok().map(|space| space.device);
+        let elsewhere = device.is_some_and(|device| device != stat.id.device);
+        let needed = if elsewhere { stat.allocated } else { 0 };
+        new_file::check(plan, &wish.to, needed)?;
+    }
+    let copied = !resumed
+        && host
+            .space(folder(&wish.to))
+            .is_ok_and(|space| space.device != stat.id.device);
+    let text = match (copied, resumed) {
+        (true, _) => format!(
+            "to {}: copied, the old file goes to the trash",
+            shown(&wish.to)
+        ),
+        (_, true) => format!("to {}: begun before, finished now", shown(&wish.to)),
+        _ => format!("to {}", shown(&wish.to)),
+    };
+    plan.effect(
+        EffectKind::Moves,
+        &wish.from,
+        copied.then_some(stat.allocated),
+        text,
+    );
+    if copied {
+        plan.copies = plan.copies.saturating_add(stat.allocated);
+        let text = format!("{}, once its copy is in place", size(stat.allocated));
+        plan.effect(EffectKind::Trashes, &wish.from, Some(stat.allocated), text);
+    }
+    if stat.links > 1 && !resumed {
+        plan.warn(format!(
+            "{path} has {} names: only this one moves",
+            stat.links
+        ));
+    }
+    let links: Vec<String> = node
+        .other_names
+        .iter()
+        .filter(|other| {
+            host.stat_link(other)
+                .is_ok_and(|stat| stat.kind == FileKind::Symlink)
+        })
+        .map(|other| shown(other))
+        .collect();
+    if !links.is_empty() {
+        plan.warn(format!(
+            "{} will lead nowhere: a symbolic link to {path}",
+            links.join(", ")
+        ));
+    }
+    refuse_relative_data_file(plan, host, node, wish);
+    let own = own_link(plan, forest, node, wish, wishes);
+    let children = plan_children(plan, context, forest, node, wish, wishes);
+    Some(Step {
+        from: wish.from.clone(),
+        to: wish.to.clone(),
+        copied,
+        bytes: stat.allocated,
+        style: wish.style.unwrap_or_else(|| {
+            let backing = node.backing.as_ref();
+            backing.map_or(BackingStyle::Relative, |backing| {
+                backing_name::style_of(&backing.recorded)
+            })
+        }),
+        own,
+        children,
+    })
+}
+
+/// The data file's name is in a place of the header that is not rewritten here.
+fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wish: &Wish) {
+    if folder(&wish.from) == folder(&wish.to) {
+        return;
+    }
+    let header = host
+        .open(&node.path, Access::Read)
+        .ok()
+        .and_then(|file| image::read_header(&node.path, &*file).ok());
+    let named = header
+        .as_ref()
+        .filter(|header| header.has_data_file())
+        .and_then(|header| header.data_file());
+    if named.is_some_and(|name| !name.starts_with(b"/")) {
+        plan.refuse(format!(
+            "{} keeps its data in another file, which it names relative to its own folder: it can be \
+             renamed there, not moved",
+            shown(&wish.from)
+        ));
+    }
+}
+
+/// How the moved image's own link has to be seen to.
+fn own_link(
+    plan: &mut Plan,
+    forest: &Forest,
+    node: &Node,
+    wish: &Wish,
+    wishes: &BTreeMap<NodeId, Wish>,
+) -> Option<Own> {
+    let backing = node.backing.as_ref()?;
+    let base = backing.path.as_ref()?;
+    let base_moves = node.parent.and_then(|parent| wishes.get(&parent));
+    let recorded = backing_name::style_of(&backing.recorded);
+    let style = wish.style.unwrap_or(recorded);
+    let dir_changes = folder(&wish.from) != folder(&wish.to);
+    if base_moves.is_none() && !dir_changes && style == recorded {
+        return None;
+    }
+    if base_moves.is_none() && recorded == BackingStyle::Absolute && style == recorded {
+        return None;
+    }
+    if is_described(&backing.recorded) {
+        plan.refuse(format!(
+            "{} names its backing file as {}: such a name is not rewritten",
+            shown(&wish.from),
+            printable(&backing.recorded)
+        ));
+        return None;
+    }
+    let missing = node
+        .parent
+        .and_then(|parent| forest.get(parent))
+        .is_none_or(|parent| parent.whereabouts == Whereabouts::Missing);
+    if missing {
+        plan.refuse(format!(
+            "what {} is built on is not there: relink it first, so that its name can follow",
+            shown(&wish.from)
+        ));
+        return None;
+    }
+    Some(Own {
+        base: base_moves.map_or_else(|| base.clone(), |wish| wish.to.clone()),
+        style,
+        bridge: recorded == BackingStyle::Relative && dir_changes,
+    })
+}
+
+/// Names that are more than a path.
+fn is_described(recorded: &std::ffi::OsStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = recorded.as_bytes();
+    bytes.starts_with(b"json:") || bytes.starts_with(b"file:")
+}
+
+fn plan_children(
+    plan: &mut Plan,
+    context: &Context,
+    forest: &Forest,
+    node: &Node,
+    wish: &Wish,
+    wishes: &BTreeMap<NodeId, Wish>,
+) -> Vec<Child> {
+    let host = context.host.as_ref();
+    let mut children = Vec::new();
+    for child in node.children.iter().filter_map(|id| forest.get(*id)) {
+        let Some(backing) = &child.backing else {
+            continue;
+        };
+        let path = shown(&child.path);
+        if is_described(&backing.recorded) {
+            plan.refuse(format!(
+                "{path} names {} as {}: such a name is not rewritten",
+                name(&wish.from),
+                printable(&backing.recorded)
+            ));
+            continue;
+        }
+        let style = match wishes.get(&child.id) {
+            // Its name has to hold from where it is and from where it goes.
+            Some(_) => BackingStyle::Absolute,
+            None => backing_name::style_of(&backing.recorded),
+        };
+        let fits = backing_name::between(host, &child.path, &wish.to, style)
+            .and_then(|recorded| fits(host, &child.path, &recorded).map(|()| recorded));
+        match fits {
+            Ok(recorded) => {
+                if !wishes.contains_key(&child.id) {
+                    let text = format!("follows as {}: its header only", printable(&recorded));
+                    plan.effect(EffectKind::Relinks, &child.path, None, text);
+                }
+                children.push(Child {
+                    path: wishes
+                        .get(&child.id)
+                        .map_or_else(|| child.path.clone(), |wish| wish.from.clone()),
+                    style,
+                });
+            }
+            Err(why) => plan.refuse(format!("{path} cannot follow: {why}")),
+        }
+    }
+    children
+}
+
+/// Whether the header has room for the name.
+fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String> {
+    let file = host
+        .open(path, Access::Read)
+        .map_err(|error| error.to_string())?;
+    image::may_rename_backing(path, file, recorded).map_err(|error| error.kind.to_string())
+}
+
+/// Asks who uses the files, and pins them.
+fn look_at_files(plan: &mut Plan, steps: &[Step]) {
+    let host = Arc::clone(&plan.context().host);
+    let mut files: BTreeSet<&PathBuf> = BTreeSet::new();
+    for step in steps {
+        let present = if host.stat_link(&step.from).is_ok() {
+            &step.from
+        } else {
+            &step.to
+        };
+        files.insert(present);
+        files.extend(step.children.iter().map(|child| &child.path));
+        plan.commands.push(command(&[
+            "mv".as_ref(),
+            step.from.as_os_str(),
+            step.to.as_os_str(),
+        ]));
+    }
+    for path in files {
+        match who_uses(host.as_ref(), path, LockSet::ReadWrite) {
+            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+            Ok(Use::Free | Use::Open(_)) => {}
+            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+        }
+        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Move {
+    steps: Vec<Step>,
+    /// The way back.
+    back: Request,
+}
+
+impl Job for Move {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        let total = self.steps.iter().filter(|step| step.copied);
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let mut files = BTreeMap::new();
+        for step in &self.steps {
+            let paths = std::iter::once(&step.from).chain(step.children.iter().map(|c| &c.path));
+            for path in paths {
+                let present = if host.stat_link(path).is_ok() {
+                    path
+                } else {
+                    &step.to
+                };
+                if !files.contains_key(path) {
+                    let file = locks.take(host, present, Access::ReadWrite, LockSet::ReadWrite)?;
+                    files.insert(path.clone(), file);
+                }
+            }
+        }
+        plan.verify_pins()?;
+        progress.enter(Phase::Copy, total.map(|step| step.bytes).sum());
+        let mut copies = BTreeMap::new();
+        for step in self.steps.iter().filter(|step| step.copied) {
+            copies.insert(
+                &step.from,
+                Copy::make(host, &step.from, &step.to, progress)?,
+            );
+        }
+        progress.enter(Phase::Switch, 0);
+        let mut remarks = Vec::new();
+        for step in &self.steps {
+            let copy = copies.remove(&step.from);
+            step.switch(plan, copy, &mut files, &mut remarks)
+                .map_err(|error| match error {
+                    Error::Failed(text) => Error::Failed(format!(
+                        "{text}. Every image opens as before; the same move again completes it"
+                    )),
+                    other => other,
+                })?;
+        }
+        let mut touched: Vec<PathBuf> = Vec::new();
+        for step in &self.steps {
+            touched.extend([step.from.clone(), step.to.clone()]);
+            touched.extend(step.children.iter().map(|child| child.path.clone()));
+        }
+        touched.sort();
+        touched.dedup();
+        let summary = match self.steps.as_slice() {
+            [one] => format!("moved {} to {}", shown(&one.from), shown(&one.to)),
+            more => format!("moved {}", count(more.len(), "image")),
+        };
+        Ok(Outcome {
+            summary,
+            touched,
+            undo: Some(self.back.clone()),
+            remarks,
+        })
+    }
+}
+
+type Files = BTreeMap<PathBuf, Arc<dyn HostFile>>;
+
+impl Step {
+    /// Gives the image its new name, lets all that refer to it follow, and takes the old name away.
+    fn switch(
+        &self,
+        plan: &Plan,
+        copy: Option<Copy<'_>>,
+        files: &mut Files,
+        remarks: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let host = plan.host();
+        let is_there = host.stat_link(&self.from).is_ok();
+        if let Some(own) = self.own.as_ref().filter(|own| own.bridge && is_there) {
+            link(
+                host,
+                files,
+                &self.from,
+                &self.from,
+                &own.base,
+                BackingStyle::Absolute,
+            )?;
+        }
+        let sync = |path: &Path| {
+            let dir = folder(path);
+            host.sync_dir(dir)
+                .map_err(|error| Error::io("flush", dir, &error))
+        };
+        match copy {
+            Some(copy) => {
+                remarks.extend(
+                    copy.lost
+                        .iter()
+                        .map(|lost| format!("could not keep {lost} of {}", name(&self.to))),
+                );
+                // The copy names its base as it is to, before anybody can find it.
+                let file = host
+                    .open(copy.temporary(), Access::ReadWrite)
+                    .map_err(|error| Error::io("open", copy.temporary(), &error))?;
+                files.insert(self.from.clone(), file);
+                self.settle_own(host, files)?;
+                copy.publish()?;
+            }
+            None if is_there => {
+                match host.link_new(&self.from, &self.to) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        self.same_file(host)?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                        return self.rename(host, files);
+                    }
+                    Err(error) => return Err(Error::io("move", &self.from, &error)),
+                }
+                sync(&self.to)?;
+            }
+            None => {}
+        }
+        for child in &self.children {
+            link(host, files, &child.path, &child.path, &self.to, child.style)?;
+        }
+        if is_there {
+            if self.copied {
+                self.trash(plan, remarks)?;
+            } else {
+                host.remove_file(&self.from)
+                    .map_err(|error| Error::io("take away the old name", &self.from, &error))?;
+            }
+            sync(&self.from)?;
+        }
+        self.settle_own(host, files)
+    }
+
+    /// The link as it is to be from now on.
+    fn settle_own(&self, host: &dyn Host, files: &Files) -> Result<(), Error> {
+        match &self.own {
+            Some(own) => link(host, files, &self.from, &self.to, &own.base, own.style),
+            None => Ok(()),
+        }
+    }
+
+    /// Where a file can have one name only: the children cannot be found for a moment.
+    fn rename(&self, host: &dyn Host, files: &Files) -> Result<(), Error> {
+        host.rename_new(&self.from, &self.to)
+            .map_err(|error| Error::io("move", &self.from, &error))?;
+        for dir in [folder(&self.to), folder(&self.from)] {
+            host.sync_dir(dir)
+                .map_err(|error| Error::io("flush", dir, &error))?;
+        }
+        for child in &self.children {
+            link(host, files, &child.path, &child.path, &self.to, child.style)?;
+        }
+        self.settle_own(host, files)
+    }
+
+    fn same_file(&self, host: &dyn Host) -> Result<(), Error> {
+        let id = |path: &Path| host.stat_link(path).map(|stat| stat.id).ok();
+        if id(&self.from).is_some() && id(&self.from) == id(&self.to) {
+            return Ok(());
+        }
+        Err(Error::Stale(format!(
+            "{} has come into being since the plan was made: plan again",
+            shown(&self.to)
+        )))
+    }
+
+    fn trash(&self, plan: &Plan, remarks: &mut Vec<String>) -> Result<(), Error> {
+        let item = Item {
+            path: self.from.clone(),
+            why: format!("moved to {}", shown(&self.to)),
+            bytes: self.bytes,
+            step: 0,
+        };
+        let state_dir = plan.context().state_dir.as_deref();
+        let batch = Batch::prepare(plan.host(), state_dir, &plan.title, vec![item])?;
+        remarks.extend(batch.remarks().iter().cloned());
+        remarks.push(format!(
+            "the old {} is in the trash as {}",
+            name(&self.from),
+            batch.name()
+        ));
+        batch.carry_out(&Progress::new()).map(drop)
+    }
+}
+
+/// Lets the header of the image (known as `known`, called `path` now) name `base`.
+fn link(
+    host: &dyn Host,
+    files: &Files,
+    known: &Path,
+    path: &Path,
+    base: &Path,
+    style: BackingStyle,
+) -> Result<(), Error> {
+    let recorded = backing_name::leading(host, path, base, style).map_err(Error::Failed)?;
+    let Some(file) = files.get(known) else {
+        return Err(Error::Failed(format!("{} is not open", shown(known))));
+    };
+    image::rename_backing(path, Arc::clone(file), &recorded)
+        .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))
+}

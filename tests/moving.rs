@@ -1,0 +1,481 @@
+//! Moving and renaming: every image shows what it showed, at every moment, and every name leads to
+//! where it led, relative or absolute as it was.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
+
+#[path = "support/known.rs"]
+#[allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code)] // As in `support`.
+mod known;
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use known::{carry_out_request, context, words};
+use qanopy::host::{Host, RealHost};
+use qanopy::ops::journal::{Journal, Standing};
+use qanopy::ops::{self, BackingStyle, Confirm, Outcome, Plan, Recovery, Relocation, Request};
+use serde_json::Value;
+use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
+
+fn moving(dir: &Path, from: &str, to: &str, subtree: bool) -> Request {
+    Request::Move {
+        moves: vec![Relocation {
+            from: dir.join(from),
+            to: dir.join(to),
+            style: None,
+        }],
+        subtree,
+    }
+}
+
+fn plan(dir: &Path, request: &Request) -> Plan {
+    ops::plan(&context(Arc::new(RealHost), dir), request)
+}
+
+fn run(dir: &Path, request: &Request) -> Outcome {
+    carry_out_request(&context(Arc::new(RealHost), dir), request).unwrap()
+}
+
+/// A base with a relative child, an absolute one in another folder, and a grandchild without a
+/// recorded format.
+fn build(qemu: &Qemu, dir: &Path) {
+    let here = qemu.within(dir);
+    fs::create_dir_all(dir.join("other")).unwrap();
+    fs::create_dir_all(dir.join("place")).unwrap();
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "2M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M"]);
+    let over = |base: &str, new: &str| {
+        here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", base, new]);
+    };
+    over("base.qcow2", "near.qcow2");
+    here.io("near.qcow2", &["write -P 8 64k 64k"]);
+    over(dir.join("base.qcow2").to_str().unwrap(), "other/far.qcow2");
+    here.io("other/far.qcow2", &["write -P 9 128k 64k"]);
+    over("../near.qcow2", "other/top.qcow2");
+    here.io("other/top.qcow2", &["write -P 10 192k 64k"]);
+}
+
+/// The recorded backing name and what the guest sees, by the image's name.
+fn seen(qemu: &Qemu, dir: &Path, names: &[&str]) -> BTreeMap<String, (String, u64)> {
+    let here = qemu.within(dir);
+    let one = |name: &&str| {
+        let info: Value =
+            serde_json::from_str(&here.img(&["info", "--output=json", name])).unwrap();
+        let backing = info["backing-filename"].as_str().unwrap_or_default();
+        here.check_clean(name);
+        ((*name).to_owned(), (backing.to_owned(), here.digest(name)))
+    };
+    names.iter().map(one).collect()
+}
+
+fn digests(seen: &BTreeMap<String, (String, u64)>) -> Vec<u64> {
+    let mut all: Vec<u64> = seen.values().map(|(_, digest)| *digest).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn a_renamed_base_is_followed_by_all_that_is_built_on_it_and_back_again() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    let before = seen(
+        &qemu,
+        dir,
+        &[
+            "base.qcow2",
+            "near.qcow2",
+            "other/far.qcow2",
+            "other/top.qcow2",
+        ],
+    );
+    let asked = plan(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
+    assert_eq!(asked.confirm, Confirm::Yes, "{}", words(&asked));
+    let outcome = run(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
+    let after = seen(
+        &qemu,
+        dir,
+        &[
+            "golden.qcow2",
+            "near.qcow2",
+            "other/far.qcow2",
+            "other/top.qcow2",
+        ],
+    );
+    assert_eq!(digests(&after), digests(&before));
+    assert_eq!(after["near.qcow2"].0, "golden.qcow2");
+    let absolute = dir.join("golden.qcow2");
+    assert_eq!(after["other/far.qcow2"].0, absolute.to_str().unwrap());
+    assert!(!dir.join("base.qcow2").exists());
+    run(dir, &outcome.undo.unwrap());
+    assert_eq!(
+        seen(
+            &qemu,
+            dir,
+            &[
+                "base.qcow2",
+                "near.qcow2",
+                "other/far.qcow2",
+                "other/top.qcow2"
+            ]
+        ),
+        before
+    );
+}
+
+#[test]
+fn a_middle_image_moves_to_another_folder_and_names_its_base_from_there() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    let before = seen(&qemu, dir, &["base.qcow2", "near.qcow2", "other/top.qcow2"]);
+    run(dir, &moving(dir, "near.qcow2", "place", false));
+    let after = seen(
+        &qemu,
+        dir,
+        &["base.qcow2", "place/near.qcow2", "other/top.qcow2"],
+    );
+    assert_eq!(digests(&after), digests(&before));
+    assert_eq!(after["place/near.qcow2"].0, "../base.qcow2");
+    assert_eq!(after["other/top.qcow2"].0, "../place/near.qcow2");
+}
+
+#[test]
+fn a_subtree_keeps_its_shape() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    fs::create_dir(dir.join("place/other")).unwrap();
+    let names = [
+        "base.qcow2",
+        "near.qcow2",
+        "other/far.qcow2",
+        "other/top.qcow2",
+    ];
+    let before = seen(&qemu, dir, &names);
+    let outcome = run(dir, &moving(dir, "base.qcow2", "place", true));
+    let after = seen(&qemu, &dir.join("place"), &names);
+    assert_eq!(digests(&after), digests(&before));
+    assert_eq!(after["near.qcow2"].0, "base.qcow2");
+    assert_eq!(after["other/top.qcow2"].0, "../near.qcow2");
+    assert_eq!(
+        after["other/far.qcow2"].0,
+        dir.join("place/base.qcow2").to_str().unwrap()
+    );
+    run(dir, &outcome.undo.unwrap());
+    assert_eq!(seen(&qemu, dir, &names), before);
+}
+
+#[test]
+fn to_another_filesystem_the_file_is_copied_and_the_old_one_kept_in_the_trash() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    // A filesystem of its own, in memory.
+    let away = tempfile::tempdir_in("/dev/shm").unwrap();
+    let before = seen(&qemu, dir, &["base.qcow2", "near.qcow2", "other/top.qcow2"]);
+    let request = Request::Move {
+        moves: vec![Relocation {
+            from: dir.join("near.qcow2"),
+            to: away.path().join("moved.qcow2"),
+            style: None,
+        }],
+        subtree: false,
+    };
+    let outcome = run(dir, &request);
+    assert!(!dir.join("near.qcow2").exists());
+    assert!(
+        outcome
+            .remarks
+            .iter()
+            .any(|remark| remark.contains("trash"))
+    );
+    let moved = away.path().join("moved.qcow2");
+    let after = seen(
+        &qemu,
+        dir,
+        &["base.qcow2", moved.to_str().unwrap(), "other/top.qcow2"],
+    );
+    assert_eq!(digests(&after), digests(&before));
+    let trashed = support::script::files_below(&dir.join(".qanopy-trash"));
+    assert!(
+        trashed.iter().any(|path| path.ends_with("near.qcow2")),
+        "{trashed:?}"
+    );
+}
+
+#[test]
+fn what_cannot_follow_or_is_in_the_way_is_refused() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    let here = qemu.within(dir);
+    let refused = |request: &Request, why: &str| {
+        let asked = plan(dir, request);
+        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+        assert!(words(&asked).contains(why), "{why}: {}", words(&asked));
+    };
+    refused(
+        &moving(dir, "base.qcow2", "near.qcow2", false),
+        "exists already",
+    );
+    refused(
+        &moving(dir, "base.qcow2", "nowhere/x.qcow2", false),
+        "nowhere",
+    );
+    refused(
+        &moving(dir, "absent.qcow2", "x.qcow2", false),
+        "cannot be looked at",
+    );
+    std::os::unix::fs::symlink("base.qcow2", dir.join("link.qcow2")).unwrap();
+    refused(
+        &moving(dir, "link.qcow2", "x.qcow2", false),
+        "symbolic link",
+    );
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        "data_file=d.raw",
+        "data.qcow2",
+        "1M",
+    ]);
+    refused(
+        &moving(dir, "data.qcow2", "place", false),
+        "relative to its own folder",
+    );
+    let json = r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}"#;
+    here.img(&["rebase", "-u", "-F", "qcow2", "-b", json, "near.qcow2"]);
+    refused(
+        &moving(dir, "base.qcow2", "x.qcow2", false),
+        "not rewritten",
+    );
+    here.img(&[
+        "rebase",
+        "-u",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "near.qcow2",
+    ]);
+    // Somebody reads a descendant: the base is in use as well.
+    let held = here.hold_with_nbd(&dir.join("near.qcow2"), HoldMode::ReadWrite);
+    refused(
+        &moving(dir, "base.qcow2", "x.qcow2", false),
+        &held.pid().to_string(),
+    );
+}
+
+/// Wherever the image is by now.
+fn found<'n>(dir: &Path, names: &[&'n str]) -> &'n str {
+    names.iter().find(|name| dir.join(name).exists()).unwrap()
+}
+
+const ABOUT: [[&str; 2]; 3] = [
+    ["base.qcow2", "base.qcow2"],
+    ["near.qcow2", "place/renamed.qcow2"],
+    ["other/top.qcow2", "other/top.qcow2"],
+];
+
+/// What the guests of the three images see, and no name leads nowhere.
+fn guests(qemu: &Qemu, dir: &Path) -> Vec<u64> {
+    let here = qemu.within(dir);
+    ABOUT
+        .iter()
+        .map(|names| here.digest(found(dir, names)))
+        .collect()
+}
+
+#[test]
+fn a_crash_at_any_moment_breaks_no_link_and_can_be_finished_or_rolled_back() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    build(&qemu, &dir);
+    fs::remove_file(dir.join("other/far.qcow2")).unwrap();
+    let want = guests(&qemu, &dir);
+    let host = Arc::new(RecordingHost::new(&dir));
+    let request = moving(&dir, "near.qcow2", "place/renamed.qcow2", false);
+    let known: Arc<dyn Host> = host.clone();
+    carry_out_request(&context(known, &dir), &request).unwrap();
+    host.mark("done");
+    let begun = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    let begun = begun.lines().next().unwrap().to_owned();
+    let log = host.log();
+    for (turn, state) in log.crash_states(60, 1).enumerate() {
+        let after = log.replay(&state);
+        let story = log.describe(&state);
+        let root = fs::canonicalize(after.path()).unwrap();
+        assert_eq!(guests(&qemu, &root), want, "{story}");
+        if state.passed("done") || turn % 3 != 0 {
+            continue;
+        }
+        // The name that holds from both places is absolute, and led to the recorded folder.
+        let here = qemu.within(&root);
+        let middle = found(&root, &ABOUT[1]);
+        let info: Value =
+            serde_json::from_str(&here.img(&["info", "--output=json", middle])).unwrap();
+        if info["backing-filename"] == dir.join("base.qcow2").to_str().unwrap() {
+            let base = root.join("base.qcow2");
+            let base = base.to_str().unwrap();
+            here.img(&["rebase", "-u", "-F", "qcow2", "-b", base, middle]);
+        }
+        let text = begun.replace(dir.to_str().unwrap(), root.to_str().unwrap());
+        let mut line: Value = serde_json::from_str(&text).unwrap();
+        line["process"] = "1 1 another-boot".into();
+        fs::create_dir_all(root.join("state")).unwrap();
+        fs::write(root.join("state/journal.jsonl"), format!("{line}\n")).unwrap();
+        let journal = Journal::at(&root.join("state"));
+        let entry = journal.interrupted().unwrap().pop().unwrap();
+        let way = if turn % 2 == 0 {
+            Recovery::Finish
+        } else {
+            Recovery::RollBack
+        };
+        let ask = Request::Recover {
+            entry: entry.id,
+            way,
+        };
+        run(&root, &ask);
+        assert_eq!(guests(&qemu, &root), want, "{story}");
+        let (there, gone, name) = match way {
+            Recovery::Finish => ("place/renamed.qcow2", "near.qcow2", "../base.qcow2"),
+            Recovery::RollBack => ("near.qcow2", "place/renamed.qcow2", "base.qcow2"),
+        };
+        assert!(
+            root.join(there).exists() && !root.join(gone).exists(),
+            "{story}"
+        );
+        assert_eq!(seen(&qemu, &root, &[there])[there].0, name, "{story}");
+        assert!(journal.interrupted().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_failing_call_leaves_every_image_readable_and_the_move_can_be_repeated() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    fs::remove_file(dir.join("other/far.qcow2")).unwrap();
+    let want = guests(&qemu, dir);
+    let pristine = tempfile::tempdir().unwrap();
+    let pristine = pristine.path().join("forest");
+    support::script::copy_tree(dir, &pristine);
+    for fault in [Fault::enospc(), Fault::eio()] {
+        for nth in 0.. {
+            let trial = tempfile::tempdir().unwrap();
+            let root = &trial.path().join("forest");
+            support::script::copy_tree(&pristine, root);
+            let request = moving(root, "near.qcow2", "place/renamed.qcow2", false);
+            let faulty = Arc::new(FaultyHost::failing(
+                Arc::new(RealHost),
+                Calls::Mutating,
+                nth,
+                fault,
+                Then::KeepFailing,
+            ));
+            let known: Arc<dyn Host> = faulty.clone();
+            let ended = carry_out_request(&context(known, root), &request);
+            let story = faulty.struck();
+            assert_eq!(guests(&qemu, root), want, "{story:?}");
+            if story.is_none() {
+                ended.unwrap();
+                break;
+            }
+            let again = plan(root, &request);
+            if again.refusals.is_empty() && root.join("near.qcow2").exists() {
+                run(root, &request);
+                assert_eq!(guests(&qemu, root), want, "{story:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    let undo = |dir: &Path| plan(dir, &Request::Undo { entry: None });
+    assert!(words(&undo(dir)).contains("nothing was done yet"));
+    run(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
+    run(
+        dir,
+        &Request::Branch {
+            base: dir.join("golden.qcow2"),
+            new: dir.join("new.qcow2"),
+            size: None,
+            style: BackingStyle::Relative,
+            image: ops::ImageOptions::default(),
+        },
+    );
+    // The newest first: the branch.
+    let asked = undo(dir);
+    assert!(asked.title.contains("new.qcow2"), "{}", words(&asked));
+    run(dir, &Request::Undo { entry: None });
+    assert!(!dir.join("new.qcow2").exists());
+    // Then the move, but not once somebody wrote to the image.
+    let near = fs::read(dir.join("near.qcow2")).unwrap();
+    qemu.within(dir).io("near.qcow2", &["write -P 1 0 512"]);
+    let asked = undo(dir);
+    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    assert!(
+        words(&asked).contains("near.qcow2 has changed since"),
+        "{}",
+        words(&asked)
+    );
+    assert!(dir.join("golden.qcow2").exists());
+    drop(near);
+    let journal = Journal::at(&dir.join("state"));
+    let entries = journal.entries().unwrap();
+    assert_eq!(entries.len(), 3);
+    assert_eq!(entries[1].standing, Standing::Settled);
+    let twice = plan(
+        dir,
+        &Request::Undo {
+            entry: Some(entries[1].id),
+        },
+    );
+    assert!(
+        words(&twice).contains("taken back already"),
+        "{}",
+        words(&twice)
+    );
+}
+
+#[test]
+fn a_damaged_or_forged_journal_does_no_harm() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::create_dir(dir.join("state")).unwrap();
+    let file: PathBuf = dir.join("state/journal.jsonl");
+    let begun = r#"{"event":"begun","id":1,"time":0,"process":"","title":"t","request":{"Undo":{"entry":1}},"roll_back":{"Recover":{"entry":1,"way":"Finish"}},"files":[]}"#;
+    let done = r#"{"event":"done","id":1,"summary":"s","undo":{"Undo":{"entry":1}},"touched":[],"left":[]}"#;
+    fs::write(&file, format!("garbage\n\u{1b}[31m\n{begun}\n")).unwrap();
+    for way in [Recovery::Finish, Recovery::RollBack] {
+        let asked = plan(dir, &Request::Recover { entry: 1, way });
+        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    }
+    fs::write(&file, format!("{begun}\n{done}\n")).unwrap();
+    let asked = plan(dir, &Request::Undo { entry: Some(1) });
+    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    let none = plan(
+        dir,
+        &Request::Recover {
+            entry: 7,
+            way: Recovery::Finish,
+        },
+    );
+    assert!(words(&none).contains("no entry 7"), "{}", words(&none));
+}
