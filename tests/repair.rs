@@ -85,7 +85,7 @@ fn one_forged_field_is_repaired_or_named() {
                 }
             }
         }
-        let budget = std::env::var("QANOPY_FORGED").map_or(70, |n| n.parse().unwrap());
+        let budget = std::env::var("QANOPY_FORGED").map_or(50, |n| n.parse().unwrap());
         let step = tasks.len().div_ceil(budget);
         for &(what, place, value) in tasks.iter().skip(sample.name.len() % step).step_by(step) {
             let mut bytes = sample.bytes.clone();
@@ -385,7 +385,7 @@ fn survives(options: &str, how: Damage) {
     recorder.mark("done");
     let log = recorder.log();
     let (mut olds, mut news) = (0, 0);
-    for (number, state) in log.crash_states(200, 7).enumerate() {
+    for (number, state) in log.crash_states(90, 7).enumerate() {
         let replayed = log.replay(&state);
         let path = replayed.path().join("image.qcow2");
         let context = || {
@@ -434,6 +434,50 @@ fn a_repair_survives_every_crash() {
     survives("-o cluster_size=64k,compat=0.10", Damage::RefcountsOnTable);
     survives("-o cluster_size=1k", Damage::WildRefcounts);
     survives("-o cluster_size=4k", Damage::Leak);
+}
+
+#[test]
+fn taking_a_repair_back_survives_every_crash() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let path = build("-o cluster_size=4k", dir, Damage::Entries);
+    let before = parts(&path).unwrap();
+    let real = ours::real_host();
+    let outcome = run(&real, dir, &request(&path, RepairAction::All)).unwrap();
+    let recorder = Arc::new(RecordingHost::new(dir));
+    let host: Arc<dyn Host> = recorder.clone();
+    run(&host, dir, &outcome.undo.unwrap()).unwrap();
+    recorder.mark("done");
+    let log = recorder.log();
+    let (mut repaired, mut back) = (0, 0);
+    for (number, state) in log.crash_states(60, 7).enumerate() {
+        let replayed = log.replay(&state);
+        let path = replayed.path().join("image.qcow2");
+        let context = || format!("state {number}:\n{}", log.describe(&state));
+        let read = parts(&path).unwrap();
+        assert_eq!(changed(&before, &read), None, "{}", context());
+        let now = image::check(&path, &opened(&path), &Unhurried).unwrap();
+        match now.verdict() {
+            Verdict::Clean => repaired += 1,
+            _ => back += 1,
+        }
+        assert!(
+            !state.passed("done") || now.verdict() == Verdict::Corrupt,
+            "{}",
+            context()
+        );
+        if now.verdict() != Verdict::Clean {
+            run(&real, replayed.path(), &request(&path, RepairAction::All))
+                .unwrap_or_else(|why| panic!("{why}\n{}", context()));
+        }
+        if number % 9 == 0 {
+            assert!(oracle::check(&path).is_clean(), "{}", context());
+        }
+    }
+    assert!(repaired > 0 && back > 0, "{repaired} repaired, {back} back");
 }
 
 #[test]

@@ -163,11 +163,14 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
                 ));
             }
             if facts.corrupt {
-                against.push("it is marked corrupt, repair it first".to_owned());
+                against.push(
+                    "it is marked corrupt, repair it first with `qanopy check --repair all`"
+                        .to_owned(),
+                );
             }
             if facts.dirty {
                 against.push(
-                    "it is marked dirty (it was not closed properly), repair it first".to_owned(),
+                    "it is marked dirty (it was not closed properly), repair it first with `qanopy check --repair all`".to_owned(),
                 );
             }
             if let Some(why) = &facts.truncated {

@@ -48,6 +48,24 @@ impl Rules {
 
     /// Decides about one entry.
     pub(super) fn judge(&self, raw: u64, bitmap: u64) -> Judged {
+        let place = l2::offset_bits(raw);
+        if !self.context.geometry.extended_l2()
+            && !self.context.data_file
+            && l2::with_copied_flag(raw, false) == place
+            && place.is_multiple_of(self.size())
+            && (1..self.len).contains(&place)
+        {
+            // What nearly every entry is.
+            let cluster = place / self.size();
+            return Judged {
+                raw,
+                bitmap,
+                refers: Some((cluster, 1)),
+                flag: Flag::Counts(cluster),
+                emptied: false,
+                left: None,
+            };
+        }
         let (clean, clean_bitmap) = l2::without_ignored_bits(raw, bitmap);
         let as_it_is = Judged {
             raw: clean,
