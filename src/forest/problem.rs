@@ -36,6 +36,8 @@ pub enum ProblemKind {
     Loop,
     /// It records no format for its backing file.
     NoBackingFormat,
+    /// Where its backing name leads depends on the directory that a program is started in.
+    DirectoryDependentBacking,
     /// The recorded backing format is not what the backing file is.
     WrongBackingFormat,
     /// It and the image it is built on are not of one size. Often meant so; told by a check only.
@@ -59,6 +61,7 @@ impl ProblemKind {
             Self::UnreachableBacking => "unreachable-backing",
             Self::Loop => "loop",
             Self::NoBackingFormat => "no-backing-format",
+            Self::DirectoryDependentBacking => "directory-dependent-backing",
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::BackingSize => "backing-size",
         }

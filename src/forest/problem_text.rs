@@ -2,7 +2,7 @@
 //! problem there are is in `problem`; checks of an image's content are not made here.
 
 use crate::host::{printable, shell_quoted};
-use crate::image::Format;
+use crate::image::{BackingName, Format};
 
 use super::{
     Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts,
@@ -105,6 +105,17 @@ fn backing_problems(
                      it was made from: `qanopy relink IMAGE --to BASE`."
                 )
             },
+        );
+    }
+    if BackingName::interpret(&node.path, &backing.recorded).depends_on_directory() {
+        say(
+            ProblemKind::DirectoryDependentBacking,
+            format!(
+                "{name} names what it is built on by {recorded}, whose relative file name QEMU takes as seen from \
+                 the directory it is started in: here that was looked for from the current one. Record a plain \
+                 name, which goes by where the image is: `{}`.",
+                relink(node, Some("BASE".as_ref()), None)
+            ),
         );
     }
     match &backing.format {

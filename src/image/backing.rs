@@ -1,9 +1,13 @@
 //! What a recorded backing name means: where a plain name leads, and which names lead elsewhere.
 //! Nothing is opened here; QEMU's rules of resolution (observed with 10.0.2) are stated, not files read.
 
+mod json;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+use super::Format;
 
 /// A backing name as recorded, and what QEMU would take it for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +16,12 @@ pub struct BackingName {
     pub recorded: OsString,
     /// What it means.
     pub target: BackingTarget,
+    /// The format that the name itself states, as a `json:` name may. One that the header records
+    /// beside the name comes first.
+    pub format: Option<Format>,
+    /// A `json:` name of a file and of no format over it. QEMU does not open such a one where the
+    /// header records a format.
+    pub is_bare: bool,
 }
 
 /// What a backing name leads to.
@@ -19,10 +29,11 @@ pub struct BackingName {
 pub enum BackingTarget {
     /// A local file, by the path QEMU would open. Links are not resolved, `..` is kept.
     File(PathBuf),
-    /// Not a plain local file: another protocol, or a `json:` description that is more than one.
-    /// Shown, never followed.
+    /// Not a plain local file: another protocol, or a `json:` description of something else. Shown,
+    /// never followed.
     Elsewhere {
-        /// The protocol's name (`nbd`, `https`, `json`), for people.
+        /// The protocol's name (`nbd`, `https`), or what the description is of (`json: nbd`, `json: a
+        /// part of a file`), for people. From the image: escape it before showing it.
         protocol: String,
     },
 }
@@ -31,18 +42,23 @@ impl BackingName {
     /// Interprets `recorded` as found in the overlay opened by the name `overlay`.
     ///
     /// A relative name is joined to the directory part of the overlay's name as given, links not
-    /// resolved. `a:b` is a protocol unless a slash stands before the colon. `file:` names are
-    /// taken as they are, never joined.
+    /// resolved. `a:b` is a protocol unless a slash stands before the colon. `file:` names and those
+    /// inside a `json:` description are taken as they are, never joined: a relative one is seen from the
+    /// directory in which a program runs.
     #[must_use]
     pub fn interpret(overlay: &Path, recorded: &OsStr) -> Self {
         let bytes = recorded.as_bytes();
+        let (mut format, mut is_bare) = (None, false);
         let target = if let Some(json) = bytes.strip_prefix(b"json:") {
-            json_file(overlay, json).map_or_else(
-                || BackingTarget::Elsewhere {
-                    protocol: "json".to_owned(),
+            match json::described(json) {
+                Ok(described) => {
+                    (format, is_bare) = (described.format, described.is_bare);
+                    BackingTarget::File(described.file)
+                }
+                Err(why) => BackingTarget::Elsewhere {
+                    protocol: format!("json: {why}"),
                 },
-                BackingTarget::File,
-            )
+            }
         } else if let Some(path) = bytes.strip_prefix(b"file:") {
             BackingTarget::File(PathBuf::from(OsString::from_vec(path.to_vec())))
         } else if let Some(protocol) = protocol_of(bytes) {
@@ -53,7 +69,17 @@ impl BackingName {
         Self {
             recorded: recorded.to_owned(),
             target,
+            format,
+            is_bare,
         }
+    }
+
+    /// Whether it is a description of a file by a relative name, which leads somewhere else from every
+    /// directory in which a program runs.
+    #[must_use]
+    pub fn depends_on_directory(&self) -> bool {
+        let is_json = self.recorded.as_bytes().starts_with(b"json:");
+        is_json && self.file().is_some_and(Path::is_relative)
     }
 
     /// The local file it leads to, if it leads to one.
@@ -78,45 +104,6 @@ fn protocol_of(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|&b| b == b':' || b == b'/')?;
     let name = bytes.get(..end)?;
     (bytes.get(end) == Some(&b':')).then(|| String::from_utf8_lossy(name).into_owned())
-}
-
-/// The plain file a `json:` description names, if that is all it does: a format driver over a
-/// `file` driver, flat (`file.filename`) or nested, without offset or size. QEMU resolves relative
-/// names inside against the current directory, which no file can know; they are shown as seen from
-/// the overlay's own directory, where the person who wrote them most likely stood.
-fn json_file(overlay: &Path, json: &[u8]) -> Option<PathBuf> {
-    let value: serde_json::Value = serde_json::from_slice(json).ok()?;
-    let top = value.as_object()?;
-    let format_driver = |v: &serde_json::Value| matches!(v.as_str(), Some("qcow2" | "raw"));
-    if !top
-        .get("driver")
-        .is_none_or(|d| format_driver(d) || d == "file")
-    {
-        return None;
-    }
-    let allowed = ["driver", "file", "file.driver", "file.filename", "filename"];
-    if top.keys().any(|key| !allowed.contains(&key.as_str())) {
-        return None;
-    }
-    let filename = match top.get("file") {
-        Some(serde_json::Value::Object(file)) => {
-            if file.keys().any(|key| key != "driver" && key != "filename")
-                || file.get("driver").is_some_and(|d| d != "file")
-            {
-                return None;
-            }
-            file.get("filename")?
-        }
-        Some(_) => return None,
-        None if top.get("file.driver").is_some_and(|d| d != "file") => return None,
-        None => top.get("file.filename").or_else(|| top.get("filename"))?,
-    };
-    let path = Path::new(filename.as_str()?);
-    Some(if path.is_absolute() {
-        path.to_path_buf()
-    } else {
-        beside(overlay, path)
-    })
 }
 
 #[cfg(test)]
@@ -152,6 +139,12 @@ mod tests {
         let flat = r#"json:{"driver":"qcow2","file.driver":"file","file.filename":"/x/v2.qcow2"}"#;
         assert_eq!(file("d/ov", nested).as_deref(), Some("/x/v2.qcow2"));
         assert_eq!(file("d/ov", flat).as_deref(), Some("/x/v2.qcow2"));
+        let relative = r#"json:{"driver":"raw","file":{"driver":"file","filename":"b"}}"#;
+        assert_eq!(file("d/ov", relative).as_deref(), Some("b"));
+        let name = BackingName::interpret(Path::new("d/ov"), OsStr::new(relative));
+        assert!(name.depends_on_directory() && name.format == Some(Format::Raw));
+        let name = BackingName::interpret(Path::new("d/ov"), OsStr::new(nested));
+        assert!(!name.depends_on_directory() && name.format == Some(Format::Qcow2));
         let slice =
             r#"json:{"driver":"raw","offset":512,"file":{"driver":"file","filename":"/x"}}"#;
         assert_eq!(file("d/ov", slice), None);

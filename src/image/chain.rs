@@ -476,8 +476,14 @@ fn backing_of(path: &Path, header: &Header) -> Result<Option<(PathBuf, Option<Fo
     let format = header
         .backing_format()
         .map(|name| Format::from_name(&String::from_utf8_lossy(name)));
-    match BackingName::interpret(path, std::ffi::OsStr::from_bytes(name)).target {
-        BackingTarget::File(name) => Ok(Some((name, format))),
+    let name = BackingName::interpret(path, std::ffi::OsStr::from_bytes(name));
+    if name.is_bare && format.is_some() {
+        let text = "it is described without the format that is recorded beside it, and QEMU opens no such \
+                    description";
+        return Err(Error::new(path, ErrorKind::Backing(text.to_owned())));
+    }
+    match name.target {
+        BackingTarget::File(file) => Ok(Some((file, format.or(name.format)))),
         BackingTarget::Elsewhere { protocol } => Err(Error::new(
             path,
             ErrorKind::Backing(format!(

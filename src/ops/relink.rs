@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, Format};
+use crate::image::{self, BackingName, Format};
 
 use super::backing_name;
 use super::in_use::{Locks, Use, who_uses};
@@ -226,7 +226,10 @@ fn new_name(
     wish: Wish<'_>,
     moves: bool,
 ) -> Option<OsString> {
-    if !moves && wish.style.is_none() {
+    // A name that leads here only from some directories is no answer to where the base is.
+    let is_vague =
+        wish.base.is_some() && BackingName::interpret(&node.path, &recorded).depends_on_directory();
+    if !moves && wish.style.is_none() && !is_vague {
         return Some(recorded);
     }
     let style = wish

@@ -34,7 +34,7 @@
 //! | measuring a new image | as `qemu-img measure`, but for LUKS | `tests/look.rs`: `an_empty_disk_is_measured_as_by_qemu_img`, `the_bitmaps_of_the_source_are_measured_as_by_qemu_img` |
 //! | bitmap directory and tables | read, written; extra data refused | `bitmap`: `a_directory_survives_a_round_trip`; `qcow2`: `bitmaps_made_by_qemu_img_encode_back_to_their_bytes` |
 //! | LUKS header | read, written | `luks`: `every_field_is_read_from_its_place`, `what_qemu_refuses_is_refused_by_the_name_of_the_field`, `any_bytes_are_parsed_or_refused` |
-//! | content encrypted with LUKS: aes, serpent, twofish in the modes xts, cbc, ecb | read, written with a passphrase | `tests/luks.rs`: `what_the_real_tool_encrypted_is_read_byte_for_byte`, `a_chain_of_encrypted_and_plain_layers_reads_as_the_real_tool_reads_it` |
+//! | content encrypted with LUKS: aes, serpent, twofish in the modes xts, cbc, ecb | read, written with a passphrase | `tests/luks.rs`: `what_the_real_tool_encrypted_is_read_byte_for_byte`, `a_chain_of_encrypted_and_plain_layers_reads_as_the_real_tool_reads_it`, `what_we_encrypt_the_real_tool_reads_and_calls_clean`, `a_commit_into_an_encrypted_base_survives_every_crash`, `forged_luks_headers_are_refused_as_the_real_tool_refuses_them_and_never_hang` |
 //! | other LUKS ciphers (cast5, the mode ctr, the hashes md5 and sm3) | refused by name: nobody uses them | `tests/luks.rs`: `an_image_that_nobody_can_open_says_why` |
 //! | legacy AES encryption | named, content not read | `header`: `encryption_without_a_header_of_its_own_is_called_unsupported` |
 

@@ -320,11 +320,13 @@ pub fn kinds(dir: &Path) -> Vec<Described> {
     ]);
     s.run("qemu-img create -q -f vmdk other.vmdk 8M");
     s.overlay("vmdk", "other.vmdk", "on-a-vmdk.qcow2");
-    s.overlay(
-        "qcow2",
-        r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"v2.qcow2"}}"#,
-        "json-backing.qcow2",
+    // A relative name in there would go by the directory that a program runs in.
+    let described = dir.join("v2.qcow2");
+    let described = format!(
+        r#"json:{{"driver":"qcow2","file":{{"driver":"file","filename":"{}"}}}}"#,
+        described.display()
     );
+    s.overlay("qcow2", &described, "json-backing.qcow2");
     s.build(dir);
     vec![
         Described::new("v2.qcow2", "frozen", 16 * M),

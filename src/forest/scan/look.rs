@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{Access, FileId, FileKind, Host, Stat, printable};
+use crate::host::{Access, FileId, FileKind, Host, Stat, printable, shell_quoted};
 use crate::image::{
     BackingName, BackingRef, BackingTarget, Format, Probe, named_like_qcow2, probe,
 };
@@ -271,10 +271,18 @@ impl Looker {
         let name = BackingName::interpret(overlay, &backing.recorded);
         let mut link = Backing {
             recorded: backing.recorded.clone(),
-            format: backing.format.clone(),
+            format: backing.format.clone().or_else(|| name.format.clone()),
             path: None,
             state: BackingState::Missing,
         };
+        if name.is_bare && backing.format.is_some() {
+            link.state = BackingState::Unreachable(format!(
+                "it describes a file without a format, and QEMU opens no such description where a format is \
+                 recorded beside it. Record the file by its plain name: `qanopy relink {} --to BASE`.",
+                shell_quoted(overlay)
+            ));
+            return link;
+        }
         let path = match name.target {
             BackingTarget::Elsewhere { protocol } => {
                 link.state = BackingState::Elsewhere(protocol);
@@ -290,7 +298,7 @@ impl Looker {
         link.state = match self.host.stat(&path) {
             Ok(stat) => match stat.kind {
                 FileKind::Regular | FileKind::BlockDevice => {
-                    self.take_up(&path, &stat, backing, place, open);
+                    self.take_up(&path, &stat, link.format.as_ref(), place, open);
                     BackingState::There(stat)
                 }
                 FileKind::Directory => BackingState::Unreachable(format!(
@@ -319,7 +327,7 @@ impl Looker {
         &self,
         path: &Path,
         stat: &Stat,
-        backing: &BackingRef,
+        format: Option<&Format>,
         place: Option<Place>,
         open: &mut Vec<Visit>,
     ) {
@@ -332,7 +340,7 @@ impl Looker {
             if state.found.contains_key(&stat.id) || state.named.contains(&stat.id) {
                 return;
             }
-            if inside && backing.format == Some(Format::Qcow2) {
+            if inside && format == Some(&Format::Qcow2) {
                 state
                     .awaited
                     .entry(stat.id)
@@ -341,7 +349,7 @@ impl Looker {
             }
             state.named.insert(stat.id);
         }
-        open.push(self.named(path.to_path_buf(), backing.format.clone()));
+        open.push(self.named(path.to_path_buf(), format.cloned()));
     }
 
     /// The place of the directory a file is in.

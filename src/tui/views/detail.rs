@@ -362,7 +362,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
                 add("leads to", text::safe(why), Role::Error, true)
             }
             (BackingState::Elsewhere(protocol), _) => {
-                let text = format!("not a local file: {}", text::safe(protocol));
+                let text = format!("not a plain local file: {}", text::safe(protocol));
                 add("leads to", text, Role::Plain, true);
             }
             (BackingState::There(_), None) => {}
