@@ -103,6 +103,11 @@ pub(super) enum Command {
     Rebase(RebaseArgs),
     /// Take the layers below an image out of its chain; what it shows stays
     Flatten(FlattenArgs),
+    /// Make an image of another version, refcount width or feature
+    Amend(AmendArgs),
+    /// List, add, remove, clear, enable, disable or merge the dirty bitmaps of an image
+    #[command(subcommand)]
+    Bitmap(BitmapCommand),
     /// List, take, apply, delete or copy out the internal snapshots of an image
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -700,6 +705,114 @@ pub(super) struct ResizeArgs {
     pub(super) scan: ScanArgs,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Switch {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+pub(super) struct AmendArgs {
+    /// The image; what its guest sees stays
+    pub(super) image: PathBuf,
+    /// Version of the format: 1.1, or 0.10 for QEMU before 1.1
+    #[arg(long, value_enum, value_name = "VERSION", group = "change")]
+    pub(super) compat: Option<CompatArg>,
+    /// Let reference counts be written late, or not
+    #[arg(long, value_enum, value_name = "SWITCH", group = "change")]
+    pub(super) lazy_refcounts: Option<Switch>,
+    /// Width of a reference count, a power of two from 1 to 64
+    #[arg(long, value_name = "BITS", value_parser = new_image::refcount_order, group = "change")]
+    pub(super) refcount_bits: Option<u32>,
+    /// Algorithm of compressed clusters; only where nothing is compressed
+    #[arg(long, value_enum, value_name = "TYPE", group = "change")]
+    pub(super) compression_type: Option<CompressionArg>,
+    /// Name of the external data file, recorded as it is; the image must have one
+    #[arg(long, value_name = "NAME", group = "change")]
+    pub(super) data_file: Option<OsString>,
+    /// Whether the data file is promised to be a raw image of the disk; can only be taken back
+    #[arg(long, value_enum, value_name = "SWITCH", group = "change")]
+    pub(super) data_file_raw: Option<Switch>,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// Which dirty bitmap of which image.
+#[derive(Debug, Args)]
+pub(super) struct BitmapArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// The bitmap's name
+    #[arg(value_name = "NAME")]
+    pub(super) bitmap: OsString,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BitmapCommand {
+    /// List the dirty bitmaps of an image, and how much each calls dirty
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    /// Add a bitmap in which nothing is dirty
+    Add {
+        #[command(flatten)]
+        which: BitmapArgs,
+        /// Bytes of the disk per bit, a power of two from 512 to 2G [default: the cluster size, 4K to 64K]
+        #[arg(long, short = 'g', value_name = "SIZE", value_parser = size::parse)]
+        granularity: Option<u64>,
+        /// Let it record nothing until it is enabled
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Remove a bitmap, be it stale or not
+    Remove {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Call nothing dirty in a bitmap
+    Clear {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a bitmap record what is written from then on
+    Enable {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a bitmap record nothing from then on
+    Disable {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Call dirty in a bitmap also what another one calls dirty
+    Merge {
+        #[command(flatten)]
+        which: BitmapArgs,
+        /// The other one's name
+        source: OsString,
+        /// The image the other one is in [default: the same]
+        #[arg(long, short = 'b', value_name = "IMAGE")]
+        source_file: Option<PathBuf>,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
 }
 
 /// What a snapshot is copied out as.

@@ -1,7 +1,9 @@
 //! The command line: what the person typed becomes a request, what came of it becomes text or JSON.
 //! One file a command; nothing here decides what is safe or knows what an image is made of.
 
+mod amend;
 mod args;
+mod bitmap;
 mod branch;
 mod carry_out;
 mod check;
@@ -87,6 +89,8 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Branch(args) => branch::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
+        Command::Amend(args) => amend::run(out, globals, args)?,
+        Command::Bitmap(command) => bitmap::run(out, globals, command)?,
         Command::Resize(args) => resize::run(out, globals, args)?,
         Command::Rebase(args) => rebase::run(out, globals, args)?,
         Command::Flatten(args) => flatten::run(out, globals, args)?,

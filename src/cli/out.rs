@@ -28,6 +28,20 @@ impl Out {
         self.to.write_all(text.as_bytes())
     }
 
+    /// Writes rows whose columns stand below each other; the first row is the heading.
+    pub(super) fn table<const N: usize>(&mut self, rows: &[[String; N]]) -> io::Result<()> {
+        for row in rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let cells = rows.iter().filter_map(|row| row.get(column));
+                let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+                line.push_str(&format!("{cell:<width$}  "));
+            }
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
     /// Writes a JSON value, indented, and a line end.
     pub(super) fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.to, value).map_err(io::Error::from)?;

@@ -131,16 +131,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
                 .map_or_else(|| "-".to_owned(), |count| count.to_string()),
         ]
     }));
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        out.line(line.trim_end())?;
-    }
-    Ok(())
+    Ok(out.table(&rows)?)
 }
 
 /// How long ago it was taken.

@@ -4,6 +4,7 @@
 //! [`crate::forest`]) and decides nothing about what is safe to do with them (that is
 //! [`crate::ops`]).
 
+mod amend;
 mod backing;
 mod batch;
 mod bitmaps;
@@ -45,6 +46,7 @@ mod writer;
 
 pub use crate::qcow2::Snapshot;
 pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
+pub use amend::{Amend, Amendment};
 pub use backing::{BackingName, BackingTarget};
 pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};

@@ -385,6 +385,64 @@ impl NewCounts {
         }
     }
 
+    /// The same counts in the width of `geometry`, in blocks and a table that are all new.
+    ///
+    /// # Errors
+    /// When a count is larger than the new width can hold, naming the first such cluster.
+    pub(crate) fn in_width_of(mut self, geometry: Geometry) -> Result<Self> {
+        let mut new = Self {
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+            geometry,
+            table: EntryTable::default(),
+            old_table: self.old_table,
+            new_table: None,
+            blocks: BTreeMap::new(),
+            freed: std::mem::take(&mut self.freed),
+            replaced: std::mem::take(&mut self.replaced),
+            hint: 1,
+        };
+        let mut old_places = Vec::new();
+        for index in 0..self.table.len() as u64 {
+            if !self.load(index)? {
+                continue;
+            }
+            let Some(block) = self.blocks.remove(&index) else {
+                continue;
+            };
+            old_places.extend(block.was);
+            let first = index * self.geometry.refcounts_per_block();
+            for (cluster, count) in (first..).zip(block.counts.iter()) {
+                if count > 0 {
+                    new.put(cluster, count)?;
+                }
+            }
+        }
+        for place in old_places {
+            new.lower(place, 1)?;
+        }
+        Ok(new)
+    }
+
+    fn put(&mut self, cluster: u64, count: u64) -> Result<()> {
+        let bits = self.geometry.refcount_bits();
+        let offset = cluster.saturating_mul(self.geometry.cluster_size());
+        let (index, at) = self.split(cluster);
+        let put = self.block(index)?.counts.set(at, count);
+        put.map_err(|_| {
+            let text = format!(
+                "its cluster at {offset:#x} is referred to {count} times, more than refcounts of \
+                 {bits} bits can count"
+            );
+            Error::new(&self.path, ErrorKind::Limit(text))
+        })
+    }
+
+    /// Whether any count differs from what is on disk.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.blocks.values().any(|block| block.changed)
+    }
+
     /// The first cluster behind all that are counted, before or after the change.
     pub(crate) fn end_of_all(&mut self) -> Result<u64> {
         let per_block = self.geometry.refcounts_per_block();

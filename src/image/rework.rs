@@ -125,7 +125,9 @@ impl Rework {
 
     /// Finds a place for the counts themselves, and makes sure that the header can be switched over.
     pub(crate) fn settle(mut self) -> Result<Self> {
-        self.counts.place()?;
+        if self.counts.is_changed() {
+            self.counts.place()?;
+        }
         if let Some((offset, clusters)) = self.counts.table() {
             let clusters = narrow(&self, "the refcount table", clusters)?;
             self.edit.refcount_table = Some((HostOffset(offset), clusters));

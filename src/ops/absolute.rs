@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use super::{CreateOptions, ImageOptions, Relocation, Request, SnapshotAction};
+use super::{BitmapAction, CreateOptions, ImageOptions, Relocation, Request, SnapshotAction};
 
 /// The path from the root of the file tree; one that cannot be made so (an empty one) stays as it is.
 pub(super) fn path(path: &Path) -> PathBuf {
@@ -65,7 +65,15 @@ pub(super) fn request(request: &Request) -> Request {
             *onto = onto.as_deref().map(path);
             *new = new.as_deref().map(path);
         }
-        Request::Repair { image, .. } | Request::Resize { image, .. } => *image = path(image),
+        Request::Repair { image, .. }
+        | Request::Resize { image, .. }
+        | Request::Amend { image, .. } => *image = path(image),
+        Request::Bitmap { image, action, .. } => {
+            *image = path(image);
+            if let BitmapAction::Merge { from, .. } = action {
+                *from = from.as_deref().map(path);
+            }
+        }
         Request::Discard { images } => {
             for image in images {
                 *image = path(image);

@@ -4,7 +4,9 @@
 //! lives here; the faces only show plans and run them.
 
 mod absolute;
+mod amend;
 mod backing_name;
+mod bitmap;
 mod check;
 mod commit;
 mod copy_file;
@@ -50,9 +52,9 @@ pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
-    BackingStyle, CommittedLayer, CreateOptions, DataFileOption, Dependants, ExtractAs,
-    ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request, Siblings, SnapshotAction,
-    SnapshotName,
+    BackingStyle, BitmapAction, CommittedLayer, CreateOptions, DataFileOption, Dependants,
+    ExtractAs, ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request, Siblings,
+    SnapshotAction, SnapshotName,
 };
 
 use std::fmt;
@@ -131,6 +133,12 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
                 image,
             },
         ),
+        Request::Amend { image, amendment } => amend::plan(&mut plan, image, amendment),
+        Request::Bitmap {
+            image,
+            bitmap,
+            action,
+        } => bitmap::plan(&mut plan, image, bitmap, action),
         Request::Resize {
             image,
             size,

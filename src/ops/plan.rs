@@ -75,7 +75,7 @@ pub enum EffectKind {
     Moves,
     /// Only its tables change: its guest content stays.
     Updates,
-    /// Loses an internal snapshot, its guest content stays.
+    /// Loses an internal snapshot or what a dirty bitmap says, its guest content stays.
     Drops,
     /// Its data is dropped, its guest content stays, since it reads through.
     Empties,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Format, Preallocation, Qcow2Options};
+use crate::image::{Amendment, Format, Preallocation, Qcow2Options};
 
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,22 @@ pub enum Request {
         moves: Vec<Relocation>,
         /// Whether everything built on them moves along.
         subtree: bool,
+    },
+    /// Make an image of another version, refcount width or feature.
+    Amend {
+        /// The image.
+        image: PathBuf,
+        /// What is to be another way.
+        amendment: Amendment,
+    },
+    /// Do something with a dirty bitmap of an image.
+    Bitmap {
+        /// The image it is in.
+        image: PathBuf,
+        /// Its name, 1 to 1023 bytes.
+        bitmap: OsString,
+        /// What to do.
+        action: BitmapAction,
     },
     /// Do something with the internal snapshots of an image.
     Snapshot {
@@ -171,6 +187,33 @@ pub struct Relocation {
     pub to: PathBuf,
     /// How it names its own backing file afterwards; none for as it does now.
     pub style: Option<BackingStyle>,
+}
+
+/// What is done with a dirty bitmap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BitmapAction {
+    /// Add it; nothing is dirty in it.
+    Add {
+        /// Guest bytes per bit; none for QEMU's choice.
+        granularity: Option<u64>,
+        /// Whether it records writes from then on.
+        enabled: bool,
+    },
+    /// Remove it.
+    Remove,
+    /// Call nothing dirty in it.
+    Clear,
+    /// Have it record writes from then on.
+    Enable,
+    /// Have it record nothing from then on.
+    Disable,
+    /// Call dirty also what another one does.
+    Merge {
+        /// The other one's name.
+        source: OsString,
+        /// The image that one is in; none for the same.
+        from: Option<PathBuf>,
+    },
 }
 
 /// What is done with the internal snapshots of an image.

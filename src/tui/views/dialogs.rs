@@ -7,8 +7,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::ops::{
-    self, BackingStyle, CommittedLayer, Danger, Recovery, RepairAction, Request, SnapshotAction,
-    Tone,
+    self, BackingStyle, BitmapAction, CommittedLayer, Danger, Recovery, RepairAction, Request,
+    SnapshotAction, Tone,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::{BranchForm, Button, Field, Mode, PlanDialog};
@@ -316,6 +316,15 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Request::Resize { .. } => "Resize",
         Request::Rebase { .. } => "Rebase",
         Request::Flatten { .. } => "Flatten",
+        Request::Amend { .. } => "Amend",
+        Request::Bitmap { ref action, .. } => match action {
+            BitmapAction::Add { .. } => "Add",
+            BitmapAction::Remove => "Remove",
+            BitmapAction::Clear => "Clear",
+            BitmapAction::Enable => "Enable",
+            BitmapAction::Disable => "Disable",
+            BitmapAction::Merge { .. } => "Merge",
+        },
         Request::Snapshot { ref action, .. } => match action {
             SnapshotAction::Create { .. } => "Take",
             SnapshotAction::Apply { .. } => "Apply",

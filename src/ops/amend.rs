@@ -1,0 +1,226 @@
+//! Amend: another version, refcount width or feature of an image. Its guest sees the same, and so
+//! does everything built on it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Node};
+use crate::host::{Access, LockSet, printable_bytes};
+use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried};
+use crate::qcow2::Header;
+
+use super::in_use::{Locks, claim};
+use super::members::{need_space, refuse_unfit};
+use super::words::{command, count, listed, name, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
+
+/// Plans to amend an image.
+pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
+    let context = plan.context().clone();
+    plan.title = format!("Amend {}", name(image));
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    refuse_unfit(plan, node, "amended");
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let path = &node.path;
+    if !matches!(node.content, Content::Qcow2(_)) {
+        return plan.refuse(format!(
+            "{} is a raw image: there is nothing in it to amend",
+            shown(path)
+        ));
+    }
+    claim(plan, path, LockSet::ReadWrite);
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let worked_out = plan
+        .host()
+        .open(path, Access::Read)
+        .map_err(|error| image::Error::io(path, "open", error))
+        .and_then(|file| Amend::plan(path, &file, amendment, &Unhurried));
+    let amend = match worked_out {
+        Ok(amend) => amend,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
+    let before = amend.header();
+    let changes = amendment.clone().differing(before);
+    if changes == Amendment::default() {
+        return plan.refuse(format!("{} is as asked already", shown(path)));
+    }
+    let words = listed(&described(before, &changes), 9);
+    plan.effect(
+        EffectKind::Updates,
+        path,
+        Some(amend.written()),
+        format!("{words}; {} of tables", size(amend.written())),
+    );
+    let above = context.forest.descendants(node.id).len();
+    plan.keeps.push(match above {
+        0 => format!("what {} shows", name(path)),
+        n => format!(
+            "what {} shows, and {} built on it",
+            name(path),
+            count(n, "image")
+        ),
+    });
+    if let Some(data) = &changes.data_file {
+        judge_data_file(plan, node, before, data);
+    }
+    need_space(plan, path, amend.written());
+    plan.undo = match changes.inverse(before) {
+        Some(_) => Undo::Possible("amend it back".to_owned()),
+        None => Undo::Impossible(
+            "that the data file is raw cannot be promised again once it was taken back".to_owned(),
+        ),
+    };
+    push_command(plan, path, &changes);
+    plan.job = Some(Arc::new(AmendImage {
+        image: path.clone(),
+        amendment: changes,
+    }));
+}
+
+/// Each change in words.
+fn described(before: &Header, changes: &Amendment) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(version) = changes.version {
+        all.push(format!("version {version} (compat={})", version.compat()));
+    }
+    if let Some(order) = changes.refcount_order {
+        let now = before.geometry.refcount_bits();
+        all.push(format!(
+            "refcounts of {} bits, not {now}",
+            1u64 << order.min(6)
+        ));
+    }
+    if let Some(lazy) = changes.lazy_refcounts {
+        let how = if lazy { "late" } else { "at once" };
+        all.push(format!("refcounts are written {how}"));
+    }
+    if let Some(compression) = changes.compression {
+        all.push(format!("compresses with {compression}"));
+    }
+    if let Some(data) = &changes.data_file {
+        all.push(format!("its data file is {}", printable_bytes(data)));
+    }
+    if changes.data_file_raw == Some(false) {
+        all.push("its data file is not promised to be raw any more".to_owned());
+    }
+    all
+}
+
+/// Another data file shows another disk, unless it is the same or a copy of it.
+fn judge_data_file(plan: &mut Plan, node: &Node, before: &Header, data: &[u8]) {
+    let host = Arc::clone(&plan.context().host);
+    let place = |recorded: &[u8]| {
+        let recorded = OsString::from_vec(recorded.to_vec());
+        let file = BackingName::interpret(&node.path, &recorded);
+        file.file().map(Path::to_path_buf)
+    };
+    let new = place(data);
+    let stat = |path: &Option<PathBuf>| path.as_ref().and_then(|path| host.stat(path).ok());
+    let (old, found) = (stat(&before.data_file().and_then(place)), stat(&new));
+    match (found, old) {
+        (Some(found), Some(old)) if found.id == old.id => {}
+        (Some(_), _) => plan.warn(format!(
+            "{} shows what {} holds from then on: that this is the disk it was made with cannot be seen from here",
+            name(&node.path),
+            printable_bytes(data)
+        )),
+        (None, _) => plan.warn(format!(
+            "there is no file {}: {} cannot be opened until there is",
+            printable_bytes(data),
+            name(&node.path)
+        )),
+    }
+}
+
+fn push_command(plan: &mut Plan, path: &Path, changes: &Amendment) {
+    // The real tool changes the codec only when an image is made.
+    if changes.compression.is_some() {
+        return;
+    }
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    let mut options: Vec<Vec<u8>> = Vec::new();
+    if let Some(version) = changes.version {
+        options.push(format!("compat={}", version.compat()).into());
+    }
+    if let Some(order) = changes.refcount_order {
+        options.push(format!("refcount_bits={}", 1u64 << order.min(6)).into());
+    }
+    if let Some(lazy) = changes.lazy_refcounts {
+        options.push(format!("lazy_refcounts={}", on_off(lazy)).into());
+    }
+    if let Some(data) = &changes.data_file {
+        // A comma in a value is doubled.
+        let mut option = b"data_file=".to_vec();
+        for byte in data {
+            option.extend(std::iter::repeat_n(
+                *byte,
+                if *byte == b',' { 2 } else { 1 },
+            ));
+        }
+        options.push(option);
+    }
+    if let Some(raw) = changes.data_file_raw {
+        options.push(format!("data_file_raw={}", on_off(raw)).into());
+    }
+    plan.commands.push(command(&[
+        "qemu-img".as_ref(),
+        "amend".as_ref(),
+        "-f".as_ref(),
+        "qcow2".as_ref(),
+        "-o".as_ref(),
+        std::ffi::OsStr::from_bytes(&options.join(&b","[..])),
+        path.as_os_str(),
+    ]));
+}
+
+#[derive(Debug)]
+struct AmendImage {
+    image: PathBuf,
+    amendment: Amendment,
+}
+
+impl Job for AmendImage {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let path = shown(&self.image);
+        let failed = |error: image::Error| {
+            if matches!(error.kind, ErrorKind::Stopped) {
+                return Error::Cancelled(format!("stopped: {path} is as it was"));
+            }
+            Error::Failed(format!(
+                "{error}. {path} is complete, either as it was or amended"
+            ))
+        };
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(
+            plan.host(),
+            &self.image,
+            Access::ReadWrite,
+            LockSet::ReadWrite,
+        )?;
+        plan.verify_pins()?;
+        let amend = Amend::plan(&self.image, &file, &self.amendment, progress).map_err(failed)?;
+        progress.enter(Phase::Copy, amend.written());
+        let words = listed(&described(amend.header(), &self.amendment), 9);
+        let undo = self.amendment.inverse(amend.header());
+        amend.commit(progress).map_err(failed)?;
+        Ok(Outcome {
+            summary: format!("amended {path}: {words}"),
+            touched: vec![self.image.clone()],
+            undo: undo.map(|amendment| Request::Amend {
+                image: self.image.clone(),
+                amendment,
+            }),
+            remarks: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! Dirty bitmaps: added, removed, cleared, switched on and off, merged. What the image shows stays.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Content, Node, Whereabouts};
+use crate::host::{Access, HostFile, LockSet, printable};
+use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
+
+use super::in_use::{Locks, claim};
+use super::members::{need_space, refuse_unfit};
+use super::words::{command, name, shown, size};
+use super::{BitmapAction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, find};
+
+/// Plans what is asked of an image's bitmap.
+pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAction) {
+    let context = plan.context().clone();
+    let title = printable(bitmap);
+    plan.title = match action {
+        BitmapAction::Add { .. } => format!("Add the dirty bitmap {title} to {}", name(image)),
+        BitmapAction::Remove => format!("Remove the dirty bitmap {title} of {}", name(image)),
+        BitmapAction::Clear => format!("Clear the dirty bitmap {title} of {}", name(image)),
+        BitmapAction::Enable => format!("Enable the dirty bitmap {title} of {}", name(image)),
+        BitmapAction::Disable => format!("Disable the dirty bitmap {title} of {}", name(image)),
+        BitmapAction::Merge { source, .. } => format!(
+            "Merge the dirty bitmap {} into {title} of {}",
+            printable(source),
+            name(image)
+        ),
+    };
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    if !is_fit(plan, node, "changed") {
+        return;
+    }
+    claim(plan, &node.path, LockSet::ReadWrite);
+    let mut source_file = None;
+    if let BitmapAction::Merge {
+        from: Some(from), ..
+    } = action
+    {
+        let source = match find::named(&context, from) {
+            Ok(source) => source,
+            Err(sentence) => return plan.refuse(sentence),
+        };
+        if source.id != node.id {
+            if source.whereabouts != Whereabouts::Scanned {
+                return plan.refuse(format!(
+                    "{} lies outside the folders looked in: look in its folder too",
+                    shown(&source.path)
+                ));
+            }
+            if !is_fit(plan, source, "read") {
+                return;
+            }
+            claim(plan, &source.path, LockSet::ReadOnly);
+            plan.effect(
+                EffectKind::Reads,
+                &source.path,
+                None,
+                "its dirty bitmap".to_owned(),
+            );
+            source_file = Some(source.path.clone());
+        }
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let job = Change {
+        image: node.path.clone(),
+        bitmap: bitmap.to_owned(),
+        action: action.clone(),
+        source_file,
+    };
+    let host = plan.host();
+    let open = |path: &Path| {
+        let file = host.open(path, Access::Read);
+        file.map_err(|error| image::Error::io(path, "open", error))
+    };
+    let worked_out = open(&node.path).and_then(|file| {
+        let source = job.source_file.as_deref().map(open).transpose()?;
+        job.work_out(&file, source.as_ref(), &Unhurried)
+    });
+    match worked_out {
+        Ok(change) => describe(plan, node, &job, change.written()),
+        Err(error) => return plan.refuse(error.to_string()),
+    }
+    plan.job = Some(Arc::new(job));
+}
+
+/// Whether an image may have bitmaps at all, and they may be dealt with.
+fn is_fit(plan: &mut Plan, node: &Node, how: &str) -> bool {
+    let before = plan.refusals.len();
+    refuse_unfit(plan, node, how);
+    if plan.refusals.len() == before && !matches!(node.content, Content::Qcow2(_)) {
+        plan.refuse(format!(
+            "{} is a raw image: only qcow2 images have dirty bitmaps",
+            shown(&node.path)
+        ));
+    }
+    plan.refusals.len() == before
+}
+
+fn describe(plan: &mut Plan, node: &Node, job: &Change, written: u64) {
+    let path = &node.path;
+    let title = printable(&job.bitmap);
+    let impossible = |why: &str| Undo::Impossible(why.to_owned());
+    let (kind, text, undo) = match &job.action {
+        BitmapAction::Add { enabled, .. } => (
+            EffectKind::Updates,
+            if *enabled {
+                format!("has the dirty bitmap {title}, which records what is written from then on")
+            } else {
+                format!("has the dirty bitmap {title}, which records nothing until it is enabled")
+            },
+            Undo::Possible("remove the bitmap".to_owned()),
+        ),
+        BitmapAction::Remove => (
+            EffectKind::Drops,
+            format!("its dirty bitmap {title} is gone: backups that go by it start over"),
+            impossible("nothing else remembers what the bitmap calls dirty"),
+        ),
+        BitmapAction::Clear => (
+            EffectKind::Drops,
+            format!("its dirty bitmap {title} calls nothing dirty any more"),
+            impossible("nothing else remembers what the bitmap calls dirty"),
+        ),
+        BitmapAction::Enable => (
+            EffectKind::Updates,
+            format!("its dirty bitmap {title} records what is written from then on"),
+            Undo::Possible("disable it".to_owned()),
+        ),
+        BitmapAction::Disable => (
+            EffectKind::Updates,
+            format!("its dirty bitmap {title} records nothing from then on"),
+            Undo::Possible("enable it; what is written meanwhile it does not know".to_owned()),
+        ),
+        BitmapAction::Merge { source, .. } => (
+            EffectKind::Updates,
+            format!(
+                "its dirty bitmap {title} also calls dirty whatever {} does",
+                printable(source)
+            ),
+            impossible(
+                "what the bitmap called dirty by itself is not remembered; merge into a new one to keep it",
+            ),
+        ),
+    };
+    plan.effect(
+        kind,
+        path,
+        Some(written),
+        format!("{text}; {} of tables", size(written)),
+    );
+    plan.keeps.push(format!("what {} shows", name(path)));
+    plan.undo = undo;
+    need_space(plan, path, written);
+    plan.commands.push(command(&job.words()));
+}
+
+#[derive(Debug)]
+struct Change {
+    image: PathBuf,
+    bitmap: OsString,
+    action: BitmapAction,
+    /// The image that holds the bitmap to be merged, if that is another one.
+    source_file: Option<PathBuf>,
+}
+
+impl Change {
+    fn work_out(
+        &self,
+        file: &Arc<dyn HostFile>,
+        source_file: Option<&Arc<dyn HostFile>>,
+        pace: &dyn Pace,
+    ) -> image::Result<BitmapChange> {
+        let (path, bitmap) = (&self.image, self.bitmap.as_bytes());
+        match &self.action {
+            BitmapAction::Add {
+                granularity,
+                enabled,
+            } => {
+                let new = NewBitmap {
+                    name: bitmap.to_vec(),
+                    granularity: *granularity,
+                    enabled: *enabled,
+                };
+                BitmapChange::add(path, file, &new, pace)
+            }
+            BitmapAction::Remove => BitmapChange::remove(path, file, bitmap, pace),
+            BitmapAction::Clear => BitmapChange::clear(path, file, bitmap, pace),
+            BitmapAction::Enable => BitmapChange::set_enabled(path, file, bitmap, true, pace),
+            BitmapAction::Disable => BitmapChange::set_enabled(path, file, bitmap, false, pace),
+            BitmapAction::Merge { source, .. } => {
+                let from = self.source_file.as_ref().unwrap_or(path);
+                let source = read_bits(from, source_file.unwrap_or(file), source)?;
+                BitmapChange::merge(path, file, bitmap, &source, pace)
+            }
+        }
+    }
+
+    /// The same as a command of qemu-img.
+    fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["qemu-img".into(), "bitmap".into()];
+        match &self.action {
+            BitmapAction::Add {
+                granularity,
+                enabled,
+            } => {
+                words.push("--add".into());
+                if let Some(bytes) = granularity {
+                    words.extend(["-g".into(), bytes.to_string().into()]);
+                }
+                if !enabled {
+                    words.push("--disable".into());
+                }
+            }
+            BitmapAction::Remove => words.push("--remove".into()),
+            BitmapAction::Clear => words.push("--clear".into()),
+            BitmapAction::Enable => words.push("--enable".into()),
+            BitmapAction::Disable => words.push("--disable".into()),
+            BitmapAction::Merge { source, .. } => {
+                words.extend(["--merge".into(), source.clone()]);
+                if let Some(from) = &self.source_file {
+                    words.extend(["-b".into(), from.into(), "-F".into(), "qcow2".into()]);
+                }
+            }
+        }
+        words.extend(["-f".into(), "qcow2".into(), self.image.clone().into()]);
+        words.push(self.bitmap.clone());
+        words
+    }
+}
+
+fn read_bits(path: &Path, file: &Arc<dyn HostFile>, bitmap: &OsStr) -> image::Result<Dirty> {
+    let header = image::read_header(path, &**file)?;
+    image::dirty(path, &**file, &header, bitmap.as_bytes())
+}
+
+impl Job for Change {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        let path = shown(&self.image);
+        let failed = |error: image::Error| {
+            if matches!(error.kind, ErrorKind::Stopped) {
+                return Error::Cancelled(format!("stopped: {path} is as it was"));
+            }
+            Error::Failed(format!(
+                "{error}. {path} is complete, either as it was or with the change made"
+            ))
+        };
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let source = match &self.source_file {
+            Some(from) => Some(locks.take(host, from, Access::Read, LockSet::ReadOnly)?),
+            None => None,
+        };
+        plan.verify_pins()?;
+        let change = self
+            .work_out(&file, source.as_ref(), progress)
+            .map_err(failed)?;
+        progress.enter(Phase::Copy, change.written());
+        change.commit(progress).map_err(failed)?;
+        let bitmap = printable(&self.bitmap);
+        let (done, undo) = match &self.action {
+            BitmapAction::Add { .. } => ("added", Some(BitmapAction::Remove)),
+            BitmapAction::Remove => ("removed", None),
+            BitmapAction::Clear => ("cleared", None),
+            BitmapAction::Enable => ("enabled", Some(BitmapAction::Disable)),
+            BitmapAction::Disable => ("disabled", Some(BitmapAction::Enable)),
+            BitmapAction::Merge { .. } => ("merged into", None),
+        };
+        Ok(Outcome {
+            summary: format!("{done} the dirty bitmap {bitmap} of {path}"),
+            touched: vec![self.image.clone()],
+            undo: undo.map(|action| super::Request::Bitmap {
+                image: self.image.clone(),
+                bitmap: self.bitmap.clone(),
+                action,
+            }),
+            remarks: Vec::new(),
+        })
+    }
+}
