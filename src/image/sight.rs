@@ -253,6 +253,8 @@ fn is_same(old: &Place, new: &Place) -> Result<bool> {
     }
     let id = |layer: &Layer| {
         let (path, file) = match layer {
+            // Two keys make two disks of one data file: only the same image has the same key.
+            Layer::Qcow2(image) if image.is_encrypted() => (image.path(), image.file()),
             Layer::Qcow2(image) => image.stored_in(),
             Layer::Raw(image) => (image.path(), image.file()),
         };
