@@ -527,6 +527,7 @@ mod tests {
             dirty: false,
             corrupt: false,
             snapshots: 0,
+            first_snapshots: Vec::new(),
             bitmaps: 0,
             external_data: false,
             data_file: None,

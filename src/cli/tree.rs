@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use unicode_width::UnicodeWidthStr;
 
@@ -100,10 +100,17 @@ fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
         return out.line(nothing(seen));
     }
     let lines = picture::tree(forest, width(), charset(globals));
-    let names = lines.iter().map(|line| line.text().width()).max();
-    let names = names.unwrap_or(0).min(WIDEST_NAMES);
-    for line in &lines {
-        out.line(row(forest, line, names, seen.context.host.now()))?;
+    let inside = lines.iter().map(|line| inside(forest, line, globals));
+    let inside: Vec<Vec<Inside>> = inside.collect();
+    let names = lines.iter().map(|line| line.text().width());
+    let names = names.chain(inside.iter().flatten().map(|row| row.name.width()));
+    let names = names.max().unwrap_or(0).min(WIDEST_NAMES);
+    let now = seen.context.host.now();
+    for (line, inside) in lines.iter().zip(&inside) {
+        out.line(row(forest, line, names, now))?;
+        for row in inside {
+            out.line(row.text(names, now))?;
+        }
     }
     let mut problems = forest.nodes().flat_map(|node| &node.problems).peekable();
     if problems.peek().is_some() {
@@ -113,6 +120,47 @@ fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
         out.line(format_args!("! {}", printable(&problem.message)))?;
     }
     Ok(())
+}
+
+/// A line below an image for something inside it: an internal snapshot.
+struct Inside {
+    /// Connectors, sign and name.
+    name: String,
+    about: String,
+    taken: Option<u64>,
+}
+
+impl Inside {
+    fn text(&self, names: usize, now: SystemTime) -> String {
+        let pad = " ".repeat(names.saturating_sub(self.name.width()));
+        let age = self.taken.map(|taken| {
+            let taken = SystemTime::UNIX_EPOCH + Duration::from_secs(taken);
+            human_age(now.duration_since(taken).unwrap_or_default())
+        });
+        let age = age.unwrap_or_default();
+        let row = format!("{}{pad}  {:>10}  {age:>5}  {}", self.name, "", self.about);
+        row.trim_end().to_owned()
+    }
+}
+
+/// The internal snapshots of the image of a line.
+fn inside(forest: &Forest, line: &TreeLine, globals: Globals) -> Vec<Inside> {
+    let Some(node) = forest.get(line.id) else {
+        return Vec::new();
+    };
+    let sign = if globals.ascii { "#" } else { "◇" };
+    let (snapshots, more) = picture::snapshot_lines(node, charset(globals));
+    let rows = snapshots.into_iter().map(|snapshot| Inside {
+        name: format!("{}{sign} {}", line.below, snapshot.name),
+        about: snapshot.about,
+        taken: Some(snapshot.taken),
+    });
+    let rest = (more > 0).then(|| Inside {
+        name: format!("{}{sign} {more} more", line.below),
+        about: "internal snapshots: `qanopy snapshot list` tells them".to_owned(),
+        taken: None,
+    });
+    rows.chain(rest).collect()
 }
 
 /// One line: connectors and name, size on disk, age, and what else there is to know at a glance.

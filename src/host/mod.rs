@@ -19,6 +19,7 @@
 //! | `printable` | names made safe for a terminal and for a shell |
 
 mod attributes;
+mod date;
 mod file;
 mod holders;
 mod lock;
@@ -32,6 +33,7 @@ mod real_file;
 mod reflink;
 
 pub use attributes::{AttributesKept, copy_attributes};
+pub use date::Utc;
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
 pub use holders::{Holder, holders, holders_of, open_files};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};

@@ -1,5 +1,6 @@
 //! What an image's header tells, as plain values. Reading them from a file is `probe`'s work.
 
+use crate::qcow2::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 
@@ -68,6 +69,8 @@ pub struct ImageFacts {
     pub corrupt: bool,
     /// Number of internal snapshots.
     pub snapshots: u32,
+    /// The first of them, as far as they were read: the header itself only counts them.
+    pub first_snapshots: Vec<Snapshot>,
     /// Number of persistent dirty bitmaps.
     pub bitmaps: u32,
     /// Whether the guest's bytes are in an external data file.

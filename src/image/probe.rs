@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::host::{HostFile, printable};
+use crate::qcow2::snapshot::parse_first;
 use crate::qcow2::{
     Autoclear, Compatible, CompressionType, CryptMethod, FormatError, Header, Incompatible,
     is_qcow2,
@@ -32,8 +33,13 @@ const FIRST_READ: usize = 4096;
 /// The largest L1 table, in bytes, that is looked through for tables past the end of the file.
 const MAX_L1_READ: u64 = 64 << 10;
 
+/// Bytes of a snapshot table that are read, and snapshots that are kept of it.
+const SNAPSHOT_READ: usize = 16 << 10;
+const MOST_SNAPSHOTS: u32 = 64;
+
 /// Reads what `file` is; `path` is only for the sentences. Reads 4 KiB, up to one cluster (2 MiB at
-/// most) if the header is longer, and an L1 table of up to 64 KiB.
+/// most) if the header is longer, an L1 table of up to 64 KiB, and of an image with internal
+/// snapshots the first 16 KiB of their table.
 ///
 /// # Errors
 /// The system's own, if a read fails.
@@ -80,6 +86,13 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
     };
     let mut facts = facts(&header);
     facts.truncated = truncation(file, &header, len, path)?;
+    if header.snapshot_count > 0 {
+        let mut table = vec![0; SNAPSHOT_READ];
+        let read = file.read_at(&mut table, header.snapshots_offset.get())?;
+        table.truncate(read);
+        let most = header.snapshot_count.min(MOST_SNAPSHOTS);
+        facts.first_snapshots = parse_first(&table, most);
+    }
     Ok(Probe::Qcow2(Box::new(facts)))
 }
 
@@ -110,6 +123,7 @@ pub fn facts(header: &Header) -> ImageFacts {
         dirty: header.incompatible.contains(Incompatible::DIRTY),
         corrupt: header.incompatible.contains(Incompatible::CORRUPT),
         snapshots: header.snapshot_count,
+        first_snapshots: Vec::new(),
         bitmaps: header.bitmaps().map_or(0, |bitmaps| bitmaps.count),
         external_data: external,
         data_file: header.data_file().filter(|_| external).map(name),

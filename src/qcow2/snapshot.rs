@@ -212,6 +212,22 @@ pub fn parse_table(bytes: &[u8], count: u32) -> Result<(Vec<Snapshot>, u64), For
     Ok((snapshots, end))
 }
 
+/// The first entries of a snapshot table, `most` of them, as far as they are whole in `bytes` and can be
+/// entries at all.
+#[must_use]
+pub fn parse_first(bytes: &[u8], most: u32) -> Vec<Snapshot> {
+    let mut snapshots = Vec::new();
+    let mut at = 0;
+    for _ in 0..most {
+        let Ok((snapshot, end)) = Snapshot::parse(bytes, at) else {
+            break;
+        };
+        snapshots.push(snapshot);
+        at = u64::next_multiple_of(end, 8);
+    }
+    snapshots
+}
+
 /// The snapshot table's bytes; the exact inverse of [`parse_table`].
 ///
 /// # Errors

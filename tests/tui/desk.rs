@@ -53,6 +53,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
                 dirty: false,
                 corrupt: false,
                 snapshots: 0,
+                first_snapshots: Vec::new(),
                 bitmaps: 0,
                 external_data: false,
                 data_file: None,

@@ -34,6 +34,7 @@ fn facts(backing: Option<BackingRef>) -> ImageFacts {
         dirty: false,
         corrupt: false,
         snapshots: 0,
+        first_snapshots: Vec::new(),
         bitmaps: 0,
         external_data: false,
         data_file: None,

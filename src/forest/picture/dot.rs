@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::forest::Forest;
 
 use super::order::order;
-use super::{labels, note};
+use super::{Charset, labels, note, snapshot_lines};
 
-/// The forest in the DOT language.
+/// The forest in the DOT language; an internal snapshot is a note beside its image.
 #[must_use]
 pub fn dot(forest: &Forest) -> String {
     let names = labels(forest);
@@ -23,6 +23,18 @@ pub fn dot(forest: &Forest) -> String {
         }
         // Writing to a string does not fail.
         let _ = writeln!(text, "  n{} [label=\"{label}\"];", place.id.0);
+    }
+    for node in places.iter().filter_map(|place| forest.get(place.id)) {
+        let (lines, more) = snapshot_lines(node, Charset::Unicode);
+        let lines = lines
+            .into_iter()
+            .map(|line| format!("{}\\n{}", escaped(&line.name), escaped(&line.about)));
+        let rest = (more > 0).then(|| format!("{more} more"));
+        for (at, label) in lines.chain(rest).enumerate() {
+            let id = node.id.0;
+            let _ = writeln!(text, "  n{id}s{at} [label=\"{label}\", shape=note];");
+            let _ = writeln!(text, "  n{id}s{at} -> n{id} [style=dotted];");
+        }
     }
     for place in &places {
         if let Some(parent) = forest.get(place.id).and_then(|node| node.parent) {

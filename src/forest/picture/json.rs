@@ -5,11 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use crate::forest::{Forest, Node};
+use crate::qcow2::Snapshot;
 
 use super::order::order;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
-/// Bytes of a name that are no UTF-8 come as U+FFFD.
+/// Bytes of a name that are no UTF-8 come as U+FFFD. An image with internal snapshots has
+/// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are.
 #[must_use]
 pub fn json(forest: &Forest) -> Value {
     let images: Vec<Value> = order(forest)
@@ -46,7 +48,7 @@ fn image(forest: &Forest, node: &Node) -> Value {
         .iter()
         .map(|problem| value!({ "kind": problem.kind.name(), "message": problem.message }))
         .collect();
-    value!({
+    let mut image = value!({
         "path": text(&node.path),
         "names": names,
         "format": node.format().map(|format| format.name().to_owned()),
@@ -56,5 +58,26 @@ fn image(forest: &Forest, node: &Node) -> Value {
         "children": children,
         "flags": flags,
         "problems": problems,
+    });
+    if let Some((facts, map)) = node.facts().zip(image.as_object_mut())
+        && facts.snapshots > 0
+    {
+        let known: Vec<Value> = facts.first_snapshots.iter().map(snapshot).collect();
+        let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+        let more = all.saturating_sub(known.len());
+        map.insert("snapshots".to_owned(), Value::Array(known));
+        map.insert("snapshots-left-out".to_owned(), more.into());
+    }
+    image
+}
+
+fn snapshot(snapshot: &Snapshot) -> Value {
+    value!({
+        "id": String::from_utf8_lossy(&snapshot.id),
+        "name": String::from_utf8_lossy(&snapshot.name),
+        "vm-state-size": snapshot.vm_state_size(),
+        "date-sec": snapshot.date_seconds,
+        "date-nsec": snapshot.date_nanoseconds,
+        "disk-size": snapshot.virtual_size(),
     })
 }

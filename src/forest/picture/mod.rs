@@ -3,6 +3,7 @@
 
 mod boxes;
 mod dot;
+mod inside;
 mod json;
 mod mermaid;
 mod names;
@@ -11,6 +12,7 @@ mod tree;
 
 pub use boxes::{BOX_GAP, Diagram, PlacedBox};
 pub use dot::dot;
+pub use inside::{SnapshotLine, snapshot_lines};
 pub use json::json;
 pub use mermaid::mermaid;
 pub use names::{cut_middle, labels};

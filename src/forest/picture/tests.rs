@@ -271,6 +271,61 @@ fn the_graphs_point_from_the_overlay_to_its_base() {
     );
 }
 
+/// A forest of a base with two snapshots, one of them hostile, and an overlay on it.
+fn with_snapshots() -> Forest {
+    let snapshot = |id: &str, name: &[u8], vm_state| {
+        let mut snapshot = crate::qcow2::Snapshot {
+            l1_offset: crate::qcow2::HostOffset(0),
+            l1_entries: 0,
+            id: id.as_bytes().to_vec(),
+            name: name.to_vec(),
+            date_seconds: 1_714_564_800,
+            date_nanoseconds: 0,
+            vm_clock_nanoseconds: 0,
+            vm_state_size_32: 0,
+            extra: Vec::new(),
+        };
+        snapshot.set_extra(vm_state, 1 << 26, None);
+        snapshot
+    };
+    let mut base = image("vm/base", 1, None);
+    if let Content::Qcow2(facts) = &mut base.content {
+        facts.snapshots = 5;
+        facts.first_snapshots = vec![
+            snapshot("1", b"before-update", 12 << 20),
+            snapshot("2", b"\x1b[31mred\n\"<b>", 0),
+        ];
+    }
+    let mut forest = Forest::new();
+    forest.extend([base, image("vm/over", 2, Some(("vm/base", Some(1))))]);
+    forest
+}
+
+#[test]
+fn internal_snapshots_stand_below_their_image_and_say_nothing_to_the_terminal() {
+    let forest = with_snapshots();
+    let lines = tree(&forest, 80, Charset::Unicode);
+    let below: Vec<&str> = lines.iter().map(|line| line.below.as_str()).collect();
+    assert_eq!(below, ["│ ", "    "]);
+    let node = forest.get(lines[0].id).unwrap();
+    let (snapshots, more) = snapshot_lines(node, Charset::Unicode);
+    assert_eq!((snapshots.len(), more), (2, 3));
+    assert_eq!(snapshots[0].name, "before-update");
+    assert_eq!(
+        snapshots[0].about,
+        "snapshot 1, 2024-05-01 12:00 UTC, vm state 12.0 MiB"
+    );
+    for text in [dot(&forest), mermaid(&forest), snapshots[1].name.clone()] {
+        assert!(!text.contains('\x1b'), "{text}");
+    }
+    assert!(dot(&forest).contains("n0s1 -> n0 [style=dotted];"));
+    assert!(mermaid(&forest).contains("n0s2(\"3 more\")"));
+    let value = json(&forest);
+    assert_eq!(value["images"][0]["snapshots"][0]["name"], "before-update");
+    assert_eq!(value["images"][0]["snapshots-left-out"], 3);
+    assert!(value["images"][1].get("snapshots").is_none());
+}
+
 #[test]
 fn json_has_one_object_an_image() {
     let forest = forest(&[("base", ""), ("over", "base"), ("lost", "gone")]);

@@ -14,6 +14,8 @@ pub struct TreeLine {
     pub id: NodeId,
     /// The connectors before it; empty for a root.
     pub prefix: String,
+    /// What stands before a line that tells what is in this image, below it.
+    pub below: String,
     /// One sign for what it is: a root, an overlay, something missing, a part of a loop.
     pub marker: &'static str,
     /// Its name, safe to print.
@@ -97,9 +99,11 @@ pub fn tree(forest: &Forest, width: usize, charset: Charset) -> Vec<TreeLine> {
                 _ if place.parent.is_none() => signs.root,
                 _ => signs.overlay,
             };
+            let prefix = lanes.prefix(&places, at, most, signs);
             Some(TreeLine {
                 id: place.id,
-                prefix: lanes.prefix(&places, at, most, signs),
+                below: lanes.below(&prefix, place, at, signs),
+                prefix,
                 marker,
                 name: names.get(&place.id).cloned().unwrap_or_default(),
                 note: note(forest, place.id),
@@ -141,6 +145,25 @@ impl Lanes {
             });
         }
         Self { connector }
+    }
+
+    /// The connectors that pass by below the line at `at`, whose own are `prefix`.
+    fn below(&self, prefix: &str, place: &Place, at: usize, signs: &Signs) -> String {
+        let passing = prefix
+            .strip_suffix(signs.fork)
+            .map(|before| format!("{before}{}", signs.past))
+            .or_else(|| {
+                let before = prefix.strip_suffix(signs.last)?;
+                Some(format!("{before}{}", signs.free))
+            });
+        let mut below = passing.unwrap_or_else(|| prefix.to_owned());
+        let first_child = self.connector.get(at + 1).copied().flatten();
+        below.push_str(if place.children > 0 && first_child == Some(at + 1) {
+            signs.past
+        } else {
+            signs.free
+        });
+        below
     }
 
     fn prefix(&self, places: &[Place], at: usize, most: usize, signs: &Signs) -> String {

@@ -1,0 +1,64 @@
+//! What a picture says of the internal snapshots of an image, below the image that holds them.
+
+use bytesize::ByteSize;
+
+use crate::forest::Node;
+use crate::host::{Utc, printable_bytes};
+use crate::qcow2::Snapshot;
+
+use super::{Charset, cut_middle};
+
+/// Snapshots of one image shown at most.
+const MOST: usize = 16;
+/// Columns of a name, and of an ID, at most.
+const WIDEST_NAME: usize = 40;
+const WIDEST_ID: usize = 12;
+
+/// One internal snapshot in a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotLine {
+    /// Its name, cut, safe to print.
+    pub name: String,
+    /// What else there is to say, safe to print: `snapshot 2, 2024-05-01 12:00 UTC, vm state 12 MiB`.
+    pub about: String,
+    /// When it was taken, in seconds since 1970.
+    pub taken: u64,
+}
+
+/// The first internal snapshots of an image, and how many more there are.
+#[must_use]
+pub fn snapshot_lines(node: &Node, charset: Charset) -> (Vec<SnapshotLine>, usize) {
+    let Some(facts) = node.facts() else {
+        return (Vec::new(), 0);
+    };
+    let shown = facts.first_snapshots.iter().take(MOST);
+    let lines: Vec<_> = shown.map(|snapshot| line(snapshot, charset)).collect();
+    let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    let more = all.saturating_sub(lines.len());
+    (lines, more)
+}
+
+fn line(snapshot: &Snapshot, charset: Charset) -> SnapshotLine {
+    let text = |bytes: &[u8], width| cut_middle(&printable_bytes(bytes), width, charset);
+    let taken = u64::from(snapshot.date_seconds);
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        ..
+    } = Utc::from_seconds(taken);
+    let id = text(&snapshot.id, WIDEST_ID);
+    let mut about =
+        format!("snapshot {id}, {year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC");
+    if snapshot.vm_state_size() > 0 {
+        let size = ByteSize::b(snapshot.vm_state_size());
+        about.push_str(&format!(", vm state {}", size.display().iec()));
+    }
+    SnapshotLine {
+        name: text(&snapshot.name, WIDEST_NAME),
+        about,
+        taken,
+    }
+}
