@@ -45,6 +45,13 @@ impl Forest {
         self.generation
     }
 
+    /// How many numbers have been given to nodes: every [`NodeId`] of this forest is below it, also
+    /// those of nodes that went.
+    #[must_use]
+    pub fn numbers(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// How many nodes there are.
     #[must_use]
     pub fn len(&self) -> usize {

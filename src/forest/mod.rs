@@ -9,12 +9,14 @@ mod node;
 pub mod picture;
 mod problem;
 mod problem_text;
+mod refresh;
 mod scan;
 
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};
 pub use problem::{Problem, ProblemKind};
+pub use refresh::refreshed;
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, TRASH_FOLDER, look_at, scan_all,
 };

@@ -252,7 +252,8 @@ impl Looker {
         }
     }
 
-    fn remember(&self, found: &Found) {
+    /// Takes a file for found: it need not be looked at because somebody names it.
+    pub(in crate::forest) fn remember(&self, found: &Found) {
         if let Some(stat) = &found.stat {
             let mut state = lock(&self.state);
             let (path, symlink) = state

@@ -1,0 +1,126 @@
+//! The forest after some files changed: these are looked at again, with what hangs on them, and all
+//! else is taken over as it is. What comes out is what a scan of everything would give, for the price
+//! of a few files.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{FileId, FileKind, Host};
+
+use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why};
+use super::{Content, Forest, Found, Node, NodeId, Whereabouts};
+
+/// Looks again at the files (or whole folders) that changed, came or went below the scanned
+/// directories. Folders that came are not looked into: scan again for those, and to find a link that led
+/// nowhere, was called like no image, and leads to one now.
+///
+/// `forest` has to come from a scan with the same `options`.
+#[must_use]
+pub fn refreshed(
+    forest: &Forest,
+    host: &Arc<dyn Host>,
+    options: &ScanOptions,
+    changed: &[PathBuf],
+) -> Forest {
+    let is_ours = |path: &&Path| {
+        let in_trash = path.iter().any(|part| part == TRASH_FOLDER);
+        let in_scan = options.roots.iter().any(|root| path.starts_with(root));
+        !in_trash && (in_scan || forest.by_path(path).is_some())
+    };
+    let changed = changed.iter().map(PathBuf::as_path);
+    let changed: HashSet<&Path> = changed.filter(is_ours).collect();
+    let has_changed = |path: &Path| path.ancestors().any(|above| changed.contains(above));
+    let mut again: BTreeSet<PathBuf> = changed.iter().map(|path| path.to_path_buf()).collect();
+    let scanned = || {
+        // The others are made anew by those that name them.
+        let nodes = forest.nodes();
+        nodes.filter(|node| node.whereabouts == Whereabouts::Scanned)
+    };
+    let mut looked_at: HashSet<NodeId> = HashSet::new();
+    for node in scanned() {
+        let mut names = std::iter::once(&node.path).chain(&node.other_names);
+        let link = node.backing.as_ref().and_then(|link| link.path.as_deref());
+        // Which of several names is a link, and what a file is that was taken for raw because others
+        // say so, is not kept in a node; and why a file could not be read need not be in the file.
+        let is_simple = node.other_names.is_empty()
+            && forest.overruled(node.id).is_none()
+            && !matches!(node.content, Content::Unreadable(_));
+        if !is_simple || link.is_some_and(has_changed) || names.any(|name| has_changed(name)) {
+            looked_at.insert(node.id);
+        }
+    }
+    // What a file is depends on what those say that are built on it, and theirs on what it is.
+    let mut kept: Vec<&Node> = Vec::new();
+    for node in scanned() {
+        let on_looked_at = node.parent.is_some_and(|base| looked_at.contains(&base));
+        if on_looked_at || looked_at.contains(&node.id) {
+            again.insert(node.path.clone());
+            again.extend(node.other_names.iter().cloned());
+        } else {
+            kept.push(node);
+        }
+    }
+    let looker = Looker::new(Arc::clone(host), options);
+    let mut found: Vec<Found> = kept.into_iter().map(found_again).collect();
+    for find in &found {
+        looker.remember(find);
+    }
+    let mut open: Vec<Visit> = Vec::new();
+    for path in again {
+        let Ok(stat) = host.stat_link(&path) else {
+            continue;
+        };
+        let symlink = stat.kind == FileKind::Symlink;
+        if !symlink && stat.kind != FileKind::Regular {
+            continue;
+        }
+        let why = if options.roots.contains(&path) {
+            Why::Given
+        } else {
+            Why::Met
+        };
+        open.push(Visit::new(path, symlink, why));
+        // As a scan does: what a file names comes before the next file.
+        while let Some(visit) = open.pop() {
+            found.extend(looker.look(&visit, &mut open));
+        }
+    }
+    loop {
+        open = looker.left_over();
+        if open.is_empty() {
+            break;
+        }
+        while let Some(visit) = open.pop() {
+            found.extend(looker.look(&visit, &mut open));
+        }
+    }
+    hold(host.as_ref(), &mut found);
+    let mut fresh = Forest::new();
+    fresh.extend(found);
+    fresh
+}
+
+/// What a scan found when it met this file.
+fn found_again(node: &Node) -> Found {
+    Found {
+        path: node.path.clone(),
+        symlink: node.symlink,
+        stat: node.stat.clone(),
+        content: node.content.clone(),
+        backing: node.backing.clone(),
+        holders: Vec::new(),
+    }
+}
+
+/// Who has the files open now: that changes without any file changing.
+fn hold(host: &dyn Host, found: &mut [Found]) {
+    let id = |find: &Found| find.stat.as_ref().map(|stat| stat.id);
+    let ids: HashSet<FileId> = found.iter().filter_map(id).collect();
+    let ids: Vec<FileId> = ids.into_iter().collect();
+    let held = host.holders(&ids);
+    for find in found {
+        let holders = id(find).and_then(|id| held.get(&id));
+        find.holders = holders.cloned().unwrap_or_default();
+    }
+}
