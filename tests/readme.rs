@@ -18,6 +18,7 @@ fn qanopy(dir: &Path, words: &str) -> String {
         .args(words.split_whitespace())
         .current_dir(dir)
         .env("XDG_STATE_HOME", state.path())
+        .env("XDG_CONFIG_HOME", state.path())
         .output()
         .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);

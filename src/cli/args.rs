@@ -14,7 +14,7 @@ use super::{new_image, screenshot, size};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
-tree --check, map) or a difference (compare), 4 refused, 130 cancelled.
+tree --check, config check, map) or a difference (compare), 4 refused, 130 cancelled.
 
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
 TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
@@ -129,6 +129,16 @@ pub(super) enum Command {
     Trash(TrashCommand),
     /// Make sample forests of real images and open them
     Demo(DemoArgs),
+    /// Show the configuration: what holds, where it is, whether its lines mean something
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Print the table of keys as Markdown, as README.md shows it
     #[command(hide = true)]
     Keys,
@@ -875,6 +885,16 @@ pub(super) enum SnapshotCommand {
         #[command(flatten)]
         consent: ConsentArgs,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the whole configuration as it holds, as a file to start from
+    Print,
+    /// Print where the file is looked for
+    Path,
+    /// Tell every line of the file that does not hold; ends with 3 if there is one
+    Check,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod carry_out;
 mod check;
 mod commit;
 mod compare;
+mod config;
 mod create;
 mod demo;
 mod discard;
@@ -23,6 +24,7 @@ mod measure;
 mod new_image;
 mod open;
 mod out;
+mod papers;
 mod passphrase;
 mod prune;
 mod reading;
@@ -62,10 +64,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
-        globals,
+        mut globals,
         open,
         command,
     } = cli;
+    let (config, _) = config::of_this_run();
+    globals.read_only |= config.read_only;
     let mut out = Out::new();
     let ended = if let Some(command) = command {
         misplaced(&open)?;
@@ -103,6 +107,9 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
+        Command::Config(command) => config::run(out, globals, &command)?,
+        Command::Completions { shell } => papers::completions(out, shell)?,
+        Command::Man => papers::man(out)?,
         Command::Keys => keys::run(out)?,
         Command::Screenshot(args) => screenshot::run(out, globals, args)?,
     }

@@ -7,23 +7,33 @@ use crate::forest::Index;
 use crate::tui::{self, TuiOptions};
 
 use super::args::{Globals, OpenArgs};
-use super::look;
-use super::out::Out;
-use super::tree;
+use super::out::{self, Out};
+use super::{config, look, tree};
 
-/// Shows the directories.
+/// Shows the directories; the configuration's where none are named.
 pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<ExitCode> {
+    let (config, warnings) = config::of_this_run();
+    let mut open = open.clone();
+    if open.dirs.is_empty() {
+        open.dirs.clone_from(&config.roots);
+    }
+    open.look.follow |= config.follow;
+    open.look.raw |= config.raw;
     if globals.json || !is_screen() {
-        tree::plain(out, globals, open)?;
+        for warning in &warnings {
+            out::complain(format_args!("qanopy: {warning}"));
+        }
+        tree::plain(out, globals, &open)?;
         return Ok(ExitCode::SUCCESS);
     }
     tui::run(TuiOptions {
-        roots: look::roots(open)?,
+        roots: look::roots(&open)?,
         follow: open.look.follow,
         raw: open.look.raw,
         read_only: globals.read_only,
         ascii: globals.ascii,
-        no_color: false,
+        config,
+        warnings,
         state_dir: Index::default_dir(),
     })
 }

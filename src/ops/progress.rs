@@ -45,6 +45,8 @@ struct Shared {
     phase: AtomicU8,
     done: AtomicU64,
     total: AtomicU64,
+    /// Milliseconds after the start at which the phase was entered.
+    entered: AtomicU64,
     cancelled: AtomicBool,
 }
 
@@ -63,6 +65,8 @@ pub struct ProgressView {
     pub total: u64,
     /// Time since the start.
     pub elapsed: Duration,
+    /// Time since the phase was entered: what its rate is reckoned by.
+    pub in_phase: Duration,
 }
 
 impl Default for Progress {
@@ -80,6 +84,7 @@ impl Progress {
             phase: AtomicU8::new(0),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
         }))
     }
@@ -88,6 +93,8 @@ impl Progress {
     pub fn enter(&self, phase: Phase, total: u64) {
         self.0.done.store(0, Ordering::Relaxed);
         self.0.total.store(total, Ordering::Relaxed);
+        let since = u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.entered.store(since, Ordering::Relaxed);
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -119,11 +126,14 @@ impl Progress {
     #[must_use]
     pub fn view(&self) -> ProgressView {
         let index = usize::from(self.0.phase.load(Ordering::Relaxed));
+        let elapsed = self.0.started.elapsed();
+        let entered = Duration::from_millis(self.0.entered.load(Ordering::Relaxed));
         ProgressView {
             phase: Phase::ALL.get(index).copied().unwrap_or(Phase::Collect),
             done: self.0.done.load(Ordering::Relaxed),
             total: self.0.total.load(Ordering::Relaxed),
-            elapsed: self.0.started.elapsed(),
+            elapsed,
+            in_phase: elapsed.saturating_sub(entered),
         }
     }
 }
@@ -135,10 +145,10 @@ impl Pace for Progress {
 }
 
 impl ProgressView {
-    /// Bytes a second so far; none before there is anything to say.
+    /// Bytes a second in this phase so far; none before there is anything to say.
     #[must_use]
     pub fn rate(&self) -> Option<u64> {
-        let millis = u64::try_from(self.elapsed.as_millis())
+        let millis = u64::try_from(self.in_phase.as_millis())
             .ok()
             .filter(|&ms| ms > 0)?;
         (self.done > 0).then(|| self.done.saturating_mul(1000) / millis)
@@ -147,7 +157,7 @@ impl ProgressView {
     /// Time left at that rate; none in the first two seconds and where the total is not known.
     #[must_use]
     pub fn eta(&self) -> Option<Duration> {
-        if self.elapsed < Duration::from_secs(2) || self.total < self.done {
+        if self.in_phase < Duration::from_secs(2) || self.total < self.done {
             return None;
         }
         let rate = self.rate().filter(|&rate| rate > 0)?;

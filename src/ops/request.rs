@@ -1,7 +1,7 @@
 //! What a person can ask for. The names are the faces' names as well.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,20 @@ pub enum Request {
 }
 
 impl Request {
+    /// The one new image it makes, if it makes one.
+    #[must_use]
+    pub fn creates(&self) -> Option<&Path> {
+        match self {
+            Self::Branch { new, .. }
+            | Self::Snapshot {
+                action: SnapshotAction::Extract { new, .. },
+                ..
+            } => Some(new),
+            Self::Create(options) => Some(&options.path),
+            _ => None,
+        }
+    }
+
     /// Whether it only adds files or changes nothing that can be read, so that no other image can be
     /// affected.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Everything the interface knows. It changes only in `update`; the views only read it. No disk, no
 //! terminal, no thread is touched here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,13 +9,19 @@ use std::time::SystemTime;
 use tui_input::Input;
 
 use crate::forest::{Flags, Forest, Node, NodeId};
-use crate::host::printable;
-use crate::ops::{Progress, ProgressView, Ready, Request};
+use crate::host::{Stat, printable};
+use crate::image::Check;
+use crate::ops::Request;
 
+use super::config::OwnCommand;
 use super::dialog::Mode;
-use super::filter::Filter;
+use super::filter::{Filter, Hits};
+use super::jobs::Jobs;
+use super::keymap::{Action, Keymap, Scope};
 use super::layout::Layout;
-use super::msg::{LiveFacts, Ticket};
+use super::log::{Kind, Log};
+use super::memory::Memory;
+use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
 use super::rows::{Future, RowKind, Rows, Sort, View, Wish};
 use super::text;
@@ -34,6 +40,16 @@ pub struct Settings {
     pub theme: Theme,
     /// The person's home, shown as `~`.
     pub home: Option<PathBuf>,
+    /// What keys do.
+    pub keymap: Keymap,
+    /// The person's own commands.
+    pub commands: Vec<OwnCommand>,
+    /// Leaves untouched for so many days are ticked when pruning.
+    pub prune_days: u64,
+    /// Whether the mouse is listened to from the start.
+    pub mouse: bool,
+    /// Whether raw images are listed by their names' extensions.
+    pub raw: bool,
 }
 
 /// Which pane has the focus.
@@ -54,6 +70,40 @@ pub enum Tab {
     Info,
     /// The chain.
     Chain,
+    /// What is wrong, and what the last check found.
+    Health,
+    /// Its internal snapshots.
+    Snapshots,
+}
+
+impl Tab {
+    /// All of them in order, with the action that shows each and its title.
+    pub const ALL: [(Self, Action, &'static str); 4] = [
+        (Self::Info, Action::Info, "Info"),
+        (Self::Chain, Action::Chain, "Chain"),
+        (Self::Health, Action::Health, "Health"),
+        (Self::Snapshots, Action::SnapshotList, "Snapshots"),
+    ];
+
+    /// The next one in order, or the one before.
+    #[must_use]
+    pub fn beside(self, forward: bool) -> Self {
+        let count = Self::ALL.len();
+        let at = Self::ALL.iter().position(|(tab, ..)| *tab == self);
+        let at = at.unwrap_or(0) + if forward { 1 } else { count - 1 };
+        Self::ALL.get(at % count).map_or(self, |(tab, ..)| *tab)
+    }
+}
+
+/// What a check of an image has found, and of which state of the file.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// When it was done.
+    pub at: SystemTime,
+    /// The file as it was; another state is another image.
+    pub stat: Option<Stat>,
+    /// What was found, or why nothing could be.
+    pub found: Result<Arc<Check>, String>,
 }
 
 /// A scan that runs, or the last one that did.
@@ -63,6 +113,8 @@ pub struct Scan {
     pub ticket: Ticket,
     /// Whether it still runs.
     pub running: bool,
+    /// Whether something changed meanwhile, so that another one has to follow.
+    pub again: bool,
     /// Files looked at so far.
     pub looked_at: u64,
     /// Places that could not be looked at, each as a sentence.
@@ -100,72 +152,23 @@ pub struct Tree {
     pub sort: Sort,
     /// Which images at all.
     pub view: View,
+    /// Folds remembered from an earlier run whose images have not been found yet.
+    pub fold_paths: HashSet<PathBuf>,
     /// The filter line.
     pub filter: Input,
+    /// What the filter line asks for, where a worker has found that out.
+    pub hits: Option<Arc<Hits>>,
+    /// The filter line a worker was asked about last, and the forest's epoch and generation then.
+    pub(super) hits_of: Option<(String, u64, u64)>,
+    /// The number of that question.
+    pub(super) hits_ticket: Ticket,
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
     built: Option<(u64, u64, u64, usize)>,
 }
 
-/// What became of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobState {
-    /// Another one runs.
-    Waiting,
-    /// It runs.
-    Running,
-    /// It ended well: what it did.
-    Done(String),
-    /// It ended badly: why.
-    Failed(String),
-    /// The person stopped it.
-    Cancelled(String),
-}
-
-/// Something the person agreed to.
-#[derive(Debug)]
-pub struct Job {
-    /// Its number, from 1.
-    pub id: u64,
-    /// The plan's title.
-    pub title: String,
-    /// What was asked.
-    pub request: Request,
-    /// What became of it.
-    pub state: JobState,
-    /// The handle it is cancelled by.
-    pub progress: Progress,
-    /// How far it is.
-    pub view: ProgressView,
-    /// The plan agreed to, until it runs.
-    pub ready: Option<Box<Ready>>,
-    /// The same as commands, for the log.
-    pub commands: Vec<String>,
-}
-
-/// All jobs of this session, in order.
-#[derive(Debug, Default)]
-pub struct Jobs {
-    /// The jobs.
-    pub list: Vec<Job>,
-    /// Which one is under the cursor.
-    pub cursor: usize,
-}
-
-impl Jobs {
-    /// Jobs that run or wait.
-    pub fn open(&self) -> impl Iterator<Item = &Job> {
-        self.list
-            .iter()
-            .filter(|job| matches!(job.state, JobState::Running | JobState::Waiting))
-    }
-
-    /// The one that runs.
-    #[must_use]
-    pub fn running(&self) -> Option<&Job> {
-        self.list.iter().find(|job| job.state == JobState::Running)
-    }
-}
+/// In a forest larger than this the filter is worked out by a worker.
+pub const LARGE: usize = 4000;
 
 /// A line that tells what happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +206,14 @@ pub struct App {
     pub detail_scroll: usize,
     /// Per cent added to the images pane's share.
     pub split: i16,
+    /// Whether the mouse is listened to.
+    pub mouse: bool,
+    /// How changes on the disk are noticed.
+    pub watching: Watching,
+    /// What checks have found, by file.
+    pub checks: HashMap<PathBuf, Checked>,
+    /// What happened in this session.
+    pub log: Log,
     /// What has the keyboard.
     pub mode: Mode,
     /// The jobs.
@@ -222,6 +233,12 @@ pub struct App {
     pub future: Option<Future>,
     /// Whether to leave when the last job is done.
     pub leaving: bool,
+    /// The last actions chosen from the palette, newest last.
+    pub recent: Vec<Action>,
+    /// Files that changed while they could not be looked at.
+    pub(super) changed_files: HashSet<PathBuf>,
+    /// The question whose answer will replace the forest by one that was looked at again.
+    pub(super) refreshing: Option<Ticket>,
     pub(super) tickets: Ticket,
 }
 
@@ -230,10 +247,32 @@ impl App {
     #[must_use]
     pub fn new(settings: Settings, size: (u16, u16)) -> Self {
         Self {
+            mouse: settings.mouse,
             settings,
             size,
             ..Self::default()
         }
+    }
+
+    /// Takes over what was remembered from an earlier run on the same directories.
+    pub fn recall(&mut self, memory: Memory) {
+        self.tree.sort = memory.sort();
+        self.tree.fold_paths = memory.folds.into_iter().collect();
+        self.split = memory.split.clamp(-40, 40);
+        self.changed();
+    }
+
+    /// The first key of an action of the panes, as text.
+    #[must_use]
+    pub fn key(&self, action: Action) -> String {
+        let entry = self.settings.keymap.entry(Scope::Main, action);
+        entry.map_or_else(String::new, |entry| entry.key())
+    }
+
+    /// Writes a line into the log.
+    pub(super) fn note(&mut self, job: Option<u64>, kind: Kind, text: &str) {
+        let now = self.now();
+        self.log.add(now, job, kind, text);
     }
 
     /// The time of the last thing that happened.
@@ -298,6 +337,12 @@ impl App {
         );
         if self.tree.built != Some(built) {
             let filter = Filter::parse(self.tree.filter.value());
+            if filter.is_empty() {
+                self.tree.hits = None;
+            } else if self.forest.len() <= LARGE {
+                let hits = filter.hits(&self.forest, self.now());
+                self.tree.hits = Some(Arc::new(hits));
+            }
             self.tree.rows = Rows::build(
                 &self.forest,
                 &Wish {
@@ -305,10 +350,9 @@ impl App {
                     open_runs: &self.tree.open_runs,
                     sort: self.tree.sort,
                     view: self.tree.view,
-                    filter: &filter,
+                    hits: self.tree.hits.as_deref(),
                     future: self.future.as_ref(),
                     indent_room: room,
-                    now: self.now(),
                 },
             );
             self.tree.builds += 1;
@@ -404,14 +448,53 @@ impl App {
         self.tree.open_runs = self.tree.open_runs.iter().filter_map(same).collect();
         self.tree.marks = self.tree.marks.iter().filter_map(same).collect();
         self.tree.range = self.tree.range.as_ref().and_then(same);
+        // The numbers in it are those of the old forest.
+        self.tree.hits = None;
         self.tree.at = self.tree.at.as_ref().and_then(|at| {
             // What is gone leaves the cursor on what it was built on.
             old.chain(*at).iter().find_map(same)
         });
         self.forest = forest;
         self.epoch += 1;
+        self.apply_checks();
+        self.find_folds();
         self.refresh_future();
         self.changed();
+    }
+
+    /// Tells the forest what checks have found, as far as the files are still what they were.
+    pub(super) fn apply_checks(&mut self) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let forest = Arc::make_mut(&mut self.forest);
+        self.checks.retain(|path, checked| {
+            let Some(node) = forest.by_path(path) else {
+                return false;
+            };
+            if node.stat != checked.stat {
+                return false;
+            }
+            let id = node.id;
+            if let Ok(check) = &checked.found {
+                forest.note_check(id, check);
+            }
+            true
+        });
+    }
+
+    /// Folds what was folded in an earlier run, as it is found.
+    pub(super) fn find_folds(&mut self) {
+        if self.tree.fold_paths.is_empty() {
+            return;
+        }
+        let (forest, folds) = (&self.forest, &mut self.tree.folds);
+        self.tree.fold_paths.retain(|path| {
+            let found = forest
+                .by_path(path)
+                .filter(|node| !node.children.is_empty());
+            found.is_none_or(|node| !folds.insert(node.id))
+        });
     }
 
     /// Works out anew what the shown plan does to the rows.

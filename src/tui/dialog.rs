@@ -2,14 +2,15 @@
 //! checklist, the trash, searchable lists. What their keys do is `update`'s business.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::ffi::OsString;
 
 use tui_input::Input;
 
 use crate::ops::trash::Entry;
-use crate::ops::{BackingStyle, Candidate, Confirm, ImageOptions, Plan, Request, WayOut};
+use crate::ops::{Candidate, Confirm, Plan, Request, WayOut};
 
+use super::form::Form;
+use super::key::Key;
 use super::keymap::{Action, Scope};
 use super::msg::Ticket;
 use super::rows::Sort;
@@ -29,8 +30,8 @@ pub enum Mode {
     },
     /// A searchable list.
     List(Box<ListMenu>),
-    /// A new overlay.
-    Form(Box<BranchForm>),
+    /// A small form.
+    Form(Box<Form>),
     /// A plan waits for an answer.
     Plan(Box<PlanDialog>),
     /// The prune checklist.
@@ -39,6 +40,8 @@ pub enum Mode {
     Trash(Box<TrashDialog>),
     /// Jobs run, and the person wants to leave.
     Leave,
+    /// The log.
+    Log(LogView),
 }
 
 impl Mode {
@@ -55,6 +58,7 @@ impl Mode {
             Self::Prune(_) => Scope::Prune,
             Self::Trash(_) => Scope::Trash,
             Self::Leave => Scope::Leave,
+            Self::Log(_) => Scope::Log,
         }
     }
 
@@ -65,53 +69,6 @@ impl Mode {
             Self::Form(form) => form.plan.as_deref(),
             Self::Plan(dialog) => dialog.plan.as_deref(),
             _ => None,
-        }
-    }
-}
-
-/// Which field of the branch form has the focus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Field {
-    /// The file's name.
-    #[default]
-    Name,
-    /// How the backing file is recorded.
-    Style,
-}
-
-/// The form of a new overlay.
-#[derive(Debug)]
-pub struct BranchForm {
-    /// The image to build on.
-    pub base: PathBuf,
-    /// The directory relative names are in.
-    pub dir: PathBuf,
-    /// The new file's name.
-    pub name: Input,
-    /// How the backing file is recorded.
-    pub style: BackingStyle,
-    /// What has the focus.
-    pub field: Field,
-    /// The newest question asked of the planner.
-    pub ticket: Ticket,
-    /// The plan for what is in the fields; none while it is being made.
-    pub plan: Option<Box<Plan>>,
-    /// Whether the person has pressed Enter before the plan was there.
-    pub submitted: bool,
-    /// Why it cannot go on like this.
-    pub reason: Option<String>,
-}
-
-impl BranchForm {
-    /// What the fields ask for.
-    #[must_use]
-    pub fn request(&self) -> Request {
-        Request::Branch {
-            base: self.base.clone(),
-            new: self.dir.join(self.name.value()),
-            size: None,
-            style: self.style,
-            image: ImageOptions::default(),
         }
     }
 }
@@ -194,6 +151,15 @@ impl PlanDialog {
     }
 }
 
+/// The log, or one job's part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogView {
+    /// The job, if only one is shown.
+    pub job: Option<u64>,
+    /// Lines scrolled up from the end.
+    pub up: usize,
+}
+
 /// The prune checklist.
 #[derive(Debug, Default)]
 pub struct PruneDialog {
@@ -208,9 +174,6 @@ pub struct PruneDialog {
 }
 
 impl PruneDialog {
-    /// Leaves untouched for this long are ticked from the start.
-    pub const OLD: Duration = Duration::from_secs(30 * 86_400);
-
     /// The ticked entries.
     pub fn chosen(&self) -> impl Iterator<Item = &Candidate> {
         let all = self.candidates.iter().flatten();
@@ -259,6 +222,12 @@ pub enum Choice {
     Sort(Sort),
     /// Text for the clipboard.
     Copy(String),
+    /// A request to be planned.
+    Ask(Request),
+    /// A form to be filled in.
+    Fill(FormKind, Option<OsString>),
+    /// A command of the person's own, by its place; true once it was asked about.
+    Run(usize, bool),
     /// Nothing: it only explains.
     Explains,
 }
@@ -280,7 +249,20 @@ pub struct Item {
     pub choice: Choice,
 }
 
-/// A searchable list.
+/// Which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FormKind {
+    /// A new overlay.
+    Branch,
+    /// What an image is built on.
+    Relink,
+    /// A new internal snapshot.
+    TakeSnapshot,
+    /// A snapshot copied out into a file.
+    ExtractSnapshot,
+}
+
+/// A list to choose from: searched by typing, or, where each entry has a key, by that key.
 #[derive(Debug)]
 pub struct ListMenu {
     /// The title on its frame.
@@ -293,13 +275,36 @@ pub struct ListMenu {
     pub shown: Vec<usize>,
     /// Which of those is under the cursor.
     pub cursor: usize,
+    /// Whether a key runs its entry at once instead of being searched for.
+    pub by_key: bool,
 }
 
 impl ListMenu {
+    /// A list whose entries are run by their keys, all of which are seen.
+    #[must_use]
+    pub fn by_key(title: impl Into<String>, items: Vec<Item>) -> Self {
+        Self {
+            by_key: true,
+            ..Self::new(title, items)
+        }
+    }
+
+    /// The entry that a key stands for.
+    #[must_use]
+    pub fn find_key(&self, key: Key) -> Option<usize> {
+        let name = key.to_string();
+        let is_it = |at: &&usize| {
+            let item = self.items.get(**at);
+            item.is_some_and(|item| item.keys.split(' ').any(|key| key == name))
+        };
+        self.shown.iter().find(is_it).copied()
+    }
+
     /// A list of these entries.
     #[must_use]
     pub fn new(title: impl Into<String>, items: Vec<Item>) -> Self {
         let mut menu = Self {
+            by_key: false,
             title: title.into(),
             query: Input::default(),
             items,
@@ -311,7 +316,7 @@ impl ListMenu {
     }
 
     /// Finds the entries that hold every word of the query; a query that is a key comes first. If
-    /// none holds them, entries with the letters in that order do.
+    /// none holds them, those with the letters in that order, the likeliest first.
     pub fn search(&mut self) {
         let query = self.query.value().trim().to_owned();
         let lower = query.to_lowercase();
@@ -328,13 +333,12 @@ impl ListMenu {
             })
             .collect();
         if shown.is_empty() {
-            shown = (0..self.items.len())
-                .filter(|i| {
-                    self.items
-                        .get(*i)
-                        .is_some_and(|item| in_order(&text(item), &lower))
-                })
+            let fuzzy = super::filter::Fuzzy::new(&query);
+            let mut scored: Vec<(u32, usize)> = (0..self.items.len())
+                .filter_map(|i| Some((fuzzy.score(&text(self.items.get(i)?))?, i)))
                 .collect();
+            scored.sort_by_key(|(score, i)| (std::cmp::Reverse(*score), *i));
+            shown = scored.into_iter().map(|(_, i)| i).collect();
         }
         if !query.is_empty() {
             // Stable: among equals the table's order stays.
@@ -354,13 +358,4 @@ impl ListMenu {
     pub fn current(&self) -> Option<&Item> {
         self.items.get(*self.shown.get(self.cursor)?)
     }
-}
-
-/// Whether the letters stand in the text in that order.
-fn in_order(text: &str, letters: &str) -> bool {
-    let mut chars = text.chars();
-    letters
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .all(|letter| chars.any(|c| c == letter))
 }

@@ -1,9 +1,14 @@
 //! What a filter line asks of an image: words of its name, and terms such as `size>1G`, `age>30d`
-//! and `state:missing`. All of them have to hold.
+//! and `state:missing`. All of them have to hold. Where no name holds a line's words as they are,
+//! names that have their letters in that order do.
 
+use std::cell::RefCell;
 use std::time::SystemTime;
 
-use crate::forest::{Flags, Forest, Node, Whereabouts};
+use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+
+use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::printable;
 
 /// A parsed filter line.
@@ -43,10 +48,103 @@ impl Filter {
         self.terms.is_empty()
     }
 
-    /// Whether the image is what it asks for.
+    /// Which images are what it asks for.
     #[must_use]
-    pub fn matches(&self, forest: &Forest, node: &Node, now: SystemTime) -> bool {
-        self.terms.iter().all(|term| holds(term, forest, node, now))
+    pub fn hits(&self, forest: &Forest, now: SystemTime) -> Hits {
+        let mut hits = Hits::default();
+        let words = || self.terms.iter().filter_map(Term::word);
+        let others = |node: &Node| {
+            let mut terms = self.terms.iter().filter(|term| term.word().is_none());
+            terms.all(|term| holds(term, forest, node, now))
+        };
+        for node in forest.nodes() {
+            let named = || {
+                let mut names = names(node).map(|name| name.to_lowercase());
+                names.any(|name| words().all(|word| name.contains(word)))
+            };
+            if (words().next().is_none() || named()) && others(node) {
+                hits.set(node.id);
+            }
+        }
+        if hits.count == 0 && words().next().is_some() {
+            let line: Vec<&str> = words().collect();
+            let fuzzy = Fuzzy::new(&line.join(" "));
+            for node in forest.nodes() {
+                if names(node).any(|name| fuzzy.score(&name).is_some()) && others(node) {
+                    hits.set(node.id);
+                }
+            }
+        }
+        hits
+    }
+}
+
+/// Which images a filter asks for, by their numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hits {
+    set: Vec<bool>,
+    count: usize,
+}
+
+impl Hits {
+    fn set(&mut self, id: NodeId) {
+        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
+        if at >= self.set.len() && at < usize::MAX {
+            self.set.resize(at + 1, false);
+        }
+        if let Some(slot) = self.set.get_mut(at) {
+            self.count += usize::from(!*slot);
+            *slot = true;
+        }
+    }
+
+    /// Whether the image is one of them.
+    #[must_use]
+    pub fn contains(&self, id: NodeId) -> bool {
+        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
+        self.set.get(at) == Some(&true)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// Letters to be found in their order, not necessarily side by side.
+#[derive(Debug)]
+pub struct Fuzzy {
+    pattern: Pattern,
+    /// Room the matcher works in.
+    work: RefCell<(Matcher, Vec<char>)>,
+}
+
+impl Fuzzy {
+    /// Looks for each word of the line.
+    #[must_use]
+    pub fn new(line: &str) -> Self {
+        Self {
+            pattern: Pattern::parse(line, CaseMatching::Smart, Normalization::Smart),
+            work: RefCell::new((Matcher::new(Config::DEFAULT), Vec::new())),
+        }
+    }
+
+    /// How well the text fits; none if it does not.
+    #[must_use]
+    pub fn score(&self, text: &str) -> Option<u32> {
+        let (matcher, room) = &mut *self.work.borrow_mut();
+        self.pattern.score(Utf32Str::new(text, room), matcher)
+    }
+}
+
+impl Term {
+    /// The word to be found in a name, if it is one.
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            _ => None,
+        }
     }
 }
 
@@ -109,7 +207,7 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
         Some(now.duration_since(modified).unwrap_or_default().as_secs())
     };
     match term {
-        Term::Word(word) => names(node).any(|name| name.to_lowercase().contains(word)),
+        Term::Word(_) => true,
         Term::Larger(bytes) => node.size_on_disk().is_some_and(|size| size > *bytes),
         Term::Smaller(bytes) => node.size_on_disk().is_some_and(|size| size < *bytes),
         Term::Older(secs) => age().is_some_and(|age| age > *secs),

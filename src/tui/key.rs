@@ -36,6 +36,8 @@ pub enum Code {
     Backspace,
     /// Delete under the cursor.
     Delete,
+    /// A function key, from 1.
+    F(u8),
 }
 
 /// One key press.
@@ -66,6 +68,52 @@ impl Key {
         Self {
             code: Code::Char(c),
             ctrl: true,
+        }
+    }
+
+    /// Reads a key as it is shown: `C`, `Ctrl-d`, `Space`, `PgUp`, `F5`.
+    ///
+    /// # Errors
+    /// A sentence, if it is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const NAMES: [(&str, Code); 14] = [
+            ("space", Code::Char(' ')),
+            ("enter", Code::Enter),
+            ("esc", Code::Esc),
+            ("tab", Code::Tab),
+            ("shift-tab", Code::BackTab),
+            ("up", Code::Up),
+            ("down", Code::Down),
+            ("left", Code::Left),
+            ("right", Code::Right),
+            ("home", Code::Home),
+            ("end", Code::End),
+            ("pgup", Code::PageUp),
+            ("pgdn", Code::PageDown),
+            ("del", Code::Delete),
+        ];
+        let (ctrl, name) = match text.get(..5) {
+            Some(start) if start.eq_ignore_ascii_case("ctrl-") => (true, &text[5..]),
+            _ => (false, text),
+        };
+        let mut chars = name.chars();
+        let code = match (chars.next(), chars.next()) {
+            (Some(c), None) if !c.is_control() && c != ' ' => Some(Code::Char(c)),
+            _ => {
+                let lower = name.to_lowercase();
+                let number = lower.strip_prefix('f').and_then(|n| n.parse().ok());
+                NAMES
+                    .iter()
+                    .find(|(known, _)| *known == lower)
+                    .map(|(_, code)| *code)
+                    .or(number.filter(|n| (1..=12).contains(n)).map(Code::F))
+            }
+        };
+        match code {
+            Some(code) if !ctrl || matches!(code, Code::Char(_)) => Ok(Self { code, ctrl }),
+            _ => Err(format!(
+                "{text:?} is no key: a character, Ctrl- and a character, or a name such as Space, PgUp or F5"
+            )),
         }
     }
 
@@ -101,6 +149,32 @@ impl fmt::Display for Key {
             Code::PageDown => f.write_str("PgDn"),
             Code::Backspace => f.write_str("Backspace"),
             Code::Delete => f.write_str("Del"),
+            Code::F(number) => write!(f, "F{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown() {
+        let named = [
+            Key::char('C'),
+            Key::char('!'),
+            Key::char(' '),
+            Key::ctrl('d'),
+            Key::of(Code::BackTab),
+            Key::of(Code::PageDown),
+            Key::of(Code::Delete),
+            Key::of(Code::F(5)),
+        ];
+        for key in named {
+            assert_eq!(Key::parse(&key.to_string()), Ok(key));
+        }
+        for bad in ["", "Alt-x", "Ctrl-", "Ctrl-Up", "F13", "xy"] {
+            assert!(Key::parse(bad).is_err(), "{bad}");
         }
     }
 }

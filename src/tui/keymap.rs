@@ -2,6 +2,8 @@
 //! the key hints on frames, `?` help, the `:` palette and the README's table are all read from it.
 //! What an action does is `update`'s business; when it makes sense is `reasons`'.
 
+use std::borrow::Cow;
+
 use super::key::{Code, Key};
 
 /// What a key can mean.
@@ -47,6 +49,10 @@ pub enum Action {
     Info,
     /// Shows the image's chain.
     Chain,
+    /// Shows what is wrong with the image.
+    Health,
+    /// Shows its internal snapshots.
+    SnapshotList,
     /// Into the detail pane.
     Enter,
     /// One step back.
@@ -107,6 +113,30 @@ pub enum Action {
     Rescan,
     /// Draws the screen anew.
     Redraw,
+    /// Looks through the tables of images.
+    Check,
+    /// Looks through the tables of all images.
+    CheckAll,
+    /// Mends what is wrong.
+    Repair,
+    /// Changes what an image is built on.
+    Rebase,
+    /// Takes, applies, deletes, copies out internal snapshots.
+    Snapshots,
+    /// The log.
+    Log,
+    /// A shell where the image is.
+    Shell,
+    /// The person's own commands.
+    Own,
+    /// Listens to the mouse, or no longer.
+    Mouse,
+    /// Stops like any program on Ctrl-Z.
+    Suspend,
+    /// Tries a job again.
+    RetryJob,
+    /// Shows a job's part of the log.
+    JobLog,
     /// Says yes to a plan.
     Confirm,
     /// Leaves a dialog.
@@ -164,6 +194,8 @@ pub enum Scope {
     Trash,
     /// The question whether to leave.
     Leave,
+    /// The log.
+    Log,
 }
 
 /// How the table is grouped for people.
@@ -208,7 +240,7 @@ impl Group {
 }
 
 /// One row of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Entry {
     /// What it does.
     pub action: Action,
@@ -219,7 +251,7 @@ pub struct Entry {
     /// Its name: the same in the palette and, where there is one, on the command line.
     pub name: &'static str,
     /// Its keys; the first is the one shown where there is room for one.
-    pub keys: &'static [Key],
+    pub keys: Cow<'static, [Key]>,
     /// What it does, in a few words.
     pub title: &'static str,
     /// The word in the footer or on a frame, where it is worth one.
@@ -246,7 +278,7 @@ const fn row(
         scope: Scope::Main,
         group,
         name,
-        keys,
+        keys: Cow::Borrowed(keys),
         title,
         hint: None,
     }
@@ -265,7 +297,7 @@ const fn dialog(
         scope,
         group: Group::Dialog,
         name,
-        keys,
+        keys: Cow::Borrowed(keys),
         title,
         hint: if hint.is_empty() { None } else { Some(hint) },
     }
@@ -323,12 +355,15 @@ pub const TABLE: &[Entry] = &[
     row(Action::Images, Group::Panes, "images", &[c('1')], "to the images"),
     row(Action::Info, Group::Look, "info", &[c('i'), c('2')], "all facts of this image"),
     row(Action::Chain, Group::Look, "chain", &[c('3')], "its chain, down to the root"),
+    row(Action::Health, Group::Look, "health", &[c('6')], "what is wrong with it, and with others"),
+    row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "its internal snapshots"),
     row(Action::Enter, Group::Panes, "detail", &[k(Code::Enter)], "into the detail pane"),
     row(Action::Back, Group::Panes, "back", &[k(Code::Esc)], "one step back; never quits"),
     row(Action::Grow, Group::Panes, "grow", &[c('+')], "a larger images pane"),
     row(Action::Shrink, Group::Panes, "shrink", &[c('_')], "a smaller images pane"),
     row(Action::Diagram, Group::Panes, "diagram", &[c('D')], "tree, or boxes and arrows").hint("diagram"),
     row(Action::Jobs, Group::Panes, "jobs", &[c('J')], "to the jobs"),
+    row(Action::Log, Group::Panes, "log", &[c('L')], "what happened in this session"),
     row(Action::Quit, Group::Panes, "quit", &[c('q'), Key::ctrl('c')], "leave; asks while jobs run"),
     row(Action::Filter, Group::Find, "filter", &[c('/')], "show only what matches").hint("filter"),
     row(Action::NextHit, Group::Find, "next-hit", &[c('n')], "to the next hit"),
@@ -341,9 +376,14 @@ pub const TABLE: &[Entry] = &[
     row(Action::MarkRange, Group::Mark, "mark-range", &[c('v')], "mark from here to where it is pressed again"),
     row(Action::MarkSubtree, Group::Mark, "mark-subtree", &[c('a')], "mark this image and all built on it"),
     row(Action::ClearMarks, Group::Mark, "clear-marks", &[c('U')], "clear all marks"),
-    row(Action::Copy, Group::Look, "copy", &[c('y')], "copy its path, chain or facts to the clipboard"),
+    row(Action::Copy, Group::Look, "copy", &[c('y')], "copy its path, chain or a command to the clipboard"),
+    row(Action::Check, Group::Look, "check", &[c('c')], "look through its tables for what is wrong").hint("check"),
+    row(Action::CheckAll, Group::Look, "check-all", &[c('A')], "look through the tables of all images"),
     row(Action::Branch, Group::Create, "branch", &[c('b')], "a new overlay on this image").hint("branch"),
     row(Action::Commit, Group::Change, "commit", &[c('C')], "merge this layer down into what it is built on").hint("commit"),
+    row(Action::Rebase, Group::Change, "rebase", &[c('B')], "build it on another image"),
+    row(Action::Repair, Group::Change, "repair", &[c('R')], "mend what is wrong with it"),
+    row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "take, apply, delete, copy out internal snapshots"),
     row(Action::Discard, Group::Change, "discard", &[c('X')], "move it and all built on it to the trash").hint("discard"),
     row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
     row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
@@ -352,6 +392,10 @@ pub const TABLE: &[Entry] = &[
     row(Action::Help, Group::Any, "help", &[c('?')], "all keys, searchable; Enter runs one").hint("help"),
     row(Action::Palette, Group::Any, "palette", &[c(':')], "all actions by name"),
     row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "look at the disk again"),
+    row(Action::Shell, Group::Any, "shell", &[c('o')], "a shell in its directory"),
+    row(Action::Own, Group::Any, "own", &[c('!')], "commands of your own, from the configuration"),
+    row(Action::Mouse, Group::Any, "mouse", &[c('%')], "listen to the mouse, or leave it to the terminal"),
+    row(Action::Suspend, Group::Any, "suspend", &[Key::ctrl('z')], "stop until the shell's fg"),
     row(Action::Redraw, Group::Any, "redraw", &[Key::ctrl('l')], "draw the screen anew"),
     dialog(Scope::Filter, Action::Fire, "filter-keep", &[k(Code::Enter)], "keep the filter", "keep"),
     dialog(Scope::Filter, Action::Close, "filter-drop", &[k(Code::Esc)], "drop the filter", "drop"),
@@ -399,21 +443,21 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::Jobs, Action::Down, "jobs-down", &[k(Code::Down), c('j')], "next job", ""),
     dialog(Scope::Jobs, Action::Up, "jobs-up", &[k(Code::Up), c('k')], "job before", ""),
     dialog(Scope::Jobs, Action::Quit, "jobs-quit", &[c('q'), Key::ctrl('c')], "leave; asks while jobs run", ""),
+    dialog(Scope::Jobs, Action::JobLog, "jobs-log", &[k(Code::Enter)], "the job's part of the log", "log"),
+    dialog(Scope::Jobs, Action::RetryJob, "jobs-retry", &[c('r')], "plan it again", "retry"),
+    dialog(Scope::Log, Action::Close, "log-close", &[k(Code::Esc), c('q'), c('L'), Key::ctrl('c')], "close the log", "close"),
+    dialog(Scope::Log, Action::ScrollUp, "log-up", &[k(Code::Up), c('k')], "scroll up", "scroll"),
+    dialog(Scope::Log, Action::ScrollDown, "log-down", &[k(Code::Down), c('j')], "scroll down", ""),
+    dialog(Scope::Log, Action::PageUp, "log-page-up", &[k(Code::PageUp), Key::ctrl('u')], "one screen up", ""),
+    dialog(Scope::Log, Action::PageDown, "log-page-down", &[k(Code::PageDown), Key::ctrl('d')], "one screen down", ""),
+    dialog(Scope::Log, Action::Top, "log-top", &[c('g'), k(Code::Home)], "to the first line", ""),
+    dialog(Scope::Log, Action::Bottom, "log-bottom", &[c('G'), k(Code::End)], "to the last line", ""),
     dialog(Scope::Leave, Action::QuitWhenDone, "leave-when-done", &[c('w')], "wait for the jobs, then leave", "wait, then leave"),
     dialog(Scope::Leave, Action::QuitNow, "leave-now", &[c('c'), Key::ctrl('c')], "cancel the jobs and leave", "cancel jobs and leave"),
     dialog(Scope::Leave, Action::Close, "leave-not", &[k(Code::Esc)], "stay", "stay"),
 ];
 
-/// What the key means there.
-#[must_use]
-pub fn action(scope: Scope, key: Key) -> Option<Action> {
-    TABLE
-        .iter()
-        .find(|entry| entry.scope == scope && entry.keys.contains(&key))
-        .map(|entry| entry.action)
-}
-
-/// The table's row of an action in a scope.
+/// The row of an action in a scope, with the keys it has unless the person binds others.
 #[must_use]
 pub fn entry(scope: Scope, action: Action) -> Option<&'static Entry> {
     TABLE
@@ -421,9 +465,70 @@ pub fn entry(scope: Scope, action: Action) -> Option<&'static Entry> {
         .find(|entry| entry.scope == scope && entry.action == action)
 }
 
-/// The rows of one scope.
-pub fn entries(scope: Scope) -> impl Iterator<Item = &'static Entry> {
-    TABLE.iter().filter(move |entry| entry.scope == scope)
+/// The table with the person's own keys: what the interface goes by.
+#[derive(Debug, Clone)]
+pub struct Keymap {
+    rows: Vec<Entry>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        Self {
+            rows: TABLE.to_vec(),
+        }
+    }
+}
+
+impl Keymap {
+    /// What the key means there.
+    #[must_use]
+    pub fn action(&self, scope: Scope, key: Key) -> Option<Action> {
+        self.entries(scope)
+            .find(|entry| entry.keys.contains(&key))
+            .map(|entry| entry.action)
+    }
+
+    /// The row of an action in a scope.
+    #[must_use]
+    pub fn entry(&self, scope: Scope, action: Action) -> Option<&Entry> {
+        self.entries(scope).find(|entry| entry.action == action)
+    }
+
+    /// The rows of one scope.
+    pub fn entries(&self, scope: Scope) -> impl Iterator<Item = &Entry> {
+        self.rows.iter().filter(move |entry| entry.scope == scope)
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn all(&self) -> &[Entry] {
+        &self.rows
+    }
+
+    /// Gives an action the person's keys instead of its own; whatever else has one of them in the
+    /// same place loses it.
+    ///
+    /// # Errors
+    /// A sentence, if no action has that name or its keys are not to be changed.
+    pub fn bind(&mut self, name: &str, keys: &[Key]) -> Result<(), String> {
+        let Some(at) = self.rows.iter().position(|entry| entry.name == name) else {
+            return Err(format!("no action is called {name:?}"));
+        };
+        let scope = self.rows.get(at).map(|entry| entry.scope);
+        if scope == Some(Scope::Plan) {
+            return Err(format!(
+                "{name} keeps its keys: what says yes to a plan is the same everywhere"
+            ));
+        }
+        for (i, entry) in self.rows.iter_mut().enumerate() {
+            if i == at {
+                entry.keys = Cow::Owned(keys.to_vec());
+            } else if Some(entry.scope) == scope {
+                entry.keys.to_mut().retain(|key| !keys.contains(key));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The panes' part of the table as Markdown, for the README.
@@ -442,7 +547,8 @@ pub fn markdown_table() -> String {
     ];
     for group in groups {
         out.push_str(&format!("| **{}** | |\n", group.name()));
-        for entry in entries(Scope::Main).filter(|entry| entry.group == group) {
+        let rows = TABLE.iter().filter(|entry| entry.scope == Scope::Main);
+        for entry in rows.filter(|entry| entry.group == group) {
             let keys: Vec<String> = entry.keys.iter().map(|key| format!("`{key}`")).collect();
             out.push_str(&format!("| {} | {} |\n", keys.join(" "), entry.title));
         }
@@ -459,7 +565,7 @@ mod tests {
     fn no_key_means_two_things_in_one_place() {
         let mut seen = HashSet::new();
         for entry in TABLE {
-            for key in entry.keys {
+            for key in entry.keys.iter() {
                 assert!(seen.insert((entry.scope, *key)), "{} {key}", entry.name);
             }
         }
@@ -482,6 +588,9 @@ mod tests {
             entry(Scope::Main, Action::Branch),
             entry(Scope::Main, Action::Commit),
             entry(Scope::Main, Action::Discard),
+            entry(Scope::Main, Action::Rebase),
+            entry(Scope::Main, Action::Repair),
+            entry(Scope::Main, Action::Snapshots),
             entry(Scope::Main, Action::Prune),
             entry(Scope::Main, Action::Undo),
             entry(Scope::Main, Action::Trash),
@@ -501,12 +610,14 @@ mod tests {
 
     #[test]
     fn existing_data_is_reached_through_uppercase_keys_only() {
-        for entry in entries(Scope::Main).filter(|entry| entry.group == Group::Change) {
+        let keymap = Keymap::default();
+        let rows = keymap.entries(Scope::Main);
+        for entry in rows.filter(|entry| entry.group == Group::Change) {
             // Undo gives back; it is a plan with a question as well.
             if entry.action == Action::Undo {
                 continue;
             }
-            for key in entry.keys {
+            for key in entry.keys.iter() {
                 assert!(
                     matches!(key.code, Code::Char(c) if c.is_ascii_uppercase()),
                     "{}",
@@ -517,9 +628,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_the_persons_own_is_taken_from_whatever_had_it() {
+        let mut keymap = Keymap::default();
+        keymap
+            .bind("commit", &[Key::char('K'), Key::char('X')])
+            .unwrap();
+        assert_eq!(
+            keymap.action(Scope::Main, Key::char('X')),
+            Some(Action::Commit)
+        );
+        assert_eq!(keymap.action(Scope::Main, Key::char('C')), None);
+        let discard = keymap.entry(Scope::Main, Action::Discard).unwrap();
+        assert!(discard.keys.is_empty());
+        assert!(keymap.bind("plan-yes", &[Key::char('j')]).is_err());
+        assert!(keymap.bind("comit", &[Key::char('j')]).is_err());
+    }
+
+    #[test]
     fn the_markdown_table_names_every_key_of_the_panes() {
         let table = markdown_table();
-        for entry in entries(Scope::Main) {
+        for entry in Keymap::default().entries(Scope::Main) {
             assert!(table.contains(entry.title), "{}", entry.name);
         }
     }

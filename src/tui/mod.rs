@@ -3,11 +3,18 @@
 //! worker threads. No rule about what is safe lives here, and no knowledge of the format.
 
 pub mod app;
+pub mod config;
+mod copy;
+mod crash;
 pub mod dialog;
 pub mod filter;
+pub mod form;
+pub mod jobs;
 pub mod key;
 pub mod keymap;
 pub mod layout;
+pub mod log;
+pub mod memory;
 pub mod msg;
 pub mod picture;
 pub mod reasons;
@@ -19,6 +26,7 @@ pub mod text;
 pub mod theme;
 mod update;
 pub mod views;
+mod watch;
 mod work;
 
 pub use app::{App, Settings};
@@ -28,7 +36,8 @@ pub use update::{start, update};
 
 use std::path::PathBuf;
 
-use theme::Theme;
+use config::Config;
+use theme::Depth;
 
 /// How the interface is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -41,10 +50,12 @@ pub struct TuiOptions {
     pub raw: bool,
     /// Whether whatever changes files is hidden.
     pub read_only: bool,
-    /// Whether only ASCII characters are drawn; also chosen by itself where the locale asks for it.
+    /// Whether only ASCII characters are drawn; else the configuration or the locale decides.
     pub ascii: bool,
-    /// Whether no colours are used; also chosen by itself where `NO_COLOR` is set.
-    pub no_color: bool,
+    /// What the person has set up.
+    pub config: Config,
+    /// What is wrong with the configuration, each as a sentence.
+    pub warnings: Vec<String>,
     /// Where what is remembered from run to run is kept, if anything shall be.
     pub state_dir: Option<PathBuf>,
 }
@@ -65,18 +76,26 @@ impl TuiOptions {
     /// What the interface itself needs of it, with what the environment says.
     fn settings(&self) -> Settings {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
-        let locale = locale.map(|locale| locale.to_string_lossy().to_lowercase());
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().to_lowercase());
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text);
+        let depth = Depth::of(
+            set("NO_COLOR").is_some(),
+            text("COLORTERM").as_deref(),
+            text("TERM").as_deref(),
+        );
+        let config = &self.config;
+        let asks_ascii = || wants_ascii(locale.as_deref());
         Settings {
             roots: self.roots.clone(),
             read_only: self.read_only,
-            ascii: self.ascii || wants_ascii(locale.as_deref()),
-            theme: if self.no_color || set("NO_COLOR").is_some() {
-                Theme::Plain
-            } else {
-                Theme::Ansi
-            },
+            ascii: self.ascii || config.ascii.unwrap_or_else(asks_ascii),
+            theme: config.theme.at_depth(depth),
             home: set("HOME").map(PathBuf::from),
+            keymap: config.keymap.clone(),
+            commands: config.commands.clone(),
+            prune_days: config.prune_days,
+            mouse: config.mouse,
+            raw: self.raw,
         }
     }
 }

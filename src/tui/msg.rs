@@ -5,21 +5,52 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::forest::{Forest, Found};
-use crate::host::{Holder, Space};
-use crate::ops::trash::Entry;
-use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Ready, Request};
+use std::ffi::OsString;
 
+use crate::forest::{Forest, Found};
+use crate::host::{Holder, Space, Stat};
+use crate::image::Check;
+use crate::ops::trash::Entry;
+use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
+use crate::qcow2::Snapshot;
+
+use super::filter::Hits;
+use super::jobs::Work;
 use super::key::Key;
 
 /// Numbers a question, so that an answer to an older one is recognised and dropped.
 pub type Ticket = u64;
+
+/// What the mouse did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MouseDid {
+    /// The left button went down.
+    Press,
+    /// The wheel turned towards the person.
+    WheelDown,
+    /// The wheel turned away.
+    WheelUp,
+}
+
+/// How changes on the disk are noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Watching {
+    /// Not at all: only `r` looks again.
+    #[default]
+    Off,
+    /// The system tells of them.
+    Live,
+    /// By looking every few seconds: why.
+    Polling(String),
+}
 
 /// Something happened.
 #[derive(Debug)]
 pub enum Msg {
     /// A key was pressed.
     Key(Key),
+    /// The mouse did something at that column and row.
+    Mouse(MouseDid, u16, u16),
     /// Text was pasted.
     Paste(String),
     /// The terminal has another size, in columns and rows.
@@ -32,12 +63,22 @@ pub enum Msg {
     Looked(Ticket, u64),
     /// A scan has ended.
     Scanned(Ticket, ScanEnd),
+    /// The forest after changed files were looked at again.
+    Refreshed(Ticket, Arc<Forest>),
+    /// Files or folders have changed; none if so many that everything has to be looked at.
+    Changed(Option<Vec<PathBuf>>),
+    /// How changes are noticed from now on.
+    Watching(Watching),
+    /// What a filter line asks for.
+    Filtered(Ticket, Arc<Hits>),
     /// A plan was made, on this forest if that is newer than the one shown.
     Planned(Ticket, Box<Plan>, Option<Arc<Forest>>),
     /// How far the running jobs are.
     Progress(Vec<(u64, ProgressView)>),
     /// A job has ended.
     Ended(u64, Result<Outcome, Error>),
+    /// A job has looked through an image: the file as it was, and what was found or why nothing.
+    Checked(u64, PathBuf, Option<Stat>, Box<Result<Check, Error>>),
     /// What the disk tells of the selected image now.
     Facts(Box<LiveFacts>),
     /// Leaves that could be pruned.
@@ -66,6 +107,8 @@ pub struct LiveFacts {
     pub space: Option<Space>,
     /// Processes that have it open.
     pub holders: Vec<Holder>,
+    /// Its internal snapshots, or why they cannot be told; none where there are none to tell of.
+    pub snapshots: Option<Result<Vec<Snapshot>, String>>,
 }
 
 /// Something to be done outside the update step.
@@ -84,12 +127,16 @@ pub enum Effect {
         /// How long to wait for a newer question.
         delay: Duration,
     },
+    /// Look again at files that changed, and at what they belong to.
+    Refresh(Ticket, Arc<Forest>, Vec<PathBuf>),
+    /// Find out what a filter line asks for.
+    Filter(Ticket, String, Arc<Forest>, SystemTime),
     /// Run what the person agreed to.
     Run {
         /// The job's number.
         job: u64,
-        /// The plan agreed to.
-        ready: Box<Ready>,
+        /// What to do.
+        work: Work,
         /// Where it reports, and learns that it shall stop.
         progress: Progress,
     },
@@ -103,6 +150,14 @@ pub enum Effect {
     Remember(Arc<Forest>),
     /// Put text on the clipboard.
     Copy(String),
+    /// Listen to the mouse, or leave it to the terminal.
+    Mouse(bool),
+    /// Give the terminal to a shell in this directory until it ends.
+    Shell(PathBuf),
+    /// Give the terminal to a program, with its words, until it ends.
+    OnScreen(Vec<OsString>),
+    /// Stop like any program that is told to by Ctrl-Z.
+    Suspend,
     /// Draw everything anew.
     Redraw,
     /// Leave.

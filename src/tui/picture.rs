@@ -102,6 +102,16 @@ impl Picture {
         self.boxes = boxes;
     }
 
+    /// The box at this place of what is seen.
+    #[must_use]
+    pub fn at(&self, x: usize, y: usize) -> Option<usize> {
+        let (x, y) = (x + self.left, y + self.top);
+        self.boxes.iter().position(|boxed| {
+            (boxed.x..boxed.x + boxed.width).contains(&x)
+                && (boxed.y..boxed.y + HEIGHT).contains(&y)
+        })
+    }
+
     /// Scrolls just so far that this box is seen.
     pub fn follow(&mut self, at: usize, seen: (u16, u16)) {
         let Some(boxed) = self.boxes.get(at) else {

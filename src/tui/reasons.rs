@@ -1,7 +1,7 @@
 //! When an action makes sense, and if not, why: the sentences shown beside disabled entries. What
 //! is safe is not decided here but by plans.
 
-use crate::forest::Whereabouts;
+use crate::forest::{Node, Whereabouts};
 
 use super::app::App;
 use super::keymap::{Action, Group, Scope, entry};
@@ -11,9 +11,68 @@ use super::keymap::{Action, Group, Scope, entry};
 pub fn why_not(app: &App, action: Action) -> Option<String> {
     let group = entry(Scope::Main, action).map(|entry| entry.group);
     if app.settings.read_only && matches!(group, Some(Group::Create | Group::Change)) {
-        return Some("started with --read-only".to_owned());
+        return Some("started with --read-only, or so configured".to_owned());
     }
     match action {
+        Action::Check => {
+            let targets = app.targets();
+            let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
+            let is_any = nodes.any(can_be_checked);
+            (!is_any).then(|| {
+                needs_file(app)
+                    .unwrap_or_else(|| "only qcow2 images have tables to look through".to_owned())
+            })
+        }
+        Action::CheckAll => {
+            let is_any = app.forest.nodes().any(can_be_checked);
+            (!is_any).then(|| "there is no qcow2 image".to_owned())
+        }
+        Action::Rebase | Action::Snapshots => {
+            if app.tree.marks.len() > 1 {
+                return Some("one image at a time: clear the marks first".to_owned());
+            }
+            needs_file(app).or_else(|| {
+                let node = app.selected()?;
+                node.facts()
+                    .is_none()
+                    .then(|| "only qcow2 images can do that".to_owned())
+            })
+        }
+        Action::Repair => {
+            if app.tree.marks.len() > 1 {
+                return Some("one image at a time: clear the marks first".to_owned());
+            }
+            needs_file(app).or_else(|| {
+                let node = app.selected()?;
+                node.problems.is_empty().then(|| {
+                    let key = app.key(Action::Check);
+                    format!("nothing is known to be wrong with it: {key} looks through its tables")
+                })
+            })
+        }
+        Action::Own => {
+            if app.settings.commands.is_empty() {
+                return Some(
+                    "the configuration has no [[command]]: see `qanopy config print`".to_owned(),
+                );
+            }
+            if app.settings.read_only {
+                return Some("started with --read-only, or so configured".to_owned());
+            }
+            app.selected()
+                .is_none()
+                .then(|| "no image is selected".to_owned())
+        }
+        Action::Log => app
+            .log
+            .of(None)
+            .next()
+            .is_none()
+            .then(|| "nothing happened yet".to_owned()),
+        Action::Health | Action::SnapshotList => app
+            .selected()
+            .is_none()
+            .then(|| "no image is selected".to_owned()),
         Action::Branch => needs_file(app),
         Action::Commit => {
             if app.tree.marks.len() > 1 {
@@ -71,6 +130,11 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             .then(|| "there are no jobs".to_owned()),
         _ => None,
     }
+}
+
+/// Whether there are tables to look through.
+pub(super) fn can_be_checked(node: &Node) -> bool {
+    node.whereabouts == Whereabouts::Scanned && node.facts().is_some()
 }
 
 fn needs_file(app: &App) -> Option<String> {

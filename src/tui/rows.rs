@@ -4,12 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use crate::forest::{Forest, Node, NodeId};
 use crate::ops::{Effect, EffectKind, Request};
 
-use super::filter::{self, Filter};
+use super::filter::{self, Hits};
 
 /// The order of roots, and of the children of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -28,6 +27,18 @@ pub enum Sort {
 }
 
 impl Sort {
+    /// The key that stands for it in the menu.
+    #[must_use]
+    pub fn key(self) -> char {
+        match self {
+            Self::Name => 'n',
+            Self::Size => 's',
+            Self::Oldest => 'o',
+            Self::Newest => 'w',
+            Self::Problems => 'p',
+        }
+    }
+
     /// All orders.
     pub const ALL: [Self; 5] = [
         Self::Name,
@@ -196,14 +207,12 @@ pub struct Wish<'a> {
     pub sort: Sort,
     /// Which images at all.
     pub view: View,
-    /// What else they have to match.
-    pub filter: &'a Filter,
+    /// Those a filter asks for, if one is set.
+    pub hits: Option<&'a Hits>,
     /// What a plan would do.
     pub future: Option<&'a Future>,
     /// Cells that connectors may take before straight chains share a lane.
     pub indent_room: usize,
-    /// The time, for the filter.
-    pub now: SystemTime,
 }
 
 /// All lines, and where each image is.
@@ -287,7 +296,7 @@ impl Rows {
             builder.all();
         }
         let mut rows = builder.rows;
-        rows.filtered = wish.view != View::All || !wish.filter.is_empty();
+        rows.filtered = wish.view != View::All || wish.hits.is_some();
         rows.ambiguous = ambiguous(forest);
         rows.totals = Totals::of(forest);
         rows
@@ -328,18 +337,18 @@ fn ambiguous(forest: &Forest) -> HashSet<OsString> {
 
 /// Which images have a row, and which of them are what was asked for; none and none when all are.
 fn selection(forest: &Forest, wish: &Wish<'_>) -> (Option<Vec<bool>>, Vec<bool>) {
-    if wish.view == View::All && wish.filter.is_empty() {
+    if wish.view == View::All && wish.hits.is_none() {
         return (None, Vec::new());
     }
-    let mut keep = vec![false; forest.len()];
-    let mut hit = vec![false; forest.len()];
+    let mut keep = vec![false; forest.numbers()];
+    let mut hit = vec![false; forest.numbers()];
     for node in forest.nodes() {
         let in_view = match wish.view {
             View::All => true,
             View::Leaves => node.children.is_empty(),
             View::Problems => filter::is_problem(forest, node),
         };
-        if !in_view || !wish.filter.matches(forest, node, wish.now) {
+        if !in_view || wish.hits.is_some_and(|hits| !hits.contains(node.id)) {
             continue;
         }
         set(&mut hit, node.id);
@@ -392,7 +401,7 @@ impl Builder<'_> {
     fn all(&mut self) {
         self.rows.list.clear();
         self.rows.hits.clear();
-        self.rows.places = vec![u32::MAX; self.forest.len()];
+        self.rows.places = vec![u32::MAX; self.forest.numbers()];
         let mut roots = self.forest.roots();
         roots.retain(|id| self.is_kept(*id));
         self.order(&mut roots);
@@ -530,7 +539,7 @@ impl Builder<'_> {
             let further = self.below(node);
             if further.len() != 1
                 || self.wish.folds.contains(&id)
-                || hidden.len() > self.forest.len()
+                || hidden.len() > self.forest.numbers()
             {
                 break;
             }

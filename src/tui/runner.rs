@@ -1,24 +1,31 @@
 //! Runs the interface: owns the terminal, waits for keys, signals and the workers' answers, draws
 //! when something changed. While nothing happens it does nothing at all.
 
-use std::io::{self, IsTerminal};
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use crossterm::event::{
+    self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
-use crate::host::RealHost;
+use crate::host::{RealHost, printable};
 
 use super::app::App;
+use super::crash;
+use super::jobs::JobState;
 use super::key::{Code, Key};
-use super::msg::{Effect, Msg};
+use super::memory::Memory;
+use super::msg::{Effect, MouseDid, Msg};
 use super::terminal::Screen;
 use super::work::Workers;
 use super::{TuiOptions, update};
@@ -29,6 +36,9 @@ const TICK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(1500);
 /// So many things that happened are taken in before the screen is drawn.
 const AT_ONCE: usize = 4096;
+
+/// How long the thread that reads keys gets to stop reading.
+const PARKING: Duration = Duration::from_secs(2);
 
 /// What comes from outside.
 enum Input {
@@ -49,18 +59,27 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     );
     let (input_in, input) = bounded(1024);
     let (answers_in, answers) = bounded(1024);
+    let gate = Arc::new(Gate::default());
     // Signals first: whatever comes from here on gives the terminal back.
     let mut signals =
         Signals::new([SIGTERM, SIGHUP, SIGINT]).context("cannot watch for signals")?;
-    let signals_in = input_in.clone();
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            if signals_in.send(Input::Signal(signal)).is_err() {
-                return;
+    {
+        let (to, gate) = (input_in.clone(), Arc::clone(&gate));
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                // Ctrl-C while another program has the terminal is meant for that program.
+                if signal == SIGINT && gate.is_closed() {
+                    continue;
+                }
+                if to.send(Input::Signal(signal)).is_err() {
+                    return;
+                }
             }
-        }
-    });
-    let screen = Screen::take().context("cannot draw on this terminal")?;
+        });
+    }
+    crash::watch(options.state_dir.as_deref());
+    let settings = options.settings();
+    let screen = Screen::take(settings.mouse).context("cannot draw on this terminal")?;
     let workers = Workers::new(
         Arc::new(RealHost),
         ScanOptions {
@@ -71,36 +90,106 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         options.state_dir.clone(),
         answers_in,
     );
-    let app = App::new(options.settings(), screen.size()?);
-    let runner = Runner {
+    let mut app = App::new(settings, screen.size()?);
+    let remembered = options.state_dir.as_deref();
+    match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
+        Some(memory) => app.recall(memory),
+        None => app.tree.sort = options.config.sort,
+    }
+    let mut runner = Runner {
         app,
         screen,
         workers,
+        gate,
         left: false,
     };
-    runner.run(input_in, &input, &answers)
+    if options.config.watch {
+        runner.workers.watch();
+    }
+    let ended = runner.run(input_in, &input, &answers, &options.warnings);
+    runner.remember(options.state_dir.as_deref());
+    ended
+}
+
+/// Keeps the thread that reads keys from reading while somebody else has the terminal.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    closed: bool,
+    waiting: bool,
+}
+
+impl Gate {
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Waits while the gate is closed.
+    fn pass(&self) {
+        let mut state = self.state();
+        while state.closed {
+            state.waiting = true;
+            self.changed.notify_all();
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting = false;
+    }
+
+    /// Closes it, and waits until the reader stands before it.
+    fn close(&self) {
+        self.state().closed = true;
+        // The reader sleeps until something comes; a change of size that is none wakes it.
+        let _ = signal_hook::low_level::raise(SIGWINCH);
+        let state = self.state();
+        let _ = self
+            .changed
+            .wait_timeout_while(state, PARKING, |state| !state.waiting);
+    }
+
+    fn open(&self) {
+        self.state().closed = false;
+        self.changed.notify_all();
+    }
 }
 
 struct Runner {
     app: App,
     screen: Screen,
     workers: Workers,
+    gate: Arc<Gate>,
     left: bool,
 }
 
 impl Runner {
     fn run(
-        mut self,
+        &mut self,
         input_in: Sender<Input>,
         input: &Receiver<Input>,
         answers: &Receiver<Msg>,
+        warnings: &[String],
     ) -> anyhow::Result<ExitCode> {
         self.app.now = Some(SystemTime::now());
+        for warning in warnings {
+            self.app.complain(warning);
+        }
         // The first frame waits for nothing.
         self.screen.draw(&self.app)?;
         let effects = update::start(&mut self.app);
         self.carry_out(effects)?;
-        thread::spawn(move || listen(&input_in));
+        let gate = Arc::clone(&self.gate);
+        thread::spawn(move || listen(&input_in, &gate));
         while !self.left {
             let tick = if self.app.jobs.running().is_some() {
                 after(TICK)
@@ -147,13 +236,71 @@ impl Runner {
         // Not a message of its own: the time is part of whatever happens.
         self.app.now = Some(SystemTime::now());
         let effects = update::update(&mut self.app, msg);
+        let lines = self.app.log.take_new();
+        if !lines.is_empty() {
+            self.workers.write_down(lines);
+        }
         self.carry_out(effects)
+    }
+
+    /// Lends the terminal to a program until it ends.
+    fn lend(&mut self, words: &[OsString], dir: Option<&Path>, wait: bool) -> anyhow::Result<()> {
+        let Some((program, more)) = words.split_first() else {
+            return Ok(());
+        };
+        self.gate.close();
+        self.screen.lend();
+        let mut command = Command::new(program);
+        command.args(more);
+        if let Some(dir) = dir {
+            command.current_dir(dir);
+        }
+        let ended = command.status();
+        let told = match &ended {
+            Ok(status) if status.success() => String::new(),
+            Ok(status) => format!("{} ended with {status}. ", printable(program)),
+            Err(error) => format!("{} cannot be run: {error}. ", printable(program)),
+        };
+        if wait || ended.is_err() {
+            let mut stdout = io::stdout().lock();
+            // Whatever becomes of this line, the screen comes back.
+            let _ = write!(stdout, "\n{told}Enter goes back to qanopy. ");
+            let _ = stdout.flush();
+            let _ = io::stdin().lock().read_line(&mut String::new());
+        }
+        self.take_again()?;
+        // Anything may have happened meanwhile.
+        self.take(Msg::Changed(None))
+    }
+
+    /// Stops as any program does on Ctrl-Z; goes on here when it is brought back.
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        self.gate.close();
+        self.screen.lend();
+        let stopped = signal_hook::low_level::raise(SIGTSTP);
+        self.take_again()?;
+        stopped.context("cannot stop")
+    }
+
+    fn take_again(&mut self) -> anyhow::Result<()> {
+        self.screen.take_again().context("the terminal is gone")?;
+        self.gate.open();
+        let (width, height) = self.screen.size()?;
+        self.take(Msg::Resize(width, height))
+    }
+
+    /// Keeps what is worth it for the next run.
+    fn remember(&self, dir: Option<&Path>) {
+        if let Some(dir) = dir {
+            // Nobody is left to tell, and nothing is lost but folds.
+            let _ = Memory::of(&self.app).save(dir);
+        }
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
         let running = self.app.jobs.list.iter();
         let views = running
-            .filter(|job| job.state == super::app::JobState::Running)
+            .filter(|job| job.state == JobState::Running)
             .map(|job| (job.id, job.progress.view()))
             .collect();
         self.take(Msg::Progress(views))
@@ -165,6 +312,14 @@ impl Runner {
                 Effect::Quit => self.left = true,
                 Effect::Redraw => self.screen.forget()?,
                 Effect::Copy(text) => self.screen.copy(&text)?,
+                Effect::Mouse(is_on) => self.screen.mouse(is_on)?,
+                Effect::Suspend => self.suspend()?,
+                Effect::OnScreen(words) => self.lend(&words, None, true)?,
+                Effect::Shell(dir) => {
+                    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+                    let shell = shell.unwrap_or_else(|| "/bin/sh".into());
+                    self.lend(&[shell], Some(&dir), false)?;
+                }
                 other => self.workers.start(other),
             }
         }
@@ -173,13 +328,13 @@ impl Runner {
 
     /// Told to end: jobs are asked to stop and get a moment, then the terminal is given back. One
     /// that did not make it is as safe as after a crash: every image is readable.
-    fn end(self, signal: i32, answers: &Receiver<Msg>) -> ExitCode {
+    fn end(&self, signal: i32, answers: &Receiver<Msg>) -> ExitCode {
         let open: Vec<u64> = self
             .app
             .jobs
             .list
             .iter()
-            .filter(|job| job.state == super::app::JobState::Running)
+            .filter(|job| job.state == JobState::Running)
             .map(|job| {
                 job.progress.cancel();
                 job.id
@@ -202,8 +357,9 @@ impl Runner {
 }
 
 /// Reads what the terminal sends, for as long as somebody listens.
-fn listen(to: &Sender<Input>) {
+fn listen(to: &Sender<Input>, gate: &Gate) {
     loop {
+        gate.pass();
         let input = match event::read() {
             Ok(Event::Key(key)) => {
                 // Esc with a key right behind it looks like Alt with that key; nothing is bound to
@@ -216,6 +372,8 @@ fn listen(to: &Sender<Input>) {
                 }
                 key_of(key).map(|key| Input::Msg(Msg::Key(key)))
             }
+            Ok(Event::Mouse(mouse)) => mouse_did(mouse.kind)
+                .map(|did| Input::Msg(Msg::Mouse(did, mouse.column, mouse.row))),
             Ok(Event::Paste(text)) => Some(Input::Msg(Msg::Paste(text))),
             Ok(Event::Resize(width, height)) => Some(Input::Msg(Msg::Resize(width, height))),
             Ok(_) => None,
@@ -230,6 +388,15 @@ fn listen(to: &Sender<Input>) {
         {
             return;
         }
+    }
+}
+
+fn mouse_did(kind: MouseEventKind) -> Option<MouseDid> {
+    match kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(MouseDid::Press),
+        MouseEventKind::ScrollDown => Some(MouseDid::WheelDown),
+        MouseEventKind::ScrollUp => Some(MouseDid::WheelUp),
+        _ => None,
     }
 }
 
@@ -254,6 +421,7 @@ fn key_of(key: KeyEvent) -> Option<Key> {
         KeyCode::PageDown => Code::PageDown,
         KeyCode::Backspace => Code::Backspace,
         KeyCode::Delete => Code::Delete,
+        KeyCode::F(number) => Code::F(number),
         _ => return None,
     };
     let ctrl = key.modifiers.contains(KeyModifiers::CONTROL) && matches!(code, Code::Char(_));

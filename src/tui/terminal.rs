@@ -1,9 +1,8 @@
-//! The terminal, taken and given back: raw mode, the other screen, the cursor, pasting. Whatever
-//! ends the program - return, error, panic, signal - gives it back. Together with `runner` the only
+//! The terminal, taken and given back: raw mode, the other screen, the cursor, pasting, the mouse.
+//! Whatever ends the program - return, error, panic, signal - gives it back. Together with `runner` the only
 //! place that knows the terminal library.
 
 use std::io::{self, BufWriter, Stdout, Write, stdout};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
@@ -25,21 +24,26 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    mouse: bool,
+    /// How often the screen was drawn.
+    pub(super) draws: u64,
 }
 
+/// Presses and the wheel, in the form that knows no end of columns; not every move, which nobody
+/// asked for.
+const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1006h";
+const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1000l";
+
 impl Screen {
-    /// Takes the terminal.
+    /// Takes the terminal, and the mouse if that is wanted.
     ///
     /// # Errors
     /// The system's own, if standard output is no terminal that can be drawn on.
-    pub(super) fn take() -> io::Result<Self> {
+    pub(super) fn take(mouse: bool) -> io::Result<Self> {
         // The library's own idea of NO_COLOR sends resets that undo reverse video; the theme leaves
         // colours out instead.
         force_color_output(true);
-        give_back_on_panic();
-        TAKEN.store(true, Ordering::SeqCst);
-        let screen = enable_raw_mode()
-            .and_then(|()| execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste))
+        let screen = take_over(mouse)
             .and_then(|()| {
                 // Whole frames in one write: no torn pictures over slow lines.
                 let buffered = BufWriter::with_capacity(64 * 1024, stdout());
@@ -47,7 +51,11 @@ impl Screen {
             })
             .and_then(|mut terminal| {
                 terminal.hide_cursor()?;
-                let mut screen = Self { terminal };
+                let mut screen = Self {
+                    terminal,
+                    mouse,
+                    draws: 0,
+                };
                 screen.forget()?;
                 Ok(screen)
             });
@@ -55,6 +63,32 @@ impl Screen {
             give_back();
         }
         screen
+    }
+
+    /// Gives the terminal to somebody else for a while.
+    pub(super) fn lend(&self) {
+        give_back();
+    }
+
+    /// Takes it again after [`Screen::lend`].
+    ///
+    /// # Errors
+    /// The system's own: the terminal is gone.
+    pub(super) fn take_again(&mut self) -> io::Result<()> {
+        take_over(self.mouse)?;
+        self.terminal.hide_cursor()?;
+        self.forget()
+    }
+
+    /// Listens to the mouse, or leaves it to the terminal.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(super) fn mouse(&mut self, is_on: bool) -> io::Result<()> {
+        self.mouse = is_on;
+        let backend = self.terminal.backend_mut();
+        backend.write_all(if is_on { MOUSE_ON } else { MOUSE_OFF }.as_bytes())?;
+        Write::flush(backend)
     }
 
     /// Columns and rows.
@@ -71,6 +105,7 @@ impl Screen {
     /// # Errors
     /// The system's own: the terminal is gone.
     pub(super) fn draw(&mut self, app: &App) -> io::Result<()> {
+        self.draws += 1;
         self.terminal.draw(|frame| views::draw(frame, app))?;
         Ok(())
     }
@@ -103,9 +138,22 @@ impl Drop for Screen {
     }
 }
 
+fn take_over(mouse: bool) -> io::Result<()> {
+    TAKEN.store(true, Ordering::SeqCst);
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
+    if mouse {
+        stdout().write_all(MOUSE_ON.as_bytes())?;
+        stdout().flush()?;
+    }
+    Ok(())
+}
+
 /// Gives the terminal back, if it is ours. Nothing can be done about failures here.
-fn give_back() {
+pub(super) fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
+        // Whether the mouse was taken or not: not listening to it is what the person's screen had.
+        let _ = stdout().write_all(MOUSE_OFF.as_bytes());
         let _ = execute!(
             stdout(),
             DisableBracketedPaste,
@@ -114,18 +162,6 @@ fn give_back() {
         );
         let _ = disable_raw_mode();
     }
-}
-
-/// A panic's message has to be seen on the person's own screen, not on the one that goes away.
-fn give_back_on_panic() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            give_back();
-            before(info);
-        }));
-    });
 }
 
 fn base64(bytes: &[u8]) -> String {

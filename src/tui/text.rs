@@ -8,6 +8,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::host::printable;
+use crate::image::Check;
+use crate::qcow2::Snapshot;
 
 /// Text from elsewhere (a plan, a problem) made safe to print once more: it is meant to be, and a
 /// terminal is no place to find out.
@@ -209,6 +211,65 @@ pub fn count(number: u64, one: &str, many: &str) -> String {
     )
 }
 
+/// A time as `2026-01-31T12:34:56Z`.
+#[must_use]
+pub fn utc(at: SystemTime) -> String {
+    let secs = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (days, rest) = (secs / 86_400, secs % 86_400);
+    // Days since the first of March of the year 0, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year_of_era + later;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// An internal snapshot for people: its name, and its ID where that tells more.
+#[must_use]
+pub fn snapshot_name(snapshot: &Snapshot) -> String {
+    let part = |bytes: &[u8]| safe(&String::from_utf8_lossy(bytes));
+    let (name, id) = (part(&snapshot.name), part(&snapshot.id));
+    if name.is_empty() {
+        format!("(ID {id})")
+    } else {
+        format!("{name} (ID {id})")
+    }
+}
+
+/// What a check amounts to: `clean`, `3 corruptions`, `212 leaked clusters, 13 MiB`.
+#[must_use]
+pub fn verdict(check: &Check) -> String {
+    let leaks = format!(
+        "{}, {}",
+        count(check.leaks, "leaked cluster", "leaked clusters"),
+        size(check.leaked_bytes)
+    );
+    let corruptions = count(check.corruptions, "corruption", "corruptions");
+    match (check.corruptions, check.leaks) {
+        (0, 0) => "clean".to_owned(),
+        (0, _) => leaks,
+        (_, 0) => corruptions,
+        _ => format!("{corruptions}, {leaks}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +298,14 @@ mod tests {
         assert_eq!(size(1200 << 20), "1.2 GiB");
         assert_eq!(size(u64::MAX), "16 EiB");
         assert_eq!(grouped(8_697_308_774), "8,697,308,774");
+    }
+
+    #[test]
+    fn times_are_told_as_dates() {
+        let at = |secs| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(at(1_800_000_000), "2027-01-15T08:00:00Z");
     }
 
     #[test]

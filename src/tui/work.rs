@@ -1,8 +1,12 @@
 //! Whatever touches the disk, on threads of its own: scanning, planning, running jobs, asking for
 //! facts. Each answers with a message; an answer nobody waits for any more is not even looked for.
 
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -10,12 +14,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, scan_all};
-use crate::host::{Host, printable};
-use crate::image::Keys;
-use crate::ops::{self, Context, Error, LookedIn, Progress, Ready, Request};
+use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed, scan_all};
+use crate::host::{Access, Host, printable};
+use crate::image::{self, Keys, Pace};
+use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, Ready, Request};
+use crate::qcow2::Snapshot;
 
+use super::filter::Filter;
+use super::jobs::Work;
+use super::log::LogLine;
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
+use super::{crash, text, watch};
 
 /// How long an image has to be selected before the disk is asked about it.
 const REST: Duration = Duration::from_millis(60);
@@ -29,6 +38,7 @@ pub(super) struct Workers {
     pub(super) answers: Sender<Msg>,
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
+    lines: Sender<Vec<LogLine>>,
 }
 
 /// The newest question of each kind.
@@ -36,6 +46,7 @@ pub(super) struct Workers {
 struct Newest {
     scan: AtomicU64,
     plan: AtomicU64,
+    filter: AtomicU64,
 }
 
 impl Workers {
@@ -46,6 +57,10 @@ impl Workers {
         answers: Sender<Msg>,
     ) -> Self {
         let (selected, selections) = unbounded();
+        let (lines, written) = unbounded();
+        if let Some(dir) = state_dir.clone() {
+            thread::spawn(move || write_log(&dir, &written));
+        }
         {
             let (host, answers) = (Arc::clone(&host), answers.clone());
             thread::spawn(move || look_at_selected(&*host, &selections, &answers));
@@ -57,7 +72,35 @@ impl Workers {
             answers,
             newest: Arc::default(),
             selected,
+            lines,
         }
+    }
+
+    /// Watches the directories for changes.
+    pub(super) fn watch(&self) {
+        let (roots, answers) = (self.scan.roots.clone(), self.answers.clone());
+        self.spawn(move || watch::watch(&roots, &answers));
+    }
+
+    /// Writes lines into the session's log; where nothing is kept they are for the pane alone.
+    pub(super) fn write_down(&self, lines: Vec<LogLine>) {
+        // Nobody writes: no state is kept.
+        let _ = self.lines.send(lines);
+    }
+
+    /// Does something on a thread of its own; one that breaks is told of.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        let answers = self.answers.clone();
+        thread::spawn(move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                let text = format!(
+                    "Something broke off by a fault of this program; no image is harmed{}.",
+                    crash::where_to_look()
+                );
+                // An interface that is gone needs no answer.
+                let _ = answers.send(Msg::Tell(text));
+            }
+        });
     }
 
     /// Starts what was asked for, if it is for the workers.
@@ -66,7 +109,23 @@ impl Workers {
         match effect {
             Effect::Scan(ticket) => {
                 me.newest.scan.store(ticket, Ordering::SeqCst);
-                thread::spawn(move || me.scan(ticket));
+                self.spawn(move || me.scan(ticket));
+            }
+            Effect::Refresh(ticket, forest, changed) => {
+                self.spawn(move || {
+                    let fresh = refreshed(&forest, &me.host, &me.scan, &changed);
+                    me.answer(Msg::Refreshed(ticket, Arc::new(fresh)));
+                });
+            }
+            Effect::Filter(ticket, line, forest, now) => {
+                me.newest.filter.store(ticket, Ordering::SeqCst);
+                self.spawn(move || {
+                    // A line that was typed on is not worth the work.
+                    if me.newest.filter.load(Ordering::SeqCst) == ticket {
+                        let hits = Filter::parse(&line).hits(&forest, now);
+                        me.answer(Msg::Filtered(ticket, Arc::new(hits)));
+                    }
+                });
             }
             Effect::Plan {
                 ticket,
@@ -75,37 +134,45 @@ impl Workers {
                 delay,
             } => {
                 me.newest.plan.store(ticket, Ordering::SeqCst);
-                thread::spawn(move || me.plan(ticket, &request, forest, delay));
+                self.spawn(move || me.plan(ticket, &request, forest, delay));
             }
             Effect::Run {
                 job,
-                ready,
+                work,
                 progress,
-            } => {
-                thread::spawn(move || me.run(job, *ready, &progress));
-            }
+            } => match work {
+                Work::Plan(ready) => self.spawn(move || me.run(job, *ready, &progress)),
+                Work::Check(images) => self.spawn(move || me.check(job, &images, &progress)),
+                Work::Command(words) => self.spawn(move || me.command(job, &words, &progress)),
+            },
             Effect::Facts(path) => {
                 // Its thread lives as long as this sender.
                 let _ = me.selected.send(path);
             }
             Effect::Candidates(ticket, forest) => {
-                thread::spawn(move || {
+                self.spawn(move || {
                     let context = me.context(forest, LookedIn::default());
                     let found = ops::candidates(&context, Duration::ZERO);
                     me.answer(Msg::Candidates(ticket, found));
                 });
             }
             Effect::Trash(ticket) => {
-                thread::spawn(move || {
+                self.spawn(move || {
                     let dirs = &me.scan.roots;
                     let list = ops::trash::list(&*me.host, me.state_dir.as_deref(), dirs);
                     me.answer(Msg::Trash(ticket, list));
                 });
             }
             Effect::Remember(forest) => {
-                thread::spawn(move || me.remember(&forest));
+                self.spawn(move || me.remember(&forest));
             }
-            Effect::Copy(_) | Effect::Redraw | Effect::Quit => {}
+            Effect::Copy(_)
+            | Effect::Mouse(_)
+            | Effect::Shell(_)
+            | Effect::OnScreen(_)
+            | Effect::Suspend
+            | Effect::Redraw
+            | Effect::Quit => {}
         }
     }
 
@@ -197,9 +264,61 @@ impl Workers {
         let result = catch_unwind(AssertUnwindSafe(|| ops::run(ready, progress)));
         let result = result.unwrap_or_else(|_| {
             Err(Error::Failed(format!(
-                "{title} ended by a fault of this program; the images are as its last completed step left them"
+                "{title} ended by a fault of this program; the images are as its last completed step left them{}",
+                crash::where_to_look()
             )))
         });
+        self.answer(Msg::Ended(job, result));
+    }
+
+    /// Looks through the images one after the other; each is told as it is done.
+    fn check(&self, job: u64, images: &[PathBuf], progress: &Progress) {
+        let (mut clean, mut bad, mut failed) = (0_u64, 0_u64, 0_u64);
+        for path in images {
+            if progress.is_cancelled() {
+                let text = format!(
+                    "stopped; {} looked through",
+                    text::count(clean + bad, "image", "images")
+                );
+                self.answer(Msg::Ended(job, Err(Error::Cancelled(text))));
+                return;
+            }
+            let found = ops::check(&*self.host, path, &Paced(progress));
+            if found.is_err() && progress.is_cancelled() {
+                continue;
+            }
+            match &found {
+                Ok(check) if check.corruptions == 0 && check.leaks == 0 => clean += 1,
+                Ok(_) => bad += 1,
+                Err(_) => failed += 1,
+            }
+            let stat = self.host.stat(path).ok();
+            self.answer(Msg::Checked(job, path.clone(), stat, Box::new(found)));
+        }
+        let mut summary = match (images, bad, failed) {
+            ([only], 0, 0) => format!("{} is clean.", text::file_name(only)),
+            ([only], _, 0) => format!(
+                "{} has problems: its health pane tells them.",
+                text::file_name(only)
+            ),
+            (_, 0, 0) => format!(
+                "{} looked through, all clean.",
+                text::count(clean, "image", "images")
+            ),
+            _ => format!("{clean} clean, {bad} with problems, {failed} could not be checked."),
+        };
+        if let ([only], 0, 1) = (images, bad, failed) {
+            summary = format!(
+                "{} could not be checked: its health pane tells why.",
+                text::file_name(only)
+            );
+        }
+        self.answer(Msg::Ended(job, Ok(done(summary))));
+    }
+
+    /// Runs a program of the person's own; what it says is told when it ends.
+    fn command(&self, job: u64, words: &[OsString], progress: &Progress) {
+        let result = run_command(words, progress);
         self.answer(Msg::Ended(job, result));
     }
 
@@ -226,6 +345,7 @@ fn look_at_selected(host: &dyn Host, selections: &Receiver<PathBuf>, answers: &S
         let id = host.stat(&path).ok().map(|stat| stat.id);
         let holders = id.and_then(|id| host.holders(&[id]).remove(&id));
         let facts = LiveFacts {
+            snapshots: snapshots(host, &path),
             space: host.space(dir).ok(),
             holders: holders.unwrap_or_default(),
             path,
@@ -233,5 +353,117 @@ fn look_at_selected(host: &dyn Host, selections: &Receiver<PathBuf>, answers: &S
         if answers.send(Msg::Facts(Box::new(facts))).is_err() {
             return;
         }
+    }
+}
+
+/// The image's internal snapshots; none where it is no qcow2 image.
+fn snapshots(host: &dyn Host, path: &Path) -> Option<Result<Vec<Snapshot>, String>> {
+    let file = host.open(path, Access::Read).ok()?;
+    let header = image::read_header(path, file.as_ref()).ok()?;
+    let list = image::snapshots(path, file.as_ref(), &header);
+    Some(list.map_err(|error| error.to_string()))
+}
+
+/// Passes on how far a check is, and that it shall stop.
+struct Paced<'a>(&'a Progress);
+
+impl Pace for Paced<'_> {
+    fn advance(&self, bytes: u64) -> bool {
+        self.0.advance(bytes).is_ok()
+    }
+}
+
+fn done(summary: String) -> Outcome {
+    Outcome {
+        summary,
+        touched: Vec::new(),
+        undo: None,
+        remarks: Vec::new(),
+    }
+}
+
+/// So much of what a program says is kept.
+const SAID: usize = 4096;
+
+fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error> {
+    let Some((program, more)) = words.split_first() else {
+        return Err(Error::Failed("there is no program to run".to_owned()));
+    };
+    let failed = |error: std::io::Error| {
+        Error::Failed(format!("{} cannot be run: {error}", printable(program)))
+    };
+    // Into files, not pipes: a program that says much must not wait for somebody to read it.
+    let said = tempfile::tempfile().map_err(failed)?;
+    let mut child = Command::new(program)
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(said.try_clone().map_err(failed)?)
+        .stderr(said.try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if progress.is_cancelled() {
+            // One that has just ended cannot be stopped any more.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::Cancelled("stopped".to_owned()));
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    let words = last_words(said).unwrap_or_default();
+    let name = printable(program);
+    if status.success() {
+        let mut outcome = done(format!("{name} is done."));
+        outcome.remarks = words.lines().map(printable).collect();
+        Ok(outcome)
+    } else {
+        Err(Error::Failed(format!(
+            "{name} ended with {status}: {}",
+            printable(words.trim())
+        )))
+    }
+}
+
+/// The end of what a program has said.
+fn last_words(mut file: fs::File) -> std::io::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let len = file.metadata()?.len();
+    let kept = u64::try_from(SAID).unwrap_or(u64::MAX);
+    file.seek(SeekFrom::Start(len.saturating_sub(kept)))?;
+    let mut bytes = Vec::new();
+    file.take(kept).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A log that has grown beyond this begins anew; the one before is kept.
+const LOG_BYTES: u64 = 2 << 20;
+
+/// Writes the log's lines to `session.log`, for as long as there are any. A log that cannot be written
+/// keeps nobody from anything.
+fn write_log(dir: &Path, lines: &Receiver<Vec<LogLine>>) {
+    let path = dir.join("session.log");
+    while let Ok(lines) = lines.recv() {
+        let _ = fs::create_dir_all(dir);
+        if fs::metadata(&path).is_ok_and(|stat| stat.len() > LOG_BYTES) {
+            let _ = fs::rename(&path, dir.join("session.log.old"));
+        }
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+        let Ok(mut file) = file else { continue };
+        let mut text = String::new();
+        for line in lines {
+            let job = line
+                .job
+                .map_or_else(String::new, |job| format!(" job {job}"));
+            text.push_str(&format!(
+                "{}{job} {}{}\n",
+                text::utc(line.at),
+                line.kind.sign(),
+                line.text
+            ));
+        }
+        let _ = file.write_all(text.as_bytes());
     }
 }

@@ -11,6 +11,7 @@ use qanopy::ops::{
     self, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan, Refusal,
     Request, Siblings, SpaceNeed, Undo, WayOut,
 };
+use qanopy::tui::jobs::Work;
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::msg::ScanEnd;
 use qanopy::tui::{App, Effect, Msg, Settings, start, update, views};
@@ -186,6 +187,7 @@ impl Desk {
     pub fn scanning(size: (u16, u16), change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             roots: vec![PathBuf::from("/vm")],
+            prune_days: 30,
             ..Settings::default()
         };
         change(&mut settings);
@@ -247,12 +249,12 @@ impl Desk {
         self.send(Msg::Planned(ticket, Box::new(plan(request, change)), None));
     }
 
-    /// How many jobs were started since the last look.
+    /// How many plans were begun since the last look.
     pub fn started(&self) -> usize {
-        let runs = self
-            .asked
-            .iter()
-            .filter(|effect| matches!(effect, Effect::Run { .. }));
+        let runs = self.asked.iter().filter(|effect| {
+            let plan = |work: &Work| matches!(work, Work::Plan(_));
+            matches!(effect, Effect::Run { work, .. } if plan(work))
+        });
         runs.count()
     }
 

@@ -314,3 +314,140 @@ fn a_small_terminal_works_too() {
     let terminal = Terminal::open(Path::new("/nonexistent-directory"), &[], (30, 5));
     terminal.see("needs 40x8");
 }
+
+#[test]
+fn what_happens_on_the_disk_is_seen_without_asking() {
+    let dir = demo();
+    let root = dir.path().join("vm/rootbase");
+    let terminal = open(&dir);
+    // The facts of the selected image come after the watching has begun.
+    terminal.see("free");
+    std::fs::copy(root.join("Overlay-3A.qcow2"), root.join("copied.qcow2")).unwrap();
+    terminal.see("copied.qcow2");
+    terminal.see("10 images");
+    std::fs::rename(root.join("copied.qcow2"), root.join("renamed.qcow2")).unwrap();
+    terminal.see("renamed.qcow2");
+    terminal.lose("copied.qcow2");
+    std::fs::remove_file(root.join("renamed.qcow2")).unwrap();
+    terminal.see("9 images");
+}
+
+#[test]
+fn tables_are_looked_through_and_the_health_pane_tells() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("c");
+    terminal.see("Overlay-2A.qcow2 is clean.");
+    terminal.press("6");
+    terminal.see("looked through");
+    terminal.see("ago: clean");
+    terminal.press("A");
+    terminal.see("9 images looked through, all clean.");
+    terminal.press("L");
+    terminal.see("Check 9 images");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn commands_of_the_persons_own_run_on_the_screen_or_as_jobs() {
+    let dir = demo();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("qanopy/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(
+        &config,
+        "moose = true\n[[command]]\nkey = \"!s\"\ntitle = \"say it\"\nrun = \"echo said {path}\"\n\
+         [[command]]\nkey = \"!j\"\ntitle = \"count\"\nrun = \"wc -c {chain}\"\nas = \"job\"\nconfirm = true\n",
+    )
+    .unwrap();
+    let root = dir.path().join("vm/rootbase");
+    let mut terminal = Terminal::open_at(home.path(), &root, &[], (120, 40));
+    terminal.see("config.toml:1:");
+    terminal.see("9 images");
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("!");
+    terminal.see("say it");
+    terminal.press("s");
+    terminal.see("said /");
+    terminal.see("Enter goes back to qanopy.");
+    terminal.press("<enter>");
+    terminal.see("1 Images");
+    terminal.press("!j");
+    terminal.see("run it");
+    terminal.press("y");
+    terminal.see("wc is done.");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_shell_opens_where_the_image_is_and_gives_the_screen_back() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("RootBase.qcow2");
+    terminal.press("o");
+    terminal.see("shell>");
+    terminal.press("echo it is $(basename $PWD); touch made-here\r");
+    terminal.see("it is rootbase");
+    terminal.press("exit\r");
+    terminal.see("1 Images");
+    assert!(exists(&dir, "made-here"));
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn the_mouse_moves_the_cursor_and_can_be_switched_off() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.see("Overlay-2A.qcow2");
+    let screen = terminal.screen();
+    let row = screen
+        .lines()
+        .position(|line| line.contains("Overlay-2A.qcow2"))
+        .unwrap();
+    terminal.press(&format!("\u{1b}[<0;10;{}M", row + 1));
+    terminal.until("the cursor there", |screen| {
+        screen
+            .lines()
+            .any(|line| line.contains('▌') && line.contains("Overlay-2A.qcow2"))
+    });
+    terminal.press("%");
+    terminal.see("terminal's own again");
+    terminal.until_sent("the mouse left alone", |bytes| {
+        bytes.windows(8).any(|part| part == b"\x1b[?1000l")
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn folds_and_the_order_are_remembered() {
+    let dir = demo();
+    let home = tempfile::tempdir().unwrap();
+    let root = dir.path().join("vm/rootbase");
+    let mut terminal = Terminal::open_at(home.path(), &root, &[], (100, 40));
+    terminal.see("9 images");
+    terminal.go_to("Overlay-1.qcow2");
+    terminal.press("h");
+    terminal.see("3 hidden (folded)");
+    terminal.press("s");
+    terminal.see("by size");
+    terminal.press("s");
+    terminal.see("sort: size");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    let terminal = Terminal::open_at(home.path(), &root, &[], (100, 40));
+    terminal.see("3 hidden (folded)");
+    terminal.see("sort: size");
+}
+
+#[test]
+fn a_lost_terminal_ends_the_program() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.hang_up();
+    assert_ne!(terminal.end(), 0);
+}

@@ -15,20 +15,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Seen {
     bytes: Vec<u8>,
     screen: vt100::Parser,
+    /// Whether nobody looks any more.
+    gone: bool,
 }
 
 pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
-    input: Box<dyn Write + Send>,
+    input: Option<Box<dyn Write + Send>>,
     seen: Arc<Mutex<Seen>>,
     /// Keeps the terminal open.
-    _master: Box<dyn MasterPty + Send>,
-    _state: tempfile::TempDir,
+    master: Option<Box<dyn MasterPty + Send>>,
+    home: Option<tempfile::TempDir>,
 }
 
 impl Terminal {
-    /// Opens the program on a directory.
+    /// Opens the program on a directory, with nothing remembered and nothing configured.
     pub fn open(dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut terminal = Self::open_at(home.path(), dir, args, size);
+        terminal.home = Some(home);
+        terminal
+    }
+
+    /// Opens it with what is remembered and configured in `home`.
+    pub fn open_at(home: &Path, dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
         let (cols, rows) = size;
         let pty = native_pty_system()
             .openpty(PtySize {
@@ -38,13 +48,15 @@ impl Terminal {
                 pixel_height: 0,
             })
             .unwrap();
-        let state = tempfile::tempdir().unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
         command.args(args);
         command.arg(dir);
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
-        command.env("XDG_STATE_HOME", state.path());
+        command.env("XDG_STATE_HOME", home);
+        command.env("XDG_CONFIG_HOME", home);
+        command.env("SHELL", "/bin/sh");
+        command.env("PS1", "shell> ");
         command.env_remove("NO_COLOR");
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
@@ -53,6 +65,7 @@ impl Terminal {
         let seen = Arc::new(Mutex::new(Seen {
             bytes: Vec::new(),
             screen: vt100::Parser::new(rows, cols, 0),
+            gone: false,
         }));
         let theirs = Arc::clone(&seen);
         thread::spawn(move || {
@@ -62,16 +75,19 @@ impl Terminal {
                     break;
                 }
                 let mut seen = theirs.lock().unwrap();
+                if seen.gone {
+                    break;
+                }
                 seen.bytes.extend(&buffer[..read]);
                 seen.screen.process(&buffer[..read]);
             }
         });
         Self {
             child,
-            input,
+            input: Some(input),
             seen,
-            _master: pty.master,
-            _state: state,
+            master: Some(pty.master),
+            home: None,
         }
     }
 
@@ -81,9 +97,11 @@ impl Terminal {
             .replace("<enter>", "\r")
             .replace("<esc>", "\u{1b}")
             .replace("<backspace>", "\u{7f}")
-            .replace("<c-c>", "\u{3}");
-        self.input.write_all(keys.as_bytes()).unwrap();
-        self.input.flush().unwrap();
+            .replace("<c-c>", "\u{3}")
+            .replace("<c-z>", "\u{1a}");
+        let input = self.input.as_mut().unwrap();
+        input.write_all(keys.as_bytes()).unwrap();
+        input.flush().unwrap();
     }
 
     pub fn screen(&self) -> String {
@@ -151,6 +169,16 @@ impl Terminal {
             self.until("the cursor to move", |screen| screen != before);
         }
         panic!("no row shows {name}:\n{}", self.screen());
+    }
+
+    /// Takes the terminal away, as when a window is closed.
+    pub fn hang_up(&mut self) {
+        // The reader holds the terminal open as well: the next thing drawn is its last.
+        self.seen.lock().unwrap().gone = true;
+        self.press("?");
+        thread::sleep(Duration::from_millis(300));
+        self.input = None;
+        self.master = None;
     }
 
     pub fn pid(&self) -> i32 {

@@ -36,7 +36,7 @@ fn the_tree_folded_marked_and_sorted() {
         desk.go_to("Overlay-2A.qcow2");
         desk.press("  ");
         desk.go_to("Overlay-1.qcow2");
-        desk.press("hs<down><enter>");
+        desk.press("hss");
     });
 }
 
@@ -44,7 +44,7 @@ fn the_tree_folded_marked_and_sorted() {
 fn the_tree_in_ascii_without_colour() {
     let mut desk = Desk::with(forest(), (80, 24), |settings| {
         settings.ascii = true;
-        settings.theme = Theme::Plain;
+        settings.theme = Theme::plain();
     });
     desk.go_to("Overlay-1B.qcow2");
     snapshot("tree-ascii", &desk);
@@ -130,7 +130,8 @@ fn a_running_job_and_one_that_waits() {
             phase: Phase::Copy,
             done: 3 << 30,
             total: 5 << 30,
-            elapsed: Duration::from_secs(8),
+            elapsed: Duration::from_secs(9),
+            in_phase: Duration::from_secs(8),
         };
         desk.send(Msg::Progress(vec![(1, view)]));
     });

@@ -1,8 +1,8 @@
 //! The pure step: what keys and answers lead to.
 
 use qanopy::ops::{Error, Outcome, Request, Siblings};
-use qanopy::tui::app::JobState;
 use qanopy::tui::dialog::Mode;
+use qanopy::tui::jobs::JobState;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;
 

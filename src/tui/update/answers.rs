@@ -1,21 +1,30 @@
 //! What comes back from the workers: files found, plans, the ends of jobs, facts. An answer to an
 //! older question is dropped.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::ops::{Error, Outcome, Progress, Ready, Request};
-use crate::tui::app::{App, Job, JobState};
-use crate::tui::dialog::{Mode, PruneDialog};
-use crate::tui::msg::{Effect, Msg};
+use crate::host::Stat;
+use crate::image::{Check, Verdict};
+use crate::ops::Error;
+use crate::tui::app::{App, Checked};
+use crate::tui::dialog::Mode;
+use crate::tui::log::Kind;
+use crate::tui::msg::{Effect, Msg, Watching};
+use crate::tui::text;
 
-use super::{dialogs, panes};
+use super::{dialogs, jobs, panes};
 
 /// Takes in an answer.
 pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
     match msg {
         Msg::Found(ticket, found) if ticket == app.scan.ticket => match &mut app.scan.fresh {
             Some(fresh) => fresh.extend(found),
-            None => Arc::make_mut(&mut app.forest).extend(found),
+            None => {
+                Arc::make_mut(&mut app.forest).extend(found);
+                app.find_folds();
+            }
         },
         Msg::Looked(ticket, looked_at) if ticket == app.scan.ticket => {
             app.scan.looked_at = looked_at;
@@ -30,7 +39,33 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             // What the disk told of the selected image may be old as well.
             app.asked = None;
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
+            panes::look_at_changed(app, effects);
         }
+        Msg::Refreshed(ticket, forest) => {
+            if app.refreshing == Some(ticket) {
+                app.refreshing = None;
+                app.replace_forest(forest);
+                app.asked = None;
+                effects.push(Effect::Remember(Arc::clone(&app.forest)));
+                panes::look_at_changed(app, effects);
+            }
+        }
+        Msg::Changed(files) => panes::look_again(app, files, effects),
+        Msg::Watching(watching) => {
+            if let Watching::Polling(why) = &watching {
+                let text = format!("Changes are looked for every few seconds: {why}.");
+                app.note(None, Kind::Note, &text);
+                app.tell(text);
+            }
+            app.watching = watching;
+        }
+        Msg::Filtered(ticket, hits) => {
+            if app.tree.hits_ticket == ticket {
+                app.tree.hits = Some(hits);
+                app.changed();
+            }
+        }
+        Msg::Checked(job, path, stat, found) => checked(app, job, path, stat, *found),
         Msg::Planned(ticket, plan, forest) => {
             let is_asked = match &app.mode {
                 Mode::Form(form) => form.ticket == ticket,
@@ -51,26 +86,21 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             app.refresh_future();
             dialogs::submit(app, effects);
         }
-        Msg::Progress(views) => {
-            for (id, view) in views {
-                if let Some(job) = app.jobs.list.iter_mut().find(|job| job.id == id) {
-                    job.view = view;
-                }
-            }
-        }
-        Msg::Ended(id, result) => ended(app, id, result, effects),
+        Msg::Progress(views) => jobs::progressed(app, views),
+        Msg::Ended(id, result) => jobs::ended(app, id, result, effects),
         Msg::Facts(facts) => {
             if app.asked.as_ref() == Some(&facts.path) {
                 app.facts = Some(*facts);
             }
         }
         Msg::Candidates(ticket, candidates) => {
+            let old = Duration::from_secs(app.settings.prune_days.saturating_mul(86_400));
             if let Mode::Prune(dialog) = &mut app.mode
                 && dialog.ticket == ticket
             {
                 dialog.ticked = candidates
                     .iter()
-                    .map(|candidate| candidate.age >= PruneDialog::OLD)
+                    .map(|candidate| candidate.age >= old)
                     .collect();
                 dialog.candidates = Some(candidates);
             }
@@ -82,120 +112,44 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.entries = Some(entries);
             }
         }
-        Msg::Tell(text) => app.warn(text),
+        Msg::Tell(text) => {
+            app.note(None, Kind::Bad, &text);
+            app.warn(text);
+        }
         Msg::Found(..)
         | Msg::Looked(..)
         | Msg::Scanned(..)
         | Msg::Key(_)
+        | Msg::Mouse(..)
         | Msg::Paste(_)
         | Msg::Resize(..)
         | Msg::Clock(_) => {}
     }
 }
 
-/// Makes a job of what the person agreed to, and closes the dialog it came from.
-pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
-    let progress = Progress::new();
-    let plan = ready.plan();
-    let id = u64::try_from(app.jobs.list.len()).unwrap_or(u64::MAX) + 1;
-    app.jobs.list.push(Job {
-        id,
-        title: plan.title.clone(),
-        request: plan.request.clone(),
-        state: JobState::Waiting,
-        view: progress.view(),
-        progress,
-        commands: plan.commands.clone(),
-        ready: Some(Box::new(ready)),
-    });
-    app.mode = Mode::Main;
-    app.tree.marks.clear();
-    app.refresh_future();
-    start_next(app, effects);
-}
-
-/// Starts the oldest waiting job, if none runs: one after the other, so that no two touch one file.
-fn start_next(app: &mut App, effects: &mut Vec<Effect>) {
-    if app.jobs.running().is_some() {
-        return;
-    }
-    let waiting = app.jobs.list.iter_mut();
-    for job in waiting.filter(|job| job.state == JobState::Waiting) {
-        if let Some(ready) = job.ready.take() {
-            job.state = JobState::Running;
-            effects.push(Effect::Run {
-                job: job.id,
-                ready,
-                progress: job.progress.clone(),
-            });
-            return;
-        }
-    }
-}
-
-fn ended(app: &mut App, id: u64, result: Result<Outcome, Error>, effects: &mut Vec<Effect>) {
-    let Some(at) = app.jobs.list.iter().position(|job| job.id == id) else {
-        return;
+/// What a job has found in an image's tables.
+fn checked(
+    app: &mut App,
+    job: u64,
+    path: PathBuf,
+    stat: Option<Stat>,
+    found: Result<Check, Error>,
+) {
+    let name = text::file_name(&path);
+    let found = found.map(Arc::new).map_err(|error| error.to_string());
+    let (kind, words) = match &found {
+        Ok(check) => (
+            match check.verdict() {
+                Verdict::Clean => Kind::Good,
+                Verdict::Leaks => Kind::Note,
+                Verdict::Corrupt => Kind::Bad,
+            },
+            format!("{name}: {}", text::verdict(check)),
+        ),
+        Err(why) => (Kind::Bad, format!("{name}: not checked: {why}")),
     };
-    let Some(job) = app.jobs.list.get_mut(at) else {
-        return;
-    };
-    let request = job.request.clone();
-    let title = job.title.clone();
-    match result {
-        Ok(outcome) => {
-            job.state = JobState::Done(outcome.summary.clone());
-            let mut text = outcome.summary.clone();
-            for remark in &outcome.remarks {
-                text.push(' ');
-                text.push_str(remark);
-            }
-            // Having been undone, an operation is no longer there to be undone.
-            if app.undo.last().is_some_and(|(_, undo)| *undo == request) {
-                app.undo.pop();
-            } else {
-                app.no_undo = outcome.undo.is_none().then(|| {
-                    format!(
-                        "{} cannot be taken back",
-                        outcome.summary.trim_end_matches('.')
-                    )
-                });
-                app.undo
-                    .extend(outcome.undo.map(|undo| (outcome.summary, undo)));
-                if let Some((_, undo)) = app.undo.last()
-                    && !matches!(undo, Request::EmptyTrash { .. })
-                    && app.no_undo.is_none()
-                {
-                    text.push_str(" z takes it back.");
-                }
-            }
-            if let Request::Branch { new, .. } = &request {
-                app.tree.wanted = Some(new.clone());
-            }
-            app.tell(text);
-        }
-        Err(Error::Cancelled(text)) => {
-            job.state = JobState::Cancelled(text.clone());
-            app.tell(format!("{title}: {text}"));
-        }
-        Err(error) => {
-            let text = error.to_string();
-            job.state = JobState::Failed(text.clone());
-            if matches!(app.mode, Mode::Main) && !app.leaving {
-                // The person meant it to happen: show what stands against it, planned anew.
-                dialogs::ask(app, request, Mode::Main, effects);
-                if let Mode::Plan(dialog) = &mut app.mode {
-                    dialog.reason = Some(text);
-                }
-            } else {
-                app.warn(format!("{title}: {text}"));
-            }
-        }
-    }
-    start_next(app, effects);
-    if app.leaving && app.jobs.open().next().is_none() {
-        effects.push(Effect::Quit);
-    } else {
-        panes::rescan(app, effects);
-    }
+    app.note(Some(job), kind, &words);
+    let at = app.now();
+    app.checks.insert(path, Checked { at, stat, found });
+    app.apply_checks();
 }

@@ -1,20 +1,25 @@
 //! What keys do while a dialog is open. Nothing is carried out from here but by a plan the person
 //! agreed to, and only [`confirm`] turns one into a job.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tui_input::{Input, InputRequest};
 
-use crate::ops::{BackingStyle, CommittedLayer, Consent, Request};
-use crate::tui::app::{App, JobState};
-use crate::tui::dialog::{Button, Choice, Field, Mode, PlanDialog};
+use crate::forest::NodeId;
+use crate::host::shell_quoted;
+use crate::ops::{CommittedLayer, Confirm, Consent, Danger, Request};
+use crate::tui::app::App;
+use crate::tui::config::{Fill, Place};
+use crate::tui::dialog::{Button, Choice, FormKind, Item, ListMenu, Mode, PlanDialog};
+use crate::tui::form::Holds;
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
 use crate::tui::views;
 
-use super::{TYPING, answers, moving, panes};
+use super::{TYPING, forms, jobs, moving, panes};
 
 /// Opens a dialog for what this request would do.
 pub(super) fn ask(app: &mut App, request: Request, back: Mode, effects: &mut Vec<Effect>) {
@@ -33,30 +38,54 @@ fn plan(app: &App, ticket: u64, request: Request, delay: Duration, effects: &mut
     });
 }
 
+/// Opens a form about the selected image.
+pub(super) fn fill(
+    app: &mut App,
+    kind: FormKind,
+    about: Option<&OsStr>,
+    effects: &mut Vec<Effect>,
+) {
+    if let Some(form) = forms::form(app, kind, about) {
+        app.mode = Mode::Form(Box::new(form));
+        replan_form(app, Duration::ZERO, effects);
+    }
+}
+
 /// A key that means nothing by itself: typed into a field where there is one.
 pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
     match &mut app.mode {
         Mode::Filter { .. } if edit(&mut app.tree.filter, key) => app.changed(),
+        Mode::List(menu) if menu.by_key => match menu.find_key(key) {
+            Some(at) => {
+                let item = menu.items.get(at).cloned();
+                fire(app, item, effects);
+            }
+            None => app.warn(format!("{key} is none of these; Esc closes the menu.")),
+        },
         Mode::List(menu) => {
             edit(&mut menu.query, key);
             menu.search();
         }
-        Mode::Form(form) => match form.field {
-            Field::Name => {
-                if edit(&mut form.name, key) {
-                    replan_form(app, TYPING, effects);
-                }
-            }
-            Field::Style => {
-                if matches!(key.code, Code::Char(' ') | Code::Left | Code::Right) {
-                    form.style = match form.style {
-                        BackingStyle::Relative => BackingStyle::Absolute,
-                        BackingStyle::Absolute => BackingStyle::Relative,
+        Mode::Form(form) => {
+            let field = form.fields.get_mut(form.at);
+            let (changed, delay) = match field.map(|field| &mut field.holds) {
+                Some(Holds::Text(input)) => (edit(input, key), TYPING),
+                Some(Holds::Choice { options, at }) => {
+                    let count = options.len().max(1);
+                    let step = match key.code {
+                        Code::Char(' ') | Code::Right => 1,
+                        Code::Left => count - 1,
+                        _ => 0,
                     };
-                    replan_form(app, Duration::ZERO, effects);
+                    *at = (*at + step) % count;
+                    (step > 0, Duration::ZERO)
                 }
+                None => (false, TYPING),
+            };
+            if changed {
+                replan_form(app, delay, effects);
             }
-        },
+        }
         Mode::Plan(dialog) => type_count(dialog, key),
         _ => {}
     }
@@ -67,12 +96,14 @@ pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
     // Not into a plan: a number is asked for so that a person stops and thinks, and types it.
     let keys = text.chars().filter(|c| !c.is_control()).map(Key::char);
     if let Mode::Form(form) = &mut app.mode
-        && form.field == Field::Name
+        && let Some(Holds::Text(input)) = form.fields.get_mut(form.at).map(|field| &mut field.holds)
     {
         for key in keys {
-            edit(&mut form.name, key);
+            edit(input, key);
         }
         replan_form(app, Duration::ZERO, effects);
+    } else if matches!(&app.mode, Mode::List(menu) if menu.by_key) {
+        // A menu runs its entries by their keys: pasted text is none.
     } else if matches!(app.mode, Mode::Filter { .. } | Mode::List(_)) {
         for key in keys {
             type_key(app, key, effects);
@@ -145,32 +176,84 @@ pub(super) fn run_in_list(app: &mut App, action: Action, effects: &mut Vec<Effec
         Action::PageUp => menu.cursor = menu.cursor.saturating_sub(page),
         Action::Close => app.mode = Mode::Main,
         Action::Fire => {
-            let Some(item) = menu.current().cloned() else {
-                return;
-            };
-            if let Some(reason) = item.why_not {
-                app.warn(format!("{}: {reason}.", item.name));
-                return;
-            }
-            match item.choice {
-                Choice::Explains => {}
-                Choice::Action(action) => {
-                    app.mode = Mode::Main;
-                    panes::run(app, action, effects);
-                }
-                Choice::Sort(sort) => {
-                    app.mode = Mode::Main;
-                    app.tree.sort = sort;
-                    app.changed();
-                }
-                Choice::Copy(text) => {
-                    app.mode = Mode::Main;
-                    app.tell(format!("Copied {}.", item.title));
-                    effects.push(Effect::Copy(text));
-                }
-            }
+            let item = menu.current().cloned();
+            fire(app, item, effects);
         }
         _ => {}
+    }
+}
+
+/// Does what an entry of a list stands for, or says why not.
+fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
+    let Some(item) = item else { return };
+    if let Some(reason) = item.why_not {
+        app.warn(format!("{}: {reason}.", item.name));
+        return;
+    }
+    match item.choice {
+        Choice::Explains => {}
+        Choice::Action(action) => {
+            app.mode = Mode::Main;
+            app.recent.retain(|recent| *recent != action);
+            app.recent.push(action);
+            panes::run(app, action, effects);
+        }
+        Choice::Sort(sort) => {
+            app.mode = Mode::Main;
+            app.tree.sort = sort;
+            app.changed();
+        }
+        Choice::Copy(text) => {
+            app.mode = Mode::Main;
+            app.tell(format!("Copied {}.", item.title));
+            effects.push(Effect::Copy(text));
+        }
+        Choice::Ask(request) => ask(app, request, Mode::Main, effects),
+        Choice::Fill(kind, about) => fill(app, kind, about.as_deref(), effects),
+        Choice::Run(at, is_asked) => run_own(app, at, is_asked, effects),
+    }
+}
+
+/// Runs a command of the person's own, after asking where it wants that.
+fn run_own(app: &mut App, at: usize, is_asked: bool, effects: &mut Vec<Effect>) {
+    let Some(command) = app.settings.commands.get(at).cloned() else {
+        return;
+    };
+    let Some(node) = app.selected() else { return };
+    let path = |id: &NodeId| app.forest.get(*id).map(|node| node.path.clone());
+    let fill = Fill {
+        path: node.path.clone(),
+        chain: app.forest.chain(node.id).iter().filter_map(path).collect(),
+        marked: app.targets().iter().filter_map(path).collect(),
+    };
+    let words = command.filled(&fill);
+    if command.confirm && !is_asked {
+        let line: Vec<String> = words.iter().map(shell_quoted).collect();
+        let entry = |keys: &str, title: String, choice| Item {
+            keys: keys.to_owned(),
+            title,
+            group: "",
+            name: "",
+            why_not: None,
+            choice,
+        };
+        app.mode = Mode::List(Box::new(ListMenu::by_key(
+            command.title,
+            vec![
+                entry("", line.join(" "), Choice::Explains),
+                entry("y", "run it".to_owned(), Choice::Run(at, true)),
+            ],
+        )));
+        return;
+    }
+    app.mode = Mode::Main;
+    match command.place {
+        Place::Screen => effects.push(Effect::OnScreen(words)),
+        Place::Job => {
+            let mut reads = fill.chain;
+            reads.extend(fill.marked);
+            jobs::command(app, command.title, words, &reads, effects);
+        }
     }
 }
 
@@ -184,8 +267,9 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
     form.plan = None;
     form.submitted = false;
     form.reason = None;
-    let request = form.request();
-    if !form.name.value().is_empty() {
+    if form.creates
+        && let Ok(request) = form.request()
+    {
         plan(app, ticket, request, delay, effects);
     }
 }
@@ -194,26 +278,28 @@ pub(super) fn run_in_form(app: &mut App, action: Action, effects: &mut Vec<Effec
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
+    let count = form.fields.len().max(1);
     match action {
-        Action::NextField | Action::PreviousField => {
-            form.field = match form.field {
-                Field::Name => Field::Style,
-                Field::Style => Field::Name,
-            };
-        }
+        Action::NextField => form.at = (form.at + 1) % count,
+        Action::PreviousField => form.at = (form.at + count - 1) % count,
         Action::Close => close(app, Mode::Main),
-        Action::Fire if form.name.value().is_empty() => {
-            form.reason = Some("the new file needs a name".to_owned());
-        }
-        Action::Fire => {
-            form.submitted = true;
-            submit(app, effects);
-        }
+        Action::Fire => match form.request() {
+            Err(reason) => form.reason = Some(reason),
+            Ok(_) if form.creates => {
+                form.submitted = true;
+                submit(app, effects);
+            }
+            Ok(request) => {
+                let before = std::mem::take(&mut app.mode);
+                ask(app, request, before, effects);
+            }
+        },
         _ => {}
     }
 }
 
-/// Creates what the form asks for, once its plan is there and nothing stands against it.
+/// Creates what the form asks for, once its plan is there and nothing stands against it. A plan that
+/// does more than create is shown first.
 pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
     let Mode::Form(form) = &mut app.mode else {
         return;
@@ -221,8 +307,16 @@ pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
     let Some(plan) = form.plan.as_ref().filter(|_| form.submitted) else {
         return;
     };
+    let is_harmless = plan.danger == Danger::Creates && plan.confirm == Confirm::Yes;
+    if !is_harmless && plan.confirm != Confirm::Impossible {
+        let request = plan.request.clone();
+        form.submitted = false;
+        let before = std::mem::take(&mut app.mode);
+        ask(app, request, before, effects);
+        return;
+    }
     match plan.as_ref().clone().agree(Consent::Yes) {
-        Ok(ready) => answers::enqueue(app, ready, effects),
+        Ok(ready) => jobs::enqueue(app, ready, effects),
         Err(denied) => {
             form.submitted = false;
             form.reason = Some(denied.to_string());
@@ -326,7 +420,7 @@ fn confirm(app: &mut App, effects: &mut Vec<Effect>) {
         _ => Consent::Yes,
     };
     match plan.as_ref().clone().agree(consent) {
-        Ok(ready) => answers::enqueue(app, ready, effects),
+        Ok(ready) => jobs::enqueue(app, ready, effects),
         Err(denied) => {
             dialog.typed.clear();
             dialog.reason = Some(denied.to_string());
@@ -413,24 +507,5 @@ pub(super) fn run_in_trash(app: &mut App, action: Action, effects: &mut Vec<Effe
         }
         Action::Close => app.mode = Mode::Main,
         _ => {}
-    }
-}
-
-impl crate::tui::app::Job {
-    /// Asks the job to stop: one that waits is over at once, one that runs is told.
-    pub(super) fn cancel(&mut self) {
-        match self.state {
-            JobState::Waiting => {
-                self.state = JobState::Cancelled("stopped before it began".to_owned());
-                self.ready = None;
-            }
-            JobState::Running => self.progress.cancel(),
-            _ => {}
-        }
-    }
-
-    /// Whether it is in the step that cannot be stopped half way.
-    pub(super) fn is_switching(&self) -> bool {
-        self.view.phase >= crate::ops::Phase::Switch
     }
 }

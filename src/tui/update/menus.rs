@@ -1,12 +1,19 @@
 //! The lists made from the keymap and from the selected image: help, palette, actions, order, copy.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
 use crate::forest::NodeId;
 use crate::host::shell_quoted;
+use crate::ops::{Dependants, Request, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, LEGEND};
-use crate::tui::dialog::{Choice, Item, ListMenu};
-use crate::tui::keymap::{self, Entry, Group, Scope};
+use crate::tui::config::Place;
+use crate::tui::copy::{libvirt_disk, qemu_command};
+use crate::tui::dialog::{Choice, FormKind, Item, ListMenu};
+use crate::tui::keymap::{Entry, Group, Scope};
 use crate::tui::reasons::why_not;
 use crate::tui::rows::Sort;
+use crate::tui::text;
 
 fn item(app: &App, entry: &Entry) -> Item {
     Item {
@@ -21,9 +28,20 @@ fn item(app: &App, entry: &Entry) -> Item {
 
 /// Every action of the panes, then what the signs mean. What a read-only session hides stays hidden.
 pub(super) fn help(app: &App, title: &str) -> ListMenu {
-    let entries =
-        keymap::entries(Scope::Main).filter(|entry| !(app.settings.read_only && entry.changes()));
+    let entries = app
+        .settings
+        .keymap
+        .entries(Scope::Main)
+        .filter(|entry| !(app.settings.read_only && entry.changes()));
     let mut items: Vec<Item> = entries.map(|entry| item(app, entry)).collect();
+    // What was chosen from here last comes first.
+    items.sort_by_key(|item| match item.choice {
+        Choice::Action(action) => {
+            let at = app.recent.iter().position(|recent| *recent == action);
+            std::cmp::Reverse(at.map_or(0, |at| at + 1))
+        }
+        _ => std::cmp::Reverse(0),
+    });
     items.extend(LEGEND.iter().map(|(sign, meaning)| Item {
         keys: (*sign).to_owned(),
         title: (*meaning).to_owned(),
@@ -37,11 +55,15 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
 
 /// What can be done with the selected image, and why the rest cannot.
 pub(super) fn actions(app: &App) -> ListMenu {
-    let entries = keymap::entries(Scope::Main).filter(|entry| match entry.group {
-        Group::Create | Group::Change => !app.settings.read_only,
-        Group::Mark | Group::Look => true,
-        _ => false,
-    });
+    let entries = app
+        .settings
+        .keymap
+        .entries(Scope::Main)
+        .filter(|entry| match entry.group {
+            Group::Create | Group::Change => !app.settings.read_only,
+            Group::Look => true,
+            _ => false,
+        });
     let mut items: Vec<Item> = entries.map(|entry| item(app, entry)).collect();
     // What changes comes first here; the order inside the groups stays.
     items.sort_by_key(|item| match item.group {
@@ -54,36 +76,42 @@ pub(super) fn actions(app: &App) -> ListMenu {
         || "Actions".to_owned(),
         |name| format!("Actions for {name}"),
     );
-    ListMenu::new(title, items)
+    ListMenu::by_key(title, items)
+}
+
+/// An entry of a menu that is run by its key.
+fn entry(keys: &str, group: &'static str, title: impl Into<String>, choice: Choice) -> Item {
+    Item {
+        keys: keys.to_owned(),
+        title: title.into(),
+        group,
+        name: "",
+        why_not: None,
+        choice,
+    }
 }
 
 /// The orders.
 pub(super) fn sort(app: &App) -> ListMenu {
-    let items = Sort::ALL.into_iter().map(|sort| Item {
-        keys: if sort == app.tree.sort { "*" } else { "" }.to_owned(),
-        title: format!("by {}", sort.name()),
-        group: "sort",
-        name: sort.name(),
-        why_not: None,
-        choice: Choice::Sort(sort),
+    let items = Sort::ALL.into_iter().map(|sort| {
+        let is_now = if sort == app.tree.sort {
+            " (as now)"
+        } else {
+            ""
+        };
+        let title = format!("by {}{is_now}", sort.name());
+        entry(&sort.key().to_string(), "sort", title, Choice::Sort(sort))
     });
-    ListMenu::new("Sort", items.collect())
+    ListMenu::by_key("Sort", items.collect())
 }
 
 /// What can be copied of the selected image.
 pub(super) fn copy(app: &App) -> ListMenu {
     let mut items = Vec::new();
-    let mut add = |title: &str, text: String| {
-        items.push(Item {
-            keys: String::new(),
-            title: title.to_owned(),
-            group: "copy",
-            name: "",
-            why_not: None,
-            choice: Choice::Copy(text),
-        });
-    };
     if let Some(node) = app.selected() {
+        let mut add = |key: &str, title: &str, text: String| {
+            items.push(entry(key, "copy", title, Choice::Copy(text)));
+        };
         let path = |id: &NodeId| {
             let node = app.forest.get(*id)?;
             Some(node.path.to_string_lossy().into_owned())
@@ -91,20 +119,108 @@ pub(super) fn copy(app: &App) -> ListMenu {
         let marked: Vec<String> = app.targets().iter().filter_map(path).collect();
         let chain: Vec<String> = app.forest.chain(node.id).iter().filter_map(path).collect();
         let quoted = shell_quoted(&node.path);
-        add("its path", node.path.to_string_lossy().into_owned());
+        add("p", "its path", node.path.to_string_lossy().into_owned());
         if app.tree.marks.len() > 1 {
-            add("the paths of all marked images", marked.join("\n"));
+            add("m", "the paths of all marked images", marked.join("\n"));
         }
-        add("the paths of its chain, down to the root", chain.join("\n"));
-        add("its path, quoted for a shell", quoted.clone());
         add(
+            "c",
+            "the paths of its chain, down to the root",
+            chain.join("\n"),
+        );
+        add("s", "its path, quoted for a shell", quoted.clone());
+        add(
+            "i",
             "a command that lists the chain",
             format!("qemu-img info --backing-chain {quoted}"),
         );
+        add("q", "a command that boots it", qemu_command(node, ""));
         add(
+            "t",
             "a command that boots it and throws the changes away",
-            format!("qemu-system-x86_64 -snapshot -m 1G {quoted}"),
+            qemu_command(node, "-snapshot "),
         );
+        let title = "its <disk> for a libvirt domain, with the whole chain";
+        let mut item = entry("x", "copy", title, Choice::Explains);
+        item.name = "libvirt disk";
+        match libvirt_disk(&app.forest, node) {
+            Ok(xml) => item.choice = Choice::Copy(xml),
+            Err(why) => item.why_not = Some(why),
+        }
+        items.push(item);
     }
-    ListMenu::new("Copy", items)
+    ListMenu::by_key("Copy", items)
+}
+
+/// What can be done with internal snapshots: a new one, and for each there is, all that goes.
+pub(super) fn snapshots(app: &App) -> ListMenu {
+    let Some(node) = app.selected() else {
+        return ListMenu::new("Snapshots", Vec::new());
+    };
+    let new = Choice::Fill(FormKind::TakeSnapshot, None);
+    let mut items = vec![entry(
+        "",
+        "new",
+        "keep what the image shows now as a new snapshot",
+        new,
+    )];
+    let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
+    let list = facts.and_then(|facts| facts.snapshots.as_ref());
+    match list {
+        Some(Ok(list)) => {
+            for snapshot in list {
+                let id = OsString::from_vec(snapshot.id.clone());
+                let image = &node.path;
+                let request = |action| {
+                    Choice::Ask(Request::Snapshot {
+                        image: image.clone(),
+                        action,
+                    })
+                };
+                let name = text::snapshot_name(snapshot);
+                let which = || SnapshotName::Id(id.clone());
+                items.push(entry(
+                    "",
+                    "apply",
+                    format!("show again what {name} shows"),
+                    request(SnapshotAction::Apply {
+                        snapshot: which(),
+                        dependants: Dependants::default(),
+                    }),
+                ));
+                items.push(entry(
+                    "",
+                    "copy out",
+                    format!("{name} into a new image"),
+                    Choice::Fill(FormKind::ExtractSnapshot, Some(id.clone())),
+                ));
+                items.push(entry(
+                    "",
+                    "delete",
+                    name.clone(),
+                    request(SnapshotAction::Delete { snapshot: which() }),
+                ));
+            }
+        }
+        Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),
+        None if node.facts().is_some_and(|facts| facts.snapshots > 0) => {
+            items.push(entry("", "", "the others are being read", Choice::Explains));
+        }
+        None => {}
+    }
+    ListMenu::new(format!("Snapshots of {}", app.label(node)), items)
+}
+
+/// The person's own commands.
+pub(super) fn own(app: &App) -> ListMenu {
+    let commands = app.settings.commands.iter().enumerate();
+    let items = commands.map(|(at, command)| {
+        let key = command.key.map(|key| key.to_string()).unwrap_or_default();
+        let place = match command.place {
+            Place::Screen => "screen",
+            Place::Job => "job",
+        };
+        entry(&key, place, command.title.clone(), Choice::Run(at, false))
+    });
+    ListMenu::by_key("Commands", items.collect())
 }

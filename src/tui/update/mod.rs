@@ -3,20 +3,26 @@
 
 mod answers;
 mod dialogs;
+mod forms;
+mod jobs;
 mod menus;
+mod mouse;
 mod moving;
 mod panes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::host::printable;
 
-use super::app::{App, Toast};
+use super::app::{App, LARGE, Toast};
 use super::dialog::Mode;
 use super::key::Key;
-use super::keymap::{self, Action, Scope};
+use super::keymap::{Action, Scope};
 use super::layout::Room;
+use super::log::Kind;
 use super::msg::{Effect, Msg};
+use super::views;
 
 /// How long a plan for a form waits for a further key.
 const TYPING: Duration = Duration::from_millis(40);
@@ -26,18 +32,44 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
     match msg {
         Msg::Key(key) => on_key(app, key, &mut effects),
+        Msg::Mouse(did, column, row) => mouse::take(app, did, column, row, &mut effects),
         Msg::Paste(text) => dialogs::paste(app, &text, &mut effects),
         Msg::Resize(width, height) => app.size = (width, height),
         Msg::Clock(now) => app.now = Some(now),
         other => answers::take(app, other, &mut effects),
     }
     app.settle();
+    ask_for_hits(app, &mut effects);
     let selected = app.selected().map(|node| node.path.clone());
     if selected.is_some() && selected != app.asked {
         app.asked.clone_from(&selected);
         effects.extend(selected.map(Effect::Facts));
     }
     effects
+}
+
+/// In a large forest a worker finds out what the filter asks for; until it answers, the rows stay.
+fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
+    let line = app.tree.filter.value();
+    if line.trim().is_empty() {
+        app.tree.hits_of = None;
+        return;
+    }
+    if app.forest.len() <= LARGE {
+        return;
+    }
+    let wanted = (line.to_owned(), app.epoch, app.forest.generation());
+    if app.tree.hits_of.as_ref() != Some(&wanted) {
+        let ticket = app.ticket();
+        app.tree.hits_ticket = ticket;
+        effects.push(Effect::Filter(
+            ticket,
+            wanted.0.clone(),
+            Arc::clone(&app.forest),
+            app.now(),
+        ));
+        app.tree.hits_of = Some(wanted);
+    }
 }
 
 /// Asks for the first scan.
@@ -49,6 +81,12 @@ pub fn start(app: &mut App) -> Vec<Effect> {
 }
 
 impl App {
+    /// Tells something that is wrong from the start, and keeps it in the log.
+    pub(super) fn complain(&mut self, text: &str) {
+        self.note(None, Kind::Bad, text);
+        self.warn(text);
+    }
+
     /// Tells something that went well, or only informs.
     fn tell(&mut self, text: impl AsRef<str>) {
         self.toast = Some(Toast {
@@ -58,7 +96,7 @@ impl App {
     }
 
     /// Tells something that did not go well.
-    fn warn(&mut self, text: impl AsRef<str>) {
+    pub(super) fn warn(&mut self, text: impl AsRef<str>) {
         self.toast = Some(Toast {
             text: printable(text.as_ref()),
             bad: true,
@@ -68,7 +106,7 @@ impl App {
 
 fn on_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
     let scope = app.mode.scope();
-    let action = keymap::action(scope, key);
+    let action = app.settings.keymap.action(scope, key);
     if app.layout().room == Room::None {
         // Nothing is seen, so nothing but leaving is understood.
         if let Some(action @ (Action::Quit | Action::Close | Action::Back | Action::QuitNow)) =
@@ -90,7 +128,8 @@ fn on_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
 fn run(app: &mut App, scope: Scope, action: Action, key: Key, effects: &mut Vec<Effect>) {
     match scope {
         Scope::Main => panes::run(app, action, effects),
-        Scope::Jobs => panes::run_in_jobs(app, action, effects),
+        Scope::Jobs => jobs::run(app, action, effects),
+        Scope::Log => run_in_log(app, action),
         Scope::Filter => dialogs::run_in_filter(app, action),
         Scope::List => dialogs::run_in_list(app, action, effects),
         Scope::Form => dialogs::run_in_form(app, action, effects),
@@ -99,6 +138,31 @@ fn run(app: &mut App, scope: Scope, action: Action, key: Key, effects: &mut Vec<
         Scope::Trash => dialogs::run_in_trash(app, action, effects),
         Scope::Leave => run_in_leave(app, action, effects),
     }
+}
+
+fn run_in_log(app: &mut App, action: Action) {
+    let page = views::list_page(app) + 1;
+    let Mode::Log(view) = &mut app.mode else {
+        return;
+    };
+    let most = app.log.of(view.job).count().saturating_sub(page);
+    view.up = match action {
+        Action::ScrollUp => view.up + 1,
+        Action::ScrollDown => view.up.saturating_sub(1),
+        Action::PageUp => view.up + page,
+        Action::PageDown => view.up.saturating_sub(page),
+        Action::Top => most,
+        Action::Bottom => 0,
+        _ => {
+            app.mode = if view.job.is_some() {
+                Mode::Jobs
+            } else {
+                Mode::Main
+            };
+            return;
+        }
+    }
+    .min(most);
 }
 
 fn run_in_leave(app: &mut App, action: Action, effects: &mut Vec<Effect>) {

@@ -1,6 +1,6 @@
 //! Moving: the cursor along rows and boxes, folding, scrolling the detail.
 
-use crate::tui::app::{App, Pane, Tab};
+use crate::tui::app::{App, Pane};
 use crate::tui::keymap::Action;
 use crate::tui::rows::RowKind;
 use crate::tui::views;
@@ -20,10 +20,7 @@ pub(super) fn scroll_detail(app: &mut App, action: Action) -> bool {
         Action::Top => 0,
         Action::Bottom => most,
         Action::Left | Action::Right => {
-            app.tab = match app.tab {
-                Tab::Info => Tab::Chain,
-                Tab::Chain => Tab::Info,
-            };
+            app.tab = app.tab.beside(action == Action::Right);
             0
         }
         _ => return false,

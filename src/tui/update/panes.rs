@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::forest::{Forest, NodeId};
-use crate::ops::{BackingStyle, CommittedLayer, Request, Siblings};
-use crate::tui::app::{App, JobState, Pane, Tab};
-use crate::tui::dialog::{BranchForm, Field, Mode, PruneDialog, TrashDialog};
+use crate::forest::{Forest, NodeId, ProblemKind};
+use crate::ops::{CommittedLayer, RepairAction, Request, Siblings};
+use crate::tui::app::{App, Pane, Tab};
+use crate::tui::dialog::{FormKind, LogView, Mode, PruneDialog, TrashDialog};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::msg::Effect;
 use crate::tui::picture::Picture;
-use crate::tui::reasons::why_not;
+use crate::tui::reasons::{can_be_checked, why_not};
 use crate::tui::rows::{RowKind, View};
 
-use super::{dialogs, menus, moving};
+use super::{dialogs, jobs, menus, moving};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
@@ -38,8 +38,11 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             };
         }
         Action::Images => app.pane = Pane::Images,
-        Action::Info => show(app, Tab::Info),
-        Action::Chain => show(app, Tab::Chain),
+        Action::Info | Action::Chain | Action::Health | Action::SnapshotList => {
+            let tab = Tab::ALL.iter().find(|(_, shows, _)| *shows == action);
+            show(app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
+        }
+        Action::Log => app.mode = Mode::Log(LogView::default()),
         Action::Enter => moving::enter(app),
         Action::Back => back(app),
         Action::Grow => app.split = (app.split + 5).min(40),
@@ -76,7 +79,38 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         Action::Actions => app.mode = Mode::List(Box::new(menus::actions(app))),
         Action::Help => app.mode = Mode::List(Box::new(menus::help(app, "Help"))),
         Action::Palette => app.mode = Mode::List(Box::new(menus::help(app, "Actions"))),
-        Action::Branch => branch(app, effects),
+        Action::Check => {
+            let images = checkable(app, &app.targets());
+            jobs::check(app, images, effects);
+        }
+        Action::CheckAll => {
+            let all: Vec<NodeId> = app.forest.nodes().map(|node| node.id).collect();
+            let images = checkable(app, &all);
+            jobs::check(app, images, effects);
+        }
+        Action::Branch => dialogs::fill(app, FormKind::Branch, None, effects),
+        Action::Rebase => dialogs::fill(app, FormKind::Relink, None, effects),
+        Action::Repair => repair(app, effects),
+        Action::Snapshots => app.mode = Mode::List(Box::new(menus::snapshots(app))),
+        Action::Shell => {
+            let dir = app.selected().and_then(|node| node.path.parent());
+            let dir = dir.map(Path::to_path_buf);
+            effects.extend(
+                dir.or_else(|| app.settings.roots.first().cloned())
+                    .map(Effect::Shell),
+            );
+        }
+        Action::Own => app.mode = Mode::List(Box::new(menus::own(app))),
+        Action::Mouse => {
+            app.mouse = !app.mouse;
+            effects.push(Effect::Mouse(app.mouse));
+            app.tell(if app.mouse {
+                "The mouse moves the cursor and scrolls; with Shift it selects text."
+            } else {
+                "The mouse is the terminal's own again: it selects text."
+            });
+        }
+        Action::Suspend => effects.push(Effect::Suspend),
         Action::Commit => commit(app, effects),
         Action::Discard => {
             let images = paths(&app.forest, &app.targets());
@@ -115,9 +149,46 @@ pub(super) fn rescan(app: &mut App, effects: &mut Vec<Effect>) {
     app.scan.ticket = ticket;
     app.scan.running = true;
     app.scan.looked_at = 0;
+    app.scan.again = false;
+    // All of them are looked at by this scan.
+    app.changed_files.clear();
+    app.refreshing = None;
     app.scan.unreadable.clear();
     app.scan.fresh = (!app.forest.is_empty()).then(Forest::new);
     effects.push(Effect::Scan(ticket));
+}
+
+/// Files have changed: they alone are looked at again, or everything where it is not known which.
+pub(super) fn look_again(app: &mut App, files: Option<Vec<PathBuf>>, effects: &mut Vec<Effect>) {
+    match files {
+        None if app.scan.running => app.scan.again = true,
+        None => rescan(app, effects),
+        Some(files) => {
+            app.changed_files.extend(files);
+            look_at_changed(app, effects);
+        }
+    }
+}
+
+/// Looks again at the files that have changed, unless something is being looked at now: its end will
+/// come back here.
+pub(super) fn look_at_changed(app: &mut App, effects: &mut Vec<Effect>) {
+    if app.scan.running || app.refreshing.is_some() {
+        return;
+    }
+    if std::mem::take(&mut app.scan.again) {
+        app.changed_files.clear();
+        rescan(app, effects);
+        return;
+    }
+    if app.changed_files.is_empty() {
+        return;
+    }
+    let mut files: Vec<PathBuf> = app.changed_files.drain().collect();
+    files.sort_unstable();
+    let ticket = app.ticket();
+    app.refreshing = Some(ticket);
+    effects.push(Effect::Refresh(ticket, Arc::clone(&app.forest), files));
 }
 
 /// Leaves, or asks first.
@@ -129,30 +200,56 @@ pub(super) fn quit(app: &mut App, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Keys of the jobs pane.
-pub(super) fn run_in_jobs(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
-    let last = app.jobs.list.len().saturating_sub(1);
-    match action {
-        Action::Down => app.jobs.cursor = (app.jobs.cursor + 1).min(last),
-        Action::Up => app.jobs.cursor = app.jobs.cursor.saturating_sub(1),
-        Action::CancelJob => {
-            let at = app.jobs.cursor;
-            let Some(job) = app.jobs.list.get_mut(at) else {
-                return;
-            };
-            let text = match job.state {
-                JobState::Running if job.is_switching() => {
-                    format!("{}: finishing, it cannot stop here.", job.title)
-                }
-                JobState::Running | JobState::Waiting => format!("{}: stopping.", job.title),
-                _ => format!("{}: this job is over.", job.title),
-            };
-            job.cancel();
-            app.tell(text);
-        }
-        Action::Close => app.mode = Mode::Main,
-        Action::Quit => quit(app, effects),
-        _ => {}
+fn checkable(app: &App, ids: &[NodeId]) -> Vec<PathBuf> {
+    let nodes = ids.iter().filter_map(|id| app.forest.get(*id));
+    nodes
+        .filter(|node| can_be_checked(node))
+        .map(|node| node.path.clone())
+        .collect()
+}
+
+/// Mends the first thing that is known to be wrong and can be mended.
+fn repair(app: &mut App, effects: &mut Vec<Effect>) {
+    let Some(node) = app.selected() else { return };
+    let image = node.path.clone();
+    let has = |kinds: &[ProblemKind]| {
+        node.problems
+            .iter()
+            .any(|problem| kinds.contains(&problem.kind))
+    };
+    if has(&[ProblemKind::MissingBacking, ProblemKind::UnreachableBacking]) {
+        dialogs::fill(app, FormKind::Relink, None, effects);
+    } else if has(&[
+        ProblemKind::NoBackingFormat,
+        ProblemKind::WrongBackingFormat,
+    ]) {
+        let request = Request::Relink {
+            image,
+            base: None,
+            format: None,
+            style: None,
+        };
+        dialogs::ask(app, request, Mode::Main, effects);
+    } else if has(&[
+        ProblemKind::CorruptClusters,
+        ProblemKind::CorruptBit,
+        ProblemKind::DirtyBit,
+        ProblemKind::LeakedClusters,
+    ]) {
+        let only_leaks = node
+            .problems
+            .iter()
+            .all(|problem| problem.kind == ProblemKind::LeakedClusters);
+        let action = if only_leaks {
+            RepairAction::Leaks
+        } else {
+            RepairAction::All
+        };
+        let request = Request::Repair { image, action };
+        dialogs::ask(app, request, Mode::Main, effects);
+    } else {
+        show(app, Tab::Health);
+        app.tell("What is wrong, and what helps, is in the health pane.");
     }
 }
 
@@ -230,42 +327,6 @@ fn paths(forest: &Forest, ids: &[NodeId]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn branch(app: &mut App, effects: &mut Vec<Effect>) {
-    let Some(node) = app.selected() else { return };
-    let base = node.path.clone();
-    let dir = base.parent().map(Path::to_path_buf).unwrap_or_default();
-    let name = free_name(&app.forest, &base);
-    app.mode = Mode::Form(Box::new(BranchForm {
-        base,
-        dir,
-        name: Input::new(name),
-        style: BackingStyle::default(),
-        field: Field::default(),
-        ticket: 0,
-        plan: None,
-        submitted: false,
-        reason: None,
-    }));
-    dialogs::replan_form(app, std::time::Duration::ZERO, effects);
-}
-
-/// A name for an overlay on `base` that no image has yet, in the manner of people who number and
-/// letter their branches: `RootBase-1`, on that `RootBase-1A`, on that `RootBase-1A-1`.
-fn free_name(forest: &Forest, base: &Path) -> String {
-    let stem = base.file_stem().unwrap_or(base.as_os_str());
-    let stem = stem.to_string_lossy();
-    let dir = base.parent().unwrap_or(Path::new(""));
-    let is_free = |name: &String| forest.by_path(&dir.join(name)).is_none();
-    let letters = ('A'..='Z').map(|letter| format!("{stem}{letter}.qcow2"));
-    let numbers = (1..u32::MAX).map(|number| format!("{stem}-{number}.qcow2"));
-    let is_numbered = stem.ends_with(|c: char| c.is_ascii_digit()) && stem.contains('-');
-    letters
-        .take(if is_numbered { 26 } else { 0 })
-        .chain(numbers)
-        .find(is_free)
-        .unwrap_or_default()
-}
-
 fn commit(app: &mut App, effects: &mut Vec<Effect>) {
     let Some(overlay) = paths(&app.forest, &app.targets()).into_iter().next() else {
         return;
@@ -276,19 +337,4 @@ fn commit(app: &mut App, effects: &mut Vec<Effect>) {
         siblings: Siblings::default(),
     };
     dialogs::ask(app, request, Mode::Main, effects);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proposed_name_goes_on_as_people_number_their_branches() {
-        let forest = Forest::new();
-        let name = |base: &str| free_name(&forest, Path::new(base));
-        assert_eq!(name("/vm/RootBase.qcow2"), "RootBase-1.qcow2");
-        assert_eq!(name("/vm/Overlay-1.qcow2"), "Overlay-1A.qcow2");
-        assert_eq!(name("/vm/Overlay-1A.qcow2"), "Overlay-1A-1.qcow2");
-        assert_eq!(name("/vm/disk.img"), "disk-1.qcow2");
-    }
 }

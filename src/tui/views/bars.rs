@@ -10,6 +10,7 @@ use ratatui::widgets::Paragraph;
 use crate::tui::app::App;
 use crate::tui::dialog::Mode;
 use crate::tui::keymap::{self, Scope};
+use crate::tui::msg::Watching;
 use crate::tui::reasons::why_not;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -34,6 +35,9 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
     }
     if totals.problems > 0 {
         right.push_str(&format!("! {}  ", totals.problems));
+    }
+    if matches!(app.watching, Watching::Polling(_)) {
+        right.push_str("polling  ");
     }
     right.push_str(if app.settings.read_only {
         "read-only  "
@@ -82,7 +86,7 @@ pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let width = usize::from(area.width);
     let scope = app.mode.scope();
     let line = if scope == Scope::Main {
-        let entries = keymap::entries(Scope::Main).filter(|entry| {
+        let entries = app.settings.keymap.entries(Scope::Main).filter(|entry| {
             entry.hint.is_some()
                 && !(app.settings.read_only && entry.changes())
                 && why_not(app, entry.action).is_none()
@@ -92,8 +96,11 @@ pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
         entries.sort_by_key(|entry| match entry.group {
             keymap::Group::Create => 0,
             keymap::Group::Change => 1,
-            keymap::Group::Any => 3,
-            _ => 2,
+            keymap::Group::Look => 2,
+            keymap::Group::Find => 3,
+            keymap::Group::Mark => 4,
+            keymap::Group::Any => 5,
+            _ => 6,
         });
         let hints = entries
             .into_iter()

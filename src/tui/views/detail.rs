@@ -1,14 +1,22 @@
-//! What is known of the selected image: all its facts, and its chain down to the root.
+//! The detail pane: which of its tabs is shown, how far it is scrolled, and the first of them, all facts
+//! of the selected image. The other tabs are in files of their own.
+
+mod chain;
+mod health;
+mod snapshots;
+
+use std::ops::Range;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::forest::{BackingState, Content, Flags, Node, NodeId, Whereabouts};
+use crate::forest::{BackingState, Content, Flags, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::Encryption;
 use crate::tui::app::{App, Tab};
+use crate::tui::keymap::{Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -36,21 +44,30 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let name = app
         .selected()
         .map_or_else(String::new, |node| app.label(node));
-    let alone = app.layout().chain.is_empty();
-    let tabs = |tab_is: Tab, key: &str, what: &str| {
-        if tab_is == tab {
-            format!("[{key} {what}]")
-        } else if alone {
-            format!(" {key} {what} ")
-        } else {
-            String::new()
+    let beside = !app.layout().chain.is_empty();
+    let mut tabs = String::new();
+    for (of, action, what) in Tab::ALL {
+        // What has a pane of its own is no tab of this one.
+        let has_own = beside && (tab == Tab::Chain) != (of == Tab::Chain);
+        if of == tab {
+            tabs.push_str(&format!("[{} {what}]", tab_key(app, action)));
+        } else if !has_own {
+            tabs.push_str(&format!(" {} {what} ", tab_key(app, action)));
         }
-    };
-    let tabs = format!(
-        "{}{}",
-        tabs(Tab::Info, "2", "Info"),
-        tabs(Tab::Chain, "3", "Chain")
-    );
+    }
+    if text::width(&tabs) + 20 > usize::from(area.width) {
+        // Names where there is room for them, keys where not.
+        tabs.clear();
+        for (of, action, what) in Tab::ALL {
+            let key = tab_key(app, action);
+            if of == tab {
+                tabs.push_str(&format!("[{key} {what}]"));
+            } else if !beside || tab != Tab::Chain && of != Tab::Chain {
+                tabs.push_str(&format!(" {key}"));
+            }
+        }
+        tabs.push(' ');
+    }
     let room = usize::from(area.width).saturating_sub(text::width(&tabs) + 9);
     let title = format!(
         "{line} {} {dot} {tabs} ",
@@ -58,11 +75,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     );
     let title = Line::styled(title, theme.style(Role::Title));
     let inside_width = usize::from(area.width).saturating_sub(2);
-    let lines = lines(app, tab, inside_width);
     let height = usize::from(area.height).saturating_sub(2);
+    let count = count(app, tab, inside_width);
     let scroll = if tab == app.tab { app.detail_scroll } else { 0 };
-    let scroll = scroll.min(lines.len().saturating_sub(height));
-    let below = lines.len().saturating_sub(scroll + height);
+    let scroll = scroll.min(count.saturating_sub(height));
+    let below = count.saturating_sub(scroll + height);
     let bottom = if below > 0 || scroll > 0 {
         let more = if focus {
             "j k scrolls"
@@ -76,8 +93,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let bottom = Line::raw(text::cut_end(&bottom, inside_width, ascii));
     let role = if focus { Role::Focus } else { Role::Frame };
     let inside = super::frame::draw(frame, app, area, title, bottom, role);
-    let shown: Vec<Line<'static>> = lines.into_iter().skip(scroll).take(height).collect();
+    let shown = lines(app, tab, inside_width, scroll..scroll + height);
     frame.render_widget(Paragraph::new(shown), inside);
+}
+
+/// The key that shows a tab: the last of its action's, which is the pane's number unless it was bound
+/// anew.
+fn tab_key(app: &App, action: Action) -> String {
+    let entry = app.settings.keymap.entry(Scope::Main, action);
+    let key = entry.and_then(|entry| entry.keys.last());
+    key.map(ToString::to_string).unwrap_or_default()
 }
 
 /// How many lines the chosen tab has at its present width.
@@ -88,17 +113,30 @@ pub fn lines_of_detail(app: &App) -> usize {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
     };
-    lines(app, app.tab, usize::from(area.width).saturating_sub(2)).len()
+    count(app, app.tab, usize::from(area.width).saturating_sub(2))
 }
 
-fn lines(app: &App, tab: Tab, width: usize) -> Vec<Line<'static>> {
+/// How many lines a tab has. A chain may have thousands of layers: they are counted, not made.
+fn count(app: &App, tab: Tab, width: usize) -> usize {
+    match (tab, app.selected()) {
+        (Tab::Chain, Some(node)) => chain::count(app, node),
+        _ => lines(app, tab, width, 0..usize::MAX).len(),
+    }
+}
+
+/// Those lines of a tab that are seen.
+fn lines(app: &App, tab: Tab, width: usize, seen: Range<usize>) -> Vec<Line<'static>> {
     let Some(node) = app.selected() else {
         return vec![Line::raw(" no image is selected")];
     };
-    match tab {
+    let all = match tab {
+        Tab::Chain => return chain::lines(app, node, width, seen),
         Tab::Info => info(app, node, width),
-        Tab::Chain => chain(app, node, width),
-    }
+        Tab::Health => health::lines(app, node, width),
+        Tab::Snapshots => snapshots::lines(app, node, width),
+    };
+    let len = seen.end.saturating_sub(seen.start);
+    all.into_iter().skip(seen.start).take(len).collect()
 }
 
 /// All facts: problems first, since they are what one looks for.
@@ -422,102 +460,4 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         add("bytes", bytes, Role::Quiet, true);
     }
     facts
-}
-
-/// The chain from the image down to its root, each layer with its share of the bytes on disk.
-fn chain(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
-    let ascii = app.settings.ascii;
-    let theme = app.settings.theme;
-    let ids: Vec<NodeId> = app.forest.chain(node.id);
-    let layers: Vec<&Node> = ids.iter().filter_map(|id| app.forest.get(*id)).collect();
-    let bytes = |node: &Node| node.size_on_disk().unwrap_or_default();
-    let total = layers
-        .iter()
-        .map(|node| bytes(node))
-        .fold(0, u64::saturating_add);
-    let most = layers.iter().map(|node| bytes(node)).max().unwrap_or(0);
-    // A sign, the size, the share; names and bars divide the rest, names first.
-    let room = width.saturating_sub(3 + 11 + 6);
-    let longest = layers
-        .iter()
-        .map(|node| text::width(&named(app, node)))
-        .max();
-    let name_room = longest.unwrap_or(0).min(room.saturating_sub(8)).max(4);
-    let bar_room = room.saturating_sub(name_room).min(24);
-    let (through, full, half, bullet) = if ascii {
-        ("|", "#", "", ["o", "*"])
-    } else {
-        ("│", "█", "▌", ["○", "●"])
-    };
-    let mut lines = Vec::new();
-    for (i, layer) in layers.iter().enumerate() {
-        if i > 0 {
-            let format = layers
-                .get(i - 1)
-                .and_then(|above| above.backing.as_ref())
-                .map(|backing| match &backing.format {
-                    Some(format) => format!("reads through, as {}", text::safe(format.name())),
-                    None => "reads through; no format is recorded".to_owned(),
-                })
-                .unwrap_or_default();
-            lines.push(Line::styled(
-                format!(" {through} {format}"),
-                theme.style(Role::Quiet),
-            ));
-        }
-        let sign = bullet[usize::from(!layer.children.is_empty())];
-        let share = (total > 0).then(|| u128::from(bytes(layer)) * 100 / u128::from(total));
-        let cells = usize::try_from(if most == 0 {
-            0
-        } else {
-            u128::from(bytes(layer)) * (bar_room as u128) * 2 / u128::from(most)
-        })
-        .unwrap_or(0);
-        let mut bar = full.repeat(cells / 2);
-        if cells % 2 == 1 {
-            bar.push_str(half);
-        }
-        let name = named(app, layer);
-        let size = layer
-            .size_on_disk()
-            .map_or_else(|| "-".to_owned(), text::size);
-        let role = if layer.stat.is_none() {
-            Role::Error
-        } else if !layer.children.is_empty() {
-            Role::Base
-        } else {
-            Role::Plain
-        };
-        lines.push(Line::from(vec![
-            Span::raw(format!(" {sign} ")),
-            Span::styled(
-                text::pad(&text::cut_middle(&name, name_room, ascii), name_room, ascii),
-                theme.style(role),
-            ),
-            Span::raw(format!("{size:>10} ")),
-            Span::styled(text::pad(&bar, bar_room, ascii), theme.style(Role::Fill)),
-            Span::raw(share.map_or_else(String::new, |share| format!(" {share:>3}%"))),
-        ]));
-    }
-    if let Some(root) = layers.last()
-        && (root.in_loop || root.parent.is_some())
-    {
-        let text = " the links run in a circle: the chain has no root";
-        lines.push(Line::styled(text, theme.style(Role::Error)));
-    }
-    let depth = text::count(u64::try_from(layers.len()).unwrap_or(0), "layer", "layers");
-    lines.push(Line::styled(
-        format!(" {depth}, {} on disk", text::size(total)),
-        theme.style(Role::Quiet),
-    ));
-    lines
-}
-
-/// A layer's name, and whether its file is there.
-fn named(app: &App, layer: &Node) -> String {
-    if layer.stat.is_none() {
-        format!("{} (not there)", app.label(layer))
-    } else {
-        app.label(layer)
-    }
 }

@@ -7,11 +7,12 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Danger, Recovery, RepairAction, Request,
-    SnapshotAction, Tone,
+    self, BitmapAction, CommittedLayer, Danger, Recovery, RepairAction, Request, SnapshotAction,
+    Tone,
 };
 use crate::tui::app::App;
-use crate::tui::dialog::{BranchForm, Button, Field, Mode, PlanDialog};
+use crate::tui::dialog::{Button, Mode, PlanDialog};
+use crate::tui::form::{Field, Form, Holds};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -76,12 +77,19 @@ fn leave_lines(app: &App, width: usize) -> Vec<Line<'static>> {
     .collect()
 }
 
-fn draw_form(frame: &mut Frame<'_>, app: &App, form: &BranchForm, area: Rect) {
-    let name = text::file_name(&form.base);
+fn draw_form(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = super::frame::hints(app, Scope::Form, room);
-    let title = format!("New branch on {name}");
-    let inside = super::frame::dialog(frame, app, area, &title, bottom);
+    let keymap = &app.settings.keymap;
+    let hints = keymap.entries(Scope::Form).filter_map(|entry| {
+        let what = match entry.action {
+            Action::Fire if !form.creates => "plan",
+            Action::NextField if form.fields.len() < 2 => return None,
+            _ => entry.hint?,
+        };
+        Some((entry.key(), what.to_owned()))
+    });
+    let bottom = super::frame::join(app, hints, room);
+    let inside = super::frame::dialog(frame, app, area, &form.title, bottom);
     super::lines_in(
         frame,
         inside,
@@ -89,18 +97,70 @@ fn draw_form(frame: &mut Frame<'_>, app: &App, form: &BranchForm, area: Rect) {
     );
 }
 
-fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> {
+fn form_lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
-    let ascii = app.settings.ascii;
     let mut lines = Vec::new();
     if let Some(reason) = &form.reason {
         push_wrapped(&mut lines, app, "", reason, Role::Error, width);
     }
-    let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
-    let room = width.saturating_sub(18 + text::width(&dir) + 1).max(8);
-    let scroll = form.name.visual_scroll(room.saturating_sub(1));
-    let value = text::safe(form.name.value());
-    let cursor = form.name.visual_cursor().saturating_sub(scroll);
+    for (i, field) in form.fields.iter().enumerate() {
+        lines.push(field_line(app, form, field, i == form.at, width));
+    }
+    if let Some(field) = form.fields.get(form.at) {
+        let switch = match field.holds {
+            Holds::Text(_) => "",
+            Holds::Choice { .. } => "Space changes it: ",
+        };
+        let help = format!("{switch}{}", field.help);
+        push_wrapped(&mut lines, app, " ", &help, Role::Quiet, width);
+    }
+    match &form.plan {
+        Some(plan) => push_words(&mut lines, app, plan.lines(), width, true),
+        None if form.creates && form.request().is_ok() => {
+            lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
+        }
+        None => {}
+    }
+    lines
+}
+
+fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) -> Line<'static> {
+    let theme = app.settings.theme;
+    let ascii = app.settings.ascii;
+    let label = Span::styled(
+        format!(" {}", text::pad(field.label, 10, ascii)),
+        theme.style(if is_at { Role::Focus } else { Role::Quiet }),
+    );
+    let input = match &field.holds {
+        Holds::Text(input) => input,
+        Holds::Choice { options, at } => {
+            let mut spans = vec![label];
+            for (i, option) in options.iter().enumerate() {
+                let sign = match (i == *at, ascii) {
+                    (false, _) => "( )",
+                    (true, true) => "(*)",
+                    (true, false) => "(•)",
+                };
+                let role = if i == *at { Role::Plain } else { Role::Quiet };
+                spans.push(Span::styled(
+                    format!("{sign} {option}  "),
+                    theme.style(role),
+                ));
+            }
+            return Line::from(spans);
+        }
+    };
+    // Only file names are seen from a folder.
+    let dir = if matches!(field.label, "name" | "base") {
+        let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
+        format!(" in {dir}")
+    } else {
+        String::new()
+    };
+    let room = width.saturating_sub(14 + text::width(&dir)).max(8);
+    let scroll = input.visual_scroll(room.saturating_sub(1));
+    let value = text::safe(input.value());
+    let cursor = input.visual_cursor().saturating_sub(scroll);
     let visible: Vec<char> = value
         .chars()
         .skip(scroll)
@@ -109,16 +169,9 @@ fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> 
         .collect();
     let part = |range: &[char]| range.iter().collect::<String>();
     let split = cursor.min(visible.len().saturating_sub(1));
-    let on_name = form.field == Field::Name;
-    let cursor_style = theme.style(if on_name { Role::Cursor } else { Role::Plain });
-    let label = |text: &str, is_on: bool| {
-        Span::styled(
-            format!(" {}", text::pad(text, 10, ascii)),
-            theme.style(if is_on { Role::Focus } else { Role::Quiet }),
-        )
-    };
-    lines.push(Line::from(vec![
-        label("name", on_name),
+    let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });
+    Line::from(vec![
+        label,
         Span::raw("["),
         Span::raw(part(visible.get(..split).unwrap_or_default())),
         Span::styled(
@@ -127,27 +180,8 @@ fn form_lines(app: &App, form: &BranchForm, width: usize) -> Vec<Line<'static>> 
         ),
         Span::raw(part(visible.get(split + 1..).unwrap_or_default())),
         Span::raw("]"),
-        Span::styled(format!(" in {dir}"), theme.style(Role::Quiet)),
-    ]));
-    let dot = if ascii { "(*)" } else { "(•)" };
-    let (relative, absolute) = match form.style {
-        BackingStyle::Relative => (dot, "( )"),
-        BackingStyle::Absolute => ("( )", dot),
-    };
-    lines.push(Line::from(vec![
-        label("backing", !on_name),
-        Span::raw(format!("{relative} relative  {absolute} absolute")),
-        Span::styled(
-            if on_name { "" } else { "   Space changes it" },
-            theme.style(Role::Quiet),
-        ),
-    ]));
-    match &form.plan {
-        Some(plan) => push_words(&mut lines, app, plan.lines(), width, true),
-        None if form.name.value().is_empty() => {}
-        None => lines.push(Line::styled(" looking", theme.style(Role::Quiet))),
-    }
-    lines
+        Span::styled(dir, theme.style(Role::Quiet)),
+    ])
 }
 
 fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) {
@@ -183,7 +217,12 @@ fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) 
 
 /// The keys of a plan's dialog, as far as they mean something for this plan.
 fn plan_hints(app: &App, dialog: &PlanDialog, room: usize) -> Line<'static> {
-    let key = |action| keymap::entry(Scope::Plan, action).map(keymap::Entry::key);
+    let key = |action| {
+        app.settings
+            .keymap
+            .entry(Scope::Plan, action)
+            .map(keymap::Entry::key)
+    };
     let mut hints: Vec<(Option<String>, String)> = Vec::new();
     let ways = dialog.ways_out().len();
     if ways > 0 {

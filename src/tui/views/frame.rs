@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear};
 
 use crate::tui::app::App;
-use crate::tui::keymap::{self, Scope};
+use crate::tui::keymap::Scope;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -89,7 +89,11 @@ pub(super) fn hint(app: &App, key: &str, what: &str) -> Vec<Span<'static>> {
 
 /// All hints of a scope, from the keymap, as many as fit.
 pub(super) fn hints(app: &App, scope: Scope, room: usize) -> Line<'static> {
-    let hints = keymap::entries(scope).filter_map(|entry| Some((entry.key(), entry.hint?)));
+    let hints = app
+        .settings
+        .keymap
+        .entries(scope)
+        .filter_map(|entry| Some((entry.key(), entry.hint?)));
     join(app, hints.map(|(key, what)| (key, what.to_owned())), room)
 }
 

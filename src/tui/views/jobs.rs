@@ -6,8 +6,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::ops::Phase;
-use crate::tui::app::{App, Job, JobState};
+use crate::tui::app::App;
 use crate::tui::dialog::Mode;
+use crate::tui::jobs::{Job, JobState};
 use crate::tui::keymap::Scope;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -79,7 +80,7 @@ fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
             running(app, job, width),
         ),
         JobState::Waiting => {
-            let before = app.jobs.running().map(|job| job.id);
+            let before = app.jobs.waits_for(job.id);
             let text = before.map_or_else(|| "waits".to_owned(), |id| format!("waits for {id}"));
             (if ascii { "." } else { "·" }, Role::Quiet, text)
         }

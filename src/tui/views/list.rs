@@ -1,13 +1,14 @@
 //! Lists over the panes: help, palette and menus; the prune checklist; the trash.
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::tui::app::App;
-use crate::tui::dialog::{ListMenu, PruneDialog, TrashDialog};
+use crate::tui::dialog::{ListMenu, LogView, PruneDialog, TrashDialog};
 use crate::tui::keymap::Scope;
+use crate::tui::log::Kind;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -24,12 +25,75 @@ fn first(cursor: usize, height: usize) -> usize {
     (cursor + 1).saturating_sub(height)
 }
 
-/// A searchable list.
+/// The entry of a list that stands at this place of the screen.
+#[must_use]
+pub fn entry_at(menu: &ListMenu, area: Rect, spot: Position) -> Option<usize> {
+    let inner = Rect {
+        x: area.x + 1,
+        y: area.y + 1,
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(2),
+    };
+    if !inner.contains(spot) {
+        return None;
+    }
+    let head = usize::from(!menu.by_key);
+    let height = usize::from(inner.height).saturating_sub(head);
+    let at = usize::from(spot.y - inner.y).checked_sub(head)? + first(menu.cursor, height);
+    (at < menu.shown.len()).then_some(at)
+}
+
+/// The log, or one job's part of it.
+pub(super) fn log(frame: &mut Frame<'_>, app: &App, view: LogView, area: Rect) {
+    let theme = app.settings.theme;
+    let ascii = app.settings.ascii;
+    let room = usize::from(area.width).saturating_sub(2);
+    let bottom = super::frame::hints(app, Scope::Log, room);
+    let title = match view.job {
+        Some(job) => format!("Log of job {job}"),
+        None => "Log".to_owned(),
+    };
+    let inside = super::frame::dialog(frame, app, area, &title, bottom);
+    let height = usize::from(inside.height);
+    let all: Vec<_> = app.log.of(view.job).collect();
+    let end = all.len().saturating_sub(view.up).max(height.min(all.len()));
+    let first = end.saturating_sub(height);
+    let lines = all.get(first..end).unwrap_or_default().iter().map(|line| {
+        let (sign, role) = match (line.kind, ascii) {
+            (Kind::Step | Kind::Note, _) => (" ", Role::Plain),
+            (Kind::Command, _) => ("$", Role::Quiet),
+            (Kind::Good, true) => ("*", Role::Good),
+            (Kind::Good, false) => ("✓", Role::Good),
+            (Kind::Bad, _) => ("!", Role::Error),
+        };
+        let age = text::pad_left(&text::age(line.at, app.now()), 5, ascii);
+        let job = line.job.map_or_else(String::new, |job| job.to_string());
+        let room = usize::from(inside.width).saturating_sub(15);
+        Line::from(vec![
+            Span::styled(
+                format!(" {age} {} ", text::pad_left(&job, 3, ascii)),
+                theme.style(Role::Quiet),
+            ),
+            Span::styled(format!("{sign} "), theme.style(role)),
+            Span::styled(text::cut_end(&line.text, room, ascii), theme.style(role)),
+        ])
+    });
+    super::lines_in(frame, inside, lines.collect());
+}
+
+/// A list to choose from.
 pub(super) fn menu(frame: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = super::frame::hints(app, Scope::List, room);
+    let keymap = &app.settings.keymap;
+    let hints = keymap
+        .entries(Scope::List)
+        .filter_map(|entry| Some((entry.key(), entry.hint?.to_owned())));
+    let by_key = menu
+        .by_key
+        .then(|| ("key".to_owned(), "runs its entry".to_owned()));
+    let bottom = super::frame::join(app, by_key.into_iter().chain(hints), room);
     let inside = super::frame::dialog(frame, app, area, &menu.title, bottom);
     if inside.is_empty() {
         return;
@@ -51,8 +115,8 @@ pub(super) fn menu(frame: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect
             ),
         ])
     };
-    let mut lines = vec![head];
-    let height = usize::from(inside.height).saturating_sub(1);
+    let mut lines = if menu.by_key { Vec::new() } else { vec![head] };
+    let height = usize::from(inside.height).saturating_sub(lines.len());
     let from = first(menu.cursor, height);
     let keys_room = menu
         .items
@@ -127,9 +191,10 @@ pub(super) fn prune(frame: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area
     let chosen = u64::try_from(dialog.chosen().count()).unwrap_or(0);
     let mut lines = vec![Line::raw(text::cut_end(
         &format!(
-            " {} ticked, {} to be freed; ticked at first: unchanged for 30 days",
+            " {} ticked, {} to be freed; ticked at first: unchanged for {}",
             text::count(chosen, "leaf", "leaves"),
-            text::size(frees)
+            text::size(frees),
+            text::count(app.settings.prune_days, "day", "days")
         ),
         width,
         ascii,

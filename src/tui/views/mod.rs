@@ -20,7 +20,7 @@ use super::layout::{LEAST, Layout, Room};
 
 pub use detail::lines_of_detail as detail_lines;
 pub use dialogs::{needed_height as dialog_height, scroll_limit as plan_scroll};
-pub use list::page as list_page;
+pub use list::{entry_at as list_entry, page as list_page};
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App) {
@@ -48,6 +48,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     match &app.mode {
         Mode::List(menu) => list::menu(frame, app, menu, overlay(app)),
         Mode::Prune(dialog) => list::prune(frame, app, dialog, overlay(app)),
+        Mode::Log(view) => list::log(frame, app, *view, overlay(app)),
         Mode::Trash(dialog) => list::trash(frame, app, dialog, overlay(app)),
         _ => dialogs::draw(frame, app, layout.dialog),
     }
@@ -59,13 +60,11 @@ fn detail_panes(frame: &mut Frame<'_>, app: &App, layout: &Layout) {
         detail::draw(frame, app, layout.detail, app.tab, focus);
     } else {
         // Both have a place: the focus frames the one whose tab was chosen.
-        detail::draw(
-            frame,
-            app,
-            layout.detail,
-            Tab::Info,
-            focus && app.tab == Tab::Info,
-        );
+        let tab = match app.tab {
+            Tab::Chain => Tab::Info,
+            other => other,
+        };
+        detail::draw(frame, app, layout.detail, tab, focus && app.tab == tab);
         detail::draw(
             frame,
             app,
@@ -76,15 +75,22 @@ fn detail_panes(frame: &mut Frame<'_>, app: &App, layout: &Layout) {
     }
 }
 
-/// Where lists are shown: in the middle, over the panes.
-pub(super) fn overlay(app: &App) -> Rect {
+/// Where lists are shown: in the middle, over the panes; a menu is no taller than its entries.
+#[must_use]
+pub fn overlay(app: &App) -> Rect {
     let (width, height) = app.size;
     let whole = Rect::new(0, 0, width, height);
     if width < 60 || height < 12 {
         return whole;
     }
     let width_used = width.saturating_sub(4).min(100);
-    let height_used = height.saturating_sub(2).min(40);
+    let mut height_used = height.saturating_sub(2).min(40);
+    if let Mode::List(menu) = &app.mode
+        && menu.by_key
+    {
+        let entries = u16::try_from(menu.items.len()).unwrap_or(u16::MAX);
+        height_used = height_used.min(entries.saturating_add(2));
+    }
     Rect::new(
         (width - width_used) / 2,
         (height - height_used) / 2,

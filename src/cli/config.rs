@@ -1,0 +1,105 @@
+//! `qanopy config`: where the configuration is, what holds, and whether every line of the file means
+//! something.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::host::printable;
+use crate::tui::config::{Config, Warning};
+
+use super::args::{ConfigCommand, Globals};
+use super::out::{self, Out};
+use super::stop::Stop;
+
+/// Does what is asked.
+pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {
+    let path = path()?;
+    match command {
+        ConfigCommand::Path if globals.json => out.json(&json!({ "path": printable(&path) }))?,
+        ConfigCommand::Path => out.line(printable(&path))?,
+        ConfigCommand::Print => {
+            let (config, warnings) = load(&path)?;
+            for warning in &warnings {
+                out::complain(sentence(&path, warning));
+            }
+            if globals.json {
+                out.json(&json!({ "path": printable(&path), "toml": config.print() }))?;
+            } else {
+                out.text(&config.print())?;
+            }
+        }
+        ConfigCommand::Check => {
+            let (_, warnings) = load(&path)?;
+            if globals.json {
+                let list: Vec<_> = warnings
+                    .iter()
+                    .map(
+                        |warning| json!({ "line": warning.line, "text": printable(&warning.text) }),
+                    )
+                    .collect();
+                out.json(&json!({ "path": printable(&path), "warnings": list }))?;
+            } else {
+                for warning in &warnings {
+                    out.line(sentence(&path, warning))?;
+                }
+                if warnings.is_empty() {
+                    let is_there = path.exists();
+                    out.line(if is_there {
+                        format!("{}: every line holds", printable(&path))
+                    } else {
+                        format!(
+                            "{}: there is no such file, the defaults hold",
+                            printable(&path)
+                        )
+                    })?;
+                }
+            }
+            out.flush()?;
+            match warnings.len() {
+                0 => {}
+                1 => return Err(Stop::Problems("1 line does not hold".to_owned()).into()),
+                n => return Err(Stop::Problems(format!("{n} lines do not hold")).into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What holds for this run; what is wrong with the file is told and goes no further.
+pub(super) fn of_this_run() -> (Config, Vec<String>) {
+    let Some(path) = Config::default_path() else {
+        return (Config::default(), Vec::new());
+    };
+    match Config::load(&path) {
+        Ok((config, warnings)) => {
+            let warnings = warnings.iter().map(|warning| sentence(&path, warning));
+            (config, warnings.collect())
+        }
+        Err(error) => {
+            let text = format!(
+                "{} cannot be read ({error}): the defaults hold",
+                printable(&path)
+            );
+            (Config::default(), vec![text])
+        }
+    }
+}
+
+fn path() -> anyhow::Result<PathBuf> {
+    Config::default_path().context("there is no home directory to keep a configuration in")
+}
+
+fn load(path: &std::path::Path) -> anyhow::Result<(Config, Vec<Warning>)> {
+    Config::load(path).with_context(|| format!("cannot read {}", printable(path)))
+}
+
+fn sentence(path: &std::path::Path, warning: &Warning) -> String {
+    format!(
+        "{}:{}: {}",
+        printable(path),
+        warning.line,
+        printable(&warning.text)
+    )
+}

@@ -1,0 +1,128 @@
+//! What the person has set up: directories to open, defaults, keys, colours, commands of their own.
+//! One TOML file, every line of which may be left out; a line that means nothing is told with its
+//! number and the rest still holds. How the file is read is in `read`, how it is printed in `print`.
+
+mod command;
+mod print;
+mod read;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+pub use command::{Fill, OwnCommand, Place};
+
+use super::keymap::Keymap;
+use super::rows::Sort;
+use super::theme::Theme;
+
+/// The name of the file in the program's configuration directory.
+const FILE: &str = "config.toml";
+/// A longer file than this is none of ours.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Everything that can be set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directories opened where none are named; empty for the current one.
+    pub roots: Vec<PathBuf>,
+    /// Whether backing files outside the directories are opened too.
+    pub follow: bool,
+    /// Whether raw images are listed by their names' extensions.
+    pub raw: bool,
+    /// Whether whatever changes files is refused.
+    pub read_only: bool,
+    /// Whether only ASCII characters are drawn; none to let the locale decide.
+    pub ascii: Option<bool>,
+    /// Whether the mouse is listened to from the start.
+    pub mouse: bool,
+    /// Whether directories are watched for changes.
+    pub watch: bool,
+    /// The order of rows where none is remembered.
+    pub sort: Sort,
+    /// Leaves untouched for so many days are ticked when pruning.
+    pub prune_days: u64,
+    /// The theme's name.
+    pub theme_name: String,
+    /// How roles look: the theme with the person's own lines over it.
+    pub theme: Theme,
+    /// What keys do.
+    pub keymap: Keymap,
+    /// The person's own commands.
+    pub commands: Vec<OwnCommand>,
+    /// The person's own lines of colours and keys, as they are in the file.
+    own: Own,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Own {
+    style: Vec<(String, String)>,
+    keys: Vec<(String, Vec<String>)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            follow: false,
+            raw: false,
+            read_only: false,
+            ascii: None,
+            mouse: true,
+            watch: true,
+            sort: Sort::default(),
+            prune_days: 30,
+            theme_name: "ansi".to_owned(),
+            theme: Theme::default(),
+            keymap: Keymap::default(),
+            commands: Vec::new(),
+            own: Own::default(),
+        }
+    }
+}
+
+/// Something in the file that does not do what it seems to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it, and what happens instead.
+    pub text: String,
+}
+
+impl Config {
+    /// Where the file is looked for: `qanopy/config.toml` in `$XDG_CONFIG_HOME` (`~/.config`). None if
+    /// there is no home directory.
+    #[must_use]
+    pub fn default_path() -> Option<PathBuf> {
+        let base = etcetera::base_strategy::Xdg::new().ok()?;
+        Some(base.config_dir().join("qanopy").join(FILE))
+    }
+
+    /// Reads the file; one that is not there is an empty one.
+    ///
+    /// # Errors
+    /// The system's own, and `InvalidData` for a file that is too long or no text.
+    pub fn load(path: &Path) -> io::Result<(Self, Vec<Warning>)> {
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Self::default(), Vec::new()));
+            }
+            Err(error) => return Err(error),
+            Ok(stat) if stat.len() > MOST_BYTES => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "longer than 1 MiB: this is no configuration",
+                ));
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read_to_string(path)?;
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        Ok(Self::read(&text, home.as_deref()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The configuration as a file that can be edited: every key with its value and what it is for.
+
+use std::fmt::Write as _;
+
+use crate::tui::keymap::{Group, TABLE};
+use crate::tui::rows::Sort;
+use crate::tui::theme::{Role, Theme};
+
+use super::{Config, Place};
+
+impl Config {
+    /// The whole configuration as it holds now, as TOML with comments; reading it gives the same.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut out = String::new();
+        let roots: Vec<String> = self
+            .roots
+            .iter()
+            .map(|root| quoted(&root.to_string_lossy()))
+            .collect();
+        let sorts = Sort::ALL.map(Sort::name).join(", ");
+        let themes = Theme::BUILT_IN.map(|(name, _)| name).join(", ");
+        let ascii = self
+            .ascii
+            .map_or_else(|| "\"auto\"".to_owned(), |is_on| is_on.to_string());
+        let mut line = |key: &str, value: String, what: &str| {
+            let _ = writeln!(out, "# {what}\n{key} = {value}");
+        };
+        line(
+            "roots",
+            format!("[{}]", roots.join(", ")),
+            "directories opened where none are named; [] for the current one",
+        );
+        line(
+            "follow",
+            self.follow.to_string(),
+            "also open backing files that lie outside the directories",
+        );
+        line(
+            "raw",
+            self.raw.to_string(),
+            "also list files called like a disk image (.img, .raw, .dd, .iso)",
+        );
+        line(
+            "read_only",
+            self.read_only.to_string(),
+            "refuse whatever changes files, on the command line as well",
+        );
+        line(
+            "ascii",
+            ascii,
+            "draw with ASCII characters only: true, false, or \"auto\" for what the locale can show",
+        );
+        line(
+            "mouse",
+            self.mouse.to_string(),
+            "listen to the mouse; % switches it",
+        );
+        line(
+            "watch",
+            self.watch.to_string(),
+            "show changes on the disk as they happen",
+        );
+        line(
+            "sort",
+            quoted(self.sort.name()),
+            &format!("order of rows: {sorts}"),
+        );
+        line(
+            "prune_days",
+            self.prune_days.to_string(),
+            "leaves untouched for so many days are ticked when pruning",
+        );
+        line(
+            "theme",
+            quoted(&self.theme_name),
+            &format!("colours: {themes}"),
+        );
+        let roles = Role::ALL.map(|(_, name)| name).join(", ");
+        let _ = writeln!(
+            out,
+            "\n# Looks that go over the theme's. Roles: {roles}.\n[style]"
+        );
+        if self.own.style.is_empty() {
+            out.push_str("# error = \"red bold\"\n");
+        }
+        for (role, look) in &self.own.style {
+            let _ = writeln!(out, "{role} = {}", quoted(look));
+        }
+        out.push_str(
+            "\n# Keys: a character, Ctrl- and a character, or a name (Space, PgUp, F5). A key that is bound\n\
+             # here is taken from whatever had it before.\n[keys]\n",
+        );
+        for (name, keys) in &self.own.keys {
+            let keys: Vec<String> = keys.iter().map(|key| quoted(key)).collect();
+            let _ = writeln!(out, "{name} = [{}]", keys.join(", "));
+        }
+        let own = |name: &str| self.own.keys.iter().any(|(own, _)| own == name);
+        for entry in TABLE.iter().filter(|entry| entry.group != Group::Dialog) {
+            if !own(entry.name) {
+                let keys: Vec<String> = entry
+                    .keys
+                    .iter()
+                    .map(|key| quoted(&key.to_string()))
+                    .collect();
+                let _ = writeln!(out, "# {} = [{}]", entry.name, keys.join(", "));
+            }
+        }
+        out.push_str(
+            "\n# Commands of your own, behind !. {path} is the image under the cursor, {chain} its chain down to\n\
+             # the root, {marked} the marked images. as = \"screen\" gives it the terminal, as = \"job\" runs it\n\
+             # unseen; confirm = true asks first. No shell is involved: name one (sh -c '...') to have one.\n",
+        );
+        if self.commands.is_empty() {
+            out.push_str(
+                "# [[command]]\n# key = \"!b\"\n# title = \"boot it and throw the changes away\"\n\
+                 # run = \"qemu-system-x86_64 -snapshot -m 1G {path}\"\n",
+            );
+        }
+        for command in &self.commands {
+            out.push_str("[[command]]\n");
+            if let Some(key) = command.key {
+                let _ = writeln!(out, "key = {}", quoted(&format!("!{key}")));
+            }
+            let place = match command.place {
+                Place::Screen => "screen",
+                Place::Job => "job",
+            };
+            let _ = writeln!(
+                out,
+                "title = {}\nrun = {}\nas = {}\nconfirm = {}",
+                quoted(&command.title),
+                quoted(&command.run),
+                quoted(place),
+                command.confirm
+            );
+        }
+        out
+    }
+}
+
+/// Text as a TOML string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

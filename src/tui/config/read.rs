@@ -1,0 +1,380 @@
+//! From the file's text to values. Each key is looked at by itself: what is wrong with one is a
+//! warning with its line, and the others hold.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::tui::key::{Code, Key};
+use crate::tui::rows::Sort;
+use crate::tui::theme::Theme;
+
+use super::{Config, OwnCommand, Place, Warning};
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+/// The keys of the file's top level.
+const KEYS: [&str; 13] = [
+    "roots",
+    "follow",
+    "raw",
+    "read_only",
+    "ascii",
+    "mouse",
+    "watch",
+    "sort",
+    "prune_days",
+    "theme",
+    "style",
+    "keys",
+    "command",
+];
+
+struct Reader<'a> {
+    text: &'a str,
+    home: Option<&'a Path>,
+    warnings: Vec<Warning>,
+}
+
+impl Config {
+    /// Reads the file's text; `~` in directories is the home given.
+    #[must_use]
+    pub fn read(text: &str, home: Option<&Path>) -> (Self, Vec<Warning>) {
+        let mut config = Self::default();
+        let mut reader = Reader {
+            text,
+            home,
+            warnings: Vec::new(),
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            reader.warn(error.span().unwrap_or_default(), error.message());
+        }
+        let mut keys: Vec<_> = table.get_ref().iter().collect();
+        // In the order of the file, but for the theme: own colours go over it.
+        keys.sort_by_key(|(key, _)| (key.get_ref() != "theme", key.span().start));
+        for (key, value) in keys {
+            reader.take(&mut config, key.get_ref(), key.span(), value);
+        }
+        reader.warnings.sort_by_key(|warning| warning.line);
+        (config, reader.warnings)
+    }
+}
+
+impl Reader<'_> {
+    fn warn(&mut self, span: Range<usize>, text: impl Into<String>) {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        self.warnings.push(Warning {
+            line,
+            text: text.into(),
+        });
+    }
+
+    fn take(&mut self, config: &mut Config, key: &str, span: Range<usize>, value: &Value<'_>) {
+        match key {
+            "roots" => config.roots = self.roots(value),
+            "follow" => self.set_bool(key, value, &mut config.follow),
+            "raw" => self.set_bool(key, value, &mut config.raw),
+            "read_only" => self.set_bool(key, value, &mut config.read_only),
+            "mouse" => self.set_bool(key, value, &mut config.mouse),
+            "watch" => self.set_bool(key, value, &mut config.watch),
+            "ascii" => match (value.get_ref().as_bool(), value.get_ref().as_str()) {
+                (Some(is_on), _) => config.ascii = Some(is_on),
+                (None, Some("auto")) => config.ascii = None,
+                _ => self.warn(value.span(), "ascii is true, false or \"auto\""),
+            },
+            "sort" => {
+                let name = value.get_ref().as_str();
+                match Sort::ALL.into_iter().find(|sort| Some(sort.name()) == name) {
+                    Some(sort) => config.sort = sort,
+                    None => {
+                        let names = Sort::ALL.map(Sort::name).join(", ");
+                        self.warn(value.span(), format!("sort is one of {names}"));
+                    }
+                }
+            }
+            "prune_days" => {
+                let days = value.get_ref().as_integer();
+                match days.and_then(|days| days.as_str().parse().ok()) {
+                    Some(days) if days <= 100_000 => config.prune_days = days,
+                    _ => self.warn(value.span(), "prune_days is a number of days, 0 to 100000"),
+                }
+            }
+            "theme" => {
+                let name = value.get_ref().as_str().unwrap_or_default();
+                match Theme::named(name) {
+                    Some(theme) => {
+                        config.theme = theme;
+                        name.clone_into(&mut config.theme_name);
+                    }
+                    None => {
+                        let names = Theme::BUILT_IN.map(|(name, _)| name).join(", ");
+                        self.warn(
+                            value.span(),
+                            format!("theme is one of {names}; \"ansi\" is taken"),
+                        );
+                    }
+                }
+            }
+            "style" => self.style(config, value),
+            "keys" => self.keys(config, value),
+            "command" => self.commands(config, value),
+            _ => {
+                let near = nearest(key, KEYS);
+                self.warn(
+                    span,
+                    format!("{key:?} is not known here{near}; it is ignored"),
+                );
+            }
+        }
+    }
+
+    fn set_bool(&mut self, key: &str, value: &Value<'_>, to: &mut bool) {
+        match value.get_ref().as_bool() {
+            Some(is_on) => *to = is_on,
+            None => self.warn(value.span(), format!("{key} is true or false")),
+        }
+    }
+
+    fn roots(&mut self, value: &Value<'_>) -> Vec<PathBuf> {
+        let one = std::slice::from_ref(value);
+        let all = match value.get_ref().as_array() {
+            Some(array) => array.iter().collect::<Vec<_>>(),
+            None => one.iter().collect(),
+        };
+        let mut roots = Vec::new();
+        for root in all {
+            match root.get_ref().as_str() {
+                Some(text) => roots.push(self.expand(text)),
+                None => self.warn(root.span(), "roots are directories, each as text"),
+            }
+        }
+        roots
+    }
+
+    fn expand(&self, text: &str) -> PathBuf {
+        let rest = text.strip_prefix('~');
+        match (self.home, rest) {
+            (Some(home), Some("")) => home.to_path_buf(),
+            (Some(home), Some(rest)) if rest.starts_with('/') => {
+                home.join(rest.trim_start_matches('/'))
+            }
+            _ => PathBuf::from(text),
+        }
+    }
+
+    fn style(&mut self, config: &mut Config, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            self.warn(
+                value.span(),
+                "style is a table: [style], then lines such as error = \"red bold\"",
+            );
+            return;
+        };
+        for (role, look) in in_order(table) {
+            let Some(text) = look.get_ref().as_str() else {
+                self.warn(look.span(), "a look is text such as \"red bold\"");
+                continue;
+            };
+            match config.theme.set(role.get_ref(), text) {
+                Ok(()) => config
+                    .own
+                    .style
+                    .push((role.get_ref().to_string(), text.to_owned())),
+                Err(why) => self.warn(role.span(), why),
+            }
+        }
+    }
+
+    fn keys(&mut self, config: &mut Config, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            self.warn(
+                value.span(),
+                "keys is a table: [keys], then lines such as commit = \"C\"",
+            );
+            return;
+        };
+        let mut taken: Vec<(String, Key)> = Vec::new();
+        for (name, value) in in_order(table) {
+            let one = std::slice::from_ref(value);
+            let list: Vec<&Value<'_>> = match value.get_ref().as_array() {
+                Some(array) => array.iter().collect(),
+                None => one.iter().collect(),
+            };
+            let mut keys = Vec::new();
+            let mut texts = Vec::new();
+            let mut is_fine = true;
+            for item in list {
+                let Some(text) = item.get_ref().as_str() else {
+                    self.warn(item.span(), "a key is text such as \"C\" or \"Ctrl-d\"");
+                    is_fine = false;
+                    continue;
+                };
+                match Key::parse(text) {
+                    Ok(key) => {
+                        keys.push(key);
+                        texts.push(text.to_owned());
+                    }
+                    Err(why) => {
+                        self.warn(item.span(), why);
+                        is_fine = false;
+                    }
+                }
+            }
+            if !is_fine {
+                continue;
+            }
+            let name = name.get_ref().to_string();
+            let scope = |name: &str| {
+                let entry = config.keymap.all().iter().find(|entry| entry.name == name);
+                entry.map(|entry| entry.scope)
+            };
+            let clash = taken
+                .iter()
+                .find(|(other, key)| keys.contains(key) && scope(other) == scope(&name));
+            if let Some((other, key)) = clash {
+                let text = format!("{key} is bound to {other} already; {name} keeps its keys");
+                self.warn(value.span(), text);
+                continue;
+            }
+            match config.keymap.bind(&name, &keys) {
+                Ok(()) => {
+                    taken.extend(keys.iter().map(|key| (name.clone(), *key)));
+                    config.own.keys.push((name, texts));
+                }
+                Err(why) => {
+                    let names = config.keymap.all().iter().map(|entry| entry.name);
+                    let near = if why.contains("is called") {
+                        nearest(&name, names)
+                    } else {
+                        String::new()
+                    };
+                    self.warn(value.span(), format!("{why}{near}"));
+                }
+            }
+        }
+    }
+
+    fn commands(&mut self, config: &mut Config, value: &Value<'_>) {
+        let Some(array) = value.get_ref().as_array() else {
+            self.warn(value.span(), "commands are written as [[command]]");
+            return;
+        };
+        for item in array.iter() {
+            let Some(table) = item.get_ref().as_table() else {
+                self.warn(
+                    item.span(),
+                    "a command is a table: [[command]], then its lines",
+                );
+                continue;
+            };
+            if let Some(command) = self.command(item.span(), table) {
+                let is_taken = |other: &OwnCommand| other.key.is_some() && other.key == command.key;
+                if config.commands.iter().any(is_taken) {
+                    let key = command.key.map(|key| key.to_string()).unwrap_or_default();
+                    self.warn(item.span(), format!("!{key} is another command already"));
+                } else {
+                    config.commands.push(command);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, span: Range<usize>, table: &DeTable<'_>) -> Option<OwnCommand> {
+        let mut command = OwnCommand {
+            key: None,
+            title: String::new(),
+            words: Vec::new(),
+            run: String::new(),
+            place: Place::default(),
+            confirm: false,
+        };
+        for (key, value) in in_order(table) {
+            let text = value.get_ref().as_str();
+            match (key.get_ref().as_ref(), text) {
+                ("key", Some(text)) => match Key::parse(text.strip_prefix('!').unwrap_or(text)) {
+                    Ok(Key {
+                        code: code @ Code::Char(_),
+                        ctrl: false,
+                    }) => command.key = Some(Key::of(code)),
+                    _ => self.warn(value.span(), "a command's key is \"!\" and one character"),
+                },
+                ("title", Some(text)) => text.clone_into(&mut command.title),
+                ("run", Some(text)) => {
+                    text.clone_into(&mut command.run);
+                    match OwnCommand::words(text) {
+                        Ok(words) => command.words = words,
+                        Err(why) => {
+                            self.warn(value.span(), why);
+                            return None;
+                        }
+                    }
+                }
+                ("as", Some("screen")) => command.place = Place::Screen,
+                ("as", Some("job")) => command.place = Place::Job,
+                ("as", _) => self.warn(value.span(), "as is \"screen\" or \"job\""),
+                ("confirm", _) => self.set_bool("confirm", value, &mut command.confirm),
+                ("key" | "title" | "run", None) => {
+                    self.warn(value.span(), format!("{} is text", key.get_ref()));
+                }
+                (other, _) => {
+                    let near = nearest(other, ["key", "title", "run", "as", "confirm"]);
+                    self.warn(
+                        key.span(),
+                        format!("{other:?} is not known in a command{near}; it is ignored"),
+                    );
+                }
+            }
+        }
+        if command.words.is_empty() {
+            self.warn(span, "a command needs a line run = \"...\"");
+            return None;
+        }
+        if command.title.is_empty() {
+            command.title.clone_from(&command.run);
+        }
+        Some(command)
+    }
+}
+
+/// A table's lines in the order of the file.
+fn in_order<'t, 'a>(
+    table: &'t DeTable<'a>,
+) -> Vec<(&'t Spanned<std::borrow::Cow<'a, str>>, &'t Value<'a>)> {
+    let mut lines: Vec<_> = table.iter().collect();
+    lines.sort_by_key(|(key, _)| key.span().start);
+    lines
+}
+
+/// A known name that is one slip away, as words to add; nothing if there is none.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let best = known
+        .into_iter()
+        .map(|known| (distance(name, known), known))
+        .min();
+    match best {
+        Some((slips, known)) if slips <= 2 && slips < name.len() => {
+            format!(" (did you mean {known:?}?)")
+        }
+        _ => String::new(),
+    }
+}
+
+/// How many characters have to be changed, added or left out.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let at = |list: &[usize], j: usize| list.get(j).copied().unwrap_or(usize::MAX / 2);
+            let change = at(&row, j) + usize::from(from != *to);
+            next.push(change.min(at(&row, j + 1) + 1).min(at(&next, j) + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}

@@ -1,0 +1,147 @@
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::tui::key::Key;
+use crate::tui::keymap::{Action, Scope};
+use crate::tui::theme::Role;
+
+fn read(text: &str) -> (Config, Vec<Warning>) {
+    Config::read(text, Some(Path::new("/home/me")))
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let (config, warnings) = read("");
+    assert_eq!(warnings, []);
+    assert!(config.mouse && config.watch && config.roots.is_empty());
+}
+
+#[test]
+fn what_is_set_holds() {
+    let (config, warnings) = read(
+        r#"
+roots = ["~/vm", "/srv/images"]
+read_only = true
+ascii = "auto"
+sort = "size"
+theme = "dark"
+prune_days = 7
+[style]
+error = "magenta bold"
+[keys]
+commit = ["K", "Ctrl-k"]
+[[command]]
+key = "!b"
+title = "boot"
+run = "qemu-system-x86_64 -snapshot '{path}' -name 'a b'"
+as = "job"
+confirm = true
+"#,
+    );
+    assert_eq!(warnings, []);
+    assert_eq!(
+        config.roots,
+        [PathBuf::from("/home/me/vm"), PathBuf::from("/srv/images")]
+    );
+    assert!(config.read_only);
+    assert_eq!(config.sort, Sort::Size);
+    assert_eq!(config.prune_days, 7);
+    assert_eq!(
+        config.theme.style(Role::Error).fg,
+        Some(ratatui::style::Color::Magenta)
+    );
+    assert_eq!(
+        config.keymap.action(Scope::Main, Key::ctrl('k')),
+        Some(Action::Commit)
+    );
+    assert_eq!(config.keymap.action(Scope::Main, Key::char('C')), None);
+    let command = config.commands.first().expect("a command");
+    assert_eq!(command.key, Some(Key::char('b')));
+    assert_eq!(command.place, Place::Job);
+    let fill = Fill {
+        path: "/vm/a b.qcow2".into(),
+        ..Fill::default()
+    };
+    assert_eq!(
+        command.filled(&fill),
+        [
+            "qemu-system-x86_64",
+            "-snapshot",
+            "/vm/a b.qcow2",
+            "-name",
+            "a b"
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_the_rest_holds() {
+    let (config, warnings) = read(
+        "moose = true\nread_only = 1\n\n[keys]\ncomit = \"K\"\ndiscard = \"Alt-x\"\nplan-yes = \"j\"\nmark = \"K\"\nsort = \"K\"\n[[command]]\ntitle = \"t\"\n[style]\nerror = \"reddish\"\n",
+    );
+    let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+    assert_eq!(lines, [1, 2, 5, 6, 7, 9, 10, 13], "{warnings:?}");
+    assert!(
+        warnings[0].text.contains("did you mean \"mouse\""),
+        "{}",
+        warnings[0].text
+    );
+    assert!(
+        warnings[2].text.contains("did you mean \"commit\""),
+        "{}",
+        warnings[2].text
+    );
+    assert_eq!(
+        config.keymap.action(Scope::Main, Key::char('K')),
+        Some(Action::Mark)
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_and_what_can_be_read_of_it_holds() {
+    let (_, warnings) = read("mouse = false\nroots = [\n");
+    assert!(!warnings.is_empty());
+}
+
+#[test]
+fn what_is_printed_reads_as_the_same() {
+    let text = "theme = \"light\"\nroots = [\"/a \\\"b\\\"\"]\n[style]\nerror = \"red\"\n[keys]\ncommit = \"K\"\n[[command]]\nkey = \"!c\"\nrun = \"ls -l {marked}\"\n";
+    let (config, warnings) = read(text);
+    assert_eq!(warnings, []);
+    let printed = config.print();
+    let (again, warnings) = read(&printed);
+    assert_eq!(warnings, [], "{printed}");
+    assert_eq!(again.print(), printed);
+    assert_eq!(again.commands, config.commands);
+    assert_eq!(again.roots, config.roots);
+}
+
+#[test]
+fn a_commands_words_are_split_as_a_shell_would() {
+    let words = |run| OwnCommand::words(run);
+    assert_eq!(
+        words("a  'b c' \"d\\\"e\" f\\ g ''").unwrap(),
+        ["a", "b c", "d\"e", "f g", ""]
+    );
+    assert!(words("  ").is_err());
+    assert!(words("a 'b").is_err());
+    assert!(words("ls --of={chain}").is_err());
+}
+
+#[test]
+fn a_list_of_files_becomes_a_word_each() {
+    let command = OwnCommand {
+        key: None,
+        title: String::new(),
+        words: OwnCommand::words("du {chain} {marked}").unwrap(),
+        run: String::new(),
+        place: Place::Screen,
+        confirm: false,
+    };
+    let fill = Fill {
+        path: "/a".into(),
+        chain: vec!["/a".into(), "/b".into()],
+        marked: vec!["/c $(d)".into()],
+    };
+    assert_eq!(command.filled(&fill), ["du", "/a", "/b", "/c $(d)"]);
+}

@@ -1,0 +1,169 @@
+//! What can be taken from the screen to elsewhere: paths, commands, the `<disk>` of a libvirt domain.
+//! Only texts are made here; putting them on the clipboard is the terminal's business.
+
+use std::path::Path;
+
+use crate::forest::{Forest, Node};
+use crate::host::shell_quoted;
+
+/// libvirt's XML for the image as a disk, with its whole chain spelled out: libvirt does not look into
+/// a backing file whose format is not recorded.
+///
+/// # Errors
+/// A sentence, if a name cannot be written in XML.
+pub(super) fn libvirt_disk(forest: &Forest, node: &Node) -> Result<String, String> {
+    let layers: Vec<&Node> = forest
+        .chain(node.id)
+        .into_iter()
+        .filter_map(|id| forest.get(id))
+        .collect();
+    let mut xml = String::from("<disk type='file' device='disk'>\n");
+    let format = name_of_format(node);
+    xml.push_str(&format!(
+        "  <driver name='qemu' type='{format}'/>\n  <source file='{}'/>\n",
+        escaped(&node.path)?
+    ));
+    for (depth, layer) in layers.iter().enumerate().skip(1) {
+        let pad = "  ".repeat(depth);
+        xml.push_str(&format!(
+            "{pad}<backingStore type='file'>\n{pad}  <format type='{}'/>\n{pad}  <source file='{}'/>\n",
+            name_of_format(layer),
+            escaped(&layer.path)?
+        ));
+    }
+    let deepest = layers.len().max(1);
+    xml.push_str(&format!("{}<backingStore/>\n", "  ".repeat(deepest)));
+    for depth in (1..deepest).rev() {
+        xml.push_str(&format!("{}</backingStore>\n", "  ".repeat(depth)));
+    }
+    xml.push_str("  <target dev='vda' bus='virtio'/>\n</disk>\n");
+    Ok(xml)
+}
+
+/// A command that boots a machine from the image; `more` are further words, as `-snapshot`.
+#[must_use]
+pub(super) fn qemu_command(node: &Node, more: &str) -> String {
+    // In QEMU's option lists a comma is written twice.
+    let mut drive = std::ffi::OsString::from("file=");
+    let path = node.path.as_os_str().as_encoded_bytes();
+    let mut doubled = Vec::with_capacity(path.len());
+    for byte in path {
+        doubled.push(*byte);
+        if *byte == b',' {
+            doubled.push(b',');
+        }
+    }
+    drive.push(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&doubled));
+    drive.push(format!(",if=virtio,format={}", name_of_format(node)));
+    format!(
+        "qemu-system-x86_64 -m 2G {more}-drive {}",
+        shell_quoted(drive)
+    )
+}
+
+fn name_of_format(node: &Node) -> String {
+    node.format()
+        .map_or_else(|| "raw".to_owned(), |format| format.name().to_owned())
+}
+
+/// A path as the value of an XML attribute in single quotes.
+fn escaped(path: &Path) -> Result<String, String> {
+    let Some(text) = path.to_str() else {
+        return Err("a name in its chain is not UTF-8, which XML cannot hold".to_owned());
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&apos;"),
+            '"' => out.push_str("&quot;"),
+            '\t' | '\n' | '\r' => out.push_str(&format!("&#{};", u32::from(c))),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                return Err(
+                    "a name in its chain has a control character, which XML cannot hold".to_owned(),
+                );
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forest::{Backing, BackingState, Content, Found};
+    use crate::image::Format;
+
+    fn forest() -> Forest {
+        let mut forest = Forest::new();
+        let found = |path: &str, content, backing| Found {
+            path: path.into(),
+            symlink: false,
+            stat: None,
+            content,
+            backing,
+            holders: Vec::new(),
+        };
+        let backing = |path: &str, format| Backing {
+            recorded: path.into(),
+            format: Some(format),
+            path: Some(path.into()),
+            state: BackingState::Missing,
+        };
+        let qcow2 = || Content::Opaque(Format::Qcow2);
+        forest.extend([
+            found("/vm/base.img", Content::Raw, None),
+            found(
+                "/vm/a'b.qcow2",
+                qcow2(),
+                Some(backing("/vm/base.img", Format::Raw)),
+            ),
+            found(
+                "/vm/c,d.qcow2",
+                qcow2(),
+                Some(backing("/vm/a'b.qcow2", Format::Qcow2)),
+            ),
+            found("/vm/e\u{1b}.qcow2", qcow2(), None),
+        ]);
+        forest
+    }
+
+    #[test]
+    fn the_whole_chain_is_spelled_out_for_libvirt() {
+        let forest = forest();
+        let node = forest.by_path(Path::new("/vm/c,d.qcow2")).unwrap();
+        assert_eq!(
+            libvirt_disk(&forest, node).unwrap(),
+            "<disk type='file' device='disk'>
+  <driver name='qemu' type='qcow2'/>
+  <source file='/vm/c,d.qcow2'/>
+  <backingStore type='file'>
+    <format type='qcow2'/>
+    <source file='/vm/a&apos;b.qcow2'/>
+    <backingStore type='file'>
+      <format type='raw'/>
+      <source file='/vm/base.img'/>
+      <backingStore/>
+    </backingStore>
+  </backingStore>
+  <target dev='vda' bus='virtio'/>
+</disk>
+"
+        );
+        let node = forest.by_path(Path::new("/vm/e\u{1b}.qcow2")).unwrap();
+        assert!(libvirt_disk(&forest, node).is_err());
+    }
+
+    #[test]
+    fn a_comma_is_doubled_for_qemu() {
+        let forest = forest();
+        let node = forest.by_path(Path::new("/vm/c,d.qcow2")).unwrap();
+        assert_eq!(
+            qemu_command(node, "-snapshot "),
+            "qemu-system-x86_64 -m 2G -snapshot -drive file=/vm/c,,d.qcow2,if=virtio,format=qcow2"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! What is remembered from one run to the next on the same directories: the order, the folds, how the
+//! panes share the screen. Losing it costs nothing, so nothing here ever stands in the way.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::rows::Sort;
+
+const FILE: &str = "screen.json";
+/// Sets of directories remembered at most; those seen longest ago are forgotten first.
+const MOST: usize = 50;
+/// Folds remembered of each at most.
+const MOST_FOLDS: usize = 2000;
+/// A longer file than this is none of ours.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// What is remembered of one set of directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The directories.
+    pub roots: Vec<PathBuf>,
+    /// The name of the order.
+    sort: String,
+    /// Images whose children are hidden.
+    pub folds: Vec<PathBuf>,
+    /// Per cent added to the images pane's share.
+    pub split: i16,
+}
+
+impl Memory {
+    /// What is worth remembering of an interface.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        let folds = app.tree.folds.iter();
+        let mut folds: Vec<PathBuf> = folds
+            .filter_map(|id| Some(app.forest.get(*id)?.path.clone()))
+            .filter(|path| path.to_str().is_some())
+            .chain(app.tree.fold_paths.iter().cloned())
+            .collect();
+        folds.sort_unstable();
+        folds.truncate(MOST_FOLDS);
+        Self {
+            roots: app.settings.roots.clone(),
+            sort: app.tree.sort.name().to_owned(),
+            folds,
+            split: app.split,
+        }
+    }
+
+    /// The order.
+    #[must_use]
+    pub fn sort(&self) -> Sort {
+        let known = Sort::ALL.into_iter().find(|sort| sort.name() == self.sort);
+        known.unwrap_or_default()
+    }
+
+    /// What is remembered of these directories; nothing where the file is not there or makes no sense.
+    #[must_use]
+    pub fn load(dir: &Path, roots: &[PathBuf]) -> Option<Self> {
+        all(dir).into_iter().find(|memory| memory.roots == roots)
+    }
+
+    /// Remembers this beside what is known of other directories. The file is replaced in one step, and
+    /// left alone if nothing changed.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn save(self, dir: &Path) -> io::Result<()> {
+        let mut all = all(dir);
+        if all.contains(&self) {
+            return Ok(());
+        }
+        all.retain(|memory| memory.roots != self.roots);
+        all.insert(0, self);
+        all.truncate(MOST);
+        fs::create_dir_all(dir)?;
+        let file = tempfile::NamedTempFile::new_in(dir)?;
+        serde_json::to_writer(&file, &all)?;
+        file.persist(dir.join(FILE)).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+fn all(dir: &Path) -> Vec<Memory> {
+    let path = dir.join(FILE);
+    if fs::metadata(&path).is_ok_and(|stat| stat.len() > MOST_BYTES) {
+        return Vec::new();
+    }
+    let text = fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(root: &str, split: i16) -> Memory {
+        Memory {
+            roots: vec![root.into()],
+            sort: "size".to_owned(),
+            folds: vec!["/vm/a.qcow2".into()],
+            split,
+        }
+    }
+
+    #[test]
+    fn each_set_of_directories_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        memory("/vm", 5).save(&state).unwrap();
+        memory("/srv", 10).save(&state).unwrap();
+        memory("/vm", 15).save(&state).unwrap();
+        let seen = Memory::load(&state, &["/vm".into()]).unwrap();
+        assert_eq!(seen, memory("/vm", 15));
+        assert_eq!(seen.sort(), Sort::Size);
+        assert_eq!(Memory::load(&state, &["/srv".into()]).unwrap().split, 10);
+        assert_eq!(Memory::load(&state, &["/other".into()]), None);
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_nothing_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), "[{\"roots\":3}]").unwrap();
+        assert_eq!(Memory::load(dir.path(), &["/vm".into()]), None);
+        memory("/vm", 5).save(dir.path()).unwrap();
+        assert!(Memory::load(dir.path(), &["/vm".into()]).is_some());
+    }
+}

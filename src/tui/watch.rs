@@ -1,0 +1,251 @@
+//! Notices changes on the disk: told by the system where that works, by looking every few seconds where
+//! it does not. What is done about a change is `update`'s business.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use notify::event::{ModifyKind, RenameMode};
+use notify::{Config, Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::forest::TRASH_FOLDER;
+use crate::host::network_filesystem;
+
+use super::msg::{Msg, Watching};
+
+/// How long it has to be quiet before a change is told.
+const QUIET: Duration = Duration::from_millis(150);
+/// A change is told after this long even if it goes on.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Between two tellings of nothing but written bytes: a running machine writes all the time.
+const WRITES: Duration = Duration::from_secs(3);
+/// How often to look where the system does not tell.
+const POLL: Duration = Duration::from_secs(5);
+/// More changed files than this, and everything is looked at again.
+const MANY: usize = 500;
+
+/// Watches until nobody listens to the answers any more.
+pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>) {
+    let (changes_in, changes) = unbounded();
+    let network = roots.iter().find_map(|root| network_filesystem(root));
+    let live = match network {
+        Some(name) => Err(format!("the system does not tell of changes on {name}")),
+        None => live(roots, changes_in.clone()),
+    };
+    // Kept until the end: dropped, it would stop watching.
+    let _watcher: Box<dyn Watcher> = match live {
+        Ok(watcher) => {
+            if answers.send(Msg::Watching(Watching::Live)).is_err() {
+                return;
+            }
+            Box::new(watcher)
+        }
+        Err(why) => match polling(roots, changes_in) {
+            Ok(watcher) => {
+                if answers.send(Msg::Watching(Watching::Polling(why))).is_err() {
+                    return;
+                }
+                Box::new(watcher)
+            }
+            Err(error) => {
+                let text = format!("Changes on the disk are not noticed ({error}): r looks again.");
+                // As good as told.
+                let _ = answers.send(Msg::Tell(text));
+                return;
+            }
+        },
+    };
+    while let Some(changed) = gather(&changes) {
+        if let Some(msg) = changed.told()
+            && answers.send(msg).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn live(roots: &[PathBuf], to: Sender<Seen>) -> Result<RecommendedWatcher, String> {
+    let mut watcher = notify::recommended_watcher(move |event| tell(&to, event))
+        .map_err(|error| error.to_string())?;
+    for root in roots {
+        watcher
+            .watch(root, RecursiveMode::Recursive)
+            .map_err(|error| match error.kind {
+                notify::ErrorKind::MaxFilesWatch => {
+                    "there are more folders than the system watches (fs.inotify.max_user_watches)"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            })?;
+    }
+    Ok(watcher)
+}
+
+fn polling(roots: &[PathBuf], to: Sender<Seen>) -> notify::Result<PollWatcher> {
+    let config = Config::default().with_poll_interval(POLL);
+    let mut watcher = PollWatcher::new(move |event| tell(&to, event), config)?;
+    for root in roots {
+        watcher.watch(root, RecursiveMode::Recursive)?;
+    }
+    Ok(watcher)
+}
+
+/// What the system told.
+#[derive(Debug)]
+enum Seen {
+    /// Bytes of files were written.
+    Written(Vec<PathBuf>),
+    /// Names came, went or changed.
+    Named(Vec<PathBuf>),
+    /// Something was missed.
+    Lost,
+}
+
+fn tell(to: &Sender<Seen>, event: notify::Result<Event>) {
+    let seen = match event {
+        Err(_) => Seen::Lost,
+        Ok(event) if event.need_rescan() => Seen::Lost,
+        Ok(event) => match event.kind {
+            EventKind::Access(_) => return,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+                Seen::Written(event.paths)
+            }
+            EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
+            _ => Seen::Named(event.paths),
+        },
+    };
+    // Nobody listening any more is the end of watching.
+    let _ = to.send(seen);
+}
+
+/// What changed within a short while.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changed {
+    files: BTreeSet<PathBuf>,
+    is_lost: bool,
+    has_names: bool,
+}
+
+impl Changed {
+    fn add(&mut self, seen: Seen) {
+        let paths = match seen {
+            Seen::Lost => {
+                self.is_lost = true;
+                return;
+            }
+            Seen::Written(paths) => paths,
+            Seen::Named(paths) => {
+                self.has_names = true;
+                paths
+            }
+        };
+        let is_ours = |path: &PathBuf| !path.iter().any(|part| part == TRASH_FOLDER);
+        self.files.extend(paths.into_iter().filter(is_ours));
+    }
+
+    /// The message; none if nothing of interest is left. A folder that came may hold anything.
+    fn told(self) -> Option<Msg> {
+        let has_folder = self.has_names && self.files.iter().any(|path| is_folder(path));
+        if self.is_lost || has_folder || self.files.len() > MANY {
+            return Some(Msg::Changed(None));
+        }
+        // That a folder's own time changed says nothing that its files do not say.
+        let files: Vec<PathBuf> = self
+            .files
+            .into_iter()
+            .filter(|path| !is_folder(path))
+            .collect();
+        (!files.is_empty()).then_some(Msg::Changed(Some(files)))
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|stat| stat.is_dir())
+}
+
+/// Waits for a change, then for a quiet moment; none when nothing will come any more.
+fn gather(changes: &Receiver<Seen>) -> Option<Changed> {
+    let mut changed = Changed::default();
+    changed.add(changes.recv().ok()?);
+    let started = Instant::now();
+    loop {
+        let patience = if changed.has_names || changed.is_lost {
+            LONGEST
+        } else {
+            WRITES
+        };
+        let left = patience.saturating_sub(started.elapsed());
+        // Written bytes can wait; a name that came or went is shown as soon as it is quiet.
+        let wait = if changed.has_names { QUIET } else { left };
+        if left.is_zero() {
+            return Some(changed);
+        }
+        match changes.recv_timeout(wait.min(left)) {
+            Ok(seen) => changed.add(seen),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                return Some(changed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(path: &str) -> Seen {
+        Seen::Named(vec![path.into()])
+    }
+
+    #[test]
+    fn changes_in_a_short_while_are_told_together_and_the_trash_is_not_told_of() {
+        let (to, from) = unbounded();
+        to.send(named("/nowhere/a.qcow2")).unwrap();
+        to.send(named("/nowhere/.qanopy-trash/b.qcow2")).unwrap();
+        to.send(Seen::Written(vec!["/nowhere/c.qcow2".into()]))
+            .unwrap();
+        let changed = gather(&from).unwrap();
+        let told = changed.told();
+        let Some(Msg::Changed(Some(files))) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            files,
+            [PathBuf::from("/nowhere/a.qcow2"), "/nowhere/c.qcow2".into()]
+        );
+        drop(to);
+        assert_eq!(gather(&from), None);
+    }
+
+    #[test]
+    fn what_was_missed_and_a_folder_that_came_make_everything_be_looked_at() {
+        let mut changed = Changed::default();
+        changed.add(Seen::Lost);
+        assert!(matches!(changed.told(), Some(Msg::Changed(None))));
+        let dir = tempfile::tempdir().unwrap();
+        let mut changed = Changed::default();
+        changed.add(Seen::Named(vec![dir.path().to_path_buf()]));
+        assert!(matches!(changed.told(), Some(Msg::Changed(None))));
+        let mut changed = Changed::default();
+        changed.add(Seen::Written(vec![dir.path().to_path_buf()]));
+        assert!(changed.told().is_none());
+    }
+
+    #[test]
+    fn a_new_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, from) = crossbeam_channel::unbounded();
+        let roots = [dir.path().to_path_buf()];
+        std::thread::spawn(move || watch(&roots, &to));
+        let next = || from.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(matches!(next(), Msg::Watching(_)));
+        let file = dir.path().join("new.qcow2");
+        std::fs::write(&file, "x").unwrap();
+        let msg = next();
+        assert!(
+            matches!(&msg, Msg::Changed(Some(files)) if files == std::slice::from_ref(&file)),
+            "{msg:?}"
+        );
+    }
+}
