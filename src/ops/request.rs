@@ -157,6 +157,7 @@ impl Request {
                 action: SnapshotAction::Extract { new, .. },
                 ..
             } => Some(new),
+            Self::Flatten { new, .. } => new.as_deref(),
             Self::Create(options) => Some(&options.path),
             _ => None,
         }

@@ -359,7 +359,9 @@ impl App {
             self.tree.built = Some(built);
             self.find_cursor();
             if let Some(picture) = &mut self.picture {
-                picture.rebuild(&self.forest, &self.tree.rows);
+                let ascii = self.settings.ascii;
+                let future = self.future.as_ref();
+                picture.rebuild(&self.forest, &self.tree.rows, future, ascii);
             }
         }
         let last = self.tree.rows.list.len().saturating_sub(1);
@@ -548,21 +550,27 @@ impl App {
     /// The image's flags as letters, explained by [`LEGEND`].
     #[must_use]
     pub fn letters(&self, node: &Node) -> String {
-        let flags = self.forest.flags(node.id);
-        let held = node.holders.iter().any(|holder| holder.locks);
-        let mut letters = String::new();
-        for (letter, flag) in LETTERS {
-            let is_set = match letter {
-                'L' => held,
-                'B' => flags.contains(Flags::IN_USE) && !held,
-                _ => flags.contains(flag),
-            };
-            if is_set {
-                letters.push(letter);
-            }
-        }
-        letters
+        letters(&self.forest, node)
     }
+}
+
+/// An image's flags as letters, explained by [`LEGEND`].
+#[must_use]
+pub fn letters(forest: &Forest, node: &Node) -> String {
+    let flags = forest.flags(node.id);
+    let held = node.holders.iter().any(|holder| holder.locks);
+    let mut letters = String::new();
+    for (letter, flag) in LETTERS {
+        let is_set = match letter {
+            'L' => held,
+            'B' => flags.contains(Flags::IN_USE) && !held,
+            _ => flags.contains(flag),
+        };
+        if is_set {
+            letters.push(letter);
+        }
+    }
+    letters
 }
 
 /// The letters of the flags column, in order.

@@ -254,8 +254,18 @@ pub struct Item {
 pub enum FormKind {
     /// A new overlay.
     Branch,
+    /// A new empty image.
+    Create,
     /// What an image is built on.
+    Rebase,
+    /// Where a missing base went.
     Relink,
+    /// A new file that shows the same.
+    Flatten,
+    /// Layers taken out of a chain.
+    FlattenHere,
+    /// Another size of the disk.
+    Resize,
     /// A new internal snapshot.
     TakeSnapshot,
     /// A snapshot copied out into a file.

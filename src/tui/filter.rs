@@ -167,7 +167,7 @@ fn term(word: &str) -> Term {
 }
 
 /// `1G`, `640MiB`, `100k`, `4096`: units of 1,024.
-fn bytes(text: &str) -> Option<u64> {
+pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let shift = match text

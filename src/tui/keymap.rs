@@ -117,6 +117,14 @@ pub enum Action {
     Check,
     /// Looks through the tables of all images.
     CheckAll,
+    /// Copies what an image shows into a new file.
+    Flatten,
+    /// Takes the layers below an image out of its chain.
+    FlattenHere,
+    /// A larger or smaller disk.
+    Resize,
+    /// A new empty image.
+    NewImage,
     /// Mends what is wrong.
     Repair,
     /// Changes what an image is built on.
@@ -380,8 +388,12 @@ pub const TABLE: &[Entry] = &[
     row(Action::Check, Group::Look, "check", &[c('c')], "look through its tables for what is wrong").hint("check"),
     row(Action::CheckAll, Group::Look, "check-all", &[c('A')], "look through the tables of all images"),
     row(Action::Branch, Group::Create, "branch", &[c('b')], "a new overlay on this image").hint("branch"),
+    row(Action::Flatten, Group::Create, "flatten", &[c('f')], "a new file that shows the same without the layers below"),
+    row(Action::NewImage, Group::Create, "create", &[Key::ctrl('n')], "a new empty image"),
     row(Action::Commit, Group::Change, "commit", &[c('C')], "merge this layer down into what it is built on").hint("commit"),
     row(Action::Rebase, Group::Change, "rebase", &[c('B')], "build it on another image"),
+    row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "take the layers below it out of its chain"),
+    row(Action::Resize, Group::Change, "resize", &[c('E')], "a larger or smaller disk"),
     row(Action::Repair, Group::Change, "repair", &[c('R')], "mend what is wrong with it"),
     row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "take, apply, delete, copy out internal snapshots"),
     row(Action::Discard, Group::Change, "discard", &[c('X')], "move it and all built on it to the trash").hint("discard"),
@@ -589,6 +601,9 @@ mod tests {
             entry(Scope::Main, Action::Commit),
             entry(Scope::Main, Action::Discard),
             entry(Scope::Main, Action::Rebase),
+            entry(Scope::Main, Action::Flatten),
+            entry(Scope::Main, Action::FlattenHere),
+            entry(Scope::Main, Action::Resize),
             entry(Scope::Main, Action::Repair),
             entry(Scope::Main, Action::Snapshots),
             entry(Scope::Main, Action::Prune),

@@ -27,6 +27,13 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             let is_any = app.forest.nodes().any(can_be_checked);
             (!is_any).then(|| "there is no qcow2 image".to_owned())
         }
+        Action::Resize => needs_file(app),
+        Action::Flatten | Action::FlattenHere => needs_file(app).or_else(|| {
+            let node = app.selected()?;
+            node.backing
+                .is_none()
+                .then(|| "it is built on nothing: there are no layers below it".to_owned())
+        }),
         Action::Rebase | Action::Snapshots => {
             if app.tree.marks.len() > 1 {
                 return Some("one image at a time: clear the marks first".to_owned());

@@ -9,7 +9,8 @@ use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::execute;
 use crossterm::style::force_color_output;
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -25,8 +26,6 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     mouse: bool,
-    /// How often the screen was drawn.
-    pub(super) draws: u64,
 }
 
 /// Presses and the wheel, in the form that knows no end of columns; not every move, which nobody
@@ -51,11 +50,7 @@ impl Screen {
             })
             .and_then(|mut terminal| {
                 terminal.hide_cursor()?;
-                let mut screen = Self {
-                    terminal,
-                    mouse,
-                    draws: 0,
-                };
+                let mut screen = Self { terminal, mouse };
                 screen.forget()?;
                 Ok(screen)
             });
@@ -105,8 +100,10 @@ impl Screen {
     /// # Errors
     /// The system's own: the terminal is gone.
     pub(super) fn draw(&mut self, app: &App) -> io::Result<()> {
-        self.draws += 1;
+        // Told that a frame begins and ends, a terminal shows it in one go.
+        execute!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         self.terminal.draw(|frame| views::draw(frame, app))?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         Ok(())
     }
 

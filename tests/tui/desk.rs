@@ -1,5 +1,6 @@
 //! A forest that exists only in memory, and an interface on it: press keys, look at the screen.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -304,6 +305,13 @@ fn style_letter(colour: Color, modifier: Modifier) -> char {
         Color::Blue => 'b',
         Color::Cyan => 'c',
         Color::Reset => '.',
+        Color::Rgb(r, g, b) => match (r.cmp(&g), g.cmp(&b)) {
+            (Ordering::Equal, Ordering::Equal) => 'w',
+            (Ordering::Greater, Ordering::Greater) => 'y',
+            (Ordering::Greater, _) => 'r',
+            (_, Ordering::Less) => 'c',
+            _ => 'g',
+        },
         _ => '?',
     };
     if modifier.contains(Modifier::REVERSED) {

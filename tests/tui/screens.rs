@@ -1,6 +1,7 @@
 //! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
 
 use qanopy::ops::{Candidate, Phase, ProgressView};
+use qanopy::tui::msg::ScanEnd;
 use qanopy::tui::theme::Theme;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;
@@ -49,6 +50,75 @@ fn the_tree_in_ascii_without_colour() {
     desk.go_to("Overlay-1B.qcow2");
     snapshot("tree-ascii", &desk);
     assert!(desk.screen().is_ascii());
+}
+
+#[test]
+fn the_tree_and_a_plan_in_themes_with_colours_of_their_own() {
+    for name in ["dark", "light"] {
+        let mut desk = Desk::with(forest(), (80, 24), |settings| {
+            settings.theme = Theme::named(name).unwrap();
+        });
+        desk.go_to("Overlay-1B.qcow2");
+        snapshot(&format!("tree-{name}"), &desk);
+        desk.go_to("Overlay-1.qcow2");
+        desk.press("C");
+        desk.answer(refused_commit);
+        snapshot(&format!("commit-refused-{name}"), &desk);
+    }
+}
+
+#[test]
+fn the_health_of_a_broken_image() {
+    each("health", |desk| {
+        desk.go_to("lost.qcow2");
+        desk.press("6");
+    });
+}
+
+#[test]
+fn the_form_of_another_base() {
+    each("rebase", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("B");
+    });
+}
+
+#[test]
+fn the_menu_of_what_can_be_copied() {
+    each("copy", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("y");
+    });
+}
+
+#[test]
+fn the_log() {
+    each("log", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("C");
+        desk.answer(possible_commit);
+        desk.press("yL");
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_read() {
+    let mut desk = Desk::scanning((80, 24), |_| {});
+    desk.send(Msg::Scanned(
+        1,
+        ScanEnd {
+            looked_at: 0,
+            unreadable: vec!["/vm: permission denied".to_owned()],
+        },
+    ));
+    snapshot("unreadable", &desk);
+}
+
+#[test]
+fn a_directory_with_very_many_files() {
+    let mut desk = Desk::scanning((80, 24), |_| {});
+    desk.send(Msg::Looked(1, 1_204_000));
+    snapshot("huge", &desk);
 }
 
 #[test]

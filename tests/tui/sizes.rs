@@ -3,8 +3,9 @@
 use super::desk::{Desk, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 14] = [
-    "", "D", "i", "3", "?", "x", "y", "s", "/a", "P", "T", "b", "C", "X",
+const MODES: [&str; 20] = [
+    "", "D", "i", "3", "6", "7", "?", "x", "y", "s", "S", "/a", "P", "T", "b", "B", "E", "cL", "C",
+    "X",
 ];
 
 #[test]

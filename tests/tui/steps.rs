@@ -1,13 +1,15 @@
 //! The pure step: what keys and answers lead to.
 
-use qanopy::ops::{Error, Outcome, Request, Siblings};
+use qanopy::ops::{EffectKind, Error, NewSize, Outcome, Request, Siblings};
 use qanopy::tui::dialog::Mode;
+use qanopy::tui::filter::Filter;
 use qanopy::tui::jobs::JobState;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;
 
 use super::desk::{
-    Desk, discard_of_three, forest, new_branch, plan, possible_commit, refused_commit,
+    Desk, change, discard_of_three, forest, new_branch, plan, possible_commit, qcow2,
+    refused_commit,
 };
 
 fn desk() -> Desk {
@@ -397,4 +399,202 @@ fn every_action_works_from_the_diagram() {
     assert!(matches!(desk.planned().1, Request::Commit { .. }));
     desk.answer(refused_commit);
     assert!(desk.screen().contains("3 images would break"));
+}
+
+#[test]
+fn a_menu_shows_its_keys_and_runs_the_entry_of_the_one_pressed() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("y");
+    assert!(desk.screen().contains("p  copy"), "{}", desk.screen());
+    desk.press("p");
+    let copied = desk.asked.iter().find_map(|effect| match effect {
+        Effect::Copy(text) => Some(text.as_str()),
+        _ => None,
+    });
+    assert_eq!(copied, Some("/vm/Overlay-1B.qcow2"));
+    desk.press("yq");
+    desk.asked.clear();
+    desk.press("yx");
+    let copied = desk.asked.iter().find_map(|effect| match effect {
+        Effect::Copy(text) => Some(text.as_str()),
+        _ => None,
+    });
+    let xml = copied.expect("the <disk>");
+    assert!(xml.contains("<source file='/vm/RootBase.qcow2'/>"), "{xml}");
+    desk.press("xb");
+    assert!(matches!(desk.app.mode, Mode::Form(_)));
+    desk.press("<esc>xZ");
+    assert!(
+        desk.screen().contains("Z is none of these"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn an_image_is_built_on_the_one_that_is_marked() {
+    let mut desk = desk();
+    desk.go_to("Overlay-2.qcow2");
+    desk.press(" ");
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("B<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Rebase { to, dedupe: false, .. } if to == std::path::Path::new("/vm/Overlay-2.qcow2")
+    ));
+    desk.answer(possible_commit);
+    assert_eq!(desk.started(), 0, "a plan is shown first");
+    desk.press("<esc>");
+    assert!(matches!(desk.app.mode, Mode::Form(_)), "one step back");
+    // Space on the second field chooses to change the header only.
+    desk.press("<tab> <enter>");
+    assert!(matches!(desk.planned().1, Request::Relink { .. }));
+}
+
+#[test]
+fn a_size_is_typed_and_planned() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("Eten<enter>");
+    assert!(desk.screen().contains("such as +10G"), "{}", desk.screen());
+    desk.press("<backspace><backspace><backspace>10G<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Resize {
+            size: NewSize::More(size),
+            shrink: false,
+            ..
+        } if size == 10 << 30
+    ));
+}
+
+#[test]
+fn a_flat_copy_is_planned_while_its_name_is_typed() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("f");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Flatten { new: Some(new), onto: None, .. }
+            if new == std::path::Path::new("/vm/Overlay-1B-flat.qcow2")
+    ));
+    desk.answer(new_branch);
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn jobs_on_other_trees_run_side_by_side() {
+    let mut desk = desk();
+    for (image, plan) in [
+        ("Overlay-1B.qcow2", "RootBase.qcow2"),
+        (
+            "with \u{1b}[31mcolour and a very long name indeed, longer than any column.qcow2",
+            "golden-win.qcow2",
+        ),
+    ] {
+        desk.go_to(image);
+        desk.press("C");
+        desk.answer(|made| {
+            possible_commit(made);
+            made.effects = vec![change(EffectKind::Writes, plan, 0, "")];
+        });
+        desk.press("y");
+    }
+    assert_eq!(desk.started(), 2);
+    desk.send(Msg::Ended(
+        1,
+        Err(Error::Failed("the disk is full".to_owned())),
+    ));
+    desk.press("<esc>Jk");
+    desk.press("r");
+    assert!(matches!(desk.planned().1, Request::Commit { .. }));
+    desk.press("<esc><enter>");
+    assert!(
+        desk.screen().contains("the disk is full"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn what_cannot_be_looked_through_is_told_in_the_health_pane() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("c");
+    let path = PathBuf::from("/vm/Overlay-1B.qcow2");
+    let stat = desk.app.selected().unwrap().stat.clone();
+    let found = Err(Error::InUse("process 7 writes it".to_owned()));
+    desk.send(Msg::Checked(1, path, stat, Box::new(found)));
+    desk.send(Msg::Ended(1, Ok(outcome(None))));
+    desk.press("6");
+    let screen = desk.screen();
+    assert!(screen.contains("could not be looked through"), "{screen}");
+    assert!(screen.contains("process 7 writes it"), "{screen}");
+    desk.press("1L");
+    assert!(
+        desk.screen().contains("not checked: process 7"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn in_a_large_forest_a_worker_finds_what_the_filter_asks_for() {
+    let images = (0..5000).map(|i| qcow2(&format!("image-{i:04}.qcow2"), 1 << 20, 60));
+    let mut desk = Desk::new(images.collect(), (100, 40));
+    desk.press("/image-0042");
+    assert!(
+        desk.screen().contains("image-0000"),
+        "the rows stay meanwhile"
+    );
+    let asked = desk.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Filter(ticket, line, forest, now) => {
+            let hits = Filter::parse(line).hits(forest, *now);
+            Some((*ticket, hits))
+        }
+        _ => None,
+    });
+    let (ticket, hits) = asked.expect("a worker was asked");
+    desk.send(Msg::Filtered(ticket, hits.into()));
+    let screen = desk.screen();
+    assert!(
+        screen.contains("image-0042") && !screen.contains("image-0000"),
+        "{screen}"
+    );
+    assert!(screen.contains("1 of 5000"), "{screen}");
+}
+
+#[test]
+fn letters_in_their_order_do_where_no_name_has_them_side_by_side() {
+    let mut desk = desk();
+    desk.press("/ovl2b");
+    let screen = desk.screen();
+    assert!(screen.contains("Overlay-2B"), "{screen}");
+    assert!(!screen.contains("golden"), "{screen}");
+}
+
+#[test]
+fn files_that_change_while_others_are_looked_at_are_looked_at_after_them() {
+    let mut desk = desk();
+    let changed = |name: &str| Msg::Changed(Some(vec![PathBuf::from(name)]));
+    desk.send(changed("/vm/a"));
+    desk.send(changed("/vm/b"));
+    desk.send(changed("/vm/c"));
+    let refreshes = |desk: &Desk| -> Vec<(u64, Vec<PathBuf>)> {
+        let effects = desk.asked.iter();
+        let all = effects.filter_map(|effect| match effect {
+            Effect::Refresh(ticket, _, files) => Some((*ticket, files.clone())),
+            _ => None,
+        });
+        all.collect()
+    };
+    let first = refreshes(&desk);
+    assert_eq!(first.len(), 1);
+    let forest = std::sync::Arc::clone(&desk.app.forest);
+    desk.send(Msg::Refreshed(first[0].0, forest));
+    let then = refreshes(&desk);
+    assert_eq!(then.len(), 2);
+    assert_eq!(then[1].1, [PathBuf::from("/vm/b"), "/vm/c".into()]);
 }

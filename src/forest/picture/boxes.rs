@@ -5,13 +5,13 @@
 //! own further down, joined to its parent by a trunk below the parent's box. Lines are made when they
 //! are asked for, so that a picture of a hundred thousand images costs no more than what is seen.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::forest::{Forest, NodeId};
+use crate::forest::Forest;
 
-use super::order::{Place, order};
+use super::order::order;
 use super::{Charset, cut_middle, labels, note};
 
 /// Columns between two boxes, where the arrow is.
@@ -23,11 +23,20 @@ const WIDEST: usize = 36;
 /// Where the trunks start below a box, from its left edge: the last child's, then the one before it.
 const TRUNKS: [usize; 2] = [3, 8];
 
+/// A box to be placed: what stands in it, safe to print, and the box its arrow points at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToPlace {
+    /// Its name; cut in the middle where it is too long.
+    pub name: String,
+    /// What stands below the name.
+    pub note: String,
+    /// The box it points at, by its place among those before it.
+    pub parent: Option<usize>,
+}
+
 /// One box: its rectangle in cells from the corner of the picture, frame included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedBox {
-    /// The image.
-    pub id: NodeId,
     /// Left edge.
     pub x: usize,
     /// Top edge.
@@ -38,20 +47,22 @@ pub struct PlacedBox {
     pub height: usize,
     /// Its name, cut to the box.
     pub name: String,
-    /// What stands below the name, in brackets.
+    /// What stands below the name.
     pub note: String,
     /// The box its arrow points at, by its place in [`Diagram::boxes`].
     pub parent: Option<usize>,
-    /// The first of the boxes that point at it.
-    pub first_child: Option<usize>,
-    /// The box above it among those that point at the same box; among roots, the root before it.
-    pub previous: Option<usize>,
-    /// Likewise, below it.
-    pub next: Option<usize>,
     /// Which of its siblings it is, from 0.
     index: usize,
     /// How many boxes point at it.
     children: usize,
+}
+
+impl PlacedBox {
+    /// The row its name stands in; the note is in the one below.
+    #[must_use]
+    pub fn name_row(&self) -> usize {
+        self.y + self.height.saturating_sub(3)
+    }
 }
 
 /// A row of boxes, with the empty line above it if there is one.
@@ -62,8 +73,8 @@ struct Band {
     /// Where its boxes begin.
     top: usize,
     height: usize,
-    /// Its boxes.
-    boxes: std::ops::Range<usize>,
+    /// Its boxes, from left to right.
+    boxes: Range<usize>,
 }
 
 /// The whole picture.
@@ -71,7 +82,6 @@ struct Band {
 pub struct Diagram {
     boxes: Vec<PlacedBox>,
     bands: Vec<Band>,
-    by_node: HashMap<NodeId, usize>,
     width: usize,
     height: usize,
 }
@@ -80,146 +90,137 @@ impl Diagram {
     /// Lays out all images of a forest.
     #[must_use]
     pub fn new(forest: &Forest, charset: Charset) -> Self {
-        let places = order(forest);
-        let names = labels(forest);
+        let mut names = labels(forest);
+        let places = order(forest).into_iter().map(|place| ToPlace {
+            name: names.remove(&place.id).unwrap_or_default(),
+            note: note(forest, place.id).map_or_else(String::new, |note| format!("({note})")),
+            parent: place.parent,
+        });
+        Self::of(places.collect(), charset)
+    }
+
+    /// Lays out these boxes: each root, then what points at it, parents before children, a first child
+    /// right behind its parent.
+    #[must_use]
+    pub fn of(boxes: Vec<ToPlace>, charset: Charset) -> Self {
         let mut diagram = Self::default();
-        let mut start = 0;
-        let mut last_root = None;
-        while start < places.len() {
-            let end = places
-                .iter()
-                .enumerate()
-                .skip(start + 1)
-                .find(|(_, place)| place.parent.is_none())
-                .map_or(places.len(), |(at, _)| at);
-            diagram.add_tree(
-                forest,
-                &names,
-                places.get(start..end).unwrap_or(&[]),
+        diagram.boxes.reserve(boxes.len());
+        let mut children = vec![0; boxes.len()];
+        let mut index = vec![0; boxes.len()];
+        for (at, to_place) in boxes.iter().enumerate() {
+            if let (Some(count), Some(index)) = (
+                to_place.parent.and_then(|parent| children.get_mut(parent)),
+                index.get_mut(at),
+            ) {
+                *index = *count;
+                *count += 1;
+            }
+        }
+        let mut tree = Tree::default();
+        for (at, to_place) in boxes.into_iter().enumerate() {
+            let count = |list: &[usize]| list.get(at).copied().unwrap_or(0);
+            if to_place.parent.is_none() {
+                diagram.close(&tree);
+                tree = Tree {
+                    offset: at,
+                    ..Tree::default()
+                };
+            }
+            diagram.place(
+                &mut tree,
+                to_place,
+                count(&index),
+                count(&children),
                 charset,
             );
-            if let Some(root) = diagram.boxes.get_mut(start) {
-                root.previous = last_root;
-            }
-            if let Some(before) = last_root.and_then(|at: usize| diagram.boxes.get_mut(at)) {
-                before.next = Some(start);
-            }
-            last_root = Some(start);
-            start = end;
         }
+        diagram.close(&tree);
         diagram.height = diagram
             .bands
             .last()
             .map_or(0, |band| band.top + band.height);
-        diagram.width = diagram
-            .boxes
-            .iter()
-            .map(|placed| placed.x + placed.width)
-            .max()
-            .unwrap_or(0);
-        diagram.by_node = diagram
-            .boxes
-            .iter()
-            .enumerate()
-            .map(|(at, placed)| (placed.id, at))
-            .collect();
+        let right = diagram.boxes.iter().map(|placed| placed.x + placed.width);
+        diagram.width = right.max().unwrap_or(0);
         diagram
     }
 
-    /// Lays out one tree below what is there.
-    fn add_tree(
+    /// Places one more box of a tree; where its column begins is known when the tree is closed.
+    fn place(
         &mut self,
-        forest: &Forest,
-        names: &HashMap<NodeId, String>,
-        places: &[Place],
+        tree: &mut Tree,
+        to_place: ToPlace,
+        index: usize,
+        children: usize,
         charset: Charset,
     ) {
-        let offset = self.boxes.len();
-        let mut columns: Vec<usize> = Vec::new();
-        let mut column_of: Vec<usize> = Vec::with_capacity(places.len());
-        let mut last_sibling: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut y = match self.bands.last() {
-            Some(band) => band.top + band.height + 1,
-            None => 0,
-        };
-        for (i, place) in places.iter().enumerate() {
-            let at = offset + i;
-            let column = place
-                .parent
-                .and_then(|parent| column_of.get(parent - offset))
-                .map_or(0, |column| column + 1);
-            column_of.push(column);
-            let beside = place.index == 0 && place.parent.is_some_and(|parent| parent + 1 == at);
-            if beside {
-                if let Some(band) = self.bands.last_mut() {
-                    band.boxes.end = at + 1;
-                }
-            } else {
-                // Below a box with trunks there is a line for their arrowheads.
-                let gap = place.parent.is_some()
-                    && self.bands.last().is_some_and(|band| {
-                        self.boxes
-                            .get(band.boxes.clone())
-                            .is_some_and(|row| row.iter().any(|placed| placed.children > 1))
-                    });
-                let height = if place.parent.is_none() { 5 } else { 4 };
-                let top = y + usize::from(gap);
-                self.bands.push(Band {
-                    from: y,
-                    top,
-                    height,
-                    boxes: at..at + 1,
+        let at = self.boxes.len();
+        let parent = to_place.parent;
+        let column = parent
+            .and_then(|parent| tree.column_of.get(parent.checked_sub(tree.offset)?))
+            .map_or(0, |column| column + 1);
+        tree.column_of.push(column);
+        let beside = index == 0 && parent.is_some_and(|parent| parent + 1 == at);
+        if beside {
+            if let Some(band) = self.bands.last_mut() {
+                band.boxes.end = at + 1;
+            }
+        } else {
+            // Below a box with trunks there is a line for their arrowheads.
+            let gap = parent.is_some()
+                && self.bands.last().is_some_and(|band| {
+                    self.boxes
+                        .get(band.boxes.clone())
+                        .is_some_and(|row| row.iter().any(|placed| placed.children > 1))
                 });
-                y = top + height;
-            }
-            let name = names.get(&place.id).map_or("", String::as_str);
-            let name = cut_middle(name, WIDEST - 4, charset);
-            let note = note(forest, place.id).map_or_else(String::new, |note| format!("({note})"));
-            let note = cut_middle(&note, WIDEST - 4, charset);
-            let width = (name.width().max(note.width()) + 4).max(NARROWEST);
-            match columns.get_mut(column) {
-                Some(widest) => *widest = width.max(*widest),
-                None => columns.push(width),
-            }
-            let previous = place
-                .parent
-                .filter(|_| place.index > 0)
-                .and_then(|parent| last_sibling.get(&(parent, place.index - 1)).copied());
-            if let Some(parent) = place.parent {
-                last_sibling.insert((parent, place.index), at);
-            }
-            if let Some(before) = previous.and_then(|at| self.boxes.get_mut(at)) {
-                before.next = Some(at);
-            }
-            let (top, height) = self
-                .bands
-                .last()
-                .map_or((0, 0), |band| (band.top, band.height));
-            self.boxes.push(PlacedBox {
-                id: place.id,
-                x: 0,
-                y: top,
-                width: 0,
-                height,
-                name,
-                note,
-                parent: place.parent,
-                first_child: (place.children > 0).then_some(at + 1),
-                previous,
-                next: None,
-                index: place.index,
-                children: place.children,
+            let from = match (self.bands.last(), parent) {
+                (Some(band), Some(_)) => band.top + band.height,
+                // An empty line between two trees.
+                (Some(band), None) => band.top + band.height + 1,
+                (None, _) => 0,
+            };
+            self.bands.push(Band {
+                from,
+                top: from + usize::from(gap),
+                height: if parent.is_none() { 5 } else { 4 },
+                boxes: at..at + 1,
             });
         }
-        let mut edges = Vec::with_capacity(columns.len());
+        let name = cut_middle(&to_place.name, WIDEST - 4, charset);
+        let note = cut_middle(&to_place.note, WIDEST - 4, charset);
+        let width = (name.width().max(note.width()) + 4).max(NARROWEST);
+        match tree.columns.get_mut(column) {
+            Some(widest) => *widest = width.max(*widest),
+            None => tree.columns.push(width),
+        }
+        let (top, height) = self
+            .bands
+            .last()
+            .map_or((0, 0), |band| (band.top, band.height));
+        self.boxes.push(PlacedBox {
+            x: 0,
+            y: top,
+            width: 0,
+            height,
+            name,
+            note,
+            parent,
+            index,
+            children,
+        });
+    }
+
+    /// A tree is whole: its columns are as wide as their widest box.
+    fn close(&mut self, tree: &Tree) {
+        let mut edges = Vec::with_capacity(tree.columns.len());
         let mut x = 0;
-        for width in &columns {
+        for width in &tree.columns {
             edges.push(x);
             x += width + BOX_GAP;
         }
-        for (placed, column) in self.boxes.iter_mut().skip(offset).zip(column_of) {
-            placed.x = edges.get(column).copied().unwrap_or(0);
-            placed.width = columns.get(column).copied().unwrap_or(NARROWEST);
+        let boxes = self.boxes.iter_mut().skip(tree.offset);
+        for (placed, column) in boxes.zip(&tree.column_of) {
+            placed.x = edges.get(*column).copied().unwrap_or(0);
+            placed.width = tree.columns.get(*column).copied().unwrap_or(NARROWEST);
         }
     }
 
@@ -227,12 +228,6 @@ impl Diagram {
     #[must_use]
     pub fn boxes(&self) -> &[PlacedBox] {
         &self.boxes
-    }
-
-    /// The box of an image, by its place in [`Diagram::boxes`].
-    #[must_use]
-    pub fn find(&self, id: NodeId) -> Option<usize> {
-        self.by_node.get(&id).copied()
     }
 
     /// Columns of the picture.
@@ -247,17 +242,55 @@ impl Diagram {
         self.height
     }
 
-    /// The boxes that a part of rows `from..to` shows something of.
-    pub fn boxes_in(&self, rows: std::ops::Range<usize>) -> impl Iterator<Item = &PlacedBox> {
+    /// The boxes of which something is seen in these rows and columns, with their places in
+    /// [`Diagram::boxes`].
+    pub fn seen(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &PlacedBox)> {
         let first = self
             .bands
             .partition_point(|band| band.top + band.height <= rows.start);
         let last = self.bands.partition_point(|band| band.top < rows.end);
-        self.bands
-            .get(first..last)
-            .unwrap_or(&[])
-            .iter()
-            .flat_map(|band| self.boxes.get(band.boxes.clone()).unwrap_or(&[]))
+        let bands = self.bands.get(first..last).unwrap_or(&[]).iter();
+        bands.flat_map(move |band| self.across(band, columns.clone()))
+    }
+
+    /// The boxes of a band of which something is seen in these columns.
+    fn across(
+        &self,
+        band: &Band,
+        columns: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &PlacedBox)> {
+        let row = self.boxes.get(band.boxes.clone()).unwrap_or(&[]);
+        let first = row.partition_point(|placed| placed.x + placed.width <= columns.start);
+        let last = row.partition_point(|placed| placed.x < columns.end);
+        let part = row.get(first..last).unwrap_or(&[]);
+        (band.boxes.start + first..).zip(part)
+    }
+
+    /// The arrows in row `y`: pieces of text with the columns they begin at, from left to right where
+    /// they come from one band. Those that end in `columns` are there; others may be.
+    #[must_use]
+    pub fn arrows(&self, y: usize, columns: Range<usize>) -> Vec<(usize, String)> {
+        let Some(band) = self.band_at(y) else {
+            return Vec::new();
+        };
+        let Some(first) = self.boxes.get(band.boxes.start) else {
+            return Vec::new();
+        };
+        let mut arrows = self.trunks(first, band, y);
+        if y == first.name_row() && y >= band.top {
+            let columns = columns.start..columns.end.saturating_add(BOX_GAP);
+            let beside = self.across(band, columns);
+            let beside = beside.filter(|(_, placed)| placed.index == 0 && placed.parent.is_some());
+            arrows.extend(beside.map(|(_, placed)| {
+                let column = placed.x.saturating_sub(BOX_GAP);
+                (column, "<---".to_owned())
+            }));
+        }
+        arrows
     }
 
     /// Row `y` of the picture, without spaces at its end. Empty beyond the last one.
@@ -270,15 +303,16 @@ impl Diagram {
         let Some(first) = self.boxes.get(band.boxes.start) else {
             return pen.text;
         };
-        self.draw_trunks(first, band, y, &mut pen);
+        for (column, text) in self.trunks(first, band, y) {
+            pen.put(column, &text);
+        }
         if y < band.top {
             return pen.text;
         }
-        let name_row = band.top + band.height - 3;
         for placed in self.boxes.get(band.boxes.clone()).unwrap_or(&[]) {
             let inner = placed.width.saturating_sub(2);
             let row = y - placed.y;
-            if y == name_row && placed.index == 0 && placed.parent.is_some() {
+            if y == placed.name_row() && placed.index == 0 && placed.parent.is_some() {
                 pen.put(placed.x.saturating_sub(BOX_GAP), "<---");
             }
             if row == 0 {
@@ -287,8 +321,8 @@ impl Diagram {
                 pen.put(placed.x, &format!("'{}'", "-".repeat(inner)));
             } else {
                 let text = match y {
-                    y if y == name_row => placed.name.as_str(),
-                    y if y == name_row + 1 => placed.note.as_str(),
+                    y if y == placed.name_row() => placed.name.as_str(),
+                    y if y == placed.name_row() + 1 => placed.note.as_str(),
                     _ => "",
                 };
                 pen.put(placed.x, "|");
@@ -311,7 +345,7 @@ impl Diagram {
     }
 
     /// The trunks that pass through or end in row `y`, left of the band's first box.
-    fn draw_trunks(&self, first: &PlacedBox, band: &Band, y: usize, pen: &mut Pen) {
+    fn trunks(&self, first: &PlacedBox, band: &Band, y: usize) -> Vec<(usize, String)> {
         let name_row = band.top + band.height - 3;
         let mut signs: Vec<(usize, char)> = Vec::new();
         let mut child = first;
@@ -346,13 +380,27 @@ impl Diagram {
         }
         signs.sort_unstable();
         let joins = y == name_row && first.index > 0;
+        let mut pieces = Vec::new();
         for (column, sign) in signs {
-            pen.put(column, sign.encode_utf8(&mut [0; 4]));
+            pieces.push((column, sign.to_string()));
             if joins && sign != '|' {
-                pen.put(column + 1, &"-".repeat(first.x.saturating_sub(column + 1)));
+                let flat = "-".repeat(first.x.saturating_sub(column + 1));
+                pieces.push((column + 1, flat));
             }
         }
+        pieces
     }
+}
+
+/// What is gathered of a tree until it is whole.
+#[derive(Debug, Default)]
+struct Tree {
+    /// The place of its root.
+    offset: usize,
+    /// The width of each column so far.
+    columns: Vec<usize>,
+    /// Per box: its column.
+    column_of: Vec<usize>,
 }
 
 /// Where the trunk of a child (not the first) starts, from the left edge of its parent's box. Two

@@ -10,7 +10,7 @@ mod names;
 mod order;
 mod tree;
 
-pub use boxes::{BOX_GAP, Diagram, PlacedBox};
+pub use boxes::{BOX_GAP, Diagram, PlacedBox, ToPlace};
 pub use dot::dot;
 pub use inside::{SnapshotLine, snapshot_lines};
 pub use json::json;

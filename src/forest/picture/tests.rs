@@ -382,9 +382,12 @@ proptest! {
             prop_assert_eq!(lines[placed.y + placed.height - 1][right], '\'');
             let name: String = lines[placed.y + placed.height - 3][placed.x + 2..].iter().collect();
             prop_assert!(name.starts_with(&placed.name), "{:?} {:?}", name, placed);
-            if let Some(next) = placed.next {
-                prop_assert_eq!(diagram.boxes()[next].previous, diagram.find(placed.id));
-            }
+            let seen: Vec<usize> = diagram
+                .seen(placed.y..placed.y + 1, placed.x..placed.x + 1)
+                .map(|(at, _)| at)
+                .collect();
+            prop_assert_eq!(seen.len(), 1);
+            prop_assert_eq!(&diagram.boxes()[seen[0]], placed);
         }
         prop_assert_eq!(tree(&forest, 40, Charset::Ascii).len(), forest.len());
     }
@@ -410,8 +413,8 @@ fn a_long_chain_and_a_wide_base_are_laid_out_at_once() {
         let rows = diagram.height() - 3..diagram.height();
         assert!(
             diagram
-                .boxes_in(rows)
-                .any(|placed| placed.note == "(Active)")
+                .seen(rows, 0..usize::MAX)
+                .any(|(_, placed)| placed.note == "(Active)")
         );
         assert_eq!(tree(&forest, 80, Charset::Unicode).len(), 50_000);
     }

@@ -1,15 +1,18 @@
 //! The forms: which fields each operation asks for, and the request they come to.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::forest::{Forest, NodeId};
-use crate::image::Format;
-use crate::ops::{BackingStyle, ExtractAs, ImageOptions, Request, SnapshotAction, SnapshotName};
+use crate::image::{Format, Preallocation};
+use crate::ops::{
+    BackingStyle, CreateOptions, Dependants, ExtractAs, ImageOptions, NewSize, Request,
+    SnapshotAction, SnapshotName,
+};
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
 use crate::tui::form::{Field, Form};
-use crate::tui::text;
+use crate::tui::{filter, text};
 
 const STYLES: &[&str] = &["relative", "absolute"];
 const HOW_STYLE: &str =
@@ -24,6 +27,9 @@ fn style(at: usize) -> BackingStyle {
 
 /// The form of that kind for the selected image; `about` is the snapshot where it is one.
 pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<Form> {
+    if kind == FormKind::Create {
+        return Some(create(app));
+    }
     let node = app.selected()?;
     let image = node.path.as_path();
     let name = text::file_name(image);
@@ -46,7 +52,71 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                 })
             },
         ),
+        FormKind::Create => create(app),
+        FormKind::Rebase => rebase(app, node.id, image, &name),
         FormKind::Relink => relink(app, node.id, image, &name),
+        FormKind::Flatten => Form::new(
+            format!("A flat copy of {name}"),
+            image,
+            vec![
+                Field::text(
+                    "name",
+                    name_beside(&app.forest, image, "flat"),
+                    "the file to create: it shows the same",
+                ),
+                Field::text("onto", "", HOW_ONTO),
+            ],
+            true,
+            |form| {
+                Ok(Request::Flatten {
+                    image: form.image.clone(),
+                    onto: onto(form, 1),
+                    new: Some(form.path(0, "the new file")?),
+                })
+            },
+        ),
+        FormKind::FlattenHere => Form::new(
+            format!("Take layers out of the chain of {name}"),
+            image,
+            vec![Field::text("onto", "", HOW_ONTO)],
+            false,
+            |form| {
+                Ok(Request::Flatten {
+                    image: form.image.clone(),
+                    onto: onto(form, 0),
+                    new: None,
+                })
+            },
+        ),
+        FormKind::Resize => {
+            let now = node.virtual_size().map(text::size).unwrap_or_default();
+            Form::new(
+                format!("Another size for {name}, now {now}"),
+                image,
+                vec![
+                    Field::text(
+                        "size",
+                        "+",
+                        "with K, M, G or T: 40G is the new size, +10G so much more, -10G so much less",
+                    ),
+                    Field::choice(
+                        "shrink",
+                        &["no", "yes"],
+                        "yes lets the disk become shorter: what lies past its new end is lost",
+                    ),
+                ],
+                false,
+                |form| {
+                    Ok(Request::Resize {
+                        image: form.image.clone(),
+                        size: new_size(form.text(0))?,
+                        shrink: form.chosen(1) == 1,
+                        preallocation: Preallocation::Off,
+                        dependants: Dependants::default(),
+                    })
+                },
+            )
+        }
         FormKind::TakeSnapshot => Form::new(
             format!("New snapshot inside {name}"),
             image,
@@ -99,48 +169,171 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
     Some(form)
 }
 
-/// What an image is built on: the other image that is marked, or the one that fits the missing name,
-/// or what it records now.
-fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
+/// A new empty image beside the selected one, or in the first directory.
+fn create(app: &App) -> Form {
+    let beside = app.selected().map(|node| node.path.clone());
+    let root = || {
+        app.settings
+            .roots
+            .first()
+            .map(|root| root.join("new.qcow2"))
+    };
+    let image = beside.or_else(root).unwrap_or_default();
+    let name = (1..u32::MAX)
+        .map(|number| format!("disk-{number}.qcow2"))
+        .find(|name| app.forest.by_path(&image.with_file_name(name)).is_none());
+    Form::new(
+        "New image".to_owned(),
+        &image,
+        vec![
+            Field::text("name", name.unwrap_or_default(), "the file to create"),
+            Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
+        ],
+        true,
+        |form| {
+            let size = filter::bytes(&form.text(1).to_lowercase());
+            Ok(Request::Create(CreateOptions {
+                path: form.path(0, "the new file")?,
+                size: size.ok_or_else(|| "the size is a number with K, M, G or T".to_owned())?,
+                image: ImageOptions::default(),
+            }))
+        },
+    )
+}
+
+const HOW_ONTO: &str =
+    "an image of its chain that it stays built on; empty: it is built on nothing";
+
+/// The image a flattened one stays built on, if one is named.
+fn onto(form: &Form, field: usize) -> Option<PathBuf> {
+    let text = form.text(field);
+    (!text.is_empty()).then(|| form.dir.join(text))
+}
+
+/// `40G`, `+10G`, `-10G`.
+fn new_size(text: &str) -> Result<NewSize, String> {
+    let lower = text.to_lowercase();
+    let number = |text: &str| {
+        let bytes = filter::bytes(text).filter(|bytes| *bytes > 0);
+        bytes.ok_or_else(|| "the size is a number with K, M, G or T, such as +10G".to_owned())
+    };
+    match (lower.strip_prefix('+'), lower.strip_prefix('-')) {
+        (Some(more), _) => number(more).map(NewSize::More),
+        (_, Some(less)) => number(less).map(NewSize::Less),
+        _ => number(&lower).map(NewSize::To),
+    }
+}
+
+/// A free name for a file made of `image`.
+fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
+    let stem = image.file_stem().unwrap_or(image.as_os_str());
+    let stem = stem.to_string_lossy();
+    let plain = format!("{stem}-{what}.qcow2");
+    let more = (2..u32::MAX).map(|number| format!("{stem}-{what}-{number}.qcow2"));
+    std::iter::once(plain)
+        .chain(more)
+        .find(|name| forest.by_path(&image.with_file_name(name)).is_none())
+        .unwrap_or_default()
+}
+
+/// The other image that is marked, if only one is; else what is recorded now.
+fn proposed_base(app: &App, id: NodeId) -> String {
     let marked = app.tree.marks.iter().filter(|mark| **mark != id);
     let marked: Vec<_> = marked.filter_map(|mark| app.forest.get(*mark)).collect();
-    let node = app.forest.get(id);
-    let recorded = node.and_then(|node| node.backing.as_ref());
-    let base = match (&marked[..], recorded) {
+    let recorded = app.forest.get(id).and_then(|node| node.backing.as_ref());
+    match (&marked[..], recorded) {
         ([only], _) => only.path.to_string_lossy().into_owned(),
         (_, Some(backing)) => backing.recorded.to_string_lossy().into_owned(),
         _ => String::new(),
-    };
+    }
+}
+
+const FORMATS: &[&str] = &["find out", "qcow2", "raw"];
+const HOW_FORMAT: &str = "the base's format; it is always recorded";
+
+fn format(at: usize) -> Option<Format> {
+    match at {
+        0 => None,
+        1 => Some(Format::Qcow2),
+        _ => Some(Format::Raw),
+    }
+}
+
+const STYLES_KEPT: &[&str] = &["as it was", "relative", "absolute"];
+
+fn style_kept(at: usize) -> Option<BackingStyle> {
+    at.checked_sub(1).map(style)
+}
+
+/// Another base, and what becomes of what the image shows.
+fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
+    Form::new(
+        format!("Build {name} on another image"),
+        image,
+        vec![
+            Field::text(
+                "base",
+                proposed_base(app, id),
+                "the image to build on; mark it before, and its path stands here",
+            ),
+            Field::choice(
+                "keeps",
+                &["what it shows", "its own data only"],
+                "what it shows: it receives what would show otherwise; or only the header is changed",
+            ),
+            Field::choice("format", FORMATS, HOW_FORMAT),
+            Field::choice("backing", STYLES_KEPT, HOW_STYLE),
+            Field::choice(
+                "dedupe",
+                &["no", "yes"],
+                "yes gives up afterwards what the new base shows as well",
+            ),
+        ],
+        false,
+        |form| {
+            let (image, base) = (form.image.clone(), form.path(0, "the base")?);
+            let (format, style) = (format(form.chosen(2)), style_kept(form.chosen(3)));
+            Ok(if form.chosen(1) == 0 {
+                Request::Rebase {
+                    image,
+                    to: base,
+                    format,
+                    style,
+                    dedupe: form.chosen(4) == 1,
+                }
+            } else {
+                Request::Relink {
+                    image,
+                    base: Some(base),
+                    format,
+                    style,
+                }
+            })
+        },
+    )
+}
+
+/// Where a base went that is missing.
+fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
     Form::new(
         format!("What {name} is built on"),
         image,
         vec![
             Field::text(
                 "base",
-                base,
-                "the image to build on; only the header changes, so it has to show the same bytes",
+                proposed_base(app, id),
+                "where its base is now; only the header changes, so it has to show the same bytes",
             ),
-            Field::choice(
-                "format",
-                &["find out", "qcow2", "raw"],
-                "the base's format; it is always recorded",
-            ),
-            Field::choice("backing", &["as it was", "relative", "absolute"], HOW_STYLE),
+            Field::choice("format", FORMATS, HOW_FORMAT),
+            Field::choice("backing", STYLES_KEPT, HOW_STYLE),
         ],
         false,
         |form| {
             Ok(Request::Relink {
                 image: form.image.clone(),
                 base: Some(form.path(0, "the base")?),
-                format: match form.chosen(1) {
-                    0 => None,
-                    1 => Some(Format::Qcow2),
-                    _ => Some(Format::Raw),
-                },
-                style: match form.chosen(2) {
-                    0 => None,
-                    at => Some(style(at - 1)),
-                },
+                format: format(form.chosen(1)),
+                style: style_kept(form.chosen(2)),
             })
         },
     )
@@ -175,5 +368,15 @@ mod tests {
         assert_eq!(name("/vm/Overlay-1.qcow2"), "Overlay-1A.qcow2");
         assert_eq!(name("/vm/Overlay-1A.qcow2"), "Overlay-1A-1.qcow2");
         assert_eq!(name("/vm/disk.img"), "disk-1.qcow2");
+    }
+
+    #[test]
+    fn a_size_is_new_or_so_much_more_or_less() {
+        assert_eq!(new_size("40G"), Ok(NewSize::To(40 << 30)));
+        assert_eq!(new_size("+512MiB"), Ok(NewSize::More(512 << 20)));
+        assert_eq!(new_size("-1t"), Ok(NewSize::Less(1 << 40)));
+        for bad in ["", "+", "0", "ten", "1.5G", "+-1G"] {
+            assert!(new_size(bad).is_err(), "{bad}");
+        }
     }
 }

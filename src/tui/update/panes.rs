@@ -89,7 +89,11 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             jobs::check(app, images, effects);
         }
         Action::Branch => dialogs::fill(app, FormKind::Branch, None, effects),
-        Action::Rebase => dialogs::fill(app, FormKind::Relink, None, effects),
+        Action::NewImage => dialogs::fill(app, FormKind::Create, None, effects),
+        Action::Rebase => dialogs::fill(app, FormKind::Rebase, None, effects),
+        Action::Flatten => dialogs::fill(app, FormKind::Flatten, None, effects),
+        Action::FlattenHere => dialogs::fill(app, FormKind::FlattenHere, None, effects),
+        Action::Resize => dialogs::fill(app, FormKind::Resize, None, effects),
         Action::Repair => repair(app, effects),
         Action::Snapshots => app.mode = Mode::List(Box::new(menus::snapshots(app))),
         Action::Shell => {

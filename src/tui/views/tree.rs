@@ -11,6 +11,7 @@ use crate::host::printable;
 use crate::tui::app::{App, Pane};
 use crate::tui::dialog::Mode;
 use crate::tui::filter;
+use crate::tui::keymap::Action;
 use crate::tui::rows::{Row, RowKind};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -86,34 +87,66 @@ pub(super) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     } else if app.scan.running {
         let looked_at = text::grouped(app.scan.looked_at);
         texts.push(format!("Looking for images: {looked_at} files so far."));
+        if app.scan.looked_at > HUGE {
+            let quit = app.key(Action::Quit);
+            texts.push(format!(
+                "That is a lot. Images appear here as they are found; a narrower directory is quicker: \
+                 {quit} leaves, then `qanopy DIR`."
+            ));
+        }
     } else {
-        let roots: Vec<String> = app
-            .settings
-            .roots
-            .iter()
-            .map(|root| app.shown(root))
-            .collect();
-        let folders = u64::try_from(app.scan.unreadable.len()).unwrap_or(u64::MAX);
-        let unreadable = match folders {
-            0 => String::new(),
-            n => format!(", {} unreadable", text::count(n, "folder", "folders")),
-        };
-        texts.push(format!(
-            "No qcow2 images under {} (looked at {}{unreadable}).",
-            roots.join(", "),
-            text::count(app.scan.looked_at, "file", "files")
-        ));
-        texts.extend(
-            app.scan
-                .unreadable
-                .iter()
-                .take(5)
-                .map(|text| text::safe(text)),
-        );
-        texts.push("r looks again, ? shows all keys, q leaves.".to_owned());
+        nothing_found(app, &mut texts);
     }
     let wrapped = texts.iter().flat_map(|text| text::wrap(text, room, 2));
     wrapped.map(|line| Line::raw(format!(" {line}"))).collect()
+}
+
+/// More files than this without an image are worth a word.
+const HUGE: u64 = 20_000;
+
+/// Why there may be no image, and what to do.
+fn nothing_found(app: &App, texts: &mut Vec<String>) {
+    let roots = &app.settings.roots;
+    let shown: Vec<String> = roots.iter().map(|root| app.shown(root)).collect();
+    let folders = u64::try_from(app.scan.unreadable.len()).unwrap_or(u64::MAX);
+    let unreadable = match folders {
+        0 => String::new(),
+        n => format!(", {} unreadable", text::count(n, "folder", "folders")),
+    };
+    texts.push(format!(
+        "No qcow2 images under {} (looked at {}{unreadable}).",
+        shown.join(", "),
+        text::count(app.scan.looked_at, "file", "files")
+    ));
+    let told = app.scan.unreadable.iter().take(5);
+    texts.extend(told.map(|told| format!("Cannot read {}", text::safe(told))));
+    if folders > 0 {
+        texts.push(
+            "Open a directory you may read, or run qanopy as a user who may read this one: \
+             `qanopy DIR`."
+                .to_owned(),
+        );
+    } else {
+        if !app.settings.raw {
+            texts.push(
+                "Raw disks that nothing is built on are listed with `qanopy --raw DIR`.".to_owned(),
+            );
+        }
+        if !app.settings.read_only {
+            let create = app.key(Action::NewImage);
+            texts.push(format!(
+                "{create} makes a new image here; `qanopy demo` makes sample forests to try."
+            ));
+        }
+    }
+    let (again, help, quit) = (
+        app.key(Action::Rescan),
+        app.key(Action::Help),
+        app.key(Action::Quit),
+    );
+    texts.push(format!(
+        "{again} looks again, {help} shows all keys, {quit} leaves."
+    ));
 }
 
 /// How the width is shared among the columns.

@@ -1,0 +1,201 @@
+//! The interface on forests in memory: laying rows out, drawing, filtering, a step, for 1,000, 10,000 and
+//! 100,000 images, and on one chain of 5,000 layers. `cargo bench --bench tui`.
+#![allow(clippy::unwrap_used)] // A benchmark fails loudly.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use divan::{Bencher, black_box};
+use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
+use qanopy::host::{FileId, FileKind, Stat};
+use qanopy::image::Format;
+use qanopy::tui::filter::Filter;
+use qanopy::tui::key::Key;
+use qanopy::tui::msg::ScanEnd;
+use qanopy::tui::rows::{Rows, Sort, View, Wish};
+use qanopy::tui::{App, Msg, Settings, start, update, views};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+fn main() {
+    divan::main();
+}
+
+const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+const CHAIN: usize = 5_000;
+/// Each tree: a base, overlays on it, overlays on those.
+const TREE: usize = 50;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn path(i: usize) -> PathBuf {
+    PathBuf::from(format!("/vm/tree-{:05}/image-{i:06}.qcow2", i / TREE))
+}
+
+fn found(i: usize, base: Option<usize>) -> Found {
+    let stat = |i: usize| Stat {
+        id: FileId {
+            device: 1,
+            inode: i as u64 + 1,
+        },
+        kind: FileKind::Regular,
+        len: 1 << 20,
+        allocated: (i as u64 % 977) << 20,
+        modified: now() - Duration::from_secs(i as u64 * 61),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        links: 1,
+    };
+    Found {
+        path: path(i),
+        symlink: false,
+        stat: Some(stat(i)),
+        content: Content::Opaque(Format::Qcow2),
+        backing: base.map(|base| Backing {
+            recorded: path(base).into(),
+            format: Some(Format::Qcow2),
+            path: Some(path(base)),
+            state: BackingState::There(stat(base)),
+        }),
+        holders: Vec::new(),
+    }
+}
+
+/// Trees of a base, seven overlays on it, and others on these.
+fn trees(count: usize) -> Vec<Found> {
+    let base = |i: usize| match i % TREE {
+        0 => None,
+        at if at < 8 => Some(i - at),
+        at => Some(i - at + 1 + at % 7),
+    };
+    (0..count).map(|i| found(i, base(i))).collect()
+}
+
+fn chain() -> Vec<Found> {
+    (0..CHAIN).map(|i| found(i, i.checked_sub(1))).collect()
+}
+
+fn app(images: Vec<Found>, size: (u16, u16)) -> App {
+    let settings = Settings {
+        roots: vec![PathBuf::from("/vm")],
+        ..Settings::default()
+    };
+    let mut app = App::new(settings, size);
+    app.now = Some(now());
+    start(&mut app);
+    update(&mut app, Msg::Found(1, images));
+    update(&mut app, Msg::Scanned(1, ScanEnd::default()));
+    app
+}
+
+fn lay_out(forest: &Forest) -> Rows {
+    let none = std::collections::HashSet::new();
+    Rows::build(
+        forest,
+        &Wish {
+            folds: &none,
+            open_runs: &none,
+            sort: Sort::Name,
+            view: View::All,
+            hits: None,
+            future: None,
+            indent_room: 32,
+        },
+    )
+}
+
+#[divan::bench(args = SIZES, sample_count = 20)]
+fn flatten(bencher: Bencher, count: usize) {
+    let app = app(trees(count), (200, 60));
+    bencher.bench(|| lay_out(black_box(&app.forest)));
+}
+
+#[divan::bench(sample_count = 20)]
+fn flatten_a_chain_of_5000(bencher: Bencher) {
+    let app = app(chain(), (200, 60));
+    bencher.bench(|| lay_out(black_box(&app.forest)));
+}
+
+fn draw(bencher: Bencher, app: &App) {
+    let (width, height) = app.size;
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    bencher.bench_local(|| {
+        terminal.draw(|frame| views::draw(frame, app)).unwrap();
+    });
+}
+
+#[divan::bench(args = SIZES)]
+fn draw_80x24(bencher: Bencher, count: usize) {
+    let mut app = app(trees(count), (80, 24));
+    update(&mut app, Msg::Key(Key::char('G')));
+    draw(bencher, &app);
+}
+
+#[divan::bench(args = SIZES)]
+fn draw_200x60(bencher: Bencher, count: usize) {
+    let mut app = app(trees(count), (200, 60));
+    update(&mut app, Msg::Key(Key::char('G')));
+    draw(bencher, &app);
+}
+
+#[divan::bench(args = SIZES)]
+fn draw_the_diagram_200x60(bencher: Bencher, count: usize) {
+    let mut app = app(trees(count), (200, 60));
+    update(&mut app, Msg::Key(Key::char('D')));
+    update(&mut app, Msg::Key(Key::char('G')));
+    draw(bencher, &app);
+}
+
+#[divan::bench]
+fn draw_a_chain_of_5000_200x60(bencher: Bencher) {
+    let mut app = app(chain(), (200, 60));
+    update(&mut app, Msg::Key(Key::char('G')));
+    draw(bencher, &app);
+}
+
+#[divan::bench(args = SIZES, sample_count = 20)]
+fn filter_by_a_word(bencher: Bencher, count: usize) {
+    let app = app(trees(count), (200, 60));
+    let filter = Filter::parse("image-00017 size>100M");
+    bencher.bench(|| filter.hits(black_box(&app.forest), now()));
+}
+
+#[divan::bench(args = SIZES, sample_count = 20)]
+fn filter_by_letters_in_order(bencher: Bencher, count: usize) {
+    let app = app(trees(count), (200, 60));
+    let filter = Filter::parse("imge17q2");
+    bencher.bench(|| filter.hits(black_box(&app.forest), now()));
+}
+
+#[divan::bench(args = SIZES)]
+fn a_key(bencher: Bencher, count: usize) {
+    let mut app = app(trees(count), (200, 60));
+    let mut down = true;
+    bencher.bench_local(|| {
+        down = !down;
+        let key = Key::char(if down { 'k' } else { 'j' });
+        update(&mut app, Msg::Key(key))
+    });
+}
+
+#[divan::bench]
+fn a_key_in_a_chain_of_5000(bencher: Bencher) {
+    let mut app = app(chain(), (200, 60));
+    let mut down = true;
+    bencher.bench_local(|| {
+        down = !down;
+        let key = Key::char(if down { 'k' } else { 'j' });
+        update(&mut app, Msg::Key(key))
+    });
+}
+
+#[divan::bench(args = SIZES, sample_count = 10)]
+fn take_in_what_was_found(bencher: Bencher, count: usize) {
+    bencher
+        .with_inputs(|| trees(count))
+        .bench_local_values(|images| Arc::clone(&app(images, (200, 60)).forest));
+}
