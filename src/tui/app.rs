@@ -20,6 +20,7 @@ use super::jobs::Jobs;
 use super::keymap::{Action, Keymap, Scope};
 use super::layout::Layout;
 use super::log::{Kind, Log};
+use super::map::MapSeen;
 use super::memory::Memory;
 use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
@@ -70,6 +71,10 @@ pub enum Tab {
     Info,
     /// The chain.
     Chain,
+    /// The ranges it has changed.
+    Changes,
+    /// Where its bytes are.
+    Map,
     /// What is wrong, and what the last check found.
     Health,
     /// Its internal snapshots.
@@ -78,9 +83,11 @@ pub enum Tab {
 
 impl Tab {
     /// All of them in order, with the action that shows each and its title.
-    pub const ALL: [(Self, Action, &'static str); 4] = [
+    pub const ALL: [(Self, Action, &'static str); 6] = [
         (Self::Info, Action::Info, "Info"),
         (Self::Chain, Action::Chain, "Chain"),
+        (Self::Changes, Action::Changes, "Diff"),
+        (Self::Map, Action::Map, "Map"),
         (Self::Health, Action::Health, "Health"),
         (Self::Snapshots, Action::SnapshotList, "Snapshots"),
     ];
@@ -229,6 +236,10 @@ pub struct App {
     pub facts: Option<LiveFacts>,
     /// The image the disk was asked about last.
     pub asked: Option<PathBuf>,
+    /// Where the bytes of an image are, or why that cannot be told.
+    pub map: Option<(PathBuf, Result<Arc<MapSeen>, String>)>,
+    /// The image whose map was asked for last.
+    pub map_asked: Option<PathBuf>,
     /// What the shown plan would do.
     pub future: Option<Future>,
     /// Whether to leave when the last job is done.

@@ -49,6 +49,10 @@ pub enum Action {
     Info,
     /// Shows the image's chain.
     Chain,
+    /// Shows the ranges the image has changed.
+    Changes,
+    /// Shows where its bytes are.
+    Map,
     /// Shows what is wrong with the image.
     Health,
     /// Shows its internal snapshots.
@@ -363,6 +367,8 @@ pub const TABLE: &[Entry] = &[
     row(Action::Images, Group::Panes, "images", &[c('1')], "to the images"),
     row(Action::Info, Group::Look, "info", &[c('i'), c('2')], "all facts of this image"),
     row(Action::Chain, Group::Look, "chain", &[c('3')], "its chain, down to the root"),
+    row(Action::Changes, Group::Look, "diff", &[c('d'), c('4')], "the ranges it has changed"),
+    row(Action::Map, Group::Look, "map", &[c('m'), c('5')], "where its bytes are"),
     row(Action::Health, Group::Look, "health", &[c('6')], "what is wrong with it, and with others"),
     row(Action::SnapshotList, Group::Look, "snapshot-list", &[c('7')], "its internal snapshots"),
     row(Action::Enter, Group::Panes, "detail", &[k(Code::Enter)], "into the detail pane"),

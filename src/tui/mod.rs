@@ -14,6 +14,7 @@ pub mod key;
 pub mod keymap;
 pub mod layout;
 pub mod log;
+pub mod map;
 pub mod memory;
 pub mod msg;
 pub mod picture;

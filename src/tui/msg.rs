@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 use crate::forest::{Forest, Found};
 use crate::host::{Holder, Space, Stat};
-use crate::image::Check;
+use crate::image::{Check, Format};
 use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
 use crate::qcow2::Snapshot;
@@ -17,6 +17,7 @@ use crate::qcow2::Snapshot;
 use super::filter::Hits;
 use super::jobs::Work;
 use super::key::Key;
+use super::map::MapSeen;
 
 /// Numbers a question, so that an answer to an older one is recognised and dropped.
 pub type Ticket = u64;
@@ -81,6 +82,8 @@ pub enum Msg {
     Checked(u64, PathBuf, Option<Stat>, Box<Result<Check, Error>>),
     /// What the disk tells of the selected image now.
     Facts(Box<LiveFacts>),
+    /// Where the bytes of an image are, or why that cannot be told.
+    Mapped(PathBuf, Result<Arc<MapSeen>, String>),
     /// Leaves that could be pruned.
     Candidates(Ticket, Vec<Candidate>),
     /// What is in the trash.
@@ -142,6 +145,8 @@ pub enum Effect {
     },
     /// Ask the disk about an image, if it is still the selected one after a moment.
     Facts(PathBuf),
+    /// Find out where the bytes of an image are, if it is still the selected one after a moment.
+    Map(PathBuf, Option<Format>),
     /// List leaves that could be pruned.
     Candidates(Ticket, Arc<Forest>),
     /// List the trash.

@@ -76,6 +76,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             .next()
             .is_none()
             .then(|| "nothing happened yet".to_owned()),
+        Action::Changes | Action::Map => needs_file(app),
         Action::Health | Action::SnapshotList => app
             .selected()
             .is_none()

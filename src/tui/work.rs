@@ -16,13 +16,16 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed, scan_all};
 use crate::host::{Access, Host, printable};
-use crate::image::{self, Keys, Pace};
-use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, Ready, Request};
+use crate::image::{self, Format, Keys, Pace};
+use crate::ops::{
+    self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request,
+};
 use crate::qcow2::Snapshot;
 
 use super::filter::Filter;
 use super::jobs::Work;
 use super::log::LogLine;
+use super::map::MapSeen;
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
 use super::{crash, text, watch};
 
@@ -38,6 +41,7 @@ pub(super) struct Workers {
     pub(super) answers: Sender<Msg>,
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
+    mapped: Sender<(PathBuf, Option<Format>)>,
     lines: Sender<Vec<LogLine>>,
 }
 
@@ -58,6 +62,12 @@ impl Workers {
     ) -> Self {
         let (selected, selections) = unbounded();
         let (lines, written) = unbounded();
+        let (mapped, to_map) = unbounded();
+        {
+            let (host, answers) = (Arc::clone(&host), answers.clone());
+            let scan = scan.clone();
+            thread::spawn(move || map_selected(&*host, &scan, &to_map, &answers));
+        }
         if let Some(dir) = state_dir.clone() {
             thread::spawn(move || write_log(&dir, &written));
         }
@@ -72,6 +82,7 @@ impl Workers {
             answers,
             newest: Arc::default(),
             selected,
+            mapped,
             lines,
         }
     }
@@ -148,6 +159,10 @@ impl Workers {
             Effect::Facts(path) => {
                 // Its thread lives as long as this sender.
                 let _ = me.selected.send(path);
+            }
+            Effect::Map(path, format) => {
+                // Its thread lives as long as this sender.
+                let _ = me.mapped.send((path, format));
             }
             Effect::Candidates(ticket, forest) => {
                 self.spawn(move || {
@@ -351,6 +366,35 @@ fn look_at_selected(host: &dyn Host, selections: &Receiver<PathBuf>, answers: &S
             path,
         };
         if answers.send(Msg::Facts(Box::new(facts))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads the tables of the selected image once the cursor rests on it, and stops as soon as another one
+/// is asked for.
+fn map_selected(
+    host: &dyn Host,
+    scan: &ScanOptions,
+    selections: &Receiver<(PathBuf, Option<Format>)>,
+    answers: &Sender<Msg>,
+) {
+    while let Ok((mut path, mut format)) = selections.recv() {
+        while let Ok(next) = selections.recv_timeout(REST) {
+            (path, format) = next;
+        }
+        let options = ReadOptions {
+            format,
+            folders: scan.roots.clone(),
+            follow: scan.follow,
+        };
+        let seen = MapSeen::look(host, &path, &options, &|| selections.is_empty());
+        let seen = match seen {
+            Ok(None) => continue,
+            Ok(Some(seen)) => Ok(Arc::new(seen)),
+            Err(why) => Err(why),
+        };
+        if answers.send(Msg::Mapped(path, seen)).is_err() {
             return;
         }
     }

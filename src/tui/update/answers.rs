@@ -38,6 +38,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             }
             // What the disk told of the selected image may be old as well.
             app.asked = None;
+            app.map_asked = None;
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
             panes::look_at_changed(app, effects);
         }
@@ -46,6 +47,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 app.refreshing = None;
                 app.replace_forest(forest);
                 app.asked = None;
+            app.map_asked = None;
                 effects.push(Effect::Remember(Arc::clone(&app.forest)));
                 panes::look_at_changed(app, effects);
             }
@@ -91,6 +93,11 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::Facts(facts) => {
             if app.asked.as_ref() == Some(&facts.path) {
                 app.facts = Some(*facts);
+            }
+        }
+        Msg::Mapped(path, seen) => {
+            if app.map_asked.as_ref() == Some(&path) {
+                app.map = Some((path, seen));
             }
         }
         Msg::Candidates(ticket, candidates) => {

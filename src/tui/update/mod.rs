@@ -13,9 +13,10 @@ mod panes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::forest::Whereabouts;
 use crate::host::printable;
 
-use super::app::{App, LARGE, Toast};
+use super::app::{App, LARGE, Tab, Toast};
 use super::dialog::Mode;
 use super::key::Key;
 use super::keymap::{Action, Scope};
@@ -45,6 +46,7 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         app.asked.clone_from(&selected);
         effects.extend(selected.map(Effect::Facts));
     }
+    ask_for_map(app, &mut effects);
     effects
 }
 
@@ -70,6 +72,20 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
         ));
         app.tree.hits_of = Some(wanted);
     }
+}
+
+/// The map is read only where it is shown.
+fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
+    if !matches!(app.tab, Tab::Map | Tab::Changes) {
+        return;
+    }
+    let Some(node) = app.selected() else { return };
+    if node.whereabouts != Whereabouts::Scanned || app.map_asked.as_ref() == Some(&node.path) {
+        return;
+    }
+    let (path, format) = (node.path.clone(), node.format());
+    app.map_asked = Some(path.clone());
+    effects.push(Effect::Map(path, format));
 }
 
 /// Asks for the first scan.

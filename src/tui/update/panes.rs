@@ -38,7 +38,12 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             };
         }
         Action::Images => app.pane = Pane::Images,
-        Action::Info | Action::Chain | Action::Health | Action::SnapshotList => {
+        Action::Info
+        | Action::Chain
+        | Action::Changes
+        | Action::Map
+        | Action::Health
+        | Action::SnapshotList => {
             let tab = Tab::ALL.iter().find(|(_, shows, _)| *shows == action);
             show(app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }

@@ -3,6 +3,7 @@
 
 mod chain;
 mod health;
+mod map;
 mod snapshots;
 
 use std::ops::Range;
@@ -132,6 +133,8 @@ fn lines(app: &App, tab: Tab, width: usize, seen: Range<usize>) -> Vec<Line<'sta
     let all = match tab {
         Tab::Chain => return chain::lines(app, node, width, seen),
         Tab::Info => info(app, node, width),
+        Tab::Changes => map::lines(app, node, width, map::Of::Own),
+        Tab::Map => map::lines(app, node, width, map::Of::All),
         Tab::Health => health::lines(app, node, width),
         Tab::Snapshots => snapshots::lines(app, node, width),
     };
