@@ -907,7 +907,7 @@ pub(super) struct DemoArgs {
 pub(super) struct ScreenshotArgs {
     /// What to show [default: the demo's forests, in a directory that is removed again]
     pub(super) dir: Option<PathBuf>,
-    /// What is open: tree, diagram, help, commit or discard
+    /// What is open: tree, diagram, help, commit, discard, health, map or job
     #[arg(long, value_parser = screenshot::view, default_value = "tree")]
     pub(super) view: Screen,
     /// The image the cursor is on, by its file name

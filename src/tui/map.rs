@@ -68,7 +68,9 @@ impl MapSeen {
             path: path.to_path_buf(),
             size,
             strip: vec![Piece::default(); PIECES],
-            layers: layers.map(|layer| (layer.path().to_path_buf(), 0)).collect(),
+            layers: layers
+                .map(|layer| (layer.path().to_path_buf(), 0))
+                .collect(),
             missing: reading.missing.as_ref().map(ToString::to_string),
             ..Self::default()
         };
@@ -113,7 +115,10 @@ impl MapSeen {
         for at in first..=last.min(pieces - 1) {
             let (from, to) = (at * each, (at + 1).saturating_mul(each));
             let bytes = run.end().min(to).saturating_sub(run.start.max(from));
-            let Some(piece) = usize::try_from(at).ok().and_then(|at| self.strip.get_mut(at)) else {
+            let Some(piece) = usize::try_from(at)
+                .ok()
+                .and_then(|at| self.strip.get_mut(at))
+            else {
                 break;
             };
             let sum = match (is_data, run.layer) {
@@ -128,11 +133,16 @@ impl MapSeen {
     /// The strip in so many columns: for each, its bytes and how many it stands for.
     #[must_use]
     pub fn columns(&self, count: usize) -> Vec<(Piece, u64)> {
-        let each = self.size.div_ceil(u64::try_from(PIECES).unwrap_or(1)).max(1);
+        let each = self
+            .size
+            .div_ceil(u64::try_from(PIECES).unwrap_or(1))
+            .max(1);
         (0..count)
             .map(|column| {
                 let from = column * PIECES / count.max(1);
-                let to = ((column + 1) * PIECES / count.max(1)).max(from + 1).min(PIECES);
+                let to = ((column + 1) * PIECES / count.max(1))
+                    .max(from + 1)
+                    .min(PIECES);
                 let part = self.strip.get(from..to).unwrap_or_default();
                 let mut sum = Piece::default();
                 for piece in part {
@@ -182,7 +192,12 @@ mod tests {
         let piece = |own, below, zeroed| Piece { own, below, zeroed };
         assert_eq!(
             seen.strip[..4],
-            [piece(100, 0, 0), piece(50, 0, 50), piece(0, 100, 0), piece(0, 0, 0)]
+            [
+                piece(100, 0, 0),
+                piece(50, 0, 50),
+                piece(0, 100, 0),
+                piece(0, 0, 0)
+            ]
         );
         assert_eq!((seen.count, seen.own_count, seen.zeroed), (4, 2, 50));
         assert_eq!(seen.layers, [("top".into(), 150), ("base".into(), 100)]);

@@ -4,8 +4,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -14,9 +15,11 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::forest::ScanOptions;
 use crate::host::RealHost;
+use crate::ops::Phase;
 
 use super::app::App;
-use super::key::Key;
+use super::jobs::Work;
+use super::key::{Code, Key};
 use super::msg::{Effect, Msg};
 use super::work::Workers;
 use super::{TuiOptions, update, views};
@@ -40,16 +43,25 @@ pub enum Screen {
     Commit,
     /// The question before a discard of the selected image.
     Discard,
+    /// What a look through all tables has found.
+    Health,
+    /// Where the bytes of the selected image are.
+    Map,
+    /// A job that copies.
+    Job,
 }
 
 impl Screen {
     /// All of them, with the names the command line knows.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("tree", Self::Tree),
         ("diagram", Self::Diagram),
         ("help", Self::Help),
         ("commit", Self::Commit),
         ("discard", Self::Discard),
+        ("health", Self::Health),
+        ("map", Self::Map),
+        ("job", Self::Job),
     ];
 
     /// The keys that lead there.
@@ -60,12 +72,17 @@ impl Screen {
             Self::Help => "?",
             Self::Commit => "C",
             Self::Discard => "X",
+            Self::Health => "A6",
+            Self::Map => "m",
+            // What only creates needs no further word.
+            Self::Job => "f\n",
         }
     }
 }
 
 /// The screen as it is on real files, as SVG: scans the directories, puts the cursor on the image
-/// of that file name (or on the first one), opens the view, draws. Changes nothing.
+/// of that file name (or on the first one), opens the view, draws. Changes nothing but for the view of a
+/// job, which makes a flat copy of the image and is stopped half way: it leaves nothing either.
 ///
 /// # Errors
 /// If the view cannot be drawn.
@@ -91,20 +108,32 @@ pub fn screen(
     let mut app = App::new(options.settings(), size);
     app.now = Some(std::time::SystemTime::now());
     let mut queue = update::start(&mut app);
-    let mut keys: Vec<Key> = view.keys().chars().map(Key::char).collect();
+    let key = |c| match c {
+        '\n' => Key::of(Code::Enter),
+        c => Key::char(c),
+    };
+    let mut keys: Vec<Key> = view.keys().chars().map(key).collect();
     keys.reverse();
     let mut waits = 0_usize;
     loop {
         for effect in queue.drain(..) {
-            if matches!(
-                effect,
-                Effect::Scan(_) | Effect::Plan { .. } | Effect::Facts(_) | Effect::Candidates(..)
-            ) {
-                if !matches!(effect, Effect::Facts(_)) {
-                    waits += 1;
+            let waited_for = match &effect {
+                Effect::Scan(_)
+                | Effect::Plan { .. }
+                | Effect::Candidates(..)
+                | Effect::Map(..)
+                | Effect::Refresh(..) => true,
+                Effect::Run { work, .. } => {
+                    if matches!(work, Work::Plan(_)) && view != Screen::Job {
+                        continue;
+                    }
+                    matches!(work, Work::Check(_))
                 }
-                workers.start(effect);
-            }
+                Effect::Facts(_) => false,
+                _ => continue,
+            };
+            waits += usize::from(waited_for);
+            workers.start(effect);
         }
         if waits == 0 {
             if let (Some(name), true) = (at, app.mode.scope() == super::keymap::Scope::Main) {
@@ -130,7 +159,12 @@ pub fn screen(
         let msg = answers.recv_timeout(Duration::from_secs(60))?;
         if matches!(
             msg,
-            Msg::Scanned(..) | Msg::Planned(..) | Msg::Candidates(..)
+            Msg::Scanned(..)
+                | Msg::Planned(..)
+                | Msg::Candidates(..)
+                | Msg::Mapped(..)
+                | Msg::Refreshed(..)
+                | Msg::Ended(..)
         ) {
             waits -= 1;
         }
@@ -142,11 +176,43 @@ pub fn screen(
         .into_iter()
         .filter(|effect| matches!(effect, Effect::Facts(_)))
         .for_each(|effect| workers.start(effect));
+    if view == Screen::Job {
+        half_way(&mut app, &answers)?;
+        return Ok(svg(&buffer(&app)?));
+    }
     // What the disk tells of the selected image comes a moment later.
     while let Ok(msg) = answers.recv_timeout(Duration::from_millis(200)) {
         update::update(&mut app, msg);
     }
     Ok(svg(&buffer(&app)?))
+}
+
+/// Waits until the running job has copied a good part, and stops it there.
+fn half_way(app: &mut App, answers: &Receiver<Msg>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let Some(job) = app.jobs.running() else {
+        anyhow::bail!("no job runs");
+    };
+    let (id, progress) = (job.id, job.progress.clone());
+    let view = loop {
+        let view = progress.view();
+        if view.phase == Phase::Copy && view.done > view.total / 3 && view.done < view.total {
+            break view;
+        }
+        anyhow::ensure!(
+            view.phase <= Phase::Copy && Instant::now() < deadline,
+            "the job was over too soon to be pictured: take a larger image"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    progress.cancel();
+    update::update(app, Msg::Progress(vec![(id, view)]));
+    // Until it has cleaned up behind itself.
+    while !matches!(
+        answers.recv_timeout(Duration::from_secs(60))?,
+        Msg::Ended(..)
+    ) {}
+    Ok(())
 }
 
 /// The screen of this state as SVG.

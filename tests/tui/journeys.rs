@@ -460,3 +460,93 @@ fn a_lost_terminal_ends_the_program() {
     terminal.hang_up();
     assert_ne!(terminal.end(), 0);
 }
+
+#[test]
+fn what_an_image_has_changed_and_where_its_bytes_are_can_be_seen() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("m");
+    terminal.see("its own");
+    terminal.see("from RootBase.qcow2");
+    terminal.press("d");
+    terminal.see("[4 Diff]");
+    terminal.until("only its own ranges", |screen| {
+        screen.contains("its own") && !screen.contains("no layer holds it")
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn an_image_is_flattened_rebased_and_resized() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("f");
+    terminal.see("A flat copy of Overlay-2A.qcow2");
+    terminal.see("Overlay-2A-flat.qcow2");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("10 images");
+    terminal.see("2 trees");
+    // Built on the flat copy, it shows the same: hardly anything has to be copied.
+    terminal.go_to("Overlay-2A-flat.qcow2");
+    terminal.press(" ");
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("B");
+    terminal.see("Build Overlay-2A.qcow2 on another image");
+    terminal.press("<enter>");
+    terminal.see("Rebase");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("└─○ Overlay-2A.qcow2");
+    terminal.until("the new base", |screen| {
+        let lines: Vec<&str> = screen.lines().collect();
+        lines.windows(2).any(|pair| {
+            pair[0].contains("● Overlay-2A-flat.qcow2") && pair[1].contains("○ Overlay-2A.qcow2")
+        })
+    });
+    terminal.press("E64M<enter>");
+    terminal.see("Resize");
+    terminal.press("y");
+    terminal.press("i");
+    terminal.see("virtual 128 MiB");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn lost_space_is_found_and_given_back() {
+    let dir = demo();
+    let image = dir.path().join("vm/rootbase/Overlay-3A.qcow2");
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&image)
+        .unwrap();
+    // The count of a cluster behind the last one in use: counted, and used by nothing.
+    use std::os::unix::fs::FileExt;
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, 48).unwrap();
+    let table = u64::from_be_bytes(word);
+    file.read_exact_at(&mut word, table).unwrap();
+    let block = u64::from_be_bytes(word);
+    let clusters = file.metadata().unwrap().len().div_ceil(65_536);
+    file.set_len((clusters + 1) * 65_536).unwrap();
+    file.write_all_at(&[0, 1], block + clusters * 2).unwrap();
+    drop(file);
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("c");
+    terminal.see("has problems");
+    terminal.press("R");
+    terminal.see("Repair");
+    terminal.press("y");
+    terminal.press("<esc>");
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("c");
+    terminal.see("is clean");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}

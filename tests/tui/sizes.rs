@@ -4,8 +4,8 @@ use super::desk::{Desk, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
 const MODES: [&str; 21] = [
-    "", "D", "i", "3", "m", "6", "7", "?", "x", "y", "s", "S", "/a", "P", "T", "b", "B", "E", "cL", "C",
-    "X",
+    "", "D", "i", "3", "m", "6", "7", "?", "x", "y", "s", "S", "/a", "P", "T", "b", "B", "E", "cL",
+    "C", "X",
 ];
 
 #[test]

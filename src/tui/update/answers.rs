@@ -47,7 +47,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 app.refreshing = None;
                 app.replace_forest(forest);
                 app.asked = None;
-            app.map_asked = None;
+                app.map_asked = None;
                 effects.push(Effect::Remember(Arc::clone(&app.forest)));
                 panes::look_at_changed(app, effects);
             }

@@ -22,7 +22,9 @@ pub(super) enum Of {
 pub(super) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec<Line<'static>> {
     let seen = match &app.map {
         Some((path, Ok(seen))) if *path == node.path => seen,
-        Some((path, Err(why))) if *path == node.path => return wrapped(app, why, Role::Error, width),
+        Some((path, Err(why))) if *path == node.path => {
+            return wrapped(app, why, Role::Error, width);
+        }
         _ => return wrapped(app, "Reading its tables.", Role::Quiet, width),
     };
     let mut lines = Vec::new();
