@@ -266,6 +266,8 @@ pub enum FormKind {
     FlattenHere,
     /// Another size of the disk.
     Resize,
+    /// Another name or folder.
+    Move,
     /// A new internal snapshot.
     TakeSnapshot,
     /// A snapshot copied out into a file.

@@ -125,6 +125,8 @@ pub enum Action {
     Flatten,
     /// Takes the layers below an image out of its chain.
     FlattenHere,
+    /// Another name or folder.
+    Move,
     /// A larger or smaller disk.
     Resize,
     /// A new empty image.
@@ -399,6 +401,7 @@ pub const TABLE: &[Entry] = &[
     row(Action::Commit, Group::Change, "commit", &[c('C')], "merge this layer down into what it is built on").hint("commit"),
     row(Action::Rebase, Group::Change, "rebase", &[c('B')], "build it on another image"),
     row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "take the layers below it out of its chain"),
+    row(Action::Move, Group::Change, "move", &[c('M')], "move or rename it; what refers to it follows"),
     row(Action::Resize, Group::Change, "resize", &[c('E')], "a larger or smaller disk"),
     row(Action::Repair, Group::Change, "repair", &[c('R')], "mend what is wrong with it"),
     row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "take, apply, delete, copy out internal snapshots"),
@@ -610,6 +613,7 @@ mod tests {
             entry(Scope::Main, Action::Flatten),
             entry(Scope::Main, Action::FlattenHere),
             entry(Scope::Main, Action::Resize),
+            entry(Scope::Main, Action::Move),
             entry(Scope::Main, Action::Repair),
             entry(Scope::Main, Action::Snapshots),
             entry(Scope::Main, Action::Prune),

@@ -27,7 +27,12 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             let is_any = app.forest.nodes().any(can_be_checked);
             (!is_any).then(|| "there is no qcow2 image".to_owned())
         }
-        Action::Resize => needs_file(app),
+        Action::Resize | Action::Move => {
+            if app.tree.marks.len() > 1 {
+                return Some("one image at a time: clear the marks first".to_owned());
+            }
+            needs_file(app)
+        }
         Action::Flatten | Action::FlattenHere => needs_file(app).or_else(|| {
             let node = app.selected()?;
             node.backing
@@ -107,11 +112,11 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 .find(|node| node.whereabouts != Whereabouts::Scanned)
                 .map(|node| format!("{} is not among the scanned files", app.label(node)))
         }
-        Action::Undo => app.undo.is_empty().then(|| {
-            app.no_undo
-                .clone()
-                .unwrap_or_else(|| "nothing was done in this session".to_owned())
-        }),
+        Action::Undo => app
+            .undo
+            .is_empty()
+            .then(|| app.no_undo.clone())
+            .flatten(),
         Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
             .selected()
             .is_none()

@@ -517,6 +517,28 @@ fn an_image_is_flattened_rebased_and_resized() {
 }
 
 #[test]
+fn an_image_is_renamed_and_what_is_built_on_it_follows() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2.qcow2");
+    terminal.press("M");
+    terminal.see("Move or rename Overlay-2.qcow2");
+    terminal.press(&"<backspace>".repeat(16));
+    terminal.press("moved.qcow2<enter>");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("● moved.qcow2");
+    terminal.lose("Overlay-2.qcow2");
+    assert!(exists(&dir, "moved.qcow2") && !exists(&dir, "Overlay-2.qcow2"));
+    terminal.press("z");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("● Overlay-2.qcow2");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn lost_space_is_found_and_given_back() {
     let dir = demo();
     let image = dir.path().join("vm/rootbase/Overlay-3A.qcow2");

@@ -598,3 +598,17 @@ fn files_that_change_while_others_are_looked_at_are_looked_at_after_them() {
     assert_eq!(then.len(), 2);
     assert_eq!(then[1].1, [PathBuf::from("/vm/b"), "/vm/c".into()]);
 }
+
+#[test]
+fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("M<backspace><backspace><backspace><backspace><backspace><backspace>-old.qcow2<enter>");
+    let Request::Move { moves, subtree } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert!(!subtree);
+    assert_eq!(moves[0].to, PathBuf::from("/vm/Overlay-1B-old.qcow2"));
+    desk.press("<esc><esc>z");
+    assert!(matches!(desk.planned().1, Request::Undo { entry: None }));
+}

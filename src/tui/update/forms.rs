@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Forest, NodeId};
 use crate::image::{Format, Preallocation};
 use crate::ops::{
-    BackingStyle, CreateOptions, Dependants, ExtractAs, ImageOptions, NewSize, Request,
+    BackingStyle, CreateOptions, Dependants, ExtractAs, ImageOptions, NewSize, Relocation, Request,
     SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
@@ -85,6 +85,33 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                     image: form.image.clone(),
                     onto: onto(form, 0),
                     new: None,
+                })
+            },
+        ),
+        FormKind::Move => Form::new(
+            format!("Move or rename {name}"),
+            image,
+            vec![
+                Field::text(
+                    "to",
+                    image.file_name().unwrap_or_default().to_string_lossy(),
+                    "another name, or a folder that is to hold it; what refers to it follows",
+                ),
+                Field::choice(
+                    "subtree",
+                    &["it alone", "with all built on it"],
+                    "whether what is built on it moves along",
+                ),
+            ],
+            false,
+            |form| {
+                Ok(Request::Move {
+                    moves: vec![Relocation {
+                        from: form.image.clone(),
+                        to: form.path(0, "the new place")?,
+                        style: None,
+                    }],
+                    subtree: form.chosen(1) == 1,
                 })
             },
         ),

@@ -99,6 +99,7 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         Action::Flatten => dialogs::fill(app, FormKind::Flatten, None, effects),
         Action::FlattenHere => dialogs::fill(app, FormKind::FlattenHere, None, effects),
         Action::Resize => dialogs::fill(app, FormKind::Resize, None, effects),
+        Action::Move => dialogs::fill(app, FormKind::Move, None, effects),
         Action::Repair => repair(app, effects),
         Action::Snapshots => app.mode = Mode::List(Box::new(menus::snapshots(app))),
         Action::Shell => {
@@ -142,9 +143,10 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             effects.push(Effect::Trash(ticket));
         }
         Action::Undo => {
-            if let Some((_, request)) = app.undo.last().cloned() {
-                dialogs::ask(app, request, Mode::Main, effects);
-            }
+            let last = app.undo.last().map(|(_, request)| request.clone());
+            // What earlier runs have done is in the journal.
+            let request = last.unwrap_or(Request::Undo { entry: None });
+            dialogs::ask(app, request, Mode::Main, effects);
         }
         Action::Rescan => rescan(app, effects),
         Action::Redraw => effects.push(Effect::Redraw),

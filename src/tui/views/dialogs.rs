@@ -151,7 +151,7 @@ fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) 
         }
     };
     // Only file names are seen from a folder.
-    let dir = if matches!(field.label, "name" | "base" | "onto") {
+    let dir = if matches!(field.label, "name" | "base" | "onto" | "to") {
         let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
         format!(" in {dir}")
     } else {
