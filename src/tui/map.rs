@@ -75,7 +75,7 @@ impl MapSeen {
             ..Self::default()
         };
         for run in chain.map(0, u64::MAX) {
-            if seen.count % 1024 == 0 && !goes_on() {
+            if seen.count.is_multiple_of(1024) && !goes_on() {
                 return Ok(None);
             }
             seen.add(run.map_err(|error| error.to_string())?);

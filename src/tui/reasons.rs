@@ -112,11 +112,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 .find(|node| node.whereabouts != Whereabouts::Scanned)
                 .map(|node| format!("{} is not among the scanned files", app.label(node)))
         }
-        Action::Undo => app
-            .undo
-            .is_empty()
-            .then(|| app.no_undo.clone())
-            .flatten(),
+        Action::Undo => app.undo.is_empty().then(|| app.no_undo.clone()).flatten(),
         Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
             .selected()
             .is_none()

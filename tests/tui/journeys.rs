@@ -528,7 +528,7 @@ fn an_image_is_renamed_and_what_is_built_on_it_follows() {
     terminal.see("[ Cancel ]");
     terminal.press("y");
     terminal.see("● moved.qcow2");
-    terminal.lose("Overlay-2.qcow2");
+    terminal.lose("● Overlay-2.qcow2");
     assert!(exists(&dir, "moved.qcow2") && !exists(&dir, "Overlay-2.qcow2"));
     terminal.press("z");
     terminal.see("[ Cancel ]");
