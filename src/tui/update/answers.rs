@@ -142,7 +142,8 @@ fn checked(
     stat: Option<Stat>,
     found: Result<Check, Error>,
 ) {
-    let name = text::file_name(&path);
+    let node = app.forest.by_path(&path);
+    let name = node.map_or_else(|| text::file_name(&path), |node| app.label(node));
     let found = found.map(Arc::new).map_err(|error| error.to_string());
     let (kind, words) = match &found {
         Ok(check) => (
