@@ -114,6 +114,12 @@ pub(super) enum Command {
     /// Give images another name or place; whatever refers to them follows
     #[command(visible_alias = "rename")]
     Move(MoveArgs),
+    /// Copy an image, file for file; the copy is built on the same base
+    Clone(CloneArgs),
+    /// Copy an image and all it is built on into a folder that stands alone
+    Export(ExportArgs),
+    /// Copy what an exported folder holds to where it is to live
+    Import(ImportArgs),
     /// Take back what was done last, or an entry of the log
     Undo(UndoArgs),
     /// Finish an operation that was interrupted, or take back what was done of it
@@ -553,6 +559,42 @@ pub(super) struct MoveArgs {
     /// Everything built on them moves along
     #[arg(long)]
     pub(super) subtree: bool,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CloneArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// The file to create
+    pub(super) new: PathBuf,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The image
+    pub(super) image: PathBuf,
+    /// The folder to create
+    pub(super) dir: PathBuf,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The exported folder
+    pub(super) dir: PathBuf,
+    /// The folder that receives the images
+    pub(super) to: PathBuf,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod compare;
 mod config;
+mod copies;
 mod create;
 mod demo;
 mod discard;
@@ -100,6 +101,9 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Flatten(args) => flatten::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
         Command::Move(args) => relocate::run(out, globals, args)?,
+        Command::Clone(args) => copies::clone(out, globals, args)?,
+        Command::Export(args) => copies::export(out, globals, args)?,
+        Command::Import(args) => copies::import(out, globals, args)?,
         Command::Undo(args) => log::undo(out, globals, &args)?,
         Command::Recover(args) => log::recover(out, globals, &args)?,
         Command::Log(args) => log::run(out, globals, &args)?,

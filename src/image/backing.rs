@@ -92,6 +92,13 @@ impl BackingName {
     }
 }
 
+/// Whether a recorded name is more than a path (`json:`, `file:`): one that is never rewritten.
+#[must_use]
+pub fn is_described(recorded: &OsStr) -> bool {
+    let bytes = recorded.as_bytes();
+    bytes.starts_with(b"json:") || bytes.starts_with(b"file:")
+}
+
 /// `name` as seen from the directory that `overlay`'s name has.
 fn beside(overlay: &Path, name: &Path) -> PathBuf {
     overlay

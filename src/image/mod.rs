@@ -47,7 +47,7 @@ mod writer;
 pub use crate::qcow2::Snapshot;
 pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
 pub use amend::{Amend, Amendment};
-pub use backing::{BackingName, BackingTarget};
+pub use backing::{BackingName, BackingTarget, is_described};
 pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};

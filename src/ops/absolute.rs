@@ -56,6 +56,18 @@ pub(super) fn request(request: &Request) -> Request {
                 | SnapshotAction::Delete { .. } => {}
             }
         }
+        Request::Clone { image, new } => {
+            *image = path(image);
+            *new = path(new);
+        }
+        Request::Export { image, dir } => {
+            *image = path(image);
+            *dir = path(dir);
+        }
+        Request::Import { dir, to } => {
+            *dir = path(dir);
+            *to = path(to);
+        }
         Request::Rebase { image, to, .. } => {
             *image = path(image);
             *to = path(to);

@@ -64,6 +64,11 @@ impl<'h> Copy<'h> {
         &self.temporary
     }
 
+    /// The name it is going to have.
+    pub(super) fn target(&self) -> &Path {
+        &self.to
+    }
+
     /// Gives it its name, which must be free, and makes that stable.
     ///
     /// # Errors

@@ -8,14 +8,17 @@ mod amend;
 mod backing_name;
 mod bitmap;
 mod check;
+mod clone;
 mod commit;
 mod copy_file;
 mod create;
 mod demo;
 mod discard;
 mod empty;
+mod export;
 mod find;
 mod flatten;
+mod import;
 mod in_use;
 pub mod journal;
 mod locked;
@@ -190,6 +193,9 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
         Request::Flatten { image, onto, new } => {
             flatten::plan(&mut plan, image, onto.as_deref(), new.as_deref());
         }
+        Request::Clone { image, new } => clone::plan(&mut plan, image, new),
+        Request::Export { image, dir } => export::plan(&mut plan, image, dir),
+        Request::Import { dir, to } => import::plan(&mut plan, dir, to),
         Request::Move { moves, subtree } => relocate::plan(&mut plan, moves, *subtree),
         Request::Undo { entry } => undo::plan(&mut plan, *entry),
         Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),

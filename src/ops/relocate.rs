@@ -350,7 +350,7 @@ fn own_link(
     if base_moves.is_none() && recorded == BackingStyle::Absolute && style == recorded {
         return None;
     }
-    if is_described(&backing.recorded) {
+    if image::is_described(&backing.recorded) {
         plan.refuse(format!(
             "{} names its backing file as {}: such a name is not rewritten",
             shown(&wish.from),
@@ -376,13 +376,6 @@ fn own_link(
     })
 }
 
-/// Names that are more than a path.
-fn is_described(recorded: &std::ffi::OsStr) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = recorded.as_bytes();
-    bytes.starts_with(b"json:") || bytes.starts_with(b"file:")
-}
-
 fn plan_children(
     plan: &mut Plan,
     context: &Context,
@@ -398,7 +391,7 @@ fn plan_children(
             continue;
         };
         let path = shown(&child.path);
-        if is_described(&backing.recorded) {
+        if image::is_described(&backing.recorded) {
             plan.refuse(format!(
                 "{path} names {} as {}: such a name is not rewritten",
                 name(&wish.from),

@@ -104,6 +104,27 @@ pub enum Request {
         /// What to do.
         action: BitmapAction,
     },
+    /// Copy an image, file for file; the copy is built on the same base.
+    Clone {
+        /// The image.
+        image: PathBuf,
+        /// The file to create.
+        new: PathBuf,
+    },
+    /// Copy an image and all it is built on into a new folder that stands alone.
+    Export {
+        /// The image.
+        image: PathBuf,
+        /// The folder to create.
+        dir: PathBuf,
+    },
+    /// Copy what an exported folder holds to where it is to live.
+    Import {
+        /// The exported folder.
+        dir: PathBuf,
+        /// The folder that receives the images.
+        to: PathBuf,
+    },
     /// Do something with the internal snapshots of an image.
     Snapshot {
         /// The image they are in.
@@ -171,6 +192,9 @@ impl Request {
             self,
             Self::Branch { .. }
                 | Self::Create(_)
+                | Self::Clone { .. }
+                | Self::Export { .. }
+                | Self::Import { .. }
                 | Self::Restore { .. }
                 | Self::Repair { .. }
                 | Self::Flatten { new: Some(_), .. }

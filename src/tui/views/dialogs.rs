@@ -339,6 +339,9 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Request::EmptyTrash { .. } => "Delete for good",
         Request::Relink { .. } => "Relink",
         Request::Move { .. } => "Move",
+        Request::Clone { .. } => "Clone",
+        Request::Export { .. } => "Export",
+        Request::Import { .. } => "Import",
         Request::Undo { .. } => "Undo",
         Request::Recover {
             way: Recovery::Finish,

@@ -1,0 +1,325 @@
+//! Export: an image and everything it is built on as a folder that stands alone - every name inside
+//! it relative to it, every format recorded, and a manifest with a checksum of each file. The folder
+//! appears whole or not at all. Reading one in again is `import`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::forest::Node;
+use crate::host::{Access, Host, LockSet};
+use crate::image::{self, Format};
+
+use super::copy_file::{Copy, folder};
+use super::in_use::{Locks, claim};
+use super::members::{chain_below, format_of, is_readable};
+use super::words::{count, name, shown, size};
+use super::{
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, SpaceNeed, Undo,
+    backing_name, find,
+};
+
+/// The manifest's name in the folder.
+pub(super) const MANIFEST: &str = "qanopy-export.json";
+
+/// More than a chain of four thousand images needs.
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// What is in an exported folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Manifest {
+    /// The version of this description.
+    pub(super) qanopy_export: u32,
+    /// The files: the image first, then what it is built on, nearest first.
+    pub(super) files: Vec<Exported>,
+}
+
+/// One file of an exported folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Exported {
+    /// Its name in the folder.
+    pub(super) name: String,
+    /// Its length in bytes.
+    pub(super) bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    pub(super) sha256: String,
+    /// Its format.
+    pub(super) format: Format,
+}
+
+impl Manifest {
+    /// Reads the manifest of a folder.
+    ///
+    /// # Errors
+    /// A sentence: it is not there, or not one.
+    pub(super) fn read(host: &dyn Host, dir: &Path) -> Result<Self, String> {
+        let path = dir.join(MANIFEST);
+        let why = |error: io::Error| {
+            format!(
+                "{} holds no export that can be read: {}: {error}",
+                shown(dir),
+                MANIFEST
+            )
+        };
+        let file = host.open(&path, Access::Read).map_err(why)?;
+        let len = file.len().map_err(why)?;
+        if len > MAX_MANIFEST {
+            return Err(format!("{} is too long to be a manifest", shown(&path)));
+        }
+        let mut text = vec![0; usize::try_from(len).unwrap_or(0)];
+        let read = file.read_at(&mut text, 0).map_err(why)?;
+        text.truncate(read);
+        let manifest: Self = serde_json::from_slice(&text)
+            .map_err(|error| format!("{} cannot be understood: {error}", shown(&path)))?;
+        if manifest.qanopy_export != 1 {
+            return Err(format!(
+                "{} is of version {}, which is not known here",
+                shown(&path),
+                manifest.qanopy_export
+            ));
+        }
+        Ok(manifest)
+    }
+}
+
+/// SHA-256 of a whole file, in hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Cancelled`] within a piece; [`Error::Failed`] if it cannot be read.
+pub(super) fn digest(host: &dyn Host, path: &Path, progress: &Progress) -> Result<String, Error> {
+    let reading = |error| Error::io("read", path, &error);
+    let file = host.open(path, Access::Read).map_err(reading)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let got = file.read_at(&mut buffer, at).map_err(reading)?;
+        if got == 0 {
+            break;
+        }
+        hasher.update(buffer.get(..got).unwrap_or_default());
+        at += got as u64;
+        progress
+            .advance(got as u64)
+            .map_err(|_| Error::Cancelled("cancelled: nothing was made".to_owned()))?;
+    }
+    let digits = hasher
+        .finalize()
+        .into_iter()
+        .map(|byte| format!("{byte:02x}"));
+    Ok(digits.collect())
+}
+
+/// Plans to write the chain of `image` into the new folder `dir`.
+pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    plan.title = format!("Export {} to {}", name(image), shown(dir));
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    if !is_readable(plan, node) {
+        return;
+    }
+    let Some(below) = chain_below(plan, &context.forest, node) else {
+        return;
+    };
+    match host.stat_link(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(dir),
+        Err(error) => plan.refuse(format!("{} cannot be looked at: {error}", shown(dir))),
+        Ok(_) => plan.refuse(format!(
+            "{} exists already: an export makes a folder of its own",
+            shown(dir)
+        )),
+    }
+    let mut taken = BTreeSet::from([OsString::from(MANIFEST)]);
+    let mut members = Vec::new();
+    let mut needed = 0_u64;
+    for one in std::iter::once(node).chain(below) {
+        let Some(member) = member(plan, one, &mut taken) else {
+            continue;
+        };
+        claim(plan, &member.path, LockSet::ReadOnly);
+        let to = dir.join(&member.name);
+        let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
+        plan.effect(EffectKind::Creates, to, Some(member.bytes), text);
+        needed = needed.saturating_add(member.bytes);
+        members.push(member);
+    }
+    plan.copies = needed;
+    match host.space(folder(dir)) {
+        Ok(space) => {
+            if space.available < needed {
+                plan.refuse(format!(
+                    "there is no room in {}: {} needed, {} free",
+                    shown(folder(dir)),
+                    size(needed),
+                    size(space.available)
+                ));
+            }
+            plan.space.push(SpaceNeed {
+                dir: folder(dir).to_path_buf(),
+                needed,
+                available: space.available,
+            });
+        }
+        Err(error) => plan.refuse(format!("{} cannot be used: {error}", shown(folder(dir)))),
+    }
+    plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
+    plan.job = Some(Arc::new(Export {
+        members,
+        dir: dir.to_path_buf(),
+    }));
+}
+
+/// One file to be exported.
+#[derive(Debug, Clone)]
+struct Member {
+    path: PathBuf,
+    name: String,
+    format: Format,
+    bytes: u64,
+}
+
+/// A node as a member, under a name of its own.
+fn member(plan: &mut Plan, node: &Node, taken: &mut BTreeSet<OsString>) -> Option<Member> {
+    let path = shown(&node.path);
+    if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
+        plan.refuse(format!(
+            "{path} keeps its data in another file: flatten it into a new file first"
+        ));
+        return None;
+    }
+    let own = node.path.file_name().and_then(|name| name.to_str());
+    let Some(own) = own else {
+        plan.refuse(format!("the name of {path} is no text: rename it first"));
+        return None;
+    };
+    // Two different files of one name happen: the one further down gets a number.
+    let mut name = own.to_owned();
+    let mut number = 2;
+    while !taken.insert(OsString::from(&name)) {
+        name = format!("{number}-{own}");
+        number += 1;
+    }
+    Some(Member {
+        path: node.path.clone(),
+        name,
+        format: format_of(node),
+        bytes: node.size_on_disk()?,
+    })
+}
+
+#[derive(Debug)]
+struct Export {
+    members: Vec<Member>,
+    dir: PathBuf,
+}
+
+impl Job for Export {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for member in &self.members {
+            locks.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
+        }
+        plan.verify_pins()?;
+        let making = making(&self.dir);
+        host.create_dir(&making, 0o755)
+            .map_err(|error| Error::io("make the folder", &making, &error))?;
+        let made = self.fill(host, &making, progress).and_then(|()| {
+            progress.enter(Phase::Switch, 0);
+            host.rename_new(&making, &self.dir)
+                .and_then(|()| host.sync_dir(folder(&self.dir)))
+                .map_err(|error| Error::io("make the folder", &self.dir, &error))
+        });
+        if let Err(error) = made {
+            // Ours, and of no use to anybody.
+            for name in host.list_dir(&making).unwrap_or_default() {
+                drop(host.remove_file(&making.join(name)));
+            }
+            drop(host.remove_dir(&making));
+            return Err(error);
+        }
+        Ok(Outcome {
+            summary: format!(
+                "exported {} to {}",
+                count(self.members.len(), "image"),
+                shown(&self.dir)
+            ),
+            touched: vec![self.dir.clone()],
+            undo: None,
+            remarks: Vec::new(),
+        })
+    }
+}
+
+impl Export {
+    /// Copies the files, what is built on last, and writes the manifest.
+    fn fill(&self, host: &dyn Host, dir: &Path, progress: &Progress) -> Result<(), Error> {
+        let total: u64 = self.members.iter().map(|member| member.bytes).sum();
+        progress.enter(Phase::Copy, total.saturating_mul(2));
+        let mut files: Vec<Exported> = Vec::new();
+        let mut below: Option<&Member> = None;
+        for member in self.members.iter().rev() {
+            let to = dir.join(&member.name);
+            let copy = Copy::make(host, &member.path, &to, progress)?;
+            if let Some(base) = below {
+                let base_path = dir.join(&base.name);
+                let recorded = backing_name::leading(host, &to, &base_path, BackingStyle::Relative)
+                    .map_err(Error::Failed)?;
+                let file = host
+                    .open(copy.temporary(), Access::ReadWrite)
+                    .map_err(|error| Error::io("open", copy.temporary(), &error))?;
+                image::relink(copy.temporary(), file, &recorded, &base.format)
+                    .map_err(|error| Error::Failed(error.to_string()))?;
+            }
+            copy.publish()?;
+            let bytes = host
+                .stat(&to)
+                .map_err(|error| Error::io("look at", &to, &error))?
+                .len;
+            files.insert(
+                0,
+                Exported {
+                    name: member.name.clone(),
+                    bytes,
+                    sha256: digest(host, &to, progress)?,
+                    format: member.format.clone(),
+                },
+            );
+            below = Some(member);
+        }
+        let manifest = Manifest {
+            qanopy_export: 1,
+            files,
+        };
+        let mut text = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| Error::Failed(error.to_string()))?;
+        text.push(b'\n');
+        let path = dir.join(MANIFEST);
+        let write = || -> io::Result<()> {
+            let file = host.create_new(&path)?;
+            file.write_at(&text, 0)?;
+            file.fence()?;
+            host.sync_dir(dir)
+        };
+        write().map_err(|error| Error::io("write", &path, &error))
+    }
+}
+
+/// The folder's name for the time it is being made.
+fn making(dir: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(dir.file_name().unwrap_or_default());
+    name.push(format!(".{}.qanopy-new", std::process::id()));
+    dir.with_file_name(name)
+}

@@ -1,0 +1,173 @@
+//! Import: the files of an exported folder are copied to where they are to live, each compared with
+//! its checksum before any of them gets its name. The folder stays as it is.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, FileKind, Host, LockSet, printable};
+use crate::image::{self, BackingName, Format};
+
+use super::copy_file::Copy;
+use super::export::{Exported, Manifest, digest};
+use super::in_use::{Locks, claim};
+use super::words::{count, name, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, new_file};
+
+/// Plans to copy what the folder `dir` holds into the folder `to`.
+pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    plan.title = format!("Import {} into {}", shown(dir), shown(to));
+    let manifest = match Manifest::read(host, dir) {
+        Ok(manifest) => manifest,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    if !host
+        .stat(to)
+        .is_ok_and(|stat| stat.kind == FileKind::Directory)
+    {
+        return plan.refuse(format!("{} is no directory", shown(to)));
+    }
+    if manifest.files.is_empty() {
+        return plan.refuse(format!("the manifest of {} names no file", shown(dir)));
+    }
+    let total: u64 = manifest
+        .files
+        .iter()
+        .map(|file| file.bytes)
+        .fold(0, u64::saturating_add);
+    for (index, file) in manifest.files.iter().enumerate() {
+        let below = manifest.files.get(index + 1);
+        if let Err(why) = fits(host, dir, file, below) {
+            return plan.refuse(format!("{}: {why}", printable(&file.name)));
+        }
+        let from = dir.join(&file.name);
+        claim(plan, &from, LockSet::ReadOnly);
+        let new = to.join(&file.name);
+        if new_file::check(plan, &new, if index == 0 { total } else { 0 }).is_none() {
+            return;
+        }
+        let text = format!("{}, once its checksum is found right", size(file.bytes));
+        plan.effect(EffectKind::Creates, &new, Some(file.bytes), text);
+    }
+    plan.copies = total;
+    plan.undo = Undo::Possible("discard the images".to_owned());
+    plan.job = Some(Arc::new(Import {
+        files: manifest.files,
+        dir: dir.to_path_buf(),
+        to: to.to_path_buf(),
+    }));
+}
+
+/// Whether a file of the manifest is what an export writes: a plain name, the length it says, and
+/// built on the file that comes next and on nothing else. A manifest may be forged.
+fn fits(
+    host: &dyn Host,
+    dir: &Path,
+    file: &Exported,
+    below: Option<&Exported>,
+) -> Result<(), String> {
+    let mut parts = Path::new(&file.name).components();
+    let plain = matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(part)), None) if part == OsStr::new(&file.name)
+    );
+    if !plain {
+        return Err("is no plain file name".to_owned());
+    }
+    let path = dir.join(&file.name);
+    let stat = host.stat_link(&path).map_err(|error| error.to_string())?;
+    if stat.kind != FileKind::Regular {
+        return Err("is no regular file".to_owned());
+    }
+    if stat.len != file.bytes {
+        return Err(format!(
+            "has {} bytes where the manifest says {}",
+            stat.len, file.bytes
+        ));
+    }
+    let backing = match &file.format {
+        Format::Qcow2 => {
+            let opened = host
+                .open(&path, Access::Read)
+                .map_err(|error| error.to_string())?;
+            let header =
+                image::read_header(&path, &*opened).map_err(|error| error.kind.to_string())?;
+            if header.has_data_file() {
+                return Err("names a data file, which no export does".to_owned());
+            }
+            header.backing_file().map(<[u8]>::to_vec)
+        }
+        _ => None,
+    };
+    let leads = backing.as_ref().and_then(|name| {
+        let name = BackingName::interpret(&path, OsStr::from_bytes(name));
+        name.file().map(Path::to_path_buf)
+    });
+    let expected = below.map(|below| dir.join(&below.name));
+    let same = match (&leads, &expected) {
+        (Some(leads), Some(expected)) => leads.components().eq(expected.components()),
+        (None, None) => backing.is_none(),
+        _ => false,
+    };
+    if same {
+        Ok(())
+    } else {
+        Err("is not built on what comes next in the manifest".to_owned())
+    }
+}
+
+#[derive(Debug)]
+struct Import {
+    files: Vec<Exported>,
+    dir: PathBuf,
+    to: PathBuf,
+}
+
+impl Job for Import {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for file in &self.files {
+            let path = self.dir.join(&file.name);
+            locks.take(host, &path, Access::Read, LockSet::ReadOnly)?;
+        }
+        plan.verify_pins()?;
+        let total: u64 = self.files.iter().map(|file| file.bytes).sum();
+        progress.enter(Phase::Copy, total.saturating_mul(2));
+        let mut copies = Vec::new();
+        for file in self.files.iter().rev() {
+            let (from, to) = (self.dir.join(&file.name), self.to.join(&file.name));
+            let copy = Copy::make(host, &from, &to, progress)?;
+            if digest(host, copy.temporary(), progress)? != file.sha256 {
+                return Err(Error::Failed(format!(
+                    "{} is not what was exported: its checksum differs. Nothing was imported",
+                    shown(&from)
+                )));
+            }
+            copies.push(copy);
+        }
+        progress.enter(Phase::Switch, 0);
+        let mut touched = Vec::new();
+        for copy in copies {
+            touched.push(copy.target().to_path_buf());
+            copy.publish()?;
+        }
+        let top = touched.last().map_or_else(String::new, |path| name(path));
+        Ok(Outcome {
+            summary: format!(
+                "imported {} into {}, {top} on top",
+                count(touched.len(), "image"),
+                shown(&self.to)
+            ),
+            undo: Some(Request::Discard {
+                images: touched.clone(),
+            }),
+            touched,
+            remarks: Vec::new(),
+        })
+    }
+}
