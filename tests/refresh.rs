@@ -24,6 +24,16 @@ fn options(dir: &Path) -> ScanOptions {
     }
 }
 
+/// The forest in words, but for the bytes on disk: a filesystem may give a file its blocks later.
+fn told(forest: &Forest) -> serde_json::Value {
+    let mut told = json(forest);
+    let images = told["images"].as_array_mut().unwrap();
+    for image in images {
+        image["actual-size"].take();
+    }
+    told
+}
+
 fn scan(dir: &Path) -> Forest {
     scan_all(host(), options(dir)).0
 }
@@ -165,7 +175,7 @@ proptest! {
             let touched = take(dir, &step);
             known = refreshed(&known, &host(), &options(dir), &touched);
             let whole = scan(dir);
-            prop_assert_eq!(json(&known), json(&whole), "after {:?}", step);
+            prop_assert_eq!(told(&known), told(&whole), "after {:?}", step);
         }
     }
 }
@@ -197,5 +207,5 @@ fn a_folder_that_went_takes_its_images_along() {
     let known = scan(dir);
     fs::rename(dir.join("below"), dir.join(".qanopy-trash")).unwrap();
     let fresh = refreshed(&known, &host(), &options(dir), &[dir.join("below")]);
-    assert_eq!(json(&fresh), json(&scan(dir)));
+    assert_eq!(told(&fresh), told(&scan(dir)));
 }
