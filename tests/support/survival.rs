@@ -15,7 +15,7 @@ use super::script::{Script, copy_tree};
 use super::{Calls, Fault, FaultyHost, RecordingHost, Then, checker, ours};
 
 /// Crash states looked at.
-const STATES: usize = 150;
+const STATES: usize = 90;
 /// Calls of a class that are made to fail.
 const FAILURES: usize = 16;
 /// Every so many of them the real tools are asked, and the operation is run again.

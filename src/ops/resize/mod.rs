@@ -417,9 +417,15 @@ impl Resize {
     /// The disk as its guest sees it now. What it is built on was met by the scan.
     fn open_chain(&self, plan: &Plan) -> image::Result<Chain> {
         let context = plan.context();
+        // Where its data files may be was judged before.
+        let members = std::iter::once(&self.image).chain(&self.below);
+        let data: Vec<PathBuf> = members
+            .filter_map(|member| data_file(plan.host(), member))
+            .collect();
         let may_follow = |path: &Path| {
             let found = find::named(context, path);
             found.is_ok_and(|node| node.whereabouts == Whereabouts::Scanned)
+                || data.iter().any(|data| data == path)
         };
         let chain = Chain::open(plan.host(), &self.image, Some(&self.format), &may_follow)?;
         chain.unlock(&context.keys, &Unhurried)?;
