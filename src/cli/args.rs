@@ -459,12 +459,18 @@ impl From<SiblingsArg> for Siblings {
 pub(super) struct CommitArgs {
     /// The overlay to merge down
     pub(super) overlay: PathBuf,
+    /// The image of its chain that receives it and all layers between [default: the one it is built on]
+    #[arg(long, value_name = "ANCESTOR")]
+    pub(super) into: Option<PathBuf>,
     /// Keep the overlay, emptied, instead of moving it to the trash
     #[arg(long)]
     pub(super) keep: bool,
     /// What becomes of other images that are built on the same base
     #[arg(long, value_enum, default_value_t = SiblingsArg::Refuse)]
     pub(super) siblings: SiblingsArg,
+    /// First create this overlay, which keeps what the base shows now: with it the commit can be undone
+    #[arg(long, value_name = "NEW")]
+    pub(super) keep_old: Option<PathBuf>,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]

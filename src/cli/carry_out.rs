@@ -2,6 +2,7 @@
 //! plan; here is only how a person at a command line agrees to it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use crate::host::shell_quoted;
 use crate::ops::{
@@ -70,9 +71,16 @@ fn command(request: &Request) -> Option<String> {
     match request {
         Request::Commit {
             overlay,
+            into,
             layer,
             siblings,
+            keep_old,
         } => {
+            let path = |option: &str, path: &Option<PathBuf>| {
+                let path = path.as_ref().map(shell_quoted);
+                path.map_or_else(String::new, |path| format!(" {option} {path}"))
+            };
+            let (into, old) = (path("--into", into), path("--keep-old", keep_old));
             let keep = match layer {
                 CommittedLayer::Trash => "",
                 CommittedLayer::Keep => " --keep",
@@ -83,7 +91,9 @@ fn command(request: &Request) -> Option<String> {
                 Siblings::Break => " --siblings break",
             };
             let overlay = shell_quoted(overlay);
-            Some(format!("qanopy commit {overlay}{keep}{siblings}"))
+            Some(format!(
+                "qanopy commit {overlay}{into}{keep}{siblings}{old}"
+            ))
         }
         Request::Snapshot {
             image,

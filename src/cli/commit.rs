@@ -1,4 +1,4 @@
-//! `qanopy commit`: merges an overlay down into the image it is built on.
+//! `qanopy commit`: merges an overlay, and what is between, down into an image it is built on.
 
 use crate::ops::{CommittedLayer, Request};
 
@@ -10,16 +10,20 @@ use super::{look, passphrase};
 /// Commits the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::Result<()> {
     let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = look::around(std::slice::from_ref(&args.overlay), &args.scan.scan)?;
+    let mut named = vec![args.overlay.clone()];
+    named.extend(args.into.clone());
+    let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Commit {
         overlay: args.overlay,
+        into: args.into,
         layer: if args.keep {
             CommittedLayer::Keep
         } else {
             CommittedLayer::Trash
         },
         siblings: args.siblings.into(),
+        keep_old: args.keep_old,
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -339,13 +339,19 @@ impl Chain {
         self.cut
     }
 
+    /// The chain without its uppermost layers, as many as are said.
+    #[must_use]
+    pub fn without(&self, uppermost: usize) -> Self {
+        Self {
+            layers: self.layers.get(uppermost..).unwrap_or_default().to_vec(),
+            cut: self.cut,
+        }
+    }
+
     /// The chain that the top layer is built on; empty at the root.
     #[must_use]
     pub fn below(&self) -> Self {
-        Self {
-            layers: self.layers.get(1..).unwrap_or_default().to_vec(),
-            cut: self.cut,
-        }
+        self.without(1)
     }
 
     /// What the guest sees, in bytes; 0 for an empty chain.

@@ -202,9 +202,20 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Commit {
             overlay,
+            into,
             layer,
             siblings,
-        } => commit::plan(&mut plan, overlay, *layer, *siblings),
+            keep_old,
+        } => commit::plan(
+            &mut plan,
+            commit::Wish {
+                overlay,
+                into: into.as_deref(),
+                layer: *layer,
+                siblings: *siblings,
+                keep_old: keep_old.as_deref(),
+            },
+        ),
     }
     plan.settle();
     plan

@@ -25,14 +25,18 @@ pub enum Request {
     },
     /// A new image without a backing file.
     Create(CreateOptions),
-    /// Merge `overlay` down into the image it is built on.
+    /// Merge `overlay`, and all that is between, down into an image it is built on.
     Commit {
-        /// The layer to merge.
+        /// The uppermost layer to merge.
         overlay: PathBuf,
-        /// What happens to it afterwards.
+        /// The image that receives what the layers hold; none for the one the overlay is built on.
+        into: Option<PathBuf>,
+        /// What happens to the overlay afterwards; layers between go to the trash.
         layer: CommittedLayer,
         /// What happens to others that are built on the same base.
         siblings: Siblings,
+        /// An overlay to create first, that keeps what the base shows now.
+        keep_old: Option<PathBuf>,
     },
     /// Change what an image's header says about its backing file, and nothing else.
     Relink {

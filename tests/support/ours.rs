@@ -73,8 +73,10 @@ pub fn plan_commit(
 ) -> Plan {
     let request = Request::Commit {
         overlay: overlay.to_path_buf(),
+        into: None,
         layer,
         siblings,
+        keep_old: None,
     };
     ops::plan(&context(host, dir), &request)
 }

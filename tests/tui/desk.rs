@@ -452,8 +452,10 @@ pub fn refused_commit(plan: &mut Plan) {
     }];
     let commit = |siblings| Request::Commit {
         overlay: PathBuf::from("/vm/Overlay-1.qcow2"),
+        into: None,
         layer: Default::default(),
         siblings,
+        keep_old: None,
     };
     plan.refusals = vec![Refusal {
         text: "3 images would break".to_owned(),

@@ -1,20 +1,21 @@
-//! The merge itself. Order: others are kept intact, the base receives the overlay's content, and
-//! only when all of that is on stable storage are children re-parented and the overlay given up. At
-//! every instant the overlay and everything built on it show what they showed.
+//! The merge itself. Order: others are kept intact, the old content of the base is put aside if that is
+//! asked, the base receives what the merged layers hold, and only when all of that is on stable storage
+//! are children re-parented and the layers given up. At every instant the uppermost layer and everything
+//! that is not merged show what they showed.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::host::{Access, Host};
 use crate::image::{
-    self, Chain, ErrorKind, Extent, Format, Keys, Layer, Pace, Root, State, Target,
+    self, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, Pace, Root, Sight, State,
+    Target, Unhurried, Views, keep_views, new_overlay,
 };
 
 use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
-use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress};
-use super::preserve::{Change, keep_views};
+use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Request};
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -24,29 +25,52 @@ const PIECE: u64 = 16 << 20;
 pub(super) struct Member {
     pub(super) path: PathBuf,
     pub(super) format: Format,
+    /// Bytes it takes on disk.
+    pub(super) bytes: u64,
 }
 
-/// An image that was built on the overlay, and the name by which it will know the base.
+/// An image that was built on a merged layer, and the name by which it will know the base.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) path: PathBuf,
     pub(super) recorded: OsString,
 }
 
+/// An image that has views to be kept intact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) path: PathBuf,
+    pub(super) views: Views,
+    /// The number, in the chain of the uppermost layer, of the layer it is built on.
+    pub(super) on: usize,
+}
+
+/// An overlay that keeps what the base shows now.
+#[derive(Debug, Clone)]
+pub(super) struct KeepOld {
+    pub(super) path: PathBuf,
+    pub(super) options: CreateOptions,
+    /// A commit that was cut off has made it already.
+    pub(super) is_there: bool,
+}
+
 /// Everything decided when the plan was made.
 #[derive(Debug)]
 pub(super) struct Commit {
-    pub(super) overlay: Member,
+    /// The layers to be merged, the uppermost first.
+    pub(super) run: Vec<Member>,
     pub(super) base: Member,
     /// Every file that is opened.
     pub(super) members: Members,
     pub(super) children: Vec<Child>,
-    /// Images that have views to be kept intact.
-    pub(super) preserve: Vec<PathBuf>,
+    pub(super) kept: Vec<Kept>,
+    pub(super) keep_old: Option<KeepOld>,
     pub(super) layer: CommittedLayer,
+    /// The name by which the uppermost layer will know the base, if it stays and is not on it already.
+    pub(super) relink_top: Option<OsString>,
     /// Bytes to be copied, for the progress.
     pub(super) bytes: u64,
-    pub(super) overlay_bytes: u64,
+    pub(super) undo: Option<Request>,
     pub(super) keys: Keys,
 }
 
@@ -59,15 +83,6 @@ impl Pace for Looking<'_> {
     }
 }
 
-/// Work that may not be stopped any more.
-struct Switching;
-
-impl Pace for Switching {
-    fn advance(&self, _bytes: u64) -> bool {
-        true
-    }
-}
-
 impl Job for Commit {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
@@ -76,165 +91,201 @@ impl Job for Commit {
         plan.verify_pins()?;
         let chain = self.open_chain(host).map_err(|error| self.failed(&error))?;
         // A folder that takes no trash is found out before anything is written.
-        let batch = match self.layer {
-            CommittedLayer::Keep => None,
-            CommittedLayer::Trash => Some(self.prepare_trash(plan)?),
-        };
-        let merged = self.merge(host, &chain, progress);
-        let batch = match merged {
-            Ok(()) => batch,
-            Err(error) => {
-                batch.into_iter().for_each(Batch::give_up);
-                return Err(self.failed(&error));
-            }
-        };
-        let mut touched = vec![self.base.path.clone(), self.overlay.path.clone()];
-        touched.extend(self.preserve.iter().cloned());
+        let batch = self.prepare_trash(plan)?;
+        if let Err(error) = self.merge(host, &chain, progress) {
+            batch.into_iter().for_each(Batch::give_up);
+            return Err(self.failed(&error));
+        }
+        let mut touched = vec![self.base.path.clone()];
+        touched.extend(self.run.iter().map(|member| member.path.clone()));
+        touched.extend(self.kept.iter().map(|kept| kept.path.clone()));
+        touched.extend(self.children.iter().map(|child| child.path.clone()));
+        touched.extend(self.keep_old.iter().map(|old| old.path.clone()));
         let mut remarks = Vec::new();
-        let gone = match batch {
-            None => format!("{} is an empty layer on it now", name(&self.overlay.path)),
-            Some(batch) => {
-                touched.extend(self.children.iter().map(|child| child.path.clone()));
-                progress.enter(Phase::CleanUp, 0);
-                remarks.extend(batch.remarks().iter().cloned());
-                let entry = batch.name().to_owned();
-                // The merge is done: the overlay goes whatever was asked meanwhile.
-                touched.extend(batch.carry_out(&Progress::new())?);
-                let layer = name(&self.overlay.path);
-                let base = name(&self.base.path);
-                match self.children.len() {
-                    0 => format!("{layer} is in the trash as {entry}"),
-                    1 => format!(
-                        "{layer} is in the trash as {entry}, its child is built on {base} now"
-                    ),
-                    n => format!(
-                        "{layer} is in the trash as {entry}, its {n} children are built on {base} now"
-                    ),
-                }
-            }
-        };
-        let kept = match self.preserve.len() {
-            0 => String::new(),
-            n => format!("; {} kept intact", count(n, "other image")),
-        };
+        let mut entry = None;
+        if let Some(batch) = batch {
+            progress.enter(Phase::CleanUp, 0);
+            remarks.extend(batch.remarks().iter().cloned());
+            entry = Some(batch.name().to_owned());
+            // The merge is done: the layers go whatever was asked meanwhile.
+            touched.extend(batch.carry_out(&Progress::new())?);
+        }
+        touched.sort();
+        touched.dedup();
         Ok(Outcome {
-            summary: format!(
-                "committed {} into {}; {gone}{kept}",
-                shown(&self.overlay.path),
-                shown(&self.base.path)
-            ),
+            summary: self.summary(entry.as_deref()),
             touched,
-            undo: None,
+            undo: self.undo.clone(),
             remarks,
         })
     }
 }
 
 impl Commit {
-    /// Everything but the trash: afterwards nothing needs the overlay's content any more.
+    fn top(&self) -> Option<&Member> {
+        self.run.first()
+    }
+
+    fn top_name(&self) -> String {
+        self.top().map_or_else(String::new, |top| name(&top.path))
+    }
+
+    fn summary(&self, entry: Option<&str>) -> String {
+        let top = self.top_name();
+        let base = name(&self.base.path);
+        let between = match self.run.len() {
+            0 | 1 => String::new(),
+            n => format!(" and {} below it", count(n - 1, "layer")),
+        };
+        let gone = match (entry, self.layer) {
+            (Some(entry), CommittedLayer::Trash) => {
+                let verb = if self.run.len() > 1 { "are" } else { "is" };
+                format!("{top}{between} {verb} in the trash as {entry}")
+            }
+            (entry, _) => {
+                let empty = format!("{top} is an empty layer on it now");
+                entry.map_or_else(
+                    || empty.clone(),
+                    |entry| format!("{empty}, what was between is in the trash as {entry}"),
+                )
+            }
+        };
+        let children = match self.children.len() {
+            0 => String::new(),
+            1 if self.run.len() == 1 => format!(", its child is built on {base} now"),
+            n if self.run.len() == 1 => format!(", its {n} children are built on {base} now"),
+            n => format!(", {} built on {base} now", count(n, "image")),
+        };
+        let moved: Vec<&PathBuf> = self.children.iter().map(|child| &child.path).collect();
+        let mut others: Vec<&PathBuf> = self
+            .kept
+            .iter()
+            .map(|kept| &kept.path)
+            .filter(|path| !moved.contains(path))
+            .collect();
+        others.dedup();
+        let kept = match others.len() {
+            0 => String::new(),
+            n => format!("; {} kept intact", count(n, "other image")),
+        };
+        let old = self.keep_old.as_ref().map_or_else(String::new, |old| {
+            format!("; {} shows what {base} showed", name(&old.path))
+        });
+        let top_path = self.top().map_or_else(String::new, |top| shown(&top.path));
+        format!(
+            "committed {top_path}{between} into {}; {gone}{children}{kept}{old}",
+            shown(&self.base.path)
+        )
+    }
+
+    /// Everything but the trash: afterwards nothing needs the layers' content any more.
     fn merge(&self, host: &dyn Host, chain: &Chain, progress: &Progress) -> image::Result<()> {
         progress.enter(Phase::Copy, self.bytes);
-        self.keep_others(host, chain, progress)?;
-        self.copy(host, chain, progress)?;
+        let base = chain.without(self.run.len());
+        let merged = Sight::merged(chain.clone(), base.clone());
+        for kept in &self.kept {
+            let old = Sight::of(chain.without(kept.on));
+            let change = Change {
+                old: &old,
+                new: &merged,
+                judge: Judge::Tables,
+                keys: &self.keys,
+            };
+            keep_views(host, &kept.path, kept.views, change, progress)?;
+        }
+        if let Some(old) = self.keep_old.as_ref().filter(|old| !old.is_there) {
+            let now = Sight::of(base.clone());
+            let change = Change {
+                old: &now,
+                new: &merged,
+                judge: Judge::Tables,
+                keys: &self.keys,
+            };
+            new_overlay(host, &old.path, &old.options, change, progress)?;
+        }
+        self.copy(host, chain, base, progress)?;
         progress.enter(Phase::Switch, 0);
+        self.relink_children(host)?;
         match self.layer {
-            CommittedLayer::Keep => self.empty(host, chain),
-            CommittedLayer::Trash => self.relink_children(host),
+            CommittedLayer::Keep => self.empty(host),
+            CommittedLayer::Trash => Ok(()),
         }
     }
 
-    fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Batch<'p>, Error> {
-        let item = Item {
-            path: self.overlay.path.clone(),
-            why: format!("committed into {}", name(&self.base.path)),
-            bytes: self.overlay_bytes,
-            step: 0,
+    fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Option<Batch<'p>>, Error> {
+        let stays = match self.layer {
+            CommittedLayer::Keep => 1,
+            CommittedLayer::Trash => 0,
         };
+        // The uppermost first: what is left of a run that is cut off here has nobody above it, and the
+        // trash brings back what went.
+        let items: Vec<Item> = self
+            .run
+            .iter()
+            .skip(stays)
+            .map(|member| Item {
+                path: member.path.clone(),
+                why: format!("committed into {}", name(&self.base.path)),
+                bytes: member.bytes,
+                step: 0,
+            })
+            .collect();
+        if items.is_empty() {
+            return Ok(None);
+        }
         let state_dir = plan.context().state_dir.as_deref();
-        Batch::prepare(plan.host(), state_dir, "commit", vec![item])
+        Batch::prepare(plan.host(), state_dir, "commit", items).map(Some)
     }
 
-    /// The overlay and what it is built on, as they are now.
+    /// The uppermost layer and what it is built on, as they are now.
     fn open_chain(&self, host: &dyn Host) -> image::Result<Chain> {
-        let Member { path, format } = &self.overlay;
-        let chain = Chain::open(host, path, Some(format), &|_| true)?;
+        let top = self.top().unwrap_or(&self.base);
+        let chain = Chain::open(host, &top.path, Some(&top.format), &|_| true)?;
         // Opened when the plan was made, so that nothing has to be derived now.
-        chain.unlock(&self.keys, &Switching)?;
+        chain.unlock(&self.keys, &Unhurried)?;
         Ok(chain)
     }
 
     fn failed(&self, error: &image::Error) -> Error {
+        let top = self.top_name();
         if matches!(error.kind, ErrorKind::Stopped) {
             return Error::Cancelled(format!(
-                "stopped: {} holds part of {} now, which still shows what it showed; commit it again to finish",
+                "stopped: {} holds part of {top} now, which still shows what it showed; commit it again to finish",
                 shown(&self.base.path),
-                name(&self.overlay.path)
             ));
         }
         Error::Failed(format!(
             "{error}. {} and what is built on it still show what they showed; once that is mended, commit it again",
-            shown(&self.overlay.path)
+            self.top().map_or_else(String::new, |top| shown(&top.path))
         ))
     }
 
-    /// Every view that is to be kept intact receives what it would lose, all of it on stable storage
-    /// before the base changes.
-    fn keep_others(
+    /// The base receives everything the merged layers hold.
+    fn copy(
         &self,
         host: &dyn Host,
         chain: &Chain,
+        below: Chain,
         progress: &Progress,
     ) -> image::Result<()> {
-        let Some(overlay) = chain.layers().first() else {
-            return Ok(());
-        };
-        let below = chain.below();
-        let size_below = overlay.virtual_size().max(below.virtual_size());
-        for path in &self.preserve {
-            let mut ranges =
-                |start: u64, end: u64| held_ranges(overlay, start, end.min(overlay.virtual_size()));
-            let mut change = Change {
-                ranges: &mut ranges,
-                below: &below,
-                size_below,
-                keys: &self.keys,
-            };
-            keep_views(
-                host,
-                path,
-                *path != self.overlay.path,
-                &mut change,
-                progress,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The base receives everything the overlay holds.
-    fn copy(&self, host: &dyn Host, chain: &Chain, progress: &Progress) -> image::Result<()> {
-        let Some(overlay) = chain.layers().first() else {
-            return Ok(());
-        };
         let path = &self.base.path;
+        let size = chain.virtual_size();
         let looking = Looking(progress);
-        let mut base = Target::open(
-            host,
-            path,
-            &self.base.format,
-            chain.below(),
-            Root::Active,
-            &looking,
-        )?;
+        let mut base = Target::open(host, path, &self.base.format, below, Root::Active, &looking)?;
         base.begin()?;
-        base.grow(overlay.virtual_size())?;
-        for extent in overlay.extents(0, overlay.virtual_size()) {
-            let extent = extent?;
-            if extent.state == State::Absent {
+        base.grow(size)?;
+        for run in chain.runs(self.run.len(), 0, size) {
+            let run = run?;
+            if run.extent.state == State::Absent {
                 continue;
             }
-            let mut at = extent.start;
-            while let Some(piece) = extent.clip(at, at.saturating_add(PIECE)) {
-                base.write_from(overlay, piece)?;
+            let layer = run.layer.and_then(|index| chain.layers().get(index));
+            let mut at = run.extent.start;
+            while let Some(piece) = run.extent.clip(at, at.saturating_add(PIECE)) {
+                match layer {
+                    Some(layer) => base.write_from(layer, piece)?,
+                    None => base.write_zeros(piece.start, piece.len)?,
+                }
                 at = piece.end();
                 let counted = if piece.state == State::Zero {
                     0
@@ -250,70 +301,38 @@ impl Commit {
         base.finish()
     }
 
-    /// The overlay's children are built on the base from now on, each by one write of its header.
+    /// What was built on merged layers is built on the base from now on, each by one write of its
+    /// header.
     fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
-        // Opened anew: the base's tables are not those it had before the merge.
-        let chain = &self.open_chain(host)?;
-        let Some(overlay) = chain.layers().first() else {
-            return Ok(());
-        };
-        let base = Layer::open(host, &self.base.path, &self.base.format)?;
-        let keys = &self.keys;
-        let (end, base_end) = (overlay.virtual_size(), base.virtual_size());
-        for child in &self.children {
-            if end < base_end {
-                // Past the overlay's end the children read zeros, and would read the base there.
-                let mut ranges = |start: u64, to: u64| {
-                    let range = (start.max(end), to.min(base_end));
-                    Ok(if range.0 < range.1 {
-                        vec![range]
-                    } else {
-                        Vec::new()
-                    })
-                };
-                let mut change = Change {
-                    ranges: &mut ranges,
-                    below: chain,
-                    size_below: base_end,
-                    keys,
-                };
-                keep_views(host, &child.path, true, &mut change, &Switching)?;
-            }
+        let top = self.top().zip(self.relink_top.as_ref());
+        let top = top.map(|(top, recorded)| (&top.path, recorded));
+        let children = self.children.iter();
+        for (path, recorded) in children
+            .map(|child| (&child.path, &child.recorded))
+            .chain(top)
+        {
             let file = host
-                .open(&child.path, Access::ReadWrite)
-                .map_err(|error| image::Error::io(&child.path, "open for writing", error))?;
-            image::relink(&child.path, file, &child.recorded, &self.base.format)?;
+                .open(path, Access::ReadWrite)
+                .map_err(|error| image::Error::io(path, "open for writing", error))?;
+            image::relink(path, file, recorded, &self.base.format)?;
         }
         Ok(())
     }
 
-    /// The overlay gives up what it holds; the base shows the same.
-    fn empty(&self, host: &dyn Host, chain: &Chain) -> image::Result<()> {
-        let path = &self.overlay.path;
+    /// The uppermost layer gives up what it holds; the base shows the same.
+    fn empty(&self, host: &dyn Host) -> image::Result<()> {
+        let Some(top) = self.top() else {
+            return Ok(());
+        };
+        let chain = self.open_chain(host)?;
         let mut overlay = Target::open(
             host,
-            path,
+            &top.path,
             &Format::Qcow2,
-            chain.clone(),
+            chain,
             Root::Active,
-            &Switching,
+            &Unhurried,
         )?;
         overlay.empty()
     }
-}
-
-/// The ranges in which a layer holds something, in order.
-fn held_ranges(layer: &Layer, start: u64, end: u64) -> image::Result<Vec<(u64, u64)>> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for extent in layer.extents(start, end) {
-        let extent: Extent = extent?;
-        if extent.state == State::Absent {
-            continue;
-        }
-        match ranges.last_mut() {
-            Some((_, to)) if *to == extent.start => *to = extent.end(),
-            _ => ranges.push((extent.start, extent.end())),
-        }
-    }
-    Ok(ranges)
 }

@@ -1,66 +1,82 @@
-//! Commit: a layer is merged down into the image it is built on. Planned here; who would lose what
-//! is found out in `survey`, the merge itself is in `merge`.
+//! Commit: a layer, or a run of layers, is merged down into an image below it. Planned here; which
+//! layers these are is found in `run`, who would lose what in `survey`, what becomes of them is decided in
+//! `others`, and the merge itself is in `merge`.
 
 mod merge;
-mod preserve;
+mod others;
+mod run;
 mod survey;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
-use crate::host::{Access, printable};
-use crate::image::{self, Format};
+use crate::forest::{Content, Node};
+use crate::host::printable;
+use crate::image::{CreateOptions, Format, Views};
 
 use super::members::{
-    Members, format_of, leading_to, need_space, refuse_foreign_data, refuse_unfit,
+    Members, format_of, is_readable, need_space, refuse_foreign_data, refuse_unfit,
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut, find, locked,
+    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, backing_name,
+    find, locked, new_file,
 };
 
-use merge::{Child, Commit, Member};
+use merge::{Child, Commit, KeepOld, Kept, Member};
+use others::{judge_dependants, new_name, plan_children};
+use run::{Run, find_run};
 use survey::{Dependant, Survey};
 
-/// What is committed into what.
-struct Pair<'f> {
-    overlay: &'f Node,
-    base: &'f Node,
-    base_format: Format,
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// The uppermost layer that is merged.
+    pub(super) overlay: &'a Path,
+    /// The image it is merged into, with all that is between; none for the one it is built on.
+    pub(super) into: Option<&'a Path>,
+    pub(super) layer: CommittedLayer,
+    pub(super) siblings: Siblings,
+    /// An overlay to create that shows what the base shows now.
+    pub(super) keep_old: Option<&'a Path>,
 }
 
-/// Plans to merge `overlay` into its base.
-pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, siblings: Siblings) {
+/// Plans to merge layers into an image below them.
+pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
-    plan.title = format!("Commit {}", name(overlay));
-    let Some(pair) = find_pair(plan, &context, &forest, overlay) else {
+    plan.title = format!("Commit {}", name(wish.overlay));
+    let Some(run) = find_run(plan, &context, wish.overlay, wish.into) else {
         return;
     };
+    let (top, base) = (run.top(), run.base);
+    let between = match run.layers.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} below it", count(n - 1, "layer")),
+    };
     plan.title = format!(
-        "Commit {} into {}",
-        name(&pair.overlay.path),
-        name(&pair.base.path)
+        "Commit {}{between} into {}",
+        name(&top.path),
+        name(&base.path)
     );
-    refuse_unfit(plan, pair.overlay, "committed");
-    refuse_unfit(plan, pair.base, "committed into");
-    refuse_foreign_data(
-        plan,
-        forest
-            .chain(pair.overlay.id)
-            .into_iter()
-            .chain(pair.base.children.iter().copied())
-            .chain(pair.overlay.children.iter().copied()),
-    );
+    refuse_unfit(plan, top, "committed");
+    refuse_unfit(plan, base, "committed into");
+    for layer in run.layers.iter().skip(1) {
+        is_readable(plan, layer);
+    }
+    let readers = run.layers.iter().chain([&base]);
+    let concerned = readers.flat_map(|node| node.children.iter().copied());
+    refuse_foreign_data(plan, concerned.chain(forest.chain(top.id)));
     if !plan.refusals.is_empty() {
         return;
     }
     // Everything that is read or written is opened before anything is planned on it.
-    if let Err(error) = locked::unlock_chain(&context, pair.overlay.id) {
+    if let Err(error) = locked::unlock_chain(&context, top.id) {
         return plan.refuse(error.to_string());
     }
-    let survey = match Survey::make(&context, pair.overlay, pair.base, &pair.base_format) {
+    let stays = wish.layer == CommittedLayer::Keep;
+    let mut survey = match Survey::make(&context, &run, stays) {
         Ok(survey) => survey,
         Err(error) => {
             return plan.refuse(format!("{error}: nothing can be said about this commit"));
@@ -69,88 +85,63 @@ pub(super) fn plan(plan: &mut Plan, overlay: &Path, layer: CommittedLayer, sibli
     if let Some(why) = &survey.cannot_grow {
         return plan.refuse(format!(
             "{} is longer than {}, which {}",
-            name(&pair.overlay.path),
-            name(&pair.base.path),
+            name(&top.path),
+            name(&base.path),
             why.kind
         ));
     }
-    let base_path = &pair.base.path;
     plan.effect(
         EffectKind::Writes,
-        base_path,
+        &base.path,
         Some(survey.data + survey.zeros),
         what_is_written(&survey),
     );
-    let kept = judge_dependants(plan, &forest, &pair, &survey, layer, siblings);
-    let children = match layer {
-        CommittedLayer::Trash => {
-            let children = plan_children(plan, &context, &forest, &pair, &survey);
-            plan.effect(
-                EffectKind::Trashes,
-                &pair.overlay.path,
-                pair.overlay.size_on_disk(),
-                format!(
-                    "{}, its content is in {} then",
-                    size(on_disk(pair.overlay)),
-                    name(base_path)
-                ),
-            );
-            children
-        }
-        CommittedLayer::Keep => {
-            let text = format!("stays as an empty layer on {}", name(base_path));
-            plan.effect(
-                EffectKind::Empties,
-                &pair.overlay.path,
-                pair.overlay.size_on_disk(),
-                text,
-            );
-            if !pair.overlay.children.is_empty() {
-                plan.keeps.push(format!(
-                    "the images built on {}: they read through it",
-                    name(&pair.overlay.path)
-                ));
-            }
-            Vec::new()
+    let keep_old = match wish.keep_old {
+        None => None,
+        Some(new) => {
+            let Some(keep_old) = plan_keep_old(plan, &run, &mut survey, new) else {
+                return;
+            };
+            Some(keep_old)
         }
     };
-    plan.frees = on_disk(pair.overlay);
+    let kept = judge_dependants(plan, &run, &survey, wish);
+    let children = plan_children(plan, &run, &survey);
+    let relink_top = say_what_goes(plan, &run, wish.layer);
+    plan.frees = run.layers.iter().map(|layer| on_disk(layer)).sum();
     plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
-    note_facts(plan, &pair, &survey);
-    let members = members_of(&context, &forest, &pair, &kept, &children);
+    if keep_old.as_ref().is_some_and(|old| !old.is_there) {
+        plan.copies += survey.old.certain;
+    }
+    note_facts(plan, &run, &survey);
+    let members = members_of(&context, &run, &kept, &children);
     members.secure(plan);
-    need_space(plan, base_path, survey.new_in_base);
+    need_space(plan, &base.path, survey.new_in_base);
     for dependant in &kept {
         need_space(plan, &dependant.path, dependant.loses);
     }
-    plan.undo = Undo::Impossible(format!(
-        "the old content of {} is overwritten",
-        name(base_path)
-    ));
-    list_commands(plan, &pair, layer, &children);
+    let undo = say_undo(plan, &run, &survey, keep_old.as_ref());
+    list_commands(plan, &run, wish.layer, &children);
+    let member = |node: &Node, format: &Format| Member {
+        path: node.path.clone(),
+        format: format.clone(),
+        bytes: on_disk(node),
+    };
     plan.job = Some(Arc::new(Commit {
-        overlay: Member {
-            path: pair.overlay.path.clone(),
-            format: Format::Qcow2,
-        },
-        base: Member {
-            path: base_path.clone(),
-            format: pair.base_format.clone(),
-        },
+        run: run
+            .layers
+            .iter()
+            .map(|layer| member(layer, &Format::Qcow2))
+            .collect(),
+        base: member(base, &run.base_format),
         members,
         children,
-        preserve: kept.into_iter().map(|dependant| dependant.path).fold(
-            Vec::new(),
-            |mut paths, path| {
-                if !paths.contains(&path) {
-                    paths.push(path);
-                }
-                paths
-            },
-        ),
-        layer,
+        kept: by_file(&kept),
+        keep_old,
+        layer: wish.layer,
+        relink_top,
         bytes: plan.copies,
-        overlay_bytes: on_disk(pair.overlay),
+        undo,
         keys: context.keys.clone(),
     }));
 }
@@ -159,77 +150,160 @@ fn on_disk(node: &Node) -> u64 {
     node.size_on_disk().unwrap_or(0)
 }
 
-/// The overlay named and the image it is built on, if both are there and known for what they are.
-fn find_pair<'f>(
+/// Each image once.
+fn by_file(kept: &[Dependant]) -> Vec<Kept> {
+    let mut files: Vec<Kept> = Vec::new();
+    for dependant in kept {
+        match files.iter_mut().find(|file| file.path == dependant.path) {
+            Some(file) if dependant.is_image() => file.views = Views::All,
+            Some(_) => {}
+            None => files.push(Kept {
+                path: dependant.path.clone(),
+                views: dependant.views(),
+                on: dependant.on,
+            }),
+        }
+    }
+    files
+}
+
+/// Plans the overlay that shows what the base shows now.
+fn plan_keep_old(
     plan: &mut Plan,
-    context: &'f Context,
-    forest: &'f Forest,
-    overlay: &Path,
-) -> Option<Pair<'f>> {
-    let node = match find::named(context, overlay) {
-        Ok(node) => node,
+    run: &Run<'_>,
+    survey: &mut Survey,
+    new: &Path,
+) -> Option<KeepOld> {
+    let base = name(&run.base.path);
+    let recorded = backing_name::leading(plan.host(), new, &run.base.path, BackingStyle::default());
+    let recorded = match recorded {
+        Ok(recorded) => recorded,
         Err(sentence) => {
             plan.refuse(sentence);
             return None;
         }
     };
-    let path = shown(&node.path);
-    if forest.flags(node.id).contains(Flags::LOOP) {
-        plan.refuse(format!("the backing links of {path} run in a circle: there is nothing at its end to commit into"));
-        return None;
+    let options = CreateOptions {
+        backing: Some((recorded, run.base_format.clone())),
+        ..CreateOptions::new(survey.base_size)
+    };
+    let keep_old = |is_there| KeepOld {
+        path: new.to_path_buf(),
+        options: options.clone(),
+        is_there,
+    };
+    // What a commit that was cut off has made holds all that is overwritten, and is left as it is.
+    let there = find::named(plan.context(), new).ok().map(|node| node.id);
+    let mut own = survey
+        .dependants
+        .iter()
+        .filter(|dependant| Some(dependant.node) == there);
+    if own.clone().next().is_some() && own.all(|d| d.loses == 0 && d.is_image() && !d.moves) {
+        survey
+            .dependants
+            .retain(|dependant| Some(dependant.node) != there);
+        plan.note(format!(
+            "{} holds what this overwrites already: it is taken for what a commit that was interrupted has \
+             put aside",
+            name(new)
+        ));
+        return Some(keep_old(true));
     }
-    let Some(backing) = &node.backing else {
+    if survey.is_merged {
         plan.refuse(format!(
-            "{path} is built on nothing: there is no image to commit into"
-        ));
-        return None;
-    };
-    let recorded = printable(&backing.recorded);
-    let base = node.parent.and_then(|id| forest.get(id));
-    let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
-        plan.refuse(match base.map(|base| base.whereabouts) {
-            Some(Whereabouts::OutsideScan) => format!(
-                "{path} is built on {recorded}, outside the folders looked in: what else is built on that is not \
-                 known. Look in its folder too"
-            ),
-            Some(Whereabouts::Elsewhere) => format!("{path} is built on {recorded}, which is no local file"),
-            _ => format!("{path} is built on {recorded}, which is not there"),
-        });
-        return None;
-    };
-    let Some(base_format) = backing.format.clone() else {
-        plan.refuse(format!(
-            "{path} does not record the format of {recorded}, and a guess would risk the data: \
-             record it first with qanopy relink"
-        ));
-        return None;
-    };
-    // What a file is must be beyond doubt before its bytes are written: a raw write into a qcow2
-    // image would overwrite its tables.
-    if base_format != Format::Raw && base.format() != Some(base_format.clone())
-        || base_format == Format::Raw && !matches!(base.content, Content::Raw)
-    {
-        plan.refuse(format!(
-            "{path} records {recorded} as {}, and it looks like {}: nothing is written into it",
-            printable(base_format.name()),
-            base.format().map_or_else(
-                || "something else".to_owned(),
-                |format| printable(format.name())
-            )
+            "{base} shows all that {} holds already: its old content is gone, so leave out keeping it",
+            name(&run.top().path)
         ));
         return None;
     }
-    if let Format::Other(format) = &base_format {
-        plan.refuse(format!(
-            "{recorded} is of format {}: only qcow2 and raw images are written here",
-            printable(format)
+    let bytes = survey.old.certain;
+    let needed = bytes
+        .saturating_add(bytes / 256)
+        .saturating_add(new_file::empty_len(survey.base_size));
+    new_file::check(plan, new, needed)?;
+    plan.effect(
+        EffectKind::Creates,
+        new,
+        Some(bytes),
+        format!(
+            "shows what {base} shows now: built on it, and holds the {} that this overwrites",
+            size(bytes)
+        ),
+    );
+    Some(keep_old(false))
+}
+
+/// What becomes of the merged layers. Returns the name by which the uppermost one will know the base, if
+/// it stays and is built on another image now.
+fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) -> Option<OsString> {
+    let base = name(&run.base.path);
+    let mut relink_top = None;
+    let mut goes = run.layers.as_slice();
+    if let (CommittedLayer::Keep, Some((top, rest))) = (layer, goes.split_first()) {
+        goes = rest;
+        if !rest.is_empty() {
+            match new_name(&plan.context().clone(), top, run) {
+                Ok(recorded) => {
+                    let text = format!("now built on {}", printable(&recorded));
+                    plan.effect(EffectKind::Relinks, &top.path, None, text);
+                    relink_top = Some(recorded);
+                }
+                Err(why) => plan.refuse(format!(
+                    "{} cannot be built on {}: {why}",
+                    shown(&top.path),
+                    shown(&run.base.path)
+                )),
+            }
+        }
+        let text = format!("stays as an empty layer on {base}");
+        plan.effect(EffectKind::Empties, &top.path, top.size_on_disk(), text);
+        if !top.children.is_empty() {
+            plan.keeps.push(format!(
+                "the images built on {}: they read through it",
+                name(&top.path)
+            ));
+        }
+    }
+    for layer in goes {
+        plan.effect(
+            EffectKind::Trashes,
+            &layer.path,
+            layer.size_on_disk(),
+            format!("{}, its content is in {base} then", size(on_disk(layer))),
+        );
+    }
+    relink_top
+}
+
+/// Whether and how it can be taken back.
+fn say_undo(
+    plan: &mut Plan,
+    run: &Run<'_>,
+    survey: &Survey,
+    keep_old: Option<&KeepOld>,
+) -> Option<Request> {
+    let base = name(&run.base.path);
+    let Some(old) = keep_old else {
+        plan.undo = Undo::Impossible(format!("the old content of {base} is overwritten"));
+        return None;
+    };
+    if survey.grows_to.is_some() {
+        plan.undo = Undo::Impossible(format!(
+            "{} shows the old content of {base}, but {base} stays as long as it becomes",
+            name(&old.path)
         ));
         return None;
     }
-    Some(Pair {
-        overlay: node,
-        base,
-        base_format,
+    plan.undo = Undo::Possible(format!(
+        "commit {} into {base}, keeping the others intact",
+        name(&old.path)
+    ));
+    Some(Request::Commit {
+        overlay: old.path.clone(),
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Preserve,
+        keep_old: None,
     })
 }
 
@@ -245,221 +319,7 @@ fn what_is_written(survey: &Survey) -> String {
     text
 }
 
-/// Everybody else who reads the base: refused, kept intact or broken, as was asked. Returns those to
-/// be kept intact.
-fn judge_dependants(
-    plan: &mut Plan,
-    forest: &Forest,
-    pair: &Pair<'_>,
-    survey: &Survey,
-    layer: CommittedLayer,
-    siblings: Siblings,
-) -> Vec<Dependant> {
-    let losers: Vec<&Dependant> = survey.dependants.iter().filter(|d| d.loses > 0).collect();
-    let safe: Vec<String> = survey
-        .dependants
-        .iter()
-        .filter(|d| d.loses == 0)
-        .map(|d| d.what.clone())
-        .collect();
-    if !safe.is_empty() {
-        plan.keeps
-            .push(format!("{}: nothing they read changes", listed(&safe, 5)));
-    }
-    if survey.is_merged {
-        plan.note(format!(
-            "{} shows all that {} holds already: this finishes a commit that was interrupted",
-            name(&pair.base.path),
-            name(&pair.overlay.path)
-        ));
-        return Vec::new();
-    }
-    let others = survey.dependants.iter().any(Dependant::is_image);
-    if losers.is_empty() && !(others && siblings == Siblings::Refuse) {
-        return Vec::new();
-    }
-    let concerned: Vec<&Dependant> = if losers.is_empty() {
-        survey.dependants.iter().filter(|d| d.is_image()).collect()
-    } else {
-        losers.clone()
-    };
-    let names: Vec<String> = concerned.iter().map(|d| d.what.clone()).collect();
-    let total: u64 = losers.iter().map(|dependant| dependant.loses).sum();
-    let broken = |plan: &mut Plan| {
-        for loser in &losers {
-            plan.effect(
-                EffectKind::Breaks,
-                &loser.path,
-                Some(loser.loses),
-                broken_text(loser),
-            );
-            if loser.is_image() {
-                for id in forest.descendants(loser.node) {
-                    if let Some(node) = forest.get(id) {
-                        let text = format!("built on {}, which changes", loser.what);
-                        plan.effect(EffectKind::Breaks, &node.path, None, text);
-                    }
-                }
-            }
-        }
-    };
-    let closed: Vec<&&Dependant> = losers
-        .iter()
-        .filter(|dependant| dependant.closed.is_some())
-        .collect();
-    match siblings {
-        Siblings::Refuse => {
-            broken(plan);
-            let breaks = plan
-                .effects
-                .iter()
-                .filter(|effect| effect.kind == EffectKind::Breaks)
-                .count();
-            let commit = |siblings| Request::Commit {
-                overlay: pair.overlay.path.clone(),
-                layer,
-                siblings,
-            };
-            let mut ways_out = Vec::new();
-            if closed.is_empty() {
-                ways_out.push(WayOut {
-                    label: format!(
-                        "keep the others intact: first copies {} into them",
-                        size(total)
-                    ),
-                    request: commit(Siblings::Preserve),
-                });
-            }
-            if breaks > 0 {
-                ways_out.push(WayOut {
-                    label: format!(
-                        "break them: {} would show other content from then on",
-                        count(breaks, "view")
-                    ),
-                    request: commit(Siblings::Break),
-                });
-            }
-            let (verb, end) = match (names.len(), losers.is_empty()) {
-                (1, true) => ("is built on", ""),
-                (_, true) => ("are built on", ""),
-                (1, false) => ("reads", ", and would lose what this overwrites"),
-                (_, false) => ("read", ", and would lose what this overwrites"),
-            };
-            plan.refuse_but(
-                format!(
-                    "{} {verb} {} as well{end}",
-                    listed(&names, 5),
-                    name(&pair.base.path)
-                ),
-                ways_out,
-            );
-            Vec::new()
-        }
-        Siblings::Break => {
-            broken(plan);
-            Vec::new()
-        }
-        Siblings::Preserve => {
-            for dependant in &closed {
-                let why = dependant.closed.clone().unwrap_or_default();
-                plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
-            }
-            for dependant in losers.iter().filter(|loser| loser.closed.is_none()) {
-                if let Err(error) = locked::unlock(plan.context(), &dependant.path) {
-                    let (what, why) = (&dependant.what, error.kind);
-                    plan.refuse(format!("{what} cannot be kept intact: {why}"));
-                }
-            }
-            for dependant in &losers {
-                let text = format!(
-                    "{}: first receives {} that it would lose",
-                    dependant.role,
-                    size(dependant.loses)
-                );
-                plan.effect(
-                    EffectKind::Preserves,
-                    &dependant.path,
-                    Some(dependant.loses),
-                    text,
-                );
-            }
-            losers.into_iter().cloned().collect()
-        }
-    }
-}
-
-fn broken_text(dependant: &Dependant) -> String {
-    match &dependant.closed {
-        Some(why) => format!(
-            "{}: reads the base, how much is not known ({why})",
-            dependant.role
-        ),
-        None => format!(
-            "{}: reads {} that this overwrites",
-            dependant.role,
-            size(dependant.loses)
-        ),
-    }
-}
-
-/// The overlay's children, who will be built on the base.
-fn plan_children(
-    plan: &mut Plan,
-    context: &Context,
-    forest: &Forest,
-    pair: &Pair<'_>,
-    survey: &Survey,
-) -> Vec<Child> {
-    let mut children = Vec::new();
-    for child in pair
-        .overlay
-        .children
-        .iter()
-        .filter_map(|id| forest.get(*id))
-    {
-        let path = shown(&child.path);
-        if child
-            .facts()
-            .is_some_and(|facts| !facts.unknown_features.is_empty())
-        {
-            plan.refuse(format!("{path} is built on the overlay and needs features that are not known here: its header cannot be changed"));
-            continue;
-        }
-        let fits = |recorded: std::ffi::OsString| {
-            let file = context
-                .host
-                .open(&child.path, Access::Read)
-                .map_err(|error| error.to_string())?;
-            image::may_relink(&child.path, Arc::clone(&file), &recorded, &pair.base_format)
-                .map_err(|error| error.kind.to_string())?;
-            if survey.overlay_is_shorter() {
-                // It receives zeros past the end of the overlay.
-                image::read_header(&child.path, &*file)
-                    .and_then(|header| image::writable(&child.path, &header))
-                    .and_then(|()| locked::unlock(context, &child.path))
-                    .map_err(|error| error.kind.to_string())?;
-            }
-            Ok::<_, String>(recorded)
-        };
-        match leading_to(context, child, &pair.base.path, None).and_then(fits) {
-            Ok(recorded) => {
-                let text = format!("now built on {}: its header only", printable(&recorded));
-                plan.effect(EffectKind::Relinks, &child.path, None, text);
-                children.push(Child {
-                    path: child.path.clone(),
-                    recorded,
-                });
-            }
-            Err(why) => plan.refuse(format!(
-                "{path} cannot be built on {}: {why}",
-                shown(&pair.base.path)
-            )),
-        }
-    }
-    children
-}
-
-fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
+fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
     let forest = Arc::clone(&plan.context().forest);
     let closed: Vec<String> = forest
         .nodes()
@@ -475,11 +335,11 @@ fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
             } else {
                 "they are"
             },
-            name(&pair.base.path)
+            name(&run.base.path)
         ));
     }
-    let base = name(&pair.base.path);
-    if let Some(facts) = pair.base.facts() {
+    let base = name(&run.base.path);
+    if let Some(facts) = run.base.facts() {
         if facts.snapshots > 0 {
             let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
             plan.keeps.push(format!(
@@ -497,16 +357,19 @@ fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
         }
     }
     let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
-    if survey.data > 0 && is_encrypted(pair.overlay) && !is_encrypted(pair.base) {
+    if survey.data > 0
+        && run.layers.iter().any(|layer| is_encrypted(layer))
+        && !is_encrypted(run.base)
+    {
         plan.warn(format!(
             "{base} is not encrypted: what {} holds will lie there for everybody to read",
-            name(&pair.overlay.path)
+            name(&run.top().path)
         ));
     }
     if survey.overlay_is_shorter() {
         plan.warn(format!(
             "{} is shorter than {base} ({} and {}): {base} keeps its length, and its end shows again",
-            name(&pair.overlay.path),
+            name(&run.top().path),
             size(survey.overlay_size),
             size(survey.base_size)
         ));
@@ -514,28 +377,24 @@ fn note_facts(plan: &mut Plan, pair: &Pair<'_>, survey: &Survey) {
     if survey.data + survey.zeros == 0 {
         plan.note(format!(
             "{} holds nothing of its own: nothing is copied",
-            name(&pair.overlay.path)
+            name(&run.top().path)
         ));
     }
 }
 
 /// Everything written, and what lies below the base.
-fn members_of(
-    context: &Context,
-    forest: &Forest,
-    pair: &Pair<'_>,
-    kept: &[Dependant],
-    children: &[Child],
-) -> Members {
-    let host = context.host.as_ref();
+fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[Child]) -> Members {
+    let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut members = Members::default();
-    members.write(host, &pair.overlay.path, &Format::Qcow2);
-    members.write(host, &pair.base.path, &pair.base_format);
+    for layer in &run.layers {
+        members.write(host, &layer.path, &Format::Qcow2);
+    }
+    members.write(host, &run.base.path, &run.base_format);
     let others = kept.iter().map(|dependant| &dependant.path);
     for path in others.chain(children.iter().map(|child| &child.path)) {
         members.write(host, path, &Format::Qcow2);
     }
-    let below = forest.chain(pair.base.id).into_iter().skip(1);
+    let below = forest.chain(run.base.id).into_iter().skip(1);
     for node in below.filter_map(|id| forest.get(id)) {
         members.read(host, &node.path, &format_of(node));
     }
@@ -543,25 +402,26 @@ fn members_of(
 }
 
 /// The same with qemu-img, where qemu-img can do it.
-fn list_commands(plan: &mut Plan, pair: &Pair<'_>, layer: CommittedLayer, children: &[Child]) {
-    let overlay = pair.overlay.path.as_os_str();
-    let mut words: Vec<&std::ffi::OsStr> = vec!["qemu-img".as_ref(), "commit".as_ref()];
-    if layer == CommittedLayer::Trash {
-        words.push("-d".as_ref());
+fn list_commands(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer, children: &[Child]) {
+    let mut words: Vec<OsString> = vec!["qemu-img".into(), "commit".into()];
+    if run.layers.len() > 1 {
+        words.extend(["-b".into(), run.base.path.clone().into()]);
+    } else if layer == CommittedLayer::Trash {
+        words.push("-d".into());
     }
-    words.push(overlay);
+    words.push(run.top().path.clone().into());
     plan.commands.push(command(&words));
-    let format = pair.base_format.name().to_owned();
     for child in children {
-        plan.commands.push(command(&[
-            "qemu-img".as_ref(),
-            "rebase".as_ref(),
-            "-u".as_ref(),
-            "-F".as_ref(),
-            format.as_ref(),
-            "-b".as_ref(),
-            child.recorded.as_os_str(),
-            child.path.as_os_str(),
-        ]));
+        let words: [OsString; 8] = [
+            "qemu-img".into(),
+            "rebase".into(),
+            "-u".into(),
+            "-F".into(),
+            run.base_format.name().into(),
+            "-b".into(),
+            child.recorded.clone(),
+            child.path.clone().into(),
+        ];
+        plan.commands.push(command(&words));
     }
 }

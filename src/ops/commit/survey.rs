@@ -1,14 +1,19 @@
-//! What a commit would overwrite, and what each other view of the base would lose by it: found out
-//! from tables alone. Guest data is read only to recognise a commit that was cut off before its end.
+//! What a commit would overwrite, and what each other view of the base and of the merged layers would
+//! lose by it: found out from tables alone. Guest data is read only to recognise a commit that was cut
+//! off before its end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::forest::{Forest, Node, NodeId};
-use crate::image::{self, Chain, Format, Layer, Root, State, Unhurried, snapshot_views};
+use crate::forest::{Node, NodeId};
+use crate::host::Host;
+use crate::image::{
+    self, Chain, Change, Format, Judge, Keys, Layer, Loss, Root, Sight, State, Unhurried, Views,
+    snapshot_views, view_loss,
+};
 
 use super::super::words::name;
 use super::Context;
+use super::run::Run;
 
 /// Bytes compared at a time.
 const PIECE: u64 = 1 << 20;
@@ -16,7 +21,7 @@ const PIECE: u64 = 1 << 20;
 /// Tables written beside the data, at most: one L2 table for each 8192 clusters and some.
 const TABLE_OVERHEAD: u64 = 1 << 20;
 
-/// One view that reads the base: another image, or an internal snapshot.
+/// One view that reads what changes: another image, or an internal snapshot.
 #[derive(Debug, Clone)]
 pub(super) struct Dependant {
     /// The image, or the one the snapshot is in.
@@ -29,10 +34,15 @@ pub(super) struct Dependant {
     pub(super) role: String,
     /// Which view of the file it is.
     pub(super) root: Root,
-    /// Bytes it reads from the base that the commit overwrites.
+    /// The number, in the chain of the uppermost layer, of the layer it is built on.
+    pub(super) on: usize,
+    /// Bytes it reads from below that show otherwise afterwards.
     pub(super) loses: u64,
     /// Why nothing can be written into it, if so.
     pub(super) closed: Option<String>,
+    /// It is built on the base afterwards, since what it is built on goes: it is kept intact whatever
+    /// is asked about others.
+    pub(super) moves: bool,
 }
 
 impl Dependant {
@@ -40,14 +50,23 @@ impl Dependant {
     pub(super) fn is_image(&self) -> bool {
         self.root == Root::Active
     }
+
+    /// Which views of its file it stands for, with those found beside it.
+    pub(super) fn views(&self) -> Views {
+        if self.is_image() {
+            Views::All
+        } else {
+            Views::Snapshots
+        }
+    }
 }
 
 /// What is known before the plan is shown.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// Bytes of data the overlay holds.
+    /// Bytes of data the merged layers hold.
     pub(super) data: u64,
-    /// Bytes that read as zero by the overlay's word.
+    /// Bytes that read as zero by their word.
     pub(super) zeros: u64,
     /// Bytes that will be newly allocated in the base, at most.
     pub(super) new_in_base: u64,
@@ -55,81 +74,94 @@ pub(super) struct Survey {
     pub(super) grows_to: Option<u64>,
     /// Why it cannot grow so, if it cannot.
     pub(super) cannot_grow: Option<image::Error>,
-    /// Virtual size of the overlay in bytes.
+    /// Virtual size of the uppermost layer in bytes.
     pub(super) overlay_size: u64,
     /// Virtual size of the base in bytes.
     pub(super) base_size: u64,
-    /// Everybody else who reads the base.
+    /// What an overlay has to hold to show what the base shows now.
+    pub(super) old: Loss,
+    /// Everybody else who reads what changes.
     pub(super) dependants: Vec<Dependant>,
-    /// Whether the base shows all that the overlay holds already, so that nobody loses anything: a
+    /// Whether the base shows all that the merged layers hold already, so that nobody loses anything: a
     /// commit was cut off after it had re-parented children, who read the base now.
     pub(super) is_merged: bool,
 }
 
 impl Survey {
-    /// Looks at the tables of the overlay, its base and everything built on it.
-    pub(super) fn make(
-        context: &Context,
-        overlay: &Node,
-        base: &Node,
-        base_format: &Format,
-    ) -> image::Result<Self> {
+    /// Looks at the tables of the layers, their base and everything built on them. The uppermost layer
+    /// stays, emptied, or goes.
+    pub(super) fn make(context: &Context, run: &Run<'_>, stays: bool) -> image::Result<Self> {
         let host = context.host.as_ref();
-        let top = Layer::open(host, &overlay.path, &Format::Qcow2)?;
-        let below = Layer::open(host, &base.path, base_format)?;
-        // The tables of both decide where bytes go: nothing is planned on tables that contradict
+        let chain = Chain::open(host, &run.top().path, Some(&Format::Qcow2), &|_| true)?;
+        chain.unlock(&context.keys, &Unhurried)?;
+        let depth = run.layers.len();
+        let base_chain = chain.without(depth);
+        let Some(below) = base_chain.layers().first() else {
+            let text = "its chain is not the one that was scanned".to_owned();
+            let kind = image::ErrorKind::Backing(text);
+            return Err(image::Error::new(&run.top().path, kind));
+        };
+        // The tables of all of them decide where bytes go: nothing is planned on tables that contradict
         // themselves.
-        for (path, layer) in [(&overlay.path, &top), (&base.path, &below)] {
-            if let Layer::Qcow2(layer) = layer {
-                let found = image::check(path, layer.file(), &Unhurried)?;
+        for layer in chain.layers().iter().take(depth + 1) {
+            if let Layer::Qcow2(image) = &**layer {
+                let found = image::check(layer.path(), image.file(), &Unhurried)?;
                 if found.corruptions > 0 {
-                    return Err(image::Error::new(
-                        path,
-                        image::ErrorKind::Corruptions(found.corruptions),
-                    ));
+                    let kind = image::ErrorKind::Corruptions(found.corruptions);
+                    return Err(image::Error::new(layer.path(), kind));
                 }
             }
         }
+        let (size, base_size) = (chain.virtual_size(), below.virtual_size());
         let mut survey = Self {
             data: 0,
             zeros: 0,
             new_in_base: TABLE_OVERHEAD,
-            grows_to: (top.virtual_size() > below.virtual_size()).then(|| top.virtual_size()),
-            cannot_grow: match &below {
-                Layer::Qcow2(image) if top.virtual_size() > below.virtual_size() => {
-                    image::may_grow(
-                        &base.path,
-                        &**image.file(),
-                        image.header(),
-                        top.virtual_size(),
-                    )
-                    .err()
+            grows_to: (size > base_size).then_some(size),
+            cannot_grow: match &**below {
+                Layer::Qcow2(image) if size > base_size => {
+                    image::may_grow(below.path(), &**image.file(), image.header(), size).err()
                 }
                 _ => None,
             },
-            overlay_size: top.virtual_size(),
-            base_size: below.virtual_size(),
+            overlay_size: size,
+            base_size,
+            old: Loss::default(),
             dependants: Vec::new(),
             is_merged: false,
         };
-        let shared = base.facts().is_some_and(|facts| facts.snapshots > 0);
-        for extent in top.extents(0, top.virtual_size()) {
-            let extent = extent?;
+        let shared = run.base.facts().is_some_and(|facts| facts.snapshots > 0);
+        for found in chain.runs(depth, 0, size) {
+            let extent = found?.extent;
             match extent.state {
                 State::Absent => continue,
                 State::Zero => survey.zeros += extent.len,
                 State::Data { .. } | State::Compressed { .. } => survey.data += extent.len,
             }
             if extent.state != State::Zero {
-                survey.new_in_base += unallocated(&below, extent.start, extent.end(), shared)?;
+                survey.new_in_base += unallocated(below, extent.start, extent.end(), shared)?;
             }
         }
-        survey.dependants = dependants(context, &context.forest, overlay, base, &top);
+        let merged = Sight::merged(chain.clone(), base_chain.clone());
+        let old = Sight::of(base_chain);
+        survey.old = image::sight_loss(Change {
+            old: &old,
+            new: &merged,
+            judge: Judge::Tables,
+            keys: &context.keys,
+        })?;
+        let views = Readers {
+            host,
+            chain: &chain,
+            merged: &merged,
+            keys: &context.keys,
+        };
+        survey.dependants = views.all(context, run, stays);
         if !survey.dependants.is_empty() && survey.grows_to.is_none() {
-            survey.is_merged = survey.data + survey.zeros > 0 && is_merged(context, overlay)?;
+            survey.is_merged = survey.data + survey.zeros > 0 && is_merged(&chain, depth)?;
         }
         if survey.is_merged {
-            for dependant in &mut survey.dependants {
+            for dependant in survey.dependants.iter_mut().filter(|d| !d.moves) {
                 (dependant.loses, dependant.closed) = (0, None);
             }
         }
@@ -142,18 +174,12 @@ impl Survey {
     }
 }
 
-/// Whether what is below `overlay` shows everything it holds. Stops at the first difference, which
-/// in a commit that was never begun is near its start.
-fn is_merged(context: &Context, overlay: &Node) -> image::Result<bool> {
-    let host = context.host.as_ref();
-    let chain = Chain::open(host, &overlay.path, Some(&Format::Qcow2), &|_| true)?;
-    chain.unlock(&context.keys, &Unhurried)?;
-    let below = chain.below();
-    let Some(top) = chain.layers().first() else {
-        return Ok(false);
-    };
-    for extent in top.extents(0, top.virtual_size()) {
-        let extent = extent?;
+/// Whether the base shows everything that the uppermost `depth` layers hold. Stops at the first
+/// difference, which in a commit that was never begun is near its start.
+fn is_merged(chain: &Chain, depth: usize) -> image::Result<bool> {
+    let below = chain.without(depth);
+    for found in chain.runs(depth, 0, chain.virtual_size()) {
+        let extent = found?.extent;
         if extent.state == State::Absent {
             continue;
         }
@@ -189,111 +215,111 @@ fn unallocated(layer: &Layer, start: u64, end: u64, shared: bool) -> image::Resu
     Ok(sum)
 }
 
-/// Every view of the base besides the overlay's own, with what it loses.
-fn dependants(
-    context: &Context,
-    forest: &Forest,
-    overlay: &Node,
-    base: &Node,
-    changed: &Layer,
-) -> Vec<Dependant> {
-    let mut found = Vec::new();
-    for sibling in base
-        .children
-        .iter()
-        .filter(|id| **id != overlay.id)
-        .filter_map(|id| forest.get(*id))
-    {
-        found.extend(views(context, sibling, changed, true));
-    }
-    found.extend(views(context, overlay, changed, false));
-    found
+/// Who reads what changes.
+struct Readers<'a> {
+    host: &'a dyn Host,
+    chain: &'a Chain,
+    merged: &'a Sight,
+    keys: &'a Keys,
 }
 
-/// The views in one file: its active one, if asked for, and its snapshots.
-fn views(context: &Context, node: &Node, changed: &Layer, active: bool) -> Vec<Dependant> {
-    let file_name = name(&node.path);
-    let dependant = |what: String, role: String, root: Root| Dependant {
-        node: node.id,
-        path: node.path.clone(),
-        what,
-        role,
-        root,
-        loses: 0,
-        closed: None,
-    };
-    let main = dependant(
-        file_name.clone(),
-        "built on the same base".to_owned(),
-        Root::Active,
-    );
-    let layer = match Layer::open(context.host.as_ref(), &node.path, &Format::Qcow2) {
-        Ok(layer) => layer,
-        Err(error) if active => {
-            return vec![Dependant {
-                loses: changed.virtual_size(),
-                closed: Some(error.kind.to_string()),
-                ..main
-            }];
+impl Readers<'_> {
+    /// Every view that reads the base or a merged layer, besides the merged layers' own.
+    fn all(&self, context: &Context, run: &Run<'_>, stays: bool) -> Vec<Dependant> {
+        let depth = run.layers.len();
+        let mut found = Vec::new();
+        let others = |node: &Node, but: Option<&Node>| {
+            let children = node.children.iter();
+            let but = but.map(|but| but.id);
+            children
+                .filter(|id| Some(**id) != but)
+                .filter_map(|id| context.forest.get(*id))
+                .cloned()
+                .collect::<Vec<Node>>()
+        };
+        for sibling in others(run.base, run.layers.last().copied()) {
+            found.extend(self.views(&sibling, depth, true, "built on the same base", false));
         }
-        Err(_) => return Vec::new(),
-    };
-    let closed = match &layer {
-        Layer::Qcow2(image) => image::writable(&node.path, image.header())
-            .err()
-            .map(|error| error.kind.to_string()),
-        Layer::Raw(_) => None,
-    };
-    let judged = |dependant: Dependant, view: &Layer| match loses(changed, view) {
-        Ok(loses) => Dependant {
-            loses,
-            closed: closed.clone().filter(|_| loses > 0),
-            ..dependant
-        },
-        Err(error) => Dependant {
-            loses: changed.virtual_size(),
-            closed: Some(error.kind.to_string()),
-            ..dependant
-        },
-    };
-    let mut found = Vec::new();
-    if active {
-        found.push(judged(main, &layer));
-    }
-    let Ok(snapshots) = snapshot_views(&node.path, &layer) else {
-        return found;
-    };
-    for (title, root, view) in snapshots {
-        let what = format!("{file_name}'s internal snapshot {title}");
-        found.push(judged(
-            dependant(what, format!("its internal snapshot {title}"), root),
-            &view,
-        ));
-    }
-    found
-}
-
-/// Bytes that `view` reads from below where `changed` holds something.
-fn loses(changed: &Layer, view: &Layer) -> image::Result<u64> {
-    let size = view.virtual_size();
-    let mut sum = 0;
-    for extent in changed.extents(0, changed.virtual_size().min(size)) {
-        let extent = extent?;
-        if extent.state == State::Absent {
-            continue;
-        }
-        for own in view.extents(extent.start, extent.end()) {
-            let own = own?;
-            if own.state == State::Absent {
-                sum += own.len;
+        for (index, layer) in run.layers.iter().enumerate() {
+            let above = index.checked_sub(1).and_then(|above| run.layers.get(above));
+            if index > 0 || !stays {
+                for child in others(layer, above.copied()) {
+                    let role = format!("built on {}", name(&layer.path));
+                    found.extend(self.views(&child, index, true, &role, true));
+                }
             }
+            found.extend(self.views(layer, index + 1, false, "", false));
         }
+        found
     }
-    Ok(sum)
-}
 
-/// `top` over the layers of `below`.
-pub(super) fn over(top: Layer, below: &Chain) -> Chain {
-    let layers = std::iter::once(Arc::new(top)).chain(below.layers().iter().cloned());
-    Chain::new(layers.collect())
+    /// The views in one file: its active one, if asked for, and its snapshots.
+    fn views(
+        &self,
+        node: &Node,
+        on: usize,
+        active: bool,
+        role: &str,
+        moves: bool,
+    ) -> Vec<Dependant> {
+        let file_name = name(&node.path);
+        let dependant = |what: String, role: String, root: Root| Dependant {
+            node: node.id,
+            path: node.path.clone(),
+            what,
+            role,
+            root,
+            on,
+            loses: 0,
+            closed: None,
+            moves,
+        };
+        let main = dependant(file_name.clone(), role.to_owned(), Root::Active);
+        let unknown = |dependant: Dependant, why: &image::Error| Dependant {
+            loses: self.merged.virtual_size(),
+            closed: Some(why.kind.to_string()),
+            ..dependant
+        };
+        let layer = match Layer::open(self.host, &node.path, &Format::Qcow2) {
+            Ok(layer) => layer,
+            Err(error) if active => return vec![unknown(main, &error)],
+            Err(_) => return Vec::new(),
+        };
+        let closed = match &layer {
+            Layer::Qcow2(image) => image::writable(&node.path, image.header())
+                .err()
+                .map(|error| error.kind.to_string()),
+            Layer::Raw(_) => None,
+        };
+        let old = Sight::of(self.chain.without(on));
+        let change = Change {
+            old: &old,
+            new: self.merged,
+            judge: Judge::Tables,
+            keys: self.keys,
+        };
+        let judged = |dependant: Dependant, view: &Layer| match view_loss(view, change) {
+            Ok(loss) => Dependant {
+                loses: loss.total(),
+                closed: closed.clone().filter(|_| loss.total() > 0),
+                ..dependant
+            },
+            Err(error) => unknown(dependant, &error),
+        };
+        let mut found = Vec::new();
+        if active {
+            found.push(judged(main, &layer));
+        }
+        let Ok(snapshots) = snapshot_views(&node.path, &layer) else {
+            return found;
+        };
+        for (title, root, view) in snapshots {
+            let what = format!("{file_name}'s internal snapshot {title}");
+            found.push(judged(
+                dependant(what, format!("its internal snapshot {title}"), root),
+                &view,
+            ));
+        }
+        found
+    }
 }

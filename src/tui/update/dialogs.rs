@@ -374,14 +374,18 @@ pub(super) fn run_in_plan(app: &mut App, action: Action, key: Key, effects: &mut
         Action::ToggleLayer => {
             let Request::Commit {
                 overlay,
+                into,
                 layer,
                 siblings,
+                keep_old,
             } = &dialog.request
             else {
                 return;
             };
             let request = Request::Commit {
                 overlay: overlay.clone(),
+                into: into.clone(),
+                keep_old: keep_old.clone(),
                 layer: match layer {
                     CommittedLayer::Trash => CommittedLayer::Keep,
                     CommittedLayer::Keep => CommittedLayer::Trash,

@@ -344,8 +344,10 @@ fn commit(app: &mut App, effects: &mut Vec<Effect>) {
     };
     let request = Request::Commit {
         overlay,
+        into: None,
         layer: CommittedLayer::default(),
         siblings: Siblings::default(),
+        keep_old: None,
     };
     dialogs::ask(app, request, Mode::Main, effects);
 }

@@ -1,0 +1,233 @@
+//! What a commit does to everybody who reads what it changes: refused, kept intact or broken, as was
+//! asked; what is built on layers that go is re-parented.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::forest::Node;
+use crate::host::{Access, printable};
+use crate::image;
+
+use super::super::members::leading_to;
+use super::super::words::{count, listed, name, shown, size};
+use super::super::{Context, EffectKind, Plan, Request, Siblings, WayOut, locked};
+use super::Wish;
+use super::merge::Child;
+use super::run::Run;
+use super::survey::{Dependant, Survey};
+
+/// Everybody else who reads the base: refused, kept intact or broken, as was asked. Returns those to
+/// be kept intact.
+pub(super) fn judge_dependants(
+    plan: &mut Plan,
+    run: &Run<'_>,
+    survey: &Survey,
+    wish: Wish<'_>,
+) -> Vec<Dependant> {
+    let forest = Arc::clone(&plan.context().forest);
+    let siblings = wish.siblings;
+    let mut kept = keep(
+        plan,
+        survey.dependants.iter().filter(|d| d.moves && d.loses > 0),
+    );
+    let staying = || survey.dependants.iter().filter(|d| !d.moves);
+    let losers: Vec<&Dependant> = staying().filter(|d| d.loses > 0).collect();
+    let safe: Vec<String> = staying()
+        .filter(|d| d.loses == 0)
+        .map(|d| d.what.clone())
+        .collect();
+    if !safe.is_empty() {
+        plan.keeps
+            .push(format!("{}: nothing they read changes", listed(&safe, 5)));
+    }
+    if survey.is_merged {
+        plan.note(format!(
+            "{} shows all that {} holds already: this finishes a commit that was interrupted",
+            name(&run.base.path),
+            name(&run.top().path)
+        ));
+        return kept;
+    }
+    let others = staying().any(Dependant::is_image);
+    if losers.is_empty() && !(others && siblings == Siblings::Refuse) {
+        return kept;
+    }
+    let concerned: Vec<&Dependant> = if losers.is_empty() {
+        staying().filter(|d| d.is_image()).collect()
+    } else {
+        losers.clone()
+    };
+    let names: Vec<String> = concerned.iter().map(|d| d.what.clone()).collect();
+    let total: u64 = losers.iter().map(|dependant| dependant.loses).sum();
+    let broken = |plan: &mut Plan| {
+        for loser in &losers {
+            plan.effect(
+                EffectKind::Breaks,
+                &loser.path,
+                Some(loser.loses),
+                broken_text(loser),
+            );
+            if loser.is_image() {
+                for id in forest.descendants(loser.node) {
+                    if let Some(node) = forest.get(id) {
+                        let text = format!("built on {}, which changes", loser.what);
+                        plan.effect(EffectKind::Breaks, &node.path, None, text);
+                    }
+                }
+            }
+        }
+    };
+    let closed: Vec<&&Dependant> = losers
+        .iter()
+        .filter(|dependant| dependant.closed.is_some())
+        .collect();
+    match siblings {
+        Siblings::Refuse => {
+            broken(plan);
+            let breaks = plan
+                .effects
+                .iter()
+                .filter(|effect| effect.kind == EffectKind::Breaks)
+                .count();
+            let commit = |siblings| Request::Commit {
+                overlay: run.top().path.clone(),
+                into: wish.into.map(Path::to_path_buf),
+                layer: wish.layer,
+                siblings,
+                keep_old: wish.keep_old.map(Path::to_path_buf),
+            };
+            let mut ways_out = Vec::new();
+            if closed.is_empty() {
+                ways_out.push(WayOut {
+                    label: format!(
+                        "keep the others intact: first copies {} into them",
+                        size(total)
+                    ),
+                    request: commit(Siblings::Preserve),
+                });
+            }
+            if breaks > 0 {
+                ways_out.push(WayOut {
+                    label: format!(
+                        "break them: {} would show other content from then on",
+                        count(breaks, "view")
+                    ),
+                    request: commit(Siblings::Break),
+                });
+            }
+            let (verb, end) = match (names.len(), losers.is_empty()) {
+                (1, true) => ("is built on", ""),
+                (_, true) => ("are built on", ""),
+                (1, false) => ("reads", ", and would lose what this overwrites"),
+                (_, false) => ("read", ", and would lose what this overwrites"),
+            };
+            plan.refuse_but(
+                format!(
+                    "{} {verb} {} as well{end}",
+                    listed(&names, 5),
+                    name(&run.base.path)
+                ),
+                ways_out,
+            );
+            kept
+        }
+        Siblings::Break => {
+            broken(plan);
+            kept
+        }
+        Siblings::Preserve => {
+            kept.extend(keep(plan, losers.into_iter()));
+            kept
+        }
+    }
+}
+
+/// Those that receive what they would lose.
+fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec<Dependant> {
+    let mut kept = Vec::new();
+    for dependant in losers {
+        let closed = dependant.closed.clone().or_else(|| {
+            let opened = locked::unlock(plan.context(), &dependant.path);
+            opened.err().map(|error| error.kind.to_string())
+        });
+        if let Some(why) = closed {
+            plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
+        }
+        let text = format!(
+            "{}: first receives {} that it would lose",
+            dependant.role,
+            size(dependant.loses)
+        );
+        plan.effect(
+            EffectKind::Preserves,
+            &dependant.path,
+            Some(dependant.loses),
+            text,
+        );
+        kept.push(dependant.clone());
+    }
+    kept
+}
+
+fn broken_text(dependant: &Dependant) -> String {
+    match &dependant.closed {
+        Some(why) => format!(
+            "{}: reads the base, how much is not known ({why})",
+            dependant.role
+        ),
+        None => format!(
+            "{}: reads {} that this overwrites",
+            dependant.role,
+            size(dependant.loses)
+        ),
+    }
+}
+
+/// What is built on layers that go, and will be built on the base.
+pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> Vec<Child> {
+    let context = plan.context().clone();
+    let moved = survey
+        .dependants
+        .iter()
+        .filter(|dependant| dependant.moves && dependant.is_image())
+        .filter_map(|dependant| context.forest.get(dependant.node));
+    let mut children = Vec::new();
+    for child in moved {
+        let path = shown(&child.path);
+        if child
+            .facts()
+            .is_some_and(|facts| !facts.unknown_features.is_empty())
+        {
+            plan.refuse(format!("{path} is built on a layer that goes and needs features that are not known here: its header cannot be changed"));
+            continue;
+        }
+        match new_name(&context, child, run) {
+            Ok(recorded) => {
+                let text = format!("now built on {}: its header only", printable(&recorded));
+                plan.effect(EffectKind::Relinks, &child.path, None, text);
+                children.push(Child {
+                    path: child.path.clone(),
+                    recorded,
+                });
+            }
+            Err(why) => plan.refuse(format!(
+                "{path} cannot be built on {}: {why}",
+                shown(&run.base.path)
+            )),
+        }
+    }
+    children
+}
+
+/// The name by which an image will know the base, if its header has room for it.
+pub(super) fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, String> {
+    let recorded = leading_to(context, child, &run.base.path, None)?;
+    let file = context
+        .host
+        .open(&child.path, Access::Read)
+        .map_err(|error| error.to_string())?;
+    image::may_relink(&child.path, file, &recorded, &run.base_format)
+        .map_err(|error| error.kind.to_string())?;
+    Ok(recorded)
+}
