@@ -108,7 +108,7 @@ proptest! {
         let plan = ours::plan(&ours::real_host(), dir, &request);
         prop_assert!(plan.refusals.is_empty(), "{:?}\n{tree}", plan.refusals);
         let copies = plan.copies;
-        let done = ours::agree(plan).map(|ready| ops::run(ready, &Progress::new()));
+        let done = ours::agree(plan).map(|ready| ops::run(ready.proving(), &Progress::new()));
         let done = done.unwrap();
         prop_assert!(done.is_ok(), "{done:?}\n{tree}");
         let after = Views::of(dir, &names);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::image::Preallocation;
-use crate::ops::{Dependants, NewSize, Siblings};
+use crate::ops::{Dependants, Direction, NewSize, Siblings};
 use crate::tui::svg::Screen;
 
 use super::{new_image, screenshot, size};
@@ -101,6 +101,8 @@ pub(super) enum Command {
     Resize(ResizeArgs),
     /// Build an image on another one; what it shows stays
     Rebase(RebaseArgs),
+    /// Take one layer out of its chain; every other image shows what it showed
+    Squash(SquashArgs),
     /// Take the layers below an image out of its chain; what it shows stays
     Flatten(FlattenArgs),
     /// Make an image of another version, refcount width or feature
@@ -296,6 +298,9 @@ pub(super) struct ConsentArgs {
     /// Agree to a plan that asks for a number, by that number
     #[arg(long, value_name = "N")]
     pub(super) confirm: Option<u64>,
+    /// Read all images around before and after, and prove that those it is not about show the same
+    #[arg(long)]
+    pub(super) verify: bool,
 }
 
 /// Where else to search for images that are built on the ones named.
@@ -524,6 +529,39 @@ pub(super) struct RebaseArgs {
     /// Afterwards give up what the new base shows as well
     #[arg(long)]
     pub(super) dedupe: bool,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// Where the content of a squashed layer goes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum DirectionArg {
+    /// Into what it is built on; others there receive what they would lose
+    Down,
+    /// Into each image that is built on it
+    Up,
+}
+
+impl From<DirectionArg> for Direction {
+    fn from(arg: DirectionArg) -> Self {
+        match arg {
+            DirectionArg::Down => Self::Down,
+            DirectionArg::Up => Self::Up,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SquashArgs {
+    /// The layer; it goes to the trash
+    pub(super) layer: PathBuf,
+    /// Where its content goes [default: whichever copies less]
+    #[arg(long, value_enum)]
+    pub(super) direction: Option<DirectionArg>,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]

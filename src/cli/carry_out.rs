@@ -58,6 +58,11 @@ pub(super) fn carry_out(
     let ready = plan
         .agree(agreed)
         .map_err(|denied| Stop::Refused(denied.to_string()))?;
+    let ready = if consent.verify {
+        ready.proving()
+    } else {
+        ready
+    };
     let outcome = running::run(ready)?;
     match described {
         Some(plan) => out.json(&json::done(&plan, &outcome))?,
@@ -126,6 +131,10 @@ fn command(request: &Request) -> Option<String> {
                 Dependants::Break => " --dependants break",
             };
             Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
+        }
+        Request::Discard { images } if images.len() == 1 => {
+            let image = images.first().map(shell_quoted)?;
+            Some(format!("qanopy discard {image}"))
         }
         Request::Rebase {
             image,

@@ -37,6 +37,7 @@ mod running;
 mod screenshot;
 mod size;
 mod snapshot;
+mod squash;
 mod stop;
 mod trash;
 mod tree;
@@ -98,6 +99,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Bitmap(command) => bitmap::run(out, globals, command)?,
         Command::Resize(args) => resize::run(out, globals, args)?,
         Command::Rebase(args) => rebase::run(out, globals, args)?,
+        Command::Squash(args) => squash::run(out, globals, args)?,
         Command::Flatten(args) => flatten::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
         Command::Move(args) => relocate::run(out, globals, args)?,

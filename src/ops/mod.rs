@@ -41,8 +41,10 @@ mod reroot;
 mod resize;
 mod restore;
 mod snapshot;
+mod squash;
 pub mod trash;
 mod undo;
+mod verify;
 mod words;
 
 pub use check::{chain_notices, check};
@@ -56,7 +58,7 @@ pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
     BackingStyle, BitmapAction, CommittedLayer, CreateOptions, DataFileOption, Dependants,
-    ExtractAs, ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request, Siblings,
+    Direction, ExtractAs, ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request, Siblings,
     SnapshotAction, SnapshotName,
 };
 
@@ -190,6 +192,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
                 dedupe: *dedupe,
             },
         ),
+        Request::Squash { layer, direction } => squash::plan(&mut plan, layer, *direction),
         Request::Flatten { image, onto, new } => {
             flatten::plan(&mut plan, image, onto.as_deref(), new.as_deref());
         }
@@ -232,6 +235,10 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let Some(job) = &plan.job else {
         return Err(Error::Failed(format!("{}: nothing to do", plan.title)));
     };
+    let proof = ready
+        .proves()
+        .then(|| verify::Proof::take(plan, progress))
+        .transpose()?;
     let journal = plan.context().state_dir.as_deref().map(Journal::at);
     let begun = journal.as_ref().map(|journal| journal.begin(plan));
     let mut ended = job.run(plan, progress);
@@ -252,6 +259,9 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         outcome.remarks.push(format!(
             "it could not be written down in the journal, so that `undo` does not know it: {error}"
         ));
+    }
+    if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
+        outcome.remarks.push(proof.compare(plan, progress)?);
     }
     ended
 }

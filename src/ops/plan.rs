@@ -291,6 +291,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Ready {
     plan: Plan,
+    proves: bool,
 }
 
 impl Plan {
@@ -443,15 +444,36 @@ impl Plan {
                     .map_or_else(String::new, |r| r.text.clone()),
             )),
             (Confirm::Count(needed), Consent::Count(typed)) if needed == typed => {
-                Ok(Ready { plan: self })
+                Ok(Ready::new(self))
             }
             (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
-            (Confirm::Yes, _) => Ok(Ready { plan: self }),
+            (Confirm::Yes, _) => Ok(Ready::new(self)),
         }
     }
 }
 
 impl Ready {
+    fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            proves: false,
+        }
+    }
+
+    /// The same, proving that it changed nobody else's content: what every image around shows is read
+    /// before and after, and compared.
+    #[must_use]
+    pub fn proving(self) -> Self {
+        Self {
+            proves: true,
+            ..self
+        }
+    }
+
+    pub(super) fn proves(&self) -> bool {
+        self.proves
+    }
+
     /// The plan agreed to.
     #[must_use]
     pub fn plan(&self) -> &Plan {

@@ -75,6 +75,13 @@ pub enum Request {
         /// Whether clusters are given up that the new base shows as well.
         dedupe: bool,
     },
+    /// Take one layer out of its chain; every other image shows what it showed.
+    Squash {
+        /// The layer, which goes to the trash.
+        layer: PathBuf,
+        /// Where its content goes; none for whichever copies less.
+        direction: Option<Direction>,
+    },
     /// Take the layers between an image and one it is built on out of its chain: it receives what they
     /// hold.
     Flatten {
@@ -342,6 +349,35 @@ pub enum Recovery {
     Finish,
     /// What was done of it is taken back.
     RollBack,
+}
+
+/// Where the content of a squashed layer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// Into what it is built on; others there are kept intact.
+    Down,
+    /// Into each image that is built on it.
+    Up,
+}
+
+impl Direction {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Down => Self::Up,
+            Self::Up => Self::Down,
+        }
+    }
 }
 
 /// How an overlay names its backing file.

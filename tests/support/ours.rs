@@ -107,9 +107,10 @@ pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
     ops::plan(&context(host, dir), request)
 }
 
-/// Plans, agrees and runs; the refusal or the error in words.
+/// Plans, agrees and runs, with the proof that nobody else's content changed; the refusal or the error in
+/// words.
 pub fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let ready = agree(plan(host, dir, request))?;
+    let ready = agree(plan(host, dir, request))?.proving();
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 

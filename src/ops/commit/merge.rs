@@ -66,8 +66,6 @@ pub(super) struct Commit {
     pub(super) kept: Vec<Kept>,
     pub(super) keep_old: Option<KeepOld>,
     pub(super) layer: CommittedLayer,
-    /// The name by which the uppermost layer will know the base, if it stays and is not on it already.
-    pub(super) relink_top: Option<OsString>,
     /// Bytes to be copied, for the progress.
     pub(super) bytes: u64,
     pub(super) undo: Option<Request>,
@@ -137,18 +135,12 @@ impl Commit {
             0 | 1 => String::new(),
             n => format!(" and {} below it", count(n - 1, "layer")),
         };
-        let gone = match (entry, self.layer) {
-            (Some(entry), CommittedLayer::Trash) => {
+        let gone = match entry {
+            Some(entry) => {
                 let verb = if self.run.len() > 1 { "are" } else { "is" };
                 format!("{top}{between} {verb} in the trash as {entry}")
             }
-            (entry, _) => {
-                let empty = format!("{top} is an empty layer on it now");
-                entry.map_or_else(
-                    || empty.clone(),
-                    |entry| format!("{empty}, what was between is in the trash as {entry}"),
-                )
-            }
+            None => format!("{top} is an empty layer on it now"),
         };
         let children = match self.children.len() {
             0 => String::new(),
@@ -213,16 +205,14 @@ impl Commit {
     }
 
     fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Option<Batch<'p>>, Error> {
-        let stays = match self.layer {
-            CommittedLayer::Keep => 1,
-            CommittedLayer::Trash => 0,
-        };
+        if self.layer == CommittedLayer::Keep {
+            return Ok(None);
+        }
         // The uppermost first: what is left of a run that is cut off here has nobody above it, and the
         // trash brings back what went.
         let items: Vec<Item> = self
             .run
             .iter()
-            .skip(stays)
             .map(|member| Item {
                 path: member.path.clone(),
                 why: format!("committed into {}", name(&self.base.path)),
@@ -230,9 +220,6 @@ impl Commit {
                 step: 0,
             })
             .collect();
-        if items.is_empty() {
-            return Ok(None);
-        }
         let state_dir = plan.context().state_dir.as_deref();
         Batch::prepare(plan.host(), state_dir, "commit", items).map(Some)
     }
@@ -304,13 +291,7 @@ impl Commit {
     /// What was built on merged layers is built on the base from now on, each by one write of its
     /// header.
     fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
-        let top = self.top().zip(self.relink_top.as_ref());
-        let top = top.map(|(top, recorded)| (&top.path, recorded));
-        let children = self.children.iter();
-        for (path, recorded) in children
-            .map(|child| (&child.path, &child.recorded))
-            .chain(top)
-        {
+        for Child { path, recorded } in &self.children {
             let file = host
                 .open(path, Access::ReadWrite)
                 .map_err(|error| image::Error::io(path, "open for writing", error))?;

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Content, Node};
-use crate::host::printable;
 use crate::image::{CreateOptions, Format, Views};
 
 use super::members::{
@@ -20,12 +19,12 @@ use super::members::{
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, backing_name,
-    find, locked, new_file,
+    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
+    backing_name, find, locked, new_file,
 };
 
 use merge::{Child, Commit, KeepOld, Kept, Member};
-use others::{judge_dependants, new_name, plan_children};
+use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
 
@@ -60,6 +59,26 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         name(&top.path),
         name(&base.path)
     );
+    if wish.layer == CommittedLayer::Keep && run.layers.len() > 1 {
+        // Between two of its steps it would leave a layer that shows a mixture.
+        plan.refuse_but(
+            format!(
+                "{} can only be kept where no layer lies between it and {}",
+                shown(&top.path),
+                name(&base.path)
+            ),
+            vec![WayOut {
+                label: "move it to the trash with the layers between".to_owned(),
+                request: Request::Commit {
+                    overlay: top.path.clone(),
+                    into: wish.into.map(Path::to_path_buf),
+                    layer: CommittedLayer::Trash,
+                    siblings: wish.siblings,
+                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                },
+            }],
+        );
+    }
     refuse_unfit(plan, top, "committed");
     refuse_unfit(plan, base, "committed into");
     for layer in run.layers.iter().skip(1) {
@@ -107,7 +126,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     };
     let kept = judge_dependants(plan, &run, &survey, wish);
     let children = plan_children(plan, &run, &survey);
-    let relink_top = say_what_goes(plan, &run, wish.layer);
+    say_what_goes(plan, &run, wish.layer);
     plan.frees = run.layers.iter().map(|layer| on_disk(layer)).sum();
     plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
     if keep_old.as_ref().is_some_and(|old| !old.is_there) {
@@ -139,7 +158,6 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         kept: by_file(&kept),
         keep_old,
         layer: wish.layer,
-        relink_top,
         bytes: plan.copies,
         undo,
         keys: context.keys.clone(),
@@ -233,46 +251,29 @@ fn plan_keep_old(
     Some(keep_old(false))
 }
 
-/// What becomes of the merged layers. Returns the name by which the uppermost one will know the base, if
-/// it stays and is built on another image now.
-fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) -> Option<OsString> {
+/// What becomes of the merged layers.
+fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) {
     let base = name(&run.base.path);
-    let mut relink_top = None;
-    let mut goes = run.layers.as_slice();
-    if let (CommittedLayer::Keep, Some((top, rest))) = (layer, goes.split_first()) {
-        goes = rest;
-        if !rest.is_empty() {
-            match new_name(&plan.context().clone(), top, run) {
-                Ok(recorded) => {
-                    let text = format!("now built on {}", printable(&recorded));
-                    plan.effect(EffectKind::Relinks, &top.path, None, text);
-                    relink_top = Some(recorded);
-                }
-                Err(why) => plan.refuse(format!(
-                    "{} cannot be built on {}: {why}",
-                    shown(&top.path),
-                    shown(&run.base.path)
-                )),
-            }
+    if layer == CommittedLayer::Trash {
+        for layer in &run.layers {
+            plan.effect(
+                EffectKind::Trashes,
+                &layer.path,
+                layer.size_on_disk(),
+                format!("{}, its content is in {base} then", size(on_disk(layer))),
+            );
         }
-        let text = format!("stays as an empty layer on {base}");
-        plan.effect(EffectKind::Empties, &top.path, top.size_on_disk(), text);
-        if !top.children.is_empty() {
-            plan.keeps.push(format!(
-                "the images built on {}: they read through it",
-                name(&top.path)
-            ));
-        }
+        return;
     }
-    for layer in goes {
-        plan.effect(
-            EffectKind::Trashes,
-            &layer.path,
-            layer.size_on_disk(),
-            format!("{}, its content is in {base} then", size(on_disk(layer))),
-        );
+    let top = run.top();
+    let text = format!("stays as an empty layer on {base}");
+    plan.effect(EffectKind::Empties, &top.path, top.size_on_disk(), text);
+    if !top.children.is_empty() {
+        plan.keeps.push(format!(
+            "the images built on {}: they read through it",
+            name(&top.path)
+        ));
     }
-    relink_top
 }
 
 /// Whether and how it can be taken back.

@@ -221,7 +221,7 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
 }
 
 /// The name by which an image will know the base, if its header has room for it.
-pub(super) fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, String> {
+fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, String> {
     let recorded = leading_to(context, child, &run.base.path, None)?;
     let file = context
         .host

@@ -367,6 +367,7 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
             BitmapAction::Disable => "Disable",
             BitmapAction::Merge { .. } => "Merge",
         },
+        Request::Squash { .. } => "Squash",
         Request::Snapshot { ref action, .. } => match action {
             SnapshotAction::Create { .. } => "Take",
             SnapshotAction::Apply { .. } => "Apply",

@@ -1,0 +1,20 @@
+//! `qanopy squash`: takes one layer out of its chain.
+
+use crate::ops::Request;
+
+use super::args::{Globals, SquashArgs};
+use super::carry_out::carry_out;
+use super::out::Out;
+use super::{look, passphrase};
+
+/// Squashes the layer.
+pub(super) fn run(out: &mut Out, globals: Globals, args: SquashArgs) -> anyhow::Result<()> {
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(std::slice::from_ref(&args.layer), &args.scan.scan)?;
+    context.keys = keys;
+    let request = Request::Squash {
+        layer: args.layer,
+        direction: args.direction.map(Into::into),
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}
