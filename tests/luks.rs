@@ -188,6 +188,8 @@ fn context(host: &Arc<dyn Host>, dir: &Path, keys: &Keys) -> ops::Context {
 fn plan_commit(host: &Arc<dyn Host>, overlay: &Path, siblings: Siblings, keys: &Keys) -> ops::Plan {
     let request = Request::Commit {
         overlay: overlay.to_path_buf(),
+        into: None,
+        keep_old: None,
         layer: CommittedLayer::Keep,
         siblings,
     };

@@ -36,7 +36,17 @@ pub(super) fn request(request: &Request) -> Request {
             *new = path(new);
             *image = image_options(image);
         }
-        Request::Commit { overlay, .. } => *overlay = path(overlay),
+        Request::Commit {
+            overlay,
+            into,
+            keep_old,
+            ..
+        } => {
+            *overlay = path(overlay);
+            *into = into.as_deref().map(path);
+            *keep_old = keep_old.as_deref().map(path);
+        }
+        Request::Squash { layer, .. } => *layer = path(layer),
         Request::Relink { image, base, .. } => {
             *image = path(image);
             *base = base.as_deref().map(path);
