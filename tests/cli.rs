@@ -169,10 +169,51 @@ fn the_options_of_a_new_image_end_up_in_its_header() {
 }
 
 #[test]
+fn what_is_converted_there_and_back_is_the_same() {
+    let place = Place::new();
+    place.q("demo demo").with(0);
+    let leaf = "demo/rootbase/Overlay-1C.qcow2";
+    let told = place
+        .q(&format!("convert {leaf} flat.img --to raw"))
+        .with(0);
+    assert!(told.out.contains("flat.img"), "{}", told.out);
+    place
+        .q("convert flat.img small.qcow2 -c --compression-type zstd --compression-level 1")
+        .with(0);
+    place.q("convert small.qcow2 again.img --to raw").with(0);
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert!(read("flat.img") == read("again.img"));
+    place
+        .q(&format!(
+            "convert {leaf} near.qcow2 --backing demo/rootbase/RootBase.qcow2"
+        ))
+        .with(0);
+    let info = place.q("info --json near.qcow2").with(0).json();
+    assert_eq!(info["backing-filename"], "demo/rootbase/RootBase.qcow2");
+    place.q("convert near.qcow2 third.img --to raw").with(0);
+    assert!(read("flat.img") == read("third.img"));
+    place.q("convert flat.img small.qcow2").with(4);
+    for wrong in [
+        "convert flat.img",
+        "convert flat.img new --to raw --compress",
+        "convert flat.img new --to raw --cluster-size 4K",
+        "convert flat.img new --compression-level 3",
+        "convert flat.img new --to vmdk",
+    ] {
+        place.q(wrong).with(2);
+    }
+    place
+        .q("convert flat.img new -c --compression-level 20")
+        .with(4);
+    assert!(!place.exists("new"));
+}
+
+#[test]
 fn every_command_has_a_help_text() {
     let place = Place::new();
     for command in [
-        "tree", "info", "create", "branch", "commit", "discard", "prune", "trash", "demo",
+        "tree", "info", "create", "convert", "branch", "commit", "discard", "prune", "trash",
+        "demo",
     ] {
         let ended = place.q(&format!("{command} --help")).with(0);
         assert!(ended.out.contains("Usage: qanopy"), "{command}");

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use known::{carry_out, carry_out_request, context, words};
+use known::{carry_out, carry_out_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Compression, Preallocation, Qcow2Options};
 use qanopy::ops::{
@@ -77,6 +77,14 @@ fn request(dir: &Path, text: &str, size: u64, base: Option<&str>) -> Request {
             style: BackingStyle::Relative,
             image,
         },
+    }
+}
+
+/// Everything below `dir`, and no journal: what is in there is counted.
+fn context(host: Arc<dyn Host>, dir: &Path) -> ops::Context {
+    ops::Context {
+        state_dir: None,
+        ..known::context(host, dir)
     }
 }
 

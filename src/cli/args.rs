@@ -93,6 +93,8 @@ pub(super) enum Command {
     Create(CreateArgs),
     /// Create an overlay on an image
     Branch(BranchArgs),
+    /// Copy what an image shows into a new image of another kind
+    Convert(ConvertArgs),
     /// Merge an overlay down into the image it is built on
     Commit(CommitArgs),
     /// Record anew what an image is built on, or in which format
@@ -433,6 +435,57 @@ pub(super) struct BranchArgs {
     pub(super) absolute: bool,
     #[command(flatten)]
     pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) scan: ScanArgs,
+    #[command(flatten)]
+    pub(super) consent: ConsentArgs,
+}
+
+/// What an image is converted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatArg {
+    /// A qcow2 image
+    Qcow2,
+    /// A raw image
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// The images to copy: their whole chains are read; several become one disk, one after the other
+    #[arg(required = true, value_name = "SRC")]
+    pub(super) sources: Vec<PathBuf>,
+    /// The file to create; an existing one is never overwritten
+    #[arg(value_name = "DST")]
+    pub(super) new: PathBuf,
+    /// What the new image is to be
+    #[arg(long, value_enum, default_value_t = FormatArg::Qcow2)]
+    pub(super) to: FormatArg,
+    /// Take the sources for this [default: what they are by their looks]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(super) source_format: Option<FormatArg>,
+    /// Compress every cluster that becomes smaller by it
+    #[arg(long, short = 'c')]
+    pub(super) compress: bool,
+    /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
+    #[arg(long, value_name = "N", requires = "compress")]
+    pub(super) compression_level: Option<u8>,
+    /// Copy what this internal snapshot shows, not what the image shows now
+    #[arg(long, value_name = "NAME")]
+    pub(super) snapshot: Option<OsString>,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long, requires = "snapshot")]
+    pub(super) id: bool,
+    /// Build the new image on this one, which the source must be built on, and copy what is above it
+    #[arg(long, value_name = "BASE")]
+    pub(super) backing: Option<PathBuf>,
+    /// Record the backing file by its absolute path, not as seen from the new image
+    #[arg(long, requires = "backing")]
+    pub(super) absolute: bool,
+    #[command(flatten)]
+    pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

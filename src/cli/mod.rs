@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod compare;
 mod config;
+mod convert;
 mod copies;
 mod create;
 mod demo;
@@ -93,6 +94,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Measure(args) => measure::run(out, globals, &args)?,
         Command::Create(args) => create::run(out, globals, args)?,
         Command::Branch(args) => branch::run(out, globals, args)?,
+        Command::Convert(args) => convert::run(out, globals, args)?,
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
         Command::Amend(args) => amend::run(out, globals, args)?,

@@ -11,6 +11,7 @@ mod bitmaps;
 mod chain;
 mod check;
 mod compare;
+mod convert;
 mod copied;
 mod create;
 mod error;
@@ -52,6 +53,7 @@ pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use compare::{Comparison, DifferingRange, compare};
+pub use convert::{CompressionLevel, ConvertFrom, ConvertTo, Forecast, convert};
 pub use create::{
     CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
 };

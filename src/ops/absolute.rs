@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use super::{BitmapAction, CreateOptions, ImageOptions, Relocation, Request, SnapshotAction};
+use super::{
+    BitmapAction, ConvertForm, ConvertOptions, CreateOptions, ImageOptions, Relocation, Request,
+    SnapshotAction,
+};
 
 /// The path from the root of the file tree; one that cannot be made so (an empty one) stays as it is.
 pub(super) fn path(path: &Path) -> PathBuf {
@@ -35,6 +38,23 @@ pub(super) fn request(request: &Request) -> Request {
         }) => {
             *new = path(new);
             *image = image_options(image);
+        }
+        Request::Convert(options) => {
+            let ConvertOptions {
+                sources,
+                new,
+                form,
+                backing,
+                ..
+            } = options.as_mut();
+            for source in sources {
+                *source = path(source);
+            }
+            *new = path(new);
+            *backing = backing.as_deref().map(path);
+            if let ConvertForm::Qcow2 { image, .. } = form {
+                *image = image_options(image);
+            }
         }
         Request::Commit {
             overlay,

@@ -10,6 +10,7 @@ mod bitmap;
 mod check;
 mod clone;
 mod commit;
+mod convert;
 mod copy_file;
 mod create;
 mod demo;
@@ -48,6 +49,7 @@ mod verify;
 mod words;
 
 pub use check::{chain_notices, check};
+pub use convert::{ConvertForm, ConvertOptions};
 pub use demo::demo;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
@@ -203,6 +205,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
         Request::Undo { entry } => undo::plan(&mut plan, *entry),
         Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),
         Request::Create(options) => create::plan(&mut plan, options),
+        Request::Convert(options) => convert::plan(&mut plan, options),
         Request::Commit {
             overlay,
             into,

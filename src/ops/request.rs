@@ -25,6 +25,8 @@ pub enum Request {
     },
     /// A new image without a backing file.
     Create(CreateOptions),
+    /// What an image shows, as a new image of another kind.
+    Convert(Box<super::ConvertOptions>),
     /// Merge `overlay`, and all that is between, down into an image it is built on.
     Commit {
         /// The uppermost layer to merge.
@@ -202,6 +204,7 @@ impl Request {
         matches!(
             self,
             Self::Branch { .. }
+                | Self::Convert(_)
                 | Self::Create(_)
                 | Self::Clone { .. }
                 | Self::Export { .. }

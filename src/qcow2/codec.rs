@@ -18,6 +18,9 @@ const DEFLATE_WINDOW_BITS: u8 = 12;
 const INFLATE_WINDOW_BITS: u8 = 15;
 /// zstd's default level, which QEMU uses.
 const ZSTD_LEVEL: i32 = 3;
+/// The first level of zlib-rs whose streams are no larger than those of zlib's default, which QEMU
+/// uses: the ones below look for no matches of 3 bytes, and in a window of 4 KiB those count.
+const ZLIB_LEVEL: u8 = 9;
 
 /// Turns compressed clusters back into clusters. Keep one per thread.
 pub struct Inflater {
@@ -149,8 +152,15 @@ pub struct Deflater {
 }
 
 enum DeflateCodec {
-    Zlib(Compress),
+    Zlib {
+        context: Compress,
+        level: Compression,
+    },
     Zstd(Compressor<'static>),
+}
+
+fn zlib(level: Compression) -> Compress {
+    Compress::new_with_window_bits(level, false, DEFLATE_WINDOW_BITS)
 }
 
 impl fmt::Debug for Deflater {
@@ -162,20 +172,32 @@ impl fmt::Debug for Deflater {
 }
 
 impl Deflater {
-    /// A context for one codec, at the level and window QEMU uses.
+    /// A context for one codec, with the window QEMU uses and at a level that compresses as well.
     ///
     /// # Errors
     /// [`FormatError::BadCompressedData`] if the codec cannot get its memory.
     pub fn new(kind: CompressionType) -> Result<Self, FormatError> {
+        Self::with_level(kind, None)
+    }
+
+    /// The same at another level: 1 to 9 for zlib, 1 to 22 for zstd; what is beyond counts as the
+    /// nearest. None for as much as QEMU.
+    ///
+    /// # Errors
+    /// As [`Deflater::new`].
+    pub fn with_level(kind: CompressionType, level: Option<u8>) -> Result<Self, FormatError> {
         let codec = match kind {
-            CompressionType::Zlib => DeflateCodec::Zlib(Compress::new_with_window_bits(
-                Compression::default(),
-                false,
-                DEFLATE_WINDOW_BITS,
-            )),
-            CompressionType::Zstd => DeflateCodec::Zstd(
-                Compressor::new(ZSTD_LEVEL).map_err(|e| damaged("zstd", e.to_string()))?,
-            ),
+            CompressionType::Zlib => {
+                let level = Compression::new(u32::from(level.unwrap_or(ZLIB_LEVEL)).clamp(1, 9));
+                let context = zlib(level);
+                DeflateCodec::Zlib { context, level }
+            }
+            CompressionType::Zstd => {
+                let level = level.map_or(ZSTD_LEVEL, |level| i32::from(level).clamp(1, 22));
+                DeflateCodec::Zstd(
+                    Compressor::new(level).map_err(|e| damaged("zstd", e.to_string()))?,
+                )
+            }
         };
         Ok(Self {
             codec,
@@ -187,7 +209,7 @@ impl Deflater {
     #[must_use]
     pub const fn kind(&self) -> CompressionType {
         match self.codec {
-            DeflateCodec::Zlib(_) => CompressionType::Zlib,
+            DeflateCodec::Zlib { .. } => CompressionType::Zlib,
             DeflateCodec::Zstd(_) => CompressionType::Zstd,
         }
     }
@@ -197,12 +219,13 @@ impl Deflater {
     pub fn deflate(&mut self, cluster: &[u8]) -> Option<Vec<u8>> {
         self.buffer.resize(cluster.len().saturating_sub(1), 0);
         let len = match &mut self.codec {
-            DeflateCodec::Zlib(context) => {
+            DeflateCodec::Zlib { context, level } => {
                 context.reset();
-                let status = context
-                    .compress(cluster, &mut self.buffer, FlushCompress::Finish)
-                    .ok()?;
-                if status != flate2::Status::StreamEnd {
+                let status = context.compress(cluster, &mut self.buffer, FlushCompress::Finish);
+                if !matches!(status, Ok(flate2::Status::StreamEnd)) {
+                    // zlib-rs does not forget everything of a stream that was broken off: it would
+                    // panic some streams later.
+                    *context = zlib(*level);
                     return None;
                 }
                 usize::try_from(context.total_out()).ok()?
@@ -246,6 +269,31 @@ mod tests {
                 let mut back = vec![0; size];
                 inflater.inflate(&stream, &mut back).unwrap();
                 assert!(back == cluster);
+            }
+        }
+    }
+
+    #[test]
+    fn a_context_outlives_any_number_of_streams_that_did_not_fit() {
+        let mut state = 1u64;
+        let mut noise = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        for kind in KINDS {
+            let mut deflater = Deflater::new(kind).unwrap();
+            let mut inflater = Inflater::new(kind).unwrap();
+            for len in [512, 700, 4096, 5000, 65536, 70_000, 2 << 20].repeat(8) {
+                let cluster: Vec<u8> = (0..len).map(|_| noise()).collect();
+                assert_eq!(deflater.deflate(&cluster), None);
+                let words = text(65536);
+                let mut back = vec![0; 65536];
+                inflater
+                    .inflate(&deflater.deflate(&words).unwrap(), &mut back)
+                    .unwrap();
+                assert!(back == words);
             }
         }
     }

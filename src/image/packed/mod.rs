@@ -1,7 +1,8 @@
-//! A new qcow2 image written from front to back: every cluster and every stream goes behind what was
-//! written before, each table behind the clusters it maps, the header last. Nothing is ever read or
-//! moved, so it is only for files that nobody can see yet; images that exist are the writer's.
+//! A new qcow2 image written from front to back: every cluster, stream and table has its place behind
+//! what came before, and the header is written last. Nothing is ever read or moved, so it is only for
+//! files that nobody can see yet; images that exist are the writer's.
 
+mod content;
 mod counts;
 mod output;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
-    Autoclear, EntryTable, GuestOffset, Header, HostOffset, L1Entry, L2Buf, L2Context, L2Entry,
-    SubclusterBitmap,
+    Autoclear, EntryTable, FormatError, GuestOffset, Header, HostOffset, L1Entry, L2Buf, L2Context,
+    L2Entry, SubclusterBitmap, refcount,
 };
 
 use super::error::{IoContext, Result};
@@ -31,11 +32,15 @@ pub(crate) struct Packer {
     out: Output,
     data: Option<DataFile>,
     l1: EntryTable,
-    /// The table being filled, and its number.
-    table: Option<(u64, L2Buf)>,
+    /// The table being filled, its number and its place.
+    table: Option<(u64, u64, L2Buf)>,
     counts: Counts,
+    /// The place of the refcount table, where one cluster does whatever is written.
+    refcount_table: Option<u64>,
     /// Host clusters before this one are handed out.
     next: u64,
+    /// The next free byte of a cluster that holds streams and is not full.
+    open: Option<u64>,
 }
 
 impl Packer {
@@ -60,9 +65,14 @@ impl Packer {
             l1: EntryTable::zeroed(entries),
             table: None,
             counts: Counts::new(geometry),
+            refcount_table: None,
             next: 0,
+            open: None,
         };
         this.take(1 + l1_clusters)?;
+        if this.table_is_short() {
+            this.refcount_table = Some(this.take(1)?);
+        }
         Ok(this)
     }
 
@@ -78,22 +88,43 @@ impl Packer {
         Error::new(self.out.path(), error)
     }
 
-    /// Hands out clusters behind all others; the byte offset of the first.
+    /// Whether the refcount table of an image whose whole disk is stored fits one cluster.
+    fn table_is_short(&self) -> bool {
+        let geometry = self.header.geometry;
+        let l1 = u64::from(self.header.l1_entries);
+        let disk = geometry.clusters_for(self.header.recorded_size);
+        refcount::size_for(1 + geometry.clusters_for(l1 * 8) + l1 + disk, geometry)
+            .is_ok_and(|size| size.table_clusters == 1)
+    }
+
+    /// Hands out clusters behind all others; the byte offset of the first. Places for the refcount
+    /// blocks that count them follow.
     fn take(&mut self, clusters: u64) -> Result<u64> {
         let first = self.next;
-        self.counts
-            .raise(first, clusters)
-            .map_err(|e| self.fail(e))?;
-        self.next += clusters;
+        self.hand_out(clusters)?;
+        while self.counts.lacks_place() {
+            self.counts
+                .give_place(self.next.saturating_mul(self.cluster_size()));
+            self.hand_out(1)?;
+        }
         let offset = first.checked_mul(self.cluster_size());
         offset.ok_or_else(|| self.fail(ErrorKind::Limit("is too large".to_owned())))
+    }
+
+    fn hand_out(&mut self, clusters: u64) -> Result<()> {
+        self.counts
+            .raise(self.next, clusters)
+            .map_err(|e| self.fail(e))?;
+        self.next += clusters;
+        Ok(())
     }
 
     /// Writes the refcount blocks that no more clusters will change.
     fn write_ripe_blocks(&mut self) -> Result<()> {
         while self.counts.ripe(self.next) {
-            let offset = self.take(1)?;
-            if let Some(block) = self.counts.settle(offset) {
+            // The one cluster that is not full may be counted there.
+            self.open = None;
+            if let Some((offset, block)) = self.counts.settle() {
                 self.out.put(offset, block.as_bytes())?;
             }
         }
@@ -102,6 +133,7 @@ impl Packer {
 
     /// Where the guest clusters from `guest` on are to be stored, `clusters` of them in a row.
     fn place(&mut self, guest: u64, clusters: u64) -> Result<u64> {
+        self.reach(guest)?;
         if self.data.is_some() {
             return Ok(guest);
         }
@@ -165,25 +197,31 @@ impl Packer {
     }
 
     fn set(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
-        let geometry = self.header.geometry;
-        let index = geometry.l1_index(GuestOffset(guest));
-        if self.table.as_ref().is_none_or(|(held, _)| *held != index) {
-            self.write_table()?;
-        }
-        let context = self.context;
-        let (_, table) = self
-            .table
-            .get_or_insert_with(|| (index, L2Buf::zeroed(context)));
+        self.reach(guest)?;
+        let index = self.header.geometry.l2_index(GuestOffset(guest));
+        let Some((.., table)) = &mut self.table else {
+            return Ok(());
+        };
         table
-            .set(geometry.l2_index(GuestOffset(guest)), entry)
+            .set(index, entry)
             .map_err(|e| Error::new(self.out.path(), e))
     }
 
+    /// The table that maps `guest` has its place, before what it will map.
+    fn reach(&mut self, guest: u64) -> Result<()> {
+        let index = self.header.geometry.l1_index(GuestOffset(guest));
+        if self.table.as_ref().is_none_or(|(held, ..)| *held != index) {
+            self.write_table()?;
+            let place = self.take(1)?;
+            self.table = Some((index, place, L2Buf::zeroed(self.context)));
+        }
+        Ok(())
+    }
+
     fn write_table(&mut self) -> Result<()> {
-        let Some((index, table)) = self.table.take() else {
+        let Some((index, offset, table)) = self.table.take() else {
             return Ok(());
         };
-        let offset = self.take(1)?;
         self.out.put(offset, table.as_bytes())?;
         let entry = L1Entry {
             table: Some(HostOffset(offset)),
@@ -193,27 +231,34 @@ impl Packer {
             .encode(self.header.geometry)
             .map_err(|e| self.fail(e))?;
         let at = usize::try_from(index).unwrap_or(usize::MAX);
-        self.l1.set(at, raw).map_err(|e| self.fail(e))?;
-        self.write_ripe_blocks()
+        self.l1.set(at, raw).map_err(|e| self.fail(e))
     }
 
     /// The image is complete and on stable storage, its data file as well.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.write_table()?;
         let size = self.cluster_size();
-        let (table, blocks) = self.counts.rest(self.next);
-        if table * size > MAX_REFCOUNT_TABLE_BYTES {
-            let text = "would be larger than its reference counts can count".to_owned();
-            return Err(self.fail(ErrorKind::Limit(text)));
-        }
-        let table_at = self.take(table)?;
-        let blocks_at = self.take(blocks)?;
-        let mut at = blocks_at;
-        while let Some(block) = self.counts.settle(at) {
-            self.out.put(at, block.as_bytes())?;
-            at += size;
+        let (table_at, table) = match self.refcount_table {
+            Some(offset) => (offset, 1),
+            None => {
+                let table = self.counts.table_clusters(self.next);
+                if table * size > MAX_REFCOUNT_TABLE_BYTES {
+                    let text = "would be larger than its reference counts can count".to_owned();
+                    return Err(self.fail(ErrorKind::Limit(text)));
+                }
+                (self.take(table)?, table)
+            }
+        };
+        while let Some((offset, block)) = self.counts.settle() {
+            self.out.put(offset, block.as_bytes())?;
         }
         let bytes = self.counts.table().map_err(|e| self.fail(e))?;
+        if bytes.len() as u64 > table * size {
+            let error = FormatError::Inconsistent {
+                reason: "the refcount table is longer than its place",
+            };
+            return Err(self.fail(error));
+        }
         self.out.put(table_at, &bytes)?;
         self.header.refcount_table_offset = HostOffset(table_at);
         self.header.refcount_table_clusters =
@@ -229,7 +274,11 @@ impl Packer {
         }
         let header = self.header.encode().map_err(|e| self.fail(e))?;
         self.out.put(0, &header)?;
-        let len = self.next.saturating_mul(size);
+        // As with QEMU, the file ends where the last stream does.
+        let len = match self.open {
+            Some(open) if open / size + 1 == self.next => open.next_multiple_of(SECTOR),
+            _ => self.next.saturating_mul(size),
+        };
         self.out.finish(len)
     }
 }

@@ -43,7 +43,15 @@ impl Output {
     pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         let tail = self.tail();
         if offset < tail {
-            // Into a cluster that was left open: rare.
+            // Into a place that was kept for it.
+            let inside = offset
+                .checked_sub(self.start)
+                .and_then(|from| usize::try_from(from).ok())
+                .and_then(|from| self.buffer.get_mut(from..from + bytes.len()));
+            if let Some(place) = inside {
+                place.copy_from_slice(bytes);
+                return Ok(());
+            }
             self.flush()?;
             return self.write(offset, bytes);
         }

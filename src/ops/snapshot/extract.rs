@@ -14,6 +14,7 @@ use crate::image::{
 use crate::qcow2::Snapshot;
 
 use super::super::in_use::{Locks, Use, who_uses};
+use super::super::members::refuse_foreign_data;
 use super::super::pin::Watch;
 use super::super::words::{command, name, shown, size};
 use super::super::{
@@ -28,6 +29,10 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     let Some(below) = chain_below(plan, node) else {
         return;
     };
+    refuse_foreign_data(plan, context.forest.chain(node.id));
+    if !plan.refusals.is_empty() {
+        return;
+    }
     let Some(form) = form_of(plan, node, &below, new, form) else {
         return;
     };

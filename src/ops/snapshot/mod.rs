@@ -103,6 +103,24 @@ fn words(snapshot: &SnapshotName) -> String {
     }
 }
 
+/// The internal snapshot of an image that is meant.
+pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Option<Snapshot> {
+    if !matches!(node.content, Content::Qcow2(_)) {
+        plan.refuse(format!(
+            "{} is no qcow2 image: only those have internal snapshots",
+            shown(&node.path)
+        ));
+        return None;
+    }
+    match snapshots_of(plan, node) {
+        Ok(snapshots) => choose(plan, node, &snapshots, wanted).cloned(),
+        Err(error) => {
+            plan.refuse(error.to_string());
+            None
+        }
+    }
+}
+
 fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
     let path = &node.path;
     let file = plan

@@ -333,6 +333,7 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
     };
     let verb = match plan.request {
         Request::Branch { .. } | Request::Create(_) => "Create",
+        Request::Convert(_) => "Convert",
         Request::Commit { .. } => "Commit",
         Request::Discard { .. } => "Discard",
         Request::Restore { .. } => "Restore",

@@ -1,0 +1,71 @@
+//! `qanopy convert`: what an image shows as a new image of another kind.
+
+use crate::image::{CompressionLevel, Format, Qcow2Options};
+use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request, SnapshotName};
+
+use super::args::{ConvertArgs, FormatArg, Globals};
+use super::carry_out::carry_out;
+use super::out::Out;
+use super::stop::Stop;
+use super::{look, passphrase};
+
+/// Converts the images.
+pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow::Result<()> {
+    let mut named = args.sources.clone();
+    named.extend(args.backing.clone());
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = look::around(&named, &args.scan.scan)?;
+    context.keys = keys;
+    let image = args.image.options();
+    let form = match args.to {
+        FormatArg::Raw => {
+            let preallocation = image.format.preallocation;
+            let plain = ImageOptions {
+                format: Qcow2Options {
+                    preallocation,
+                    ..Qcow2Options::default()
+                },
+                data_file: None,
+            };
+            if image != plain || args.compress {
+                return Err(Stop::Usage(
+                    "a raw image has no clusters and no header: of the options for the new image only \
+                     --preallocation goes with --to raw"
+                        .to_owned(),
+                )
+                .into());
+            }
+            ConvertForm::Raw { preallocation }
+        }
+        FormatArg::Qcow2 => ConvertForm::Qcow2 {
+            image,
+            compress: args.compress.then(|| {
+                args.compression_level
+                    .map_or(CompressionLevel::Default, CompressionLevel::Level)
+            }),
+        },
+    };
+    let request = Request::Convert(Box::new(ConvertOptions {
+        sources: args.sources,
+        format: args.source_format.map(|format| match format {
+            FormatArg::Qcow2 => Format::Qcow2,
+            FormatArg::Raw => Format::Raw,
+        }),
+        snapshot: args.snapshot.map(|name| {
+            if args.id {
+                SnapshotName::Id(name)
+            } else {
+                SnapshotName::Name(name)
+            }
+        }),
+        new: args.new,
+        form,
+        backing: args.backing,
+        style: if args.absolute {
+            BackingStyle::Absolute
+        } else {
+            BackingStyle::Relative
+        },
+    }));
+    carry_out(out, globals, args.consent, &context, &request)
+}

@@ -1,0 +1,192 @@
+//! Converting: what a chain shows, written into a new image of any kind. One thread finds out where the
+//! bytes are, several read them, look for zeros and compress, and the calling one writes in order.
+//! The sources are only read.
+
+mod pieces;
+mod pipeline;
+mod sink;
+mod work;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+
+use super::create::{new_header, stage};
+use super::error::{IoContext, Result};
+use super::packed::{reserve, write_zeros};
+use super::staged::Staged;
+use super::{Chain, CreateOptions, Error, ErrorKind, Pace, Preallocation};
+use sink::{RawSink, Sink};
+
+/// What is read.
+#[derive(Debug, Clone)]
+pub struct ConvertFrom {
+    /// The chains, whose disks follow each other.
+    pub sources: Vec<Chain>,
+    /// How many layers of them are copied, from the top; what those below hold is left to the
+    /// target's backing file. None for all.
+    pub layers: Option<usize>,
+}
+
+/// What is made of it.
+#[derive(Debug, Clone)]
+pub enum ConvertTo {
+    /// A raw image.
+    Raw {
+        /// What is reserved in advance.
+        preallocation: Preallocation,
+    },
+    /// A qcow2 image.
+    Qcow2 {
+        /// How it is made; the size is that of the sources.
+        options: Box<CreateOptions>,
+        /// Whether clusters are compressed, and how hard.
+        compress: Option<CompressionLevel>,
+    },
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CompressionLevel {
+    /// So that the result is no larger than QEMU's.
+    #[default]
+    Default,
+    /// The codec's own number: 1 to 9 for zlib, 1 to 22 for zstd.
+    Level(u8),
+}
+
+impl CompressionLevel {
+    fn number(self) -> Option<u8> {
+        match self {
+            Self::Default => None,
+            Self::Level(number) => Some(number),
+        }
+    }
+}
+
+impl ConvertFrom {
+    /// Length of the new disk, in bytes.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
+        self.sources.iter().fold(0, |sum: u64, chain| {
+            sum.saturating_add(chain.virtual_size())
+        })
+    }
+
+    /// What is to be moved, as far as tables and holes tell. `unit` and `table` are the bytes that a
+    /// cluster and a table of the target hold.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn forecast(&self, unit: u64, table: u64) -> Result<Forecast> {
+        let mut found = Forecast::default();
+        let mut walk = pieces::Walk::new(self);
+        // The first unit and the first table that are not counted yet.
+        let (mut next_unit, mut next_table) = (0, 0);
+        while let Some(run) = walk.next_run(u64::MAX)? {
+            if !run.holds_data() {
+                continue;
+            }
+            found.data = found.data.saturating_add(run.len);
+            let count = |size: u64, next: &mut u64| {
+                let (first, end) = ((run.start / size).max(*next), run.end().div_ceil(size));
+                *next = end.max(*next);
+                end.saturating_sub(first)
+            };
+            found.units += count(unit, &mut next_unit);
+            found.tables += count(table, &mut next_table);
+        }
+        Ok(found)
+    }
+}
+
+/// How much a conversion moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forecast {
+    /// Bytes that hold data; what [`convert`] reports as work.
+    pub data: u64,
+    /// Clusters of the target they take, at most.
+    pub units: u64,
+    /// Tables of the target that map those.
+    pub tables: u64,
+}
+
+/// Writes what `from` shows into the new image `new`, which gets its name only when all of it is on
+/// stable storage.
+///
+/// # Errors
+/// When something of that name exists, the options cannot be had together, a file cannot be read or
+/// written, or it was stopped; nothing is left behind then.
+pub fn convert(
+    host: &dyn Host,
+    from: &ConvertFrom,
+    new: &Path,
+    to: &ConvertTo,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let size = from.virtual_size();
+    let mut staged = Staged::new(host);
+    match to {
+        ConvertTo::Raw { preallocation } => {
+            let file = staged.create(new)?;
+            file.set_len(size).at(new, "set the length")?;
+            match preallocation {
+                Preallocation::Off => {}
+                Preallocation::Falloc => reserve(new, &*file, 0, size)?,
+                Preallocation::Full => {
+                    fill(new, &*file, size, pace)?;
+                }
+                Preallocation::Metadata => {
+                    let text = "has no tables to preallocate: it is raw".to_owned();
+                    return Err(Error::new(new, ErrorKind::Limit(text)));
+                }
+            }
+            let sink = RawSink::new(new, file.clone());
+            pipeline::run(from, Sink::Raw(&sink), new, pace)?;
+            file.fence().at(new, "flush")?;
+        }
+        ConvertTo::Qcow2 { options, compress } => {
+            let header = new_header(new, options)?;
+            if compress.is_some() && options.data_file.is_some() {
+                let text = "cannot be compressed: it has a data file".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
+            if compress.is_some() && options.format.preallocation != Preallocation::Off {
+                let text = "cannot be both compressed and preallocated".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
+            let mut packer = stage(&mut staged, new, options, header)?;
+            pipeline::run(
+                from,
+                Sink::Qcow2 {
+                    packer: &mut packer,
+                    compress: *compress,
+                },
+                new,
+                pace,
+            )?;
+            packer.finish()?;
+        }
+    }
+    // A wish to stop that came during the last flush.
+    if !pace.advance(0) {
+        return Err(Error::new(new, ErrorKind::Stopped));
+    }
+    staged.publish()
+}
+
+/// Writes zeros over the whole file, a part at a time.
+fn fill(path: &Path, file: &dyn crate::host::HostFile, size: u64, pace: &dyn Pace) -> Result<()> {
+    let mut at = 0;
+    while at < size {
+        let len = (16 << 20).min(size - at);
+        write_zeros(path, file, at, len)?;
+        at += len;
+        if !pace.advance(0) {
+            return Err(Error::new(path, ErrorKind::Stopped));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Where a conversion writes: a raw file, in which every worker writes for itself, or an image that is
+//! packed in order by one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+
+use super::super::error::{IoContext, Result};
+use super::super::packed::Packer;
+use super::CompressionLevel;
+use super::work::{Cell, parts};
+
+/// Zeros of this length and alignment stay holes of a raw image, as in qemu-img.
+const HOLE: usize = 4096;
+
+/// The target of a conversion.
+pub(super) enum Sink<'a> {
+    Raw(&'a RawSink),
+    Qcow2 {
+        packer: &'a mut Packer,
+        compress: Option<CompressionLevel>,
+    },
+}
+
+/// A raw file of its full length that reads as zero.
+#[derive(Debug)]
+pub(super) struct RawSink {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+}
+
+impl RawSink {
+    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            file,
+        }
+    }
+
+    /// Writes all of the buffer that is not zero.
+    pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
+        for (from, len) in parts(buffer, HOLE) {
+            let at = start + from as u64;
+            let bytes = buffer.get(from..from + len).unwrap_or_default();
+            self.file
+                .write_at(bytes, at)
+                .at(&self.path, &format!("write at {at:#x}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Packs a piece: one cell a cluster.
+pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
+    let len = packer.header().geometry.cluster_len();
+    let size = len as u64;
+    let part = |from: usize, count: usize| {
+        let from = from * len;
+        buffer
+            .get(from..(from + count * len).min(buffer.len()))
+            .unwrap_or_default()
+    };
+    let mut cells = cells.into_iter().enumerate().peekable();
+    while let Some((index, cell)) = cells.next() {
+        let guest = start + index as u64 * size;
+        match cell {
+            Cell::Absent => packer.nothing(guest, part(index, 1).len() as u64)?,
+            Cell::Zero => packer.zeros(guest, part(index, 1).len() as u64)?,
+            Cell::Plain => {
+                // As many in one write as follow each other.
+                let mut count = 1;
+                while cells
+                    .next_if(|(_, next)| matches!(next, Cell::Plain))
+                    .is_some()
+                {
+                    count += 1;
+                }
+                packer.store(guest, part(index, count))?;
+            }
+            Cell::Some(bitmap) => packer.store_some(guest, part(index, 1), bitmap)?,
+            Cell::Stream(stream) => packer.compressed(guest, &stream)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What a worker does with a piece: reads it, finds the zeros, compresses. Buffers and contexts are
+//! used again and again.
+
+use super::super::error::{IoContext, Result};
+use super::super::qcow2_layer::read_zero_filled;
+use super::super::{Error, Layer, State};
+use super::pieces::Run;
+use crate::qcow2::codec::{Deflater, Inflater};
+use crate::qcow2::header::CompressionType;
+use crate::qcow2::{Geometry, SubclusterBitmap, SubclusterState};
+
+/// What becomes of one cluster of the target.
+#[derive(Debug)]
+pub(super) enum Cell {
+    /// The backing file shows through.
+    Absent,
+    /// All zeros.
+    Zero,
+    /// Stored as it is.
+    Plain,
+    /// Stored, but for some subclusters.
+    Some(SubclusterBitmap),
+    /// Stored as this stream.
+    Stream(Vec<u8>),
+}
+
+/// Reads runs, with contexts of its own.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    inflaters: Vec<Inflater>,
+    source: Vec<u8>,
+    cluster: Vec<u8>,
+}
+
+impl Reader {
+    /// Fills `buffer`, which starts at `start` of the new disk, from the runs.
+    pub(super) fn fill(&mut self, start: u64, runs: &[Run], buffer: &mut [u8]) -> Result<()> {
+        for run in runs {
+            let from = usize::try_from(run.start - start).unwrap_or(usize::MAX);
+            let to = usize::try_from(run.end() - start).unwrap_or(usize::MAX);
+            let Some(part) = buffer.get_mut(from..to) else {
+                continue;
+            };
+            match (&run.layer, run.state) {
+                (Some((layer, local)), State::Data { host }) => match layer.guest_file() {
+                    Some((path, file)) => read_zero_filled(path, &**file, part, host)?,
+                    // Encrypted.
+                    None => layer.read(run.state, *local, part)?,
+                },
+                (Some((layer, local)), State::Compressed { cluster, host, len }) => {
+                    self.inflate(layer, *local - cluster, (host, len), part)?;
+                }
+                _ => part.fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes from `within` on of the cluster whose stream is at that place.
+    fn inflate(
+        &mut self,
+        layer: &Layer,
+        within: u64,
+        (host, len): (u64, u64),
+        part: &mut [u8],
+    ) -> Result<()> {
+        let Layer::Qcow2(image) = layer else {
+            part.fill(0);
+            return Ok(());
+        };
+        // The descriptor bounds the length to a few clusters.
+        self.source.resize(usize::try_from(len).unwrap_or(0), 0);
+        let what = format!("read the compressed cluster at {host:#x}");
+        let got = image
+            .file()
+            .read_at(&mut self.source, host)
+            .at(image.path(), &what)?;
+        let source = self.source.get(..got).unwrap_or_default();
+        let header = image.header();
+        let damaged = |error| Error::new(image.path(), super::super::ErrorKind::Format(error));
+        let inflater = inflater(&mut self.inflaters, header.compression).map_err(damaged)?;
+        let whole = header.geometry.cluster_len();
+        if within == 0 && part.len() == whole {
+            return inflater.inflate(source, part).map_err(damaged);
+        }
+        self.cluster.resize(whole, 0);
+        inflater
+            .inflate(source, &mut self.cluster)
+            .map_err(damaged)?;
+        let from = usize::try_from(within).unwrap_or(usize::MAX);
+        let bytes = self
+            .cluster
+            .get(from..)
+            .and_then(|rest| rest.get(..part.len()));
+        match bytes {
+            Some(bytes) => part.copy_from_slice(bytes),
+            None => part.fill(0),
+        }
+        Ok(())
+    }
+}
+
+/// The context for a codec; a chain may hold both.
+fn inflater(
+    held: &mut Vec<Inflater>,
+    kind: CompressionType,
+) -> std::result::Result<&mut Inflater, crate::qcow2::FormatError> {
+    let at = match held.iter().position(|inflater| inflater.kind() == kind) {
+        Some(at) => at,
+        None => {
+            held.push(Inflater::new(kind)?);
+            held.len() - 1
+        }
+    };
+    held.get_mut(at)
+        .ok_or(crate::qcow2::FormatError::Inconsistent {
+            reason: "a codec is missing",
+        })
+}
+
+/// What becomes of each cluster of a piece that was read.
+pub(super) fn cells(
+    start: u64,
+    runs: &[Run],
+    buffer: &[u8],
+    geometry: Geometry,
+    has_backing: bool,
+    mut deflater: Option<&mut Deflater>,
+    scratch: &mut Vec<u8>,
+) -> Vec<Cell> {
+    let size = geometry.cluster_size();
+    let mut runs = runs.iter().peekable();
+    buffer
+        .chunks(geometry.cluster_len())
+        .zip(0u64..)
+        .map(|(cluster, index)| {
+            let from = start + index * size;
+            let to = from + cluster.len() as u64;
+            while runs.peek().is_some_and(|run| run.end() <= from) {
+                runs.next();
+            }
+            // An absent run covers whole clusters by now.
+            if runs.peek().is_some_and(|run| {
+                run.state == State::Absent && run.start <= from && run.end() >= to
+            }) {
+                return Cell::Absent;
+            }
+            if is_zero(cluster) {
+                return Cell::Zero;
+            }
+            if let Some(deflater) = deflater.as_deref_mut() {
+                let stream = if cluster.len() < geometry.cluster_len() {
+                    // The disk ends inside its last cluster.
+                    scratch.clear();
+                    scratch.extend_from_slice(cluster);
+                    scratch.resize(geometry.cluster_len(), 0);
+                    deflater.deflate(scratch)
+                } else {
+                    deflater.deflate(cluster)
+                };
+                return stream.map_or(Cell::Plain, Cell::Stream);
+            }
+            if !geometry.extended_l2() {
+                return Cell::Plain;
+            }
+            let bitmap = subclusters(cluster, geometry, has_backing);
+            if bitmap.allocated == u32::MAX {
+                Cell::Plain
+            } else {
+                Cell::Some(bitmap)
+            }
+        })
+        .collect()
+}
+
+/// Which subclusters hold something else than zeros.
+fn subclusters(cluster: &[u8], geometry: Geometry, has_backing: bool) -> SubclusterBitmap {
+    let size = usize::try_from(geometry.subcluster_size()).unwrap_or(usize::MAX);
+    let empty = if has_backing {
+        SubclusterState::Zero
+    } else {
+        SubclusterState::Unallocated
+    };
+    let mut bitmap = SubclusterBitmap::default().with(0..32, empty);
+    for (part, index) in cluster.chunks(size).zip(0u32..) {
+        if !is_zero(part) {
+            bitmap = bitmap.with(index..index + 1, SubclusterState::Data);
+        }
+    }
+    bitmap
+}
+
+/// Whether all bytes are zero.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    // In blocks large enough for vector instructions, small enough to stop early.
+    bytes
+        .chunks(256)
+        .all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// The parts of a buffer that are not zero, in multiples of `unit`: offset and length.
+pub(super) fn parts(buffer: &[u8], unit: usize) -> Vec<(usize, usize)> {
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    let mut at = 0;
+    for block in buffer.chunks(unit) {
+        if !is_zero(block) {
+            match parts.last_mut() {
+                Some((from, len)) if *from + *len == at => *len += block.len(),
+                _ => parts.push((at, block.len())),
+            }
+        }
+        at += block.len();
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_buffer_are_all_that_is_not_zero(
+            blocks in prop::collection::vec((any::<bool>(), 1usize..3), 0..12), unit in 1usize..9, cut in 0usize..5,
+        ) {
+            let mut buffer = Vec::new();
+            for (full, count) in blocks {
+                for _ in 0..count * unit {
+                    buffer.push(u8::from(full));
+                }
+            }
+            buffer.truncate(buffer.len().saturating_sub(cut));
+            let mut again = vec![0; buffer.len()];
+            let mut last = 0;
+            for (from, len) in parts(&buffer, unit) {
+                prop_assert!(from >= last && (from == 0 || from > last));
+                last = from + len;
+                again[from..last].copy_from_slice(&buffer[from..last]);
+            }
+            prop_assert_eq!(again, buffer);
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! Convert: what one image shows, or several in a row, as a new image of another kind. The sources are
+//! only read.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forest::{Content, Node};
+use crate::host::{Access, Host, LockSet, printable, printable_bytes};
+use crate::image::{
+    self, Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, Error as ImageError,
+    ErrorKind, Format, Keys, Layer, Preallocation, Unhurried, snapshot_view,
+};
+use crate::qcow2::Geometry;
+
+use super::in_use::{Locks, Use, data_file, who_uses};
+use super::members::{chain_below, is_readable, refuse_foreign_data};
+use super::overlay::not_created;
+use super::pin::Watch;
+use super::words::{command, listed, name, shown, size};
+use super::{
+    BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
+    SnapshotName, Undo, backing_name, find, locked, new_file, new_image, snapshot,
+};
+
+/// A conversion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvertOptions {
+    /// The images to read, whose disks follow each other on the new one.
+    pub sources: Vec<PathBuf>,
+    /// What to take them for; none for what they are by their looks.
+    pub format: Option<Format>,
+    /// The internal snapshot of the one source that is read instead of what it shows now.
+    pub snapshot: Option<SnapshotName>,
+    /// The file to create.
+    pub new: PathBuf,
+    /// What it is to be.
+    pub form: ConvertForm,
+    /// An image the one source is built on, directly or not, that the new one is to be built on as
+    /// well; what it shows is not copied.
+    pub backing: Option<PathBuf>,
+    /// How the backing name is recorded.
+    pub style: BackingStyle,
+}
+
+/// What an image is converted to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConvertForm {
+    /// A raw image.
+    Raw {
+        /// What is reserved in advance: not metadata, which it has not.
+        preallocation: Preallocation,
+    },
+    /// A qcow2 image.
+    Qcow2 {
+        /// How it is made.
+        image: ImageOptions,
+        /// Whether its clusters are compressed, and how hard.
+        compress: Option<CompressionLevel>,
+    },
+}
+
+/// Zeros of this length and alignment stay holes of a raw image.
+const RAW_UNIT: u64 = 4096;
+
+/// One source, found and fit to be read.
+#[derive(Debug, Clone)]
+struct Source {
+    path: PathBuf,
+    format: Format,
+    /// The files below it, nearest first.
+    below: Vec<PathBuf>,
+    /// ID of the internal snapshot that is read instead of what the image shows now.
+    snapshot: Option<Vec<u8>>,
+}
+
+impl Source {
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.path).chain(&self.below)
+    }
+
+    fn open(&self, host: &dyn Host, keys: &Keys) -> image::Result<Chain> {
+        // The plan has seen that all of them may be followed.
+        let chain = Chain::open(host, &self.path, Some(&self.format), &|_| true)?;
+        chain.unlock(keys, &Unhurried)?;
+        let Some(id) = &self.snapshot else {
+            return Ok(chain);
+        };
+        let snapshots = match chain.layers().first().map(|layer| &**layer) {
+            Some(Layer::Qcow2(top)) => image::snapshots(&self.path, &**top.file(), top.header())?,
+            _ => Vec::new(),
+        };
+        let found = snapshots.iter().find(|snapshot| snapshot.id == *id);
+        let found = found.ok_or_else(|| {
+            let text = format!("has no snapshot with the ID {}", printable_bytes(id));
+            ImageError::new(&self.path, ErrorKind::Limit(text))
+        })?;
+        snapshot_view(&chain, found)
+    }
+}
+
+/// Plans a conversion.
+pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
+    let new = wish.new.as_path();
+    let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+    plan.title = format!("Convert {} to {}", listed(&names, 3), name(new));
+    if wish.sources.is_empty() {
+        return plan.refuse("no image to convert is named");
+    }
+    if wish.sources.len() > 1 && (wish.snapshot.is_some() || wish.backing.is_some()) {
+        return plan.refuse(
+            "a snapshot or a backing file goes with one source only, not with several in a row",
+        );
+    }
+    refuse_contradictions(plan, wish);
+    let mut sources = Vec::new();
+    for path in &wish.sources {
+        match source(plan, path, wish) {
+            Some(source) => sources.push(source),
+            None => return,
+        }
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let mut chains = Vec::new();
+    for source in &sources {
+        match source.open(host, &context.keys) {
+            Ok(chain) => chains.push(chain),
+            Err(error) => return plan.refuse(error.to_string()),
+        }
+    }
+    let mut from = ConvertFrom {
+        sources: chains,
+        layers: None,
+    };
+    let disk = new_file::whole_sectors(plan, from.virtual_size());
+    let backing = match &wish.backing {
+        None => None,
+        Some(base) => match kept(plan, wish, &sources, base) {
+            Some((layers, recorded, format)) => {
+                from.layers = Some(layers);
+                Some((base.clone(), layers, recorded, format))
+            }
+            None => return,
+        },
+    };
+    let Some((to, forecast, kind, options)) = target(plan, wish, &from, disk, backing.as_ref())
+    else {
+        return;
+    };
+    look_at_sources(plan, &sources);
+    plan.effect(
+        EffectKind::Creates,
+        new,
+        Some(forecast.bytes),
+        format!("a disk of {}, {kind}", size(disk)),
+    );
+    if let Some(made) = &options {
+        new_image::describe_data_file(plan, made);
+    }
+    plan.copies = forecast.data;
+    if let ConvertForm::Qcow2 {
+        compress: Some(_), ..
+    } = &wish.form
+    {
+        say_of_compression(plan, new, forecast.bytes);
+    }
+    plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    let made = options.as_ref().map(|made| &made.options);
+    if let Some(line) = qemu_line(
+        wish,
+        &sources,
+        made,
+        backing.as_ref().map(|b| (b.1, &b.2, &b.3)),
+    ) {
+        plan.commands.push(line);
+    }
+    plan.job = Some(Arc::new(Convert {
+        sources,
+        layers: from.layers,
+        new: new.to_path_buf(),
+        to,
+        data: forecast.data,
+    }));
+}
+
+/// What cannot be had together, whatever the sources.
+fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
+    match &wish.form {
+        ConvertForm::Raw { preallocation } => {
+            if wish.backing.is_some() {
+                plan.refuse("a raw image has no backing file");
+            }
+            if *preallocation == Preallocation::Metadata {
+                plan.refuse("a raw image has no metadata to preallocate: off, falloc or full");
+            }
+        }
+        ConvertForm::Qcow2 { image, compress } => {
+            let Some(level) = compress else { return };
+            if image.format.preallocation != Preallocation::Off {
+                plan.refuse(
+                    "compressed clusters have no place in advance: compress, or preallocate",
+                );
+            }
+            if image.data_file.is_some() {
+                plan.refuse("an image with a data file has no compressed clusters");
+            }
+            let most = match image.format.compression {
+                Compression::Zlib => 9,
+                Compression::Zstd => 22,
+            };
+            if let CompressionLevel::Level(level) = level
+                && !(1..=most).contains(level)
+            {
+                plan.refuse(format!(
+                    "{} has compression levels from 1 to {most}, not {level}",
+                    image.format.compression.name()
+                ));
+            }
+        }
+    }
+}
+
+/// One source, if it can be read.
+fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source> {
+    let context = plan.context().clone();
+    let node = match find::named(&context, path) {
+        Ok(node) => node,
+        Err(sentence) => {
+            plan.refuse(sentence);
+            return None;
+        }
+    };
+    let format = format_of(plan, node, wish.format.as_ref())?;
+    // A file that is to be taken as raw is what its bytes are, whatever they look like.
+    let below: Vec<PathBuf> = if format == Format::Qcow2 {
+        let below = chain_below(plan, &context.forest, node)?;
+        let below = below.iter().map(|base| base.path.clone()).collect();
+        refuse_foreign_data(plan, context.forest.chain(node.id));
+        if let Err(error) = locked::unlock_chain(&context, node.id) {
+            plan.refuse(error.to_string());
+            return None;
+        }
+        below
+    } else {
+        Vec::new()
+    };
+    let snapshot = match &wish.snapshot {
+        None => None,
+        Some(wanted) => Some(snapshot::named(plan, node, wanted)?.id),
+    };
+    if format == Format::Qcow2
+        && let Some(facts) = node.facts()
+    {
+        let left: Vec<String> = [
+            (facts.snapshots, "internal snapshot"),
+            (facts.bitmaps, "dirty bitmap"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| super::words::count(usize::try_from(count).unwrap_or(0), what))
+        .collect();
+        if !left.is_empty() {
+            plan.note(format!(
+                "{} of {} stay behind: only a disk is copied",
+                listed(&left, 2),
+                name(path)
+            ));
+        }
+        if facts.encryption.is_some() {
+            plan.warn(format!(
+                "{} is encrypted, and what is made of it is not",
+                shown(path)
+            ));
+        }
+        if facts.corrupt {
+            plan.warn(format!(
+                "{} is damaged: the copy can only be as good as it is",
+                shown(path)
+            ));
+        }
+    }
+    Some(Source {
+        path: path.to_path_buf(),
+        format,
+        below,
+        snapshot,
+    })
+}
+
+fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>) -> Option<Format> {
+    let path = shown(&node.path);
+    let found = match &node.content {
+        Content::Qcow2(_) => Some(Format::Qcow2),
+        Content::Raw => Some(Format::Raw),
+        Content::Opaque(format) => Some(format.clone()),
+        Content::Damaged(_) | Content::Unreadable(_) | Content::Unopened => None,
+    };
+    if wanted == Some(&Format::Raw) {
+        return wanted.cloned();
+    }
+    if !matches!(node.content, Content::Opaque(_)) && !is_readable(plan, node) {
+        return None;
+    }
+    match (wanted, found) {
+        (Some(wanted), Some(found)) if *wanted != found => {
+            plan.refuse(format!(
+                "{path} is not of format {}: it is {}",
+                printable(wanted.name()),
+                printable(found.name())
+            ));
+            None
+        }
+        (_, Some(found @ (Format::Qcow2 | Format::Raw))) => Some(found),
+        (_, Some(other)) => {
+            plan.refuse(format!(
+                "{path} is of format {}, whose content is not read here: taken as raw (--source-format raw) \
+                 its bytes are copied as they are",
+                printable(other.name())
+            ));
+            None
+        }
+        (_, None) => None,
+    }
+}
+
+/// How many layers of the source are copied for the rest to be left to `base`, and how that is
+/// recorded. Only what the source itself is built on shows the right bytes.
+fn kept(
+    plan: &mut Plan,
+    wish: &ConvertOptions,
+    sources: &[Source],
+    base: &Path,
+) -> Option<(usize, OsString, Format)> {
+    let context = plan.context().clone();
+    let source = sources.first()?;
+    let node = match find::named(&context, base) {
+        Ok(node) => node,
+        Err(sentence) => {
+            plan.refuse(sentence);
+            return None;
+        }
+    };
+    let is_base = |path: &PathBuf| {
+        context
+            .forest
+            .by_path(path)
+            .is_some_and(|below| below.id == node.id)
+    };
+    let Some(index) = source.below.iter().position(is_base) else {
+        plan.refuse(format!(
+            "{} is not built on {}: an image that shows the same can leave nothing to it. Convert without a \
+             backing file, or name one that {} is built on",
+            shown(&source.path),
+            shown(base),
+            name(&source.path)
+        ));
+        return None;
+    };
+    // As whoever is built on it records it, or as it looks.
+    let above = source.files().nth(index);
+    let recorded = above
+        .and_then(|path| find::named(&context, path).ok())
+        .and_then(|node| node.backing.as_ref()?.format.clone());
+    let Some(format) = recorded.or_else(|| node.format()) else {
+        plan.refuse(format!("the format of {} is not known", shown(base)));
+        return None;
+    };
+    match backing_name::leading(plan.host(), &wish.new, base, wish.style) {
+        Ok(name) => Some((index + 1, name, format)),
+        Err(sentence) => {
+            plan.refuse(sentence);
+            None
+        }
+    }
+}
+
+/// What a conversion writes.
+struct Forecast {
+    /// Bytes of data read.
+    data: u64,
+    /// Bytes of the new file, at most.
+    bytes: u64,
+}
+
+type Kept = (PathBuf, usize, OsString, Format);
+
+/// The target, what it takes, and what to say of it; a qcow2 image also as it was checked.
+fn target(
+    plan: &mut Plan,
+    wish: &ConvertOptions,
+    from: &ConvertFrom,
+    disk: u64,
+    backing: Option<&Kept>,
+) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
+    let new = wish.new.as_path();
+    let counted = |plan: &mut Plan, unit: u64, table: u64| match from.forecast(unit, table) {
+        Ok(counted) => Some(counted),
+        Err(error) => {
+            plan.refuse(error.to_string());
+            None
+        }
+    };
+    match &wish.form {
+        ConvertForm::Raw { preallocation } => {
+            let counted = counted(plan, RAW_UNIT, u64::MAX)?;
+            let bytes = match preallocation {
+                Preallocation::Off | Preallocation::Metadata => counted.units * RAW_UNIT,
+                Preallocation::Falloc | Preallocation::Full => disk,
+            };
+            new_file::check(plan, new, bytes)?;
+            let to = ConvertTo::Raw {
+                preallocation: *preallocation,
+            };
+            let data = counted.data;
+            Some((to, Forecast { data, bytes }, "raw".to_owned(), None))
+        }
+        ConvertForm::Qcow2 { image, compress } => {
+            let recorded = backing.map(|(_, _, name, format)| (name.clone(), format.clone()));
+            let format = &image.format;
+            let geometry = match Geometry::new(
+                format.cluster_bits,
+                format.refcount_order,
+                format.extended_l2,
+            ) {
+                Ok(geometry) => geometry,
+                Err(error) => {
+                    plan.refuse(error.to_string());
+                    return None;
+                }
+            };
+            let cluster = geometry.cluster_size();
+            let counted = counted(plan, cluster, geometry.l2_coverage())?;
+            let content = counted
+                .units
+                .saturating_add(counted.tables)
+                .saturating_mul(cluster);
+            // How far data can be compressed is not known before.
+            let asked = if compress.is_some() { 0 } else { content };
+            let made = new_image::check(plan, new, disk, recorded, image, asked)?;
+            let bytes = match format.preallocation {
+                Preallocation::Falloc | Preallocation::Full => made.len.image_blocks,
+                _ => made.len.image_blocks.saturating_add(content),
+            };
+            let mut kind = "qcow2".to_owned();
+            if compress.is_some() {
+                kind.push_str(&format!(", compressed by {}", format.compression.name()));
+            }
+            match backing {
+                Some((base, ..)) => kind.push_str(&format!(", built on {}", name(base))),
+                None => kind.push_str(", built on nothing"),
+            }
+            let to = ConvertTo::Qcow2 {
+                options: Box::new(made.options.clone()),
+                compress: *compress,
+            };
+            let data = counted.data;
+            Some((to, Forecast { data, bytes }, kind, Some(made)))
+        }
+    }
+}
+
+fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    for path in sources.iter().flat_map(Source::files) {
+        match who_uses(host, path, LockSet::ReadOnly) {
+            Ok(Use::Free | Use::Open(_)) => {}
+            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
+            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+        }
+        if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
+            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        }
+        plan.effect(EffectKind::Reads, path, None, "");
+    }
+}
+
+fn say_of_compression(plan: &mut Plan, new: &Path, at_most: u64) {
+    let free = plan.space.first().map(|need| need.available);
+    let text = format!(
+        "{} becomes {} at most; how much less is found out by compressing",
+        name(new),
+        size(at_most)
+    );
+    match free {
+        Some(free) if free < at_most => plan.warn(format!(
+            "{text}. {} are free: should that not do, nothing is left behind",
+            size(free)
+        )),
+        _ => plan.note(text),
+    }
+}
+
+/// The same by qemu-img, where it can: what it does with a base further down loses the layers
+/// between.
+fn qemu_line(
+    wish: &ConvertOptions,
+    sources: &[Source],
+    made: Option<&image::CreateOptions>,
+    backing: Option<(usize, &OsString, &Format)>,
+) -> Option<String> {
+    let mut words: Vec<OsString> = vec!["qemu-img".into(), "convert".into()];
+    let format = &sources.first()?.format;
+    if sources.iter().any(|source| source.format != *format) {
+        return None;
+    }
+    words.extend(["-f".into(), format.name().into()]);
+    if let Some(id) = &sources.first()?.snapshot {
+        let mut selector = OsString::from("snapshot.id=");
+        selector.push(std::ffi::OsStr::from_bytes(id));
+        words.extend(["-l".into(), selector]);
+    }
+    match &wish.form {
+        ConvertForm::Raw { preallocation } => {
+            words.extend(["-O".into(), "raw".into()]);
+            if *preallocation != Preallocation::Off {
+                let option = format!("preallocation={}", preallocation.name());
+                words.extend(["-o".into(), option.into()]);
+            }
+        }
+        ConvertForm::Qcow2 { compress, .. } => {
+            words.extend(["-O".into(), "qcow2".into()]);
+            if compress.is_some() {
+                words.push("-c".into());
+            }
+            if let Some(options) = made.and_then(new_image::qemu_options) {
+                words.extend(["-o".into(), options]);
+            }
+            match backing {
+                Some((1, name, format)) => {
+                    words.extend(["-F".into(), format.name().into(), "-B".into(), name.clone()])
+                }
+                Some(_) => return None,
+                None => {}
+            }
+        }
+    }
+    words.extend(
+        sources
+            .iter()
+            .map(|source| source.path.as_os_str().to_owned()),
+    );
+    words.push(wish.new.as_os_str().to_owned());
+    Some(command(&words))
+}
+
+#[derive(Debug)]
+struct Convert {
+    sources: Vec<Source>,
+    layers: Option<usize>,
+    new: PathBuf,
+    to: ConvertTo,
+    data: u64,
+}
+
+impl Job for Convert {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for source in &self.sources {
+            for path in source.files() {
+                locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+                if source.format == Format::Qcow2
+                    && let Some(data) = data_file(host, path)
+                {
+                    locks.take(host, &data, Access::Read, LockSet::ReadOnly)?;
+                }
+            }
+        }
+        plan.verify_pins()?;
+        progress.enter(Phase::Copy, self.data);
+        let sources: image::Result<Vec<Chain>> = self
+            .sources
+            .iter()
+            .map(|source| source.open(host, &plan.context().keys))
+            .collect();
+        sources
+            .and_then(|sources| {
+                let from = ConvertFrom {
+                    sources,
+                    layers: self.layers,
+                };
+                image::convert(host, &from, &self.new, &self.to, progress)
+            })
+            .map_err(|error| not_created(&self.new, &error))?;
+        let mut touched = vec![self.new.clone()];
+        if let ConvertTo::Qcow2 { options, .. } = &self.to {
+            touched.extend(options.data_file.iter().map(|data| data.path.clone()));
+        }
+        let names: Vec<String> = self
+            .sources
+            .iter()
+            .map(|source| shown(&source.path))
+            .collect();
+        Ok(Outcome {
+            summary: format!("converted {} to {}", listed(&names, 3), shown(&self.new)),
+            touched,
+            undo: Some(Request::Discard {
+                images: vec![self.new.clone()],
+            }),
+            remarks: Vec::new(),
+        })
+    }
+}
