@@ -45,7 +45,11 @@ pub fn refreshed(
         // say so, is not kept in a node; and why a file could not be read need not be in the file.
         let is_simple = node.other_names.is_empty()
             && forest.overruled(node.id).is_none()
-            && !matches!(node.content, Content::Unreadable(_));
+            && !matches!(
+                node.content,
+                // The last two are images only as long as somebody is built on them.
+                Content::Unreadable(_) | Content::Raw | Content::Opaque(_)
+            );
         if !is_simple || link.is_some_and(has_changed) || names.any(|name| has_changed(name)) {
             looked_at.insert(node.id);
         }
