@@ -228,11 +228,12 @@ fn plan_keep_old(
         return Some(keep_old(true));
     }
     if survey.is_merged {
-        plan.refuse(format!(
-            "{base} shows all that {} holds already: its old content is gone, so leave out keeping it",
-            name(&run.top().path)
+        plan.warn(format!(
+            "{base} shows all that {} holds already, so {} will show that too: what a commit that was \
+             interrupted has overwritten is not in it",
+            name(&run.top().path),
+            name(new)
         ));
-        return None;
     }
     let bytes = survey.old.certain;
     let needed = bytes
