@@ -156,7 +156,7 @@ impl Survey {
             merged: &merged,
             keys: &context.keys,
         };
-        survey.dependants = views.all(context, run, stays);
+        survey.dependants = views.all(context, run, stays)?;
         if !survey.dependants.is_empty() && survey.grows_to.is_none() {
             survey.is_merged = survey.data + survey.zeros > 0 && is_merged(&chain, depth)?;
         }
@@ -225,7 +225,7 @@ struct Readers<'a> {
 
 impl Readers<'_> {
     /// Every view that reads the base or a merged layer, besides the merged layers' own.
-    fn all(&self, context: &Context, run: &Run<'_>, stays: bool) -> Vec<Dependant> {
+    fn all(&self, context: &Context, run: &Run<'_>, stays: bool) -> image::Result<Vec<Dependant>> {
         let depth = run.layers.len();
         let mut found = Vec::new();
         let others = |node: &Node, but: Option<&Node>| {
@@ -238,22 +238,23 @@ impl Readers<'_> {
                 .collect::<Vec<Node>>()
         };
         for sibling in others(run.base, run.layers.last().copied()) {
-            found.extend(self.views(&sibling, depth, true, "built on the same base", false));
+            found.extend(self.views(&sibling, depth, true, "built on the same base", false)?);
         }
         for (index, layer) in run.layers.iter().enumerate() {
             let above = index.checked_sub(1).and_then(|above| run.layers.get(above));
             if index > 0 || !stays {
                 for child in others(layer, above.copied()) {
                     let role = format!("built on {}", name(&layer.path));
-                    found.extend(self.views(&child, index, true, &role, true));
+                    found.extend(self.views(&child, index, true, &role, true)?);
                 }
             }
-            found.extend(self.views(layer, index + 1, false, "", false));
+            found.extend(self.views(layer, index + 1, false, "", false)?);
         }
-        found
+        Ok(found)
     }
 
-    /// The views in one file: its active one, if asked for, and its snapshots.
+    /// The views in one file: its active one, if asked for, and its snapshots. What another image shows
+    /// that cannot be read counts as lost; a layer that is merged has to be readable.
     fn views(
         &self,
         node: &Node,
@@ -261,7 +262,7 @@ impl Readers<'_> {
         active: bool,
         role: &str,
         moves: bool,
-    ) -> Vec<Dependant> {
+    ) -> image::Result<Vec<Dependant>> {
         let file_name = name(&node.path);
         let dependant = |what: String, role: String, root: Root| Dependant {
             node: node.id,
@@ -282,8 +283,8 @@ impl Readers<'_> {
         };
         let layer = match Layer::open(self.host, &node.path, &Format::Qcow2) {
             Ok(layer) => layer,
-            Err(error) if active => return vec![unknown(main, &error)],
-            Err(_) => return Vec::new(),
+            Err(error) if active => return Ok(vec![unknown(main, &error)]),
+            Err(error) => return Err(error),
         };
         let closed = match &layer {
             Layer::Qcow2(image) => image::writable(&node.path, image.header())
@@ -310,8 +311,19 @@ impl Readers<'_> {
         if active {
             found.push(judged(main, &layer));
         }
-        let Ok(snapshots) = snapshot_views(&node.path, &layer) else {
-            return found;
+        let snapshots = match snapshot_views(&node.path, &layer) {
+            Ok(snapshots) => snapshots,
+            Err(error) if active => {
+                let what = format!("{file_name}'s internal snapshots");
+                let root = Root::Snapshot {
+                    l1_offset: 0,
+                    l1_entries: 0,
+                };
+                let role = "its internal snapshots".to_owned();
+                found.push(unknown(dependant(what, role, root), &error));
+                return Ok(found);
+            }
+            Err(error) => return Err(error),
         };
         for (title, root, view) in snapshots {
             let what = format!("{file_name}'s internal snapshot {title}");
@@ -320,6 +332,6 @@ impl Readers<'_> {
                 &view,
             ));
         }
-        found
+        Ok(found)
     }
 }
