@@ -191,6 +191,26 @@ fn a_forged_manifest_or_image_is_refused() {
         "disk.qcow2",
     ]);
     forge(&manifest, "not built on what comes next");
+    // The same, called raw by the manifest, or with its format left out.
+    forge(
+        &manifest.replace("\"format\": \"qcow2\"", "\"format\": \"raw\""),
+        "begins like another format",
+    );
+    forge(
+        &manifest.replace("\"format\": \"raw\"", "\"format\": \"vmdk\""),
+        "not built on what comes next",
+    );
+    qemu.within(&out)
+        .img(&["rebase", "-u", "-F", "raw", "-b", "base.img", "disk.qcow2"]);
+    fs::write(out.join("qanopy-export.json"), &manifest).unwrap();
+    let fine = plan(dir, &import);
+    assert!(fine.refusals.is_empty(), "{}", words(&fine));
+    // Built on the exported folder itself: it would break once that is gone.
+    let absolute = out.join("base.img");
+    let absolute = absolute.to_str().unwrap();
+    qemu.within(&out)
+        .img(&["rebase", "-u", "-F", "raw", "-b", absolute, "disk.qcow2"]);
+    forge(&manifest, "not built on what comes next");
 }
 
 #[test]

@@ -252,8 +252,12 @@ fn what_cannot_follow_or_is_in_the_way_is_refused() {
         &moving(dir, "data.qcow2", "place", false),
         "relative to its own folder",
     );
-    let json = r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}"#;
-    here.img(&["rebase", "-u", "-F", "qcow2", "-b", json, "near.qcow2"]);
+    let base = dir.join("base.qcow2");
+    let json = format!(
+        r#"json:{{"driver":"qcow2","file":{{"driver":"file","filename":"{}"}}}}"#,
+        base.display()
+    );
+    here.img(&["rebase", "-u", "-F", "qcow2", "-b", &json, "near.qcow2"]);
     refused(
         &moving(dir, "base.qcow2", "x.qcow2", false),
         "not rewritten",
@@ -358,6 +362,110 @@ fn a_crash_at_any_moment_breaks_no_link_and_can_be_finished_or_rolled_back() {
         assert_eq!(seen(&qemu, &root, &[there])[there].0, name, "{story}");
         assert!(journal.interrupted().unwrap().is_empty());
     }
+}
+
+/// The bridging names are absolute and lead to the recorded folder: as they would be, had the crash
+/// been where the state is looked at.
+fn rehome(qemu: &Qemu, recorded: &Path, root: &Path) {
+    let here = qemu.within(root);
+    for file in support::script::files_below(root) {
+        if file.extension().is_none_or(|end| end != "qcow2") {
+            continue;
+        }
+        let name = file.to_str().unwrap();
+        let info: Value =
+            serde_json::from_str(&here.img(&["info", "--output=json", name])).unwrap();
+        let backing = info["backing-filename"].as_str().unwrap_or_default();
+        if let Some(rest) = backing.strip_prefix(recorded.to_str().unwrap()) {
+            let there = format!("{}{rest}", root.display());
+            here.img(&["rebase", "-u", "-F", "qcow2", "-b", &there, name]);
+        }
+    }
+}
+
+#[test]
+fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    build(&qemu, &dir);
+    fs::create_dir(dir.join("place/other")).unwrap();
+    let names = [
+        "base.qcow2",
+        "near.qcow2",
+        "other/far.qcow2",
+        "other/top.qcow2",
+    ];
+    let before = seen(&qemu, &dir, &names);
+    let host = Arc::new(RecordingHost::new(&dir));
+    let known: Arc<dyn Host> = host.clone();
+    carry_out_request(
+        &context(known, &dir),
+        &moving(&dir, "base.qcow2", "place", true),
+    )
+    .unwrap();
+    let begun = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    let begun = begun.lines().next().unwrap().to_owned();
+    let log = host.log();
+    for (turn, state) in log.crash_states(24, 5).enumerate() {
+        let after = log.replay(&state);
+        let story = log.describe(&state);
+        let root = fs::canonicalize(after.path()).unwrap();
+        rehome(&qemu, &dir, &root);
+        let text = begun.replace(dir.to_str().unwrap(), root.to_str().unwrap());
+        let mut line: Value = serde_json::from_str(&text).unwrap();
+        line["process"] = "1 1 another-boot".into();
+        fs::create_dir_all(root.join("state")).unwrap();
+        fs::write(root.join("state/journal.jsonl"), format!("{line}\n")).unwrap();
+        let way = if turn % 2 == 0 {
+            Recovery::Finish
+        } else {
+            Recovery::RollBack
+        };
+        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        if asked
+            .refusals
+            .iter()
+            .any(|why| why.text.contains("nothing to move"))
+        {
+            // Nothing was done yet, or everything.
+            continue;
+        }
+        assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
+        run(&root, &Request::Recover { entry: 1, way });
+        let place = match way {
+            Recovery::Finish => root.join("place"),
+            Recovery::RollBack => root.clone(),
+        };
+        let after = seen(&qemu, &place, &names);
+        assert_eq!(digests(&after), digests(&before), "{story}");
+        assert_eq!(after["near.qcow2"].0, "base.qcow2", "{story}");
+        assert_eq!(after["other/top.qcow2"].0, "../near.qcow2", "{story}");
+    }
+}
+
+#[test]
+fn a_file_that_is_the_data_of_another_image_does_not_move_alone() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::create_dir(dir.join("place")).unwrap();
+    qemu.within(dir).img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        "data_file=d.raw",
+        "data.qcow2",
+        "1M",
+    ]);
+    let asked = plan(dir, &moving(dir, "d.raw", "place", false));
+    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    assert!(
+        words(&asked).contains("keeps its data in"),
+        "{}",
+        words(&asked)
+    );
 }
 
 #[test]

@@ -100,6 +100,8 @@ impl Job for Clone {
             image::rename_backing(copy.temporary(), file, recorded)
                 .map_err(|error| Error::Failed(error.to_string()))?;
         }
+        // Somebody who knows no image locks may have written meanwhile.
+        plan.verify_pins()?;
         progress.enter(Phase::Switch, 0);
         let remarks = copy
             .lost

@@ -142,10 +142,14 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
     let mut taken = BTreeSet::from([OsString::from(MANIFEST)]);
     let mut members = Vec::new();
     let mut needed = 0_u64;
+    let mut above: Option<&Node> = None;
     for one in std::iter::once(node).chain(below) {
-        let Some(member) = member(plan, one, &mut taken) else {
+        let format = format_in(plan, one, above);
+        above = Some(one);
+        let (Some(format), Some(member)) = (format, member(plan, one, &mut taken)) else {
             continue;
         };
+        let member = Member { format, ..member };
         claim(plan, &member.path, LockSet::ReadOnly);
         let to = dir.join(&member.name);
         let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
@@ -186,6 +190,34 @@ struct Member {
     name: String,
     format: Format,
     bytes: u64,
+}
+
+/// What a file of the chain is: what the image above it records, never a guess.
+fn format_in(plan: &mut Plan, node: &Node, above: Option<&Node>) -> Option<Format> {
+    let seen = format_of(node);
+    let Some(above) = above else {
+        return Some(seen);
+    };
+    let recorded = above.backing.as_ref().and_then(|link| link.format.clone());
+    match recorded {
+        Some(recorded) if recorded == seen => Some(seen),
+        Some(recorded) => {
+            plan.refuse(format!(
+                "{} records {recorded} as the format of {}, which looks like {seen}: relink it first",
+                shown(&above.path),
+                shown(&node.path)
+            ));
+            None
+        }
+        None => {
+            plan.refuse(format!(
+                "{} does not record the format of {}: relink it first",
+                shown(&above.path),
+                shown(&node.path)
+            ));
+            None
+        }
+    }
 }
 
 /// A node as a member, under a name of its own.
@@ -235,7 +267,7 @@ impl Job for Export {
         let making = making(&self.dir);
         host.create_dir(&making, 0o755)
             .map_err(|error| Error::io("make the folder", &making, &error))?;
-        let made = self.fill(host, &making, progress).and_then(|()| {
+        let made = self.fill(plan, &making, progress).and_then(|()| {
             progress.enter(Phase::Switch, 0);
             host.rename_new(&making, &self.dir)
                 .and_then(|()| host.sync_dir(folder(&self.dir)))
@@ -264,7 +296,8 @@ impl Job for Export {
 
 impl Export {
     /// Copies the files, what is built on last, and writes the manifest.
-    fn fill(&self, host: &dyn Host, dir: &Path, progress: &Progress) -> Result<(), Error> {
+    fn fill(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<(), Error> {
+        let host = plan.host();
         let total: u64 = self.members.iter().map(|member| member.bytes).sum();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut files: Vec<Exported> = Vec::new();
@@ -302,6 +335,8 @@ impl Export {
             qanopy_export: 1,
             files,
         };
+        // Somebody who knows no image locks may have written meanwhile.
+        plan.verify_pins()?;
         let mut text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::Failed(error.to_string()))?;
         text.push(b'\n');

@@ -2,12 +2,11 @@
 //! its checksum before any of them gets its name. The folder stays as it is.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, FileKind, Host, LockSet, printable};
-use crate::image::{self, BackingName, Format};
+use crate::image::{self, Format};
 
 use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
@@ -40,7 +39,8 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
         .fold(0, u64::saturating_add);
     for (index, file) in manifest.files.iter().enumerate() {
         let below = manifest.files.get(index + 1);
-        if let Err(why) = fits(host, dir, file, below) {
+        // The image above was looked at before, and records the format that the manifest gives.
+        if let Err(why) = fits(host, dir, file, below, index > 0) {
             return plan.refuse(format!("{}: {why}", printable(&file.name)));
         }
         let from = dir.join(&file.name);
@@ -68,6 +68,7 @@ fn fits(
     dir: &Path,
     file: &Exported,
     below: Option<&Exported>,
+    above_says_raw: bool,
 ) -> Result<(), String> {
     let mut parts = Path::new(&file.name).components();
     let plain = matches!(
@@ -88,34 +89,52 @@ fn fits(
             stat.len, file.bytes
         ));
     }
-    let backing = match &file.format {
-        Format::Qcow2 => {
-            let opened = host
-                .open(&path, Access::Read)
-                .map_err(|error| error.to_string())?;
-            let header =
-                image::read_header(&path, &*opened).map_err(|error| error.kind.to_string())?;
-            if header.has_data_file() {
-                return Err("names a data file, which no export does".to_owned());
-            }
-            header.backing_file().map(<[u8]>::to_vec)
+    let opened = host
+        .open(&path, Access::Read)
+        .map_err(|error| error.to_string())?;
+    let mut first = [0; 512];
+    let got = opened
+        .read_at(&mut first, 0)
+        .map_err(|error| error.to_string())?;
+    let seen = Format::recognise(first.get(..got).unwrap_or_default());
+    match &file.format {
+        // A raw disk's guest may have written such a header: only what is built on it says raw then.
+        Format::Raw if seen.is_some() && !above_says_raw => {
+            return Err("is raw by the manifest and begins like another format".to_owned());
         }
-        _ => None,
+        Format::Raw => return ends_here(below),
+        Format::Qcow2 => {}
+        Format::Other(name) => {
+            return Err(format!(
+                "is of format {}, which no export writes",
+                printable(name)
+            ));
+        }
+    }
+    let header = image::read_header(&path, &*opened).map_err(|error| error.kind.to_string())?;
+    if header.has_data_file() {
+        return Err("names a data file, which no export does".to_owned());
+    }
+    let (Some(name), Some(below)) = (header.backing_file(), below) else {
+        return match header.backing_file() {
+            None => ends_here(below),
+            Some(_) => Err("is built on a file that the manifest does not name".to_owned()),
+        };
     };
-    let leads = backing.as_ref().and_then(|name| {
-        let name = BackingName::interpret(&path, OsStr::from_bytes(name));
-        name.file().map(Path::to_path_buf)
-    });
-    let expected = below.map(|below| dir.join(&below.name));
-    let same = match (&leads, &expected) {
-        (Some(leads), Some(expected)) => leads.components().eq(expected.components()),
-        (None, None) => backing.is_none(),
-        _ => false,
-    };
-    if same {
+    // As an export records it: the bare name, guarded where QEMU would take it for a protocol.
+    let plain = name.strip_prefix(b"./").unwrap_or(name) == below.name.as_bytes();
+    let format = header.backing_format() == Some(below.format.name().as_bytes());
+    if plain && format {
         Ok(())
     } else {
         Err("is not built on what comes next in the manifest".to_owned())
+    }
+}
+
+fn ends_here(below: Option<&Exported>) -> Result<(), String> {
+    match below {
+        None => Ok(()),
+        Some(_) => Err("is not built on what comes next in the manifest".to_owned()),
     }
 }
 
@@ -150,6 +169,7 @@ impl Job for Import {
             }
             copies.push(copy);
         }
+        plan.verify_pins()?;
         progress.enter(Phase::Switch, 0);
         let mut touched = Vec::new();
         for copy in copies {

@@ -218,6 +218,27 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
     }
 }
 
+/// A raw file may be where a qcow2 image keeps its data: that image depends on it, by a name that is not
+/// a backing name.
+pub(super) fn refuse_as_data_file(plan: &mut Plan, forest: &Forest, node: &Node, how: &str) {
+    let context = plan.context().clone();
+    let Some(id) = node.file_id() else { return };
+    for owner in forest.nodes() {
+        let Some(name) = owner.facts().and_then(|facts| facts.data_file.as_ref()) else {
+            continue;
+        };
+        let named = BackingName::interpret(&owner.path, name);
+        let stat = named.file().and_then(|path| context.host.stat(path).ok());
+        if owner.id != node.id && stat.is_some_and(|stat| stat.id == id) {
+            plan.refuse(format!(
+                "{} keeps its data in {}, which therefore cannot be {how} alone",
+                shown(&owner.path),
+                shown(&node.path)
+            ));
+        }
+    }
+}
+
 /// How `child` will name `base`: relative or absolute, as it named its backing file before.
 pub(super) fn leading_to(
     context: &Context,

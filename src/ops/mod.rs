@@ -253,6 +253,15 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
                 (&ended, &plan.request)
             {
                 unwritten = unwritten.or(journal.settle(*entry).err());
+                // An undo that was interrupted and is through now: what it took back is settled too.
+                if let Ok(Some(Request::Undo {
+                    entry: Some(undone),
+                })) = journal
+                    .entry(*entry)
+                    .map(|found| found.map(|found| found.request))
+                {
+                    unwritten = unwritten.or(journal.settle(undone).err());
+                }
             }
         }
         (_, Some(Err(error))) => unwritten = Some(error),

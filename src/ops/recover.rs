@@ -4,7 +4,7 @@
 
 use crate::host::printable;
 
-use super::journal::{Journal, Standing};
+use super::journal::{Entry, Journal, Standing};
 use super::words::shown;
 use super::{Plan, Recovery, Request, WayOut};
 
@@ -64,6 +64,17 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
     {
         return plan.refuse(format!("the journal is damaged: entry {id} leads to {to}"));
     }
+    // The half of an undo has changed the files: what it asked for is asked again, without comparing
+    // them with what they were before.
+    let request = match request {
+        Request::Undo { entry: Some(to) } => match journal.entry(to) {
+            Ok(Some(Entry {
+                undo: Some(undo), ..
+            })) if undo.is_plain() => undo,
+            _ => return plan.refuse(format!("the journal is damaged: entry {id} leads to {to}")),
+        },
+        other => other,
+    };
     plan.become_plan_of(&request, Request::Recover { entry: id, way });
     plan.title = title;
 }

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, HostFile, LockSet, printable};
-use crate::image;
+use crate::image::{self, Format};
 
 use super::copy_file::{Copy, folder};
 use super::in_use::{Locks, Use, who_uses};
+use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{Batch, Item};
 use super::words::{command, count, name, shown, size};
@@ -31,6 +32,8 @@ struct Step {
     to: PathBuf,
     /// To another filesystem, where a file cannot have two names.
     copied: bool,
+    /// The copy was made by a move that was interrupted.
+    copy_is_there: bool,
     bytes: u64,
     /// Relative or absolute, as it names its own backing file in the end.
     style: BackingStyle,
@@ -233,8 +236,14 @@ fn plan_step(
     }
     let there = |path: &Path| host.stat_link(path).ok().map(|stat| stat.id);
     // Both names are there, or only the new one: an interrupted move goes on where it was.
-    let resumed = there(&wish.to).is_some()
-        && (there(&wish.from) == there(&wish.to) || there(&wish.from).is_none());
+    let half_copied = wish.style.is_some()
+        && there(&wish.to).is_some()
+        && there(&wish.from).is_some()
+        && there(&wish.from) != there(&wish.to)
+        && is_copy(host, node, wish);
+    let resumed = half_copied
+        || there(&wish.to).is_some()
+            && (there(&wish.from) == there(&wish.to) || there(&wish.from).is_none());
     let stat = node.stat.as_ref()?;
     if !resumed {
         if wish.from == wish.to {
@@ -245,12 +254,13 @@ fn plan_step(
         let needed = if elsewhere { stat.allocated } else { 0 };
         new_file::check(plan, &wish.to, needed)?;
     }
-    let copied = !resumed
-        && host
-            .space(folder(&wish.to))
-            .is_ok_and(|space| space.device != stat.id.device);
+    let copied = half_copied
+        || !resumed
+            && host
+                .space(folder(&wish.to))
+                .is_ok_and(|space| space.device != stat.id.device);
     let text = match (copied, resumed) {
-        (true, _) => format!(
+        (true, false) => format!(
             "to {}: copied, the old file goes to the trash",
             shown(&wish.to)
         ),
@@ -290,12 +300,23 @@ fn plan_step(
         ));
     }
     refuse_relative_data_file(plan, host, node, wish);
+    refuse_as_data_file(plan, forest, node, "moved");
     let own = own_link(plan, forest, node, wish, wishes);
     let children = plan_children(plan, context, forest, node, wish, wishes);
+    if let Some(own) = &own {
+        let fits = backing_name::between(host, &wish.to, &own.base, own.style)
+            .and_then(|recorded| fits(host, &node.path, &recorded));
+        if let Err(why) = fits {
+            plan.refuse(format!(
+                "{path} cannot name its backing file from there: {why}"
+            ));
+        }
+    }
     Some(Step {
         from: wish.from.clone(),
         to: wish.to.clone(),
         copied,
+        copy_is_there: half_copied,
         bytes: stat.allocated,
         style: wish.style.unwrap_or_else(|| {
             let backing = node.backing.as_ref();
@@ -306,6 +327,36 @@ fn plan_step(
         own,
         children,
     })
+}
+
+/// Whether what is at the new place is the image's copy: the same bytes but for the header, which
+/// names the backing file from there.
+fn is_copy(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
+    let skip = match node.format() {
+        Some(Format::Qcow2) => host
+            .open(&wish.from, Access::Read)
+            .ok()
+            .and_then(|file| image::read_header(&wish.from, &*file).ok())
+            .map(|header| header.geometry.cluster_size()),
+        _ => Some(0),
+    };
+    let open = |path: &Path| host.open(path, Access::Read).ok();
+    let (Some(mut at), Some(one), Some(other)) = (skip, open(&wish.from), open(&wish.to)) else {
+        return false;
+    };
+    if one.len().ok().is_none() || one.len().ok() != other.len().ok() {
+        return false;
+    }
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        match (one.read_at(&mut a, at), other.read_at(&mut b, at)) {
+            (Ok(0), Ok(0)) => return true,
+            (Ok(got), Ok(same)) if got == same && a.get(..got) == b.get(..got) => {
+                at = at.saturating_add(got as u64);
+            }
+            _ => return false,
+        }
+    }
 }
 
 /// The data file's name is in a place of the header that is not rewritten here.
@@ -386,7 +437,17 @@ fn plan_children(
 ) -> Vec<Child> {
     let host = context.host.as_ref();
     let mut children = Vec::new();
-    for child in node.children.iter().filter_map(|id| forest.get(*id)) {
+    // Where a file cannot have two names, an interruption leaves children at the old one.
+    let lost = forest
+        .by_path(&wish.from)
+        .filter(|old| old.whereabouts == Whereabouts::Missing);
+    let lost = lost.map_or(&[] as &[NodeId], |old| &old.children);
+    for child in node
+        .children
+        .iter()
+        .chain(lost)
+        .filter_map(|id| forest.get(*id))
+    {
         let Some(backing) = &child.backing else {
             continue;
         };
@@ -436,15 +497,15 @@ fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String>
 /// Asks who uses the files, and pins them.
 fn look_at_files(plan: &mut Plan, steps: &[Step]) {
     let host = Arc::clone(&plan.context().host);
-    let mut files: BTreeSet<&PathBuf> = BTreeSet::new();
+    let present = Present::of(host.as_ref(), steps);
+    let mut files: BTreeSet<&Path> = BTreeSet::new();
     for step in steps {
-        let present = if host.stat_link(&step.from).is_ok() {
-            &step.from
-        } else {
-            &step.to
-        };
-        files.insert(present);
-        files.extend(step.children.iter().map(|child| &child.path));
+        files.insert(present.of_file(&step.from));
+        files.extend(
+            step.children
+                .iter()
+                .map(|child| present.of_file(&child.path)),
+        );
         plan.commands.push(command(&[
             "mv".as_ref(),
             step.from.as_os_str(),
@@ -464,6 +525,25 @@ fn look_at_files(plan: &mut Plan, steps: &[Step]) {
     }
 }
 
+/// Which name each file has now: an interrupted move has given some their new one already.
+#[derive(Debug)]
+struct Present<'s>(BTreeMap<&'s Path, &'s Path>);
+
+impl<'s> Present<'s> {
+    fn of(host: &dyn Host, steps: &'s [Step]) -> Self {
+        let gone = |step: &&Step| host.stat_link(&step.from).is_err();
+        let moved = steps.iter().filter(gone);
+        Self(moved.map(|step| (&*step.from, &*step.to)).collect())
+    }
+
+    fn of_file<'p>(&self, path: &'p Path) -> &'p Path
+    where
+        's: 'p,
+    {
+        self.0.get(path).copied().unwrap_or(path)
+    }
+}
+
 #[derive(Debug)]
 struct Move {
     steps: Vec<Step>,
@@ -478,16 +558,13 @@ impl Job for Move {
         progress.enter(Phase::Collect, 0);
         let mut locks = Locks::default();
         let mut files = BTreeMap::new();
+        let present = Present::of(host, &self.steps);
         for step in &self.steps {
             let paths = std::iter::once(&step.from).chain(step.children.iter().map(|c| &c.path));
             for path in paths {
-                let present = if host.stat_link(path).is_ok() {
-                    path
-                } else {
-                    &step.to
-                };
                 if !files.contains_key(path) {
-                    let file = locks.take(host, present, Access::ReadWrite, LockSet::ReadWrite)?;
+                    let now = present.of_file(path);
+                    let file = locks.take(host, now, Access::ReadWrite, LockSet::ReadWrite)?;
                     files.insert(path.clone(), file);
                 }
             }
@@ -495,23 +572,41 @@ impl Job for Move {
         plan.verify_pins()?;
         progress.enter(Phase::Copy, total.map(|step| step.bytes).sum());
         let mut copies = BTreeMap::new();
-        for step in self.steps.iter().filter(|step| step.copied) {
+        for step in self
+            .steps
+            .iter()
+            .filter(|step| step.copied && !step.copy_is_there)
+        {
             copies.insert(
                 &step.from,
                 Copy::make(host, &step.from, &step.to, progress)?,
             );
         }
+        // Somebody who knows no image locks may have written meanwhile.
+        plan.verify_pins()?;
+        // A folder that takes no trash is found out before anything has a new name.
+        let batch = self.prepare_trash(plan)?;
         progress.enter(Phase::Switch, 0);
         let mut remarks = Vec::new();
         for step in &self.steps {
             let copy = copies.remove(&step.from);
-            step.switch(plan, copy, &mut files, &mut remarks)
-                .map_err(|error| match error {
+            if let Err(error) = step.switch(host, copy, &mut files, &mut remarks) {
+                batch.into_iter().for_each(Batch::give_up);
+                return Err(match error {
                     Error::Failed(text) => Error::Failed(format!(
-                        "{text}. Every image opens as before; the same move again completes it"
+                        "{text}. No image is lost; the same move again completes it"
                     )),
                     other => other,
-                })?;
+                });
+            }
+        }
+        if let Some(batch) = batch {
+            remarks.extend(batch.remarks().iter().cloned());
+            remarks.push(format!(
+                "the old files are in the trash as {}",
+                batch.name()
+            ));
+            batch.carry_out(&Progress::new())?;
         }
         let mut touched: Vec<PathBuf> = Vec::new();
         for step in &self.steps {
@@ -533,18 +628,39 @@ impl Job for Move {
     }
 }
 
+impl Move {
+    /// The old files of those that are copied, ready to go.
+    fn prepare_trash<'h>(&self, plan: &'h Plan) -> Result<Option<Batch<'h>>, Error> {
+        let items: Vec<Item> = self
+            .steps
+            .iter()
+            .filter(|step| step.copied)
+            .map(|step| Item {
+                path: step.from.clone(),
+                why: format!("moved to {}", shown(&step.to)),
+                bytes: step.bytes,
+                step: 0,
+            })
+            .collect();
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let state_dir = plan.context().state_dir.as_deref();
+        Batch::prepare(plan.host(), state_dir, &plan.title, items).map(Some)
+    }
+}
+
 type Files = BTreeMap<PathBuf, Arc<dyn HostFile>>;
 
 impl Step {
     /// Gives the image its new name, lets all that refer to it follow, and takes the old name away.
     fn switch(
         &self,
-        plan: &Plan,
+        host: &dyn Host,
         copy: Option<Copy<'_>>,
         files: &mut Files,
         remarks: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let host = plan.host();
         let is_there = host.stat_link(&self.from).is_ok();
         if let Some(own) = self.own.as_ref().filter(|own| own.bridge && is_there) {
             link(
@@ -576,6 +692,12 @@ impl Step {
                 self.settle_own(host, files)?;
                 copy.publish()?;
             }
+            None if self.copy_is_there => {
+                let file = host
+                    .open(&self.to, Access::ReadWrite)
+                    .map_err(|error| Error::io("open", &self.to, &error))?;
+                files.insert(self.from.clone(), file);
+            }
             None if is_there => {
                 match host.link_new(&self.from, &self.to) {
                     Ok(()) => {}
@@ -594,13 +716,9 @@ impl Step {
         for child in &self.children {
             link(host, files, &child.path, &child.path, &self.to, child.style)?;
         }
-        if is_there {
-            if self.copied {
-                self.trash(plan, remarks)?;
-            } else {
-                host.remove_file(&self.from)
-                    .map_err(|error| Error::io("take away the old name", &self.from, &error))?;
-            }
+        if is_there && !self.copied {
+            host.remove_file(&self.from)
+                .map_err(|error| Error::io("take away the old name", &self.from, &error))?;
             sync(&self.from)?;
         }
         self.settle_own(host, files)
@@ -637,24 +755,6 @@ impl Step {
             "{} has come into being since the plan was made: plan again",
             shown(&self.to)
         )))
-    }
-
-    fn trash(&self, plan: &Plan, remarks: &mut Vec<String>) -> Result<(), Error> {
-        let item = Item {
-            path: self.from.clone(),
-            why: format!("moved to {}", shown(&self.to)),
-            bytes: self.bytes,
-            step: 0,
-        };
-        let state_dir = plan.context().state_dir.as_deref();
-        let batch = Batch::prepare(plan.host(), state_dir, &plan.title, vec![item])?;
-        remarks.extend(batch.remarks().iter().cloned());
-        remarks.push(format!(
-            "the old {} is in the trash as {}",
-            name(&self.from),
-            batch.name()
-        ));
-        batch.carry_out(&Progress::new()).map(drop)
     }
 }
 

@@ -197,6 +197,11 @@ impl Request {
         }
     }
 
+    /// Whether it speaks of images, not of what the journal remembers.
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self, Self::Undo { .. } | Self::Recover { .. })
+    }
+
     /// Whether it only adds files or changes nothing that can be read, so that no other image can be
     /// affected.
     #[must_use]
