@@ -20,6 +20,9 @@ use super::rework::Rework;
 use super::snapshots::read;
 use super::{Error, ErrorKind, Pace, bitmaps};
 
+/// L1 tables, in bytes, that are held at once: snapshots may name one huge table again and again.
+const MOST_L1_BYTES: u64 = 64 << 20;
+
 /// What is to be another way; whatever is none stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amendment {
@@ -193,6 +196,15 @@ impl Amend {
         let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
         let (context, size) = (self.rework.context, self.rework.cluster_size());
         let (mut list, list_len) = read(&path, &*file, header)?;
+        let entries = list
+            .iter()
+            .map(|snapshot| u64::from(snapshot.l1_entries))
+            .fold(u64::from(header.l1_entries), u64::saturating_add);
+        if entries.saturating_mul(8) > MOST_L1_BYTES {
+            let text =
+                format!("has {entries} entries in its L1 tables, too many to go through at once");
+            return Err(self.rework.limit(text));
+        }
         let active = self.l1(header.l1_offset, header.l1_entries)?;
         let mut l1s = vec![active];
         for snapshot in &list {

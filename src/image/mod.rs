@@ -40,6 +40,7 @@ mod sight;
 mod snapshots;
 mod staged;
 mod tables;
+mod tail;
 mod target;
 mod transfer;
 mod tree;

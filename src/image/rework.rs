@@ -20,7 +20,7 @@ use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
 use super::new_counts::NewCounts;
 use super::tree::Trees;
-use super::{Error, ErrorKind, Pace, check, writable};
+use super::{Error, ErrorKind, Pace, check, tail, writable};
 
 /// The change.
 #[derive(Debug)]
@@ -181,14 +181,7 @@ impl Rework {
                 .at(&self.path, &format!("free {len} bytes at {offset:#x}"))?;
         }
         let used = self.counts.end_of_all()?.saturating_mul(size);
-        let len = self.file.len().at(&self.path, "ask the length")?;
-        if used > 0 && used < len {
-            self.file
-                .set_len(used)
-                .at(&self.path, "cut off the free end")?;
-            self.file.fence().at(&self.path, "flush")?;
-        }
-        Ok(())
+        tail::cut(&self.path, &*self.file, used)
     }
 }
 

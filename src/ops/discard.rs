@@ -10,6 +10,7 @@ use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::ImageFacts;
 
 use super::in_use::{Locks, Use, who_uses};
+use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
@@ -52,6 +53,7 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
         add_image(plan, node, &names, why, step, &mut items);
         check_use(plan, first);
         warn_of_losses(plan, forest, node, &names);
+        refuse_as_data_file(plan, forest, node, "discarded");
         locked.push(first.clone());
     }
     for sentence in kept(forest, &set, &goes) {

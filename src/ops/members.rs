@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, Host, LockSet, printable};
+use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
 use crate::image::{BackingName, Encryption, Format};
 
 use super::in_use::{Locks, claim, data_file};
@@ -218,24 +218,40 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
     }
 }
 
-/// A raw file may be where a qcow2 image keeps its data: that image depends on it, by a name that is not
-/// a backing name.
+/// The images other than `node` that keep their data in this file. They depend on it by a name that is
+/// not a backing name.
+pub(super) fn data_file_users<'f>(
+    host: &dyn Host,
+    forest: &'f Forest,
+    node: &Node,
+    file: FileId,
+) -> Vec<&'f Node> {
+    let uses = |owner: &&Node| {
+        owner.id != node.id && data_file_of(host, owner).is_some_and(|(_, stat)| stat.id == file)
+    };
+    forest.nodes().filter(uses).collect()
+}
+
+/// An image's external data file, if it has one that is there.
+pub(super) fn data_file_of(host: &dyn Host, node: &Node) -> Option<(PathBuf, Stat)> {
+    let name = node.facts()?.data_file.as_ref()?;
+    let path = BackingName::interpret(&node.path, name)
+        .file()?
+        .to_path_buf();
+    let stat = host.stat(&path).ok()?;
+    Some((path, stat))
+}
+
+/// Refuses what would be done to a file that other images keep their data in.
 pub(super) fn refuse_as_data_file(plan: &mut Plan, forest: &Forest, node: &Node, how: &str) {
     let context = plan.context().clone();
     let Some(id) = node.file_id() else { return };
-    for owner in forest.nodes() {
-        let Some(name) = owner.facts().and_then(|facts| facts.data_file.as_ref()) else {
-            continue;
-        };
-        let named = BackingName::interpret(&owner.path, name);
-        let stat = named.file().and_then(|path| context.host.stat(path).ok());
-        if owner.id != node.id && stat.is_some_and(|stat| stat.id == id) {
-            plan.refuse(format!(
-                "{} keeps its data in {}, which therefore cannot be {how} alone",
-                shown(&owner.path),
-                shown(&node.path)
-            ));
-        }
+    for owner in data_file_users(context.host.as_ref(), forest, node, id) {
+        plan.refuse(format!(
+            "{} keeps its data in {}, which therefore cannot be {how} alone",
+            shown(&owner.path),
+            shown(&node.path)
+        ));
     }
 }
 

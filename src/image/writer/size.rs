@@ -12,7 +12,7 @@ use crate::qcow2::{
 use super::super::error::{IoContext, Result};
 use super::super::packed::{reserve, write_zeros};
 use super::super::qcow2_layer::read_l2;
-use super::super::{Error, ErrorKind, Pace, Preallocation, Unhurried, bitmaps};
+use super::super::{Error, ErrorKind, Pace, Preallocation, Unhurried, bitmaps, tail};
 use super::{FREE_BUDGET, Writer};
 
 /// Bytes given a place before progress is told.
@@ -274,13 +274,6 @@ impl Writer {
         let used = self.refs.highest_used()?.map_or(0, |cluster| {
             (cluster + 1).saturating_mul(self.cluster_size())
         });
-        let len = self.file.len().at(&self.path, "ask the length")?;
-        if used > 0 && used < len {
-            self.file
-                .set_len(used)
-                .at(&self.path, "cut off the free end")?;
-            self.file.fence().at(&self.path, "flush")?;
-        }
-        Ok(())
+        tail::cut(&self.path, &*self.file, used)
     }
 }

@@ -15,8 +15,10 @@ use crate::forest::{Content, Node};
 use crate::image::{CreateOptions, Format, Views};
 
 use super::members::{
-    Members, format_of, is_readable, need_space, refuse_foreign_data, refuse_unfit,
+    Members, format_of, is_readable, need_space, refuse_as_data_file, refuse_foreign_data,
+    refuse_unfit,
 };
+use super::pin::Watch;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
@@ -109,6 +111,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
             why.kind
         ));
     }
+    refuse_as_data_file(plan, &forest, base, "committed into");
     plan.effect(
         EffectKind::Writes,
         &base.path,
@@ -135,6 +138,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     note_facts(plan, &run, &survey);
     let members = members_of(&context, &run, &kept, &children);
     members.secure(plan);
+    pin_others(plan, &survey, &kept);
     need_space(plan, &base.path, survey.new_in_base);
     for dependant in &kept {
         need_space(plan, &dependant.path, dependant.loses);
@@ -385,6 +389,25 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
 }
 
 /// Everything written, and what lies below the base.
+/// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.
+fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
+    let host = Arc::clone(&plan.context().host);
+    for dependant in &survey.dependants {
+        if kept.iter().any(|other| other.path == dependant.path) {
+            continue;
+        }
+        if let Err(error) = plan
+            .pins
+            .pin(host.as_ref(), &dependant.path, Watch::Content)
+        {
+            plan.warn(format!(
+                "{} cannot be looked at: {error}",
+                shown(&dependant.path)
+            ));
+        }
+    }
+}
+
 fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[Child]) -> Members {
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut members = Members::default();

@@ -15,7 +15,9 @@ use crate::image::{
 use crate::qcow2::CryptMethod;
 
 use super::in_use::{Locks, claim, data_file};
-use super::members::{need_space, refuse_foreign_data, refuse_unfit};
+use super::members::{
+    data_file_of, data_file_users, need_space, refuse_foreign_data, refuse_unfit,
+};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -353,7 +355,22 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Wish<'_>) {
             break;
         }
     }
+    // Others that keep their data where this image does, or in it.
+    let host = Arc::clone(&plan.context().host);
+    let own = node.file_id();
+    let data = data_file_of(host.as_ref(), node).map(|(_, stat)| stat.id);
+    for file in own.into_iter().chain(data) {
+        for owner in data_file_users(host.as_ref(), &forest, node, file) {
+            let text = format!(
+                "keeps its data where {} does, and loses its end",
+                name(&node.path)
+            );
+            plan.effect(EffectKind::Breaks, &owner.path, None, text);
+            names.push(name(&owner.path));
+        }
+    }
     names.sort();
+    names.dedup();
     if names.is_empty() || wish.dependants == Dependants::Break {
         return;
     }
