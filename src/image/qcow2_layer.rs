@@ -95,6 +95,11 @@ pub fn closed(header: &Header) -> Option<ErrorKind> {
         ));
     }
     match header.crypt {
+        // QEMU: "Missing CRYPTO header for crypt method 2".
+        CryptMethod::Luks if header.crypto_header().is_none() => Some(ErrorKind::Damaged(
+            "it says that it is encrypted with LUKS and does not say where its LUKS header is"
+                .to_owned(),
+        )),
         // With LUKS it is open to whoever has a passphrase.
         CryptMethod::None | CryptMethod::Luks => None,
         CryptMethod::Aes => Some(ErrorKind::Encrypted(Encryption::Aes)),

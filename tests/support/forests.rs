@@ -318,6 +318,16 @@ pub fn kinds(dir: &Path) -> Vec<Described> {
         "luks.qcow2",
         "8M",
     ]);
+    // What was never written reads as zero without a passphrase.
+    s.command([
+        "qemu-io",
+        "--object",
+        "secret,id=s,data=x",
+        "-c",
+        "write -q -P 0x0c 0 64k",
+        "--image-opts",
+        "driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=s",
+    ]);
     s.run("qemu-img create -q -f vmdk other.vmdk 8M");
     s.overlay("vmdk", "other.vmdk", "on-a-vmdk.qcow2");
     // A relative name in there would go by the directory that a program runs in.
