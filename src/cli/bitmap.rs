@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image;
+use crate::image::BitmapFlags;
 use crate::ops::{BitmapAction, Request};
-use crate::qcow2::bitmap::BitmapFlags;
 
 use super::args::{BitmapCommand, Globals};
 use super::carry_out::carry_out;

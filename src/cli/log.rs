@@ -117,15 +117,8 @@ pub(super) fn tell_interrupted() {
 pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::Result<()> {
     let all = entries(&journal()?)?;
     let entry = args.entry.or_else(|| {
-        let possible = |entry: &&Entry| {
-            entry.undo.is_some()
-                && matches!(entry.standing, Standing::Done(_))
-                && !matches!(
-                    entry.request,
-                    Request::Undo { .. } | Request::Recover { .. }
-                )
-        };
-        all.iter().rev().find(possible).map(|entry| entry.id)
+        let newest = all.iter().rev().find(|entry| entry.can_be_undone());
+        newest.map(|entry| entry.id)
     });
     let touched = all.iter().find(|one| Some(one.id) == entry);
     let context = around(touched.map_or(&[], |entry| &entry.touched), &args.scan.scan)?;

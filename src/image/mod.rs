@@ -80,6 +80,7 @@ pub use sight::{Compared, Difference, Place, Sight};
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };
+pub use staged::temporary_name;
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
 pub use writer::{Root, Source, Writer, may_grow, writable};

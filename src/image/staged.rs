@@ -74,7 +74,8 @@ impl Drop for Staged<'_> {
 }
 
 /// A name beside `path` for the time it is being made.
-pub(crate) fn temporary_name(path: &Path) -> PathBuf {
+#[must_use]
+pub fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.qanopy-new", std::process::id()));

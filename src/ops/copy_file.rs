@@ -2,10 +2,11 @@
 //! half of a copy is ever seen. Holes stay holes; blocks are shared where the filesystem can.
 //! Knows nothing of images.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::host::{Access, Cloned, Host, HostFile, Segment, copy_attributes};
+
+use crate::image::temporary_name;
 
 use super::words::shown;
 use super::{Error, Progress};
@@ -101,13 +102,6 @@ pub(super) fn folder(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.qanopy-new", std::process::id()));
-    path.with_file_name(name)
-}
-
 fn copy_bytes(
     from: &Path,
     source: &dyn HostFile,
@@ -188,7 +182,7 @@ mod tests {
     fn what_is_not_published_leaves_nothing_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("a"), dir.path().join("b"));
-        fs::write(&from, [1; 10_000_000]).unwrap();
+        fs::write(&from, vec![1; 10_000_000]).unwrap();
         let progress = Progress::new();
         progress.cancel();
         assert!(matches!(

@@ -264,7 +264,7 @@ impl Job for Export {
             locks.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
         }
         plan.verify_pins()?;
-        let making = making(&self.dir);
+        let making = image::temporary_name(&self.dir);
         host.create_dir(&making, 0o755)
             .map_err(|error| Error::io("make the folder", &making, &error))?;
         let made = self.fill(plan, &making, progress).and_then(|()| {
@@ -349,12 +349,4 @@ impl Export {
         };
         write().map_err(|error| Error::io("write", &path, &error))
     }
-}
-
-/// The folder's name for the time it is being made.
-fn making(dir: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(dir.file_name().unwrap_or_default());
-    name.push(format!(".{}.qanopy-new", std::process::id()));
-    dir.with_file_name(name)
 }

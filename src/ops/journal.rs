@@ -90,6 +90,20 @@ pub struct Entry {
     pub(super) left: Pins,
 }
 
+impl Entry {
+    /// Whether `undo` without a number may mean it: it ended well, something takes it back, and it is
+    /// not itself about another entry.
+    #[must_use]
+    pub fn can_be_undone(&self) -> bool {
+        self.undo.is_some() && self.is_done()
+    }
+
+    /// Whether it ended well and is not itself about another entry.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.standing, Standing::Done(_)) && self.request.is_plain()
+    }
+}
+
 /// The journal in one state directory.
 #[derive(Debug, Clone)]
 pub struct Journal {

@@ -68,19 +68,8 @@ fn choose(entries: &[Entry], wanted: Option<u64>) -> Result<&Entry, String> {
             )),
         };
     }
-    let done = |entry: &&Entry| {
-        matches!(entry.standing, Standing::Done(_))
-            && !matches!(
-                entry.request,
-                Request::Undo { .. } | Request::Recover { .. }
-            )
-    };
-    let newest = entries.iter().rev().find(done);
-    let possible = entries
-        .iter()
-        .rev()
-        .filter(done)
-        .find(|entry| entry.undo.is_some());
+    let newest = entries.iter().rev().find(|entry| entry.is_done());
+    let possible = entries.iter().rev().find(|entry| entry.can_be_undone());
     possible.ok_or_else(|| match newest {
         Some(newest) => format!(
             "nothing in the journal can be taken back; the newest entry is “{}”",

@@ -9,10 +9,10 @@ use std::ffi::OsString;
 
 use crate::forest::{Forest, Found};
 use crate::host::{Holder, Space, Stat};
+use crate::image::Snapshot;
 use crate::image::{Check, Format};
 use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
-use crate::qcow2::Snapshot;
 
 use super::filter::Hits;
 use super::jobs::Work;

@@ -9,7 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::host::printable;
 use crate::image::Check;
-use crate::qcow2::Snapshot;
+use crate::image::Snapshot;
 
 /// Text from elsewhere (a plan, a problem) made safe to print once more: it is meant to be, and a
 /// terminal is no place to find out.

@@ -16,9 +16,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed, scan_all};
 use crate::host::{Access, Host, printable};
+use crate::image::Snapshot;
 use crate::image::{self, Format, Keys, Pace};
 use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request};
-use crate::qcow2::Snapshot;
 
 use super::filter::Filter;
 use super::jobs::Work;
