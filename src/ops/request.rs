@@ -197,6 +197,56 @@ impl Request {
         }
     }
 
+    /// The word for doing it, as it stands on the button that says yes.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Branch { .. } | Self::Create(_) => "Create",
+            Self::Convert(_) => "Convert",
+            Self::Commit { .. } => "Commit",
+            Self::Discard { .. } => "Discard",
+            Self::Restore { .. } => "Restore",
+            Self::EmptyTrash { .. } => "Delete for good",
+            Self::Relink { .. } => "Relink",
+            Self::Move { .. } => "Move",
+            Self::Clone { .. } => "Clone",
+            Self::Export { .. } => "Export",
+            Self::Import { .. } => "Import",
+            Self::Undo { .. } => "Undo",
+            Self::Recover {
+                way: Recovery::Finish,
+                ..
+            } => "Finish",
+            Self::Recover {
+                way: Recovery::RollBack,
+                ..
+            } => "Roll back",
+            Self::Repair { action, .. } => match action {
+                RepairAction::Leaks | RepairAction::All => "Repair",
+                RepairAction::PutBack { .. } => "Put back",
+            },
+            Self::Resize { .. } => "Resize",
+            Self::Rebase { .. } => "Rebase",
+            Self::Flatten { .. } => "Flatten",
+            Self::Amend { .. } => "Amend",
+            Self::Bitmap { action, .. } => match action {
+                BitmapAction::Add { .. } => "Add",
+                BitmapAction::Remove => "Remove",
+                BitmapAction::Clear => "Clear",
+                BitmapAction::Enable => "Enable",
+                BitmapAction::Disable => "Disable",
+                BitmapAction::Merge { .. } => "Merge",
+            },
+            Self::Squash { .. } => "Squash",
+            Self::Snapshot { action, .. } => match action {
+                SnapshotAction::Create { .. } => "Take",
+                SnapshotAction::Apply { .. } => "Apply",
+                SnapshotAction::Delete { .. } => "Delete",
+                SnapshotAction::Extract { .. } => "Copy out",
+            },
+        }
+    }
+
     /// Whether it speaks of images, not of what the journal remembers.
     pub(super) fn is_plain(&self) -> bool {
         !matches!(self, Self::Undo { .. } | Self::Recover { .. })

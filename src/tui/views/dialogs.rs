@@ -6,10 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::{
-    self, BitmapAction, CommittedLayer, Danger, Recovery, RepairAction, Request, SnapshotAction,
-    Tone,
-};
+use crate::ops::{self, CommittedLayer, Danger, Request, Tone};
 use crate::tui::app::App;
 use crate::tui::dialog::{Button, Mode, PlanDialog};
 use crate::tui::form::{Field, Form, Holds};
@@ -331,56 +328,11 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Danger::Reversible => Role::Warning,
         Danger::Creates => Role::Good,
     };
-    let verb = match plan.request {
-        Request::Branch { .. } | Request::Create(_) => "Create",
-        Request::Convert(_) => "Convert",
-        Request::Commit { .. } => "Commit",
-        Request::Discard { .. } => "Discard",
-        Request::Restore { .. } => "Restore",
-        Request::EmptyTrash { .. } => "Delete for good",
-        Request::Relink { .. } => "Relink",
-        Request::Move { .. } => "Move",
-        Request::Clone { .. } => "Clone",
-        Request::Export { .. } => "Export",
-        Request::Import { .. } => "Import",
-        Request::Undo { .. } => "Undo",
-        Request::Recover {
-            way: Recovery::Finish,
-            ..
-        } => "Finish",
-        Request::Recover {
-            way: Recovery::RollBack,
-            ..
-        } => "Roll back",
-        Request::Repair { ref action, .. } => match action {
-            RepairAction::Leaks | RepairAction::All => "Repair",
-            RepairAction::PutBack { .. } => "Put back",
-        },
-        Request::Resize { .. } => "Resize",
-        Request::Rebase { .. } => "Rebase",
-        Request::Flatten { .. } => "Flatten",
-        Request::Amend { .. } => "Amend",
-        Request::Bitmap { ref action, .. } => match action {
-            BitmapAction::Add { .. } => "Add",
-            BitmapAction::Remove => "Remove",
-            BitmapAction::Clear => "Clear",
-            BitmapAction::Enable => "Enable",
-            BitmapAction::Disable => "Disable",
-            BitmapAction::Merge { .. } => "Merge",
-        },
-        Request::Squash { .. } => "Squash",
-        Request::Snapshot { ref action, .. } => match action {
-            SnapshotAction::Create { .. } => "Take",
-            SnapshotAction::Apply { .. } => "Apply",
-            SnapshotAction::Delete { .. } => "Delete",
-            SnapshotAction::Extract { .. } => "Copy out",
-        },
-    };
     vec![Line::from(vec![
         Span::raw(" "),
         cancel,
         Span::raw("  "),
-        button(verb, dialog.button == Button::Confirm, role),
+        button(plan.request.verb(), dialog.button == Button::Confirm, role),
     ])]
 }
 
