@@ -42,6 +42,7 @@ fn qcow2(format: Qcow2Options) -> ConvertForm {
         image: ImageOptions {
             format,
             data_file: None,
+            encryption: None,
         },
         compress: None,
     }
@@ -52,6 +53,7 @@ fn compressed(format: Qcow2Options) -> ConvertForm {
         image: ImageOptions {
             format,
             data_file: None,
+            encryption: None,
         },
         compress: Some(CompressionLevel::Default),
     }
@@ -199,7 +201,7 @@ fn form() -> impl Strategy<Value = ConvertForm> {
                 format.preallocation = preallocation;
                 let data_file = (data_file && !format.old_version)
                     .then(|| DataFileOption { path: PathBuf::from("new.data"), raw });
-                ConvertForm::Qcow2 { image: ImageOptions { format, data_file }, compress: None }
+                ConvertForm::Qcow2 { image: ImageOptions { format, data_file, encryption: None }, compress: None }
             }
         ),
     ]

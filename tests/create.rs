@@ -57,6 +57,7 @@ fn options(dir: &Path, text: &str) -> ImageOptions {
     ImageOptions {
         format,
         data_file: data_file.map(|path| DataFileOption { path, raw }),
+        encryption: None,
     }
 }
 

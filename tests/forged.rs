@@ -296,6 +296,7 @@ fn look(chain: &Chain) {
     let copy = MeasureAs::Qcow2 {
         options: &options,
         backing: false,
+        luks: false,
     };
     match image::measure(Some(chain), 0, copy) {
         Ok(measured) => assert!(measured.required <= measured.fully_allocated),

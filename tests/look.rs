@@ -159,6 +159,7 @@ impl Target {
             MeasureAs::Qcow2 {
                 options: &options,
                 backing: self.backing,
+                luks: false,
             }
         };
         image::measure(source, size, target)
@@ -611,6 +612,7 @@ fn a_chain_that_is_cut_is_mapped_as_far_as_it_goes() {
     let target = MeasureAs::Qcow2 {
         options: &options,
         backing: false,
+        luks: false,
     };
     assert!(image::measure(Some(&chain), 0, target).is_err());
     // A file that may not be followed cuts the chain as well.

@@ -284,6 +284,14 @@ pub(super) struct MeasureArgs {
     pub(super) target: TargetArg,
     #[command(flatten)]
     pub(super) image_options: ImageArgs,
+    /// Count the header of an encrypted image, which is in this format
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "The new image"
+    )]
+    pub(super) encrypt: Option<EncryptArg>,
     #[command(flatten)]
     pub(super) follow: FollowArgs,
 }
@@ -346,6 +354,26 @@ pub(super) struct ImageArgs {
     pub(super) data_file_raw: bool,
 }
 
+/// How a new image is encrypted.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The new image")]
+pub(super) struct EncryptArgs {
+    /// Encrypt the content (aes-256, xts, plain64, sha256)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(super) encrypt: Option<EncryptArg>,
+    /// Milliseconds of this processor that trying one passphrase is to cost
+    #[arg(long, value_name = "MS", default_value_t = 1000, requires = "encrypt",
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(super) iter_time: u32,
+}
+
+/// Formats of encryption, by qemu-img's names.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum EncryptArg {
+    /// LUKS version 1
+    Luks,
+}
+
 /// Version of the format, by qemu-img's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompatArg {
@@ -393,8 +421,8 @@ impl From<PreallocationArg> for Preallocation {
 /// What opens encrypted images.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PassphraseArgs {
-    /// File with the passphrase of the LUKS-encrypted images, `-` for standard input; IMAGE=FILE for that
-    /// image only. May be given several times [default: ask, at a terminal]
+    /// File with the passphrase of the LUKS-encrypted images, the new one as well, `-` for standard input;
+    /// IMAGE=FILE for that image only. May be given several times [default: ask, at a terminal]
     #[arg(long, value_name = "[IMAGE=]FILE")]
     pub(super) passphrase_file: Vec<OsString>,
 }
@@ -416,6 +444,10 @@ pub(super) struct CreateArgs {
     #[command(flatten)]
     pub(super) image: ImageArgs,
     #[command(flatten)]
+    pub(super) encryption: EncryptArgs,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+    #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
@@ -435,6 +467,10 @@ pub(super) struct BranchArgs {
     pub(super) absolute: bool,
     #[command(flatten)]
     pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) encryption: EncryptArgs,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]
@@ -484,6 +520,8 @@ pub(super) struct ConvertArgs {
     pub(super) absolute: bool,
     #[command(flatten)]
     pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) encryption: EncryptArgs,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]

@@ -9,7 +9,11 @@ use super::out::Out;
 
 /// Creates the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::Result<()> {
-    let context = look::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
+    let mut image = args.image.options();
+    let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
+    image.encryption = encryption;
+    let mut context = look::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
+    context.keys = keys;
     let request = Request::Branch {
         base: args.base,
         new: args.new,
@@ -19,7 +23,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::
         } else {
             BackingStyle::Relative
         },
-        image: args.image.options(),
+        image,
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

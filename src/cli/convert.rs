@@ -13,10 +13,11 @@ use super::{look, passphrase};
 pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow::Result<()> {
     let mut named = args.sources.clone();
     named.extend(args.backing.clone());
-    let keys = passphrase::keys(&args.passphrases)?;
+    let keys = passphrase::keys_with_new(&args.passphrases, &args.new)?;
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
-    let image = args.image.options();
+    let mut image = args.image.options();
+    image.encryption = args.encryption.option();
     let form = match args.to {
         FormatArg::Raw => {
             let preallocation = image.format.preallocation;
@@ -26,6 +27,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
                     ..Qcow2Options::default()
                 },
                 data_file: None,
+                encryption: None,
             };
             if image != plain || args.compress {
                 return Err(Stop::Usage(

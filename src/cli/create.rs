@@ -10,8 +10,10 @@ use super::stop::Stop;
 
 /// Creates the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::Result<()> {
-    let image = args.image.options();
-    let (context, request) = match (args.backing, args.size) {
+    let mut image = args.image.options();
+    let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
+    image.encryption = encryption;
+    let (mut context, request) = match (args.backing, args.size) {
         (Some(base), size) => {
             let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
             let style = if args.absolute {
@@ -35,5 +37,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
         }
         (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),
     };
+    context.keys = keys;
     carry_out(out, globals, args.consent, &context, &request)
 }

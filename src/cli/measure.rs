@@ -29,6 +29,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
         TargetArg::Qcow2 => MeasureAs::Qcow2 {
             options: &options,
             backing: false,
+            luks: args.encrypt.is_some(),
         },
     };
     let measured = image::measure(source.as_ref(), args.size.unwrap_or(0), target)?;
@@ -59,14 +60,17 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
 
 /// How the new image is to be made, if what was typed fits together.
 fn options(args: &MeasureArgs) -> Result<Qcow2Options, Stop> {
-    let ImageOptions { format, data_file } = args.image_options.clone().options();
+    let ImageOptions {
+        format, data_file, ..
+    } = args.image_options.clone().options();
     if data_file.is_some() {
         return Err(Stop::Usage(
             "the guest's data would be in the data file: -O raw measures that, and --size 0 the rest"
                 .to_owned(),
         ));
     }
-    if args.target == TargetArg::Raw && format != Qcow2Options::default() {
+    let is_plain = format == Qcow2Options::default() && args.encrypt.is_none();
+    if args.target == TargetArg::Raw && !is_plain {
         return Err(Stop::Usage(
             "a raw image is made without options: those given are for -O qcow2".to_owned(),
         ));

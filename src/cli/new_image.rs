@@ -1,12 +1,15 @@
 //! The options of a new qcow2 image, as they are typed: read one by one here, held against each other
 //! where the image is planned.
 
-use crate::image::{Compression, Qcow2Options};
-use crate::ops::{DataFileOption, ImageOptions};
+use std::path::Path;
+
+use crate::image::{Compression, Keys, Qcow2Options};
+use crate::ops::{DataFileOption, EncryptionOption, ImageOptions};
 use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
 
-use super::args::{CompatArg, CompressionArg, ImageArgs};
-use super::size;
+use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
+use super::stop::Stop;
+use super::{passphrase, size};
 
 impl ImageArgs {
     /// The options as the operations take them.
@@ -28,7 +31,34 @@ impl ImageArgs {
                 path,
                 raw: self.data_file_raw,
             }),
+            encryption: None,
         }
+    }
+}
+
+impl EncryptArgs {
+    /// The encryption as the operations take it.
+    pub(super) fn option(&self) -> Option<EncryptionOption> {
+        self.encrypt.map(|EncryptArg::Luks| EncryptionOption {
+            iter_time_ms: self.iter_time,
+        })
+    }
+
+    /// The same where nothing but the new image needs a passphrase, and who knows that.
+    ///
+    /// # Errors
+    /// As [`passphrase::keys`], and if there is a passphrase without anything to encrypt.
+    pub(super) fn with_keys(
+        &self,
+        passphrases: &PassphraseArgs,
+        new: &Path,
+    ) -> anyhow::Result<(Option<EncryptionOption>, Keys)> {
+        let encryption = self.option();
+        if encryption.is_none() && !passphrases.passphrase_file.is_empty() {
+            let text = "--passphrase-file is for an image that is to be encrypted (--encrypt luks)";
+            return Err(Stop::Usage(text.to_owned()).into());
+        }
+        Ok((encryption, passphrase::keys_with_new(passphrases, new)?))
     }
 }
 

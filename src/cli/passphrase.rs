@@ -25,9 +25,22 @@ const MAX_LEN: u64 = 64 << 10;
 /// # Errors
 /// If a file cannot be read, or an image named with one is not there.
 pub(super) fn keys(args: &PassphraseArgs) -> anyhow::Result<Keys> {
+    gathered(args, None)
+}
+
+/// The same where the image `new` is to be made, which may be named with a file although it is not
+/// there.
+///
+/// # Errors
+/// As [`keys`].
+pub(super) fn keys_with_new(args: &PassphraseArgs, new: &Path) -> anyhow::Result<Keys> {
+    gathered(args, Some(new))
+}
+
+fn gathered(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Keys> {
     let mut given = Vec::new();
     for argument in &args.passphrase_file {
-        given.push(Given::of(argument)?);
+        given.push(Given::of(argument, new)?);
     }
     if given.iter().filter(|given| given.is_stdin).count() > 1 {
         let text = "--passphrase-file -: standard input holds one passphrase only";
@@ -36,12 +49,23 @@ pub(super) fn keys(args: &PassphraseArgs) -> anyhow::Result<Keys> {
     Ok(Keys::from(Arc::new(Source { given })))
 }
 
-/// A passphrase, and the image it is for; without one it is for all.
+/// A passphrase, and what it is for.
 #[derive(Debug)]
 struct Given {
-    image: Option<FileId>,
+    whose: Whose,
     is_stdin: bool,
     passphrase: Passphrase,
+}
+
+/// What a passphrase is for.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    /// Every image that has none of its own.
+    Any,
+    /// This image.
+    Image(FileId),
+    /// The image that is to be made.
+    New,
 }
 
 #[derive(Debug)]
@@ -51,14 +75,18 @@ struct Source {
 
 impl Given {
     /// `FILE` or `IMAGE=FILE`.
-    fn of(argument: &OsStr) -> anyhow::Result<Self> {
+    fn of(argument: &OsStr, new: Option<&Path>) -> anyhow::Result<Self> {
         let (image, file) = split(argument);
-        let image = image.map(|image| {
-            let stat = RealHost.stat(&image);
-            let stat = stat.with_context(|| format!("cannot find {}", printable(&image)))?;
-            Ok::<_, anyhow::Error>(stat.id)
-        });
-        let is_stdin = file == OsStr::new("-");
+        let whose = match image {
+            None => Whose::Any,
+            Some(image) if new == Some(image.as_path()) => Whose::New,
+            Some(image) => {
+                let stat = RealHost.stat(&image);
+                let stat = stat.with_context(|| format!("cannot find {}", printable(&image)))?;
+                Whose::Image(stat.id)
+            }
+        };
+        let is_stdin = file == "-";
         let bytes = if is_stdin {
             read(io::stdin().lock())
         } else {
@@ -73,7 +101,7 @@ impl Given {
             ));
         }
         Ok(Self {
-            image: image.transpose()?,
+            whose,
             is_stdin,
             passphrase: Passphrase::new(bytes.to_vec()),
         })
@@ -104,26 +132,48 @@ fn read(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 impl Passphrases for Source {
     fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
         let id = RealHost.stat(image).ok().map(|stat| stat.id);
-        let own = |given: &&Given| given.image.is_some() && given.image == id;
-        let for_all = |given: &&Given| given.image.is_none();
-        let given: Vec<&Given> = match self.given.iter().find(own) {
-            Some(own) => vec![own],
-            None => self.given.iter().filter(for_all).collect(),
-        };
+        let given = self.given(&id.map_or(Whose::New, Whose::Image));
         if !given.is_empty() {
             let each = given.into_iter().map(|given| &given.passphrase);
             return each.flat_map(as_it_is_and_without_newline).collect();
         }
-        if !io::stdin().is_terminal() {
-            return Vec::new();
+        let asked = ask(&format!("Passphrase of {}: ", printable(image)));
+        asked.into_iter().collect()
+    }
+
+    /// All that the file holds, as QEMU takes it.
+    fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        if let Some(given) = self.given(&Whose::New).first() {
+            return Some(given.passphrase.clone());
         }
-        let question = format!("Passphrase of {}: ", printable(image));
-        match rpassword::prompt_password(question) {
-            Ok(answer) => vec![Passphrase::new(answer.into_bytes())],
-            // No terminal after all: nobody knows it.
-            Err(_) => Vec::new(),
+        let question = format!("Passphrase of the new image {}: ", printable(image));
+        let first = ask(&question)?;
+        // What was mistyped once would be lost with all that is written under it.
+        let again = ask("The same once more: ")?;
+        (first == again).then_some(first)
+    }
+}
+
+impl Source {
+    /// What was given for it, or else for any image.
+    fn given(&self, whose: &Whose) -> Vec<&Given> {
+        match self.given.iter().find(|given| given.whose == *whose) {
+            Some(own) => vec![own],
+            None => {
+                let for_any = |given: &&Given| given.whose == Whose::Any;
+                self.given.iter().filter(for_any).collect()
+            }
         }
     }
+}
+
+/// Asks at the terminal; none where there is no terminal.
+fn ask(question: &str) -> Option<Passphrase> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let answer = rpassword::prompt_password(question).ok()?;
+    Some(Passphrase::new(answer.into_bytes()))
 }
 
 /// A newline at the end may belong to the passphrase, as it does for QEMU; more often an editor or

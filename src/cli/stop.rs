@@ -51,6 +51,18 @@ pub(super) fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
     if reader_left {
         return ExitCode::SUCCESS;
     }
-    out::complain(format_args!("qanopy: {error:#}"));
+    out::complain(format_args!("qanopy: {}", sentence(&error)));
     ExitCode::FAILURE
+}
+
+/// What went wrong, and its causes as far as it does not name them itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -7,14 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
-use crate::qcow2::extension::{self, Extension};
+use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
-    Autoclear, Compatible, Geometry, Header, HostOffset, Incompatible, Version, refcount,
+    Autoclear, Compatible, CryptMethod, Geometry, Header, HostOffset, Incompatible, Version,
+    refcount,
 };
 
 use super::error::Result;
+use super::luks::{self, NewEncryption};
 use super::packed::Packer;
 use super::staged::Staged;
 use super::{Compression, DataFile, Error, ErrorKind, Format, Pace};
@@ -91,6 +93,8 @@ pub struct CreateOptions {
     pub backing: Option<(OsString, Format)>,
     /// The external file for the guest's data, if there is to be one.
     pub data_file: Option<NewDataFile>,
+    /// How its content is encrypted, if it is to be.
+    pub encryption: Option<NewEncryption>,
     /// Everything else.
     pub format: Qcow2Options,
 }
@@ -115,6 +119,7 @@ impl CreateOptions {
             size,
             backing: None,
             data_file: None,
+            encryption: None,
             format: Qcow2Options::default(),
         }
     }
@@ -144,12 +149,17 @@ pub fn new_len(path: &Path, options: &CreateOptions) -> Result<NewLen> {
     let disk = geometry.clusters_for(header.recorded_size);
     let raw = header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA);
     let maps = options.format.preallocation != Preallocation::Off || raw;
-    let writes = matches!(
-        options.format.preallocation,
-        Preallocation::Falloc | Preallocation::Full
-    );
+    let writes = match options.format.preallocation {
+        Preallocation::Off => false,
+        // Version 2 says zero by storing it, encrypted.
+        Preallocation::Metadata => options.encryption.is_some() && options.format.old_version,
+        Preallocation::Falloc | Preallocation::Full => true,
+    };
     let l1 = geometry.l1_entries_for(header.recorded_size);
-    let tables = 1 + geometry.clusters_for(l1 * 8) + if maps { l1 } else { 0 };
+    let luks = header
+        .crypto_header()
+        .map_or(0, |place| geometry.clusters_for(place.length));
+    let tables = 1 + geometry.clusters_for(l1 * 8) + luks + if maps { l1 } else { 0 };
     let data = if maps && options.data_file.is_none() {
         disk
     } else {
@@ -192,7 +202,7 @@ pub fn create(
 ) -> Result<()> {
     let header = new_header(path, options)?;
     let mut staged = Staged::new(host);
-    let mut packer = stage(&mut staged, path, options, header)?;
+    let mut packer = stage(&mut staged, path, options, header, pace)?;
     let size = packer.header().recorded_size;
     // Whole clusters at a time, whatever their size.
     let mut at = 0;
@@ -221,7 +231,13 @@ pub(crate) fn stage(
     path: &Path,
     options: &CreateOptions,
     header: Header,
+    pace: &dyn Pace,
 ) -> Result<Packer> {
+    // Before there is any file: it takes its time.
+    let volume = match &options.encryption {
+        Some(new) => Some(luks::format(path, new, pace)?),
+        None => None,
+    };
     let data = match &options.data_file {
         Some(data) => Some(DataFile {
             path: data.path.clone(),
@@ -230,7 +246,8 @@ pub(crate) fn stage(
         None => None,
     };
     let file = staged.create(path)?;
-    Packer::new(path, file, data, header, options.format.preallocation)
+    let preallocation = options.format.preallocation;
+    Packer::new(path, file, data, header, preallocation, volume)
 }
 
 /// The header of such an image; its L1 table follows it, and the refcount table has no place yet.
@@ -275,10 +292,18 @@ pub(crate) fn new_header(path: &Path, options: &CreateOptions) -> Result<Header>
         header.compression = CompressionType::Zstd;
         header.incompatible |= Incompatible::COMPRESSION_TYPE;
     }
+    if options.encryption.is_some() {
+        header.crypt = CryptMethod::Luks;
+        // Where it lies is found out when it is written.
+        header.set_crypto_header(CryptoHeader {
+            offset: HostOffset(geometry.cluster_size()),
+            length: luks::room(),
+        });
+    }
     if let Some(data) = &options.data_file {
         header.incompatible |= Incompatible::EXTERNAL_DATA_FILE;
         header.autoclear.set(Autoclear::RAW_EXTERNAL_DATA, data.raw);
-        // Where QEMU has it: before the names of the features.
+        // Where QEMU has it.
         header.extensions.insert(
             0,
             Extension {
@@ -331,6 +356,13 @@ fn contradiction(options: &CreateOptions) -> Option<&'static str> {
         if let Some((_, why)) = newer.iter().find(|(wanted, _)| *wanted) {
             return Some(why);
         }
+    }
+    // QEMU makes such an image, whose data file is not what it promises to be.
+    if options.encryption.is_some() && is_raw(options) {
+        return Some(
+            "cannot be encrypted and keep its data in a file that is a raw image of the disk: that file would \
+             be noise to everybody else",
+        );
     }
     if options.backing.is_some() {
         if is_raw(options) {

@@ -9,7 +9,7 @@ use crate::qcow2::{Geometry, refcount};
 use super::error::Result;
 use super::{
     Bitmap, BitmapFlags, Chain, Error, ErrorKind, Layer, MapState, Preallocation, Qcow2Options,
-    bitmaps,
+    bitmaps, luks,
 };
 
 /// What the new image is to be.
@@ -23,6 +23,8 @@ pub enum MeasureAs<'a> {
         options: &'a Qcow2Options,
         /// Whether it is to be built on another image.
         backing: bool,
+        /// Whether it is to be encrypted with LUKS.
+        luks: bool,
     },
 }
 
@@ -50,7 +52,7 @@ pub fn measure(source: Option<&Chain>, size: u64, target: MeasureAs<'_>) -> Resu
         Error::new(name, ErrorKind::Limit(text.to_owned()))
     };
     let size = source.map_or(size, Chain::virtual_size);
-    let (options, backing) = match target {
+    let (options, backing, luks) = match target {
         MeasureAs::Raw => {
             let bytes = size
                 .checked_next_multiple_of(SECTOR)
@@ -61,7 +63,11 @@ pub fn measure(source: Option<&Chain>, size: u64, target: MeasureAs<'_>) -> Resu
                 bitmaps: None,
             });
         }
-        MeasureAs::Qcow2 { options, backing } => (options, backing),
+        MeasureAs::Qcow2 {
+            options,
+            backing,
+            luks,
+        } => (options, backing, luks),
     };
     let geometry = Geometry::new(
         options.cluster_bits,
@@ -87,7 +93,10 @@ pub fn measure(source: Option<&Chain>, size: u64, target: MeasureAs<'_>) -> Resu
         Some(_) if backing => disk,
         Some(chain) => clusters_with_data(chain, geometry)? * geometry.cluster_size(),
     };
-    let tables = bytes_of_tables(disk, geometry);
+    let mut tables = bytes_of_tables(disk, geometry);
+    if luks {
+        tables += luks::room().next_multiple_of(geometry.cluster_size());
+    }
     Ok(Measure {
         required: tables + data,
         fully_allocated: tables + disk,

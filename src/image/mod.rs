@@ -67,7 +67,7 @@ pub use keep::{
     Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss, snapshot_views,
     view_loss,
 };
-pub use luks::{Keys, Passphrase, Passphrases, luks_header};
+pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
 pub use measure::{Measure, MeasureAs, measure};
 pub use pace::{Pace, Unhurried};

@@ -163,6 +163,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
     );
     if let Some(made) = &options {
         new_image::describe_data_file(plan, made);
+        new_image::describe_encryption(plan, made);
     }
     plan.copies = forecast.data;
     if let ConvertForm::Qcow2 {
@@ -210,6 +211,9 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
             }
             if image.data_file.is_some() {
                 plan.refuse("an image with a data file has no compressed clusters");
+            }
+            if image.encryption.is_some() {
+                plan.refuse("compressed clusters are not encrypted: compress, or encrypt");
             }
             let most = match image.format.compression {
                 Compression::Zlib => 9,
@@ -273,7 +277,9 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
                 name(path)
             ));
         }
-        if facts.encryption.is_some() {
+        let is_sealed =
+            matches!(&wish.form, ConvertForm::Qcow2 { image, .. } if image.encryption.is_some());
+        if facts.encryption.is_some() && !is_sealed {
             plan.warn(format!(
                 "{} is encrypted, and what is made of it is not",
                 shown(path)
@@ -531,6 +537,7 @@ fn qemu_line(
             if compress.is_some() {
                 words.push("-c".into());
             }
+            words.extend(made.map(new_image::qemu_secret).unwrap_or_default());
             if let Some(options) = made.and_then(new_image::qemu_options) {
                 words.extend(["-o".into(), options]);
             }

@@ -30,6 +30,7 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
         ),
     );
     new_image::describe_data_file(plan, &made);
+    new_image::describe_encryption(plan, &made);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let mut words = vec![
         "qemu-img".into(),
@@ -37,6 +38,7 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
         "-f".into(),
         "qcow2".into(),
     ];
+    words.extend(new_image::qemu_secret(&made.options));
     if let Some(options) = new_image::qemu_options(&made.options) {
         words.extend(["-o".into(), options]);
     }

@@ -60,8 +60,8 @@ pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
     BackingStyle, BitmapAction, CommittedLayer, CreateOptions, DataFileOption, Dependants,
-    Direction, ExtractAs, ImageOptions, NewSize, Recovery, Relocation, RepairAction, Request,
-    Siblings, SnapshotAction, SnapshotName,
+    Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Relocation,
+    RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
 
 use std::fmt;

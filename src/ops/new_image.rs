@@ -6,10 +6,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::image::{self, Compression, Format, NewDataFile, NewLen, Preallocation};
+use crate::image::{self, Compression, Format, NewDataFile, NewEncryption, NewLen, Preallocation};
 
 use super::words::{name, size};
-use super::{BackingStyle, EffectKind, ImageOptions, Plan, backing_name, new_file};
+use super::{
+    BackingStyle, EffectKind, EncryptionOption, ImageOptions, Plan, backing_name, new_file,
+};
 
 /// A new image that can be made.
 pub(super) struct NewImage {
@@ -45,10 +47,35 @@ pub(super) fn check(
         }
         None => None,
     };
+    let encryption = match wish.encryption {
+        Some(EncryptionOption { iter_time_ms }) => {
+            let passphrase = plan.context().keys.for_new(new);
+            let Some(passphrase) = passphrase.filter(|one| !one.bytes().is_empty()) else {
+                plan.refuse(format!(
+                    "{} is to be encrypted, but no passphrase was given for it (--passphrase-file), an empty \
+                     one, or two that differ",
+                    name(new)
+                ));
+                return None;
+            };
+            if passphrase.bytes().ends_with(b"\n") {
+                plan.warn(
+                    "the passphrase ends with a line feed, which is a part of it, as it is for QEMU (printf \
+                     writes a file without)",
+                );
+            }
+            Some(NewEncryption {
+                passphrase,
+                iter_time_ms,
+            })
+        }
+        None => None,
+    };
     let options = image::CreateOptions {
         size: disk,
         backing,
         data_file,
+        encryption,
         format: wish.format,
     };
     let len = match image::new_len(new, &options) {
@@ -73,6 +100,37 @@ pub(super) fn check(
         new_file::check(plan, &data.path, len.data_blocks.saturating_add(in_data))?;
     }
     Some(NewImage { options, len })
+}
+
+/// Says what encryption means, if the image is to be encrypted.
+pub(super) fn describe_encryption(plan: &mut Plan, made: &NewImage) {
+    if made.options.encryption.is_some() {
+        plan.note(
+            "its content is encrypted (LUKS, aes-256-xts): without the passphrase nobody reads it again, \
+             and nothing here recovers a lost one"
+                .to_owned(),
+        );
+        if made.options.format.preallocation == Preallocation::Metadata
+            && made.options.format.old_version
+        {
+            plan.note(
+                "with compat 0.10 zeros of an encrypted image have to be written: the whole disk takes room \
+                 at once"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// What qemu-img needs for it before its options.
+pub(super) fn qemu_secret(options: &image::CreateOptions) -> Vec<OsString> {
+    match options.encryption {
+        Some(_) => vec![
+            "--object".into(),
+            "secret,id=passphrase,file=PASSPHRASE-FILE".into(),
+        ],
+        None => Vec::new(),
+    }
 }
 
 /// Says that the data file appears, if there is to be one.
@@ -135,6 +193,10 @@ pub(super) fn qemu_options(options: &image::CreateOptions) -> Option<OsString> {
         format.preallocation != Preallocation::Off,
         format!("preallocation={}", format.preallocation.name()),
     );
+    if let Some(encryption) = &options.encryption {
+        words.push("encrypt.format=luks,encrypt.key-secret=passphrase".to_owned());
+        words.push(format!("encrypt.iter-time={}", encryption.iter_time_ms));
+    }
     let mut all = OsString::from(words.join(","));
     if let Some(data) = &options.data_file {
         if !all.is_empty() {

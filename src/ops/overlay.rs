@@ -44,6 +44,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
         return;
     };
+    check_secrecy(plan, node, new, image_wish);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least).max(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
         plan.refuse(format!(
@@ -76,6 +77,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         )
     });
     new_image::describe_data_file(plan, &made);
+    new_image::describe_encryption(plan, &made);
     describe_children(plan, node, new);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let mut words = vec![
@@ -88,6 +90,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         "-b".into(),
         recorded,
     ];
+    words.extend(new_image::qemu_secret(&made.options));
     if let Some(options) = new_image::qemu_options(&made.options) {
         words.extend(["-o".into(), options]);
     }
@@ -124,12 +127,6 @@ fn base_facts(
     }
     let facts = match &node.content {
         Content::Qcow2(facts) => {
-            if facts.encryption == Some(Encryption::Luks) {
-                plan.warn(format!(
-                    "{path} is encrypted, and the overlay is not: what its guest writes will lie there for \
-                     everybody to read"
-                ));
-            }
             if facts.encryption == Some(Encryption::Aes) {
                 plan.refuse(format!(
                     "{path} is encrypted (legacy AES), which is not understood here and which no machine runs \
@@ -182,6 +179,25 @@ fn base_facts(
         plan.refuse(format!("{path} cannot be looked at: {error}"));
     }
     Some(facts)
+}
+
+/// An overlay and its base may differ in whether they are encrypted; what that means is easily missed.
+fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, wish: &ImageOptions) {
+    let facts = node.facts();
+    let below = facts.is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
+    match (below, wish.encryption.is_some()) {
+        (true, false) => plan.warn(format!(
+            "{} is encrypted, and the overlay is not: what its guest writes will lie there for everybody to \
+             read",
+            shown(&node.path)
+        )),
+        (false, true) => plan.warn(format!(
+            "{} is not encrypted: only what is written to {} from now on will be",
+            shown(&node.path),
+            name(new)
+        )),
+        (true, true) | (false, false) => {}
+    }
 }
 
 /// An overlay is opened with its whole chain.

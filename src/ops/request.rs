@@ -488,6 +488,15 @@ pub struct ImageOptions {
     pub format: Qcow2Options,
     /// A file of its own for the guest's data.
     pub data_file: Option<DataFileOption>,
+    /// Its content is encrypted, with the passphrase that the context's keys have for it.
+    pub encryption: Option<EncryptionOption>,
+}
+
+/// The LUKS encryption of a new image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncryptionOption {
+    /// Milliseconds of this processor that trying one passphrase is to cost.
+    pub iter_time_ms: u32,
 }
 
 /// The external data file of a new image.

@@ -283,4 +283,17 @@ impl CryptoHeader {
             length: raw.length.get(),
         })
     }
+
+    /// The extension, ready to be put into a header.
+    #[must_use]
+    pub fn encode(&self) -> Extension {
+        let raw = RawCryptoHeader {
+            offset: self.offset.get().into(),
+            length: self.length.into(),
+        };
+        Extension {
+            magic: CRYPTO_HEADER,
+            data: raw.as_bytes().to_vec(),
+        }
+    }
 }

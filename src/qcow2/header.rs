@@ -546,6 +546,16 @@ impl Header {
         Ok(())
     }
 
+    /// Records where the LUKS header is, as QEMU does in a new image without a backing file: before the
+    /// names of the features. One that is recorded already is replaced.
+    pub fn set_crypto_header(&mut self, place: CryptoHeader) {
+        let new = place.encode();
+        match self.extensions.iter_mut().find(|e| e.magic == new.magic) {
+            Some(held) => *held = new,
+            None => self.extensions.insert(0, new),
+        }
+    }
+
     /// The meaningful bytes of the first cluster: header, extensions, end marker, backing name. The
     /// exact inverse of [`Header::parse`]; whatever follows them in the cluster is zero.
     ///

@@ -153,11 +153,15 @@ pub fn convert(
                 let text = "cannot be compressed: it has a data file".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
             }
+            if compress.is_some() && options.encryption.is_some() {
+                let text = "cannot be both compressed and encrypted".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
             if compress.is_some() && options.format.preallocation != Preallocation::Off {
                 let text = "cannot be both compressed and preallocated".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
             }
-            let mut packer = stage(&mut staged, new, options, header)?;
+            let mut packer = stage(&mut staged, new, options, header, pace)?;
             pipeline::run(
                 from,
                 Sink::Qcow2 {

@@ -114,6 +114,22 @@ pub(super) fn af_merge(hash: Hash, stripes: &[u8], key_len: usize) -> Zeroizing<
     key
 }
 
+/// Splits `key` into stripes of its length: all but the last of `stripes` hold random bytes already,
+/// the last is made to fit.
+pub(super) fn af_split(hash: Hash, key: &[u8], stripes: &mut [u8]) {
+    let Some(before) = stripes.len().checked_sub(key.len()) else {
+        return;
+    };
+    let (random, last) = stripes.split_at_mut(before);
+    let mut sum = Zeroizing::new(vec![0; key.len()]);
+    for stripe in random.chunks_exact(key.len().max(1)) {
+        xor(&mut sum, stripe);
+        diffuse(hash, &mut sum);
+    }
+    last.copy_from_slice(key);
+    xor(last, &sum);
+}
+
 /// Replaces each part of `key` that is as long as a digest by its digest, numbered.
 fn diffuse(hash: Hash, key: &mut [u8]) {
     for (number, part) in (0_u32..).zip(key.chunks_mut(hash.digest_len())) {
@@ -163,6 +179,16 @@ mod tests {
             "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc\
              49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783"
         );
+    }
+
+    #[test]
+    fn what_is_split_is_merged_again() {
+        let key: Vec<u8> = (1..=64).collect();
+        let mut stripes: Vec<u8> = (0_u8..=255).cycle().take(64 * 50).collect();
+        af_split(Hash::Sha256, &key, &mut stripes);
+        assert_eq!(*af_merge(Hash::Sha256, &stripes, 64), key);
+        stripes[7] ^= 1;
+        assert_ne!(*af_merge(Hash::Sha256, &stripes, 64), key);
     }
 
     #[test]

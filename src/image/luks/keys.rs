@@ -11,7 +11,7 @@ use crate::qcow2::LuksHeader;
 use super::SectorCipher;
 
 /// A passphrase. It is wiped from memory when it is dropped, and never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
@@ -39,6 +39,12 @@ pub trait Passphrases: fmt::Debug + Send + Sync {
     /// The passphrases that may open the image of this name, in the order in which they are to be
     /// tried. None: nobody has one.
     fn passphrases(&self, image: &Path) -> Vec<Passphrase>;
+
+    /// The passphrase that the image of this name, which is still to be made, is to have. None: nobody
+    /// has one.
+    fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        self.passphrases(image).into_iter().next()
+    }
 }
 
 /// What opens encrypted images: whoever knows the passphrases, and the keys they have opened so far,
@@ -72,6 +78,11 @@ impl Keys {
             source: Some(source),
             opened: Arc::default(),
         }
+    }
+
+    /// The passphrase that a new image of this name is to have.
+    pub(crate) fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        self.source.as_ref()?.for_new(image)
     }
 
     /// The passphrases to be tried on an image.

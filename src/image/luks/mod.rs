@@ -1,4 +1,4 @@
-//! Opening the content of LUKS-encrypted images: from a passphrase to the master key, and from the
+//! Making and opening the content of LUKS-encrypted images: from a passphrase to the master key, and from the
 //! master key to plain sectors. What the LUKS header says is read by [`crate::qcow2::luks`]; where
 //! passphrases come from is the caller's business.
 //!
@@ -13,6 +13,7 @@
 //! | `derive` | PBKDF2, the anti-forensic splitter |
 //! | `cipher` | sectors encrypted and decrypted |
 //! | `unlock` | a LUKS header's key slots tried with a passphrase |
+//! | `make` | a new header, master key and key slot |
 //!
 //! # How secrets are wiped
 //!
@@ -26,9 +27,12 @@
 mod cipher;
 mod derive;
 mod keys;
+mod make;
 mod unlock;
 
 pub(crate) use cipher::{SECTOR, SectorCipher};
 pub use keys::{Keys, Passphrase, Passphrases};
+pub use make::NewEncryption;
+pub(crate) use make::{Volume, format, room};
 pub use unlock::luks_header;
 pub(crate) use unlock::unlock;

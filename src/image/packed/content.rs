@@ -1,10 +1,13 @@
-//! Guest content on its way into a new image: stored, shared, compressed or zero.
+//! Guest content on its way into a new image: stored, encrypted, compressed or zero.
 
 use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
 
-use super::super::Preallocation;
 use super::super::error::{IoContext, Result};
+use super::super::luks::SECTOR;
+use super::super::transfer::BUFFER;
+use super::super::{DataFile, Preallocation};
 use super::Packer;
+use super::output::Output;
 
 impl Packer {
     /// Guest clusters from `guest` on, in whole; the last may be short where the disk ends.
@@ -35,13 +38,29 @@ impl Packer {
     }
 
     fn put_guest(&mut self, host: u64, bytes: &[u8]) -> Result<()> {
-        match &self.data {
-            Some(data) => data
-                .file
-                .write_at(bytes, host)
-                .at(&data.path, &format!("write at {host:#x}")),
-            None => self.out.put(host, bytes),
+        let Some(cipher) = &self.cipher else {
+            return put(self.data.as_ref(), &mut self.out, host, bytes);
+        };
+        self.sealed.clear();
+        self.sealed.extend_from_slice(bytes);
+        // Where the disk ends inside a sector, the rest of it is zeros.
+        let whole = bytes.len().next_multiple_of(SECTOR);
+        self.sealed.resize(whole, 0);
+        cipher.encrypt(host / SECTOR as u64, &mut self.sealed);
+        put(self.data.as_ref(), &mut self.out, host, &self.sealed)
+    }
+
+    /// Writes what is read as zeros.
+    pub(super) fn seal_zeros(&mut self, host: u64, len: u64) -> Result<()> {
+        let zeros = vec![0; usize::try_from(len).map_or(BUFFER, |len| len.min(BUFFER))];
+        let mut done = 0;
+        while done < len {
+            let part =
+                usize::try_from(len - done).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.put_guest(host + done, zeros.get(..part).unwrap_or(&zeros))?;
+            done += part as u64;
         }
+        Ok(())
     }
 
     /// The guest cluster at `guest` as a stream, shorter than a cluster.
@@ -105,5 +124,16 @@ impl Packer {
     /// Whether what is not written shows something else than zeros.
     fn has_backing(&self) -> bool {
         self.header.backing.is_some()
+    }
+}
+
+/// Puts bytes where the guest's are.
+fn put(data: Option<&DataFile>, out: &mut Output, host: u64, bytes: &[u8]) -> Result<()> {
+    match data {
+        Some(data) => data
+            .file
+            .write_at(bytes, host)
+            .at(&data.path, &format!("write at {host:#x}")),
+        None => out.put(host, bytes),
     }
 }

@@ -10,13 +10,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::HostFile;
+use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
     Autoclear, EntryTable, FormatError, GuestOffset, Header, HostOffset, L1Entry, L2Buf, L2Context,
-    L2Entry, SubclusterBitmap, refcount,
+    L2Entry, SubclusterBitmap, Version, refcount,
 };
 
 use super::error::{IoContext, Result};
+use super::luks::{SectorCipher, Volume};
 use super::{DataFile, Error, ErrorKind, Preallocation};
 use counts::Counts;
 use output::Output;
@@ -41,16 +43,21 @@ pub(crate) struct Packer {
     next: u64,
     /// The next free byte of a cluster that holds streams and is not full.
     open: Option<u64>,
+    /// What the guest's bytes go through on their way into the file, and room for them.
+    cipher: Option<SectorCipher>,
+    sealed: Vec<u8>,
 }
 
 impl Packer {
-    /// An image like `header`, whose L1 table follows it, in an empty file.
+    /// An image like `header` in an empty file. The L1 table follows the header. `volume` is there if and
+    /// only if the header says that the content is encrypted, and gets a place of its own.
     pub(crate) fn new(
         path: &Path,
         file: Arc<dyn HostFile>,
         data: Option<DataFile>,
         header: Header,
         preallocation: Preallocation,
+        volume: Option<Volume>,
     ) -> Result<Self> {
         let geometry = header.geometry;
         let entries = usize::try_from(header.l1_entries)
@@ -68,12 +75,32 @@ impl Packer {
             refcount_table: None,
             next: 0,
             open: None,
+            cipher: None,
+            sealed: Vec::new(),
         };
         this.take(1 + l1_clusters)?;
+        if let Some(volume) = volume {
+            this.put_volume(volume)?;
+        }
         if this.table_is_short() {
             this.refcount_table = Some(this.take(1)?);
         }
         Ok(this)
+    }
+
+    fn put_volume(&mut self, volume: Volume) -> Result<()> {
+        let Some(place) = self.header.crypto_header() else {
+            let reason = "there is no place for the LUKS header";
+            return Err(self.fail(FormatError::Inconsistent { reason }));
+        };
+        let offset = self.take(self.header.geometry.clusters_for(place.length))?;
+        self.header.set_crypto_header(CryptoHeader {
+            offset: HostOffset(offset),
+            ..place
+        });
+        self.out.put(offset, &volume.bytes)?;
+        self.cipher = Some(volume.cipher);
+        Ok(())
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -93,8 +120,13 @@ impl Packer {
         let geometry = self.header.geometry;
         let l1 = u64::from(self.header.l1_entries);
         let disk = geometry.clusters_for(self.header.recorded_size);
-        refcount::size_for(1 + geometry.clusters_for(l1 * 8) + l1 + disk, geometry)
-            .is_ok_and(|size| size.table_clusters == 1)
+        let luks = self.header.crypto_header();
+        let luks = luks.map_or(0, |place| geometry.clusters_for(place.length));
+        refcount::size_for(
+            1 + geometry.clusters_for(l1 * 8) + l1 + luks + disk,
+            geometry,
+        )
+        .is_ok_and(|size| size.table_clusters == 1)
     }
 
     /// Hands out clusters behind all others; the byte offset of the first. Places for the refcount
@@ -148,22 +180,33 @@ impl Packer {
         }
         let clusters = self.header.geometry.clusters_for(len);
         let host = self.allocate(guest, clusters)?;
-        // What the guest sees of a raw data file is the whole of it, so all of it is mapped.
-        if !self.header.geometry.extended_l2() || raw {
-            return self.map(guest, host, clusters);
-        }
         let size = self.cluster_size();
-        self.set_all(guest, clusters, |n| L2Entry::Subclusters {
-            host: Some(HostOffset(host + n * size)),
-            copied: true,
-            bitmap: SubclusterBitmap::default(),
-        })
+        // What the guest sees of a raw data file is the whole of it, so all of it is mapped.
+        if self.header.geometry.extended_l2() && !raw {
+            return self.set_all(guest, clusters, |n| L2Entry::Subclusters {
+                host: Some(HostOffset(host + n * size)),
+                copied: true,
+                bitmap: SubclusterBitmap::default(),
+            });
+        }
+        // The file's zeros would be decrypted to noise.
+        if self.cipher.is_some() && self.header.version == Version::V3 {
+            return self.set_all(guest, clusters, |n| L2Entry::Zero {
+                host: Some(HostOffset(host + n * size)),
+                copied: true,
+            });
+        }
+        self.map(guest, host, clusters)
     }
 
     /// Clusters that read as zero, with blocks behind them as the preallocation says.
     fn allocate(&mut self, guest: u64, clusters: u64) -> Result<u64> {
         let host = self.place(guest, clusters)?;
         let len = clusters * self.cluster_size();
+        if self.cipher.is_some() && self.header.version == Version::V2 {
+            self.seal_zeros(host, len)?;
+            return Ok(host);
+        }
         match (self.preallocation, &self.data) {
             (Preallocation::Off | Preallocation::Metadata, _) => {}
             (Preallocation::Falloc, None) => self.out.reserve(host, len)?,
