@@ -78,16 +78,13 @@ impl Raw {
         })
     }
 
-    /// As [`Raw::extent_at`], with the place, which holes have as well; data at the file's end goes on
-    /// to the end of its sector, as it does for QEMU.
+    /// As [`Raw::extent_at`], with the place, which holes have as well, and what lies between the file's
+    /// end and that of its last sector.
     ///
     /// # Errors
     /// As there.
     pub fn placed_at(&self, start: u64, end: u64) -> Result<Placed> {
-        let mut extent = self.extent_at(start, end)?;
-        if matches!(extent.state, State::Data { .. }) && extent.end() == self.len {
-            extent.len = self.virtual_size().min(end).max(extent.end()) - start;
-        }
+        let extent = self.extent_at(start, end)?;
         Ok(Placed {
             extent,
             place: Some(start),
