@@ -11,8 +11,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Amendment, Format, Preallocation, bitmaps, dirty, read_header};
-use qanopy::ops::{BitmapAction, CommittedLayer, Confirm, Dependants, NewSize, Request, Siblings};
+use qanopy::image::{
+    Amendment, CarriedBitmaps, Format, Preallocation, bitmaps, dirty, read_header,
+};
+use qanopy::ops::{
+    BackingStyle, BitmapAction, CommittedLayer, Confirm, ConvertForm, ConvertOptions, Dependants,
+    ImageOptions, NewSize, Request, Siblings, SnapshotName,
+};
 use qanopy::qcow2::bitmap::BitmapFlags;
 use qanopy::qcow2::extension::Extension;
 use support::script::Script;
@@ -550,4 +555,243 @@ fn every_writer_keeps_bitmaps_right_or_marks_them() {
     assert!(after[1].2.contains(BitmapFlags::IN_USE), "{after:?}");
     assert_eq!(after[0], before[0], "one that is off misses nothing");
     qemu.check_clean(&path);
+}
+
+/// A conversion of `source` to `new` in that directory, with the bitmaps.
+fn conversion(dir: &Path, source: &str, new: &str, bitmaps: CarriedBitmaps) -> ConvertOptions {
+    ConvertOptions {
+        sources: vec![dir.join(source)],
+        format: None,
+        snapshot: None,
+        bitmaps,
+        new: dir.join(new),
+        form: ConvertForm::Qcow2 {
+            image: ImageOptions::default(),
+            compress: None,
+        },
+        backing: None,
+        style: BackingStyle::Relative,
+    }
+}
+
+fn qanopy(dir: &Path, words: &str) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_qanopy"))
+        .args(words.split_whitespace())
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", dir.join("state"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn bitmaps_come_along_in_a_conversion_as_with_the_real_tool() {
+    let Some(qemu) = support::qemu() else { return };
+    for (number, source) in ["", "-o cluster_size=512,refcount_bits=1"]
+        .into_iter()
+        .enumerate()
+    {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let mut script = Script::default();
+        script.create("", "base.qcow2", "3000k");
+        script.io("qcow2", "base.qcow2", &["write -P 9 0 2M"]);
+        let options = format!("{source} -b base.qcow2 -F qcow2");
+        script.create(&options, "image.qcow2", "");
+        script.run("qemu-img bitmap --add -g 512 image.qcow2 fine");
+        script.io(
+            "qcow2",
+            "image.qcow2",
+            &["write -P 1 100k 200k", "write -z 1M 1100k"],
+        );
+        script.run("qemu-img bitmap --add image.qcow2 coarse");
+        script.run("qemu-img bitmap --add --disable -g 64k image.qcow2 off");
+        script.run("qemu-img bitmap --merge fine image.qcow2 off");
+        script.io("qcow2", "image.qcow2", &["write -P 2 2500k 100k"]);
+        script.build(dir);
+        let here = qemu.within(dir);
+        let shown = here.digest("image.qcow2");
+        for (ours, theirs) in [
+            ("", "-O qcow2"),
+            (
+                "--cluster-size=512 --refcount-bits=64",
+                "-O qcow2 -o cluster_size=512,refcount_bits=64",
+            ),
+            (
+                "--cluster-size=2M --extended-l2",
+                "-O qcow2 -o cluster_size=2M,extended_l2=on",
+            ),
+            (
+                "--cluster-size=4K --refcount-bits=1 --compress",
+                "-c -O qcow2 -o cluster_size=4k,refcount_bits=1",
+            ),
+            (
+                "--preallocation=metadata --lazy-refcounts",
+                "-O qcow2 -o preallocation=metadata",
+            ),
+            (
+                "--data-file=ours.raw --data-file-raw",
+                "-O qcow2 -o data_file=theirs.raw,data_file_raw=on",
+            ),
+            ("--backing=base.qcow2", "-O qcow2 -B base.qcow2 -F qcow2"),
+        ] {
+            let said = qanopy(
+                dir,
+                &format!("convert --yes --bitmaps image.qcow2 ours.qcow2 {ours}"),
+            );
+            assert!(
+                said.status.success(),
+                "{ours}: {}",
+                String::from_utf8_lossy(&said.stderr)
+            );
+            let words = format!("convert --bitmaps {theirs} image.qcow2 theirs.qcow2");
+            here.img(&words.split_whitespace().collect::<Vec<_>>());
+            here.check_clean("ours.qcow2");
+            assert_eq!(
+                list(&dir.join("ours.qcow2")),
+                list(&dir.join("theirs.qcow2")),
+                "{ours}"
+            );
+            assert_eq!(here.digest("ours.qcow2"), shown, "{ours}");
+            // The bits as another reader than ours sees them.
+            if number == 0 || ours.is_empty() {
+                let of = |image: &str| exported(dir, image, "fine");
+                assert_eq!(of("ours.qcow2"), of("image.qcow2"), "{ours}");
+            }
+            // They are whole enough to be written to and to record it.
+            here.io("ours.qcow2", &["write -P 3 700k 5k"]);
+            here.check_clean("ours.qcow2");
+            assert_ne!(
+                list(&dir.join("ours.qcow2")),
+                list(&dir.join("theirs.qcow2"))
+            );
+            for name in ["ours.qcow2", "theirs.qcow2", "ours.raw", "theirs.raw"] {
+                drop(std::fs::remove_file(dir.join(name)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bitmap_that_nobody_may_trust_is_not_taken_along() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    with_bitmaps("").build(dir);
+    let here = qemu.within(dir);
+    here.img(&["snapshot", "-c", "s", "image.qcow2"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        "compat=0.10",
+        "old.qcow2",
+        "1M",
+    ]);
+    let request = |wish: ConvertOptions| Request::Convert(Box::new(wish));
+    let all = || conversion(dir, "image.qcow2", "new.qcow2", CarriedBitmaps::All);
+    let mut raw = all();
+    raw.form = ConvertForm::Raw {
+        preallocation: Preallocation::Off,
+    };
+    let mut past = all();
+    past.snapshot = Some(SnapshotName::Name("s".into()));
+    let mut two = all();
+    two.sources.push(dir.join("old.qcow2"));
+    let mut version_2 = all();
+    if let ConvertForm::Qcow2 { image, .. } = &mut version_2.form {
+        image.format.old_version = true;
+    }
+    let of_old = conversion(dir, "old.qcow2", "new.qcow2", CarriedBitmaps::Sound);
+    for (wish, reason) in [
+        (raw, "a raw image has no dirty bitmaps"),
+        (past, "would be wrong for what a snapshot"),
+        (two, "from one source only"),
+        (version_2, "compat 0.10 has no dirty bitmaps"),
+        (of_old, "only qcow2 images of version 3"),
+    ] {
+        refused(dir, &request(wish), reason);
+    }
+    mark_in_use(&dir.join("image.qcow2"));
+    refused(dir, &request(all()), "--skip-broken-bitmaps");
+    let outcome = here.try_img(&[
+        "convert",
+        "--bitmaps",
+        "-O",
+        "qcow2",
+        "image.qcow2",
+        "theirs.qcow2",
+    ]);
+    assert!(!outcome.success());
+    assert!(!dir.join("new.qcow2").exists());
+    let plan = plan(
+        &ours::real_host(),
+        dir,
+        &request(conversion(
+            dir,
+            "image.qcow2",
+            "new.qcow2",
+            CarriedBitmaps::Sound,
+        )),
+    );
+    let text = words(&plan);
+    assert!(
+        text.contains("come along: coarse") && text.contains("stay behind: fine"),
+        "{text}"
+    );
+    let said = qanopy(
+        dir,
+        "convert --yes --bitmaps --skip-broken-bitmaps image.qcow2 new.qcow2",
+    );
+    assert!(said.status.success());
+    let skip = ["--bitmaps", "--skip-broken-bitmaps", "-O", "qcow2"];
+    here.img(&[&["convert"][..], &skip, &["image.qcow2", "theirs.qcow2"]].concat());
+    assert_eq!(
+        list(&dir.join("new.qcow2")),
+        list(&dir.join("theirs.qcow2"))
+    );
+    here.check_clean("new.qcow2");
+    assert_eq!(
+        qanopy(dir, "convert --bitmaps --snapshot=s image.qcow2 x")
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_crash_leaves_a_copy_with_all_its_bitmaps_or_none_at_all() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    with_bitmaps("-o cluster_size=1k").build(dir);
+    let expected = (
+        digest(&dir.join("image.qcow2")),
+        list(&dir.join("image.qcow2")),
+    );
+    let recorder = std::sync::Arc::new(support::RecordingHost::new(dir));
+    let host: std::sync::Arc<dyn Host> = recorder.clone();
+    let mut wish = conversion(dir, "image.qcow2", "new.qcow2", CarriedBitmaps::All);
+    if let ConvertForm::Qcow2 { image, .. } = &mut wish.form {
+        image.format.cluster_bits = 9;
+    }
+    run(&host, dir, &Request::Convert(Box::new(wish))).unwrap();
+    recorder.mark("done");
+    let log = recorder.log();
+    let mut whole = 0;
+    for (number, state) in log.crash_states(80, 3).enumerate() {
+        let after = log.replay(&state);
+        let new = after.path().join("new.qcow2");
+        let said = || format!("state {number}:\n{}", log.describe(&state));
+        if !new.exists() {
+            assert!(!state.passed("done"), "{}", said());
+            continue;
+        }
+        whole += 1;
+        assert!(support::checker::check(&new).is_sound(), "{}", said());
+        assert_eq!((digest(&new), list(&new)), expected, "{}", said());
+    }
+    assert!(whole > 0);
 }

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use known::{carry_out, carry_out_request, words};
 use proptest::prelude::*;
 use qanopy::host::{Host, RealHost};
-use qanopy::image::{Compression, CompressionLevel, Format, Preallocation, Qcow2Options};
+use qanopy::image::{
+    CarriedBitmaps, Compression, CompressionLevel, Format, Preallocation, Qcow2Options,
+};
 use qanopy::ops::{
     self, BackingStyle, ConvertForm, ConvertOptions, Danger, DataFileOption, Error, ImageOptions,
     Progress, Request, SnapshotName,
@@ -68,6 +70,7 @@ fn wish(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
         sources: vec![dir.join(source)],
         format: None,
         snapshot: None,
+        bitmaps: CarriedBitmaps::None,
         new: dir.join("new"),
         form,
         backing: None,

@@ -19,6 +19,7 @@ use qanopy::image::{
     self, Chain, Comparison, DifferingRange, ErrorKind, Format, Layer, MapRun, MapState, Measure,
     MeasureAs, Preallocation, Qcow2, Qcow2Options, Raw, Unhurried,
 };
+use qanopy::ops::{self, ReadOptions, SnapshotName};
 use serde_json::Value;
 use support::HoldMode;
 use support::chains::{Shape, Tree, trees};
@@ -415,6 +416,128 @@ fn the_bitmaps_of_the_source_are_measured_as_by_qemu_img() {
             }
         }
     }
+}
+
+#[test]
+fn what_an_internal_snapshot_shows_is_mapped_compared_and_measured() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "base.qcow2", "3M");
+    s.io("qcow2", "base.qcow2", &["write -P 1 0 2M"]);
+    let options = "-o cluster_size=4k -b base.qcow2 -F qcow2";
+    s.create(options, "image.qcow2", "");
+    s.io(
+        "qcow2",
+        "image.qcow2",
+        &[
+            "write -P 2 64k 64k",
+            "write -z 512k 8k",
+            "write -P 6 1200k 99k",
+        ],
+    );
+    s.run("qemu-img snapshot -c first image.qcow2");
+    s.io(
+        "qcow2",
+        "image.qcow2",
+        &["write -P 3 100k 200k", "discard 64k 8k"],
+    );
+    // A name that is also the ID of another.
+    s.run("qemu-img snapshot -c 1 image.qcow2");
+    s.run("qemu-img resize image.qcow2 5M");
+    s.io(
+        "qcow2",
+        "image.qcow2",
+        &["write -P 4 0 100k", "write -P 5 4M 64k"],
+    );
+    s.build(dir);
+    let read = |snapshot: Option<SnapshotName>| {
+        let options = ReadOptions {
+            snapshot,
+            ..ReadOptions::default()
+        };
+        let path = dir.join("image.qcow2");
+        ops::open_to_read(&RealHost, &path, &options).map(|reading| reading.whole().unwrap())
+    };
+    let by_name = |name: &str| read(Some(SnapshotName::Name(name.into())));
+    let now = read(None).unwrap();
+    let target = Target {
+        cluster_bits: 12,
+        refcount_order: 4,
+        extended_l2: false,
+        old_version: false,
+        preallocated: false,
+        backing: false,
+        raw: false,
+    };
+    for (name, id) in [("first", "1"), ("1", "2")] {
+        let past = by_name(name).unwrap();
+        let same = read(Some(SnapshotName::Id(id.into()))).unwrap();
+        // Once it is applied to a copy, the real tool shows the same: the places are the same as well.
+        std::fs::copy(dir.join("image.qcow2"), dir.join("copy.qcow2")).unwrap();
+        let applied = run_in(dir, &["qemu-img", "snapshot", "-a", id, "copy.qcow2"]);
+        assert!(applied.status.success());
+        let theirs = qemu_says(dir, &["map", "copy.qcow2"]).unwrap();
+        assert_eq!(our_map(&past, 0, u64::MAX), rows(&theirs), "{name}");
+        assert_eq!(our_map(&same, 0, u64::MAX), rows(&theirs), "{name}");
+        // By its option -l the real tool takes the disk for as long as it is now.
+        target.assert_as_qemu(dir, &["copy.qcow2"], Some(&past), 0, &name);
+
+        let copy = open(&dir.join("copy.qcow2"), "qcow2");
+        let (compared, _) = differences(&past, &copy);
+        assert_eq!(compared.differences, 0, "{name}");
+        // What a snapshot shares with the image it is in is not read.
+        let (compared, found) = differences(&past, &now);
+        let (whole, expected) = differences(&copy, &now);
+        assert!(found == expected && !found.is_empty(), "{name}: {found:?}");
+        assert!(compared.read < whole.read, "{name}: {compared:?} {whole:?}");
+    }
+    for (name, said) in [
+        ("2", "one with that ID"),
+        ("none", "no such internal snapshot"),
+    ] {
+        let error = by_name(name).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+
+    let (code, out, err) = qanopy(dir, &["map", "--json", "--snapshot=first", "image.qcow2"]);
+    assert_eq!(code, 0, "{err}");
+    let chain = by_name("first").unwrap();
+    assert_eq!(
+        rows(&serde_json::from_str(&out).unwrap()),
+        our_map(&chain, 0, u64::MAX)
+    );
+    let compared = |words: &[&str]| {
+        let both = [&["compare", "image.qcow2", "image.qcow2"][..], words].concat();
+        qanopy(dir, &both)
+    };
+    assert_eq!(compared(&["--snapshot=first"]).0, 3);
+    assert_eq!(
+        compared(&["--snapshot=first", "--other-snapshot=first"]).0,
+        0
+    );
+    assert_eq!(
+        compared(&["--other-snapshot=2", "--snapshot=2", "--id"]).0,
+        0
+    );
+    assert_eq!(compared(&["--other-snapshot=2"]).0, 1);
+    assert_eq!(compared(&["--id"]).0, 2);
+    let (code, out, _) = qanopy(dir, &["measure", "--json", "--snapshot=1", "image.qcow2"]);
+    let theirs = qemu_says(dir, &["measure", "-O", "qcow2", "copy.qcow2"]);
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&out).unwrap()),
+        (0, theirs.unwrap())
+    );
+    let (code, _, err) = qanopy(dir, &["measure", "--size=1M", "--snapshot=1"]);
+    assert_eq!(code, 2, "{err}");
+    let (code, _, err) = qanopy(dir, &["map", "--snapshot=1", "-f", "raw", "image.qcow2"]);
+    assert!(
+        code == 1 && err.contains("only those have internal snapshots"),
+        "{err}"
+    );
 }
 
 /// Offset and length of each read.

@@ -107,6 +107,7 @@ fn convert(source: &Path, new: &Path, image: ImageOptions) -> ConvertOptions {
         sources: vec![source.to_path_buf()],
         format: None,
         snapshot: None,
+        bitmaps: image::CarriedBitmaps::None,
         new: new.to_path_buf(),
         form: ConvertForm::Qcow2 {
             image,

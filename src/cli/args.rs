@@ -231,10 +231,24 @@ pub(super) struct MapArgs {
     #[arg(long, short = 'l', value_name = "LENGTH", value_parser = size::parse)]
     pub(super) max_length: Option<u64>,
     #[command(flatten)]
+    pub(super) snapshot: ViewArgs,
+    #[command(flatten)]
     pub(super) follow: FollowArgs,
 }
 
+/// Which internal snapshot is read.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ViewArgs {
+    /// Read what this internal snapshot shows, not what the image shows now
+    #[arg(long, value_name = "NAME")]
+    pub(super) snapshot: Option<OsString>,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long, requires = "snapshot")]
+    pub(super) id: bool,
+}
+
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("snapshots").multiple(true))]
 pub(super) struct CompareArgs {
     /// One image
     pub(super) one: PathBuf,
@@ -246,6 +260,15 @@ pub(super) struct CompareArgs {
     /// The format of the other [default: by its content]
     #[arg(long, short = 'F', value_name = "FORMAT")]
     pub(super) other_format: Option<String>,
+    /// Read what this internal snapshot of the first shows
+    #[arg(long, value_name = "NAME", group = "snapshots")]
+    pub(super) snapshot: Option<OsString>,
+    /// Read what this internal snapshot of the other shows
+    #[arg(long, value_name = "NAME", group = "snapshots")]
+    pub(super) other_snapshot: Option<OsString>,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long, requires = "snapshots")]
+    pub(super) id: bool,
     /// Images of different sizes differ, also where the longer one goes on with zeros
     #[arg(long, short = 's')]
     pub(super) strict: bool,
@@ -292,6 +315,8 @@ pub(super) struct MeasureArgs {
         help_heading = "The new image"
     )]
     pub(super) encrypt: Option<EncryptArg>,
+    #[command(flatten)]
+    pub(super) snapshot: ViewArgs,
     #[command(flatten)]
     pub(super) follow: FollowArgs,
 }
@@ -506,12 +531,14 @@ pub(super) struct ConvertArgs {
     /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
     #[arg(long, value_name = "N", requires = "compress")]
     pub(super) compression_level: Option<u8>,
-    /// Copy what this internal snapshot shows, not what the image shows now
-    #[arg(long, value_name = "NAME")]
-    pub(super) snapshot: Option<OsString>,
-    /// NAME is the snapshot's ID, as `snapshot list` shows it
-    #[arg(long, requires = "snapshot")]
-    pub(super) id: bool,
+    #[command(flatten)]
+    pub(super) snapshot: ViewArgs,
+    /// Take the dirty bitmaps of the source along; one that is marked as in use is refused
+    #[arg(long, conflicts_with = "snapshot")]
+    pub(super) bitmaps: bool,
+    /// Leave bitmaps that are marked as in use behind, and take the others
+    #[arg(long, requires = "bitmaps")]
+    pub(super) skip_broken_bitmaps: bool,
     /// Build the new image on this one, which the source must be built on, and copy what is above it
     #[arg(long, value_name = "BASE")]
     pub(super) backing: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! `qanopy compare`: where two images show different bytes.
 
+use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -20,14 +21,17 @@ const PRINTED: u64 = 20;
 
 /// Compares, and prints what differs.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow::Result<()> {
-    let open = |path: &Path, format: &Option<String>, beside: &Path| {
-        let reading = reading::open(path, format.as_deref(), args.follow, &[beside])?;
-        reading
-            .whole()
-            .map_err(|error| anyhow!(reading::why(&error)))
-    };
-    let one = open(&args.one, &args.format, &args.other)?;
-    let other = open(&args.other, &args.other_format, &args.one)?;
+    let open =
+        |path: &Path, format: &Option<String>, snapshot: &Option<OsString>, beside: &Path| {
+            let snapshot = snapshot.clone().map(|name| reading::named(name, args.id));
+            let reading = reading::open(path, format.as_deref(), args.follow, snapshot, &[beside])?;
+            reading
+                .whole()
+                .map_err(|error| anyhow!(reading::why(&error)))
+        };
+    let one = open(&args.one, &args.format, &args.snapshot, &args.other)?;
+    let (format, snapshot) = (&args.other_format, &args.other_snapshot);
+    let other = open(&args.other, format, snapshot, &args.one)?;
     let keys = passphrase::keys(&args.passphrases)?;
     one.unlock(&keys, &Unhurried)?;
     other.unlock(&keys, &Unhurried)?;

@@ -1,7 +1,7 @@
 //! `qanopy convert`: what an image shows as a new image of another kind.
 
-use crate::image::{CompressionLevel, Format, Qcow2Options};
-use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request, SnapshotName};
+use crate::image::{CarriedBitmaps, CompressionLevel, Format, Qcow2Options};
+use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request};
 
 use super::args::{ConvertArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
@@ -53,13 +53,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
             FormatArg::Qcow2 => Format::Qcow2,
             FormatArg::Raw => Format::Raw,
         }),
-        snapshot: args.snapshot.map(|name| {
-            if args.id {
-                SnapshotName::Id(name)
-            } else {
-                SnapshotName::Name(name)
-            }
-        }),
+        snapshot: args.snapshot.wanted(),
+        bitmaps: match (args.bitmaps, args.skip_broken_bitmaps) {
+            (false, _) => CarriedBitmaps::None,
+            (true, false) => CarriedBitmaps::All,
+            (true, true) => CarriedBitmaps::Sound,
+        },
         new: args.new,
         form,
         backing: args.backing,

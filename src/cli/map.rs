@@ -17,7 +17,13 @@ const GATHERED: usize = 64 << 10;
 
 /// Prints the map.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &MapArgs) -> anyhow::Result<()> {
-    let reading = reading::open(&args.image, args.format.as_deref(), args.follow, &[])?;
+    let reading = reading::open(
+        &args.image,
+        args.format.as_deref(),
+        args.follow,
+        args.snapshot.clone().wanted(),
+        &[],
+    )?;
     let chain = &reading.chain;
     let end = args
         .max_length

@@ -18,9 +18,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
     let options = options(args)?;
     let source = match &args.image {
         Some(path) => {
-            let reading = reading::open(path, args.format.as_deref(), args.follow, &[])?;
+            let snapshot = args.snapshot.clone().wanted();
+            let reading = reading::open(path, args.format.as_deref(), args.follow, snapshot, &[])?;
             let whole = reading.whole();
             Some(whole.map_err(|error| anyhow!(reading::why(&error)))?)
+        }
+        None if args.snapshot.snapshot.is_some() => {
+            let text =
+                "an empty image has no snapshot: --snapshot goes with an image, not with --size";
+            return Err(Stop::Usage(text.to_owned()).into());
         }
         None => None,
     };

@@ -1,13 +1,14 @@
 //! Opening what is only read, for the commands that need the whole chain: says on standard error
 //! what a process is writing at the time. What may be opened is decided below.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::host::RealHost;
 use crate::image::{self, ErrorKind, Format};
-use crate::ops::{self, ReadOptions, Reading};
+use crate::ops::{self, ReadOptions, Reading, SnapshotName};
 
-use super::args::FollowArgs;
+use super::args::{FollowArgs, ViewArgs};
 use super::out;
 
 /// Opens an image; `beside` are other images given on the same line, whose folders were named with them.
@@ -15,6 +16,7 @@ pub(super) fn open(
     path: &Path,
     format: Option<&str>,
     follow: FollowArgs,
+    snapshot: Option<SnapshotName>,
     beside: &[&Path],
 ) -> anyhow::Result<Reading> {
     let folders = beside.iter().filter_map(|path| path.parent());
@@ -22,12 +24,29 @@ pub(super) fn open(
         format: format.map(Format::from_name),
         folders: folders.map(in_words).collect(),
         follow: follow.follow,
+        snapshot,
     };
     let reading = ops::open_to_read(&RealHost, path, &options)?;
     for note in &reading.live {
         out::complain(format_args!("qanopy: {note}"));
     }
     Ok(reading)
+}
+
+impl ViewArgs {
+    /// The internal snapshot that is meant, if one is.
+    pub(super) fn wanted(self) -> Option<SnapshotName> {
+        self.snapshot.map(|name| named(name, self.id))
+    }
+}
+
+/// A snapshot, by its ID or by its name.
+pub(super) fn named(name: OsString, by_id: bool) -> SnapshotName {
+    if by_id {
+        SnapshotName::Id(name)
+    } else {
+        SnapshotName::Name(name)
+    }
 }
 
 /// The folder of a name without one is the current one.

@@ -14,7 +14,7 @@ use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::carry_out::carry_out;
 use super::out::Out;
 use super::size::{human, human_age};
-use super::{info, look, passphrase};
+use super::{info, look, passphrase, reading};
 
 /// Carries out one of the commands on snapshots.
 pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> anyhow::Result<()> {
@@ -73,12 +73,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
 }
 
 fn name_of(which: &SnapshotArgs) -> SnapshotName {
-    let given = which.snapshot.clone();
-    if which.id {
-        SnapshotName::Id(given)
-    } else {
-        SnapshotName::Name(given)
-    }
+    reading::named(which.snapshot.clone(), which.id)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

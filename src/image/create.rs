@@ -15,9 +15,10 @@ use crate::qcow2::{
     refcount,
 };
 
+use super::bitmaps::Carried;
 use super::error::Result;
 use super::luks::{self, NewEncryption};
-use super::packed::Packer;
+use super::packed::{Besides, Packer};
 use super::staged::Staged;
 use super::{Compression, DataFile, Error, ErrorKind, Format, Pace};
 
@@ -202,7 +203,7 @@ pub fn create(
 ) -> Result<()> {
     let header = new_header(path, options)?;
     let mut staged = Staged::new(host);
-    let mut packer = stage(&mut staged, path, options, header, pace)?;
+    let mut packer = stage(&mut staged, path, options, header, Vec::new(), pace)?;
     let size = packer.header().recorded_size;
     // Whole clusters at a time, whatever their size.
     let mut at = 0;
@@ -231,6 +232,7 @@ pub(crate) fn stage(
     path: &Path,
     options: &CreateOptions,
     header: Header,
+    bitmaps: Vec<Carried>,
     pace: &dyn Pace,
 ) -> Result<Packer> {
     // Before there is any file: it takes its time.
@@ -247,7 +249,8 @@ pub(crate) fn stage(
     };
     let file = staged.create(path)?;
     let preallocation = options.format.preallocation;
-    Packer::new(path, file, data, header, preallocation, volume)
+    let besides = Besides { volume, bitmaps };
+    Packer::new(path, file, data, header, preallocation, besides)
 }
 
 /// The header of such an image; its L1 table follows it, and the refcount table has no place yet.

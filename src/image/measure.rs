@@ -144,8 +144,12 @@ fn bytes_of_tables(disk: u64, geometry: Geometry) -> u64 {
     (tables + counts.blocks + counts.table_clusters) * size
 }
 
-/// What the bitmaps of the top image would take in the new one.
-fn bytes_of_bitmaps(chain: &Chain, geometry: Geometry) -> Result<Option<u64>> {
+/// Bytes that the bitmaps of the top image would take in a new one at most, without those that were not
+/// saved properly; none where there can be no bitmaps.
+///
+/// # Errors
+/// When the directory of the bitmaps cannot be read.
+pub fn bytes_of_bitmaps(chain: &Chain, geometry: Geometry) -> Result<Option<u64>> {
     let Some(Layer::Qcow2(image)) = chain.layers().first().map(|layer| &**layer) else {
         return Ok(None);
     };

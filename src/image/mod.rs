@@ -50,7 +50,7 @@ pub use crate::qcow2::Snapshot;
 pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
 pub use amend::{Amend, Amendment};
 pub use backing::{BackingName, BackingTarget, is_described};
-pub use bitmaps::{BitmapChange, Dirty, NewBitmap, bitmaps, dirty};
+pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use compare::{Comparison, DifferingRange, compare};
@@ -69,7 +69,7 @@ pub use keep::{
 };
 pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
-pub use measure::{Measure, MeasureAs, measure};
+pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};

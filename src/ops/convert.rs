@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Content, Node};
 use crate::host::{Access, Host, LockSet, printable, printable_bytes};
 use crate::image::{
-    self, Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, Error as ImageError,
-    ErrorKind, Format, Keys, Layer, Preallocation, Unhurried, snapshot_view,
+    self, BitmapFlags, CarriedBitmaps, Chain, Compression, CompressionLevel, ConvertFrom,
+    ConvertTo, Error as ImageError, ErrorKind, Format, Keys, Layer, Preallocation, Unhurried,
+    snapshot_view,
 };
-use crate::qcow2::Geometry;
+use crate::qcow2::{Geometry, Version};
 
 use super::in_use::{Locks, Use, data_file, who_uses};
 use super::members::{chain_below, is_readable, refuse_foreign_data};
@@ -35,6 +36,9 @@ pub struct ConvertOptions {
     pub format: Option<Format>,
     /// The internal snapshot of the one source that is read instead of what it shows now.
     pub snapshot: Option<SnapshotName>,
+    /// Which dirty bitmaps of the one source the new image gets.
+    #[serde(default)]
+    pub bitmaps: CarriedBitmaps,
     /// The file to create.
     pub new: PathBuf,
     /// What it is to be.
@@ -150,6 +154,9 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
             None => return,
         },
     };
+    if wish.bitmaps != CarriedBitmaps::None && !say_of_bitmaps(plan, wish, &from) {
+        return;
+    }
     let Some((to, forecast, kind, options)) = target(plan, wish, &from, disk, backing.as_ref())
     else {
         return;
@@ -193,6 +200,24 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
 
 /// What cannot be had together, whatever the sources.
 fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
+    if wish.bitmaps != CarriedBitmaps::None {
+        if wish.sources.len() > 1 {
+            plan.refuse("bitmaps are taken along from one source only, not from several in a row");
+        }
+        if wish.snapshot.is_some() {
+            plan.refuse(
+                "dirty bitmaps tell of what an image shows now, and would be wrong for what a snapshot of it \
+                 shows",
+            );
+        }
+        match &wish.form {
+            ConvertForm::Raw { .. } => plan.refuse("a raw image has no dirty bitmaps"),
+            ConvertForm::Qcow2 { image, .. } if image.format.old_version => {
+                plan.refuse("an image with compat 0.10 has no dirty bitmaps");
+            }
+            ConvertForm::Qcow2 { .. } => {}
+        }
+    }
     match &wish.form {
         ConvertForm::Raw { preallocation } => {
             if wish.backing.is_some() {
@@ -262,9 +287,13 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
     if format == Format::Qcow2
         && let Some(facts) = node.facts()
     {
+        let bitmaps = match wish.bitmaps {
+            CarriedBitmaps::None => facts.bitmaps,
+            CarriedBitmaps::All | CarriedBitmaps::Sound => 0,
+        };
         let left: Vec<String> = [
             (facts.snapshots, "internal snapshot"),
-            (facts.bitmaps, "dirty bitmap"),
+            (bitmaps, "dirty bitmap"),
         ]
         .into_iter()
         .filter(|(count, _)| *count > 0)
@@ -447,13 +476,28 @@ fn target(
                 .units
                 .saturating_add(counted.tables)
                 .saturating_mul(cluster);
+            let bitmaps = match (wish.bitmaps, from.sources.first()) {
+                (CarriedBitmaps::All | CarriedBitmaps::Sound, Some(source)) => {
+                    match image::bytes_of_bitmaps(source, geometry) {
+                        Ok(bytes) => bytes.unwrap_or(0),
+                        Err(error) => {
+                            plan.refuse(error.to_string());
+                            return None;
+                        }
+                    }
+                }
+                _ => 0,
+            };
             // How far data can be compressed is not known before.
             let asked = if compress.is_some() { 0 } else { content };
+            let asked = asked.saturating_add(bitmaps);
             let made = new_image::check(plan, new, disk, recorded, image, asked)?;
-            let bytes = match format.preallocation {
-                Preallocation::Falloc | Preallocation::Full => made.len.image_blocks,
-                _ => made.len.image_blocks.saturating_add(content),
+            let content = match format.preallocation {
+                Preallocation::Falloc | Preallocation::Full => 0,
+                _ => content,
             };
+            let blocks = made.len.image_blocks.saturating_add(content);
+            let bytes = blocks.saturating_add(bitmaps);
             let mut kind = "qcow2".to_owned();
             if compress.is_some() {
                 kind.push_str(&format!(", compressed by {}", format.compression.name()));
@@ -465,11 +509,64 @@ fn target(
             let to = ConvertTo::Qcow2 {
                 options: Box::new(made.options.clone()),
                 compress: *compress,
+                bitmaps: wish.bitmaps,
             };
             let data = counted.data;
             Some((to, Forecast { data, bytes }, kind, Some(made)))
         }
     }
+}
+
+/// Says which bitmaps come along; false if one stands in the way.
+fn say_of_bitmaps(plan: &mut Plan, wish: &ConvertOptions, from: &ConvertFrom) -> bool {
+    let top = from
+        .sources
+        .first()
+        .and_then(|chain| chain.layers().first());
+    let image = match top.map(|layer| &**layer) {
+        Some(Layer::Qcow2(image)) if image.header().version != Version::V2 => image,
+        _ => {
+            plan.refuse(
+                "only qcow2 images of version 3 have dirty bitmaps that could be taken along",
+            );
+            return false;
+        }
+    };
+    let path = image.path();
+    let all = match image::bitmaps(path, &**image.file(), image.header()) {
+        Ok(all) => all,
+        Err(error) => {
+            plan.refuse(error.to_string());
+            return false;
+        }
+    };
+    let (stale, sound): (Vec<_>, Vec<_>) = all
+        .iter()
+        .partition(|bitmap| bitmap.flags.contains(BitmapFlags::IN_USE));
+    let names = |list: &[&image::Bitmap]| {
+        let names: Vec<String> = list.iter().map(|b| printable_bytes(&b.name)).collect();
+        listed(&names, 8)
+    };
+    if !stale.is_empty() && wish.bitmaps == CarriedBitmaps::All {
+        plan.refuse(format!(
+            "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}. \
+             Remove them, or leave them behind (--skip-broken-bitmaps)",
+            shown(path),
+            names(&stale)
+        ));
+        return false;
+    }
+    if !sound.is_empty() {
+        let text = format!("its dirty bitmaps come along: {}", names(&sound));
+        plan.note(text);
+    }
+    if !stale.is_empty() {
+        plan.warn(format!(
+            "dirty bitmaps that are marked as in use stay behind: {}",
+            names(&stale)
+        ));
+    }
+    true
 }
 
 fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
@@ -523,6 +620,13 @@ fn qemu_line(
         let mut selector = OsString::from("snapshot.id=");
         selector.push(std::ffi::OsStr::from_bytes(id));
         words.extend(["-l".into(), selector]);
+    }
+    match wish.bitmaps {
+        CarriedBitmaps::None => {}
+        CarriedBitmaps::All => words.push("--bitmaps".into()),
+        CarriedBitmaps::Sound => {
+            words.extend(["--bitmaps".into(), "--skip-broken-bitmaps".into()]);
+        }
     }
     match &wish.form {
         ConvertForm::Raw { preallocation } => {

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::{Access, Host, LockProbe, LockSet};
-use crate::image::{self, Chain, Format, Layer};
+use crate::image::{self, Chain, Format, Layer, snapshot_view};
 
-use super::Error;
 use super::words::shown;
+use super::{Error, SnapshotName, snapshot};
 
 /// How an image is to be read.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct ReadOptions {
     pub folders: Vec<PathBuf>,
     /// Whether such files may be opened wherever they are.
     pub follow: bool,
+    /// The internal snapshot that is read instead of what the image shows now.
+    pub snapshot: Option<SnapshotName>,
 }
 
 /// An image opened for reading.
@@ -48,7 +50,7 @@ impl Reading {
 /// a link, below both, and where the options allow it.
 ///
 /// # Errors
-/// [`Error::Failed`] when the image itself cannot be opened.
+/// [`Error::Failed`] when the image itself cannot be opened, or has not that one snapshot.
 pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Result<Reading, Error> {
     let failed = |error: image::Error| Error::Failed(error.to_string());
     let format = match &options.format {
@@ -75,6 +77,10 @@ pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Resu
     };
     let (chain, missing) =
         Chain::open_partly(host, path, Some(&format), &may_follow).map_err(failed)?;
+    let chain = match &options.snapshot {
+        Some(wanted) => at_snapshot(path, &chain, wanted)?,
+        None => chain,
+    };
     let live = chain
         .layers()
         .iter()
@@ -85,6 +91,20 @@ pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Resu
         missing,
         live,
     })
+}
+
+/// The chain as it was when the snapshot was taken.
+fn at_snapshot(path: &Path, chain: &Chain, wanted: &SnapshotName) -> Result<Chain, Error> {
+    let Some(Layer::Qcow2(image)) = chain.layers().first().map(|layer| &**layer) else {
+        return Err(Error::Failed(format!(
+            "{} is no qcow2 image: only those have internal snapshots",
+            shown(path)
+        )));
+    };
+    let failed = |error: image::Error| Error::Failed(error.to_string());
+    let all = image::snapshots(path, &**image.file(), image.header()).map_err(failed)?;
+    let snapshot = snapshot::choose(path, &all, wanted).map_err(Error::Failed)?;
+    snapshot_view(chain, snapshot).map_err(failed)
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -556,6 +556,28 @@ impl Header {
         }
     }
 
+    /// Records where the bitmap directory is, as QEMU does: as the last extension. One that is recorded
+    /// already is replaced.
+    ///
+    /// # Errors
+    /// As [`Header::set_backing`], should the backing file's name have no room behind it.
+    pub fn set_bitmaps(&mut self, place: BitmapsExtension) -> Result<(), FormatError> {
+        let new = place.encode();
+        self.autoclear |= Autoclear::BITMAPS;
+        if let Some(held) = self.extensions.iter_mut().find(|e| e.magic == new.magic) {
+            *held = new;
+            return Ok(());
+        }
+        self.extensions.push(new);
+        match self.backing.clone() {
+            Some(backing) => {
+                let format = self.backing_format().map(<[u8]>::to_vec);
+                self.set_backing(&backing.name, format.as_deref())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The meaningful bytes of the first cluster: header, extensions, end marker, backing name. The
     /// exact inverse of [`Header::parse`]; whatever follows them in the cluster is zero.
     ///

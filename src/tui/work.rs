@@ -385,6 +385,7 @@ fn map_selected(
             format,
             folders: scan.roots.clone(),
             follow: scan.follow,
+            snapshot: None,
         };
         let seen = MapSeen::look(host, &path, &options, &|| selections.is_empty());
         let seen = match seen {

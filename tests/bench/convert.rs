@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use qanopy::host::RealHost;
 use qanopy::image::{
-    Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, CreateOptions, Format,
-    Preallocation, Unhurried, convert,
+    CarriedBitmaps, Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, CreateOptions,
+    Format, Preallocation, Unhurried, convert,
 };
 
 /// Time, and time of all processors.
@@ -142,6 +142,7 @@ fn compressed(size: u64, compression: Compression) -> ConvertTo {
     ConvertTo::Qcow2 {
         options: Box::new(options),
         compress: Some(CompressionLevel::Default),
+        bitmaps: CarriedBitmaps::None,
     }
 }
 

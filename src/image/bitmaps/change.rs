@@ -15,7 +15,6 @@ use super::super::error::Result;
 use super::super::qcow2_layer::read_entries;
 use super::super::rework::Rework;
 use super::super::{Error, Pace};
-use super::dirty::Page;
 use super::{Dirty, directory, of_name, stale, usable};
 
 /// A bitmap to be added. No bit of it is dirty.
@@ -287,17 +286,9 @@ fn replaced(rework: &mut Rework, old: &Bitmap, dirty: Option<Dirty>) -> Result<B
 
 /// Has the bits written, and the table that names them: the table's place and entries.
 fn put(rework: &mut Rework, dirty: &Dirty) -> Result<(HostOffset, u32)> {
-    let mut table = dirty.table();
-    let geometry = rework.geometry();
-    for (at, page) in dirty.pages().iter().enumerate() {
-        let entry = match page {
-            Page::Zeros => continue,
-            Page::Ones => BitmapTableEntry::Ones,
-            Page::Bits(bytes) => BitmapTableEntry::Stored(rework.put(bytes.to_vec())?),
-        };
-        let raw = entry.encode(geometry).map_err(|e| rework.format_error(e))?;
-        table.set(at, raw).map_err(|e| rework.format_error(e))?;
-    }
+    let (path, geometry) = (rework.path.clone(), rework.geometry());
+    let mut put = |bytes: &[u8]| rework.put(bytes.to_vec());
+    let table = dirty.store(geometry, &mut put, &|error| Error::new(&path, error))?;
     let entries = u32::try_from(table.len()).map_err(|e| rework.limit(e.to_string()))?;
     let place = rework.put(table.as_bytes().to_vec())?;
     Ok((place, entries))

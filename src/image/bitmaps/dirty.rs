@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::host::HostFile;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 use crate::qcow2::limits::MAX_BITMAP_DATA_BYTES;
-use crate::qcow2::{EntryTable, Geometry};
+use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset};
 
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_entries;
@@ -265,9 +265,37 @@ impl Dirty {
         &self.pages
     }
 
-    /// An empty table for as many pages.
-    pub(super) fn table(&self) -> EntryTable {
-        EntryTable::zeroed(self.pages.len())
+    /// How many pages have to be stored.
+    pub(super) fn stored_pages(&self) -> u64 {
+        let stored = self
+            .pages
+            .iter()
+            .filter(|page| matches!(page, Page::Bits(_)));
+        stored.count() as u64
+    }
+
+    /// Has the bits written by `put`, which says where they came to lie, and gives the table that names
+    /// them.
+    ///
+    /// # Errors
+    /// Whatever `put` fails with, or when the format has no entry for such a place.
+    pub(crate) fn store(
+        &self,
+        geometry: Geometry,
+        put: &mut dyn FnMut(&[u8]) -> Result<HostOffset>,
+        bad: &dyn Fn(FormatError) -> Error,
+    ) -> Result<EntryTable> {
+        let mut table = EntryTable::zeroed(self.pages.len());
+        for (at, page) in self.pages.iter().enumerate() {
+            let entry = match page {
+                Page::Zeros => continue,
+                Page::Ones => BitmapTableEntry::Ones,
+                Page::Bits(bytes) => BitmapTableEntry::Stored(put(bytes)?),
+            };
+            let raw = entry.encode(geometry).map_err(bad)?;
+            table.set(at, raw).map_err(bad)?;
+        }
+        Ok(table)
     }
 }
 

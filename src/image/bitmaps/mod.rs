@@ -4,10 +4,14 @@
 //! |---|---|
 //! | `dirty` | the bits of one bitmap, read, merged and resized |
 //! | `change` | bitmaps added, removed, cleared, switched on and off, merged |
+//! | `carry` | bitmaps taken along into a new image |
 
+mod carry;
 mod change;
 mod dirty;
 
+pub use carry::CarriedBitmaps;
+pub(crate) use carry::{Carried, carried};
 pub(crate) use change::resize_all;
 pub use change::{BitmapChange, NewBitmap};
 pub use dirty::Dirty;

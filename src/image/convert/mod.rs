@@ -12,7 +12,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
+use crate::qcow2::extension::BitmapsExtension;
+use crate::qcow2::{FormatError, Header, HostOffset, Version};
 
+use super::bitmaps::{Carried, CarriedBitmaps, carried};
 use super::create::{new_header, stage};
 use super::error::{IoContext, Result};
 use super::packed::{reserve, write_zeros};
@@ -44,6 +47,8 @@ pub enum ConvertTo {
         options: Box<CreateOptions>,
         /// Whether clusters are compressed, and how hard.
         compress: Option<CompressionLevel>,
+        /// Which dirty bitmaps of the one source it gets. They tell of what the source shows now.
+        bitmaps: CarriedBitmaps,
     },
 }
 
@@ -147,8 +152,13 @@ pub fn convert(
             pipeline::run(from, Sink::Raw(&sink), new, pace)?;
             file.fence().at(new, "flush")?;
         }
-        ConvertTo::Qcow2 { options, compress } => {
-            let header = new_header(new, options)?;
+        ConvertTo::Qcow2 {
+            options,
+            compress,
+            bitmaps,
+        } => {
+            let mut header = new_header(new, options)?;
+            let bitmaps = bitmaps_of(from, *bitmaps, new, &mut header)?;
             if compress.is_some() && options.data_file.is_some() {
                 let text = "cannot be compressed: it has a data file".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
@@ -161,7 +171,7 @@ pub fn convert(
                 let text = "cannot be both compressed and preallocated".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
             }
-            let mut packer = stage(&mut staged, new, options, header, pace)?;
+            let mut packer = stage(&mut staged, new, options, header, bitmaps, pace)?;
             pipeline::run(
                 from,
                 Sink::Qcow2 {
@@ -179,6 +189,44 @@ pub fn convert(
         return Err(Error::new(new, ErrorKind::Stopped));
     }
     staged.publish()
+}
+
+/// The bitmaps that are taken along, with room in the header for where they will be.
+fn bitmaps_of(
+    from: &ConvertFrom,
+    which: CarriedBitmaps,
+    new: &Path,
+    header: &mut Header,
+) -> Result<Vec<Carried>> {
+    let limit = |text: &str| Err(Error::new(new, ErrorKind::Limit(text.to_owned())));
+    if which == CarriedBitmaps::None {
+        return Ok(Vec::new());
+    }
+    if header.version == Version::V2 {
+        return limit("has no dirty bitmaps with compat 0.10");
+    }
+    let [source] = from.sources.as_slice() else {
+        return limit("gets dirty bitmaps from one source only, not from several in a row");
+    };
+    let all = carried(source, which, header.geometry)?;
+    let Some(count) = u32::try_from(all.len()).ok().filter(|count| *count > 0) else {
+        return Ok(all);
+    };
+    // What has no room in the first cluster is found now, not after the data was written.
+    let somewhere = BitmapsExtension {
+        count,
+        directory_size: 0,
+        directory_offset: HostOffset(header.geometry.cluster_size()),
+    };
+    let fail = |error: FormatError| Error::new(new, error);
+    header.set_bitmaps(somewhere).map_err(fail)?;
+    let placed = Header {
+        refcount_table_offset: HostOffset(header.geometry.cluster_size()),
+        refcount_table_clusters: 1,
+        ..header.clone()
+    };
+    placed.encode().map_err(fail)?;
+    Ok(all)
 }
 
 /// Writes zeros over the whole file, a part at a time.

@@ -2,6 +2,7 @@
 //! what came before, and the header is written last. Nothing is ever read or moved, so it is only for
 //! files that nobody can see yet; images that exist are the writer's.
 
+mod bitmaps;
 mod content;
 mod counts;
 mod output;
@@ -17,6 +18,7 @@ use crate::qcow2::{
     L2Entry, SubclusterBitmap, Version, refcount,
 };
 
+use super::bitmaps::Carried;
 use super::error::{IoContext, Result};
 use super::luks::{SectorCipher, Volume};
 use super::{DataFile, Error, ErrorKind, Preallocation};
@@ -46,18 +48,29 @@ pub(crate) struct Packer {
     /// What the guest's bytes go through on their way into the file, and room for them.
     cipher: Option<SectorCipher>,
     sealed: Vec<u8>,
+    /// What is written behind everything else.
+    bitmaps: Vec<Carried>,
+}
+
+/// What a new image holds besides the guest's content.
+#[derive(Debug, Default)]
+pub(crate) struct Besides {
+    /// The LUKS volume; there if and only if the header says that the content is encrypted.
+    pub(crate) volume: Option<Volume>,
+    /// Dirty bitmaps; where there are some, the header has an extension for them.
+    pub(crate) bitmaps: Vec<Carried>,
 }
 
 impl Packer {
-    /// An image like `header` in an empty file. The L1 table follows the header. `volume` is there if and
-    /// only if the header says that the content is encrypted, and gets a place of its own.
+    /// An image like `header` in an empty file. The L1 table follows the header, and the LUKS volume what
+    /// counts those; where it lies is set in the header.
     pub(crate) fn new(
         path: &Path,
         file: Arc<dyn HostFile>,
         data: Option<DataFile>,
         header: Header,
         preallocation: Preallocation,
-        volume: Option<Volume>,
+        besides: Besides,
     ) -> Result<Self> {
         let geometry = header.geometry;
         let entries = usize::try_from(header.l1_entries)
@@ -77,9 +90,10 @@ impl Packer {
             open: None,
             cipher: None,
             sealed: Vec::new(),
+            bitmaps: besides.bitmaps,
         };
         this.take(1 + l1_clusters)?;
-        if let Some(volume) = volume {
+        if let Some(volume) = besides.volume {
             this.put_volume(volume)?;
         }
         if this.table_is_short() {
@@ -122,11 +136,9 @@ impl Packer {
         let disk = geometry.clusters_for(self.header.recorded_size);
         let luks = self.header.crypto_header();
         let luks = luks.map_or(0, |place| geometry.clusters_for(place.length));
-        refcount::size_for(
-            1 + geometry.clusters_for(l1 * 8) + l1 + luks + disk,
-            geometry,
-        )
-        .is_ok_and(|size| size.table_clusters == 1)
+        let clusters = 1 + geometry.clusters_for(l1 * 8) + l1 + luks + disk;
+        refcount::size_for(clusters + self.clusters_of_bitmaps(), geometry)
+            .is_ok_and(|size| size.table_clusters == 1)
     }
 
     /// Hands out clusters behind all others; the byte offset of the first. Places for the refcount
@@ -280,6 +292,7 @@ impl Packer {
     /// The image is complete and on stable storage, its data file as well.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.write_table()?;
+        self.put_bitmaps()?;
         let size = self.cluster_size();
         let (table_at, table) = match self.refcount_table {
             Some(offset) => (offset, 1),

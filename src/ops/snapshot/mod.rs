@@ -57,12 +57,12 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
             snapshot,
             dependants,
         } => {
-            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+            if let Some(snapshot) = chosen(plan, node, &snapshots, snapshot) {
                 change::plan_apply(plan, node, snapshot, *dependants);
             }
         }
         SnapshotAction::Delete { snapshot } => {
-            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+            if let Some(snapshot) = chosen(plan, node, &snapshots, snapshot) {
                 change::plan_delete(plan, node, snapshot);
             }
         }
@@ -71,7 +71,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
             new,
             form,
         } => {
-            if let Some(snapshot) = choose(plan, node, &snapshots, snapshot) {
+            if let Some(snapshot) = chosen(plan, node, &snapshots, snapshot) {
                 extract::plan(plan, node, snapshot, new, *form);
             }
         }
@@ -113,7 +113,7 @@ pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Opti
         return None;
     }
     match snapshots_of(plan, node) {
-        Ok(snapshots) => choose(plan, node, &snapshots, wanted).cloned(),
+        Ok(snapshots) => chosen(plan, node, &snapshots, wanted).cloned(),
         Err(error) => {
             plan.refuse(error.to_string());
             None
@@ -131,14 +131,13 @@ fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
     image::snapshots(path, &*file, &header)
 }
 
-/// The one snapshot that is meant.
-fn choose<'s>(
-    plan: &mut Plan,
-    node: &Node,
+/// The one snapshot that is meant, or why it cannot be said.
+pub(super) fn choose<'s>(
+    path: &Path,
     snapshots: &'s [Snapshot],
     wanted: &SnapshotName,
-) -> Option<&'s Snapshot> {
-    let path = shown(&node.path);
+) -> Result<&'s Snapshot, String> {
+    let path = shown(path);
     let of_id =
         |id: &[u8]| -> Vec<&'s Snapshot> { snapshots.iter().filter(|s| s.id == id).collect() };
     let found: Vec<&Snapshot> = match wanted {
@@ -152,36 +151,45 @@ fn choose<'s>(
         let ids: Vec<String> = list.iter().map(|s| printable_bytes(&s.id)).collect();
         listed(&ids, 8)
     };
-    match (found.as_slice(), wanted) {
-        ([one], _) => return Some(one),
-        ([], _) if snapshots.is_empty() => {
-            plan.refuse(format!("{path} has no internal snapshots"));
-        }
+    Err(match (found.as_slice(), wanted) {
+        ([one], _) => return Ok(one),
+        ([], _) if snapshots.is_empty() => format!("{path} has no internal snapshots"),
         ([], SnapshotName::Name(name)) if !of_id(name.as_bytes()).is_empty() => {
             let number = printable(name);
-            plan.refuse(format!(
+            format!(
                 "{path} has no internal snapshot of the name {number}, but one with that ID: say that the ID \
                  is meant"
-            ));
+            )
         }
         ([], _) => {
             let names: Vec<String> = snapshots.iter().map(|s| printable_bytes(&s.name)).collect();
-            plan.refuse(format!(
+            format!(
                 "{path} has no such internal snapshot, it has {}",
                 listed(&names, 8)
-            ));
+            )
         }
-        (several, SnapshotName::Name(_)) => {
-            plan.refuse(format!(
-                "{path} has several internal snapshots of that name, with the IDs {}: choose by the ID",
-                ids(several)
-            ));
-        }
-        (_, SnapshotName::Id(_)) => {
-            plan.refuse(format!(
-                "{path} has several internal snapshots with that ID: which one is meant cannot be said"
-            ));
+        (several, SnapshotName::Name(_)) => format!(
+            "{path} has several internal snapshots of that name, with the IDs {}: choose by the ID",
+            ids(several)
+        ),
+        (_, SnapshotName::Id(_)) => format!(
+            "{path} has several internal snapshots with that ID: which one is meant cannot be said"
+        ),
+    })
+}
+
+/// The same where a plan is refused for want of it.
+fn chosen<'s>(
+    plan: &mut Plan,
+    node: &Node,
+    snapshots: &'s [Snapshot],
+    wanted: &SnapshotName,
+) -> Option<&'s Snapshot> {
+    match choose(&node.path, snapshots, wanted) {
+        Ok(snapshot) => Some(snapshot),
+        Err(sentence) => {
+            plan.refuse(sentence);
+            None
         }
     }
-    None
 }
