@@ -248,6 +248,29 @@ fn layers_that_both_chains_end_in_are_never_read() {
 }
 
 #[test]
+fn the_proof_reads_an_image_that_keeps_its_data_in_another_file() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "old.qcow2", "1M");
+    s.create("-o data_file=new-data.bin", "new.qcow2", "1M");
+    s.io("qcow2", "new.qcow2", &["write -P 0x22 64k 64k"]);
+    s.overlay("qcow2", "old.qcow2", "top.qcow2");
+    s.build(dir);
+    let done = ours::run(
+        &ours::real_host(),
+        dir,
+        &rebase(dir, "top.qcow2", "new.qcow2"),
+    );
+    let said = done.unwrap().remarks.join(" ");
+    assert!(said.contains("3 images"), "{said}");
+    assert!(!said.contains("not compared"), "{said}");
+}
+
+#[test]
 fn clusters_that_equal_the_new_base_are_given_up_when_asked() {
     if support::qemu().is_none() {
         return;

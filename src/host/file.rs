@@ -129,6 +129,9 @@ pub trait HostFile: Send + Sync + fmt::Debug {
     }
     /// Waits until everything written before is on stable storage (fdatasync).
     fn fence(&self) -> io::Result<()>;
+    /// Bytes written to this range may begin their way to the device, so that the next fence has less to wait
+    /// for. Promises nothing: only a fence does.
+    fn write_out(&self, _offset: u64, _len: u64) {}
     /// What lies at `offset` (SEEK_DATA / SEEK_HOLE). Filesystems without holes answer `Data(len)`.
     /// At or past the end: `Hole(u64::MAX)`.
     fn segment_at(&self, offset: u64) -> io::Result<Segment>;

@@ -2,13 +2,14 @@
 //! `real`.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    FallocateFlags, FileType, SeekFrom, copy_file_range, fallocate, fdatasync, fstat, ftruncate,
-    seek,
+    Advice, FallocateFlags, FileType, SeekFrom, copy_file_range, fadvise, fallocate, fdatasync,
+    fstat, ftruncate, seek,
 };
 use rustix::io::{Errno, pread, pwrite};
 
@@ -215,6 +216,14 @@ impl HostFile for RealFile {
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+        }
+    }
+
+    fn write_out(&self, offset: u64, len: u64) {
+        // Linux begins to write dirty pages of the range back before it drops those that are clean, and does
+        // not wait (mm/fadvise.c). An error of that writing is kept for the next fence.
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = fadvise(self.fd(), offset, Some(len), Advice::DontNeed);
         }
     }
 

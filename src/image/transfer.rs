@@ -13,6 +13,9 @@ pub(crate) const BUFFER: usize = 1 << 20;
 /// Runs shorter than this are cheaper to read and write than to ask the kernel about.
 const WORTH_ASKING: u64 = 64 << 10;
 
+/// Bytes in a row that are sent on their way to the device together.
+const SENT: u64 = 4 << 20;
+
 /// Clones must lie on the filesystem's blocks; this is the largest usual block.
 const BLOCK: u64 = 4096;
 
@@ -22,6 +25,8 @@ pub(crate) struct Transfer {
     clones: bool,
     copies: bool,
     buffer: Vec<u8>,
+    /// What was written last without a gap, and not sent on its way yet: begin and end in the target.
+    unsent: (u64, u64),
 }
 
 /// A place in a file.
@@ -42,6 +47,7 @@ impl Transfer {
             clones: true,
             copies: true,
             buffer: Vec::new(),
+            unsent: (0, 0),
         }
     }
 
@@ -65,6 +71,10 @@ impl Transfer {
                 .at(to.path, &format!("write zeros at {start:#x}"))?;
         }
         if self.offload(from, to, len_inside)? {
+            // Shared blocks are on the device already.
+            if !self.clones {
+                self.send(to, len_inside);
+            }
             return Ok(());
         }
         self.buffer.resize(BUFFER, 0);
@@ -85,7 +95,26 @@ impl Transfer {
                 .at(to.path, &format!("write at {write_at:#x}"))?;
             done += want as u64;
         }
+        self.send(to, len_inside);
         Ok(())
+    }
+
+    /// Long runs begin their way to the device while the next are copied: the fence at the end has less to
+    /// wait for.
+    fn send(&mut self, to: Place<'_>, len: u64) {
+        let (start, end) = self.unsent;
+        let start = if end == to.offset {
+            start
+        } else {
+            to.file.write_out(start, end - start);
+            to.offset
+        };
+        let end = to.offset + len;
+        self.unsent = (start, end);
+        if end - start >= SENT {
+            to.file.write_out(start, end - start);
+            self.unsent = (end, end);
+        }
     }
 
     /// Tries to let the kernel do it; true if it did.

@@ -144,6 +144,7 @@ fn copy_bytes(
                 }
                 target.write_at(&buffer, at).map_err(writing)?;
             }
+            target.write_out(at, piece);
             at += piece;
             progress.advance(piece).map_err(|_| {
                 Error::Cancelled(format!("cancelled: the copy of {} is removed", shown(from)))

@@ -198,16 +198,7 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
         let Some(place) = file.file().and_then(|file| host.canonical(file).ok()) else {
             continue;
         };
-        let own = node.path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let allowed = plan
-            .looked_in
-            .dirs
-            .iter()
-            .map(PathBuf::as_path)
-            .chain([own.unwrap_or(Path::new("."))])
-            .filter_map(|dir| host.canonical(dir).ok())
-            .any(|dir| place.starts_with(dir));
-        if !allowed {
+        if !lies_where_the_person_looked(plan, &node.path, &place) {
             plan.refuse(format!(
                 "{} names {} as its data file, outside the folders looked in: an image can name any file of \
                  this machine, so look in its folder too if that is right",
@@ -216,6 +207,19 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
             ));
         }
     }
+}
+
+/// Whether a file stands in the folders looked in, or in that of the image that names it. `place` has no links
+/// left in it.
+pub(super) fn lies_where_the_person_looked(plan: &Plan, image: &Path, place: &Path) -> bool {
+    let own = image.parent().filter(|dir| !dir.as_os_str().is_empty());
+    plan.looked_in
+        .dirs
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([own.unwrap_or(Path::new("."))])
+        .filter_map(|dir| plan.host().canonical(dir).ok())
+        .any(|dir| place.starts_with(dir))
 }
 
 /// The images other than `node` that keep their data in this file. They depend on it by a name that is

@@ -10,7 +10,7 @@ use crate::forest::{Content, Flags, Node, NodeId, Whereabouts};
 use crate::host::printable_bytes;
 use crate::image::{self, Chain, Format, Layer, State, Unhurried, snapshot_view, snapshots};
 
-use super::members::format_of;
+use super::members::{format_of, lies_where_the_person_looked};
 use super::words::{count, listed, shown};
 use super::{EffectKind, Error, Phase, Plan, Progress};
 
@@ -192,8 +192,8 @@ fn views_of(
         .collect()
 }
 
-/// The image with all it is built on, or one of its internal snapshots; no file is followed that the
-/// scan has not met.
+/// The image with all it is built on, or one of its internal snapshots. Only images that the scan has met are
+/// followed, and data files where the person looked.
 fn open(
     plan: &Plan,
     path: &Path,
@@ -201,12 +201,15 @@ fn open(
     snapshot: Option<&[u8]>,
 ) -> image::Result<Chain> {
     let (host, forest) = (plan.host(), &plan.context().forest);
-    let may_follow = |path: &Path| {
-        let id = host.stat(path).map(|stat| stat.id);
-        id.is_ok_and(|id| {
-            let node = forest.by_file(id);
-            node.is_some_and(|node| node.whereabouts == Whereabouts::Scanned)
-        })
+    let may_follow = |name: &Path| {
+        let id = host.stat(name).map(|stat| stat.id);
+        let node = id.ok().and_then(|id| forest.by_file(id));
+        match node.map(|node| node.whereabouts) {
+            Some(whereabouts) => whereabouts == Whereabouts::Scanned,
+            None => host
+                .canonical(name)
+                .is_ok_and(|place| lies_where_the_person_looked(plan, path, &place)),
+        }
     };
     let chain = Chain::open(host, path, Some(format), &may_follow)?;
     chain.unlock(&plan.context().keys, &Unhurried)?;
