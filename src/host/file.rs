@@ -92,6 +92,22 @@ pub enum Segment {
 pub trait HostFile: Send + Sync + fmt::Debug {
     /// Reads at `offset` until `buf` is full or the file ends; returns how much was read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills `buf` from `offset` on; what lies past the file's end reads as zero, as QEMU reads a file.
+    ///
+    /// # Errors
+    /// Also when bytes are missing that the file has by its length: they are no zeros.
+    fn read_padded(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let got = self.read_at(buf, offset)?;
+        let Some(rest) = buf.get_mut(got..).filter(|rest| !rest.is_empty()) else {
+            return Ok(());
+        };
+        if self.len()? > offset.saturating_add(got as u64) {
+            let text = "fewer bytes were read than the file has";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        rest.fill(0);
+        Ok(())
+    }
     /// Writes the whole of `buf` at `offset`, extending the file where needed.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the range read as zero without changing the file's length unless the range passes it;

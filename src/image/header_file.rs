@@ -144,7 +144,7 @@ impl HeaderFile {
     pub(crate) fn read(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
         let header = read_header(path, &*file)?;
         let mut first_cluster = vec![0; header.geometry.cluster_len()];
-        file.read_at(&mut first_cluster, 0)
+        file.read_padded(&mut first_cluster, 0)
             .at(path, "read the header")?;
         Ok(Self {
             path: path.to_path_buf(),

@@ -104,7 +104,7 @@ fn count_says_so(image: &Qcow2) -> Option<bool> {
             continue;
         }
         let mut bytes = vec![0; geometry.cluster_len()];
-        file.read_at(&mut bytes, block.get()).ok()?;
+        file.read_padded(&mut bytes, block.get()).ok()?;
         let block_of_counts = RefcountBlock::from_bytes(bytes, geometry).ok()?;
         let used = block_of_counts.used(usize::try_from(within).ok()?);
         if used == 0 {

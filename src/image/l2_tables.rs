@@ -100,13 +100,9 @@ impl Tables<'_> {
             return batch.drain(..).try_for_each(|(_, table)| visit(table, &[]));
         }
         buffer.resize(usize::try_from(end - start).unwrap_or(0), 0);
-        let got = self
-            .file
-            .read_at(buffer, start)
+        self.file
+            .read_padded(buffer, start)
             .at(self.path, &format!("read the L2 tables at {start:#x}"))?;
-        if let Some(missing) = buffer.get_mut(got..) {
-            missing.fill(0);
-        }
         batch.drain(..).try_for_each(|(at, table)| {
             let from = usize::try_from(at - start).unwrap_or(usize::MAX);
             let bytes = buffer.get(from..).unwrap_or_default();

@@ -80,7 +80,8 @@ pub fn read_header(path: &Path, file: &dyn HostFile) -> Result<Header> {
         }
         // Bytes past the end of the file count as zero, as they do for QEMU.
         first.resize(needed, 0);
-        file.read_at(&mut first, 0).at(path, "read the header")?;
+        file.read_padded(&mut first, 0)
+            .at(path, "read the header")?;
     }
     Header::parse(&first).map_err(|e| Error::new(path, e))
 }
@@ -117,7 +118,7 @@ pub(crate) fn read_entries(
     // The header's limits bound `entries` to what fits 32 MiB.
     let len = usize::try_from(entries.saturating_mul(8)).unwrap_or(0);
     let mut bytes = vec![0; len];
-    file.read_at(&mut bytes, offset)
+    file.read_padded(&mut bytes, offset)
         .at(path, &format!("read the {what} at {offset:#x}"))?;
     Ok(EntryTable::from_bytes(bytes))
 }
@@ -130,7 +131,7 @@ pub(crate) fn read_l2(
     context: L2Context,
 ) -> Result<L2Buf> {
     let mut bytes = vec![0; context.geometry.cluster_len()];
-    file.read_at(&mut bytes, offset)
+    file.read_padded(&mut bytes, offset)
         .at(path, &format!("read the L2 table at {offset:#x}"))?;
     L2Buf::from_bytes(bytes, context).map_err(|e| Error::new(path, e))
 }
@@ -487,13 +488,8 @@ pub(crate) fn read_zero_filled(
     buf: &mut [u8],
     offset: u64,
 ) -> Result<()> {
-    let got = file
-        .read_at(buf, offset)
-        .at(path, &format!("read at {offset:#x}"))?;
-    if let Some(rest) = buf.get_mut(got..) {
-        rest.fill(0);
-    }
-    Ok(())
+    file.read_padded(buf, offset)
+        .at(path, &format!("read at {offset:#x}"))
 }
 
 /// Reads encrypted bytes at `offset`; past the end of the file lies what zeros decrypt to, as in QEMU.

@@ -83,13 +83,9 @@ impl Transfer {
             let want = usize::try_from((len_inside - done).min(BUFFER as u64)).unwrap_or(BUFFER);
             let buffer = self.buffer.get_mut(..want).unwrap_or_default();
             let (read_at, write_at) = (from.offset + done, to.offset + done);
-            let got = from
-                .file
-                .read_at(buffer, read_at)
+            from.file
+                .read_padded(buffer, read_at)
                 .at(from.path, &format!("read at {read_at:#x}"))?;
-            if let Some(rest) = buffer.get_mut(got..) {
-                rest.fill(0);
-            }
             to.file
                 .write_at(buffer, write_at)
                 .at(to.path, &format!("write at {write_at:#x}"))?;

@@ -30,7 +30,7 @@ enum Event {
         request: Request,
         /// What takes back a half of it, if anything does.
         roll_back: Option<Request>,
-        /// The files the plan speaks of.
+        /// The files the plan speaks of or rests on.
         files: Vec<PathBuf>,
     },
     Done {
@@ -84,7 +84,7 @@ pub struct Entry {
     /// What takes back a half of it, if anything does.
     pub roll_back: Option<Request>,
     /// Files created, written, renamed or removed; of an operation that did not end, those its plan
-    /// speaks of.
+    /// speaks of or rests on.
     pub touched: Vec<PathBuf>,
     /// What they were at the end.
     pub(super) left: Pins,
@@ -217,12 +217,13 @@ impl Journal {
     }
 }
 
-/// The files a plan speaks of, each once.
+/// The files a plan speaks of or rests on, each once: around them everything is found that is needed to bring
+/// it to an end.
 fn files_of(plan: &Plan) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = plan
-        .effects
-        .iter()
-        .map(|effect| absolute::path(&effect.path))
+    let effects = plan.effects.iter().map(|effect| effect.path.as_path());
+    let mut files: Vec<PathBuf> = effects
+        .chain(plan.pins.paths())
+        .map(absolute::path)
         .collect();
     files.sort();
     files.dedup();

@@ -68,6 +68,11 @@ impl Pins {
         });
     }
 
+    /// The files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|pin| pin.path.as_path())
+    }
+
     /// Remembers each file as it is now, and that those which are not there are not.
     pub(super) fn of(host: &dyn Host, files: &[PathBuf]) -> Self {
         let mut pins = Self::default();

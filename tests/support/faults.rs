@@ -92,10 +92,22 @@ pub struct FaultyHost {
     state: Arc<State>,
 }
 
-#[derive(Debug)]
+/// What a call of a [`FaultyHost::telling`] sets off.
+type Told = Box<dyn Fn() + Send + Sync>;
+
 struct State {
     plan: Option<(Calls, usize, Fault, Then)>,
+    /// Before this call of this class somebody is told, once.
+    tells: Option<(Calls, usize, Told)>,
+    /// Only calls for names that hold these words fail or are told of.
+    only: Option<&'static str>,
     counted: Mutex<Counted>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("plan", &self.plan).finish()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +116,8 @@ struct Counted {
     calls: Vec<Call>,
     /// How many of them were of the plan's class.
     of_class: usize,
+    /// Bytes written, copied and cloned.
+    written: u64,
     /// The first call that failed.
     struck: Option<String>,
 }
@@ -131,15 +145,28 @@ impl Calls {
 
 impl State {
     /// Counts a call; the fault if its turn has come.
-    fn next(&self, call: Call, words: impl FnOnce() -> String) -> Option<Fault> {
+    fn next(&self, call: Call, path: &Path, words: impl FnOnce() -> String) -> Option<Fault> {
         let mut counted = self.counted.lock().unwrap();
         counted.calls.push(call);
-        let (class, nth, fault, then) = self.plan?;
-        if !class.contains(call) {
+        let class = match (&self.plan, &self.tells) {
+            (Some((class, ..)), _) | (None, Some((class, ..))) => *class,
+            (None, None) => return None,
+        };
+        let named = |part: &str| path.to_string_lossy().contains(part);
+        if !class.contains(call) || !self.only.is_none_or(named) {
             return None;
         }
         let turn = counted.of_class;
         counted.of_class += 1;
+        if let Some((_, nth, tell)) = &self.tells
+            && turn == *nth
+        {
+            counted.struck = Some(format!("before call {turn} of {class:?}, {}", words()));
+            drop(counted);
+            tell();
+            return None;
+        }
+        let (class, nth, fault, then) = self.plan?;
         let strikes = turn == nth || (turn > nth && then == Then::KeepFailing);
         if strikes && counted.struck.is_none() {
             counted.struck = Some(format!("call {turn} of {class:?}, {}: {fault:?}", words()));
@@ -148,11 +175,15 @@ impl State {
     }
 
     /// Counts a call that is neither read nor write; fails it if its turn has come.
-    fn pass(&self, call: Call, words: impl FnOnce() -> String) -> io::Result<()> {
-        match self.next(call, words) {
+    fn pass(&self, call: Call, path: &Path, words: impl FnOnce() -> String) -> io::Result<()> {
+        match self.next(call, path, words) {
             Some(Fault::Error(errno) | Fault::Partly(errno)) => Err(errno.into()),
             Some(Fault::ShortRead) | None => Ok(()),
         }
+    }
+
+    fn wrote(&self, bytes: u64) {
+        self.counted.lock().unwrap().written += bytes;
     }
 }
 
@@ -173,12 +204,47 @@ impl FaultyHost {
         Self::planned(inner, Some((class, nth, fault, then)))
     }
 
+    /// Fails nothing; calls `tell` before the call number `nth` (from 0) of a class.
+    pub fn telling(
+        inner: Arc<dyn Host>,
+        class: Calls,
+        nth: usize,
+        tell: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self::made(inner, None, Some((class, nth, Box::new(tell))))
+    }
+
+    /// Only calls for files whose names hold these words fail, or are told of.
+    pub fn only(mut self, part: &'static str) -> Self {
+        let state = Arc::get_mut(&mut self.state).unwrap();
+        state.only = Some(part);
+        self
+    }
+
     fn planned(inner: Arc<dyn Host>, plan: Option<(Calls, usize, Fault, Then)>) -> Self {
-        let counted = Mutex::default();
+        Self::made(inner, plan, None)
+    }
+
+    fn made(
+        inner: Arc<dyn Host>,
+        plan: Option<(Calls, usize, Fault, Then)>,
+        tells: Option<(Calls, usize, Told)>,
+    ) -> Self {
+        let state = State {
+            plan,
+            tells,
+            only: None,
+            counted: Mutex::default(),
+        };
         Self {
             inner,
-            state: Arc::new(State { plan, counted }),
+            state: Arc::new(state),
         }
+    }
+
+    /// Bytes written, copied and cloned so far.
+    pub fn written(&self) -> u64 {
+        self.state.counted.lock().unwrap().written
     }
 
     /// How many calls of a class there were.
@@ -195,7 +261,7 @@ impl FaultyHost {
 
     fn pass(&self, call: Call, name: &str, path: &Path) -> io::Result<()> {
         self.state
-            .pass(call, || format!("{name} {}", path.display()))
+            .pass(call, path, || format!("{name} {}", path.display()))
     }
 
     fn wrap(&self, path: &Path, inner: Arc<dyn HostFile>) -> Arc<dyn HostFile> {
@@ -285,7 +351,7 @@ impl FaultyFile {
 impl HostFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let words = || self.words("read_at", offset, buf.len() as u64);
-        match self.state.next(Call::Read, words) {
+        match self.state.next(Call::Read, &self.path, words) {
             Some(Fault::Error(errno) | Fault::Partly(errno)) => Err(errno.into()),
             Some(Fault::ShortRead) => {
                 let half = buf.len() / 2;
@@ -296,7 +362,7 @@ impl HostFile for FaultyFile {
     }
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let words = || self.words("write_at", offset, buf.len() as u64);
-        match self.state.next(Call::Allocate, words) {
+        match self.state.next(Call::Allocate, &self.path, words) {
             Some(Fault::Error(errno)) => Err(errno.into()),
             Some(Fault::Partly(errno)) => {
                 // A disk tears no sector: what is put down ends where one does.
@@ -306,22 +372,28 @@ impl HostFile for FaultyFile {
                     .write_at(buf.get(..usize::try_from(half).unwrap()).unwrap(), offset)?;
                 Err(errno.into())
             }
-            Some(Fault::ShortRead) | None => self.inner.write_at(buf, offset),
+            Some(Fault::ShortRead) | None => {
+                self.state.wrote(buf.len() as u64);
+                self.inner.write_at(buf, offset)
+            }
         }
     }
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.state
-            .pass(Call::Allocate, || self.words("zero", offset, len))?;
+        self.state.pass(Call::Allocate, &self.path, || {
+            self.words("zero", offset, len)
+        })?;
         self.inner.zero(offset, len)
     }
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.state
-            .pass(Call::Change, || self.words("punch", offset, len))?;
+        self.state.pass(Call::Change, &self.path, || {
+            self.words("punch", offset, len)
+        })?;
         self.inner.punch(offset, len)
     }
     fn reserve(&self, offset: u64, len: u64) -> io::Result<bool> {
-        self.state
-            .pass(Call::Allocate, || self.words("reserve", offset, len))?;
+        self.state.pass(Call::Allocate, &self.path, || {
+            self.words("reserve", offset, len)
+        })?;
         self.inner.reserve(offset, len)
     }
     fn clone_range(
@@ -331,9 +403,14 @@ impl HostFile for FaultyFile {
         to: u64,
         len: u64,
     ) -> io::Result<Cloned> {
-        self.state
-            .pass(Call::Allocate, || self.words("clone_range", to, len))?;
-        self.inner.clone_range(source, from, to, len)
+        self.state.pass(Call::Allocate, &self.path, || {
+            self.words("clone_range", to, len)
+        })?;
+        let done = self.inner.clone_range(source, from, to, len)?;
+        if done == Cloned::Done {
+            self.state.wrote(len);
+        }
+        Ok(done)
     }
     fn copy_range(
         &self,
@@ -342,25 +419,32 @@ impl HostFile for FaultyFile {
         to: u64,
         len: u64,
     ) -> io::Result<Cloned> {
-        self.state
-            .pass(Call::Allocate, || self.words("copy_range", to, len))?;
-        self.inner.copy_range(source, from, to, len)
+        self.state.pass(Call::Allocate, &self.path, || {
+            self.words("copy_range", to, len)
+        })?;
+        let done = self.inner.copy_range(source, from, to, len)?;
+        if done == Cloned::Done {
+            self.state.wrote(len);
+        }
+        Ok(done)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.state
-            .pass(Call::Allocate, || self.words("set_len", len, 0))?;
+            .pass(Call::Allocate, &self.path, || self.words("set_len", len, 0))?;
         self.inner.set_len(len)
     }
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
     fn fence(&self) -> io::Result<()> {
-        self.state.pass(Call::Sync, || self.words("fence", 0, 0))?;
+        self.state
+            .pass(Call::Sync, &self.path, || self.words("fence", 0, 0))?;
         self.inner.fence()
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
-        self.state
-            .pass(Call::Read, || self.words("segment_at", offset, 0))?;
+        self.state.pass(Call::Read, &self.path, || {
+            self.words("segment_at", offset, 0)
+        })?;
         self.inner.segment_at(offset)
     }
     fn stat(&self) -> io::Result<Stat> {

@@ -161,7 +161,8 @@ impl Trial {
 }
 
 /// What all images showed before.
-struct Promise<'a> {
+#[derive(Clone)]
+pub struct Promise<'a> {
     trial: &'a Trial,
     before: Views,
     snapshots: Vec<(&'static str, Vec<(String, View)>)>,
@@ -170,24 +171,35 @@ struct Promise<'a> {
 }
 
 impl<'a> Promise<'a> {
-    fn of(trial: &'a Trial, dir: &Path) -> Self {
-        let before = Views::of(dir, &trial.images);
+    /// What they show in `dir`.
+    pub fn of(trial: &'a Trial, dir: &Path) -> Self {
+        let snapshots = trial
+            .images
+            .iter()
+            .map(|name| (*name, snapshots(&dir.join(name))));
+        let promise = Self {
+            trial,
+            snapshots: snapshots.collect(),
+            before: Views::of(dir, &trial.images),
+            whole: None,
+        };
+        promise.to(trial)
+    }
+
+    /// The same images, asked something else.
+    pub fn to(&self, trial: &'a Trial) -> Self {
         let whole = trial
             .target
-            .map(|(target, source)| before.get(source).over(before.get(target)));
+            .map(|(target, source)| self.before.get(source).over(self.before.get(target)));
         Self {
             trial,
-            snapshots: trial
-                .images
-                .iter()
-                .map(|name| (*name, snapshots(&dir.join(name))))
-                .collect(),
-            before,
             whole,
+            ..self.clone()
         }
     }
 
-    fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+    /// Looks at all of them with our own reading; `done` says that the operation reported success.
+    pub fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
         let view = |name: &str| {
             let format = if name.ends_with(".img") {
                 "raw"
@@ -251,7 +263,8 @@ impl<'a> Promise<'a> {
         }
     }
 
-    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+    /// Asks qemu-img about all of them.
+    pub fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
         let there: Vec<&&str> = self
             .trial
             .images

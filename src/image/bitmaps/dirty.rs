@@ -88,7 +88,7 @@ impl Dirty {
                 }
                 BitmapTableEntry::Stored(offset) => {
                     let mut bytes = vec![0; dirty.page_len];
-                    file.read_at(&mut bytes, offset.get())
+                    file.read_padded(&mut bytes, offset.get())
                         .at(path, &format!("read the bitmap {} at {offset}", name()))?;
                     dirty.put_page(at, bytes);
                 }

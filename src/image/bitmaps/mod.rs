@@ -93,7 +93,7 @@ fn directory(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Option
     // The format's limits bound the directory to 64 MiB.
     let mut bytes = vec![0; usize::try_from(extension.directory_size).unwrap_or(0)];
     let offset = extension.directory_offset;
-    file.read_at(&mut bytes, offset.get())
+    file.read_padded(&mut bytes, offset.get())
         .at(path, "read the bitmap directory")?;
     let bitmaps = parse_directory(&bytes, extension.count, header.geometry)
         .map_err(|e| Error::new(path, e))?;

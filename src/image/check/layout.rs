@@ -341,7 +341,7 @@ impl Collector<'_> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         image
             .file
-            .read_at(&mut bytes, offset)
+            .read_padded(&mut bytes, offset)
             .at(image.path, "read the bitmap directory")?;
         let bitmaps = match parse_directory(&bytes, extension.count, image.geometry) {
             Ok(bitmaps) => bitmaps,
@@ -476,7 +476,7 @@ fn read_snapshots(image: &Image<'_>) -> Result<(Vec<Snapshot>, u64)> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
         image
             .file
-            .read_at(&mut bytes, header.snapshots_offset.get())
+            .read_padded(&mut bytes, header.snapshots_offset.get())
             .at(image.path, "read the snapshot table")?;
         match parse_table(&bytes, header.snapshot_count) {
             Err(FormatError::Truncated { .. }) if len < MAX_SNAPSHOT_TABLE_BYTES => len *= 4,

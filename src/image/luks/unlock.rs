@@ -47,7 +47,7 @@ fn read(path: &Path, file: &dyn HostFile, header: &Header) -> Result<(CryptoHead
         return Err(bad("the room for the header", "is too small"));
     }
     let mut bytes = vec![0; HEADER_LEN];
-    file.read_at(&mut bytes, place.offset.get())
+    file.read_padded(&mut bytes, place.offset.get())
         .at(path, "read the LUKS header")?;
     let luks = LuksHeader::parse(&bytes).map_err(|e| Error::new(path, e))?;
     for (index, slot) in luks.slots.iter().enumerate() {
@@ -146,7 +146,7 @@ impl Slots<'_> {
         let mut bytes = vec![0; self.luks.material_len()];
         let offset = self.place.offset.get().saturating_add(slot.key_offset);
         self.file
-            .read_at(&mut bytes, offset)
+            .read_padded(&mut bytes, offset)
             .at(self.path, &format!("read key material at {offset:#x}"))?;
         Ok(bytes)
     }

@@ -116,12 +116,8 @@ fn each_piece(
         let piece = (len - done).min(PIECE);
         buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
         let at = offset.saturating_add(done);
-        let got = file
-            .read_at(&mut buffer, at)
+        file.read_padded(&mut buffer, at)
             .at(path, &format!("read at {at:#x}"))?;
-        if let Some(missing) = buffer.get_mut(got..) {
-            missing.fill(0);
-        }
         tell(at, &buffer)?;
         done += piece;
     }
@@ -251,12 +247,8 @@ impl Saved {
             &mut |from, saved| {
                 let place = offset.saturating_add(from - at - first);
                 there.resize(saved.len(), 0);
-                let got = file
-                    .read_at(&mut there, place)
+                file.read_padded(&mut there, place)
                     .at(image, &format!("read at {place:#x}"))?;
-                if let Some(missing) = there.get_mut(got..) {
-                    missing.fill(0);
-                }
                 if there == saved {
                     return Ok(());
                 }
@@ -295,7 +287,7 @@ impl Saved {
         let len = self.kept.first().map_or(0, |(_, len)| *len);
         let mut first = vec![0; usize::try_from(len).unwrap_or(0)];
         self.file
-            .read_at(&mut first, self.bytes_at)
+            .read_padded(&mut first, self.bytes_at)
             .at(&self.path, "read")?;
         // A repair changes nothing behind the first sector of the header.
         let sector = first.get(..512).unwrap_or(&first);

@@ -46,7 +46,7 @@ pub(crate) fn read_unchecked(
     let mut len = 4096;
     loop {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
-        file.read_at(&mut bytes, header.snapshots_offset.get())
+        file.read_padded(&mut bytes, header.snapshots_offset.get())
             .at(path, "read the snapshot table")?;
         match parse_table(&bytes, header.snapshot_count) {
             Err(FormatError::Truncated { .. }) if len < MAX_SNAPSHOT_TABLE_BYTES => len *= 4,
