@@ -10,7 +10,7 @@ use tui_input::Input;
 
 use crate::forest::{Flags, Forest, Node, NodeId};
 use crate::host::{Stat, printable};
-use crate::image::Check;
+use crate::image::{Check, Snapshot};
 use crate::ops::Request;
 
 use super::config::OwnCommand;
@@ -24,7 +24,7 @@ use super::map::MapSeen;
 use super::memory::Memory;
 use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
-use super::rows::{Future, RowKind, Rows, Sort, View, Wish};
+use super::rows::{self, Future, RowKind, Rows, Sort, View, Wish};
 use super::text;
 use super::theme::Theme;
 
@@ -143,6 +143,8 @@ pub struct Tree {
     pub top: usize,
     /// The image under the cursor, to find it again when rows change.
     pub at: Option<NodeId>,
+    /// The ID of the image's internal snapshot, where that is what the cursor is on.
+    pub inside: Option<Vec<u8>>,
     /// Whether a key was pressed: until then the cursor stays on top while rows come in.
     pub touched: bool,
     /// A file to go to as soon as it is there.
@@ -310,6 +312,15 @@ impl App {
         self.tree.at.and_then(|id| self.forest.get(id))
     }
 
+    /// The internal snapshot under the cursor, which is one of the selected image's.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        match self.tree.rows.list.get(self.tree.cursor)?.kind {
+            RowKind::Snapshot { of, at } => rows::snapshots(self.forest.get(of)?).0.get(at),
+            _ => None,
+        }
+    }
+
     /// The marked images in the order of the forest, or else the one under the cursor.
     #[must_use]
     pub fn targets(&self) -> Vec<NodeId> {
@@ -364,6 +375,8 @@ impl App {
                     hits: self.tree.hits.as_deref(),
                     future: self.future.as_ref(),
                     indent_room: room,
+                    // The picture is of files.
+                    snapshots: self.picture.is_none(),
                 },
             );
             self.tree.builds += 1;
@@ -398,6 +411,7 @@ impl App {
             self.tree.at = at;
             self.detail_scroll = 0;
         }
+        self.tree.inside = self.snapshot().map(|snapshot| snapshot.id.clone());
         if let Some(picture) = &mut self.picture {
             picture.follow(self.tree.cursor, layout.picture());
         }
@@ -433,7 +447,14 @@ impl App {
         let Some(at) = self.tree.at.filter(|_| self.tree.touched) else {
             return;
         };
-        if self.tree.rows.node(self.tree.cursor) == Some(at) {
+        if let Some(id) = &self.tree.inside
+            && let Some(node) = self.forest.get(at)
+            && let Some(row) = self.tree.rows.snapshot_place(node, id)
+        {
+            self.tree.cursor = row;
+            return;
+        }
+        if self.tree.inside.is_none() && self.tree.rows.node(self.tree.cursor) == Some(at) {
             return;
         }
         let place = self
@@ -503,9 +524,7 @@ impl App {
         }
         let (forest, folds) = (&self.forest, &mut self.tree.folds);
         self.tree.fold_paths.retain(|path| {
-            let found = forest
-                .by_path(path)
-                .filter(|node| !node.children.is_empty());
+            let found = forest.by_path(path).filter(|node| rows::holds_rows(node));
             found.is_none_or(|node| !folds.insert(node.id))
         });
     }
@@ -601,7 +620,7 @@ const LETTERS: [(char, Flags); 12] = [
 ];
 
 /// What the signs and letters in the tree mean.
-pub const LEGEND: [(&str, &str); 20] = [
+pub const LEGEND: [(&str, &str); 21] = [
     (
         "○",
         "active: a leaf, the only layer of its chain that may be written",
@@ -626,6 +645,7 @@ pub const LEGEND: [(&str, &str); 20] = [
     ("S", "has internal snapshots"),
     ("N", "not supported: its content stays closed"),
     ("X", "outside the scanned directories: never opened"),
+    ("◇", "an internal snapshot of the image above it"),
     (
         "✗ ! ~ ≈ +",
         "in a plan: goes, would break, header rewritten, data rewritten, new",

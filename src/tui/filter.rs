@@ -9,7 +9,9 @@ use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::printable;
+use crate::host::{printable, printable_bytes};
+
+use super::rows;
 
 /// A parsed filter line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -227,10 +229,13 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
     }
 }
 
+/// What an image can be found by: the names of its file, and those of the snapshots inside it.
 fn names(node: &Node) -> impl Iterator<Item = String> + '_ {
+    let inside = rows::snapshots(node).0.iter();
     std::iter::once(&node.path)
         .chain(&node.other_names)
         .map(|path| printable(path.file_name().unwrap_or(path.as_os_str())))
+        .chain(inside.map(|snapshot| printable_bytes(&snapshot.name)))
 }
 
 /// Whether anything is wrong with the image.

@@ -100,6 +100,9 @@ fn name(forest: &Forest, rows: &Rows, row: &Row, future: Option<&Future>) -> Str
         }
         RowKind::Folded { hidden, .. } => format!("{hidden} folded"),
         RowKind::Run { hidden, .. } => format!("{hidden} in line"),
+        // The picture is of files: it has no rows of what is inside.
+        RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } => String::new(),
+        RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
         RowKind::New(new) => {
             let new = future.and_then(|future| future.new.get(new));
             new.map_or_else(|| "new".to_owned(), |(path, _)| text::file_name(path))

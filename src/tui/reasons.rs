@@ -13,6 +13,9 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
     if app.settings.read_only && matches!(group, Some(Group::Create | Group::Change)) {
         return Some("started with --read-only, or so configured".to_owned());
     }
+    if let Some(reason) = is_of_images(app, action) {
+        return Some(reason);
+    }
     match action {
         Action::Check => {
             let targets = app.targets();
@@ -33,6 +36,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             }
             needs_file(app)
         }
+        Action::Flatten if app.snapshot().is_some() => needs_file(app),
         Action::Flatten | Action::FlattenHere => needs_file(app).or_else(|| {
             let node = app.selected()?;
             node.backing
@@ -137,6 +141,32 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             .list
             .is_empty()
             .then(|| "there are no jobs".to_owned()),
+        _ => None,
+    }
+}
+
+/// Why an action that is for images does nothing while the cursor is on a snapshot inside one: it would
+/// be done to another thing than the one pointed at.
+fn is_of_images(app: &App, action: Action) -> Option<String> {
+    app.snapshot()?;
+    match action {
+        Action::Mark | Action::MarkRange | Action::MarkSubtree => {
+            Some("only images are marked, not the snapshots inside them".to_owned())
+        }
+        _ if !app.tree.marks.is_empty() => None,
+        Action::Branch => Some(format!(
+            "nothing can be built on a snapshot: {} copies it out into an image first",
+            app.key(Action::Flatten)
+        )),
+        Action::Commit
+        | Action::Rebase
+        | Action::FlattenHere
+        | Action::Move
+        | Action::Resize
+        | Action::Repair => Some(format!(
+            "the cursor is on a snapshot: {} goes to the image that holds it",
+            app.key(Action::Parent)
+        )),
         _ => None,
     }
 }

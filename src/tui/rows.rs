@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::forest::{Forest, Node, NodeId};
-use crate::ops::{Effect, EffectKind, Request};
+use crate::image::Snapshot;
+use crate::ops::{Effect, EffectKind, Request, SnapshotAction, SnapshotName};
 
 use super::filter::{self, Hits};
 
@@ -122,6 +123,22 @@ pub enum RowKind {
     Again(NodeId),
     /// A file that a plan would create; its number in [`Future::new`].
     New(usize),
+    /// An internal snapshot of an image.
+    Snapshot {
+        /// The image.
+        of: NodeId,
+        /// Its place among those that are known of the image.
+        at: usize,
+    },
+    /// Internal snapshots of an image that are not shown one by one.
+    MoreSnapshots {
+        /// The image.
+        of: NodeId,
+        /// How many.
+        hidden: usize,
+    },
+    /// An internal snapshot that a plan would take of an image.
+    NewSnapshot(NodeId),
 }
 
 /// One line.
@@ -150,6 +167,10 @@ pub struct Future {
     pub marks: HashMap<NodeId, EffectKind>,
     /// Files that would appear, and what they would be built on.
     pub new: Vec<(PathBuf, Option<NodeId>)>,
+    /// The internal snapshot that would go.
+    pub forgets: Option<(NodeId, SnapshotName)>,
+    /// The internal snapshot that would be taken, and its name.
+    pub takes: Option<(NodeId, OsString)>,
 }
 
 impl Future {
@@ -162,6 +183,17 @@ impl Future {
             Request::Branch { base, .. } => forest.by_path(base).map(|node| node.id),
             _ => None,
         };
+        if let Request::Snapshot { image, action } = request
+            && let Some(node) = forest.by_path(image).filter(|_| !effects.is_empty())
+        {
+            match action {
+                SnapshotAction::Create { name } => future.takes = Some((node.id, name.clone())),
+                SnapshotAction::Delete { snapshot } => {
+                    future.forgets = Some((node.id, snapshot.clone()));
+                }
+                SnapshotAction::Apply { .. } | SnapshotAction::Extract { .. } => {}
+            }
+        }
         for effect in effects {
             if effect.kind.mark().is_none() {
                 continue;
@@ -213,6 +245,8 @@ pub struct Wish<'a> {
     pub future: Option<&'a Future>,
     /// Cells that connectors may take before straight chains share a lane.
     pub indent_room: usize,
+    /// Whether internal snapshots have rows.
+    pub snapshots: bool,
 }
 
 /// All lines, and where each image is.
@@ -265,6 +299,24 @@ impl Totals {
 
 /// A straight run longer than this is folded into one line where chains share a lane.
 const LONG_RUN: usize = 12;
+/// Internal snapshots of one image that have rows of their own at most.
+const MOST_SNAPSHOTS: usize = 16;
+
+/// The internal snapshots of an image that are known, and how many there are.
+#[must_use]
+pub fn snapshots(node: &Node) -> (&[Snapshot], usize) {
+    let Some(facts) = node.facts() else {
+        return (&[], 0);
+    };
+    let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+    (&facts.first_snapshots, all)
+}
+
+/// Whether anything stands below an image that could be folded away.
+#[must_use]
+pub fn holds_rows(node: &Node) -> bool {
+    !node.children.is_empty() || snapshots(node).1 > 0
+}
 
 impl Rows {
     /// Lays the forest out.
@@ -284,6 +336,7 @@ impl Rows {
             .rows
             .list
             .iter()
+            .filter(|row| matches!(row.kind, RowKind::Image(_)))
             .map(|row| row.depth)
             .max()
             .unwrap_or(0);
@@ -317,8 +370,27 @@ impl Rows {
             RowKind::Image(id) | RowKind::Again(id) => Some(id),
             RowKind::Folded { under, .. } => Some(under),
             RowKind::Run { after, .. } => Some(after),
+            RowKind::Snapshot { of, .. }
+            | RowKind::MoreSnapshots { of, .. }
+            | RowKind::NewSnapshot(of) => Some(of),
             RowKind::New(_) => None,
         }
+    }
+
+    /// The row of an image's internal snapshot of that ID, if it has one.
+    #[must_use]
+    pub fn snapshot_place(&self, node: &Node, id: &[u8]) -> Option<usize> {
+        let below = self.place(node.id)? + 1;
+        let (known, _) = snapshots(node);
+        let rows = self.list.get(below..)?.iter();
+        let own = rows
+            .take_while(|row| matches!(row.kind, RowKind::Snapshot { of, .. } if of == node.id));
+        let is_it = |row: &Row| match row.kind {
+            RowKind::Snapshot { at, .. } => known.get(at).is_some_and(|known| known.id == id),
+            _ => false,
+        };
+        own.enumerate()
+            .find_map(|(i, row)| is_it(row).then_some(below + i))
     }
 }
 
@@ -441,7 +513,8 @@ impl Builder<'_> {
             return;
         };
         let mut below = self.below(node);
-        if below.is_empty() {
+        let has_inside = self.wish.snapshots && snapshots(node).1 > 0;
+        if below.is_empty() && !has_inside && !self.takes_snapshot(id) {
             return;
         }
         if self.wish.folds.contains(&id) && self.keep.is_none() {
@@ -455,6 +528,7 @@ impl Builder<'_> {
             return;
         }
         let lane = self.compact && below.len() == 1;
+        self.lay_snapshots(node, row, due.depth + 1, lane || below.is_empty());
         if lane
             && !due.lane
             && self.keep.is_none()
@@ -499,6 +573,36 @@ impl Builder<'_> {
                     guide: Some(row),
                 }
             });
+        }
+    }
+
+    fn takes_snapshot(&self, id: NodeId) -> bool {
+        let takes = self.wish.future.and_then(|future| future.takes.as_ref());
+        takes.is_some_and(|(of, _)| *of == id)
+    }
+
+    /// What is inside an image stands right below it, before what is built on it.
+    fn lay_snapshots(&mut self, node: &Node, row: u32, depth: u32, last: bool) {
+        let of = node.id;
+        let mut kinds = Vec::new();
+        if self.wish.snapshots {
+            let (known, all) = snapshots(node);
+            // A row that says that there is one more could show it as well.
+            let shown = match known.len() {
+                len if len <= MOST_SNAPSHOTS + 1 && len == all => len,
+                len => len.min(MOST_SNAPSHOTS),
+            };
+            kinds.extend((0..shown).map(|at| RowKind::Snapshot { of, at }));
+            if all > shown {
+                let hidden = all - shown;
+                kinds.push(RowKind::MoreSnapshots { of, hidden });
+            }
+        }
+        if self.takes_snapshot(of) {
+            kinds.push(RowKind::NewSnapshot(of));
+        }
+        for kind in kinds {
+            self.push(kind, depth, last, false, Some(row), Some(row));
         }
     }
 
@@ -602,6 +706,8 @@ impl Builder<'_> {
                     self.rows.hits.push(at);
                 }
             }
+        } else if let RowKind::Snapshot { of, .. } | RowKind::MoreSnapshots { of, .. } = kind {
+            dim = self.keep.is_some() && !get(&self.hit, of);
         }
         self.rows.list.push(Row {
             kind,

@@ -253,6 +253,12 @@ pub fn snapshot_name(snapshot: &Snapshot) -> String {
     }
 }
 
+/// When an internal snapshot was taken.
+#[must_use]
+pub fn snapshot_taken(snapshot: &Snapshot) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(snapshot.date_seconds.into())
+}
+
 /// What a check amounts to: `clean`, `3 corruptions`, `212 leaked clusters, 13 MiB`.
 #[must_use]
 pub fn verdict(check: &Check) -> String {

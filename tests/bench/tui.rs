@@ -104,6 +104,7 @@ fn lay_out(forest: &Forest) -> Rows {
             hits: None,
             future: None,
             indent_room: 32,
+            snapshots: true,
         },
     )
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
-use qanopy::image::{Compression, Encryption, Format, ImageFacts, Keys};
+use qanopy::image::{Compression, Encryption, Format, ImageFacts, Keys, Snapshot};
 use qanopy::ops::{
     self, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan, Refusal,
     Request, Siblings, SpaceNeed, Undo, WayOut,
 };
+use qanopy::qcow2::HostOffset;
 use qanopy::tui::jobs::Work;
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::msg::ScanEnd;
@@ -132,6 +133,23 @@ impl Image {
     }
 }
 
+/// An internal snapshot of that ID and name, so old and with so large a state of the machine.
+pub fn snapshot(id: &str, name: &str, age: u64, vm_state: u64) -> Snapshot {
+    let taken = now() - Duration::from_secs(age);
+    let seconds = taken.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Snapshot {
+        l1_offset: HostOffset(1 << 20),
+        l1_entries: 1,
+        id: id.as_bytes().to_vec(),
+        name: name.as_bytes().to_vec(),
+        date_seconds: u32::try_from(seconds).unwrap(),
+        date_nanoseconds: 0,
+        vm_clock_nanoseconds: 0,
+        vm_state_size_32: u32::try_from(vm_state).unwrap(),
+        extra: Vec::new(),
+    }
+}
+
 /// The forest of the design's mockup, with what can be wrong in it.
 pub fn forest() -> Vec<Image> {
     vec![
@@ -146,7 +164,13 @@ pub fn forest() -> Vec<Image> {
             .on("Overlay-2.qcow2")
             .facts(|facts| facts.encryption = Some(Encryption::Luks)),
         qcow2("Overlay-2B.qcow2", 1100 * MIB, 155 * DAY).on("Overlay-2.qcow2"),
-        qcow2("golden-win.qcow2", 22 * GIB, 12 * DAY).facts(|facts| facts.snapshots = 2),
+        qcow2("golden-win.qcow2", 22 * GIB, 12 * DAY).facts(|facts| {
+            facts.snapshots = 2;
+            facts.first_snapshots = vec![
+                snapshot("1", "before the update", 30 * DAY, 0),
+                snapshot("2", "running", 12 * DAY, 512 << 20),
+            ];
+        }),
         qcow2("lost.qcow2", 380 * MIB, 400 * DAY).on_nothing("../old/base.qcow2"),
         qcow2(
             "with \u{1b}[31mcolour and a very long name indeed, longer than any column.qcow2",

@@ -1,6 +1,8 @@
 //! The pure step: what keys and answers lead to.
 
-use qanopy::ops::{EffectKind, Error, NewSize, Outcome, Request, Siblings};
+use qanopy::ops::{
+    EffectKind, Error, NewSize, Outcome, Request, Siblings, SnapshotAction, SnapshotName,
+};
 use qanopy::tui::dialog::Mode;
 use qanopy::tui::filter::Filter;
 use qanopy::tui::jobs::JobState;
@@ -607,4 +609,94 @@ fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
     assert_eq!(moves[0].to, PathBuf::from("/vm/Overlay-1B-old.qcow2"));
     desk.press("<esc><esc>z");
     assert!(matches!(desk.planned().1, Request::Undo { entry: None }));
+}
+
+/// Puts the cursor on the row that shows this.
+fn go_to_row(desk: &mut Desk, what: &str) {
+    desk.press("g");
+    for _ in 0..desk.app.tree.rows.list.len() {
+        let screen = desk.screen();
+        if screen
+            .lines()
+            .any(|line| line.contains('▌') && line.contains(what))
+        {
+            return;
+        }
+        desk.press("j");
+    }
+    panic!("no row shows {what}");
+}
+
+#[test]
+fn snapshots_have_rows_and_what_is_done_there_is_done_to_them() {
+    let mut desk = desk();
+    go_to_row(&mut desk, "before the update (ID 1)");
+    assert_eq!(desk.at(), "golden-win.qcow2");
+    let the_first = SnapshotName::Id("1".into());
+    desk.press("X");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Snapshot {
+            action: SnapshotAction::Delete { snapshot },
+            ..
+        } if snapshot == the_first
+    ));
+    desk.answer(possible_commit);
+    let screen = desk.screen();
+    let row = screen
+        .lines()
+        .find(|line| line.contains("before the update"));
+    assert!(row.unwrap().contains('✗'), "{screen}");
+    desk.press("<esc>SA");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Snapshot {
+            action: SnapshotAction::Apply { snapshot, .. },
+            ..
+        } if snapshot == the_first
+    ));
+    desk.press("<esc>f");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Snapshot {
+            action: SnapshotAction::Extract { snapshot, .. },
+            ..
+        } if snapshot == the_first
+    ));
+    desk.press("<esc>");
+    desk.asked.clear();
+    for (key, why) in [
+        ("C", "commit: the cursor is on a snapshot"),
+        ("b", "nothing can be built on a snapshot"),
+        (" ", "only images are marked"),
+    ] {
+        desk.press(key);
+        assert!(desk.screen().contains(why), "{}", desk.screen());
+    }
+    assert!(desk.asked.is_empty(), "{:?}", desk.asked);
+    desk.press("p");
+    assert!(desk.app.snapshot().is_none());
+    assert_eq!(desk.at(), "golden-win.qcow2");
+}
+
+#[test]
+fn the_cursor_stays_on_its_snapshot_while_rows_come_and_go_and_images_fold_over_them() {
+    let mut desk = desk();
+    go_to_row(&mut desk, "running (ID 2)");
+    desk.press("ss");
+    assert_eq!(desk.app.snapshot().unwrap().id, b"2");
+    desk.press("p");
+    desk.press("h");
+    assert!(!desk.screen().contains("running (ID 2)"));
+    assert!(
+        desk.screen().contains("1 hidden (folded)"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("l/running");
+    assert!(
+        desk.screen().contains("● golden-win"),
+        "found by its snapshot"
+    );
+    assert!(!desk.screen().contains("RootBase"));
 }

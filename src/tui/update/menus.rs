@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::forest::NodeId;
+use crate::forest::{Node, NodeId};
 use crate::host::shell_quoted;
+use crate::image::Snapshot;
 use crate::ops::{Dependants, Request, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, LEGEND};
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu};
-use crate::tui::keymap::{Entry, Group, Scope};
+use crate::tui::keymap::{Action, Entry, Group, Scope};
 use crate::tui::reasons::why_not;
 use crate::tui::rows::Sort;
 use crate::tui::text;
@@ -53,8 +54,11 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
     ListMenu::new(title, items)
 }
 
-/// What can be done with the selected image, and why the rest cannot.
+/// What can be done with what is under the cursor, and why the rest cannot.
 pub(super) fn actions(app: &App) -> ListMenu {
+    if app.snapshot().is_some() && !app.settings.read_only {
+        return snapshots(app);
+    }
     let entries = app
         .settings
         .keymap
@@ -152,54 +156,70 @@ pub(super) fn copy(app: &App) -> ListMenu {
     ListMenu::by_key("Copy", items)
 }
 
+/// What can be done with one internal snapshot, by these keys.
+fn with_one(node: &Node, snapshot: &Snapshot, keys: [&str; 3]) -> Vec<Item> {
+    let id = OsString::from_vec(snapshot.id.clone());
+    let which = || SnapshotName::Id(id.clone());
+    let request = |action| {
+        Choice::Ask(Request::Snapshot {
+            image: node.path.clone(),
+            action,
+        })
+    };
+    let name = text::snapshot_name(snapshot);
+    let apply = SnapshotAction::Apply {
+        snapshot: which(),
+        dependants: Dependants::default(),
+    };
+    let delete = SnapshotAction::Delete { snapshot: which() };
+    let copy = Choice::Fill(FormKind::ExtractSnapshot, Some(id.clone()));
+    let [by_apply, by_copy, by_delete] = keys;
+    vec![
+        entry(
+            by_apply,
+            "apply",
+            format!("show again what {name} shows"),
+            request(apply),
+        ),
+        entry(
+            by_copy,
+            "copy out",
+            format!("{name} into a new image"),
+            copy,
+        ),
+        entry(by_delete, "delete", name.clone(), request(delete)),
+    ]
+}
+
 /// What can be done with internal snapshots: a new one, and for each there is, all that goes.
 pub(super) fn snapshots(app: &App) -> ListMenu {
     let Some(node) = app.selected() else {
         return ListMenu::new("Snapshots", Vec::new());
     };
-    let new = Choice::Fill(FormKind::TakeSnapshot, None);
-    let mut items = vec![entry(
-        "",
-        "new",
-        "keep what the image shows now as a new snapshot",
-        new,
-    )];
+    let new = |key| {
+        let title = "keep what the image shows now as a new snapshot";
+        entry(
+            key,
+            "new",
+            title,
+            Choice::Fill(FormKind::TakeSnapshot, None),
+        )
+    };
+    if let Some(snapshot) = app.snapshot() {
+        let name = text::snapshot_name(snapshot);
+        let delete = app.key(Action::Discard);
+        let copy = app.key(Action::Flatten);
+        let mut items = with_one(node, snapshot, ["A", &copy, &delete]);
+        items.push(new("n"));
+        return ListMenu::by_key(format!("Snapshot {name} of {}", app.label(node)), items);
+    }
+    let mut items = vec![new("")];
     let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
     let list = facts.and_then(|facts| facts.snapshots.as_ref());
     match list {
         Some(Ok(list)) => {
             for snapshot in list {
-                let id = OsString::from_vec(snapshot.id.clone());
-                let image = &node.path;
-                let request = |action| {
-                    Choice::Ask(Request::Snapshot {
-                        image: image.clone(),
-                        action,
-                    })
-                };
-                let name = text::snapshot_name(snapshot);
-                let which = || SnapshotName::Id(id.clone());
-                items.push(entry(
-                    "",
-                    "apply",
-                    format!("show again what {name} shows"),
-                    request(SnapshotAction::Apply {
-                        snapshot: which(),
-                        dependants: Dependants::default(),
-                    }),
-                ));
-                items.push(entry(
-                    "",
-                    "copy out",
-                    format!("{name} into a new image"),
-                    Choice::Fill(FormKind::ExtractSnapshot, Some(id.clone())),
-                ));
-                items.push(entry(
-                    "",
-                    "delete",
-                    name.clone(),
-                    request(SnapshotAction::Delete { snapshot: which() }),
-                ));
+                items.extend(with_one(node, snapshot, [""; 3]));
             }
         }
         Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),

@@ -1,8 +1,8 @@
 //! Moving: the cursor along rows and boxes, folding, scrolling the detail.
 
-use crate::tui::app::{App, Pane};
+use crate::tui::app::{App, Pane, Tab};
 use crate::tui::keymap::Action;
-use crate::tui::rows::RowKind;
+use crate::tui::rows::{RowKind, holds_rows};
 use crate::tui::views;
 
 /// Scrolls or turns the detail pane, if that is what the action does there.
@@ -61,7 +61,7 @@ pub(super) fn go(app: &mut App, action: Action) -> bool {
         Action::NextHit => hit(app, at, true).unwrap_or(at),
         Action::PreviousHit => hit(app, at, false).unwrap_or(at),
         Action::FoldAll => {
-            let parents = app.forest.nodes().filter(|node| !node.children.is_empty());
+            let parents = app.forest.nodes().filter(|node| holds_rows(node));
             app.tree.folds = parents.map(|node| node.id).collect();
             app.changed();
             return true;
@@ -167,6 +167,13 @@ pub(super) fn enter(app: &mut App) {
         }
         Some(RowKind::Again(id)) if app.pane == Pane::Images => {
             app.tree.cursor = app.tree.rows.place(id).unwrap_or(at);
+        }
+        Some(RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. })
+            if app.pane == Pane::Images =>
+        {
+            app.tab = Tab::Snapshots;
+            app.detail_scroll = 0;
+            app.pane = Pane::Detail;
         }
         _ => app.pane = Pane::Detail,
     }

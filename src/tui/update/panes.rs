@@ -1,12 +1,14 @@
 //! What keys do in the panes: choosing what to look at, marking, opening dialogs, leaving.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tui_input::Input;
 
 use crate::forest::{Forest, NodeId, ProblemKind};
-use crate::ops::{CommittedLayer, RepairAction, Request, Siblings};
+use crate::ops::{CommittedLayer, RepairAction, Request, Siblings, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::dialog::{FormKind, LogView, Mode, PruneDialog, TrashDialog};
 use crate::tui::keymap::{self, Action, Scope};
@@ -96,7 +98,13 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         Action::Branch => dialogs::fill(app, FormKind::Branch, None, effects),
         Action::NewImage => dialogs::fill(app, FormKind::Create, None, effects),
         Action::Rebase => dialogs::fill(app, FormKind::Rebase, None, effects),
-        Action::Flatten => dialogs::fill(app, FormKind::Flatten, None, effects),
+        Action::Flatten => match app.snapshot() {
+            Some(snapshot) => {
+                let id = OsStr::from_bytes(&snapshot.id).to_owned();
+                dialogs::fill(app, FormKind::ExtractSnapshot, Some(&id), effects);
+            }
+            None => dialogs::fill(app, FormKind::Flatten, None, effects),
+        },
         Action::FlattenHere => dialogs::fill(app, FormKind::FlattenHere, None, effects),
         Action::Resize => dialogs::fill(app, FormKind::Resize, None, effects),
         Action::Move => dialogs::fill(app, FormKind::Move, None, effects),
@@ -122,6 +130,20 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Suspend => effects.push(Effect::Suspend),
         Action::Commit => commit(app, effects),
+        Action::Discard if app.tree.marks.is_empty() && app.snapshot().is_some() => {
+            let request =
+                app.selected()
+                    .zip(app.snapshot())
+                    .map(|(node, snapshot)| Request::Snapshot {
+                        image: node.path.clone(),
+                        action: SnapshotAction::Delete {
+                            snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
+                        },
+                    });
+            if let Some(request) = request {
+                dialogs::ask(app, request, Mode::Main, effects);
+            }
+        }
         Action::Discard => {
             let images = paths(&app.forest, &app.targets());
             dialogs::ask(app, Request::Discard { images }, Mode::Main, effects);

@@ -1,5 +1,7 @@
 //! The forest as indented rows with connector lines. Only the rows that are seen are made.
 
+use std::os::unix::ffi::OsStrExt;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -8,11 +10,13 @@ use ratatui::widgets::Paragraph;
 
 use crate::forest::{Flags, Node, NodeId, Whereabouts};
 use crate::host::printable;
+use crate::image::Snapshot;
+use crate::ops::SnapshotName;
 use crate::tui::app::{App, Pane};
 use crate::tui::dialog::Mode;
 use crate::tui::filter;
 use crate::tui::keymap::Action;
-use crate::tui::rows::{Row, RowKind};
+use crate::tui::rows::{self, Row, RowKind};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -204,10 +208,18 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         (true, false) => "▌",
         (true, true) => ">",
     };
+    let snapshot = snapshot(app, row);
     let bytes = match row.kind {
         RowKind::Image(_) => node.and_then(Node::size_on_disk),
         RowKind::Folded { bytes, .. } | RowKind::Run { bytes, .. } => Some(bytes),
-        RowKind::Again(_) | RowKind::New(_) => None,
+        // The state of the machine is what it adds for sure.
+        RowKind::Snapshot { .. } => snapshot
+            .map(Snapshot::vm_state_size)
+            .filter(|size| *size > 0),
+        RowKind::Again(_)
+        | RowKind::New(_)
+        | RowKind::MoreSnapshots { .. }
+        | RowKind::NewSnapshot(_) => None,
     };
     let nothing = if ascii { "-" } else { "—" };
     let size = bytes.map_or_else(
@@ -220,8 +232,14 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         },
         text::size,
     );
-    let age = node.and_then(|node| Some(text::age(node.stat.as_ref()?.modified, app.now())));
-    let state = node.map_or("", |node| state(app, node));
+    let changed = node.and_then(|node| Some(node.stat.as_ref()?.modified));
+    let age = changed
+        .or_else(|| snapshot.map(text::snapshot_taken))
+        .map(|when| text::age(when, app.now()));
+    let state = match row.kind {
+        RowKind::Snapshot { .. } | RowKind::NewSnapshot(_) => "snapshot",
+        _ => node.map_or("", |node| state(app, node)),
+    };
     let letters = node.map(|node| letters(app, node)).unwrap_or_default();
     let is_bad = node.is_some_and(|node| filter::is_problem(&app.forest, node));
     let quiet = style.patch(theme.style(if row.dim { Role::Dim } else { Role::Plain }));
@@ -261,11 +279,14 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     if row.dim {
         return theme.style(Role::Dim);
     }
-    if matches!(row.kind, RowKind::New(_)) {
+    if matches!(row.kind, RowKind::New(_) | RowKind::NewSnapshot(_)) {
         return theme.style(Role::Good);
     }
     let Some(node) = node else {
-        return theme.style(Role::Quiet);
+        return match row.kind {
+            RowKind::Snapshot { .. } => theme.style(Role::Plain),
+            _ => theme.style(Role::Quiet),
+        };
     };
     if app.tree.marks.contains(&node.id) {
         return theme.style(Role::Marked);
@@ -286,8 +307,12 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
 
 /// What a plan would do to the row, or whether it is marked.
 fn sign(app: &App, row: &Row, id: Option<NodeId>) -> (String, Role) {
-    if matches!(row.kind, RowKind::New(_)) {
+    if matches!(row.kind, RowKind::New(_) | RowKind::NewSnapshot(_)) {
         return ("+".to_owned(), Role::Good);
+    }
+    if is_forgotten(app, row) {
+        let gone = if app.settings.ascii { "x" } else { "✗" };
+        return (gone.to_owned(), Role::Error);
     }
     let Some(id) = id else {
         return (" ".to_owned(), Role::Plain);
@@ -317,7 +342,10 @@ fn connectors(app: &App, row: &Row, ascii: bool) -> String {
         ("│ ", "├─", "└─")
     };
     let mut parts: Vec<&str> = Vec::new();
-    if row.depth > 0 {
+    if is_inside(row) {
+        // What is in an image hangs from no line of its own.
+        parts.push(if row.last { "  " } else { down });
+    } else if row.depth > 0 {
         parts.push(match (row.lane, row.last) {
             (true, true) => "  ",
             (true, false) => down,
@@ -391,7 +419,49 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
                 "○"
             }
         }
+        RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } | RowKind::NewSnapshot(_) => {
+            if ascii {
+                "#"
+            } else {
+                "◇"
+            }
+        }
     }
+}
+
+/// Whether the row is of something inside an image.
+fn is_inside(row: &Row) -> bool {
+    matches!(
+        row.kind,
+        RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } | RowKind::NewSnapshot(_)
+    )
+}
+
+/// The internal snapshot of a row.
+fn snapshot<'a>(app: &'a App, row: &Row) -> Option<&'a Snapshot> {
+    match row.kind {
+        RowKind::Snapshot { of, at } => rows::snapshots(app.forest.get(of)?).0.get(at),
+        _ => None,
+    }
+}
+
+/// Whether the shown plan would delete the row's internal snapshot.
+fn is_forgotten(app: &App, row: &Row) -> bool {
+    let RowKind::Snapshot { of, .. } = row.kind else {
+        return false;
+    };
+    let forgets = app
+        .future
+        .as_ref()
+        .and_then(|future| future.forgets.as_ref());
+    let (Some((image, which)), Some(snapshot)) = (forgets, snapshot(app, row)) else {
+        return false;
+    };
+    *image == of
+        && match which {
+            SnapshotName::Id(id) => id.as_bytes() == snapshot.id,
+            SnapshotName::Name(name) => name.as_bytes() == snapshot.name,
+        }
 }
 
 fn name(app: &App, row: &Row, room: usize) -> String {
@@ -409,7 +479,24 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 _ => placed(app, node),
             }
         }
+        RowKind::Folded { hidden: 0, .. } => "its snapshots (folded)".to_owned(),
         RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
+        RowKind::Snapshot { .. } => {
+            snapshot(app, row).map_or_else(String::new, |one| text::safe(&text::snapshot_name(one)))
+        }
+        RowKind::MoreSnapshots { hidden, .. } => {
+            let key = app.key(Action::SnapshotList);
+            let many = text::count(
+                u64::try_from(hidden).unwrap_or(u64::MAX),
+                "more snapshot",
+                "more snapshots",
+            );
+            format!("{many} ({key} lists them)")
+        }
+        RowKind::NewSnapshot(_) => {
+            let takes = app.future.as_ref().and_then(|future| future.takes.as_ref());
+            takes.map_or_else(String::new, |(_, name)| printable(name))
+        }
         RowKind::Run { hidden, .. } => format!("{hidden} more in line (Enter shows them)"),
         RowKind::New(new) => {
             let new = app.future.as_ref().and_then(|future| future.new.get(new));

@@ -1,7 +1,5 @@
 //! The internal snapshots of the selected image.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use ratatui::text::{Line, Span};
 
 use crate::forest::Node;
@@ -49,7 +47,7 @@ pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> 
     )];
     for snapshot in list {
         let part = |bytes: &[u8]| text::safe(&String::from_utf8_lossy(bytes));
-        let taken = UNIX_EPOCH + Duration::from_secs(snapshot.date_seconds.into());
+        let taken = text::snapshot_taken(snapshot);
         let state = match snapshot.vm_state_size() {
             0 => "-".to_owned(),
             bytes => text::size(bytes),
