@@ -55,7 +55,7 @@ impl Forest {
     /// How many nodes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.nodes().count()
+        self.gone.iter().filter(|gone| !**gone).count()
     }
 
     /// Whether there is no node.

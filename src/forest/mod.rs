@@ -16,7 +16,7 @@ pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};
 pub use problem::{Problem, ProblemKind};
-pub use refresh::refreshed;
+pub use refresh::{changed_since, refreshed};
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, TRASH_FOLDER, look_at, scan_all,
 };

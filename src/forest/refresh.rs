@@ -105,6 +105,23 @@ pub fn refreshed(
     fresh
 }
 
+/// The files of a forest that are not what they were when they were looked at: gone, replaced, written.
+/// One call to the system a name, no file is opened.
+#[must_use]
+pub fn changed_since(forest: &Forest, host: &dyn Host) -> Vec<PathBuf> {
+    let mut changed = Vec::new();
+    for node in forest.nodes() {
+        let is_same = |path: &Path| match (&node.stat, host.stat(path)) {
+            (Some(known), Ok(now)) => *known == now,
+            (None, Err(_)) => true,
+            _ => false,
+        };
+        let names = std::iter::once(&node.path).chain(&node.other_names);
+        changed.extend(names.filter(|path| !is_same(path)).cloned());
+    }
+    changed
+}
+
 /// What a scan found when it met this file.
 fn found_again(node: &Node) -> Found {
     Found {

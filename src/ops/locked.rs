@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::forest::NodeId;
-use crate::image::{self, Format, Layer, Unhurried};
+use crate::image::{self, ErrorKind, Format, Layer, Unhurried};
 
 use super::Context;
 
@@ -16,6 +16,13 @@ use super::Context;
 pub(super) fn unlock(context: &Context, path: &Path) -> image::Result<()> {
     let layer = Layer::open(context.host.as_ref(), path, &Format::Qcow2)?;
     layer.unlock(&context.keys, &Unhurried)
+}
+
+/// Whether an image is encrypted, and the passphrase is missing or wrong.
+#[must_use]
+pub fn is_locked(context: &Context, path: &Path) -> bool {
+    unlock(context, path)
+        .is_err_and(|error| matches!(error.kind, ErrorKind::Locked | ErrorKind::WrongPassphrase))
 }
 
 /// Opens the content of every image of a chain that is known to be encrypted. No file is opened that the

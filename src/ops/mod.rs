@@ -51,6 +51,7 @@ mod words;
 pub use check::{chain_notices, check};
 pub use convert::{ConvertForm, ConvertOptions};
 pub use demo::demo;
+pub use locked::is_locked;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
     Ready, Refusal, SpaceNeed, Tone, Undo, WayOut,

@@ -193,6 +193,8 @@ impl Request {
             } => Some(new),
             Self::Flatten { new, .. } => new.as_deref(),
             Self::Create(options) => Some(&options.path),
+            Self::Clone { new, .. } => Some(new),
+            Self::Convert(options) => Some(&options.new),
             _ => None,
         }
     }

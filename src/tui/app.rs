@@ -13,18 +13,19 @@ use crate::host::{Stat, printable};
 use crate::image::{Check, Snapshot};
 use crate::ops::Request;
 
-use super::config::OwnCommand;
+use super::config::{Notices, OwnCommand};
 use super::dialog::Mode;
 use super::filter::{Filter, Hits};
 use super::jobs::Jobs;
 use super::keymap::{Action, Keymap, Scope};
+use super::layers::Layers;
 use super::layout::Layout;
 use super::log::{Kind, Log};
 use super::map::MapSeen;
 use super::memory::Memory;
 use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
-use super::rows::{self, Future, RowKind, Rows, Sort, View, Wish};
+use super::rows::{self, Future, RowKind, Rows, Sort, Summary, View, Wish};
 use super::text;
 use super::theme::Theme;
 
@@ -51,6 +52,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Whether raw images are listed by their names' extensions.
     pub raw: bool,
+    /// When the end of a job is told to somebody who looks elsewhere.
+    pub notices: Notices,
 }
 
 /// Which pane has the focus.
@@ -137,6 +140,10 @@ pub struct Tree {
     pub rows: Rows,
     /// How often rows were built; for tests.
     pub builds: u64,
+    /// What there is to say of the forest as a whole.
+    pub summary: Summary,
+    /// The forest's epoch and generation when that was found out.
+    summary_of: Option<(u64, u64)>,
     /// The row under the cursor.
     pub cursor: usize,
     /// The first row shown.
@@ -213,10 +220,14 @@ pub struct App {
     pub tab: Tab,
     /// Lines the detail pane is scrolled by.
     pub detail_scroll: usize,
+    /// Which line of the health pane is selected, counting those that something helps against.
+    pub health_cursor: usize,
     /// Per cent added to the images pane's share.
     pub split: i16,
     /// Whether the mouse is listened to.
     pub mouse: bool,
+    /// Whether somebody looks at the terminal; none while it has not told.
+    pub focused: Option<bool>,
     /// How changes on the disk are noticed.
     pub watching: Watching,
     /// What checks have found, by file.
@@ -234,6 +245,8 @@ pub struct App {
     pub no_undo: Option<String>,
     /// What happened last.
     pub toast: Option<Toast>,
+    /// The chain of the selected image.
+    pub layers: Layers,
     /// What the disk told of the selected image.
     pub facts: Option<LiveFacts>,
     /// The image the disk was asked about last.
@@ -248,6 +261,8 @@ pub struct App {
     pub leaving: bool,
     /// The last actions chosen from the palette, newest last.
     pub recent: Vec<Action>,
+    /// Whether files were found since rows were last laid out.
+    pub(super) unsettled: bool,
     /// Files that changed while they could not be looked at.
     pub(super) changed_files: HashSet<PathBuf>,
     /// The question whose answer will replace the forest by one that was looked at again.
@@ -341,6 +356,15 @@ impl App {
             .count()
     }
 
+    /// Whether all that came and went on the disk is in the forest already, as far as the system tells.
+    pub(super) fn is_live(&self) -> bool {
+        self.watching == Watching::Live
+            && !self.scan.running
+            && !self.scan.again
+            && self.changed_files.is_empty()
+            && self.refreshing.is_none()
+    }
+
     /// The rows or the picture have to be made anew.
     pub(super) fn changed(&mut self) {
         self.tree.version += 1;
@@ -357,6 +381,11 @@ impl App {
             self.tree.version,
             room,
         );
+        let state = (self.epoch, self.forest.generation());
+        if self.tree.summary_of != Some(state) {
+            self.tree.summary = Summary::of(&self.forest);
+            self.tree.summary_of = Some(state);
+        }
         if self.tree.built != Some(built) {
             let filter = Filter::parse(self.tree.filter.value());
             if filter.is_empty() {
@@ -385,7 +414,8 @@ impl App {
             if let Some(picture) = &mut self.picture {
                 let ascii = self.settings.ascii;
                 let future = self.future.as_ref();
-                picture.rebuild(&self.forest, &self.tree.rows, future, ascii);
+                let ambiguous = &self.tree.summary.ambiguous;
+                picture.rebuild(&self.forest, &self.tree.rows, ambiguous, future, ascii);
             }
         }
         let last = self.tree.rows.list.len().saturating_sub(1);
@@ -410,7 +440,9 @@ impl App {
         if self.tree.at != at && !self.is_on_new_row() {
             self.tree.at = at;
             self.detail_scroll = 0;
+            self.health_cursor = 0;
         }
+        self.layers.follow(&self.forest, self.epoch, self.tree.at);
         self.tree.inside = self.snapshot().map(|snapshot| snapshot.id.clone());
         if let Some(picture) = &mut self.picture {
             picture.follow(self.tree.cursor, layout.picture());
@@ -561,7 +593,7 @@ impl App {
     #[must_use]
     pub fn label(&self, node: &Node) -> String {
         let name = node.path.file_name().unwrap_or(node.path.as_os_str());
-        if !self.tree.rows.ambiguous.contains(name) {
+        if !self.tree.summary.ambiguous.contains(name) {
             return text::file_name(&node.path);
         }
         self.inside(&node.path)

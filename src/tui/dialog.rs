@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use tui_input::Input;
 
@@ -14,6 +15,7 @@ use super::key::Key;
 use super::keymap::{Action, Scope};
 use super::msg::Ticket;
 use super::rows::Sort;
+use super::secret::Secret;
 
 /// What has the keyboard.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub enum Mode {
     Leave,
     /// The log.
     Log(LogView),
+    /// A passphrase is asked for.
+    Secret(Box<SecretDialog>),
 }
 
 impl Mode {
@@ -59,6 +63,7 @@ impl Mode {
             Self::Trash(_) => Scope::Trash,
             Self::Leave => Scope::Leave,
             Self::Log(_) => Scope::Log,
+            Self::Secret(_) => Scope::Secret,
         }
     }
 
@@ -68,6 +73,7 @@ impl Mode {
         match self {
             Self::Form(form) => form.plan.as_deref(),
             Self::Plan(dialog) => dialog.plan.as_deref(),
+            Self::Secret(dialog) => dialog.back.plan(),
             _ => None,
         }
     }
@@ -102,6 +108,10 @@ pub struct PlanDialog {
     pub scroll: usize,
     /// Whether the same as commands is shown.
     pub commands: bool,
+    /// Whether running it has to prove that no other image changes.
+    pub proves: bool,
+    /// The encrypted image whose passphrase is missing.
+    pub locked: Option<PathBuf>,
     /// What this dialog came from, to go back to.
     pub back: Box<Mode>,
 }
@@ -119,6 +129,8 @@ impl PlanDialog {
             typed: String::new(),
             scroll: 0,
             commands: false,
+            proves: false,
+            locked: None,
             back: Box::new(back),
         }
     }
@@ -149,6 +161,17 @@ impl PlanDialog {
             .as_ref()
             .is_some_and(|plan| plan.confirm != Confirm::Impossible)
     }
+}
+
+/// The passphrase of an encrypted image, as it is typed.
+#[derive(Debug)]
+pub struct SecretDialog {
+    /// The image.
+    pub image: PathBuf,
+    /// What is typed so far.
+    pub secret: Secret,
+    /// What asked for it, to go back to.
+    pub back: Mode,
 }
 
 /// The log, or one job's part of it.
@@ -272,6 +295,20 @@ pub enum FormKind {
     TakeSnapshot,
     /// A snapshot copied out into a file.
     ExtractSnapshot,
+    /// A copy, file for file.
+    Clone,
+    /// A new image of another kind.
+    Convert,
+    /// A folder that holds the chain.
+    Export,
+    /// An exported folder brought in.
+    Import,
+    /// Another version, width or feature.
+    Amend,
+    /// A new dirty bitmap.
+    AddBitmap,
+    /// A dirty bitmap that takes up what another says.
+    MergeBitmap,
 }
 
 /// A list to choose from: searched by typing, or, where each entry has a key, by that key.
@@ -289,6 +326,17 @@ pub struct ListMenu {
     pub cursor: usize,
     /// Whether a key runs its entry at once instead of being searched for.
     pub by_key: bool,
+    /// What of the selected image it lists, to be made anew when the disk tells more.
+    pub inside: Option<Inside>,
+}
+
+/// What is inside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inside {
+    /// Internal snapshots.
+    Snapshots,
+    /// Dirty bitmaps.
+    Bitmaps,
 }
 
 impl ListMenu {
@@ -298,6 +346,15 @@ impl ListMenu {
         Self {
             by_key: true,
             ..Self::new(title, items)
+        }
+    }
+
+    /// The same, made anew when the disk tells more of what is inside the image.
+    #[must_use]
+    pub fn of(self, inside: Inside) -> Self {
+        Self {
+            inside: Some(inside),
+            ..self
         }
     }
 
@@ -317,6 +374,7 @@ impl ListMenu {
     pub fn new(title: impl Into<String>, items: Vec<Item>) -> Self {
         let mut menu = Self {
             by_key: false,
+            inside: None,
             title: title.into(),
             query: Input::default(),
             items,

@@ -3,13 +3,16 @@
 //! names that have their letters in that order do.
 
 use std::cell::RefCell;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::thread;
 use std::time::SystemTime;
 
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{printable, printable_bytes};
+use crate::host::printable_bytes;
 
 use super::rows;
 
@@ -50,35 +53,88 @@ impl Filter {
         self.terms.is_empty()
     }
 
-    /// Which images are what it asks for.
+    /// Which images are what it asks for. Many are shared out among threads.
     #[must_use]
     pub fn hits(&self, forest: &Forest, now: SystemTime) -> Hits {
-        let mut hits = Hits::default();
-        let words = || self.terms.iter().filter_map(Term::word);
+        let words: Vec<&str> = self.terms.iter().filter_map(Term::word).collect();
         let others = |node: &Node| {
             let mut terms = self.terms.iter().filter(|term| term.word().is_none());
             terms.all(|term| holds(term, forest, node, now))
         };
-        for node in forest.nodes() {
-            let named = || {
-                let mut names = names(node).map(|name| name.to_lowercase());
-                names.any(|name| words().all(|word| name.contains(word)))
-            };
-            if (words().next().is_none() || named()) && others(node) {
-                hits.set(node.id);
-            }
+        let as_they_are = || {
+            let words = words.clone();
+            move |name: &str| words.iter().all(|word| holds_word(name, word))
+        };
+        let hits = among_all(
+            forest,
+            |node, named: &dyn Fn(&str) -> bool| {
+                (words.is_empty() || is_named(node, named)) && others(node)
+            },
+            as_they_are,
+        );
+        if hits.count > 0 || words.is_empty() {
+            return hits;
         }
-        if hits.count == 0 && words().next().is_some() {
-            let line: Vec<&str> = words().collect();
-            let fuzzy = Fuzzy::new(&line.join(" "));
-            for node in forest.nodes() {
-                if names(node).any(|name| fuzzy.score(&name).is_some()) && others(node) {
-                    hits.set(node.id);
-                }
-            }
-        }
-        hits
+        let line = words.join(" ");
+        let by_letters = || {
+            let fuzzy = Fuzzy::new(&line);
+            move |name: &str| fuzzy.score(name).is_some()
+        };
+        among_all(
+            forest,
+            |node, named: &dyn Fn(&str) -> bool| is_named(node, named) && others(node),
+            by_letters,
+        )
     }
+}
+
+/// In so many images it is worth a further thread.
+const SHARE: u32 = 16_384;
+
+/// The images that `is_hit` says yes to; each thread gets a test of names of its own.
+fn among_all<T: Fn(&str) -> bool>(
+    forest: &Forest,
+    is_hit: impl Fn(&Node, &dyn Fn(&str) -> bool) -> bool + Sync,
+    named: impl Fn() -> T + Sync,
+) -> Hits {
+    let all = u32::try_from(forest.numbers()).unwrap_or(u32::MAX);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = u32::try_from(threads).unwrap_or(1).clamp(1, 8);
+    let share = all.div_ceil(threads).max(SHARE);
+    let part = |from: u32| -> Vec<bool> {
+        let named = named();
+        let ids = (from..all.min(from.saturating_add(share))).map(NodeId);
+        ids.map(|id| forest.get(id).is_some_and(|node| is_hit(node, &named)))
+            .collect()
+    };
+    let mut set = Vec::new();
+    thread::scope(|scope| {
+        let part = &part;
+        let begins = (share..all).step_by(usize::try_from(share).unwrap_or(1));
+        let others: Vec<_> = begins.map(|from| scope.spawn(move || part(from))).collect();
+        set = part(0);
+        for other in others {
+            // One that broke has said so; its images are none.
+            set.extend(other.join().unwrap_or_default());
+        }
+    });
+    let count = set.iter().filter(|is_hit| **is_hit).count();
+    Hits { set, count }
+}
+
+/// Whether a name holds a word, which is in lower case, whatever the case of the name.
+fn holds_word(name: &str, word: &str) -> bool {
+    if !name.is_ascii() {
+        return name.to_lowercase().contains(word);
+    }
+    // By far the most names: nothing has to be copied.
+    let (name, word) = (name.as_bytes(), word.as_bytes());
+    let Some(first) = word.first() else {
+        return true;
+    };
+    name.windows(word.len()).any(|part| {
+        part.first().map(u8::to_ascii_lowercase) == Some(*first) && part.eq_ignore_ascii_case(word)
+    })
 }
 
 /// Which images a filter asks for, by their numbers.
@@ -89,17 +145,6 @@ pub struct Hits {
 }
 
 impl Hits {
-    fn set(&mut self, id: NodeId) {
-        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
-        if at >= self.set.len() && at < usize::MAX {
-            self.set.resize(at + 1, false);
-        }
-        if let Some(slot) = self.set.get_mut(at) {
-            self.count += usize::from(!*slot);
-            *slot = true;
-        }
-    }
-
     /// Whether the image is one of them.
     #[must_use]
     pub fn contains(&self, id: NodeId) -> bool {
@@ -229,13 +274,22 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
     }
 }
 
-/// What an image can be found by: the names of its file, and those of the snapshots inside it.
-fn names(node: &Node) -> impl Iterator<Item = String> + '_ {
-    let inside = rows::snapshots(node).0.iter();
-    std::iter::once(&node.path)
-        .chain(&node.other_names)
-        .map(|path| printable(path.file_name().unwrap_or(path.as_os_str())))
-        .chain(inside.map(|snapshot| printable_bytes(&snapshot.name)))
+/// Whether the name of an image's file, or that of a snapshot inside it, is the one asked for.
+fn is_named(node: &Node, named: &dyn Fn(&str) -> bool) -> bool {
+    let files = std::iter::once(&node.path).chain(&node.other_names);
+    let files = files.map(|path| path.file_name().unwrap_or(path.as_os_str()).as_bytes());
+    let inside = rows::snapshots(node)
+        .0
+        .iter()
+        .map(|snapshot| &*snapshot.name);
+    files.chain(inside).any(|name| {
+        // Signs that a terminal could not show are looked for as they are shown.
+        let plain = name.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        match str::from_utf8(name) {
+            Ok(name) if plain => named(name),
+            _ => named(&printable_bytes(name)),
+        }
+    })
 }
 
 /// Whether anything is wrong with the image.
@@ -264,6 +318,15 @@ mod tests {
         assert_eq!(bytes("x"), None);
         assert_eq!(seconds("30d"), Some(30 * 86_400));
         assert_eq!(seconds("2w"), Some(14 * 86_400));
+    }
+
+    #[test]
+    fn a_word_is_found_whatever_the_case() {
+        assert!(holds_word("Overlay-1B.qcow2", "lay-1b"));
+        assert!(holds_word("ÜBER.qcow2", "über"));
+        assert!(!holds_word("Overlay", "overlay-"));
+        assert!(!holds_word("a", "overlay"));
+        assert!(holds_word("a", ""));
     }
 
     #[test]

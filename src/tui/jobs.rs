@@ -33,6 +33,8 @@ pub enum Task {
     Change(Request),
     /// Looking through the tables of images.
     Check(Vec<PathBuf>),
+    /// Comparing what two images show.
+    Compare([PathBuf; 2]),
     /// A command of the person's own.
     Command(Vec<OsString>),
 }
@@ -44,6 +46,8 @@ pub enum Work {
     Plan(Box<Ready>),
     /// Images to look through.
     Check(Vec<PathBuf>),
+    /// Two images to compare.
+    Compare([PathBuf; 2]),
     /// A program and its words.
     Command(Vec<OsString>),
 }

@@ -137,6 +137,22 @@ pub enum Action {
     Rebase,
     /// Takes, applies, deletes, copies out internal snapshots.
     Snapshots,
+    /// Tells where two images differ.
+    Compare,
+    /// A copy, file for file.
+    Clone,
+    /// What an image shows as an image of another kind.
+    Convert,
+    /// The whole chain as a folder.
+    Export,
+    /// What an exported folder holds.
+    Import,
+    /// Takes one layer out of its chain.
+    Squash,
+    /// Another version or feature.
+    Amend,
+    /// Adds, clears, switches, merges, removes dirty bitmaps.
+    Bitmaps,
     /// The log.
     Log,
     /// A shell where the image is.
@@ -161,8 +177,16 @@ pub enum Action {
     NextField,
     /// To the field or button before.
     PreviousField,
-    /// What happens to the committed layer.
+    /// What happens to the committed layer, or where a squashed one goes.
     ToggleLayer,
+    /// Commits into the next image below.
+    Into,
+    /// Puts aside what the base shows.
+    KeepOld,
+    /// Proves that no other image changes.
+    Verify,
+    /// Gives a passphrase.
+    Unlock,
     /// Scrolls down.
     ScrollDown,
     /// Scrolls up.
@@ -210,6 +234,8 @@ pub enum Scope {
     Leave,
     /// The log.
     Log,
+    /// A passphrase being typed.
+    Secret,
 }
 
 /// How the table is grouped for people.
@@ -395,16 +421,24 @@ pub const TABLE: &[Entry] = &[
     row(Action::Copy, Group::Look, "copy", &[c('y')], "copy its path, chain or a command to the clipboard"),
     row(Action::Check, Group::Look, "check", &[c('c')], "look through its tables for what is wrong").hint("check"),
     row(Action::CheckAll, Group::Look, "check-all", &[c('A')], "look through the tables of all images"),
+    row(Action::Compare, Group::Look, "compare", &[c('t')], "where the two marked images differ"),
     row(Action::Branch, Group::Create, "branch", &[c('b')], "a new overlay on this image").hint("branch"),
     row(Action::Flatten, Group::Create, "flatten", &[c('f')], "a new file that shows the same without the layers below"),
     row(Action::NewImage, Group::Create, "create", &[Key::ctrl('n')], "a new empty image"),
+    row(Action::Clone, Group::Create, "clone", &[c('u')], "a copy, file for file, built on the same"),
+    row(Action::Convert, Group::Create, "convert", &[c('V')], "what it shows as a new image of another kind"),
+    row(Action::Export, Group::Create, "export", &[c('e')], "its whole chain as a folder that stands alone"),
+    row(Action::Import, Group::Create, "import", &[c('I')], "what an exported folder holds, to here"),
     row(Action::Commit, Group::Change, "commit", &[c('C')], "merge this layer down into what it is built on").hint("commit"),
     row(Action::Rebase, Group::Change, "rebase", &[c('B')], "build it on another image"),
     row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "take the layers below it out of its chain"),
+    row(Action::Squash, Group::Change, "squash", &[c('Q')], "take this layer out of its chain; all others stay as they look"),
     row(Action::Move, Group::Change, "move", &[c('M')], "move or rename it; what refers to it follows"),
     row(Action::Resize, Group::Change, "resize", &[c('E')], "a larger or smaller disk"),
     row(Action::Repair, Group::Change, "repair", &[c('R')], "mend what is wrong with it"),
     row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "take, apply, delete, copy out internal snapshots"),
+    row(Action::Bitmaps, Group::Change, "bitmap", &[c('K')], "add, clear, switch, merge, remove dirty bitmaps"),
+    row(Action::Amend, Group::Change, "amend", &[c('O')], "another version, refcount width or feature"),
     row(Action::Discard, Group::Change, "discard", &[c('X')], "move it and all built on it to the trash").hint("discard"),
     row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
     row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
@@ -429,7 +463,7 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::List, Action::PageDown, "list-page-down", &[k(Code::PageDown)], "one screen down", ""),
     dialog(Scope::List, Action::PageUp, "list-page-up", &[k(Code::PageUp)], "one screen up", ""),
     dialog(Scope::Form, Action::Fire, "form-create", &[k(Code::Enter)], "create it", "create"),
-    dialog(Scope::Form, Action::NextField, "form-next", &[k(Code::Tab), k(Code::Down)], "next field", "next field"),
+    dialog(Scope::Form, Action::NextField, "form-next", &[k(Code::Tab), k(Code::Down)], "complete a name, or to the next field", "next field"),
     dialog(Scope::Form, Action::PreviousField, "form-previous", &[k(Code::BackTab), k(Code::Up)], "field before", ""),
     dialog(Scope::Form, Action::Close, "form-cancel", &[k(Code::Esc), Key::ctrl('c')], "nothing happens", "cancel"),
     dialog(Scope::Plan, Action::Confirm, "plan-yes", &[c('y')], "do it", ""),
@@ -438,7 +472,13 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::Plan, Action::NextField, "plan-next", &[k(Code::Tab), k(Code::Right)], "next button", ""),
     dialog(Scope::Plan, Action::PreviousField, "plan-previous", &[k(Code::BackTab), k(Code::Left)], "button before", ""),
     dialog(Scope::Plan, Action::WayOut, "plan-instead", &[c('1'), c('2'), c('3'), c('4'), c('5'), c('6'), c('7'), c('8'), c('9')], "plan that instead", ""),
-    dialog(Scope::Plan, Action::ToggleLayer, "plan-layer", &[c('t')], "committed layer: to the trash, or kept and emptied", ""),
+    dialog(Scope::Plan, Action::ToggleLayer, "plan-layer", &[c('t')], "committed layer: to the trash, or kept and emptied; squashed layer: down or up", ""),
+    dialog(Scope::Plan, Action::Into, "plan-into", &[c('i')], "commit into the next image below", ""),
+    dialog(Scope::Plan, Action::KeepOld, "plan-keep-old", &[c('o')], "put aside what the base shows now, or not", ""),
+    dialog(Scope::Plan, Action::Verify, "plan-verify", &[c('v')], "read all images around before and after, and prove that the others show the same", ""),
+    dialog(Scope::Plan, Action::Unlock, "plan-unlock", &[c('u')], "give the passphrase of an encrypted image", ""),
+    dialog(Scope::Secret, Action::Fire, "secret-use", &[k(Code::Enter)], "open the image with it", "open it"),
+    dialog(Scope::Secret, Action::Close, "secret-cancel", &[k(Code::Esc), Key::ctrl('c')], "back, without it", "back"),
     dialog(Scope::Plan, Action::Commands, "plan-commands", &[c('p')], "the same as qemu-img commands", ""),
     dialog(Scope::Plan, Action::ScrollDown, "plan-down", &[k(Code::Down), c('j'), k(Code::PageDown)], "scroll down", ""),
     dialog(Scope::Plan, Action::ScrollUp, "plan-up", &[k(Code::Up), c('k'), k(Code::PageUp)], "scroll up", ""),
@@ -616,6 +656,13 @@ mod tests {
             entry(Scope::Main, Action::Move),
             entry(Scope::Main, Action::Repair),
             entry(Scope::Main, Action::Snapshots),
+            entry(Scope::Main, Action::Clone),
+            entry(Scope::Main, Action::Convert),
+            entry(Scope::Main, Action::Export),
+            entry(Scope::Main, Action::Import),
+            entry(Scope::Main, Action::Squash),
+            entry(Scope::Main, Action::Amend),
+            entry(Scope::Main, Action::Bitmaps),
             entry(Scope::Main, Action::Prune),
             entry(Scope::Main, Action::Undo),
             entry(Scope::Main, Action::Trash),

@@ -9,9 +9,11 @@ mod crash;
 pub mod dialog;
 pub mod filter;
 pub mod form;
+pub mod health;
 pub mod jobs;
 pub mod key;
 pub mod keymap;
+pub mod layers;
 pub mod layout;
 pub mod log;
 pub mod map;
@@ -21,6 +23,7 @@ pub mod picture;
 pub mod reasons;
 pub mod rows;
 mod runner;
+pub mod secret;
 pub mod svg;
 mod terminal;
 pub mod text;
@@ -97,6 +100,7 @@ impl TuiOptions {
             prune_days: config.prune_days,
             mouse: config.mouse,
             raw: self.raw,
+            notices: config.notices,
         }
     }
 }

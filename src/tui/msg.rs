@@ -9,11 +9,11 @@ use std::ffi::OsString;
 
 use crate::forest::{Forest, Found};
 use crate::host::{Holder, Space, Stat};
-use crate::image::Snapshot;
-use crate::image::{Check, Format};
+use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
 
+use super::config::NoticeBy;
 use super::filter::Hits;
 use super::jobs::Work;
 use super::key::Key;
@@ -72,6 +72,12 @@ pub enum Msg {
     Watching(Watching),
     /// What a filter line asks for.
     Filtered(Ticket, Arc<Hits>),
+    /// The passphrase of an encrypted image is missing, or wrong; told before the plan that needs it.
+    Locked(Ticket, PathBuf),
+    /// How a name can go on: whole names, folders with a slash behind them.
+    Completed(Ticket, Vec<String>),
+    /// Somebody looks at the terminal, or no longer.
+    Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.
     Planned(Ticket, Box<Plan>, Option<Arc<Forest>>),
     /// How far the running jobs are.
@@ -112,6 +118,19 @@ pub struct LiveFacts {
     pub holders: Vec<Holder>,
     /// Its internal snapshots, or why they cannot be told; none where there are none to tell of.
     pub snapshots: Option<Result<Vec<Snapshot>, String>>,
+    /// Its dirty bitmaps, or why they cannot be told; none where there are none to tell of.
+    pub bitmaps: Option<Result<Vec<Bitmap>, String>>,
+}
+
+/// What is told to somebody who looks elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How the terminal is asked to tell it.
+    pub by: NoticeBy,
+    /// A few words.
+    pub title: String,
+    /// A sentence.
+    pub text: String,
 }
 
 /// Something to be done outside the update step.
@@ -127,6 +146,8 @@ pub enum Effect {
         request: Request,
         /// What is known to exist.
         forest: Arc<Forest>,
+        /// Whether all that came and went on the disk is in the forest already.
+        is_live: bool,
         /// How long to wait for a newer question.
         delay: Duration,
     },
@@ -147,6 +168,12 @@ pub enum Effect {
     Facts(PathBuf),
     /// Find out where the bytes of an image are, if it is still the selected one after a moment.
     Map(PathBuf, Option<Format>),
+    /// Use a passphrase for an encrypted image.
+    Unlock(PathBuf, Passphrase),
+    /// Find out how the name of a file can go on.
+    Complete(Ticket, PathBuf),
+    /// Tell somebody who looks elsewhere.
+    Notify(Notice),
     /// List leaves that could be pruned.
     Candidates(Ticket, Arc<Forest>),
     /// List the trash.

@@ -2,6 +2,9 @@
 //! part of that is seen. A box's number is its row's number, so that both pictures share the cursor.
 //! How boxes look is the view's business.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
+
 use crate::forest::picture::{Charset, Diagram, ToPlace};
 use crate::forest::{Flags, Forest};
 use crate::host::printable;
@@ -27,6 +30,7 @@ impl Picture {
         &mut self,
         forest: &Forest,
         rows: &Rows,
+        ambiguous: &HashSet<OsString>,
         future: Option<&Future>,
         ascii: bool,
     ) {
@@ -36,7 +40,7 @@ impl Picture {
             Charset::Unicode
         };
         let boxes = rows.list.iter().map(|row| ToPlace {
-            name: name(forest, rows, row, future),
+            name: name(forest, ambiguous, row, future),
             note: note(forest, row),
             parent: row.parent.and_then(|parent| usize::try_from(parent).ok()),
         });
@@ -83,7 +87,12 @@ fn within(first: usize, start: usize, len: usize, seen: usize, whole: usize) -> 
     first.min(whole.saturating_sub(seen))
 }
 
-fn name(forest: &Forest, rows: &Rows, row: &Row, future: Option<&Future>) -> String {
+fn name(
+    forest: &Forest,
+    ambiguous: &HashSet<OsString>,
+    row: &Row,
+    future: Option<&Future>,
+) -> String {
     match row.kind {
         RowKind::Image(id) | RowKind::Again(id) => {
             forest.get(id).map_or_else(String::new, |node| {
@@ -91,7 +100,7 @@ fn name(forest: &Forest, rows: &Rows, row: &Row, future: Option<&Future>) -> Str
                 let folder = node.path.parent().and_then(|dir| dir.file_name());
                 match folder {
                     // The folder tells two files of one name apart.
-                    Some(folder) if rows.ambiguous.contains(name) => {
+                    Some(folder) if ambiguous.contains(name) => {
                         format!("{}/{}", printable(folder), printable(name))
                     }
                     _ => printable(name),

@@ -1,7 +1,7 @@
 //! When an action makes sense, and if not, why: the sentences shown beside disabled entries. What
 //! is safe is not decided here but by plans.
 
-use crate::forest::{Node, Whereabouts};
+use crate::forest::{Node, NodeId, Whereabouts};
 
 use super::app::App;
 use super::keymap::{Action, Group, Scope, entry};
@@ -30,7 +30,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             let is_any = app.forest.nodes().any(can_be_checked);
             (!is_any).then(|| "there is no qcow2 image".to_owned())
         }
-        Action::Resize | Action::Move => {
+        Action::Resize | Action::Move | Action::Clone | Action::Convert | Action::Export => {
             if app.tree.marks.len() > 1 {
                 return Some("one image at a time: clear the marks first".to_owned());
             }
@@ -43,7 +43,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 .is_none()
                 .then(|| "it is built on nothing: there are no layers below it".to_owned())
         }),
-        Action::Rebase | Action::Snapshots => {
+        Action::Rebase | Action::Snapshots | Action::Amend | Action::Bitmaps => {
             if app.tree.marks.len() > 1 {
                 return Some("one image at a time: clear the marks first".to_owned());
             }
@@ -66,6 +66,23 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 })
             })
         }
+        Action::Squash => {
+            if app.tree.marks.len() > 1 {
+                return Some("one layer at a time: clear the marks first".to_owned());
+            }
+            needs_file(app).or_else(|| {
+                let node = app.selected()?;
+                let commit = app.key(Action::Commit);
+                let is_leaf = node.children.is_empty();
+                is_leaf.then(|| {
+                    format!("nothing is built on it: {commit} merges it into what it is built on")
+                })
+            })
+        }
+        Action::Compare => (two(app).len() != 2).then(|| {
+            let mark = app.key(Action::Mark);
+            format!("mark two images ({mark}), or one and go to the other")
+        }),
         Action::Own => {
             if app.settings.commands.is_empty() {
                 return Some(
@@ -162,6 +179,11 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::Rebase
         | Action::FlattenHere
         | Action::Move
+        | Action::Squash
+        | Action::Clone
+        | Action::Export
+        | Action::Amend
+        | Action::Bitmaps
         | Action::Resize
         | Action::Repair => Some(format!(
             "the cursor is on a snapshot: {} goes to the image that holds it",
@@ -174,6 +196,18 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
 /// Whether there are tables to look through.
 pub(super) fn can_be_checked(node: &Node) -> bool {
     node.whereabouts == Whereabouts::Scanned && node.facts().is_some()
+}
+
+/// The two images to be compared: both marked, or the marked one and the one under the cursor.
+pub(super) fn two(app: &App) -> Vec<NodeId> {
+    let mut two = app.targets();
+    two.extend(app.tree.at.filter(|at| two.len() == 1 && !two.contains(at)));
+    let is_there = |id: &NodeId| {
+        let node = app.forest.get(*id);
+        node.is_some_and(|node| node.whereabouts == Whereabouts::Scanned)
+    };
+    two.retain(is_there);
+    two
 }
 
 fn needs_file(app: &App) -> Option<String> {

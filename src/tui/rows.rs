@@ -2,8 +2,10 @@
 //! when the forest, the folds, the filter or the order change; drawing only reads it.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hasher};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::forest::{Forest, Node, NodeId};
 use crate::image::Snapshot;
@@ -179,8 +181,12 @@ impl Future {
     #[must_use]
     pub fn of(forest: &Forest, request: &Request, effects: &[Effect]) -> Self {
         let mut future = Self::default();
+        let id = |path: &Path| forest.by_path(path).map(|node| node.id);
         let base = match request {
-            Request::Branch { base, .. } => forest.by_path(base).map(|node| node.id),
+            Request::Branch { base, .. } => id(base),
+            Request::Flatten { onto, .. } => onto.as_deref().and_then(id),
+            Request::Convert(options) => options.backing.as_deref().and_then(id),
+            Request::Clone { image, .. } => forest.by_path(image).and_then(|node| node.parent),
             _ => None,
         };
         if let Request::Snapshot { image, action } = request
@@ -258,12 +264,36 @@ pub struct Rows {
     places: Vec<u32>,
     /// Images that the view and the filter are looking for, by row.
     pub hits: Vec<u32>,
-    /// Names that more than one image has.
-    pub ambiguous: HashSet<OsString>,
     /// Whether anything is left out because of the filter or the view.
     pub filtered: bool,
+}
+
+/// What there is to say of the forest as a whole, whatever its rows.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Names that more than one image has.
+    pub ambiguous: HashSet<OsString>,
     /// The forest in numbers.
     pub totals: Totals,
+    /// Images something is wrong with, in the order of the forest.
+    pub problems: Vec<NodeId>,
+}
+
+impl Summary {
+    /// Looks at every image once.
+    #[must_use]
+    pub fn of(forest: &Forest) -> Self {
+        let has_problems = |node: &&Node| !node.problems.is_empty();
+        Self {
+            ambiguous: ambiguous(forest),
+            totals: Totals::of(forest),
+            problems: forest
+                .nodes()
+                .filter(has_problems)
+                .map(|node| node.id)
+                .collect(),
+        }
+    }
 }
 
 /// The forest in numbers.
@@ -350,8 +380,6 @@ impl Rows {
         }
         let mut rows = builder.rows;
         rows.filtered = wish.view != View::All || wish.hits.is_some();
-        rows.ambiguous = ambiguous(forest);
-        rows.totals = Totals::of(forest);
         rows
     }
 
@@ -395,16 +423,38 @@ impl Rows {
 }
 
 fn ambiguous(forest: &Forest) -> HashSet<OsString> {
-    let mut once = HashSet::new();
-    let mut twice = HashSet::new();
+    // Numbers are sorted rather than names: hardly any name is met twice, and the others are not kept.
+    let hash = |node: &Node| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(name(node).as_bytes());
+        hasher.finish()
+    };
+    let mut hashes: Vec<u64> = forest.nodes().map(hash).collect();
+    hashes.sort_unstable();
+    let mut twice: Vec<u64> = hashes
+        .windows(2)
+        .filter(|pair| pair.first() == pair.last())
+        .filter_map(|pair| pair.first().copied())
+        .collect();
+    twice.dedup();
+    if twice.is_empty() {
+        return HashSet::new();
+    }
+    let mut count: HashMap<&OsStr, u32> = HashMap::new();
     for node in forest.nodes() {
-        if let Some(name) = node.path.file_name()
-            && !once.insert(name)
-        {
-            twice.insert(name.to_owned());
+        if twice.binary_search(&hash(node)).is_ok() {
+            *count.entry(name(node)).or_default() += 1;
         }
     }
-    twice
+    let twice = count.into_iter().filter(|(_, count)| *count > 1);
+    twice.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The last part of an image's path.
+fn name(node: &Node) -> &OsStr {
+    let path = node.path.as_os_str().as_bytes();
+    let begin = path.iter().rposition(|byte| *byte == b'/');
+    OsStr::from_bytes(path.get(begin.map_or(0, |at| at + 1)..).unwrap_or(path))
 }
 
 /// Which images have a row, and which of them are what was asked for; none and none when all are.

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select};
 use crossterm::event::{
     self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
 };
@@ -26,7 +26,7 @@ use super::jobs::JobState;
 use super::key::{Code, Key};
 use super::memory::Memory;
 use super::msg::{Effect, MouseDid, Msg};
-use super::terminal::Screen;
+use super::terminal::{Screen, Surface};
 use super::work::Workers;
 use super::{TuiOptions, update};
 
@@ -36,6 +36,9 @@ const TICK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(1500);
 /// So many things that happened are taken in before the screen is drawn.
 const AT_ONCE: usize = 4096;
+
+/// Between two frames of nothing but finds, at least.
+const FRAME: Duration = Duration::from_millis(16);
 
 /// How long the thread that reads keys gets to stop reading.
 const PARKING: Duration = Duration::from_secs(2);
@@ -102,6 +105,8 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         workers,
         gate,
         left: false,
+        next_find: Instant::now(),
+        tick_at: None,
     };
     if options.config.watch {
         runner.workers.watch();
@@ -164,15 +169,44 @@ impl Gate {
     }
 }
 
-struct Runner {
+struct Runner<S> {
     app: App,
-    screen: Screen,
+    screen: S,
     workers: Workers,
     gate: Arc<Gate>,
     left: bool,
+    /// When finds alone are worth the next frame.
+    next_find: Instant,
+    /// When the progress of running jobs is shown next.
+    tick_at: Option<Instant>,
 }
 
-impl Runner {
+/// What a turn begins with.
+enum Happened {
+    Input(Input),
+    Answer(Msg),
+    /// Nothing did until then.
+    Nothing,
+    /// Nobody is left to tell of anything.
+    End,
+}
+
+/// Waits for the next thing, what comes from outside first.
+fn next(input: &Receiver<Input>, answers: &Receiver<Msg>, until: &Receiver<Instant>) -> Happened {
+    if let Ok(input) = input.try_recv() {
+        return Happened::Input(input);
+    }
+    if let Ok(msg) = answers.try_recv() {
+        return Happened::Answer(msg);
+    }
+    select! {
+        recv(input) -> got => got.map_or(Happened::End, Happened::Input),
+        recv(answers) -> got => got.map_or(Happened::End, Happened::Answer),
+        recv(until) -> _ => Happened::Nothing,
+    }
+}
+
+impl<S: Surface> Runner<S> {
     fn run(
         &mut self,
         input_in: Sender<Input>,
@@ -180,56 +214,89 @@ impl Runner {
         answers: &Receiver<Msg>,
         warnings: &[String],
     ) -> anyhow::Result<ExitCode> {
+        self.begin(warnings)?;
+        let gate = Arc::clone(&self.gate);
+        thread::spawn(move || listen(&input_in, &gate));
+        while !self.left {
+            if let Some(code) = self.turn(input, answers)? {
+                return Ok(code);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Draws the first frame, which waits for nothing, then asks for the first scan.
+    fn begin(&mut self, warnings: &[String]) -> anyhow::Result<()> {
         self.app.now = Some(SystemTime::now());
         for warning in warnings {
             self.app.complain(warning);
         }
-        // The first frame waits for nothing.
         self.screen.draw(&self.app)?;
         let effects = update::start(&mut self.app);
-        self.carry_out(effects)?;
-        let gate = Arc::clone(&self.gate);
-        thread::spawn(move || listen(&input_in, &gate));
-        while !self.left {
-            let tick = if self.app.jobs.running().is_some() {
-                after(TICK)
+        self.carry_out(effects)
+    }
+
+    /// Waits until something happens, takes in all that has happened by then, and draws once. Finds of a
+    /// scan alone gather for a while first: laying all rows out again for each few would take longer than
+    /// the scan. Gives the exit code if it was told to end.
+    fn turn(
+        &mut self,
+        input: &Receiver<Input>,
+        answers: &Receiver<Msg>,
+    ) -> anyhow::Result<Option<ExitCode>> {
+        let mut is_urgent = false;
+        for taken in 0..AT_ONCE {
+            let until = if taken == 0 {
+                self.next_tick()
+            } else if is_urgent {
+                at(Instant::now())
             } else {
-                never()
+                at(self.next_find)
             };
-            select! {
-                recv(input) -> got => match got {
-                    Ok(Input::Msg(msg)) => self.take(msg)?,
-                    Ok(Input::Lost(error)) => return Err(error).context("the terminal is gone"),
-                    Ok(Input::Signal(signal)) => return Ok(self.end(signal, answers)),
-                    Err(_) => self.left = true,
-                },
-                recv(answers) -> got => match got {
-                    Ok(msg) => self.take(msg)?,
-                    Err(_) => self.left = true,
-                },
-                recv(tick) -> _ => self.tick()?,
-            }
-            for _ in 0..AT_ONCE {
-                if self.left {
-                    break;
+            match next(input, answers, &until) {
+                Happened::Nothing if taken == 0 => {
+                    self.tick()?;
+                    is_urgent = true;
                 }
-                if let Ok(next) = input.try_recv() {
-                    match next {
-                        Input::Msg(msg) => self.take(msg)?,
-                        Input::Lost(error) => return Err(error).context("the terminal is gone"),
-                        Input::Signal(signal) => return Ok(self.end(signal, answers)),
-                    }
-                } else if let Ok(msg) = answers.try_recv() {
+                Happened::Nothing => break,
+                Happened::Input(Input::Msg(msg)) => {
                     self.take(msg)?;
-                } else {
-                    break;
+                    is_urgent = true;
                 }
+                Happened::Input(Input::Lost(error)) => {
+                    return Err(error).context("the terminal is gone");
+                }
+                Happened::Input(Input::Signal(signal)) => {
+                    return Ok(Some(self.end(signal, answers)));
+                }
+                Happened::Answer(msg) => {
+                    is_urgent |= !matches!(msg, Msg::Found(..) | Msg::Looked(..));
+                    self.take(msg)?;
+                }
+                Happened::End => self.left = true,
             }
-            if !self.left {
-                self.screen.draw(&self.app)?;
+            if self.left {
+                return Ok(None);
             }
         }
-        Ok(ExitCode::SUCCESS)
+        let began = Instant::now();
+        if self.app.unsettled {
+            let now = SystemTime::now();
+            self.take(Msg::Clock(now))?;
+        }
+        self.screen.draw(&self.app)?;
+        // A fifth of the time goes into frames while rows come in, the rest into finding more.
+        self.next_find = Instant::now() + (began.elapsed() * 4).max(FRAME);
+        Ok(None)
+    }
+
+    /// When the progress of running jobs is to be shown next; never while none runs.
+    fn next_tick(&mut self) -> Receiver<Instant> {
+        if self.app.jobs.running().is_none() {
+            self.tick_at = None;
+            return never();
+        }
+        at(*self.tick_at.get_or_insert_with(|| Instant::now() + TICK))
     }
 
     fn take(&mut self, msg: Msg) -> anyhow::Result<()> {
@@ -298,6 +365,7 @@ impl Runner {
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
+        self.tick_at = None;
         let running = self.app.jobs.list.iter();
         let views = running
             .filter(|job| job.state == JobState::Running)
@@ -312,6 +380,7 @@ impl Runner {
                 Effect::Quit => self.left = true,
                 Effect::Redraw => self.screen.forget()?,
                 Effect::Copy(text) => self.screen.copy(&text)?,
+                Effect::Notify(notice) => self.screen.notify(&notice)?,
                 Effect::Mouse(is_on) => self.screen.mouse(is_on)?,
                 Effect::Suspend => self.suspend()?,
                 Effect::OnScreen(words) => self.lend(&words, None, true)?,
@@ -374,9 +443,10 @@ fn listen(to: &Sender<Input>, gate: &Gate) {
             }
             Ok(Event::Mouse(mouse)) => mouse_did(mouse.kind)
                 .map(|did| Input::Msg(Msg::Mouse(did, mouse.column, mouse.row))),
+            Ok(Event::FocusGained) => Some(Input::Msg(Msg::Focus(true))),
+            Ok(Event::FocusLost) => Some(Input::Msg(Msg::Focus(false))),
             Ok(Event::Paste(text)) => Some(Input::Msg(Msg::Paste(text))),
             Ok(Event::Resize(width, height)) => Some(Input::Msg(Msg::Resize(width, height))),
-            Ok(_) => None,
             Err(error) => {
                 // Nobody listening is as good as told.
                 let _ = to.send(Input::Lost(error));
@@ -426,4 +496,100 @@ fn key_of(key: KeyEvent) -> Option<Key> {
     };
     let ctrl = key.modifiers.contains(KeyModifiers::CONTROL) && matches!(code, Code::Char(_));
     Some(Key { code, ctrl })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::Settings;
+    use crate::tui::msg::Notice;
+
+    /// A terminal that only counts.
+    #[derive(Debug, Default)]
+    struct Counted {
+        draws: usize,
+        /// Whether a scan had been asked for when the first frame was drawn.
+        scan_before_first: Option<bool>,
+    }
+
+    impl Surface for Counted {
+        fn draw(&mut self, app: &App) -> io::Result<()> {
+            self.draws += 1;
+            self.scan_before_first.get_or_insert(app.scan.running);
+            Ok(())
+        }
+
+        fn size(&self) -> io::Result<(u16, u16)> {
+            Ok((80, 24))
+        }
+
+        fn forget(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn lend(&self) {}
+
+        fn take_again(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn mouse(&mut self, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn copy(&mut self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn notify(&mut self, _: &Notice) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn runner(answers: Sender<Msg>) -> Runner<Counted> {
+        let workers = Workers::new(Arc::new(RealHost), ScanOptions::default(), None, answers);
+        Runner {
+            app: App::new(Settings::default(), (80, 24)),
+            screen: Counted::default(),
+            workers,
+            gate: Arc::default(),
+            left: false,
+            next_find: Instant::now(),
+            tick_at: None,
+        }
+    }
+
+    #[test]
+    fn a_thousand_keys_that_wait_are_one_frame() {
+        let (input_in, input) = bounded(1024);
+        let (answers_in, answers) = bounded(1024);
+        let mut runner = runner(answers_in);
+        for _ in 0..1000 {
+            let key = Key::char('j');
+            input_in.send(Input::Msg(Msg::Key(key))).unwrap();
+        }
+        assert!(runner.turn(&input, &answers).unwrap().is_none());
+        assert!(input.is_empty());
+        assert_eq!(runner.screen.draws, 1);
+    }
+
+    #[test]
+    fn the_first_frame_is_drawn_before_a_scan_is_asked_for() {
+        let (answers_in, _answers) = bounded(1024);
+        let mut runner = runner(answers_in);
+        runner.begin(&[]).unwrap();
+        assert_eq!(runner.screen.draws, 1);
+        assert_eq!(runner.screen.scan_before_first, Some(false));
+        assert!(runner.app.scan.running);
+    }
+
+    #[test]
+    fn a_signal_ends_it_without_a_further_frame() {
+        let (input_in, input) = bounded(1024);
+        let (answers_in, answers) = bounded(1024);
+        let mut runner = runner(answers_in);
+        input_in.send(Input::Signal(SIGTERM)).unwrap();
+        assert!(runner.turn(&input, &answers).unwrap().is_some());
+        assert_eq!(runner.screen.draws, 0);
+    }
 }

@@ -30,9 +30,26 @@ pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>) {
     let (changes_in, changes) = unbounded();
     let network = roots.iter().find_map(|root| network_filesystem(root));
     let live = match network {
-        Some(name) => Err(format!("the system does not tell of changes on {name}")),
+        Some(name) => Err(untold(name)),
         None => live(roots, changes_in.clone()),
     };
+    watch_by(live, roots, POLL, changes_in, &changes, answers);
+}
+
+/// Why a network filesystem is not watched.
+fn untold(filesystem: &str) -> String {
+    format!("the system does not tell of changes on {filesystem}")
+}
+
+/// Watches by what the system tells, or by looking so often where it does not.
+fn watch_by(
+    live: Result<RecommendedWatcher, String>,
+    roots: &[PathBuf],
+    every: Duration,
+    changes_in: Sender<Seen>,
+    changes: &Receiver<Seen>,
+    answers: &Sender<Msg>,
+) {
     // Kept until the end: dropped, it would stop watching.
     let _watcher: Box<dyn Watcher> = match live {
         Ok(watcher) => {
@@ -41,7 +58,7 @@ pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>) {
             }
             Box::new(watcher)
         }
-        Err(why) => match polling(roots, changes_in) {
+        Err(why) => match polling(roots, every, changes_in) {
             Ok(watcher) => {
                 if answers.send(Msg::Watching(Watching::Polling(why))).is_err() {
                     return;
@@ -56,7 +73,7 @@ pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>) {
             }
         },
     };
-    while let Some(changed) = gather(&changes) {
+    while let Some(changed) = gather(changes) {
         if let Some(msg) = changed.told()
             && answers.send(msg).is_err()
         {
@@ -82,8 +99,8 @@ fn live(roots: &[PathBuf], to: Sender<Seen>) -> Result<RecommendedWatcher, Strin
     Ok(watcher)
 }
 
-fn polling(roots: &[PathBuf], to: Sender<Seen>) -> notify::Result<PollWatcher> {
-    let config = Config::default().with_poll_interval(POLL);
+fn polling(roots: &[PathBuf], every: Duration, to: Sender<Seen>) -> notify::Result<PollWatcher> {
+    let config = Config::default().with_poll_interval(every);
     let mut watcher = PollWatcher::new(move |event| tell(&to, event), config)?;
     for root in roots {
         watcher.watch(root, RecursiveMode::Recursive)?;
@@ -230,6 +247,32 @@ mod tests {
         let mut changed = Changed::default();
         changed.add(Seen::Written(vec![dir.path().to_path_buf()]));
         assert!(changed.told().is_none());
+    }
+
+    #[test]
+    fn where_the_system_does_not_tell_a_new_file_is_noticed_by_looking_and_it_is_said_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, from) = unbounded();
+        let roots = [dir.path().to_path_buf()];
+        let (changes_in, changes) = unbounded();
+        let every = Duration::from_millis(20);
+        std::thread::spawn(move || {
+            let network = Err(untold("NFS"));
+            watch_by(network, &roots, every, changes_in, &changes, &to);
+        });
+        let next = || from.recv_timeout(Duration::from_secs(30)).unwrap();
+        let first = next();
+        let Msg::Watching(Watching::Polling(why)) = first else {
+            panic!("{first:?}");
+        };
+        assert_eq!(why, "the system does not tell of changes on NFS");
+        let file = dir.path().join("new.qcow2");
+        std::fs::write(&file, "x").unwrap();
+        let msg = next();
+        assert!(
+            matches!(&msg, Msg::Changed(Some(files)) if files.contains(&file)),
+            "{msg:?}"
+        );
     }
 
     #[test]

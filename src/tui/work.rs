@@ -1,5 +1,13 @@
 //! Whatever touches the disk, on threads of its own: scanning, planning, running jobs, asking for
 //! facts. Each answers with a message; an answer nobody waits for any more is not even looked for.
+//!
+//! | file | what |
+//! |---|---|
+//! | `compare` | two images compared, as a job |
+//! | `complete` | how the name of a file can go on |
+
+mod compare;
+mod complete;
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,10 +22,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed, scan_all};
+use crate::forest::{
+    Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed, scan_all,
+};
 use crate::host::{Access, Host, printable};
-use crate::image::Snapshot;
-use crate::image::{self, Format, Keys, Pace};
+use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request};
 
 use super::filter::Filter;
@@ -25,6 +34,7 @@ use super::jobs::Work;
 use super::log::LogLine;
 use super::map::MapSeen;
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
+use super::secret::Secrets;
 use super::{crash, text, watch};
 
 /// How long an image has to be selected before the disk is asked about it.
@@ -41,6 +51,14 @@ pub(super) struct Workers {
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
     lines: Sender<Vec<LogLine>>,
+    secrets: Arc<Secrets>,
+    keys: Keys,
+}
+
+/// What is known to exist, and whether all that came and went is in it.
+struct Known {
+    forest: Arc<Forest>,
+    is_live: bool,
 }
 
 /// The newest question of each kind.
@@ -73,7 +91,11 @@ impl Workers {
             let (host, answers) = (Arc::clone(&host), answers.clone());
             thread::spawn(move || look_at_selected(&*host, &selections, &answers));
         }
+        let secrets = Arc::new(Secrets::default());
+        let source: Arc<dyn Passphrases> = Arc::<Secrets>::clone(&secrets);
         Self {
+            keys: Keys::from(source),
+            secrets,
             host,
             scan,
             state_dir,
@@ -140,10 +162,12 @@ impl Workers {
                 ticket,
                 request,
                 forest,
+                is_live,
                 delay,
             } => {
                 me.newest.plan.store(ticket, Ordering::SeqCst);
-                self.spawn(move || me.plan(ticket, &request, forest, delay));
+                let known = Known { forest, is_live };
+                self.spawn(move || me.plan(ticket, &request, known, delay));
             }
             Effect::Run {
                 job,
@@ -152,6 +176,7 @@ impl Workers {
             } => match work {
                 Work::Plan(ready) => self.spawn(move || me.run(job, *ready, &progress)),
                 Work::Check(images) => self.spawn(move || me.check(job, &images, &progress)),
+                Work::Compare(images) => self.spawn(move || me.compare(job, &images, &progress)),
                 Work::Command(words) => self.spawn(move || me.command(job, &words, &progress)),
             },
             Effect::Facts(path) => {
@@ -162,6 +187,11 @@ impl Workers {
                 // Its thread lives as long as this sender.
                 let _ = me.mapped.send((path, format));
             }
+            // At once, so that a plan asked for right after finds it.
+            Effect::Unlock(image, passphrase) => me.secrets.give(image, passphrase),
+            Effect::Complete(ticket, begun) => self.spawn(move || {
+                me.answer(Msg::Completed(ticket, complete::names(&begun)));
+            }),
             Effect::Candidates(ticket, forest) => {
                 self.spawn(move || {
                     let context = me.context(forest, LookedIn::default());
@@ -184,6 +214,7 @@ impl Workers {
             | Effect::Shell(_)
             | Effect::OnScreen(_)
             | Effect::Suspend
+            | Effect::Notify(_)
             | Effect::Redraw
             | Effect::Quit => {}
         }
@@ -200,7 +231,7 @@ impl Workers {
             forest,
             looked_in,
             state_dir: self.state_dir.clone(),
-            keys: Keys::none(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -229,9 +260,9 @@ impl Workers {
         }
     }
 
-    /// Makes a plan. Whatever may affect other images is planned on a forest scanned just now, with
-    /// the images remembered from elsewhere looked at again.
-    fn plan(&self, ticket: Ticket, request: &Request, forest: Arc<Forest>, delay: Duration) {
+    /// Makes a plan. Whatever may affect other images is planned on a forest that is looked at just now,
+    /// with the images remembered from elsewhere looked at again.
+    fn plan(&self, ticket: Ticket, request: &Request, known: Known, delay: Duration) {
         if !delay.is_zero() {
             thread::sleep(delay);
         }
@@ -244,10 +275,9 @@ impl Workers {
             remembered: 0,
         };
         let (known, shown) = if request.only_adds() {
-            (forest, None)
+            (known.forest, None)
         } else {
-            let (fresh, _) = scan_all(Arc::clone(&self.host), self.scan.clone());
-            let shown = Arc::new(fresh);
+            let shown = Arc::new(self.look_again(&known));
             let mut known = Arc::clone(&shown);
             if let Some(dir) = &self.state_dir {
                 match Index::at(dir).recheck(&self.host, &self.scan.roots) {
@@ -268,8 +298,37 @@ impl Workers {
             return;
         }
         let context = self.context(known, looked_in);
+        self.secrets.take_asked();
         let plan = ops::plan(&context, request);
+        if !plan.refusals.is_empty()
+            && let Some(image) = self.secrets.take_asked()
+            && ops::is_locked(&context, &image)
+        {
+            self.answer(Msg::Locked(ticket, image));
+        }
         self.answer(Msg::Planned(ticket, Box::new(plan), shown));
+    }
+
+    /// The forest as it is on the disk now. Where the system tells of what comes and goes, only the files
+    /// that are not what they were are read again: their times and sizes tell.
+    fn look_again(&self, known: &Known) -> Forest {
+        if known.is_live {
+            let changed = changed_since(&known.forest, &*self.host);
+            refreshed(&known.forest, &self.host, &self.scan, &changed)
+        } else {
+            scan_all(Arc::clone(&self.host), self.scan.clone()).0
+        }
+    }
+
+    /// Compares what two images show; the first differences are listed.
+    fn compare(&self, job: u64, images: &[PathBuf; 2], progress: &Progress) {
+        let options = ReadOptions {
+            folders: self.scan.roots.clone(),
+            follow: self.scan.follow,
+            ..ReadOptions::default()
+        };
+        let result = compare::compare(&*self.host, images, &options, &self.keys, progress);
+        self.answer(Msg::Ended(job, result));
     }
 
     fn run(&self, job: u64, ready: Ready, progress: &Progress) {
@@ -357,8 +416,10 @@ fn look_at_selected(host: &dyn Host, selections: &Receiver<PathBuf>, answers: &S
         let dir = path.parent().unwrap_or(&path);
         let id = host.stat(&path).ok().map(|stat| stat.id);
         let holders = id.and_then(|id| host.holders(&[id]).remove(&id));
+        let (snapshots, bitmaps) = inside(host, &path);
         let facts = LiveFacts {
-            snapshots: snapshots(host, &path),
+            snapshots,
+            bitmaps,
             space: host.space(dir).ok(),
             holders: holders.unwrap_or_default(),
             path,
@@ -399,12 +460,23 @@ fn map_selected(
     }
 }
 
-/// The image's internal snapshots; none where it is no qcow2 image.
-fn snapshots(host: &dyn Host, path: &Path) -> Option<Result<Vec<Snapshot>, String>> {
-    let file = host.open(path, Access::Read).ok()?;
-    let header = image::read_header(path, file.as_ref()).ok()?;
-    let list = image::snapshots(path, file.as_ref(), &header);
-    Some(list.map_err(|error| error.to_string()))
+/// What there is of one kind in an image, or why that cannot be told.
+type Inside<T> = Option<Result<Vec<T>, String>>;
+
+/// The image's internal snapshots and dirty bitmaps; none where it is no qcow2 image.
+fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
+    let Ok(file) = host.open(path, Access::Read) else {
+        return (None, None);
+    };
+    let Ok(header) = image::read_header(path, file.as_ref()) else {
+        return (None, None);
+    };
+    let snapshots = image::snapshots(path, file.as_ref(), &header);
+    let bitmaps = image::bitmaps(path, file.as_ref(), &header);
+    (
+        Some(snapshots.map_err(|error| error.to_string())),
+        Some(bitmaps.map_err(|error| error.to_string())),
+    )
 }
 
 /// Passes on how far a check is, and that it shall stop.

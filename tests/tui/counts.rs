@@ -2,7 +2,7 @@
 
 use qanopy::tui::Msg;
 
-use super::desk::{Desk, Image, forest, qcow2};
+use super::desk::{Desk, Image, forest, now, qcow2};
 
 fn many(images: usize) -> Vec<Image> {
     let mut list = vec![qcow2("base.qcow2", 1 << 30, 60)];
@@ -18,6 +18,20 @@ fn moving_the_cursor_builds_no_rows() {
     let before = desk.app.tree.builds;
     desk.press("jjjjkkGg<down><up>.,><li");
     assert_eq!(desk.app.tree.builds, before);
+}
+
+#[test]
+fn finds_that_wait_together_are_laid_out_once() {
+    let mut desk = Desk::scanning((120, 40), |_| {});
+    let before = desk.app.tree.builds;
+    for (i, image) in many(500).into_iter().enumerate() {
+        desk.send(Msg::Found(1, vec![image.found()]));
+        desk.send(Msg::Looked(1, i as u64));
+    }
+    assert_eq!(desk.app.tree.builds, before);
+    desk.send(Msg::Clock(now()));
+    assert_eq!(desk.app.tree.builds, before + 1);
+    assert_eq!(desk.app.tree.rows.list.len(), 501);
 }
 
 #[test]

@@ -94,6 +94,10 @@ fn stat(path: &Path, allocated: u64, age: u64) -> Stat {
 }
 
 impl Image {
+    pub fn found(self) -> Found {
+        self.found
+    }
+
     pub fn on(mut self, base: &str) -> Self {
         let path = PathBuf::from("/vm").join(base);
         self.found.backing = Some(Backing {
@@ -186,6 +190,8 @@ pub struct Desk {
     pub app: App,
     /// Everything that was asked for since the last look.
     pub asked: Vec<Effect>,
+    /// How names can go on: there is no disk to look at.
+    pub names: Vec<String>,
 }
 
 impl Desk {
@@ -219,11 +225,23 @@ impl Desk {
         let mut app = App::new(settings, size);
         app.now = Some(now());
         let asked = start(&mut app);
-        Self { app, asked }
+        Self {
+            app,
+            asked,
+            names: Vec::new(),
+        }
     }
 
     pub fn send(&mut self, msg: Msg) {
-        self.asked.extend(update(&mut self.app, msg));
+        let asked = update(&mut self.app, msg);
+        let completes = asked.iter().find_map(|effect| match effect {
+            Effect::Complete(ticket, _) => Some(*ticket),
+            _ => None,
+        });
+        self.asked.extend(asked);
+        if let Some(ticket) = completes {
+            self.send(Msg::Completed(ticket, self.names.clone()));
+        }
     }
 
     /// Presses keys: characters as they are, others as `<enter>`, `<esc>`, `<tab>`, `<down>`.

@@ -11,19 +11,19 @@ use qanopy::ops;
 
 use super::pty::Terminal;
 
-fn demo() -> tempfile::TempDir {
+pub fn demo() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     ops::demo(&RealHost, &dir.path().join("vm")).unwrap();
     dir
 }
 
-fn open(dir: &tempfile::TempDir) -> Terminal {
+pub fn open(dir: &tempfile::TempDir) -> Terminal {
     let terminal = Terminal::open(&dir.path().join("vm/rootbase"), &[], (100, 40));
     terminal.see("1 tree · 9 images");
     terminal
 }
 
-fn exists(dir: &tempfile::TempDir, name: &str) -> bool {
+pub fn exists(dir: &tempfile::TempDir, name: &str) -> bool {
     dir.path().join("vm/rootbase").join(name).exists()
 }
 
@@ -267,7 +267,7 @@ fn being_told_to_end_gives_the_terminal_back() {
 }
 
 /// Whether the other screen was left and the cursor shown again, and nothing was drawn after that.
-fn ends_on_the_persons_screen(bytes: &[u8]) -> bool {
+pub fn ends_on_the_persons_screen(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some(left) = text.rfind("\u{1b}[?1049l") else {
         return false;

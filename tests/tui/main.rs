@@ -5,6 +5,7 @@
 
 mod counts;
 mod desk;
+mod errands;
 mod journeys;
 mod pty;
 mod random;

@@ -39,6 +39,24 @@ impl Terminal {
 
     /// Opens it with what is remembered and configured in `home`.
     pub fn open_at(home: &Path, dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+        command.args(args);
+        command.arg(dir);
+        Self::run(command, home, size)
+    }
+
+    /// Opens a shell with job control in a directory.
+    pub fn shell(dir: &Path, size: (u16, u16)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = CommandBuilder::new("bash");
+        command.args(["--norc", "--noprofile", "--noediting", "-i"]);
+        command.cwd(dir);
+        let mut terminal = Self::run(command, home.path(), size);
+        terminal.home = Some(home);
+        terminal
+    }
+
+    fn run(mut command: CommandBuilder, home: &Path, size: (u16, u16)) -> Self {
         let (cols, rows) = size;
         let pty = native_pty_system()
             .openpty(PtySize {
@@ -48,9 +66,6 @@ impl Terminal {
                 pixel_height: 0,
             })
             .unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
-        command.args(args);
-        command.arg(dir);
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
         command.env("XDG_STATE_HOME", home);
@@ -153,12 +168,15 @@ impl Terminal {
 
     /// Moves the cursor with `j` until it is on the row that shows this.
     pub fn go_to(&mut self, name: &str) {
-        self.press("g");
         let on_it = |screen: &str| {
             screen
                 .lines()
                 .any(|line| line.contains('▌') && line.contains(name))
         };
+        if on_it(&self.screen()) {
+            return;
+        }
+        self.press("g");
         for _ in 0..60 {
             self.until("a cursor", |screen| screen.contains('▌'));
             if on_it(&self.screen()) {

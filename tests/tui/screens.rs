@@ -1,7 +1,7 @@
 //! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
 
 use qanopy::ops::{Candidate, Phase, ProgressView};
-use qanopy::tui::msg::ScanEnd;
+use qanopy::tui::msg::{ScanEnd, Watching};
 use qanopy::tui::theme::Theme;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;
@@ -112,6 +112,45 @@ fn a_directory_that_cannot_be_read() {
         },
     ));
     snapshot("unreadable", &desk);
+}
+
+#[test]
+fn a_directory_on_a_network() {
+    let mut desk = Desk::new(Vec::new(), (80, 24));
+    desk.send(Msg::Watching(Watching::Polling(
+        "the system does not tell of changes on NFS".to_owned(),
+    )));
+    assert!(desk.screen().contains("polling"));
+    snapshot("network", &desk);
+}
+
+#[test]
+fn the_snapshots_of_an_image_and_what_can_be_done_with_one() {
+    each("snapshots", |desk| {
+        desk.press("Gk");
+        desk.press("x");
+    });
+}
+
+#[test]
+fn the_passphrase_of_an_image() {
+    let mut desk = Desk::new(forest(), (80, 24));
+    desk.go_to("Overlay-2A.qcow2");
+    desk.press("C");
+    let (ticket, _) = desk.planned();
+    desk.send(Msg::Locked(ticket, PathBuf::from("/vm/Overlay-2A.qcow2")));
+    desk.answer(refused_commit);
+    desk.press("u");
+    desk.press("secret");
+    snapshot("passphrase", &desk);
+}
+
+#[test]
+fn the_form_of_a_conversion() {
+    each("convert", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("V");
+    });
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! The pure step: what keys and answers lead to.
 
 use qanopy::ops::{
-    EffectKind, Error, NewSize, Outcome, Request, Siblings, SnapshotAction, SnapshotName,
+    BitmapAction, ConvertForm, Direction, EffectKind, Error, NewSize, Outcome, Request, Siblings,
+    SnapshotAction, SnapshotName,
 };
 use qanopy::tui::dialog::Mode;
 use qanopy::tui::filter::Filter;
-use qanopy::tui::jobs::JobState;
-use qanopy::tui::{Effect, Msg};
-use std::path::PathBuf;
+use qanopy::tui::jobs::{JobState, Work};
+use qanopy::tui::{Effect, Msg, update};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::desk::{
-    Desk, change, discard_of_three, forest, new_branch, plan, possible_commit, qcow2,
+    Desk, change, discard_of_three, forest, keys_of, new_branch, plan, possible_commit, qcow2,
     refused_commit,
 };
 
@@ -559,7 +561,7 @@ fn in_a_large_forest_a_worker_finds_what_the_filter_asks_for() {
         screen.contains("image-0042") && !screen.contains("image-0000"),
         "{screen}"
     );
-    assert!(screen.contains("1 of 5000"), "{screen}");
+    assert!(screen.contains("1 of 5,000"), "{screen}");
 }
 
 #[test]
@@ -699,4 +701,375 @@ fn the_cursor_stays_on_its_snapshot_while_rows_come_and_go_and_images_fold_over_
         "found by its snapshot"
     );
     assert!(!desk.screen().contains("RootBase"));
+}
+
+#[test]
+fn copies_of_every_kind_are_planned_from_their_forms() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("u");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Clone { new, .. } if new.ends_with("Overlay-1B-copy.qcow2")
+    ));
+    desk.press("<esc>e");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Export { dir, .. } if dir.ends_with("Overlay-1B-export")
+    ));
+    desk.press("<esc>I");
+    desk.press("elsewhere");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Import { dir, to } if dir.ends_with("elsewhere") && to.as_path() == Path::new("/vm")
+    ));
+    desk.press("<esc>V");
+    let converted = |desk: &Desk| match desk.planned().1 {
+        Request::Convert(options) => *options,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(
+        converted(&desk).form,
+        ConvertForm::Qcow2 { compress: None, .. }
+    ));
+    desk.press("<tab><tab> ");
+    assert!(matches!(
+        converted(&desk).form,
+        ConvertForm::Qcow2 {
+            compress: Some(_),
+            ..
+        }
+    ));
+    desk.press("<up> ");
+    desk.press("<enter>");
+    assert!(
+        desk.screen()
+            .contains("a raw image has no clusters to compress")
+    );
+    desk.press("<down>  ");
+    let raw = converted(&desk);
+    assert!(matches!(raw.form, ConvertForm::Raw { .. }));
+    assert!(raw.new.ends_with("Overlay-1B-converted.raw"), "{raw:?}");
+    desk.answer(new_branch);
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn what_is_asked_of_headers_and_bitmaps_is_planned_first() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("O<enter>");
+    assert!(
+        desk.screen().contains("nothing is to be another way"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("  <tab>  <enter>");
+    let Request::Amend { amendment, .. } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!(amendment.version, Some(qanopy::qcow2::Version::V2));
+    assert_eq!(amendment.refcount_order, Some(1), "two bits");
+    assert_eq!(amendment.compression, None);
+    desk.press("<esc><esc>K");
+    assert!(
+        desk.screen().contains("a bitmap that records"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<enter>since-monday<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Bitmap {
+            action: BitmapAction::Add {
+                granularity: None,
+                enabled: true
+            },
+            ..
+        }
+    ));
+    desk.press("<esc><esc>");
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("Q");
+    let direction = |desk: &Desk| match desk.planned().1 {
+        Request::Squash { direction, .. } => direction,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(direction(&desk), None);
+    desk.press("t");
+    assert_eq!(direction(&desk), Some(Direction::Down));
+    desk.press("t");
+    assert_eq!(direction(&desk), Some(Direction::Up));
+    desk.press("<esc>");
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("Q");
+    assert!(
+        desk.screen().contains("nothing is built on it"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn a_commit_goes_further_down_keeps_the_old_base_and_is_proved_on_demand() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    let asked = |desk: &Desk| match desk.planned().1 {
+        Request::Commit { into, keep_old, .. } => (into, keep_old),
+        other => panic!("{other:?}"),
+    };
+    desk.press("i");
+    assert_eq!(asked(&desk).0, Some(PathBuf::from("/vm/RootBase.qcow2")));
+    desk.press("o");
+    assert_eq!(
+        asked(&desk).1,
+        Some(PathBuf::from("/vm/RootBase-before.qcow2"))
+    );
+    desk.press("i");
+    assert_eq!(asked(&desk).0, None, "behind the root it begins again");
+    desk.press("o");
+    assert_eq!(asked(&desk).1, None);
+    desk.answer(possible_commit);
+    desk.press("v");
+    assert!(
+        desk.screen().contains("read before and after"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("y");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn two_marked_images_are_compared_by_a_job() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("t");
+    assert!(
+        desk.screen().contains("mark two images"),
+        "{}",
+        desk.screen()
+    );
+    desk.press(" ");
+    desk.go_to("Overlay-2.qcow2");
+    desk.press("t");
+    let compared = desk.asked.iter().find_map(|effect| match effect {
+        Effect::Run {
+            work: Work::Compare(images),
+            ..
+        } => Some(images.clone()),
+        _ => None,
+    });
+    let names = compared.expect("a comparison");
+    assert!(
+        names.iter().any(|path| path.ends_with("Overlay-1B.qcow2")),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().any(|path| path.ends_with("Overlay-2.qcow2")),
+        "{names:?}"
+    );
+    let mut found = outcome(None);
+    found.remarks = vec!["at 0: 512 B differ".to_owned()];
+    desk.send(Msg::Ended(1, Ok(found)));
+    assert!(
+        !desk.screen().contains("512 B differ"),
+        "the list is in the log"
+    );
+    desk.press("J<enter>");
+    assert!(desk.screen().contains("512 B differ"), "{}", desk.screen());
+}
+
+#[test]
+fn a_passphrase_is_typed_unseen_and_the_plan_made_anew() {
+    let mut desk = desk();
+    desk.go_to("Overlay-2A.qcow2");
+    desk.press("C");
+    let (ticket, _) = desk.planned();
+    let image = PathBuf::from("/vm/Overlay-2A.qcow2");
+    desk.send(Msg::Locked(ticket, image.clone()));
+    desk.answer(refused_commit);
+    assert!(
+        desk.screen().contains("u give the passphrase"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("u");
+    desk.send(Msg::Paste("open".to_owned()));
+    desk.press("sesameX<backspace>");
+    let screen = desk.screen();
+    assert!(
+        screen.contains("Passphrase of Overlay-2A.qcow2"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("••••••••••") && !screen.contains("sesame"),
+        "{screen}"
+    );
+    desk.asked.clear();
+    desk.press("<enter>");
+    let [Effect::Unlock(unlocked, passphrase), Effect::Plan { .. }] = &desk.asked[..] else {
+        panic!("{:?}", desk.asked);
+    };
+    assert_eq!(*unlocked, image);
+    assert_eq!(passphrase.bytes(), b"opensesame");
+    assert!(!format!("{:?} {:?}", desk.asked, desk.app.mode).contains("sesame"));
+    desk.answer(possible_commit);
+    assert!(!desk.screen().contains("give the passphrase"));
+    desk.press("y");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn a_form_whose_image_is_locked_asks_for_the_passphrase_on_enter() {
+    let mut desk = desk();
+    desk.go_to("Overlay-2A.qcow2");
+    desk.press("f");
+    let (ticket, _) = desk.planned();
+    desk.send(Msg::Locked(ticket, PathBuf::from("/vm/Overlay-2A.qcow2")));
+    desk.answer(refused_commit);
+    desk.press("<enter>");
+    assert!(matches!(desk.app.mode, Mode::Secret(_)));
+    desk.press("pw<enter>");
+    assert!(matches!(desk.app.mode, Mode::Form(_)));
+    desk.answer(new_branch);
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 1);
+}
+
+#[test]
+fn the_question_about_running_jobs_goes_when_the_last_one_has_ended() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(possible_commit);
+    desk.press("yq");
+    assert!(matches!(desk.app.mode, Mode::Leave));
+    desk.send(Msg::Ended(1, Ok(outcome(None))));
+    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(
+        desk.screen().contains("That was the last job: q leaves."),
+        "{}",
+        desk.screen()
+    );
+    desk.press("q");
+    assert!(matches!(desk.asked.last(), Some(Effect::Quit)));
+}
+
+#[test]
+fn the_end_of_a_long_job_is_told_to_somebody_who_looks_elsewhere() {
+    let told = |focus: Option<bool>, seconds: u64| {
+        let mut desk = desk();
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("C");
+        desk.answer(possible_commit);
+        desk.press("y");
+        if let Some(is_there) = focus {
+            desk.send(Msg::Focus(is_there));
+        }
+        let mut view = desk.app.jobs.list[0].view;
+        view.elapsed = Duration::from_secs(seconds);
+        desk.send(Msg::Progress(vec![(1, view)]));
+        desk.send(Msg::Ended(1, Ok(outcome(None))));
+        let mut asked = desk.asked.into_iter();
+        asked.find_map(|effect| match effect {
+            Effect::Notify(notice) => Some(notice),
+            _ => None,
+        })
+    };
+    let notice = told(Some(false), 12).expect("a notice");
+    assert!(notice.title.starts_with("Commit Overlay-1B"), "{notice:?}");
+    assert!(notice.text.starts_with("Did it."), "{notice:?}");
+    assert_eq!(told(Some(true), 12), None, "it is seen anyway");
+    assert_eq!(told(None, 12), None, "perhaps it is seen");
+    assert_eq!(told(Some(false), 2), None, "nobody went away for that");
+}
+
+#[test]
+fn a_name_is_completed_by_tab_and_a_whole_one_leads_on() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("B");
+    let form = |desk: &Desk| match &desk.app.mode {
+        Mode::Form(form) => (form.text(0).to_owned(), form.at),
+        other => panic!("{other:?}"),
+    };
+    let (proposed, _) = form(&desk);
+    desk.press(&"<backspace>".repeat(proposed.len()));
+    desk.names = vec!["RootBase.qcow2".to_owned()];
+    desk.press("Ro<tab>");
+    let asked = desk.asked.iter().find_map(|effect| match effect {
+        Effect::Complete(_, begun) => Some(begun.clone()),
+        _ => None,
+    });
+    assert_eq!(asked, Some(PathBuf::from("/vm/Ro")));
+    assert_eq!(form(&desk), ("RootBase.qcow2".to_owned(), 0));
+    desk.press("<tab>");
+    assert_eq!(form(&desk).1, 1, "it is whole");
+}
+
+#[test]
+fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("V");
+    // Told straight to the step: the desk would answer at once.
+    let mut asked = update(&mut desk.app, Msg::Key(keys_of("<tab>")[0]));
+    asked.extend(update(&mut desk.app, Msg::Key(keys_of(" ")[0])));
+    let Some(Effect::Complete(ticket, _)) = asked.first() else {
+        panic!("{asked:?}");
+    };
+    desk.send(Msg::Completed(*ticket, Vec::new()));
+    let Mode::Form(form) = &desk.app.mode else {
+        panic!("a form");
+    };
+    assert_eq!((form.at, form.chosen(1)), (1, 1), "raw is chosen");
+    assert!(form.text(0).ends_with("-converted.raw"), "{}", form.text(0));
+    update(&mut desk.app, Msg::Key(keys_of("<up>")[0]));
+    update(&mut desk.app, Msg::Key(keys_of("<tab>")[0]));
+    desk.press("<esc>");
+    assert!(
+        matches!(desk.app.mode, Mode::Main),
+        "leaving waits for nothing"
+    );
+}
+
+#[test]
+fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
+    let mut desk = desk();
+    desk.go_to("lost.qcow2");
+    desk.press("6");
+    assert!(
+        desk.screen().contains("says where it went"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<enter>");
+    assert!(
+        desk.screen().contains("What lost.qcow2 is built on"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<esc>j<enter>");
+    assert!(
+        desk.asked.iter().any(|effect| matches!(
+            effect,
+            Effect::Run {
+                work: Work::Check(_),
+                ..
+            }
+        )),
+        "{:?}",
+        desk.asked
+    );
+    desk.press("1");
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("6j<enter>");
+    assert_eq!(
+        desk.at(),
+        "lost.qcow2",
+        "from there to the one with problems"
+    );
 }

@@ -17,7 +17,7 @@ pub fn json(forest: &Forest) -> Value {
     let images: Vec<Value> = order(forest)
         .iter()
         .filter_map(|place| forest.get(place.id))
-        .map(|node| image(forest, node))
+        .map(|node| image_json(forest, node))
         .collect();
     value!({ "images": images })
 }
@@ -26,7 +26,9 @@ fn text(path: impl AsRef<Path>) -> Value {
     Value::from(path.as_ref().to_string_lossy())
 }
 
-fn image(forest: &Forest, node: &Node) -> Value {
+/// One image as it is among those of [`json`].
+#[must_use]
+pub fn image_json(forest: &Forest, node: &Node) -> Value {
     let mut names = vec![text(&node.path)];
     names.extend(node.other_names.iter().map(text));
     let backing = node.backing.as_ref().map(|link| {

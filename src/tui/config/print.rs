@@ -6,7 +6,7 @@ use crate::tui::keymap::{Group, TABLE};
 use crate::tui::rows::Sort;
 use crate::tui::theme::{Role, Theme};
 
-use super::{Config, Place};
+use super::{Config, NoticeBy, Place};
 
 impl Config {
     /// The whole configuration as it holds now, as TOML with comments; reading it gives the same.
@@ -70,6 +70,17 @@ impl Config {
             "prune_days",
             self.prune_days.to_string(),
             "leaves untouched for so many days are ticked when pruning",
+        );
+        let ways = NoticeBy::NAMES.map(|(name, _)| name).join(", ");
+        line(
+            "notify",
+            quoted(self.notices.by.name()),
+            &format!("how the end of a long job is told while you look elsewhere: {ways}"),
+        );
+        line(
+            "notify_after",
+            self.notices.after.to_string(),
+            "only of jobs that took so many seconds",
         );
         line(
             "theme",

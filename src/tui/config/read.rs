@@ -11,12 +11,12 @@ use crate::tui::key::{Code, Key};
 use crate::tui::rows::Sort;
 use crate::tui::theme::Theme;
 
-use super::{Config, OwnCommand, Place, Warning};
+use super::{Config, NoticeBy, OwnCommand, Place, Warning};
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// The keys of the file's top level.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "roots",
     "follow",
     "raw",
@@ -26,6 +26,8 @@ const KEYS: [&str; 13] = [
     "watch",
     "sort",
     "prune_days",
+    "notify",
+    "notify_after",
     "theme",
     "style",
     "keys",
@@ -101,6 +103,24 @@ impl Reader<'_> {
                 match days.and_then(|days| days.as_str().parse().ok()) {
                     Some(days) if days <= 100_000 => config.prune_days = days,
                     _ => self.warn(value.span(), "prune_days is a number of days, 0 to 100000"),
+                }
+            }
+            "notify" => {
+                let name = value.get_ref().as_str();
+                let mut known = NoticeBy::NAMES.into_iter();
+                match known.find(|(known, _)| Some(*known) == name) {
+                    Some((_, by)) => config.notices.by = by,
+                    None => {
+                        let names = NoticeBy::NAMES.map(|(name, _)| name).join(", ");
+                        self.warn(value.span(), format!("notify is one of {names}"));
+                    }
+                }
+            }
+            "notify_after" => {
+                let seconds = value.get_ref().as_integer();
+                match seconds.and_then(|seconds| seconds.as_str().parse().ok()) {
+                    Some(seconds) => config.notices.after = seconds,
+                    None => self.warn(value.span(), "notify_after is a number of seconds"),
                 }
             }
             "theme" => {

@@ -26,6 +26,8 @@ ascii = "auto"
 sort = "size"
 theme = "dark"
 prune_days = 7
+notify = "osc9"
+notify_after = 0
 [style]
 error = "magenta bold"
 [keys]
@@ -46,6 +48,8 @@ confirm = true
     assert!(config.read_only);
     assert_eq!(config.sort, Sort::Size);
     assert_eq!(config.prune_days, 7);
+    assert_eq!(config.notices.by, NoticeBy::Osc9);
+    assert_eq!(config.notices.after, 0);
     assert_eq!(
         config.theme.style(Role::Error).fg,
         Some(ratatui::style::Color::Magenta)

@@ -14,7 +14,7 @@ use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Msg, Watching};
 use crate::tui::text;
 
-use super::{dialogs, jobs, panes};
+use super::{dialogs, jobs, menus, panes};
 
 /// Takes in an answer.
 pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
@@ -68,6 +68,13 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             }
         }
         Msg::Checked(job, path, stat, found) => checked(app, job, path, stat, *found),
+        Msg::Locked(ticket, image) => match &mut app.mode {
+            Mode::Form(form) if form.ticket == ticket => form.locked = Some(image),
+            Mode::Plan(dialog) if dialog.ticket == ticket => dialog.locked = Some(image),
+            _ => {}
+        },
+        Msg::Completed(ticket, names) => dialogs::completed(app, ticket, names, effects),
+        Msg::Focus(is_there) => app.focused = Some(is_there),
         Msg::Planned(ticket, plan, forest) => {
             let is_asked = match &app.mode {
                 Mode::Form(form) => form.ticket == ticket,
@@ -93,6 +100,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::Facts(facts) => {
             if app.asked.as_ref() == Some(&facts.path) {
                 app.facts = Some(*facts);
+                menus::refresh(app);
             }
         }
         Msg::Mapped(path, seen) => {

@@ -1,42 +1,24 @@
-//! What keys do while a dialog is open. Nothing is carried out from here but by a plan the person
-//! agreed to, and only [`confirm`] turns one into a job.
+//! What keys do while a list, a form, the prune checklist or the trash is open. Plans waiting for their
+//! answer are in `plans`; from here only a form's plan becomes a job, and only one that merely creates.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tui_input::{Input, InputRequest};
 
 use crate::forest::NodeId;
 use crate::host::shell_quoted;
-use crate::ops::{CommittedLayer, Confirm, Consent, Danger, Request};
+use crate::ops::{Confirm, Consent, Danger, Request};
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
-use crate::tui::dialog::{Button, Choice, FormKind, Item, ListMenu, Mode, PlanDialog};
-use crate::tui::form::Holds;
+use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
+use crate::tui::form::{Completing, Field, Holds};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
 use crate::tui::views;
 
-use super::{TYPING, forms, jobs, moving, panes};
-
-/// Opens a dialog for what this request would do.
-pub(super) fn ask(app: &mut App, request: Request, back: Mode, effects: &mut Vec<Effect>) {
-    let ticket = app.ticket();
-    app.mode = Mode::Plan(Box::new(PlanDialog::new(ticket, request.clone(), back)));
-    app.refresh_future();
-    plan(app, ticket, request, Duration::ZERO, effects);
-}
-
-fn plan(app: &App, ticket: u64, request: Request, delay: Duration, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Plan {
-        ticket,
-        request,
-        forest: Arc::clone(&app.forest),
-        delay,
-    });
-}
+use super::{TYPING, forms, jobs, moving, panes, plans};
 
 /// Opens a form about the selected image.
 pub(super) fn fill(
@@ -69,7 +51,7 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
         Mode::Form(form) => {
             let field = form.fields.get_mut(form.at);
             let (changed, delay) = match field.map(|field| &mut field.holds) {
-                Some(Holds::Text(input)) => (edit(input, key), TYPING),
+                Some(Holds::Text(input) | Holds::Path(input)) => (edit(input, key), TYPING),
                 Some(Holds::Choice { options, at }) => {
                     let count = options.len().max(1);
                     let step = match key.code {
@@ -83,10 +65,14 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
                 None => (false, TYPING),
             };
             if changed {
+                if let Some(tidy) = form.tidy.filter(|_| delay.is_zero()) {
+                    tidy(form);
+                }
                 replan_form(app, delay, effects);
             }
         }
-        Mode::Plan(dialog) => type_count(dialog, key),
+        Mode::Secret(dialog) => plans::type_secret(&mut dialog.secret, key),
+        Mode::Plan(dialog) => plans::type_count(dialog, key),
         _ => {}
     }
 }
@@ -96,12 +82,16 @@ pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
     // Not into a plan: a number is asked for so that a person stops and thinks, and types it.
     let keys = text.chars().filter(|c| !c.is_control()).map(Key::char);
     if let Mode::Form(form) = &mut app.mode
-        && let Some(Holds::Text(input)) = form.fields.get_mut(form.at).map(|field| &mut field.holds)
+        && let Some(input) = form.fields.get_mut(form.at).and_then(Field::input_mut)
     {
         for key in keys {
             edit(input, key);
         }
         replan_form(app, Duration::ZERO, effects);
+    } else if let Mode::Secret(dialog) = &mut app.mode {
+        for key in keys {
+            plans::type_secret(&mut dialog.secret, key);
+        }
     } else if matches!(&app.mode, Mode::List(menu) if menu.by_key) {
         // A menu runs its entries by their keys: pasted text is none.
     } else if matches!(app.mode, Mode::Filter { .. } | Mode::List(_)) {
@@ -128,19 +118,6 @@ fn edit(input: &mut Input, key: Key) -> bool {
         },
     };
     input.handle(request).is_some_and(|change| change.value)
-}
-
-fn type_count(dialog: &mut PlanDialog, key: Key) {
-    if dialog.count().is_none() {
-        return;
-    }
-    match key.code {
-        Code::Backspace => {
-            dialog.typed.pop();
-        }
-        Code::Char(c) if c.is_ascii_digit() && dialog.typed.len() < 12 => dialog.typed.push(c),
-        _ => {}
-    }
 }
 
 pub(super) fn run_in_filter(app: &mut App, action: Action) {
@@ -208,7 +185,7 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
             app.tell(format!("Copied {}.", item.title));
             effects.push(Effect::Copy(text));
         }
-        Choice::Ask(request) => ask(app, request, Mode::Main, effects),
+        Choice::Ask(request) => plans::ask(app, request, Mode::Main, effects),
         Choice::Fill(kind, about) => fill(app, kind, about.as_deref(), effects),
         Choice::Run(at, is_asked) => run_own(app, at, is_asked, effects),
     }
@@ -267,14 +244,77 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
     form.plan = None;
     form.submitted = false;
     form.reason = None;
+    form.locked = None;
+    form.completing = Completing::default();
     if form.creates
         && let Ok(request) = form.request()
     {
-        plan(app, ticket, request, delay, effects);
+        plans::plan(app, ticket, request, delay, effects);
     }
 }
 
-pub(super) fn run_in_form(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
+/// Asks how the name in a path field can go on; says whether it did. Where that is known already there
+/// is no more to be had.
+fn complete(app: &mut App, effects: &mut Vec<Effect>) -> bool {
+    let ticket = app.ticket();
+    let Mode::Form(form) = &mut app.mode else {
+        return false;
+    };
+    let Some(text) = form.unfinished().filter(|text| !text.is_empty()) else {
+        return false;
+    };
+    let several = form.completing.several.as_ref();
+    if several.is_some_and(|(known, _)| known == text) {
+        return false;
+    }
+    // Not joined: that would swallow the slash behind a folder.
+    let mut begun = form.dir.clone().into_os_string();
+    if text.starts_with('/') {
+        begun.clear();
+    } else {
+        begun.push("/");
+    }
+    begun.push(text);
+    form.completing.ticket = Some(ticket);
+    effects.push(Effect::Complete(ticket, begun.into()));
+    true
+}
+
+/// How the name in a path field can go on.
+pub(super) fn completed(app: &mut App, ticket: u64, names: Vec<String>, effects: &mut Vec<Effect>) {
+    let Mode::Form(form) = &mut app.mode else {
+        return;
+    };
+    if form.completing.ticket != Some(ticket) {
+        return;
+    }
+    form.completing.ticket = None;
+    let held = std::mem::take(&mut form.completing.held);
+    if form.complete(names) {
+        replan_form(app, Duration::ZERO, effects);
+    }
+    for key in held {
+        super::on_key(app, key, effects);
+    }
+}
+
+/// Keeps a key for later while it is being found out how a name goes on; leaving the form is not kept
+/// waiting. Says whether it was kept.
+pub(super) fn hold(app: &mut App, action: Option<Action>, key: Key) -> bool {
+    let Mode::Form(form) = &mut app.mode else {
+        return false;
+    };
+    let is_held = form.completing.ticket.is_some() && action != Some(Action::Close);
+    if is_held {
+        form.completing.held.push(key);
+    }
+    is_held
+}
+
+pub(super) fn run_in_form(app: &mut App, action: Action, key: Key, effects: &mut Vec<Effect>) {
+    if action == Action::NextField && key.code == Code::Tab && complete(app, effects) {
+        return;
+    }
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
@@ -291,7 +331,7 @@ pub(super) fn run_in_form(app: &mut App, action: Action, effects: &mut Vec<Effec
             }
             Ok(request) => {
                 let before = std::mem::take(&mut app.mode);
-                ask(app, request, before, effects);
+                plans::ask(app, request, before, effects);
             }
         },
         _ => {}
@@ -312,7 +352,7 @@ pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
         let request = plan.request.clone();
         form.submitted = false;
         let before = std::mem::take(&mut app.mode);
-        ask(app, request, before, effects);
+        plans::ask(app, request, before, effects);
         return;
     }
     match plan.as_ref().clone().agree(Consent::Yes) {
@@ -320,116 +360,17 @@ pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
         Err(denied) => {
             form.submitted = false;
             form.reason = Some(denied.to_string());
+            if let Some(image) = form.locked.clone() {
+                plans::ask_secret(app, image);
+            }
         }
     }
 }
 
-fn close(app: &mut App, to: Mode) {
+/// Closes a dialog, to what it came from.
+pub(super) fn close(app: &mut App, to: Mode) {
     app.mode = to;
     app.refresh_future();
-}
-
-pub(super) fn run_in_plan(app: &mut App, action: Action, key: Key, effects: &mut Vec<Effect>) {
-    let most = views::plan_scroll(app);
-    let Mode::Plan(dialog) = &mut app.mode else {
-        return;
-    };
-    match action {
-        Action::Close => go_back(app),
-        Action::Confirm => confirm(app, effects),
-        Action::Fire => {
-            if dialog.count().is_some() && !dialog.typed.is_empty() {
-                confirm(app, effects);
-            } else {
-                match dialog.button {
-                    Button::Cancel => go_back(app),
-                    Button::Confirm => confirm(app, effects),
-                }
-            }
-        }
-        Action::NextField | Action::PreviousField => {
-            dialog.button = match dialog.button {
-                Button::Cancel if dialog.is_possible() => Button::Confirm,
-                Button::Cancel | Button::Confirm => Button::Cancel,
-            };
-        }
-        Action::ScrollDown => dialog.scroll = (dialog.scroll + 1).min(most),
-        Action::ScrollUp => dialog.scroll = dialog.scroll.min(most).saturating_sub(1),
-        Action::Commands => dialog.commands = !dialog.commands,
-        Action::WayOut => {
-            let Code::Char(c) = key.code else { return };
-            if dialog.count().is_some() {
-                type_count(dialog, key);
-                return;
-            }
-            let number = c.to_digit(10).and_then(|digit| usize::try_from(digit).ok());
-            let chosen = number
-                .and_then(|number| dialog.ways_out().get(number.checked_sub(1)?).copied())
-                .map(|way| way.request.clone());
-            if let Some(request) = chosen {
-                let before = std::mem::take(&mut app.mode);
-                ask(app, request, before, effects);
-            }
-        }
-        Action::ToggleLayer => {
-            let Request::Commit {
-                overlay,
-                into,
-                layer,
-                siblings,
-                keep_old,
-            } = &dialog.request
-            else {
-                return;
-            };
-            let request = Request::Commit {
-                overlay: overlay.clone(),
-                into: into.clone(),
-                keep_old: keep_old.clone(),
-                layer: match layer {
-                    CommittedLayer::Trash => CommittedLayer::Keep,
-                    CommittedLayer::Keep => CommittedLayer::Trash,
-                },
-                siblings: *siblings,
-            };
-            let back = std::mem::take(&mut *dialog.back);
-            ask(app, request, back, effects);
-        }
-        _ => {}
-    }
-}
-
-/// Out of a plan, to what it came from.
-fn go_back(app: &mut App) {
-    let Mode::Plan(dialog) = std::mem::take(&mut app.mode) else {
-        return;
-    };
-    close(app, *dialog.back);
-    if matches!(app.mode, Mode::Main) {
-        app.tell("Nothing was changed.");
-    }
-}
-
-/// The person says yes: with the number typed where one is asked for.
-fn confirm(app: &mut App, effects: &mut Vec<Effect>) {
-    let Mode::Plan(dialog) = &mut app.mode else {
-        return;
-    };
-    let Some(plan) = &dialog.plan else {
-        dialog.reason = Some("the plan is not there yet".to_owned());
-        return;
-    };
-    let consent = match dialog.typed.parse() {
-        Ok(count) if dialog.count().is_some() => Consent::Count(count),
-        _ => Consent::Yes,
-    };
-    match plan.as_ref().clone().agree(consent) {
-        Ok(ready) => jobs::enqueue(app, ready, effects),
-        Err(denied) => {
-            dialog.typed.clear();
-            dialog.reason = Some(denied.to_string());
-        }
-    }
 }
 
 pub(super) fn run_in_prune(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
@@ -460,7 +401,7 @@ pub(super) fn run_in_prune(app: &mut App, action: Action, effects: &mut Vec<Effe
                 return;
             }
             let before = std::mem::take(&mut app.mode);
-            ask(app, Request::Discard { images }, before, effects);
+            plans::ask(app, Request::Discard { images }, before, effects);
         }
         Action::Close => app.mode = Mode::Main,
         _ => {}
@@ -507,7 +448,7 @@ pub(super) fn run_in_trash(app: &mut App, action: Action, effects: &mut Vec<Effe
                 Request::EmptyTrash { entries }
             };
             let before = std::mem::take(&mut app.mode);
-            ask(app, request, before, effects);
+            plans::ask(app, request, before, effects);
         }
         Action::Close => app.mode = Mode::Main,
         _ => {}

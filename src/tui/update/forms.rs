@@ -1,13 +1,21 @@
 //! The forms: which fields each operation asks for, and the request they come to.
+//!
+//! | file | forms |
+//! |---|---|
+//! | `copies` | new files made of what is there: clone, convert, export, import, a snapshot copied out |
+//! | `tables` | what changes in an image's header and tables: amend, dirty bitmaps |
+
+mod copies;
+mod tables;
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::forest::{Forest, NodeId};
 use crate::image::{Format, Preallocation};
 use crate::ops::{
-    BackingStyle, CreateOptions, Dependants, ExtractAs, ImageOptions, NewSize, Relocation, Request,
-    SnapshotAction, SnapshotName,
+    BackingStyle, CreateOptions, Dependants, ImageOptions, NewSize, Relocation, Request,
+    SnapshotAction,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
@@ -27,8 +35,10 @@ fn style(at: usize) -> BackingStyle {
 
 /// The form of that kind for the selected image; `about` is the snapshot where it is one.
 pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<Form> {
-    if kind == FormKind::Create {
-        return Some(create(app));
+    match kind {
+        FormKind::Create => return Some(create(app)),
+        FormKind::Import => return Some(copies::import(app)),
+        _ => {}
     }
     let node = app.selected()?;
     let image = node.path.as_path();
@@ -38,7 +48,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
             format!("New branch on {name}"),
             image,
             vec![
-                Field::text("name", free_name(&app.forest, image), "the file to create"),
+                Field::path("name", free_name(&app.forest, image), "the file to create"),
                 Field::choice("backing", STYLES, HOW_STYLE),
             ],
             true,
@@ -59,18 +69,18 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
             format!("A flat copy of {name}"),
             image,
             vec![
-                Field::text(
+                Field::path(
                     "name",
                     name_beside(&app.forest, image, "flat"),
                     "the file to create: it shows the same",
                 ),
-                Field::text("onto", "", HOW_ONTO),
+                Field::path("onto", "", HOW_ONTO),
             ],
             true,
             |form| {
                 Ok(Request::Flatten {
                     image: form.image.clone(),
-                    onto: onto(form, 1),
+                    onto: form.path_if_any(1),
                     new: Some(form.path(0, "the new file")?),
                 })
             },
@@ -78,12 +88,12 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
         FormKind::FlattenHere => Form::new(
             format!("Take layers out of the chain of {name}"),
             image,
-            vec![Field::text("onto", "", HOW_ONTO)],
+            vec![Field::path("onto", "", HOW_ONTO)],
             false,
             |form| {
                 Ok(Request::Flatten {
                     image: form.image.clone(),
-                    onto: onto(form, 0),
+                    onto: form.path_if_any(0),
                     new: None,
                 })
             },
@@ -92,7 +102,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
             format!("Move or rename {name}"),
             image,
             vec![
-                Field::text(
+                Field::path(
                     "to",
                     image.file_name().unwrap_or_default().to_string_lossy(),
                     "another name, or a folder that is to hold it; what refers to it follows",
@@ -159,39 +169,14 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                 }),
             },
         ),
-        FormKind::ExtractSnapshot => {
-            let id = about?.to_string_lossy().into_owned();
-            let stem = image.file_stem().unwrap_or(image.as_os_str());
-            let new = format!("{}-snapshot-{id}.qcow2", stem.to_string_lossy());
-            Form::new(
-                format!("Copy a snapshot out of {name}"),
-                image,
-                vec![
-                    Field::text("name", new, "the file to create"),
-                    Field::choice(
-                        "as",
-                        &["qcow2", "raw", "overlay"],
-                        "qcow2 built on nothing, raw, or qcow2 built on what this image is built on",
-                    ),
-                    Field::text("snapshot", id, "the snapshot's ID"),
-                ],
-                true,
-                |form| {
-                    Ok(Request::Snapshot {
-                        image: form.image.clone(),
-                        action: SnapshotAction::Extract {
-                            snapshot: SnapshotName::Id(OsString::from(form.text(2))),
-                            new: form.path(0, "the new file")?,
-                            form: match form.chosen(1) {
-                                0 => ExtractAs::Qcow2,
-                                1 => ExtractAs::Raw,
-                                _ => ExtractAs::Overlay,
-                            },
-                        },
-                    })
-                },
-            )
-        }
+        FormKind::ExtractSnapshot => copies::snapshot(image, &name, about?),
+        FormKind::Clone => copies::clone(app, image, &name),
+        FormKind::Convert => copies::convert(app, image, &name),
+        FormKind::Export => copies::export(image, &name),
+        FormKind::Import => copies::import(app),
+        FormKind::Amend => tables::amend(node, &name),
+        FormKind::AddBitmap => tables::add_bitmap(image, &name),
+        FormKind::MergeBitmap => tables::merge_bitmap(image, about?),
     };
     Some(form)
 }
@@ -213,7 +198,7 @@ fn create(app: &App) -> Form {
         "New image".to_owned(),
         &image,
         vec![
-            Field::text("name", name.unwrap_or_default(), "the file to create"),
+            Field::path("name", name.unwrap_or_default(), "the file to create"),
             Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
         ],
         true,
@@ -230,12 +215,6 @@ fn create(app: &App) -> Form {
 
 const HOW_ONTO: &str =
     "an image of its chain that it stays built on; empty: it is built on nothing";
-
-/// The image a flattened one stays built on, if one is named.
-fn onto(form: &Form, field: usize) -> Option<PathBuf> {
-    let text = form.text(field);
-    (!text.is_empty()).then(|| form.dir.join(text))
-}
 
 /// `40G`, `+10G`, `-10G`.
 fn new_size(text: &str) -> Result<NewSize, String> {
@@ -298,7 +277,7 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         format!("Build {name} on another image"),
         image,
         vec![
-            Field::text(
+            Field::path(
                 "base",
                 proposed_base(app, id),
                 "the image to build on; mark it before, and its path stands here",
@@ -346,7 +325,7 @@ fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         format!("What {name} is built on"),
         image,
         vec![
-            Field::text(
+            Field::path(
                 "base",
                 proposed_base(app, id),
                 "where its base is now; only the header changes, so it has to show the same bytes",

@@ -3,18 +3,20 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::host::shell_quoted;
 use crate::ops::{Error, Outcome, Phase, ProgressView, Ready, Request};
 use crate::tui::app::App;
+use crate::tui::config::{NoticeBy, Notices};
 use crate::tui::dialog::{LogView, Mode};
 use crate::tui::jobs::{Files, JobState, Task, Work};
 use crate::tui::keymap::Action;
 use crate::tui::log::Kind;
-use crate::tui::msg::Effect;
+use crate::tui::msg::{Effect, Notice};
 use crate::tui::text;
 
-use super::{dialogs, panes};
+use super::{panes, plans};
 
 /// Makes a job of what the person agreed to, and closes the dialog it came from.
 pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
@@ -64,6 +66,32 @@ pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effec
     {
         app.tell(format!("{title}: waits for a job on the same files."));
     }
+}
+
+/// Compares what two images show.
+pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Effect>) {
+    let [one, other] = &images;
+    let title = format!(
+        "Compare {} with {}",
+        text::file_name(one),
+        text::file_name(other)
+    );
+    let command = format!(
+        "qanopy compare {} {}",
+        shell_quoted(one),
+        shell_quoted(other)
+    );
+    let files = Files::read(&app.forest, &images);
+    let id = app.jobs.add(
+        title.clone(),
+        Task::Compare(images.clone()),
+        Work::Compare(images),
+        files,
+    );
+    app.note(Some(id), Kind::Step, &title);
+    app.note(Some(id), Kind::Command, &command);
+    app.tree.marks.clear();
+    start_next(app, effects);
 }
 
 /// Runs a program unseen.
@@ -132,8 +160,9 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
                 return;
             }
             match task {
-                Task::Change(request) => dialogs::ask(app, request, Mode::Jobs, effects),
+                Task::Change(request) => plans::ask(app, request, Mode::Jobs, effects),
                 Task::Check(images) => check(app, images, effects),
+                Task::Compare(images) => compare(app, images, effects),
                 Task::Command(words) => command(app, title, words, &[], effects),
             }
         }
@@ -177,6 +206,7 @@ pub(super) fn ended(
     };
     let title = job.title.clone();
     let task = job.task.clone();
+    let took = job.view.elapsed;
     let mut touched = Vec::new();
     match result {
         Ok(outcome) => {
@@ -187,9 +217,14 @@ pub(super) fn ended(
             }
             touched.clone_from(&outcome.touched);
             let mut text = outcome.summary.clone();
-            for remark in &outcome.remarks {
-                text.push(' ');
-                text.push_str(remark);
+            if matches!(task, Task::Compare(_)) && !outcome.remarks.is_empty() {
+                let key = app.key(Action::Jobs);
+                text.push_str(&format!(" {key} Enter lists them."));
+            } else {
+                for remark in &outcome.remarks {
+                    text.push(' ');
+                    text.push_str(remark);
+                }
             }
             if let Task::Change(request) = &task {
                 text.push_str(&undone_or_not(app, request, &outcome));
@@ -211,7 +246,7 @@ pub(super) fn ended(
             match &task {
                 Task::Change(request) if matches!(app.mode, Mode::Main) && !app.leaving => {
                     // The person meant it to happen: show what stands against it, planned anew.
-                    dialogs::ask(app, request.clone(), Mode::Main, effects);
+                    plans::ask(app, request.clone(), Mode::Main, effects);
                     if let Mode::Plan(dialog) = &mut app.mode {
                         dialog.reason = Some(text);
                     }
@@ -221,12 +256,38 @@ pub(super) fn ended(
         }
     }
     start_next(app, effects);
-    if app.leaving && app.jobs.open().next().is_none() {
+    effects.extend(notice(app, title, took));
+    let is_last = app.jobs.open().next().is_none();
+    if is_last && matches!(app.mode, Mode::Leave) {
+        // The question was about running jobs, and there are none: what came of them is to be read.
+        app.mode = Mode::Main;
+        let quit = app.key(Action::Quit);
+        if let Some(toast) = &mut app.toast {
+            toast
+                .text
+                .push_str(&format!(" That was the last job: {quit} leaves."));
+        }
+    }
+    if app.leaving && is_last {
         effects.push(Effect::Quit);
     } else if matches!(task, Task::Change(_)) {
         let is_whole = touched.is_empty();
         panes::look_again(app, (!is_whole).then_some(touched), effects);
     }
+}
+
+/// Tells the end of a long job to somebody who looks elsewhere.
+fn notice(app: &App, title: String, took: Duration) -> Option<Effect> {
+    let Notices { by, after } = app.settings.notices;
+    let is_wanted = by != NoticeBy::Off && app.focused == Some(false) && took.as_secs() >= after;
+    let text = app.toast.as_ref().map(|toast| toast.text.clone());
+    is_wanted.then(|| {
+        Effect::Notify(Notice {
+            by,
+            title,
+            text: text.unwrap_or_default(),
+        })
+    })
 }
 
 /// Remembers what would take the operation back; the words to add.

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::forest::picture::image_json;
 use crate::forest::{Node, NodeId};
-use crate::host::shell_quoted;
-use crate::image::Snapshot;
-use crate::ops::{Dependants, Request, SnapshotAction, SnapshotName};
+use crate::host::{printable_bytes, shell_quoted};
+use crate::image::{Bitmap, BitmapFlags, Snapshot};
+use crate::ops::{BitmapAction, Dependants, Request, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, LEGEND};
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
-use crate::tui::dialog::{Choice, FormKind, Item, ListMenu};
+use crate::tui::dialog::{Choice, FormKind, Inside, Item, ListMenu, Mode};
 use crate::tui::keymap::{Action, Entry, Group, Scope};
 use crate::tui::reasons::why_not;
 use crate::tui::rows::Sort;
@@ -133,6 +134,12 @@ pub(super) fn copy(app: &App) -> ListMenu {
             chain.join("\n"),
         );
         add("s", "its path, quoted for a shell", quoted.clone());
+        let json = serde_json::to_string_pretty(&image_json(&app.forest, node));
+        add(
+            "j",
+            "what is known of it, as JSON",
+            json.unwrap_or_default(),
+        );
         add(
             "i",
             "a command that lists the chain",
@@ -228,7 +235,85 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
         }
         None => {}
     }
-    ListMenu::new(format!("Snapshots of {}", app.label(node)), items)
+    ListMenu::new(format!("Snapshots of {}", app.label(node)), items).of(Inside::Snapshots)
+}
+
+/// The disk has told more of the selected image: a list of what is inside it is made anew, with what is
+/// searched for.
+pub(super) fn refresh(app: &mut App) {
+    let Mode::List(menu) = &app.mode else { return };
+    let mut fresh = match menu.inside {
+        Some(Inside::Snapshots) => snapshots(app),
+        Some(Inside::Bitmaps) => bitmaps(app),
+        None => return,
+    };
+    if let Mode::List(menu) = &mut app.mode {
+        fresh.query = std::mem::take(&mut menu.query);
+        fresh.search();
+        fresh.cursor = menu.cursor.min(fresh.shown.len().saturating_sub(1));
+        **menu = fresh;
+    }
+}
+
+/// What can be done with dirty bitmaps: a new one, and for each there is, all that goes.
+pub(super) fn bitmaps(app: &App) -> ListMenu {
+    let Some(node) = app.selected() else {
+        return ListMenu::new("Dirty bitmaps", Vec::new());
+    };
+    let mut items = vec![entry(
+        "",
+        "new",
+        "a bitmap that records what a machine writes from now on",
+        Choice::Fill(FormKind::AddBitmap, None),
+    )];
+    let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
+    match facts.and_then(|facts| facts.bitmaps.as_ref()) {
+        Some(Ok(list)) => items.extend(list.iter().flat_map(|bitmap| with_bitmap(node, bitmap))),
+        Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),
+        None if node.facts().is_some_and(|facts| facts.bitmaps > 0) => {
+            items.push(entry("", "", "the others are being read", Choice::Explains));
+        }
+        None => {}
+    }
+    ListMenu::new(format!("Dirty bitmaps of {}", app.label(node)), items).of(Inside::Bitmaps)
+}
+
+fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
+    let name = printable_bytes(&bitmap.name);
+    let is_stale = bitmap.flags.contains(BitmapFlags::IN_USE);
+    let is_on = bitmap.flags.contains(BitmapFlags::AUTO);
+    let state = match (is_stale, is_on) {
+        (true, _) => "stale: it missed changes, and can only be removed",
+        (false, true) => "records writes",
+        (false, false) => "off",
+    };
+    let about = format!(
+        "{name} ({} a bit, {state})",
+        text::size(bitmap.granularity())
+    );
+    let bitmap = OsString::from_vec(bitmap.name.clone());
+    let ask = |action| {
+        Choice::Ask(Request::Bitmap {
+            image: node.path.clone(),
+            bitmap: bitmap.clone(),
+            action,
+        })
+    };
+    let remove = entry("", "remove", about.clone(), ask(BitmapAction::Remove));
+    if is_stale {
+        return vec![remove];
+    }
+    let switch = match is_on {
+        true => entry("", "disable", about.clone(), ask(BitmapAction::Disable)),
+        false => entry("", "enable", about.clone(), ask(BitmapAction::Enable)),
+    };
+    let merge = Choice::Fill(FormKind::MergeBitmap, Some(bitmap.clone()));
+    vec![
+        switch,
+        entry("", "clear", about.clone(), ask(BitmapAction::Clear)),
+        entry("", "merge", format!("another one into {name}"), merge),
+        remove,
+    ]
 }
 
 /// The person's own commands.

@@ -9,6 +9,7 @@ mod menus;
 mod mouse;
 mod moving;
 mod panes;
+mod plans;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,16 @@ const TYPING: Duration = Duration::from_millis(40);
 /// Takes in what happened; returns what is to be done about it.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
+    if let Msg::Found(..) | Msg::Looked(..) = msg {
+        // Thousands of these may wait, and each would lay out all rows.
+        answers::take(app, msg, &mut effects);
+        app.unsettled = true;
+        return effects;
+    }
+    if std::mem::take(&mut app.unsettled) {
+        // Keys mean what is on the screen next, not what was before.
+        app.settle();
+    }
     match msg {
         Msg::Key(key) => on_key(app, key, &mut effects),
         Msg::Mouse(did, column, row) => mouse::take(app, did, column, row, &mut effects),
@@ -132,6 +143,9 @@ fn on_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
         }
         return;
     }
+    if dialogs::hold(app, action, key) {
+        return;
+    }
     app.toast = None;
     app.tree.touched = true;
     match action {
@@ -148,8 +162,9 @@ fn run(app: &mut App, scope: Scope, action: Action, key: Key, effects: &mut Vec<
         Scope::Log => run_in_log(app, action),
         Scope::Filter => dialogs::run_in_filter(app, action),
         Scope::List => dialogs::run_in_list(app, action, effects),
-        Scope::Form => dialogs::run_in_form(app, action, effects),
-        Scope::Plan => dialogs::run_in_plan(app, action, key, effects),
+        Scope::Form => dialogs::run_in_form(app, action, key, effects),
+        Scope::Plan => plans::run_in_plan(app, action, key, effects),
+        Scope::Secret => plans::run_in_secret(app, action, effects),
         Scope::Prune => dialogs::run_in_prune(app, action, effects),
         Scope::Trash => dialogs::run_in_trash(app, action, effects),
         Scope::Leave => run_in_leave(app, action, effects),

@@ -1,12 +1,43 @@
 //! Moving: the cursor along rows and boxes, folding, scrolling the detail.
 
 use crate::tui::app::{App, Pane, Tab};
+use crate::tui::health;
 use crate::tui::keymap::Action;
 use crate::tui::rows::{RowKind, holds_rows};
 use crate::tui::views;
 
+/// Moves among the lines of the health pane that something helps against, as long as there is a further
+/// one.
+fn select_in_health(app: &mut App, action: Action) -> bool {
+    let Some(node) = app.selected() else {
+        return false;
+    };
+    let lines = health::lines(app, node);
+    let last = lines.iter().filter(|line| line.remedy.is_some()).count();
+    let last = last.saturating_sub(1);
+    let at = app.health_cursor.min(last);
+    let to = match action {
+        Action::Down => (at + 1).min(last),
+        Action::Up => at.saturating_sub(1),
+        _ => return false,
+    };
+    app.health_cursor = to;
+    if to == at {
+        return false;
+    }
+    let page = usize::from(app.layout().detail.height.max(3)) - 2;
+    if let Some(seen) = views::health_lines_at_cursor(app) {
+        let least = seen.end.saturating_sub(page);
+        app.detail_scroll = app.detail_scroll.max(least).min(seen.start);
+    }
+    true
+}
+
 /// Scrolls or turns the detail pane, if that is what the action does there.
 pub(super) fn scroll_detail(app: &mut App, action: Action) -> bool {
+    if app.tab == Tab::Health && select_in_health(app, action) {
+        return true;
+    }
     let page = usize::from(app.layout().detail.height.max(3)) - 2;
     let most = views::detail_lines(app).saturating_sub(page);
     let at = app.detail_scroll;

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::forest::{Forest, NodeId, ProblemKind};
-use crate::ops::{CommittedLayer, RepairAction, Request, Siblings, SnapshotAction, SnapshotName};
+use crate::forest::{Forest, NodeId};
+use crate::ops::{CommittedLayer, Request, Siblings, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::dialog::{FormKind, LogView, Mode, PruneDialog, TrashDialog};
+use crate::tui::health::{self, Remedy};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::msg::Effect;
 use crate::tui::picture::Picture;
-use crate::tui::reasons::{can_be_checked, why_not};
+use crate::tui::reasons::{can_be_checked, two, why_not};
 use crate::tui::rows::{RowKind, View};
 
-use super::{dialogs, jobs, menus, moving};
+use super::{dialogs, jobs, menus, moving, plans};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
@@ -50,6 +51,9 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             show(app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }
         Action::Log => app.mode = Mode::Log(LogView::default()),
+        Action::Enter if app.pane == Pane::Detail && app.tab == Tab::Health => {
+            heal_selected(app, effects);
+        }
         Action::Enter => moving::enter(app),
         Action::Back => back(app),
         Action::Grow => app.split = (app.split + 5).min(40),
@@ -96,6 +100,27 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             jobs::check(app, images, effects);
         }
         Action::Branch => dialogs::fill(app, FormKind::Branch, None, effects),
+        Action::Compare => {
+            let images = paths(&app.forest, &two(app));
+            if let [one, other] = &images[..] {
+                jobs::compare(app, [one.clone(), other.clone()], effects);
+            }
+        }
+        Action::Clone => dialogs::fill(app, FormKind::Clone, None, effects),
+        Action::Convert => dialogs::fill(app, FormKind::Convert, None, effects),
+        Action::Export => dialogs::fill(app, FormKind::Export, None, effects),
+        Action::Import => dialogs::fill(app, FormKind::Import, None, effects),
+        Action::Squash => {
+            if let Some(layer) = app.selected().map(|node| node.path.clone()) {
+                let request = Request::Squash {
+                    layer,
+                    direction: None,
+                };
+                plans::ask(app, request, Mode::Main, effects);
+            }
+        }
+        Action::Amend => dialogs::fill(app, FormKind::Amend, None, effects),
+        Action::Bitmaps => app.mode = Mode::List(Box::new(menus::bitmaps(app))),
         Action::NewImage => dialogs::fill(app, FormKind::Create, None, effects),
         Action::Rebase => dialogs::fill(app, FormKind::Rebase, None, effects),
         Action::Flatten => match app.snapshot() {
@@ -141,12 +166,12 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
                         },
                     });
             if let Some(request) = request {
-                dialogs::ask(app, request, Mode::Main, effects);
+                plans::ask(app, request, Mode::Main, effects);
             }
         }
         Action::Discard => {
             let images = paths(&app.forest, &app.targets());
-            dialogs::ask(app, Request::Discard { images }, Mode::Main, effects);
+            plans::ask(app, Request::Discard { images }, Mode::Main, effects);
         }
         Action::Prune => {
             let ticket = app.ticket();
@@ -168,7 +193,7 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             let last = app.undo.last().map(|(_, request)| request.clone());
             // What earlier runs have done is in the journal.
             let request = last.unwrap_or(Request::Undo { entry: None });
-            dialogs::ask(app, request, Mode::Main, effects);
+            plans::ask(app, request, Mode::Main, effects);
         }
         Action::Rescan => rescan(app, effects),
         Action::Redraw => effects.push(Effect::Redraw),
@@ -243,46 +268,50 @@ fn checkable(app: &App, ids: &[NodeId]) -> Vec<PathBuf> {
 
 /// Mends the first thing that is known to be wrong and can be mended.
 fn repair(app: &mut App, effects: &mut Vec<Effect>) {
-    let Some(node) = app.selected() else { return };
-    let image = node.path.clone();
-    let has = |kinds: &[ProblemKind]| {
-        node.problems
-            .iter()
-            .any(|problem| kinds.contains(&problem.kind))
+    match app.selected().and_then(health::first_remedy) {
+        Some(remedy) => heal(app, remedy, effects),
+        None => {
+            show(app, Tab::Health);
+            app.tell("What is wrong, and what helps, is in the health pane.");
+        }
+    }
+}
+
+/// Does what helps.
+fn heal(app: &mut App, remedy: Remedy, effects: &mut Vec<Effect>) {
+    let Some(image) = app.selected().map(|node| node.path.clone()) else {
+        return;
     };
-    if has(&[ProblemKind::MissingBacking, ProblemKind::UnreachableBacking]) {
-        dialogs::fill(app, FormKind::Relink, None, effects);
-    } else if has(&[
-        ProblemKind::NoBackingFormat,
-        ProblemKind::WrongBackingFormat,
-    ]) {
-        let request = Request::Relink {
-            image,
-            base: None,
-            format: None,
-            style: None,
-        };
-        dialogs::ask(app, request, Mode::Main, effects);
-    } else if has(&[
-        ProblemKind::CorruptClusters,
-        ProblemKind::CorruptBit,
-        ProblemKind::DirtyBit,
-        ProblemKind::LeakedClusters,
-    ]) {
-        let only_leaks = node
-            .problems
-            .iter()
-            .all(|problem| problem.kind == ProblemKind::LeakedClusters);
-        let action = if only_leaks {
-            RepairAction::Leaks
-        } else {
-            RepairAction::All
-        };
-        let request = Request::Repair { image, action };
-        dialogs::ask(app, request, Mode::Main, effects);
-    } else {
-        show(app, Tab::Health);
-        app.tell("What is wrong, and what helps, is in the health pane.");
+    match remedy {
+        Remedy::Relink => dialogs::fill(app, FormKind::Relink, None, effects),
+        Remedy::RecordFormat => {
+            let request = Request::Relink {
+                image,
+                base: None,
+                format: None,
+                style: None,
+            };
+            plans::ask(app, request, Mode::Main, effects);
+        }
+        Remedy::Repair(action) => {
+            plans::ask(app, Request::Repair { image, action }, Mode::Main, effects);
+        }
+        Remedy::Check => jobs::check(app, vec![image], effects),
+        Remedy::GoTo(id) => {
+            if let Some(row) = app.tree.rows.place(id) {
+                app.tree.cursor = row;
+            }
+        }
+    }
+}
+
+/// Does what helps against the line of the health pane that is under the cursor.
+fn heal_selected(app: &mut App, effects: &mut Vec<Effect>) {
+    let Some(node) = app.selected() else { return };
+    let lines = health::lines(app, node).into_iter();
+    let remedies = lines.filter_map(|line| line.remedy);
+    if let Some(remedy) = remedies.take(app.health_cursor + 1).last() {
+        heal(app, remedy, effects);
     }
 }
 
@@ -371,5 +400,5 @@ fn commit(app: &mut App, effects: &mut Vec<Effect>) {
         siblings: Siblings::default(),
         keep_old: None,
     };
-    dialogs::ask(app, request, Mode::Main, effects);
+    plans::ask(app, request, Mode::Main, effects);
 }

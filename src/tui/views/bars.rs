@@ -22,7 +22,7 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
     }
     let ascii = app.settings.ascii;
     let width = usize::from(area.width);
-    let totals = app.tree.rows.totals;
+    let totals = app.tree.summary.totals;
     let dot = if ascii { "-" } else { "·" };
     let mut right = String::new();
     if let Some(job) = app.jobs.running() {
@@ -106,6 +106,13 @@ pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
             .into_iter()
             .map(|entry| (entry.key(), entry.hint.unwrap_or_default().to_owned()));
         join(app, hints, width)
+    } else if let Mode::Plan(dialog) = &app.mode
+        && let left = super::dialogs::hints_left(app, dialog)
+        && !left.is_empty()
+    {
+        join(app, left.into_iter(), width)
+    } else if let Mode::Form(form) = &app.mode {
+        join(app, super::form::hints(app, form).into_iter(), width)
     } else if scope == Scope::Plan {
         let signs = if app.settings.ascii {
             "x goes  ! would break  ~ header rewritten  = data rewritten  + new"
@@ -151,7 +158,8 @@ pub(super) fn line(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let count = if app.tree.filter.value().is_empty() {
             "name words, size>1G, age>30d, state:missing".to_owned()
         } else {
-            format!("{hits} of {of}")
+            let number = |count: usize| text::grouped(u64::try_from(count).unwrap_or(u64::MAX));
+            format!("{} of {}", number(hits), number(of))
         };
         let room = usize::from(area.width).saturating_sub(text::width(&count) + 5);
         let scroll = app.tree.filter.visual_scroll(room.saturating_sub(1));

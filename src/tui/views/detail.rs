@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::forest::{BackingState, Content, Flags, Node, Whereabouts};
+use crate::forest::{BackingState, Content, Flags, Node, NodeId, Whereabouts};
 use crate::host::printable;
 use crate::image::Encryption;
 use crate::tui::app::{App, Tab};
@@ -117,10 +117,17 @@ pub fn lines_of_detail(app: &App) -> usize {
     count(app, app.tab, usize::from(area.width).saturating_sub(2))
 }
 
+/// The lines of the health pane that what is under its cursor takes.
+#[must_use]
+pub fn health_lines_at_cursor(app: &App) -> Option<Range<usize>> {
+    let width = usize::from(app.layout().detail.width).saturating_sub(2);
+    health::lines_at_cursor(app, app.selected()?, width)
+}
+
 /// How many lines a tab has. A chain may have thousands of layers: they are counted, not made.
 fn count(app: &App, tab: Tab, width: usize) -> usize {
     match (tab, app.selected()) {
-        (Tab::Chain, Some(node)) => chain::count(app, node),
+        (Tab::Chain, Some(_)) => chain::count(app),
         _ => lines(app, tab, width, 0..usize::MAX).len(),
     }
 }
@@ -131,7 +138,7 @@ fn lines(app: &App, tab: Tab, width: usize, seen: Range<usize>) -> Vec<Line<'sta
         return vec![Line::raw(" no image is selected")];
     };
     let all = match tab {
-        Tab::Chain => return chain::lines(app, node, width, seen),
+        Tab::Chain => return chain::lines(app, width, seen),
         Tab::Info => info(app, node, width),
         Tab::Changes => map::lines(app, node, width, map::Of::Own),
         Tab::Map => map::lines(app, node, width, map::Of::All),
@@ -410,23 +417,21 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         }
     }
     let arrow = if long_ascii { " <- " } else { " ← " };
-    let chain = app.forest.chain(node.id);
-    if chain.len() > 1 {
-        let names: Vec<String> = chain
-            .iter()
-            .rev()
-            .filter_map(|id| app.forest.get(*id))
-            .map(|node| text::file_name(&node.path))
-            .collect();
-        let shown = if names.len() > 12 {
-            let skipped = names.len() - 8;
-            let (first, last) = (names.get(..4), names.get(names.len() - 4..));
-            let mut short: Vec<String> = first.unwrap_or_default().to_vec();
-            short.push(format!("({skipped} more)"));
-            short.extend(last.unwrap_or_default().iter().cloned());
-            short
-        } else {
-            names
+    let layers = &app.layers.ids;
+    if layers.len() > 1 {
+        // From the root on; of a long chain only both ends.
+        let names = |part: &[NodeId]| -> Vec<String> {
+            let nodes = part.iter().rev().filter_map(|id| app.forest.get(*id));
+            nodes.map(|node| text::file_name(&node.path)).collect()
+        };
+        let shown = match (layers.first_chunk::<4>(), layers.last_chunk::<4>()) {
+            (Some(near), Some(far)) if layers.len() > 12 => {
+                let mut short = names(far);
+                short.push(format!("({} more)", layers.len() - 8));
+                short.extend(names(near));
+                short
+            }
+            _ => names(layers),
         };
         add("chain", shown.join(arrow), Role::Plain, true);
     }

@@ -1,29 +1,31 @@
-//! Dialogs in the lower part of the screen, below the tree that shows the future: the branch form,
-//! plans, the question whether to leave.
+//! Dialogs in the lower part of the screen, below the tree that shows the future: plans, and the question
+//! whether to leave. Forms are in `form`.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::{self, CommittedLayer, Danger, Request, Tone};
+use crate::ops::{self, CommittedLayer, Danger, Direction, Request, Tone};
 use crate::tui::app::App;
 use crate::tui::dialog::{Button, Mode, PlanDialog};
-use crate::tui::form::{Field, Form, Holds};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
+
+use super::form;
 
 /// Rows a dialog would like to have with its frame at that width; none if none is open.
 #[must_use]
 pub fn needed_height(app: &App, width: u16) -> Option<u16> {
     let inner = usize::from(width.saturating_sub(2));
     let lines = match &app.mode {
-        Mode::Form(form) => form_lines(app, form, inner).len(),
+        Mode::Form(form) => form::lines(app, form, inner).len(),
         Mode::Plan(dialog) => {
             plan_lines(app, dialog, inner).len() + answer(app, dialog, inner).len()
         }
         Mode::Leave => leave_lines(app, inner).len(),
+        Mode::Secret(dialog) => form::secret_lines(app, dialog, inner).len(),
         _ => return None,
     };
     u16::try_from(lines + 2).ok().or(Some(u16::MAX))
@@ -49,7 +51,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
         return;
     }
     match &app.mode {
-        Mode::Form(form) => draw_form(frame, app, form, area),
+        Mode::Form(form) => form::draw(frame, app, form, area),
+        Mode::Secret(dialog) => form::draw_secret(frame, app, dialog, area),
         Mode::Plan(dialog) => draw_plan(frame, app, dialog, area),
         Mode::Leave => {
             let room = usize::from(area.width).saturating_sub(2);
@@ -74,120 +77,13 @@ fn leave_lines(app: &App, width: usize) -> Vec<Line<'static>> {
     .collect()
 }
 
-fn draw_form(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
-    let room = usize::from(area.width).saturating_sub(2);
-    let keymap = &app.settings.keymap;
-    let hints = keymap.entries(Scope::Form).filter_map(|entry| {
-        let what = match entry.action {
-            Action::Fire if !form.creates => "plan",
-            Action::NextField if form.fields.len() < 2 => return None,
-            _ => entry.hint?,
-        };
-        Some((entry.key(), what.to_owned()))
-    });
-    let bottom = super::frame::join(app, hints, room);
-    let inside = super::frame::dialog(frame, app, area, &form.title, bottom);
-    super::lines_in(
-        frame,
-        inside,
-        form_lines(app, form, usize::from(inside.width)),
-    );
-}
-
-fn form_lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> {
-    let theme = app.settings.theme;
-    let mut lines = Vec::new();
-    if let Some(reason) = &form.reason {
-        push_wrapped(&mut lines, app, "", reason, Role::Error, width);
-    }
-    for (i, field) in form.fields.iter().enumerate() {
-        lines.push(field_line(app, form, field, i == form.at, width));
-    }
-    if let Some(field) = form.fields.get(form.at) {
-        let switch = match field.holds {
-            Holds::Text(_) => "",
-            Holds::Choice { .. } => "Space changes it: ",
-        };
-        let help = format!("{switch}{}", field.help);
-        push_wrapped(&mut lines, app, " ", &help, Role::Quiet, width);
-    }
-    match &form.plan {
-        Some(plan) => push_words(&mut lines, app, plan.lines(), width, true),
-        None if form.creates && form.request().is_ok() => {
-            lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
-        }
-        None => {}
-    }
-    lines
-}
-
-fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) -> Line<'static> {
-    let theme = app.settings.theme;
-    let ascii = app.settings.ascii;
-    let label = Span::styled(
-        format!(" {}", text::pad(field.label, 10, ascii)),
-        theme.style(if is_at { Role::Focus } else { Role::Quiet }),
-    );
-    let input = match &field.holds {
-        Holds::Text(input) => input,
-        Holds::Choice { options, at } => {
-            let mut spans = vec![label];
-            for (i, option) in options.iter().enumerate() {
-                let sign = match (i == *at, ascii) {
-                    (false, _) => "( )",
-                    (true, true) => "(*)",
-                    (true, false) => "(•)",
-                };
-                let role = if i == *at { Role::Plain } else { Role::Quiet };
-                spans.push(Span::styled(
-                    format!("{sign} {option}  "),
-                    theme.style(role),
-                ));
-            }
-            return Line::from(spans);
-        }
-    };
-    // Only file names are seen from a folder.
-    let dir = if matches!(field.label, "name" | "base" | "onto" | "to") {
-        let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
-        format!(" in {dir}")
-    } else {
-        String::new()
-    };
-    let room = width.saturating_sub(14 + text::width(&dir)).max(8);
-    let scroll = input.visual_scroll(room.saturating_sub(1));
-    let value = text::safe(input.value());
-    let cursor = input.visual_cursor().saturating_sub(scroll);
-    let visible: Vec<char> = value
-        .chars()
-        .skip(scroll)
-        .chain(std::iter::repeat(' '))
-        .take(room)
-        .collect();
-    let part = |range: &[char]| range.iter().collect::<String>();
-    let split = cursor.min(visible.len().saturating_sub(1));
-    let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });
-    Line::from(vec![
-        label,
-        Span::raw("["),
-        Span::raw(part(visible.get(..split).unwrap_or_default())),
-        Span::styled(
-            part(visible.get(split..=split).unwrap_or_default()),
-            cursor_style,
-        ),
-        Span::raw(part(visible.get(split + 1..).unwrap_or_default())),
-        Span::raw("]"),
-        Span::styled(dir, theme.style(Role::Quiet)),
-    ])
-}
-
 fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) {
     let title = match &dialog.plan {
         Some(plan) => text::safe(&plan.title),
         None => "Making a plan".to_owned(),
     };
     let width = usize::from(area.width).saturating_sub(2);
-    let bottom = plan_hints(app, dialog, width);
+    let bottom = super::frame::join(app, plan_hints(app, dialog), width);
     let inside = super::frame::dialog(frame, app, area, &title, bottom);
     let lines = plan_lines(app, dialog, width);
     let answer = answer(app, dialog, width);
@@ -212,8 +108,16 @@ fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) 
     }
 }
 
+/// The keys of a plan's dialog that had no room on its frame.
+pub(super) fn hints_left(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
+    let room = usize::from(app.layout().dialog.width).saturating_sub(2);
+    let hints = plan_hints(app, dialog);
+    let shown = super::frame::fitting(app, &hints, room);
+    hints.into_iter().skip(shown).collect()
+}
+
 /// The keys of a plan's dialog, as far as they mean something for this plan.
-fn plan_hints(app: &App, dialog: &PlanDialog, room: usize) -> Line<'static> {
+fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
     let key = |action| {
         app.settings
             .keymap
@@ -241,12 +145,42 @@ fn plan_hints(app: &App, dialog: &PlanDialog, room: usize) -> Line<'static> {
         hints.push((key(Action::Confirm), "do it".to_owned()));
     }
     hints.push((key(Action::Close), "nothing happens".to_owned()));
-    if let Request::Commit { layer, .. } = &dialog.request {
-        let other = match layer {
-            CommittedLayer::Trash => "keep the layer instead",
-            CommittedLayer::Keep => "layer to the trash instead",
+    if dialog.locked.is_some() {
+        hints.push((key(Action::Unlock), "give the passphrase".to_owned()));
+    }
+    match &dialog.request {
+        Request::Commit {
+            layer, keep_old, ..
+        } => {
+            let other = match layer {
+                CommittedLayer::Trash => "keep the layer",
+                CommittedLayer::Keep => "layer to the trash",
+            };
+            hints.push((key(Action::ToggleLayer), other.to_owned()));
+            hints.push((key(Action::Into), "into the next below".to_owned()));
+            let old = match keep_old {
+                None => "keep the old base too",
+                Some(_) => "no old base",
+            };
+            hints.push((key(Action::KeepOld), old.to_owned()));
+        }
+        Request::Squash { direction, .. } => {
+            let other = match direction {
+                None => "down",
+                Some(Direction::Down) => "up",
+                Some(Direction::Up) => "whichever is cheaper",
+            };
+            hints.push((key(Action::ToggleLayer), other.to_owned()));
+        }
+        _ => {}
+    }
+    if dialog.is_possible() {
+        let what = if dialog.proves {
+            "do not prove"
+        } else {
+            "prove"
         };
-        hints.push((key(Action::ToggleLayer), other.to_owned()));
+        hints.push((key(Action::Verify), what.to_owned()));
     }
     if dialog
         .plan
@@ -260,10 +194,10 @@ fn plan_hints(app: &App, dialog: &PlanDialog, room: usize) -> Line<'static> {
         };
         hints.push((key(Action::Commands), what.to_owned()));
     }
-    let hints = hints
+    hints
         .into_iter()
-        .filter_map(|(key, what)| Some((key?, what)));
-    super::frame::join(app, hints, room)
+        .filter_map(|(key, what)| Some((key?, what)))
+        .collect()
 }
 
 /// What the plan says, with what comes before it.
@@ -277,6 +211,11 @@ fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>
         Some(plan) => {
             let said = plan.lines().into_iter().filter(|line| !is_refusal(line));
             push_words(&mut lines, app, said, width, dialog.commands);
+            if dialog.proves {
+                let text = "every image around is read before and after, and it is compared what those \
+                            show that this is not about";
+                push_wrapped(&mut lines, app, "proves", text, Role::Plain, width);
+            }
         }
         None => lines.push(Line::styled(
             " Looking at the files, and who else is built on them.",
@@ -342,7 +281,7 @@ fn is_refusal(line: &ops::Line) -> bool {
 }
 
 /// The plan's own words, wrapped beside their labels.
-fn push_words(
+pub(super) fn push_words(
     lines: &mut Vec<Line<'static>>,
     app: &App,
     said: impl IntoIterator<Item = ops::Line>,
@@ -364,7 +303,7 @@ fn push_words(
     }
 }
 
-fn push_wrapped(
+pub(super) fn push_wrapped(
     lines: &mut Vec<Line<'static>>,
     app: &App,
     label: &str,

@@ -97,6 +97,21 @@ pub(super) fn hints(app: &App, scope: Scope, room: usize) -> Line<'static> {
     join(app, hints.map(|(key, what)| (key, what.to_owned())), room)
 }
 
+/// How many hints [`join`] would show.
+pub(super) fn fitting(app: &App, hints: &[(String, String)], room: usize) -> usize {
+    let dot = if app.settings.ascii { " - " } else { " · " };
+    let mut used = 1;
+    let mut fits = |i: usize, key: &str, what: &str| {
+        let before = if i == 0 { 0 } else { text::width(dot) };
+        used += before + text::width(key) + 1 + text::width(what);
+        used < room
+    };
+    let hints = hints.iter().enumerate();
+    hints
+        .take_while(|(i, (key, what))| fits(*i, key, what))
+        .count()
+}
+
 /// Hints one after the other, as many as fit.
 pub(super) fn join(
     app: &App,

@@ -29,10 +29,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
         return;
     }
     let dash = if app.settings.ascii { "-" } else { "─" };
-    let title = Line::styled(
-        format!("{dash} Jobs "),
-        app.settings.theme.style(Role::Title),
+    let dot = if app.settings.ascii { "-" } else { "·" };
+    let mut title = format!("{dash} Jobs ");
+    for (what, count) in counts(app) {
+        if count > 0 {
+            title.push_str(&format!("{dot} {count} {what} "));
+        }
+    }
+    let title = text::cut_end(
+        &title,
+        usize::from(area.width).saturating_sub(2),
+        app.settings.ascii,
     );
+    let title = Line::styled(title, app.settings.theme.style(Role::Title));
     let bottom = if focus {
         super::frame::hints(app, Scope::Jobs, usize::from(area.width).saturating_sub(2))
     } else {
@@ -67,6 +76,23 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
     } else {
         frame.render_widget(Paragraph::new(lines), inside);
     }
+}
+
+/// How many jobs there are of each kind.
+fn counts(app: &App) -> [(&'static str, usize); 4] {
+    let of = |is_it: fn(&JobState) -> bool| {
+        let jobs = app.jobs.list.iter();
+        jobs.filter(|job| is_it(&job.state)).count()
+    };
+    [
+        ("running", of(|state| *state == JobState::Running)),
+        ("waiting", of(|state| *state == JobState::Waiting)),
+        ("done", of(|state| matches!(state, JobState::Done(_)))),
+        (
+            "failed or stopped",
+            of(|state| matches!(state, JobState::Failed(_) | JobState::Cancelled(_))),
+        ),
+    ]
 }
 
 fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {

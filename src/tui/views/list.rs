@@ -94,7 +94,18 @@ pub(super) fn menu(frame: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect
         .by_key
         .then(|| ("key".to_owned(), "runs its entry".to_owned()));
     let bottom = super::frame::join(app, by_key.into_iter().chain(hints), room);
-    let inside = super::frame::dialog(frame, app, area, &menu.title, bottom);
+    let head = usize::from(!menu.by_key);
+    let height = usize::from(area.height.saturating_sub(2)).saturating_sub(head);
+    let below = menu
+        .shown
+        .len()
+        .saturating_sub(first(menu.cursor, height) + height);
+    let dot = if ascii { "-" } else { "·" };
+    let title = match below {
+        0 => menu.title.clone(),
+        n => format!("{} {dot} {n} more below", menu.title),
+    };
+    let inside = super::frame::dialog(frame, app, area, &title, bottom);
     if inside.is_empty() {
         return;
     }

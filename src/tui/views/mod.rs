@@ -4,6 +4,7 @@ mod bars;
 mod detail;
 mod diagram;
 mod dialogs;
+mod form;
 mod frame;
 mod jobs;
 mod list;
@@ -18,7 +19,7 @@ use super::app::{App, Pane, Tab};
 use super::dialog::Mode;
 use super::layout::{LEAST, Layout, Room};
 
-pub use detail::lines_of_detail as detail_lines;
+pub use detail::{health_lines_at_cursor, lines_of_detail as detail_lines};
 pub use dialogs::{needed_height as dialog_height, scroll_limit as plan_scroll};
 pub use list::{entry_at as list_entry, page as list_page};
 

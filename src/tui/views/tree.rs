@@ -16,6 +16,7 @@ use crate::tui::app::{App, Pane};
 use crate::tui::dialog::Mode;
 use crate::tui::filter;
 use crate::tui::keymap::Action;
+use crate::tui::msg::Watching;
 use crate::tui::rows::{self, Row, RowKind};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -142,6 +143,13 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
                 "{create} makes a new image here; `qanopy demo` makes sample forests to try."
             ));
         }
+    }
+    if let Watching::Polling(why) = &app.watching {
+        let again = app.key(Action::Rescan);
+        texts.push(format!(
+            "What comes is seen within seconds, not at once ({}): {again} looks at once.",
+            text::safe(why)
+        ));
     }
     let (again, help, quit) = (
         app.key(Action::Rescan),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ratatui::text::{Line, Span};
 
-use crate::forest::Node;
+use crate::forest::{Node, NodeId};
 use crate::tui::app::App;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -12,44 +12,24 @@ use crate::tui::theme::Role;
 /// Layers whose names are measured to find the room for all of them; those further down are cut to it.
 const MEASURED: usize = 200;
 
-fn layers<'a>(app: &'a App, node: &Node) -> Vec<&'a Node> {
-    let ids = app.forest.chain(node.id);
-    ids.iter().filter_map(|id| app.forest.get(*id)).collect()
-}
-
-fn runs_in_a_circle(layers: &[&Node]) -> bool {
-    layers
-        .last()
-        .is_some_and(|root| root.in_loop || root.parent.is_some())
-}
-
 /// How many lines [`lines`] has in all.
-pub(super) fn count(app: &App, node: &Node) -> usize {
-    let layers = layers(app, node);
-    (2 * layers.len()).saturating_sub(1) + usize::from(runs_in_a_circle(&layers)) + 1
+pub(super) fn count(app: &App) -> usize {
+    let layers = &app.layers;
+    (2 * layers.ids.len()).saturating_sub(1) + usize::from(layers.is_circle) + 1
 }
 
 /// The lines seen: a layer, what it reads through, the next layer, and at the end the sum.
-pub(super) fn lines(
-    app: &App,
-    node: &Node,
-    width: usize,
-    seen: Range<usize>,
-) -> Vec<Line<'static>> {
-    let layers = layers(app, node);
+pub(super) fn lines(app: &App, width: usize, seen: Range<usize>) -> Vec<Line<'static>> {
+    let layers = &app.layers.ids;
+    let node = |id: &NodeId| app.forest.get(*id);
     let theme = app.settings.theme;
-    let bytes = |node: &Node| node.size_on_disk().unwrap_or_default();
-    let total = layers
-        .iter()
-        .map(|node| bytes(node))
-        .fold(0, u64::saturating_add);
-    let most = layers.iter().map(|node| bytes(node)).max().unwrap_or(0);
+    let (total, most) = (app.layers.total, app.layers.most);
     // A sign, the size, the share; names and bars divide the rest, names first.
     let room = width.saturating_sub(3 + 11 + 6);
     let longest = layers
         .iter()
         .take(MEASURED)
-        .map(|node| text::width(&named(app, node)))
+        .filter_map(|id| Some(text::width(&named(app, node(id)?))))
         .max();
     let name_room = longest.unwrap_or(0).min(room.saturating_sub(8)).max(4);
     let columns = Columns {
@@ -61,7 +41,7 @@ pub(super) fn lines(
     let last = (2 * layers.len()).saturating_sub(1);
     let mut lines = Vec::new();
     for at in seen.start..seen.end.min(last) {
-        let Some(layer) = layers.get(at / 2) else {
+        let Some(layer) = layers.get(at / 2).and_then(node) else {
             continue;
         };
         lines.push(if at % 2 == 1 {
@@ -71,7 +51,7 @@ pub(super) fn lines(
         });
     }
     let mut end = Vec::new();
-    if runs_in_a_circle(&layers) {
+    if app.layers.is_circle {
         let text = " the links run in a circle: the chain has no root";
         end.push(Line::styled(text, theme.style(Role::Error)));
     }

@@ -1,156 +1,76 @@
-//! What is wrong with the selected image: what the scan saw, what the last look through its tables
-//! found; below that, what is wrong elsewhere.
+//! The health pane: what `tui::health` tells, a sign before each line, the one under the cursor marked
+//! where something helps against it.
+
+use std::ops::Range;
 
 use ratatui::text::{Line, Span};
 
 use crate::forest::Node;
-use crate::image::Severity;
-use crate::tui::app::App;
+use crate::tui::app::{App, Pane, Tab};
+use crate::tui::health::{self, Weight};
 use crate::tui::keymap::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
-/// Other images listed at most; the rest is counted.
-const OTHERS: usize = 200;
-
 /// All lines.
 pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    for problem in &node.problems {
-        push(&mut lines, app, "!", Role::Error, &problem.message, width);
-    }
-    checked(&mut lines, app, node, width);
-    others(&mut lines, app, node, width);
-    lines
+    let told = health::lines(app, node);
+    let at = cursor(app, &told);
+    let told = told.iter().enumerate();
+    told.flat_map(|(i, line)| drawn(app, line, at == Some(i), width))
+        .collect()
 }
 
-/// What the last look through the tables found.
-fn checked(lines: &mut Vec<Line<'static>>, app: &App, node: &Node, width: usize) {
-    let check = app.key(Action::Check);
-    let Some(checked) = app.checks.get(&node.path) else {
-        if node.facts().is_some() {
-            let before = if node.problems.is_empty() {
-                "Nothing is known to be wrong. "
-            } else {
-                ""
-            };
-            let text = format!("{before}Its tables were not looked through: {check} does.");
-            push(lines, app, " ", Role::Quiet, &text, width);
-        } else if node.problems.is_empty() {
-            push(
-                lines,
-                app,
-                " ",
-                Role::Quiet,
-                "Nothing is known to be wrong.",
-                width,
-            );
-        }
-        return;
-    };
-    let ago = text::age(checked.at, app.now());
-    let found = match &checked.found {
-        Ok(found) => found,
-        Err(why) => {
-            let text = format!("Its tables could not be looked through {ago} ago: {why}");
-            push(lines, app, "!", Role::Error, &text, width);
-            return;
-        }
-    };
-    let is_clean = found.corruptions == 0 && found.leaks == 0;
-    let (sign, role) = match (is_clean, app.settings.ascii) {
-        (true, true) => ("*", Role::Good),
-        (true, false) => ("✓", Role::Good),
-        (false, _) => ("!", Role::Error),
-    };
-    let text = format!("looked through {ago} ago: {}", text::verdict(found));
-    push(lines, app, sign, role, &text, width);
-    let percent = |part: u64, whole: u64| match whole {
-        0 => "-".to_owned(),
-        whole => format!("{}%", u128::from(part) * 100 / u128::from(whole)),
-    };
-    let text = format!(
-        "{} of its clusters allocated, {} of these not in a row with the one before",
-        percent(found.allocated_clusters, found.total_clusters),
-        percent(found.fragmented_clusters, found.allocated_clusters),
-    );
-    push(lines, app, " ", Role::Quiet, &text, width);
-    for finding in &found.findings {
-        let (word, role) = match finding.kind.severity() {
-            Severity::Corruption => ("!", Role::Error),
-            Severity::Leak => ("~", Role::Warning),
-            Severity::Notice => (" ", Role::Quiet),
-        };
-        let text = format!("{}: {}", finding.kind.name(), finding.text);
-        push(lines, app, word, role, &text, width);
-    }
-    let told = u64::try_from(found.findings.len()).unwrap_or(u64::MAX);
-    let all = found.corruptions.saturating_add(found.leaks);
-    if all > told {
-        let text = format!("and {} more", text::grouped(all - told));
-        push(lines, app, " ", Role::Quiet, &text, width);
-    }
+/// The lines that what is under the cursor takes, to be scrolled to.
+pub(super) fn lines_at_cursor(app: &App, node: &Node, width: usize) -> Option<Range<usize>> {
+    let told = health::lines(app, node);
+    let at = cursor(app, &told)?;
+    let height = |line: &health::Line| drawn(app, line, false, width).len();
+    let before: usize = told.iter().take(at).map(height).sum();
+    Some(before..before + told.get(at).map_or(0, height))
 }
 
-/// The other images with problems, one line each.
-fn others(lines: &mut Vec<Line<'static>>, app: &App, node: &Node, width: usize) {
-    let others = || {
-        app.forest
-            .nodes()
-            .filter(|other| other.id != node.id && !other.problems.is_empty())
-    };
-    let count = others().count();
-    if count == 0 {
-        return;
-    }
-    lines.push(Line::raw(""));
-    let number = text::count(
-        u64::try_from(count).unwrap_or(u64::MAX),
-        "other image has problems",
-        "other images have problems",
-    );
-    let key = app.key(Action::View);
-    let text = format!("{number} ({key} shows only those):");
-    push(lines, app, " ", Role::Title, &text, width);
-    for other in others().take(OTHERS) {
-        let problem = other.problems.first().map(|problem| problem.kind.name());
-        let more = match other.problems.len() {
-            0 | 1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        let text = format!(
-            "{}: {}{more}",
-            app.label(other),
-            problem.unwrap_or_default()
-        );
-        push(lines, app, "!", Role::Error, &text, width);
-    }
-    if count > OTHERS {
-        let text = format!("and {} more", count - OTHERS);
-        push(lines, app, " ", Role::Quiet, &text, width);
-    }
+/// Which line the cursor is on, while the pane has the focus.
+fn cursor(app: &App, told: &[health::Line]) -> Option<usize> {
+    let has_focus = app.pane == Pane::Detail && app.tab == Tab::Health;
+    let with_remedy = told
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.remedy.is_some());
+    let (at, _) = with_remedy.take(app.health_cursor + 1).last()?;
+    has_focus.then_some(at)
 }
 
-fn push(
-    lines: &mut Vec<Line<'static>>,
-    app: &App,
-    sign: &str,
-    role: Role,
-    words: &str,
-    width: usize,
-) {
+fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
-    let style = if role == Role::Error {
-        theme.style(Role::Plain)
-    } else {
-        theme.style(role)
+    let (sign, sign_role, role) = match (line.weight, app.settings.ascii) {
+        (Weight::Good, true) => ("*", Role::Good, Role::Good),
+        (Weight::Good, false) => ("✓", Role::Good, Role::Good),
+        // The sign is enough to be seen; the words have to be read.
+        (Weight::Bad, _) => ("!", Role::Error, Role::Plain),
+        (Weight::Warning, _) => ("~", Role::Warning, Role::Warning),
+        (Weight::Quiet, _) => (" ", Role::Quiet, Role::Quiet),
+        (Weight::Title, _) => (" ", Role::Title, Role::Title),
     };
-    let parts = text::wrap(&text::safe(words), width.saturating_sub(4), 0);
-    for (i, part) in parts.into_iter().enumerate() {
-        let sign = if i == 0 { sign } else { " " };
-        lines.push(Line::from(vec![
-            Span::styled(format!(" {sign} "), theme.style(role)),
-            Span::styled(part, style),
-        ]));
+    if line.text.is_empty() {
+        return vec![Line::raw("")];
     }
+    let style = match is_at {
+        true => theme.style(role).patch(theme.style(Role::Cursor)),
+        false => theme.style(role),
+    };
+    let mut words = text::safe(&line.text);
+    if let Some(remedy) = line.remedy.as_ref().filter(|_| is_at) {
+        let key = app.key(Action::Enter);
+        words.push_str(&format!(" {key} {}.", remedy.word()));
+    }
+    let parts = text::wrap(&words, width.saturating_sub(4), 0);
+    let drawn = parts.into_iter().enumerate().map(|(i, part)| {
+        let sign = if i == 0 { sign } else { " " };
+        Line::from(vec![
+            Span::styled(format!(" {sign} "), theme.style(sign_role)),
+            Span::styled(part, style),
+        ])
+    });
+    drawn.collect()
 }

@@ -1,0 +1,253 @@
+//! What is wrong with images, line by line, each with what helps: what the scan saw of the selected one,
+//! what the last look through its tables found, then what is wrong elsewhere. How lines look is the
+//! view's business, doing what helps is `update`'s.
+
+use crate::forest::{Node, NodeId, Problem, ProblemKind};
+use crate::image::{Check, Severity};
+use crate::ops::RepairAction;
+
+use super::app::App;
+use super::keymap::Action;
+use super::reasons::can_be_checked;
+use super::text;
+
+/// Other images listed at most; the rest is counted.
+const OTHERS: usize = 200;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// All is well.
+    Good,
+    /// Something is wrong.
+    Bad,
+    /// Something is not as it could be.
+    Warning,
+    /// To be known.
+    Quiet,
+    /// The head of what follows.
+    Title,
+}
+
+/// What helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Say where the missing base went.
+    Relink,
+    /// Record the backing file's format.
+    RecordFormat,
+    /// Repair the tables.
+    Repair(RepairAction),
+    /// Look through the tables.
+    Check,
+    /// Go to that image.
+    GoTo(NodeId),
+}
+
+impl Remedy {
+    /// What it does, in a word or two.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Relink => "says where it went",
+            Self::RecordFormat => "plans to record it",
+            Self::Repair(_) => "plans the repair",
+            Self::Check => "looks through them",
+            Self::GoTo(_) => "goes there",
+        }
+    }
+}
+
+/// One thing to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// How grave it is.
+    pub weight: Weight,
+    /// A sentence; not yet safe to print.
+    pub text: String,
+    /// What helps, if anything does.
+    pub remedy: Option<Remedy>,
+}
+
+fn line(weight: Weight, text: impl Into<String>) -> Line {
+    Line {
+        weight,
+        text: text.into(),
+        remedy: None,
+    }
+}
+
+impl Line {
+    fn helped_by(mut self, remedy: Option<Remedy>) -> Self {
+        self.remedy = remedy;
+        self
+    }
+}
+
+/// All there is to tell while this image is selected.
+#[must_use]
+pub fn lines(app: &App, node: &Node) -> Vec<Line> {
+    let own = node.problems.iter().map(|problem| {
+        let remedy = remedy(node, problem.kind).filter(|_| may_change(app));
+        line(Weight::Bad, problem.message.clone()).helped_by(remedy)
+    });
+    let mut lines: Vec<Line> = own.collect();
+    checked(&mut lines, app, node);
+    others(&mut lines, app, node);
+    lines
+}
+
+fn may_change(app: &App) -> bool {
+    !app.settings.read_only
+}
+
+/// What helps against this kind of problem of an image.
+#[must_use]
+pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
+    match kind {
+        ProblemKind::MissingBacking | ProblemKind::UnreachableBacking => Some(Remedy::Relink),
+        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
+            Some(Remedy::RecordFormat)
+        }
+        ProblemKind::CorruptClusters
+        | ProblemKind::CorruptBit
+        | ProblemKind::DirtyBit
+        | ProblemKind::LeakedClusters => {
+            let is_leak = |problem: &Problem| problem.kind == ProblemKind::LeakedClusters;
+            // Freeing what is lost needs less than a repair, and is refused where that is needed.
+            let action = if node.problems.iter().all(is_leak) {
+                RepairAction::Leaks
+            } else {
+                RepairAction::All
+            };
+            Some(Remedy::Repair(action))
+        }
+        ProblemKind::Unreadable
+        | ProblemKind::Damaged
+        | ProblemKind::Truncated
+        | ProblemKind::UnknownFeature
+        | ProblemKind::Loop
+        | ProblemKind::DirectoryDependentBacking
+        | ProblemKind::BackingSize => None,
+    }
+}
+
+/// What helps first: links before tables, since what is not there cannot be compared.
+#[must_use]
+pub fn first_remedy(node: &Node) -> Option<Remedy> {
+    let mut remedies: Vec<Remedy> = node
+        .problems
+        .iter()
+        .filter_map(|problem| remedy(node, problem.kind))
+        .collect();
+    remedies.sort_by_key(|remedy| match remedy {
+        Remedy::Relink => 0,
+        Remedy::RecordFormat => 1,
+        _ => 2,
+    });
+    remedies.into_iter().next()
+}
+
+/// What the last look through the tables found.
+fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
+    let again = can_be_checked(node).then_some(Remedy::Check);
+    let Some(checked) = app.checks.get(&node.path) else {
+        let nothing = match node.problems.is_empty() {
+            true => "Nothing is known to be wrong. ",
+            false => "",
+        };
+        if node.facts().is_some() {
+            let check = app.key(Action::Check);
+            let text = format!("{nothing}Its tables were not looked through: {check} does.");
+            lines.push(line(Weight::Quiet, text).helped_by(again));
+        } else if node.problems.is_empty() {
+            lines.push(line(Weight::Quiet, nothing.trim_end()));
+        }
+        return;
+    };
+    let ago = text::age(checked.at, app.now());
+    let found = match &checked.found {
+        Ok(found) => found,
+        Err(why) => {
+            let text = format!("Its tables could not be looked through {ago} ago: {why}");
+            return lines.push(line(Weight::Bad, text).helped_by(again));
+        }
+    };
+    let is_clean = found.corruptions == 0 && found.leaks == 0;
+    let weight = if is_clean { Weight::Good } else { Weight::Bad };
+    let text = format!("looked through {ago} ago: {}", text::verdict(found));
+    lines.push(line(weight, text).helped_by(again));
+    findings(lines, found);
+}
+
+fn findings(lines: &mut Vec<Line>, found: &Check) {
+    let percent = |part: u64, whole: u64| match whole {
+        0 => "-".to_owned(),
+        whole => format!("{}%", u128::from(part) * 100 / u128::from(whole)),
+    };
+    lines.push(line(
+        Weight::Quiet,
+        format!(
+            "{} of its clusters allocated, {} of these not in a row with the one before",
+            percent(found.allocated_clusters, found.total_clusters),
+            percent(found.fragmented_clusters, found.allocated_clusters),
+        ),
+    ));
+    for finding in &found.findings {
+        let weight = match finding.kind.severity() {
+            Severity::Corruption => Weight::Bad,
+            Severity::Leak => Weight::Warning,
+            Severity::Notice => Weight::Quiet,
+        };
+        let text = format!("{}: {}", finding.kind.name(), finding.text);
+        lines.push(line(weight, text));
+    }
+    let told = u64::try_from(found.findings.len()).unwrap_or(u64::MAX);
+    let all = found.corruptions.saturating_add(found.leaks);
+    if all > told {
+        lines.push(line(
+            Weight::Quiet,
+            format!("and {} more", text::grouped(all - told)),
+        ));
+    }
+}
+
+/// The other images with problems, one line each.
+fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
+    let ids = app.tree.summary.problems.iter();
+    let others = || ids.clone().filter(|other| **other != node.id);
+    let count = others().count();
+    if count == 0 {
+        return;
+    }
+    lines.push(line(Weight::Quiet, ""));
+    let number = text::count(
+        u64::try_from(count).unwrap_or(u64::MAX),
+        "other image has problems",
+        "other images have problems",
+    );
+    let key = app.key(Action::View);
+    let text = format!("{number} ({key} shows only those):");
+    lines.push(line(Weight::Title, text));
+    for other in others().take(OTHERS).filter_map(|id| app.forest.get(*id)) {
+        let problem = other.problems.first().map(|problem| problem.kind.name());
+        let more = match other.problems.len() {
+            0 | 1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        let text = format!(
+            "{}: {}{more}",
+            app.label(other),
+            problem.unwrap_or_default()
+        );
+        let there = app
+            .tree
+            .rows
+            .place(other.id)
+            .map(|_| Remedy::GoTo(other.id));
+        lines.push(line(Weight::Bad, text).helped_by(there));
+    }
+    if count > OTHERS {
+        lines.push(line(Weight::Quiet, format!("and {} more", count - OTHERS)));
+    }
+}

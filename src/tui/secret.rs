@@ -1,0 +1,137 @@
+//! Passphrases in the interface: one being typed, and those that the workers were given. Nothing of them
+//! is shown, logged or kept: each is handed out once, and what it opened is remembered by the image
+//! floor as long as the program runs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::image::{Passphrase, Passphrases};
+
+/// Characters of a passphrase that are taken in at most: enough for any that is typed.
+const MOST: usize = 1024;
+
+/// A passphrase while it is typed. Wiped when it is dropped, never printed.
+pub struct Secret {
+    text: Zeroizing<String>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        // Room for all of it, so that no part is left behind where a smaller buffer was.
+        Self {
+            text: Zeroizing::new(String::with_capacity(MOST * 4)),
+        }
+    }
+}
+
+impl Secret {
+    /// How many characters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.text.chars().count()
+    }
+
+    /// Whether nothing was typed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// One more character.
+    pub fn push(&mut self, c: char) {
+        if self.len() < MOST {
+            self.text.push(c);
+        }
+    }
+
+    /// Without the last character.
+    pub fn pop(&mut self) {
+        self.text.pop();
+    }
+
+    /// Without any.
+    pub fn clear(&mut self) {
+        self.text.clear();
+    }
+
+    /// What was typed, as it is tried on an image.
+    #[must_use]
+    pub fn passphrase(&self) -> Passphrase {
+        Passphrase::new(self.text.as_bytes().to_vec())
+    }
+}
+
+/// What the workers know: the passphrases given and not yet tried, and which image was asked for last.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    given: Vec<(PathBuf, Passphrase)>,
+    asked: Option<PathBuf>,
+}
+
+impl Secrets {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the passphrase of an image until it is tried.
+    pub(super) fn give(&self, image: PathBuf, passphrase: Passphrase) {
+        let mut state = self.state();
+        state.given.retain(|(known, _)| *known != image);
+        state.given.push((image, passphrase));
+    }
+
+    /// The image whose passphrase was asked for last, since this was called before.
+    pub(super) fn take_asked(&self) -> Option<PathBuf> {
+        self.state().asked.take()
+    }
+}
+
+impl Passphrases for Secrets {
+    fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
+        let mut state = self.state();
+        state.asked = Some(image.to_path_buf());
+        let at = state.given.iter().position(|(known, _)| known == image);
+        // Tried once: the right one is not asked for again, and a wrong one is of no use.
+        at.map(|at| state.given.swap_remove(at).1)
+            .into_iter()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passphrase_is_handed_out_once_and_the_image_it_was_asked_for_is_known() {
+        let secrets = Secrets::default();
+        let image = Path::new("/vm/a.qcow2");
+        assert!(secrets.passphrases(image).is_empty());
+        assert_eq!(secrets.take_asked().as_deref(), Some(image));
+        let mut typed = Secret::default();
+        "opex".chars().for_each(|c| typed.push(c));
+        typed.pop();
+        typed.push('n');
+        secrets.give(image.to_path_buf(), typed.passphrase());
+        assert!(secrets.passphrases(Path::new("/vm/b.qcow2")).is_empty());
+        let tried = secrets.passphrases(image);
+        assert_eq!(tried.len(), 1);
+        assert_eq!(tried[0].bytes(), b"open");
+        assert!(secrets.passphrases(image).is_empty());
+        assert_eq!(format!("{typed:?}"), "Secret");
+    }
+}

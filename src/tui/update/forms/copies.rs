@@ -1,0 +1,209 @@
+//! Forms for new files made of what is there; what they are made of is only read.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Preallocation};
+use crate::ops::{
+    BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Request, SnapshotAction,
+    SnapshotName,
+};
+use crate::tui::app::App;
+use crate::tui::form::{Field, Form};
+
+use super::name_beside;
+
+/// A copy, file for file.
+pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
+    let new = name_beside(&app.forest, image, "copy");
+    Form::new(
+        format!("A copy of {name}"),
+        image,
+        vec![Field::path(
+            "name",
+            new,
+            "the file to create; it is built on what this one is built on",
+        )],
+        true,
+        |form| {
+            Ok(Request::Clone {
+                image: form.image.clone(),
+                new: form.path(0, "the copy")?,
+            })
+        },
+    )
+}
+
+/// What an image, or the snapshot under the cursor, shows as an image of another kind.
+pub(super) fn convert(app: &App, image: &Path, name: &str) -> Form {
+    let snapshot = app.snapshot().map(|snapshot| snapshot.id.clone());
+    let id = snapshot.map_or_else(String::new, |id| String::from_utf8_lossy(&id).into_owned());
+    Form::new(
+        format!("Convert {name}"),
+        image,
+        vec![
+            Field::path(
+                "name",
+                name_beside(&app.forest, image, "converted"),
+                "the file to create",
+            ),
+            Field::choice(
+                "to",
+                &["qcow2", "raw"],
+                "what it is to be: qcow2, or the bytes as the guest sees them",
+            ),
+            Field::choice(
+                "compress",
+                &["no", "zlib", "zstd"],
+                "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
+            ),
+            Field::path(
+                "onto",
+                "",
+                "an image of its chain to build the new one on; empty: it is built on nothing",
+            ),
+            Field::text(
+                "snapshot",
+                id,
+                "the ID of an internal snapshot to copy; empty: what the image shows now",
+            ),
+        ],
+        true,
+        converted,
+    )
+    .tidied_by(|form| {
+        // What is called like a qcow2 image is taken for one.
+        let (from, to) = match form.chosen(1) {
+            0 => (".raw", ".qcow2"),
+            _ => (".qcow2", ".raw"),
+        };
+        if let Some(stem) = form.text(0).strip_suffix(from) {
+            let name = format!("{stem}{to}");
+            form.set(0, name);
+        }
+    })
+}
+
+fn converted(form: &Form) -> Result<Request, String> {
+    let compression = match form.chosen(2) {
+        0 => None,
+        1 => Some(Compression::Zlib),
+        _ => Some(Compression::Zstd),
+    };
+    let backing = form.path_if_any(3);
+    let kind = match (form.chosen(1), compression) {
+        (0, compression) => {
+            let mut image = ImageOptions::default();
+            if let Some(compression) = compression {
+                image.format.compression = compression;
+            }
+            ConvertForm::Qcow2 {
+                image,
+                compress: compression.map(|_| CompressionLevel::Default),
+            }
+        }
+        (_, Some(_)) => return Err("a raw image has no clusters to compress".to_owned()),
+        (_, None) if backing.is_some() => {
+            return Err("a raw image cannot be built on another one".to_owned());
+        }
+        (_, None) => ConvertForm::Raw {
+            preallocation: Preallocation::Off,
+        },
+    };
+    let snapshot = match form.text(4) {
+        "" => None,
+        id => Some(SnapshotName::Id(OsString::from(id))),
+    };
+    Ok(Request::Convert(Box::new(ConvertOptions {
+        sources: vec![form.image.clone()],
+        bitmaps: CarriedBitmaps::None,
+        format: None,
+        snapshot,
+        new: form.path(0, "the new file")?,
+        form: kind,
+        backing,
+        style: BackingStyle::default(),
+    })))
+}
+
+/// A folder that holds the whole chain.
+pub(super) fn export(image: &Path, name: &str) -> Form {
+    let stem = image.file_stem().unwrap_or(image.as_os_str());
+    let folder = format!("{}-export", stem.to_string_lossy());
+    Form::new(
+        format!("Export {name} with all it is built on"),
+        image,
+        vec![Field::path(
+            "folder",
+            folder,
+            "the folder to create: it stands alone and can be carried elsewhere",
+        )],
+        true,
+        |form| {
+            Ok(Request::Export {
+                image: form.image.clone(),
+                dir: form.path(0, "the folder")?,
+            })
+        },
+    )
+}
+
+/// What an exported folder holds, copied to where it is to live.
+pub(super) fn import(app: &App) -> Form {
+    let beside = app.selected().map(|node| node.path.clone());
+    let root = app.settings.roots.first();
+    let image = beside.or_else(|| root.map(|root| root.join("image")));
+    Form::new(
+        "Import an exported folder".to_owned(),
+        &image.unwrap_or_default(),
+        vec![
+            Field::path("from", "", "the folder that `export` made"),
+            Field::path("to", ".", "the folder that is to hold the images"),
+        ],
+        true,
+        |form| {
+            Ok(Request::Import {
+                dir: form.path(0, "the exported folder")?,
+                to: match form.text(1) {
+                    "." => form.dir.clone(),
+                    _ => form.path(1, "the folder")?,
+                },
+            })
+        },
+    )
+}
+
+/// A snapshot copied out into a file.
+pub(super) fn snapshot(image: &Path, name: &str, id: &OsStr) -> Form {
+    let id = id.to_string_lossy().into_owned();
+    let stem = image.file_stem().unwrap_or(image.as_os_str());
+    let new = format!("{}-snapshot-{id}.qcow2", stem.to_string_lossy());
+    Form::new(
+        format!("Copy a snapshot out of {name}"),
+        image,
+        vec![
+            Field::path("name", new, "the file to create"),
+            Field::choice(
+                "as",
+                &["qcow2", "raw", "overlay"],
+                "qcow2 built on nothing, raw, or qcow2 built on what this image is built on",
+            ),
+            Field::text("snapshot", id, "the snapshot's ID"),
+        ],
+        true,
+        |form| {
+            Ok(Request::Snapshot {
+                image: form.image.clone(),
+                action: SnapshotAction::Extract {
+                    snapshot: SnapshotName::Id(OsString::from(form.text(2))),
+                    new: form.path(0, "the new file")?,
+                    form: match form.chosen(1) {
+                        0 => ExtractAs::Qcow2,
+                        1 => ExtractAs::Raw,
+                        _ => ExtractAs::Overlay,
+                    },
+                },
+            })
+        },
+    )
+}

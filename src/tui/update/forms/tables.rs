@@ -1,0 +1,152 @@
+//! Forms for what changes in an image's header and tables while its guest sees the same.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::forest::Node;
+use crate::image::Amendment;
+use crate::ops::{BitmapAction, Request};
+use crate::qcow2::{CompressionType, Version};
+use crate::tui::filter;
+use crate::tui::form::{Field, Form};
+
+/// Another version, refcount width or feature.
+pub(super) fn amend(node: &Node, name: &str) -> Form {
+    let now = node.facts().map_or_else(String::new, |facts| {
+        format!(
+            ", now version {} with {}-bit refcounts",
+            facts.version, facts.refcount_bits
+        )
+    });
+    Form::new(
+        format!("Amend {name}{now}"),
+        &node.path,
+        vec![
+            Field::choice(
+                "compat",
+                &["as it is", "1.1", "0.10"],
+                "the version of the format: 1.1 (3), or 0.10 (2) for QEMU before 1.1",
+            ),
+            Field::choice(
+                "refcounts",
+                &["as it is", "1", "2", "4", "8", "16", "32", "64"],
+                "bits of a reference count",
+            ),
+            Field::choice(
+                "lazy",
+                &["as it is", "on", "off"],
+                "on lets reference counts be written late: faster, with a repair after a crash",
+            ),
+            Field::choice(
+                "codec",
+                &["as it is", "zlib", "zstd"],
+                "algorithm of compressed clusters; only where nothing is compressed",
+            ),
+        ],
+        false,
+        |form| {
+            let amendment = Amendment {
+                version: match form.chosen(0) {
+                    0 => None,
+                    1 => Some(Version::V3),
+                    _ => Some(Version::V2),
+                },
+                // The words go up by powers of two.
+                refcount_order: form
+                    .chosen(1)
+                    .checked_sub(1)
+                    .and_then(|order| u32::try_from(order).ok()),
+                lazy_refcounts: match form.chosen(2) {
+                    0 => None,
+                    on => Some(on == 1),
+                },
+                compression: match form.chosen(3) {
+                    0 => None,
+                    1 => Some(CompressionType::Zlib),
+                    _ => Some(CompressionType::Zstd),
+                },
+                data_file: None,
+                data_file_raw: None,
+            };
+            if amendment == Amendment::default() {
+                return Err("nothing is to be another way: Space changes a line".to_owned());
+            }
+            Ok(Request::Amend {
+                image: form.image.clone(),
+                amendment,
+            })
+        },
+    )
+}
+
+/// A new dirty bitmap.
+pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
+    Form::new(
+        format!("New dirty bitmap in {name}"),
+        image,
+        vec![
+            Field::text("name", "", "what it is called, 1 to 1023 bytes"),
+            Field::text(
+                "grain",
+                "",
+                "guest bytes per bit, such as 64K; empty for QEMU's choice",
+            ),
+            Field::choice(
+                "records",
+                &["yes", "no"],
+                "yes: it records writes from the next start of a machine on",
+            ),
+        ],
+        false,
+        |form| {
+            let granularity = match form.text(1) {
+                "" => None,
+                text => Some(
+                    filter::bytes(&text.to_lowercase())
+                        .ok_or_else(|| "the grain is a number with K or M".to_owned())?,
+                ),
+            };
+            match form.text(0) {
+                "" => Err("the bitmap needs a name".to_owned()),
+                name => Ok(Request::Bitmap {
+                    image: form.image.clone(),
+                    bitmap: OsString::from(name),
+                    action: BitmapAction::Add {
+                        granularity,
+                        enabled: form.chosen(2) == 0,
+                    },
+                }),
+            }
+        },
+    )
+}
+
+/// A dirty bitmap that takes up what another one says.
+pub(super) fn merge_bitmap(image: &Path, bitmap: &OsStr) -> Form {
+    let name = bitmap.to_string_lossy().into_owned();
+    Form::new(
+        "Merge another dirty bitmap into this one".to_owned(),
+        image,
+        vec![
+            Field::text("bitmap", name, "the one that takes up what the other says"),
+            Field::text("source", "", "the other one's name"),
+            Field::path(
+                "from",
+                "",
+                "the image that one is in; empty: the same image",
+            ),
+        ],
+        false,
+        |form| match form.text(1) {
+            "" => Err("the other bitmap needs a name".to_owned()),
+            source => Ok(Request::Bitmap {
+                image: form.image.clone(),
+                bitmap: OsString::from(form.text(0)),
+                action: BitmapAction::Merge {
+                    source: OsString::from(source),
+                    from: form.path_if_any(2),
+                },
+            }),
+        },
+    )
+}

@@ -1,0 +1,393 @@
+//! Journeys through what is done less often, on real images, in a pseudo-terminal: press, see.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::journeys::{demo, ends_on_the_persons_screen, exists, open};
+use super::pty::Terminal;
+
+/// Runs one of QEMU's tools.
+fn qemu(tool: &str, words: &[&str], dir: &Path) {
+    let output = Command::new(tool)
+        .args(words)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {words:?}: {complaint}");
+}
+
+#[test]
+fn a_snapshot_is_taken_gone_back_to_and_deleted_where_it_stands() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("S");
+    terminal.see("keep what the image shows now");
+    terminal.press("<enter>");
+    terminal.see("New snapshot inside Overlay-2A.qcow2");
+    terminal.press("before lunch<enter>");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("◇ before lunch (ID 1)");
+    terminal.go_to("◇ before lunch");
+    terminal.press("C");
+    terminal.see("the cursor is on a snapshot");
+    terminal.press("x");
+    terminal.see("show again what before lunch");
+    terminal.press("A");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.go_to("◇ before lunch");
+    terminal.press("f");
+    terminal.see("Copy a snapshot out of Overlay-2A.qcow2");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("10 images");
+    assert!(exists(&dir, "Overlay-2A-snapshot-1.qcow2"));
+    terminal.go_to("◇ before lunch");
+    terminal.press("X");
+    terminal.see("[ Cancel ]");
+    // The row that goes is marked while the question is open.
+    terminal.until("the mark of what goes", |screen| {
+        screen
+            .lines()
+            .any(|line| line.contains('✗') && line.contains("before lunch"))
+    });
+    terminal.press("y");
+    terminal.lose("◇ before lunch");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_chain_is_exported_brought_in_elsewhere_and_shows_the_same() {
+    let dir = demo();
+    std::fs::create_dir(dir.path().join("vm/rootbase/elsewhere")).unwrap();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("e");
+    terminal.see("Export Overlay-2A.qcow2 with all it is built on");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("12 images");
+    assert!(exists(&dir, "Overlay-2A-export"));
+    terminal.press("I");
+    terminal.see("Import an exported folder");
+    // Tab completes the name, a folder's with its slash.
+    terminal.press("Overlay-2A-e\t");
+    terminal.see("Overlay-2A-export/");
+    terminal.press("\t\t");
+    terminal.press("<backspace>elsewhere");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("15 images");
+    assert!(exists(&dir, "elsewhere/Overlay-2A.qcow2"));
+    // Compared with the one that it is a copy of.
+    terminal.press("/2A.qcow2<enter>");
+    terminal.see("3 trees");
+    terminal.go_to("─○ Overlay-2A.qcow2");
+    terminal.press(" nt");
+    terminal.see("show the same.");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_copy_and_a_raw_disk_are_made_and_differences_are_told() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("u");
+    terminal.see("A copy of Overlay-3A.qcow2");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("10 images");
+    terminal.see("Overlay-3A-copy.qcow2");
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("V\t ");
+    terminal.see("Overlay-3A-converted.raw");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("converted /");
+    assert!(exists(&dir, "Overlay-3A-converted.raw"));
+    terminal.go_to("Overlay-1C.qcow2");
+    terminal.press(" ");
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("t");
+    terminal.see("differ in");
+    terminal.press("J<enter>");
+    terminal.see("at 1,048,576: 512 KiB differ");
+    terminal.press("<esc><esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_layer_leaves_its_chain_and_a_header_changes() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-1A.qcow2");
+    terminal.press("Q");
+    terminal.see("Squash Overlay-1A.qcow2");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("8 images");
+    assert!(!exists(&dir, "Overlay-1A.qcow2"));
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("O");
+    terminal.see("Amend Overlay-3A.qcow2, now version 3");
+    terminal.press("  <enter>");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.press("i");
+    terminal.see("qcow2 v2 (compat 0.10)");
+    terminal.press("1q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_dirty_bitmap_is_added_switched_off_and_removed() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("K");
+    terminal.see("a bitmap that records");
+    terminal.press("<enter>monday<enter>");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.press("K");
+    terminal.see("monday (64 KiB a bit, records writes)");
+    terminal.press("disable<enter>");
+    terminal.see("[ Disable ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.press("K");
+    terminal.see("monday (64 KiB a bit, off)");
+    terminal.press("remove<enter>");
+    terminal.see("[ Remove ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_commit_into_the_root_keeps_the_old_root_and_proves_that_nobody_else_changed() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("C");
+    terminal.see("Commit Overlay-2A.qcow2 into Overlay-2.qcow2");
+    terminal.press("i");
+    terminal.see("into RootBase.qcow2");
+    terminal.see("refused");
+    terminal.press("1");
+    terminal.see("preserves");
+    terminal.press("o");
+    terminal.see("RootBase-before.qcow2");
+    terminal.see("[ Cancel ]");
+    terminal.press("v");
+    terminal.see("read before and after");
+    terminal.press("y");
+    terminal.see("8 images");
+    terminal.until("the old base as an overlay", |screen| {
+        screen
+            .lines()
+            .any(|line| line.contains("○ RootBase-before.qcow2"))
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn an_encrypted_image_opens_with_its_passphrase_and_with_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = ["--object", "secret,id=s,data=open"];
+    let options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+    let mut words = vec!["create", "-q"];
+    words.extend(secret);
+    words.extend(["-f", "qcow2", "-o", options, "base.qcow2", "4M"]);
+    qemu("qemu-img", &words, dir.path());
+    let over = [
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+    ];
+    let words: Vec<&str> = over.into_iter().chain(["top.qcow2", "4M"]).collect();
+    qemu("qemu-img", &words, dir.path());
+    let mut terminal = Terminal::open(dir.path(), &[], (100, 40));
+    terminal.see("2 images");
+    terminal.go_to("top.qcow2");
+    terminal.press("C");
+    terminal.see("no passphrase");
+    terminal.press("uwrong");
+    terminal.see("•••••");
+    terminal.press("<enter>");
+    terminal.see("opens none of its key slots");
+    terminal.press("uopen<enter>");
+    terminal.see("[ Commit ]");
+    terminal.press("y");
+    terminal.see("1 image");
+    let sent = terminal.bytes();
+    let contains = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+    assert!(!contains(b"wrong"), "a passphrase on the screen");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn what_is_wrong_is_mended_from_the_health_pane() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = |words: &[&str]| qemu("qemu-img", words, dir.path());
+    image(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    image(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "top.qcow2",
+    ]);
+    std::fs::rename(
+        dir.path().join("base.qcow2"),
+        dir.path().join("moved.qcow2"),
+    )
+    .unwrap();
+    let mut terminal = Terminal::open(dir.path(), &[], (100, 40));
+    terminal.see("? (missing) base.qcow2");
+    terminal.go_to("top.qcow2");
+    terminal.press("6");
+    terminal.see("says where it went");
+    terminal.press("<enter>");
+    terminal.see("What top.qcow2 is built on");
+    terminal.press(&"<backspace>".repeat(10));
+    terminal.press("mo\t");
+    terminal.see("moved.qcow2");
+    terminal.press("<enter>");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.lose("(missing)");
+    terminal.see("● moved.qcow2");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+/// A process that has an image open for writing, as a running machine has.
+struct Machine(Child);
+
+impl Machine {
+    fn of(image: &Path) -> Self {
+        let socket = image.with_extension("socket");
+        let child = Command::new("qemu-storage-daemon")
+            .arg("--blockdev")
+            .arg(format!(
+                "driver=file,node-name=f,filename={}",
+                image.display()
+            ))
+            .args(["--blockdev", "driver=qcow2,node-name=q,file=f"])
+            .arg("--nbd-server")
+            .arg(format!("addr.type=unix,addr.path={}", socket.display()))
+            .args(["--export", "type=nbd,id=e,node-name=q,writable=on"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while !socket.exists() {
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "it does not begin"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_a_running_machine_uses_is_seen_and_left_alone() {
+    let dir = demo();
+    let image = dir.path().join("vm/rootbase/Overlay-2A.qcow2");
+    let machine = Machine::of(&image);
+    let mut terminal = open(&dir);
+    terminal.until("the locked leaf and its used base", |screen| {
+        let has = |name: &str, letter: &str| {
+            screen
+                .lines()
+                .any(|line| line.contains(name) && line.contains(letter))
+        };
+        has("○ Overlay-2A.qcow2", " L ") && has("● Overlay-2.qcow2", " L ")
+    });
+    terminal.go_to("○ Overlay-2A.qcow2");
+    terminal.press("C");
+    terminal.see("refused");
+    terminal.see("qemu-storage-d");
+    terminal.press("y<esc>");
+    assert!(image.exists());
+    drop(machine);
+    terminal.press("C");
+    terminal.see("[ Commit ]");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn ctrl_z_gives_the_shell_its_screen_and_fg_brings_ours_back() {
+    let dir = demo();
+    let mut terminal = Terminal::shell(&dir.path().join("vm/rootbase"), (100, 40));
+    terminal.see("shell> ");
+    terminal.press(&format!("{} .\r", env!("CARGO_BIN_EXE_qanopy")));
+    terminal.see("9 images");
+    terminal.press("<c-z>");
+    terminal.see("Stopped");
+    terminal.press("echo here $((40 + 2))\r");
+    terminal.see("here 42");
+    assert!(ends_on_the_persons_screen(&terminal.bytes()));
+    terminal.press("fg\r");
+    terminal.see("1 Images");
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("q");
+    terminal.lose("1 Images");
+    terminal.press("exit\r");
+    terminal.end();
+}
+
+#[test]
+fn the_end_of_a_job_reaches_somebody_who_looks_elsewhere() {
+    let dir = demo();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("qanopy/config.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(&config, "notify_after = 0\n").unwrap();
+    let root = dir.path().join("vm/rootbase");
+    let mut terminal = Terminal::open_at(home.path(), &root, &[], (100, 40));
+    terminal.see("9 images");
+    // What a terminal sends when another window gets the focus.
+    terminal.press("\u{1b}[Oc");
+    terminal.until_sent("the notice", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        text.contains("\u{1b}]777;notify;Check RootBase.qcow2;RootBase.qcow2 is clean.\u{1b}\\")
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
