@@ -11,6 +11,7 @@ use crate::image::{
     Sight, Unhurried, new_overlay,
 };
 
+use super::held::Held;
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
 use super::rebase::{before_the_switch, undo};
 use super::reroot::{self, Move, NewBase};
@@ -155,8 +156,9 @@ impl Job for InPlace {
         let host = plan.host();
         let image = &self.planned.image;
         progress.enter(Phase::Collect, 0);
-        let _locks = self.members.lock(host)?;
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
+        let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.planned.bytes);
         self.planned
             .copy(host, progress)
@@ -343,8 +345,9 @@ impl Job for IntoNew {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let _locks = self.members.lock(host)?;
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
+        let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
         self.sights(host)
             .and_then(|(chain, old, new)| {

@@ -94,7 +94,15 @@ fn busy(path: &Path, holders: &[Holder]) -> String {
 /// Files locked for an operation, until this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    held: Vec<(PathBuf, Arc<dyn HostFile>, Option<LockGuard>)>,
+    held: Vec<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    path: PathBuf,
+    access: Access,
+    file: Arc<dyn HostFile>,
+    _guard: Option<LockGuard>,
 }
 
 impl Locks {
@@ -121,8 +129,21 @@ impl Locks {
             Lock::Busy(conflict) => return Err(Error::InUse(busy(path, &conflict.holders))),
             Lock::Unsupported => None,
         };
-        self.held
-            .push((path.to_path_buf(), Arc::clone(&file), guard));
+        self.held.push(Taken {
+            path: path.to_path_buf(),
+            access,
+            file: Arc::clone(&file),
+            _guard: guard,
+        });
         Ok(file)
+    }
+
+    /// The file of that name, if it was taken for what it is wanted for now.
+    pub(super) fn held(&self, path: &Path, access: Access) -> Option<Arc<dyn HostFile>> {
+        let fits = |taken: &&Taken| {
+            taken.path == path && (access == Access::Read || taken.access == access)
+        };
+        let taken = self.held.iter().find(fits)?;
+        Some(Arc::clone(&taken.file))
     }
 }

@@ -19,6 +19,7 @@ mod empty;
 mod export;
 mod find;
 mod flatten;
+mod held;
 mod import;
 mod in_use;
 pub mod journal;

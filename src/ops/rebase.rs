@@ -8,6 +8,7 @@ use crate::forest::{Content, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::{self, ErrorKind, Format};
 
+use super::held::Held;
 use super::members::Members;
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
@@ -159,8 +160,9 @@ impl Job for Rebase {
         let host = plan.host();
         let image = &self.planned.image;
         progress.enter(Phase::Collect, 0);
-        let _locks = self.members.lock(host)?;
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
+        let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.planned.bytes);
         self.planned
             .copy(host, progress)

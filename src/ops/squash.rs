@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::image::Format;
 
+use super::held::Held;
 use super::members::Members;
 use super::rebase::before_the_switch;
 use super::reroot::{self, Move};
@@ -221,8 +222,9 @@ impl Job for Up {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let _locks = self.members.lock(host)?;
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
+        let host = &Held::new(host, &locks);
         let item = Item {
             path: self.layer.clone(),
             why: "squashed into what was built on it".to_owned(),
@@ -231,7 +233,7 @@ impl Job for Up {
         };
         // A folder that takes no trash is found out before anything is written.
         let state_dir = plan.context().state_dir.as_deref();
-        let batch = Batch::prepare(host, state_dir, "squash", vec![item])?;
+        let batch = Batch::prepare(plan.host(), state_dir, "squash", vec![item])?;
         progress.enter(Phase::Copy, self.moves.iter().map(|one| one.bytes).sum());
         for one in &self.moves {
             if let Err(error) = one.copy(host, progress) {

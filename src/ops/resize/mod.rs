@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
-use crate::host::{Access, LockSet};
+use crate::host::{Access, Host, LockSet};
 use crate::image::{
     self, Chain, DataFile, ErrorKind, Format, Preallocation, Root, Shrink, State, Target, Unhurried,
 };
 
 use crate::qcow2::CryptMethod;
 
+use super::held::Held;
 use super::in_use::{Locks, claim, data_file};
 use super::members::{
     data_file_of, data_file_users, need_space, refuse_foreign_data, refuse_unfit,
@@ -209,7 +210,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
             shown(path)
         ));
     }
-    let looked = job.open_chain(plan).and_then(|disk| {
+    let looked = job.open_chain(plan, plan.host()).and_then(|disk| {
         let lost = Lost::at(&disk, new, old)?;
         Ok((lost, Partitions::read(&disk)?))
     });
@@ -432,19 +433,19 @@ struct Resize {
 
 impl Resize {
     /// The disk as its guest sees it now. What it is built on was met by the scan.
-    fn open_chain(&self, plan: &Plan) -> image::Result<Chain> {
+    fn open_chain(&self, plan: &Plan, host: &dyn Host) -> image::Result<Chain> {
         let context = plan.context();
         // Where its data files may be was judged before.
         let members = std::iter::once(&self.image).chain(&self.below);
         let data: Vec<PathBuf> = members
-            .filter_map(|member| data_file(plan.host(), member))
+            .filter_map(|member| data_file(host, member))
             .collect();
         let may_follow = |path: &Path| {
             let found = find::named(context, path);
             found.is_ok_and(|node| node.whereabouts == Whereabouts::Scanned)
                 || data.iter().any(|data| data == path)
         };
-        let chain = Chain::open(plan.host(), &self.image, Some(&self.format), &may_follow)?;
+        let chain = Chain::open(host, &self.image, Some(&self.format), &may_follow)?;
         chain.unlock(&context.keys, &Unhurried)?;
         Ok(chain)
     }
@@ -479,7 +480,7 @@ impl Resize {
             return Err(image::Error::new(path, ErrorKind::Limit(text.to_owned())));
         }
         // What it is built on decides where zeros have to be said.
-        self.open_chain(plan).map(drop)
+        self.open_chain(plan, plan.host()).map(drop)
     }
 
     /// What makes a qcow2 image shorter; none for a raw one.
@@ -505,11 +506,11 @@ impl Resize {
         ))
     }
 
-    fn grow(&self, plan: &Plan, locks: &Files, progress: &Progress) -> image::Result<()> {
-        let (host, path) = (plan.host(), &self.image);
-        let view = self.open_chain(plan)?;
+    fn grow(&self, plan: &Plan, files: &Files, progress: &Progress) -> image::Result<()> {
+        let (host, path) = (Held::new(plan.host(), &files.locks), &self.image);
+        let view = self.open_chain(plan, &host)?;
         let root = Root::Active;
-        let mut target = Target::open(host, path, &self.format, view, root, &Unhurried)?;
+        let mut target = Target::open(&host, path, &self.format, view, root, &Unhurried)?;
         if let Target::Qcow2(writer) = &mut target {
             writer.begin_same_content()?;
             writer.prepare_growth(self.new, self.preallocation, progress)?;
@@ -517,7 +518,7 @@ impl Resize {
         }
         drop(target);
         progress.enter(Phase::Switch, 0);
-        image::set_virtual_size(path, &locks.image, self.new, &Unhurried)
+        image::set_virtual_size(path, &files.image, self.new, &Unhurried)
     }
 }
 
@@ -525,7 +526,7 @@ impl Resize {
 struct Files {
     image: Arc<dyn crate::host::HostFile>,
     data: Option<DataFile>,
-    _locks: Locks,
+    locks: Locks,
 }
 
 impl Job for Resize {
@@ -548,11 +549,7 @@ impl Job for Resize {
             locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
         }
         plan.verify_pins()?;
-        let files = Files {
-            image,
-            data,
-            _locks: locks,
-        };
+        let files = Files { image, data, locks };
         progress.enter(Phase::Copy, self.new.saturating_sub(self.old));
         let done = if self.format != Format::Qcow2 {
             image::resize_raw(&self.image, &*files.image, self.new, self.preallocation)

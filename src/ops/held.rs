@@ -1,0 +1,126 @@
+//! The machine as an operation sees it while it holds files: whoever opens one of them by its name gets
+//! the very file that is locked and was verified, whatever the name stands for by then.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::host::{Access, FileId, Holder, Host, HostFile, Space, Stat};
+
+use super::in_use::Locks;
+
+/// A machine, and files of it that are held.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    host: &'a dyn Host,
+    locks: &'a Locks,
+}
+
+impl<'a> Held<'a> {
+    /// The machine with these files held.
+    pub(super) fn new(host: &'a dyn Host, locks: &'a Locks) -> Self {
+        Self { host, locks }
+    }
+}
+
+impl Host for Held<'_> {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
+        match self.locks.held(path, access) {
+            Some(file) => Ok(file),
+            None => self.host.open(path, access),
+        }
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
+        self.host.create_new(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.host.stat(path)
+    }
+
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        self.host.stat_link(path)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.host.rename_new(from, to)
+    }
+
+    fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.host.link_new(from, to)
+    }
+
+    fn rename_replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.host.rename_replace(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.host.remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.host.create_dir(path, mode)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.host.remove_dir(path)
+    }
+
+    fn list_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.host.list_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.host.sync_dir(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.host.space(path)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.host.canonical(path)
+    }
+
+    fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
+        self.host.holders(files)
+    }
+
+    fn now(&self) -> SystemTime {
+        self.host.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{LockSet, RealHost};
+
+    #[test]
+    fn a_name_leads_to_the_file_that_is_held_whatever_it_stands_for_by_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, other) = (dir.path().join("image"), dir.path().join("other"));
+        std::fs::write(&image, "held").unwrap();
+        std::fs::write(&other, "else").unwrap();
+        let mut locks = Locks::default();
+        let read = LockSet::ReadOnly;
+        locks.take(&RealHost, &image, Access::Read, read).unwrap();
+        std::fs::rename(&other, &image).unwrap();
+        let host = Held::new(&RealHost, &locks);
+        let seen = |access| {
+            let mut bytes = [0; 4];
+            host.open(&image, access)
+                .unwrap()
+                .read_at(&mut bytes, 0)
+                .unwrap();
+            bytes
+        };
+        assert_eq!(&seen(Access::Read), b"held");
+        // What is held for reading is not for writing.
+        assert_eq!(&seen(Access::ReadWrite), b"else");
+    }
+}
