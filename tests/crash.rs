@@ -608,6 +608,47 @@ fn a_commit_that_preserves_the_overlays_own_snapshots() -> Case {
     case
 }
 
+fn a_commit_into_a_base_with_a_data_file() -> Case {
+    let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
+    let base = "-o cluster_size=4k,data_file=base.raw,data_file_raw=on";
+    pair(&mut case, base, "-o cluster_size=4k", 4 << 10);
+    case
+}
+
+fn a_commit_of_an_overlay_with_a_data_file() -> Case {
+    let mut case = Case::new(&["base.qcow2", "overlay.qcow2"], KEEP, Siblings::Refuse);
+    let overlay = "-o cluster_size=4k,data_file=overlay.raw";
+    pair(&mut case, "-o cluster_size=4k", overlay, 4 << 10);
+    case
+}
+
+/// A subcluster zeroed after the snapshot: both views hold the cluster, each by an entry of its own.
+fn a_commit_that_preserves_snapshots_sharing_partly_filled_clusters() -> Case {
+    let mut case = Case::new(
+        &["base.qcow2", "overlay.qcow2", "sibling.qcow2"],
+        KEEP,
+        Siblings::Preserve,
+    );
+    let s = &mut case.script;
+    s.create("", "base.qcow2", "128k");
+    s.io("qcow2", "base.qcow2", &["write -P 0x10 0 128k"]);
+    for image in ["overlay.qcow2", "sibling.qcow2"] {
+        s.create(
+            "-o extended_l2=on,cluster_size=16k -F qcow2 -b base.qcow2",
+            image,
+            "",
+        );
+        s.io(
+            "qcow2",
+            image,
+            &["write -P 0x21 0 512", "write -P 0x22 34k 1k"],
+        );
+        s.run(&format!("qemu-img snapshot -c kept {image}"));
+        s.io("qcow2", image, &["write -z 512 1k", "write -z 36k 512"]);
+    }
+    case
+}
+
 macro_rules! promises {
     ($($case:ident)*) => {
         $(mod $case {
@@ -630,6 +671,9 @@ promises! {
     a_commit_that_preserves_siblings
     a_commit_that_preserves_the_overlays_own_snapshots
     a_commit_that_preserves_siblings_with_snapshots
+    a_commit_that_preserves_snapshots_sharing_partly_filled_clusters
+    a_commit_into_a_base_with_a_data_file
+    a_commit_of_an_overlay_with_a_data_file
     a_commit_into_a_raw_base
     a_commit_that_grows_the_base
     a_commit_into_a_version_2_base

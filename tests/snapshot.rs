@@ -13,8 +13,8 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, HostFile, RealHost};
 use qanopy::image::{
-    Chain, Format, NewSnapshot, SnapshotChange, Unhurried, check, read_header, snapshot_view,
-    snapshots,
+    Chain, Format, NewSnapshot, Root, SnapshotChange, Source, TableMap, Target, Unhurried, Writer,
+    check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
     self, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, Request, SnapshotAction,
@@ -400,6 +400,137 @@ fn deleting_a_snapshot_survives_every_crash() {
     }
 }
 
+/// A snapshot's view is written where a commit would change what it shows. What it shares with the active
+/// view, tables or data, is the active view's own afterwards, and never without the flag that says so.
+#[test]
+fn writing_the_view_of_a_snapshot_survives_every_crash() {
+    if support::qemu().is_none() {
+        return;
+    }
+    for (options, after) in [
+        ("-o cluster_size=4k", None),
+        ("-o cluster_size=4k", Some("write -P 0x15 300k 4k")),
+        (
+            "-o compat=0.10,cluster_size=1k",
+            Some("write -P 0x15 8k 1k"),
+        ),
+        ("-o extended_l2=on,cluster_size=16k", Some("write -z 2k 2k")),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let mut script = Script::default();
+        script.create(options, "image.qcow2", "512k");
+        script.io("qcow2", "image.qcow2", &["write -P 0x10 0 200k"]);
+        script.io("qcow2", "image.qcow2", &["write -c -P 0x11 256k 64k"]);
+        script.run("qemu-img snapshot -c kept image.qcow2");
+        if let Some(after) = after {
+            script.io("qcow2", "image.qcow2", &[after]);
+        }
+        script.build(home.path());
+        let path = home.path().join("image.qcow2");
+        let before = shown(&path);
+        let recorder = Arc::new(RecordingHost::new(home.path()));
+        let chain = Chain::open(&*recorder, &path, Some(&Format::Qcow2), &|_| true).unwrap();
+        let snapshot = &list(&path)[0];
+        let view = snapshot_view(&chain, snapshot).unwrap();
+        let root = Root::Snapshot {
+            l1_offset: snapshot.l1_offset.get(),
+            l1_entries: snapshot.l1_entries.into(),
+        };
+        let mut expected = vec![0; 512 << 10];
+        view.read_at(&mut expected, 0).unwrap();
+        let mut target =
+            Target::open(&*recorder, &path, &Format::Qcow2, view, root, &Unhurried).unwrap();
+        target.begin().unwrap();
+        for at in [1 << 10, 270 << 10] {
+            let bytes = [0x77; 3 << 10];
+            let len = bytes.len();
+            target.write(at, len as u64, Source::Bytes(&bytes)).unwrap();
+            let at = usize::try_from(at).unwrap();
+            expected[at..at + len].fill(0x77);
+        }
+        target.finish().unwrap();
+        drop(target);
+        recorder.mark("done");
+        let after = shown(&path);
+        assert_eq!(after.active, before.active, "{options}");
+        assert_eq!(
+            after.snapshots[0].1,
+            digest(&View::of(&expected)),
+            "{options}"
+        );
+        assert!(
+            oracle::check(&path).is_clean(),
+            "{options}: {:?}",
+            oracle::check(&path)
+        );
+        let log = recorder.log();
+        for (number, state) in log.crash_states(200, 3).enumerate() {
+            let replayed = log.replay(&state);
+            let image = replayed.path().join("image.qcow2");
+            let counted = checker::check(&image);
+            let context = || format!("state {number} of {script}\n{}", log.describe(&state));
+            assert!(counted.is_sound(), "{counted:?}\n{}", context());
+            assert_eq!(shown(&image).active, before.active, "{}", context());
+            if number % 40 == 0 {
+                assert_eq!(oracle::check(&image).corruptions, 0, "{}", context());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_is_copied_out_whole_or_not_at_all_whenever_it_is_cut_off() {
+    if support::qemu().is_none() {
+        return;
+    }
+    for form in [ExtractAs::Raw, ExtractAs::Qcow2, ExtractAs::Overlay] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let mut script = Script::default();
+        script.create("", "base.qcow2", "300k");
+        script.io("qcow2", "base.qcow2", &["write -P 0x09 0 300k"]);
+        script.create(
+            "-o cluster_size=4k -F qcow2 -b base.qcow2",
+            "image.qcow2",
+            "",
+        );
+        script.io("qcow2", "image.qcow2", &["write -P 0x10 3k 100k"]);
+        script.run("qemu-img snapshot -c kept image.qcow2");
+        script.io("qcow2", "image.qcow2", &["write -P 0x11 0 300k"]);
+        script.build(dir);
+        let recorder = Arc::new(RecordingHost::new(dir));
+        let host: Arc<dyn Host> = recorder.clone();
+        let action = SnapshotAction::Extract {
+            snapshot: named("kept"),
+            new: dir.join("out"),
+            form,
+        };
+        let image = std::fs::read(dir.join("image.qcow2")).unwrap();
+        run(&host, dir, &request(&dir.join("image.qcow2"), action)).unwrap();
+        recorder.mark("done");
+        let whole = std::fs::read(dir.join("out")).unwrap();
+        let log = recorder.log();
+        let (mut there, mut absent) = (0, 0);
+        for state in log.crash_states(100, 5) {
+            let replayed = log.replay(&state);
+            let story = || format!("{form:?}: {}", log.describe(&state));
+            let now = std::fs::read(replayed.path().join("image.qcow2")).unwrap();
+            assert!(now == image, "{}", story());
+            match std::fs::read(replayed.path().join("out")) {
+                Ok(bytes) => {
+                    assert!(bytes == whole, "{}", story());
+                    there += 1;
+                }
+                Err(_) => {
+                    assert!(!state.passed("done"), "{}", story());
+                    absent += 1;
+                }
+            }
+        }
+        assert!(there > 0 && absent > 0, "{there} {absent}");
+    }
+}
+
 #[test]
 fn a_snapshot_taken_and_deleted_again_leaves_the_image_as_it_was() {
     let Some(qemu) = support::qemu() else { return };
@@ -697,4 +828,48 @@ fn an_image_that_a_process_writes_is_refused() {
         assert!(words(&plan).contains("in use"), "{}", words(&plan));
         assert_eq!(plan.confirm, Confirm::Impossible);
     }
+}
+
+/// Two forged snapshots share one L1 table, and the counts say so: nothing is wrong with it until one of
+/// them is written through it.
+#[test]
+fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.qcow2");
+    let mut script = Script::default();
+    script.create("-o cluster_size=4k", "image.qcow2", "512k");
+    script.io("qcow2", "image.qcow2", &["write -P 0x10 0 100k"]);
+    script.run("qemu-img snapshot -c one image.qcow2");
+    script.build(dir.path());
+    let mut twins = list(&path);
+    twins.push(qanopy::qcow2::Snapshot {
+        id: b"2".to_vec(),
+        ..twins[0].clone()
+    });
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len().next_multiple_of(4096);
+    bytes.resize(end, 0);
+    bytes.extend(qanopy::qcow2::snapshot::encode_table(&twins).unwrap());
+    bytes[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    bytes[64..72].copy_from_slice(&(end as u64).to_be_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    qemu.img(&["check", "-q", "-r", "all", path.to_str().unwrap()]);
+    assert!(oracle::check(&path).is_clean());
+    let before = std::fs::read(&path).unwrap();
+    let chain = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap();
+    let snapshot = &list(&path)[0];
+    let view = snapshot_view(&chain, snapshot).unwrap();
+    let root = Root::Snapshot {
+        l1_offset: snapshot.l1_offset.get(),
+        l1_entries: snapshot.l1_entries.into(),
+    };
+    let qcow2 = &Format::Qcow2;
+    let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &Unhurried).unwrap_err();
+    assert!(why.to_string().contains("1 corruptions"), "{why}");
+    // Nor by who has not checked it.
+    let file = RealHost.open(&path, Access::ReadWrite).unwrap();
+    let why = Writer::open(&path, file, None, view, TableMap::default(), root).unwrap_err();
+    assert!(why.to_string().contains("counted 2 times"), "{why}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }

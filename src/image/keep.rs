@@ -38,6 +38,18 @@ pub struct Change<'a> {
     pub keys: &'a Keys,
 }
 
+/// What changes below an image whose views are kept.
+#[derive(Clone, Copy)]
+pub struct Below<'a> {
+    /// Opens what is there now and what is going to be there, unlocked: called for each view, since
+    /// what was read before another one was written may not hold any more.
+    pub sights: &'a dyn Fn() -> Result<(Sight, Sight)>,
+    /// As in [`Change`].
+    pub judge: Judge,
+    /// As in [`Change`].
+    pub keys: &'a Keys,
+}
+
 /// How it is decided whether two places hold the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judge {
@@ -151,6 +163,9 @@ pub fn sight_loss(change: Change<'_>) -> Result<Loss> {
 /// Copies into the views of the image `path` what they would lose. At every instant each of them shows
 /// what it shows now, below the old sight and, once this has returned, below the new one.
 ///
+/// Where a snapshot and the active view part, what the latter holds moves inside the file: whoever opened
+/// the image before must open it anew before it reads on. So are the sights, which may have it in them.
+///
 /// # Errors
 /// When a file cannot be read or written, or it was stopped: the views show the same all the same, and
 /// doing it again goes on.
@@ -158,18 +173,24 @@ pub fn keep_views(
     host: &dyn Host,
     path: &Path,
     views: Views,
-    change: Change<'_>,
+    below: Below<'_>,
     pace: &dyn Pace,
 ) -> Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
-    layer.unlock(change.keys, pace)?;
+    layer.unlock(below.keys, pace)?;
     let snapshots = snapshot_views(path, &layer)?;
-    if views == Views::All {
-        // First: a table that the active view shares with a snapshot is then the snapshot's alone,
-        // and no flag of the active tables falls behind the reference counts.
-        keep_view(host, path, layer, Root::Active, change, pace)?;
-    }
-    for (_, root, view) in snapshots {
+    // First: a table that the active view shares with a snapshot is then the snapshot's alone, and
+    // need not be copied twice.
+    let active = (views == Views::All).then_some((Root::Active, layer));
+    let snapshots = snapshots.into_iter().map(|(_, root, view)| (root, view));
+    for (root, view) in active.into_iter().chain(snapshots) {
+        let (old, new) = (below.sights)()?;
+        let change = Change {
+            old: &old,
+            new: &new,
+            judge: below.judge,
+            keys: below.keys,
+        };
         keep_view(host, path, view, root, change, pace)?;
     }
     Ok(())

@@ -12,7 +12,6 @@ mod chain;
 mod check;
 mod compare;
 mod convert;
-mod copied;
 mod create;
 mod error;
 mod extent;
@@ -64,8 +63,8 @@ pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
 pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
 pub use keep::{
-    Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss, snapshot_views,
-    view_loss,
+    Below, Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss,
+    snapshot_views, view_loss,
 };
 pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};

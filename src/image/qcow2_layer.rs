@@ -388,6 +388,7 @@ impl Qcow2 {
         let geometry = self.geometry();
         let entry = table
             .get(geometry.l2_index(GuestOffset(at)))
+            .and_then(|entry| entry.in_place(GuestOffset(at), self.context))
             .map_err(|e| self.damaged(at, &e))?;
         let within = geometry.offset_in_cluster(GuestOffset(at));
         Ok(Placed {

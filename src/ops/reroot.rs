@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, Chain, Change, Format, Judge, Keys, Layer, Loss, Pace, Sight, Unhurried, Views,
+    self, Below, Chain, Change, Format, Judge, Keys, Layer, Loss, Pace, Sight, Unhurried, Views,
     give_up_equal, keep_views, snapshot_views, view_loss,
 };
 
@@ -336,15 +336,15 @@ impl Move {
 
     /// Copies into the image what it would lose, all of it on stable storage.
     pub(super) fn copy(&self, host: &dyn Host, pace: &dyn Pace) -> image::Result<()> {
-        let (chain, new) = self.sights(host)?;
-        let (old, new) = (Sight::of(chain.below()), Sight::of(new));
-        let change = Change {
-            old: &old,
-            new: &new,
+        let below = Below {
+            sights: &|| {
+                let (chain, new) = self.sights(host)?;
+                Ok((Sight::of(chain.below()), Sight::of(new)))
+            },
             judge: Judge::Bytes,
             keys: &self.keys,
         };
-        keep_views(host, &self.image, Views::All, change, pace)
+        keep_views(host, &self.image, Views::All, below, pace)
     }
 
     /// The header names the new base: one write, after which nothing needs the old one.

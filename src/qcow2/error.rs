@@ -96,6 +96,14 @@ pub enum FormatError {
     /// The data file is promised to be raw, and there is none.
     #[error("the header promises a raw external data file, and there is no external data file")]
     RawWithoutDataFile,
+    /// A cluster of an external data file at another offset than the guest's own.
+    #[error(
+        "its cluster in the data file is said to be at {offset:#x}, where only guest offset {offset:#x} can be"
+    )]
+    Misplaced {
+        /// The offset in the data file in bytes.
+        offset: u64,
+    },
     /// A header extension is longer than the room for extensions.
     #[error(
         "the header extension {magic:#010x} at {offset:#x} is {length} bytes long and reaches past the end of the extensions at {end:#x}"

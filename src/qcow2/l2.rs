@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::compressed::CompressedCluster;
 use super::error::FormatError;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::{Geometry, GuestOffset, HostOffset};
 use super::header::{Header, Version};
 
 pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -288,6 +288,21 @@ impl L2Entry {
         }
     }
 
+    /// The entry, if it can be that of the cluster with the guest byte `guest`: an external data file holds
+    /// each byte at the guest's own offset (QEMU's `qcow2_get_host_offset`).
+    ///
+    /// # Errors
+    /// When its cluster is elsewhere in the data file.
+    pub fn in_place(self, guest: GuestOffset, context: L2Context) -> Result<Self, FormatError> {
+        let start = guest.0 - context.geometry.offset_in_cluster(guest);
+        match self.host() {
+            Some(host) if context.data_file && host.get() != start => {
+                Err(FormatError::Misplaced { offset: host.get() })
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// Whether the entry says that its cluster's refcount is exactly 1.
     #[must_use]
     pub const fn copied(&self) -> bool {
@@ -313,6 +328,26 @@ impl L2Entry {
                 copied,
                 ..
             } => *copied = now,
+            _ => {}
+        }
+        self
+    }
+
+    /// This entry with its cluster elsewhere, where its refcount is 1; entries without a cluster stay as
+    /// they are.
+    #[must_use]
+    pub const fn moved_to(mut self, place: HostOffset) -> Self {
+        match &mut self {
+            Self::Data { host, copied } => (*host, *copied) = (place, true),
+            Self::Zero {
+                host: Some(host),
+                copied,
+            }
+            | Self::Subclusters {
+                host: Some(host),
+                copied,
+                ..
+            } => (*host, *copied) = (place, true),
             _ => {}
         }
         self

@@ -3,9 +3,8 @@
 
 use std::ops::Range;
 
-use super::super::copied::settle_copied;
 use super::super::error::{IoContext, Result};
-use super::{FREE_BUDGET, TABLE_BUDGET, Writer};
+use super::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
 
 /// The unit in which table bytes are written in place: no disk tears it.
 const SECTOR: usize = 512;
@@ -62,13 +61,9 @@ impl Writer {
     /// When a file cannot be written. The image is readable all the same.
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
+        self.part_from_active()?;
         self.refs.write_blocks()?;
-        self.file.fence().at(&self.path, "flush")?;
-        if self.tree.active {
-            return Ok(());
-        }
-        // A cluster that a snapshot gave up may be the active view's alone now.
-        settle_copied(&self.path, &self.file)
+        self.file.fence().at(&self.path, "flush")
     }
 
     fn fence_all(&mut self) -> Result<()> {
@@ -149,6 +144,11 @@ impl Writer {
         let size = self.cluster_size();
         let mut hole: Option<Range<u64>> = None;
         for cluster in freed.into_iter().flatten() {
+            if !self.tree.active && self.refs.get(cluster)? == 2 {
+                // The one left may be the active view's, whose flag would be wrong.
+                push(&mut self.given_up, cluster, 1);
+                continue;
+            }
             if !self.refs.lower(cluster)? {
                 continue;
             }

@@ -5,11 +5,13 @@
 //! Order of a transaction ([`Writer::flush`]): data, new tables and raised reference counts; fence;
 //! the switches that make new tables reachable (header, refcount table); fence; L2 entries in place
 //! and L1 entries; fence; only then reference counts are lowered. A crash between any two writes
-//! leaves every guest byte old or new and leaks clusters at worst.
+//! leaves every guest byte old or new and leaks clusters at worst. What a snapshot's view and the active
+//! view share stays counted for both until the latter has a copy of its own: `own`.
 
 mod encrypted;
 mod flush;
 mod let_through;
+mod own;
 mod size;
 mod zeros;
 
@@ -108,6 +110,9 @@ pub struct Writer {
     backing_size: u64,
     /// Clusters that lose one reference when the transaction is through, as ranges.
     freed: Vec<Range<u64>>,
+    /// Clusters that a snapshot's view refers to no more and somebody once: still counted twice until
+    /// it is known whether that is the active view.
+    given_up: Vec<Range<u64>>,
     wrote_data: bool,
     transfer: Transfer,
     scratch: Vec<u8>,
@@ -127,6 +132,25 @@ struct Tree {
     l1_moved: bool,
     dirty_l1: BTreeSet<usize>,
     tables: BTreeMap<u64, Table>,
+}
+
+impl Tree {
+    /// Reads the L1 table, whose offset in bytes and entries are given.
+    fn read(
+        path: &Path,
+        file: &dyn HostFile,
+        (l1_offset, l1_entries): (u64, u64),
+        active: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            active,
+            l1: read_entries(path, file, l1_offset, l1_entries, "L1 table")?,
+            l1_offset,
+            l1_moved: false,
+            dirty_l1: BTreeSet::new(),
+            tables: BTreeMap::new(),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -170,17 +194,15 @@ impl Writer {
                 l1_entries,
             } => (l1_offset, l1_entries),
         };
-        let tree = Tree {
-            active: root == Root::Active,
-            l1: read_entries(path, &*file, l1_offset, l1_entries, "L1 table")?,
-            l1_offset,
-            l1_moved: false,
-            dirty_l1: BTreeSet::new(),
-            tables: BTreeMap::new(),
-        };
+        let active = root == Root::Active;
+        let tree = Tree::read(path, &*file, (l1_offset, l1_entries), active)?;
+        let mut refs = Refcounts::open(path, Arc::clone(&file), header.header())?;
+        if !active {
+            refuse_shared(path, &mut refs, context.geometry, (l1_offset, l1_entries))?;
+        }
         Ok(Self {
             path: path.to_path_buf(),
-            refs: Refcounts::open(path, Arc::clone(&file), header.header())?,
+            refs,
             file,
             data: data.filter(|_| header.header().has_data_file()),
             header,
@@ -190,6 +212,7 @@ impl Writer {
             backing_size: view.below().virtual_size(),
             view,
             freed: Vec::new(),
+            given_up: Vec::new(),
             wrote_data: false,
             transfer: Transfer::new(),
             scratch: Vec::new(),
@@ -279,6 +302,7 @@ impl Writer {
         table
             .entries
             .get(geometry.l2_index(GuestOffset(guest)))
+            .and_then(|entry| entry.in_place(GuestOffset(guest), self.context))
             .map_err(|e| self.damaged(guest, e))
     }
 
@@ -368,10 +392,7 @@ impl Writer {
     }
 
     fn free(&mut self, first: u64, count: u64) {
-        match self.freed.last_mut() {
-            Some(range) if range.end == first => range.end += count,
-            _ => self.freed.push(first..first + count),
-        }
+        push(&mut self.freed, first, count);
     }
 
     /// Whether the cluster that belongs to the entry may be written in place.
@@ -640,6 +661,37 @@ impl Writer {
         };
         Ok((piece.state == super::State::Absent, to))
     }
+}
+
+/// Adds clusters to ranges, in order of coming.
+fn push(ranges: &mut Vec<Range<u64>>, first: u64, count: u64) {
+    match ranges.last_mut() {
+        Some(range) if range.end == first => range.end += count,
+        _ => ranges.push(first..first + count),
+    }
+}
+
+/// Refuses an L1 table that somebody else refers to as well: it is written in place. Its offset in bytes and
+/// its entries are given.
+fn refuse_shared(
+    path: &Path,
+    refs: &mut Refcounts,
+    geometry: Geometry,
+    (offset, entries): (u64, u64),
+) -> Result<()> {
+    let size = geometry.cluster_size();
+    let first = offset / size;
+    for cluster in first..first.saturating_add((entries * 8).div_ceil(size)) {
+        let count = refs.get(cluster)?;
+        if count != 1 {
+            let text = format!(
+                "the L1 table of a snapshot at {offset:#x} is counted {count} times: written through one of \
+                 them, all would change"
+            );
+            return Err(Error::new(path, ErrorKind::Damaged(text)));
+        }
+    }
+    Ok(())
 }
 
 /// Whether an image with this header may be written.

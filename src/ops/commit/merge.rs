@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use crate::host::{Access, Host};
 use crate::image::{
-    self, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, Pace, Root, Sight, State,
-    Target, Unhurried, Views, keep_views, new_overlay,
+    self, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, Pace, Root, Sight,
+    State, Target, Unhurried, Views, keep_views, new_overlay,
 };
 
+use super::super::held::Held;
 use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
@@ -85,12 +86,12 @@ impl Job for Commit {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let _locks = self.members.lock(host)?;
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
-        let chain = self.open_chain(host).map_err(|error| self.failed(&error))?;
+        let host = &Held::new(host, &locks);
         // A folder that takes no trash is found out before anything is written.
         let batch = self.prepare_trash(plan)?;
-        if let Err(error) = self.merge(host, &chain, progress) {
+        if let Err(error) = self.merge(host, progress) {
             batch.into_iter().for_each(Batch::give_up);
             return Err(self.failed(&error));
         }
@@ -171,22 +172,27 @@ impl Commit {
     }
 
     /// Everything but the trash: afterwards nothing needs the layers' content any more.
-    fn merge(&self, host: &dyn Host, chain: &Chain, progress: &Progress) -> image::Result<()> {
+    fn merge(&self, host: &dyn Host, progress: &Progress) -> image::Result<()> {
         progress.enter(Phase::Copy, self.bytes);
-        let base = chain.without(self.run.len());
-        let merged = Sight::merged(chain.clone(), base.clone());
         for kept in &self.kept {
-            let old = Sight::of(chain.without(kept.on));
-            let change = Change {
-                old: &old,
-                new: &merged,
+            let below = Below {
+                sights: &|| {
+                    let chain = self.open_chain(host)?;
+                    let old = Sight::of(chain.without(kept.on));
+                    let base = chain.without(self.run.len());
+                    Ok((old, Sight::merged(chain, base)))
+                },
                 judge: Judge::Tables,
                 keys: &self.keys,
             };
-            keep_views(host, &kept.path, kept.views, change, progress)?;
+            keep_views(host, &kept.path, kept.views, below, progress)?;
         }
+        // Only now: a merged layer whose snapshots were kept may have moved what it holds.
+        let chain = &self.open_chain(host)?;
+        let base = chain.without(self.run.len());
         if let Some(old) = self.keep_old.as_ref().filter(|old| !old.is_there) {
             let now = Sight::of(base.clone());
+            let merged = Sight::merged(chain.clone(), base.clone());
             let change = Change {
                 old: &now,
                 new: &merged,
