@@ -591,3 +591,60 @@ fn dirty_and_corrupt_images_are_left_alone_whatever_is_asked() {
         }
     }
 }
+
+/// A forged L1 table names one L2 table twice, and the counts say so: that is no damage, and it is no
+/// damage afterwards.
+#[test]
+fn an_l2_table_that_is_named_twice_is_counted_twice() {
+    let Some(qemu) = support::qemu() else { return };
+    for options in [
+        "-o cluster_size=512",
+        "-o cluster_size=512 -b base.qcow2 -F qcow2",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut script = Script::default();
+        script.create("", "base.qcow2", "64k");
+        script.io("qcow2", "base.qcow2", &["write -P 7 0 64k"]);
+        script.create(options, "image.qcow2", "64k");
+        script.io(
+            "qcow2",
+            "image.qcow2",
+            &["write -P 1 0 4k", "write -P 2 8k 1k", "write -z 0 1k"],
+        );
+        script.build(dir.path());
+        let path = dir.path().join("image.qcow2");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let l1 = usize::try_from(header(&path).l1_offset.get()).unwrap();
+        bytes.copy_within(l1..l1 + 8, l1 + 8);
+        std::fs::write(&path, bytes).unwrap();
+        qemu.img(&["check", "-q", "-r", "all", path.to_str().unwrap()]);
+        assert!(oracle::check(&path).is_clean(), "{options}");
+        let shown = oracle::guest_view(&path, Some("qcow2")).unwrap();
+        let host = ours::real_host();
+        run(&host, dir.path(), &amend(&path, &to(Version::V2))).unwrap();
+        assert_eq!(oracle::guest_view(&path, Some("qcow2")).unwrap(), shown);
+        let verdict = oracle::check(&path);
+        assert!(verdict.is_clean(), "{options}: {verdict:?}");
+    }
+}
+
+/// What lies behind the image is no part of it, and was not asked for.
+#[test]
+fn bytes_behind_the_image_stay_where_they_are() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = with_zeros("-o cluster_size=4k");
+    script.build(dir.path());
+    let path = dir.path().join("image.qcow2");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len().next_multiple_of(4096) + (1 << 20);
+    bytes.resize(end, 0);
+    bytes.extend(b"not ours");
+    std::fs::write(&path, bytes).unwrap();
+    run(&ours::real_host(), dir.path(), &amend(&path, &width(6))).unwrap();
+    assert!(oracle::check(&path).is_clean());
+    let after = std::fs::read(&path).unwrap();
+    assert!(after.ends_with(b"not ours") && after.len() == end + 8);
+}

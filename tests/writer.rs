@@ -4,12 +4,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::print_stderr
 )]
 
 mod support;
 
 use std::path::Path;
+use std::process::Command;
 
 use proptest::prelude::*;
 use qanopy::host::{Access, Host, RealHost};
@@ -233,4 +235,48 @@ fn an_image_made_here_is_as_the_real_tools_make_it() {
             }
         }
     }
+}
+
+/// A device is full of bytes that nobody uses: tables that grow find their place by the counts.
+#[test]
+fn tables_grow_on_a_device_that_has_room() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::File::create(&disk)
+        .unwrap()
+        .set_len(8 << 20)
+        .unwrap();
+    let tool = |words: &[&str]| Command::new("losetup").args(words).output();
+    let attached = tool(&["--find", "--show", disk.to_str().unwrap()]);
+    let Some(attached) = attached.ok().filter(|out| out.status.success()) else {
+        eprintln!("skipped: no loop device can be had");
+        return;
+    };
+    let device = String::from_utf8(attached.stdout).unwrap();
+    let device = device.trim();
+    let image = Path::new(device);
+    let grown = std::panic::catch_unwind(|| {
+        let made = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .args(["-o", "cluster_size=512,refcount_bits=64", device, "64M"])
+            .status();
+        assert!(made.unwrap().success());
+        let (mut target, _) = open(image);
+        target.begin().unwrap();
+        target.grow(128 << 20).unwrap();
+        let bytes = vec![0x5a; 4 << 20];
+        let len = bytes.len() as u64;
+        target.write(0, len, Source::Bytes(&bytes)).unwrap();
+        target.finish().unwrap();
+        assert!(ours(image).starts_with(&bytes));
+        let checked = Command::new("qemu-img")
+            .args(["check", "-q", device])
+            .status();
+        assert!(checked.unwrap().success());
+    });
+    tool(&["--detach", device]).unwrap();
+    grown.unwrap();
 }

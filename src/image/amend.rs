@@ -271,8 +271,12 @@ impl Amend {
             {
                 return Ok(());
             }
-            let to = self.rework.counts.allocate(1)?;
             self.rework.release(HostOffset(named.offset), size)?;
+            // Two entries may name one table, and so they do afterwards.
+            if let Some(to) = alone.get(&named.offset) {
+                return self.rework.counts.raise(to / size, 1);
+            }
+            let to = self.rework.counts.allocate(1)?;
             alone.insert(named.offset, to * size);
             self.moved.push(Moved {
                 from: named.offset,

@@ -13,6 +13,7 @@ mod check;
 mod compare;
 mod convert;
 mod create;
+mod entries;
 mod error;
 mod extent;
 mod facts;

@@ -41,6 +41,8 @@ pub(crate) struct NewCounts {
     replaced: Clusters,
     /// No cluster before this one can be handed out.
     hint: u64,
+    /// Nor this one, nor any behind it.
+    reach: u64,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,7 @@ impl NewCounts {
             freed: Clusters::default(),
             replaced: Clusters::default(),
             hint: 1,
+            reach: u64::MAX,
         })
     }
 
@@ -282,6 +285,13 @@ impl NewCounts {
             let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
             return Err(Error::new(&self.path, ErrorKind::Limit(text)));
         }
+        if end > self.reach {
+            let text = format!(
+                "has no free place in its first {} bytes, and what lies behind them cannot all be kept in mind",
+                self.reach.saturating_mul(self.geometry.cluster_size())
+            );
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+        }
         self.raise(first, count)?;
         if count == 1 {
             self.hint = end;
@@ -401,6 +411,7 @@ impl NewCounts {
             freed: std::mem::take(&mut self.freed),
             replaced: std::mem::take(&mut self.replaced),
             hint: 1,
+            reach: u64::MAX,
         };
         let mut old_places = Vec::new();
         for index in 0..self.table.len() as u64 {

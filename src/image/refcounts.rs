@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::HostFile;
+use crate::host::{FileKind, HostFile};
 use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;
 use crate::qcow2::{EntryTable, Geometry, Header, HostOffset, RefcountBlock, refcount};
 
@@ -237,12 +237,15 @@ impl Refcounts {
         Ok(())
     }
 
-    /// The first cluster after all that are in use or in the file.
+    /// The first cluster after all that are in use or in the file. A device is as long as it is, used
+    /// or not: there only the counts tell.
     pub(crate) fn end(&mut self) -> Result<u64> {
-        let len = self.file.len().at(&self.path, "ask the length")?;
-        Ok(len
-            .div_ceil(self.cluster_size())
-            .max(self.highest_used()?.map_or(0, |cluster| cluster + 1)))
+        let used = self.highest_used()?.map_or(0, |cluster| cluster + 1);
+        let stat = self.file.stat().at(&self.path, "ask the length")?;
+        if stat.kind != FileKind::Regular {
+            return Ok(used);
+        }
+        Ok(used.max(stat.len.div_ceil(self.cluster_size())))
     }
 
     /// The last cluster that is counted at all.

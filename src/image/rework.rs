@@ -35,6 +35,8 @@ pub(crate) struct Rework {
     /// What the header says afterwards; tables and autoclear bits are added when it is settled.
     pub(crate) edit: HeaderEdit,
     edits: Vec<HeaderEdit>,
+    /// Whether the file is longer than all that is counted: what lies there is not ours to cut off.
+    has_trailer: bool,
 }
 
 impl Rework {
@@ -47,9 +49,14 @@ impl Rework {
         if found.corruptions > 0 {
             return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
         }
+        let mut counts = NewCounts::open(path, Arc::clone(file), header.header())?;
+        let clusters = found
+            .file_len
+            .div_ceil(header.header().geometry.cluster_size());
         Ok(Self {
             path: path.to_path_buf(),
-            counts: NewCounts::open(path, Arc::clone(file), header.header())?,
+            has_trailer: counts.end_of_all()? < clusters,
+            counts,
             context: L2Context::of(header.header()),
             file: Arc::clone(file),
             header,
@@ -179,6 +186,9 @@ impl Rework {
             self.file
                 .punch(offset, len)
                 .at(&self.path, &format!("free {len} bytes at {offset:#x}"))?;
+        }
+        if self.has_trailer {
+            return Ok(());
         }
         let used = self.counts.end_of_all()?.saturating_mul(size);
         tail::cut(&self.path, &*self.file, used)

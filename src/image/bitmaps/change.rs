@@ -11,8 +11,8 @@ use crate::qcow2::limits::{
 };
 use crate::qcow2::{Autoclear, Header, HostOffset, Version};
 
+use super::super::entries::each_entry;
 use super::super::error::Result;
-use super::super::qcow2_layer::read_entries;
 use super::super::rework::Rework;
 use super::super::{Error, Pace};
 use super::{Dirty, directory, of_name, stale, usable};
@@ -299,13 +299,19 @@ fn release(rework: &mut Rework, bitmap: &Bitmap) -> Result<()> {
     let (path, file) = (rework.path.clone(), Arc::clone(&rework.file));
     let (geometry, size) = (rework.geometry(), rework.cluster_size());
     let (offset, entries) = (bitmap.table_offset, u64::from(bitmap.table_entries));
-    let table = read_entries(&path, &*file, offset.get(), entries, "bitmap table")?;
-    for raw in table.iter() {
-        let entry = BitmapTableEntry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
-        if let BitmapTableEntry::Stored(offset) = entry {
-            rework.release(offset, size)?;
-        }
-    }
+    let table = (offset.get(), entries);
+    each_entry(
+        &path,
+        &*file,
+        table,
+        "bitmap table",
+        &mut |_, raw| match BitmapTableEntry::parse(raw, geometry)
+            .map_err(|e| rework.format_error(e))?
+        {
+            BitmapTableEntry::Stored(offset) => rework.release(offset, size),
+            _ => Ok(()),
+        },
+    )?;
     rework.release(offset, entries * 8)
 }
 

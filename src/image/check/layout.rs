@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::host::{Segment, printable_bytes};
+use crate::host::printable_bytes;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
 use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
 use crate::qcow2::snapshot::parse_table;
 use crate::qcow2::{Autoclear, EntryTable, FormatError, L1Entry, Snapshot, Version, l1, refcount};
 
+use super::super::entries::each_entry;
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_entries;
 use super::super::{Error, ErrorKind};
@@ -22,9 +23,6 @@ const MOST_TABLES: usize = 1 << 22;
 /// Ranges of tables, bitmaps' data included, that an image may have to be checked: a forged bitmap
 /// table could name any number.
 const MOST_RANGES: usize = 1 << 21;
-
-/// Bytes of a table read at once.
-const CHUNK: u64 = 1 << 20;
 
 /// Bytes of extra data that a snapshot of a version 3 image must have: VM state and disk size.
 const NEEDED_EXTRA: usize = 16;
@@ -181,7 +179,7 @@ impl Collector<'_> {
         let (image, size) = (self.image, self.image.size());
         let whose = || owner.map_or_else(String::new, |name| format!(" of snapshot {name}"));
         let what = format!("L1 table{}", whose());
-        each_entry(image, l1, &what, &mut |index, raw| {
+        each_entry(image.path, image.file, l1, &what, &mut |index, raw| {
             let guest = owner.is_none().then(|| image.l1_guest(index.into()));
             let offset = raw & 0x00ff_ffff_ffff_fe00;
             let reserved = l1::reserved_bits(raw);
@@ -376,7 +374,8 @@ impl Collector<'_> {
         }
         let image = self.image;
         let named = format!("table of bitmap {name}");
-        each_entry(image, (offset, entries), &named, &mut |_, raw| {
+        let table = (offset, entries);
+        each_entry(image.path, image.file, table, &named, &mut |_, raw| {
             match BitmapTableEntry::parse(raw, image.geometry) {
                 Ok(BitmapTableEntry::Stored(place)) => {
                     self.range("a bitmap's data", place.get(), size, 1);
@@ -428,40 +427,6 @@ impl Collector<'_> {
         self.layout.refcounts = table;
         Ok(())
     }
-}
-
-/// Tells the entries of a table that are not zero, by index: the table's offset in bytes and its
-/// number of entries are given. What is in a hole of the file is not read.
-fn each_entry(
-    image: &Image<'_>,
-    (offset, entries): (u64, u64),
-    what: &str,
-    tell: &mut dyn FnMut(u32, u64) -> Result<()>,
-) -> Result<()> {
-    let end = offset.saturating_add(entries.saturating_mul(8));
-    let mut at = offset;
-    while at < end {
-        // A file that cannot tell has no holes.
-        let segment = image.file.segment_at(at).unwrap_or(Segment::Data(end));
-        let to = match segment {
-            Segment::Hole(to) if to.min(end) >= at + 8 => {
-                let to = to.min(end);
-                at = to - (to - at) % 8;
-                continue;
-            }
-            Segment::Hole(to) | Segment::Data(to) => to,
-        };
-        let len = to.min(end).saturating_sub(at).clamp(1, CHUNK);
-        let len = len.next_multiple_of(8);
-        let table = read_entries(image.path, image.file, at, len / 8, what)?;
-        let first = (at - offset) / 8;
-        for (index, raw) in (first..).zip(table.iter()).filter(|(_, raw)| *raw != 0) {
-            // No table is as long as that.
-            tell(u32::try_from(index).unwrap_or(u32::MAX), raw)?;
-        }
-        at += len;
-    }
-    Ok(())
 }
 
 /// The snapshots, their L1 tables unchecked, and the table's length in bytes.

@@ -15,7 +15,7 @@ use super::{Block, Clusters, NewCounts};
 /// Bytes of counts kept in memory at most: a repair keeps all of them.
 const MOST_BYTES: u64 = 128 << 20;
 
-/// The clusters that can be kept off are those before this one.
+/// The clusters that can be kept off are those before this one; none behind it is handed out.
 const KEPT_OFF_END: u64 = (1 << 29) + (1 << 26);
 
 impl NewCounts {
@@ -32,6 +32,7 @@ impl NewCounts {
             freed: Clusters::default(),
             replaced: Clusters::default(),
             hint: 1,
+            reach: KEPT_OFF_END,
         }
     }
 

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::qcow2::bitmap::BitmapTableEntry;
+use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
     EntryTable, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot, Version, l1, l2, refcount,
 };
 
 use super::super::check::past_end;
+use super::super::entries::each_entry;
 use super::super::error::Result;
 use super::super::new_counts::NewCounts;
 use super::super::qcow2_layer::{read_entries, read_l2};
@@ -523,61 +524,83 @@ impl Survey {
 
     /// Counts the clusters of the bitmaps. False, and nothing counted, if any of it cannot be.
     fn count_bitmaps(&mut self) -> Result<bool> {
-        let size = self.size();
-        let most = self.rules.len.div_ceil(size);
         let Ok(list) = bitmaps::bitmaps(&self.path, &*self.file, &self.header) else {
             return Ok(false);
         };
         let Some(extension) = self.header.bitmaps().filter(|_| !list.is_empty()) else {
             return Ok(true);
         };
-        let (offset, bytes) = (extension.directory_offset.get(), extension.directory_size);
-        let mut runs = vec![(offset, bytes)];
+        let (disk, geometry) = (self.header.virtual_size(), self.rules.context.geometry);
+        if !list.iter().all(|bitmap| bitmap.fits(disk, geometry)) {
+            return Ok(false);
+        }
+        let directory = (extension.directory_offset.get(), extension.directory_size);
+        // With more clusters than the file has, two of them are the same.
+        let most = self.rules.len.div_ceil(self.size());
         let mut clusters = 0;
-        for bitmap in &list {
-            let entries = u64::from(bitmap.table_entries);
-            let table = bitmap.table_offset.get();
-            runs.push((table, entries * 8));
-            clusters += (entries * 8).div_ceil(size);
-            let fits = bitmap.fits(self.header.virtual_size(), self.rules.context.geometry);
-            if !fits || clusters > most || self.is_past_end(table, entries * 8) {
-                return Ok(false);
-            }
-            let what = "bitmap table";
-            let table = read_entries(&self.path, &*self.file, table, entries, what)?;
-            for raw in table.iter() {
-                match BitmapTableEntry::parse(raw, self.rules.context.geometry) {
-                    Ok(BitmapTableEntry::Stored(place)) => {
-                        runs.push((place.get(), size));
-                        clusters += 1;
-                    }
-                    Ok(_) => {}
-                    Err(_) => return Ok(false),
+        let fit = self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
+            clusters += survey.run(offset, bytes).1;
+            Ok(clusters <= most && !survey.is_past_end(offset, bytes))
+        })?;
+        if !fit {
+            return Ok(false);
+        }
+        self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
+            survey.keep_off_bytes(offset, bytes);
+            Ok(true)
+        })?;
+        let mut claimed = 0_u64;
+        let all = self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
+            let (first, clusters) = survey.run(offset, bytes);
+            let claims = survey.counts.claim(first, clusters)?;
+            claimed += u64::from(claims);
+            Ok(claims)
+        })?;
+        if !all {
+            // They are given up again.
+            self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
+                if claimed == 0 {
+                    return Ok(false);
                 }
-            }
-            // With more clusters than the file has, two of them are the same.
-            if clusters > most {
+                claimed -= 1;
+                let (first, clusters) = survey.run(offset, bytes);
+                survey.counts.lower(first, clusters)?;
+                Ok(true)
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// Tells where the bitmaps lie, as long as `tell` wants more of it: their directory (offset and
+    /// length in bytes are given), each table and what it names. False if it did not come to the
+    /// end, or something cannot be read. The tables of bitmaps in use may be as long as 1 GiB: none is kept.
+    fn each_bitmap_run(
+        &mut self,
+        list: &[Bitmap],
+        (offset, bytes): (u64, u64),
+        tell: &mut dyn FnMut(&mut Self, u64, u64) -> Result<bool>,
+    ) -> Result<bool> {
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        let (size, geometry) = (self.size(), self.rules.context.geometry);
+        let mut goes_on = tell(self, offset, bytes)?;
+        for bitmap in list {
+            let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
+            goes_on = goes_on && tell(self, offset, entries * 8)?;
+            if !goes_on {
                 return Ok(false);
             }
+            let table = (offset, entries);
+            each_entry(&path, &*file, table, "bitmap table", &mut |_, raw| {
+                goes_on = goes_on
+                    && match BitmapTableEntry::parse(raw, geometry) {
+                        Ok(BitmapTableEntry::Stored(place)) => tell(self, place.get(), size)?,
+                        Ok(_) => true,
+                        Err(_) => false,
+                    };
+                Ok(())
+            })?;
         }
-        for (offset, bytes) in &runs {
-            self.keep_off_bytes(*offset, *bytes);
-        }
-        for at in 0..runs.len() {
-            let Some(&(offset, bytes)) = runs.get(at) else {
-                break;
-            };
-            let (first, clusters) = self.run(offset, bytes);
-            if self.is_past_end(offset, bytes) || !self.counts.claim(first, clusters)? {
-                // Those before it are given up again.
-                for &(offset, bytes) in runs.get(..at).unwrap_or_default() {
-                    let (first, clusters) = self.run(offset, bytes);
-                    self.counts.lower(first, clusters)?;
-                }
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(goes_on)
     }
 
     /// L2 tables stay where they are if nothing in them changes and nobody else is there.
