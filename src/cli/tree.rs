@@ -148,7 +148,7 @@ fn inside(forest: &Forest, line: &TreeLine, globals: Globals) -> Vec<Inside> {
     let Some(node) = forest.get(line.id) else {
         return Vec::new();
     };
-    let sign = if globals.ascii { "#" } else { "◇" };
+    let sign = picture::snapshot_sign(charset(globals));
     let (snapshots, more) = picture::snapshot_lines(node, charset(globals));
     let rows = snapshots.into_iter().map(|snapshot| Inside {
         name: format!("{}{sign} {}", line.below, snapshot.name),

@@ -43,6 +43,7 @@ impl Picture {
             name: name(forest, ambiguous, row, future),
             note: note(forest, row),
             parent: row.parent.and_then(|parent| usize::try_from(parent).ok()),
+            ..ToPlace::default()
         });
         self.diagram = Diagram::of(boxes.collect(), charset);
     }

@@ -1,5 +1,5 @@
 //! The diagram: boxes joined by arrows that point from an overlay to what it is built on, left to
-//! right, roots on the left, `(Active)` in every leaf.
+//! right, roots on the left, `(Active)` in every leaf. An image's internal snapshots stand inside its box.
 //!
 //! An image's first child stands beside it in the same band; every other child begins a band of its
 //! own further down, joined to its parent by a trunk below the parent's box. Lines are made when they
@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::forest::Forest;
 
+use super::inside::boxed;
 use super::order::order;
 use super::{Charset, cut_middle, labels, note};
 
@@ -30,6 +31,8 @@ pub struct ToPlace {
     pub name: String,
     /// What stands below the name.
     pub note: String,
+    /// What stands below that, a line each.
+    pub inside: Vec<String>,
     /// The box it points at, by its place among those before it.
     pub parent: Option<usize>,
 }
@@ -49,8 +52,12 @@ pub struct PlacedBox {
     pub name: String,
     /// What stands below the name.
     pub note: String,
+    /// What stands below that, a line each, cut to the box.
+    pub inside: Vec<String>,
     /// The box its arrow points at, by its place in [`Diagram::boxes`].
     pub parent: Option<usize>,
+    /// Rows from its top edge to its name.
+    lead: usize,
     /// Which of its siblings it is, from 0.
     index: usize,
     /// How many boxes point at it.
@@ -61,7 +68,7 @@ impl PlacedBox {
     /// The row its name stands in; the note is in the one below.
     #[must_use]
     pub fn name_row(&self) -> usize {
-        self.y + self.height.saturating_sub(3)
+        self.y + self.lead
     }
 }
 
@@ -73,6 +80,8 @@ struct Band {
     /// Where its boxes begin.
     top: usize,
     height: usize,
+    /// Rows from there to their names.
+    lead: usize,
     /// Its boxes, from left to right.
     boxes: Range<usize>,
 }
@@ -94,6 +103,9 @@ impl Diagram {
         let places = order(forest).into_iter().map(|place| ToPlace {
             name: names.remove(&place.id).unwrap_or_default(),
             note: note(forest, place.id).map_or_else(String::new, |note| format!("({note})")),
+            inside: forest
+                .get(place.id)
+                .map_or_else(Vec::new, |node| boxed(node, charset)),
             parent: place.parent,
         });
         Self::of(places.collect(), charset)
@@ -135,6 +147,12 @@ impl Diagram {
             );
         }
         diagram.close(&tree);
+        for band in &diagram.bands {
+            let row = diagram.boxes.get_mut(band.boxes.clone());
+            for placed in row.into_iter().flatten() {
+                (placed.y, placed.height) = (band.top, band.height);
+            }
+        }
         diagram.height = diagram
             .bands
             .last()
@@ -181,29 +199,40 @@ impl Diagram {
             self.bands.push(Band {
                 from,
                 top: from + usize::from(gap),
-                height: if parent.is_none() { 5 } else { 4 },
+                height: 0,
+                lead: if parent.is_none() { 2 } else { 1 },
                 boxes: at..at + 1,
             });
         }
         let name = cut_middle(&to_place.name, WIDEST - 4, charset);
         let note = cut_middle(&to_place.note, WIDEST - 4, charset);
-        let width = (name.width().max(note.width()) + 4).max(NARROWEST);
+        let inside: Vec<String> = to_place
+            .inside
+            .iter()
+            .map(|line| cut_middle(line, WIDEST - 4, charset))
+            .collect();
+        let texts = [&name, &note].into_iter().chain(&inside);
+        let widest = texts.map(|text| text.width()).max().unwrap_or(0);
+        let width = (widest + 4).max(NARROWEST);
         match tree.columns.get_mut(column) {
             Some(widest) => *widest = width.max(*widest),
             None => tree.columns.push(width),
         }
-        let (top, height) = self
-            .bands
-            .last()
-            .map_or((0, 0), |band| (band.top, band.height));
+        let lead = self.bands.last_mut().map_or(0, |band| {
+            // All boxes of a band are as high as the highest.
+            band.height = band.height.max(band.lead + 3 + inside.len());
+            band.lead
+        });
         self.boxes.push(PlacedBox {
             x: 0,
-            y: top,
+            y: 0,
             width: 0,
-            height,
+            height: 0,
             name,
             note,
+            inside,
             parent,
+            lead,
             index,
             children,
         });
@@ -323,7 +352,10 @@ impl Diagram {
                 let text = match y {
                     y if y == placed.name_row() => placed.name.as_str(),
                     y if y == placed.name_row() + 1 => placed.note.as_str(),
-                    _ => "",
+                    y => y
+                        .checked_sub(placed.name_row() + 2)
+                        .and_then(|line| placed.inside.get(line))
+                        .map_or("", String::as_str),
                 };
                 pen.put(placed.x, "|");
                 pen.put(placed.x + 2, text);
@@ -346,7 +378,7 @@ impl Diagram {
 
     /// The trunks that pass through or end in row `y`, left of the band's first box.
     fn trunks(&self, first: &PlacedBox, band: &Band, y: usize) -> Vec<(usize, String)> {
-        let name_row = band.top + band.height - 3;
+        let name_row = band.top + band.lead;
         let mut signs: Vec<(usize, char)> = Vec::new();
         let mut child = first;
         while let Some(parent) = child.parent.and_then(|at| self.boxes.get(at)) {

@@ -38,6 +38,24 @@ pub fn snapshot_lines(node: &Node, charset: Charset) -> (Vec<SnapshotLine>, usiz
     (lines, more)
 }
 
+/// What stands before an internal snapshot, so that it is not taken for an image.
+#[must_use]
+pub const fn snapshot_sign(charset: Charset) -> &'static str {
+    match charset {
+        Charset::Unicode => "◇",
+        Charset::Ascii => "#",
+    }
+}
+
+/// The internal snapshots of an image as they stand inside its box.
+pub(super) fn boxed(node: &Node, charset: Charset) -> Vec<String> {
+    let sign = snapshot_sign(charset);
+    let (lines, more) = snapshot_lines(node, charset);
+    let shown = lines.iter().map(|line| format!("{sign} {}", line.name));
+    let rest = (more > 0).then(|| format!("{sign} {more} more"));
+    shown.chain(rest).collect()
+}
+
 fn line(snapshot: &Snapshot, charset: Charset) -> SnapshotLine {
     let text = |bytes: &[u8], width| cut_middle(&printable_bytes(bytes), width, charset);
     let taken = u64::from(snapshot.date_seconds);

@@ -327,6 +327,30 @@ fn internal_snapshots_stand_below_their_image_and_say_nothing_to_the_terminal() 
 }
 
 #[test]
+fn internal_snapshots_stand_inside_the_box_of_their_image() {
+    let mut forest = with_snapshots();
+    forest.add(image("vm/more", 3, Some(("vm/base", Some(1)))));
+    assert_eq!(
+        drawn(&forest),
+        r#"
+.-----------------------.    .-----------.
+|                       |    |           |
+| base                  |<---| more      |
+|                       |    | (Active)  |
+| ◇ before-update       |    |           |
+| ◇ \u{1b}[31mred\n"<b> |    |           |
+| ◇ 3 more              |    |           |
+'-----------------------'    '-----------'
+   ^
+   |                         .-----------.
+   '-------------------------| over      |
+                             | (Active)  |
+                             '-----------'
+"#
+    );
+}
+
+#[test]
 fn json_has_one_object_an_image() {
     let forest = forest(&[("base", ""), ("over", "base"), ("lost", "gone")]);
     let value = json(&forest);
