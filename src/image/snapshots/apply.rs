@@ -60,7 +60,7 @@ impl SnapshotChange {
         let needed = usize::try_from(needed).map_err(|e| change.limit(e.to_string()))?;
         l1.resize(needed.max(l1.len()));
         let old = change.active_l1()?;
-        change.lower_tree(&old, pace)?;
+        change.lower_tree(&old, pace, |_, _| ())?;
         change.set_active_l1(&old, l1)?;
         change.settle()
     }

@@ -10,7 +10,8 @@ use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::stretch::{any_copied, set_copied};
 use crate::qcow2::{
-    Autoclear, EntryTable, FormatError, Header, HostOffset, L1Entry, L2Context, Snapshot, Version,
+    Autoclear, EntryTable, FormatError, Header, HostOffset, L1Entry, L2Context, Snapshot, Stretch,
+    Version, stretches,
 };
 
 use super::super::batch::Batch;
@@ -149,14 +150,31 @@ impl SnapshotChange {
         })
     }
 
-    /// Counts one reference less to everything `l1` leads to, its L2 tables included.
-    pub(super) fn lower_tree(&mut self, l1: &EntryTable, pace: &dyn Pace) -> Result<()> {
+    /// Counts one reference less to everything `l1` leads to, its L2 tables included, and tells each of
+    /// those tables, and whether its first run of clusters has only one reference left and no flag
+    /// that says so.
+    pub(super) fn lower_tree(
+        &mut self,
+        l1: &EntryTable,
+        pace: &dyn Pace,
+        mut tell: impl FnMut(Named, bool),
+    ) -> Result<()> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
         let trees = trees(&path, &*file, self.context, pace);
         let size = self.cluster_size();
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| self.counts.lower(first, count))?;
-            self.counts.lower(named.offset / size, 1)
+            self.counts.lower(named.offset / size, 1)?;
+            let first = stretches(table, self.context).find_map(|stretch| match stretch {
+                Stretch::Clusters { host, copied, .. } => Some((host, copied)),
+                Stretch::Entry { .. } => None,
+            });
+            let alone = match first {
+                Some((host, false)) => self.counts.get(host.get() / size)? == 1,
+                _ => false,
+            };
+            tell(named, alone);
+            Ok(())
         })
     }
 
