@@ -1,16 +1,14 @@
-//! Our check's verdict is that of `qemu-img check`: on every sample image, and on images with one
-//! field of one table forged. What qemu-img cannot tell is told as well.
+//! Our check's verdict is that of `qemu-img check` on every sample image. What qemu-img cannot tell is told as
+//! well. Images with one field forged are the matter of `verdict`.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{self, Check, FindingKind, Unhurried, Verdict};
-use support::fields::samples;
 use support::script::Script;
 use support::{forests, oracle};
 
@@ -99,69 +97,6 @@ fn json(path: &Path) -> serde_json::Value {
         .collect();
     let out = support::script::run_in(path.parent().unwrap(), &words);
     serde_json::from_slice(&out.stdout).unwrap()
-}
-
-#[test]
-fn one_forged_field_gets_the_verdict_of_qemu_img() {
-    if support::qemu().is_none() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let mut wrong = Vec::new();
-    let mut seen: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for sample in samples(dir.path()) {
-        let path = dir.path().join(sample.name);
-        let mut tasks = Vec::new();
-        for (what, places) in sample.fields() {
-            for place in places {
-                for value in sample.values(sample.u64(place)) {
-                    tasks.push((what, place, value));
-                }
-            }
-        }
-        // Every process costs; a part of the family is enough, another one for each image.
-        let step = tasks.len().div_ceil(90);
-        for &(what, place, value) in tasks.iter().skip(sample.name.len() % step).step_by(step) {
-            let mut bytes = sample.bytes.clone();
-            bytes[place..place + 8].copy_from_slice(&value.to_be_bytes());
-            fs::write(&path, &bytes).unwrap();
-            let check = ours(&path);
-            let theirs = oracle::check(&path);
-            let (mine, them) = (our_word(&check), word(&theirs));
-            *seen.entry(them).or_default() += 1;
-            // What makes qemu-img give up may be a finding here; the other way round never.
-            let stricter = check.as_ref().is_ok_and(|check| {
-                kinds(check).iter().any(|kind| {
-                    matches!(
-                        kind,
-                        FindingKind::TableAliased
-                            | FindingKind::TablesOverlap
-                            | FindingKind::ZeroFlagInV2
-                    )
-                })
-            });
-            let fits = mine == them
-                || (them == "failed" && mine == "corrupt")
-                || (mine == "corrupt" && stricter);
-            if !fits {
-                wrong.push(format!(
-                    "{} {what} at {place:#x} = {value:#x} (was {:#x}): {mine}, qemu-img {them}\n  \
-                     {:?}\n  {theirs:?}",
-                    sample.name,
-                    sample.u64(place),
-                    check.map(|c| c.findings.into_iter().map(|f| f.text).collect::<Vec<_>>()),
-                ));
-            }
-        }
-        fs::write(&path, &sample.bytes).unwrap();
-    }
-    assert!(
-        ["clean", "leaks", "corrupt", "failed"]
-            .iter()
-            .all(|word| seen.get(word).is_some_and(|n| *n > 5)),
-        "{seen:?}"
-    );
-    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn notices(dir: &Path, name: &str) -> (Option<i32>, Vec<String>) {

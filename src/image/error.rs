@@ -60,7 +60,7 @@ pub enum ErrorKind {
     #[error("needs features that are not known here: {}", .0.join(", "))]
     UnknownFeatures(Vec<String>),
     /// A format known by name only.
-    #[error("is of format {0}, whose content is not read here")]
+    #[error("is of format {}, whose content is not read here", printable(.0.name()))]
     Closed(Format),
     /// The dirty bit is set: reference counts may be wrong.
     #[error(
