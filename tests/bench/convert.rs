@@ -8,63 +8,22 @@
 //! told `-t writeback`, since by default it does not.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
+mod usage;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use qanopy::host::RealHost;
 use qanopy::image::{
     CarriedBitmaps, Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, CreateOptions,
     Format, Preallocation, Unhurried, convert,
 };
-
-/// Time, and time of all processors.
-#[derive(Clone, Copy)]
-struct Spent {
-    wall: f64,
-    cpu: f64,
-}
-
-/// Processor seconds of this process or of its children that ended, from `/proc/self/stat`.
-mod usage {
-    /// Whose time.
-    #[derive(Clone, Copy)]
-    pub(super) enum Who {
-        Own,
-        Children,
-    }
-
-    pub(super) fn seconds(who: Who) -> f64 {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        // Fields 14 to 17, counted behind the name in brackets, in hundredths of a second.
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect();
-        let number = |at: usize| fields[at].parse::<f64>().unwrap();
-        let ticks = match who {
-            Who::Own => number(11) + number(12),
-            Who::Children => number(13) + number(14),
-        };
-        ticks / 100.0
-    }
-}
-
-fn timed(who: usage::Who, work: impl FnOnce()) -> Spent {
-    let (started, before) = (Instant::now(), usage::seconds(who));
-    work();
-    Spent {
-        wall: Duration::as_secs_f64(&started.elapsed()),
-        cpu: usage::seconds(who) - before,
-    }
-}
+use usage::{Spent, Who, timed};
 
 fn qemu_img(args: &[&str], from: &Path, to: &Path) -> Spent {
-    timed(usage::Who::Children, || {
+    timed(Who::Children, || {
         let status = Command::new("qemu-img")
             .args(["convert", "-t", "writeback"])
             .args(args)
@@ -74,10 +33,11 @@ fn qemu_img(args: &[&str], from: &Path, to: &Path) -> Spent {
             .unwrap();
         assert!(status.success(), "qemu-img convert {args:?}");
     })
+    .1
 }
 
 fn ours(from: &Path, format: &Format, to: &Path, form: &ConvertTo) -> Spent {
-    timed(usage::Who::Own, || {
+    timed(Who::Own, || {
         let chain = Chain::open(&RealHost, from, Some(format), &|_| true).unwrap();
         let from = ConvertFrom {
             sources: vec![chain],
@@ -85,6 +45,7 @@ fn ours(from: &Path, format: &Format, to: &Path, form: &ConvertTo) -> Spent {
         };
         convert(&RealHost, &from, to, form, &Unhurried).unwrap();
     })
+    .1
 }
 
 /// Files of this machine one after the other, with noise and zeros between them.

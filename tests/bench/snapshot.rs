@@ -3,41 +3,42 @@
 //!
 //! `cargo bench --bench snapshot` makes a sparse image of 1 TiB (`QANOPY_BENCH_GIB` sets another
 //! size) with `preallocation=metadata`, takes and deletes a snapshot by both in turns, checks the
-//! image with qemu-img, and prints the median of the paired ratios and the most memory this process
-//! ever had. Every time contains the flush at the end.
+//! image with qemu-img, and prints the medians of the paired ratios, of time and of processor time, and
+//! the most memory this process ever had. Every time contains the flush at the end.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
+
+mod usage;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use qanopy::host::{Access, Host, HostFile, RealHost};
 use qanopy::image::{NewSnapshot, SnapshotChange, Unhurried};
+use usage::{Spent, Who, timed};
 
-fn qemu_img(args: &[&str], path: &Path) -> Option<Duration> {
-    let started = Instant::now();
-    let status = Command::new("qemu-img")
-        .args(args)
-        .arg(path)
-        .stdout(Stdio::null())
-        .status()
-        .ok()?;
-    assert!(status.success(), "qemu-img {args:?}");
-    Some(started.elapsed())
+fn qemu_img(args: &[&str], path: &Path) -> Spent {
+    let (status, spent) = timed(Who::Children, || {
+        let mut command = Command::new("qemu-img");
+        command.args(args).arg(path).stdout(Stdio::null()).status()
+    });
+    assert!(status.unwrap().success(), "qemu-img {args:?}");
+    spent
 }
 
 fn open(path: &Path) -> Arc<dyn HostFile> {
     RealHost.open(path, Access::ReadWrite).unwrap()
 }
 
-/// Time to work the change out, and to make it.
-fn ours(change: impl FnOnce() -> SnapshotChange) -> (Duration, Duration) {
-    let started = Instant::now();
-    let change = change();
-    let worked_out = started.elapsed();
-    change.commit(&Unhurried).unwrap();
-    (worked_out, started.elapsed())
+/// What it takes to work the change out, and to work it out and make it.
+fn ours(change: impl FnOnce() -> SnapshotChange) -> (Spent, Spent) {
+    let (worked_out, whole) = timed(Who::Own, || {
+        let (change, worked_out) = timed(Who::Own, change);
+        change.commit(&Unhurried).unwrap();
+        worked_out
+    });
+    (worked_out, whole)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -84,8 +85,8 @@ fn main() {
     let mut create = Vec::new();
     let mut delete = Vec::new();
     for _ in 0..pairs {
-        let theirs = qemu_img(&["snapshot", "-c", "one"], &path).unwrap();
-        let theirs_gone = qemu_img(&["snapshot", "-d", "one"], &path).unwrap();
+        let theirs = qemu_img(&["snapshot", "-c", "one"], &path);
+        let theirs_gone = qemu_img(&["snapshot", "-d", "one"], &path);
         let file = open(&path);
         let new = NewSnapshot {
             name: b"one".to_vec(),
@@ -99,22 +100,21 @@ fn main() {
         delete.push((theirs_gone, worked_out, gone));
     }
     let memory = peak_memory_kib();
-    qemu_img(&["check", "-q"], &path).unwrap();
+    qemu_img(&["check", "-q"], &path);
 
     println!("mapped             {gib} GiB, {pairs} pairs");
-    println!("                   qemu-img       ours  (worked out)  ratio");
+    println!("                     qemu-img (cpu)         ours (cpu)  (worked out)  ratio  (cpu)");
     for (what, samples) in [("create", create), ("delete", delete)] {
-        let seconds = Duration::as_secs_f64;
+        let of = |value: fn(&(Spent, Spent, Spent)) -> f64| median(samples.iter().map(value));
         println!(
-            "{what:18} {:>7.3} s  {:>7.3} s  {:>9.3} s  {:>5.1}",
-            median(samples.iter().map(|(theirs, ..)| seconds(theirs))),
-            median(samples.iter().map(|(_, _, ours)| seconds(ours))),
-            median(samples.iter().map(|(_, out, _)| seconds(out))),
-            median(
-                samples
-                    .iter()
-                    .map(|(theirs, _, ours)| seconds(theirs) / seconds(ours))
-            ),
+            "{what:18} {:>7.3} s {:>6.2}  {:>7.3} s {:>6.2}  {:>9.3} s  {:>5.1}  {:>5.1}",
+            of(|(theirs, ..)| theirs.wall),
+            of(|(theirs, ..)| theirs.cpu),
+            of(|(.., ours)| ours.wall),
+            of(|(.., ours)| ours.cpu),
+            of(|(_, worked_out, _)| worked_out.wall),
+            of(|(theirs, _, ours)| theirs.wall / ours.wall),
+            of(|(theirs, _, ours)| theirs.cpu / ours.cpu.max(0.01)),
         );
     }
     println!("peak memory        {:.1} MiB", memory as f64 / 1024.0);
