@@ -242,13 +242,15 @@ fn every_change_of_bitmaps_survives_every_crash_and_every_failed_call() {
         ("", "fine", BitmapAction::Remove),
         ("-o cluster_size=4k", "fine", BitmapAction::Clear),
         ("", "fine", BitmapAction::Disable),
+        ("-o extended_l2=on", "off", BitmapAction::Enable),
         (
             "-o cluster_size=1k,refcount_bits=1",
             "coarse",
             merge("fine"),
         ),
     ] {
-        let script = with_bitmaps(options);
+        let mut script = with_bitmaps(options);
+        script.run("qemu-img bitmap --add --disable image.qcow2 off");
         let case = Case {
             script: &script,
             image: "image.qcow2",

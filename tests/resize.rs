@@ -300,6 +300,23 @@ fn shrinking_survives_every_crash_and_every_failed_call_and_leaks_nothing() {
 }
 
 #[test]
+fn a_disk_with_a_data_file_survives_as_well() {
+    let mut script = Script::default();
+    script.create(
+        "-o cluster_size=4k,data_file=data.raw,data_file_raw=on",
+        "image.qcow2",
+        "300k",
+    );
+    script.io(
+        "qcow2",
+        "image.qcow2",
+        &["write -P 0x11 0 100k", "write -P 0x12 200k 100k"],
+    );
+    survives(&script, "image.qcow2", 220 * KIB, false);
+    survives(&script, "image.qcow2", 4 << 20, true);
+}
+
+#[test]
 fn a_raw_disk_survives_as_well() {
     let mut script = Script::default();
     script.create("-f raw", "image.img", "300k");
