@@ -258,6 +258,9 @@ proptest! {
                 at += row.1;
             }
             prop_assert_eq!(at, chain.virtual_size());
+            if let Layer::Qcow2(image) = &*chain.layers()[0] {
+                assert_snapshots_are_mapped(dir.path(), name, &chain, image, &tree);
+            }
             if let Some(target) = targets.get(index) {
                 target.assert_as_qemu(dir.path(), &["-f", format, name], Some(&chain), 0, &tree);
             }
@@ -540,6 +543,25 @@ fn what_an_internal_snapshot_shows_is_mapped_compared_and_measured() {
     );
 }
 
+/// The map of every internal snapshot is that of a copy to which the real tool has applied it.
+fn assert_snapshots_are_mapped(dir: &Path, name: &str, chain: &Chain, image: &Qcow2, tree: &Tree) {
+    let path = image.path();
+    for snapshot in image::snapshots(path, &**image.file(), image.header()).unwrap() {
+        let view = image::snapshot_view(chain, &snapshot).unwrap();
+        std::fs::copy(path, dir.join("copy")).unwrap();
+        let id = String::from_utf8(snapshot.id.clone()).unwrap();
+        let applied = run_in(dir, &["qemu-img", "snapshot", "-a", &id, "copy"]);
+        assert!(applied.status.success(), "{name} {id}\n{tree}");
+        let theirs = qemu_says(dir, &["map", "-f", "qcow2", "copy"]).unwrap();
+        let ours = our_map(&view, 0, u64::MAX);
+        assert!(
+            ours == rows(&theirs),
+            "{name} {id}:\n{ours:?}\n{theirs}\n{tree}"
+        );
+        std::fs::remove_file(dir.join("copy")).unwrap();
+    }
+}
+
 /// Offset and length of each read.
 type Reads = Arc<Mutex<Vec<(u64, u64)>>>;
 
@@ -742,6 +764,37 @@ fn a_chain_that_is_cut_is_mapped_as_far_as_it_goes() {
     let (chain, missing) = Chain::open_partly(&RealHost, &top, format, &|_| false).unwrap();
     assert_eq!(chain.layers().len(), 1);
     assert!(missing.unwrap().to_string().contains("outside the folders"));
+}
+
+#[test]
+fn a_raw_file_that_ends_inside_a_sector_is_mapped_to_its_end_and_compared_to_the_sectors() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let len = 27_969;
+    std::fs::write(dir.join("odd.img"), vec![7; len]).unwrap();
+    let mut s = Script::default();
+    s.create("-b odd.img -F raw", "over.qcow2", "1M");
+    s.create("", "empty.qcow2", "1M");
+    s.build(dir);
+    let names = [
+        ("odd.img", "raw"),
+        ("over.qcow2", "qcow2"),
+        ("empty.qcow2", "qcow2"),
+    ];
+    let [odd, over, empty] = names.map(|(name, format)| {
+        let chain = open(&dir.join(name), format);
+        let theirs = qemu_says(dir, &["map", "-f", format, name]).unwrap();
+        assert_eq!(our_map(&chain, 0, u64::MAX), rows(&theirs), "{name}");
+        chain
+    });
+    assert_eq!(our_map(&odd, 0, u64::MAX)[0].1, len as u64);
+    let sectors = (len as u64).next_multiple_of(512);
+    assert_eq!(differences(&odd, &empty).1, [(0, sectors)]);
+    assert_eq!(differences(&over, &empty).1, [(0, sectors)]);
+    assert_eq!(differences(&over, &odd).1, []);
 }
 
 #[test]

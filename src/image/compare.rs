@@ -157,7 +157,8 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// What is stored at `at`, and how far that goes; past the chain's end there are zeros.
+    /// What is stored at `at`, and how far that goes, data in whole sectors; past the chain's end there are
+    /// zeros.
     fn at(&mut self, at: u64) -> Result<(u64, Option<Stored<'a>>)> {
         while self.run.is_none_or(|run| run.placed.extent.end() <= at) {
             match self.runs.next() {
@@ -188,7 +189,12 @@ impl<'a> Side<'a> {
                     state: state.skip(at - extent.start),
                 }),
         };
-        Ok((extent.end(), stored))
+        // The data of a raw file may end inside a sector, the rest of which is read with it as zeros.
+        let end = match stored {
+            Some(_) => extent.end().checked_next_multiple_of(SECTOR),
+            None => None,
+        };
+        Ok((end.unwrap_or(extent.end()), stored))
     }
 }
 
