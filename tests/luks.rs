@@ -445,6 +445,37 @@ fn an_encrypted_sibling_receives_what_it_would_lose() {
 }
 
 #[test]
+fn a_commit_says_where_what_was_encrypted_will_lie_in_the_clear() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let [overlay, below] = family(&qemu, home.path(), Kind::Luks, Kind::Plain);
+    let sibling = home.path().join("sibling.qcow2");
+    let (below, name) = (below.file_name().unwrap(), sibling.to_str().unwrap());
+    let below = below.to_str().unwrap();
+    qemu.img(&[
+        "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, name,
+    ]);
+    let host = support::ours::real_host();
+    let plan = |siblings, keep_old: Option<PathBuf>| {
+        let request = Request::Commit {
+            overlay: overlay.clone(),
+            into: None,
+            keep_old,
+            layer: CommittedLayer::Trash,
+            siblings,
+        };
+        let context = context(&host, home.path(), &encrypted::keys());
+        support::survival::words(&ops::plan(&context, &request))
+    };
+    let text = plan(Siblings::Preserve, Some(home.path().join("old.qcow2")));
+    let told =
+        "two-base.qcow2 is encrypted: what is put into sibling.qcow2 and old.qcow2, which is not,";
+    assert!(text.contains(told), "{text}");
+    let text = plan(Siblings::Break, None);
+    assert!(!text.contains("what is put into"), "{text}");
+}
+
+#[test]
 fn snapshots_of_an_encrypted_image_need_a_key_only_to_be_copied_out() {
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{
     self, Compression, CompressionLevel, Keys, MeasureAs, Preallocation, Qcow2Options,
@@ -21,7 +22,9 @@ use qanopy::ops::{
     EncryptionOption, ImageOptions, Progress, Request,
 };
 use serde_json::Value;
+use support::chains::{Shape, trees};
 use support::encrypted::{self, Kind, our_view, ours, theirs};
+use support::oracle::{self, View};
 use support::script::noise;
 use support::{Qemu, RecordingHost, checker};
 
@@ -418,6 +421,91 @@ fn what_is_converted_to_and_from_encrypted_images_shows_the_same() {
     act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     assert!(theirs(&qemu, &[(&image, Kind::Luks)]) == bytes);
+}
+
+/// Any options that go together, but for a data file's name.
+fn any_options() -> impl Strategy<Value = Qcow2Options> {
+    let preallocation = prop::sample::select(vec![
+        Preallocation::Off,
+        Preallocation::Metadata,
+        Preallocation::Falloc,
+        Preallocation::Full,
+    ]);
+    (9..=21_u32, 0..=6_u32, any::<[bool; 4]>(), preallocation).prop_map(
+        |(cluster_bits, refcount_order, [extended, old, lazy, zstd], preallocation)| {
+            let old_version = old && !extended;
+            Qcow2Options {
+                cluster_bits,
+                refcount_order: if old_version { 4 } else { refcount_order },
+                extended_l2: extended && cluster_bits >= 14,
+                old_version,
+                lazy_refcounts: lazy && !old_version,
+                compression: if zstd && !old_version {
+                    Compression::Zstd
+                } else {
+                    Compression::Zlib
+                },
+                preallocation,
+            }
+        },
+    )
+}
+
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(5, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        max_shrink_iters: 20,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_chain_encrypted_under_any_options_shows_the_same(
+        tree in trees(Shape { snapshots: false, size: 3 << 20, ..Shape::default() }),
+        formats in prop::collection::vec((any_options(), any::<bool>()), 2),
+    ) {
+        let Some(qemu) = support::qemu() else { return Ok(()) };
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        tree.build(dir);
+        let qemu = qemu.within(dir);
+        let source = dir.join(tree.name(tree.overlay));
+        let format = tree.layers[tree.overlay].format();
+        let shown = oracle::guest_view(&source, Some(format)).unwrap();
+        for (format, apart) in formats {
+            let what = format!("{format:?} {apart}\n{tree}");
+            let path = dir.join("one.raw");
+            let apart = apart && !format.old_version;
+            let image = ImageOptions {
+                format,
+                data_file: apart.then(|| DataFileOption { path: path.clone(), raw: false }),
+                encryption: Some(CHEAP),
+            };
+            let new = dir.join("one.qcow2");
+            let wish = Request::Convert(Box::new(convert(&source, &new, image)));
+            let made = act(&real(), dir, &wish);
+            prop_assert!(made.is_ok(), "{made:?}\n{what}");
+            let kind = [(new.as_path(), Kind::Luks)];
+            prop_assert!(View::of(&theirs(&qemu, &kind)) == shown, "{what}");
+            let read = our_view(&RealHost, &new, &encrypted::keys()).unwrap();
+            prop_assert!(read == shown, "{}\n{what}", read.explain(&shown));
+            prop_assert!(encrypted::check_is_clean(&qemu, &kind), "{what}");
+            if shown.len >= 1024 {
+                encrypted::io(&qemu, &kind, &["write -P 7 512 512", "read -P 7 512 512"]);
+            }
+            let after = ours(&RealHost, &new, &encrypted::keys()).unwrap();
+            prop_assert!(after == theirs(&qemu, &kind), "{what}");
+            prop_assert!(encrypted::check_is_clean(&qemu, &kind), "{what}");
+            fs::remove_file(&new).unwrap();
+            drop(fs::remove_file(&path));
+        }
+    }
 }
 
 #[test]

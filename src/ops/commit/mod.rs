@@ -136,6 +136,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         plan.copies += survey.old.certain;
     }
     note_facts(plan, &run, &survey);
+    say_of_secrecy(plan, &run, &kept, keep_old.as_ref());
     let members = members_of(&context, &run, &kept, &children);
     members.secure(plan);
     pin_others(plan, &survey, &kept);
@@ -384,6 +385,35 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
         plan.note(format!(
             "{} holds nothing of its own: nothing is copied",
             name(&run.top().path)
+        ));
+    }
+}
+
+/// Says which images besides the base receive what was encrypted, and are not.
+fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: Option<&KeepOld>) {
+    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
+    let mut members = run.layers.iter().copied().chain([run.base]);
+    let Some(from) = members.find(|node| is_encrypted(node)) else {
+        return;
+    };
+    let forest = Arc::clone(&plan.context().forest);
+    let receives = |dependant: &&Dependant| {
+        let node = forest.get(dependant.node);
+        dependant.loses > 0 && node.is_some_and(|node| !is_encrypted(node))
+    };
+    let others = kept.iter().filter(receives).map(|kept| name(&kept.path));
+    let mut open: Vec<String> = others.collect();
+    open.extend(
+        keep_old
+            .filter(|old| !old.is_there)
+            .map(|old| name(&old.path)),
+    );
+    open.dedup();
+    if !open.is_empty() {
+        plan.warn(format!(
+            "{} is encrypted: what is put into {}, which is not, will lie there for everybody to read",
+            name(&from.path),
+            listed(&open, 5)
         ));
     }
 }
