@@ -5,13 +5,14 @@
 //! | floor | module | what lives there |
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
-//! | 4 | [`ops`] | what can be done: plans, and what runs them |
+//! | 4 | [`ops`], [`guest`] | what can be done: plans, and what runs them; what lies inside a guest's disk |
 //! | 3 | [`forest`] | what exists: scan, nodes, the graph, its pictures |
 //! | 2 | [`image`] | an image or a chain: open, map, read, allocate, write |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
 
 pub mod cli;
 pub mod forest;
+pub mod guest;
 pub mod host;
 pub mod image;
 pub mod ops;

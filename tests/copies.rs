@@ -67,6 +67,8 @@ fn a_clone_shows_the_same_from_another_folder_and_is_a_file_of_its_own() {
     let request = Request::Clone {
         image: dir.join("deep/away/disk.qcow2"),
         new: dir.join("copy.qcow2"),
+        chain: false,
+        reflink: ops::Reflink::Auto,
     };
     let outcome = run(dir, &request).unwrap();
     let here = qemu.within(dir);
@@ -95,6 +97,96 @@ fn a_clone_shows_the_same_from_another_folder_and_is_a_file_of_its_own() {
         "{}",
         words(&busy)
     );
+}
+
+#[test]
+fn a_chain_is_cloned_side_by_side_and_built_on_its_own_copies() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let want = build(&qemu, dir);
+    fs::create_dir(dir.join("copies")).unwrap();
+    let request = |to: &str, reflink| Request::Clone {
+        image: dir.join("deep/away/disk.qcow2"),
+        new: dir.join(to),
+        chain: true,
+        reflink,
+    };
+    let asked = plan(dir, &request("nowhere", ops::Reflink::Auto));
+    assert!(
+        words(&asked).contains("is no directory"),
+        "{}",
+        words(&asked)
+    );
+    let files = support::script::files_below(dir);
+    let outcome = run(dir, &request("copies", ops::Reflink::Never)).unwrap();
+    let here = qemu.within(dir.join("copies"));
+    for name in ["disk.qcow2", "2-disk.qcow2"] {
+        here.check_clean(name);
+    }
+    assert_eq!(here.digest("disk.qcow2"), want);
+    let info = here.img(&["info", "--backing-chain", "--output=json", "disk.qcow2"]);
+    for name in ["\"2-disk.qcow2\"", "\"base.img\""] {
+        let recorded = format!("\"backing-filename\": {name}");
+        assert!(info.contains(&recorded), "{info}");
+    }
+    // Nothing of the old chain is needed, or changes with the new one.
+    here.io("2-disk.qcow2", &["write -P 1 0 64k"]);
+    assert_eq!(qemu.within(dir).digest("deep/away/disk.qcow2"), want);
+    let again = plan(dir, &request("copies", ops::Reflink::Auto));
+    assert!(
+        words(&again).contains("exists already"),
+        "{}",
+        words(&again)
+    );
+    run(dir, &outcome.undo.unwrap()).unwrap();
+    assert!(!dir.join("copies/base.img").exists());
+    // What cannot share blocks is refused by the filesystem, and nothing is left.
+    match run(dir, &request("copies", ops::Reflink::Always)) {
+        Ok(_) => assert_eq!(here.digest("disk.qcow2"), want),
+        Err(error) => {
+            assert!(error.to_string().contains("share the blocks"), "{error}");
+            for file in &files {
+                assert!(file.exists(), "{file:?}");
+            }
+            assert!(!dir.join("copies/disk.qcow2").exists());
+            assert!(!dir.join("copies/base.img").exists());
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_copy_of_a_chain_without_what_it_is_built_on() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let want = build(&qemu, dir);
+    fs::create_dir(dir.join("copies")).unwrap();
+    let host = Arc::new(RecordingHost::new(dir));
+    let known: Arc<dyn Host> = host.clone();
+    let request = Request::Clone {
+        image: dir.join("deep/away/disk.qcow2"),
+        new: dir.join("copies"),
+        chain: true,
+        reflink: ops::Reflink::Auto,
+    };
+    carry_out_request(&context(known, dir), &request).unwrap();
+    host.mark("done");
+    let log = host.log();
+    for state in log.crash_states(40, 3) {
+        let after = log.replay(&state);
+        let story = log.describe(&state);
+        let there = qemu.within(after.path());
+        assert_eq!(there.digest("deep/away/disk.qcow2"), want, "{story}");
+        let copies = after.path().join("copies");
+        let is_there = |name: &str| copies.join(name).exists();
+        if is_there("disk.qcow2") {
+            assert_eq!(there.digest("copies/disk.qcow2"), want, "{story}");
+        } else {
+            assert!(!state.passed("done"), "{story}");
+        }
+        assert!(is_there("base.img") || !is_there("2-disk.qcow2"), "{story}");
+    }
 }
 
 #[test]
@@ -229,6 +321,8 @@ fn whatever_stops_a_copy_leaves_the_originals_and_no_half_of_it() {
         Request::Clone {
             image: dir.join("deep/away/disk.qcow2"),
             new: dir.join("copy.qcow2"),
+            chain: false,
+            reflink: ops::Reflink::Auto,
         },
         Request::Export {
             image: dir.join("deep/away/disk.qcow2"),

@@ -102,7 +102,7 @@ fn rebase(dir: &Path, dedupe: bool) -> Request {
     Request::Rebase {
         image: dir.join("one.qcow2"),
         to: dir.join("other.qcow2"),
-        format: None,
+        format: Some(Format::Qcow2),
         style: None,
         dedupe,
     }
@@ -163,11 +163,13 @@ fn operations() -> Vec<(&'static str, Trial)> {
         image: dir.join("one.qcow2"),
         onto: None,
         new: None,
+        compress: None,
     });
     add("flatten into a new file", |dir| Request::Flatten {
         image: dir.join("two.qcow2"),
         onto: Some(dir.join("root.qcow2")),
         new: Some(dir.join("new.qcow2")),
+        compress: None,
     });
     add("rebase", |dir| rebase(dir, false));
     add("rebase and dedupe", |dir| rebase(dir, true));
@@ -184,6 +186,8 @@ fn operations() -> Vec<(&'static str, Trial)> {
     add("clone", |dir| Request::Clone {
         image: dir.join("one.qcow2"),
         new: dir.join("new.qcow2"),
+        chain: false,
+        reflink: ops::Reflink::Auto,
     });
     add("export", |dir| Request::Export {
         image: dir.join("one.qcow2"),
@@ -601,16 +605,20 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
             image: dir.join("one.qcow2"),
             onto: None,
             new: None,
+            compress: None,
         }),
         ("flatten into a new file", |dir| Request::Flatten {
             image: dir.join("one.qcow2"),
             onto: None,
             new: Some(dir.join("new.qcow2")),
+            compress: None,
         }),
         ("rebase", |dir| rebase(dir, false)),
         ("clone", |dir| Request::Clone {
             image: dir.join("layer.qcow2"),
             new: dir.join("new.qcow2"),
+            chain: false,
+            reflink: ops::Reflink::Auto,
         }),
         ("export", |dir| Request::Export {
             image: dir.join("one.qcow2"),

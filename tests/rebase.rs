@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use proptest::prelude::*;
+use qanopy::image::Format;
 use qanopy::ops::{self, Confirm, Progress, Request};
 use support::chains::{Kind, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
@@ -27,11 +28,16 @@ fn config() -> ProptestConfig {
     }
 }
 
+/// The base's format is said: of an overlay that nobody is built on it is recorded nowhere.
 fn rebase(dir: &Path, image: &str, to: &str) -> Request {
+    let format = match to.rsplit_once('.') {
+        Some((_, "img")) => Format::Raw,
+        _ => Format::Qcow2,
+    };
     Request::Rebase {
         image: dir.join(image),
         to: dir.join(to),
-        format: None,
+        format: Some(format),
         style: None,
         dedupe: false,
     }
@@ -188,6 +194,18 @@ fn what_cannot_be_rebased_is_refused_and_no_byte_changes() {
         &rebase(&seed, "Overlay-1.qcow2", "nothing.qcow2"),
         "nothing.qcow2",
     );
+    // What nobody records could be a header that the guest of a raw disk has written.
+    let guess = Request::Rebase {
+        image: seed.join("Overlay-1C.qcow2"),
+        to: seed.join("Overlay-2A.qcow2"),
+        format: None,
+        style: None,
+        dedupe: false,
+    };
+    assert_refused(&seed, &guess, "not guessed");
+    let way_out = ours::plan(&ours::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
+    let said = ours::plan(&ours::real_host(), &seed, &way_out.request);
+    assert!(said.refusals.is_empty(), "{said:?}");
     // What has to be read is not there or closed.
     assert_refused(
         &broken,

@@ -177,6 +177,138 @@ fn what_would_break_a_chain_is_refused_or_counted() {
     );
 }
 
+/// A base with data at some places, an overlay with some of its own, and copies of the base.
+fn with_copies(qemu: &Qemu, dir: &Path) {
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "8M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M", "write -P 8 5M 300k"]);
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b"];
+    here.img(&[&over[..], &["base.qcow2", "top.qcow2"]].concat());
+    here.io("top.qcow2", &["write -P 9 512k 128k"]);
+    here.img(&[&over[..], &["top.qcow2", "leaf.qcow2"]].concat());
+    for copy in ["same.qcow2", "hidden.qcow2", "seen.qcow2"] {
+        fs::copy(dir.join("base.qcow2"), dir.join(copy)).unwrap();
+    }
+    here.img(&["convert", "-O", "raw", "base.qcow2", "same.raw"]);
+    // What the overlay holds itself hides the one difference, not the other.
+    here.io("hidden.qcow2", &["write -P 1 576k 512"]);
+    here.io("seen.qcow2", &["write -P 1 5200k 512"]);
+}
+
+#[test]
+fn a_copy_is_known_as_one_while_the_old_base_is_there() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    with_copies(&qemu, dir);
+    for copy in ["same.qcow2", "same.raw", "hidden.qcow2"] {
+        let asked = plan(dir, &relink(dir, "top.qcow2", Some(copy), None));
+        let said = words(&asked);
+        assert_eq!(asked.confirm, Confirm::Yes, "{copy}: {said}");
+        assert!(said.contains("is the same in"), "{copy}: {said}");
+    }
+    let asked = plan(dir, &relink(dir, "top.qcow2", Some("seen.qcow2"), None));
+    assert_eq!(asked.confirm, Confirm::Count(2), "{}", words(&asked));
+    let at = format!("first at byte {:#x}", 5200 << 10);
+    assert!(words(&asked).contains(&at), "{}", words(&asked));
+}
+
+#[test]
+fn what_is_large_is_compared_at_places_and_asked_about() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "80M"]);
+    here.io("base.qcow2", &["write -P 7 0 80M"]);
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2"];
+    here.img(&[&over[..], &["top.qcow2"]].concat());
+    fs::copy(dir.join("base.qcow2"), dir.join("copy.qcow2")).unwrap();
+    let asked = plan(dir, &relink(dir, "top.qcow2", Some("copy.qcow2"), None));
+    let said = words(&asked);
+    assert_eq!(asked.confirm, Confirm::Count(1), "{said}");
+    assert!(said.contains("of 80.0 MiB were compared"), "{said}");
+}
+
+/// The first 2 MiB of a disk with a GPT, one partition at 1 MiB, and an ext filesystem in it.
+fn disk(guid: u8, uuid: u8) -> Vec<u8> {
+    let mut disk = vec![0; 2 << 20];
+    disk[446 + 4] = 0xee;
+    disk[446 + 8] = 1;
+    disk[446 + 12..446 + 16].copy_from_slice(&[0xff; 4]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk[512..520].copy_from_slice(b"EFI PART");
+    disk[512 + 56..512 + 72].fill(guid);
+    disk[512 + 72] = 2;
+    disk[512 + 80] = 4;
+    disk[512 + 84] = 128;
+    disk[1024..1040].fill(0x0f);
+    disk[1024 + 33] = 8; // First sector 2048.
+    disk[1024 + 40..1024 + 42].copy_from_slice(&[0xff, 0x3f]); // Last sector 16383.
+    let inside = (1 << 20) + 1024;
+    disk[inside + 56..inside + 58].copy_from_slice(&[0x53, 0xef]);
+    disk[inside + 104..inside + 120].fill(uuid);
+    disk
+}
+
+#[test]
+fn without_the_old_base_what_the_overlay_holds_is_compared() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    let bases = [
+        ("gone.qcow2", disk(0xa1, 0xb1), 8),
+        ("copy.qcow2", disk(0xa1, 0xb1), 8),
+        ("other.qcow2", disk(0xa2, 0xb2), 8),
+        ("blank.qcow2", vec![0; 4096], 8),
+        ("short.qcow2", disk(0xa1, 0xb1), 6),
+    ];
+    for (name, bytes, mib) in bases {
+        let raw = fs::File::create(dir.join("disk.raw")).unwrap();
+        std::io::Write::write_all(&mut &raw, &bytes).unwrap();
+        raw.set_len(mib << 20).unwrap();
+        here.img(&["convert", "-f", "raw", "-O", "qcow2", "disk.raw", name]);
+    }
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b", "gone.qcow2"];
+    here.img(&[&over[..], &["top.qcow2"]].concat());
+    // The guest mounted its filesystem: the superblock is the overlay's own.
+    fs::write(
+        dir.join("superblock"),
+        &disk(0, 0xb1)[1 << 20..(1 << 20) + 4096],
+    )
+    .unwrap();
+    here.io("top.qcow2", &["write -s superblock 1M 4k"]);
+    for file in ["gone.qcow2", "disk.raw", "superblock"] {
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+    let said = |to: &str| {
+        let asked = plan(dir, &relink(dir, "top.qcow2", Some(to), None));
+        assert!(asked.refusals.is_empty(), "{to}: {}", words(&asked));
+        (asked.confirm, words(&asked))
+    };
+    let (confirm, text) = said("copy.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    let id = format!("ext filesystem UUID {} in partition 1", "b1".repeat(16));
+    assert!(
+        text.contains(&format!("holds the same as copy.qcow2: {id}")),
+        "{text}"
+    );
+    let (confirm, text) = said("other.qcow2");
+    assert_eq!(confirm, Confirm::Count(1), "{text}");
+    assert!(
+        text.contains(&format!("holds {} where", "b1".repeat(16))),
+        "{text}"
+    );
+    // Nothing to compare with is no reason to ask for more than before.
+    let (confirm, text) = said("blank.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    assert!(text.contains("cannot be seen from here"), "{text}");
+    let (confirm, text) = said("short.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    assert!(text.contains("past its own end"), "{text}");
+}
+
 #[test]
 fn a_crash_leaves_the_old_link_or_the_new_one() {
     let Some(qemu) = qemu() else { return };

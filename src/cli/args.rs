@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::image::Preallocation;
-use crate::ops::{Dependants, Direction, NewSize, Siblings};
+use crate::ops::{Dependants, Direction, NewSize, Reflink, Siblings};
 use crate::tui::svg::Screen;
 
 use super::{new_image, screenshot, size};
@@ -705,6 +705,15 @@ pub(super) struct FlattenArgs {
     /// Stop at this image of its chain, and be built on it [default: be built on nothing]
     #[arg(long, value_name = "ANCESTOR")]
     pub(super) onto: Option<PathBuf>,
+    /// Compress every cluster of the new file that becomes smaller by it
+    #[arg(long, short = 'c', requires = "new")]
+    pub(super) compress: bool,
+    /// By which algorithm
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CompressionArg::Zlib, requires = "compress")]
+    pub(super) compression_type: CompressionArg,
+    /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
+    #[arg(long, value_name = "N", requires = "compress")]
+    pub(super) compression_level: Option<u8>,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
@@ -727,12 +736,42 @@ pub(super) struct MoveArgs {
     pub(super) consent: ConsentArgs,
 }
 
+/// Whether blocks are shared.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ReflinkArg {
+    /// Where the filesystem can
+    Auto,
+    /// Always: nothing is created where the filesystem cannot
+    Always,
+    /// Never: every byte is written
+    Never,
+}
+
+impl From<ReflinkArg> for Reflink {
+    fn from(arg: ReflinkArg) -> Self {
+        match arg {
+            ReflinkArg::Auto => Self::Auto,
+            ReflinkArg::Always => Self::Always,
+            ReflinkArg::Never => Self::Never,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CloneArgs {
     /// The image
     pub(super) image: PathBuf,
-    /// The file to create
+    /// The file to create; with --chain the directory that receives the copies
     pub(super) new: PathBuf,
+    /// Copy all it is built on along: the copy is built on copies
+    #[arg(long, conflicts_with = "linked")]
+    pub(super) chain: bool,
+    /// Copy nothing: a new overlay on the image, as `qanopy branch` makes it
+    #[arg(long, conflicts_with = "reflink")]
+    pub(super) linked: bool,
+    /// Whether the copy shares the blocks of the original until either is written
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ReflinkArg::Auto)]
+    pub(super) reflink: ReflinkArg,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]
@@ -787,6 +826,9 @@ pub(super) struct RecoverArgs {
     /// Leave everything as it is, and ask no more
     #[arg(long, group = "way", requires = "entry")]
     pub(super) forget: bool,
+    /// Remove what was half made by processes that have ended
+    #[arg(long, group = "way", conflicts_with = "entry")]
+    pub(super) leftovers: bool,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

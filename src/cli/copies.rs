@@ -1,6 +1,6 @@
 //! `qanopy clone`, `export` and `import`: images and whole chains as copies.
 
-use crate::ops::Request;
+use crate::ops::{BackingStyle, ImageOptions, Request};
 
 use super::args::{CloneArgs, ExportArgs, Globals, ImportArgs};
 use super::carry_out::carry_out;
@@ -10,9 +10,21 @@ use super::out::Out;
 /// Copies an image.
 pub(super) fn clone(out: &mut Out, globals: Globals, args: CloneArgs) -> anyhow::Result<()> {
     let context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
-    let request = Request::Clone {
-        image: args.image,
-        new: args.new,
+    let request = if args.linked {
+        Request::Branch {
+            base: args.image,
+            new: args.new,
+            size: None,
+            style: BackingStyle::Relative,
+            image: ImageOptions::default(),
+        }
+    } else {
+        Request::Clone {
+            image: args.image,
+            new: args.new,
+            chain: args.chain,
+            reflink: args.reflink.into(),
+        }
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -1,6 +1,7 @@
 //! `qanopy flatten`: an image receives what the layers below it hold, in place or as a new file.
 
-use crate::ops::Request;
+use crate::image::CompressionLevel;
+use crate::ops::{Compress, Request};
 
 use super::args::{FlattenArgs, Globals};
 use super::carry_out::carry_out;
@@ -18,6 +19,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow:
         image: args.image,
         onto: args.onto,
         new: args.new,
+        compress: args.compress.then(|| Compress {
+            kind: args.compression_type.into(),
+            level: args
+                .compression_level
+                .map_or(CompressionLevel::Default, CompressionLevel::Level),
+        }),
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

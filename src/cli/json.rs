@@ -59,6 +59,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
             json!({
                 "dir": path(&need.dir),
                 "needed": need.needed,
+                "possible": need.possible,
                 "available": need.available,
             })
         })

@@ -1,20 +1,20 @@
 //! `qanopy log`, `undo` and `recover`: what was done, taking it back, and what was interrupted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::forest::Index;
-use crate::host::printable;
+use crate::host::{RealHost, printable};
 use crate::ops::journal::{Entry, Journal, Standing};
-use crate::ops::{Context, Recovery, Request};
+use crate::ops::{Context, Leftover, Recovery, Request, leftovers};
 
 use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
 use super::carry_out::carry_out;
 use super::out::{Out, complain};
-use super::size::human_age;
+use super::size::{human, human_age};
 use super::stop::Stop;
 use super::{json as shape, look};
 
@@ -88,7 +88,7 @@ fn described(entry: &Entry) -> Value {
         "standing": word(&entry.standing),
         "text": text,
         "undoable": entry.undo.is_some() && matches!(entry.standing, Standing::Done(_)),
-        "can-roll-back": entry.roll_back.is_some(),
+        "can-roll-back": entry.may_be_rolled_back(),
         "touched": touched,
     })
 }
@@ -105,9 +105,10 @@ pub(super) fn tell_interrupted() {
         let (id, title) = (entry.id, printable(&entry.title));
         complain(format_args!(
             "note: “{title}” was interrupted: `qanopy recover {id} --finish` does it to the end{}",
-            match entry.roll_back {
-                Some(_) => ", `--roll-back` takes it back",
-                None => "",
+            if entry.may_be_rolled_back() {
+                ", `--roll-back` takes it back"
+            } else {
+                ""
             }
         ));
     }
@@ -142,13 +143,80 @@ fn around(touched: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
     look::around(&images, &folders)
 }
 
+/// What is half made in the folders that the journal speaks of, in the current one, and in those named.
+fn leftovers_of(entries: &[Entry], also: &[PathBuf]) -> anyhow::Result<Vec<Leftover>> {
+    let mut dirs: Vec<PathBuf> = entries
+        .iter()
+        .flat_map(|entry| &entry.touched)
+        .filter_map(|path| path.parent().map(PathBuf::from))
+        .collect();
+    for dir in also.iter().map(PathBuf::as_path).chain([Path::new(".")]) {
+        dirs.push(std::path::absolute(dir)?);
+    }
+    dirs.sort();
+    dirs.dedup();
+    Ok(leftovers(&RealHost, &dirs))
+}
+
+fn list_interrupted(
+    out: &mut Out,
+    globals: Globals,
+    mut all: Vec<Entry>,
+    left: &[Leftover],
+) -> anyhow::Result<()> {
+    all.retain(|entry| entry.standing == Standing::Interrupted);
+    if globals.json {
+        let entries: Vec<Value> = all.iter().map(described).collect();
+        let left: Vec<Value> = left
+            .iter()
+            .map(|one| {
+                json!({
+                    "path": shape::path(&one.path),
+                    "bytes": one.bytes,
+                    "process": one.process,
+                    "running": one.runs,
+                })
+            })
+            .collect();
+        out.json(&json!({ "entries": entries, "leftovers": left }))?;
+        return Ok(());
+    }
+    list(out, globals, &all, "nothing was interrupted")?;
+    for one in left {
+        let (path, bytes) = (printable(&one.path), human(one.bytes));
+        let what = match one.runs {
+            true => format!("process {} may be making it", one.process),
+            false => "its process has ended: `qanopy recover --leftovers` removes it".to_owned(),
+        };
+        out.line(format_args!("half made: {path}, {bytes}, {what}"))?;
+    }
+    Ok(())
+}
+
 /// Lists what was interrupted, or brings one of it to an end.
 pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> anyhow::Result<()> {
     let journal = journal()?;
     let Some(id) = args.entry else {
-        let mut interrupted = entries(&journal)?;
-        interrupted.retain(|entry| entry.standing == Standing::Interrupted);
-        return list(out, globals, &interrupted, "nothing was interrupted");
+        let all = entries(&journal)?;
+        let left = leftovers_of(&all, &args.scan.scan)?;
+        if args.leftovers {
+            let files: Vec<PathBuf> = left
+                .into_iter()
+                .filter(|one| !one.runs)
+                .map(|one| one.path)
+                .collect();
+            if files.is_empty() {
+                if globals.json {
+                    out.json(&json!({ "leftovers": [] }))?;
+                } else {
+                    out.line("nothing is left half made")?;
+                }
+                return Ok(());
+            }
+            let request = Request::RemoveLeftovers { files };
+            return carry_out(out, globals, args.consent, &look::nowhere(), &request);
+        }
+        return list_interrupted(out, globals, all, &left);
     };
     let entry = journal.entry(id)?;
     let entry = entry.ok_or_else(|| anyhow::anyhow!("the journal has no entry {id}"))?;

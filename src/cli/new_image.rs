@@ -21,10 +21,7 @@ impl ImageArgs {
                 extended_l2: self.extended_l2,
                 old_version: self.compat == CompatArg::Old,
                 lazy_refcounts: self.lazy_refcounts,
-                compression: match self.compression_type {
-                    CompressionArg::Zlib => Compression::Zlib,
-                    CompressionArg::Zstd => Compression::Zstd,
-                },
+                compression: self.compression_type.into(),
                 preallocation: self.preallocation.into(),
             },
             data_file: self.data_file.map(|path| DataFileOption {
@@ -59,6 +56,15 @@ impl EncryptArgs {
             return Err(Stop::Usage(text.to_owned()).into());
         }
         Ok((encryption, passphrase::keys_with_new(passphrases, new)?))
+    }
+}
+
+impl From<CompressionArg> for Compression {
+    fn from(arg: CompressionArg) -> Self {
+        match arg {
+            CompressionArg::Zlib => Self::Zlib,
+            CompressionArg::Zstd => Self::Zstd,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::
             image: args.image,
             onto: None,
             new: None,
+            compress: None,
         },
         Some(to) => Request::Rebase {
             image: args.image,

@@ -24,7 +24,9 @@ pub fn refreshed(
     changed: &[PathBuf],
 ) -> Forest {
     let is_ours = |path: &&Path| {
-        let in_trash = path.iter().any(|part| part == TRASH_FOLDER);
+        let in_trash = path
+            .iter()
+            .any(|part| part == TRASH_FOLDER || crate::image::maker_of(Path::new(part)).is_some());
         let in_scan = options.roots.iter().any(|root| path.starts_with(root));
         !in_trash && (in_scan || forest.by_path(path).is_some())
     };

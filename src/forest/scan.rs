@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bo
 use walkdir::WalkDir;
 
 use crate::host::{Access, FileKind, Host, LockProbe, LockSet};
+use crate::image::maker_of;
 
 use super::{Forest, Found};
 pub(super) use look::{Looker, Visit, Why};
@@ -238,9 +239,11 @@ fn walk(
         }
         let entries = WalkDir::new(root).into_iter().filter_entry(|entry| {
             entry.depth() == 0
-                || !entry.file_type().is_dir()
-                || (entry.file_name() != TRASH_FOLDER
-                    && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path))
+                // What somebody is making, or has left half made, is no image yet.
+                || maker_of(entry.path()).is_none()
+                    && (!entry.file_type().is_dir()
+                        || (entry.file_name() != TRASH_FOLDER
+                            && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path)))
         });
         for entry in entries {
             if cancel.load(Ordering::Relaxed) {

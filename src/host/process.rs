@@ -22,6 +22,12 @@ pub fn is_running(process: &str) -> bool {
     booted == boot() && started(pid) == Some(start)
 }
 
+/// Whether some process has this number now.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    started(pid).is_some()
+}
+
 /// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -11,8 +11,7 @@ use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
-    Autoclear, Compatible, CryptMethod, Geometry, Header, HostOffset, Incompatible, Version,
-    refcount,
+    Autoclear, Compatible, CryptMethod, Header, HostOffset, Incompatible, Version, refcount,
 };
 
 use super::bitmaps::Carried;
@@ -258,12 +257,7 @@ pub(crate) fn new_header(path: &Path, options: &CreateOptions) -> Result<Header>
     let fail = |error: crate::qcow2::FormatError| Error::new(path, error);
     let limit = |text: String| Error::new(path, ErrorKind::Limit(text));
     let format = &options.format;
-    let geometry = Geometry::new(
-        format.cluster_bits,
-        format.refcount_order,
-        format.extended_l2,
-    )
-    .map_err(fail)?;
+    let geometry = format.geometry().map_err(fail)?;
     if let Some(why) = contradiction(options) {
         return Err(limit(why.to_owned()));
     }

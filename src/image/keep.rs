@@ -12,8 +12,8 @@ use super::error::{IoContext, Result};
 use super::sight::{Compared, Difference, Place, Sight};
 use super::staged::temporary_name;
 use super::{
-    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Keys, Layer, Pace, Root, Source, State,
-    Target, create, snapshots,
+    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Growth, Keys, Layer, Pace, Room, Root,
+    Source, State, Target, create, snapshots,
 };
 
 /// Bytes moved between two looks at whether to go on, where they need not be looked at.
@@ -77,6 +77,10 @@ pub struct Loss {
     pub possible: u64,
     /// Reads as zero, and has to say so itself then.
     pub zeros: u64,
+    /// What the file becomes longer by for what is certain and for the zeros, at most.
+    pub growth: Growth,
+    /// And by this much more if all that is possible has to be copied.
+    pub possible_growth: Growth,
 }
 
 impl Loss {
@@ -95,6 +99,8 @@ impl Loss {
             certain: self.certain.saturating_add(other.certain),
             possible: self.possible.saturating_add(other.possible),
             zeros: self.zeros.saturating_add(other.zeros),
+            growth: self.growth.and(other.growth),
+            possible_growth: self.possible_growth.and(other.possible_growth),
         }
     }
 }
@@ -131,33 +137,25 @@ pub fn snapshot_views(path: &Path, layer: &Layer) -> Result<Vec<(String, Root, L
 /// # Errors
 /// When a table cannot be read.
 pub fn view_loss(top: &Layer, change: Change<'_>) -> Result<Loss> {
-    let mut loss = Loss::default();
-    let Some(unit) = unit_of(top) else {
-        return Ok(loss);
-    };
-    let pieces = Pieces {
-        difference: Difference::new(change.old, change.new)?,
-        unit,
-    };
+    if unit_of(top).is_none() {
+        return Ok(Loss::default());
+    }
+    let mut count = Count::new(change, Room::of(top))?;
     for extent in absent(top) {
         let extent = extent?;
-        pieces.count(extent.start, extent.end(), change.judge, &mut loss)?;
+        count.add(extent.start, extent.end())?;
     }
-    Ok(loss)
+    Ok(count.loss())
 }
 
-/// What an image that holds nothing would have to receive, in clusters of QEMU's default size.
+/// What a new image would have to receive, where it takes what `room` counts.
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn sight_loss(change: Change<'_>) -> Result<Loss> {
-    let pieces = Pieces {
-        difference: Difference::new(change.old, change.new)?,
-        unit: 1 << 16,
-    };
-    let mut loss = Loss::default();
-    pieces.count(0, change.old.virtual_size(), change.judge, &mut loss)?;
-    Ok(loss)
+pub fn sight_loss(change: Change<'_>, room: Room) -> Result<Loss> {
+    let mut count = Count::new(change, room)?;
+    count.add(0, change.old.virtual_size())?;
+    Ok(count.loss())
 }
 
 /// Copies into the views of the image `path` what they would lose. At every instant each of them shows
@@ -370,6 +368,83 @@ fn absent(top: &Layer) -> impl Iterator<Item = Result<Extent>> + '_ {
         .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Absent))
 }
 
+/// Adds up what is lost.
+struct Count<'a> {
+    pieces: Pieces<'a>,
+    judge: Judge,
+    loss: Loss,
+    /// For what is certain, and for everything.
+    sure: Room,
+    all: Room,
+}
+
+impl<'a> Count<'a> {
+    fn new(change: Change<'a>, room: Room) -> Result<Self> {
+        Ok(Self {
+            pieces: Pieces {
+                difference: Difference::new(change.old, change.new)?,
+                unit: room.unit(),
+            },
+            judge: change.judge,
+            loss: Loss::default(),
+            sure: room,
+            all: room,
+        })
+    }
+
+    fn add(&mut self, start: u64, end: u64) -> Result<()> {
+        let mut at = start;
+        while let Some(piece) = self.pieces.next(at, end)? {
+            at = piece.end();
+            match &piece.places {
+                Some((old, _)) if old.is_zero() => {
+                    self.loss.zeros += piece.len;
+                    self.sure.zeros(piece.start, piece.end());
+                    self.all.zeros(piece.start, piece.end());
+                    continue;
+                }
+                Some((_, new)) if self.judge == Judge::Tables || new.is_zero() => {
+                    self.loss.certain += piece.len;
+                    self.sure.data(piece.start, piece.end());
+                }
+                None if self.is_certain(piece.start, piece.end())? => {
+                    self.loss.certain += piece.len;
+                    self.sure.data(piece.start, piece.end());
+                }
+                _ => self.loss.possible += piece.len,
+            }
+            self.all.data(piece.start, piece.end());
+        }
+        Ok(())
+    }
+
+    /// Whether a unit that is put together from several places has to be copied for one of them.
+    fn is_certain(&self, start: u64, end: u64) -> Result<bool> {
+        let mut at = start;
+        while at < end {
+            match self.pieces.difference.at(at, end)? {
+                Compared::Same(to) => at = to,
+                Compared::Apart { old, new } => {
+                    if !old.is_zero() && (self.judge == Judge::Tables || new.is_zero()) {
+                        return Ok(true);
+                    }
+                    at = old.extent.end();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn loss(self) -> Loss {
+        let growth = self.sure.growth();
+        Loss {
+            growth,
+            possible_growth: self.all.growth().beyond(growth),
+            ..self.loss
+        }
+    }
+}
+
 /// Whole units that two sights may show differently.
 #[derive(Debug)]
 struct Pieces<'a> {
@@ -393,22 +468,6 @@ impl Piece {
 }
 
 impl Pieces<'_> {
-    /// Adds up what is lost in `start..end`.
-    fn count(&self, start: u64, end: u64, judge: Judge, loss: &mut Loss) -> Result<()> {
-        let mut at = start;
-        while let Some(piece) = self.next(at, end)? {
-            at = piece.end();
-            match &piece.places {
-                Some((old, _)) if old.is_zero() => loss.zeros += piece.len,
-                Some((_, new)) if judge == Judge::Tables || new.is_zero() => {
-                    loss.certain += piece.len;
-                }
-                _ => loss.possible += piece.len,
-            }
-        }
-        Ok(())
-    }
-
     /// The next one in `at..end`; `at` begins a unit.
     fn next(&self, at: u64, end: u64) -> Result<Option<Piece>> {
         let mut at = at;

@@ -69,12 +69,7 @@ pub fn measure(source: Option<&Chain>, size: u64, target: MeasureAs<'_>) -> Resu
             luks,
         } => (options, backing, luks),
     };
-    let geometry = Geometry::new(
-        options.cluster_bits,
-        options.refcount_order,
-        options.extended_l2,
-    )
-    .map_err(|e| Error::new(name, e))?;
+    let geometry = options.geometry().map_err(|e| Error::new(name, e))?;
     let disk = size
         .checked_next_multiple_of(geometry.cluster_size())
         .filter(|disk| i64::try_from(*disk).is_ok())

@@ -34,6 +34,7 @@ mod raw;
 mod refcounts;
 mod repair;
 mod rework;
+mod room;
 mod runs;
 mod shrink;
 mod sight;
@@ -75,12 +76,13 @@ pub use probe::{Probe, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
 pub use repair::{Repair, RepairExtent, Saved, Suspect};
+pub use room::{Growth, Room};
 pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub use sight::{Compared, Difference, Place, Sight};
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };
-pub use staged::temporary_name;
+pub use staged::{maker_of, temporary_name};
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
 pub use writer::{Root, Source, Writer, may_grow, writable};

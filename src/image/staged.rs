@@ -73,11 +73,26 @@ impl Drop for Staged<'_> {
     }
 }
 
+/// The end of such a name.
+const END: &str = ".qanopy-new";
+
+/// The process that was making a file of this name, if it is a name that [`temporary_name`] gives.
+#[must_use]
+pub fn maker_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let name = name.strip_prefix(b".")?.strip_suffix(END.as_bytes())?;
+    let dot = name.iter().rposition(|byte| *byte == b'.')?;
+    let digits = name.get(dot + 1..)?;
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+    number.parse().ok()
+}
+
 /// A name beside `path` for the time it is being made.
 #[must_use]
 pub fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.qanopy-new", std::process::id()));
+    name.push(format!(".{}{END}", std::process::id()));
     path.with_file_name(name)
 }

@@ -86,7 +86,7 @@ pub(super) fn request(request: &Request) -> Request {
                 | SnapshotAction::Delete { .. } => {}
             }
         }
-        Request::Clone { image, new } => {
+        Request::Clone { image, new, .. } => {
             *image = path(image);
             *new = path(new);
         }
@@ -102,7 +102,9 @@ pub(super) fn request(request: &Request) -> Request {
             *image = path(image);
             *to = path(to);
         }
-        Request::Flatten { image, onto, new } => {
+        Request::Flatten {
+            image, onto, new, ..
+        } => {
             *image = path(image);
             *onto = onto.as_deref().map(path);
             *new = new.as_deref().map(path);
@@ -116,7 +118,7 @@ pub(super) fn request(request: &Request) -> Request {
                 *from = from.as_deref().map(path);
             }
         }
-        Request::Discard { images } => {
+        Request::Discard { images } | Request::RemoveLeftovers { files: images } => {
             for image in images {
                 *image = path(image);
             }

@@ -12,9 +12,9 @@ use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried};
 use crate::qcow2::Header;
 
 use super::in_use::{Locks, claim};
-use super::members::{need_space, refuse_unfit};
+use super::members::refuse_unfit;
 use super::words::{command, count, listed, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find, space};
 
 /// Plans to amend an image.
 pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
@@ -51,7 +51,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     let before = amend.header();
     let changes = amendment.clone().differing(before);
     if changes == Amendment::default() {
-        return plan.refuse(format!("{} is as asked already", shown(path)));
+        return plan.refuse_as_done(format!("{} is as asked already", shown(path)));
     }
     let words = listed(&described(before, &changes), 9);
     plan.effect(
@@ -72,13 +72,17 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     if let Some(data) = &changes.data_file {
         judge_data_file(plan, node, before, data);
     }
-    need_space(plan, path, amend.written());
+    space::need_at(plan, path, amend.written());
     plan.undo = match changes.inverse(before) {
         Some(_) => Undo::Possible("amend it back".to_owned()),
         None => Undo::Impossible(
             "that the data file is raw cannot be promised again once it was taken back".to_owned(),
         ),
     };
+    plan.roll_back = changes.inverse(before).map(|amendment| Request::Amend {
+        image: path.clone(),
+        amendment,
+    });
     push_command(plan, path, &changes);
     plan.job = Some(Arc::new(AmendImage {
         image: path.clone(),

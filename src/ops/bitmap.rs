@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Content, Node, Whereabouts};
-use crate::host::{Access, HostFile, LockSet, printable};
+use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
 
 use super::in_use::{Locks, claim};
-use super::members::{need_space, refuse_unfit};
+use super::members::refuse_unfit;
 use super::words::{command, name, shown, size};
-use super::{BitmapAction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, find};
+use super::{
+    BitmapAction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find,
+    space,
+};
 
 /// Plans what is asked of an image's bitmap.
 pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAction) {
@@ -76,7 +79,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
         action: action.clone(),
         source_file,
     };
-    let host = plan.host();
+    let host = context.host.as_ref();
     let open = |path: &Path| {
         let file = host.open(path, Access::Read);
         file.map_err(|error| image::Error::io(path, "open", error))
@@ -87,8 +90,12 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
     });
     match worked_out {
         Ok(change) => describe(plan, node, &job, change.written()),
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => {
+            plan.is_done = job.is_done(host);
+            return plan.refuse(error.to_string());
+        }
     }
+    plan.roll_back = job.back();
     plan.job = Some(Arc::new(job));
 }
 
@@ -158,7 +165,7 @@ fn describe(plan: &mut Plan, node: &Node, job: &Change, written: u64) {
     );
     plan.keeps.push(format!("what {} shows", name(path)));
     plan.undo = undo;
-    need_space(plan, path, written);
+    space::need_at(plan, path, written);
     plan.commands.push(command(&job.words()));
 }
 
@@ -241,6 +248,42 @@ fn read_bits(path: &Path, file: &Arc<dyn HostFile>, bitmap: &OsStr) -> image::Re
     image::dirty(path, &**file, &header, bitmap.as_bytes())
 }
 
+impl Change {
+    /// What takes it back, if anything does.
+    fn back(&self) -> Option<Request> {
+        let action = match &self.action {
+            BitmapAction::Add { .. } => BitmapAction::Remove,
+            BitmapAction::Enable => BitmapAction::Disable,
+            BitmapAction::Disable => BitmapAction::Enable,
+            BitmapAction::Remove | BitmapAction::Clear | BitmapAction::Merge { .. } => return None,
+        };
+        Some(Request::Bitmap {
+            image: self.image.clone(),
+            bitmap: self.bitmap.clone(),
+            action,
+        })
+    }
+
+    /// Whether the bitmap that is to come is there, or the one to go is not.
+    fn is_done(&self, host: &dyn Host) -> bool {
+        let list = || -> image::Result<bool> {
+            let path = &self.image;
+            let file = host
+                .open(path, Access::Read)
+                .map_err(|error| image::Error::io(path, "open", error))?;
+            let header = image::read_header(path, &*file)?;
+            let bitmaps = image::bitmaps(path, &*file, &header)?;
+            let wanted = self.bitmap.as_bytes();
+            Ok(bitmaps.iter().any(|bitmap| bitmap.name == wanted))
+        };
+        match (&self.action, list()) {
+            (BitmapAction::Add { .. }, Ok(is_there)) => is_there,
+            (BitmapAction::Remove, Ok(is_there)) => !is_there,
+            _ => false,
+        }
+    }
+}
+
 impl Job for Change {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
@@ -267,22 +310,18 @@ impl Job for Change {
         progress.enter(Phase::Copy, change.written());
         change.commit(progress).map_err(failed)?;
         let bitmap = printable(&self.bitmap);
-        let (done, undo) = match &self.action {
-            BitmapAction::Add { .. } => ("added", Some(BitmapAction::Remove)),
-            BitmapAction::Remove => ("removed", None),
-            BitmapAction::Clear => ("cleared", None),
-            BitmapAction::Enable => ("enabled", Some(BitmapAction::Disable)),
-            BitmapAction::Disable => ("disabled", Some(BitmapAction::Enable)),
-            BitmapAction::Merge { .. } => ("merged into", None),
+        let done = match &self.action {
+            BitmapAction::Add { .. } => "added",
+            BitmapAction::Remove => "removed",
+            BitmapAction::Clear => "cleared",
+            BitmapAction::Enable => "enabled",
+            BitmapAction::Disable => "disabled",
+            BitmapAction::Merge { .. } => "merged into",
         };
         Ok(Outcome {
             summary: format!("{done} the dirty bitmap {bitmap} of {path}"),
             touched: vec![self.image.clone()],
-            undo: undo.map(|action| super::Request::Bitmap {
-                image: self.image.clone(),
-                bitmap: self.bitmap.clone(),
-                action,
-            }),
+            undo: self.back(),
             remarks: Vec::new(),
         })
     }

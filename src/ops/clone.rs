@@ -1,23 +1,26 @@
-//! Clone: a second file that is what an image is now, built on the same base. Blocks are shared where
-//! the filesystem can. An overlay instead of a copy is a branch.
+//! Clone: a second file that is what an image is now, built on the same base; or the whole chain a second
+//! time, built on its own copies. Blocks are shared where the filesystem can. An overlay instead of a copy,
+//! which others call a linked clone, is a branch.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, LockSet, printable};
+use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image;
 
+use super::chain_files::{self, ChainFile};
 use super::copy_file::Copy;
 use super::in_use::{Locks, claim};
-use super::words::{command, name, shown, size};
+use super::words::{command, count, name, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, backing_name, find,
-    new_file,
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
+    backing_name, find, new_file,
 };
 
 /// Plans a copy of the image.
-pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path) {
+pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     plan.title = format!("Clone {} as {}", name(image), name(new));
@@ -59,20 +62,177 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path) {
     let text = format!("{}, a copy of {}{built_on}", size(bytes), name(image));
     plan.effect(EffectKind::Creates, new, Some(bytes), text);
     plan.copies = bytes;
+    say_of_blocks(plan, reflink);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
-    plan.commands.push(command(&[
-        "cp".as_ref(),
-        "--reflink=auto".as_ref(),
-        "--sparse=always".as_ref(),
-        image.as_os_str(),
-        new.as_os_str(),
-    ]));
+    push_command(plan, image, new, reflink);
     plan.job = Some(Arc::new(Clone {
         image: node.path.clone(),
         new: new.to_path_buf(),
         bytes,
         recorded,
+        reflink,
     }));
+}
+
+/// How blocks are shared, where it is not left to the filesystem.
+fn say_of_blocks(plan: &mut Plan, reflink: Reflink) {
+    match reflink {
+        Reflink::Auto => {
+            plan.note("blocks are shared where the filesystem can, until either is written")
+        }
+        Reflink::Always => {
+            plan.note("blocks are shared; where the filesystem cannot, nothing is created")
+        }
+        Reflink::Never => {}
+    }
+}
+
+fn push_command(plan: &mut Plan, from: &Path, to: &Path, reflink: Reflink) {
+    let how = match reflink {
+        Reflink::Auto => "--reflink=auto",
+        Reflink::Always => "--reflink=always",
+        Reflink::Never => "--reflink=never",
+    };
+    plan.commands.push(command(&[
+        "cp".as_ref(),
+        how.as_ref(),
+        "--sparse=always".as_ref(),
+        from.as_os_str(),
+        to.as_os_str(),
+    ]));
+}
+
+/// Plans a copy of the image and of all it is built on, side by side in the directory `dir`.
+pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Reflink) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    plan.title = format!(
+        "Clone {} and all it is built on into {}",
+        name(image),
+        shown(dir)
+    );
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    if !host
+        .stat(dir)
+        .is_ok_and(|stat| stat.kind == FileKind::Directory)
+    {
+        return plan.refuse(format!(
+            "{} is no directory: a chain is copied into one (an export makes one of its own)",
+            shown(dir)
+        ));
+    }
+    let Some(files) = chain_files::plan(plan, node, BTreeSet::new()) else {
+        return;
+    };
+    for (index, file) in files.iter().enumerate() {
+        let to = dir.join(&file.name);
+        if new_file::check(plan, &to, file.bytes).is_none() {
+            return;
+        }
+        let built_on = match files.get(index + 1) {
+            Some(base) => {
+                if let Err(why) = may_name(host, file, base, dir) {
+                    plan.refuse(format!(
+                        "a copy of {} cannot be built on a copy: {why}",
+                        shown(&file.path)
+                    ));
+                }
+                format!(", built on {}", printable(&base.name))
+            }
+            None => String::new(),
+        };
+        let text = format!(
+            "{}, a copy of {}{built_on}",
+            size(file.bytes),
+            shown(&file.path)
+        );
+        plan.effect(EffectKind::Creates, &to, Some(file.bytes), text);
+        push_command(plan, &file.path, &to, reflink);
+        if let Some(base) = files.get(index + 1) {
+            plan.commands.push(command(&[
+                "qemu-img".as_ref(),
+                "rebase".as_ref(),
+                "-u".as_ref(),
+                "-F".as_ref(),
+                base.format.name().as_ref(),
+                "-b".as_ref(),
+                base.name.as_ref(),
+                to.as_os_str(),
+            ]));
+        }
+        plan.copies = plan.copies.saturating_add(file.bytes);
+    }
+    say_of_blocks(plan, reflink);
+    plan.undo = Undo::Possible("discard the copies".to_owned());
+    plan.job = Some(Arc::new(CloneChain {
+        files,
+        dir: dir.to_path_buf(),
+        reflink,
+    }));
+}
+
+/// Whether the copy's header has room for the new name.
+fn may_name(host: &dyn Host, file: &ChainFile, base: &ChainFile, dir: &Path) -> Result<(), String> {
+    let (to, base_path) = (dir.join(&file.name), dir.join(&base.name));
+    let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)?;
+    let source = host
+        .open(&file.path, Access::Read)
+        .map_err(|error| error.to_string())?;
+    image::may_relink(&file.path, source, &recorded, &base.format)
+        .map_err(|error| error.kind.to_string())
+}
+
+#[derive(Debug)]
+struct CloneChain {
+    /// The image first, then what it is built on.
+    files: Vec<ChainFile>,
+    dir: PathBuf,
+    reflink: Reflink,
+}
+
+impl Job for CloneChain {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        for file in &self.files {
+            locks.take(host, &file.path, Access::Read, LockSet::ReadOnly)?;
+        }
+        plan.verify_pins()?;
+        progress.enter(Phase::Copy, plan.copies);
+        let mut copies = Vec::new();
+        let mut below: Option<&ChainFile> = None;
+        for file in self.files.iter().rev() {
+            let copy = chain_files::copy(host, file, below, &self.dir, self.reflink, progress)?;
+            copies.push(copy);
+            below = Some(file);
+        }
+        // Somebody who knows no image locks may have written meanwhile.
+        plan.verify_pins()?;
+        progress.enter(Phase::Switch, 0);
+        let mut touched = Vec::new();
+        let mut remarks = Vec::new();
+        // What is built on last: no name ever leads nowhere.
+        for copy in copies {
+            let to = copy.target().to_path_buf();
+            let lost = copy.lost.iter();
+            remarks.extend(lost.map(|lost| format!("could not keep {lost} of {}", name(&to))));
+            copy.publish()?;
+            touched.push(to);
+        }
+        let top = touched.last().map_or_else(String::new, |path| shown(path));
+        Ok(Outcome {
+            summary: format!("cloned {}, {top} on top", count(touched.len(), "image")),
+            undo: Some(Request::Discard {
+                images: touched.clone(),
+            }),
+            touched,
+            remarks,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +242,7 @@ struct Clone {
     bytes: u64,
     /// The name by which the copy knows the base, where it is another one.
     recorded: Option<OsString>,
+    reflink: Reflink,
 }
 
 impl Job for Clone {
@@ -92,7 +253,7 @@ impl Job for Clone {
         locks.take(host, &self.image, Access::Read, LockSet::ReadOnly)?;
         plan.verify_pins()?;
         progress.enter(Phase::Copy, self.bytes);
-        let copy = Copy::make(host, &self.image, &self.new, progress)?;
+        let copy = Copy::make(host, &self.image, &self.new, self.reflink, progress)?;
         if let Some(recorded) = &self.recorded {
             let file = host
                 .open(copy.temporary(), Access::ReadWrite)

@@ -11,20 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Content, Node};
 use crate::host::{Access, Host, LockSet, printable, printable_bytes};
 use crate::image::{
-    self, BitmapFlags, CarriedBitmaps, Chain, Compression, CompressionLevel, ConvertFrom,
-    ConvertTo, Error as ImageError, ErrorKind, Format, Keys, Layer, Preallocation, Unhurried,
+    self, BitmapFlags, CarriedBitmaps, Chain, CompressionLevel, ConvertFrom, ConvertTo,
+    Error as ImageError, ErrorKind, Format, Keys, Layer, Preallocation, Room, Unhurried,
     snapshot_view,
 };
-use crate::qcow2::{Geometry, Version};
+use crate::qcow2::Version;
 
-use super::in_use::{Locks, Use, data_file, who_uses};
+use super::in_use::{Locks, claim, data_file};
 use super::members::{chain_below, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
-use super::pin::Watch;
 use super::words::{command, listed, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
-    SnapshotName, Undo, backing_name, find, locked, new_file, new_image, snapshot,
+    SnapshotName, Undo, backing_format, backing_name, find, locked, new_file, new_image, snapshot,
 };
 
 /// A conversion.
@@ -66,9 +65,6 @@ pub enum ConvertForm {
         compress: Option<CompressionLevel>,
     },
 }
-
-/// Zeros of this length and alignment stay holes of a raw image.
-const RAW_UNIT: u64 = 4096;
 
 /// One source, found and fit to be read.
 #[derive(Debug, Clone)]
@@ -177,7 +173,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         compress: Some(_), ..
     } = &wish.form
     {
-        say_of_compression(plan, new, forecast.bytes);
+        new_image::say_of_compression(plan, new, forecast.bytes);
     }
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let made = options.as_ref().map(|made| &made.options);
@@ -240,18 +236,7 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
             if image.encryption.is_some() {
                 plan.refuse("compressed clusters are not encrypted: compress, or encrypt");
             }
-            let most = match image.format.compression {
-                Compression::Zlib => 9,
-                Compression::Zstd => 22,
-            };
-            if let CompressionLevel::Level(level) = level
-                && !(1..=most).contains(level)
-            {
-                plan.refuse(format!(
-                    "{} has compression levels from 1 to {most}, not {level}",
-                    image.format.compression.name()
-                ));
-            }
+            new_image::refuse_level(plan, image.format.compression, *level);
         }
     }
 }
@@ -398,15 +383,9 @@ fn kept(
         ));
         return None;
     };
-    // As whoever is built on it records it, or as it looks.
     let above = source.files().nth(index);
-    let recorded = above
-        .and_then(|path| find::named(&context, path).ok())
-        .and_then(|node| node.backing.as_ref()?.format.clone());
-    let Some(format) = recorded.or_else(|| node.format()) else {
-        plan.refuse(format!("the format of {} is not known", shown(base)));
-        return None;
-    };
+    let above = above.and_then(|path| find::named(&context, path).ok())?;
+    let format = backing_format::recorded(plan, above, node)?;
     match backing_name::leading(plan.host(), &wish.new, base, wish.style) {
         Ok(name) => Some((index + 1, name, format)),
         Err(sentence) => {
@@ -435,7 +414,7 @@ fn target(
     backing: Option<&Kept>,
 ) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
     let new = wish.new.as_path();
-    let counted = |plan: &mut Plan, unit: u64, table: u64| match from.forecast(unit, table) {
+    let counted = |plan: &mut Plan, room: Room| match from.forecast(room) {
         Ok(counted) => Some(counted),
         Err(error) => {
             plan.refuse(error.to_string());
@@ -444,9 +423,9 @@ fn target(
     };
     match &wish.form {
         ConvertForm::Raw { preallocation } => {
-            let counted = counted(plan, RAW_UNIT, u64::MAX)?;
+            let counted = counted(plan, Room::raw())?;
             let bytes = match preallocation {
-                Preallocation::Off | Preallocation::Metadata => counted.units * RAW_UNIT,
+                Preallocation::Off | Preallocation::Metadata => counted.growth.total(),
                 Preallocation::Falloc | Preallocation::Full => disk,
             };
             new_file::check(plan, new, bytes)?;
@@ -459,25 +438,17 @@ fn target(
         ConvertForm::Qcow2 { image, compress } => {
             let recorded = backing.map(|(_, _, name, format)| (name.clone(), format.clone()));
             let format = &image.format;
-            let geometry = match Geometry::new(
-                format.cluster_bits,
-                format.refcount_order,
-                format.extended_l2,
-            ) {
-                Ok(geometry) => geometry,
+            let room = match Room::in_new(format) {
+                Ok(room) => room,
                 Err(error) => {
                     plan.refuse(error.to_string());
                     return None;
                 }
             };
-            let cluster = geometry.cluster_size();
-            let counted = counted(plan, cluster, geometry.l2_coverage())?;
-            let content = counted
-                .units
-                .saturating_add(counted.tables)
-                .saturating_mul(cluster);
-            let bitmaps = match (wish.bitmaps, from.sources.first()) {
-                (CarriedBitmaps::All | CarriedBitmaps::Sound, Some(source)) => {
+            let counted = counted(plan, room)?;
+            let content = counted.growth.total();
+            let bitmaps = match (wish.bitmaps, from.sources.first(), format.geometry()) {
+                (CarriedBitmaps::All | CarriedBitmaps::Sound, Some(source), Ok(geometry)) => {
                     match image::bytes_of_bitmaps(source, geometry) {
                         Ok(bytes) => bytes.unwrap_or(0),
                         Err(error) => {
@@ -570,35 +541,9 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &ConvertOptions, from: &ConvertFrom) ->
 }
 
 fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
-    let context = plan.context().clone();
-    let host = context.host.as_ref();
     for path in sources.iter().flat_map(Source::files) {
-        match who_uses(host, path, LockSet::ReadOnly) {
-            Ok(Use::Free | Use::Open(_)) => {}
-            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
-        }
-        if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
-        }
+        claim(plan, path, LockSet::ReadOnly);
         plan.effect(EffectKind::Reads, path, None, "");
-    }
-}
-
-fn say_of_compression(plan: &mut Plan, new: &Path, at_most: u64) {
-    let free = plan.space.first().map(|need| need.available);
-    let text = format!(
-        "{} becomes {} at most; how much less is found out by compressing",
-        name(new),
-        size(at_most)
-    );
-    match free {
-        Some(free) if free < at_most => plan.warn(format!(
-            "{text}. {} are free: should that not do, nothing is left behind",
-            size(free)
-        )),
-        _ => plan.note(text),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::host::{Access, Cloned, Host, HostFile, Segment, copy_attributes};
 use crate::image::temporary_name;
 
 use super::words::shown;
-use super::{Error, Progress};
+use super::{Error, Progress, Reflink};
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 4 << 20;
@@ -36,6 +36,7 @@ impl<'h> Copy<'h> {
         host: &'h dyn Host,
         from: &Path,
         to: &Path,
+        reflink: Reflink,
         progress: &Progress,
     ) -> Result<Self, Error> {
         let source = host
@@ -53,7 +54,7 @@ impl<'h> Copy<'h> {
             .map_err(|error| Error::io("create", &copy.temporary, &error))?;
         copy.published = false;
         copy.lost = copy_attributes(&*source, &*target).lost;
-        copy_bytes(from, &*source, &copy.temporary, &*target, progress)?;
+        copy_bytes(from, &*source, &copy.temporary, &*target, reflink, progress)?;
         target
             .fence()
             .map_err(|error| Error::io("flush", &copy.temporary, &error))?;
@@ -107,16 +108,26 @@ fn copy_bytes(
     source: &dyn HostFile,
     to: &Path,
     target: &dyn HostFile,
+    reflink: Reflink,
     progress: &Progress,
 ) -> Result<(), Error> {
     let reading = |error| Error::io("read", from, &error);
     let writing = |error| Error::io("write", to, &error);
     let len = source.len().map_err(reading)?;
     target.set_len(len).map_err(writing)?;
-    if target.clone_range(source, 0, 0, len).map_err(writing)? == Cloned::Done {
+    let shares = reflink != Reflink::Never && len > 0;
+    if shares && target.clone_range(source, 0, 0, len).map_err(writing)? == Cloned::Done {
         return Ok(());
     }
-    let mut in_kernel = true;
+    if reflink == Reflink::Always && len > 0 {
+        return Err(Error::Failed(format!(
+            "{} cannot share the blocks of {}: the filesystem cannot do that, or they are on two",
+            shown(to),
+            shown(from)
+        )));
+    }
+    // The kernel shares blocks by itself where it can.
+    let mut in_kernel = reflink != Reflink::Never;
     let mut buffer = Vec::new();
     let mut at = 0;
     while at < len {
@@ -170,13 +181,36 @@ mod tests {
         file.set_len(64 << 20).unwrap();
         file.write_at(&[7; 100_000], 32 << 20).unwrap();
         fs::set_permissions(&from, fs::Permissions::from_mode(0o640)).unwrap();
-        let copy = Copy::make(&RealHost, &from, &to, &Progress::new()).unwrap();
+        let copy = Copy::make(&RealHost, &from, &to, Reflink::Auto, &Progress::new()).unwrap();
         assert!(!to.exists());
         copy.publish().unwrap();
         assert_eq!(fs::read(&from).unwrap(), fs::read(&to).unwrap());
         let stat = fs::metadata(&to).unwrap();
         assert_eq!(stat.mode() & 0o777, 0o640);
         assert!(stat.blocks() * 512 < 1 << 20, "{} blocks", stat.blocks());
+    }
+
+    #[test]
+    fn blocks_are_shared_only_as_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&from, vec![1; 3 << 20]).unwrap();
+        let made = |reflink| Copy::make(&RealHost, &from, &to, reflink, &Progress::new());
+        let can = {
+            let target = RealHost.create_new(&dir.path().join("probe")).unwrap();
+            let source = RealHost.open(&from, Access::Read).unwrap();
+            target.set_len(3 << 20).unwrap();
+            target.clone_range(&*source, 0, 0, 3 << 20).unwrap() == Cloned::Done
+        };
+        match made(Reflink::Always) {
+            Ok(copy) => {
+                assert!(can);
+                drop(copy);
+            }
+            Err(error) => assert!(!can && error.to_string().contains("share"), "{error}"),
+        }
+        made(Reflink::Never).unwrap().publish().unwrap();
+        assert_eq!(fs::read(&from).unwrap(), fs::read(&to).unwrap());
     }
 
     #[test]
@@ -187,11 +221,11 @@ mod tests {
         let progress = Progress::new();
         progress.cancel();
         assert!(matches!(
-            Copy::make(&RealHost, &from, &to, &progress),
+            Copy::make(&RealHost, &from, &to, Reflink::Auto, &progress),
             Err(Error::Cancelled(_)) | Ok(_)
         ));
         fs::write(&to, b"mine").unwrap();
-        let copy = Copy::make(&RealHost, &from, &to, &Progress::new()).unwrap();
+        let copy = Copy::make(&RealHost, &from, &to, Reflink::Auto, &Progress::new()).unwrap();
         assert!(copy.publish().is_err());
         assert_eq!(fs::read(&to).unwrap(), b"mine");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

@@ -11,18 +11,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::forest::Node;
 use crate::host::{Access, Host, LockSet};
 use crate::image::{self, Format};
 
-use super::copy_file::{Copy, folder};
-use super::in_use::{Locks, claim};
-use super::members::{chain_below, format_of, is_readable};
+use super::chain_files::{self, ChainFile};
+use super::copy_file::folder;
+use super::in_use::Locks;
 use super::words::{count, name, shown, size};
-use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, SpaceNeed, Undo,
-    backing_name, find,
-};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, find, space};
 
 /// The manifest's name in the folder.
 pub(super) const MANIFEST: &str = "qanopy-export.json";
@@ -125,12 +121,6 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
-    if !is_readable(plan, node) {
-        return;
-    }
-    let Some(below) = chain_below(plan, &context.forest, node) else {
-        return;
-    };
     match host.stat_link(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(dir),
         Err(error) => plan.refuse(format!("{} cannot be looked at: {error}", shown(dir))),
@@ -139,43 +129,19 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
             shown(dir)
         )),
     }
-    let mut taken = BTreeSet::from([OsString::from(MANIFEST)]);
-    let mut members = Vec::new();
+    let taken = BTreeSet::from([OsString::from(MANIFEST)]);
+    let Some(members) = chain_files::plan(plan, node, taken) else {
+        return;
+    };
     let mut needed = 0_u64;
-    let mut above: Option<&Node> = None;
-    for one in std::iter::once(node).chain(below) {
-        let format = format_in(plan, one, above);
-        above = Some(one);
-        let (Some(format), Some(member)) = (format, member(plan, one, &mut taken)) else {
-            continue;
-        };
-        let member = Member { format, ..member };
-        claim(plan, &member.path, LockSet::ReadOnly);
+    for member in &members {
         let to = dir.join(&member.name);
         let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
         plan.effect(EffectKind::Creates, to, Some(member.bytes), text);
         needed = needed.saturating_add(member.bytes);
-        members.push(member);
     }
     plan.copies = needed;
-    match host.space(folder(dir)) {
-        Ok(space) => {
-            if space.available < needed {
-                plan.refuse(format!(
-                    "there is no room in {}: {} needed, {} free",
-                    shown(folder(dir)),
-                    size(needed),
-                    size(space.available)
-                ));
-            }
-            plan.space.push(SpaceNeed {
-                dir: folder(dir).to_path_buf(),
-                needed,
-                available: space.available,
-            });
-        }
-        Err(error) => plan.refuse(format!("{} cannot be used: {error}", shown(folder(dir)))),
-    }
+    space::need_at(plan, dir, needed);
     plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
     plan.job = Some(Arc::new(Export {
         members,
@@ -183,75 +149,9 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
     }));
 }
 
-/// One file to be exported.
-#[derive(Debug, Clone)]
-struct Member {
-    path: PathBuf,
-    name: String,
-    format: Format,
-    bytes: u64,
-}
-
-/// What a file of the chain is: what the image above it records, never a guess.
-fn format_in(plan: &mut Plan, node: &Node, above: Option<&Node>) -> Option<Format> {
-    let seen = format_of(node);
-    let Some(above) = above else {
-        return Some(seen);
-    };
-    let recorded = above.backing.as_ref().and_then(|link| link.format.clone());
-    match recorded {
-        Some(recorded) if recorded == seen => Some(seen),
-        Some(recorded) => {
-            plan.refuse(format!(
-                "{} records {recorded} as the format of {}, which looks like {seen}: relink it first",
-                shown(&above.path),
-                shown(&node.path)
-            ));
-            None
-        }
-        None => {
-            plan.refuse(format!(
-                "{} does not record the format of {}: relink it first",
-                shown(&above.path),
-                shown(&node.path)
-            ));
-            None
-        }
-    }
-}
-
-/// A node as a member, under a name of its own.
-fn member(plan: &mut Plan, node: &Node, taken: &mut BTreeSet<OsString>) -> Option<Member> {
-    let path = shown(&node.path);
-    if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
-        plan.refuse(format!(
-            "{path} keeps its data in another file: flatten it into a new file first"
-        ));
-        return None;
-    }
-    let own = node.path.file_name().and_then(|name| name.to_str());
-    let Some(own) = own else {
-        plan.refuse(format!("the name of {path} is no text: rename it first"));
-        return None;
-    };
-    // Two different files of one name happen: the one further down gets a number.
-    let mut name = own.to_owned();
-    let mut number = 2;
-    while !taken.insert(OsString::from(&name)) {
-        name = format!("{number}-{own}");
-        number += 1;
-    }
-    Some(Member {
-        path: node.path.clone(),
-        name,
-        format: format_of(node),
-        bytes: node.size_on_disk()?,
-    })
-}
-
 #[derive(Debug)]
 struct Export {
-    members: Vec<Member>,
+    members: Vec<ChainFile>,
     dir: PathBuf,
 }
 
@@ -301,20 +201,10 @@ impl Export {
         let total: u64 = self.members.iter().map(|member| member.bytes).sum();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut files: Vec<Exported> = Vec::new();
-        let mut below: Option<&Member> = None;
+        let mut below: Option<&ChainFile> = None;
         for member in self.members.iter().rev() {
             let to = dir.join(&member.name);
-            let copy = Copy::make(host, &member.path, &to, progress)?;
-            if let Some(base) = below {
-                let base_path = dir.join(&base.name);
-                let recorded = backing_name::leading(host, &to, &base_path, BackingStyle::Relative)
-                    .map_err(Error::Failed)?;
-                let file = host
-                    .open(copy.temporary(), Access::ReadWrite)
-                    .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-                image::relink(copy.temporary(), file, &recorded, &base.format)
-                    .map_err(|error| Error::Failed(error.to_string()))?;
-            }
+            let copy = chain_files::copy(host, member, below, dir, Reflink::Auto, progress)?;
             copy.publish()?;
             let bytes = host
                 .stat(&to)

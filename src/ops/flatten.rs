@@ -1,55 +1,70 @@
 //! Flatten (QEMU's stream): the layers between an image and one it is built on leave its chain, since
 //! it receives what they hold: in place, or as a new file that leaves the image as it is.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Host, printable};
 use crate::image::{
-    self, Chain, Change, Compression, CreateOptions, ErrorKind, Format, Judge, Keys, Layer, Loss,
-    Sight, Unhurried, new_overlay,
+    self, CarriedBitmaps, Chain, Change, ConvertFrom, ConvertTo, CreateOptions, Format, Judge,
+    Keys, Layer, Sight, Unhurried, new_overlay,
 };
 
 use super::held::Held;
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
-use super::rebase::{before_the_switch, undo};
+use super::overlay::not_created;
 use super::reroot::{self, Move, NewBase};
 use super::words::{command, name, shown, size};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut,
-    backing_name, find, locked, new_file,
+    BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
+    WayOut, backing_format, backing_name, find, locked, new_file, new_image,
 };
 
-/// Plans to flatten the image onto `onto`, or onto nothing.
-pub(super) fn plan(plan: &mut Plan, image: &Path, onto: Option<&Path>, new: Option<&Path>) {
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) image: &'a Path,
+    /// None: onto nothing.
+    pub(super) onto: Option<&'a Path>,
+    /// None: in place.
+    pub(super) new: Option<&'a Path>,
+    pub(super) compress: Option<Compress>,
+}
+
+/// Plans to flatten the image onto an image below it, or onto nothing.
+pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = match (onto, new) {
-        (None, None) => format!("Flatten {}", name(image)),
-        (Some(onto), None) => format!("Flatten {} onto {}", name(image), name(onto)),
-        (None, Some(new)) => format!("Flatten {} into {}", name(image), name(new)),
-        (Some(onto), Some(new)) => format!(
-            "Flatten {} onto {} into {}",
-            name(image),
-            name(onto),
-            name(new)
-        ),
-    };
-    let node = match find::named(&context, image) {
+    plan.title = format!("Flatten {}", name(wish.image));
+    if let Some(onto) = wish.onto {
+        plan.title.push_str(&format!(" onto {}", name(onto)));
+    }
+    if let Some(new) = wish.new {
+        plan.title.push_str(&format!(" into {}", name(new)));
+    }
+    let node = match find::named(&context, wish.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let base = match onto.map(|onto| find::named(&context, onto)).transpose() {
+    let base = match wish
+        .onto
+        .map(|onto| find::named(&context, onto))
+        .transpose()
+    {
         Ok(base) => base,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let Some(base) = fit(plan, forest, node, base, new) else {
+    let Some(base) = fit(plan, forest, node, base, wish.new) else {
         return;
     };
-    match new {
-        None => in_place(plan, node, base),
-        Some(new) => into_new(plan, node, base, new),
+    match (wish.new, wish.compress) {
+        (None, None) => in_place(plan, node, base),
+        (None, Some(_)) => plan.refuse(
+            "only a new file is compressed: what is in place already stays as it is stored",
+        ),
+        (Some(new), compress) => into_new(plan, node, base, new, compress),
     }
 }
 
@@ -63,7 +78,7 @@ fn fit<'f>(
 ) -> Option<Option<(&'f Node, Format)>> {
     let path = shown(&node.path);
     if node.backing.is_none() {
-        plan.refuse(format!(
+        plan.refuse_as_done(format!(
             "{path} is built on nothing: there is nothing to flatten"
         ));
         return None;
@@ -101,7 +116,7 @@ fn fit<'f>(
         return None;
     }
     if below.first() == Some(&base.id) && new.is_none() {
-        plan.refuse(format!(
+        plan.refuse_as_done(format!(
             "{path} is built on {} directly: there is no layer between",
             name(&base.path)
         ));
@@ -112,10 +127,7 @@ fn fit<'f>(
         .chain(below)
         .filter_map(|id| forest.get(id))
         .find(|above| above.parent == Some(base.id));
-    let recorded = above
-        .and_then(|above| above.backing.as_ref())
-        .and_then(|backing| backing.format.clone());
-    let format = recorded.unwrap_or_else(|| format_of(base));
+    let format = backing_format::recorded(plan, above?, base)?;
     Some(Some((base, format)))
 }
 
@@ -133,10 +145,7 @@ fn in_place(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>) {
     };
     let read = forest.chain(node.id).into_iter().skip(1);
     reroot::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
-    members.secure(plan);
-    plan.undo = undo(node);
-    plan.commands
-        .push(reroot::rebase_command(&node.path, planned.base.as_ref()));
+    planned.say_the_rest(plan, &members, node);
     plan.job = Some(Arc::new(InPlace {
         planned,
         members,
@@ -153,34 +162,23 @@ struct InPlace {
 
 impl Job for InPlace {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let host = plan.host();
-        let image = &self.planned.image;
-        progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
-        let host = &Held::new(host, &locks);
-        progress.enter(Phase::Copy, self.planned.bytes);
-        self.planned
-            .copy(host, progress)
-            .and_then(|()| {
-                progress.enter(Phase::Switch, 0);
-                self.planned.switch(host)
-            })
-            .map_err(|error| before_the_switch(image, &error))?;
-        let on = match &self.planned.base {
-            Some(base) => format!("is built on {} now", shown(&base.path)),
-            None => "stands by itself now".to_owned(),
-        };
+        let _locks = self.planned.carry_out(&self.members, plan, progress)?;
         Ok(Outcome {
-            summary: format!("{} {on}, and shows what it showed", shown(image)),
-            touched: vec![image.clone()],
+            summary: self.planned.summary(),
+            touched: vec![self.planned.image.clone()],
             undo: self.back.clone(),
             remarks: Vec::new(),
         })
     }
 }
 
-fn into_new(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>, new: &Path) {
+fn into_new(
+    plan: &mut Plan,
+    node: &Node,
+    base: Option<(&Node, Format)>,
+    new: &Path,
+    compress: Option<Compress>,
+) {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let Some(below) = chain_below(plan, forest, node) else {
@@ -207,6 +205,9 @@ fn into_new(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>, new: &P
             name(new)
         ));
     }
+    let layers = base
+        .as_ref()
+        .and_then(|(base, _)| chain.iter().position(|node| node.id == base.id));
     let base = match base {
         None => None,
         Some((base, format)) => {
@@ -223,21 +224,23 @@ fn into_new(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>, new: &P
     let mut job = IntoNew {
         image: node.path.clone(),
         base,
+        layers,
         new: new.to_path_buf(),
+        compress,
         members: Members::default(),
         bytes: 0,
         keys: context.keys.clone(),
     };
-    let loss = match job.loss(host) {
-        Ok(loss) => loss,
+    let forecast = match job.forecast(host) {
+        Ok(forecast) => forecast,
         Err(error) => return plan.refuse(error.to_string()),
     };
-    job.bytes = loss.certain.saturating_add(loss.possible);
-    let virtual_size = node.virtual_size().unwrap_or(0);
-    let needed = job
-        .bytes
-        .saturating_add(new_file::empty_len(virtual_size))
-        .saturating_add(job.bytes / 4096);
+    job.bytes = forecast.data;
+    // How far data can be compressed is not known before.
+    let needed = match compress {
+        None => forecast.at_most,
+        Some(_) => forecast.empty,
+    };
     if new_file::check(plan, new, needed).is_none() {
         return;
     }
@@ -245,17 +248,24 @@ fn into_new(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>, new: &P
         || "built on nothing".to_owned(),
         |base| format!("built on {}", printable(&base.recorded)),
     );
+    let how = compress.map_or_else(String::new, |compress| {
+        format!(", compressed by {}", compress.kind.name())
+    });
     plan.effect(
         EffectKind::Creates,
         new,
         Some(job.bytes),
         format!(
-            "the disk of {} ({}), at most {} of data, {on}",
+            "the disk of {} ({}), at most {} of data{how}, {on}",
             name(&node.path),
-            size(virtual_size),
+            size(node.virtual_size().unwrap_or(0)),
             size(job.bytes)
         ),
     );
+    if let Some(compress) = compress {
+        new_image::refuse_level(plan, compress.kind, compress.level);
+        new_image::say_of_compression(plan, new, forecast.at_most);
+    }
     for node in &chain {
         job.members.read(host, &node.path, &format_of(node));
     }
@@ -272,23 +282,39 @@ fn into_new(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>, new: &P
     plan.copies = job.bytes;
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     if job.base.is_none() {
-        plan.commands.push(command(&[
-            "qemu-img".as_ref(),
-            "convert".as_ref(),
-            "-O".as_ref(),
-            "qcow2".as_ref(),
-            node.path.as_os_str(),
-            new.as_os_str(),
-        ]));
+        let mut words: Vec<OsString> = vec!["qemu-img".into(), "convert".into()];
+        words.extend(["-O".into(), "qcow2".into()]);
+        if compress.is_some() {
+            words.push("-c".into());
+        }
+        if let Some(options) = new_image::qemu_options(&forecast.options) {
+            words.extend(["-o".into(), options]);
+        }
+        words.extend([node.path.clone().into(), new.into()]);
+        plan.commands.push(command(&words));
     }
     plan.job = Some(Arc::new(job));
+}
+
+/// What is known of a new file before it is made.
+struct Forecast {
+    /// Bytes that are read and written.
+    data: u64,
+    /// Bytes of the file while it holds nothing.
+    empty: u64,
+    /// Bytes of the file at most.
+    at_most: u64,
+    options: CreateOptions,
 }
 
 #[derive(Debug)]
 struct IntoNew {
     image: PathBuf,
     base: Option<NewBase>,
+    /// How many layers of the chain lie above the base.
+    layers: Option<usize>,
     new: PathBuf,
+    compress: Option<Compress>,
     members: Members,
     bytes: u64,
     keys: Keys,
@@ -310,15 +336,64 @@ impl IntoNew {
         Ok((chain.clone(), Sight::of(chain), new))
     }
 
-    fn loss(&self, host: &dyn Host) -> image::Result<Loss> {
-        let (_, old, new) = self.sights(host)?;
-        let change = Change {
-            old: &old,
-            new: &new,
-            judge: Judge::Bytes,
-            keys: &self.keys,
+    fn forecast(&self, host: &dyn Host) -> image::Result<Forecast> {
+        let (chain, old, new) = self.sights(host)?;
+        let options = self.options(&chain);
+        let empty = image::new_len(&self.new, &options)?.image_blocks;
+        let room = options.room(&self.new)?;
+        let (data, content) = match self.compress {
+            Some(_) => {
+                let counted = self.source(chain).forecast(room)?;
+                (counted.data, counted.growth)
+            }
+            None => {
+                let change = Change {
+                    old: &old,
+                    new: &new,
+                    judge: Judge::Bytes,
+                    keys: &self.keys,
+                };
+                let loss = image::sight_loss(change, room)?;
+                (
+                    loss.certain.saturating_add(loss.possible),
+                    loss.growth.and(loss.possible_growth),
+                )
+            }
         };
-        image::sight_loss(change)
+        Ok(Forecast {
+            data,
+            empty,
+            at_most: empty.saturating_add(content.total()),
+            options,
+        })
+    }
+
+    /// The layers above the base.
+    fn source(&self, chain: Chain) -> ConvertFrom {
+        ConvertFrom {
+            sources: vec![chain],
+            layers: self.layers,
+        }
+    }
+
+    fn make(&self, host: &dyn Host, progress: &Progress) -> image::Result<()> {
+        let (chain, old, new) = self.sights(host)?;
+        let options = self.options(&chain);
+        let Some(compress) = self.compress else {
+            let change = Change {
+                old: &old,
+                new: &new,
+                judge: Judge::Bytes,
+                keys: &self.keys,
+            };
+            return new_overlay(host, &self.new, &options, change, progress);
+        };
+        let to = ConvertTo::Qcow2 {
+            options: Box::new(options),
+            compress: Some(compress.level),
+            bitmaps: CarriedBitmaps::None,
+        };
+        image::convert(host, &self.source(chain), &self.new, &to, progress)
     }
 
     /// The new image is of the kind the old one is.
@@ -335,7 +410,9 @@ impl IntoNew {
             options.format.cluster_bits = header.geometry.cluster_bits();
             options.format.extended_l2 = header.geometry.extended_l2();
             options.format.old_version = header.version == crate::qcow2::Version::V2;
-            options.format.compression = Compression::Zlib;
+        }
+        if let Some(compress) = self.compress {
+            options.format.compression = compress.kind;
         }
         options
     }
@@ -349,24 +426,8 @@ impl Job for IntoNew {
         plan.verify_pins()?;
         let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
-        self.sights(host)
-            .and_then(|(chain, old, new)| {
-                let change = Change {
-                    old: &old,
-                    new: &new,
-                    judge: Judge::Bytes,
-                    keys: &self.keys,
-                };
-                new_overlay(host, &self.new, &self.options(&chain), change, progress)
-            })
-            .map_err(|error| {
-                let new = shown(&self.new);
-                if matches!(error.kind, ErrorKind::Stopped) {
-                    Error::Cancelled(format!("stopped: {new} was not created"))
-                } else {
-                    Error::Failed(format!("{new} was not created: {error}"))
-                }
-            })?;
+        self.make(host, progress)
+            .map_err(|error| not_created(&self.new, &error))?;
         Ok(Outcome {
             summary: format!(
                 "created {}, which shows what {} shows",

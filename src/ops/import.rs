@@ -12,7 +12,9 @@ use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
 use super::in_use::{Locks, claim};
 use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, new_file};
+use super::{
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, new_file,
+};
 
 /// Plans to copy what the folder `dir` holds into the folder `to`.
 pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
@@ -160,7 +162,7 @@ impl Job for Import {
         let mut copies = Vec::new();
         for file in self.files.iter().rev() {
             let (from, to) = (self.dir.join(&file.name), self.to.join(&file.name));
-            let copy = Copy::make(host, &from, &to, progress)?;
+            let copy = Copy::make(host, &from, &to, Reflink::Auto, progress)?;
             if digest(host, copy.temporary(), progress)? != file.sha256 {
                 return Err(Error::Failed(format!(
                     "{} is not what was exported: its checksum differs. Nothing was imported",

@@ -57,12 +57,13 @@ pub(super) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf> {
 pub(super) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
     let host = Arc::clone(&plan.context().host);
     match who_uses(host.as_ref(), path, want) {
-        Ok(Use::Free) => {}
-        Ok(Use::Open(holders)) => plan.warn(format!(
+        Ok(Use::Open(holders)) if want == LockSet::ReadWrite => plan.warn(format!(
             "{} is open in {}",
             shown(path),
             processes(&holders)
         )),
+        // Several may read.
+        Ok(Use::Free | Use::Open(_)) => {}
         Ok(Use::Busy(sentence)) => plan.refuse(sentence),
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
         Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),

@@ -12,7 +12,7 @@ use crate::host::{LogFile, is_running, this_process};
 
 use super::absolute;
 use super::pin::Pins;
-use super::{Outcome, Plan, Request};
+use super::{EffectKind, Outcome, Plan, Request};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -32,6 +32,12 @@ enum Event {
         roll_back: Option<Request>,
         /// The files the plan speaks of or rests on.
         files: Vec<PathBuf>,
+        /// Those of them that come into being, or come back.
+        #[serde(default)]
+        creates: Vec<PathBuf>,
+        /// Those that go to the trash.
+        #[serde(default)]
+        goes: Vec<PathBuf>,
     },
     Done {
         id: u64,
@@ -86,6 +92,10 @@ pub struct Entry {
     /// Files created, written, renamed or removed; of an operation that did not end, those its plan
     /// speaks of or rests on.
     pub touched: Vec<PathBuf>,
+    /// The files it was to create, or to bring back.
+    pub(super) creates: Vec<PathBuf>,
+    /// The files that were to go to the trash.
+    pub(super) goes: Vec<PathBuf>,
     /// What they were at the end.
     pub(super) left: Pins,
 }
@@ -96,6 +106,21 @@ impl Entry {
     #[must_use]
     pub fn can_be_undone(&self) -> bool {
         self.undo.is_some() && self.is_done()
+    }
+
+    /// Whether what was done of it may be taken back after an interruption, as far as can be said without a
+    /// look at the files.
+    #[must_use]
+    pub fn may_be_rolled_back(&self) -> bool {
+        self.roll_back.is_some()
+            || match &self.request {
+                Request::Export { .. } => false,
+                Request::Discard { .. }
+                | Request::Commit {
+                    keep_old: Some(_), ..
+                } => true,
+                other => other.only_adds(),
+            }
     }
 
     /// Whether it ended well and is not itself about another entry.
@@ -166,6 +191,10 @@ impl Journal {
             request: absolute::request(&plan.request),
             roll_back: plan.roll_back.as_ref().map(absolute::request),
             files: files_of(plan),
+            creates: files_with(plan, |kind| {
+                matches!(kind, EffectKind::Creates | EffectKind::Restores)
+            }),
+            goes: files_with(plan, |kind| kind == EffectKind::Trashes),
         };
         self.file.append(|lines| {
             let last = lines.iter().filter_map(|line| id_of(line)).max();
@@ -221,10 +250,17 @@ impl Journal {
 /// it to an end.
 fn files_of(plan: &Plan) -> Vec<PathBuf> {
     let effects = plan.effects.iter().map(|effect| effect.path.as_path());
-    let mut files: Vec<PathBuf> = effects
-        .chain(plan.pins.paths())
-        .map(absolute::path)
-        .collect();
+    each_once(effects.chain(plan.pins.paths()))
+}
+
+/// The files to which these kinds of things happen, each once.
+fn files_with(plan: &Plan, kinds: impl Fn(EffectKind) -> bool) -> Vec<PathBuf> {
+    let effects = plan.effects.iter().filter(|effect| kinds(effect.kind));
+    each_once(effects.map(|effect| effect.path.as_path()))
+}
+
+fn each_once<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = paths.map(absolute::path).collect();
     files.sort();
     files.dedup();
     files
@@ -262,6 +298,8 @@ fn entries_of(lines: &[Vec<u8>]) -> Vec<Entry> {
                 request,
                 roll_back,
                 files,
+                creates,
+                goes,
             } => entries.push(Entry {
                 id,
                 begun: UNIX_EPOCH
@@ -277,6 +315,8 @@ fn entries_of(lines: &[Vec<u8>]) -> Vec<Entry> {
                 undo: None,
                 roll_back,
                 touched: files,
+                creates,
+                goes,
                 left: Pins::default(),
             }),
             Event::Done {

@@ -10,8 +10,8 @@ use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
 use crate::image::{BackingName, Encryption, Format};
 
 use super::in_use::{Locks, claim, data_file};
-use super::words::{listed, shown, size};
-use super::{BackingStyle, Context, Error, Plan, SpaceNeed, backing_name};
+use super::words::{listed, shown};
+use super::{BackingStyle, Context, Error, Plan, backing_name};
 
 /// Files an operation works on.
 #[derive(Debug, Clone, Default)]
@@ -275,49 +275,4 @@ pub(super) fn leading_to(
             })
     });
     backing_name::leading(context.host.as_ref(), &child.path, base, style)
-}
-
-/// Adds to what is needed on the filesystem of `path`, and refuses what does not fit.
-pub(super) fn need_space(plan: &mut Plan, path: &Path, needed: u64) {
-    let context = plan.context().clone();
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let Ok(space) = context.host.space(dir) else {
-        return;
-    };
-    let same = |need: &SpaceNeed| {
-        context
-            .host
-            .space(&need.dir)
-            .is_ok_and(|other| other.device == space.device)
-    };
-    let total: u64 = match plan
-        .space
-        .iter()
-        .position(same)
-        .and_then(|at| plan.space.get_mut(at))
-    {
-        Some(need) => {
-            need.needed = need.needed.saturating_add(needed);
-            need.needed
-        }
-        None => {
-            plan.space.push(SpaceNeed {
-                dir: dir.to_path_buf(),
-                needed,
-                available: space.available,
-            });
-            needed
-        }
-    };
-    if total > space.available {
-        plan.refuse(format!(
-            "{} lacks space: up to {} are needed, {} are free",
-            shown(dir),
-            size(total),
-            size(space.available)
-        ));
-    }
 }

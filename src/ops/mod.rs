@@ -5,8 +5,10 @@
 
 mod absolute;
 mod amend;
+mod backing_format;
 mod backing_name;
 mod bitmap;
+mod chain_files;
 mod check;
 mod clone;
 mod commit;
@@ -23,6 +25,7 @@ mod held;
 mod import;
 mod in_use;
 pub mod journal;
+mod leftovers;
 mod locked;
 mod members;
 mod new_file;
@@ -43,6 +46,7 @@ mod reroot;
 mod resize;
 mod restore;
 mod snapshot;
+mod space;
 mod squash;
 pub mod trash;
 mod undo;
@@ -52,6 +56,7 @@ mod words;
 pub use check::{chain_notices, check};
 pub use convert::{ConvertForm, ConvertOptions};
 pub use demo::demo;
+pub use leftovers::{Leftover, leftovers};
 pub use locked::is_locked;
 pub use plan::{
     Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
@@ -61,9 +66,9 @@ pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
-    BackingStyle, BitmapAction, CommittedLayer, CreateOptions, DataFileOption, Dependants,
-    Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Relocation,
-    RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    BackingStyle, BitmapAction, CommittedLayer, Compress, CreateOptions, DataFileOption,
+    Dependants, Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Reflink,
+    Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
 
 use std::fmt;
@@ -71,7 +76,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use journal::Journal;
-use words::{processes, shown};
+use words::shown;
 
 /// What an operation that ran has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,13 +202,36 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             },
         ),
         Request::Squash { layer, direction } => squash::plan(&mut plan, layer, *direction),
-        Request::Flatten { image, onto, new } => {
-            flatten::plan(&mut plan, image, onto.as_deref(), new.as_deref());
-        }
-        Request::Clone { image, new } => clone::plan(&mut plan, image, new),
+        Request::Flatten {
+            image,
+            onto,
+            new,
+            compress,
+        } => flatten::plan(
+            &mut plan,
+            flatten::Wish {
+                image,
+                onto: onto.as_deref(),
+                new: new.as_deref(),
+                compress: *compress,
+            },
+        ),
+        Request::Clone {
+            image,
+            new,
+            chain,
+            reflink,
+        } if *chain => clone::plan_chain(&mut plan, image, new, *reflink),
+        Request::Clone {
+            image,
+            new,
+            reflink,
+            ..
+        } => clone::plan(&mut plan, image, new, *reflink),
         Request::Export { image, dir } => export::plan(&mut plan, image, dir),
         Request::Import { dir, to } => import::plan(&mut plan, dir, to),
         Request::Move { moves, subtree } => relocate::plan(&mut plan, moves, *subtree),
+        Request::RemoveLeftovers { files } => leftovers::plan(&mut plan, files),
         Request::Undo { entry } => undo::plan(&mut plan, *entry),
         Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),
         Request::Create(options) => create::plan(&mut plan, options),

@@ -9,7 +9,7 @@ use crate::host::FileKind;
 use crate::qcow2::limits::{MAX_L1_BYTES, SECTOR};
 
 use super::words::{listed, name, shown, size};
-use super::{Plan, SpaceNeed};
+use super::{Plan, space};
 
 /// Bytes a cluster of the images made here: QEMU's default.
 const CLUSTER: u64 = 1 << 16;
@@ -69,43 +69,8 @@ pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf>
         }
     };
     refuse_as_missing_base(plan, new, &dir);
-    need_space(plan, &dir, needed);
+    space::need_in(plan, &dir, needed);
     Some(dir)
-}
-
-/// Adds to what is needed on the filesystem of a directory; more than is free is refused.
-fn need_space(plan: &mut Plan, dir: &Path, bytes: u64) {
-    let context = plan.context().clone();
-    let host = context.host.as_ref();
-    let Ok(space) = host.space(dir) else {
-        return;
-    };
-    let same = |need: &&mut SpaceNeed| {
-        host.space(&need.dir)
-            .is_ok_and(|other| other.device == space.device)
-    };
-    let needed = match plan.space.iter_mut().find(same) {
-        Some(need) => {
-            need.needed = need.needed.saturating_add(bytes);
-            need.needed
-        }
-        None => {
-            plan.space.push(SpaceNeed {
-                dir: dir.to_path_buf(),
-                needed: bytes,
-                available: space.available,
-            });
-            bytes
-        }
-    };
-    if space.available < needed {
-        plan.refuse(format!(
-            "there is no room in {}: {} needed, {} free",
-            shown(dir),
-            size(needed),
-            size(space.available)
-        ));
-    }
 }
 
 /// A new file by the name of a base that others miss would become their base without being it.

@@ -6,7 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use crate::image::{self, Compression, Format, NewDataFile, NewEncryption, NewLen, Preallocation};
+use crate::image::{
+    self, Compression, CompressionLevel, Format, NewDataFile, NewEncryption, NewLen, Preallocation,
+};
 
 use super::words::{name, size};
 use super::{
@@ -210,6 +212,39 @@ pub(super) fn qemu_options(options: &image::CreateOptions) -> Option<OsString> {
         }
     }
     (!all.is_empty()).then_some(all)
+}
+
+/// Refuses a compression level that the codec does not have.
+pub(super) fn refuse_level(plan: &mut Plan, kind: Compression, level: CompressionLevel) {
+    let most = match kind {
+        Compression::Zlib => 9,
+        Compression::Zstd => 22,
+    };
+    if let CompressionLevel::Level(level) = level
+        && !(1..=most).contains(&level)
+    {
+        plan.refuse(format!(
+            "{} has compression levels from 1 to {most}, not {level}",
+            kind.name()
+        ));
+    }
+}
+
+/// Says what a compressed image becomes at most, and so where that is more than is free.
+pub(super) fn say_of_compression(plan: &mut Plan, new: &Path, at_most: u64) {
+    let free = plan.space.first().map(|need| need.available);
+    let text = format!(
+        "{} becomes {} at most; how much less is found out by compressing",
+        name(new),
+        size(at_most)
+    );
+    match free {
+        Some(free) if free < at_most => plan.warn(format!(
+            "{text}. {} are free: should that not do, nothing is left behind",
+            size(free)
+        )),
+        _ => plan.note(text),
+    }
 }
 
 fn doubled_commas(name: &OsStr) -> OsString {

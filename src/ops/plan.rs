@@ -159,6 +159,8 @@ pub struct SpaceNeed {
     pub dir: PathBuf,
     /// Bytes needed at most.
     pub needed: u64,
+    /// Bytes needed besides if nothing that may turn out to be the same is.
+    pub possible: u64,
     /// Bytes free now.
     pub available: u64,
 }
@@ -282,6 +284,8 @@ pub struct Plan {
     pub(super) job: Option<Arc<dyn Job>>,
     /// Whether all that goes is as empty as on the day it was created.
     pub(super) goes_empty: bool,
+    /// Whether the one reason against it is that everything is as it is asked for already.
+    pub(super) is_done: bool,
     /// What takes back a half of it after an interruption, if anything does.
     pub(super) roll_back: Option<Request>,
     context: Context,
@@ -315,6 +319,7 @@ impl Plan {
             pins: Pins::default(),
             job: None,
             goes_empty: false,
+            is_done: false,
             roll_back: None,
             context: context.clone(),
         }
@@ -371,6 +376,12 @@ impl Plan {
     /// Adds a reason not to do it, without a way out.
     pub(super) fn refuse(&mut self, text: impl Into<String>) {
         self.refuse_but(text, Vec::new());
+    }
+
+    /// Says that everything is as it is asked for already, so that nothing is done.
+    pub(super) fn refuse_as_done(&mut self, text: impl Into<String>) {
+        self.refuse(text);
+        self.is_done = true;
     }
 
     /// Adds a reason not to do it, and what could be done instead.

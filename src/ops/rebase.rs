@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::printable;
-use crate::image::{self, ErrorKind, Format};
+use crate::image::Format;
 
 use super::held::Held;
 use super::members::Members;
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
-use super::{BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
+use super::{
+    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, find,
+};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         Ok(found) => found,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let Some(format) = format_of(plan, base, wish.format) else {
+    let Some(format) = format_of(plan, node, base, wish) else {
         return;
     };
     let mut members = Members::default();
@@ -67,10 +69,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
             name(&base.path)
         ));
     }
-    members.secure(plan);
-    plan.undo = undo(node);
-    plan.commands
-        .push(reroot::rebase_command(&node.path, planned.base.as_ref()));
+    planned.say_the_rest(plan, &members, node);
     plan.job = Some(Arc::new(Rebase {
         planned,
         members,
@@ -79,8 +78,8 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     }));
 }
 
-/// What an image on the base records as its format.
-fn format_of(plan: &mut Plan, base: &Node, given: Option<&Format>) -> Option<Format> {
+/// What the image is going to record as the format of its new base.
+fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Option<Format> {
     let path = shown(&base.path);
     match base.whereabouts {
         Whereabouts::Scanned => {}
@@ -101,50 +100,32 @@ fn format_of(plan: &mut Plan, base: &Node, given: Option<&Format>) -> Option<For
             return None;
         }
     }
-    let seen = match &base.content {
-        Content::Qcow2(_) => Format::Qcow2,
-        Content::Raw => Format::Raw,
-        Content::Opaque(format) => format.clone(),
-        Content::Damaged(why) | Content::Unreadable(why) => {
-            plan.refuse(format!("{path} cannot be built on: {}", printable(why)));
-            return None;
-        }
-        Content::Unopened => {
-            plan.refuse(format!(
-                "{path} cannot be built on: it was never looked into"
-            ));
-            return None;
-        }
-    };
-    match given {
-        Some(given) if *given == seen => Some(seen),
-        Some(given) if *given == Format::Raw => {
-            plan.warn(format!(
-                "{path} begins like {seen}: as raw, its header is what the guest would see first"
-            ));
-            Some(Format::Raw)
-        }
-        Some(given) => {
-            plan.refuse(format!("{path} is {seen}, not {}", printable(given.name())));
-            None
-        }
-        None => Some(seen),
+    if let Content::Damaged(why) | Content::Unreadable(why) = &base.content {
+        plan.refuse(format!("{path} cannot be built on: {}", printable(why)));
+        return None;
     }
-}
-
-/// How it could be taken back.
-pub(super) fn undo(node: &Node) -> Undo {
-    match (reroot::undo_request(node), &node.backing) {
-        (Some(_), Some(backing)) => Undo::Possible(format!(
-            "rebase it to {} again, giving up what that shows as well",
-            printable(&backing.recorded)
-        )),
-        (_, None) => Undo::Possible(format!("flatten {} in place", name(&node.path))),
-        _ => Undo::Impossible(
-            "what the header said before lacks the format, and would not be written again"
-                .to_owned(),
-        ),
+    if matches!(base.content, Content::Unopened) {
+        plan.refuse(format!(
+            "{path} cannot be built on: it was never looked into"
+        ));
+        return None;
     }
+    if let Some(said) = wish.format {
+        return backing_format::said(plan, base, said);
+    }
+    let forest = Arc::clone(&plan.context().forest);
+    let below = forest.chain(node.id);
+    let mut chain = below.iter().filter_map(|id| forest.get(*id));
+    if let Some(above) = chain.find(|above| above.parent == Some(base.id)) {
+        return backing_format::recorded(plan, above, base);
+    }
+    backing_format::found(plan, &forest, base, |format| Request::Rebase {
+        image: wish.image.to_path_buf(),
+        to: wish.to.to_path_buf(),
+        format: Some(format),
+        style: wish.style,
+        dedupe: wish.dedupe,
+    })
 }
 
 #[derive(Debug)]
@@ -158,19 +139,8 @@ struct Rebase {
 impl Job for Rebase {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
-        let image = &self.planned.image;
-        progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = self.planned.carry_out(&self.members, plan, progress)?;
         let host = &Held::new(host, &locks);
-        progress.enter(Phase::Copy, self.planned.bytes);
-        self.planned
-            .copy(host, progress)
-            .and_then(|()| {
-                progress.enter(Phase::Switch, 0);
-                self.planned.switch(host)
-            })
-            .map_err(|error| before_the_switch(image, &error))?;
         let mut remarks = Vec::new();
         if self.dedupe {
             progress.enter(Phase::CleanUp, 0);
@@ -187,33 +157,11 @@ impl Job for Rebase {
                 ),
             });
         }
-        let on = self
-            .planned
-            .base
-            .as_ref()
-            .map_or_else(|| "nothing".to_owned(), |base| shown(&base.path));
         Ok(Outcome {
-            summary: format!(
-                "{} is built on {on} now, and shows what it showed",
-                shown(image)
-            ),
-            touched: vec![image.clone()],
+            summary: self.planned.summary(),
+            touched: vec![self.planned.image.clone()],
             undo: self.back.clone(),
             remarks,
         })
     }
-}
-
-/// What to say where the header was not switched.
-pub(super) fn before_the_switch(image: &Path, error: &image::Error) -> Error {
-    let shown = shown(image);
-    if matches!(error.kind, ErrorKind::Stopped) {
-        return Error::Cancelled(format!(
-            "stopped: {shown} is built on what it was built on and shows what it showed; what was copied into it \
-             stays, and the same command goes on from there"
-        ));
-    }
-    Error::Failed(format!(
-        "{error}. {shown} still shows what it showed; once that is mended, do it again"
-    ))
 }

@@ -15,14 +15,13 @@ use crate::host::{Access, FileKind, Host, HostFile, LockSet, printable};
 use crate::image::{self, Format};
 
 use super::copy_file::{Copy, folder};
-use super::in_use::{Locks, Use, who_uses};
+use super::in_use::{Locks, claim};
 use super::members::refuse_as_data_file;
-use super::pin::Watch;
 use super::trash::{Batch, Item};
 use super::words::{command, count, name, shown, size};
 use super::{
-    BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relocation,
-    Request, Undo, backing_name, find, new_file,
+    BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink,
+    Relocation, Request, Undo, backing_name, find, new_file,
 };
 
 /// One image that moves.
@@ -83,7 +82,7 @@ pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
         plan.title = format!("Move {} to {}", name(&one.from), shown(&one.to));
     }
     if steps.is_empty() && plan.refusals.is_empty() {
-        plan.refuse("there is nothing to move: every image has that name already".to_owned());
+        plan.refuse_as_done("there is nothing to move: every image has that name already");
     }
     look_at_files(plan, &steps);
     let explicit: Vec<Relocation> = steps
@@ -513,15 +512,7 @@ fn look_at_files(plan: &mut Plan, steps: &[Step]) {
         ]));
     }
     for path in files {
-        match who_uses(host.as_ref(), path, LockSet::ReadWrite) {
-            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-            Ok(Use::Free | Use::Open(_)) => {}
-            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
-        }
-        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
-        }
+        claim(plan, path, LockSet::ReadWrite);
     }
 }
 
@@ -579,7 +570,7 @@ impl Job for Move {
         {
             copies.insert(
                 &step.from,
-                Copy::make(host, &step.from, &step.to, progress)?,
+                Copy::make(host, &step.from, &step.to, Reflink::Auto, progress)?,
             );
         }
         // Somebody who knows no image locks may have written meanwhile.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use crate::host::{Access, HostFile, LockSet};
 use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
 
-use super::in_use::{Locks, Use, who_uses};
-use super::pin::Watch;
+use super::in_use::{Locks, claim};
 use super::trash;
-use super::words::{command, name, processes, shown, size};
+use super::words::{command, name, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, SpaceNeed, Undo,
-    WayOut,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, Undo, WayOut,
+    space,
 };
 
 /// Sentences about one thing that a plan has at most.
@@ -35,20 +34,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: &RepairAction) {
             return plan.refuse(format!("{} cannot be looked at: {error}", shown(image)));
         }
     };
-    match who_uses(host.as_ref(), &path, LockSet::ReadWrite) {
-        Ok(Use::Free) => {}
-        Ok(Use::Open(holders)) => plan.warn(format!(
-            "{} is open in {}",
-            shown(&path),
-            processes(&holders)
-        )),
-        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(&path))),
-    }
-    if let Err(error) = plan.pins.pin(host.as_ref(), &path, Watch::Content) {
-        plan.refuse(format!("{} cannot be looked at: {error}", shown(&path)));
-    }
+    claim(plan, &path, LockSet::ReadWrite);
     if !plan.refusals.is_empty() {
         return;
     }
@@ -80,7 +66,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         ));
     }
     if !repair.is_needed() {
-        return plan.refuse(if repair.left_count() > 0 {
+        return plan.refuse_as_done(if repair.left_count() > 0 {
             format!(
                 "nothing that is wrong in {} can be repaired: what its damaged entries meant cannot be told",
                 shown(&path)
@@ -114,21 +100,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         ));
     }
     let needed = repair.written().saturating_add(repair.replaced());
-    if let Ok(space) = plan.host().space(&dir) {
-        if space.available < needed {
-            plan.refuse(format!(
-                "there is no room in {}: {} needed, {} free",
-                shown(&dir),
-                size(needed),
-                size(space.available)
-            ));
-        }
-        plan.space.push(SpaceNeed {
-            dir,
-            needed,
-            available: space.available,
-        });
-    }
+    space::need_in(plan, &dir, needed);
     if repair.found().corruptions == 0 {
         let leaked = repair.found().leaked_bytes;
         plan.frees = leaked.saturating_add(
@@ -360,7 +332,7 @@ fn open_saved(plan: &Plan, path: &Path) -> image::Result<Saved> {
 }
 
 /// What the kept tables of an image are called beside it: `disk.qcow2.tables`.
-fn tables_name(image: &Path) -> PathBuf {
+pub(super) fn tables_name(image: &Path) -> PathBuf {
     let mut name = image.as_os_str().to_owned();
     name.push(".tables");
     PathBuf::from(name)

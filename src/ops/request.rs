@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Amendment, Format, Preallocation, Qcow2Options};
+use crate::image::{Amendment, Compression, CompressionLevel, Format, Preallocation, Qcow2Options};
 
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,9 @@ pub enum Request {
         onto: Option<PathBuf>,
         /// The file that is created to show the same; none to change the image itself.
         new: Option<PathBuf>,
+        /// Whether the clusters of the new file are compressed, and how.
+        #[serde(default)]
+        compress: Option<Compress>,
     },
     /// Give images another name or place; whatever refers to them follows.
     Move {
@@ -121,8 +124,14 @@ pub enum Request {
     Clone {
         /// The image.
         image: PathBuf,
-        /// The file to create.
+        /// The file to create; for a whole chain the directory that receives the files.
         new: PathBuf,
+        /// Whether all it is built on is copied along, so that the copy is built on copies.
+        #[serde(default)]
+        chain: bool,
+        /// Whether blocks are shared.
+        #[serde(default)]
+        reflink: Reflink,
     },
     /// Copy an image and all it is built on into a new folder that stands alone.
     Export {
@@ -174,6 +183,11 @@ pub enum Request {
         /// Which end.
         way: Recovery,
     },
+    /// Unlink what was half made by processes that have ended.
+    RemoveLeftovers {
+        /// The files, as [`super::leftovers`] finds them.
+        files: Vec<PathBuf>,
+    },
     /// Unlink entries of the trash for good.
     EmptyTrash {
         /// The trash entries' names; all of them are listed in the plan.
@@ -208,6 +222,7 @@ impl Request {
             Self::Commit { .. } => "Commit",
             Self::Discard { .. } => "Discard",
             Self::Restore { .. } => "Restore",
+            Self::RemoveLeftovers { .. } => "Remove",
             Self::EmptyTrash { .. } => "Delete for good",
             Self::Relink { .. } => "Relink",
             Self::Move { .. } => "Move",
@@ -409,6 +424,27 @@ pub enum Recovery {
     Finish,
     /// What was done of it is taken back.
     RollBack,
+}
+
+/// Whether a copy shares the blocks of the original until either is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Reflink {
+    /// Where the filesystem can.
+    #[default]
+    Auto,
+    /// Always: it fails where the filesystem cannot.
+    Always,
+    /// Never: every byte is written.
+    Never,
+}
+
+/// How the clusters of a new image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compress {
+    /// By which algorithm.
+    pub kind: Compression,
+    /// How hard.
+    pub level: CompressionLevel,
 }
 
 /// Where the content of a squashed layer goes.

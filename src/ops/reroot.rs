@@ -8,19 +8,17 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, Below, Chain, Change, Format, Judge, Keys, Layer, Loss, Pace, Sight, Unhurried, Views,
-    give_up_equal, keep_views, snapshot_views, view_loss,
+    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, Pace, Sight,
+    Unhurried, Views, give_up_equal, keep_views, snapshot_views, view_loss,
 };
 
+use super::held::Held;
+use super::in_use::Locks;
 use super::members::{
-    Members, chain_below, format_of, is_readable, leading_to, need_space, refuse_foreign_data,
-    refuse_unfit,
+    Members, chain_below, format_of, is_readable, leading_to, refuse_foreign_data, refuse_unfit,
 };
 use super::words::{command, count, name, shown, size};
-use super::{BackingStyle, EffectKind, Plan, Request, locked};
-
-/// Tables written beside the data, at most: one L2 table for each 8192 clusters, and some.
-pub(super) const TABLE_OVERHEAD: u64 = 1 << 20;
+use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, Request, Undo, locked, space};
 
 /// What an image is going to be built on.
 #[derive(Debug, Clone)]
@@ -207,22 +205,18 @@ fn describe(plan: &mut Plan, node: &Node, planned: &Move, survey: &Survey) {
 
 /// Counts what has to be copied against the free space; what may turn out to be the same is only
 /// warned about.
-pub(super) fn need_room(plan: &mut Plan, path: &Path, loss: Loss) {
-    let overhead = if loss.total() > 0 {
-        TABLE_OVERHEAD + loss.total() / 256
-    } else {
-        0
-    };
-    need_space(plan, path, loss.certain.saturating_add(overhead));
+fn need_room(plan: &mut Plan, path: &Path, loss: Loss) {
+    space::may_need_growth(plan, path, loss.growth, loss.possible_growth);
+    let more = loss.possible_growth.total();
     let short = plan
         .space
-        .last()
-        .is_some_and(|need| need.needed.saturating_add(loss.possible) > need.available);
-    if loss.possible > 0 && short && plan.refusals.is_empty() {
+        .iter()
+        .any(|need| need.needed.saturating_add(need.possible) > need.available);
+    if more > 0 && short && plan.refusals.is_empty() {
         plan.warn(format!(
             "there may be too little room: up to {} more are needed if nothing is the same. Should it run out, \
              {} still shows what it shows, on what it is built on now",
-            size(loss.possible),
+            size(more),
             name(path)
         ));
     }
@@ -284,10 +278,82 @@ pub(super) fn undo_request(node: &Node) -> Option<Request> {
         image: node.path.clone(),
         onto: None,
         new: None,
+        compress: None,
     })
 }
 
+/// How it could be taken back.
+fn undo(node: &Node) -> Undo {
+    match (undo_request(node), &node.backing) {
+        (Some(_), Some(backing)) => Undo::Possible(format!(
+            "rebase it to {} again, giving up what that shows as well",
+            printable(&backing.recorded)
+        )),
+        (_, None) => Undo::Possible(format!("flatten {} in place", name(&node.path))),
+        _ => Undo::Impossible(
+            "what the header said before lacks the format, and would not be written again"
+                .to_owned(),
+        ),
+    }
+}
+
+/// What to say where the header was not switched.
+pub(super) fn before_the_switch(image: &Path, error: &image::Error) -> Error {
+    let shown = shown(image);
+    if matches!(error.kind, ErrorKind::Stopped) {
+        return Error::Cancelled(format!(
+            "stopped: {shown} is built on what it was built on and shows what it showed; what was copied into it \
+             stays, and the same command goes on from there"
+        ));
+    }
+    Error::Failed(format!(
+        "{error}. {shown} still shows what it showed; once that is mended, do it again"
+    ))
+}
+
 impl Move {
+    /// Everything: locks are taken, files compared with what they were, what would be lost is copied, and
+    /// the header is switched. The locks are held until what is given back is dropped.
+    pub(super) fn carry_out(
+        &self,
+        members: &Members,
+        plan: &Plan,
+        progress: &Progress,
+    ) -> Result<Locks, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let locks = members.lock(host)?;
+        plan.verify_pins()?;
+        let host = &Held::new(host, &locks);
+        progress.enter(Phase::Copy, self.bytes);
+        self.copy(host, progress)
+            .and_then(|()| {
+                progress.enter(Phase::Switch, 0);
+                self.switch(host)
+            })
+            .map_err(|error| before_the_switch(&self.image, &error))?;
+        Ok(locks)
+    }
+
+    /// What the plan says of taking it back, and the same with qemu-img.
+    pub(super) fn say_the_rest(&self, plan: &mut Plan, members: &Members, node: &Node) {
+        members.secure(plan);
+        plan.undo = undo(node);
+        plan.roll_back = undo_request(node);
+        plan.commands
+            .push(rebase_command(&node.path, self.base.as_ref()));
+    }
+
+    /// What was done, in a sentence: `a.qcow2 is built on b.qcow2 now, and shows what it showed`.
+    pub(super) fn summary(&self) -> String {
+        let image = shown(&self.image);
+        let on = match &self.base {
+            Some(base) => format!("is built on {} now", shown(&base.path)),
+            None => "stands by itself now".to_owned(),
+        };
+        format!("{image} {on}, and shows what it showed")
+    }
+
     /// The image over what it is built on now, and what it is going to be built on.
     fn sights(&self, host: &dyn Host) -> image::Result<(Chain, Chain)> {
         let chain = Chain::open(host, &self.image, Some(&Format::Qcow2), &|_| true)?;

@@ -10,13 +10,12 @@ use crate::image::Format;
 
 use super::held::Held;
 use super::members::Members;
-use super::rebase::before_the_switch;
-use super::reroot::{self, Move};
+use super::reroot::{self, Move, before_the_switch};
 use super::trash::{Batch, Item};
 use super::words::{count, name, shown, size};
 use super::{
     CommittedLayer, Direction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
-    Siblings, Undo, WayOut, find,
+    Siblings, Undo, WayOut, backing_format, find,
 };
 
 /// Bytes a second for the time said in a plan: that of a plain disk, so that both ways can be compared.
@@ -88,6 +87,11 @@ pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) 
         Direction::Up => format!("Squash {} up into what is built on it", name(layer)),
     };
     adopt(plan, chosen);
+    // What is asked again after an interruption means the same then.
+    plan.request = Request::Squash {
+        layer: node.path.clone(),
+        direction: Some(direction),
+    };
     plan.note(format!("{}: {}", direction.word(), cost(plan)));
     if let Some(other) = other {
         let word = direction.other().word();
@@ -154,15 +158,9 @@ fn plan_up(plan: &mut Plan, node: &Node) {
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let base = match (&node.backing, node.parent.and_then(|id| forest.get(id))) {
         (None, _) => None,
-        (Some(backing), Some(base)) => match &backing.format {
+        (Some(_), Some(base)) => match backing_format::recorded(plan, node, base) {
             Some(format) => Some((base, format)),
-            None => {
-                return plan.refuse(format!(
-                    "{} does not record the format of {}: record it first with qanopy relink",
-                    shown(&node.path),
-                    name(&base.path)
-                ));
-            }
+            None => return,
         },
         (Some(_), None) => {
             return plan.refuse(format!(
@@ -176,7 +174,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
     for child in node.children.iter().filter_map(|id| forest.get(*id)) {
         let wish = reroot::Wish {
             node: child,
-            base,
+            base: base.as_ref().map(|(base, format)| (*base, format)),
             style: None,
         };
         let Some(planned) = reroot::plan(plan, &mut members, wish) else {

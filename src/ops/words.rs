@@ -163,12 +163,18 @@ impl Plan {
             );
         }
         for need in &self.space {
-            let text = format!(
+            let mut text = format!(
                 "{} in {} ({} free)",
                 size(need.needed),
                 shown(&need.dir),
                 size(need.available)
             );
+            if need.possible > 0 {
+                text.push_str(&format!(
+                    ", and up to {} more where bytes differ",
+                    size(need.possible)
+                ));
+            }
             let enough = need.needed <= need.available;
             say(
                 "needs",

@@ -221,6 +221,7 @@ fn main() {
                 image: dir.join("high.qcow2"),
                 onto: None,
                 new: None,
+                compress: None,
             }),
             &["rebase", "-q", "-b", "", "high.qcow2"],
         ),

@@ -90,6 +90,8 @@ pub enum Then {
 pub struct FaultyHost {
     inner: Arc<dyn Host>,
     state: Arc<State>,
+    /// What is said to be free on every filesystem, in bytes; none for what is.
+    free: Option<u64>,
 }
 
 /// What a call of a [`FaultyHost::telling`] sets off.
@@ -239,6 +241,15 @@ impl FaultyHost {
         Self {
             inner,
             state: Arc::new(state),
+            free: None,
+        }
+    }
+
+    /// Fails nothing, and says that so many bytes are free.
+    pub fn with_free(inner: Arc<dyn Host>, free: u64) -> Self {
+        Self {
+            free: Some(free),
+            ..Self::counting(inner)
         }
     }
 
@@ -321,7 +332,11 @@ impl Host for FaultyHost {
         self.inner.sync_dir(path)
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
-        self.inner.space(path)
+        let space = self.inner.space(path)?;
+        Ok(Space {
+            available: self.free.unwrap_or(space.available),
+            ..space
+        })
     }
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         self.inner.canonical(path)

@@ -98,8 +98,11 @@ pub fn commit(
     layer: CommittedLayer,
     siblings: Siblings,
 ) -> Result<Outcome, String> {
-    let ready = agree(plan_commit(host, dir, overlay, layer, siblings))?;
-    ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
+    let plan = plan_commit(host, dir, overlay, layer, siblings);
+    let forecast = Room::before(dir, &plan);
+    let done = ops::run(agree(plan)?, &Progress::new()).map_err(|error| error.to_string());
+    forecast.holds(dir);
+    done
 }
 
 /// The plan of any request, all of `dir` being known.
@@ -110,8 +113,68 @@ pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
 /// Plans, agrees and runs, with the proof that nobody else's content changed; the refusal or the error in
 /// words.
 pub fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let ready = agree(plan(host, dir, request))?.proving();
-    ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
+    let plan = plan(host, dir, request);
+    let forecast = Room::before(dir, &plan);
+    let ready = agree(plan)?.proving();
+    let done = ops::run(ready, &Progress::new()).map_err(|error| error.to_string());
+    forecast.holds(dir);
+    done
+}
+
+/// What a plan says it needs, to be held against what was taken.
+struct Room {
+    before: u64,
+    needed: u64,
+    is_compressed: bool,
+    words: String,
+}
+
+impl Room {
+    fn before(dir: &Path, plan: &Plan) -> Self {
+        Self {
+            before: allocated(dir),
+            needed: plan
+                .space
+                .iter()
+                .map(|need| need.needed + need.possible)
+                .sum(),
+            is_compressed: matches!(
+                plan.request,
+                Request::Flatten {
+                    compress: Some(_),
+                    ..
+                }
+            ),
+            words: format!("{:?}: {:?}", plan.request, plan.space),
+        }
+    }
+
+    /// Nothing took more than was forecast; the trash keeps a small manifest besides.
+    fn holds(&self, dir: &Path) {
+        if self.is_compressed {
+            // How far data can be compressed is not known before.
+            return;
+        }
+        let took = allocated(dir).saturating_sub(self.before);
+        let manifest = 16 << 10;
+        assert!(
+            took <= self.needed + manifest,
+            "{took} bytes were taken, {} forecast: {}",
+            self.needed,
+            self.words
+        );
+    }
+}
+
+/// Bytes on disk of all files below a directory.
+fn allocated(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = super::script::files_below(dir);
+    files
+        .iter()
+        .filter_map(|file| std::fs::symlink_metadata(file).ok())
+        .map(|stat| stat.blocks() * 512)
+        .sum()
 }
 
 /// The machine as it is.

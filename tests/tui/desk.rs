@@ -490,6 +490,7 @@ pub fn refused_commit(plan: &mut Plan) {
     plan.space = vec![SpaceNeed {
         dir: PathBuf::from("/vm"),
         needed: 1200 * MIB,
+        possible: 0,
         available: 120 * GIB,
     }];
     let commit = |siblings| Request::Commit {

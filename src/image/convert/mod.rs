@@ -20,7 +20,7 @@ use super::create::{new_header, stage};
 use super::error::{IoContext, Result};
 use super::packed::{reserve, write_zeros};
 use super::staged::Staged;
-use super::{Chain, CreateOptions, Error, ErrorKind, Pace, Preallocation};
+use super::{Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State};
 use sink::{RawSink, Sink};
 
 /// What is read.
@@ -80,30 +80,27 @@ impl ConvertFrom {
         })
     }
 
-    /// What is to be moved, as far as tables and holes tell. `unit` and `table` are the bytes that a
-    /// cluster and a table of the target hold.
+    /// What is to be moved, as far as tables and holes tell, into a new file where it takes what `room`
+    /// counts.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn forecast(&self, unit: u64, table: u64) -> Result<Forecast> {
-        let mut found = Forecast::default();
+    pub fn forecast(&self, mut room: Room) -> Result<Forecast> {
+        let mut data = 0_u64;
         let mut walk = pieces::Walk::new(self);
-        // The first unit and the first table that are not counted yet.
-        let (mut next_unit, mut next_table) = (0, 0);
         while let Some(run) = walk.next_run(u64::MAX)? {
-            if !run.holds_data() {
-                continue;
+            if run.holds_data() {
+                data = data.saturating_add(run.len);
+                room.data(run.start, run.end());
+            } else if self.layers.is_some() && run.state == State::Zero {
+                // What is below must not show through.
+                room.zeros(run.start, run.end());
             }
-            found.data = found.data.saturating_add(run.len);
-            let count = |size: u64, next: &mut u64| {
-                let (first, end) = ((run.start / size).max(*next), run.end().div_ceil(size));
-                *next = end.max(*next);
-                end.saturating_sub(first)
-            };
-            found.units += count(unit, &mut next_unit);
-            found.tables += count(table, &mut next_table);
         }
-        Ok(found)
+        Ok(Forecast {
+            data,
+            growth: room.growth(),
+        })
     }
 }
 
@@ -112,10 +109,8 @@ impl ConvertFrom {
 pub struct Forecast {
     /// Bytes that hold data; what [`convert`] reports as work.
     pub data: u64,
-    /// Clusters of the target they take, at most.
-    pub units: u64,
-    /// Tables of the target that map those.
-    pub tables: u64,
+    /// What they take in the target, at most.
+    pub growth: Growth,
 }
 
 /// Writes what `from` shows into the new image `new`, which gets its name only when all of it is on

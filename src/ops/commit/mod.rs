@@ -12,17 +12,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Content, Node};
-use crate::image::{CreateOptions, Format, Views};
+use crate::image::{self, CreateOptions, Format, Views};
 
 use super::members::{
-    Members, format_of, is_readable, need_space, refuse_as_data_file, refuse_foreign_data,
-    refuse_unfit,
+    Members, format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit,
 };
 use super::pin::Watch;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
-    backing_name, find, locked, new_file,
+    backing_name, find, locked, new_file, space,
 };
 
 use merge::{Child, Commit, KeepOld, Kept, Member};
@@ -140,9 +139,12 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let members = members_of(&context, &run, &kept, &children);
     members.secure(plan);
     pin_others(plan, &survey, &kept);
-    need_space(plan, &base.path, survey.new_in_base);
+    space::need_growth(plan, &base.path, survey.new_in_base);
+    if stays {
+        space::need_growth(plan, &top.path, survey.emptied);
+    }
     for dependant in &kept {
-        need_space(plan, &dependant.path, dependant.loses);
+        space::need_growth(plan, &dependant.path, dependant.growth);
     }
     let undo = say_undo(plan, &run, &survey, keep_old.as_ref());
     list_commands(plan, &run, wish.layer, &children);
@@ -241,9 +243,14 @@ fn plan_keep_old(
         ));
     }
     let bytes = survey.old.certain;
-    let needed = bytes
-        .saturating_add(bytes / 256)
-        .saturating_add(new_file::empty_len(survey.base_size));
+    let empty = match image::new_len(new, &options) {
+        Ok(len) => len.image_blocks,
+        Err(error) => {
+            plan.refuse(format!("{} {}", name(new), error.kind));
+            return None;
+        }
+    };
+    let needed = empty.saturating_add(survey.old.growth.total());
     new_file::check(plan, new, needed)?;
     plan.effect(
         EffectKind::Creates,

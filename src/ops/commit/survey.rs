@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::forest::{Node, NodeId};
 use crate::host::Host;
 use crate::image::{
-    self, Chain, Change, Format, Judge, Keys, Layer, Loss, Root, Sight, State, Unhurried, Views,
-    snapshot_views, view_loss,
+    self, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss, Room, Root,
+    Sight, State, Unhurried, Views, snapshot_views, view_loss,
 };
 
 use super::super::words::name;
@@ -17,9 +17,6 @@ use super::run::Run;
 
 /// Bytes compared at a time.
 const PIECE: u64 = 1 << 20;
-
-/// Tables written beside the data, at most: one L2 table for each 8192 clusters and some.
-const TABLE_OVERHEAD: u64 = 1 << 20;
 
 /// One view that reads what changes: another image, or an internal snapshot.
 #[derive(Debug, Clone)]
@@ -38,6 +35,8 @@ pub(super) struct Dependant {
     pub(super) on: usize,
     /// Bytes it reads from below that show otherwise afterwards.
     pub(super) loses: u64,
+    /// What its file grows by when it receives them, at most.
+    pub(super) growth: Growth,
     /// Why nothing can be written into it, if so.
     pub(super) closed: Option<String>,
     /// It is built on the base afterwards, since what it is built on goes: it is kept intact whatever
@@ -68,8 +67,10 @@ pub(super) struct Survey {
     pub(super) data: u64,
     /// Bytes that read as zero by their word.
     pub(super) zeros: u64,
-    /// Bytes that will be newly allocated in the base, at most.
-    pub(super) new_in_base: u64,
+    /// What the base's file grows by, at most.
+    pub(super) new_in_base: Growth,
+    /// What the file of the uppermost layer grows by when it is emptied, at most.
+    pub(super) emptied: Growth,
     /// The base's new virtual size, if it grows.
     pub(super) grows_to: Option<u64>,
     /// Why it cannot grow so, if it cannot.
@@ -116,7 +117,11 @@ impl Survey {
         let mut survey = Self {
             data: 0,
             zeros: 0,
-            new_in_base: TABLE_OVERHEAD,
+            new_in_base: Growth::default(),
+            emptied: chain
+                .layers()
+                .first()
+                .map_or_else(Growth::default, |top| Room::emptied(top)),
             grows_to: (size > base_size).then_some(size),
             cannot_grow: match &**below {
                 Layer::Qcow2(image) if size > base_size => {
@@ -131,25 +136,39 @@ impl Survey {
             is_merged: false,
         };
         let shared = run.base.facts().is_some_and(|facts| facts.snapshots > 0);
+        let mut room = Room::of(below);
         for found in chain.runs(depth, 0, size) {
             let extent = found?.extent;
             match extent.state {
-                State::Absent => continue,
-                State::Zero => survey.zeros += extent.len,
-                State::Data { .. } | State::Compressed { .. } => survey.data += extent.len,
+                State::Absent => {}
+                State::Zero => {
+                    survey.zeros += extent.len;
+                    room.zeros(extent.start, extent.end());
+                }
+                State::Data { .. } | State::Compressed { .. } => {
+                    survey.data += extent.len;
+                    count_new(&mut room, below, extent.start, extent.end(), shared)?;
+                }
             }
-            if extent.state != State::Zero {
-                survey.new_in_base += unallocated(below, extent.start, extent.end(), shared)?;
-            }
+        }
+        survey.new_in_base = room.growth();
+        if let (Layer::Qcow2(image), Some(size)) = (&**below, survey.grows_to) {
+            // The L1 table is written anew.
+            let geometry = image.header().geometry;
+            let l1 = geometry.clusters_for(geometry.l1_entries_for(size).saturating_mul(8));
+            let l1 = l1.saturating_mul(geometry.cluster_size());
+            survey.new_in_base.tables = survey.new_in_base.tables.saturating_add(l1);
         }
         let merged = Sight::merged(chain.clone(), base_chain.clone());
         let old = Sight::of(base_chain);
-        survey.old = image::sight_loss(Change {
+        let change = Change {
             old: &old,
             new: &merged,
             judge: Judge::Tables,
             keys: &context.keys,
-        })?;
+        };
+        let kept = CreateOptions::new(base_size).room(&run.base.path)?;
+        survey.old = image::sight_loss(change, kept)?;
         let views = Readers {
             host,
             chain: &chain,
@@ -198,21 +217,24 @@ fn is_merged(chain: &Chain, depth: usize) -> image::Result<bool> {
     Ok(true)
 }
 
-/// Bytes of the range for which the layer has no cluster of its own.
-fn unallocated(layer: &Layer, start: u64, end: u64, shared: bool) -> image::Result<u64> {
-    let size = layer.virtual_size();
-    let inside = end.min(size);
-    let mut sum = end - end.min(size.max(start));
+/// Counts those bytes of the range for which the layer has no cluster of its own, or one in a hole.
+fn count_new(
+    room: &mut Room,
+    layer: &Layer,
+    start: u64,
+    end: u64,
+    shared: bool,
+) -> image::Result<()> {
     if shared {
-        return Ok(end - start);
+        room.data(start, end);
+        return Ok(());
     }
-    for extent in layer.extents(start, inside) {
-        let extent = extent?;
-        if !matches!(extent.state, State::Data { .. }) {
-            sum += extent.len;
-        }
+    let size = layer.virtual_size();
+    for extent in layer.extents(start, end.min(size)) {
+        room.over(layer, extent?)?;
     }
-    Ok(sum)
+    room.data(start.max(size), end);
+    Ok(())
 }
 
 /// Who reads what changes.
@@ -272,6 +294,7 @@ impl Readers<'_> {
             root,
             on,
             loses: 0,
+            growth: Growth::default(),
             closed: None,
             moves,
         };
@@ -302,6 +325,7 @@ impl Readers<'_> {
         let judged = |dependant: Dependant, view: &Layer| match view_loss(view, change) {
             Ok(loss) => Dependant {
                 loses: loss.total(),
+                growth: loss.growth.and(loss.possible_growth),
                 closed: closed.clone().filter(|_| loss.total() > 0),
                 ..dependant
             },

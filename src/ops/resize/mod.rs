@@ -1,12 +1,11 @@
 //! Resize: the disk of an image becomes longer or shorter. What is new reads as zero; what is cut off
 //! is gone, so that nobody may need it: no image built on this one, and no partition of its guest.
 
-mod partitions;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
+use crate::guest::{Partition, Partitions};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{
     self, Chain, DataFile, ErrorKind, Format, Preallocation, Root, Shrink, State, Target, Unhurried,
@@ -16,16 +15,12 @@ use crate::qcow2::CryptMethod;
 
 use super::held::Held;
 use super::in_use::{Locks, claim, data_file};
-use super::members::{
-    data_file_of, data_file_users, need_space, refuse_foreign_data, refuse_unfit,
-};
+use super::members::{data_file_of, data_file_users, refuse_foreign_data, refuse_unfit};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, find, locked, new_file,
+    WayOut, find, locked, new_file, space,
 };
-
-use partitions::Partitions;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +80,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         size(new)
     );
     if new == old {
-        return plan.refuse(format!(
+        return plan.refuse_as_done(format!(
             "{} is {} large already",
             shown(&node.path),
             size(old)
@@ -126,6 +121,11 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         plan_shrinking(plan, node, &job, wish);
     }
     push_command(plan, &job);
+    plan.roll_back = job.back();
+    // What is asked again after an interruption means the same then.
+    if let Request::Resize { size, .. } = &mut plan.request {
+        *size = NewSize::To(job.new);
+    }
     plan.job = Some(Arc::new(job));
 }
 
@@ -180,7 +180,7 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
             size(added)
         ),
     );
-    need_space(plan, path, reserved);
+    space::need_at(plan, path, reserved);
     let above = context.forest.descendants(node.id).len();
     if above > 0 {
         plan.keeps.push(format!(
@@ -269,7 +269,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
     }
     match job.plan_shrink(plan) {
         Ok(Some(shrink)) => {
-            need_space(plan, path, shrink.written());
+            space::need_at(plan, path, shrink.written());
             plan.frees = shrink.freed().saturating_sub(shrink.written());
         }
         Ok(None) => plan.frees = lost.own,
@@ -309,7 +309,7 @@ impl Lost {
 /// A partition that is cut in two is a broken filesystem.
 fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: u64) {
     let path = shown(&node.path);
-    if let Some((number, end)) = partitions.last().filter(|(_, end)| *end > new) {
+    if let Some(Partition { number, end, .. }) = partitions.last().filter(|one| one.end > new) {
         plan.refuse(format!(
             "partition {number} on the disk of {path} reaches to {end} bytes, past the new end at {new}: shrink it \
              in the guest first, or make the disk no shorter than {}",
@@ -529,6 +529,19 @@ struct Files {
     locks: Locks,
 }
 
+impl Resize {
+    /// What takes it back: what was cut off does not come back.
+    fn back(&self) -> Option<Request> {
+        (self.new > self.old).then(|| Request::Resize {
+            image: self.image.clone(),
+            size: NewSize::To(self.old),
+            shrink: true,
+            preallocation: Preallocation::Off,
+            dependants: Dependants::Refuse,
+        })
+    }
+}
+
 impl Job for Resize {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
@@ -561,13 +574,6 @@ impl Job for Resize {
                 .and_then(|shrink| shrink.commit(progress))
         };
         done.map_err(|error| self.failed(&error))?;
-        let undo = (self.new > self.old).then(|| Request::Resize {
-            image: self.image.clone(),
-            size: NewSize::To(self.old),
-            shrink: true,
-            preallocation: Preallocation::Off,
-            dependants: Dependants::Refuse,
-        });
         Ok(Outcome {
             summary: format!(
                 "the disk of {} is {} large now, it was {}",
@@ -576,7 +582,7 @@ impl Job for Resize {
                 size(self.old)
             ),
             touched,
-            undo,
+            undo: self.back(),
             remarks: Vec::new(),
         })
     }

@@ -11,12 +11,11 @@ use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
 use crate::image::{self, ErrorKind, NewSnapshot, Pace, SnapshotChange, Unhurried};
 use crate::qcow2::Snapshot;
 
-use super::super::in_use::{Locks, Use, who_uses};
-use super::super::pin::Watch;
+use super::super::in_use::{Locks, claim};
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
     Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, SnapshotAction,
-    SnapshotName, SpaceNeed, Undo, WayOut, processes,
+    SnapshotName, Undo, WayOut, space,
 };
 
 /// The longest name that QEMU shows and finds again, in bytes.
@@ -33,7 +32,7 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         ));
     }
     if there.iter().any(|snapshot| snapshot.name == wanted) {
-        plan.refuse(format!(
+        plan.refuse_as_done(format!(
             "{path} has an internal snapshot {} already: choose another name",
             printable(title)
         ));
@@ -55,6 +54,12 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         ),
     );
     plan.undo = Undo::Possible("delete the snapshot".to_owned());
+    plan.roll_back = Some(Request::Snapshot {
+        image: node.path.clone(),
+        action: SnapshotAction::Delete {
+            snapshot: SnapshotName::Name(title.to_owned()),
+        },
+    });
     push_command(plan, node, "-c", title);
 }
 
@@ -204,20 +209,7 @@ fn push_command(plan: &mut Plan, node: &Node, option: &str, title: &OsStr) {
 fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> {
     let context = plan.context().clone();
     let (host, path) = (context.host.as_ref(), &node.path);
-    match who_uses(host, path, LockSet::ReadWrite) {
-        Ok(Use::Free) => {}
-        Ok(Use::Open(holders)) => plan.warn(format!(
-            "{} is open in {}",
-            shown(path),
-            processes(&holders)
-        )),
-        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
-    }
-    if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
-        plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
-    }
+    claim(plan, path, LockSet::ReadWrite);
     if !plan.refusals.is_empty() {
         return None;
     }
@@ -236,25 +228,7 @@ fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> 
             return None;
         }
     };
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .map_or_else(|| PathBuf::from("."), PathBuf::from);
-    if let Ok(space) = host.space(&dir) {
-        if space.available < change.written() {
-            plan.refuse(format!(
-                "there is no room in {}: {} needed, {} free",
-                shown(&dir),
-                size(change.written()),
-                size(space.available)
-            ));
-        }
-        plan.space.push(SpaceNeed {
-            dir,
-            needed: change.written(),
-            available: space.available,
-        });
-    }
+    space::need_at(plan, path, change.written());
     plan.job = Some(Arc::new(job));
     Some(change)
 }

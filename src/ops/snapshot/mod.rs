@@ -64,6 +64,8 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
         SnapshotAction::Delete { snapshot } => {
             if let Some(snapshot) = chosen(plan, node, &snapshots, snapshot) {
                 change::plan_delete(plan, node, snapshot);
+            } else {
+                plan.is_done = !snapshots.iter().any(|one| is_meant(one, snapshot));
             }
         }
         SnapshotAction::Extract {
@@ -131,6 +133,13 @@ fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
     image::snapshots(path, &*file, &header)
 }
 
+fn is_meant(snapshot: &Snapshot, wanted: &SnapshotName) -> bool {
+    match wanted {
+        SnapshotName::Name(name) => snapshot.name == name.as_bytes(),
+        SnapshotName::Id(id) => snapshot.id == id.as_bytes(),
+    }
+}
+
 /// The one snapshot that is meant, or why it cannot be said.
 pub(super) fn choose<'s>(
     path: &Path,
@@ -140,13 +149,7 @@ pub(super) fn choose<'s>(
     let path = shown(path);
     let of_id =
         |id: &[u8]| -> Vec<&'s Snapshot> { snapshots.iter().filter(|s| s.id == id).collect() };
-    let found: Vec<&Snapshot> = match wanted {
-        SnapshotName::Name(name) => {
-            let name = name.as_bytes();
-            snapshots.iter().filter(|s| s.name == name).collect()
-        }
-        SnapshotName::Id(id) => of_id(id.as_bytes()),
-    };
+    let found: Vec<&Snapshot> = snapshots.iter().filter(|s| is_meant(s, wanted)).collect();
     let ids = |list: &[&Snapshot]| {
         let ids: Vec<String> = list.iter().map(|s| printable_bytes(&s.id)).collect();
         listed(&ids, 8)

@@ -107,6 +107,45 @@ pub(in crate::ops) fn find(
     pick(list(host, state_dir, dirs))
 }
 
+/// The entries that hold one of these files, by the places they were at, and are not older than
+/// `since`; newest first. Looks in the noted trash folders and beside the files.
+pub(in crate::ops) fn holding(
+    host: &dyn Host,
+    state_dir: Option<&Path>,
+    files: &[PathBuf],
+    since: SystemTime,
+) -> Vec<Entry> {
+    let mut folders = noted(host, state_dir);
+    let mut places = BTreeSet::new();
+    for path in files {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            continue;
+        };
+        let Ok(dir) = host.canonical(dir) else {
+            continue;
+        };
+        folders.extend(host.canonical(&dir.join(DIR)));
+        places.insert(dir.join(name));
+    }
+    // A manifest tells whole seconds.
+    let since = since.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    let is_new = |entry: &Entry| {
+        let discarded = entry
+            .discarded
+            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        discarded.is_some_and(|discarded| discarded.as_secs() >= since)
+    };
+    let mut found = entries(host, &folders);
+    found.retain(|entry| {
+        is_new(entry)
+            && entry
+                .files
+                .iter()
+                .any(|file| places.contains(&file.original))
+    });
+    found
+}
+
 fn noted(host: &dyn Host, state_dir: Option<&Path>) -> BTreeSet<PathBuf> {
     state_dir
         .map(|dir| register::all(host, dir).into_iter().collect())

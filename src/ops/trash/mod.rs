@@ -24,4 +24,4 @@ pub use list::{Entry, Trashed, list};
 
 pub(super) use batch::{Batch, Item};
 pub(super) use keep::Keep;
-pub(super) use list::find;
+pub(super) use list::{find, holding};

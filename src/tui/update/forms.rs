@@ -12,9 +12,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::forest::{Forest, NodeId};
-use crate::image::{Format, Preallocation};
+use crate::image::{Compression, CompressionLevel, Format, Preallocation};
 use crate::ops::{
-    BackingStyle, CreateOptions, Dependants, ImageOptions, NewSize, Relocation, Request,
+    BackingStyle, Compress, CreateOptions, Dependants, ImageOptions, NewSize, Relocation, Request,
     SnapshotAction,
 };
 use crate::tui::app::App;
@@ -75,13 +75,27 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                     "the file to create: it shows the same",
                 ),
                 Field::path("onto", "", HOW_ONTO),
+                Field::choice(
+                    "compressed",
+                    &["no", "zlib", "zstd"],
+                    "what becomes smaller by it is stored compressed; zstd needs QEMU 5.1 or newer",
+                ),
             ],
             true,
             |form| {
+                let compress = |kind| Compress {
+                    kind,
+                    level: CompressionLevel::Default,
+                };
                 Ok(Request::Flatten {
                     image: form.image.clone(),
                     onto: form.path_if_any(1),
                     new: Some(form.path(0, "the new file")?),
+                    compress: match form.chosen(2) {
+                        0 => None,
+                        1 => Some(compress(Compression::Zlib)),
+                        _ => Some(compress(Compression::Zstd)),
+                    },
                 })
             },
         ),
@@ -95,6 +109,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                     image: form.image.clone(),
                     onto: form.path_if_any(0),
                     new: None,
+                    compress: None,
                 })
             },
         ),

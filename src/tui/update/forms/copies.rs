@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Preallocation};
 use crate::ops::{
-    BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Request, SnapshotAction,
-    SnapshotName,
+    BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Reflink, Request,
+    SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
 use crate::tui::form::{Field, Form};
@@ -29,6 +29,8 @@ pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
             Ok(Request::Clone {
                 image: form.image.clone(),
                 new: form.path(0, "the copy")?,
+                chain: false,
+                reflink: Reflink::Auto,
             })
         },
     )

@@ -1,21 +1,34 @@
-//! How far the partition table on a guest's disk says that partitions reach, so that a disk is not cut
-//! off in the middle of one. Reads the tables and nothing else, and believes nothing it can check.
+//! Where the partition table on a guest's disk says that partitions are. Reads the table and nothing else;
+//! logical partitions of an MBR are not looked for.
 
 use crate::image::{self, Chain};
+
+use super::field;
 
 const SECTOR: u64 = 512;
 /// Entries of a GPT looked at; as many as there are in practice.
 const MOST_ENTRIES: u32 = 1024;
 
+/// Where a partition is, in bytes of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// Where it begins.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+}
+
 /// What the first sectors of a disk say about its partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Partitions {
+pub enum Partitions {
     /// No partition table that is known here: the disk may hold a filesystem as a whole.
     None,
-    /// An MBR: each partition's number and end in bytes.
-    Mbr(Vec<(u32, u64)>),
+    /// An MBR.
+    Mbr(Vec<Partition>),
     /// A GPT, whose second copy lies at the disk's end.
-    Gpt(Vec<(u32, u64)>),
+    Gpt(Vec<Partition>),
 }
 
 impl Partitions {
@@ -23,7 +36,7 @@ impl Partitions {
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub(super) fn read(disk: &Chain) -> image::Result<Self> {
+    pub fn read(disk: &Chain) -> image::Result<Self> {
         let mut first = [0; 512];
         disk.read_at(&mut first, 0)?;
         let Some(mbr) = mbr(&first) else {
@@ -47,34 +60,35 @@ impl Partitions {
             if entry.iter().take(16).all(|byte| *byte == 0) {
                 continue;
             }
+            let first = u64::from_le_bytes(field(&entry, 32));
             let last = u64::from_le_bytes(field(&entry, 40));
-            found.push((number + 1, last.saturating_add(1).saturating_mul(SECTOR)));
+            found.push(Partition {
+                number: number + 1,
+                start: first.saturating_mul(SECTOR),
+                end: last.saturating_add(1).saturating_mul(SECTOR),
+            });
         }
         Ok(Self::Gpt(found))
     }
 
-    /// The partition that reaches furthest, as its number and its end in bytes.
-    pub(super) fn last(&self) -> Option<(u32, u64)> {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Partition] {
         match self {
-            Self::None => None,
-            Self::Mbr(found) | Self::Gpt(found) => {
-                found.iter().copied().max_by_key(|(_, end)| *end)
-            }
+            Self::None => &[],
+            Self::Mbr(found) | Self::Gpt(found) => found,
         }
     }
-}
 
-/// Bytes at an offset; zeros where there are none.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut value = [0; N];
-    if let Some(found) = bytes.get(at..at.saturating_add(N)) {
-        value.copy_from_slice(found);
+    /// The partition that reaches furthest.
+    #[must_use]
+    pub fn last(&self) -> Option<Partition> {
+        self.all().iter().copied().max_by_key(|one| one.end)
     }
-    value
 }
 
 /// The entries in use of an MBR; none if it is no MBR.
-fn mbr(sector: &[u8; 512]) -> Option<Vec<(u32, u64)>> {
+fn mbr(sector: &[u8; 512]) -> Option<Vec<Partition>> {
     if field::<2>(sector, 510) != [0x55, 0xaa] {
         return None;
     }
@@ -88,7 +102,11 @@ fn mbr(sector: &[u8; 512]) -> Option<Vec<(u32, u64)>> {
             return Some(Vec::new());
         }
         if kind != 0 && sectors > 0 {
-            found.push((number, (start + sectors) * SECTOR));
+            found.push(Partition {
+                number,
+                start: start * SECTOR,
+                end: (start + sectors) * SECTOR,
+            });
         }
     }
     Some(found)
@@ -116,14 +134,25 @@ mod tests {
         sector
     }
 
+    fn at(number: u32, first: u64, end: u64) -> Partition {
+        Partition {
+            number,
+            start: first * 512,
+            end: end * 512,
+        }
+    }
+
     #[test]
-    fn an_mbr_tells_the_end_of_each_partition() {
+    fn an_mbr_tells_where_each_partition_is() {
         assert_eq!(mbr(&[0; 512]), None);
         assert_eq!(mbr(&mbr_with(446, 0, 0)), Some(vec![]));
         let second = mbr_with(462, 2048, 100);
-        assert_eq!(mbr(&second), Some(vec![(2, 2148 * 512)]));
+        assert_eq!(mbr(&second), Some(vec![at(2, 2048, 2148)]));
         let far = mbr_with(446, u32::MAX, u32::MAX);
-        assert_eq!(mbr(&far), Some(vec![(1, 2 * u64::from(u32::MAX) * 512)]));
+        assert_eq!(
+            mbr(&far),
+            Some(vec![at(1, u64::from(u32::MAX), 2 * u64::from(u32::MAX))])
+        );
         let mut boot_sector = second;
         boot_sector[446] = 0x12;
         assert_eq!(mbr(&boot_sector), Some(vec![]), "code, no entries");

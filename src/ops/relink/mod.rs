@@ -1,21 +1,22 @@
 //! Relink: an image's header names what it is built on anew - another place, or the format that it
-//! lacked. Nothing but the header changes; the guest's data stays where it is.
+//! lacked. Nothing but the header changes; the guest's data stays where it is. Whether the other place is the
+//! right one is judged in `plausible`.
+
+mod plausible;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::forest::{Content, Forest, Node, Whereabouts};
+use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format};
 
-use super::backing_name;
-use super::in_use::{Locks, Use, who_uses};
-use super::pin::Watch;
-use super::words::{command, name, shown, size};
+use super::in_use::{Locks, claim};
+use super::words::{command, name, shown};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut,
-    find,
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
+    backing_format, backing_name, find,
 };
 
 /// What is asked: whatever is none stays as it is, or is found out.
@@ -61,15 +62,16 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     );
     plan.effect(EffectKind::Relinks, &node.path, None, text);
     if moves {
-        judge_content(plan, forest, node, base);
+        plausible::judge(plan, node, base, &format);
     } else {
         plan.keeps.push(format!(
             "the content of {} and of all that is built on it",
             name(&node.path)
         ));
     }
-    check_use(plan, node);
+    claim(plan, &node.path, LockSet::ReadWrite);
     plan.undo = undo(node, wish);
+    plan.roll_back = back(node, wish);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
         "rebase".as_ref(),
@@ -159,62 +161,28 @@ fn target<'f>(
     Some(base)
 }
 
-/// The format to be recorded. It is found out only where a guess cannot hurt: see the module's
-/// callers; a raw disk's guest may write a qcow2 header that names any file of the machine.
+/// The format to be recorded: as it is said, as it is recorded already, or found out where a guess cannot
+/// hurt.
 fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Option<Format> {
-    let base_path = shown(&base.path);
-    let seen = match &base.content {
-        Content::Qcow2(_) => Some(Format::Qcow2),
-        Content::Raw => Some(Format::Raw),
-        Content::Opaque(format) => Some(format.clone()),
-        Content::Damaged(_) | Content::Unreadable(_) | Content::Unopened => None,
-    };
     if let Some(format) = wish.format {
-        match &seen {
-            Some(seen) if seen == format => {}
-            Some(seen) if *format == Format::Raw => plan.warn(format!(
-                "{base_path} begins like {seen}: as raw, the guest would see that header as its first sector"
-            )),
-            Some(seen) => {
-                plan.refuse(format!("{base_path} is {seen}, not {}", printable(format.name())));
-                return None;
-            }
-            None => plan.warn(format!("whether {base_path} is {} could not be seen", printable(format.name()))),
-        }
-        return Some(format.clone());
+        return backing_format::said(plan, base, format);
     }
     let recorded = node
         .backing
         .as_ref()
         .and_then(|backing| backing.format.clone());
-    if let Some(recorded) = recorded.filter(|recorded| seen.as_ref() == Some(recorded)) {
+    if let Some(recorded) =
+        recorded.filter(|recorded| backing_format::seen(base).as_ref() == Some(recorded))
+    {
         return Some(recorded);
     }
-    let Some(seen) = seen else {
-        plan.refuse(format!(
-            "the format of {base_path} could not be seen: say it"
-        ));
-        return None;
-    };
-    if base.backing.is_some() {
-        plan.refuse_but(
-            format!(
-                "{base_path} begins like a {seen} image that is itself built on another. The guest of a raw disk \
-                 could have written such a header to reach other files, so this is not guessed: say that it is right"
-            ),
-            vec![WayOut {
-                label: format!("{} was made as a {seen} overlay: record that", name(&base.path)),
-                request: Request::Relink {
-                    image: wish.image.to_path_buf(),
-                    base: wish.base.map(Path::to_path_buf),
-                    format: Some(seen),
-                    style: wish.style,
-                },
-            }],
-        );
-        return None;
-    }
-    Some(seen)
+    let forest = Arc::clone(&plan.context().forest);
+    backing_format::found(plan, &forest, base, |format| Request::Relink {
+        image: wish.image.to_path_buf(),
+        base: wish.base.map(Path::to_path_buf),
+        format: Some(format),
+        style: wish.style,
+    })
 }
 
 /// The name to be recorded: as it is where only the format is new.
@@ -241,73 +209,6 @@ fn new_name(
             plan.refuse(sentence);
             None
         }
-    }
-}
-
-/// Another base shows another disk through the overlay, unless it is a copy of the old one.
-fn judge_content(plan: &mut Plan, forest: &Forest, node: &Node, base: &Node) {
-    let path = name(&node.path);
-    let old = node.parent.and_then(|id| forest.get(id));
-    let was_there = old.is_some_and(|old| {
-        matches!(
-            old.whereabouts,
-            Whereabouts::Scanned | Whereabouts::OutsideScan
-        )
-    });
-    if was_there {
-        let old = old.map_or_else(String::new, |old| name(&old.path));
-        plan.effect(
-            EffectKind::Breaks,
-            &node.path,
-            None,
-            format!(
-                "shows {} where it showed {old}, unless they are copies",
-                name(&base.path)
-            ),
-        );
-        for below in forest
-            .descendants(node.id)
-            .into_iter()
-            .filter_map(|id| forest.get(id))
-        {
-            plan.effect(
-                EffectKind::Breaks,
-                &below.path,
-                None,
-                format!("built on {path}, which changes"),
-            );
-        }
-    } else {
-        plan.warn(format!(
-            "that {} is the very disk {path} was made on cannot be seen from here: the wrong one makes a broken disk",
-            name(&base.path)
-        ));
-    }
-    if let (Some(own), Some(below)) = (node.virtual_size(), base.virtual_size())
-        && own != below
-    {
-        plan.warn(format!(
-            "{path} is {} large and {} is {}",
-            size(own),
-            name(&base.path),
-            size(below)
-        ));
-    }
-}
-
-fn check_use(plan: &mut Plan, node: &Node) {
-    let host = Arc::clone(&plan.context().host);
-    match who_uses(host.as_ref(), &node.path, LockSet::ReadWrite) {
-        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Ok(Use::Free | Use::Open(_)) => {}
-        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(&node.path))),
-    }
-    if let Err(error) = plan.pins.pin(host.as_ref(), &node.path, Watch::Content) {
-        plan.refuse(format!(
-            "{} cannot be looked at: {error}",
-            shown(&node.path)
-        ));
     }
 }
 

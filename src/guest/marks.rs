@@ -1,0 +1,323 @@
+//! What tells one disk from another: the identifiers of partition tables, filesystems and volumes. A few
+//! sectors are read; nothing is followed but the partition table.
+
+use crate::image::{self, Chain, Layer, State};
+
+use super::Partitions;
+
+/// Partitions looked into.
+const MOST: usize = 32;
+
+/// One kind of thing that has an identifier: how it is recognised, and where that is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What it is called: `ext filesystem UUID`.
+    pub name: &'static str,
+    magic: &'static [u8],
+    magic_at: u64,
+    id_at: u64,
+    id_len: usize,
+    /// Whether the identifier is text already.
+    is_text: bool,
+}
+
+const fn kind(
+    name: &'static str,
+    (magic, magic_at): (&'static [u8], u64),
+    (id_at, id_len): (u64, usize),
+) -> Kind {
+    Kind {
+        name,
+        magic,
+        magic_at,
+        id_at,
+        id_len,
+        is_text: false,
+    }
+}
+
+/// Tables over the whole disk.
+static MBR: Kind = kind("MBR signature", (&[0x55, 0xaa], 510), (440, 4));
+static GPT: Kind = kind("GPT disk GUID", (b"EFI PART", 512), (512 + 56, 16));
+
+/// What a partition, or a disk without any, may hold.
+static INSIDE: [Kind; 9] = [
+    kind(
+        "ext filesystem UUID",
+        (&[0x53, 0xef], 1024 + 56),
+        (1024 + 104, 16),
+    ),
+    kind("XFS UUID", (b"XFSB", 0), (32, 16)),
+    kind("btrfs UUID", (b"_BHRfS_M", 65536 + 64), (65536 + 32, 16)),
+    kind("NTFS serial number", (b"NTFS    ", 3), (72, 8)),
+    kind("FAT serial number", (b"FAT32   ", 82), (67, 4)),
+    kind("FAT serial number", (b"FAT1", 54), (39, 4)),
+    kind("swap UUID", (b"SWAPSPACE2", 4086), (1024 + 12, 16)),
+    Kind {
+        is_text: true,
+        ..kind("LVM volume UUID", (b"LABELONE", 512), (512 + 32, 32))
+    },
+    Kind {
+        is_text: true,
+        ..kind("LUKS UUID", (b"LUKS\xba\xbe", 0), (168, 36))
+    },
+];
+
+/// One identifier on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Of what.
+    pub kind: &'static Kind,
+    /// The partition it is in; none for the disk as a whole.
+    pub partition: Option<u32>,
+    /// Where that begins, in bytes of the disk.
+    at: u64,
+    id: Vec<u8>,
+}
+
+impl Mark {
+    /// `ext filesystem UUID 4fd2… in partition 1`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let place = match self.partition {
+            Some(number) => format!(" in partition {number}"),
+            None => String::new(),
+        };
+        format!("{} {}{place}", self.kind.name, self.id())
+    }
+
+    /// The identifier, safe to print.
+    #[must_use]
+    pub fn id(&self) -> String {
+        if self.kind.is_text {
+            let text: Vec<u8> = self
+                .id
+                .iter()
+                .copied()
+                .take_while(|byte| *byte != 0)
+                .collect();
+            return crate::host::printable_bytes(&text);
+        }
+        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What an image holds of its own where another disk has a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing: what is below shows through there.
+    Nothing,
+    /// The same mark.
+    Same,
+    /// A mark of the same kind that says something else, or none of that kind.
+    Other(Option<Mark>),
+}
+
+/// The identifiers found on a disk, as many as are known here.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn marks(disk: &Chain) -> image::Result<Vec<Mark>> {
+    let mut found = Vec::new();
+    let mut look = |kind: &'static Kind, at: u64, partition: Option<u32>| -> image::Result<()> {
+        if let Some(id) = id_at(disk, kind, at)? {
+            found.push(Mark {
+                kind,
+                partition,
+                at,
+                id,
+            });
+        }
+        Ok(())
+    };
+    let partitions = Partitions::read(disk)?;
+    match &partitions {
+        Partitions::None => {}
+        Partitions::Mbr(_) => look(&MBR, 0, None)?,
+        Partitions::Gpt(_) => look(&GPT, 0, None)?,
+    }
+    for kind in &INSIDE {
+        if partitions.all().is_empty() {
+            look(kind, 0, None)?;
+        }
+        for one in partitions.all().iter().take(MOST) {
+            look(kind, one.start, Some(one.number))?;
+        }
+    }
+    Ok(found)
+}
+
+/// What `own`, an image by itself, holds where the disk has this mark. `over` is that image on top of
+/// whatever it may be built on.
+///
+/// # Errors
+/// When a table or the bytes cannot be read.
+pub fn same_mark(own: &Layer, over: &Chain, mark: &Mark) -> image::Result<Held> {
+    let kind = mark.kind;
+    let size = own.virtual_size();
+    for (at, len) in [(kind.magic_at, kind.magic.len()), (kind.id_at, kind.id_len)] {
+        let start = mark.at.saturating_add(at);
+        let end = start.saturating_add(len as u64);
+        if end > size {
+            return Ok(Held::Nothing);
+        }
+        for extent in own.extents(start, end) {
+            if extent?.state == State::Absent {
+                return Ok(Held::Nothing);
+            }
+        }
+    }
+    let id = id_at(over, kind, mark.at)?;
+    Ok(match id {
+        Some(id) if id == mark.id => Held::Same,
+        other => Held::Other(other.map(|id| Mark { id, ..mark.clone() })),
+    })
+}
+
+/// The identifier of that kind of thing, if one begins there. One of zeros says nothing.
+fn id_at(disk: &Chain, kind: &Kind, at: u64) -> image::Result<Option<Vec<u8>>> {
+    let place = |within: u64, len: usize| {
+        let start = at.checked_add(within)?;
+        let end = start.checked_add(len as u64)?;
+        (end <= disk.virtual_size()).then_some(start)
+    };
+    let (Some(magic_at), Some(id_at)) = (
+        place(kind.magic_at, kind.magic.len()),
+        place(kind.id_at, kind.id_len),
+    ) else {
+        return Ok(None);
+    };
+    let mut magic = vec![0; kind.magic.len()];
+    disk.read_at(&mut magic, magic_at)?;
+    if magic != kind.magic {
+        return Ok(None);
+    }
+    let mut id = vec![0; kind.id_len];
+    disk.read_at(&mut id, id_at)?;
+    Ok(id.iter().any(|byte| *byte != 0).then_some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use crate::image::Format;
+    use std::fs;
+    use std::process::{Command, Stdio};
+
+    fn found(bytes: &[u8]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.raw");
+        fs::write(&path, bytes).unwrap();
+        of_file(&path)
+    }
+
+    fn of_file(path: &std::path::Path) -> Vec<String> {
+        let disk = Chain::open(&RealHost, path, Some(&Format::Raw), &|_| true).unwrap();
+        marks(&disk).unwrap().iter().map(Mark::words).collect()
+    }
+
+    /// A disk of 1 MiB with these bytes at these places.
+    fn disk(parts: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut disk = vec![0; 1 << 20];
+        for (at, bytes) in parts {
+            disk[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        disk
+    }
+
+    #[test]
+    fn each_kind_is_found_at_the_place_its_format_gives_it() {
+        let id = [0xab; 36];
+        let sixteen = "ab".repeat(16);
+        for (parts, want) in [
+            (
+                vec![(0x438, &[0x53, 0xef][..]), (0x468, &id[..16])],
+                format!("ext filesystem UUID {sixteen}"),
+            ),
+            (
+                vec![(0, &b"XFSB"[..]), (32, &id[..16])],
+                format!("XFS UUID {sixteen}"),
+            ),
+            (
+                vec![(0x10040, &b"_BHRfS_M"[..]), (0x10020, &id[..16])],
+                format!("btrfs UUID {sixteen}"),
+            ),
+            (
+                vec![(3, &b"NTFS    "[..]), (0x48, &id[..8])],
+                format!("NTFS serial number {}", "ab".repeat(8)),
+            ),
+            (
+                vec![(0x52, &b"FAT32   "[..]), (0x43, &id[..4])],
+                "FAT serial number abababab".to_owned(),
+            ),
+            (
+                vec![(0x36, &b"FAT16   "[..]), (0x27, &id[..4])],
+                "FAT serial number abababab".to_owned(),
+            ),
+            (
+                vec![(0xff6, &b"SWAPSPACE2"[..]), (0x40c, &id[..16])],
+                format!("swap UUID {sixteen}"),
+            ),
+            (
+                vec![
+                    (0x200, &b"LABELONE"[..]),
+                    (0x220, &b"0123456789abcdefghijklmnopqrstuv"[..]),
+                ],
+                "LVM volume UUID 0123456789abcdefghijklmnopqrstuv".to_owned(),
+            ),
+            (
+                vec![
+                    (0, &b"LUKS\xba\xbe"[..]),
+                    (168, &b"00000000-1111-2222-3333-444444444444"[..]),
+                ],
+                "LUKS UUID 00000000-1111-2222-3333-444444444444".to_owned(),
+            ),
+        ] {
+            assert_eq!(found(&disk(&parts)), [want]);
+        }
+        assert_eq!(found(&disk(&[])), [""; 0]);
+        assert_eq!(found(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn text_of_a_guest_is_safe_to_print() {
+        let forged = disk(&[(0, b"LUKS\xba\xbe"), (168, b"\x1b[31mred")]);
+        assert!(!found(&forged)[0].chars().any(char::is_control));
+    }
+
+    #[test]
+    fn a_partition_table_that_leads_nowhere_is_survived() {
+        let mut entry = [0xff; 16];
+        entry[0] = 0;
+        let forged = disk(&[(440, &[1, 2, 3, 4]), (446, &entry), (510, &[0x55, 0xaa])]);
+        assert_eq!(found(&forged), ["MBR signature 01020304"]);
+    }
+
+    #[test]
+    fn it_is_the_uuid_that_blkid_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fs.raw");
+        fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+        let made = Command::new("mkfs.ext4")
+            .arg("-q")
+            .arg(&path)
+            .stderr(Stdio::null())
+            .status();
+        let told = Command::new("blkid")
+            .args(["-p", "-o", "value", "-s", "UUID"])
+            .arg(&path)
+            .output();
+        let (Ok(made), Ok(told)) = (made, told) else {
+            return;
+        };
+        if !made.success() || !told.status.success() {
+            return;
+        }
+        let uuid = String::from_utf8(told.stdout)
+            .unwrap()
+            .trim()
+            .replace('-', "");
+        assert_eq!(of_file(&path), [format!("ext filesystem UUID {uuid}")]);
+    }
+}

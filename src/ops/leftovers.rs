@@ -1,0 +1,207 @@
+//! Files that were being made when a crash or a kill came: each bears the number of its process in its name
+//! and is nobody's once that has ended. Found here, and unlinked when the person says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{FileKind, Host, LockSet, runs};
+use crate::image::maker_of;
+
+use super::in_use::{Use, who_uses};
+use super::words::{count, name, shown, size};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo};
+
+/// A file, or a folder of files, that was being made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes it takes on disk.
+    pub bytes: u64,
+    /// The process that was making it.
+    pub process: u32,
+    /// Whether a process of that number runs, which may still be making it.
+    pub runs: bool,
+}
+
+/// What is half made right in these directories, in the order of names. What cannot be read is passed
+/// over.
+#[must_use]
+pub fn leftovers(host: &dyn Host, dirs: &[PathBuf]) -> Vec<Leftover> {
+    let mut found = Vec::new();
+    for dir in dirs {
+        let names = host.list_dir(dir).unwrap_or_default();
+        found.extend(
+            names
+                .iter()
+                .filter_map(|name| look_at(host, &dir.join(name)).map(|(leftover, _)| leftover)),
+        );
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.dedup();
+    found
+}
+
+/// One of them, and the files to unlink: itself, or what is in it. None if it is not one: a folder with
+/// other folders in it is not.
+fn look_at(host: &dyn Host, path: &Path) -> Option<(Leftover, Vec<PathBuf>)> {
+    let process = maker_of(path)?;
+    let stat = host.stat_link(path).ok()?;
+    let (bytes, files) = match stat.kind {
+        FileKind::Regular => (stat.allocated, vec![path.to_path_buf()]),
+        FileKind::Directory => {
+            let names = host.list_dir(path).ok()?;
+            let files: Vec<PathBuf> = names.iter().map(|name| path.join(name)).collect();
+            let mut bytes = 0_u64;
+            for file in &files {
+                let stat = host.stat_link(file).ok()?;
+                if stat.kind != FileKind::Regular {
+                    return None;
+                }
+                bytes = bytes.saturating_add(stat.allocated);
+            }
+            (bytes, files)
+        }
+        _ => return None,
+    };
+    let leftover = Leftover {
+        path: path.to_path_buf(),
+        bytes,
+        process,
+        runs: runs(process),
+    };
+    Some((leftover, files))
+}
+
+/// Plans to unlink these.
+pub(super) fn plan(plan: &mut Plan, files: &[PathBuf]) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    plan.title = match files {
+        [one] => format!("Remove the half-made {}", name(one)),
+        more => format!("Remove {}", count(more.len(), "half-made file")),
+    };
+    if files.is_empty() {
+        return plan.refuse("nothing half-made is named");
+    }
+    let mut found = Vec::new();
+    for path in files {
+        let Some((leftover, inside)) = look_at(host, path) else {
+            plan.refuse(format!(
+                "{} is nothing that qanopy was making: only that is removed by this",
+                shown(path)
+            ));
+            continue;
+        };
+        if leftover.runs {
+            plan.refuse(format!(
+                "{} may be in the making: process {} runs",
+                shown(path),
+                leftover.process
+            ));
+        }
+        for file in &inside {
+            // What cannot be opened cannot be asked about, and may be deleted by its owner all the same.
+            if let Ok(Use::Busy(sentence)) = who_uses(host, file, LockSet::ReadWrite) {
+                plan.refuse(sentence);
+            }
+        }
+        let text = format!(
+            "{}, half made by process {}, which has ended on this machine",
+            size(leftover.bytes),
+            leftover.process
+        );
+        plan.effect(EffectKind::Deletes, path, Some(leftover.bytes), text);
+        plan.frees = plan.frees.saturating_add(leftover.bytes);
+        found.push((path.clone(), inside));
+    }
+    plan.undo =
+        Undo::Impossible("what is half made is of no use, and unlinked for good".to_owned());
+    plan.job = Some(Arc::new(Remove { found }));
+}
+
+#[derive(Debug)]
+struct Remove {
+    /// Each with the files to unlink.
+    found: Vec<(PathBuf, Vec<PathBuf>)>,
+}
+
+impl Job for Remove {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::CleanUp, 0);
+        plan.verify_pins()?;
+        for (path, inside) in &self.found {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled(format!(
+                    "cancelled: {} and what comes after it are still there",
+                    shown(path)
+                )));
+            }
+            if !matches!(look_at(host, path), Some((leftover, now)) if !leftover.runs && now == *inside)
+            {
+                return Err(Error::Stale(format!(
+                    "{} is not what it was when the plan was made: plan again",
+                    shown(path)
+                )));
+            }
+            for file in inside {
+                host.remove_file(file)
+                    .map_err(|error| Error::io("delete", file, &error))?;
+            }
+            if inside.first() != Some(path) {
+                host.remove_dir(path)
+                    .map_err(|error| Error::io("delete", path, &error))?;
+            }
+        }
+        let touched: Vec<PathBuf> = self.found.iter().map(|(path, _)| path.clone()).collect();
+        Ok(Outcome {
+            summary: match touched.as_slice() {
+                [one] => format!("removed the half-made {}", shown(one)),
+                more => format!("removed {}", count(more.len(), "half-made file")),
+            },
+            touched,
+            undo: None,
+            remarks: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use crate::image::temporary_name;
+    use std::fs;
+
+    /// More than any process number there is.
+    const NOBODY: u32 = u32::MAX - 1;
+
+    #[test]
+    fn what_a_process_was_making_is_found_by_its_name_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let own = temporary_name(&at("own.qcow2"));
+        fs::write(&own, "half").unwrap();
+        let ended = at(&format!(".a b.{NOBODY}.qanopy-new"));
+        fs::write(&ended, "half").unwrap();
+        let folder = at(&format!(".export.{NOBODY}.qanopy-new"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("one"), "1").unwrap();
+        for other in [
+            ".x.qanopy-new",
+            "x.12.qanopy-new",
+            ".x.12.qanopy",
+            ".x.-1.qanopy-new",
+        ] {
+            fs::write(at(other), "no").unwrap();
+        }
+        let deep = at(&format!(".deep.{NOBODY}.qanopy-new"));
+        fs::create_dir_all(deep.join("more")).unwrap();
+        let link = at(&format!(".link.{NOBODY}.qanopy-new"));
+        std::os::unix::fs::symlink("own.qcow2", &link).unwrap();
+        let found = leftovers(&RealHost, &[dir.path().to_path_buf()]);
+        let found: Vec<(&Path, bool)> = found.iter().map(|l| (&*l.path, l.runs)).collect();
+        assert_eq!(found, [(&*ended, false), (&*folder, false), (&*own, true)]);
+    }
+}

@@ -1,0 +1,157 @@
+//! Recover: an operation that was interrupted - by a crash, a kill, a power cut - is done to the end,
+//! or what was done of it is taken back. Every operation leaves images that open; this is about not
+//! leaving the rest of the way undone. What is left to do, and what can be taken back, is found in `ways`.
+
+mod ways;
+
+use std::sync::Arc;
+
+use crate::host::printable;
+
+use super::journal::{Entry, Journal, Standing};
+use super::words::shown;
+use super::{Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut};
+
+use ways::Way;
+
+/// Plans to bring the entry of this number to an end.
+pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
+    plan.title = format!("Recover {id}");
+    let context = plan.context().clone();
+    let Some(state_dir) = context.state_dir.as_deref() else {
+        return plan.refuse("nothing is remembered from run to run: there is no journal");
+    };
+    let journal = Journal::at(state_dir);
+    let entry = match journal.entry(id) {
+        Ok(Some(entry)) => entry,
+        Ok(None) => return plan.refuse(format!("the journal has no entry {id}")),
+        Err(error) => {
+            let file = shown(journal.path());
+            return plan.refuse(format!("the journal {file} cannot be read: {error}"));
+        }
+    };
+    let what = printable(&entry.title);
+    match entry.standing {
+        Standing::Interrupted => {}
+        Standing::Running => return plan.refuse(format!("“{what}” is still being carried out")),
+        Standing::Done(_) | Standing::Failed(_) | Standing::Settled => {
+            return plan.refuse(format!(
+                "“{what}” was not interrupted: nothing is left to do"
+            ));
+        }
+    }
+    let title = match way {
+        Recovery::Finish => format!("Finish {id}: {what}"),
+        Recovery::RollBack => format!("Roll back {id}: {what}"),
+    };
+    plan.title.clone_from(&title);
+    let request = match asked(&journal, &entry) {
+        Ok(request) => request,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let found = match way {
+        Recovery::Finish => ways::finish(&context, &entry, request),
+        Recovery::RollBack => ways::back(&context, &entry, &request),
+    };
+    // One that leads back into the journal was not written by us, and might lead round in a circle.
+    if let Way::Ask(request) | Way::But(request, _) = &found
+        && !request.is_plain()
+    {
+        return plan.refuse(format!(
+            "the journal is damaged: entry {id} leads back into it"
+        ));
+    }
+    match found {
+        Way::Ask(request) => {
+            plan.become_plan_of(&request, Request::Recover { entry: id, way });
+            plan.title = title;
+            if plan.is_done
+                && let [only] = plan.refusals.as_slice()
+            {
+                let sentence = only.text.clone();
+                nothing_left(plan, sentence);
+            }
+        }
+        Way::But(request, why) => {
+            plan.become_plan_of(&request, Request::Recover { entry: id, way });
+            plan.title = match way {
+                Recovery::Finish => format!("{title}, once more"),
+                Recovery::RollBack => title,
+            };
+            plan.warn(why);
+        }
+        Way::Nothing(sentence) => nothing_left(plan, sentence),
+        Way::Impossible(sentence) => {
+            let other = match way {
+                Recovery::Finish => (Recovery::RollBack, "take back what was done of it"),
+                Recovery::RollBack => (Recovery::Finish, "finish it"),
+            };
+            let way_out = WayOut {
+                label: format!("{}: {what}", other.1),
+                request: Request::Recover {
+                    entry: id,
+                    way: other.0,
+                },
+            };
+            plan.refuse_but(format!("“{what}”: {sentence}"), vec![way_out]);
+        }
+    }
+}
+
+/// What was being done. Of an undo or a recovery that was interrupted itself that is the operation it
+/// led to: its half has changed the files, so they are not compared with what they were before.
+fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
+    let id = entry.id;
+    let (to, undone) = match &entry.request {
+        Request::Undo { entry: Some(to) } => (*to, true),
+        Request::Recover { entry: to, .. } => (*to, false),
+        Request::Undo { entry: None } => {
+            return Err(format!("the journal is damaged: entry {id} leads nowhere"));
+        }
+        other => return Ok(other.clone()),
+    };
+    let leads = || format!("the journal is damaged: entry {id} leads to {to}");
+    // They lead to entries before them, never in a circle.
+    if to >= id {
+        return Err(leads());
+    }
+    match journal.entry(to) {
+        Ok(Some(Entry {
+            undo: Some(undo), ..
+        })) if undone && undo.is_plain() => Ok(undo),
+        Ok(Some(earlier)) if !undone && earlier.standing == Standing::Interrupted => Err(format!(
+            "this was to recover entry {to}, which is interrupted still: recover that one, and forget this"
+        )),
+        _ => Err(leads()),
+    }
+}
+
+/// Nothing has to be done but to say that it is over.
+fn nothing_left(plan: &mut Plan, sentence: String) {
+    plan.refusals.clear();
+    plan.effects.clear();
+    plan.keeps.clear();
+    plan.space.clear();
+    plan.commands.clear();
+    plan.note(format!("nothing is left to do: {sentence}"));
+    plan.undo = Undo::Impossible("nothing is changed".to_owned());
+    plan.job = Some(Arc::new(Settle { sentence }));
+}
+
+/// Writes no image: the entry is settled once this is through.
+#[derive(Debug)]
+struct Settle {
+    sentence: String,
+}
+
+impl Job for Settle {
+    fn run(&self, plan: &Plan, _progress: &Progress) -> Result<Outcome, Error> {
+        plan.verify_pins()?;
+        Ok(Outcome {
+            summary: format!("nothing was left to do: {}", self.sentence),
+            touched: Vec::new(),
+            undo: None,
+            remarks: Vec::new(),
+        })
+    }
+}

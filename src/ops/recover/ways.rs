@@ -1,0 +1,354 @@
+//! How far an interrupted operation came, told from what is there now, and what follows: a request that
+//! does the rest or takes back the half, or a sentence why there is none. Nothing is changed here.
+
+use std::path::{Path, PathBuf};
+
+use crate::host::printable;
+
+use super::super::journal::Entry;
+use super::super::trash;
+use super::super::words::{listed, name, shown};
+use super::super::{CommittedLayer, Context, RepairAction, Request, Siblings, find, repair};
+
+/// What can be done about it.
+pub(super) enum Way {
+    /// This.
+    Ask(Request),
+    /// This, and something to know about it; where it finishes, that it only repeats something.
+    But(Request, String),
+    /// Nothing: it is through, or was never begun. A sentence that says which.
+    Nothing(String),
+    /// Nothing can be: why.
+    Impossible(String),
+}
+
+/// What does it to the end.
+pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way {
+    if makes_files(&request) {
+        return finish_making(context, entry, request);
+    }
+    match &request {
+        Request::Discard { .. } => match left_of(context, entry) {
+            Left::All => Way::Ask(request),
+            Left::Some(images) => Way::Ask(Request::Discard { images }),
+            Left::None => Way::Nothing("every image is in the trash".to_owned()),
+        },
+        Request::Commit { overlay, .. } => {
+            if is_there(context, overlay) {
+                return Way::Ask(request);
+            }
+            if !is_in_trash(context, entry, overlay) {
+                return Way::Impossible(format!(
+                    "{} is neither at its place nor in the trash: how far it came cannot be told",
+                    shown(overlay)
+                ));
+            }
+            // The uppermost goes first, and not before all of it is merged.
+            match left_of(context, entry) {
+                Left::Some(images) => Way::Ask(Request::Discard { images }),
+                Left::All | Left::None => Way::Nothing(format!(
+                    "it was merged, and {} is in the trash",
+                    name(overlay)
+                )),
+            }
+        }
+        Request::Squash { layer, .. } => {
+            if is_in_trash(context, entry, layer) {
+                return Way::Nothing(format!("{} is in the trash", name(layer)));
+            }
+            let alone = find::named(context, layer).is_ok_and(|node| node.children.is_empty());
+            if alone {
+                // Nobody reads it any more: only its way to the trash is left.
+                let images = vec![layer.clone()];
+                return Way::Ask(Request::Discard { images });
+            }
+            Way::Ask(request)
+        }
+        Request::Rebase {
+            image, to, dedupe, ..
+        } if is_built_on(context, image, to) => {
+            let text = format!("{} is built on {} already", name(image), name(to));
+            if *dedupe {
+                Way::But(
+                    request,
+                    format!("{text}: only giving up what that shows as well is repeated"),
+                )
+            } else {
+                Way::Nothing(text)
+            }
+        }
+        Request::Flatten {
+            image,
+            onto: Some(onto),
+            ..
+        } if is_built_on(context, image, onto) => Way::Nothing(format!(
+            "{} is built on {} already",
+            name(image),
+            name(onto)
+        )),
+        Request::Relink {
+            image,
+            base,
+            format,
+            style: None,
+        } if says(context, image, base.as_deref(), format.as_ref()) => {
+            Way::Nothing(format!("the header of {} says so already", name(image)))
+        }
+        Request::EmptyTrash { entries } => {
+            let there = in_trash(context, entries);
+            if there.is_empty() {
+                Way::Nothing("everything named is deleted".to_owned())
+            } else {
+                Way::Ask(Request::EmptyTrash { entries: there })
+            }
+        }
+        Request::Restore { entries } => {
+            let there = in_trash(context, entries);
+            if there.is_empty() {
+                Way::Nothing("everything named is back at its place".to_owned())
+            } else {
+                Way::Ask(Request::Restore { entries: there })
+            }
+        }
+        _ => Way::Ask(request),
+    }
+}
+
+/// What takes back what was done of it.
+pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
+    if makes_files(request) {
+        return unmake(context, entry, request);
+    }
+    if let Some(back) = &entry.roll_back {
+        if let Request::Relink {
+            image,
+            base,
+            format,
+            ..
+        } = back
+            && says(context, image, base.as_deref(), format.as_ref())
+        {
+            return Way::Nothing(format!("the header of {} is as it was", name(image)));
+        }
+        return Way::Ask(back.clone());
+    }
+    match request {
+        Request::Discard { .. } => {
+            let names = batches(context, entry, &entry.goes, "discard");
+            if names.is_empty() {
+                Way::Nothing("every image is at its place".to_owned())
+            } else {
+                Way::Ask(Request::Restore { entries: names })
+            }
+        }
+        Request::Restore { .. } => {
+            let images = there_of(context, &entry.creates);
+            if images.is_empty() {
+                Way::Nothing("everything is in the trash still".to_owned())
+            } else {
+                Way::Ask(Request::Discard { images })
+            }
+        }
+        Request::Commit {
+            keep_old: Some(old),
+            ..
+        } => uncommit(context, entry, old),
+        Request::Commit { overlay, .. } => Way::Impossible(format!(
+            "what a commit overwrites is not kept, unless it was begun with --keep-old. {} shows what it \
+             showed, and the commit can be finished",
+            name(overlay)
+        )),
+        Request::Squash { layer, .. } => Way::Impossible(format!(
+            "what was copied and switched is not put together again. Every image but {} shows what it \
+             showed, and the rest can be finished",
+            name(layer)
+        )),
+        Request::Repair {
+            image,
+            action: RepairAction::Leaks | RepairAction::All,
+        } => {
+            let tables = [repair::tables_name(image)];
+            // What is replaced is saved first: until then the image has to be repaired still.
+            let untouched = super::super::plan(context, request).refusals.is_empty();
+            match batches(context, entry, &tables, "repair").first() {
+                Some(_) if untouched => Way::Nothing(format!(
+                    "the tables of {} are as they were; what was saved of them is in the trash",
+                    name(image)
+                )),
+                Some(entry) => Way::Ask(Request::Repair {
+                    image: image.clone(),
+                    action: RepairAction::PutBack {
+                        entry: entry.clone(),
+                    },
+                }),
+                None => Way::Nothing("no table was replaced yet".to_owned()),
+            }
+        }
+        Request::EmptyTrash { .. } => {
+            Way::Impossible("what is deleted from the trash is gone".to_owned())
+        }
+        _ => Way::Impossible(
+            "what it replaced is not kept. Every image is readable; it can be finished".to_owned(),
+        ),
+    }
+}
+
+/// Whether it only makes new files, which get their names when they are whole.
+fn makes_files(request: &Request) -> bool {
+    request.only_adds() && !matches!(request, Request::Restore { .. } | Request::Repair { .. })
+}
+
+fn finish_making(context: &Context, entry: &Entry, request: Request) -> Way {
+    let made = there_of(context, &entry.creates);
+    if made.is_empty() {
+        return Way::Ask(request);
+    }
+    let names = listed_names(&made);
+    if made.len() == entry.creates.len() || matches!(request, Request::Export { .. }) {
+        return Way::Nothing(format!(
+            "{names} {} there, and whole: a name comes last",
+            if made.len() == 1 { "is" } else { "are" }
+        ));
+    }
+    Way::Impossible(format!(
+        "{names} of {} are there, and nothing is overwritten: roll it back, then ask again",
+        entry.creates.len()
+    ))
+}
+
+fn unmake(context: &Context, entry: &Entry, request: &Request) -> Way {
+    let images = there_of(context, &entry.creates);
+    if images.is_empty() {
+        return Way::Nothing("nothing of it has its name yet".to_owned());
+    }
+    if let Request::Export { dir, .. } = request {
+        return Way::Impossible(format!(
+            "{} is there as a whole; nothing else was changed, and it can be removed like any folder",
+            shown(dir)
+        ));
+    }
+    Way::Ask(Request::Discard { images })
+}
+
+/// The overlay that keeps the old content of the base is committed into it again.
+fn uncommit(context: &Context, entry: &Entry, old: &Path) -> Way {
+    let Ok(node) = find::named(context, old) else {
+        return Way::Nothing(format!(
+            "{} was not created yet, and nothing is overwritten before it is",
+            shown(old)
+        ));
+    };
+    let forest = context.forest.as_ref();
+    let base = node.parent.and_then(|id| forest.get(id));
+    let grown = base.is_some_and(|base| base.virtual_size() > node.virtual_size());
+    if grown {
+        return Way::Impossible(format!(
+            "what was built on has grown, and stays as long as it became; {} shows its old content",
+            shown(old)
+        ));
+    }
+    let back = Request::Commit {
+        overlay: old.to_path_buf(),
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Preserve,
+        keep_old: None,
+    };
+    let gone = batches(context, entry, &entry.goes, "commit");
+    match gone.first() {
+        None => Way::Ask(back),
+        Some(batch) => Way::But(
+            back,
+            format!(
+                "it was merged as a whole: the layers are in the trash, and `qanopy trash restore {}` brings \
+                 them back",
+                printable(batch)
+            ),
+        ),
+    }
+}
+
+fn is_there(context: &Context, path: &Path) -> bool {
+    context.host.stat_link(path).is_ok()
+}
+
+fn there_of(context: &Context, files: &[PathBuf]) -> Vec<PathBuf> {
+    let there = files.iter().filter(|path| is_there(context, path));
+    there.cloned().collect()
+}
+
+/// What is still at its place of the files that were to go to the trash.
+enum Left {
+    All,
+    Some(Vec<PathBuf>),
+    None,
+}
+
+fn left_of(context: &Context, entry: &Entry) -> Left {
+    let left = there_of(context, &entry.goes);
+    if left.is_empty() {
+        Left::None
+    } else if left.len() == entry.goes.len() {
+        Left::All
+    } else {
+        Left::Some(left)
+    }
+}
+
+/// The trash entries, not older than the operation, that hold one of these files: by this reason,
+/// or by any.
+fn batches(context: &Context, entry: &Entry, files: &[PathBuf], reason: &str) -> Vec<String> {
+    let host = context.host.as_ref();
+    trash::holding(host, context.state_dir.as_deref(), files, entry.begun)
+        .into_iter()
+        .filter(|batch| reason.is_empty() || batch.reason == reason)
+        .map(|batch| batch.name)
+        .collect()
+}
+
+fn is_in_trash(context: &Context, entry: &Entry, path: &Path) -> bool {
+    !is_there(context, path) && !batches(context, entry, &[path.to_path_buf()], "").is_empty()
+}
+
+/// Those of these entries that are in the trash.
+fn in_trash(context: &Context, names: &[String]) -> Vec<String> {
+    let host = context.host.as_ref();
+    let dirs = &context.looked_in.dirs;
+    let (found, _) = trash::find(host, context.state_dir.as_deref(), dirs, names);
+    found.into_iter().map(|entry| entry.name).collect()
+}
+
+fn is_built_on(context: &Context, image: &Path, base: &Path) -> bool {
+    let found = find::named(context, image).and_then(|node| {
+        let base = find::named(context, base)?;
+        Ok(node.parent == Some(base.id))
+    });
+    found.unwrap_or(false)
+}
+
+/// Whether the header names that base and that format, as far as they are asked for.
+fn says(
+    context: &Context,
+    image: &Path,
+    base: Option<&Path>,
+    format: Option<&crate::image::Format>,
+) -> bool {
+    let Ok(node) = find::named(context, image) else {
+        return false;
+    };
+    let recorded = node
+        .backing
+        .as_ref()
+        .and_then(|backing| backing.format.as_ref());
+    let base_is_right = base.is_none_or(|base| is_built_on(context, image, base));
+    let format_is_right = match format {
+        Some(format) => recorded == Some(format),
+        None => recorded.is_some(),
+    };
+    base_is_right && format_is_right
+}
+
+fn listed_names(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
+    listed(&names, 5)
+}
