@@ -211,6 +211,109 @@ fn to_another_filesystem_the_file_is_copied_and_the_old_one_kept_in_the_trash() 
 }
 
 #[test]
+fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let pristine = fs::canonicalize(home.path()).unwrap().join("forest");
+    fs::create_dir(&pristine).unwrap();
+    build(&qemu, &pristine);
+    fs::remove_file(pristine.join("other/far.qcow2")).unwrap();
+    let want = digests(&seen(
+        &qemu,
+        &pristine,
+        &["base.qcow2", "near.qcow2", "other/top.qcow2"],
+    ));
+    for nth in 0.. {
+        let way = match nth % 2 {
+            0 => Recovery::Finish,
+            _ => Recovery::RollBack,
+        };
+        let trial = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(trial.path()).unwrap().join("forest");
+        support::script::copy_tree(&pristine, &root);
+        // A filesystem of its own, in memory.
+        let away = tempfile::tempdir_in("/dev/shm").unwrap();
+        let moved = away.path().join("moved.qcow2");
+        let request = Request::Move {
+            moves: vec![Relocation {
+                from: root.join("near.qcow2"),
+                to: moved.clone(),
+                style: None,
+            }],
+            subtree: false,
+        };
+        // Nothing happens any more from there on, as in a power cut.
+        let faulty = Arc::new(FaultyHost::failing(
+            Arc::new(RealHost),
+            Calls::Mutating,
+            nth,
+            Fault::eio(),
+            Then::KeepFailing,
+        ));
+        let known: Arc<dyn Host> = faulty.clone();
+        drop(carry_out_request(&context(known, &root), &request));
+        let story = format!("{way:?}, {:?}", faulty.struck());
+        // Half-made files bear the number of the process that made them: here it is the same one.
+        for dir in [root.as_path(), away.path()] {
+            for file in support::script::files_below(dir) {
+                if qanopy::image::maker_of(&file).is_some() {
+                    fs::remove_file(file).unwrap();
+                }
+            }
+        }
+        let journal = root.join("state/journal.jsonl");
+        let begun = fs::read_to_string(&journal).unwrap();
+        let mut line: Value = serde_json::from_str(begun.lines().next().unwrap()).unwrap();
+        line["process"] = "1 1 another-boot".into();
+        fs::write(&journal, format!("{line}\n")).unwrap();
+        let middle = |way: Recovery| match way {
+            Recovery::Finish => moved.clone(),
+            Recovery::RollBack => root.join("near.qcow2"),
+        };
+        let both = [middle(Recovery::Finish), middle(Recovery::RollBack)];
+        let now = both.iter().find(|path| path.exists()).unwrap();
+        let now = now.to_str().unwrap();
+        let views = seen(&qemu, &root, &["base.qcow2", now, "other/top.qcow2"]);
+        assert_eq!(digests(&views), want, "{story}");
+
+        let known = context_of(&[&root, away.path()], &root.join("state"));
+        let asked = ops::plan(&known, &Request::Recover { entry: 1, way });
+        assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
+        known::carry_out(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
+        let there = middle(way);
+        let gone = both.iter().find(|path| **path != there).unwrap();
+        assert!(there.exists() && !gone.exists(), "{story}");
+        let there = there.to_str().unwrap();
+        let views = seen(&qemu, &root, &["base.qcow2", there, "other/top.qcow2"]);
+        assert_eq!(digests(&views), want, "{story}");
+        let left = Journal::at(&root.join("state")).interrupted().unwrap();
+        assert!(left.is_empty(), "{story}");
+        if faulty.struck().is_none() {
+            break;
+        }
+    }
+}
+
+/// As [`context`], of several directories.
+fn context_of(dirs: &[&Path], state: &Path) -> ops::Context {
+    let options = qanopy::forest::ScanOptions {
+        roots: dirs.iter().map(|dir| dir.to_path_buf()).collect(),
+        follow: false,
+        raw: true,
+    };
+    let (forest, _) = qanopy::forest::scan_all(Arc::new(RealHost), options.clone());
+    ops::Context {
+        forest: Arc::new(forest),
+        looked_in: ops::LookedIn {
+            dirs: options.roots,
+            remembered: 0,
+        },
+        state_dir: Some(state.to_path_buf()),
+        ..context(Arc::new(RealHost), state)
+    }
+}
+
+#[test]
 fn what_cannot_follow_or_is_in_the_way_is_refused() {
     let Some(qemu) = qemu() else { return };
     let home = tempfile::tempdir().unwrap();
