@@ -175,9 +175,7 @@ proptest! {
             // A file written twice within one tick of the system's clock has the same time.
             std::thread::sleep(std::time::Duration::from_millis(10));
             let touched = take(dir, &step);
-            // Told of nothing but the names that are new, the rest is found out.
-            let mut found = changed_since(&known, &RealHost);
-            found.extend(touched.iter().filter(|path| known.by_path(path).is_none()).cloned());
+            let found = changed_since(&known, &RealHost, &options(dir));
             let by_itself = refreshed(&known, &host(), &options(dir), &found);
             known = refreshed(&known, &host(), &options(dir), &touched);
             let whole = scan(dir);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::host::{FileId, FileKind, Host};
 
-use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why};
+use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why, entries_below};
 use super::{Content, Forest, Found, Node, NodeId, Whereabouts};
 
 /// Looks again at the files (or whole folders) that changed, came or went below the scanned
@@ -107,11 +107,18 @@ pub fn refreshed(
     fresh
 }
 
-/// The files of a forest that are not what they were when they were looked at: gone, replaced, written.
-/// One call to the system a name, no file is opened.
+/// The files that are not what they were when the forest was looked at: gone, replaced, written, or come
+/// since. Names are listed and looked up, no file is opened; what is no image comes each time.
 #[must_use]
-pub fn changed_since(forest: &Forest, host: &dyn Host) -> Vec<PathBuf> {
+pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) -> Vec<PathBuf> {
     let mut changed = Vec::new();
+    for root in &options.roots {
+        // A place that cannot be read holds nothing that a scan would find.
+        let entries = entries_below(root).filter_map(Result::ok);
+        let files = entries.filter(|entry| entry.file_type().is_file() || entry.path_is_symlink());
+        let names = files.map(walkdir::DirEntry::into_path);
+        changed.extend(names.filter(|path| !forest.by_path.contains_key(path)));
+    }
     for node in forest.nodes() {
         let is_same = |path: &Path| match (&node.stat, host.stat(path)) {
             (Some(known), Ok(now)) => *known == now,

@@ -237,15 +237,7 @@ fn walk(
             Ok(_) if looker.is_inside_another_root(root) => continue,
             Ok(_) => {}
         }
-        let entries = WalkDir::new(root).into_iter().filter_entry(|entry| {
-            entry.depth() == 0
-                // What somebody is making, or has left half made, is no image yet.
-                || maker_of(entry.path()).is_none()
-                    && (!entry.file_type().is_dir()
-                        || (entry.file_name() != TRASH_FOLDER
-                            && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path)))
-        });
-        for entry in entries {
+        for entry in entries_below(root) {
             if cancel.load(Ordering::Relaxed) {
                 return unreadable;
             }
@@ -269,6 +261,20 @@ fn walk(
         }
     }
     unreadable
+}
+
+/// Everything below a directory that a scan looks at.
+pub(super) fn entries_below(
+    root: &Path,
+) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+    WalkDir::new(root).into_iter().filter_entry(|entry| {
+        entry.depth() == 0
+            // What somebody is making, or has left half made, is no image yet.
+            || maker_of(entry.path()).is_none()
+                && (!entry.file_type().is_dir()
+                    || (entry.file_name() != TRASH_FOLDER
+                        && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path)))
+    })
 }
 
 /// Looks at files until there are no more.

@@ -356,15 +356,6 @@ impl App {
             .count()
     }
 
-    /// Whether all that came and went on the disk is in the forest already, as far as the system tells.
-    pub(super) fn is_live(&self) -> bool {
-        self.watching == Watching::Live
-            && !self.scan.running
-            && !self.scan.again
-            && self.changed_files.is_empty()
-            && self.refreshing.is_none()
-    }
-
     /// The rows or the picture have to be made anew.
     pub(super) fn changed(&mut self) {
         self.tree.version += 1;

@@ -105,7 +105,10 @@ fn may_change(app: &App) -> bool {
 #[must_use]
 pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
     match kind {
-        ProblemKind::MissingBacking | ProblemKind::UnreachableBacking => Some(Remedy::Relink),
+        // One image of a circle, too, has to be pointed at what it was made from.
+        ProblemKind::MissingBacking | ProblemKind::UnreachableBacking | ProblemKind::Loop => {
+            Some(Remedy::Relink)
+        }
         ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
             Some(Remedy::RecordFormat)
         }
@@ -126,7 +129,6 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
         | ProblemKind::Damaged
         | ProblemKind::Truncated
         | ProblemKind::UnknownFeature
-        | ProblemKind::Loop
         | ProblemKind::DirectoryDependentBacking
         | ProblemKind::BackingSize => None,
     }

@@ -146,8 +146,6 @@ pub enum Effect {
         request: Request,
         /// What is known to exist.
         forest: Arc<Forest>,
-        /// Whether all that came and went on the disk is in the forest already.
-        is_live: bool,
         /// How long to wait for a newer question.
         delay: Duration,
     },

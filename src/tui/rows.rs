@@ -275,7 +275,7 @@ pub struct Summary {
     pub ambiguous: HashSet<OsString>,
     /// The forest in numbers.
     pub totals: Totals,
-    /// Images something is wrong with, in the order of the forest.
+    /// Images something is wrong with, by path.
     pub problems: Vec<NodeId>,
 }
 
@@ -284,14 +284,12 @@ impl Summary {
     #[must_use]
     pub fn of(forest: &Forest) -> Self {
         let has_problems = |node: &&Node| !node.problems.is_empty();
+        let mut problems: Vec<&Node> = forest.nodes().filter(has_problems).collect();
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
         Self {
             ambiguous: ambiguous(forest),
             totals: Totals::of(forest),
-            problems: forest
-                .nodes()
-                .filter(has_problems)
-                .map(|node| node.id)
-                .collect(),
+            problems: problems.into_iter().map(|node| node.id).collect(),
         }
     }
 }

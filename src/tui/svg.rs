@@ -177,8 +177,7 @@ pub fn screen(
         .filter(|effect| matches!(effect, Effect::Facts(_)))
         .for_each(|effect| workers.start(effect));
     if view == Screen::Job {
-        half_way(&mut app, &answers)?;
-        return Ok(svg(&buffer(&app)?));
+        return half_way(&mut app, &answers);
     }
     // What the disk tells of the selected image comes a moment later.
     while let Ok(msg) = answers.recv_timeout(Duration::from_millis(200)) {
@@ -187,8 +186,8 @@ pub fn screen(
     Ok(svg(&buffer(&app)?))
 }
 
-/// Waits until the running job has copied a good part, and stops it there.
-fn half_way(app: &mut App, answers: &Receiver<Msg>) -> anyhow::Result<()> {
+/// Waits until the running job has copied a good part, draws that, and stops it there.
+fn half_way(app: &mut App, answers: &Receiver<Msg>) -> anyhow::Result<String> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let Some(job) = app.jobs.running() else {
         anyhow::bail!("no job runs");
@@ -205,14 +204,15 @@ fn half_way(app: &mut App, answers: &Receiver<Msg>) -> anyhow::Result<()> {
         );
         std::thread::sleep(Duration::from_millis(1));
     };
-    progress.cancel();
     update::update(app, Msg::Progress(vec![(id, view)]));
+    let picture = picture(app);
+    progress.cancel();
     // Until it has cleaned up behind itself.
     while !matches!(
         answers.recv_timeout(Duration::from_secs(60))?,
         Msg::Ended(..)
     ) {}
-    Ok(())
+    picture
 }
 
 /// The screen of this state as SVG.

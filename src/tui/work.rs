@@ -22,9 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::forest::{
-    Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed, scan_all,
-};
+use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
 use crate::host::{Access, Host, printable};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request};
@@ -53,12 +51,6 @@ pub(super) struct Workers {
     lines: Sender<Vec<LogLine>>,
     secrets: Arc<Secrets>,
     keys: Keys,
-}
-
-/// What is known to exist, and whether all that came and went is in it.
-struct Known {
-    forest: Arc<Forest>,
-    is_live: bool,
 }
 
 /// The newest question of each kind.
@@ -162,12 +154,10 @@ impl Workers {
                 ticket,
                 request,
                 forest,
-                is_live,
                 delay,
             } => {
                 me.newest.plan.store(ticket, Ordering::SeqCst);
-                let known = Known { forest, is_live };
-                self.spawn(move || me.plan(ticket, &request, known, delay));
+                self.spawn(move || me.plan(ticket, &request, forest, delay));
             }
             Effect::Run {
                 job,
@@ -262,7 +252,7 @@ impl Workers {
 
     /// Makes a plan. Whatever may affect other images is planned on a forest that is looked at just now,
     /// with the images remembered from elsewhere looked at again.
-    fn plan(&self, ticket: Ticket, request: &Request, known: Known, delay: Duration) {
+    fn plan(&self, ticket: Ticket, request: &Request, forest: Arc<Forest>, delay: Duration) {
         if !delay.is_zero() {
             thread::sleep(delay);
         }
@@ -275,9 +265,9 @@ impl Workers {
             remembered: 0,
         };
         let (known, shown) = if request.only_adds() {
-            (known.forest, None)
+            (forest, None)
         } else {
-            let shown = Arc::new(self.look_again(&known));
+            let shown = Arc::new(self.look_again(&forest));
             let mut known = Arc::clone(&shown);
             if let Some(dir) = &self.state_dir {
                 match Index::at(dir).recheck(&self.host, &self.scan.roots) {
@@ -309,15 +299,11 @@ impl Workers {
         self.answer(Msg::Planned(ticket, Box::new(plan), shown));
     }
 
-    /// The forest as it is on the disk now. Where the system tells of what comes and goes, only the files
-    /// that are not what they were are read again: their times and sizes tell.
-    fn look_again(&self, known: &Known) -> Forest {
-        if known.is_live {
-            let changed = changed_since(&known.forest, &*self.host);
-            refreshed(&known.forest, &self.host, &self.scan, &changed)
-        } else {
-            scan_all(Arc::clone(&self.host), self.scan.clone()).0
-        }
+    /// The forest as it is on the disk now. Only files that came or are not what they were are read: names,
+    /// times and sizes tell.
+    fn look_again(&self, known: &Forest) -> Forest {
+        let changed = changed_since(known, &*self.host, &self.scan);
+        refreshed(known, &self.host, &self.scan, &changed)
     }
 
     /// Compares what two images show; the first differences are listed.

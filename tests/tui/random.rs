@@ -6,7 +6,8 @@ use qanopy::tui::key::{Code, Key};
 use qanopy::tui::{Effect, Msg};
 
 use super::desk::{
-    Desk, discard_of_three, forest, new_branch, plan, possible_commit, refused_commit,
+    DAY, Desk, Image, discard_of_three, forest, new_branch, plan, possible_commit, qcow2,
+    refused_commit, snapshot,
 };
 
 #[derive(Debug, Clone)]
@@ -35,6 +36,32 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Forests of any shape: trees, long chains, circles, missing bases, images that are used, snapshots.
+fn any_forest() -> impl Strategy<Value = Vec<Image>> {
+    let image = (any::<u8>(), 1..6_usize);
+    proptest::collection::vec(image, 0..24).prop_map(|list| {
+        let name = |i: usize| format!("image-{i:02}.qcow2");
+        let image = |(i, (kind, back)): (usize, &(u8, usize))| {
+            let image = qcow2(&name(i), u64::from(*kind) << 20, u64::from(*kind) * DAY);
+            let below = name(i.saturating_sub(*back));
+            match kind % 8 {
+                0 => image,
+                1 => image.on_nothing("gone.qcow2"),
+                // On itself, and on one that may come later and be built on this one.
+                2 => image.on(&name(i)),
+                3 => image.on(&name(i + 1)),
+                4 => image.on(&below).held(),
+                5 => image.facts(|facts| {
+                    facts.snapshots = 40;
+                    facts.first_snapshots = vec![snapshot("1", "one", DAY, 0); 3];
+                }),
+                _ => image.on(&below),
+            }
+        };
+        list.iter().enumerate().map(image).collect()
+    })
+}
+
 const PLANS: [fn(&mut Plan); 4] = [
     refused_commit,
     possible_commit,
@@ -47,9 +74,10 @@ proptest! {
 
     #[test]
     fn random_keys_never_panic_and_never_run_what_was_not_agreed_to(
+        images in prop_oneof![Just(forest()), any_forest()],
         steps in proptest::collection::vec(step(), 1..80),
     ) {
-        let mut desk = Desk::new(forest(), (100, 30));
+        let mut desk = Desk::new(images, (100, 30));
         for step in steps {
             desk.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
             let before = desk.app.mode.plan().map(|plan| plan.confirm);

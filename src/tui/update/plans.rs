@@ -36,7 +36,6 @@ pub(super) fn plan(
         ticket,
         request,
         forest: Arc::clone(&app.forest),
-        is_live: app.is_live(),
         delay,
     });
 }
