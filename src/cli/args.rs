@@ -807,6 +807,8 @@ pub(super) struct UndoArgs {
     /// The entry's number, as `log` shows it [default: the newest that can be taken back]
     pub(super) entry: Option<u64>,
     #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
+    #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
@@ -829,6 +831,8 @@ pub(super) struct RecoverArgs {
     /// Remove what was half made by processes that have ended
     #[arg(long, group = "way", conflicts_with = "entry")]
     pub(super) leftovers: bool,
+    #[command(flatten)]
+    pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]
     pub(super) scan: ScanArgs,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use super::carry_out::carry_out;
 use super::out::{Out, complain};
 use super::size::{human, human_age};
 use super::stop::Stop;
-use super::{json as shape, look};
+use super::{json as shape, look, passphrase};
 
 fn journal() -> anyhow::Result<Journal> {
     let dir = Index::default_dir().context("there is no directory for what is remembered")?;
@@ -122,7 +122,9 @@ pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::
         newest.map(|entry| entry.id)
     });
     let touched = all.iter().find(|one| Some(one.id) == entry);
-    let context = around(touched.map_or(&[], |entry| &entry.touched), &args.scan.scan)?;
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = around(touched.map_or(&[], |entry| &entry.touched), &args.scan.scan)?;
+    context.keys = keys;
     let request = Request::Undo { entry };
     carry_out(out, globals, args.consent, &context, &request)
 }
@@ -239,7 +241,9 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
             );
         }
     };
-    let context = around(&entry.touched, &args.scan.scan)?;
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = around(&entry.touched, &args.scan.scan)?;
+    context.keys = keys;
     let request = Request::Recover { entry: id, way };
     carry_out(out, globals, args.consent, &context, &request)
 }
