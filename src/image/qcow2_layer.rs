@@ -15,7 +15,7 @@ use crate::qcow2::{
 
 use super::error::{IoContext, Result};
 use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, unlock};
-use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State};
+use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State, bitmaps, snapshots};
 
 /// Bytes of L2 tables kept at most; at least four tables are.
 const CACHED_TABLE_BYTES: u64 = 4 << 20;
@@ -142,8 +142,8 @@ impl Qcow2 {
     /// can be read after [`Qcow2::unlock`].
     ///
     /// # Errors
-    /// When the header is not valid, or its content is closed to us (legacy encryption, unknown
-    /// features).
+    /// When the header, the snapshot table or what is recorded of dirty bitmaps is not valid, or its
+    /// content is closed to us (legacy encryption, unknown features).
     pub fn open(path: &Path, file: Arc<dyn HostFile>, data: Option<DataFile>) -> Result<Self> {
         let header = read_header(path, &*file)?;
         if let Some(kind) = closed(&header) {
@@ -156,6 +156,10 @@ impl Qcow2 {
             ));
         }
         let data = data.filter(|_| header.has_data_file());
+        // What the guest sees depends on neither, but QEMU does not open such an image: a repair is
+        // the way to its content, not a reader that knows better.
+        snapshots::read_unchecked(path, &*file, &header)?;
+        bitmaps::require_loadable(path, &*file, &header)?;
         let l1 = read_entries(
             path,
             &*file,

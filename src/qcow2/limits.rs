@@ -51,5 +51,8 @@ pub const MAX_BITMAP_DATA_BYTES: u64 = 0x2000_0000;
 pub const MAX_HOST_OFFSET: u64 = 1 << 56;
 /// Offsets and sizes are passed as signed 64-bit numbers in QEMU; nothing may reach beyond.
 pub const MAX_OFFSET: u64 = i64::MAX as u64;
+/// Longest file of QEMU's block layer in bytes (`BDRV_MAX_LENGTH`): reading beyond it is an I/O error
+/// there, where reading past the end of a file gives zeros.
+pub const MAX_FILE_LENGTH: u64 = MAX_OFFSET >> 30 << 30;
 /// The unit of sizes, compressed lengths and atomic writes, in bytes.
 pub const SECTOR: u64 = 512;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::host::HostFile;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
-use crate::qcow2::limits::MAX_BITMAP_DATA_BYTES;
+use crate::qcow2::limits::{MAX_BITMAP_DATA_BYTES, MAX_FILE_LENGTH};
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset};
 
 use super::super::error::{IoContext, Result};
@@ -39,6 +39,53 @@ fn pages_for(size: u64, granularity_bits: u8, geometry: Geometry) -> Option<usiz
     usize::try_from(pages).ok().filter(|_| fits)
 }
 
+fn not_as_long(path: &Path, bitmap: &Bitmap) -> Error {
+    let name = crate::host::printable_bytes(&bitmap.name);
+    let text = format!("its dirty bitmap {name} is not as long as its disk");
+    Error::new(path, ErrorKind::Damaged(text))
+}
+
+/// The entries of a bitmap's table.
+fn read_table(
+    path: &Path,
+    file: &dyn HostFile,
+    geometry: Geometry,
+    bitmap: &Bitmap,
+) -> Result<Vec<BitmapTableEntry>> {
+    let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
+    if offset > MAX_FILE_LENGTH - entries * 8 {
+        return Err(Error::new(
+            path,
+            FormatError::BeyondEnd {
+                field: "bitmap table offset",
+                offset,
+                length: entries * 8,
+            },
+        ));
+    }
+    read_entries(path, file, offset, entries, "bitmap table")?
+        .iter()
+        .map(|raw| BitmapTableEntry::parse(raw, geometry).map_err(|e| Error::new(path, e)))
+        .collect()
+}
+
+/// Refuses a bitmap whose table QEMU would not load, on a disk of `size` bytes.
+///
+/// # Errors
+/// As [`Dirty::read`], of whose work the bits are left out.
+pub(super) fn require_loadable(
+    path: &Path,
+    file: &dyn HostFile,
+    geometry: Geometry,
+    bitmap: &Bitmap,
+    size: u64,
+) -> Result<()> {
+    if !bitmap.fits(size, geometry) {
+        return Err(not_as_long(path, bitmap));
+    }
+    read_table(path, file, geometry, bitmap).map(drop)
+}
+
 impl Dirty {
     /// A bitmap without a dirty bit; none if it would be longer than QEMU allows.
     #[must_use]
@@ -66,21 +113,10 @@ impl Dirty {
         let name = || crate::host::printable_bytes(&bitmap.name);
         let mut dirty = Self::clean(size, bitmap.granularity_bits, geometry)
             .filter(|dirty| dirty.pages.len() as u64 == u64::from(bitmap.table_entries))
-            .ok_or_else(|| {
-                let text = format!("its dirty bitmap {} is not as long as its disk", name());
-                Error::new(path, ErrorKind::Damaged(text))
-            })?;
-        let table = read_entries(
-            path,
-            file,
-            bitmap.table_offset.get(),
-            u64::from(bitmap.table_entries),
-            "bitmap table",
-        )?;
+            .ok_or_else(|| not_as_long(path, bitmap))?;
         let bits = dirty.bits();
-        for (at, raw) in table.iter().enumerate() {
-            let entry = BitmapTableEntry::parse(raw, geometry).map_err(|e| Error::new(path, e))?;
-            match entry {
+        for (at, entry) in read_table(path, file, geometry, bitmap)?.iter().enumerate() {
+            match *entry {
                 BitmapTableEntry::Zeros => {}
                 BitmapTableEntry::Ones => {
                     let page = dirty.page_bits(at);

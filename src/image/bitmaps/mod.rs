@@ -33,6 +33,20 @@ pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<
     Ok(directory(path, file, header)?.map_or_else(Vec::new, |(bitmaps, ..)| bitmaps))
 }
 
+/// Refuses an image whose bitmaps QEMU would not load, for which it does not open the image. A bitmap
+/// that is marked as in use is not loaded.
+///
+/// # Errors
+/// When the directory or a table breaks the format's rules, or cannot be read.
+pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
+    bitmaps(path, file, header)?
+        .iter()
+        .filter(|bitmap| !bitmap.flags.contains(BitmapFlags::IN_USE))
+        .try_for_each(|bitmap| {
+            dirty::require_loadable(path, file, header.geometry, bitmap, header.virtual_size())
+        })
+}
+
 /// The bits of one of the image's bitmaps.
 ///
 /// # Errors
