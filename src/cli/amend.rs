@@ -2,9 +2,8 @@
 
 use std::os::unix::ffi::OsStringExt;
 
-use crate::image::Amendment;
+use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::Request;
-use crate::qcow2::{CompressionType, Version};
 
 use super::args::{AmendArgs, CompatArg, CompressionArg, Globals, Switch};
 use super::carry_out::carry_out;

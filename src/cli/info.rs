@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image::{self, BackingName, Bitmap, BitmapFlags, Encryption, ImageFacts, Snapshot};
-use crate::qcow2::LuksHeader;
-use crate::qcow2::luks::STRIPES;
+use crate::image::{
+    self, BackingName, Bitmap, BitmapFlags, Encryption, ImageFacts, LuksHeader, STRIPES, Snapshot,
+};
 
 use super::args::{Globals, InfoArgs, LookArgs};
 use super::look;

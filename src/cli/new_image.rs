@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use crate::image::{Compression, Keys, Qcow2Options};
+use crate::image::{
+    Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Qcow2Options,
+};
 use crate::ops::{DataFileOption, EncryptionOption, ImageOptions};
-use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
 
 use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
 use super::stop::Stop;

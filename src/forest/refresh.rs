@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{FileId, FileKind, Host};
+use crate::image::maker_of;
 
 use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why, entries_below};
 use super::{Content, Forest, Found, Node, NodeId, Whereabouts};
@@ -26,7 +27,7 @@ pub fn refreshed(
     let is_ours = |path: &&Path| {
         let in_trash = path
             .iter()
-            .any(|part| part == TRASH_FOLDER || crate::image::maker_of(Path::new(part)).is_some());
+            .any(|part| part == TRASH_FOLDER || maker_of(Path::new(part)).is_some());
         let in_scan = options.roots.iter().any(|root| path.starts_with(root));
         !in_trash && (in_scan || forest.by_path(path).is_some())
     };

@@ -11,7 +11,8 @@ use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
-    Autoclear, Compatible, CryptMethod, Header, HostOffset, Incompatible, Version, refcount,
+    Autoclear, Compatible, CryptMethod, FormatError, Geometry, Header, HostOffset, Incompatible,
+    Version, refcount,
 };
 
 use super::bitmaps::Carried;
@@ -81,6 +82,16 @@ impl Default for Qcow2Options {
             compression: Compression::Zlib,
             preallocation: Preallocation::Off,
         }
+    }
+}
+
+impl Qcow2Options {
+    /// Where things lie in such an image.
+    ///
+    /// # Errors
+    /// When a number is out of its bounds, or they cannot be had together.
+    pub fn geometry(&self) -> std::result::Result<Geometry, FormatError> {
+        Geometry::new(self.cluster_bits, self.refcount_order, self.extended_l2)
     }
 }
 
@@ -254,7 +265,7 @@ pub(crate) fn stage(
 
 /// The header of such an image; its L1 table follows it, and the refcount table has no place yet.
 pub(crate) fn new_header(path: &Path, options: &CreateOptions) -> Result<Header> {
-    let fail = |error: crate::qcow2::FormatError| Error::new(path, error);
+    let fail = |error: FormatError| Error::new(path, error);
     let limit = |text: String| Error::new(path, ErrorKind::Limit(text));
     let format = &options.format;
     let geometry = format.geometry().map_err(fail)?;

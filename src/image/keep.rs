@@ -396,26 +396,30 @@ impl<'a> Count<'a> {
         let mut at = start;
         while let Some(piece) = self.pieces.next(at, end)? {
             at = piece.end();
-            match &piece.places {
+            let certain = match &piece.places {
                 Some((old, _)) if old.is_zero() => {
                     self.loss.zeros += piece.len;
                     self.sure.zeros(piece.start, piece.end());
                     self.all.zeros(piece.start, piece.end());
                     continue;
                 }
-                Some((_, new)) if self.judge == Judge::Tables || new.is_zero() => {
-                    self.loss.certain += piece.len;
-                    self.sure.data(piece.start, piece.end());
-                }
-                None if self.is_certain(piece.start, piece.end())? => {
-                    self.loss.certain += piece.len;
-                    self.sure.data(piece.start, piece.end());
-                }
-                _ => self.loss.possible += piece.len,
+                Some((_, new)) => self.is_lost(new),
+                None => self.is_certain(piece.start, piece.end())?,
+            };
+            if certain {
+                self.loss.certain += piece.len;
+                self.sure.data(piece.start, piece.end());
+            } else {
+                self.loss.possible += piece.len;
             }
             self.all.data(piece.start, piece.end());
         }
         Ok(())
+    }
+
+    /// Whether what is stored in a place of its own has to be copied where this is the new one.
+    fn is_lost(&self, new: &Place) -> bool {
+        self.judge == Judge::Tables || new.is_zero()
     }
 
     /// Whether a unit that is put together from several places has to be copied for one of them.
@@ -425,7 +429,7 @@ impl<'a> Count<'a> {
             match self.pieces.difference.at(at, end)? {
                 Compared::Same(to) => at = to,
                 Compared::Apart { old, new } => {
-                    if !old.is_zero() && (self.judge == Judge::Tables || new.is_zero()) {
+                    if !old.is_zero() && self.is_lost(&new) {
                         return Ok(true);
                     }
                     at = old.extent.end();

@@ -47,8 +47,10 @@ mod transfer;
 mod tree;
 mod writer;
 
-pub use crate::qcow2::Snapshot;
 pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
+pub use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
+pub use crate::qcow2::luks::STRIPES;
+pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
 pub use amend::{Amend, Amendment};
 pub use backing::{BackingName, BackingTarget, is_described};
 pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty};

@@ -253,16 +253,6 @@ impl Room {
     }
 }
 
-impl Qcow2Options {
-    /// Where things lie in such an image.
-    ///
-    /// # Errors
-    /// When a number is out of its bounds, or they cannot be had together.
-    pub fn geometry(&self) -> std::result::Result<Geometry, crate::qcow2::FormatError> {
-        Geometry::new(self.cluster_bits, self.refcount_order, self.extended_l2)
-    }
-}
-
 impl CreateOptions {
     /// What ranges take in such a new image, besides what it takes while it is empty.
     ///

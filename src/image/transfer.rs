@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::host::{Cloned, HostFile};
 
 use super::error::{IoContext, Result};
+use super::qcow2_layer::read_zero_filled;
 
 /// Bytes moved by one read and one write; also the size of the buffer kept.
 pub(crate) const BUFFER: usize = 1 << 20;
@@ -83,9 +84,7 @@ impl Transfer {
             let want = usize::try_from((len_inside - done).min(BUFFER as u64)).unwrap_or(BUFFER);
             let buffer = self.buffer.get_mut(..want).unwrap_or_default();
             let (read_at, write_at) = (from.offset + done, to.offset + done);
-            from.file
-                .read_padded(buffer, read_at)
-                .at(from.path, &format!("read at {read_at:#x}"))?;
+            read_zero_filled(from.path, from.file, buffer, read_at)?;
             to.file
                 .write_at(buffer, write_at)
                 .at(to.path, &format!("write at {write_at:#x}"))?;
@@ -99,14 +98,16 @@ impl Transfer {
     /// wait for.
     fn send(&mut self, to: Place<'_>, len: u64) {
         let (start, end) = self.unsent;
-        let start = if end == to.offset {
-            start
+        self.unsent = if end == to.offset {
+            (start, to.offset + len)
         } else {
-            to.file.write_out(start, end - start);
-            to.offset
+            // Short ones wait, and may come to lie beside others.
+            if end - start >= WORTH_ASKING {
+                to.file.write_out(start, end - start);
+            }
+            (to.offset, to.offset + len)
         };
-        let end = to.offset + len;
-        self.unsent = (start, end);
+        let (start, end) = self.unsent;
         if end - start >= SENT {
             to.file.write_out(start, end - start);
             self.unsent = (end, end);

@@ -486,7 +486,7 @@ fn sectors(field: &'static str, bytes: u64) -> Result<U32, FormatError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing)]
+#[allow(clippy::indexing_slicing)] // Tests index bytes whose number they know.
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
-use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
-use crate::qcow2::snapshot::parse_table;
-use crate::qcow2::{Autoclear, EntryTable, FormatError, L1Entry, Snapshot, Version, l1, refcount};
+use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, refcount};
 
 use super::super::entries::each_entry;
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_entries;
+use super::super::snapshots::read_unchecked;
 use super::super::{Error, ErrorKind};
 use super::Image;
 use super::finding::{FindingKind, Findings};
@@ -267,7 +266,7 @@ impl Collector<'_> {
 
     fn snapshots(&mut self) -> Result<()> {
         let (image, header) = (self.image, self.image.header);
-        let (snapshots, len) = read_snapshots(image)?;
+        let (snapshots, len) = read_unchecked(image.path, image.file, image.header)?;
         let table_offset = header.snapshots_offset.get();
         self.range("the snapshot table", table_offset, len, 1);
         if !snapshots.is_empty() && header.has_data_file() {
@@ -426,27 +425,5 @@ impl Collector<'_> {
         }
         self.layout.refcounts = table;
         Ok(())
-    }
-}
-
-/// The snapshots, their L1 tables unchecked, and the table's length in bytes.
-fn read_snapshots(image: &Image<'_>) -> Result<(Vec<Snapshot>, u64)> {
-    let header = image.header;
-    if header.snapshot_count == 0 {
-        return Ok((Vec::new(), 0));
-    }
-    // The length is recorded nowhere: read more until it is enough.
-    let mut len = 4096;
-    loop {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
-        image
-            .file
-            .read_padded(&mut bytes, header.snapshots_offset.get())
-            .at(image.path, "read the snapshot table")?;
-        match parse_table(&bytes, header.snapshot_count) {
-            Err(FormatError::Truncated { .. }) if len < MAX_SNAPSHOT_TABLE_BYTES => len *= 4,
-            Err(error) => return Err(Error::new(image.path, ErrorKind::Format(error))),
-            Ok(table) => return Ok(table),
-        }
     }
 }

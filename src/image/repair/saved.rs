@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 
 use super::super::error::{IoContext, Result};
+use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, ErrorKind};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"qnptabl1");
@@ -116,8 +117,7 @@ fn each_piece(
         let piece = (len - done).min(PIECE);
         buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
         let at = offset.saturating_add(done);
-        file.read_padded(&mut buffer, at)
-            .at(path, &format!("read at {at:#x}"))?;
+        read_zero_filled(path, file, &mut buffer, at)?;
         tell(at, &buffer)?;
         done += piece;
     }
@@ -247,8 +247,7 @@ impl Saved {
             &mut |from, saved| {
                 let place = offset.saturating_add(from - at - first);
                 there.resize(saved.len(), 0);
-                file.read_padded(&mut there, place)
-                    .at(image, &format!("read at {place:#x}"))?;
+                read_zero_filled(image, file, &mut there, place)?;
                 if there == saved {
                     return Ok(());
                 }

@@ -4,9 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::forest::Node;
-use crate::image::Amendment;
+use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::{BitmapAction, Request};
-use crate::qcow2::{CompressionType, Version};
 use crate::tui::filter;
 use crate::tui::form::{Field, Form};
 
@@ -87,7 +86,7 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
         vec![
             Field::text("name", "", "what it is called, 1 to 1023 bytes"),
             Field::text(
-                "grain",
+                "granularity",
                 "",
                 "guest bytes per bit, such as 64K; empty for QEMU's choice",
             ),
@@ -103,7 +102,7 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
                 "" => None,
                 text => Some(
                     filter::bytes(&text.to_lowercase())
-                        .ok_or_else(|| "the grain is a number with K or M".to_owned())?,
+                        .ok_or_else(|| "the granularity is a number with K or M".to_owned())?,
                 ),
             };
             match form.text(0) {
