@@ -233,6 +233,25 @@ fn an_exported_chain_stands_alone_and_comes_back() {
 }
 
 #[test]
+fn an_export_makes_a_folder_of_its_own_where_one_can_be() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    for (out, why) in [("deep", "exists already"), ("nowhere/out", "nowhere")] {
+        let request = Request::Export {
+            image: dir.join("deep/away/disk.qcow2"),
+            dir: dir.join(out),
+        };
+        let refusals = plan(dir, &request).refusals;
+        assert!(
+            refusals.iter().any(|refusal| refusal.text.contains(why)),
+            "{refusals:?}"
+        );
+    }
+}
+
+#[test]
 fn a_forged_manifest_or_image_is_refused() {
     let Some(qemu) = qemu() else { return };
     let home = tempfile::tempdir().unwrap();

@@ -294,6 +294,52 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
     }
 }
 
+/// A move that is brought to its end takes a copy that is there for its own only where it can be one.
+#[test]
+fn what_is_no_copy_of_an_interrupted_move_is_in_its_way() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    build(&qemu, dir);
+    let away = tempfile::tempdir_in("/dev/shm").unwrap();
+    let far = dir.join("other/far.qcow2");
+    let asked = |to: &Path| {
+        let request = Request::Move {
+            moves: vec![Relocation {
+                from: far.clone(),
+                to: to.to_path_buf(),
+                style: Some(BackingStyle::Absolute),
+            }],
+            subtree: false,
+        };
+        plan(dir, &request)
+    };
+    let refused = |to: &Path, why: &str| {
+        let asked = asked(to);
+        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+        assert!(words(&asked).contains(why), "{why}: {}", words(&asked));
+    };
+    // The same bytes on the same filesystem: a move there renames, and copies nothing.
+    let beside = dir.join("other/beside.qcow2");
+    fs::copy(&far, &beside).unwrap();
+    refused(&beside, "exists already");
+    // A link to the very file.
+    let link = away.path().join("link.qcow2");
+    std::os::unix::fs::symlink(&far, &link).unwrap();
+    refused(&link, "exists already");
+    let moved = away.path().join("moved.qcow2");
+    fs::copy(&far, &moved).unwrap();
+    let held = qemu.hold_with_nbd(&moved, HoldMode::ReadOnly);
+    refused(&moved, &held.pid().to_string());
+    drop(held);
+    let asked = asked(&moved);
+    assert!(asked.refusals.is_empty(), "{}", words(&asked));
+    assert_eq!(asked.copies, 0, "{}", words(&asked));
+    known::carry_out(asked).unwrap();
+    assert!(moved.exists() && !far.exists());
+    qemu.check_clean(moved.to_str().unwrap());
+}
+
 /// As [`context`], of several directories.
 fn context_of(dirs: &[&Path], state: &Path) -> ops::Context {
     let options = qanopy::forest::ScanOptions {

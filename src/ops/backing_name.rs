@@ -10,6 +10,7 @@ use crate::image::BackingName;
 use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
 
 use super::BackingStyle;
+use super::copy_file::folder;
 use super::words::shown;
 
 /// The name of `base` as recorded in an overlay that lies in `dir`. Both paths are absolute and
@@ -117,11 +118,11 @@ pub(super) fn between(
 }
 
 /// The path with the links in its directory resolved; the last part stays the name it is.
-fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf, String> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
+///
+/// # Errors
+/// A sentence, when it is no name for a file or its directory cannot be looked at.
+pub(super) fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf, String> {
+    let dir = folder(path);
     let file = path
         .file_name()
         .ok_or_else(|| format!("{} is no name for a file", shown(path)))?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node};
-use crate::host::{Access, Host, LockSet, printable, printable_bytes};
+use crate::host::{Host, printable, printable_bytes};
 use crate::image::{
     self, BitmapFlags, CarriedBitmaps, Chain, CompressionLevel, ConvertFrom, ConvertTo,
     Error as ImageError, ErrorKind, Format, Keys, Layer, Preallocation, Room, Unhurried,
@@ -17,8 +17,9 @@ use crate::image::{
 };
 use crate::qcow2::Version;
 
-use super::in_use::{Locks, claim, data_file};
-use super::members::{chain_below, is_readable, refuse_foreign_data};
+use super::held::Held;
+use super::in_use::Locks;
+use super::members::{self, Members, chain_below, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
 use super::words::{command, listed, name, shown, size};
 use super::{
@@ -73,6 +74,8 @@ struct Source {
     format: Format,
     /// The files below it, nearest first.
     below: Vec<PathBuf>,
+    /// All files that are read.
+    members: Members,
     /// ID of the internal snapshot that is read instead of what the image shows now.
     snapshot: Option<Vec<u8>>,
 }
@@ -253,8 +256,13 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
     };
     let format = format_of(plan, node, wish.format.as_ref())?;
     // A file that is to be taken as raw is what its bytes are, whatever they look like.
+    let mut members = Members::default();
+    members.read(plan.host(), path, &format);
     let below: Vec<PathBuf> = if format == Format::Qcow2 {
         let below = chain_below(plan, &context.forest, node)?;
+        for base in &below {
+            members.read(plan.host(), &base.path, &members::format_of(base));
+        }
         let below = below.iter().map(|base| base.path.clone()).collect();
         refuse_foreign_data(plan, context.forest.chain(node.id));
         if let Err(error) = locked::unlock_chain(&context, node.id) {
@@ -310,18 +318,14 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
         path: path.to_path_buf(),
         format,
         below,
+        members,
         snapshot,
     })
 }
 
 fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>) -> Option<Format> {
     let path = shown(&node.path);
-    let found = match &node.content {
-        Content::Qcow2(_) => Some(Format::Qcow2),
-        Content::Raw => Some(Format::Raw),
-        Content::Opaque(format) => Some(format.clone()),
-        Content::Damaged(_) | Content::Unreadable(_) | Content::Unopened => None,
-    };
+    let found = backing_format::seen(node);
     if wanted == Some(&Format::Raw) {
         return wanted.cloned();
     }
@@ -541,9 +545,11 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &ConvertOptions, from: &ConvertFrom) ->
 }
 
 fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
-    for path in sources.iter().flat_map(Source::files) {
-        claim(plan, path, LockSet::ReadOnly);
-        plan.effect(EffectKind::Reads, path, None, "");
+    for source in sources {
+        source.members.secure(plan);
+        for path in source.files() {
+            plan.effect(EffectKind::Reads, path, None, "");
+        }
     }
 }
 
@@ -621,23 +627,19 @@ impl Job for Convert {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        for source in &self.sources {
-            for path in source.files() {
-                locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
-                if source.format == Format::Qcow2
-                    && let Some(data) = data_file(host, path)
-                {
-                    locks.take(host, &data, Access::Read, LockSet::ReadOnly)?;
-                }
-            }
-        }
+        let locks: Result<Vec<Locks>, Error> = self
+            .sources
+            .iter()
+            .map(|source| source.members.lock(host))
+            .collect();
+        let locks = locks?;
         plan.verify_pins()?;
         progress.enter(Phase::Copy, self.data);
         let sources: image::Result<Vec<Chain>> = self
             .sources
             .iter()
-            .map(|source| source.open(host, &plan.context().keys))
+            .zip(&locks)
+            .map(|(source, locks)| source.open(&Held::new(host, locks), &plan.context().keys))
             .collect();
         sources
             .and_then(|sources| {

@@ -18,7 +18,9 @@ use super::chain_files::{self, ChainFile};
 use super::copy_file::folder;
 use super::in_use::Locks;
 use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, find, space};
+use super::{
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, find, new_file,
+};
 
 /// The manifest's name in the folder.
 pub(super) const MANIFEST: &str = "qanopy-export.json";
@@ -115,20 +117,11 @@ pub(super) fn digest(host: &dyn Host, path: &Path, progress: &Progress) -> Resul
 /// Plans to write the chain of `image` into the new folder `dir`.
 pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
     let context = plan.context().clone();
-    let host = context.host.as_ref();
     plan.title = format!("Export {} to {}", name(image), shown(dir));
     let node = match find::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
-    match host.stat_link(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(dir),
-        Err(error) => plan.refuse(format!("{} cannot be looked at: {error}", shown(dir))),
-        Ok(_) => plan.refuse(format!(
-            "{} exists already: an export makes a folder of its own",
-            shown(dir)
-        )),
-    }
     let taken = BTreeSet::from([OsString::from(MANIFEST)]);
     let Some(members) = chain_files::plan(plan, node, taken) else {
         return;
@@ -141,7 +134,9 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
         needed = needed.saturating_add(member.bytes);
     }
     plan.copies = needed;
-    space::need_at(plan, dir, needed);
+    if new_file::check(plan, dir, needed).is_none() {
+        return;
+    }
     plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
     plan.job = Some(Arc::new(Export {
         members,

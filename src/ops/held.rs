@@ -28,7 +28,7 @@ impl<'a> Held<'a> {
 
 impl Host for Held<'_> {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
-        match self.locks.held(path, access) {
+        match self.locks.held(self.host, path, access) {
             Some(file) => Ok(file),
             None => self.host.open(path, access),
         }
@@ -120,6 +120,12 @@ mod tests {
             bytes
         };
         assert_eq!(&seen(Access::Read), b"held");
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let detour = dir.path().join("sub/../image");
+        let mut bytes = [0; 4];
+        let file = host.open(&detour, Access::Read).unwrap();
+        file.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"held");
         // What is held for reading is not for writing.
         assert_eq!(&seen(Access::ReadWrite), b"else");
     }

@@ -8,6 +8,7 @@ use crate::host::{Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockP
 
 use crate::image;
 
+use super::backing_name::real_place;
 use super::pin::Watch;
 use super::words::{processes, shown};
 use super::{Error, Plan};
@@ -101,6 +102,8 @@ pub(super) struct Locks {
 #[derive(Debug)]
 struct Taken {
     path: PathBuf,
+    /// The same name without links and detours in its directory, where that can be told.
+    place: Option<PathBuf>,
     access: Access,
     file: Arc<dyn HostFile>,
     _guard: Option<LockGuard>,
@@ -132,6 +135,7 @@ impl Locks {
         };
         self.held.push(Taken {
             path: path.to_path_buf(),
+            place: real_place(host, path).ok(),
             access,
             file: Arc::clone(&file),
             _guard: guard,
@@ -139,12 +143,25 @@ impl Locks {
         Ok(file)
     }
 
-    /// The file of that name, if it was taken for what it is wanted for now.
-    pub(super) fn held(&self, path: &Path, access: Access) -> Option<Arc<dyn HostFile>> {
-        let fits = |taken: &&Taken| {
-            taken.path == path && (access == Access::Read || taken.access == access)
+    /// The file of that name, if it was taken for what it is wanted for now. An image may name it by another
+    /// way: `/vm/lab/../base.qcow2`.
+    pub(super) fn held(
+        &self,
+        host: &dyn Host,
+        path: &Path,
+        access: Access,
+    ) -> Option<Arc<dyn HostFile>> {
+        let find = |is_it: &dyn Fn(&Taken) -> bool| {
+            let fits =
+                |taken: &&Taken| is_it(taken) && (access == Access::Read || taken.access == access);
+            self.held
+                .iter()
+                .find(fits)
+                .map(|taken| Arc::clone(&taken.file))
         };
-        let taken = self.held.iter().find(fits)?;
-        Some(Arc::clone(&taken.file))
+        find(&|taken| taken.path == path).or_else(|| {
+            let place = real_place(host, path).ok();
+            find(&|taken| taken.place.is_some() && taken.place == place)
+        })
     }
 }

@@ -12,7 +12,7 @@ use crate::host::{LogFile, is_running, this_process};
 
 use super::absolute;
 use super::pin::Pins;
-use super::{EffectKind, Outcome, Plan, Request};
+use super::{EffectKind, Outcome, Plan, RepairAction, Request};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -114,7 +114,11 @@ impl Entry {
     pub fn may_be_rolled_back(&self) -> bool {
         self.roll_back.is_some()
             || match &self.request {
-                Request::Export { .. } => false,
+                Request::Export { .. }
+                | Request::Repair {
+                    action: RepairAction::PutBack { .. },
+                    ..
+                } => false,
                 Request::Discard { .. }
                 | Request::Commit {
                     keep_old: Some(_), ..

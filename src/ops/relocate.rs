@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileKind, Host, HostFile, LockSet, printable};
+use crate::host::{Access, FileKind, Host, HostFile, LockSet, Stat, printable};
 use crate::image::{self, Format};
 
 use super::copy_file::{Copy, folder};
@@ -233,31 +233,30 @@ fn plan_step(
         ));
         return None;
     }
-    let there = |path: &Path| host.stat_link(path).ok().map(|stat| stat.id);
-    // Both names are there, or only the new one: an interrupted move goes on where it was.
-    let half_copied = wish.style.is_some()
-        && there(&wish.to).is_some()
-        && there(&wish.from).is_some()
-        && there(&wish.from) != there(&wish.to)
-        && is_copy(host, node, wish);
-    let resumed = half_copied
-        || there(&wish.to).is_some()
-            && (there(&wish.from) == there(&wish.to) || there(&wish.from).is_none());
     let stat = node.stat.as_ref()?;
+    let elsewhere = host
+        .space(folder(&wish.to))
+        .is_ok_and(|space| space.device != stat.id.device);
+    // Both names are there, or only the new one: an interrupted move goes on where it was.
+    let there = |path: &Path| host.stat_link(path).ok();
+    let (old, new) = (there(&wish.from), there(&wish.to));
+    let same = matches!((&old, &new), (Some(old), Some(new)) if old.id == new.id);
+    let is_file = |stat: &Stat| stat.kind == FileKind::Regular;
+    let half_copied = elsewhere
+        && wish.style.is_some()
+        && old.is_some()
+        && !same
+        && new.as_ref().is_some_and(is_file)
+        && is_copy(host, node, wish);
+    let resumed = half_copied || new.is_some() && (same || old.is_none());
     if !resumed {
         if wish.from == wish.to {
             return None;
         }
-        let device = host.space(folder(&wish.to)).ok().map(|space| space.device);
-        let elsewhere = device.is_some_and(|device| device != stat.id.device);
         let needed = if elsewhere { stat.allocated } else { 0 };
         new_file::check(plan, &wish.to, needed)?;
     }
-    let copied = half_copied
-        || !resumed
-            && host
-                .space(folder(&wish.to))
-                .is_ok_and(|space| space.device != stat.id.device);
+    let copied = elsewhere && (half_copied || !resumed);
     let text = match (copied, resumed) {
         (true, false) => format!(
             "to {}: copied, the old file goes to the trash",
@@ -273,7 +272,9 @@ fn plan_step(
         text,
     );
     if copied {
-        plan.copies = plan.copies.saturating_add(stat.allocated);
+        if !half_copied {
+            plan.copies = plan.copies.saturating_add(stat.allocated);
+        }
         let text = format!("{}, once its copy is in place", size(stat.allocated));
         plan.effect(EffectKind::Trashes, &wish.from, Some(stat.allocated), text);
     }
@@ -343,7 +344,10 @@ fn is_copy(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
     let (Some(mut at), Some(one), Some(other)) = (skip, open(&wish.from), open(&wish.to)) else {
         return false;
     };
-    if one.len().ok().is_none() || one.len().ok() != other.len().ok() {
+    let (Ok(len), Ok(same)) = (one.len(), other.len()) else {
+        return false;
+    };
+    if len != same {
         return false;
     }
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
@@ -500,6 +504,7 @@ fn look_at_files(plan: &mut Plan, steps: &[Step]) {
     let mut files: BTreeSet<&Path> = BTreeSet::new();
     for step in steps {
         files.insert(present.of_file(&step.from));
+        files.extend(step.copy_is_there.then_some(&*step.to));
         files.extend(
             step.children
                 .iter()
@@ -545,7 +550,7 @@ struct Move {
 impl Job for Move {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
-        let total = self.steps.iter().filter(|step| step.copied);
+        let copied = |step: &&Step| step.copied && !step.copy_is_there;
         progress.enter(Phase::Collect, 0);
         let mut locks = Locks::default();
         let mut files = BTreeMap::new();
@@ -559,15 +564,17 @@ impl Job for Move {
                     files.insert(path.clone(), file);
                 }
             }
+            if step.copy_is_there {
+                let (all, to) = (LockSet::ReadWrite, step.to.clone());
+                let file = locks.take(host, &to, Access::ReadWrite, all)?;
+                files.insert(to, file);
+            }
         }
         plan.verify_pins()?;
-        progress.enter(Phase::Copy, total.map(|step| step.bytes).sum());
+        let total = self.steps.iter().filter(copied).map(|step| step.bytes);
+        progress.enter(Phase::Copy, total.sum());
         let mut copies = BTreeMap::new();
-        for step in self
-            .steps
-            .iter()
-            .filter(|step| step.copied && !step.copy_is_there)
-        {
+        for step in self.steps.iter().filter(copied) {
             copies.insert(
                 &step.from,
                 Copy::make(host, &step.from, &step.to, Reflink::Auto, progress)?,
@@ -683,11 +690,11 @@ impl Step {
                 self.settle_own(host, files)?;
                 copy.publish()?;
             }
+            // The copy was there, and takes the place of the old file.
             None if self.copy_is_there => {
-                let file = host
-                    .open(&self.to, Access::ReadWrite)
-                    .map_err(|error| Error::io("open", &self.to, &error))?;
-                files.insert(self.from.clone(), file);
+                if let Some(file) = files.remove(&self.to) {
+                    files.insert(self.from.clone(), file);
+                }
             }
             None if is_there => {
                 match host.link_new(&self.from, &self.to) {

@@ -207,7 +207,9 @@ impl Request {
             } => Some(new),
             Self::Flatten { new, .. } => new.as_deref(),
             Self::Create(options) => Some(&options.path),
-            Self::Clone { new, .. } => Some(new),
+            Self::Clone {
+                new, chain: false, ..
+            } => Some(new),
             Self::Convert(options) => Some(&options.new),
             _ => None,
         }

@@ -29,9 +29,7 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>) {
     let title = format!("Undo {}: {}", entry.id, printable(&entry.title));
     plan.title.clone_from(&title);
     // One that leads back into the journal was not written by us, and might lead round in a circle.
-    let leads_on =
-        |undo: &&Request| !matches!(undo, Request::Undo { .. } | Request::Recover { .. });
-    let Some(undo) = entry.undo.as_ref().filter(leads_on) else {
+    let Some(undo) = entry.undo.as_ref().filter(|undo| undo.is_plain()) else {
         return plan.refuse(format!(
             "nothing takes back what was done: {}",
             printable(&entry.title)

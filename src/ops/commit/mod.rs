@@ -139,7 +139,12 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let members = members_of(&context, &run, &kept, &children);
     members.secure(plan);
     pin_others(plan, &survey, &kept);
-    space::need_growth(plan, &base.path, survey.new_in_base);
+    if run.base_format == Format::Qcow2 {
+        space::need_growth(plan, &base.path, survey.new_in_base);
+    } else {
+        // What a raw disk's guest wrote into its first sector says nothing of where its bytes lie.
+        space::need_at(plan, &base.path, survey.new_in_base.total());
+    }
     if stays {
         space::need_growth(plan, &top.path, survey.emptied);
     }
@@ -425,7 +430,6 @@ fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: 
     }
 }
 
-/// Everything written, and what lies below the base.
 /// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.
 fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
     let host = Arc::clone(&plan.context().host);
@@ -445,6 +449,7 @@ fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
     }
 }
 
+/// Everything written, and what lies below the base.
 fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[Child]) -> Members {
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut members = Members::default();

@@ -122,6 +122,9 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         Ok(Some(earlier)) if !undone && earlier.standing == Standing::Interrupted => Err(format!(
             "this was to recover entry {to}, which is interrupted still: recover that one, and forget this"
         )),
+        Ok(Some(_)) if !undone => Err(format!(
+            "entry {to}, which this was to recover, has come to its end: forget this"
+        )),
         _ => Err(leads()),
     }
 }

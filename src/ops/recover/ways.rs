@@ -102,6 +102,14 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
                 Way::Ask(Request::EmptyTrash { entries: there })
             }
         }
+        Request::RemoveLeftovers { files } => {
+            let files = there_of(context, files);
+            if files.is_empty() {
+                Way::Nothing("everything named is removed".to_owned())
+            } else {
+                Way::Ask(Request::RemoveLeftovers { files })
+            }
+        }
         Request::Restore { entries } => {
             let there = in_trash(context, entries);
             if there.is_empty() {
@@ -134,7 +142,7 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
     }
     match request {
         Request::Discard { .. } => {
-            let names = batches(context, entry, &entry.goes, "discard");
+            let names = batches(context, entry, &entry.goes, Some("discard"));
             if names.is_empty() {
                 Way::Nothing("every image is at its place".to_owned())
             } else {
@@ -169,9 +177,9 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
         } => {
             let tables = [repair::tables_name(image)];
             // What is replaced is saved first: until then the image has to be repaired still.
-            let untouched = super::super::plan(context, request).refusals.is_empty();
-            match batches(context, entry, &tables, "repair").first() {
-                Some(_) if untouched => Way::Nothing(format!(
+            let untouched = || super::super::plan(context, request).refusals.is_empty();
+            match batches(context, entry, &tables, Some("repair")).first() {
+                Some(_) if untouched() => Way::Nothing(format!(
                     "the tables of {} are as they were; what was saved of them is in the trash",
                     name(image)
                 )),
@@ -186,6 +194,9 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
         }
         Request::EmptyTrash { .. } => {
             Way::Impossible("what is deleted from the trash is gone".to_owned())
+        }
+        Request::RemoveLeftovers { .. } => {
+            Way::Impossible("what is removed is gone; it was no image yet".to_owned())
         }
         _ => Way::Impossible(
             "what it replaced is not kept. Every image is readable; it can be finished".to_owned(),
@@ -254,7 +265,7 @@ fn uncommit(context: &Context, entry: &Entry, old: &Path) -> Way {
         siblings: Siblings::Preserve,
         keep_old: None,
     };
-    let gone = batches(context, entry, &entry.goes, "commit");
+    let gone = batches(context, entry, &entry.goes, Some("commit"));
     match gone.first() {
         None => Way::Ask(back),
         Some(batch) => Way::But(
@@ -297,17 +308,22 @@ fn left_of(context: &Context, entry: &Entry) -> Left {
 
 /// The trash entries, not older than the operation, that hold one of these files: by this reason,
 /// or by any.
-fn batches(context: &Context, entry: &Entry, files: &[PathBuf], reason: &str) -> Vec<String> {
+fn batches(
+    context: &Context,
+    entry: &Entry,
+    files: &[PathBuf],
+    reason: Option<&str>,
+) -> Vec<String> {
     let host = context.host.as_ref();
     trash::holding(host, context.state_dir.as_deref(), files, entry.begun)
         .into_iter()
-        .filter(|batch| reason.is_empty() || batch.reason == reason)
+        .filter(|batch| reason.is_none_or(|reason| batch.reason == reason))
         .map(|batch| batch.name)
         .collect()
 }
 
 fn is_in_trash(context: &Context, entry: &Entry, path: &Path) -> bool {
-    !is_there(context, path) && !batches(context, entry, &[path.to_path_buf()], "").is_empty()
+    !is_there(context, path) && !batches(context, entry, &[path.to_path_buf()], None).is_empty()
 }
 
 /// Those of these entries that are in the trash.

@@ -70,8 +70,8 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         ));
     }
     claim(plan, &node.path, LockSet::ReadWrite);
-    plan.undo = undo(node, wish);
-    plan.roll_back = back(node, wish);
+    plan.roll_back = back(node, wish.image);
+    plan.undo = undo(plan);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
         "rebase".as_ref(),
@@ -212,20 +212,23 @@ fn new_name(
     }
 }
 
-fn undo(node: &Node, wish: Wish<'_>) -> Undo {
-    match back(node, wish) {
-        Some(_) => Undo::Possible("relink it to what it named before".to_owned()),
-        None => {
-            Undo::Impossible("what the header said before would not be written again".to_owned())
+/// A base that is not there would not be recorded again.
+fn undo(plan: &Plan) -> Undo {
+    match &plan.roll_back {
+        Some(Request::Relink {
+            base: Some(base), ..
+        }) if plan.host().stat(base).is_ok() => {
+            Undo::Possible("relink it to what it named before".to_owned())
         }
+        _ => Undo::Impossible("what the header said before would not be written again".to_owned()),
     }
 }
 
 /// The request that records what is recorded now.
-fn back(node: &Node, wish: Wish<'_>) -> Option<Request> {
+fn back(node: &Node, image: &Path) -> Option<Request> {
     let backing = node.backing.as_ref()?;
     Some(Request::Relink {
-        image: wish.image.to_path_buf(),
+        image: image.to_path_buf(),
         base: Some(backing.path.clone()?),
         format: Some(backing.format.clone()?),
         style: Some(backing_name::style_of(&backing.recorded)),
@@ -250,19 +253,9 @@ impl Job for Relink {
         progress.enter(Phase::Switch, 0);
         image::relink(&self.image, file, &self.recorded, &self.format)
             .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
-        let undo = match &plan.request {
-            Request::Relink { image, .. } => {
-                find::named(plan.context(), image).ok().and_then(|node| {
-                    let wish = Wish {
-                        image,
-                        base: None,
-                        format: None,
-                        style: None,
-                    };
-                    back(node, wish)
-                })
-            }
-            _ => None,
+        let undo = match plan.undo {
+            Undo::Possible(_) => plan.roll_back.clone(),
+            Undo::Impossible(_) => None,
         };
         Ok(Outcome {
             summary: format!(

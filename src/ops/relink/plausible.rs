@@ -4,13 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::guest::{self, Held, Partition, Partitions};
 use crate::image::{self, Chain, Compared, Difference, Format, Layer, Sight, State, Unhurried};
 
 use super::super::members::{chain_below, is_readable, refuse_foreign_data};
-use super::super::words::{listed, name, size};
+use super::super::pin::Watch;
+use super::super::words::{listed, name, shown, size};
 use super::super::{EffectKind, Plan, locked};
 
 /// Bytes compared at a time.
@@ -41,6 +43,7 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
             return judge_unseen(plan, node, base);
         }
     };
+    pin(plan, &new);
     match against_old(plan, node, &new) {
         Some(Ok(comparison)) => judge_bytes(plan, node, base, &comparison),
         Some(Err(why)) => {
@@ -104,7 +107,7 @@ struct Comparison {
 
 /// Compares what the overlay reads of its old base with the same bytes of the new one; none if the old
 /// one is not there.
-fn against_old(plan: &Plan, node: &Node, new: &Chain) -> Option<Result<Comparison, String>> {
+fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Comparison, String>> {
     let forest = plan.context().forest.clone();
     let old = forest.get(node.parent?)?;
     if old.whereabouts != Whereabouts::Scanned {
@@ -116,12 +119,29 @@ fn against_old(plan: &Plan, node: &Node, new: &Chain) -> Option<Result<Compariso
         .format
         .clone()
         .or_else(|| old.format())?;
-    let compare = || -> Result<Comparison, String> {
+    let compare = || -> Result<(Comparison, Chain), String> {
         let top = own_layer(plan, node)?;
         let chain = open(plan, old, &format)?;
-        compare(&top, chain, new.clone(), name(&old.path)).map_err(|error| error.to_string())
+        let comparison = compare(&top, chain.clone(), new.clone(), name(&old.path));
+        Ok((comparison.map_err(|error| error.to_string())?, chain))
     };
-    Some(compare())
+    Some(compare().map(|(comparison, chain)| {
+        pin(plan, &chain);
+        comparison
+    }))
+}
+
+/// What was found out of a chain holds as long as its files stay as they are.
+fn pin(plan: &mut Plan, chain: &Chain) {
+    let host = Arc::clone(&plan.context().host);
+    for layer in chain.layers() {
+        if let Err(error) = plan.pins.pin(host.as_ref(), layer.path(), Watch::Content) {
+            plan.warn(format!(
+                "{} cannot be looked at: {error}",
+                shown(layer.path())
+            ));
+        }
+    }
 }
 
 fn compare(top: &Layer, old: Chain, new: Chain, old_name: String) -> image::Result<Comparison> {
@@ -264,7 +284,7 @@ type Found = (Vec<String>, Vec<String>, Option<Partition>);
 /// Marks that both have, those that say otherwise, and a partition that reaches past the disk's end.
 fn held(own: Layer, new: &Chain) -> image::Result<Found> {
     let marks = guest::marks(new)?;
-    let own = std::sync::Arc::new(own);
+    let own = Arc::new(own);
     let mut layers = vec![own.clone()];
     layers.extend(new.layers().iter().cloned());
     let over = Chain::new(layers);

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Node, Whereabouts};
-use crate::host::{Access, Host, LockSet, printable_bytes};
+use crate::host::{Host, printable_bytes};
 use crate::image::{
     self, Chain, ErrorKind, Format, Keys, SnapshotForm, State, Unhurried, extract_snapshot,
     snapshot_view,
 };
 use crate::qcow2::Snapshot;
 
-use super::super::in_use::{Locks, Use, who_uses};
-use super::super::members::refuse_foreign_data;
-use super::super::pin::Watch;
+use super::super::held::Held;
+use super::super::members::{Members, format_of, refuse_foreign_data};
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -55,16 +54,13 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     if new_file::check(plan, new, needed).is_none() {
         return;
     }
+    let mut members = Members::default();
+    members.read(host, &node.path, &Format::Qcow2);
+    for base in below.iter().filter_map(|path| context.forest.by_path(path)) {
+        members.read(host, &base.path, &format_of(base));
+    }
+    members.secure(plan);
     for path in std::iter::once(&node.path).chain(&below) {
-        match who_uses(host, path, LockSet::ReadOnly) {
-            Ok(Use::Free | Use::Open(_)) => {}
-            Ok(Use::Busy(sentence)) => plan.refuse(sentence),
-            Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-            Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
-        }
-        if let Err(error) = plan.pins.pin(host, path, Watch::Content) {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
-        }
         plan.effect(EffectKind::Reads, path, None, "");
     }
     let title = printable_bytes(&snapshot.name);
@@ -111,7 +107,7 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     }
     plan.job = Some(Arc::new(Extract {
         image: node.path.clone(),
-        below,
+        members,
         id: snapshot.id.clone(),
         title,
         new: new.to_path_buf(),
@@ -270,7 +266,8 @@ fn bytes_of(
 #[derive(Debug)]
 struct Extract {
     image: PathBuf,
-    below: Vec<PathBuf>,
+    /// All files that are read.
+    members: Members,
     id: Vec<u8>,
     title: String,
     new: PathBuf,
@@ -283,13 +280,11 @@ impl Job for Extract {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        for path in std::iter::once(&self.image).chain(&self.below) {
-            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
-        }
+        let locks = self.members.lock(host)?;
         plan.verify_pins()?;
         progress.enter(Phase::Copy, self.bytes);
-        view_of(host, &self.keys, &self.image, &self.id, &self.form)
+        let held = Held::new(host, &locks);
+        view_of(&held, &self.keys, &self.image, &self.id, &self.form)
             .and_then(|view| extract_snapshot(host, &view, &self.new, &self.form, progress))
             .map_err(|error| {
                 let new = shown(&self.new);
