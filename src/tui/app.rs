@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use tui_input::Input;
 
+use crate::forest::picture::Charset;
 use crate::forest::{Flags, Forest, Node, NodeId};
 use crate::host::{Stat, printable};
 use crate::image::{Check, Snapshot};
@@ -25,7 +26,7 @@ use super::map::MapSeen;
 use super::memory::Memory;
 use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
-use super::rows::{self, Future, RowKind, Rows, Sort, Summary, View, Wish};
+use super::rows::{self, Future, Row, RowKind, Rows, Sort, Summary, View, Wish};
 use super::text;
 use super::theme::Theme;
 
@@ -54,6 +55,18 @@ pub struct Settings {
     pub raw: bool,
     /// When the end of a job is told to somebody who looks elsewhere.
     pub notices: Notices,
+}
+
+impl Settings {
+    /// The characters that pictures are drawn with.
+    #[must_use]
+    pub fn charset(&self) -> Charset {
+        if self.ascii {
+            Charset::Ascii
+        } else {
+            Charset::Unicode
+        }
+    }
 }
 
 /// Which pane has the focus.
@@ -330,7 +343,13 @@ impl App {
     /// The internal snapshot under the cursor, which is one of the selected image's.
     #[must_use]
     pub fn snapshot(&self) -> Option<&Snapshot> {
-        match self.tree.rows.list.get(self.tree.cursor)?.kind {
+        self.snapshot_on(self.tree.rows.list.get(self.tree.cursor)?)
+    }
+
+    /// The internal snapshot that a row shows.
+    #[must_use]
+    pub fn snapshot_on(&self, row: &Row) -> Option<&Snapshot> {
+        match row.kind {
             RowKind::Snapshot { of, at } => rows::snapshots(self.forest.get(of)?).0.get(at),
             _ => None,
         }
@@ -403,10 +422,10 @@ impl App {
             self.tree.built = Some(built);
             self.find_cursor();
             if let Some(picture) = &mut self.picture {
-                let ascii = self.settings.ascii;
+                let charset = self.settings.charset();
                 let future = self.future.as_ref();
                 let ambiguous = &self.tree.summary.ambiguous;
-                picture.rebuild(&self.forest, &self.tree.rows, ambiguous, future, ascii);
+                picture.rebuild(&self.forest, &self.tree.rows, ambiguous, future, charset);
             }
         }
         let last = self.tree.rows.list.len().saturating_sub(1);

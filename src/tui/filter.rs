@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
 use std::thread;
 use std::time::SystemTime;
 
@@ -98,8 +99,12 @@ fn among_all<T: Fn(&str) -> bool>(
     named: impl Fn() -> T + Sync,
 ) -> Hits {
     let all = u32::try_from(forest.numbers()).unwrap_or(u32::MAX);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = u32::try_from(threads).unwrap_or(1).clamp(1, 8);
+    let threads = if all <= SHARE {
+        1
+    } else {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        u32::try_from(threads).unwrap_or(1).clamp(1, 8)
+    };
     let share = all.div_ceil(threads).max(SHARE);
     let part = |from: u32| -> Vec<bool> {
         let named = named();
@@ -114,8 +119,8 @@ fn among_all<T: Fn(&str) -> bool>(
         let others: Vec<_> = begins.map(|from| scope.spawn(move || part(from))).collect();
         set = part(0);
         for other in others {
-            // One that broke has said so; its images are none.
-            set.extend(other.join().unwrap_or_default());
+            // Without the answers of one that broke, all that follow would be taken for other images'.
+            set.extend(other.join().unwrap_or_else(|broke| resume_unwind(broke)));
         }
     });
     let count = set.iter().filter(|is_hit| **is_hit).count();

@@ -87,6 +87,16 @@ impl Files {
         files
     }
 
+    /// What these show is read: they and all they are built on.
+    #[must_use]
+    pub fn shown(forest: &Forest, paths: &[PathBuf]) -> Self {
+        let mut files = Self::default();
+        for path in paths {
+            files.touch(forest, known(forest, path), false);
+        }
+        files
+    }
+
     fn touch(&mut self, forest: &Forest, path: PathBuf, with_overlays: bool) {
         let id = forest.by_path(&path).map(|node| node.id);
         self.touches.insert(path);

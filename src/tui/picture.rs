@@ -32,13 +32,8 @@ impl Picture {
         rows: &Rows,
         ambiguous: &HashSet<OsString>,
         future: Option<&Future>,
-        ascii: bool,
+        charset: Charset,
     ) {
-        let charset = if ascii {
-            Charset::Ascii
-        } else {
-            Charset::Unicode
-        };
         let boxes = rows.list.iter().map(|row| ToPlace {
             name: name(forest, ambiguous, row, future),
             note: note(forest, row),

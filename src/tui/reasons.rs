@@ -170,12 +170,15 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         Action::Mark | Action::MarkRange | Action::MarkSubtree => {
             Some("only images are marked, not the snapshots inside them".to_owned())
         }
-        _ if !app.tree.marks.is_empty() => None,
+        // These go by the marks, where there are any; two marked images need no cursor.
+        Action::Commit if !app.tree.marks.is_empty() => None,
+        Action::Compare if app.tree.marks.len() != 1 => None,
         Action::Branch => Some(format!(
             "nothing can be built on a snapshot: {} copies it out into an image first",
             app.key(Action::Flatten)
         )),
         Action::Commit
+        | Action::Compare
         | Action::Rebase
         | Action::FlattenHere
         | Action::Move

@@ -246,7 +246,7 @@ fn new_size(text: &str) -> Result<NewSize, String> {
 }
 
 /// A free name for a file made of `image`.
-fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
+pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let stem = stem.to_string_lossy();
     let plain = format!("{stem}-{what}.qcow2");

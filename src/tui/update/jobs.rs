@@ -59,11 +59,12 @@ pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effec
     }
     app.tree.marks.clear();
     start_next(app, effects);
-    if app
-        .jobs
-        .get(id)
-        .is_some_and(|job| job.state == JobState::Waiting)
-    {
+    tell_if_waiting(app, id, &title);
+}
+
+fn tell_if_waiting(app: &mut App, id: u64, title: &str) {
+    let job = app.jobs.get(id);
+    if job.is_some_and(|job| job.state == JobState::Waiting) {
         app.tell(format!("{title}: waits for a job on the same files."));
     }
 }
@@ -81,7 +82,7 @@ pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Eff
         shell_quoted(one),
         shell_quoted(other)
     );
-    let files = Files::read(&app.forest, &images);
+    let files = Files::shown(&app.forest, &images);
     let id = app.jobs.add(
         title.clone(),
         Task::Compare(images.clone()),
@@ -92,6 +93,7 @@ pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Eff
     app.note(Some(id), Kind::Command, &command);
     app.tree.marks.clear();
     start_next(app, effects);
+    tell_if_waiting(app, id, &title);
 }
 
 /// Runs a program unseen.
@@ -208,7 +210,7 @@ pub(super) fn ended(
     let task = job.task.clone();
     let took = job.view.elapsed;
     let mut touched = Vec::new();
-    match result {
+    let said = match result {
         Ok(outcome) => {
             job.state = JobState::Done(outcome.summary.clone());
             app.note(Some(id), Kind::Good, &outcome.summary);
@@ -232,12 +234,14 @@ pub(super) fn ended(
                     app.tree.wanted = Some(new.to_path_buf());
                 }
             }
-            app.tell(text);
+            app.tell(text.clone());
+            text
         }
         Err(Error::Cancelled(text)) => {
             job.state = JobState::Cancelled(text.clone());
             app.note(Some(id), Kind::Note, &text);
             app.tell(format!("{title}: {text}"));
+            text
         }
         Err(error) => {
             let text = error.to_string();
@@ -248,15 +252,16 @@ pub(super) fn ended(
                     // The person meant it to happen: show what stands against it, planned anew.
                     plans::ask(app, request.clone(), Mode::Main, effects);
                     if let Mode::Plan(dialog) = &mut app.mode {
-                        dialog.reason = Some(text);
+                        dialog.reason = Some(text.clone());
                     }
                 }
                 _ => app.warn(format!("{title}: {text}")),
             }
+            text
         }
-    }
+    };
     start_next(app, effects);
-    effects.extend(notice(app, title, took));
+    effects.extend(notice(app, title, said, took));
     let is_last = app.jobs.open().next().is_none();
     if is_last && matches!(app.mode, Mode::Leave) {
         // The question was about running jobs, and there are none: what came of them is to be read.
@@ -277,17 +282,10 @@ pub(super) fn ended(
 }
 
 /// Tells the end of a long job to somebody who looks elsewhere.
-fn notice(app: &App, title: String, took: Duration) -> Option<Effect> {
+fn notice(app: &App, title: String, text: String, took: Duration) -> Option<Effect> {
     let Notices { by, after } = app.settings.notices;
     let is_wanted = by != NoticeBy::Off && app.focused == Some(false) && took.as_secs() >= after;
-    let text = app.toast.as_ref().map(|toast| toast.text.clone());
-    is_wanted.then(|| {
-        Effect::Notify(Notice {
-            by,
-            title,
-            text: text.unwrap_or_default(),
-        })
-    })
+    is_wanted.then(|| Effect::Notify(Notice { by, title, text }))
 }
 
 /// Remembers what would take the operation back; the words to add.

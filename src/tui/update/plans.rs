@@ -15,6 +15,7 @@ use crate::tui::msg::Effect;
 use crate::tui::secret::Secret;
 use crate::tui::views;
 
+use super::forms::name_beside;
 use super::{dialogs, jobs};
 
 /// Opens a dialog for what this request would do.
@@ -64,7 +65,13 @@ fn otherwise(forest: &Forest, request: &Request, action: Action) -> Option<Reque
             keep_old,
             ..
         } => match action {
-            Action::Into => *into = next_below(forest, overlay, into.as_deref()),
+            Action::Into => {
+                *into = next_below(forest, overlay, into.as_deref());
+                if keep_old.is_some() {
+                    // It is named after the image whose content it keeps.
+                    *keep_old = old_name(forest, overlay, into.as_deref());
+                }
+            }
             Action::KeepOld => {
                 *keep_old = match keep_old {
                     Some(_) => None,
@@ -114,14 +121,7 @@ fn old_name(forest: &Forest, overlay: &Path, into: Option<&Path>) -> Option<Path
             forest.get(base)?.path.as_path()
         }
     };
-    let stem = base.file_stem()?.to_string_lossy().into_owned();
-    let names = (1..u32::MAX).map(|number| match number {
-        1 => format!("{stem}-before.qcow2"),
-        number => format!("{stem}-before-{number}.qcow2"),
-    });
-    names
-        .map(|name| base.with_file_name(name))
-        .find(|path| forest.by_path(path).is_none())
+    Some(base.with_file_name(name_beside(forest, base, "before")))
 }
 
 /// Asks for the passphrase of an image; what asked for it comes back afterwards.

@@ -150,14 +150,21 @@ fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
     }
     match &dialog.request {
         Request::Commit {
-            layer, keep_old, ..
+            overlay,
+            layer,
+            keep_old,
+            ..
         } => {
             let other = match layer {
                 CommittedLayer::Trash => "keep the layer",
                 CommittedLayer::Keep => "layer to the trash",
             };
             hints.push((key(Action::ToggleLayer), other.to_owned()));
-            hints.push((key(Action::Into), "into the next below".to_owned()));
+            let node = app.forest.by_path(overlay);
+            // With one image below there is no other to commit into.
+            if node.is_some_and(|node| app.forest.chain(node.id).len() > 2) {
+                hints.push((key(Action::Into), "into the next below".to_owned()));
+            }
             let old = match keep_old {
                 None => "keep the old base too",
                 Some(_) => "no old base",
@@ -212,8 +219,8 @@ fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>
             let said = plan.lines().into_iter().filter(|line| !is_refusal(line));
             push_words(&mut lines, app, said, width, dialog.commands);
             if dialog.proves {
-                let text = "every image around is read before and after, and it is compared what those \
-                            show that this is not about";
+                let text = "all images around are read before and after, to prove that no other image \
+                            changes";
                 push_wrapped(&mut lines, app, "proves", text, Role::Plain, width);
             }
         }

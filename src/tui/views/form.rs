@@ -163,7 +163,7 @@ pub(super) fn secret_lines(app: &App, dialog: &SecretDialog, width: usize) -> Ve
         Span::raw(sign.repeat(shown)),
         Span::styled(" ", theme.style(Role::Cursor)),
     ])];
-    let text = "It is tried on the image's key slots, which takes a moment, and is kept nowhere; the key it \
+    let text = "It is tried on the image, which takes a moment, and is kept nowhere; the key it \
                 opens is remembered until you leave.";
     push_wrapped(&mut lines, app, "", text, Role::Quiet, width);
     lines

@@ -8,6 +8,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use crate::forest::picture::snapshot_sign;
 use crate::forest::{Flags, Node, NodeId, Whereabouts};
 use crate::host::printable;
 use crate::image::Snapshot;
@@ -17,7 +18,7 @@ use crate::tui::dialog::Mode;
 use crate::tui::filter;
 use crate::tui::keymap::Action;
 use crate::tui::msg::Watching;
-use crate::tui::rows::{self, Row, RowKind};
+use crate::tui::rows::{Row, RowKind};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -216,7 +217,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
         (true, false) => "▌",
         (true, true) => ">",
     };
-    let snapshot = snapshot(app, row);
+    let snapshot = app.snapshot_on(row);
     let bytes = match row.kind {
         RowKind::Image(_) => node.and_then(Node::size_on_disk),
         RowKind::Folded { bytes, .. } | RowKind::Run { bytes, .. } => Some(bytes),
@@ -428,11 +429,7 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
             }
         }
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } | RowKind::NewSnapshot(_) => {
-            if ascii {
-                "#"
-            } else {
-                "◇"
-            }
+            snapshot_sign(app.settings.charset())
         }
     }
 }
@@ -445,14 +442,6 @@ fn is_inside(row: &Row) -> bool {
     )
 }
 
-/// The internal snapshot of a row.
-fn snapshot<'a>(app: &'a App, row: &Row) -> Option<&'a Snapshot> {
-    match row.kind {
-        RowKind::Snapshot { of, at } => rows::snapshots(app.forest.get(of)?).0.get(at),
-        _ => None,
-    }
-}
-
 /// Whether the shown plan would delete the row's internal snapshot.
 fn is_forgotten(app: &App, row: &Row) -> bool {
     let RowKind::Snapshot { of, .. } = row.kind else {
@@ -462,7 +451,7 @@ fn is_forgotten(app: &App, row: &Row) -> bool {
         .future
         .as_ref()
         .and_then(|future| future.forgets.as_ref());
-    let (Some((image, which)), Some(snapshot)) = (forgets, snapshot(app, row)) else {
+    let (Some((image, which)), Some(snapshot)) = (forgets, app.snapshot_on(row)) else {
         return false;
     };
     *image == of
@@ -489,9 +478,9 @@ fn name(app: &App, row: &Row, room: usize) -> String {
         }
         RowKind::Folded { hidden: 0, .. } => "its snapshots (folded)".to_owned(),
         RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
-        RowKind::Snapshot { .. } => {
-            snapshot(app, row).map_or_else(String::new, |one| text::safe(&text::snapshot_name(one)))
-        }
+        RowKind::Snapshot { .. } => app
+            .snapshot_on(row)
+            .map_or_else(String::new, |one| text::safe(&text::snapshot_name(one))),
         RowKind::MoreSnapshots { hidden, .. } => {
             let key = app.key(Action::SnapshotList);
             let many = text::count(

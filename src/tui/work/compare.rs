@@ -26,14 +26,17 @@ pub(super) fn compare(
         ErrorKind::Stopped => Error::Cancelled("stopped".to_owned()),
         _ => Error::Failed(error.to_string()),
     };
-    let open = |path: &PathBuf| -> Result<Chain, Error> {
-        let chain = ops::open_to_read(host, path, options)?;
-        let chain = chain.whole().map_err(failed)?;
+    let mut live = Vec::new();
+    let mut open = |path: &PathBuf| -> Result<Chain, Error> {
+        let mut reading = ops::open_to_read(host, path, options)?;
+        live.append(&mut reading.live);
+        let chain = reading.whole().map_err(failed)?;
         chain.unlock(keys, progress).map_err(failed)?;
         Ok(chain)
     };
     let [one, other] = images;
     let chains = (open(one)?, open(other)?);
+    live.dedup();
     // How much has to be read is known at its end only.
     progress.enter(Phase::Copy, 0);
     let mut remarks = Vec::new();
@@ -66,6 +69,9 @@ pub(super) fn compare(
             text::size(sizes.0),
             text::size(sizes.1)
         ));
+    }
+    for note in live {
+        summary.push_str(&format!(" {note}."));
     }
     let listed = u64::try_from(remarks.len()).unwrap_or(u64::MAX);
     if found.differences > listed {
