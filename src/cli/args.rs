@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::image::Preallocation;
-use crate::ops::{Dependants, Direction, NewSize, Reflink, Siblings};
+use crate::ops::{Dependants, Direction, EncryptionOption, NewSize, Reflink, Siblings};
 use crate::tui::svg::Screen;
 
 use super::{new_image, screenshot, size};
@@ -387,7 +387,7 @@ pub(super) struct EncryptArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(super) encrypt: Option<EncryptArg>,
     /// Milliseconds of this processor that trying one passphrase is to cost
-    #[arg(long, value_name = "MS", default_value_t = 1000, requires = "encrypt",
+    #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms, requires = "encrypt",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(super) iter_time: u32,
 }

@@ -539,6 +539,13 @@ pub struct EncryptionOption {
     pub iter_time_ms: u32,
 }
 
+impl Default for EncryptionOption {
+    /// A second.
+    fn default() -> Self {
+        Self { iter_time_ms: 1000 }
+    }
+}
+
 /// The external data file of a new image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFileOption {

@@ -272,6 +272,8 @@ pub struct App {
     pub future: Option<Future>,
     /// Whether to leave when the last job is done.
     pub leaving: bool,
+    /// Whether the workers hold the passphrase of an image that is still to be made.
+    pub protects: bool,
     /// The last actions chosen from the palette, newest last.
     pub recent: Vec<Action>,
     /// Whether files were found since rows were last laid out.
@@ -364,6 +366,24 @@ impl App {
         let mut targets: Vec<NodeId> = self.tree.marks.iter().copied().collect();
         targets.sort_unstable();
         targets
+    }
+
+    /// The image that an action is about which takes one: the marked one, or else the one under the cursor.
+    /// None where several are marked.
+    #[must_use]
+    pub fn target(&self) -> Option<&Node> {
+        let mut marks = self.tree.marks.iter();
+        match (marks.next(), marks.next()) {
+            (None, _) => self.selected(),
+            (Some(only), None) => self.forest.get(*only),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// The internal snapshot that an action is about: the one under the cursor, unless images are marked.
+    #[must_use]
+    pub fn target_snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot().filter(|_| self.tree.marks.is_empty())
     }
 
     /// How many marked images have no row because of a filter, a view or a fold.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tui_input::Input;
 
+use crate::image::Measure;
 use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Confirm, Plan, Request, WayOut};
 
@@ -46,6 +47,8 @@ pub enum Mode {
     Log(LogView),
     /// A passphrase is asked for.
     Secret(Box<SecretDialog>),
+    /// How large a copy would be.
+    Measure(Box<MeasureDialog>),
 }
 
 impl Mode {
@@ -64,6 +67,7 @@ impl Mode {
             Self::Leave => Scope::Leave,
             Self::Log(_) => Scope::Log,
             Self::Secret(_) => Scope::Secret,
+            Self::Measure(_) => Scope::Measure,
         }
     }
 
@@ -172,6 +176,32 @@ pub struct SecretDialog {
     pub secret: Secret,
     /// What asked for it, to go back to.
     pub back: Mode,
+    /// The job that has ended for lack of it, and begins again with it.
+    pub job: Option<u64>,
+}
+
+/// How large a copy of an image would be.
+#[derive(Debug)]
+pub struct MeasureDialog {
+    /// The question's number.
+    pub ticket: Ticket,
+    /// The image.
+    pub image: PathBuf,
+    /// The ID of its internal snapshot, where that is what is measured.
+    pub snapshot: Option<Vec<u8>>,
+    /// What was found, or why nothing; none while the tables are read.
+    pub found: Option<Result<Measured, String>>,
+}
+
+/// How large copies of one image would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// As a qcow2 image.
+    pub qcow2: Measure,
+    /// As a qcow2 image that is encrypted with LUKS.
+    pub luks: Measure,
+    /// As a raw image.
+    pub raw: Measure,
 }
 
 /// The log, or one job's part of it.

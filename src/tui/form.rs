@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use tui_input::Input;
 
+use crate::image::Passphrase;
 use crate::ops::{Plan, Request};
 
 use super::key::Key;
 use super::msg::Ticket;
+use super::secret::Secret;
 
 /// What a field holds.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Holds {
     /// A line of text.
     Text(Input),
@@ -24,10 +26,23 @@ pub enum Holds {
         /// The one chosen.
         at: usize,
     },
+    /// A passphrase, which is never shown.
+    Secret(Secret),
+}
+
+/// When a field is there. One that is not holds nothing, whatever was typed into it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum There {
+    /// At all times.
+    Always,
+    /// Not for this image.
+    Never,
+    /// Where another field, by its place, is there and has one of these words chosen.
+    Where(usize, &'static [usize]),
 }
 
 /// A line of a form.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Field {
     /// What it is called.
     pub label: &'static str,
@@ -35,34 +50,59 @@ pub struct Field {
     pub holds: Holds,
     /// What to know about it, shown while it has the focus.
     pub help: &'static str,
+    /// When it is there.
+    pub there: There,
 }
 
 impl Field {
+    fn new(label: &'static str, holds: Holds, help: &'static str) -> Self {
+        Self {
+            label,
+            holds,
+            help,
+            there: There::Always,
+        }
+    }
+
     /// A line of text.
     #[must_use]
     pub fn text(label: &'static str, value: impl Into<String>, help: &'static str) -> Self {
-        Self {
-            label,
-            holds: Holds::Text(Input::new(value.into())),
-            help,
-        }
+        Self::new(label, Holds::Text(Input::new(value.into())), help)
     }
 
     /// The name of a file, from the form's directory.
     #[must_use]
     pub fn path(label: &'static str, value: impl Into<String>, help: &'static str) -> Self {
-        Self {
-            label,
-            holds: Holds::Path(Input::new(value.into())),
-            help,
+        Self::new(label, Holds::Path(Input::new(value.into())), help)
+    }
+
+    /// A passphrase that a new image is to have. A form has none of them, or two.
+    #[must_use]
+    pub fn secret(label: &'static str, help: &'static str) -> Self {
+        Self::new(label, Holds::Secret(Secret::default()), help)
+    }
+
+    /// The same, there only where the field of that place has one of these words chosen.
+    #[must_use]
+    pub fn only_where(mut self, field: usize, chosen: &'static [usize]) -> Self {
+        self.there = There::Where(field, chosen);
+        self
+    }
+
+    /// The same, not there at all unless it means something.
+    #[must_use]
+    pub fn only_if(mut self, means_something: bool) -> Self {
+        if !means_something {
+            self.there = There::Never;
         }
+        self
     }
 
     /// What is typed into it, if anything can be.
     pub fn input_mut(&mut self) -> Option<&mut Input> {
         match &mut self.holds {
             Holds::Text(input) | Holds::Path(input) => Some(input),
-            Holds::Choice { .. } => None,
+            Holds::Choice { .. } | Holds::Secret(_) => None,
         }
     }
 
@@ -73,11 +113,7 @@ impl Field {
         options: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self {
-            label,
-            holds: Holds::Choice { options, at: 0 },
-            help,
-        }
+        Self::new(label, Holds::Choice { options, at: 0 }, help)
     }
 }
 
@@ -123,7 +159,18 @@ pub struct Completing {
     /// Keys pressed since it was asked: they are meant for whatever field has the focus then.
     pub held: Vec<Key>,
     /// The text that can go on in several ways, and how: Tab goes to the next field then.
-    pub several: Option<(String, Vec<String>)>,
+    pub several: Option<(String, WaysOn)>,
+}
+
+/// How the name of a file can go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaysOn {
+    /// What all of the names begin with; the whole name where there is but one.
+    pub common: String,
+    /// How many names there are.
+    pub count: usize,
+    /// The first of them in order, folders with a slash behind them; no more than help anybody.
+    pub names: Vec<String>,
 }
 
 impl Form {
@@ -168,10 +215,48 @@ impl Form {
         }
     }
 
+    /// Whether a field is there now.
+    #[must_use]
+    pub fn is_there(&self, field: usize) -> bool {
+        self.fields
+            .get(field)
+            .is_some_and(|field| match field.there {
+                There::Always => true,
+                There::Never => false,
+                There::Where(other, words) => {
+                    self.is_there(other) && words.contains(&self.chosen(other))
+                }
+            })
+    }
+
+    /// The fields that are there, with their places.
+    pub fn shown(&self) -> impl Iterator<Item = (usize, &Field)> {
+        let all = self.fields.iter().enumerate();
+        all.filter(|(at, _)| self.is_there(*at))
+    }
+
+    /// To the next field that is there, or to the one before; behind the last comes the first.
+    pub fn step(&mut self, forward: bool) {
+        let places: Vec<usize> = self.shown().map(|(at, _)| at).collect();
+        let mut after = places.iter().filter(|at| **at > self.at);
+        let mut before = places.iter().rev().filter(|at| **at < self.at);
+        let to = match forward {
+            true => after.next().or(places.first()),
+            false => before.next().or(places.last()),
+        };
+        self.at = to.copied().unwrap_or(0);
+    }
+
+    fn holds(&self, field: usize) -> Option<&Holds> {
+        let is_there = self.is_there(field);
+        let field = self.fields.get(field).filter(|_| is_there);
+        field.map(|field| &field.holds)
+    }
+
     /// What a text field holds.
     #[must_use]
     pub fn text(&self, field: usize) -> &str {
-        match self.fields.get(field).map(|field| &field.holds) {
+        match self.holds(field) {
             Some(Holds::Text(input) | Holds::Path(input)) => input.value(),
             _ => "",
         }
@@ -180,10 +265,32 @@ impl Form {
     /// Which word of a choice is chosen.
     #[must_use]
     pub fn chosen(&self, field: usize) -> usize {
-        match self.fields.get(field).map(|field| &field.holds) {
+        match self.holds(field) {
             Some(Holds::Choice { at, .. }) => *at,
             _ => 0,
         }
+    }
+
+    /// The passphrase that the new image is to have, if the form asks for one.
+    ///
+    /// # Errors
+    /// A sentence, if it is not typed yet, or not twice the same: what was mistyped once would be lost
+    /// with all that is written under it.
+    pub fn passphrase(&self) -> Result<Option<Passphrase>, String> {
+        let mut secrets = self.shown().filter_map(|(_, field)| match &field.holds {
+            Holds::Secret(secret) => Some(secret),
+            _ => None,
+        });
+        let Some(first) = secrets.next() else {
+            return Ok(None);
+        };
+        if first.is_empty() {
+            return Err("the new image needs a passphrase".to_owned());
+        }
+        if secrets.any(|again| again != first) {
+            return Err("the passphrase has to be typed twice, both times the same".to_owned());
+        }
+        Ok(Some(first.passphrase()))
     }
 
     /// A text field as the path of a file, from the form's directory.
@@ -216,9 +323,9 @@ impl Form {
         }
     }
 
-    /// Takes in the names that the one in the field could become, folders with a slash behind them: it
-    /// goes on as far as all of them agree. Says whether its text changed.
-    pub fn complete(&mut self, names: Vec<String>) -> bool {
+    /// Takes in how the name in the field can go on: it goes on as far as all of the ways agree. Says
+    /// whether its text changed.
+    pub fn complete(&mut self, ways: WaysOn) -> bool {
         let Some(text) = self.unfinished().map(str::to_owned) else {
             return false;
         };
@@ -227,16 +334,15 @@ impl Form {
             .map_or(("", text.as_str()), |(folder, begun)| {
                 (text.get(..=folder.len()).unwrap_or_default(), begun)
             });
-        let common = common(&names);
-        if common.len() > begun.len() {
-            let whole = format!("{folder}{common}");
+        if ways.common.len() > begun.len() {
+            let whole = format!("{folder}{}", ways.common);
             self.set(self.at, whole);
             return true;
         }
-        if names.len() > 1 {
-            self.completing.several = Some((text, names));
+        if ways.count > 1 {
+            self.completing.several = Some((text, ways));
         } else {
-            self.at = (self.at + 1) % self.fields.len().max(1);
+            self.step(true);
         }
         false
     }
@@ -246,25 +352,10 @@ impl Form {
     /// # Errors
     /// A sentence, if they do not come to anything.
     pub fn request(&self) -> Result<Request, String> {
-        (self.make)(self)
+        let request = (self.make)(self)?;
+        self.passphrase()?;
+        Ok(request)
     }
-}
-
-/// How far all of the names are the same.
-fn common(names: &[String]) -> String {
-    let Some((first, others)) = names.split_first() else {
-        return String::new();
-    };
-    let same = |i: usize, c: char| {
-        others
-            .iter()
-            .all(|other| other.get(i..).is_some_and(|rest| rest.starts_with(c)))
-    };
-    first
-        .char_indices()
-        .take_while(|(i, c)| same(*i, *c))
-        .map(|(_, c)| c)
-        .collect()
 }
 
 #[cfg(test)]
@@ -278,38 +369,91 @@ mod tests {
         })
     }
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn ways(common: &str, names: &[&str]) -> WaysOn {
+        WaysOn {
+            common: common.to_owned(),
+            count: names.len(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
     }
 
     #[test]
     fn a_name_goes_on_as_far_as_all_agree() {
         let mut form = form("../images/Ov");
-        assert!(form.complete(names(&["Overlay-1.qcow2", "Overlay-2.qcow2"])));
+        let two = || ways("Overlay-", &["Overlay-1.qcow2", "Overlay-2.qcow2"]);
+        assert!(form.complete(two()));
         assert_eq!(form.text(0), "../images/Overlay-");
-        assert!(!form.complete(names(&["Overlay-1.qcow2", "Overlay-2.qcow2"])));
+        assert!(!form.complete(two()));
         assert_eq!(form.at, 0, "the ways it could go on are shown");
         let several = form.completing.several.clone().unwrap();
         assert_eq!(several.0, "../images/Overlay-");
-        assert_eq!(several.1.len(), 2);
+        assert_eq!(several.1.count, 2);
     }
 
     #[test]
     fn a_name_that_is_whole_or_new_leads_to_the_next_field() {
-        for found in [names(&["new.qcow2"]), Vec::new()] {
+        for found in [ways("new.qcow2", &["new.qcow2"]), WaysOn::default()] {
             let mut form = form("new.qcow2");
             assert!(!form.complete(found));
             assert_eq!(form.at, 1);
         }
         let mut form = form("ima");
-        assert!(form.complete(names(&["images/"])));
+        assert!(form.complete(ways("images/", &["images/"])));
         assert_eq!(form.text(0), "images/");
     }
 
     #[test]
-    fn names_are_compared_by_characters() {
-        assert_eq!(common(&names(&["fünf", "für"])), "fü");
-        assert_eq!(common(&names(&["a", "äb"])), "");
-        assert_eq!(common(&[]), "");
+    fn a_field_that_is_not_there_is_stepped_over_and_holds_nothing() {
+        const TO: &[&str] = &["qcow2", "raw"];
+        let fields = vec![
+            Field::path("name", "a", ""),
+            Field::choice("to", TO, ""),
+            Field::choice("encrypt", &["no", "luks"], "").only_where(1, &[0]),
+            Field::text("cipher", "aes", "").only_where(2, &[1]),
+            Field::text("id", "7", "").only_if(false),
+        ];
+        let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
+            Err(String::new())
+        });
+        let choose = |form: &mut Form, field: usize, word: usize| {
+            if let Holds::Choice { at, .. } = &mut form.fields[field].holds {
+                *at = word;
+            }
+        };
+        let places = |form: &Form| form.shown().map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(places(&form), [0, 1, 2]);
+        choose(&mut form, 2, 1);
+        assert_eq!(places(&form), [0, 1, 2, 3]);
+        assert_eq!((form.text(3), form.text(4)), ("aes", ""));
+        choose(&mut form, 1, 1);
+        assert_eq!(places(&form), [0, 1], "what hangs on it goes with it");
+        assert_eq!((form.chosen(2), form.text(3)), (0, ""));
+        form.at = 1;
+        form.step(true);
+        assert_eq!(form.at, 0);
+        form.step(false);
+        assert_eq!(form.at, 1);
+    }
+
+    #[test]
+    fn a_passphrase_is_typed_twice_and_never_printed() {
+        let fields = vec![Field::secret("one", ""), Field::secret("again", "")];
+        let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
+            Ok(Request::Undo { entry: None })
+        });
+        let type_into = |form: &mut Form, field: usize, text: &str| {
+            if let Holds::Secret(secret) = &mut form.fields[field].holds {
+                text.chars().for_each(|c| secret.push(c));
+            }
+        };
+        assert!(form.request().unwrap_err().contains("needs a passphrase"));
+        type_into(&mut form, 0, "sesame");
+        type_into(&mut form, 1, "sesam");
+        assert!(form.request().unwrap_err().contains("twice"));
+        type_into(&mut form, 1, "e");
+        assert!(form.request().is_ok());
+        let passphrase = form.passphrase().unwrap().unwrap();
+        assert_eq!(passphrase.bytes(), b"sesame");
+        assert!(!format!("{form:?}").contains("sesam"));
     }
 }

@@ -84,6 +84,17 @@ impl Line {
     }
 }
 
+/// Which of these lines is under the cursor, which moves among those that something helps against.
+#[must_use]
+pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
+    let lines = lines.iter().enumerate();
+    let with_remedy = lines.filter(|(_, line)| line.remedy.is_some());
+    with_remedy
+        .take(app.health_cursor + 1)
+        .last()
+        .map(|(at, _)| at)
+}
+
 /// All there is to tell while this image is selected.
 #[must_use]
 pub fn lines(app: &App, node: &Node) -> Vec<Line> {

@@ -219,6 +219,22 @@ impl Jobs {
         id
     }
 
+    /// Lets a job that is over wait once more, if it needs no plan.
+    pub fn again(&mut self, id: u64) {
+        let Some(job) = self.get_mut(id).filter(|job| !job.is_open()) else {
+            return;
+        };
+        let work = match &job.task {
+            // What it depends on may have changed: that is planned anew.
+            Task::Change(_) => return,
+            Task::Check(images) => Work::Check(images.clone()),
+            Task::Compare(images) => Work::Compare(images.clone()),
+            Task::Command(words) => Work::Command(words.clone()),
+        };
+        job.work = Some(work);
+        job.state = JobState::Waiting;
+    }
+
     /// The job that one has to wait for, if there is one: the first before it that is open and has to
     /// do with the same files, or else the oldest that runs where too many do.
     #[must_use]

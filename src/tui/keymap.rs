@@ -139,6 +139,8 @@ pub enum Action {
     Snapshots,
     /// Tells where two images differ.
     Compare,
+    /// Tells how large a copy would be.
+    Measure,
     /// A copy, file for file.
     Clone,
     /// What an image shows as an image of another kind.
@@ -236,6 +238,8 @@ pub enum Scope {
     Log,
     /// A passphrase being typed.
     Secret,
+    /// How large a copy would be.
+    Measure,
 }
 
 /// How the table is grouped for people.
@@ -421,7 +425,8 @@ pub const TABLE: &[Entry] = &[
     row(Action::Copy, Group::Look, "copy", &[c('y')], "copy its path, chain or a command to the clipboard"),
     row(Action::Check, Group::Look, "check", &[c('c')], "look through its tables for what is wrong").hint("check"),
     row(Action::CheckAll, Group::Look, "check-all", &[c('A')], "look through the tables of all images"),
-    row(Action::Compare, Group::Look, "compare", &[c('t')], "where the two marked images differ"),
+    row(Action::Compare, Group::Look, "compare", &[c('t')], "where two images differ: mark both, or one of them"),
+    row(Action::Measure, Group::Look, "measure", &[c('W')], "how large a copy of it would be"),
     row(Action::Branch, Group::Create, "branch", &[c('b')], "a new overlay on this image").hint("branch"),
     row(Action::Flatten, Group::Create, "flatten", &[c('f')], "a new file that shows the same without the layers below"),
     row(Action::NewImage, Group::Create, "create", &[Key::ctrl('n')], "a new empty image"),
@@ -513,6 +518,7 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::Log, Action::PageDown, "log-page-down", &[k(Code::PageDown), Key::ctrl('d')], "one screen down", ""),
     dialog(Scope::Log, Action::Top, "log-top", &[c('g'), k(Code::Home)], "to the first line", ""),
     dialog(Scope::Log, Action::Bottom, "log-bottom", &[c('G'), k(Code::End)], "to the last line", ""),
+    dialog(Scope::Measure, Action::Close, "measure-close", &[k(Code::Esc), k(Code::Enter), c('q'), c('W'), Key::ctrl('c')], "close", "close"),
     dialog(Scope::Leave, Action::QuitWhenDone, "leave-when-done", &[c('w')], "wait for the jobs, then leave", "wait, then leave"),
     dialog(Scope::Leave, Action::QuitNow, "leave-now", &[c('c'), Key::ctrl('c')], "cancel the jobs and leave", "cancel jobs and leave"),
     dialog(Scope::Leave, Action::Close, "leave-not", &[k(Code::Esc)], "stay", "stay"),

@@ -14,7 +14,9 @@ use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
 
 use super::config::NoticeBy;
+use super::dialog::Measured;
 use super::filter::Hits;
+use super::form::WaysOn;
 use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
@@ -74,8 +76,8 @@ pub enum Msg {
     Filtered(Ticket, Arc<Hits>),
     /// The passphrase of an encrypted image is missing, or wrong; told before the plan that needs it.
     Locked(Ticket, PathBuf),
-    /// How a name can go on: whole names, folders with a slash behind them.
-    Completed(Ticket, Vec<String>),
+    /// How a name can go on.
+    Completed(Ticket, WaysOn),
     /// Somebody looks at the terminal, or no longer.
     Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.
@@ -94,8 +96,21 @@ pub enum Msg {
     Candidates(Ticket, Vec<Candidate>),
     /// What is in the trash.
     Trash(Ticket, Vec<Entry>),
+    /// How large copies of an image would be, or why that cannot be told.
+    Measured(Ticket, Result<Measured, String>),
+    /// A job has ended since the passphrase of an image is missing, or wrong: which, and what to say of it.
+    JobLocked(u64, PathBuf, Error),
     /// Something to tell the person.
     Tell(String),
+}
+
+impl Msg {
+    /// Whether it may wait for more of its kind before anything is laid out and drawn: thousands of them
+    /// come while a scan runs.
+    #[must_use]
+    pub(super) fn may_gather(&self) -> bool {
+        matches!(self, Self::Found(..) | Self::Looked(..))
+    }
 }
 
 /// What a scan says at its end.
@@ -168,6 +183,10 @@ pub enum Effect {
     Map(PathBuf, Option<Format>),
     /// Use a passphrase for an encrypted image.
     Unlock(PathBuf, Passphrase),
+    /// Hold the passphrase that an image still to be made is to have, instead of any other one's.
+    Protect(PathBuf, Passphrase),
+    /// Wipe the passphrase of the image that was to be made.
+    Forget,
     /// Find out how the name of a file can go on.
     Complete(Ticket, PathBuf),
     /// Tell somebody who looks elsewhere.
@@ -176,6 +195,17 @@ pub enum Effect {
     Candidates(Ticket, Arc<Forest>),
     /// List the trash.
     Trash(Ticket),
+    /// Find out how large copies of an image would be.
+    Measure {
+        /// The question's number.
+        ticket: Ticket,
+        /// The image.
+        image: PathBuf,
+        /// Its format, where that is known.
+        format: Option<Format>,
+        /// The ID of the internal snapshot to be copied, if it is one.
+        snapshot: Option<Vec<u8>>,
+    },
     /// Write down which images there are, for plans of later runs elsewhere.
     Remember(Arc<Forest>),
     /// Put text on the clipboard.

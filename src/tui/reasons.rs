@@ -1,5 +1,8 @@
 //! When an action makes sense, and if not, why: the sentences shown beside disabled entries. What
 //! is safe is not decided here but by plans.
+//!
+//! What an action is about is one rule: the marked images, or where none is marked the one under the
+//! cursor. Where an action takes two, the cursor points at the other. What only shows follows the cursor.
 
 use crate::forest::{Node, NodeId, Whereabouts};
 
@@ -22,63 +25,48 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
             let is_any = nodes.any(can_be_checked);
             (!is_any).then(|| {
-                needs_file(app)
-                    .unwrap_or_else(|| "only qcow2 images have tables to look through".to_owned())
+                let why = match targets.len() {
+                    0 | 1 => file_of(app.target()).err(),
+                    _ => None,
+                };
+                why.unwrap_or_else(|| "only qcow2 images have tables to look through".to_owned())
             })
         }
         Action::CheckAll => {
             let is_any = app.forest.nodes().any(can_be_checked);
             (!is_any).then(|| "there is no qcow2 image".to_owned())
         }
-        Action::Resize | Action::Move | Action::Clone | Action::Convert | Action::Export => {
-            if app.tree.marks.len() > 1 {
-                return Some("one image at a time: clear the marks first".to_owned());
-            }
-            needs_file(app)
-        }
-        Action::Flatten if app.snapshot().is_some() => needs_file(app),
-        Action::Flatten | Action::FlattenHere => needs_file(app).or_else(|| {
-            let node = app.selected()?;
+        Action::Branch
+        | Action::Resize
+        | Action::Move
+        | Action::Clone
+        | Action::Convert
+        | Action::Export
+        | Action::Measure => one(app).err(),
+        Action::Flatten if app.target_snapshot().is_some() => one(app).err(),
+        Action::Flatten | Action::FlattenHere => one_that(app, |node| {
             node.backing
                 .is_none()
                 .then(|| "it is built on nothing: there are no layers below it".to_owned())
         }),
         Action::Rebase | Action::Snapshots | Action::Amend | Action::Bitmaps => {
-            if app.tree.marks.len() > 1 {
-                return Some("one image at a time: clear the marks first".to_owned());
-            }
-            needs_file(app).or_else(|| {
-                let node = app.selected()?;
-                node.facts()
-                    .is_none()
-                    .then(|| "only qcow2 images can do that".to_owned())
+            one_that(app, |node| {
+                let is_other = node.facts().is_none();
+                is_other.then(|| "only qcow2 images can do that".to_owned())
             })
         }
-        Action::Repair => {
-            if app.tree.marks.len() > 1 {
-                return Some("one image at a time: clear the marks first".to_owned());
-            }
-            needs_file(app).or_else(|| {
-                let node = app.selected()?;
-                node.problems.is_empty().then(|| {
-                    let key = app.key(Action::Check);
-                    format!("nothing is known to be wrong with it: {key} looks through its tables")
-                })
+        Action::Repair => one_that(app, |node| {
+            node.problems.is_empty().then(|| {
+                let key = app.key(Action::Check);
+                format!("nothing is known to be wrong with it: {key} looks through its tables")
             })
-        }
-        Action::Squash => {
-            if app.tree.marks.len() > 1 {
-                return Some("one layer at a time: clear the marks first".to_owned());
-            }
-            needs_file(app).or_else(|| {
-                let node = app.selected()?;
+        }),
+        Action::Squash => one_that(app, |node| {
+            node.children.is_empty().then(|| {
                 let commit = app.key(Action::Commit);
-                let is_leaf = node.children.is_empty();
-                is_leaf.then(|| {
-                    format!("nothing is built on it: {commit} merges it into what it is built on")
-                })
+                format!("nothing is built on it: {commit} merges it into what it is built on")
             })
-        }
+        }),
         Action::Compare => (two(app).len() != 2).then(|| {
             let mark = app.key(Action::Mark);
             format!("mark two images ({mark}), or one and go to the other")
@@ -102,27 +90,16 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             .next()
             .is_none()
             .then(|| "nothing happened yet".to_owned()),
-        Action::Changes | Action::Map => needs_file(app),
+        Action::Changes | Action::Map => file_of(app.selected()).err(),
         Action::Health | Action::SnapshotList => app
             .selected()
             .is_none()
             .then(|| "no image is selected".to_owned()),
-        Action::Branch => needs_file(app),
-        Action::Commit => {
-            if app.tree.marks.len() > 1 {
-                return Some("one layer at a time: clear the marks first".to_owned());
-            }
-            let target = app.targets().first().and_then(|id| app.forest.get(*id));
-            let Some(node) = target else {
-                return needs_file(app);
-            };
-            if node.whereabouts != Whereabouts::Scanned {
-                return needs_file(app);
-            }
+        Action::Commit => one_that(app, |node| {
             node.backing
                 .is_none()
                 .then(|| "it is built on nothing: there is nothing to merge it into".to_owned())
-        }
+        }),
         Action::Discard => {
             let targets = app.targets();
             let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
@@ -166,19 +143,22 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
 /// be done to another thing than the one pointed at.
 fn is_of_images(app: &App, action: Action) -> Option<String> {
     app.snapshot()?;
+    let goes_by_marks = !app.tree.marks.is_empty();
     match action {
         Action::Mark | Action::MarkRange | Action::MarkSubtree => {
-            Some("only images are marked, not the snapshots inside them".to_owned())
+            return Some("only images are marked, not the snapshots inside them".to_owned());
         }
-        // These go by the marks, where there are any; two marked images need no cursor.
-        Action::Commit if !app.tree.marks.is_empty() => None,
-        Action::Compare if app.tree.marks.len() != 1 => None,
-        Action::Branch => Some(format!(
-            "nothing can be built on a snapshot: {} copies it out into an image first",
-            app.key(Action::Flatten)
-        )),
+        // The cursor tells the second of the two.
+        Action::Compare if app.tree.marks.len() == 1 => {}
+        Action::Compare => return None,
+        _ if goes_by_marks => return None,
+        Action::Branch => {
+            return Some(format!(
+                "nothing can be built on a snapshot: {} copies it out into an image first",
+                app.key(Action::Flatten)
+            ));
+        }
         Action::Commit
-        | Action::Compare
         | Action::Rebase
         | Action::FlattenHere
         | Action::Move
@@ -188,12 +168,13 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::Amend
         | Action::Bitmaps
         | Action::Resize
-        | Action::Repair => Some(format!(
-            "the cursor is on a snapshot: {} goes to the image that holds it",
-            app.key(Action::Parent)
-        )),
-        _ => None,
+        | Action::Repair => {}
+        _ => return None,
     }
+    Some(format!(
+        "the cursor is on a snapshot: {} goes to the image that holds it",
+        app.key(Action::Parent)
+    ))
 }
 
 /// Whether there are tables to look through.
@@ -213,16 +194,39 @@ pub(super) fn two(app: &App) -> Vec<NodeId> {
     two
 }
 
-fn needs_file(app: &App) -> Option<String> {
-    let Some(node) = app.selected() else {
-        return Some("no image is selected".to_owned());
-    };
-    match node.whereabouts {
-        Whereabouts::Scanned => None,
-        Whereabouts::OutsideScan => {
-            Some("it lies outside the scanned directories: open its directory too".to_owned())
-        }
-        Whereabouts::Missing => Some("the file is not there".to_owned()),
-        Whereabouts::Elsewhere => Some("it is not a local file".to_owned()),
+/// The file of the one image that an action is about: the marked one, or else the one under the cursor.
+///
+/// # Errors
+/// Why there is none.
+fn one(app: &App) -> Result<&Node, String> {
+    if app.tree.marks.len() > 1 {
+        return Err(format!(
+            "one image at a time: {} clears the marks",
+            app.key(Action::ClearMarks)
+        ));
     }
+    file_of(app.target())
+}
+
+/// Why an action that takes one image cannot be done with it; `why_not` says more of an image that is
+/// there.
+fn one_that(app: &App, why_not: impl FnOnce(&Node) -> Option<String>) -> Option<String> {
+    match one(app) {
+        Ok(node) => why_not(node),
+        Err(why) => Some(why),
+    }
+}
+
+fn file_of(node: Option<&Node>) -> Result<&Node, String> {
+    let Some(node) = node else {
+        return Err("no image is selected".to_owned());
+    };
+    Err(match node.whereabouts {
+        Whereabouts::Scanned => return Ok(node),
+        Whereabouts::OutsideScan => {
+            "it lies outside the scanned directories: open its directory too".to_owned()
+        }
+        Whereabouts::Missing => "the file is not there".to_owned(),
+        Whereabouts::Elsewhere => "it is not a local file".to_owned(),
+    })
 }

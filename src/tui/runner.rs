@@ -270,7 +270,7 @@ impl<S: Surface> Runner<S> {
                     return Ok(Some(self.end(signal, answers)));
                 }
                 Happened::Answer(msg) => {
-                    is_urgent |= !matches!(msg, Msg::Found(..) | Msg::Looked(..));
+                    is_urgent |= !msg.may_gather();
                     self.take(msg)?;
                 }
                 Happened::End => self.left = true,

@@ -1,6 +1,7 @@
 //! Passphrases in the interface: one being typed, and those that the workers were given. Nothing of them
 //! is shown, logged or kept: each is handed out once, and what it opened is remembered by the image
-//! floor as long as the program runs.
+//! floor as long as the program runs. That of an image still to be made is held until it is made, or no
+//! longer to be.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::image::{Passphrase, Passphrases};
 const MOST: usize = 1024;
 
 /// A passphrase while it is typed. Wiped when it is dropped, never printed.
+#[derive(PartialEq, Eq)]
 pub struct Secret {
     text: Zeroizing<String>,
 }
@@ -70,7 +72,8 @@ impl Secret {
     }
 }
 
-/// What the workers know: the passphrases given and not yet tried, and which image was asked for last.
+/// What the workers know: the passphrases given and not yet tried, that of an image still to be made, and
+/// which image was asked for last.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     state: Mutex<State>,
@@ -79,6 +82,7 @@ pub(super) struct Secrets {
 #[derive(Debug, Default)]
 struct State {
     given: Vec<(PathBuf, Passphrase)>,
+    new: Option<(PathBuf, Passphrase)>,
     asked: Option<PathBuf>,
 }
 
@@ -92,6 +96,16 @@ impl Secrets {
         let mut state = self.state();
         state.given.retain(|(known, _)| *known != image);
         state.given.push((image, passphrase));
+    }
+
+    /// Holds the passphrase that an image still to be made is to have; none of another one any more.
+    pub(super) fn protect(&self, image: PathBuf, passphrase: Passphrase) {
+        self.state().new = Some((image, passphrase));
+    }
+
+    /// Wipes the passphrase of the image that was to be made.
+    pub(super) fn forget(&self) {
+        self.state().new = None;
     }
 
     /// The image whose passphrase was asked for last, since this was called before.
@@ -109,6 +123,13 @@ impl Passphrases for Secrets {
         at.map(|at| state.given.swap_remove(at).1)
             .into_iter()
             .collect()
+    }
+
+    /// As often as it is asked for: each plan for the image needs it.
+    fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        let state = self.state();
+        let of_it = state.new.as_ref().filter(|(known, _)| known == image);
+        of_it.map(|(_, passphrase)| passphrase.clone())
     }
 }
 
@@ -133,5 +154,23 @@ mod tests {
         assert_eq!(tried[0].bytes(), b"open");
         assert!(secrets.passphrases(image).is_empty());
         assert_eq!(format!("{typed:?}"), "Secret");
+    }
+
+    #[test]
+    fn the_passphrase_of_a_new_image_is_held_until_it_is_forgotten() {
+        let secrets = Secrets::default();
+        let image = Path::new("/vm/new.qcow2");
+        let passphrase = Passphrase::new(b"open".to_vec());
+        assert_eq!(secrets.for_new(image), None);
+        secrets.protect(image.to_path_buf(), passphrase.clone());
+        assert_eq!(secrets.for_new(image), Some(passphrase.clone()));
+        assert_eq!(secrets.for_new(image), Some(passphrase));
+        assert_eq!(secrets.for_new(Path::new("/vm/other.qcow2")), None);
+        assert!(
+            secrets.passphrases(image).is_empty(),
+            "it opens none that is there"
+        );
+        secrets.forget();
+        assert_eq!(secrets.for_new(image), None);
     }
 }

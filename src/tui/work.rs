@@ -5,13 +5,16 @@
 //! |---|---|
 //! | `compare` | two images compared, as a job |
 //! | `complete` | how the name of a file can go on |
+//! | `measure` | how large copies of an image would be |
 
 mod compare;
 mod complete;
+mod measure;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,7 +28,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
 use crate::host::{Access, Host, printable};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
-use crate::ops::{self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request};
+use crate::ops::{
+    self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request, SnapshotName,
+};
 
 use super::filter::Filter;
 use super::jobs::Work;
@@ -34,6 +39,7 @@ use super::map::MapSeen;
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
 use super::secret::Secrets;
 use super::{crash, text, watch};
+use compare::Stopped;
 
 /// How long an image has to be selected before the disk is asked about it.
 const REST: Duration = Duration::from_millis(60);
@@ -179,8 +185,10 @@ impl Workers {
             }
             // At once, so that a plan asked for right after finds it.
             Effect::Unlock(image, passphrase) => me.secrets.give(image, passphrase),
+            Effect::Protect(image, passphrase) => me.secrets.protect(image, passphrase),
+            Effect::Forget => me.secrets.forget(),
             Effect::Complete(ticket, begun) => self.spawn(move || {
-                me.answer(Msg::Completed(ticket, complete::names(&begun)));
+                me.answer(Msg::Completed(ticket, complete::ways_on(&begun)));
             }),
             Effect::Candidates(ticket, forest) => {
                 self.spawn(move || {
@@ -196,6 +204,17 @@ impl Workers {
                     me.answer(Msg::Trash(ticket, list));
                 });
             }
+            Effect::Measure {
+                ticket,
+                image,
+                format,
+                snapshot,
+            } => self.spawn(move || {
+                let snapshot = snapshot.map(|id| SnapshotName::Id(OsString::from_vec(id)));
+                let options = me.reading(format, snapshot);
+                let found = measure::measure(&*me.host, &image, &options);
+                me.answer(Msg::Measured(ticket, found));
+            }),
             Effect::Remember(forest) => {
                 self.spawn(move || me.remember(&forest));
             }
@@ -308,13 +327,23 @@ impl Workers {
 
     /// Compares what two images show; the first differences are listed.
     fn compare(&self, job: u64, images: &[PathBuf; 2], progress: &Progress) {
-        let options = ReadOptions {
+        let options = self.reading(None, None);
+        let result = compare::compare(&*self.host, images, &options, &self.keys, progress);
+        self.answer(match result {
+            Ok(outcome) => Msg::Ended(job, Ok(outcome)),
+            Err(Stopped::Ended(error)) => Msg::Ended(job, Err(error)),
+            Err(Stopped::Locked(image, error)) => Msg::JobLocked(job, image, error),
+        });
+    }
+
+    /// How images are read that the scan may look at.
+    fn reading(&self, format: Option<Format>, snapshot: Option<SnapshotName>) -> ReadOptions {
+        ReadOptions {
+            format,
             folders: self.scan.roots.clone(),
             follow: self.scan.follow,
-            ..ReadOptions::default()
-        };
-        let result = compare::compare(&*self.host, images, &options, &self.keys, progress);
-        self.answer(Msg::Ended(job, result));
+            snapshot,
+        }
     }
 
     fn run(&self, job: u64, ready: Ready, progress: &Progress) {

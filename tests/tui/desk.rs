@@ -13,6 +13,7 @@ use qanopy::ops::{
     Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
+use qanopy::tui::form::WaysOn;
 use qanopy::tui::jobs::Work;
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::msg::ScanEnd;
@@ -190,7 +191,7 @@ pub struct Desk {
     pub app: App,
     /// Everything that was asked for since the last look.
     pub asked: Vec<Effect>,
-    /// How names can go on: there is no disk to look at.
+    /// How names can go on, one at most: there is no disk to look at.
     pub names: Vec<String>,
 }
 
@@ -240,7 +241,13 @@ impl Desk {
         });
         self.asked.extend(asked);
         if let Some(ticket) = completes {
-            self.send(Msg::Completed(ticket, self.names.clone()));
+            let names = self.names.clone();
+            let ways = WaysOn {
+                common: names.first().cloned().unwrap_or_default(),
+                count: names.len(),
+                names,
+            };
+            self.send(Msg::Completed(ticket, ways));
         }
     }
 
@@ -391,6 +398,7 @@ pub fn keys_of(keys: &str) -> Vec<Key> {
                 "left" => Key::of(Code::Left),
                 "backspace" => Key::of(Code::Backspace),
                 "c-c" => Key::ctrl('c'),
+                "c-n" => Key::ctrl('n'),
                 other => panic!("no key is called {other}"),
             });
         } else {

@@ -245,6 +245,123 @@ fn an_encrypted_image_opens_with_its_passphrase_and_with_no_other() {
     assert_eq!(terminal.end(), 0);
 }
 
+/// Whether QEMU opens an image with this passphrase.
+fn opens(image: &Path, passphrase: &str) -> bool {
+    let secret = format!("secret,id=s,data={passphrase}");
+    let options = format!(
+        "driver=qcow2,file.filename={},encrypt.key-secret=s",
+        image.display()
+    );
+    let output = Command::new("qemu-io")
+        .args(["--object", &secret, "--image-opts", &options])
+        .args(["-r", "-c", "read -P 0 0 64k"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    output.status.success() && !said.contains("failed")
+}
+
+#[test]
+fn a_new_image_is_encrypted_with_the_passphrase_that_was_typed_twice() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.press("\u{e}");
+    terminal.see("New image");
+    terminal.press(&"<backspace>".repeat("disk-1.qcow2".len()));
+    terminal.press("safe.qcow2\t");
+    terminal.press(&"<backspace>".repeat(3));
+    terminal.press("8M\t ");
+    terminal.see("once more");
+    terminal.press("\tsesame\tsesam<enter>");
+    terminal.see("both times the same");
+    terminal.press("e");
+    terminal.see("its content is encrypted");
+    terminal.press("<enter>");
+    terminal.see("10 images");
+    let image = dir.path().join("vm/rootbase/safe.qcow2");
+    assert!(opens(&image, "sesame"));
+    assert!(!opens(&image, "sesam"));
+    // Converted, it is opened with that, and encrypted with another one.
+    terminal.go_to("safe.qcow2");
+    terminal.press("V\t\t\t\t ");
+    terminal.see("once more");
+    terminal.press("\topen\topen");
+    terminal.see("(--passphrase-file)");
+    terminal.press("<enter>");
+    terminal.see("Passphrase of safe.qcow2");
+    terminal.press("sesame<enter>");
+    terminal.see("its content is encrypted");
+    terminal.press("<enter>");
+    terminal.see("11 images");
+    let converted = dir.path().join("vm/rootbase/safe-converted.qcow2");
+    assert!(opens(&converted, "open"));
+    assert!(!opens(&converted, "sesame"));
+    let sent = terminal.bytes();
+    let contains = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+    assert!(!contains(b"sesam"), "a passphrase on the screen");
+    terminal.press("L");
+    terminal.see("qemu-img create");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_comparison_asks_for_the_passphrase_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = ["--object", "secret,id=s,data=open"];
+    let options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+    let mut words = vec!["create", "-q"];
+    words.extend(secret);
+    words.extend(["-f", "qcow2", "-o", options, "locked.qcow2", "4M"]);
+    qemu("qemu-img", &words, dir.path());
+    qemu(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "plain.qcow2", "4M"],
+        dir.path(),
+    );
+    let mut terminal = Terminal::open(dir.path(), &[], (100, 40));
+    terminal.see("2 images");
+    terminal.go_to("locked.qcow2");
+    terminal.press(" ");
+    terminal.go_to("plain.qcow2");
+    terminal.press("t");
+    terminal.see("Passphrase of locked.qcow2");
+    terminal.see("no passphrase");
+    terminal.press("wrong<enter>");
+    terminal.see("opens none of its key slots");
+    terminal.see("Passphrase of locked.qcow2");
+    terminal.press("open<enter>");
+    terminal.see("show the same.");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_copy_is_measured_and_a_whole_chain_copied() {
+    let dir = demo();
+    std::fs::create_dir(dir.path().join("vm/rootbase/copies")).unwrap();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press("W");
+    terminal.see("How large a copy of Overlay-2A.qcow2 would be");
+    terminal.see("qcow2, luks");
+    terminal.see("qanopy measure");
+    terminal.press("<esc>");
+    terminal.lose("qcow2, luks");
+    terminal.press("u\t ");
+    // What is typed goes to the field before, which is another one now.
+    terminal.press("\u{1b}[Zcop\t");
+    terminal.see("copies/");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("12 images");
+    for name in ["RootBase", "Overlay-2", "Overlay-2A"] {
+        assert!(exists(&dir, &format!("copies/{name}.qcow2")), "{name}");
+    }
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
 #[test]
 fn what_is_wrong_is_mended_from_the_health_pane() {
     let dir = tempfile::tempdir().unwrap();

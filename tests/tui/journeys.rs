@@ -491,9 +491,9 @@ fn an_image_is_flattened_rebased_and_resized() {
     terminal.see("10 images");
     terminal.see("2 trees");
     // Built on the flat copy, it shows the same: hardly anything has to be copied.
-    terminal.go_to("Overlay-2A-flat.qcow2");
-    terminal.press(" ");
     terminal.go_to("Overlay-2A.qcow2");
+    terminal.press(" ");
+    terminal.go_to("Overlay-2A-flat.qcow2");
     terminal.press("B");
     terminal.see("Build Overlay-2A.qcow2 on another image");
     terminal.press("<enter>");
@@ -507,6 +507,7 @@ fn an_image_is_flattened_rebased_and_resized() {
             pair[0].contains("● Overlay-2A-flat.qcow2") && pair[1].contains("○ Overlay-2A.qcow2")
         })
     });
+    terminal.go_to("○ Overlay-2A.qcow2");
     terminal.press("E64M<enter>");
     terminal.see("Resize");
     terminal.press("y");

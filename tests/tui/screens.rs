@@ -1,6 +1,8 @@
 //! Every screen and dialog as it looks, with its styles, on small, middling and large terminals.
 
+use qanopy::image::Measure;
 use qanopy::ops::{Candidate, Phase, ProgressView};
+use qanopy::tui::dialog::Measured;
 use qanopy::tui::msg::{ScanEnd, Watching};
 use qanopy::tui::theme::Theme;
 use qanopy::tui::{Effect, Msg};
@@ -150,6 +152,49 @@ fn the_form_of_a_conversion() {
     each("convert", |desk| {
         desk.go_to("Overlay-1B.qcow2");
         desk.press("V");
+    });
+}
+
+#[test]
+fn the_form_of_an_encrypted_conversion() {
+    each("convert-luks", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("V<up> <down>secret<down>secret");
+        desk.answer(|plan| {
+            new_branch(plan);
+            plan.title = "Convert Overlay-1B.qcow2".to_owned();
+        });
+    });
+}
+
+#[test]
+fn the_form_of_a_copy() {
+    each("clone", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("u<down>");
+    });
+}
+
+#[test]
+fn how_large_a_copy_would_be() {
+    each("measure", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("W");
+        let ticket = desk.asked.iter().find_map(|effect| match effect {
+            Effect::Measure { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        let copy = |required, fully_allocated, bitmaps| Measure {
+            required,
+            fully_allocated,
+            bitmaps,
+        };
+        let found = Measured {
+            qcow2: copy(13_153_337_344, 42_956_488_704, Some(655_360)),
+            luks: copy(13_155_434_496, 42_958_585_856, Some(655_360)),
+            raw: copy(40 << 30, 40 << 30, None),
+        };
+        desk.send(Msg::Measured(ticket.unwrap(), Ok(found)));
     });
 }
 

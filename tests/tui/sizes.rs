@@ -3,9 +3,32 @@
 use super::desk::{Desk, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 23] = [
-    "", "D", "i", "3", "m", "6", "7", "?", "x", "y", "s", "S", "/a", "P", "T", "b", "B", "E", "V",
-    "K", "cL", "C", "X",
+const MODES: [&str; 25] = [
+    "",
+    "D",
+    "i",
+    "3",
+    "m",
+    "6",
+    "7",
+    "?",
+    "x",
+    "y",
+    "s",
+    "S",
+    "/a",
+    "P",
+    "T",
+    "b",
+    "B",
+    "E",
+    "V<down><down><down><down> <down>secret",
+    "u<down> ",
+    "K",
+    "cL",
+    "W",
+    "C",
+    "X",
 ];
 
 #[test]

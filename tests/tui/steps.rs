@@ -1,11 +1,13 @@
 //! The pure step: what keys and answers lead to.
 
+use qanopy::image::{CarriedBitmaps, Compression, Measure};
 use qanopy::ops::{
-    BitmapAction, ConvertForm, Direction, EffectKind, Error, NewSize, Outcome, Request, Siblings,
-    SnapshotAction, SnapshotName,
+    BitmapAction, ConvertForm, Direction, EffectKind, Error, NewSize, Outcome, Reflink, Request,
+    Siblings, SnapshotAction, SnapshotName,
 };
-use qanopy::tui::dialog::Mode;
+use qanopy::tui::dialog::{Measured, Mode};
 use qanopy::tui::filter::Filter;
+use qanopy::tui::form::WaysOn;
 use qanopy::tui::jobs::{JobState, Work};
 use qanopy::tui::{Effect, Msg, update};
 use std::path::{Path, PathBuf};
@@ -431,15 +433,16 @@ fn a_menu_shows_its_keys_and_runs_the_entry_of_the_one_pressed() {
 }
 
 #[test]
-fn an_image_is_built_on_the_one_that_is_marked() {
+fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     let mut desk = desk();
-    desk.go_to("Overlay-2.qcow2");
-    desk.press(" ");
     desk.go_to("Overlay-1B.qcow2");
+    desk.press(" ");
+    desk.go_to("Overlay-2.qcow2");
     desk.press("B<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Rebase { to, dedupe: false, .. } if to == std::path::Path::new("/vm/Overlay-2.qcow2")
+        Request::Rebase { image, to, dedupe: false, .. }
+            if image == Path::new("/vm/Overlay-1B.qcow2") && to == Path::new("/vm/Overlay-2.qcow2")
     ));
     desk.answer(possible_commit);
     assert_eq!(desk.started(), 0, "a plan is shown first");
@@ -741,12 +744,11 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
         }
     ));
     desk.press("<up> ");
-    desk.press("<enter>");
-    assert!(
-        desk.screen()
-            .contains("a raw image has no clusters to compress")
-    );
-    desk.press("<down>  ");
+    let Mode::Form(form) = &desk.app.mode else {
+        panic!("a form");
+    };
+    let labels: Vec<&str> = form.shown().map(|(_, field)| field.label).collect();
+    assert_eq!(labels, ["name", "to"], "what a raw image has");
     let raw = converted(&desk);
     assert!(matches!(raw.form, ConvertForm::Raw { .. }));
     assert!(raw.new.ends_with("Overlay-1B-converted.raw"), "{raw:?}");
@@ -1021,7 +1023,7 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
     let Some(Effect::Complete(ticket, _)) = asked.first() else {
         panic!("{asked:?}");
     };
-    desk.send(Msg::Completed(*ticket, Vec::new()));
+    desk.send(Msg::Completed(*ticket, WaysOn::default()));
     let Mode::Form(form) = &desk.app.mode else {
         panic!("a form");
     };
@@ -1072,4 +1074,361 @@ fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
         "lost.qcow2",
         "from there to the one with problems"
     );
+}
+
+/// The passphrase that is held for a new image, with that image.
+fn protected(desk: &Desk) -> Option<(PathBuf, Vec<u8>)> {
+    desk.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Protect(image, passphrase) => Some((image.clone(), passphrase.bytes().to_vec())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("b");
+    assert!(!desk.screen().contains("passphrase"), "{}", desk.screen());
+    desk.press("<down><down> ");
+    assert!(desk.screen().contains("once more"), "{}", desk.screen());
+    desk.asked.clear();
+    desk.press("<enter>");
+    assert!(
+        desk.screen().contains("needs a passphrase"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<down>sesame<down>");
+    desk.send(Msg::Paste("sesam".to_owned()));
+    desk.press("<enter>");
+    let screen = desk.screen();
+    assert!(screen.contains("both times the same"), "{screen}");
+    assert!(
+        screen.contains("[••••••") && !screen.contains("sesam"),
+        "{screen}"
+    );
+    assert_eq!(protected(&desk), None);
+    assert!(
+        !desk
+            .asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::Plan { .. }))
+    );
+    desk.press("e");
+    let new = PathBuf::from("/vm/Overlay-1C.qcow2");
+    assert_eq!(protected(&desk), Some((new.clone(), b"sesame".to_vec())));
+    assert!(!format!("{:?} {:?}", desk.asked, desk.app.mode).contains("sesam"));
+    let Request::Branch { image, .. } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert!(image.encryption.is_some());
+    desk.answer(new_branch);
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 1);
+    let forgets = |desk: &Desk| {
+        desk.asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::Forget))
+    };
+    assert!(!forgets(&desk), "should it fail, it is planned again");
+    desk.send(Msg::Ended(1, Ok(outcome(None))));
+    assert!(forgets(&desk));
+    desk.press("L");
+    assert!(!desk.screen().contains("sesam"));
+}
+
+#[test]
+fn a_form_that_is_left_leaves_no_passphrase_behind() {
+    let mut desk = desk();
+    desk.press("<c-n><down><down> <down>open<down>open");
+    let Request::Create(options) = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert!(options.image.encryption.is_some());
+    assert!(protected(&desk).is_some());
+    desk.press("<esc>");
+    assert!(
+        matches!(desk.asked.last(), Some(Effect::Forget)),
+        "{:?}",
+        desk.asked
+    );
+    desk.asked.clear();
+    desk.press("j");
+    assert!(
+        !desk
+            .asked
+            .iter()
+            .any(|effect| matches!(effect, Effect::Forget))
+    );
+}
+
+#[test]
+fn a_conversion_encrypts_and_takes_bitmaps_along_where_there_are_any() {
+    let mut forest = forest();
+    forest.push(qcow2("tracked.qcow2", 1 << 30, 60).facts(|facts| facts.bitmaps = 2));
+    let mut desk = Desk::new(forest, (100, 40));
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("V");
+    assert!(!desk.screen().contains("bitmaps"), "{}", desk.screen());
+    desk.press("<esc>");
+    desk.go_to("tracked.qcow2");
+    let converted = |desk: &Desk| match desk.planned().1 {
+        Request::Convert(options) => *options,
+        other => panic!("{other:?}"),
+    };
+    desk.press("V<up>");
+    assert!(desk.screen().contains("luks: without"), "{}", desk.screen());
+    desk.press("<up> ");
+    assert_eq!(converted(&desk).bitmaps, CarriedBitmaps::All);
+    desk.press(" ");
+    assert_eq!(converted(&desk).bitmaps, CarriedBitmaps::Sound);
+    desk.press("<down> <down>open<down>open");
+    let ConvertForm::Qcow2 { image, .. } = converted(&desk).form else {
+        panic!("{:?}", desk.planned());
+    };
+    assert!(image.encryption.is_some());
+    assert!(protected(&desk).is_some());
+}
+
+#[test]
+fn a_flat_copy_is_compressed_as_it_is_asked_for() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    let compress = |desk: &Desk| match desk.planned().1 {
+        Request::Flatten { compress, .. } => compress.map(|how| how.kind),
+        other => panic!("{other:?}"),
+    };
+    desk.press("f<up>");
+    assert_eq!(compress(&desk), None);
+    desk.press(" ");
+    assert_eq!(compress(&desk), Some(Compression::Zlib));
+    desk.press(" ");
+    assert_eq!(compress(&desk), Some(Compression::Zstd));
+}
+
+#[test]
+fn a_copy_is_made_in_each_of_its_ways() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("u<down><down> ");
+    let Request::Clone { chain, reflink, .. } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!((chain, reflink), (false, Reflink::Always));
+    desk.press("<up> ");
+    assert!(desk.screen().contains("folder"), "{}", desk.screen());
+    desk.asked.clear();
+    desk.press("<enter>");
+    assert!(
+        desk.screen().contains("the folder needs a name"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<up>copies");
+    let Request::Clone {
+        new,
+        chain,
+        reflink,
+        ..
+    } = desk.planned().1
+    else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!((chain, reflink), (true, Reflink::Always));
+    assert_eq!(new, PathBuf::from("/vm/copies"));
+    desk.press("<down> ");
+    let Request::Branch { base, new, .. } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!(base, PathBuf::from("/vm/Overlay-1B.qcow2"));
+    assert_eq!(new, PathBuf::from("/vm/Overlay-1B-copy.qcow2"));
+    assert!(!desk.screen().contains("reflink"), "{}", desk.screen());
+}
+
+#[test]
+fn a_comparison_that_lacks_a_passphrase_asks_for_it_and_begins_anew() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press(" ");
+    desk.go_to("Overlay-2A.qcow2");
+    desk.press("t");
+    let image = PathBuf::from("/vm/Overlay-2A.qcow2");
+    let locked = |words: &str| {
+        Msg::JobLocked(
+            1,
+            image.clone(),
+            Error::Failed(format!("Overlay-2A.qcow2: {words}")),
+        )
+    };
+    desk.send(locked("no passphrase was given"));
+    let screen = desk.screen();
+    assert!(
+        screen.contains("Passphrase of Overlay-2A.qcow2"),
+        "{screen}"
+    );
+    assert!(screen.contains("no passphrase was given"), "{screen}");
+    desk.asked.clear();
+    desk.press("sesame<enter>");
+    let [
+        Effect::Unlock(unlocked, passphrase),
+        Effect::Run {
+            job: 1,
+            work: Work::Compare(images),
+            ..
+        },
+    ] = &desk.asked[..]
+    else {
+        panic!("{:?}", desk.asked);
+    };
+    assert_eq!((unlocked, passphrase.bytes()), (&image, &b"sesame"[..]));
+    assert!(images.contains(&image));
+    assert_eq!(desk.app.jobs.list.len(), 1, "it is the same job");
+    desk.send(locked("opens none of its key slots"));
+    desk.press("<esc>");
+    assert!(matches!(desk.app.jobs.list[0].state, JobState::Failed(_)));
+    assert!(matches!(desk.app.mode, Mode::Main));
+}
+
+#[test]
+fn how_large_a_copy_would_be_is_told() {
+    let mut desk = desk();
+    go_to_row(&mut desk, "running (ID 2)");
+    desk.press("W");
+    let Some(Effect::Measure {
+        ticket, snapshot, ..
+    }) = desk.asked.last()
+    else {
+        panic!("{:?}", desk.asked);
+    };
+    assert_eq!(snapshot.as_deref(), Some(&b"2"[..]));
+    let ticket = *ticket;
+    let size = |required, fully_allocated, bitmaps| Measure {
+        required,
+        fully_allocated,
+        bitmaps,
+    };
+    let found = Measured {
+        qcow2: size(3 << 30, 41 << 30, Some(1 << 20)),
+        luks: size((3 << 30) + (2 << 20), 42 << 30, Some(1 << 20)),
+        raw: size(40 << 30, 40 << 30, None),
+    };
+    desk.send(Msg::Measured(
+        ticket - 1,
+        Err("an answer to another question".to_owned()),
+    ));
+    assert!(
+        desk.screen().contains("Reading its tables"),
+        "{}",
+        desk.screen()
+    );
+    desk.send(Msg::Measured(ticket, Ok(found)));
+    let screen = desk.screen();
+    assert!(
+        screen.contains("a copy of snapshot 2 of golden-win.qcow2"),
+        "{screen}"
+    );
+    let row = |kind: &str| {
+        let begin = format!("│ {kind} ");
+        let line = screen.lines().find(|line| line.starts_with(&begin));
+        line.unwrap_or_else(|| panic!("{screen}")).to_owned()
+    };
+    assert!(row("qcow2").contains("3 GiB (3,221,225,472)"), "{screen}");
+    assert!(row("qcow2, luks").contains("(3,223,322,624)"), "{screen}");
+    assert!(row("its bitmaps").contains("+ 1 MiB"), "{screen}");
+    desk.press("<esc>");
+    assert!(matches!(desk.app.mode, Mode::Main));
+}
+
+/// The images that what is asked for now is about.
+fn about(desk: &Desk) -> Vec<PathBuf> {
+    match &desk.app.mode {
+        Mode::Form(form) => vec![form.image.clone()],
+        Mode::Measure(dialog) => vec![dialog.image.clone()],
+        Mode::List(menu) => {
+            vec![PathBuf::from("/vm").join(menu.title.rsplit(' ').next().unwrap_or_default())]
+        }
+        _ => match desk.planned().1 {
+            Request::Commit { overlay, .. } => vec![overlay],
+            Request::Squash { layer, .. } => vec![layer],
+            Request::Discard { images } => images,
+            Request::Repair { image, .. } => vec![image],
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+#[test]
+fn every_action_is_about_the_marks_and_only_without_any_about_the_cursor() {
+    let prepare = |mark: bool| {
+        let mut forest = forest();
+        forest.push(
+            qcow2("odd.qcow2", 1 << 30, 60)
+                .on("RootBase.qcow2")
+                .facts(|facts| facts.corrupt = true),
+        );
+        forest.push(qcow2("on-odd.qcow2", 1 << 30, 60).on("odd.qcow2"));
+        let mut desk = Desk::new(forest, (100, 40));
+        desk.go_to(if mark { "odd.qcow2" } else { "Overlay-1.qcow2" });
+        if mark {
+            desk.press(" ");
+            desk.go_to("Overlay-1.qcow2");
+        }
+        desk
+    };
+    for key in [
+        "b", "f", "u", "V", "e", "C", "B", "F", "Q", "M", "E", "S", "K", "O", "X", "W", "x", "R",
+    ] {
+        for (mark, name) in [(true, "/vm/odd.qcow2"), (false, "/vm/Overlay-1.qcow2")] {
+            if key == "R" && !mark {
+                // Nothing is wrong with that one.
+                continue;
+            }
+            let mut desk = prepare(mark);
+            desk.press(key);
+            assert_eq!(
+                about(&desk),
+                [PathBuf::from(name)],
+                "{key} with a mark: {mark}"
+            );
+        }
+    }
+    let mut desk = prepare(true);
+    desk.press(" ");
+    for key in ["b", "u", "C", "Q", "E", "S", "W"] {
+        desk.press(key);
+        let screen = desk.screen();
+        assert!(
+            screen.contains("one image at a time: U clears the marks"),
+            "{key} {screen}"
+        );
+        assert!(matches!(desk.app.mode, Mode::Main), "{key}");
+    }
+    desk.press("x");
+    assert!(
+        desk.screen().contains("Actions for 2 marked images"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn the_inside_of_a_marked_image_is_asked_for_while_its_list_is_open() {
+    let mut desk = desk();
+    desk.go_to("golden-win.qcow2");
+    desk.press(" ");
+    desk.go_to("Overlay-1B.qcow2");
+    desk.asked.clear();
+    desk.press("K");
+    let golden = PathBuf::from("/vm/golden-win.qcow2");
+    assert!(
+        matches!(&desk.asked[..], [Effect::Facts(path)] if *path == golden),
+        "{:?}",
+        desk.asked
+    );
+    desk.press("<esc>");
+    assert!(matches!(
+        desk.asked.last(),
+        Some(Effect::Facts(path)) if path.ends_with("Overlay-1B.qcow2")
+    ));
 }

@@ -73,7 +73,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             Mode::Plan(dialog) if dialog.ticket == ticket => dialog.locked = Some(image),
             _ => {}
         },
-        Msg::Completed(ticket, names) => dialogs::completed(app, ticket, names, effects),
+        Msg::Completed(ticket, ways) => dialogs::completed(app, ticket, ways, effects),
         Msg::Focus(is_there) => app.focused = Some(is_there),
         Msg::Planned(ticket, plan, forest) => {
             let is_asked = match &app.mode {
@@ -127,6 +127,14 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.entries = Some(entries);
             }
         }
+        Msg::Measured(ticket, found) => {
+            if let Mode::Measure(dialog) = &mut app.mode
+                && dialog.ticket == ticket
+            {
+                dialog.found = Some(found);
+            }
+        }
+        Msg::JobLocked(id, image, error) => jobs::locked(app, id, image, error, effects),
         Msg::Tell(text) => {
             app.note(None, Kind::Bad, &text);
             app.warn(text);

@@ -12,7 +12,7 @@ use crate::ops::{Confirm, Consent, Danger, Request};
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
-use crate::tui::form::{Completing, Field, Holds};
+use crate::tui::form::{Completing, Holds, WaysOn};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
@@ -20,14 +20,15 @@ use crate::tui::views;
 
 use super::{TYPING, forms, jobs, moving, panes, plans};
 
-/// Opens a form about the selected image.
+/// Opens a form about an image, and what is in it.
 pub(super) fn fill(
     app: &mut App,
+    image: Option<NodeId>,
     kind: FormKind,
     about: Option<&OsStr>,
     effects: &mut Vec<Effect>,
 ) {
-    if let Some(form) = forms::form(app, kind, about) {
+    if let Some(form) = forms::form(app, image, kind, about) {
         app.mode = Mode::Form(Box::new(form));
         replan_form(app, Duration::ZERO, effects);
     }
@@ -62,6 +63,10 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
                     *at = (*at + step) % count;
                     (step > 0, Duration::ZERO)
                 }
+                Some(Holds::Secret(secret)) => {
+                    plans::type_secret(secret, key);
+                    (true, TYPING)
+                }
                 None => (false, TYPING),
             };
             if changed {
@@ -81,11 +86,19 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
 pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
     // Not into a plan: a number is asked for so that a person stops and thinks, and types it.
     let keys = text.chars().filter(|c| !c.is_control()).map(Key::char);
-    if let Mode::Form(form) = &mut app.mode
-        && let Some(input) = form.fields.get_mut(form.at).and_then(Field::input_mut)
-    {
-        for key in keys {
-            edit(input, key);
+    if let Mode::Form(form) = &mut app.mode {
+        match form.fields.get_mut(form.at).map(|field| &mut field.holds) {
+            Some(Holds::Text(input) | Holds::Path(input)) => {
+                for key in keys {
+                    edit(input, key);
+                }
+            }
+            Some(Holds::Secret(secret)) => {
+                for key in keys {
+                    plans::type_secret(secret, key);
+                }
+            }
+            Some(Holds::Choice { .. }) | None => return,
         }
         replan_form(app, Duration::ZERO, effects);
     } else if let Mode::Secret(dialog) = &mut app.mode {
@@ -186,7 +199,10 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
             effects.push(Effect::Copy(text));
         }
         Choice::Ask(request) => plans::ask(app, request, Mode::Main, effects),
-        Choice::Fill(kind, about) => fill(app, kind, about.as_deref(), effects),
+        Choice::Fill(kind, about) => {
+            let image = app.target().map(|node| node.id);
+            fill(app, image, kind, about.as_deref(), effects);
+        }
         Choice::Run(at, is_asked) => run_own(app, at, is_asked, effects),
     }
 }
@@ -249,6 +265,12 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
     if form.creates
         && let Ok(request) = form.request()
     {
+        if let Some(new) = request.creates()
+            && let Ok(Some(passphrase)) = form.passphrase()
+        {
+            app.protects = true;
+            effects.push(Effect::Protect(new.to_path_buf(), passphrase));
+        }
         plans::plan(app, ticket, request, delay, effects);
     }
 }
@@ -281,7 +303,7 @@ fn complete(app: &mut App, effects: &mut Vec<Effect>) -> bool {
 }
 
 /// How the name in a path field can go on.
-pub(super) fn completed(app: &mut App, ticket: u64, names: Vec<String>, effects: &mut Vec<Effect>) {
+pub(super) fn completed(app: &mut App, ticket: u64, ways: WaysOn, effects: &mut Vec<Effect>) {
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
@@ -290,7 +312,7 @@ pub(super) fn completed(app: &mut App, ticket: u64, names: Vec<String>, effects:
     }
     form.completing.ticket = None;
     let held = std::mem::take(&mut form.completing.held);
-    if form.complete(names) {
+    if form.complete(ways) {
         replan_form(app, Duration::ZERO, effects);
     }
     for key in held {
@@ -318,10 +340,9 @@ pub(super) fn run_in_form(app: &mut App, action: Action, key: Key, effects: &mut
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
-    let count = form.fields.len().max(1);
     match action {
-        Action::NextField => form.at = (form.at + 1) % count,
-        Action::PreviousField => form.at = (form.at + count - 1) % count,
+        Action::NextField => form.step(true),
+        Action::PreviousField => form.step(false),
         Action::Close => close(app, Mode::Main),
         Action::Fire => match form.request() {
             Err(reason) => form.reason = Some(reason),
@@ -361,7 +382,7 @@ pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
             form.submitted = false;
             form.reason = Some(denied.to_string());
             if let Some(image) = form.locked.clone() {
-                plans::ask_secret(app, image);
+                plans::ask_secret(app, image, None);
             }
         }
     }

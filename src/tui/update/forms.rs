@@ -14,8 +14,8 @@ use std::path::Path;
 use crate::forest::{Forest, NodeId};
 use crate::image::{Compression, CompressionLevel, Format, Preallocation};
 use crate::ops::{
-    BackingStyle, Compress, CreateOptions, Dependants, ImageOptions, NewSize, Relocation, Request,
-    SnapshotAction,
+    BackingStyle, Compress, CreateOptions, Dependants, EncryptionOption, ImageOptions, NewSize,
+    Relocation, Request, SnapshotAction,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
@@ -33,24 +33,59 @@ fn style(at: usize) -> BackingStyle {
     }
 }
 
-/// The form of that kind for the selected image; `about` is the snapshot where it is one.
-pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<Form> {
+/// Three fields, the first at this place in the form, that ask how a new image is encrypted, and with
+/// which passphrase.
+fn encryption_fields(first: usize) -> [Field; 3] {
+    [
+        Field::choice(
+            "encrypt",
+            &["no", "luks"],
+            "luks: without its passphrase nobody reads it, and nothing recovers a lost one",
+        ),
+        Field::secret("passphrase", "what opens the new image; it is kept nowhere")
+            .only_where(first, &[1]),
+        Field::secret(
+            "once more",
+            "the same again: mistyped, it would be lost with all that is written under it",
+        )
+        .only_where(first, &[1]),
+    ]
+}
+
+/// What the first of the [`encryption_fields`] says.
+fn image_options(form: &Form, encrypt: usize) -> ImageOptions {
+    ImageOptions {
+        encryption: (form.chosen(encrypt) == 1).then(EncryptionOption::default),
+        ..ImageOptions::default()
+    }
+}
+
+/// The form of that kind about an image; `about` is the snapshot or the bitmap in it that it is for.
+pub(super) fn form(
+    app: &App,
+    image: Option<NodeId>,
+    kind: FormKind,
+    about: Option<&OsStr>,
+) -> Option<Form> {
     match kind {
         FormKind::Create => return Some(create(app)),
         FormKind::Import => return Some(copies::import(app)),
         _ => {}
     }
-    let node = app.selected()?;
+    let node = app.forest.get(image?)?;
     let image = node.path.as_path();
     let name = text::file_name(image);
     let form = match kind {
         FormKind::Branch => Form::new(
             format!("New branch on {name}"),
             image,
-            vec![
+            [
                 Field::path("name", free_name(&app.forest, image), "the file to create"),
                 Field::choice("backing", STYLES, HOW_STYLE),
-            ],
+            ]
+            .into_iter()
+            .chain(encryption_fields(2))
+            .collect(),
             true,
             |form| {
                 Ok(Request::Branch {
@@ -58,7 +93,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                     new: form.path(0, "the new file")?,
                     size: None,
                     style: style(form.chosen(1)),
-                    image: ImageOptions::default(),
+                    image: image_options(form, 2),
                 })
             },
         ),
@@ -76,7 +111,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
                 ),
                 Field::path("onto", "", HOW_ONTO),
                 Field::choice(
-                    "compressed",
+                    "compress",
                     &["no", "zlib", "zstd"],
                     "what becomes smaller by it is stored compressed; zstd needs QEMU 5.1 or newer",
                 ),
@@ -186,7 +221,7 @@ pub(super) fn form(app: &App, kind: FormKind, about: Option<&OsStr>) -> Option<F
         ),
         FormKind::ExtractSnapshot => copies::snapshot(image, &name, about?),
         FormKind::Clone => copies::clone(app, image, &name),
-        FormKind::Convert => copies::convert(app, image, &name),
+        FormKind::Convert => copies::convert(app, node, &name),
         FormKind::Export => copies::export(image, &name),
         FormKind::Import => copies::import(app),
         FormKind::Amend => tables::amend(node, &name),
@@ -212,17 +247,20 @@ fn create(app: &App) -> Form {
     Form::new(
         "New image".to_owned(),
         &image,
-        vec![
+        [
             Field::path("name", name.unwrap_or_default(), "the file to create"),
             Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
-        ],
+        ]
+        .into_iter()
+        .chain(encryption_fields(2))
+        .collect(),
         true,
         |form| {
             let size = filter::bytes(&form.text(1).to_lowercase());
             Ok(Request::Create(CreateOptions {
                 path: form.path(0, "the new file")?,
                 size: size.ok_or_else(|| "the size is a number with K, M, G or T".to_owned())?,
-                image: ImageOptions::default(),
+                image: image_options(form, 2),
             }))
         },
     )
@@ -257,15 +295,14 @@ pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The other image that is marked, if only one is; else what is recorded now.
+/// The image under the cursor, if that is not the one to be built on another; else what is recorded now.
 fn proposed_base(app: &App, id: NodeId) -> String {
-    let marked = app.tree.marks.iter().filter(|mark| **mark != id);
-    let marked: Vec<_> = marked.filter_map(|mark| app.forest.get(*mark)).collect();
+    let pointed = app.selected().filter(|node| node.id != id);
     let recorded = app.forest.get(id).and_then(|node| node.backing.as_ref());
-    match (&marked[..], recorded) {
-        ([only], _) => only.path.to_string_lossy().into_owned(),
-        (_, Some(backing)) => backing.recorded.to_string_lossy().into_owned(),
-        _ => String::new(),
+    match (pointed, recorded) {
+        (Some(node), _) => node.path.to_string_lossy().into_owned(),
+        (None, Some(backing)) => backing.recorded.to_string_lossy().into_owned(),
+        (None, None) => String::new(),
     }
 }
 
@@ -295,7 +332,7 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
             Field::path(
                 "base",
                 proposed_base(app, id),
-                "the image to build on; mark it before, and its path stands here",
+                "the image to build on; mark this one and go to that one, and its path stands here",
             ),
             Field::choice(
                 "keeps",

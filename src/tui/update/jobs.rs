@@ -281,6 +281,27 @@ pub(super) fn ended(
     }
 }
 
+/// A job is over since the passphrase of an image is missing: a person who does nothing else is asked for
+/// it.
+pub(super) fn locked(
+    app: &mut App,
+    id: u64,
+    image: PathBuf,
+    error: Error,
+    effects: &mut Vec<Effect>,
+) {
+    ended(app, id, Err(error), effects);
+    if matches!(app.mode, Mode::Main) && !app.leaving {
+        plans::ask_secret(app, image, Some(id));
+    }
+}
+
+/// Begins a job anew that has ended for lack of something.
+pub(super) fn again(app: &mut App, id: u64, effects: &mut Vec<Effect>) {
+    app.jobs.again(id);
+    start_next(app, effects);
+}
+
 /// Tells the end of a long job to somebody who looks elsewhere.
 fn notice(app: &App, title: String, text: String, took: Duration) -> Option<Effect> {
     let Notices { by, after } = app.settings.notices;

@@ -57,7 +57,7 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
 
 /// What can be done with what is under the cursor, and why the rest cannot.
 pub(super) fn actions(app: &App) -> ListMenu {
-    if app.snapshot().is_some() && !app.settings.read_only {
+    if app.target_snapshot().is_some() && !app.settings.read_only {
         return snapshots(app);
     }
     let entries = app
@@ -76,11 +76,11 @@ pub(super) fn actions(app: &App) -> ListMenu {
         "change" => 1,
         _ => 2,
     });
-    let name = app.selected().map(|node| app.label(node));
-    let title = name.map_or_else(
-        || "Actions".to_owned(),
-        |name| format!("Actions for {name}"),
-    );
+    let title = match (app.target(), app.tree.marks.len()) {
+        (Some(node), _) => format!("Actions for {}", app.label(node)),
+        (None, 0) => "Actions".to_owned(),
+        (None, marked) => format!("Actions for {marked} marked images"),
+    };
     ListMenu::by_key(title, items)
 }
 
@@ -125,7 +125,7 @@ pub(super) fn copy(app: &App) -> ListMenu {
         let chain: Vec<String> = app.forest.chain(node.id).iter().filter_map(path).collect();
         let quoted = shell_quoted(&node.path);
         add("p", "its path", node.path.to_string_lossy().into_owned());
-        if app.tree.marks.len() > 1 {
+        if !app.tree.marks.is_empty() {
             add("m", "the paths of all marked images", marked.join("\n"));
         }
         add(
@@ -200,7 +200,7 @@ fn with_one(node: &Node, snapshot: &Snapshot, keys: [&str; 3]) -> Vec<Item> {
 
 /// What can be done with internal snapshots: a new one, and for each there is, all that goes.
 pub(super) fn snapshots(app: &App) -> ListMenu {
-    let Some(node) = app.selected() else {
+    let Some(node) = app.target() else {
         return ListMenu::new("Snapshots", Vec::new());
     };
     let new = |key| {
@@ -212,7 +212,7 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
             Choice::Fill(FormKind::TakeSnapshot, None),
         )
     };
-    if let Some(snapshot) = app.snapshot() {
+    if let Some(snapshot) = app.target_snapshot() {
         let name = text::snapshot_name(snapshot);
         let delete = app.key(Action::Discard);
         let copy = app.key(Action::Flatten);
@@ -257,7 +257,7 @@ pub(super) fn refresh(app: &mut App) {
 
 /// What can be done with dirty bitmaps: a new one, and for each there is, all that goes.
 pub(super) fn bitmaps(app: &App) -> ListMenu {
-    let Some(node) = app.selected() else {
+    let Some(node) = app.target() else {
         return ListMenu::new("Dirty bitmaps", Vec::new());
     };
     let mut items = vec![entry(

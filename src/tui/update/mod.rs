@@ -14,7 +14,7 @@ mod plans;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::forest::Whereabouts;
+use crate::forest::{Node, Whereabouts};
 use crate::host::printable;
 
 use super::app::{App, LARGE, Tab, Toast};
@@ -32,8 +32,7 @@ const TYPING: Duration = Duration::from_millis(40);
 /// Takes in what happened; returns what is to be done about it.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
-    if let Msg::Found(..) | Msg::Looked(..) = msg {
-        // Thousands of these may wait, and each would lay out all rows.
+    if msg.may_gather() {
         answers::take(app, msg, &mut effects);
         app.unsettled = true;
         return effects;
@@ -52,13 +51,33 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
     }
     app.settle();
     ask_for_hits(app, &mut effects);
-    let selected = app.selected().map(|node| node.path.clone());
-    if selected.is_some() && selected != app.asked {
-        app.asked.clone_from(&selected);
-        effects.extend(selected.map(Effect::Facts));
+    let asked = asked_about(app).map(|node| node.path.clone());
+    if asked.is_some() && asked != app.asked {
+        app.asked.clone_from(&asked);
+        effects.extend(asked.map(Effect::Facts));
     }
     ask_for_map(app, &mut effects);
+    forget_passphrase(app, &mut effects);
     effects
+}
+
+/// The passphrase of an image that was to be made is held no longer than a form, a plan or a job may need
+/// it.
+fn forget_passphrase(app: &mut App, effects: &mut Vec<Effect>) {
+    let is_needed = matches!(app.mode, Mode::Form(_) | Mode::Plan(_) | Mode::Secret(_))
+        || app.jobs.open().next().is_some();
+    if app.protects && !is_needed {
+        app.protects = false;
+        effects.push(Effect::Forget);
+    }
+}
+
+/// The image that the disk is asked about: the one a list shows the inside of, or else the selected one.
+fn asked_about(app: &App) -> Option<&Node> {
+    match &app.mode {
+        Mode::List(menu) if menu.inside.is_some() => app.target(),
+        _ => app.selected(),
+    }
 }
 
 /// In a large forest a worker finds out what the filter asks for; until it answers, the rows stay.
@@ -168,6 +187,7 @@ fn run(app: &mut App, scope: Scope, action: Action, key: Key, effects: &mut Vec<
         Scope::Prune => dialogs::run_in_prune(app, action, effects),
         Scope::Trash => dialogs::run_in_trash(app, action, effects),
         Scope::Leave => run_in_leave(app, action, effects),
+        Scope::Measure => app.mode = Mode::Main,
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn take(app: &mut App, did: MouseDid, column: u16, row: u16, effects:
             super::on_key(app, Key::of(key), effects);
             return;
         }
-        Mode::Form(_) | Mode::Leave | Mode::Secret(_) => return,
+        Mode::Form(_) | Mode::Leave | Mode::Secret(_) | Mode::Measure(_) => return,
     }
     let (action, forward) = match did {
         MouseDid::Press => {

@@ -10,7 +10,7 @@ use tui_input::Input;
 use crate::forest::{Forest, NodeId};
 use crate::ops::{CommittedLayer, Request, Siblings, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, Pane, Tab};
-use crate::tui::dialog::{FormKind, LogView, Mode, PruneDialog, TrashDialog};
+use crate::tui::dialog::{FormKind, LogView, MeasureDialog, Mode, PruneDialog, TrashDialog};
 use crate::tui::health::{self, Remedy};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::msg::Effect;
@@ -99,19 +99,20 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             let images = checkable(app, &all);
             jobs::check(app, images, effects);
         }
-        Action::Branch => dialogs::fill(app, FormKind::Branch, None, effects),
+        Action::Branch => fill(app, FormKind::Branch, effects),
         Action::Compare => {
             let images = paths(&app.forest, &two(app));
             if let [one, other] = &images[..] {
                 jobs::compare(app, [one.clone(), other.clone()], effects);
             }
         }
-        Action::Clone => dialogs::fill(app, FormKind::Clone, None, effects),
-        Action::Convert => dialogs::fill(app, FormKind::Convert, None, effects),
-        Action::Export => dialogs::fill(app, FormKind::Export, None, effects),
-        Action::Import => dialogs::fill(app, FormKind::Import, None, effects),
+        Action::Clone => fill(app, FormKind::Clone, effects),
+        Action::Convert => fill(app, FormKind::Convert, effects),
+        Action::Export => fill(app, FormKind::Export, effects),
+        Action::Import => fill(app, FormKind::Import, effects),
+        Action::Measure => measure(app, effects),
         Action::Squash => {
-            if let Some(layer) = app.selected().map(|node| node.path.clone()) {
+            if let Some(layer) = app.target().map(|node| node.path.clone()) {
                 let request = Request::Squash {
                     layer,
                     direction: None,
@@ -119,20 +120,21 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
                 plans::ask(app, request, Mode::Main, effects);
             }
         }
-        Action::Amend => dialogs::fill(app, FormKind::Amend, None, effects),
+        Action::Amend => fill(app, FormKind::Amend, effects),
         Action::Bitmaps => app.mode = Mode::List(Box::new(menus::bitmaps(app))),
-        Action::NewImage => dialogs::fill(app, FormKind::Create, None, effects),
-        Action::Rebase => dialogs::fill(app, FormKind::Rebase, None, effects),
-        Action::Flatten => match app.snapshot() {
+        Action::NewImage => fill(app, FormKind::Create, effects),
+        Action::Rebase => fill(app, FormKind::Rebase, effects),
+        Action::Flatten => match app.target_snapshot() {
             Some(snapshot) => {
                 let id = OsStr::from_bytes(&snapshot.id).to_owned();
-                dialogs::fill(app, FormKind::ExtractSnapshot, Some(&id), effects);
+                let image = app.target().map(|node| node.id);
+                dialogs::fill(app, image, FormKind::ExtractSnapshot, Some(&id), effects);
             }
-            None => dialogs::fill(app, FormKind::Flatten, None, effects),
+            None => fill(app, FormKind::Flatten, effects),
         },
-        Action::FlattenHere => dialogs::fill(app, FormKind::FlattenHere, None, effects),
-        Action::Resize => dialogs::fill(app, FormKind::Resize, None, effects),
-        Action::Move => dialogs::fill(app, FormKind::Move, None, effects),
+        Action::FlattenHere => fill(app, FormKind::FlattenHere, effects),
+        Action::Resize => fill(app, FormKind::Resize, effects),
+        Action::Move => fill(app, FormKind::Move, effects),
         Action::Repair => repair(app, effects),
         Action::Snapshots => app.mode = Mode::List(Box::new(menus::snapshots(app))),
         Action::Shell => {
@@ -155,16 +157,16 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Suspend => effects.push(Effect::Suspend),
         Action::Commit => commit(app, effects),
-        Action::Discard if app.tree.marks.is_empty() && app.snapshot().is_some() => {
-            let request =
-                app.selected()
-                    .zip(app.snapshot())
-                    .map(|(node, snapshot)| Request::Snapshot {
-                        image: node.path.clone(),
-                        action: SnapshotAction::Delete {
-                            snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
-                        },
-                    });
+        Action::Discard if app.target_snapshot().is_some() => {
+            let request = app
+                .selected()
+                .zip(app.target_snapshot())
+                .map(|(node, snapshot)| Request::Snapshot {
+                    image: node.path.clone(),
+                    action: SnapshotAction::Delete {
+                        snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
+                    },
+                });
             if let Some(request) = request {
                 plans::ask(app, request, Mode::Main, effects);
             }
@@ -266,24 +268,54 @@ fn checkable(app: &App, ids: &[NodeId]) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Opens a form about the image that actions are about.
+fn fill(app: &mut App, kind: FormKind, effects: &mut Vec<Effect>) {
+    let image = app.target().map(|node| node.id);
+    dialogs::fill(app, image, kind, None, effects);
+}
+
+/// Asks how large a copy would be.
+fn measure(app: &mut App, effects: &mut Vec<Effect>) {
+    let Some(node) = app.target() else { return };
+    let (image, format) = (node.path.clone(), node.format());
+    let snapshot = app.target_snapshot().map(|snapshot| snapshot.id.clone());
+    let ticket = app.ticket();
+    app.mode = Mode::Measure(Box::new(MeasureDialog {
+        ticket,
+        image: image.clone(),
+        snapshot: snapshot.clone(),
+        found: None,
+    }));
+    effects.push(Effect::Measure {
+        ticket,
+        image,
+        format,
+        snapshot,
+    });
+}
+
 /// Mends the first thing that is known to be wrong and can be mended.
 fn repair(app: &mut App, effects: &mut Vec<Effect>) {
-    match app.selected().and_then(health::first_remedy) {
-        Some(remedy) => heal(app, remedy, effects),
-        None => {
+    let Some(node) = app.target() else { return };
+    match (node.id, health::first_remedy(node)) {
+        (id, Some(remedy)) => heal(app, id, remedy, effects),
+        (id, None) => {
+            if let Some(row) = app.tree.rows.place(id) {
+                app.tree.cursor = row;
+            }
             show(app, Tab::Health);
             app.tell("What is wrong, and what helps, is in the health pane.");
         }
     }
 }
 
-/// Does what helps.
-fn heal(app: &mut App, remedy: Remedy, effects: &mut Vec<Effect>) {
-    let Some(image) = app.selected().map(|node| node.path.clone()) else {
+/// Does what helps an image.
+fn heal(app: &mut App, id: NodeId, remedy: Remedy, effects: &mut Vec<Effect>) {
+    let Some(image) = app.forest.get(id).map(|node| node.path.clone()) else {
         return;
     };
     match remedy {
-        Remedy::Relink => dialogs::fill(app, FormKind::Relink, None, effects),
+        Remedy::Relink => dialogs::fill(app, Some(id), FormKind::Relink, None, effects),
         Remedy::RecordFormat => {
             let request = Request::Relink {
                 image,
@@ -308,10 +340,11 @@ fn heal(app: &mut App, remedy: Remedy, effects: &mut Vec<Effect>) {
 /// Does what helps against the line of the health pane that is under the cursor.
 fn heal_selected(app: &mut App, effects: &mut Vec<Effect>) {
     let Some(node) = app.selected() else { return };
-    let lines = health::lines(app, node).into_iter();
-    let remedies = lines.filter_map(|line| line.remedy);
-    if let Some(remedy) = remedies.take(app.health_cursor + 1).last() {
-        heal(app, remedy, effects);
+    let (id, mut lines) = (node.id, health::lines(app, node));
+    let at = health::at_cursor(app, &lines);
+    let line = at.and_then(|at| lines.get_mut(at));
+    if let Some(remedy) = line.and_then(|line| line.remedy.take()) {
+        heal(app, id, remedy, effects);
     }
 }
 

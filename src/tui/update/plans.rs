@@ -124,13 +124,14 @@ fn old_name(forest: &Forest, overlay: &Path, into: Option<&Path>) -> Option<Path
     Some(base.with_file_name(name_beside(forest, base, "before")))
 }
 
-/// Asks for the passphrase of an image; what asked for it comes back afterwards.
-pub(super) fn ask_secret(app: &mut App, image: PathBuf) {
+/// Asks for the passphrase of an image; what asked for it comes back afterwards, or the job begins anew.
+pub(super) fn ask_secret(app: &mut App, image: PathBuf, job: Option<u64>) {
     let back = std::mem::take(&mut app.mode);
     app.mode = Mode::Secret(Box::new(SecretDialog {
         image,
         secret: Secret::default(),
         back,
+        job,
     }));
 }
 
@@ -155,12 +156,16 @@ pub(super) fn run_in_secret(app: &mut App, action: Action, effects: &mut Vec<Eff
         image,
         secret,
         back,
+        job,
     } = *dialog;
     dialogs::close(app, back);
     if action != Action::Fire || secret.is_empty() {
         return;
     }
     effects.push(Effect::Unlock(image, secret.passphrase()));
+    if let Some(id) = job {
+        return jobs::again(app, id, effects);
+    }
     match std::mem::take(&mut app.mode) {
         Mode::Plan(before) => {
             let PlanDialog {
@@ -235,7 +240,7 @@ pub(super) fn run_in_plan(app: &mut App, action: Action, key: Key, effects: &mut
         }
         Action::Verify => dialog.proves = !dialog.proves,
         Action::Unlock => match dialog.locked.clone() {
-            Some(image) => ask_secret(app, image),
+            Some(image) => ask_secret(app, image, None),
             None => app.tell("No passphrase is missing for this plan."),
         },
         _ => {}

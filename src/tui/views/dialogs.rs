@@ -13,7 +13,7 @@ use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
-use super::form;
+use super::{form, measure};
 
 /// Rows a dialog would like to have with its frame at that width; none if none is open.
 #[must_use]
@@ -26,6 +26,7 @@ pub fn needed_height(app: &App, width: u16) -> Option<u16> {
         }
         Mode::Leave => leave_lines(app, inner).len(),
         Mode::Secret(dialog) => form::secret_lines(app, dialog, inner).len(),
+        Mode::Measure(dialog) => measure::lines(app, dialog, inner).len(),
         _ => return None,
     };
     u16::try_from(lines + 2).ok().or(Some(u16::MAX))
@@ -53,6 +54,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
     match &app.mode {
         Mode::Form(form) => form::draw(frame, app, form, area),
         Mode::Secret(dialog) => form::draw_secret(frame, app, dialog, area),
+        Mode::Measure(dialog) => measure::draw(frame, app, dialog, area),
         Mode::Plan(dialog) => draw_plan(frame, app, dialog, area),
         Mode::Leave => {
             let room = usize::from(area.width).saturating_sub(2);
@@ -217,7 +219,7 @@ fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>
     match &dialog.plan {
         Some(plan) => {
             let said = plan.lines().into_iter().filter(|line| !is_refusal(line));
-            push_words(&mut lines, app, said, width, dialog.commands);
+            push_words(&mut lines, app, said, (LABEL_ROOM, width), dialog.commands);
             if dialog.proves {
                 let text = "all images around are read before and after, to prove that no other image \
                             changes";
@@ -243,7 +245,7 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         // Why not, and what instead, has to be seen however long the rest is.
         let mut lines = Vec::new();
         let said = plan.lines().into_iter().filter(is_refusal);
-        push_words(&mut lines, app, said, width, false);
+        push_words(&mut lines, app, said, (LABEL_ROOM, width), false);
         return lines;
     }
     let button = |text: &str, is_at: bool, role: Role| {
@@ -283,16 +285,19 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
 }
 
 /// Whether the line says why not, or what instead.
-fn is_refusal(line: &ops::Line) -> bool {
+pub(super) fn is_refusal(line: &ops::Line) -> bool {
     line.label == "refused" || line.label.chars().all(|c| c.is_ascii_digit())
 }
 
-/// The plan's own words, wrapped beside their labels.
+/// Cells for the label before a line, and the space behind it.
+pub(super) const LABEL_ROOM: usize = 10;
+
+/// The plan's own words, wrapped beside their labels; how much of the width is for these, and all of it.
 pub(super) fn push_words(
     lines: &mut Vec<Line<'static>>,
     app: &App,
     said: impl IntoIterator<Item = ops::Line>,
-    width: usize,
+    (labels, width): (usize, usize),
     commands: bool,
 ) {
     for line in said {
@@ -306,7 +311,7 @@ pub(super) fn push_words(
             Tone::Danger => Role::Error,
             Tone::Quiet => Role::Quiet,
         };
-        push_wrapped(lines, app, &line.label, &line.text, role, width);
+        push_labelled(lines, app, (&line.label, labels), &line.text, role, width);
     }
 }
 
@@ -318,8 +323,20 @@ pub(super) fn push_wrapped(
     role: Role,
     width: usize,
 ) {
+    push_labelled(lines, app, (label, LABEL_ROOM), words, role, width);
+}
+
+/// Words beside a label that has so much room, wrapped.
+pub(super) fn push_labelled(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    (label, labels): (&str, usize),
+    words: &str,
+    role: Role,
+    width: usize,
+) {
     let theme = app.settings.theme;
-    let label_room = if label.is_empty() { 0 } else { 10 };
+    let label_room = if label.is_empty() { 0 } else { labels };
     let label = text::safe(label);
     let is_way_out = label.chars().all(|c| c.is_ascii_digit());
     let label_role = if is_way_out { Role::Key } else { role };

@@ -11,7 +11,7 @@ use crate::tui::keymap::{Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
-use super::dialogs::{push_words, push_wrapped};
+use super::dialogs::{LABEL_ROOM, is_refusal, push_labelled, push_words, push_wrapped};
 
 /// Draws a form.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
@@ -27,7 +27,7 @@ pub(super) fn hints(app: &App, form: &Form) -> Vec<(String, String)> {
     let hints = keymap.entries(Scope::Form).filter_map(|entry| {
         let what = match entry.action {
             Action::Fire if !form.creates => "plan",
-            Action::NextField if form.fields.len() < 2 => return None,
+            Action::NextField if form.shown().count() < 2 => return None,
             _ => entry.hint?,
         };
         Some((entry.key(), what.to_owned()))
@@ -42,20 +42,27 @@ pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> 
     if let Some(reason) = &form.reason {
         push_wrapped(&mut lines, app, "", reason, Role::Error, width);
     }
-    for (i, field) in form.fields.iter().enumerate() {
-        lines.push(field_line(app, form, field, i == form.at, width));
+    let labels = form.shown().map(|(_, field)| text::width(field.label) + 1);
+    let room = labels.max().unwrap_or(0).max(LABEL_ROOM);
+    for (i, field) in form.shown() {
+        lines.push(field_line(app, form, field, i == form.at, (room, width)));
     }
     if let Some(field) = form.fields.get(form.at) {
         let switch = match field.holds {
-            Holds::Text(_) | Holds::Path(_) => "",
+            Holds::Text(_) | Holds::Path(_) | Holds::Secret(_) => "",
             Holds::Choice { .. } => "Space changes it: ",
         };
         let help = format!("{switch}{}", field.help);
-        push_wrapped(&mut lines, app, " ", &help, Role::Quiet, width);
-        push_ways_on(&mut lines, app, form, width);
+        push_labelled(&mut lines, app, (" ", room), &help, Role::Quiet, width);
+        push_ways_on(&mut lines, app, form, (room, width));
     }
     match &form.plan {
-        Some(plan) => push_words(&mut lines, app, plan.lines(), width, true),
+        // Why not comes first: a small screen may not show the rest.
+        Some(plan) => {
+            let mut said = plan.lines();
+            said.sort_by_key(|line| !is_refusal(line));
+            push_words(&mut lines, app, said, (room, width), true);
+        }
         None if form.creates && form.request().is_ok() => {
             lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
         }
@@ -64,14 +71,35 @@ pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> 
     lines
 }
 
-fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) -> Line<'static> {
+/// A field on its line; how much of that is for labels, and how long it is.
+fn field_line(
+    app: &App,
+    form: &Form,
+    field: &Field,
+    is_at: bool,
+    (labels, width): (usize, usize),
+) -> Line<'static> {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let label = Span::styled(
-        format!(" {}", text::pad(field.label, 10, ascii)),
+        format!(" {}", text::pad(field.label, labels, ascii)),
         theme.style(if is_at { Role::Focus } else { Role::Quiet }),
     );
+    let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });
+    let room = width.saturating_sub(labels + 4);
     let input = match &field.holds {
+        Holds::Secret(secret) => {
+            let room = room.max(8);
+            let shown = secret.len().min(room - 1);
+            return Line::from(vec![
+                label,
+                Span::raw("["),
+                Span::raw(hidden(app, shown)),
+                Span::styled(" ", cursor_style),
+                Span::raw(" ".repeat(room - 1 - shown)),
+                Span::raw("]"),
+            ]);
+        }
         Holds::Text(input) | Holds::Path(input) => input,
         Holds::Choice { options, at } => {
             let mut spans = vec![label];
@@ -97,7 +125,7 @@ fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) 
     } else {
         String::new()
     };
-    let room = width.saturating_sub(14 + text::width(&dir)).max(8);
+    let room = room.saturating_sub(text::width(&dir)).max(8);
     let scroll = input.visual_scroll(room.saturating_sub(1));
     let value = text::safe(input.value());
     let cursor = input.visual_cursor().saturating_sub(scroll);
@@ -109,7 +137,6 @@ fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) 
         .collect();
     let part = |range: &[char]| range.iter().collect::<String>();
     let split = cursor.min(visible.len().saturating_sub(1));
-    let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });
     Line::from(vec![
         label,
         Span::raw("["),
@@ -125,21 +152,30 @@ fn field_line(app: &App, form: &Form, field: &Field, is_at: bool, width: usize) 
 }
 
 /// How the name in the field could go on, where that is more than one way.
-fn push_ways_on(lines: &mut Vec<Line<'static>>, app: &App, form: &Form, width: usize) {
-    let Some((_, names)) = &form.completing.several else {
+fn push_ways_on(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    form: &Form,
+    (labels, width): (usize, usize),
+) {
+    let Some((_, ways)) = &form.completing.several else {
         return;
     };
     let mut words = String::new();
-    for (i, name) in names.iter().enumerate() {
-        let more = names.len() - i;
+    let mut more = ways.count;
+    for name in &ways.names {
         if text::width(&words) + text::width(name) > width.saturating_mul(2) && more > 1 {
-            words.push_str(&format!("and {more} more"));
             break;
         }
         words.push_str(&text::safe(name));
         words.push_str("  ");
+        more = more.saturating_sub(1);
     }
-    push_wrapped(lines, app, " ", words.trim_end(), Role::Plain, width);
+    if more > 0 {
+        words.push_str(&format!("and {more} more"));
+    }
+    let words = words.trim_end();
+    push_labelled(lines, app, (" ", labels), words, Role::Plain, width);
 }
 
 /// Draws the line in which a passphrase is typed.
@@ -152,15 +188,19 @@ pub(super) fn draw_secret(frame: &mut Frame<'_>, app: &App, dialog: &SecretDialo
     super::lines_in(frame, inside, lines);
 }
 
+/// So many characters of a passphrase.
+fn hidden(app: &App, count: usize) -> String {
+    if app.settings.ascii { "*" } else { "•" }.repeat(count)
+}
+
 /// What is said of a passphrase that is typed: never what it is.
 pub(super) fn secret_lines(app: &App, dialog: &SecretDialog, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
-    let sign = if app.settings.ascii { "*" } else { "•" };
     let room = width.saturating_sub(4).max(1);
     let shown = dialog.secret.len().min(room);
     let mut lines = vec![Line::from(vec![
         Span::raw(" "),
-        Span::raw(sign.repeat(shown)),
+        Span::raw(hidden(app, shown)),
         Span::styled(" ", theme.style(Role::Cursor)),
     ])];
     let text = "It is tried on the image, which takes a moment, and is kept nowhere; the key it \

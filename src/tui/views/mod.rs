@@ -8,6 +8,7 @@ mod form;
 mod frame;
 mod jobs;
 mod list;
+mod measure;
 mod tree;
 
 use ratatui::Frame;

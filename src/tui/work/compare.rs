@@ -11,27 +11,43 @@ use crate::tui::text;
 /// Ranges listed at most.
 const LISTED: usize = 100;
 
+/// Why nothing came of it.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The passphrase of this image is missing, or wrong.
+    Locked(PathBuf, Error),
+    /// It was cancelled, or one of the images cannot be read to its end.
+    Ended(Error),
+}
+
+impl From<image::Error> for Stopped {
+    fn from(error: image::Error) -> Self {
+        let told = Error::Failed(error.to_string());
+        match error.kind {
+            ErrorKind::Stopped => Self::Ended(Error::Cancelled("stopped".to_owned())),
+            ErrorKind::Locked | ErrorKind::WrongPassphrase => Self::Locked(error.path, told),
+            _ => Self::Ended(told),
+        }
+    }
+}
+
 /// Compares what two images show.
 ///
 /// # Errors
-/// [`Error::Cancelled`], and [`Error::Failed`] where one of them cannot be read to its end.
+/// See [`Stopped`].
 pub(super) fn compare(
     host: &dyn Host,
     images: &[PathBuf; 2],
     options: &ReadOptions,
     keys: &Keys,
     progress: &Progress,
-) -> Result<Outcome, Error> {
-    let failed = |error: image::Error| match error.kind {
-        ErrorKind::Stopped => Error::Cancelled("stopped".to_owned()),
-        _ => Error::Failed(error.to_string()),
-    };
+) -> Result<Outcome, Stopped> {
     let mut live = Vec::new();
-    let mut open = |path: &PathBuf| -> Result<Chain, Error> {
-        let mut reading = ops::open_to_read(host, path, options)?;
+    let mut open = |path: &PathBuf| -> Result<Chain, Stopped> {
+        let mut reading = ops::open_to_read(host, path, options).map_err(Stopped::Ended)?;
         live.append(&mut reading.live);
-        let chain = reading.whole().map_err(failed)?;
-        chain.unlock(keys, progress).map_err(failed)?;
+        let chain = reading.whole()?;
+        chain.unlock(keys, progress)?;
         Ok(chain)
     };
     let [one, other] = images;
@@ -49,8 +65,7 @@ pub(super) fn compare(
             ));
         }
         ControlFlow::Continue(())
-    })
-    .map_err(failed)?;
+    })?;
     let names = (text::file_name(one), text::file_name(other));
     let sizes = (chains.0.virtual_size(), chains.1.virtual_size());
     let mut summary = match found.differences {

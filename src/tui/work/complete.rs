@@ -1,35 +1,73 @@
 //! How the name of a file can go on: what there is in its folder that begins so.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::Path;
 
-/// Names at most; more than a screen holds help nobody.
+use crate::tui::form::WaysOn;
+
+/// Names given at most; more than a screen holds help nobody.
 const MOST: usize = 200;
 
-/// The names in the folder that begin as the path's last part does, in order, folders with a slash
-/// behind them. Hidden ones only where a dot is typed. None where the folder cannot be read.
-pub(super) fn names(begun: &Path) -> Vec<String> {
+/// The names in the folder that begin as the path's last part does. Hidden ones only where a dot is typed.
+/// None where the folder cannot be read.
+pub(super) fn ways_on(begun: &Path) -> WaysOn {
     let text = begun.to_string_lossy();
     let (folder, start) = text.rsplit_once('/').unwrap_or((".", &text));
     let folder = if folder.is_empty() { "/" } else { folder };
     let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
+        return WaysOn::default();
     };
-    let mut names: Vec<String> = entries
+    let mut found: Vec<(String, DirEntry)> = entries
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
-            if !name.starts_with(start) || (start.is_empty() && name.starts_with('.')) {
-                return None;
-            }
-            // Followed, as the name will be.
-            let is_folder = entry.path().is_dir();
-            Some(if is_folder { format!("{name}/") } else { name })
+            let is_asked_for =
+                name.starts_with(start) && (!start.is_empty() || !name.starts_with('.'));
+            is_asked_for.then_some((name, entry))
         })
         .collect();
-    names.sort_unstable();
-    names.truncate(MOST);
-    names
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let common = common(found.iter().map(|(name, _)| name.as_str()));
+    let count = found.len();
+    let names = found.into_iter().take(MOST);
+    let names: Vec<String> = names.map(|(name, entry)| whole(name, &entry)).collect();
+    WaysOn {
+        common: match &names[..] {
+            [only] => only.clone(),
+            _ => common,
+        },
+        count,
+        names,
+    }
+}
+
+/// The name, with a slash behind a folder's. The directory knows what an entry is; only a link is followed,
+/// as the name will be.
+fn whole(name: String, entry: &DirEntry) -> String {
+    let kind = entry.file_type();
+    let is_folder = match kind {
+        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        kind => kind.is_ok_and(|kind| kind.is_dir()),
+    };
+    if is_folder { format!("{name}/") } else { name }
+}
+
+/// What all of the names begin with.
+fn common<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    let Some(first) = names.next() else {
+        return String::new();
+    };
+    let mut common = first;
+    for name in names {
+        let same = common
+            .char_indices()
+            .zip(name.chars())
+            .take_while(|((_, one), other)| one == other)
+            .last()
+            .map_or(0, |((at, one), _)| at + one.len_utf8());
+        common = common.get(..same).unwrap_or_default();
+    }
+    common.to_owned()
 }
 
 #[cfg(test)]
@@ -43,13 +81,39 @@ mod tests {
             fs::write(dir.path().join(name), "").unwrap();
         }
         fs::create_dir(dir.path().join("bases")).unwrap();
-        assert_eq!(
-            names(&dir.path().join("bas")),
-            ["base.img", "base.qcow2", "bases/"]
-        );
+        std::os::unix::fs::symlink("bases", dir.path().join("basin")).unwrap();
+        let ways = ways_on(&dir.path().join("bas"));
+        assert_eq!(ways.names, ["base.img", "base.qcow2", "bases/", "basin/"]);
+        assert_eq!((ways.count, ways.common.as_str()), (4, "bas"));
+        let only = ways_on(&dir.path().join("bases"));
+        assert_eq!(only.common, "bases/");
         let mut all = dir.path().as_os_str().to_owned();
         all.push("/");
-        assert_eq!(names(Path::new(&all)).len(), 4, "not the hidden one");
-        assert!(names(Path::new("/nonexistent/x")).is_empty());
+        assert_eq!(ways_on(Path::new(&all)).count, 5, "not the hidden one");
+        assert_eq!(ways_on(Path::new("/nonexistent/x")), WaysOn::default());
+    }
+
+    #[test]
+    fn in_a_large_folder_a_name_goes_on_no_further_than_all_of_them_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..MOST + 50 {
+            fs::write(dir.path().join(format!("image-0{i:04}")), "").unwrap();
+        }
+        fs::write(dir.path().join("image-z"), "").unwrap();
+        let ways = ways_on(&dir.path().join("im"));
+        assert_eq!(
+            ways.common, "image-",
+            "the one behind all that are listed counts"
+        );
+        assert_eq!((ways.count, ways.names.len()), (MOST + 51, MOST));
+    }
+
+    #[test]
+    fn names_are_compared_by_characters() {
+        let common = |names: &[&str]| common(names.iter().copied());
+        assert_eq!(common(&["fünf", "für"]), "fü");
+        assert_eq!(common(&["a", "äb"]), "");
+        assert_eq!(common(&["same", "same.qcow2"]), "same");
+        assert_eq!(common(&[]), "");
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::forest::Node;
 use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Preallocation};
 use crate::ops::{
     BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Reflink, Request,
@@ -11,69 +12,115 @@ use crate::ops::{
 use crate::tui::app::App;
 use crate::tui::form::{Field, Form};
 
-use super::name_beside;
+use super::{encryption_fields, image_options, name_beside};
 
-/// A copy, file for file.
+/// A copy, file for file; of all it is built on as well; or an overlay instead.
 pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
     let new = name_beside(&app.forest, image, "copy");
     Form::new(
         format!("A copy of {name}"),
         image,
-        vec![Field::path(
-            "name",
-            new,
-            "the file to create; it is built on what this one is built on",
-        )],
+        vec![
+            Field::path("name", new, "the file to create").only_where(2, &[0, 2]),
+            Field::path(
+                "folder",
+                "",
+                "a folder that is there: the copies keep their names in it",
+            )
+            .only_where(2, &[1]),
+            Field::choice(
+                "way",
+                &["alone", "chain", "linked"],
+                "alone: built on the same; chain: on copies of all below; linked: an overlay on it, no copy",
+            ),
+            Field::choice(
+                "reflink",
+                &["auto", "always", "never"],
+                "whether blocks are shared: where that can be; or nothing is created; or never",
+            )
+            .only_where(2, &[0, 1]),
+        ],
         true,
         |form| {
-            Ok(Request::Clone {
-                image: form.image.clone(),
-                new: form.path(0, "the copy")?,
-                chain: false,
-                reflink: Reflink::Auto,
+            let image = form.image.clone();
+            let reflink = match form.chosen(3) {
+                0 => Reflink::Auto,
+                1 => Reflink::Always,
+                _ => Reflink::Never,
+            };
+            Ok(match form.chosen(2) {
+                0 => Request::Clone {
+                    image,
+                    new: form.path(0, "the copy")?,
+                    chain: false,
+                    reflink,
+                },
+                1 => Request::Clone {
+                    image,
+                    new: form.path(1, "the folder")?,
+                    chain: true,
+                    reflink,
+                },
+                _ => Request::Branch {
+                    base: image,
+                    new: form.path(0, "the copy")?,
+                    size: None,
+                    style: BackingStyle::Relative,
+                    image: ImageOptions::default(),
+                },
             })
         },
     )
 }
 
 /// What an image, or the snapshot under the cursor, shows as an image of another kind.
-pub(super) fn convert(app: &App, image: &Path, name: &str) -> Form {
-    let snapshot = app.snapshot().map(|snapshot| snapshot.id.clone());
+pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
+    let image = node.path.as_path();
+    let snapshot = app.target_snapshot().map(|snapshot| snapshot.id.clone());
     let id = snapshot.map_or_else(String::new, |id| String::from_utf8_lossy(&id).into_owned());
-    Form::new(
-        format!("Convert {name}"),
-        image,
-        vec![
-            Field::path(
-                "name",
-                name_beside(&app.forest, image, "converted"),
-                "the file to create",
-            ),
-            Field::choice(
-                "to",
-                &["qcow2", "raw"],
-                "what it is to be: qcow2, or the bytes as the guest sees them",
-            ),
-            Field::choice(
-                "compress",
-                &["no", "zlib", "zstd"],
-                "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
-            ),
-            Field::path(
-                "onto",
-                "",
-                "an image of its chain to build the new one on; empty: it is built on nothing",
-            ),
-            Field::text(
-                "snapshot",
-                id,
-                "the ID of an internal snapshot to copy; empty: what the image shows now",
-            ),
-        ],
-        true,
-        converted,
-    )
-    .tidied_by(|form| {
+    let inside = node
+        .facts()
+        .map_or((0, 0), |facts| (facts.snapshots, facts.bitmaps));
+    let mut fields = vec![
+        Field::path(
+            "name",
+            name_beside(&app.forest, image, "converted"),
+            "the file to create",
+        ),
+        Field::choice(
+            "to",
+            &["qcow2", "raw"],
+            "what it is to be: qcow2, or the bytes as the guest sees them",
+        ),
+        Field::choice(
+            "compress",
+            &["no", "zlib", "zstd"],
+            "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
+        )
+        .only_where(1, &[0]),
+        Field::path(
+            "onto",
+            "",
+            "an image of its chain to build the new one on; empty: it is built on nothing",
+        )
+        .only_where(1, &[0]),
+        Field::text(
+            "snapshot",
+            id,
+            "the ID of an internal snapshot to copy; empty: what the image shows now",
+        )
+        .only_if(inside.0 > 0),
+        Field::choice(
+            "bitmaps",
+            &["none", "all", "sound ones"],
+            "the dirty bitmaps that come along; sound ones: those in use by nobody, so that they are right",
+        )
+        .only_where(1, &[0])
+        .only_if(inside.1 > 0),
+    ];
+    let [encrypt, passphrase, again] = encryption_fields(6);
+    fields.extend([encrypt.only_where(1, &[0]), passphrase, again]);
+    Form::new(format!("Convert {name}"), image, fields, true, converted).tidied_by(|form| {
         // What is called like a qcow2 image is taken for one.
         let (from, to) = match form.chosen(1) {
             0 => (".raw", ".qcow2"),
@@ -92,25 +139,19 @@ fn converted(form: &Form) -> Result<Request, String> {
         1 => Some(Compression::Zlib),
         _ => Some(Compression::Zstd),
     };
-    let backing = form.path_if_any(3);
-    let kind = match (form.chosen(1), compression) {
-        (0, compression) => {
-            let mut image = ImageOptions::default();
-            if let Some(compression) = compression {
-                image.format.compression = compression;
-            }
-            ConvertForm::Qcow2 {
-                image,
-                compress: compression.map(|_| CompressionLevel::Default),
-            }
+    let kind = if form.chosen(1) == 0 {
+        let mut image = image_options(form, 6);
+        if let Some(compression) = compression {
+            image.format.compression = compression;
         }
-        (_, Some(_)) => return Err("a raw image has no clusters to compress".to_owned()),
-        (_, None) if backing.is_some() => {
-            return Err("a raw image cannot be built on another one".to_owned());
+        ConvertForm::Qcow2 {
+            image,
+            compress: compression.map(|_| CompressionLevel::Default),
         }
-        (_, None) => ConvertForm::Raw {
+    } else {
+        ConvertForm::Raw {
             preallocation: Preallocation::Off,
-        },
+        }
     };
     let snapshot = match form.text(4) {
         "" => None,
@@ -118,12 +159,16 @@ fn converted(form: &Form) -> Result<Request, String> {
     };
     Ok(Request::Convert(Box::new(ConvertOptions {
         sources: vec![form.image.clone()],
-        bitmaps: CarriedBitmaps::None,
+        bitmaps: match form.chosen(5) {
+            0 => CarriedBitmaps::None,
+            1 => CarriedBitmaps::All,
+            _ => CarriedBitmaps::Sound,
+        },
         format: None,
         snapshot,
         new: form.path(0, "the new file")?,
         form: kind,
-        backing,
+        backing: form.path_if_any(3),
         style: BackingStyle::default(),
     })))
 }

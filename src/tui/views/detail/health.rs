@@ -25,20 +25,16 @@ pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> 
 pub(super) fn lines_at_cursor(app: &App, node: &Node, width: usize) -> Option<Range<usize>> {
     let told = health::lines(app, node);
     let at = cursor(app, &told)?;
-    let height = |line: &health::Line| drawn(app, line, false, width).len();
-    let before: usize = told.iter().take(at).map(height).sum();
-    Some(before..before + told.get(at).map_or(0, height))
+    let height = |line: &health::Line, is_at| drawn(app, line, is_at, width).len();
+    let lines = told.iter().take(at);
+    let before: usize = lines.map(|line| height(line, false)).sum();
+    Some(before..before + told.get(at).map_or(0, |line| height(line, true)))
 }
 
 /// Which line the cursor is on, while the pane has the focus.
 fn cursor(app: &App, told: &[health::Line]) -> Option<usize> {
     let has_focus = app.pane == Pane::Detail && app.tab == Tab::Health;
-    let with_remedy = told
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.remedy.is_some());
-    let (at, _) = with_remedy.take(app.health_cursor + 1).last()?;
-    has_focus.then_some(at)
+    health::at_cursor(app, told).filter(|_| has_focus)
 }
 
 fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<'static>> {
@@ -62,6 +58,9 @@ fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<
     let mut words = text::safe(&line.text);
     if let Some(remedy) = line.remedy.as_ref().filter(|_| is_at) {
         let key = app.key(Action::Enter);
+        if !words.ends_with(['.', '!', '?']) {
+            words.push('.');
+        }
         words.push_str(&format!(" {key} {}.", remedy.word()));
     }
     let parts = text::wrap(&words, width.saturating_sub(4), 0);

@@ -1,0 +1,94 @@
+//! How large copies of an image would be.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use crate::host::{printable_bytes, shell_quoted};
+use crate::image::Measure;
+use crate::tui::app::App;
+use crate::tui::dialog::MeasureDialog;
+use crate::tui::keymap::Scope;
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+use super::dialogs::push_wrapped;
+
+/// Cells for the kinds of copies.
+const KINDS: usize = 14;
+
+/// Cells for a size that is told to the byte.
+const EXACT: usize = 30;
+
+/// Draws the dialog.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, area: Rect) {
+    let room = usize::from(area.width).saturating_sub(2);
+    let bottom = super::frame::hints(app, Scope::Measure, room);
+    let name = text::file_name(&dialog.image);
+    let title = match &dialog.snapshot {
+        Some(id) => format!(
+            "How large a copy of snapshot {} of {name} would be",
+            printable_bytes(id)
+        ),
+        None => format!("How large a copy of {name} would be"),
+    };
+    let inside = super::frame::dialog(frame, app, area, &title, bottom);
+    super::lines_in(frame, inside, lines(app, dialog, usize::from(inside.width)));
+}
+
+/// What is in it.
+pub(super) fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line<'static>> {
+    let theme = app.settings.theme;
+    let ascii = app.settings.ascii;
+    let mut lines = Vec::new();
+    let found = match &dialog.found {
+        None => {
+            let text = " Reading its tables, and those of all it is built on.";
+            return vec![Line::styled(text, theme.style(Role::Quiet))];
+        }
+        Some(Err(why)) => {
+            push_wrapped(&mut lines, app, "", why, Role::Error, width);
+            return lines;
+        }
+        Some(Ok(found)) => found,
+    };
+    // To the byte where there is room, as a script would have it.
+    let column = if width > KINDS + 2 * EXACT { EXACT } else { 20 };
+    let told = |bytes: u64| match column {
+        EXACT => format!("{} ({})", text::size(bytes), text::grouped(bytes)),
+        _ => text::size(bytes),
+    };
+    let row = |kind: &str, cells: [&str; 2], role: Role| {
+        let cells = cells
+            .map(|cell| text::pad_left(cell, column, ascii))
+            .concat();
+        Line::from(vec![
+            Span::styled(
+                format!(" {}", text::pad(kind, KINDS, ascii)),
+                theme.style(Role::Quiet),
+            ),
+            Span::styled(cells, theme.style(role)),
+        ])
+    };
+    let sizes = |kind: &str, copy: &Measure| {
+        let [now, full] = [copy.required, copy.fully_allocated].map(told);
+        row(kind, [&now, &full], Role::Plain)
+    };
+    lines.push(row("", ["at most now", "every byte written"], Role::Quiet));
+    lines.push(sizes("qcow2", &found.qcow2));
+    lines.push(sizes("qcow2, luks", &found.luks));
+    lines.push(sizes("raw", &found.raw));
+    if let Some(bitmaps) = found.qcow2.bitmaps.filter(|bytes| *bytes > 0) {
+        let more = format!("+ {}", told(bitmaps));
+        lines.push(row("its bitmaps", [&more, &more], Role::Plain));
+    }
+    let note = "Compressing makes it less; by how much only doing it tells. Holes of a raw file take no room.";
+    push_wrapped(&mut lines, app, "", note, Role::Quiet, width);
+    let mut command = format!("qanopy measure {}", shell_quoted(&dialog.image));
+    if let Some(id) = &dialog.snapshot {
+        let id = shell_quoted(String::from_utf8_lossy(id).as_ref());
+        command.push_str(&format!(" --id --snapshot {id}"));
+    }
+    push_wrapped(&mut lines, app, "$", &command, Role::Quiet, width);
+    lines
+}
