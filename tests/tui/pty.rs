@@ -177,8 +177,12 @@ impl Terminal {
             return;
         }
         self.press("g");
+        self.until("the cursor on the first row", |screen| {
+            let mut lines = screen.lines();
+            lines.any(|line| line.contains("1 Images"))
+                && lines.next().is_some_and(|first| first.contains('▌'))
+        });
         for _ in 0..60 {
-            self.until("a cursor", |screen| screen.contains('▌'));
             if on_it(&self.screen()) {
                 return;
             }
