@@ -149,6 +149,8 @@ pub struct Form {
     pub tidy: Option<fn(&mut Form)>,
     /// How the name in the field may go on.
     pub completing: Completing,
+    /// Lines scrolled past, where not all have room.
+    pub scroll: usize,
 }
 
 /// How the name in a path field may go on, found out when Tab is pressed.
@@ -198,6 +200,7 @@ impl Form {
             locked: None,
             tidy: None,
             completing: Completing::default(),
+            scroll: 0,
         }
     }
 

@@ -470,6 +470,8 @@ pub const TABLE: &[Entry] = &[
     dialog(Scope::Form, Action::Fire, "form-create", &[k(Code::Enter)], "create it", "create"),
     dialog(Scope::Form, Action::NextField, "form-next", &[k(Code::Tab), k(Code::Down)], "complete a name, or to the next field", "next field"),
     dialog(Scope::Form, Action::PreviousField, "form-previous", &[k(Code::BackTab), k(Code::Up)], "field before", ""),
+    dialog(Scope::Form, Action::ScrollDown, "form-down", &[k(Code::PageDown)], "scroll down", ""),
+    dialog(Scope::Form, Action::ScrollUp, "form-up", &[k(Code::PageUp)], "scroll up", ""),
     dialog(Scope::Form, Action::Close, "form-cancel", &[k(Code::Esc), Key::ctrl('c')], "nothing happens", "cancel"),
     dialog(Scope::Plan, Action::Confirm, "plan-yes", &[c('y')], "do it", ""),
     dialog(Scope::Plan, Action::Close, "plan-no", &[k(Code::Esc), Key::ctrl('c')], "nothing happens", ""),

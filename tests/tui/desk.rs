@@ -399,6 +399,7 @@ pub fn keys_of(keys: &str) -> Vec<Key> {
                 "backspace" => Key::of(Code::Backspace),
                 "c-c" => Key::ctrl('c'),
                 "c-n" => Key::ctrl('n'),
+                "pgdn" => Key::of(Code::PageDown),
                 other => panic!("no key is called {other}"),
             });
         } else {

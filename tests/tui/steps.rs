@@ -1068,7 +1068,13 @@ fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
     );
     desk.press("1");
     desk.go_to("Overlay-1B.qcow2");
-    desk.press("6j<enter>");
+    desk.press("6j");
+    assert!(
+        desk.screen().contains(". Enter goes there."),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<enter>");
     assert_eq!(
         desk.at(),
         "lost.qcow2",
@@ -1431,4 +1437,47 @@ fn the_inside_of_a_marked_image_is_asked_for_while_its_list_is_open() {
         desk.asked.last(),
         Some(Effect::Facts(path)) if path.ends_with("Overlay-1B.qcow2")
     ));
+}
+
+#[test]
+fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
+    let mut desk = Desk::new(forest(), (70, 16));
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("V<up> ");
+    // Once around all seven fields.
+    for _ in 0..7 {
+        desk.press("<down>");
+        let Mode::Form(form) = &desk.app.mode else {
+            panic!("a form");
+        };
+        let begin = format!("│ {} ", form.fields[form.at].label);
+        let screen = desk.screen();
+        let is_seen = screen.lines().any(|line| line.starts_with(&begin));
+        assert!(is_seen, "{begin} {screen}");
+    }
+    desk.press("<down>open<down>open");
+    desk.answer(new_branch);
+    assert!(
+        desk.screen().contains("more below, PgDn"),
+        "{}",
+        desk.screen()
+    );
+    assert!(
+        !desk.screen().contains("qemu-img create"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<pgdn><pgdn><pgdn>");
+    assert!(
+        desk.screen().contains("qemu-img create"),
+        "{}",
+        desk.screen()
+    );
+    assert!(
+        !desk.screen().contains("more below, PgDn"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<up>");
+    assert!(desk.screen().contains("passphrase"), "{}", desk.screen());
 }

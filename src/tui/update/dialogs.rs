@@ -20,6 +20,9 @@ use crate::tui::views;
 
 use super::{TYPING, forms, jobs, moving, panes, plans};
 
+/// Lines that a form is scrolled by.
+const LINES: usize = 5;
+
 /// Opens a form about an image, and what is in it.
 pub(super) fn fill(
     app: &mut App,
@@ -258,6 +261,7 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
     };
     form.ticket = ticket;
     form.plan = None;
+    form.scroll = 0;
     form.submitted = false;
     form.reason = None;
     form.locked = None;
@@ -337,9 +341,22 @@ pub(super) fn run_in_form(app: &mut App, action: Action, key: Key, effects: &mut
     if action == Action::NextField && key.code == Code::Tab && complete(app, effects) {
         return;
     }
+    if let (Action::ScrollDown | Action::ScrollUp, Mode::Form(form)) = (action, &app.mode) {
+        let most = views::form_scroll(app, form);
+        let at = form.scroll.min(most);
+        let to = match action {
+            Action::ScrollDown => (at + LINES).min(most),
+            _ => at.saturating_sub(LINES),
+        };
+        if let Mode::Form(form) = &mut app.mode {
+            form.scroll = to;
+        }
+        return;
+    }
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
+    form.scroll = 0;
     match action {
         Action::NextField => form.step(true),
         Action::PreviousField => form.step(false),

@@ -20,7 +20,7 @@ use super::{form, measure};
 pub fn needed_height(app: &App, width: u16) -> Option<u16> {
     let inner = usize::from(width.saturating_sub(2));
     let lines = match &app.mode {
-        Mode::Form(form) => form::lines(app, form, inner).len(),
+        Mode::Form(form) => form::height(app, form, inner),
         Mode::Plan(dialog) => {
             plan_lines(app, dialog, inner).len() + answer(app, dialog, inner).len()
         }
@@ -95,18 +95,9 @@ fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) 
     let mut shown: Vec<Line<'static>> = lines.into_iter().skip(scroll).take(seen).collect();
     shown.extend(answer.into_iter().take(usize::from(inside.height)));
     frame.render_widget(Paragraph::new(shown), inside);
-    if most > 0 && area.width > 24 {
-        let below = most - scroll;
-        let text = format!(" {below} more below, j k scrolls ");
-        let text = text::cut_end(&text, width, app.settings.ascii);
-        let cells = u16::try_from(text::width(&text)).unwrap_or(0);
-        let spot = Rect::new(
-            (area.x + area.width).saturating_sub(cells + 2),
-            area.y,
-            cells,
-            1,
-        );
-        frame.render_widget(Paragraph::new(text), spot);
+    if most > 0 {
+        let text = format!("{} more below, j k scrolls", most - scroll);
+        super::frame::corner(frame, app, area, &text);
     }
 }
 

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::tui::app::App;
 use crate::tui::dialog::SecretDialog;
 use crate::tui::form::{Field, Form, Holds};
-use crate::tui::keymap::{Action, Scope};
+use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -18,7 +18,34 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = super::frame::join(app, hints(app, form), room);
     let inside = super::frame::dialog(frame, app, area, &form.title, bottom);
-    super::lines_in(frame, inside, lines(app, form, usize::from(inside.width)));
+    let written = written(app, form, usize::from(inside.width));
+    let height = usize::from(inside.height);
+    let most = written.lines.len().saturating_sub(height);
+    let first = (written.first(height) + form.scroll).min(most);
+    let below = most - first;
+    super::lines_in(
+        frame,
+        inside,
+        written.lines.into_iter().skip(first).collect(),
+    );
+    if below > 0 {
+        let key = app.settings.keymap.entry(Scope::Form, Action::ScrollDown);
+        let key = key.map_or_else(String::new, keymap::Entry::key);
+        super::frame::corner(frame, app, area, &format!("{below} more below, {key}"));
+    }
+}
+
+/// How far a form can be scrolled beyond where its field with the focus is seen.
+#[must_use]
+pub fn scroll_limit(app: &App, form: &Form) -> usize {
+    let area = app.layout().dialog;
+    let inside = |cells: u16| usize::from(cells.saturating_sub(2));
+    let written = written(app, form, inside(area.width));
+    let height = inside(area.height);
+    written
+        .lines
+        .len()
+        .saturating_sub(height + written.first(height))
 }
 
 /// The keys of a form, as far as they mean something there.
@@ -36,7 +63,28 @@ pub(super) fn hints(app: &App, form: &Form) -> Vec<(String, String)> {
 }
 
 /// What is in a form.
-pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> {
+struct Written {
+    lines: Vec<Line<'static>>,
+    /// The line of the field with the focus.
+    focus: usize,
+    /// The line behind what is told of that field.
+    told: usize,
+}
+
+impl Written {
+    /// The first line to be seen in so many, while nothing is scrolled: the field with the focus is seen,
+    /// and what is told of it if both have room.
+    fn first(&self, height: usize) -> usize {
+        self.told.saturating_sub(height).min(self.focus)
+    }
+}
+
+/// How many lines a form has.
+pub(super) fn height(app: &App, form: &Form, width: usize) -> usize {
+    written(app, form, width).lines.len()
+}
+
+fn written(app: &App, form: &Form, width: usize) -> Written {
     let theme = app.settings.theme;
     let mut lines = Vec::new();
     if let Some(reason) = &form.reason {
@@ -44,7 +92,11 @@ pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> 
     }
     let labels = form.shown().map(|(_, field)| text::width(field.label) + 1);
     let room = labels.max().unwrap_or(0).max(LABEL_ROOM);
+    let mut focus = 0;
     for (i, field) in form.shown() {
+        if i == form.at {
+            focus = lines.len();
+        }
         lines.push(field_line(app, form, field, i == form.at, (room, width)));
     }
     if let Some(field) = form.fields.get(form.at) {
@@ -56,11 +108,16 @@ pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> 
         push_labelled(&mut lines, app, (" ", room), &help, Role::Quiet, width);
         push_ways_on(&mut lines, app, form, (room, width));
     }
+    let told = lines.len();
     match &form.plan {
-        // Why not comes first: a small screen may not show the rest.
+        // What it comes to is first: a small screen may not show the rest.
         Some(plan) => {
             let mut said = plan.lines();
-            said.sort_by_key(|line| !is_refusal(line));
+            said.sort_by_key(|line| match line.label.as_str() {
+                _ if is_refusal(line) => 0,
+                "reads" | "undo" | "$" => 2,
+                _ => 1,
+            });
             push_words(&mut lines, app, said, (room, width), true);
         }
         None if form.creates && form.request().is_ok() => {
@@ -68,7 +125,7 @@ pub(super) fn lines(app: &App, form: &Form, width: usize) -> Vec<Line<'static>> 
         }
         None => {}
     }
-    lines
+    Written { lines, focus, told }
 }
 
 /// A field on its line; how much of that is for labels, and how long it is.

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::symbols::border;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear};
+use ratatui::widgets::{Block, Clear, Paragraph};
 
 use crate::tui::app::App;
 use crate::tui::keymap::Scope;
@@ -76,6 +76,18 @@ pub(super) fn dialog(
         bottom.spans.insert(0, dash);
     }
     draw(frame, app, area, title, bottom, Role::Focus)
+}
+
+/// Words in the upper right corner of a dialog's frame, where that is wide enough for any.
+pub(super) fn corner(frame: &mut Frame<'_>, app: &App, area: Rect, words: &str) {
+    if area.width <= 24 {
+        return;
+    }
+    let room = usize::from(area.width).saturating_sub(2);
+    let text = text::cut_end(&format!(" {words} "), room, app.settings.ascii);
+    let cells = u16::try_from(text::width(&text)).unwrap_or(0);
+    let x = (area.x + area.width).saturating_sub(cells + 2);
+    frame.render_widget(Paragraph::new(text), Rect::new(x, area.y, cells, 1));
 }
 
 /// A key and what it does, as it stands on frames and in the footer.

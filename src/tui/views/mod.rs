@@ -22,6 +22,7 @@ use super::layout::{LEAST, Layout, Room};
 
 pub use detail::{health_lines_at_cursor, lines_of_detail as detail_lines};
 pub use dialogs::{needed_height as dialog_height, scroll_limit as plan_scroll};
+pub use form::scroll_limit as form_scroll;
 pub use list::{entry_at as list_entry, page as list_page};
 
 /// Draws everything.
