@@ -404,6 +404,31 @@ fn a_cancelled_commit_loses_nothing_and_can_be_run_again() {
     oracle::assert_clean(dir, names, &"finished");
 }
 
+/// What a base of version 2 writes of zeros while it becomes longer than what it is built on shows is
+/// part of the forecast, which [`ours::commit`] holds against what was taken.
+#[test]
+fn zeros_written_into_a_growing_base_are_forecast() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "under.qcow2", "1M");
+    s.io("qcow2", "under.qcow2", &["write -P 0x10 0 1M"]);
+    let over = "-o compat=0.10,cluster_size=4k -F qcow2 -b under.qcow2";
+    s.create(over, "base.qcow2", "32k");
+    s.create("-F qcow2 -b base.qcow2", "top.qcow2", "2M");
+    s.io("qcow2", "top.qcow2", &["write -P 0x21 1536k 64k"]);
+    s.build(dir);
+    let before = Views::of(dir, ["top.qcow2"]);
+    let overlay = dir.join("top.qcow2");
+    ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
+    let after = Views::of(dir, ["base.qcow2"]);
+    assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
+    oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+}
+
 #[test]
 fn children_in_other_folders_are_built_on_the_base_by_a_relative_name() {
     if support::qemu().is_none() {

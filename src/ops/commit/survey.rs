@@ -114,6 +114,8 @@ impl Survey {
             }
         }
         let (size, base_size) = (chain.virtual_size(), below.virtual_size());
+        let under = base_chain.layers().get(1);
+        let under = under.map_or(0, |layer| layer.virtual_size());
         let mut survey = Self {
             data: 0,
             zeros: 0,
@@ -140,7 +142,9 @@ impl Survey {
         for found in chain.runs(depth, 0, size) {
             let extent = found?.extent;
             match extent.state {
-                State::Absent => {}
+                // A base that becomes longer says itself that it is zero there, where what it is built
+                // on would shine through.
+                State::Absent => room.zeros(extent.start.max(base_size), extent.end().min(under)),
                 State::Zero => {
                     survey.zeros += extent.len;
                     room.zeros(extent.start, extent.end());
