@@ -1,6 +1,7 @@
 //! What an image shows below itself, now or after a change, and where two such sights differ as far as
 //! tables tell. Nothing is written here, and no guest byte is read to find a difference.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::host::FileId;
@@ -154,6 +155,9 @@ pub struct Difference<'a> {
     new: &'a Sight,
     /// For each pair of parts (front or rest), how many layers both chains end in.
     tails: [[usize; 2]; 2],
+    /// The file that decides which bytes each layer stores, by the layer's address: an open file stays
+    /// the one it is, so it is asked once.
+    stored: HashMap<usize, FileId>,
 }
 
 impl<'a> Difference<'a> {
@@ -170,6 +174,12 @@ impl<'a> Difference<'a> {
             let pairs = x.iter().rev().zip(y.iter().rev());
             pairs.take_while(|(x, y)| x == y).count()
         };
+        let mut stored = HashMap::new();
+        for chain in [&old.front, &old.rest, &new.front, &new.rest] {
+            for layer in chain.layers() {
+                stored.insert(address(layer), stored_in(layer)?);
+            }
+        }
         let [old_front, old_rest] = &a;
         let [new_front, new_rest] = &b;
         Ok(Self {
@@ -179,6 +189,7 @@ impl<'a> Difference<'a> {
                 [tail(old_front, new_front), tail(old_front, new_rest)],
                 [tail(old_rest, new_front), tail(old_rest, new_rest)],
             ],
+            stored,
         })
     }
 
@@ -212,11 +223,43 @@ impl<'a> Difference<'a> {
         let new = place(new_chain, 0, start, old.extent.end())?;
         let end = new.extent.end();
         let old = old.clipped(end);
-        if is_same(&old, &new)? {
+        if self.is_same(&old, &new) {
             return Ok(Compared::Same(end));
         }
         Ok(Compared::Apart { old, new })
     }
+
+    /// Whether both runs begin at the same bytes of the same file, or are both zero.
+    fn is_same(&self, old: &Place, new: &Place) -> bool {
+        if old.extent.state != new.extent.state {
+            return false;
+        }
+        if old.is_zero() {
+            return true;
+        }
+        let (Some(a), Some(b)) = (&old.layer, &new.layer) else {
+            return false;
+        };
+        // What lies at one place of a file is other bytes to whoever decrypts it.
+        let alike = a.guest_file().is_none() == b.guest_file().is_none();
+        let id = |layer| self.stored.get(&address(layer));
+        Arc::ptr_eq(a, b) || alike && id(a).is_some_and(|a| id(b) == Some(a))
+    }
+}
+
+fn address(layer: &Arc<Layer>) -> usize {
+    Arc::as_ptr(layer).addr()
+}
+
+/// The file that decides which bytes this layer stores.
+fn stored_in(layer: &Layer) -> Result<FileId> {
+    let (path, file) = match layer {
+        // Two keys make two disks of one data file: only the same image has the same key.
+        Layer::Qcow2(image) if image.is_encrypted() => (image.path(), image.file()),
+        Layer::Qcow2(image) => image.stored_in(),
+        Layer::Raw(image) => (image.path(), image.file()),
+    };
+    Ok(file.stat().at(path, "stat")?.id)
 }
 
 /// Which file a layer is and how it is read.
@@ -231,34 +274,4 @@ fn identities(chain: &Chain) -> Result<Vec<Identity>> {
         Ok((file.stat().at(layer.path(), "stat")?.id, raw))
     };
     chain.layers().iter().map(one).collect()
-}
-
-/// Whether both runs begin at the same bytes of the same file, or are both zero.
-fn is_same(old: &Place, new: &Place) -> Result<bool> {
-    if old.extent.state != new.extent.state {
-        return Ok(false);
-    }
-    if old.is_zero() {
-        return Ok(true);
-    }
-    let (Some(a), Some(b)) = (&old.layer, &new.layer) else {
-        return Ok(false);
-    };
-    if Arc::ptr_eq(a, b) {
-        return Ok(true);
-    }
-    // What lies at one place of a file is other bytes to whoever decrypts it.
-    if a.guest_file().is_none() != b.guest_file().is_none() {
-        return Ok(false);
-    }
-    let id = |layer: &Layer| {
-        let (path, file) = match layer {
-            // Two keys make two disks of one data file: only the same image has the same key.
-            Layer::Qcow2(image) if image.is_encrypted() => (image.path(), image.file()),
-            Layer::Qcow2(image) => image.stored_in(),
-            Layer::Raw(image) => (image.path(), image.file()),
-        };
-        Ok(file.stat().at(path, "stat")?.id)
-    };
-    Ok(id(a)? == id(b)?)
 }

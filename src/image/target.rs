@@ -243,20 +243,16 @@ impl Target {
 
 impl RawWriter {
     fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
+        let to = Place {
+            path: &self.path,
+            file: &*self.file,
+            offset: guest,
+        };
         match source {
-            Source::Bytes(bytes) => self
-                .file
-                .write_at(bytes, guest)
-                .at(&self.path, &format!("write at {guest:#x}")),
-            Source::File { path, file, offset } => self.transfer.run(
-                Place { path, file, offset },
-                Place {
-                    path: &self.path,
-                    file: &*self.file,
-                    offset: guest,
-                },
-                len,
-            ),
+            Source::Bytes(bytes) => self.transfer.write(bytes, to),
+            Source::File { path, file, offset } => {
+                self.transfer.run(Place { path, file, offset }, to, len)
+            }
         }
     }
 }

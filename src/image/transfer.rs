@@ -94,6 +94,15 @@ impl Transfer {
         Ok(())
     }
 
+    /// Writes bytes that are in memory.
+    pub(crate) fn write(&mut self, bytes: &[u8], to: Place<'_>) -> Result<()> {
+        to.file
+            .write_at(bytes, to.offset)
+            .at(to.path, &format!("write at {:#x}", to.offset))?;
+        self.send(to, bytes.len() as u64);
+        Ok(())
+    }
+
     /// Long runs begin their way to the device while the next are copied: the fence at the end has less to
     /// wait for.
     fn send(&mut self, to: Place<'_>, len: u64) {

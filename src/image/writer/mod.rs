@@ -29,7 +29,7 @@ use crate::qcow2::{
     L2Entry, SubclusterBitmap, SubclusterState,
 };
 
-use super::error::{IoContext, Result};
+use super::error::Result;
 use super::header_file::HeaderFile;
 use super::luks::SectorCipher;
 use super::qcow2_layer::{DataFile, closed, read_entries, read_l2};
@@ -610,32 +610,22 @@ impl Writer {
             .data
             .as_ref()
             .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
+        let to = Place {
+            path,
+            file: &**file,
+            offset: host,
+        };
         match source {
             Source::Bytes(bytes) => {
                 let bytes = usize::try_from(len)
                     .ok()
                     .and_then(|len| bytes.get(..len))
                     .unwrap_or(bytes);
-                file.write_at(bytes, host)
-                    .at(path, &format!("write at {host:#x}"))
+                self.transfer.write(bytes, to)
             }
-            Source::File {
-                path: from,
-                file: source,
-                offset,
-            } => self.transfer.run(
-                Place {
-                    path: from,
-                    file: source,
-                    offset,
-                },
-                Place {
-                    path,
-                    file: &**file,
-                    offset: host,
-                },
-                len,
-            ),
+            Source::File { path, file, offset } => {
+                self.transfer.run(Place { path, file, offset }, to, len)
+            }
         }
     }
 

@@ -1,0 +1,97 @@
+//! Giving up what an image holds and what it is built on shows as well.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::Host;
+
+use super::super::error::Result;
+use super::super::{Chain, Error, ErrorKind, Format, Keys, Layer, Pace, Root, State, Target};
+use super::units::groups;
+use super::{WINDOW, over, unit_of};
+
+/// Gives up what the image `path` holds and `below`, which it is built on, shows as well: the guest
+/// sees the same. Returns the bytes given up. Internal snapshots keep what they hold.
+///
+/// # Errors
+/// As [`keep_views`].
+pub fn give_up_equal(
+    host: &dyn Host,
+    path: &Path,
+    below: &Chain,
+    keys: &Keys,
+    pace: &dyn Pace,
+) -> Result<u64> {
+    let top = Arc::new(Layer::open(host, path, &Format::Qcow2)?);
+    top.unlock(keys, pace)?;
+    let Some(unit) = unit_of(&top) else {
+        return Ok(0);
+    };
+    let size = top.virtual_size();
+    let chain = over(Arc::clone(&top), below);
+    let mut target: Option<Target> = None;
+    let (mut own, mut under) = (Vec::new(), Vec::new());
+    let mut given_up = 0;
+    let mut at = 0;
+    while at < size {
+        let run = top.extent_at(at, size)?;
+        if run.state == State::Absent {
+            at = run.end();
+            continue;
+        }
+        let start = at - at % unit;
+        let end = start.saturating_add(WINDOW).min(size).min(
+            run.end()
+                .checked_next_multiple_of(unit)
+                .unwrap_or(u64::MAX)
+                .max(start + unit),
+        );
+        read_both(&mut own, &mut under, &chain, below, start, end)?;
+        for (from, to) in groups(start, end, unit, |range| {
+            own.get(range.clone()) == under.get(range)
+        }) {
+            let target = match &mut target {
+                Some(target) => target,
+                none => {
+                    let mut opened = Target::open(
+                        host,
+                        path,
+                        &Format::Qcow2,
+                        chain.clone(),
+                        Root::Active,
+                        pace,
+                    )?;
+                    opened.begin_same_content()?;
+                    none.insert(opened)
+                }
+            };
+            given_up += target.let_through(from, to - from)?;
+        }
+        at = end;
+        if !pace.advance(end - start) {
+            if let Some(target) = &mut target {
+                target.finish()?;
+            }
+            return Err(Error::new(path, ErrorKind::Stopped));
+        }
+    }
+    if let Some(target) = &mut target {
+        target.finish()?;
+    }
+    Ok(given_up)
+}
+
+fn read_both(
+    a: &mut Vec<u8>,
+    b: &mut Vec<u8>,
+    first: &Chain,
+    second: &Chain,
+    start: u64,
+    end: u64,
+) -> Result<()> {
+    let len = usize::try_from(end - start).unwrap_or(0);
+    a.resize(len, 0);
+    b.resize(len, 0);
+    first.read_at(a, start)?;
+    second.read_at(b, start)
+}
