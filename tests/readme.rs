@@ -95,13 +95,19 @@ fn every_command_is_in_the_table() {
 }
 
 #[test]
-fn the_picture_of_the_screen_is_there() {
+fn the_pictures_of_the_screen_are_there_and_none_is_left_over() {
     let text = fs::read_to_string(readme()).unwrap();
-    let (_, rest) = text.split_once("](assets/").unwrap();
-    let name = rest.split(')').next().unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("assets")
-        .join(name);
-    let svg = fs::read_to_string(path).unwrap();
-    assert!(svg.contains("<svg") && svg.contains("RootBase"));
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    let shown = text.split("](assets/").skip(1);
+    let mut shown: Vec<&str> = shown.map(|rest| rest.split(')').next().unwrap()).collect();
+    for name in &shown {
+        let svg = fs::read_to_string(assets.join(name)).unwrap();
+        assert!(svg.contains("<svg") && svg.contains("RootBase"), "{name}");
+    }
+    let entries = fs::read_dir(assets).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut all: Vec<String> = names.filter(|name| name.ends_with(".svg")).collect();
+    shown.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(shown, all);
 }

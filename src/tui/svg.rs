@@ -68,7 +68,8 @@ impl Screen {
     fn keys(self) -> &'static str {
         match self {
             Self::Tree => "",
-            Self::Diagram => "D",
+            // Boxes are wide: most of the screen is theirs.
+            Self::Diagram => "D+++++",
             Self::Help => "?",
             Self::Commit => "C",
             Self::Discard => "X",
