@@ -39,12 +39,17 @@ pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<
 /// # Errors
 /// When the directory or a table breaks the format's rules, or cannot be read.
 pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
-    bitmaps(path, file, header)?
-        .iter()
-        .filter(|bitmap| !bitmap.flags.contains(BitmapFlags::IN_USE))
-        .try_for_each(|bitmap| {
-            dirty::require_loadable(path, file, header.geometry, bitmap, header.virtual_size())
-        })
+    let size = header.virtual_size();
+    let loaded = bitmaps(path, file, header).and_then(|list| {
+        list.iter()
+            .filter(|bitmap| !bitmap.flags.contains(BitmapFlags::IN_USE))
+            .try_for_each(|it| dirty::require_loadable(path, file, header.geometry, it, size))
+    });
+    loaded.map_err(|error| match error.kind {
+        ErrorKind::Format(why) => Error::new(path, ErrorKind::Bitmaps(why.to_string())),
+        ErrorKind::Damaged(why) => Error::new(path, ErrorKind::Bitmaps(why)),
+        _ => error,
+    })
 }
 
 /// The bits of one of the image's bitmaps.
