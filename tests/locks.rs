@@ -77,6 +77,7 @@ fn assert_held_by_a_machine(pair: &Pair, pid: u32, command: &str) {
 
 #[test]
 fn an_image_in_use_by_qemu_nbd_is_refused_and_the_process_named() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let held = qemu.hold_with_nbd(&pair.overlay, HoldMode::ReadWrite);
@@ -89,6 +90,7 @@ fn an_image_in_use_by_qemu_nbd_is_refused_and_the_process_named() {
 
 #[test]
 fn an_image_in_use_by_qemu_storage_daemon_is_refused_and_the_process_named() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let held = qemu.hold_with_storage_daemon(&pair.overlay, HoldMode::ReadWrite);
@@ -97,6 +99,7 @@ fn an_image_in_use_by_qemu_storage_daemon_is_refused_and_the_process_named() {
 
 #[test]
 fn an_image_that_qemu_only_reads_can_be_read_and_not_written() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let _held = qemu.hold_with_io(&pair.overlay, HoldMode::ReadOnly);
@@ -106,6 +109,7 @@ fn an_image_that_qemu_only_reads_can_be_read_and_not_written() {
 
 #[test]
 fn one_pass_finds_what_a_process_holds_of_a_whole_chain() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let held = qemu.hold_with_io(&pair.overlay, HoldMode::ReadWrite);
@@ -120,6 +124,7 @@ fn one_pass_finds_what_a_process_holds_of_a_whole_chain() {
 
 #[test]
 fn qemu_refuses_an_image_we_write() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let file = open(&pair.overlay);
@@ -137,6 +142,7 @@ fn qemu_refuses_an_image_we_write() {
 
 #[test]
 fn qemu_reads_an_image_we_pin_and_does_not_write_it() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let pair = pair(&qemu);
     let file = RealHost.open(&pair.base, Access::Read).unwrap();

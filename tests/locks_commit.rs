@@ -78,6 +78,7 @@ fn assert_names_the_holder(plan: &Plan, tool: &str, holding: &Holding, context: 
 
 #[test]
 fn a_commit_is_refused_while_qemu_writes_any_image_it_would_write_or_move() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -108,6 +109,7 @@ fn a_commit_is_refused_while_qemu_writes_any_image_it_would_write_or_move() {
 
 #[test]
 fn a_commit_is_refused_while_qemu_reads_what_would_change() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -124,6 +126,7 @@ fn a_commit_is_refused_while_qemu_reads_what_would_change() {
 
 #[test]
 fn a_machine_started_after_the_plan_stops_the_run_before_a_byte_is_written() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -147,6 +150,7 @@ fn a_machine_started_after_the_plan_stops_the_run_before_a_byte_is_written() {
 
 #[test]
 fn a_discard_is_refused_while_qemu_holds_anything_that_would_go() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -170,6 +174,7 @@ fn a_discard_is_refused_while_qemu_holds_anything_that_would_go() {
 
 #[test]
 fn an_image_outside_the_branch_may_be_in_use() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -213,6 +218,7 @@ fn is_locked(path: &Path) -> bool {
 
 #[test]
 fn while_a_commit_runs_qemu_refuses_to_write_its_files() {
+    let _alone = support::alone();
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let pristine = home.path().join("pristine");

@@ -42,6 +42,15 @@ pub mod script;
 pub mod survival;
 pub mod trial;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps the other tests of this process waiting: between a fork and the exec after it, a process that
+/// one of them starts has every file that is open here, and with it the locks that this one lets go.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub use faults::{Calls, Fault, FaultyHost, Then};
 pub use holding::{HoldMode, Holding};
 pub use qemu::{Outcome, Qemu, Verdict, qemu};
