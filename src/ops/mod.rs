@@ -48,6 +48,7 @@ mod restore;
 mod snapshot;
 mod space;
 mod squash;
+mod together;
 pub mod trash;
 mod undo;
 mod verify;
@@ -70,6 +71,9 @@ pub use request::{
     Dependants, Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Reflink,
     Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
+
+pub use together::plan_each;
+pub use words::lines_of_each;
 
 use std::fmt;
 use std::io;

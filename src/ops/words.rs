@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::host::{Holder, printable, shell_quoted};
 
-use super::{EffectKind, Line, LookedIn, Plan, Tone, Undo};
+use super::{Effect, EffectKind, Line, LookedIn, Note, Plan, SpaceNeed, Tone, Undo};
 
 /// A number of bytes for people: `1.2 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -114,22 +114,24 @@ fn looked_in(looked_in: &LookedIn) -> String {
     }
 }
 
-impl Plan {
-    /// The plan in words, safe to print on a terminal; the same in a dialog and in `--dry-run`.
-    #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
-        let mut lines = Vec::new();
-        let mut say = |label: &str, text: String, tone: Tone| {
-            lines.push(Line {
-                label: label.to_owned(),
-                // The operations made their sentences from printable parts; this is the last gate.
-                text: printable(&text),
-                tone,
-            });
-        };
-        let common = common_dir(self.effects.iter().map(|effect| effect.path.as_path()));
-        let paths: Vec<String> = self
-            .effects
+/// Lines being said.
+#[derive(Default)]
+struct Said(Vec<Line>);
+
+impl Said {
+    fn say(&mut self, label: &str, text: &str, tone: Tone) {
+        self.0.push(Line {
+            label: label.to_owned(),
+            // The operations made their sentences from printable parts; this is the last gate.
+            text: printable(text),
+            tone,
+        });
+    }
+
+    /// What happens to which file, from the folder that all of them are below.
+    fn say_effects(&mut self, effects: &[&Effect]) {
+        let common = common_dir(effects.iter().map(|effect| effect.path.as_path()));
+        let paths: Vec<String> = effects
             .iter()
             .map(|effect| {
                 let inside = common
@@ -140,91 +142,145 @@ impl Plan {
             .collect();
         let width = paths.iter().map(|path| path.width()).max().unwrap_or(0);
         let width = width.min(40);
-        if let Some(dir) = common.filter(|_| !self.effects.is_empty()) {
-            say("in", shown(&dir), Tone::Quiet);
+        if let Some(dir) = common {
+            self.say("in", &shown(&dir), Tone::Quiet);
         }
-        for (effect, path) in self.effects.iter().zip(&paths) {
+        for (effect, path) in effects.iter().zip(&paths) {
             let pad = " ".repeat(width.saturating_sub(path.width()));
             let text = if effect.detail.is_empty() {
                 path.clone()
             } else {
                 format!("{path}{pad}  {}", effect.detail)
             };
-            say(effect.kind.verb(), text, tone(effect.kind));
+            self.say(effect.kind.verb(), &text, tone(effect.kind));
         }
+    }
+
+    fn say_copies(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.say("copies", &format!("at most {}", size(bytes)), Tone::Plain);
+        }
+    }
+
+    fn say_need(&mut self, need: &SpaceNeed) {
+        let mut text = format!(
+            "{} in {} ({} free)",
+            size(need.needed),
+            shown(&need.dir),
+            size(need.available)
+        );
+        if need.possible > 0 {
+            text.push_str(&format!(
+                ", and up to {} more where bytes differ",
+                size(need.possible)
+            ));
+        }
+        let enough = need.needed <= need.available;
+        let tone = if enough { Tone::Plain } else { Tone::Danger };
+        self.say("needs", &text, tone);
+    }
+
+    fn say_note(&mut self, note: &Note) {
+        if note.warning {
+            self.say("warning", &note.text, Tone::Warning);
+        } else {
+            self.say("note", &note.text, Tone::Plain);
+        }
+    }
+}
+
+/// Several plans that are agreed to at once in words, as [`Plan::lines`] are those of one: what is created
+/// by each, and what they need together. What each only reads is left out.
+#[must_use]
+pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
+    let mut said = Said::default();
+    let effects = plans.iter().flat_map(|plan| &plan.effects);
+    let changes: Vec<&Effect> = effects
+        .filter(|effect| effect.kind != EffectKind::Reads)
+        .collect();
+    said.say_effects(&changes);
+    let copies = plans.iter().map(|plan| plan.copies);
+    said.say_copies(copies.fold(0, u64::saturating_add));
+    let mut needs: Vec<SpaceNeed> = Vec::new();
+    for need in plans.iter().flat_map(|plan| &plan.space) {
+        match needs.iter_mut().find(|known| known.dir == need.dir) {
+            Some(known) => {
+                known.needed = known.needed.saturating_add(need.needed);
+                known.possible = known.possible.saturating_add(need.possible);
+                known.available = known.available.min(need.available);
+            }
+            None => needs.push(need.clone()),
+        }
+    }
+    needs.iter().for_each(|need| said.say_need(need));
+    let mut notes: Vec<&Note> = Vec::new();
+    for note in plans.iter().flat_map(|plan| &plan.notes) {
+        if !notes.contains(&note) {
+            notes.push(note);
+            said.say_note(note);
+        }
+    }
+    let mut refusals: Vec<&str> = Vec::new();
+    for refusal in plans.iter().flat_map(|plan| &plan.refusals) {
+        if !refusals.contains(&refusal.text.as_str()) {
+            refusals.push(&refusal.text);
+            said.say("refused", &refusal.text, Tone::Danger);
+        }
+    }
+    if refusals.is_empty() {
+        said.say("undo", "each by itself, the newest first", Tone::Plain);
+    }
+    for command in plans.iter().flat_map(|plan| &plan.commands) {
+        said.say("$", command, Tone::Quiet);
+    }
+    said.0
+}
+
+impl Plan {
+    /// The plan in words, safe to print on a terminal; the same in a dialog and in `--dry-run`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let mut said = Said::default();
+        said.say_effects(&self.effects.iter().collect::<Vec<_>>());
         for kept in &self.keeps {
-            say("keeps", kept.clone(), Tone::Good);
+            said.say("keeps", kept, Tone::Good);
         }
-        if self.copies > 0 {
-            say(
-                "copies",
-                format!("at most {}", size(self.copies)),
-                Tone::Plain,
-            );
-        }
-        for need in &self.space {
-            let mut text = format!(
-                "{} in {} ({} free)",
-                size(need.needed),
-                shown(&need.dir),
-                size(need.available)
-            );
-            if need.possible > 0 {
-                text.push_str(&format!(
-                    ", and up to {} more where bytes differ",
-                    size(need.possible)
-                ));
-            }
-            let enough = need.needed <= need.available;
-            say(
-                "needs",
-                text,
-                if enough { Tone::Plain } else { Tone::Danger },
-            );
-        }
+        said.say_copies(self.copies);
+        self.space.iter().for_each(|need| said.say_need(need));
         if self.frees > 0 {
-            let when = if self
-                .effects
-                .iter()
-                .any(|effect| effect.kind == EffectKind::Trashes)
-            {
-                " once the trash is emptied"
-            } else {
-                ""
+            let goes = |effect: &Effect| effect.kind == EffectKind::Trashes;
+            let when = match self.effects.iter().any(goes) {
+                true => " once the trash is emptied",
+                false => "",
             };
-            say("frees", format!("{}{when}", size(self.frees)), Tone::Plain);
+            let text = format!("{}{when}", size(self.frees));
+            said.say("frees", &text, Tone::Plain);
         }
-        for note in &self.notes {
-            if note.warning {
-                say("warning", note.text.clone(), Tone::Warning);
-            } else {
-                say("note", note.text.clone(), Tone::Plain);
-            }
-        }
+        self.notes.iter().for_each(|note| said.say_note(note));
         if self.refusals.is_empty() {
             match &self.undo {
-                Undo::Possible(how) if !how.is_empty() => say("undo", how.clone(), Tone::Plain),
+                Undo::Possible(how) if !how.is_empty() => said.say("undo", how, Tone::Plain),
                 Undo::Impossible(why) if !why.is_empty() => {
-                    say("undo", format!("not possible: {why}"), Tone::Warning);
+                    said.say("undo", &format!("not possible: {why}"), Tone::Warning);
                 }
                 _ => {}
             }
         }
         let mut number = 0;
         for refusal in &self.refusals {
-            say("refused", refusal.text.clone(), Tone::Danger);
+            said.say("refused", &refusal.text, Tone::Danger);
             for way in &refusal.ways_out {
                 number += 1;
-                say(&number.to_string(), way.label.clone(), Tone::Plain);
+                said.say(&number.to_string(), &way.label, Tone::Plain);
             }
         }
         if self.asks_who_depends() {
-            say("looked in", looked_in(&self.looked_in), Tone::Quiet);
+            said.say("looked in", &looked_in(&self.looked_in), Tone::Quiet);
         }
         for command in &self.commands {
-            say("$", command.clone(), Tone::Quiet);
+            said.say("$", command, Tone::Quiet);
         }
-        lines
+        said.0
     }
 
     /// Whether the plan's truth hangs on having found every image that is built on its files.

@@ -272,7 +272,7 @@ pub struct App {
     pub future: Option<Future>,
     /// Whether to leave when the last job is done.
     pub leaving: bool,
-    /// Whether the workers hold the passphrase of an image that is still to be made.
+    /// Whether the workers hold the passphrase of what is still to be made.
     pub protects: bool,
     /// The last actions chosen from the palette, newest last.
     pub recent: Vec<Action>,
@@ -593,10 +593,14 @@ impl App {
 
     /// Works out anew what the shown plan does to the rows.
     pub(super) fn refresh_future(&mut self) {
-        let future = self
-            .mode
-            .plan()
+        let plans = self.mode.plans().iter();
+        let future = plans
             .map(|plan| Future::of(&self.forest, &plan.request, &plan.effects))
+            .reduce(|mut all, one| {
+                all.marks.extend(one.marks);
+                all.new.extend(one.new);
+                all
+            })
             .filter(|future| *future != Future::default());
         if self.future != future {
             self.future = future;

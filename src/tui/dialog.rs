@@ -71,14 +71,14 @@ impl Mode {
         }
     }
 
-    /// The plan that is shown, if one is.
+    /// The plan that is shown, or several that are agreed to together.
     #[must_use]
-    pub fn plan(&self) -> Option<&Plan> {
+    pub fn plans(&self) -> &[Plan] {
         match self {
-            Self::Form(form) => form.plan.as_deref(),
-            Self::Plan(dialog) => dialog.plan.as_deref(),
-            Self::Secret(dialog) => dialog.back.plan(),
-            _ => None,
+            Self::Form(form) => &form.plans,
+            Self::Plan(dialog) => dialog.plan.as_deref().map_or(&[], std::slice::from_ref),
+            Self::Secret(dialog) => dialog.back.plans(),
+            _ => &[],
         }
     }
 }
@@ -329,6 +329,8 @@ pub enum FormKind {
     Clone,
     /// A new image of another kind.
     Convert,
+    /// A new image of another kind for each of the marked ones.
+    ConvertEach,
     /// A folder that holds the chain.
     Export,
     /// An exported folder brought in.

@@ -117,28 +117,39 @@ impl Field {
     }
 }
 
+/// What the fields come to, or a sentence why they do not come to anything yet.
+#[derive(Debug, Clone, Copy)]
+pub enum Make {
+    /// One request.
+    One(fn(&Form) -> Result<Request, String>),
+    /// One for each of the form's images, all of which only create.
+    Each(fn(&Form) -> Result<Vec<Request>, String>),
+}
+
 /// A form.
 #[derive(Debug)]
 pub struct Form {
     /// What it is for, in words.
     pub title: String,
-    /// The image it is about.
+    /// The image it is about, or the first of those.
     pub image: PathBuf,
+    /// All images it is about.
+    pub images: Vec<PathBuf>,
     /// The directory relative names are in.
     pub dir: PathBuf,
     /// The fields.
     pub fields: Vec<Field>,
     /// Which of them has the focus.
     pub at: usize,
-    /// What the fields come to, or a sentence why they do not come to anything yet.
-    pub make: fn(&Form) -> Result<Request, String>,
+    /// What the fields come to.
+    pub make: Make,
     /// Whether it only creates: then the plan is made while one types, and Enter does it. Otherwise
     /// Enter opens the plan.
     pub creates: bool,
     /// The newest question asked of the planner.
     pub ticket: Ticket,
-    /// The plan for what is in the fields; none while it is being made.
-    pub plan: Option<Box<Plan>>,
+    /// The plan, or the plans, for what is in the fields; none while they are being made.
+    pub plans: Vec<Plan>,
     /// Whether Enter was pressed before the plan was there.
     pub submitted: bool,
     /// Why it cannot go on like this.
@@ -188,19 +199,37 @@ impl Form {
         Self {
             title,
             image: image.to_path_buf(),
+            images: vec![image.to_path_buf()],
             dir: image.parent().map(Path::to_path_buf).unwrap_or_default(),
             fields,
             at: 0,
-            make,
+            make: Make::One(make),
             creates,
             ticket: 0,
-            plan: None,
+            plans: Vec::new(),
             submitted: false,
             reason: None,
             locked: None,
             tidy: None,
             completing: Completing::default(),
             scroll: 0,
+        }
+    }
+
+    /// A form about several images, for each of which something is created.
+    #[must_use]
+    pub fn for_each(
+        title: String,
+        images: Vec<PathBuf>,
+        fields: Vec<Field>,
+        make: fn(&Form) -> Result<Vec<Request>, String>,
+    ) -> Self {
+        let first = images.first().cloned().unwrap_or_default();
+        let nothing = |_: &Form| Err(String::new());
+        Self {
+            make: Make::Each(make),
+            images,
+            ..Self::new(title, &first, fields, true, nothing)
         }
     }
 
@@ -354,10 +383,13 @@ impl Form {
     ///
     /// # Errors
     /// A sentence, if they do not come to anything.
-    pub fn request(&self) -> Result<Request, String> {
-        let request = (self.make)(self)?;
+    pub fn requests(&self) -> Result<Vec<Request>, String> {
+        let requests = match self.make {
+            Make::One(make) => vec![make(self)?],
+            Make::Each(make) => make(self)?,
+        };
         self.passphrase()?;
-        Ok(request)
+        Ok(requests)
     }
 }
 
@@ -449,12 +481,12 @@ mod tests {
                 text.chars().for_each(|c| secret.push(c));
             }
         };
-        assert!(form.request().unwrap_err().contains("needs a passphrase"));
+        assert!(form.requests().unwrap_err().contains("needs a passphrase"));
         type_into(&mut form, 0, "sesame");
         type_into(&mut form, 1, "sesam");
-        assert!(form.request().unwrap_err().contains("twice"));
+        assert!(form.requests().unwrap_err().contains("twice"));
         type_into(&mut form, 1, "e");
-        assert!(form.request().is_ok());
+        assert!(form.requests().is_ok());
         let passphrase = form.passphrase().unwrap().unwrap();
         assert_eq!(passphrase.bytes(), b"sesame");
         assert!(!format!("{form:?}").contains("sesam"));

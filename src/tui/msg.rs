@@ -82,6 +82,8 @@ pub enum Msg {
     Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.
     Planned(Ticket, Box<Plan>, Option<Arc<Forest>>),
+    /// Plans were made that are agreed to together, one for each request.
+    PlannedEach(Ticket, Vec<Plan>),
     /// How far the running jobs are.
     Progress(Vec<(u64, ProgressView)>),
     /// A job has ended.
@@ -164,6 +166,17 @@ pub enum Effect {
         /// How long to wait for a newer question.
         delay: Duration,
     },
+    /// Make a plan for each of these, all of which only create, if no newer one is asked for within the delay.
+    PlanEach {
+        /// The question's number.
+        ticket: Ticket,
+        /// What is asked.
+        requests: Vec<Request>,
+        /// What is known to exist.
+        forest: Arc<Forest>,
+        /// How long to wait for a newer question.
+        delay: Duration,
+    },
     /// Look again at files that changed, and at what they belong to.
     Refresh(Ticket, Arc<Forest>, Vec<PathBuf>),
     /// Find out what a filter line asks for.
@@ -183,9 +196,9 @@ pub enum Effect {
     Map(PathBuf, Option<Format>),
     /// Use a passphrase for an encrypted image.
     Unlock(PathBuf, Passphrase),
-    /// Hold the passphrase that an image still to be made is to have, instead of any other one's.
-    Protect(PathBuf, Passphrase),
-    /// Wipe the passphrase of the image that was to be made.
+    /// Hold the passphrase that images still to be made are to have, instead of any others'.
+    Protect(Vec<PathBuf>, Passphrase),
+    /// Wipe the passphrase of what was to be made.
     Forget,
     /// Find out how the name of a file can go on.
     Complete(Ticket, PathBuf),

@@ -36,6 +36,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             let is_any = app.forest.nodes().any(can_be_checked);
             (!is_any).then(|| "there is no qcow2 image".to_owned())
         }
+        Action::Convert if app.tree.marks.len() > 1 => not_all_there(app),
         Action::Branch
         | Action::Resize
         | Action::Move
@@ -101,14 +102,10 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 .then(|| "it is built on nothing: there is nothing to merge it into".to_owned())
         }),
         Action::Discard => {
-            let targets = app.targets();
-            let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
-            if targets.is_empty() {
+            if app.tree.at.is_none() && app.tree.marks.is_empty() {
                 return Some("no image is selected".to_owned());
             }
-            nodes
-                .find(|node| node.whereabouts != Whereabouts::Scanned)
-                .map(|node| format!("{} is not among the scanned files", app.label(node)))
+            not_all_there(app)
         }
         Action::Undo => app.undo.is_empty().then(|| app.no_undo.clone()).flatten(),
         Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
@@ -175,6 +172,15 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         "the cursor is on a snapshot: {} goes to the image that holds it",
         app.key(Action::Parent)
     ))
+}
+
+/// Which of the images that an action is about is none of the scanned files.
+fn not_all_there(app: &App) -> Option<String> {
+    let targets = app.targets();
+    let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
+    nodes
+        .find(|node| node.whereabouts != Whereabouts::Scanned)
+        .map(|node| format!("{} is not among the scanned files", app.label(node)))
 }
 
 /// Whether there are tables to look through.

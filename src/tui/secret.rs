@@ -72,8 +72,8 @@ impl Secret {
     }
 }
 
-/// What the workers know: the passphrases given and not yet tried, that of an image still to be made, and
-/// which image was asked for last.
+/// What the workers know: the passphrases given and not yet tried, that of images still to be made, and
+/// which images were asked for.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     state: Mutex<State>,
@@ -82,8 +82,8 @@ pub(super) struct Secrets {
 #[derive(Debug, Default)]
 struct State {
     given: Vec<(PathBuf, Passphrase)>,
-    new: Option<(PathBuf, Passphrase)>,
-    asked: Option<PathBuf>,
+    new: Option<(Vec<PathBuf>, Passphrase)>,
+    asked: Vec<PathBuf>,
 }
 
 impl Secrets {
@@ -98,26 +98,28 @@ impl Secrets {
         state.given.push((image, passphrase));
     }
 
-    /// Holds the passphrase that an image still to be made is to have; none of another one any more.
-    pub(super) fn protect(&self, image: PathBuf, passphrase: Passphrase) {
-        self.state().new = Some((image, passphrase));
+    /// Holds the passphrase that images still to be made are to have; none of others any more.
+    pub(super) fn protect(&self, images: Vec<PathBuf>, passphrase: Passphrase) {
+        self.state().new = Some((images, passphrase));
     }
 
-    /// Wipes the passphrase of the image that was to be made.
+    /// Wipes the passphrase of what was to be made.
     pub(super) fn forget(&self) {
         self.state().new = None;
     }
 
-    /// The image whose passphrase was asked for last, since this was called before.
-    pub(super) fn take_asked(&self) -> Option<PathBuf> {
-        self.state().asked.take()
+    /// The images whose passphrases were asked for since this was called before.
+    pub(super) fn take_asked(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.state().asked)
     }
 }
 
 impl Passphrases for Secrets {
     fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
         let mut state = self.state();
-        state.asked = Some(image.to_path_buf());
+        if !state.asked.iter().any(|asked| asked == image) {
+            state.asked.push(image.to_path_buf());
+        }
         let at = state.given.iter().position(|(known, _)| known == image);
         // Tried once: the right one is not asked for again, and a wrong one is of no use.
         at.map(|at| state.given.swap_remove(at).1)
@@ -128,7 +130,8 @@ impl Passphrases for Secrets {
     /// As often as it is asked for: each plan for the image needs it.
     fn for_new(&self, image: &Path) -> Option<Passphrase> {
         let state = self.state();
-        let of_it = state.new.as_ref().filter(|(known, _)| known == image);
+        let of_it = state.new.as_ref();
+        let of_it = of_it.filter(|(images, _)| images.iter().any(|known| known == image));
         of_it.map(|(_, passphrase)| passphrase.clone())
     }
 }
@@ -142,7 +145,7 @@ mod tests {
         let secrets = Secrets::default();
         let image = Path::new("/vm/a.qcow2");
         assert!(secrets.passphrases(image).is_empty());
-        assert_eq!(secrets.take_asked().as_deref(), Some(image));
+        assert_eq!(secrets.take_asked(), [image]);
         let mut typed = Secret::default();
         "opex".chars().for_each(|c| typed.push(c));
         typed.pop();
@@ -162,7 +165,7 @@ mod tests {
         let image = Path::new("/vm/new.qcow2");
         let passphrase = Passphrase::new(b"open".to_vec());
         assert_eq!(secrets.for_new(image), None);
-        secrets.protect(image.to_path_buf(), passphrase.clone());
+        secrets.protect(vec![image.to_path_buf()], passphrase.clone());
         assert_eq!(secrets.for_new(image), Some(passphrase.clone()));
         assert_eq!(secrets.for_new(image), Some(passphrase));
         assert_eq!(secrets.for_new(Path::new("/vm/other.qcow2")), None);

@@ -165,6 +165,15 @@ impl Workers {
                 me.newest.plan.store(ticket, Ordering::SeqCst);
                 self.spawn(move || me.plan(ticket, &request, forest, delay));
             }
+            Effect::PlanEach {
+                ticket,
+                requests,
+                forest,
+                delay,
+            } => {
+                me.newest.plan.store(ticket, Ordering::SeqCst);
+                self.spawn(move || me.plan_each(ticket, &requests, forest, delay));
+            }
             Effect::Run {
                 job,
                 work,
@@ -185,7 +194,7 @@ impl Workers {
             }
             // At once, so that a plan asked for right after finds it.
             Effect::Unlock(image, passphrase) => me.secrets.give(image, passphrase),
-            Effect::Protect(image, passphrase) => me.secrets.protect(image, passphrase),
+            Effect::Protect(images, passphrase) => me.secrets.protect(images, passphrase),
             Effect::Forget => me.secrets.forget(),
             Effect::Complete(ticket, begun) => self.spawn(move || {
                 me.answer(Msg::Completed(ticket, complete::ways_on(&begun)));
@@ -309,13 +318,40 @@ impl Workers {
         let context = self.context(known, looked_in);
         self.secrets.take_asked();
         let plan = ops::plan(&context, request);
-        if !plan.refusals.is_empty()
-            && let Some(image) = self.secrets.take_asked()
-            && ops::is_locked(&context, &image)
-        {
-            self.answer(Msg::Locked(ticket, image));
+        if !plan.refusals.is_empty() {
+            self.tell_locked(ticket, &context);
         }
         self.answer(Msg::Planned(ticket, Box::new(plan), shown));
+    }
+
+    /// Makes plans that are agreed to together, and only create.
+    fn plan_each(
+        &self,
+        ticket: Ticket,
+        requests: &[Request],
+        forest: Arc<Forest>,
+        delay: Duration,
+    ) {
+        thread::sleep(delay);
+        if self.newest.plan.load(Ordering::SeqCst) != ticket {
+            return;
+        }
+        let context = self.context(forest, LookedIn::default());
+        self.secrets.take_asked();
+        let plans = ops::plan_each(&context, requests);
+        if plans.iter().any(|plan| !plan.refusals.is_empty()) {
+            self.tell_locked(ticket, &context);
+        }
+        self.answer(Msg::PlannedEach(ticket, plans));
+    }
+
+    /// Tells of the first image whose passphrase was asked for in vain.
+    fn tell_locked(&self, ticket: Ticket, context: &Context) {
+        let asked = self.secrets.take_asked();
+        let mut asked = asked.into_iter();
+        if let Some(image) = asked.find(|image| ops::is_locked(context, image)) {
+            self.answer(Msg::Locked(ticket, image));
+        }
     }
 
     /// The forest as it is on the disk now. Only files that came or are not what they were are read: names,

@@ -299,6 +299,26 @@ impl Desk {
         self.send(Msg::Planned(ticket, Box::new(plan(request, change)), None));
     }
 
+    /// The requests that were asked to be planned together last, with the question's number.
+    pub fn planned_each(&self) -> (u64, Vec<Request>) {
+        let effects = self.asked.iter().rev();
+        let mut all = effects.filter_map(|effect| match effect {
+            Effect::PlanEach {
+                ticket, requests, ..
+            } => Some((*ticket, requests.clone())),
+            _ => None,
+        });
+        all.next().expect("plans were asked for")
+    }
+
+    /// Answers the newest question for plans that are agreed to together.
+    pub fn answer_each(&mut self, change: impl Fn(&mut Plan)) {
+        let (ticket, requests) = self.planned_each();
+        let plans = requests.into_iter().map(|request| plan(request, &change));
+        let plans = plans.collect();
+        self.send(Msg::PlannedEach(ticket, plans));
+    }
+
     /// How many plans were begun since the last look.
     pub fn started(&self) -> usize {
         let runs = self.asked.iter().filter(|effect| {
@@ -580,6 +600,35 @@ pub fn discard_of_three(plan: &mut Plan) {
     plan.frees = 5340 * MIB;
     plan.danger = Danger::Loses;
     plan.confirm = Confirm::Count(3);
+}
+
+/// One of several conversions.
+pub fn conversion(plan: &mut Plan) {
+    let new = plan.request.creates().unwrap().to_path_buf();
+    let old = match &plan.request {
+        Request::Convert(options) => options.sources[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (old, new) = (name(&old), name(&new));
+    plan.effects = vec![
+        change(EffectKind::Reads, &old, 0, ""),
+        change(
+            EffectKind::Creates,
+            &new,
+            3 * GIB,
+            "a disk of 40 GiB, qcow2, built on nothing",
+        ),
+    ];
+    plan.copies = 3 * GIB;
+    plan.space = vec![SpaceNeed {
+        dir: PathBuf::from("/vm"),
+        needed: 3 * GIB,
+        possible: 0,
+        available: 120 * GIB,
+    }];
+    plan.commands = vec![format!("qemu-img convert -O qcow2 {old} {new}")];
+    plan.danger = Danger::Creates;
 }
 
 pub fn new_branch(plan: &mut Plan) {

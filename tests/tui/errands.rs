@@ -363,6 +363,31 @@ fn a_copy_is_measured_and_a_whole_chain_copied() {
 }
 
 #[test]
+fn marked_images_are_converted_together() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-2A.qcow2");
+    terminal.press(" ");
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press(" V");
+    terminal.see("Convert 2 images");
+    terminal.see("Overlay-2A-converted.qcow2");
+    terminal.see("Overlay-3A-converted.qcow2");
+    terminal.press("<enter>");
+    terminal.see("11 images");
+    for name in ["Overlay-2A", "Overlay-3A"] {
+        let (old, new) = (format!("{name}.qcow2"), format!("{name}-converted.qcow2"));
+        qemu(
+            "qemu-img",
+            &["compare", &old, &new],
+            &dir.path().join("vm/rootbase"),
+        );
+    }
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn what_is_wrong_is_mended_from_the_health_pane() {
     let dir = tempfile::tempdir().unwrap();
     let image = |words: &[&str]| qemu("qemu-img", words, dir.path());

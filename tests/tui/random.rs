@@ -80,7 +80,7 @@ proptest! {
         let mut desk = Desk::new(images, (100, 30));
         for step in steps {
             desk.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
-            let before = desk.app.mode.plan().map(|plan| plan.confirm);
+            let before = desk.app.mode.plans().first().map(|plan| plan.confirm);
             let key = match &step {
                 Step::Key(key) => Some(*key),
                 _ => None,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::desk::{
-    DAY, Desk, discard_of_three, forest, new_branch, possible_commit, refused_commit,
+    DAY, Desk, conversion, discard_of_three, forest, new_branch, possible_commit, refused_commit,
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -172,6 +172,18 @@ fn the_form_of_a_copy() {
     each("clone", |desk| {
         desk.go_to("Overlay-1B.qcow2");
         desk.press("u<down>");
+    });
+}
+
+#[test]
+fn the_form_of_several_conversions() {
+    each("convert-each", |desk| {
+        for name in ["Overlay-1B.qcow2", "Overlay-2B.qcow2"] {
+            desk.go_to(name);
+            desk.press(" ");
+        }
+        desk.press("V");
+        desk.answer_each(conversion);
     });
 }
 

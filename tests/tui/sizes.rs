@@ -3,7 +3,7 @@
 use super::desk::{Desk, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 25] = [
+const MODES: [&str; 26] = [
     "",
     "D",
     "i",
@@ -24,6 +24,7 @@ const MODES: [&str; 25] = [
     "E",
     "V<down><down><down><down> <down>secret",
     "u<down> ",
+    "  V",
     "K",
     "cL",
     "W",

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::desk::{
-    Desk, change, discard_of_three, forest, keys_of, new_branch, plan, possible_commit, qcow2,
-    refused_commit,
+    Desk, change, conversion, discard_of_three, forest, keys_of, new_branch, plan, possible_commit,
+    qcow2, refused_commit,
 };
 
 fn desk() -> Desk {
@@ -1085,7 +1085,9 @@ fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
 /// The passphrase that is held for a new image, with that image.
 fn protected(desk: &Desk) -> Option<(PathBuf, Vec<u8>)> {
     desk.asked.iter().rev().find_map(|effect| match effect {
-        Effect::Protect(image, passphrase) => Some((image.clone(), passphrase.bytes().to_vec())),
+        Effect::Protect(images, passphrase) => {
+            Some((images[0].clone(), passphrase.bytes().to_vec()))
+        }
         _ => None,
     })
 }
@@ -1480,4 +1482,109 @@ fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
     );
     desk.press("<up>");
     assert!(desk.screen().contains("passphrase"), "{}", desk.screen());
+}
+
+/// Marks two images and asks for their conversion.
+fn converting_two() -> Desk {
+    let mut desk = desk();
+    for name in ["Overlay-1B.qcow2", "Overlay-2B.qcow2"] {
+        desk.go_to(name);
+        desk.press(" ");
+    }
+    desk.press("V");
+    desk
+}
+
+#[test]
+fn several_marked_images_are_converted_by_one_form_that_lists_them_all() {
+    let mut desk = converting_two();
+    let converted = |desk: &Desk| -> Vec<(PathBuf, PathBuf, ConvertForm)> {
+        let requests = desk.planned_each().1.into_iter();
+        let all = requests.map(|request| match request {
+            Request::Convert(options) => (options.sources[0].clone(), options.new, options.form),
+            other => panic!("{other:?}"),
+        });
+        all.collect()
+    };
+    let files = |desk: &Desk| -> Vec<String> {
+        let all = converted(desk).into_iter();
+        all.map(|(_, new, _)| new.to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(
+        files(&desk),
+        [
+            "/vm/Overlay-1B-converted.qcow2",
+            "/vm/Overlay-2B-converted.qcow2"
+        ]
+    );
+    desk.press("<tab>raws<tab> ");
+    assert_eq!(
+        files(&desk),
+        [
+            "/vm/raws/Overlay-1B-converted.raw",
+            "/vm/raws/Overlay-2B-converted.raw"
+        ]
+    );
+    assert!(matches!(converted(&desk)[0].2, ConvertForm::Raw { .. }));
+    desk.press(" ");
+    desk.answer_each(conversion);
+    let screen = desk.screen();
+    for part in [
+        "Convert 2 images",
+        "Overlay-1B-converted.qcow2",
+        "Overlay-2B-converted.qcow2",
+        "at most 6.0 GiB",
+        "6.0 GiB in /vm (120.0 GiB free)",
+        "each by itself",
+    ] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 2);
+    assert_eq!(desk.app.jobs.list.len(), 2);
+    assert!(desk.app.tree.marks.is_empty());
+}
+
+#[test]
+fn where_one_of_several_cannot_be_converted_none_is() {
+    let mut desk = converting_two();
+    desk.press("<enter>");
+    assert_eq!(desk.started(), 0, "not before the plans are there");
+    desk.answer_each(|plan| {
+        conversion(plan);
+        let is_second = plan
+            .request
+            .creates()
+            .is_some_and(|new| new.ends_with("Overlay-2B-converted.qcow2"));
+        if is_second {
+            refused_commit(plan);
+        }
+    });
+    assert_eq!(desk.started(), 0);
+    let screen = desk.screen();
+    assert!(screen.contains("refused"), "{screen}");
+    assert!(screen.contains("3 images would break"), "{screen}");
+    desk.press("<esc>");
+    assert_eq!(desk.app.tree.marks.len(), 2, "what is marked stays marked");
+    desk.go_to("lost.qcow2");
+    desk.press("k V");
+    assert!(
+        desk.screen().contains("is not among the scanned files"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn one_passphrase_protects_all_that_one_form_creates() {
+    let mut desk = converting_two();
+    desk.press("<up> <down>open<down>open");
+    let protects = desk.asked.iter().rev().find_map(|effect| match effect {
+        Effect::Protect(images, _) => Some(images.len()),
+        _ => None,
+    });
+    assert_eq!(protects, Some(2));
+    desk.press("<esc>");
+    assert!(matches!(desk.asked.last(), Some(Effect::Forget)));
 }

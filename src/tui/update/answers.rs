@@ -88,12 +88,21 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 app.replace_forest(forest);
             }
             match &mut app.mode {
-                Mode::Form(form) => form.plan = Some(plan),
+                Mode::Form(form) => form.plans = vec![*plan],
                 Mode::Plan(dialog) => dialog.plan = Some(plan),
                 _ => {}
             }
             app.refresh_future();
             dialogs::submit(app, effects);
+        }
+        Msg::PlannedEach(ticket, plans) => {
+            if let Mode::Form(form) = &mut app.mode
+                && form.ticket == ticket
+            {
+                form.plans = plans;
+                app.refresh_future();
+                dialogs::submit(app, effects);
+            }
         }
         Msg::Progress(views) => jobs::progressed(app, views),
         Msg::Ended(id, result) => jobs::ended(app, id, result, effects),

@@ -2,17 +2,18 @@
 //! answer are in `plans`; from here only a form's plan becomes a job, and only one that merely creates.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use tui_input::{Input, InputRequest};
 
 use crate::forest::NodeId;
 use crate::host::shell_quoted;
-use crate::ops::{Confirm, Consent, Danger, Request};
+use crate::ops::{Confirm, Consent, Danger, Plan, Ready, Request};
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
-use crate::tui::form::{Completing, Holds, WaysOn};
+use crate::tui::form::{Completing, Holds, Make, WaysOn};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
@@ -260,22 +261,29 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
         return;
     };
     form.ticket = ticket;
-    form.plan = None;
+    form.plans.clear();
     form.scroll = 0;
     form.submitted = false;
     form.reason = None;
     form.locked = None;
     form.completing = Completing::default();
     if form.creates
-        && let Ok(request) = form.request()
+        && let Ok(mut requests) = form.requests()
     {
-        if let Some(new) = request.creates()
-            && let Ok(Some(passphrase)) = form.passphrase()
-        {
+        if let Ok(Some(passphrase)) = form.passphrase() {
+            let new = requests.iter().filter_map(Request::creates);
+            let new = new.map(Path::to_path_buf).collect();
             app.protects = true;
-            effects.push(Effect::Protect(new.to_path_buf(), passphrase));
+            effects.push(Effect::Protect(new, passphrase));
         }
-        plans::plan(app, ticket, request, delay, effects);
+        match form.make {
+            Make::Each(_) => plans::plan_each(app, ticket, requests, delay, effects),
+            Make::One(_) => {
+                if let Some(request) = requests.pop() {
+                    plans::plan(app, ticket, request, delay, effects);
+                }
+            }
+        }
     }
 }
 
@@ -361,40 +369,49 @@ pub(super) fn run_in_form(app: &mut App, action: Action, key: Key, effects: &mut
         Action::NextField => form.step(true),
         Action::PreviousField => form.step(false),
         Action::Close => close(app, Mode::Main),
-        Action::Fire => match form.request() {
+        Action::Fire => match form.requests() {
             Err(reason) => form.reason = Some(reason),
             Ok(_) if form.creates => {
                 form.submitted = true;
                 submit(app, effects);
             }
-            Ok(request) => {
-                let before = std::mem::take(&mut app.mode);
-                plans::ask(app, request, before, effects);
+            Ok(mut requests) => {
+                if let Some(request) = requests.pop() {
+                    let before = std::mem::take(&mut app.mode);
+                    plans::ask(app, request, before, effects);
+                }
             }
         },
         _ => {}
     }
 }
 
-/// Creates what the form asks for, once its plan is there and nothing stands against it. A plan that
-/// does more than create is shown first.
+/// Creates what the form asks for, once its plans are there and nothing stands against any of them. A plan
+/// that does more than create is shown first.
 pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
-    let Some(plan) = form.plan.as_ref().filter(|_| form.submitted) else {
+    if !form.submitted || form.plans.is_empty() {
         return;
-    };
-    let is_harmless = plan.danger == Danger::Creates && plan.confirm == Confirm::Yes;
-    if !is_harmless && plan.confirm != Confirm::Impossible {
+    }
+    let does_more =
+        |plan: &&Plan| plan.danger != Danger::Creates && plan.confirm != Confirm::Impossible;
+    if let Some(plan) = form.plans.iter().find(does_more) {
         let request = plan.request.clone();
         form.submitted = false;
         let before = std::mem::take(&mut app.mode);
         plans::ask(app, request, before, effects);
         return;
     }
-    match plan.as_ref().clone().agree(Consent::Yes) {
-        Ok(ready) => jobs::enqueue(app, ready, effects),
+    let plans = form.plans.iter().cloned();
+    let agreed: Result<Vec<Ready>, _> = plans.map(|plan| plan.agree(Consent::Yes)).collect();
+    match agreed {
+        Ok(all) => {
+            for ready in all {
+                jobs::enqueue(app, ready, effects);
+            }
+        }
         Err(denied) => {
             form.submitted = false;
             form.reason = Some(denied.to_string());

@@ -70,6 +70,7 @@ pub(super) fn form(
     match kind {
         FormKind::Create => return Some(create(app)),
         FormKind::Import => return Some(copies::import(app)),
+        FormKind::ConvertEach => return Some(copies::convert_each(app)),
         _ => {}
     }
     let node = app.forest.get(image?)?;
@@ -224,6 +225,7 @@ pub(super) fn form(
         FormKind::Convert => copies::convert(app, node, &name),
         FormKind::Export => copies::export(image, &name),
         FormKind::Import => copies::import(app),
+        FormKind::ConvertEach => copies::convert_each(app),
         FormKind::Amend => tables::amend(node, &name),
         FormKind::AddBitmap => tables::add_bitmap(image, &name),
         FormKind::MergeBitmap => tables::merge_bitmap(image, about?),

@@ -107,6 +107,7 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             }
         }
         Action::Clone => fill(app, FormKind::Clone, effects),
+        Action::Convert if app.tree.marks.len() > 1 => fill(app, FormKind::ConvertEach, effects),
         Action::Convert => fill(app, FormKind::Convert, effects),
         Action::Export => fill(app, FormKind::Export, effects),
         Action::Import => fill(app, FormKind::Import, effects),

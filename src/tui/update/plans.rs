@@ -41,6 +41,22 @@ pub(super) fn plan(
     });
 }
 
+/// Asks for several plans that are agreed to together.
+pub(super) fn plan_each(
+    app: &App,
+    ticket: u64,
+    requests: Vec<Request>,
+    delay: Duration,
+    effects: &mut Vec<Effect>,
+) {
+    effects.push(Effect::PlanEach {
+        ticket,
+        requests,
+        forest: Arc::clone(&app.forest),
+        delay,
+    });
+}
+
 pub(super) fn type_count(dialog: &mut PlanDialog, key: Key) {
     if dialog.count().is_none() {
         return;

@@ -4,6 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use crate::ops::lines_of_each;
 use crate::tui::app::App;
 use crate::tui::dialog::SecretDialog;
 use crate::tui::form::{Field, Form, Holds};
@@ -109,10 +110,17 @@ fn written(app: &App, form: &Form, width: usize) -> Written {
         push_ways_on(&mut lines, app, form, (room, width));
     }
     let told = lines.len();
-    match &form.plan {
+    match &form.plans[..] {
+        [] if form.creates && form.requests().is_ok() => {
+            lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
+        }
+        [] => {}
         // What it comes to is first: a small screen may not show the rest.
-        Some(plan) => {
-            let mut said = plan.lines();
+        plans => {
+            let mut said = match plans {
+                [plan] => plan.lines(),
+                several => lines_of_each(several),
+            };
             said.sort_by_key(|line| match line.label.as_str() {
                 _ if is_refusal(line) => 0,
                 "reads" | "undo" | "$" => 2,
@@ -120,10 +128,6 @@ fn written(app: &App, form: &Form, width: usize) -> Written {
             });
             push_words(&mut lines, app, said, (room, width), true);
         }
-        None if form.creates && form.request().is_ok() => {
-            lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
-        }
-        None => {}
     }
     Written { lines, focus, told }
 }

@@ -1,7 +1,7 @@
 //! Forms for new files made of what is there; what they are made of is only read.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
 use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Preallocation};
@@ -133,26 +133,118 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
     })
 }
 
-fn converted(form: &Form) -> Result<Request, String> {
-    let compression = match form.chosen(2) {
+/// What a new image is to be: by the fields that ask for its format, compression and encryption.
+fn kind(form: &Form, [to, compress, encrypt]: [usize; 3]) -> ConvertForm {
+    if form.chosen(to) != 0 {
+        return ConvertForm::Raw {
+            preallocation: Preallocation::Off,
+        };
+    }
+    let compression = match form.chosen(compress) {
         0 => None,
         1 => Some(Compression::Zlib),
         _ => Some(Compression::Zstd),
     };
-    let kind = if form.chosen(1) == 0 {
-        let mut image = image_options(form, 6);
-        if let Some(compression) = compression {
-            image.format.compression = compression;
-        }
-        ConvertForm::Qcow2 {
-            image,
-            compress: compression.map(|_| CompressionLevel::Default),
-        }
-    } else {
-        ConvertForm::Raw {
-            preallocation: Preallocation::Off,
-        }
+    let mut image = image_options(form, encrypt);
+    if let Some(compression) = compression {
+        image.format.compression = compression;
+    }
+    ConvertForm::Qcow2 {
+        image,
+        compress: compression.map(|_| CompressionLevel::Default),
+    }
+}
+
+/// What each of the marked images shows as an image of another kind, beside it or in one folder.
+pub(super) fn convert_each(app: &App) -> Form {
+    let targets = app.targets();
+    let nodes = targets.iter().filter_map(|id| app.forest.get(*id));
+    let mut images: Vec<PathBuf> = nodes.map(|node| node.path.clone()).collect();
+    images.sort_unstable();
+    let is_free = |ending: &String| {
+        images.iter().all(|image| {
+            ["qcow2", "raw"].iter().all(|to| {
+                app.forest
+                    .by_path(&renamed(image, None, ending, to))
+                    .is_none()
+            })
+        })
     };
+    let more = (2..u32::MAX).map(|number| format!("converted-{number}"));
+    let ending = std::iter::once("converted".to_owned())
+        .chain(more)
+        .find(is_free);
+    let mut fields = vec![
+        Field::text(
+            "ending",
+            ending.unwrap_or_default(),
+            "what stands behind each name: disk.qcow2 becomes disk-ENDING.qcow2",
+        ),
+        Field::path(
+            "folder",
+            "",
+            "a folder that is there, to hold all of them; empty: each is made beside its own",
+        ),
+        Field::choice(
+            "to",
+            &["qcow2", "raw"],
+            "what they are to be: qcow2, or the bytes as the guest sees them",
+        ),
+        Field::choice(
+            "compress",
+            &["no", "zlib", "zstd"],
+            "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
+        )
+        .only_where(2, &[0]),
+    ];
+    let [encrypt, passphrase, again] = encryption_fields(4);
+    fields.extend([encrypt.only_where(2, &[0]), passphrase, again]);
+    let title = format!("Convert {} images", images.len());
+    Form::for_each(title, images, fields, |form| {
+        let ending = form.text(0);
+        let folder = form.path_if_any(1);
+        if ending.contains('/') {
+            return Err("the ending is a part of names, not a path".to_owned());
+        }
+        if ending.is_empty() && folder.is_none() {
+            return Err(
+                "without an ending, and in no other folder, they had the names they have"
+                    .to_owned(),
+            );
+        }
+        let to = if form.chosen(2) == 0 { "qcow2" } else { "raw" };
+        let requests = form.images.iter().map(|image| {
+            Request::Convert(Box::new(ConvertOptions {
+                sources: vec![image.clone()],
+                bitmaps: CarriedBitmaps::None,
+                format: None,
+                snapshot: None,
+                new: renamed(image, folder.as_deref(), ending, to),
+                form: kind(form, [2, 3, 4]),
+                backing: None,
+                style: BackingStyle::default(),
+            }))
+        });
+        Ok(requests.collect())
+    })
+}
+
+/// The name of an image with an ending behind it, in a folder or where it is.
+fn renamed(image: &Path, folder: Option<&Path>, ending: &str, to: &str) -> PathBuf {
+    let mut name = image.file_stem().unwrap_or(image.as_os_str()).to_owned();
+    if !ending.is_empty() {
+        name.push("-");
+        name.push(ending);
+    }
+    name.push(".");
+    name.push(to);
+    match folder {
+        Some(folder) => folder.join(name),
+        None => image.with_file_name(name),
+    }
+}
+
+fn converted(form: &Form) -> Result<Request, String> {
     let snapshot = match form.text(4) {
         "" => None,
         id => Some(SnapshotName::Id(OsString::from(id))),
@@ -167,7 +259,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         format: None,
         snapshot,
         new: form.path(0, "the new file")?,
-        form: kind,
+        form: kind(form, [1, 2, 6]),
         backing: form.path_if_any(3),
         style: BackingStyle::default(),
     })))
