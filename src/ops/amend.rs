@@ -215,15 +215,11 @@ impl Job for AmendImage {
         let amend = Amend::plan(&self.image, &file, &self.amendment, progress).map_err(failed)?;
         progress.enter(Phase::Copy, amend.written());
         let words = listed(&described(amend.header(), &self.amendment), 9);
-        let undo = self.amendment.inverse(amend.header());
         amend.commit(progress).map_err(failed)?;
         Ok(Outcome {
             summary: format!("amended {path}: {words}"),
             touched: vec![self.image.clone()],
-            undo: undo.map(|amendment| Request::Amend {
-                image: self.image.clone(),
-                amendment,
-            }),
+            undo: plan.roll_back.clone(),
             remarks: Vec::new(),
         })
     }

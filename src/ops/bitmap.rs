@@ -321,7 +321,7 @@ impl Job for Change {
         Ok(Outcome {
             summary: format!("{done} the dirty bitmap {bitmap} of {path}"),
             touched: vec![self.image.clone()],
-            undo: self.back(),
+            undo: plan.roll_back.clone(),
             remarks: Vec::new(),
         })
     }

@@ -15,7 +15,8 @@ use crate::image::{
 use super::held::Held;
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
-use super::reroot::{self, Move, NewBase};
+use super::rebase::Rebase;
+use super::reroot::{self, NewBase};
 use super::words::{command, name, shown, size};
 use super::{
     BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -146,30 +147,11 @@ fn in_place(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>) {
     let read = forest.chain(node.id).into_iter().skip(1);
     reroot::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
     planned.say_the_rest(plan, &members, node);
-    plan.job = Some(Arc::new(InPlace {
+    plan.job = Some(Arc::new(Rebase {
         planned,
         members,
-        back: reroot::undo_request(node),
+        dedupe: false,
     }));
-}
-
-#[derive(Debug)]
-struct InPlace {
-    planned: Move,
-    members: Members,
-    back: Option<Request>,
-}
-
-impl Job for InPlace {
-    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let _locks = self.planned.carry_out(&self.members, plan, progress)?;
-        Ok(Outcome {
-            summary: self.planned.summary(),
-            touched: vec![self.planned.image.clone()],
-            undo: self.back.clone(),
-            remarks: Vec::new(),
-        })
-    }
 }
 
 fn into_new(

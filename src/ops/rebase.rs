@@ -74,7 +74,6 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         planned,
         members,
         dedupe: wish.dedupe,
-        back: reroot::undo_request(node),
     }));
 }
 
@@ -128,12 +127,13 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     })
 }
 
+/// Builds an image on another one, or on nothing.
 #[derive(Debug)]
-struct Rebase {
-    planned: Move,
-    members: Members,
-    dedupe: bool,
-    back: Option<Request>,
+pub(super) struct Rebase {
+    pub(super) planned: Move,
+    pub(super) members: Members,
+    /// Whether it gives up afterwards what its new base shows as well.
+    pub(super) dedupe: bool,
 }
 
 impl Job for Rebase {
@@ -160,7 +160,7 @@ impl Job for Rebase {
         Ok(Outcome {
             summary: self.planned.summary(),
             touched: vec![self.planned.image.clone()],
-            undo: self.back.clone(),
+            undo: plan.roll_back.clone(),
             remarks,
         })
     }

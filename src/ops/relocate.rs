@@ -106,13 +106,13 @@ pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
         subtree: false,
     };
     plan.undo = Undo::Possible("move back".to_owned());
-    plan.roll_back = Some(back.clone());
+    plan.roll_back = Some(back);
     // What is asked again after an interruption means the same then.
     plan.request = Request::Move {
         moves: explicit,
         subtree: false,
     };
-    plan.job = Some(Arc::new(Move { steps, back }));
+    plan.job = Some(Arc::new(Move { steps }));
 }
 
 /// Where an image goes, and how it is to name its backing file.
@@ -543,8 +543,6 @@ impl<'s> Present<'s> {
 #[derive(Debug)]
 struct Move {
     steps: Vec<Step>,
-    /// The way back.
-    back: Request,
 }
 
 impl Job for Move {
@@ -620,7 +618,7 @@ impl Job for Move {
         Ok(Outcome {
             summary,
             touched,
-            undo: Some(self.back.clone()),
+            undo: plan.roll_back.clone(),
             remarks,
         })
     }

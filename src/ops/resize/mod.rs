@@ -582,7 +582,7 @@ impl Job for Resize {
                 size(self.old)
             ),
             touched,
-            undo: self.back(),
+            undo: plan.roll_back.clone(),
             remarks: Vec::new(),
         })
     }

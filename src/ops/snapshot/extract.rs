@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::forest::{Content, Flags, Node, Whereabouts};
 use crate::host::{Host, printable_bytes};
 use crate::image::{
-    self, Chain, ErrorKind, Format, Keys, SnapshotForm, State, Unhurried, extract_snapshot,
-    snapshot_view,
+    self, Chain, CreateOptions, ErrorKind, Format, Keys, Room, SnapshotForm, State, Unhurried,
+    extract_snapshot, snapshot_view,
 };
 use crate::qcow2::Snapshot;
 
@@ -42,15 +42,11 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     if let Err(error) = unlocked {
         return plan.refuse(error.to_string());
     }
-    let bytes = match bytes_of(host, &context.keys, &node.path, snapshot, &form) {
-        Ok(bytes) => bytes,
+    let (bytes, needed) = match forecast(host, &context.keys, &node.path, snapshot, &form) {
+        Ok(forecast) => forecast,
         Err(error) => return plan.refuse(error.to_string()),
     };
     let virtual_size = snapshot.virtual_size().or(node.virtual_size()).unwrap_or(0);
-    let needed = bytes.saturating_add(match form {
-        SnapshotForm::Raw => 0,
-        _ => new_file::empty_len(virtual_size).saturating_add(bytes / 4096),
-    });
     if new_file::check(plan, new, needed).is_none() {
         return;
     }
@@ -242,25 +238,38 @@ fn view_of(
     snapshot_view(&chain, snapshot)
 }
 
-/// Bytes that will be copied.
-fn bytes_of(
+/// Bytes that will be copied, and those that the new file takes at most.
+fn forecast(
     host: &dyn Host,
     keys: &Keys,
     image: &Path,
     snapshot: &Snapshot,
     form: &SnapshotForm,
-) -> image::Result<u64> {
+) -> image::Result<(u64, u64)> {
     let view = view_of(host, keys, image, &snapshot.id, form)?;
+    let disk = view.virtual_size();
+    let (mut room, empty) = match form {
+        SnapshotForm::Raw => (Room::raw(), 0),
+        SnapshotForm::Qcow2 | SnapshotForm::Overlay { .. } => (
+            CreateOptions::new(disk).room(image)?,
+            new_file::empty_len(disk),
+        ),
+    };
     let mut bytes = 0;
     let mut at = 0;
-    while at < view.virtual_size() {
-        let run = view.resolve(at, view.virtual_size())?.extent;
-        if matches!(run.state, State::Data { .. } | State::Compressed { .. }) {
-            bytes += run.len;
+    while at < disk {
+        let run = view.resolve(at, disk)?.extent;
+        match run.state {
+            State::Data { .. } | State::Compressed { .. } => {
+                bytes += run.len;
+                room.data(run.start, run.end());
+            }
+            State::Zero => room.zeros(run.start, run.end()),
+            State::Absent => {}
         }
         at = run.end();
     }
-    Ok(bytes)
+    Ok((bytes, room.growth().total().saturating_add(empty)))
 }
 
 #[derive(Debug)]
