@@ -281,6 +281,8 @@ pub enum Choice {
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own, by its place; true once it was asked about.
     Run(usize, bool),
+    /// Leaves an interrupted operation of the journal as it is, by its number.
+    Settle(u64),
     /// Nothing: it only explains.
     Explains,
 }
@@ -360,6 +362,8 @@ pub struct ListMenu {
     pub by_key: bool,
     /// What of the selected image it lists, to be made anew when the disk tells more.
     pub inside: Option<Inside>,
+    /// The question whose answer fills it.
+    pub ticket: Option<Ticket>,
 }
 
 /// What is inside an image.
@@ -407,6 +411,7 @@ impl ListMenu {
         let mut menu = Self {
             by_key: false,
             inside: None,
+            ticket: None,
             title: title.into(),
             query: Input::default(),
             items,

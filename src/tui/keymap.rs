@@ -107,6 +107,8 @@ pub enum Action {
     Trash,
     /// Takes the last operation back.
     Undo,
+    /// Brings to an end what was interrupted.
+    Recover,
     /// What can be done with this image.
     Actions,
     /// All actions, by name.
@@ -448,6 +450,7 @@ pub const TABLE: &[Entry] = &[
     row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
     row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
     row(Action::Undo, Group::Change, "undo", &[c('z')], "take back the last operation"),
+    row(Action::Recover, Group::Change, "recover", &[c('Z')], "what a crash interrupted: finish it, or take it back"),
     row(Action::Actions, Group::Any, "actions", &[c('x')], "what can be done with this image, and why not").hint("actions"),
     row(Action::Help, Group::Any, "help", &[c('?')], "all keys, searchable; Enter runs one").hint("help"),
     row(Action::Palette, Group::Any, "palette", &[c(':')], "all actions by name"),
@@ -673,6 +676,7 @@ mod tests {
             entry(Scope::Main, Action::Bitmaps),
             entry(Scope::Main, Action::Prune),
             entry(Scope::Main, Action::Undo),
+            entry(Scope::Main, Action::Recover),
             entry(Scope::Main, Action::Trash),
             entry(Scope::Prune, Action::Proceed),
             entry(Scope::Trash, Action::Proceed),

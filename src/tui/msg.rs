@@ -10,8 +10,9 @@ use std::ffi::OsString;
 use crate::forest::{Forest, Found};
 use crate::host::{Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
-use crate::ops::trash::Entry;
-use crate::ops::{Candidate, Error, Outcome, Plan, Progress, ProgressView, Request};
+use crate::ops::journal::Entry;
+use crate::ops::trash::Entry as TrashEntry;
+use crate::ops::{Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request};
 
 use super::config::NoticeBy;
 use super::dialog::Measured;
@@ -97,7 +98,9 @@ pub enum Msg {
     /// Leaves that could be pruned.
     Candidates(Ticket, Vec<Candidate>),
     /// What is in the trash.
-    Trash(Ticket, Vec<Entry>),
+    Trash(Ticket, Vec<TrashEntry>),
+    /// What was interrupted, or why that cannot be told.
+    Interrupted(Ticket, Result<Interrupted, String>),
     /// How large copies of an image would be, or why that cannot be told.
     Measured(Ticket, Result<Measured, String>),
     /// A job has ended since the passphrase of an image is missing, or wrong: which, and what to say of it.
@@ -122,6 +125,15 @@ pub struct ScanEnd {
     pub looked_at: u64,
     /// Places that could not be looked at, each as a sentence.
     pub unreadable: Vec<String>,
+}
+
+/// What crashes and kills have left.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupted {
+    /// Operations of the journal, oldest first.
+    pub entries: Vec<Entry>,
+    /// Files that were being made by processes that have ended.
+    pub leftovers: Vec<Leftover>,
 }
 
 /// What is asked of the disk when an image has been selected for a moment.
@@ -208,6 +220,10 @@ pub enum Effect {
     Candidates(Ticket, Arc<Forest>),
     /// List the trash.
     Trash(Ticket),
+    /// Find out what was interrupted; with a forest also what was left half made in its folders.
+    Interrupted(Ticket, Option<Arc<Forest>>),
+    /// Leave an interrupted operation of the journal as it is.
+    Settle(u64),
     /// Find out how large copies of an image would be.
     Measure {
         /// The question's number.

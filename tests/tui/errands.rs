@@ -388,6 +388,51 @@ fn marked_images_are_converted_together() {
 }
 
 #[test]
+fn what_a_crash_interrupted_is_told_at_the_start_and_brought_to_an_end() {
+    let dir = demo();
+    let home = tempfile::tempdir().unwrap();
+    let root = dir.path().join("vm/rootbase");
+    for new in ["one.qcow2", "two.qcow2"] {
+        let status = Command::new(env!("CARGO_BIN_EXE_qanopy"))
+            .args(["branch", "--yes", "Overlay-3A.qcow2", new])
+            .current_dir(&root)
+            .env("XDG_STATE_HOME", home.path())
+            .env("XDG_CONFIG_HOME", home.path())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    // As if both had ended without a word.
+    let journal = home.path().join("qanopy/journal.jsonl");
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    let begun = lines.lines().filter(|line| line.contains("\"begun\""));
+    let begun: String = begun.map(|line| format!("{line}\n")).collect();
+    std::fs::write(&journal, begun).unwrap();
+    let mut terminal = Terminal::open_at(home.path(), &root, &[], (100, 40));
+    terminal.see("2 operations were interrupted: Z finishes that");
+    terminal.see("11 images");
+    terminal.press("Z");
+    terminal.see("finish");
+    terminal.see("New branch one.qcow2");
+    terminal.press("<enter>");
+    terminal.see("nothing is left to do");
+    terminal.see("[ Cancel ]");
+    terminal.press("y");
+    terminal.see("✓");
+    terminal.press("Z");
+    terminal.see("New branch two.qcow2");
+    assert!(!terminal.screen().contains("New branch one.qcow2"));
+    terminal.press("leave<enter>");
+    terminal.see("it stays as it is");
+    terminal.press("Z");
+    terminal.see("nothing was interrupted");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+    assert!(exists(&dir, "one.qcow2") && exists(&dir, "two.qcow2"));
+}
+
+#[test]
 fn what_is_wrong_is_mended_from_the_health_pane() {
     let dir = tempfile::tempdir().unwrap();
     let image = |words: &[&str]| qemu("qemu-img", words, dir.path());

@@ -2,13 +2,14 @@
 
 use qanopy::image::{CarriedBitmaps, Compression, Measure};
 use qanopy::ops::{
-    BitmapAction, ConvertForm, Direction, EffectKind, Error, NewSize, Outcome, Reflink, Request,
-    Siblings, SnapshotAction, SnapshotName,
+    BitmapAction, ConvertForm, Direction, EffectKind, Error, Leftover, NewSize, Outcome, Reflink,
+    Request, Siblings, SnapshotAction, SnapshotName,
 };
 use qanopy::tui::dialog::{Measured, Mode};
 use qanopy::tui::filter::Filter;
 use qanopy::tui::form::WaysOn;
 use qanopy::tui::jobs::{JobState, Work};
+use qanopy::tui::msg::Interrupted;
 use qanopy::tui::{Effect, Msg, update};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -424,9 +425,9 @@ fn a_menu_shows_its_keys_and_runs_the_entry_of_the_one_pressed() {
     assert!(xml.contains("<source file='/vm/RootBase.qcow2'/>"), "{xml}");
     desk.press("xb");
     assert!(matches!(desk.app.mode, Mode::Form(_)));
-    desk.press("<esc>xZ");
+    desk.press("<esc>xY");
     assert!(
-        desk.screen().contains("Z is none of these"),
+        desk.screen().contains("Y is none of these"),
         "{}",
         desk.screen()
     );
@@ -1587,4 +1588,55 @@ fn one_passphrase_protects_all_that_one_form_creates() {
     assert_eq!(protects, Some(2));
     desk.press("<esc>");
     assert!(matches!(desk.asked.last(), Some(Effect::Forget)));
+}
+
+#[test]
+fn what_is_half_made_is_listed_and_goes_by_a_plan() {
+    let mut desk = desk();
+    desk.press("Z");
+    let Some(Effect::Interrupted(ticket, Some(_))) = desk.asked.last() else {
+        panic!("{:?}", desk.asked);
+    };
+    let ticket = *ticket;
+    assert!(
+        desk.screen().contains("looking into the journal"),
+        "{}",
+        desk.screen()
+    );
+    let path = PathBuf::from("/vm/.new.qcow2.qanopy-7");
+    let found = || {
+        let leftovers = vec![Leftover {
+            path: path.clone(),
+            bytes: 3 << 20,
+            process: 7,
+            runs: false,
+        }];
+        Ok(Interrupted {
+            entries: Vec::new(),
+            leftovers,
+        })
+    };
+    desk.send(Msg::Interrupted(ticket, found()));
+    assert!(
+        desk.screen().contains("1 half-made file, 3 MiB"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::RemoveLeftovers { files } if files == [path.clone()]
+    ));
+    desk.press("<esc>Z<esc>");
+    let Some(Effect::Interrupted(ticket, _)) = desk.asked.last() else {
+        panic!("{:?}", desk.asked);
+    };
+    let ticket = *ticket;
+    desk.send(Msg::Interrupted(
+        ticket,
+        Err("the journal cannot be read".to_owned()),
+    ));
+    assert!(desk.app.toast.is_none(), "{:?}", desk.app.toast);
+    desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
+    assert!(desk.app.toast.is_none(), "nothing is no news");
 }

@@ -10,11 +10,12 @@ use crate::image::{Check, Verdict};
 use crate::ops::Error;
 use crate::tui::app::{App, Checked};
 use crate::tui::dialog::Mode;
+use crate::tui::keymap::Action;
 use crate::tui::log::Kind;
-use crate::tui::msg::{Effect, Msg, Watching};
+use crate::tui::msg::{Effect, Interrupted, Msg, Watching};
 use crate::tui::text;
 
-use super::{dialogs, jobs, menus, panes};
+use super::{AT_START, dialogs, jobs, menus, panes};
 
 /// Takes in an answer.
 pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
@@ -136,6 +137,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.entries = Some(entries);
             }
         }
+        Msg::Interrupted(ticket, found) => interrupted(app, ticket, &found),
         Msg::Measured(ticket, found) => {
             if let Mode::Measure(dialog) = &mut app.mode
                 && dialog.ticket == ticket
@@ -157,6 +159,34 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
         | Msg::Resize(..)
         | Msg::Clock(_) => {}
     }
+}
+
+/// What was interrupted: into the list that waits for it, or told at the start.
+fn interrupted(app: &mut App, ticket: u64, found: &Result<Interrupted, String>) {
+    if let Mode::List(menu) = &mut app.mode
+        && menu.ticket == Some(ticket)
+    {
+        let mut fresh = menus::interrupted(Some(found));
+        fresh.ticket = menu.ticket;
+        fresh.query = std::mem::take(&mut menu.query);
+        fresh.search();
+        **menu = fresh;
+        return;
+    }
+    let entries = found.as_ref().map_or(&[][..], |found| &found.entries);
+    let what = match entries {
+        // The answer for a list that was closed meanwhile is no news.
+        _ if ticket != AT_START => return,
+        [] => return,
+        [only] => format!("“{}” was interrupted", only.title),
+        several => format!("{} operations were interrupted", several.len()),
+    };
+    let text = format!(
+        "{what}: {} finishes that, or takes it back.",
+        app.key(Action::Recover)
+    );
+    app.note(None, Kind::Bad, &text);
+    app.warn(text);
 }
 
 /// What a job has found in an image's tables.

@@ -186,6 +186,14 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
     }
     match item.choice {
         Choice::Explains => {}
+        Choice::Settle(id) => {
+            app.mode = Mode::Main;
+            app.tell(format!(
+                "{}: it stays as it is, and is not told of again.",
+                item.title
+            ));
+            effects.push(Effect::Settle(id));
+        }
         Choice::Action(action) => {
             app.mode = Mode::Main;
             app.recent.retain(|recent| *recent != action);

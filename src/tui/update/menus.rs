@@ -5,14 +5,15 @@ use std::os::unix::ffi::OsStringExt;
 
 use crate::forest::picture::image_json;
 use crate::forest::{Node, NodeId};
-use crate::host::{printable_bytes, shell_quoted};
+use crate::host::{printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
-use crate::ops::{BitmapAction, Dependants, Request, SnapshotAction, SnapshotName};
+use crate::ops::{BitmapAction, Dependants, Recovery, Request, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, LEGEND};
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
 use crate::tui::dialog::{Choice, FormKind, Inside, Item, ListMenu, Mode};
 use crate::tui::keymap::{Action, Entry, Group, Scope};
+use crate::tui::msg::Interrupted;
 use crate::tui::reasons::why_not;
 use crate::tui::rows::Sort;
 use crate::tui::text;
@@ -314,6 +315,48 @@ fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
         entry("", "merge", format!("another one into {name}"), merge),
         remove,
     ]
+}
+
+/// What can be done about what was interrupted; none while that is looked for.
+pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMenu {
+    let explains = |text: &str| entry("", "", text, Choice::Explains);
+    let mut items = Vec::new();
+    match found {
+        None => items.push(explains(
+            "looking into the journal and for what is half made",
+        )),
+        Some(Err(why)) => items.push(explains(why)),
+        Some(Ok(found)) => {
+            for one in &found.entries {
+                let title = printable(&one.title);
+                let way = |way| Choice::Ask(Request::Recover { entry: one.id, way });
+                items.push(entry("", "finish", title.clone(), way(Recovery::Finish)));
+                if one.may_be_rolled_back() {
+                    items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
+                }
+                items.push(entry("", "leave", title, Choice::Settle(one.id)));
+            }
+            let left = &found.leftovers;
+            if !left.is_empty() {
+                let count = u64::try_from(left.len()).unwrap_or(u64::MAX);
+                let bytes = left.iter().map(|one| one.bytes);
+                let title = format!(
+                    "{}, {}",
+                    text::count(count, "half-made file", "half-made files"),
+                    text::size(bytes.fold(0, u64::saturating_add))
+                );
+                let files = left.iter().map(|one| one.path.clone()).collect();
+                let request = Request::RemoveLeftovers { files };
+                items.push(entry("", "remove", title, Choice::Ask(request)));
+            }
+            if items.is_empty() {
+                items.push(explains(
+                    "nothing was interrupted, and nothing is half made",
+                ));
+            }
+        }
+    }
+    ListMenu::new("What was interrupted", items)
 }
 
 /// The person's own commands.

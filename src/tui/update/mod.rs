@@ -23,7 +23,7 @@ use super::key::Key;
 use super::keymap::{Action, Scope};
 use super::layout::Room;
 use super::log::Kind;
-use super::msg::{Effect, Msg};
+use super::msg::{Effect, Msg, Ticket};
 use super::views;
 
 /// How long a plan for a form waits for a further key.
@@ -118,10 +118,16 @@ fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
     effects.push(Effect::Map(path, format));
 }
 
-/// Asks for the first scan.
+/// The number of the question that is asked before all others, which are counted from 1.
+const AT_START: Ticket = 0;
+
+/// Asks for the first scan, and for what was interrupted before.
 pub fn start(app: &mut App) -> Vec<Effect> {
     let mut effects = Vec::new();
     panes::rescan(app, &mut effects);
+    if !app.settings.read_only {
+        effects.push(Effect::Interrupted(AT_START, None));
+    }
     app.settle();
     effects
 }

@@ -198,6 +198,13 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             let request = last.unwrap_or(Request::Undo { entry: None });
             plans::ask(app, request, Mode::Main, effects);
         }
+        Action::Recover => {
+            let ticket = app.ticket();
+            let mut menu = menus::interrupted(None);
+            menu.ticket = Some(ticket);
+            app.mode = Mode::List(Box::new(menu));
+            effects.push(Effect::Interrupted(ticket, Some(Arc::clone(&app.forest))));
+        }
         Action::Rescan => rescan(app, effects),
         Action::Redraw => effects.push(Effect::Redraw),
         _ => {}
