@@ -347,19 +347,85 @@ fn a_run_that_was_merged_goes_to_the_trash_as_a_whole() {
 
 #[test]
 fn a_layer_that_is_squashed_goes_in_the_direction_that_was_chosen() {
-    for direction in [Direction::Up, Direction::Down] {
-        prove(
-            "squash",
-            &Case {
-                build: &chain,
-                request: &|dir| Request::Squash {
-                    layer: dir.join("low.qcow2"),
-                    direction: Some(direction),
-                },
-                back: Back::No("can be finished"),
-            },
-        );
+    let squash = |dir: &Path, layer: &str, direction| Request::Squash {
+        layer: dir.join(layer),
+        direction: Some(direction),
+    };
+    // Two are built on it.
+    let family = |dir: &Path| {
+        chain(dir);
+        let mut s = Script::default();
+        s.create("-F qcow2 -b low.qcow2", "side.qcow2", "");
+        s.io("qcow2", "side.qcow2", &["write -P 0x41 0 8k"]);
+        s.build(dir);
+    };
+    // Where all of it was done only the layer comes back.
+    prove(
+        "squash up",
+        &Case {
+            build: &family,
+            request: &|dir| squash(dir, "low.qcow2", Direction::Up),
+            back: Back::But(&["high.qcow2", "side.qcow2"]),
+        },
+    );
+    prove(
+        "squash what is built on nothing up",
+        &Case {
+            build: &family,
+            request: &|dir| squash(dir, "root.qcow2", Direction::Up),
+            back: Back::But(&["low.qcow2", "other.qcow2"]),
+        },
+    );
+    prove(
+        "squash down",
+        &Case {
+            build: &chain,
+            request: &|dir| squash(dir, "low.qcow2", Direction::Down),
+            back: Back::No("can be finished"),
+        },
+    );
+}
+
+#[test]
+fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
+    if support::qemu().is_none() {
+        return;
     }
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    chain(&dir);
+    let mut s = Script::default();
+    s.create("-F qcow2 -b low.qcow2", "side.qcow2", "");
+    s.build(&dir);
+    let before = images(&dir);
+    let request = Request::Squash {
+        layer: dir.join("low.qcow2"),
+        direction: Some(Direction::Up),
+    };
+    let recorder = Arc::new(RecordingHost::new(&dir));
+    let host: Arc<dyn Host> = recorder.clone();
+    carry_out_request(&context(host, &dir), &request).unwrap();
+    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    let begun = journal.lines().next().unwrap().to_owned();
+    let log = recorder.log();
+    let mut halves = 0;
+    for cut in 0..=log.len() {
+        let there = log.replay(&log.everything_before(cut));
+        let root = fs::canonicalize(there.path()).unwrap();
+        let forest = ours::scan(&ours::real_host(), &root);
+        let base = |image: &str| forest.by_path(&root.join(image)).unwrap().parent;
+        if base("high.qcow2") == base("side.qcow2") {
+            continue;
+        }
+        halves += 1;
+        interrupt(&root, &begun, &dir);
+        let way = Recovery::RollBack;
+        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        assert!(asked.refusals.is_empty(), "{}", words(&asked));
+        carry_out(asked).unwrap();
+        assert_eq!(images(&root), before);
+    }
+    assert!(halves > 0);
 }
 
 #[test]

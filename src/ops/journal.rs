@@ -12,7 +12,7 @@ use crate::host::{LogFile, is_running, this_process};
 
 use super::absolute;
 use super::pin::Pins;
-use super::{EffectKind, Outcome, Plan, RepairAction, Request};
+use super::{Direction, EffectKind, Outcome, Plan, RepairAction, Request};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -122,6 +122,10 @@ impl Entry {
                 Request::Discard { .. }
                 | Request::Commit {
                     keep_old: Some(_), ..
+                }
+                | Request::Squash {
+                    direction: Some(Direction::Up),
+                    ..
                 } => true,
                 other => other.only_adds(),
             }

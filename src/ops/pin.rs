@@ -68,6 +68,11 @@ impl Pins {
         });
     }
 
+    /// Remembers what others remembered as well.
+    pub(super) fn join(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().cloned());
+    }
+
     /// The files.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|pin| pin.path.as_path())

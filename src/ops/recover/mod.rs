@@ -54,9 +54,11 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
         Recovery::RollBack => ways::back(&context, &entry, &request),
     };
     // One that leads back into the journal was not written by us, and might lead round in a circle.
-    if let Way::Ask(request) | Way::But(request, _) = &found
-        && !request.is_plain()
-    {
+    let is_plain = match &found {
+        Way::Ask(request) | Way::But(request, _) => request.is_plain(),
+        Way::Each(_) | Way::Nothing(_) | Way::Impossible(_) => true,
+    };
+    if !is_plain {
         return plan.refuse(format!(
             "the journal is damaged: entry {id} leads back into it"
         ));
@@ -71,6 +73,10 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
                 let sentence = only.text.clone();
                 nothing_left(plan, sentence);
             }
+        }
+        Way::Each(requests) => {
+            let plans = requests.iter().map(|one| super::plan(&context, one));
+            each(plan, plans.collect());
         }
         Way::But(request, why) => {
             plan.become_plan_of(&request, Request::Recover { entry: id, way });
@@ -126,6 +132,49 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
             "entry {to}, which this was to recover, has come to its end: forget this"
         )),
         _ => Err(leads()),
+    }
+}
+
+/// Does what several plans say, one after the other.
+fn each(plan: &mut Plan, plans: Vec<Plan>) {
+    for one in &plans {
+        plan.effects.extend(one.effects.iter().cloned());
+        plan.keeps.extend(one.keeps.iter().cloned());
+        plan.notes.extend(one.notes.iter().cloned());
+        plan.refusals.extend(one.refusals.iter().cloned());
+        plan.commands.extend(one.commands.iter().cloned());
+        plan.space.extend(one.space.iter().cloned());
+        plan.copies = plan.copies.saturating_add(one.copies);
+        plan.pins.join(&one.pins);
+    }
+    plan.undo = Undo::Impossible("it is the way back itself".to_owned());
+    plan.job = Some(Arc::new(Each { plans }));
+}
+
+#[derive(Debug)]
+struct Each {
+    plans: Vec<Plan>,
+}
+
+impl Job for Each {
+    fn run(&self, _plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let mut done = Outcome {
+            summary: String::new(),
+            touched: Vec::new(),
+            undo: None,
+            remarks: Vec::new(),
+        };
+        for plan in &self.plans {
+            let Some(job) = &plan.job else { continue };
+            let outcome = job.run(plan, progress)?;
+            if !done.summary.is_empty() {
+                done.summary.push_str("; ");
+            }
+            done.summary.push_str(&outcome.summary);
+            done.touched.extend(outcome.touched);
+            done.remarks.extend(outcome.remarks);
+        }
+        Ok(done)
     }
 }
 

@@ -8,12 +8,16 @@ use crate::host::printable;
 use super::super::journal::Entry;
 use super::super::trash;
 use super::super::words::{listed, name, shown};
-use super::super::{CommittedLayer, Context, RepairAction, Request, Siblings, find, repair};
+use super::super::{
+    CommittedLayer, Context, Direction, RepairAction, Request, Siblings, find, repair,
+};
 
 /// What can be done about it.
 pub(super) enum Way {
     /// This.
     Ask(Request),
+    /// These, none of which rests on what another one changes.
+    Each(Vec<Request>),
     /// This, and something to know about it; where it finishes, that it only repeats something.
     But(Request, String),
     /// Nothing: it is through, or was never begun. A sentence that says which.
@@ -166,9 +170,13 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
              showed, and the commit can be finished",
             name(overlay)
         )),
+        Request::Squash {
+            layer,
+            direction: Some(Direction::Up),
+        } => unsquash(context, entry, layer),
         Request::Squash { layer, .. } => Way::Impossible(format!(
-            "what was copied and switched is not put together again. Every image but {} shows what it \
-             showed, and the rest can be finished",
+            "what is merged down is not taken out of there again. Every image but {} shows what it showed, \
+             and the rest can be finished",
             name(layer)
         )),
         Request::Repair {
@@ -239,6 +247,56 @@ fn unmake(context: &Context, entry: &Entry, request: &Request) -> Way {
         ));
     }
     Way::Ask(Request::Discard { images })
+}
+
+/// What was built on the layer is built on it again. What each received of it stays where it is, which
+/// shows the same.
+fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
+    if !is_there(context, layer) {
+        let batches = batches(context, entry, &[layer.to_path_buf()], Some("squash"));
+        return match batches.is_empty() {
+            true => Way::Impossible(format!(
+                "{} is neither at its place nor in the trash",
+                shown(layer)
+            )),
+            false => Way::But(
+                Request::Restore { entries: batches },
+                format!(
+                    "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
+                    name(layer)
+                ),
+            ),
+        };
+    }
+    let node = match find::named(context, layer) {
+        Ok(node) => node,
+        Err(sentence) => return Way::Impossible(sentence),
+    };
+    let has_moved = |path: &&PathBuf| {
+        find::named(context, path).is_ok_and(|image| {
+            image.id != node.id
+                && image.facts().is_some()
+                && image.parent == node.parent
+                && image.backing.is_some() == node.backing.is_some()
+        })
+    };
+    // The plan spoke of those that were built on it, and of nobody beside it.
+    let mut moved: Vec<&PathBuf> = entry.touched.iter().filter(has_moved).collect();
+    moved.dedup();
+    if moved.is_empty() {
+        return Way::Nothing(format!(
+            "what was built on {} is built on it still",
+            name(layer)
+        ));
+    }
+    let back = moved.into_iter().map(|image| Request::Rebase {
+        image: image.clone(),
+        to: layer.to_path_buf(),
+        format: None,
+        style: None,
+        dedupe: false,
+    });
+    Way::Each(back.collect())
 }
 
 /// The overlay that keeps the old content of the base is committed into it again.
