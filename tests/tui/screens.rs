@@ -159,11 +159,19 @@ fn the_form_of_a_conversion() {
 fn the_form_of_an_encrypted_conversion() {
     each("convert-luks", |desk| {
         desk.go_to("Overlay-1B.qcow2");
-        desk.press("V<up> <down>secret<down>secret");
+        desk.press("V<up><up> <down>secret<down>secret");
         desk.answer(|plan| {
             new_branch(plan);
             plan.title = "Convert Overlay-1B.qcow2".to_owned();
         });
+    });
+}
+
+#[test]
+fn the_form_of_a_new_image_with_all_options() {
+    each("create-options", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("<c-n><up> <down> ");
     });
 }
 

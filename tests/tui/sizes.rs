@@ -3,7 +3,7 @@
 use super::desk::{Desk, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 27] = [
+const MODES: [&str; 28] = [
     "",
     "D",
     "i",
@@ -28,6 +28,7 @@ const MODES: [&str; 27] = [
     "K",
     "cL",
     "W",
+    "b<up> <down><down><down>",
     "Z",
     "C",
     "X",

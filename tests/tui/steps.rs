@@ -1,9 +1,9 @@
 //! The pure step: what keys and answers lead to.
 
-use qanopy::image::{CarriedBitmaps, Compression, Measure};
+use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
-    BitmapAction, ConvertForm, Direction, EffectKind, Error, Leftover, NewSize, Outcome, Reflink,
-    Request, Siblings, SnapshotAction, SnapshotName,
+    BitmapAction, ConvertForm, Direction, EffectKind, Error, ImageOptions, Leftover, NewSize,
+    Outcome, Reflink, Request, Siblings, SnapshotAction, SnapshotName,
 };
 use qanopy::tui::dialog::{Measured, Mode};
 use qanopy::tui::filter::Filter;
@@ -1099,7 +1099,7 @@ fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen
     desk.go_to("Overlay-1.qcow2");
     desk.press("b");
     assert!(!desk.screen().contains("passphrase"), "{}", desk.screen());
-    desk.press("<down><down> ");
+    desk.press("<down><down><down> ");
     assert!(desk.screen().contains("once more"), "{}", desk.screen());
     desk.asked.clear();
     desk.press("<enter>");
@@ -1186,7 +1186,7 @@ fn a_conversion_encrypts_and_takes_bitmaps_along_where_there_are_any() {
         Request::Convert(options) => *options,
         other => panic!("{other:?}"),
     };
-    desk.press("V<up>");
+    desk.press("V<up><up>");
     assert!(desk.screen().contains("luks: without"), "{}", desk.screen());
     desk.press("<up> ");
     assert_eq!(converted(&desk).bitmaps, CarriedBitmaps::All);
@@ -1446,9 +1446,9 @@ fn the_inside_of_a_marked_image_is_asked_for_while_its_list_is_open() {
 fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
     let mut desk = Desk::new(forest(), (70, 16));
     desk.go_to("Overlay-1B.qcow2");
-    desk.press("V<up> ");
-    // Once around all seven fields.
-    for _ in 0..7 {
+    desk.press("V<up><up> ");
+    // Once around all eight fields.
+    for _ in 0..8 {
         desk.press("<down>");
         let Mode::Form(form) = &desk.app.mode else {
             panic!("a form");
@@ -1580,7 +1580,7 @@ fn where_one_of_several_cannot_be_converted_none_is() {
 #[test]
 fn one_passphrase_protects_all_that_one_form_creates() {
     let mut desk = converting_two();
-    desk.press("<up> <down>open<down>open");
+    desk.press("<up><up> <down>open<down>open");
     let protects = desk.asked.iter().rev().find_map(|effect| match effect {
         Effect::Protect(images, _) => Some(images.len()),
         _ => None,
@@ -1639,4 +1639,65 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
     assert!(desk.app.toast.is_none(), "{:?}", desk.app.toast);
     desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
     assert!(desk.app.toast.is_none(), "nothing is no news");
+}
+
+#[test]
+fn a_new_image_has_every_option_that_the_command_line_has() {
+    let mut desk = desk();
+    let created = |desk: &Desk| match desk.planned().1 {
+        Request::Create(options) => options.image,
+        other => panic!("{other:?}"),
+    };
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("<c-n><up>");
+    assert!(!desk.screen().contains("cluster  "), "{}", desk.screen());
+    assert_eq!(created(&desk), ImageOptions::default());
+    // In the order of the fields, from the cluster size on.
+    desk.press(" <down><left><down> <down> <down> <down> <down> <down>  <down>data<down> ");
+    let image = created(&desk);
+    let format = Qcow2Options {
+        cluster_bits: 21,
+        refcount_order: 0,
+        extended_l2: true,
+        old_version: true,
+        lazy_refcounts: true,
+        compression: Compression::Zstd,
+        preallocation: Preallocation::Falloc,
+    };
+    assert_eq!(image.format, format);
+    let data = image.data_file.expect("a data file");
+    assert_eq!((data.path, data.raw), (PathBuf::from("/vm/data"), true));
+    let screen = desk.screen();
+    assert!(screen.contains("(•) 2M"), "{screen}");
+    desk.press("<esc>");
+    desk.go_to("Overlay-1.qcow2");
+    desk.press("b<down><down>80G");
+    let Request::Branch { size, .. } = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!(size, Some(80 << 30));
+    desk.press("x<enter>");
+    assert!(
+        desk.screen().contains("the size is a number"),
+        "{}",
+        desk.screen()
+    );
+    // However long the form is, and whichever field has the focus.
+    desk.send(Msg::Resize(80, 24));
+    desk.press("<down><down> <up><up><up><up><enter>");
+    assert!(
+        desk.screen().contains("the size is a number"),
+        "{}",
+        desk.screen()
+    );
+}
+
+#[test]
+fn the_options_of_a_form_are_the_usual_ones_unless_they_are_changed() {
+    let mut desk = desk();
+    desk.press("<c-n><up> ");
+    let Request::Create(options) = desk.planned().1 else {
+        panic!("{:?}", desk.planned());
+    };
+    assert_eq!(options.image, ImageOptions::default());
 }

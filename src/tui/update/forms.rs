@@ -3,9 +3,11 @@
 //! | file | forms |
 //! |---|---|
 //! | `copies` | new files made of what is there: clone, convert, export, import, a snapshot copied out |
+//! | `image` | how a new image is made: encryption, and every option of its format |
 //! | `tables` | what changes in an image's header and tables: amend, dirty bitmaps |
 
 mod copies;
+mod image;
 mod tables;
 
 use std::ffi::{OsStr, OsString};
@@ -14,8 +16,7 @@ use std::path::Path;
 use crate::forest::{Forest, NodeId};
 use crate::image::{Compression, CompressionLevel, Format, Preallocation};
 use crate::ops::{
-    BackingStyle, Compress, CreateOptions, Dependants, EncryptionOption, ImageOptions, NewSize,
-    Relocation, Request, SnapshotAction,
+    BackingStyle, Compress, CreateOptions, Dependants, NewSize, Relocation, Request, SnapshotAction,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
@@ -30,33 +31,6 @@ fn style(at: usize) -> BackingStyle {
     match at {
         0 => BackingStyle::Relative,
         _ => BackingStyle::Absolute,
-    }
-}
-
-/// Three fields, the first at this place in the form, that ask how a new image is encrypted, and with
-/// which passphrase.
-fn encryption_fields(first: usize) -> [Field; 3] {
-    [
-        Field::choice(
-            "encrypt",
-            &["no", "luks"],
-            "luks: without its passphrase nobody reads it, and nothing recovers a lost one",
-        ),
-        Field::secret("passphrase", "what opens the new image; it is kept nowhere")
-            .only_where(first, &[1]),
-        Field::secret(
-            "once more",
-            "the same again: mistyped, it would be lost with all that is written under it",
-        )
-        .only_where(first, &[1]),
-    ]
-}
-
-/// What the first of the [`encryption_fields`] says.
-fn image_options(form: &Form, encrypt: usize) -> ImageOptions {
-    ImageOptions {
-        encryption: (form.chosen(encrypt) == 1).then(EncryptionOption::default),
-        ..ImageOptions::default()
     }
 }
 
@@ -83,18 +57,26 @@ pub(super) fn form(
             [
                 Field::path("name", free_name(&app.forest, image), "the file to create"),
                 Field::choice("backing", STYLES, HOW_STYLE),
+                Field::text(
+                    "size",
+                    "",
+                    "of its disk, with K, M, G or T; empty: as large as that of its base",
+                ),
             ]
             .into_iter()
-            .chain(encryption_fields(2))
+            .chain(image::fields(3))
             .collect(),
             true,
             |form| {
                 Ok(Request::Branch {
                     base: form.image.clone(),
                     new: form.path(0, "the new file")?,
-                    size: None,
+                    size: match form.text(2) {
+                        "" => None,
+                        _ => Some(size(form, 2)?),
+                    },
                     style: style(form.chosen(1)),
-                    image: image_options(form, 2),
+                    image: image::options(form, 3),
                 })
             },
         ),
@@ -254,18 +236,23 @@ fn create(app: &App) -> Form {
             Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
         ]
         .into_iter()
-        .chain(encryption_fields(2))
+        .chain(image::fields(2))
         .collect(),
         true,
         |form| {
-            let size = filter::bytes(&form.text(1).to_lowercase());
             Ok(Request::Create(CreateOptions {
                 path: form.path(0, "the new file")?,
-                size: size.ok_or_else(|| "the size is a number with K, M, G or T".to_owned())?,
-                image: image_options(form, 2),
+                size: size(form, 1)?,
+                image: image::options(form, 2),
             }))
         },
     )
+}
+
+/// A size that is typed.
+fn size(form: &Form, field: usize) -> Result<u64, String> {
+    let bytes = filter::bytes(&form.text(field).to_lowercase());
+    bytes.ok_or_else(|| "the size is a number with K, M, G or T".to_owned())
 }
 
 const HOW_ONTO: &str =

@@ -20,15 +20,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
     let bottom = super::frame::join(app, hints(app, form), room);
     let inside = super::frame::dialog(frame, app, area, &form.title, bottom);
     let written = written(app, form, usize::from(inside.width));
-    let height = usize::from(inside.height);
+    let height = usize::from(inside.height).saturating_sub(written.reason.len());
     let most = written.lines.len().saturating_sub(height);
     let first = (written.first(height) + form.scroll).min(most);
     let below = most - first;
-    super::lines_in(
-        frame,
-        inside,
-        written.lines.into_iter().skip(first).collect(),
-    );
+    let mut lines = written.reason;
+    lines.extend(written.lines.into_iter().skip(first));
+    super::lines_in(frame, inside, lines);
     if below > 0 {
         let key = app.settings.keymap.entry(Scope::Form, Action::ScrollDown);
         let key = key.map_or_else(String::new, keymap::Entry::key);
@@ -42,11 +40,9 @@ pub fn scroll_limit(app: &App, form: &Form) -> usize {
     let area = app.layout().dialog;
     let inside = |cells: u16| usize::from(cells.saturating_sub(2));
     let written = written(app, form, inside(area.width));
-    let height = inside(area.height);
-    written
-        .lines
-        .len()
-        .saturating_sub(height + written.first(height))
+    let height = inside(area.height).saturating_sub(written.reason.len());
+    let lines = written.lines.len();
+    lines.saturating_sub(height + written.first(height))
 }
 
 /// The keys of a form, as far as they mean something there.
@@ -65,6 +61,8 @@ pub(super) fn hints(app: &App, form: &Form) -> Vec<(String, String)> {
 
 /// What is in a form.
 struct Written {
+    /// Why it cannot go on: always seen.
+    reason: Vec<Line<'static>>,
     lines: Vec<Line<'static>>,
     /// The line of the field with the focus.
     focus: usize,
@@ -82,34 +80,37 @@ impl Written {
 
 /// How many lines a form has.
 pub(super) fn height(app: &App, form: &Form, width: usize) -> usize {
-    written(app, form, width).lines.len()
+    let written = written(app, form, width);
+    written.reason.len() + written.lines.len()
 }
 
 fn written(app: &App, form: &Form, width: usize) -> Written {
     let theme = app.settings.theme;
-    let mut lines = Vec::new();
-    if let Some(reason) = &form.reason {
-        push_wrapped(&mut lines, app, "", reason, Role::Error, width);
+    let mut reason = Vec::new();
+    if let Some(words) = &form.reason {
+        push_wrapped(&mut reason, app, "", words, Role::Error, width);
     }
+    let mut lines = Vec::new();
     let labels = form.shown().map(|(_, field)| text::width(field.label) + 1);
     let room = labels.max().unwrap_or(0).max(LABEL_ROOM);
-    let mut focus = 0;
+    let (mut focus, mut told) = (0, 0);
+    // Behind so many fields nobody would look for it.
+    let tells_there = form.shown().count() > FEW;
     for (i, field) in form.shown() {
-        if i == form.at {
+        let is_at = i == form.at;
+        if is_at {
             focus = lines.len();
         }
-        lines.push(field_line(app, form, field, i == form.at, (room, width)));
+        lines.push(field_line(app, form, field, is_at, (room, width)));
+        if is_at && tells_there {
+            push_help(&mut lines, app, form, (room, width));
+            told = lines.len();
+        }
     }
-    if let Some(field) = form.fields.get(form.at) {
-        let switch = match field.holds {
-            Holds::Text(_) | Holds::Path(_) | Holds::Secret(_) => "",
-            Holds::Choice { .. } => "Space changes it: ",
-        };
-        let help = format!("{switch}{}", field.help);
-        push_labelled(&mut lines, app, (" ", room), &help, Role::Quiet, width);
-        push_ways_on(&mut lines, app, form, (room, width));
+    if !tells_there {
+        push_help(&mut lines, app, form, (room, width));
+        told = lines.len();
     }
-    let told = lines.len();
     match &form.plans[..] {
         [] if form.creates && form.requests().is_ok() => {
             lines.push(Line::styled(" looking", theme.style(Role::Quiet)));
@@ -129,7 +130,33 @@ fn written(app: &App, form: &Form, width: usize) -> Written {
             push_words(&mut lines, app, said, (room, width), true);
         }
     }
-    Written { lines, focus, told }
+    Written {
+        reason,
+        lines,
+        focus,
+        told,
+    }
+}
+
+/// So many fields are told of behind the last of them.
+const FEW: usize = 10;
+
+/// What to know about the field with the focus.
+fn push_help(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    form: &Form,
+    (labels, width): (usize, usize),
+) {
+    if let Some(field) = form.fields.get(form.at) {
+        let switch = match field.holds {
+            Holds::Text(_) | Holds::Path(_) | Holds::Secret(_) => "",
+            Holds::Choice { .. } => "Space changes it: ",
+        };
+        let help = format!("{switch}{}", field.help);
+        push_labelled(lines, app, (" ", labels), &help, Role::Quiet, width);
+        push_ways_on(lines, app, form, (labels, width));
+    }
 }
 
 /// A field on its line; how much of that is for labels, and how long it is.
@@ -164,17 +191,24 @@ fn field_line(
         Holds::Text(input) | Holds::Path(input) => input,
         Holds::Choice { options, at } => {
             let mut spans = vec![label];
-            for (i, option) in options.iter().enumerate() {
-                let sign = match (i == *at, ascii) {
-                    (false, _) => "( )",
-                    (true, true) => "(*)",
-                    (true, false) => "(•)",
+            let word = |i: usize, option: &str| {
+                let (sign, role) = match (i == *at, ascii) {
+                    (false, _) => ("( )", Role::Quiet),
+                    (true, true) => ("(*)", Role::Plain),
+                    (true, false) => ("(•)", Role::Plain),
                 };
-                let role = if i == *at { Role::Plain } else { Role::Quiet };
-                spans.push(Span::styled(
-                    format!("{sign} {option}  "),
-                    theme.style(role),
-                ));
+                Span::styled(format!("{sign} {option}  "), theme.style(role))
+            };
+            let all = options.iter().enumerate();
+            spans.extend(all.clone().map(|(i, option)| word(i, option)));
+            let needed: usize = spans.iter().map(Span::width).sum();
+            if needed > width {
+                // The others come as they are asked for.
+                let (at, of) = (at + 1, options.len());
+                spans.truncate(1);
+                spans.extend(all.filter(|(i, _)| i + 1 == at).map(|(i, o)| word(i, o)));
+                let text = format!("{at} of {of}: Left and Right go through them");
+                spans.push(Span::styled(text, theme.style(Role::Quiet)));
             }
             return Line::from(spans);
         }

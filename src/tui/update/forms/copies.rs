@@ -12,7 +12,7 @@ use crate::ops::{
 use crate::tui::app::App;
 use crate::tui::form::{Field, Form};
 
-use super::{encryption_fields, image_options, name_beside};
+use super::{image, name_beside};
 
 /// A copy, file for file; of all it is built on as well; or an overlay instead.
 pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
@@ -75,7 +75,7 @@ pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
 
 /// What an image, or the snapshot under the cursor, shows as an image of another kind.
 pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
-    let image = node.path.as_path();
+    let path = node.path.as_path();
     let snapshot = app.target_snapshot().map(|snapshot| snapshot.id.clone());
     let id = snapshot.map_or_else(String::new, |id| String::from_utf8_lossy(&id).into_owned());
     let inside = node
@@ -84,7 +84,7 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
     let mut fields = vec![
         Field::path(
             "name",
-            name_beside(&app.forest, image, "converted"),
+            name_beside(&app.forest, path, "converted"),
             "the file to create",
         ),
         Field::choice(
@@ -118,9 +118,8 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         .only_where(1, &[0])
         .only_if(inside.1 > 0),
     ];
-    let [encrypt, passphrase, again] = encryption_fields(6);
-    fields.extend([encrypt.only_where(1, &[0]), passphrase, again]);
-    Form::new(format!("Convert {name}"), image, fields, true, converted).tidied_by(|form| {
+    fields.extend(image::only_for_qcow2(image::fields(6), 1));
+    Form::new(format!("Convert {name}"), path, fields, true, converted).tidied_by(|form| {
         // What is called like a qcow2 image is taken for one.
         let (from, to) = match form.chosen(1) {
             0 => (".raw", ".qcow2"),
@@ -133,8 +132,9 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
     })
 }
 
-/// What a new image is to be: by the fields that ask for its format, compression and encryption.
-fn kind(form: &Form, [to, compress, encrypt]: [usize; 3]) -> ConvertForm {
+/// What a new image is to be: by the fields that ask for its format and compression, and the first of those
+/// that ask how it is made.
+fn kind(form: &Form, [to, compress, options]: [usize; 3]) -> ConvertForm {
     if form.chosen(to) != 0 {
         return ConvertForm::Raw {
             preallocation: Preallocation::Off,
@@ -145,7 +145,7 @@ fn kind(form: &Form, [to, compress, encrypt]: [usize; 3]) -> ConvertForm {
         1 => Some(Compression::Zlib),
         _ => Some(Compression::Zstd),
     };
-    let mut image = image_options(form, encrypt);
+    let mut image = image::options(form, options);
     if let Some(compression) = compression {
         image.format.compression = compression;
     }
@@ -197,8 +197,7 @@ pub(super) fn convert_each(app: &App) -> Form {
         )
         .only_where(2, &[0]),
     ];
-    let [encrypt, passphrase, again] = encryption_fields(4);
-    fields.extend([encrypt.only_where(2, &[0]), passphrase, again]);
+    fields.extend(image::only_for_qcow2(image::fields_of_each(4), 2));
     let title = format!("Convert {} images", images.len());
     Form::for_each(title, images, fields, |form| {
         let ending = form.text(0);
