@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `compare` | two images compared, as a job |
 //! | `complete` | how the name of a file can go on |
+//! | `interrupted` | what crashes and kills have left |
 //! | `measure` | how large copies of an image would be |
 
 mod compare;
 mod complete;
+mod interrupted;
 mod measure;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -26,12 +27,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::forest::{
-    Forest, Index, Scan, ScanEvent, ScanOptions, Whereabouts, changed_since, refreshed,
-};
+use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
 use crate::host::{Access, Host, printable};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
-use crate::ops::journal::{Entry, Journal, Standing};
+use crate::ops::journal::Journal;
 use crate::ops::{
     self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request, SnapshotName,
 };
@@ -40,7 +39,7 @@ use super::filter::Filter;
 use super::jobs::Work;
 use super::log::LogLine;
 use super::map::MapSeen;
-use super::msg::{Effect, Interrupted, LiveFacts, Msg, ScanEnd, Ticket};
+use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
 use super::secret::Secrets;
 use super::{crash, text, watch};
 use compare::Stopped;
@@ -218,7 +217,8 @@ impl Workers {
                 });
             }
             Effect::Interrupted(ticket, forest) => self.spawn(move || {
-                let found = interrupted(&*me.host, me.state_dir.as_deref(), forest.as_deref());
+                let found =
+                    interrupted::find(&*me.host, me.state_dir.as_deref(), forest.as_deref());
                 me.answer(Msg::Interrupted(ticket, found));
             }),
             Effect::Settle(id) => self.spawn(move || {
@@ -474,43 +474,6 @@ impl Workers {
             )));
         }
     }
-}
-
-/// What the journal tells of operations that were interrupted; with a forest, also what is half made in
-/// its folders and in those the journal speaks of.
-fn interrupted(
-    host: &dyn Host,
-    state_dir: Option<&Path>,
-    forest: Option<&Forest>,
-) -> Result<Interrupted, String> {
-    let Some(dir) = state_dir else {
-        return Err("nothing is remembered from run to run: there is no journal".to_owned());
-    };
-    let journal = Journal::at(dir);
-    let failed = |error| {
-        let file = printable(journal.path());
-        format!("the journal {file} cannot be read: {error}")
-    };
-    let all = journal.entries().map_err(failed)?;
-    let touched = all.iter().flat_map(|entry| &entry.touched);
-    let dirs: BTreeSet<&Path> = match forest {
-        Some(forest) => forest
-            .nodes()
-            .filter(|node| node.whereabouts == Whereabouts::Scanned)
-            .map(|node| &node.path)
-            .chain(touched)
-            .filter_map(|path| path.parent())
-            .collect(),
-        None => BTreeSet::new(),
-    };
-    let dirs: Vec<PathBuf> = dirs.into_iter().map(Path::to_path_buf).collect();
-    let mut leftovers = ops::leftovers(host, &dirs);
-    leftovers.retain(|one| !one.runs);
-    let is_interrupted = |entry: &Entry| entry.standing == Standing::Interrupted;
-    Ok(Interrupted {
-        entries: all.into_iter().filter(is_interrupted).collect(),
-        leftovers,
-    })
 }
 
 /// Asks the disk about the selected image once the cursor rests on it: passing over thousands of

@@ -466,8 +466,17 @@ fn a_size_is_typed_and_planned() {
         Request::Resize {
             size: NewSize::More(size),
             shrink: false,
+            preallocation: Preallocation::Off,
             ..
         } if size == 10 << 30
+    ));
+    desk.press("<esc><up> <enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Resize {
+            preallocation: Preallocation::Metadata,
+            ..
+        }
     ));
 }
 
@@ -749,10 +758,17 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
         panic!("a form");
     };
     let labels: Vec<&str> = form.shown().map(|(_, field)| field.label).collect();
-    assert_eq!(labels, ["name", "to"], "what a raw image has");
+    assert_eq!(labels, ["name", "to", "reserve"], "what a raw image has");
     let raw = converted(&desk);
     assert!(matches!(raw.form, ConvertForm::Raw { .. }));
     assert!(raw.new.ends_with("Overlay-1B-converted.raw"), "{raw:?}");
+    desk.press("<down> ");
+    assert!(matches!(
+        converted(&desk).form,
+        ConvertForm::Raw {
+            preallocation: Preallocation::Falloc
+        }
+    ));
     desk.answer(new_branch);
     desk.press("<enter>");
     assert_eq!(desk.started(), 1);

@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::forest::{Forest, NodeId};
-use crate::image::{Compression, CompressionLevel, Format, Preallocation};
+use crate::image::{Compression, CompressionLevel, Format};
 use crate::ops::{
     BackingStyle, Compress, CreateOptions, Dependants, NewSize, Relocation, Request, SnapshotAction,
 };
@@ -174,6 +174,7 @@ pub(super) fn form(
                         &["no", "yes"],
                         "yes lets the disk become shorter: what lies past its new end is lost",
                     ),
+                    image::reserve(),
                 ],
                 false,
                 |form| {
@@ -181,7 +182,7 @@ pub(super) fn form(
                         image: form.image.clone(),
                         size: new_size(form.text(0))?,
                         shrink: form.chosen(1) == 1,
-                        preallocation: Preallocation::Off,
+                        preallocation: image::reserved(form.chosen(2)),
                         dependants: Dependants::default(),
                     })
                 },

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
-use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Preallocation};
+use crate::image::{CarriedBitmaps, Compression, CompressionLevel};
 use crate::ops::{
     BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Reflink, Request,
     SnapshotAction, SnapshotName,
@@ -118,7 +118,8 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         .only_where(1, &[0])
         .only_if(inside.1 > 0),
     ];
-    fields.extend(image::only_for_qcow2(image::fields(6), 1));
+    fields.push(image::reserve_of_raw().only_where(1, &[1]));
+    fields.extend(image::only_for_qcow2(image::fields(7), 1));
     Form::new(format!("Convert {name}"), path, fields, true, converted).tidied_by(|form| {
         // What is called like a qcow2 image is taken for one.
         let (from, to) = match form.chosen(1) {
@@ -132,12 +133,12 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
     })
 }
 
-/// What a new image is to be: by the fields that ask for its format and compression, and the first of those
-/// that ask how it is made.
-fn kind(form: &Form, [to, compress, options]: [usize; 3]) -> ConvertForm {
+/// What a new image is to be: by the fields that ask for its format, for compression, for what is reserved of
+/// a raw one, and the first of those that ask how a qcow2 image is made.
+fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> ConvertForm {
     if form.chosen(to) != 0 {
         return ConvertForm::Raw {
-            preallocation: Preallocation::Off,
+            preallocation: image::reserved_of_raw(form.chosen(reserve)),
         };
     }
     let compression = match form.chosen(compress) {
@@ -197,7 +198,8 @@ pub(super) fn convert_each(app: &App) -> Form {
         )
         .only_where(2, &[0]),
     ];
-    fields.extend(image::only_for_qcow2(image::fields_of_each(4), 2));
+    fields.push(image::reserve_of_raw().only_where(2, &[1]));
+    fields.extend(image::only_for_qcow2(image::fields_of_each(5), 2));
     let title = format!("Convert {} images", images.len());
     Form::for_each(title, images, fields, |form| {
         let ending = form.text(0);
@@ -219,7 +221,7 @@ pub(super) fn convert_each(app: &App) -> Form {
                 format: None,
                 snapshot: None,
                 new: renamed(image, folder.as_deref(), ending, to),
-                form: kind(form, [2, 3, 4]),
+                form: kind(form, [2, 3, 4, 5]),
                 backing: None,
                 style: BackingStyle::default(),
             }))
@@ -258,7 +260,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         format: None,
         snapshot,
         new: form.path(0, "the new file")?,
-        form: kind(form, [1, 2, 6]),
+        form: kind(form, [1, 2, 6, 7]),
         backing: form.path_if_any(3),
         style: BackingStyle::default(),
     })))

@@ -97,11 +97,7 @@ pub(super) fn fields(first: usize) -> Vec<Field> {
             &["zlib", "zstd"],
             "algorithm of clusters that are compressed later; zstd needs QEMU 5.1 or newer",
         )),
-        optional(Field::choice(
-            "reserve",
-            &["nothing", "metadata", "falloc", "full"],
-            "what is reserved in advance: places, blocks of the filesystem, blocks full of zeros",
-        )),
+        optional(reserve()),
         optional(Field::path(
             "data file",
             "",
@@ -115,7 +111,44 @@ pub(super) fn fields(first: usize) -> Vec<Field> {
     ]
 }
 
-/// The same for several images at once, which cannot share a data file.
+/// What is reserved in advance for a qcow2 image.
+pub(super) fn reserve() -> Field {
+    Field::choice(
+        "reserve",
+        &["nothing", "metadata", "falloc", "full"],
+        "what is reserved in advance: places, blocks of the filesystem, blocks full of zeros",
+    )
+}
+
+/// What that field says.
+pub(super) fn reserved(at: usize) -> Preallocation {
+    match at {
+        1 => Preallocation::Metadata,
+        2 => Preallocation::Falloc,
+        3 => Preallocation::Full,
+        _ => Preallocation::Off,
+    }
+}
+
+/// What is reserved in advance for a raw image.
+pub(super) fn reserve_of_raw() -> Field {
+    Field::choice(
+        "reserve",
+        &["nothing", "falloc", "full"],
+        "what is reserved in advance: blocks of the filesystem, or blocks full of zeros",
+    )
+}
+
+/// What that field says.
+pub(super) fn reserved_of_raw(at: usize) -> Preallocation {
+    match at {
+        1 => Preallocation::Falloc,
+        2 => Preallocation::Full,
+        _ => Preallocation::Off,
+    }
+}
+
+/// The [`fields`] for several images at once, which cannot share a data file.
 pub(super) fn fields_of_each(first: usize) -> Vec<Field> {
     let mut fields = fields(first);
     fields.truncate(DATA);
@@ -153,12 +186,7 @@ pub(super) fn options(form: &Form, first: usize) -> ImageOptions {
         1 => Compression::Zstd,
         _ => Compression::Zlib,
     };
-    format.preallocation = match chosen(RESERVE) {
-        1 => Preallocation::Metadata,
-        2 => Preallocation::Falloc,
-        3 => Preallocation::Full,
-        _ => Preallocation::Off,
-    };
+    format.preallocation = reserved(chosen(RESERVE));
     image
 }
 
