@@ -112,7 +112,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         runner.workers.watch();
     }
     let ended = runner.run(input_in, &input, &answers, &options.warnings);
-    runner.remember(options.state_dir.as_deref());
+    runner.leave(options.state_dir.as_deref());
     ended
 }
 
@@ -356,12 +356,23 @@ impl<S: Surface> Runner<S> {
         self.take(Msg::Resize(width, height))
     }
 
-    /// Keeps what is worth it for the next run.
-    fn remember(&self, dir: Option<&Path>) {
+    /// Gives the terminal back, and keeps what is worth it for the next run.
+    fn leave(self, dir: Option<&Path>) {
+        let Self {
+            app,
+            screen,
+            workers,
+            ..
+        } = self;
+        drop(screen);
         if let Some(dir) = dir {
             // Nobody is left to tell, and nothing is lost but folds.
-            let _ = Memory::of(&self.app).save(dir);
+            let _ = Memory::of(&app).save(dir);
         }
+        workers.finish_log();
+        // The process ends now and takes it along: to free a hundred thousand images one by one would keep
+        // the person waiting.
+        std::mem::forget(app);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {

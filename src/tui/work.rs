@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
 use crate::host::{Access, Host, printable};
@@ -47,6 +47,16 @@ use compare::Stopped;
 /// How long an image has to be selected before the disk is asked about it.
 const REST: Duration = Duration::from_millis(60);
 
+/// How long leaving waits for the session's log.
+const LOG_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What the thread that writes the session's log is told.
+enum ToLog {
+    Lines(Vec<LogLine>),
+    /// Whoever waits for what came before: dropped when that is written.
+    Done(Sender<()>),
+}
+
 /// What the workers know, and where they answer to.
 #[derive(Debug, Clone)]
 pub(super) struct Workers {
@@ -57,7 +67,7 @@ pub(super) struct Workers {
     newest: Arc<Newest>,
     selected: Sender<PathBuf>,
     mapped: Sender<(PathBuf, Option<Format>)>,
-    lines: Sender<Vec<LogLine>>,
+    log: Sender<ToLog>,
     secrets: Arc<Secrets>,
     keys: Keys,
 }
@@ -78,7 +88,7 @@ impl Workers {
         answers: Sender<Msg>,
     ) -> Self {
         let (selected, selections) = unbounded();
-        let (lines, written) = unbounded();
+        let (log, to_log) = unbounded();
         let (mapped, to_map) = unbounded();
         {
             let (host, answers) = (Arc::clone(&host), answers.clone());
@@ -86,7 +96,7 @@ impl Workers {
             thread::spawn(move || map_selected(&*host, &scan, &to_map, &answers));
         }
         if let Some(dir) = state_dir.clone() {
-            thread::spawn(move || write_log(&dir, &written));
+            thread::spawn(move || write_log(&dir, &to_log));
         }
         {
             let (host, answers) = (Arc::clone(&host), answers.clone());
@@ -104,7 +114,7 @@ impl Workers {
             newest: Arc::default(),
             selected,
             mapped,
-            lines,
+            log,
         }
     }
 
@@ -117,7 +127,16 @@ impl Workers {
     /// Writes lines into the session's log; where nothing is kept they are for the pane alone.
     pub(super) fn write_down(&self, lines: Vec<LogLine>) {
         // Nobody writes: no state is kept.
-        let _ = self.lines.send(lines);
+        let _ = self.log.send(ToLog::Lines(lines));
+    }
+
+    /// Waits until all that was sent to the session's log is written, a moment at most.
+    pub(super) fn finish_log(&self) {
+        let (done, told) = bounded(0);
+        if self.log.send(ToLog::Done(done)).is_ok() {
+            // A disk that hangs shall not keep the person from leaving.
+            let _ = told.recv_timeout(LOG_PATIENCE);
+        }
     }
 
     /// Does something on a thread of its own; one that breaks is told of.
@@ -628,9 +647,16 @@ const LOG_BYTES: u64 = 2 << 20;
 
 /// Writes the log's lines to `session.log`, for as long as there are any. A log that cannot be written
 /// keeps nobody from anything.
-fn write_log(dir: &Path, lines: &Receiver<Vec<LogLine>>) {
+fn write_log(dir: &Path, to_log: &Receiver<ToLog>) {
     let path = dir.join("session.log");
-    while let Ok(lines) = lines.recv() {
+    for told in to_log {
+        let lines = match told {
+            ToLog::Lines(lines) => lines,
+            ToLog::Done(done) => {
+                drop(done);
+                continue;
+            }
+        };
         let _ = fs::create_dir_all(dir);
         if fs::metadata(&path).is_ok_and(|stat| stat.len() > LOG_BYTES) {
             let _ = fs::rename(&path, dir.join("session.log.old"));
