@@ -79,7 +79,7 @@ impl Filter {
         let line = words.join(" ");
         let by_letters = || {
             let fuzzy = Fuzzy::new(&line);
-            move |name: &str| fuzzy.score(name).is_some()
+            move |name: &str| fuzzy.fits(name)
         };
         among_all(
             forest,
@@ -168,6 +168,8 @@ impl Hits {
 #[derive(Debug)]
 pub struct Fuzzy {
     pattern: Pattern,
+    /// The words, where nothing in them is special to the matcher.
+    plain: Option<Vec<Vec<u8>>>,
     /// Room the matcher works in.
     work: RefCell<(Matcher, Vec<char>)>,
 }
@@ -176,8 +178,12 @@ impl Fuzzy {
     /// Looks for each word of the line.
     #[must_use]
     pub fn new(line: &str) -> Self {
+        let is_plain =
+            |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && !b"!^'$\\".contains(&byte);
+        let words = || line.split_whitespace().map(|word| word.as_bytes().to_vec());
         Self {
             pattern: Pattern::parse(line, CaseMatching::Smart, Normalization::Smart),
+            plain: line.bytes().all(is_plain).then(|| words().collect()),
             work: RefCell::new((Matcher::new(Config::DEFAULT), Vec::new())),
         }
     }
@@ -188,6 +194,26 @@ impl Fuzzy {
         let (matcher, room) = &mut *self.work.borrow_mut();
         self.pattern.score(Utf32Str::new(text, room), matcher)
     }
+
+    /// Whether the text fits: many times cheaper than how well.
+    #[must_use]
+    pub fn fits(&self, text: &str) -> bool {
+        match &self.plain {
+            Some(words) if text.is_ascii() => {
+                let mut words = words.iter();
+                words.all(|word| holds_in_order(text.as_bytes(), word))
+            }
+            _ => self.score(text).is_some(),
+        }
+    }
+}
+
+/// Whether a name holds letters, which are in lower case, in their order, whatever its case.
+fn holds_in_order(name: &[u8], letters: &[u8]) -> bool {
+    let mut rest = name.iter().map(u8::to_ascii_lowercase);
+    letters
+        .iter()
+        .all(|letter| rest.any(|byte| byte == *letter))
 }
 
 impl Term {
@@ -313,7 +339,17 @@ pub fn is_problem(forest: &Forest, node: &Node) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_fits_has_a_score(name in "[abAB.é$ -]{0,9}", line in "[abA.é!^'$\\\\ -]{0,5}") {
+            let fuzzy = Fuzzy::new(&line);
+            prop_assert_eq!(fuzzy.fits(&name), fuzzy.score(&name).is_some());
+        }
+    }
 
     #[test]
     fn terms_have_units() {
