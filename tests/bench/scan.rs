@@ -5,7 +5,9 @@
 //! `QANOPY_BENCH_IMAGES` sets another number of images.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
-use std::fs::{self, File};
+mod images;
+
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,51 +16,8 @@ use std::time::{Duration, Instant};
 use qanopy::forest::picture::{Charset, tree};
 use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::RealHost;
-use qanopy::qcow2::{Geometry, Header, HostOffset, Version};
 
 const SAMPLES: usize = 50;
-/// Each tree: a base, overlays on it, overlays on those.
-const TREE: usize = 50;
-
-/// Writes one image that holds nothing, as `qemu-img create` lays it out.
-fn image(path: &Path, backing: Option<&str>) {
-    let geometry = Geometry::new(16, 4, false).unwrap();
-    let mut header = Header::new(Version::V3, geometry, 10 << 30);
-    header.refcount_table_offset = HostOffset(0x10000);
-    header.refcount_table_clusters = 1;
-    header.l1_offset = HostOffset(0x30000);
-    header.l1_entries = 20;
-    if let Some(name) = backing {
-        header.set_backing(name.as_bytes(), Some(b"qcow2")).unwrap();
-    }
-    fs::write(path, header.encode().unwrap()).unwrap();
-    File::options()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .set_len(0x30000 + 160)
-        .unwrap();
-}
-
-/// Builds `count` images in trees of [`TREE`], a folder each, and returns all paths.
-fn build(dir: &Path, count: usize) -> Vec<std::path::PathBuf> {
-    let mut paths = Vec::with_capacity(count);
-    for i in 0..count {
-        let (folder, at) = (dir.join(format!("vm-{:04}", i / TREE)), i % TREE);
-        let backing = match at {
-            0 => {
-                fs::create_dir(&folder).unwrap();
-                None
-            }
-            1..=10 => Some("layer-00.qcow2".to_owned()),
-            at => Some(format!("layer-{:02}.qcow2", at - 10)),
-        };
-        let path = folder.join(format!("layer-{at:02}.qcow2"));
-        image(&path, backing.as_deref());
-        paths.push(path);
-    }
-    paths
-}
 
 /// Scans and draws; returns how long that took and how many lines there are.
 fn scan_and_tree(dir: &Path) -> (Duration, usize) {
@@ -102,13 +61,10 @@ fn peak_memory_kib() -> u64 {
 fn main() {
     // `cargo test --benches` runs this too; then a look at few images is enough.
     let full = std::env::args().any(|arg| arg == "--bench");
-    let wished = std::env::var("QANOPY_BENCH_IMAGES").ok();
-    let count = wished
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(if full { 10_000 } else { 100 });
+    let count = images::wished(if full { 10_000 } else { 100 });
     let samples = if full { SAMPLES } else { 3 };
     let dir = tempfile::tempdir().unwrap();
-    let images = build(dir.path(), count);
+    let images = images::build(dir.path(), count);
     assert_eq!(scan_and_tree(dir.path()).1, count);
 
     // Paired: what disturbs the machine disturbs both.

@@ -1,0 +1,120 @@
+//! The program on 100,000 images on the disk, opened in a pseudo-terminal as a person opens it.
+//!
+//! `cargo bench --bench session` prints when the first frame is seen, when the scan is done, the memory
+//! held when the program rests after that and after one of the images was written, the most it ever held,
+//! and how long it takes to leave. `QANOPY_BENCH_IMAGES` sets another number of images.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
+#![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
+
+mod images;
+#[path = "../tui/pty.rs"]
+mod pty;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pty::Terminal;
+
+/// The program rests when it has used no processor time for so long.
+const REST: Duration = Duration::from_millis(1500);
+
+/// A number of KiB from `/proc/PID/status`, in MiB.
+fn memory(pid: i32, field: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    let kib = line.split_whitespace().nth(1).unwrap();
+    kib.parse::<f64>().unwrap() / 1024.0
+}
+
+/// Processor time used so far, in ticks.
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Fields 14 and 15, counted behind the name in brackets.
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum()
+}
+
+fn rest(pid: i32) {
+    let (mut before, mut since) = (ticks(pid), Instant::now());
+    while since.elapsed() < REST {
+        thread::sleep(Duration::from_millis(50));
+        let now = ticks(pid);
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+}
+
+struct Session {
+    first_frame: f64,
+    scanned: f64,
+    rested: f64,
+    after_a_change: f64,
+    peak: f64,
+    leaving: f64,
+}
+
+fn session(dir: &Path, changed: &Path) -> Session {
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    let started = Instant::now();
+    let mut terminal = Terminal::open(dir, &[], (120, 40));
+    terminal.until("a frame", |screen| !screen.trim().is_empty());
+    let first_frame = ms(started);
+    terminal.until("rows", |screen| screen.contains("layer-00"));
+    terminal.lose("scanning");
+    let scanned = ms(started);
+    let pid = terminal.pid();
+    rest(pid);
+    let rested = memory(pid, "VmRSS");
+    let bytes = fs::read(changed).unwrap();
+    let mut file = File::options().write(true).open(changed).unwrap();
+    file.write_all(&bytes[..512]).unwrap();
+    // Written bytes are told of every few seconds.
+    thread::sleep(Duration::from_secs(4));
+    rest(pid);
+    let (after_a_change, peak) = (memory(pid, "VmRSS"), memory(pid, "VmHWM"));
+    let leaving = Instant::now();
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    Session {
+        first_frame,
+        scanned,
+        rested,
+        after_a_change,
+        peak,
+        leaving: ms(leaving),
+    }
+}
+
+fn main() {
+    // `cargo test --benches` runs this too; then a look at few images is enough.
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let count = images::wished(if full { 100_000 } else { 100 });
+    let dir = tempfile::tempdir().unwrap();
+    let images = images::build(dir.path(), count);
+    let samples = if full { 5 } else { 1 };
+    let sessions = (0..samples).map(|i| session(dir.path(), &images[i * count / samples]));
+    let sessions: Vec<Session> = sessions.collect();
+    let median = |of: &dyn Fn(&Session) -> f64| {
+        let mut values: Vec<f64> = sessions.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    println!("images             {count}, the median of {samples} sessions");
+    println!("first frame        {:.0} ms", median(&|s| s.first_frame));
+    println!("scan done          {:.0} ms", median(&|s| s.scanned));
+    println!("memory at rest     {:.1} MiB", median(&|s| s.rested));
+    println!(
+        "after a change     {:.1} MiB",
+        median(&|s| s.after_a_change)
+    );
+    println!("peak memory        {:.1} MiB", median(&|s| s.peak));
+    println!("leaving            {:.0} ms", median(&|s| s.leaving));
+}
