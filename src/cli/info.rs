@@ -494,11 +494,11 @@ fn print_backing(out: &mut Out, layer: &Layer<'_>) -> std::io::Result<()> {
     field(out, "built on", format!("{recorded} ({format})"))?;
     let leads_to = match (leads_to(&layer.name, layer.node), &backing.state) {
         (_, BackingState::Elsewhere(protocol)) => {
-            format!("no plain local file ({})", printable(protocol))
+            format!("no plain local file ({})", printable(&**protocol))
         }
         (Some(path), BackingState::There(_)) => printable(path),
         (Some(path), BackingState::Missing) => format!("{}, which is not there", printable(path)),
-        (_, BackingState::Unreachable(why)) => printable(why),
+        (_, BackingState::Unreachable(why)) => printable(&**why),
         (None, BackingState::There(_) | BackingState::Missing) => return Ok(()),
     };
     field(out, "which is", leads_to)

@@ -7,12 +7,16 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::host::{FileId, Stat};
+use thin_vec::{ThinVec, thin_vec};
+
+use crate::host::FileId;
 use crate::image::Format;
 
 use super::graph::index;
 use super::problem_text;
+use super::table::Table;
 use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
 
 /// What growing remembers between one found file and the next.
@@ -24,9 +28,9 @@ pub(super) struct Growth {
     /// How often each file is named as a backing file of format raw, and of any other format.
     claims: HashMap<FileId, Claims>,
     /// What was found in files that are shown as raw because every image built on them says so.
-    overruled: HashMap<NodeId, (Content, Option<Backing>)>,
+    overruled: HashMap<NodeId, (Content, Option<Arc<Backing>>)>,
     /// Scanned images by file name, the first few in order: where a missing one may have gone.
-    by_name: HashMap<OsString, Vec<NodeId>>,
+    by_name: Table<ThinVec<NodeId>>,
     /// Missing nodes by file name.
     missing: HashMap<OsString, Vec<NodeId>>,
     /// New members of each list of children (none: the nodes without parent), not yet in it.
@@ -48,7 +52,18 @@ struct Claims {
 /// So many images of one name are remembered as candidates for a missing one.
 const CANDIDATES: usize = 4;
 
+/// The file name that all of these have.
+fn name_of<'a>(nodes: &'a [Node], alike: &[NodeId]) -> Option<&'a OsStr> {
+    nodes.get(index(*alike.first()?))?.path.file_name()
+}
+
 impl Growth {
+    /// Scanned images of that file name, the first few in order.
+    fn of_name(&self, nodes: &[Node], name: &OsStr) -> &[NodeId] {
+        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
+        self.by_name.get(name, is_it).map_or(&[], |known| known)
+    }
+
     /// Images that miss one of this name may have another file to propose.
     fn retell_missing(&mut self, nodes: &[Node], name: &OsStr) {
         for missing in self.missing.get(name).map_or(&[][..], Vec::as_slice) {
@@ -83,27 +98,27 @@ impl Forest {
         }
     }
 
-    fn take(&mut self, found: Found) -> NodeId {
+    fn take(&mut self, mut found: Found) -> NodeId {
         let file = found.stat.as_ref().map(|stat| stat.id);
         let by_file = file.and_then(|file| self.by_file(file)).map(|node| node.id);
         let known = by_file.or_else(|| self.by_path(&found.path).map(|node| node.id));
         let Some(id) = known else {
             let id = self.push(Node {
                 id: NodeId(0),
-                path: found.path.clone(),
+                path: std::mem::take(&mut found.path),
                 symlink: found.symlink,
-                other_names: Vec::new(),
+                other_names: ThinVec::new(),
                 whereabouts: Whereabouts::Scanned,
                 stat: None,
                 content: Content::Unopened,
                 backing: None,
                 parent: None,
-                children: Vec::new(),
+                children: ThinVec::new(),
                 in_loop: false,
-                holders: Vec::new(),
-                problems: Vec::new(),
+                holders: ThinVec::new(),
+                problems: ThinVec::new(),
             });
-            self.by_path.insert(found.path.clone(), id);
+            self.note_shown_name(id);
             self.remember_name(id);
             self.set(id, found);
             return id;
@@ -112,24 +127,27 @@ impl Forest {
         let Some(node) = self.nodes.get(at) else {
             return id;
         };
-        self.by_path.insert(found.path.clone(), id);
         if node.whereabouts != Whereabouts::Scanned {
-            self.rename(id, found.path.clone(), found.symlink);
+            self.rename(id, std::mem::take(&mut found.path), found.symlink);
+            self.note_shown_name(id);
             if let Some(node) = self.nodes.get_mut(at) {
                 node.whereabouts = Whereabouts::Scanned;
             }
             self.remember_name(id);
             self.set(id, found);
         } else if node.path == found.path {
+            self.note_name(&found.path, id);
             self.set(id, found);
         } else if (found.symlink, &found.path) < (node.symlink, &node.path) {
             let old = node.path.clone();
             self.forget_name(id);
-            self.rename(id, found.path.clone(), found.symlink);
+            self.rename(id, std::mem::take(&mut found.path), found.symlink);
+            self.note_shown_name(id);
             self.other_name(id, old);
             self.remember_name(id);
             self.set(id, found);
         } else {
+            self.note_name(&found.path, id);
             self.other_name(id, found.path);
         }
         id
@@ -150,6 +168,7 @@ impl Forest {
     /// Gives a node another name to show.
     fn rename(&mut self, id: NodeId, path: PathBuf, symlink: bool) {
         self.leave_list(id);
+        self.keep_name(id, &path);
         if let Some(node) = self.nodes.get_mut(index(id)) {
             node.other_names.retain(|name| *name != path);
             node.path = path;
@@ -172,6 +191,11 @@ impl Forest {
     /// Sets what is known of a scanned file, and links it.
     fn set(&mut self, id: NodeId, found: Found) {
         let at = index(id);
+        let file = found.stat.as_ref().map(|stat| stat.id);
+        let is_same_file = self.nodes.get(at).and_then(Node::file_id) == file;
+        if !is_same_file {
+            self.forget_file(id);
+        }
         let Some(node) = self.nodes.get_mut(at) else {
             return;
         };
@@ -180,27 +204,19 @@ impl Forest {
             Some((_, backing)) => backing,
             None => node.backing.take(),
         };
-        let old_file = node.file_id();
         let was_held = node.holders.iter().any(|holder| holder.locks);
         node.stat = found.stat;
         node.content = found.content;
-        node.holders = found.holders;
+        node.holders = found.holders.into();
         node.backing = found.backing;
-        let (new, file) = (node.backing.clone(), node.file_id());
+        let new = node.backing.clone();
         let held = node.holders.iter().any(|holder| holder.locks);
         self.retell(id);
-        if old_file != file {
-            if let Some(old) = old_file
-                && self.by_file.get(&old) == Some(&id)
-            {
-                self.by_file.remove(&old);
-            }
-            if let Some(file) = file {
-                self.by_file.insert(file, id);
-            }
+        if !is_same_file {
+            self.note_file(id);
         }
-        self.claim(old.as_ref(), |count| count.saturating_sub(1));
-        self.claim(new.as_ref(), |count| count.saturating_add(1));
+        self.claim(old.as_deref(), |count| count.saturating_sub(1));
+        self.claim(new.as_deref(), |count| count.saturating_add(1));
         self.overrule(id);
         self.link(id);
         if held {
@@ -223,10 +239,7 @@ impl Forest {
             growth.dirty.extend(children);
         }
         if let Some(name) = node.path.file_name()
-            && growth
-                .by_name
-                .get(name)
-                .is_some_and(|known| known.contains(&id))
+            && growth.of_name(&self.nodes, name).contains(&id)
         {
             growth.retell_missing(&self.nodes, name);
         }
@@ -236,19 +249,19 @@ impl Forest {
     fn claim(&mut self, backing: Option<&Backing>, change: impl Fn(u32) -> u32) {
         let Some(Backing {
             format: Some(format),
-            state: BackingState::There(stat),
+            state: BackingState::There(file),
             ..
         }) = backing
         else {
             return;
         };
-        let claims = self.growth.claims.entry(stat.id).or_default();
+        let claims = self.growth.claims.entry(*file).or_default();
         let count = match format {
             Format::Raw => &mut claims.raw,
             _ => &mut claims.other,
         };
         *count = change(*count);
-        if let Some(id) = self.by_file.get(&stat.id).copied()
+        if let Some(id) = self.of_file(*file)
             && self.overrule(id)
         {
             self.link(id);
@@ -338,30 +351,31 @@ impl Forest {
         let path = match (&backing.state, &backing.path) {
             (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(&backing.recorded),
             (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
-            (_, Some(path)) => path.clone(),
+            (_, Some(path)) => path.to_path_buf(),
         };
-        let stat: Option<&Stat> = match &backing.state {
-            BackingState::There(stat) => Some(stat),
+        let file: Option<FileId> = match &backing.state {
+            BackingState::There(file) => Some(*file),
             _ => None,
         };
-        if let Some(stat) = stat
-            && let Some(id) = self.by_file(stat.id).map(|node| node.id)
+        let stat = backing.outside.as_deref();
+        if let Some(file) = file
+            && let Some(id) = self.by_file(file).map(|node| node.id)
         {
             self.also_named(id, path);
             return id;
         }
         let by_path = self.by_path(&path).map(|node| node.id);
-        match (by_path, stat) {
+        match (by_path, file) {
             (Some(id), None) => return id,
-            (Some(id), Some(stat)) => {
+            (Some(id), Some(file)) => {
                 if let Some(node) = self.nodes.get_mut(index(id))
                     && node.stat.is_none()
                 {
-                    node.stat = Some(stat.clone());
+                    node.stat = stat.cloned();
                     if node.whereabouts == Whereabouts::Missing {
                         node.whereabouts = Whereabouts::OutsideScan;
                     }
-                    self.by_file.insert(stat.id, id);
+                    self.await_file(id, file);
                     return id;
                 }
             }
@@ -376,22 +390,22 @@ impl Forest {
             id: NodeId(0),
             path: path.clone(),
             symlink: false,
-            other_names: Vec::new(),
+            other_names: ThinVec::new(),
             whereabouts,
             stat: stat.cloned(),
             content: match &backing.state {
-                BackingState::Unreachable(why) => Content::Unreadable(why.clone()),
+                BackingState::Unreachable(why) => Content::Unreadable(why.to_string()),
                 _ => Content::Unopened,
             },
             backing: None,
             parent: None,
-            children: Vec::new(),
+            children: ThinVec::new(),
             in_loop: false,
-            holders: Vec::new(),
-            problems: Vec::new(),
+            holders: ThinVec::new(),
+            problems: ThinVec::new(),
         });
-        if let Some(stat) = stat {
-            self.by_file.insert(stat.id, id);
+        if let Some(file) = file {
+            self.await_file(id, file);
         }
         if whereabouts == Whereabouts::Missing
             && let Some(name) = path.file_name()
@@ -400,7 +414,7 @@ impl Forest {
             missing.entry(name.to_owned()).or_default().push(id);
         }
         if by_path.is_none() {
-            self.by_path.insert(path, id);
+            self.note_name(&path, id);
         }
         id
     }
@@ -415,7 +429,7 @@ impl Forest {
                 self.rename(id, path.clone(), false);
             }
             if self.by_path(&path).is_none() {
-                self.by_path.insert(path, id);
+                self.note_name(&path, id);
             }
         }
     }
@@ -439,7 +453,7 @@ impl Forest {
         }
     }
 
-    fn list_mut(&mut self, parent: Option<NodeId>) -> &mut Vec<NodeId> {
+    fn list_mut(&mut self, parent: Option<NodeId>) -> &mut ThinVec<NodeId> {
         match parent.map(index) {
             Some(at) if at < self.nodes.len() => &mut self.nodes[at].children,
             _ => &mut self.tops,
@@ -504,38 +518,49 @@ impl Forest {
         let Some(node) = self.nodes.get(index(id)) else {
             return;
         };
-        let Some(name) = node.path.file_name().map(ToOwned::to_owned) else {
+        let Some(name) = node.path.file_name() else {
             return;
         };
-        let known = self
-            .growth
-            .by_name
-            .get(&name)
-            .map_or(&[][..], Vec::as_slice);
+        let known = self.growth.of_name(&self.nodes, name);
         let at = known.partition_point(|other| self.order(*other, id).is_lt());
         if at >= CANDIDATES {
             return;
         }
-        self.growth.retell_missing(&self.nodes, &name);
-        let known = self.growth.by_name.entry(name).or_default();
-        known.insert(at, id);
-        known.truncate(CANDIDATES);
+        self.growth.retell_missing(&self.nodes, name);
+        let nodes = &self.nodes;
+        let by_name = &mut self.growth.by_name;
+        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
+        match by_name.get_mut(name, is_it) {
+            Some(known) => {
+                known.insert(at, id);
+                known.truncate(CANDIDATES);
+            }
+            None => {
+                let key_of = |known: &ThinVec<NodeId>| name_of(nodes, known).unwrap_or_default();
+                by_name.insert(&name, thin_vec![id], key_of);
+            }
+        }
     }
 
     fn forget_name(&mut self, id: NodeId) {
         let Some(name) = self.nodes.get(index(id)).and_then(|n| n.path.file_name()) else {
             return;
         };
-        let name = name.to_owned();
-        if let Some(known) = self.growth.by_name.get_mut(&name) {
-            known.retain(|other| *other != id);
+        let nodes = &self.nodes;
+        let by_name = &mut self.growth.by_name;
+        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
+        match by_name.get_mut(name, is_it) {
+            // An empty entry would have no name.
+            Some(known) if **known == [id] => by_name.remove(name, is_it),
+            Some(known) => known.retain(|other| *other != id),
+            None => {}
         }
-        self.growth.retell_missing(&self.nodes, &name);
+        self.growth.retell_missing(nodes, name);
     }
 
     /// A scanned image of the same file name as `missing`, other than `child`.
     pub(super) fn candidate(&self, missing: &Path, child: NodeId) -> Option<&Node> {
-        let known = self.growth.by_name.get(missing.file_name()?)?;
+        let known = self.growth.of_name(&self.nodes, missing.file_name()?);
         known
             .iter()
             .filter(|id| **id != child)
@@ -567,7 +592,7 @@ impl Forest {
             added.sort_unstable_by(|a, b| self.order(*a, *b));
             added.dedup();
             let mut old = self.list(parent);
-            let mut merged = Vec::with_capacity(old.len() + added.len());
+            let mut merged = ThinVec::with_capacity(old.len() + added.len());
             for id in added {
                 let at = old.partition_point(|other| self.order(*other, id).is_lt());
                 let (before, after) = old.split_at(at);
@@ -589,16 +614,11 @@ impl Forest {
             if node.whereabouts == Whereabouts::Scanned || !node.children.is_empty() {
                 continue;
             }
-            let file = node.file_id();
             self.leave_list(id);
             if let Some(gone) = self.gone.get_mut(index(id)) {
                 *gone = true;
             }
-            if let Some(file) = file
-                && self.by_file.get(&file) == Some(&id)
-            {
-                self.by_file.remove(&file);
-            }
+            self.forget_file(id);
         }
     }
 

@@ -11,6 +11,7 @@ mod problem;
 mod problem_text;
 mod refresh;
 mod scan;
+mod table;
 
 pub use graph::Forest;
 pub use index::{Index, Remembered};

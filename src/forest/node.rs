@@ -1,7 +1,10 @@
 //! One image of the forest and what is known of it. How nodes are joined is `graph`'s business.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thin_vec::ThinVec;
 
 use crate::host::{FileId, Holder, Stat};
 use crate::image::{Format, ImageFacts};
@@ -24,7 +27,7 @@ pub struct Found {
     /// What was in it.
     pub content: Content,
     /// Where its backing name leads, if it has a backing file.
-    pub backing: Option<Backing>,
+    pub backing: Option<Arc<Backing>>,
     /// Processes that have the file open, as far as could be seen.
     pub holders: Vec<Holder>,
 }
@@ -33,7 +36,7 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A qcow2 header that could be read.
-    Qcow2(Box<ImageFacts>),
+    Qcow2(Arc<ImageFacts>),
     /// Bytes as the guest sees them.
     Raw,
     /// A format known by name only.
@@ -47,29 +50,31 @@ pub enum Content {
 }
 
 /// The link from an overlay to what it is built on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backing {
     /// The name exactly as recorded in the header.
-    pub recorded: OsString,
+    pub recorded: Box<OsStr>,
     /// The recorded format, if one is.
     pub format: Option<Format>,
     /// The path the name leads to; none if it does not lead to a local file.
-    pub path: Option<PathBuf>,
+    pub path: Option<Box<Path>>,
     /// What is there.
     pub state: BackingState,
+    /// What `stat` told of it, where it lies outside the scan: nobody else asks.
+    pub outside: Option<Box<Stat>>,
 }
 
 /// What lies at the end of a backing link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BackingState {
-    /// A file with this `stat`.
-    There(Stat),
+    /// This file.
+    There(FileId),
     /// No such file.
     Missing,
     /// It could not be looked at: why, as a sentence.
-    Unreachable(String),
+    Unreachable(Box<str>),
     /// Not a local file: the protocol's name.
-    Elsewhere(String),
+    Elsewhere(Box<str>),
 }
 
 /// How a node came to be in the forest.
@@ -86,6 +91,9 @@ pub enum Whereabouts {
 }
 
 /// One image.
+///
+/// There may be a hundred thousand of these: facts and links that are alike are kept once, and a list
+/// that is empty takes one word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its number in the forest.
@@ -96,7 +104,7 @@ pub struct Node {
     /// Whether the name shown is a symbolic link: renaming it would not move the file.
     pub symlink: bool,
     /// Its other names (symbolic and hard links met by the scan), in order.
-    pub other_names: Vec<PathBuf>,
+    pub other_names: ThinVec<PathBuf>,
     /// How it came to be here.
     pub whereabouts: Whereabouts,
     /// What `stat` told.
@@ -104,17 +112,17 @@ pub struct Node {
     /// What is in it.
     pub content: Content,
     /// Its backing link, if it has one.
-    pub backing: Option<Backing>,
+    pub backing: Option<Arc<Backing>>,
     /// The node at the end of that link.
     pub parent: Option<NodeId>,
     /// The nodes built on this one, ordered by path.
-    pub children: Vec<NodeId>,
+    pub children: ThinVec<NodeId>,
     /// Whether following the backing links from here comes back to here.
     pub in_loop: bool,
     /// Processes that have the file open.
-    pub holders: Vec<Holder>,
+    pub holders: ThinVec<Holder>,
     /// What is wrong with it.
-    pub problems: Vec<Problem>,
+    pub problems: ThinVec<Problem>,
 }
 
 bitflags::bitflags! {

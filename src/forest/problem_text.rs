@@ -1,6 +1,8 @@
 //! What is wrong with one image, in words: what happened, to which file, what to do. Which kinds of
 //! problem there are is in `problem`; checks of an image's content are not made here.
 
+use thin_vec::ThinVec;
+
 use crate::host::{printable, shell_quoted};
 use crate::image::{BackingName, Format};
 
@@ -9,11 +11,11 @@ use super::{
 };
 
 /// Everything wrong with a node, the worst first.
-pub(super) fn problems_of(forest: &Forest, id: NodeId) -> Vec<Problem> {
+pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
     let Some(node) = forest.get(id) else {
-        return Vec::new();
+        return ThinVec::new();
     };
-    let mut problems = Vec::new();
+    let mut problems = ThinVec::new();
     if node.whereabouts != Whereabouts::Scanned {
         // The images that name it have the problem.
         return problems;

@@ -118,7 +118,7 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
         let entries = entries_below(root).filter_map(Result::ok);
         let files = entries.filter(|entry| entry.file_type().is_file() || entry.path_is_symlink());
         let names = files.map(walkdir::DirEntry::into_path);
-        changed.extend(names.filter(|path| !forest.by_path.contains_key(path)));
+        changed.extend(names.filter(|path| forest.named(path).is_none()));
     }
     for node in forest.nodes() {
         let is_same = |path: &Path| match (&node.stat, host.stat(path)) {

@@ -32,6 +32,8 @@ const KERNEL_FILESYSTEMS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Finds in one event at most.
 const BATCH: usize = 256;
+/// Events that may wait for whoever listens: what waits there is held twice.
+const WAITING: usize = 4;
 /// How long a find waits for company.
 const BATCH_TIME: Duration = Duration::from_millis(16);
 /// How often progress is told while nothing is found.
@@ -99,7 +101,7 @@ impl Scan {
     #[must_use]
     pub fn start(host: Arc<dyn Host>, options: ScanOptions) -> Self {
         let cancel = Arc::new(AtomicBool::new(false));
-        let (events_in, events) = bounded(64);
+        let (events_in, events) = bounded(WAITING);
         let counts = Arc::new(Counts::default());
         let looker = Arc::new(Looker::new(host, &options));
         let (visits_in, visits) = bounded::<Visit>(1024);

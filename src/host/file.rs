@@ -35,7 +35,7 @@ pub enum FileKind {
 }
 
 /// What `stat` tells about a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stat {
     /// Device and inode.
     pub id: FileId,

@@ -11,7 +11,8 @@
 //! | `lock` | what to lock and what came of it |
 //! | `real`, `real_file` | the two traits on Linux |
 //! | `ofd` | open-file-description locks, byte by byte |
-//! | `reflink` | FICLONERANGE, the one call that needs `unsafe` |
+//! | `reflink` | FICLONERANGE, which needs `unsafe` |
+//! | `heap` | giving memory back to the system, which needs it as well |
 //! | `holders` | which process has a file open |
 //! | `attributes` | owner, mode and extended attributes of a file that is replaced |
 //! | `log_file` | a file that only grows, one line at a time |
@@ -21,6 +22,7 @@
 mod attributes;
 mod date;
 mod file;
+mod heap;
 mod holders;
 mod lock;
 mod log_file;
@@ -36,6 +38,7 @@ mod reflink;
 pub use attributes::{AttributesKept, copy_attributes};
 pub use date::Utc;
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
+pub use heap::give_back_memory;
 pub use holders::{Holder, holders, holders_of, open_files};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
 pub use log_file::LogFile;

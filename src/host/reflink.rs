@@ -1,5 +1,5 @@
-//! FICLONERANGE: sharing a range of blocks between two files. It has a file of its own because it
-//! is the only call of this crate that no dependency wraps safely.
+//! FICLONERANGE: sharing a range of blocks between two files. It has a file of its own because
+//! no dependency wraps it safely.
 #![allow(unsafe_code)] // rustix wraps FICLONE for whole files only; a range needs the raw ioctl.
 
 use std::os::fd::{AsRawFd, BorrowedFd};

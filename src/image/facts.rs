@@ -36,7 +36,7 @@ pub enum Encryption {
 }
 
 /// What an overlay's header says about the image it is built on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackingRef {
     /// The name exactly as recorded; any bytes at all.
     pub recorded: OsString,
@@ -45,7 +45,7 @@ pub struct BackingRef {
 }
 
 /// Everything a qcow2 header tells without following anything it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageFacts {
     /// 2 (`compat=0.10`) or 3 (`compat=1.1`).
     pub version: u32,

@@ -44,18 +44,20 @@ const MOST_SNAPSHOTS: u32 = 64;
 /// # Errors
 /// The system's own, if a read fails.
 pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
-    let mut bytes = vec![0; FIRST_READ];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
-    if !is_qcow2(&bytes) {
-        return Ok(Format::recognise(&bytes).map_or(Probe::Nothing, Probe::Other));
+    // Not from the heap: between all that a scan keeps of its files, each would leave a hole there.
+    let mut first = [0; FIRST_READ];
+    let read = file.read_at(&mut first, 0)?;
+    let mut bytes = first.get(..read).unwrap_or(&first);
+    let mut whole;
+    if !is_qcow2(bytes) {
+        return Ok(Format::recognise(bytes).map_or(Probe::Nothing, Probe::Other));
     }
-    if let Some(format @ Format::Other(_)) = Format::recognise(&bytes) {
+    if let Some(format @ Format::Other(_)) = Format::recognise(bytes) {
         return Ok(Probe::Other(format));
     }
     let len = file.len()?;
     let header = loop {
-        match Header::parse(&bytes) {
+        match Header::parse(bytes) {
             Ok(header) => break header,
             Err(FormatError::Truncated { needed, .. }) if needed > bytes.len() as u64 => {
                 if bytes.len() as u64 >= len {
@@ -73,7 +75,8 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
                 if more.len() <= bytes.len() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                bytes = more;
+                whole = more;
+                bytes = &whole;
             }
             Err(fault) => {
                 return Ok(Probe::Damaged(format!(

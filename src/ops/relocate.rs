@@ -424,7 +424,7 @@ fn own_link(
         return None;
     }
     Some(Own {
-        base: base_moves.map_or_else(|| base.clone(), |wish| wish.to.clone()),
+        base: base_moves.map_or_else(|| base.to_path_buf(), |wish| wish.to.clone()),
         style,
         bridge: recorded == BackingStyle::Relative && dir_changes,
     })

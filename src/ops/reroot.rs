@@ -261,7 +261,7 @@ fn way_back(node: &Node) -> Option<Request> {
     let backing = node.backing.as_ref()?;
     Some(Request::Rebase {
         image: node.path.clone(),
-        to: backing.path.clone()?,
+        to: backing.path.as_deref()?.to_path_buf(),
         format: Some(backing.format.clone()?),
         style: Some(super::backing_name::style_of(&backing.recorded)),
         dedupe: true,

@@ -93,25 +93,28 @@ fn escaped(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::forest::{Backing, BackingState, Content, Found};
     use crate::image::Format;
 
     fn forest() -> Forest {
         let mut forest = Forest::new();
-        let found = |path: &str, content, backing| Found {
+        let found = |path: &str, content, backing: Option<Backing>| Found {
             path: path.into(),
             symlink: false,
             stat: None,
             content,
-            backing,
+            backing: backing.map(Arc::new),
             holders: Vec::new(),
         };
         let backing = |path: &str, format| Backing {
-            recorded: path.into(),
+            recorded: std::ffi::OsStr::new(path).into(),
             format: Some(format),
-            path: Some(path.into()),
+            path: Some(Path::new(path).into()),
             state: BackingState::Missing,
+            outside: None,
         };
         let qcow2 = || Content::Opaque(Format::Qcow2);
         forest.extend([

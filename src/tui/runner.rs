@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_millis(1500);
 /// So many things that happened are taken in before the screen is drawn.
 const AT_ONCE: usize = 4096;
 
+/// Answers of the workers that may wait. Each may be hundreds of files found.
+const ANSWERS: usize = 16;
+
 /// Between two frames of nothing but finds, at least.
 const FRAME: Duration = Duration::from_millis(16);
 
@@ -61,7 +64,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         "the terminal interface needs a terminal"
     );
     let (input_in, input) = bounded(1024);
-    let (answers_in, answers) = bounded(1024);
+    let (answers_in, answers) = bounded(ANSWERS);
     let gate = Arc::new(Gate::default());
     // Signals first: whatever comes from here on gives the terminal back.
     let mut signals =

@@ -28,7 +28,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
-use crate::host::{Access, Host, printable};
+use crate::host::{Access, Host, give_back_memory, printable};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::journal::Journal;
 use crate::ops::{
@@ -263,7 +263,12 @@ impl Workers {
                 me.answer(Msg::Measured(ticket, found));
             }),
             Effect::Remember(forest) => {
-                self.spawn(move || me.remember(&forest));
+                self.spawn(move || {
+                    me.remember(&forest);
+                    drop(forest);
+                    // All that the scan has freed by now, and this.
+                    give_back_memory();
+                });
             }
             Effect::Copy(_)
             | Effect::Mouse(_)

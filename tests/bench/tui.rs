@@ -55,11 +55,14 @@ fn found(i: usize, base: Option<usize>) -> Found {
         symlink: false,
         stat: Some(stat(i)),
         content: Content::Opaque(Format::Qcow2),
-        backing: base.map(|base| Backing {
-            recorded: path(base).into(),
-            format: Some(Format::Qcow2),
-            path: Some(path(base)),
-            state: BackingState::There(stat(base)),
+        backing: base.map(|base| {
+            Arc::new(Backing {
+                recorded: path(base).into_os_string().into(),
+                format: Some(Format::Qcow2),
+                path: Some(path(base).into()),
+                state: BackingState::There(stat(base).id),
+                outside: None,
+            })
         }),
         holders: Vec::new(),
     }

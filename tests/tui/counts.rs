@@ -68,7 +68,7 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
         stat: node.stat.clone(),
         content: node.content.clone(),
         backing: node.backing.clone(),
-        holders: node.holders.clone(),
+        holders: node.holders.to_vec(),
     });
     let ticket = desk.app.scan.ticket;
     desk.send(Msg::Found(

@@ -1,6 +1,7 @@
 //! A forest that exists only in memory, and an interface on it: press keys, look at the screen.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,7 +46,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
             stat: Some(stat(&path, on_disk, age)),
             path,
             symlink: false,
-            content: Content::Qcow2(Box::new(ImageFacts {
+            content: Content::Qcow2(Arc::new(ImageFacts {
                 version: 3,
                 virtual_size: 40 * GIB,
                 cluster_size: 65_536,
@@ -101,22 +102,24 @@ impl Image {
 
     pub fn on(mut self, base: &str) -> Self {
         let path = PathBuf::from("/vm").join(base);
-        self.found.backing = Some(Backing {
-            recorded: base.into(),
+        self.found.backing = Some(Arc::new(Backing {
+            recorded: OsStr::new(base).into(),
             format: Some(Format::Qcow2),
-            state: BackingState::There(stat(&path, 0, 0)),
-            path: Some(path),
-        });
+            state: BackingState::There(stat(&path, 0, 0).id),
+            outside: Some(Box::new(stat(&path, 0, 0))),
+            path: Some(path.into()),
+        }));
         self
     }
 
     pub fn on_nothing(mut self, base: &str) -> Self {
-        self.found.backing = Some(Backing {
-            recorded: base.into(),
+        self.found.backing = Some(Arc::new(Backing {
+            recorded: OsStr::new(base).into(),
             format: Some(Format::Qcow2),
             state: BackingState::Missing,
-            path: Some(PathBuf::from("/vm").join(base)),
-        });
+            outside: None,
+            path: Some(Path::new("/vm").join(base).into()),
+        }));
         self
     }
 
@@ -132,7 +135,7 @@ impl Image {
 
     pub fn facts(mut self, change: impl FnOnce(&mut ImageFacts)) -> Self {
         if let Content::Qcow2(facts) = &mut self.found.content {
-            change(facts);
+            change(Arc::make_mut(facts));
         }
         self
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::forest::{Flags, ProblemKind};
-use crate::host::{FileKind, Holder};
+use crate::host::{FileKind, Holder, Stat};
 use crate::image::{BackingRef, Compression, ImageFacts};
 
 fn stat(inode: u64) -> Stat {
@@ -52,23 +52,27 @@ pub(in crate::forest) fn image(
     backing: Option<(&str, Option<u64>)>,
 ) -> Found {
     let link = backing.map(|(path, inode)| Backing {
-        recorded: path.into(),
+        recorded: OsStr::new(path).into(),
         format: Some(Format::Qcow2),
-        path: Some(path.into()),
+        path: Some(Path::new(path).into()),
         state: inode.map_or(BackingState::Missing, |inode| {
-            BackingState::There(stat(inode))
+            BackingState::There(stat(inode).id)
         }),
+        // Every other file lies outside the scan.
+        outside: inode
+            .filter(|inode| inode % 2 == 0)
+            .map(|inode| Box::new(stat(inode))),
     });
     let recorded = link.as_ref().map(|link| BackingRef {
-        recorded: link.recorded.clone(),
+        recorded: link.recorded.to_os_string(),
         format: link.format.clone(),
     });
     Found {
         path: path.into(),
         symlink: false,
         stat: Some(stat(inode)),
-        content: Content::Qcow2(Box::new(facts(recorded))),
-        backing: link,
+        content: Content::Qcow2(Arc::new(facts(recorded))),
+        backing: link.map(Arc::new),
         holders: Vec::new(),
     }
 }
@@ -207,7 +211,7 @@ fn what_is_held_above_is_in_use_below() {
 fn a_base_recorded_as_raw_stays_raw_whatever_its_guest_wrote() {
     let mut forest = Forest::new();
     let mut overlay = image("ov", 2, Some(("disk.img", Some(1))));
-    overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+    Arc::make_mut(overlay.backing.as_mut().unwrap()).format = Some(Format::Raw);
     let forged = image("disk.img", 1, Some(("/etc/shadow", Some(9))));
     forest.add(forged.clone());
     assert_eq!(forest.len(), 2);
@@ -310,7 +314,7 @@ fn found_files() -> impl Strategy<Value = Vec<Found>> {
                 link.as_ref().map(|(path, inode)| (path.as_str(), *inode)),
             );
             if let Some(link) = &mut file.backing {
-                link.format = match format {
+                Arc::make_mut(link).format = match format {
                     0 => None,
                     1 => Some(Format::Raw),
                     _ => Some(Format::Qcow2),
@@ -368,7 +372,7 @@ fn what_is_proposed_for_a_missing_base_follows_what_becomes_known_of_it() {
     let lost = image("x/ov", 2, Some(("x/disk", None)));
     let candidate = image("moved/disk", 3, None);
     let mut overlay = image("x/other", 4, Some(("moved/disk", Some(3))));
-    overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+    Arc::make_mut(overlay.backing.as_mut().unwrap()).format = Some(Format::Raw);
     let mut one = Forest::new();
     one.extend([lost.clone(), candidate.clone(), overlay.clone()]);
     let mut other = Forest::new();

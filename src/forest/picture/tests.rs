@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
@@ -92,7 +94,8 @@ fn two_files_of_one_name_show_the_folder_that_tells_them_apart() {
     for (guest, inode) in [("guest-1", 2), ("guest-2", 4)] {
         let first = format!("f/{guest}/{guest}.qcow2");
         let mut overlay = image(&first, inode, Some(("f/FedoraBase.img", Some(1))));
-        overlay.backing.as_mut().unwrap().format = Some(Format::Raw);
+        let link = overlay.backing.as_mut().unwrap();
+        Arc::make_mut(link).format = Some(Format::Raw);
         forest.add(overlay);
         let updates = format!("f/{guest}/updates.qcow2");
         forest.add(image(&updates, inode + 1, Some((&first, Some(inode)))));
@@ -290,6 +293,7 @@ fn with_snapshots() -> Forest {
     };
     let mut base = image("vm/base", 1, None);
     if let Content::Qcow2(facts) = &mut base.content {
+        let facts = Arc::make_mut(facts);
         facts.snapshots = 5;
         facts.first_snapshots = vec![
             snapshot("1", b"before-update", 12 << 20),

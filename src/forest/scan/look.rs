@@ -4,13 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::host::{Access, FileId, FileKind, Host, Stat, printable, shell_quoted};
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, Probe, named_like_qcow2, probe,
+    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Probe, named_like_qcow2, probe,
 };
 
 use super::{RAW_EXTENSIONS, ScanOptions};
@@ -62,6 +63,10 @@ struct State {
     named: HashSet<FileId>,
     /// Files named as qcow2: the walk should meet them.
     awaited: HashMap<FileId, PathBuf>,
+    /// All facts that were found: those of most images are alike.
+    facts: HashSet<Arc<ImageFacts>>,
+    /// All links that were found: those of overlays on one base mostly are.
+    links: HashSet<Arc<Backing>>,
 }
 
 /// Where a directory is.
@@ -70,6 +75,16 @@ struct Place {
     /// Its name: as the walk would have it if it is inside, otherwise with all links resolved.
     path: PathBuf,
     inside: bool,
+}
+
+/// The equal value that is known already, or else this one.
+fn once<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, value: T) -> Arc<T> {
+    if let Some(known) = known.get(&value) {
+        return Arc::clone(known);
+    }
+    let value = Arc::new(value);
+    known.insert(Arc::clone(&value));
+    value
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -200,9 +215,10 @@ impl Looker {
         found.content = match (probed, &visit.why) {
             (Probe::Qcow2(facts), _) => {
                 if let Some(backing) = &facts.backing {
-                    found.backing = Some(self.backing(path, backing, open));
+                    let link = self.backing(path, backing, open);
+                    found.backing = Some(once(&mut lock(&self.state).links, link));
                 }
-                Content::Qcow2(facts)
+                Content::Qcow2(once(&mut lock(&self.state).facts, *facts))
             }
             (Probe::Damaged(why), _) => Content::Damaged(why),
             (Probe::Other(_), Why::Met) => return None,
@@ -271,22 +287,23 @@ impl Looker {
     fn backing(&self, overlay: &Path, backing: &BackingRef, open: &mut Vec<Visit>) -> Backing {
         let name = BackingName::interpret(overlay, &backing.recorded);
         let mut link = Backing {
-            recorded: backing.recorded.clone(),
+            recorded: backing.recorded.as_os_str().into(),
             format: backing.format.clone().or_else(|| name.format.clone()),
             path: None,
             state: BackingState::Missing,
+            outside: None,
         };
         if name.is_bare && backing.format.is_some() {
             link.state = BackingState::Unreachable(format!(
                 "it describes a file without a format, and QEMU opens no such description where a format is \
                  recorded beside it. Record the file by its plain name: `qanopy relink {} --to BASE`.",
                 shell_quoted(overlay)
-            ));
+            ).into());
             return link;
         }
         let path = match name.target {
             BackingTarget::Elsewhere { protocol } => {
-                link.state = BackingState::Elsewhere(protocol);
+                link.state = BackingState::Elsewhere(protocol.into());
                 return link;
             }
             BackingTarget::File(path) => path,
@@ -299,27 +316,40 @@ impl Looker {
         link.state = match self.host.stat(&path) {
             Ok(stat) => match stat.kind {
                 FileKind::Regular | FileKind::BlockDevice => {
-                    self.take_up(&path, &stat, link.format.as_ref(), place, open);
-                    BackingState::There(stat)
+                    let file = stat.id;
+                    let inside = place.is_some_and(|place| place.inside);
+                    self.take_up(&path, file, link.format.as_ref(), inside, open);
+                    link.outside = (!inside).then(|| Box::new(stat));
+                    BackingState::There(file)
                 }
-                FileKind::Directory => BackingState::Unreachable(format!(
-                    "{} is a directory. Record the image it should name.",
-                    printable(&path)
-                )),
-                FileKind::Symlink | FileKind::Other => BackingState::Unreachable(format!(
-                    "{} is no file that can hold an image. Record the image it should name.",
-                    printable(&path)
-                )),
+                FileKind::Directory => BackingState::Unreachable(
+                    format!(
+                        "{} is a directory. Record the image it should name.",
+                        printable(&path)
+                    )
+                    .into(),
+                ),
+                FileKind::Symlink | FileKind::Other => BackingState::Unreachable(
+                    format!(
+                        "{} is no file that can hold an image. Record the image it should name.",
+                        printable(&path)
+                    )
+                    .into(),
+                ),
             },
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BackingState::Missing,
-                kind => BackingState::Unreachable(format!(
-                    "{}: {kind}. Run as a user who may look there.",
-                    printable(&path)
-                )),
+                kind => BackingState::Unreachable(
+                    format!(
+                        "{}: {kind}. Run as a user who may look there.",
+                        printable(&path)
+                    )
+                    .into(),
+                ),
             },
         };
-        link.path = Some(path);
+        // A copy has no room to spare.
+        link.path = Some(path.as_path().into());
         link
     }
 
@@ -327,28 +357,27 @@ impl Looker {
     fn take_up(
         &self,
         path: &Path,
-        stat: &Stat,
+        file: FileId,
         format: Option<&Format>,
-        place: Option<Place>,
+        inside: bool,
         open: &mut Vec<Visit>,
     ) {
-        let inside = place.is_some_and(|place| place.inside);
         if !inside && !self.follow {
             return;
         }
         {
             let mut state = lock(&self.state);
-            if state.found.contains_key(&stat.id) || state.named.contains(&stat.id) {
+            if state.found.contains_key(&file) || state.named.contains(&file) {
                 return;
             }
             if inside && format == Some(&Format::Qcow2) {
                 state
                     .awaited
-                    .entry(stat.id)
+                    .entry(file)
                     .or_insert_with(|| path.to_path_buf());
                 return;
             }
-            state.named.insert(stat.id);
+            state.named.insert(file);
         }
         open.push(self.named(path.to_path_buf(), format.cloned()));
     }

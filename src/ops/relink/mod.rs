@@ -112,7 +112,7 @@ fn fit(plan: &mut Plan, node: &Node) -> Option<OsString> {
         ));
         return None;
     };
-    Some(backing.recorded.clone())
+    Some(backing.recorded.to_os_string())
 }
 
 /// The image it is going to be built on.
@@ -229,7 +229,7 @@ fn back(node: &Node, image: &Path) -> Option<Request> {
     let backing = node.backing.as_ref()?;
     Some(Request::Relink {
         image: image.to_path_buf(),
-        base: Some(backing.path.clone()?),
+        base: Some(backing.path.as_deref()?.to_path_buf()),
         format: Some(backing.format.clone()?),
         style: Some(backing_name::style_of(&backing.recorded)),
     })

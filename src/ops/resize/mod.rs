@@ -333,7 +333,7 @@ fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: 
 /// Everybody who reads what is cut off.
 fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Wish<'_>) {
     let forest = Arc::clone(&plan.context().forest);
-    let mut open: Vec<_> = node.children.clone();
+    let mut open = node.children.to_vec();
     let mut names = Vec::new();
     while let Some(child) = open.pop().and_then(|id| forest.get(id)) {
         // What its own internal snapshots read may reach further than it does itself.

@@ -347,7 +347,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
     if !state.is_empty() {
         add("state", state.to_owned(), Role::Plain, true);
     }
-    let holders = live.map_or(&node.holders, |live| &live.holders);
+    let holders = live.map_or(node.holders.as_slice(), |live| &live.holders);
     if holders.is_empty() && flags.contains(Flags::IN_USE) {
         add(
             "in use",
