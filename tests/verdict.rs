@@ -921,3 +921,43 @@ fn a_bitmap_table_as_long_as_the_format_allows_is_never_held_whole() {
     }
     assert_eq!(verdicts[0]["check"], "corrupt", "{verdicts:?}");
 }
+
+/// QEMU loads every bitmap there is before it opens an image: minutes, where many are named.
+#[test]
+fn bitmaps_without_number_are_refused_rather_than_gone_through() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let path = dir.join(file_name(0));
+    let mut s = Script::default();
+    s.create("-o cluster_size=512", &file_name(0), "64G");
+    s.run(&format!("qemu-img bitmap --add -g 512 {} b", file_name(0)));
+    s.build(dir);
+    let mut bytes = fs::read(&path).unwrap();
+    let magic = 0x2385_2875_u32.to_be_bytes();
+    let extension = bytes[..512]
+        .windows(4)
+        .position(|four| four == magic)
+        .unwrap()
+        + 8;
+    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let directory = usize::try_from(number(extension + 16)).unwrap();
+    let entry =
+        bytes[directory..directory + usize::try_from(number(extension + 8)).unwrap()].to_vec();
+    let count = 4096_u32;
+    let end = bytes.len().next_multiple_of(512);
+    bytes.resize(end, 0);
+    for _ in 0..count {
+        bytes.extend(&entry);
+    }
+    bytes[extension..extension + 4].copy_from_slice(&count.to_be_bytes());
+    let len = (entry.len() * count as usize) as u64;
+    bytes[extension + 8..extension + 16].copy_from_slice(&len.to_be_bytes());
+    bytes[extension + 16..extension + 24].copy_from_slice(&(end as u64).to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let verdicts = our_verdicts(dir, &[0]);
+    let opened = verdicts[0]["open"].as_str().unwrap_or_default();
+    assert!(opened.contains("4096 dirty bitmaps"), "{verdicts:?}");
+}
