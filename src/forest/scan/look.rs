@@ -272,6 +272,8 @@ impl Looker {
     pub(in crate::forest) fn remember(&self, found: &Found) {
         if let Some(stat) = &found.stat {
             let mut state = lock(&self.state);
+            // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
+            state.awaited.remove(&stat.id);
             let (path, symlink) = state
                 .found
                 .entry(stat.id)
