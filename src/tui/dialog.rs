@@ -194,7 +194,7 @@ pub struct MeasureDialog {
 }
 
 /// How large copies of one image would be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measured {
     /// As a qcow2 image.
     pub qcow2: Measure,
@@ -202,6 +202,8 @@ pub struct Measured {
     pub luks: Measure,
     /// As a raw image.
     pub raw: Measure,
+    /// Of each image of its chain that is being written meanwhile, a sentence that says so.
+    pub live: Vec<String>,
 }
 
 /// The log, or one job's part of it.
@@ -281,8 +283,8 @@ pub enum Choice {
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own, by its place; true once it was asked about.
     Run(usize, bool),
-    /// Leaves an interrupted operation of the journal as it is, by its number.
-    Settle(u64),
+    /// Leaves an interrupted operation of the journal as it is, by its number; true once it was asked about.
+    Settle(u64, bool),
     /// Nothing: it only explains.
     Explains,
 }

@@ -319,6 +319,13 @@ impl Form {
         if first.is_empty() {
             return Err("the new image needs a passphrase".to_owned());
         }
+        if first.is_cut() {
+            return Err(
+                "the passphrase is longer than is taken in here: `qanopy create --passphrase-file` takes it \
+                 from a file"
+                    .to_owned(),
+            );
+        }
         if secrets.any(|again| again != first) {
             return Err("the passphrase has to be typed twice, both times the same".to_owned());
         }

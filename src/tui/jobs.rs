@@ -235,25 +235,34 @@ impl Jobs {
         job.state = JobState::Waiting;
     }
 
-    /// The job that one has to wait for, if there is one: the first before it that is open and has to
-    /// do with the same files, or else the oldest that runs where too many do.
+    /// The job that one has to wait for, if there is one: the first that is open before it or runs
+    /// already (it may have been begun anew) and has to do with the same files, or else the oldest that
+    /// runs where too many do.
     #[must_use]
     pub fn waits_for(&self, id: u64) -> Option<u64> {
-        let job = self.get(id)?;
-        let before = || self.open().take_while(|other| other.id != id);
-        let same = before().find(|other| other.files.collide(&job.files));
-        let running = || {
-            self.list
-                .iter()
-                .filter(|job| job.state == JobState::Running)
-        };
-        same.map(|other| other.id).or_else(|| {
-            (running().count() >= AT_ONCE).then(|| running().next().map_or(0, |job| job.id))
+        let at = self.list.iter().position(|job| job.id == id)?;
+        let files = &self.list.get(at)?.files;
+        let mut others = self.list.iter().enumerate().filter(|(other, job)| {
+            *other != at && job.is_open() && (*other < at || job.state == JobState::Running)
+        });
+        let same = others.find(|(_, other)| other.files.collide(files));
+        same.map(|(_, other)| other.id).or_else(|| {
+            let oldest = self.running().map_or(0, |job| job.id);
+            self.is_full().then_some(oldest)
         })
+    }
+
+    /// Whether as many run as may run at once.
+    fn is_full(&self) -> bool {
+        let running = |job: &&Job| job.state == JobState::Running;
+        self.list.iter().filter(running).count() >= AT_ONCE
     }
 
     /// Takes the next job that may begin now, marked as running.
     pub fn begin_next(&mut self) -> Option<(u64, Work, Progress)> {
+        if self.is_full() {
+            return None;
+        }
         let waiting = self
             .list
             .iter()
@@ -314,6 +323,21 @@ mod tests {
         let c = add(&mut jobs, files(&["z"], &["y"]));
         assert_eq!(started(&mut jobs), [a]);
         assert_eq!(jobs.waits_for(c), Some(b));
+    }
+
+    #[test]
+    fn a_job_that_is_begun_anew_waits_for_those_that_went_past_it() {
+        let mut jobs = Jobs::default();
+        let a = add(&mut jobs, files(&[], &["x"]));
+        let b = add(&mut jobs, files(&["x"], &[]));
+        assert_eq!(started(&mut jobs), [a]);
+        jobs.get_mut(a).unwrap().state = JobState::Failed(String::new());
+        assert_eq!(started(&mut jobs), [b]);
+        jobs.again(a);
+        assert_eq!(started(&mut jobs), [0; 0]);
+        assert_eq!(jobs.waits_for(a), Some(b));
+        jobs.get_mut(b).unwrap().state = JobState::Done(String::new());
+        assert_eq!(started(&mut jobs), [a]);
     }
 
     #[test]

@@ -222,8 +222,8 @@ pub enum Effect {
     Trash(Ticket),
     /// Find out what was interrupted; with a forest also what was left half made in its folders.
     Interrupted(Ticket, Option<Arc<Forest>>),
-    /// Leave an interrupted operation of the journal as it is.
-    Settle(u64),
+    /// Leave an interrupted operation of the journal as it is: its number, and what it was.
+    Settle(u64, String),
     /// Find out how large copies of an image would be.
     Measure {
         /// The question's number.

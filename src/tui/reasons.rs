@@ -146,7 +146,7 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
             return Some("only images are marked, not the snapshots inside them".to_owned());
         }
         // The cursor tells the second of the two.
-        Action::Compare if app.tree.marks.len() == 1 => {}
+        Action::Compare | Action::Rebase if app.tree.marks.len() == 1 => {}
         Action::Compare => return None,
         _ if goes_by_marks => return None,
         Action::Branch => {

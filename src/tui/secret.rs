@@ -18,6 +18,8 @@ const MOST: usize = 1024;
 #[derive(PartialEq, Eq)]
 pub struct Secret {
     text: Zeroizing<String>,
+    /// Whether more was typed than is taken in.
+    is_cut: bool,
 }
 
 impl fmt::Debug for Secret {
@@ -31,6 +33,7 @@ impl Default for Secret {
         // Room for all of it, so that no part is left behind where a smaller buffer was.
         Self {
             text: Zeroizing::new(String::with_capacity(MOST * 4)),
+            is_cut: false,
         }
     }
 }
@@ -52,7 +55,16 @@ impl Secret {
     pub fn push(&mut self, c: char) {
         if self.len() < MOST {
             self.text.push(c);
+        } else {
+            self.is_cut = true;
         }
+    }
+
+    /// Whether the end of what was typed is missing: an image encrypted with the rest would open to
+    /// nobody who has all of it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Without the last character.
@@ -63,6 +75,7 @@ impl Secret {
     /// Without any.
     pub fn clear(&mut self) {
         self.text.clear();
+        self.is_cut = false;
     }
 
     /// What was typed, as it is tried on an image.

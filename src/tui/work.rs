@@ -240,16 +240,18 @@ impl Workers {
                     interrupted::find(&*me.host, me.state_dir.as_deref(), forest.as_deref());
                 me.answer(Msg::Interrupted(ticket, found));
             }),
-            Effect::Settle(id) => self.spawn(move || {
-                let settled = me
-                    .state_dir
-                    .as_deref()
-                    .map(|dir| Journal::at(dir).settle(id));
-                if let Some(Err(error)) = settled {
-                    me.answer(Msg::Tell(format!(
-                        "The journal cannot be written: {error}."
-                    )));
-                }
+            Effect::Settle(id, title) => self.spawn(move || {
+                let Some(journal) = me.state_dir.as_deref().map(Journal::at) else {
+                    return;
+                };
+                me.answer(Msg::Tell(match journal.settle(id) {
+                    Ok(()) => format!("{title}: it stays as it is, and is not told of again."),
+                    Err(error) => format!(
+                        "{title}: that it is to stay as it is cannot be written to the journal {}: {error}. \
+                         It is told of again at the next start.",
+                        printable(journal.path().as_os_str())
+                    ),
+                }));
             }),
             Effect::Measure {
                 ticket,

@@ -213,6 +213,7 @@ fn how_large_a_copy_would_be() {
             qcow2: copy(13_153_337_344, 42_956_488_704, Some(655_360)),
             luks: copy(13_155_434_496, 42_958_585_856, Some(655_360)),
             raw: copy(40 << 30, 40 << 30, None),
+            live: Vec::new(),
         };
         desk.send(Msg::Measured(ticket.unwrap(), Ok(found)));
     });

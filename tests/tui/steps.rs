@@ -1337,6 +1337,7 @@ fn how_large_a_copy_would_be_is_told() {
         qcow2: size(3 << 30, 41 << 30, Some(1 << 20)),
         luks: size((3 << 30) + (2 << 20), 42 << 30, Some(1 << 20)),
         raw: size(40 << 30, 40 << 30, None),
+        live: Vec::new(),
     };
     desk.send(Msg::Measured(
         ticket - 1,

@@ -186,13 +186,17 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
     }
     match item.choice {
         Choice::Explains => {}
-        Choice::Settle(id) => {
+        Choice::Settle(id, true) => {
             app.mode = Mode::Main;
-            app.tell(format!(
-                "{}: it stays as it is, and is not told of again.",
-                item.title
-            ));
-            effects.push(Effect::Settle(id));
+            effects.push(Effect::Settle(id, item.title));
+        }
+        // Afterwards nobody knows any more how it could be finished or taken back.
+        Choice::Settle(id, false) => {
+            let title = "Leave it half done, and forget how to finish it?";
+            app.mode = Mode::List(Box::new(ListMenu::by_key(
+                title,
+                vec![choice("y", item.title, Choice::Settle(id, true))],
+            )));
         }
         Choice::Action(action) => {
             app.mode = Mode::Main;
@@ -219,6 +223,17 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
     }
 }
 
+fn choice(keys: &str, title: String, choice: Choice) -> Item {
+    Item {
+        keys: keys.to_owned(),
+        title,
+        group: "",
+        name: "",
+        why_not: None,
+        choice,
+    }
+}
+
 /// Runs a command of the person's own, after asking where it wants that.
 fn run_own(app: &mut App, at: usize, is_asked: bool, effects: &mut Vec<Effect>) {
     let Some(command) = app.settings.commands.get(at).cloned() else {
@@ -234,19 +249,11 @@ fn run_own(app: &mut App, at: usize, is_asked: bool, effects: &mut Vec<Effect>) 
     let words = command.filled(&fill);
     if command.confirm && !is_asked {
         let line: Vec<String> = words.iter().map(shell_quoted).collect();
-        let entry = |keys: &str, title: String, choice| Item {
-            keys: keys.to_owned(),
-            title,
-            group: "",
-            name: "",
-            why_not: None,
-            choice,
-        };
         app.mode = Mode::List(Box::new(ListMenu::by_key(
             command.title,
             vec![
-                entry("", line.join(" "), Choice::Explains),
-                entry("y", "run it".to_owned(), Choice::Run(at, true)),
+                choice("", line.join(" "), Choice::Explains),
+                choice("y", "run it".to_owned(), Choice::Run(at, true)),
             ],
         )));
         return;

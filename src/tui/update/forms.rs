@@ -13,7 +13,7 @@ mod tables;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::forest::{Forest, NodeId};
+use crate::forest::{Forest, Node, NodeId};
 use crate::image::{Compression, CompressionLevel, Format};
 use crate::ops::{
     BackingStyle, Compress, CreateOptions, Dependants, NewSize, Relocation, Request, SnapshotAction,
@@ -285,9 +285,10 @@ pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The image under the cursor, if that is not the one to be built on another; else what is recorded now.
+/// The image under the cursor, if another image can be built on it; else what is recorded now.
 fn proposed_base(app: &App, id: NodeId) -> String {
-    let pointed = app.selected().filter(|node| node.id != id);
+    let is_possible = |node: &&Node| node.id != id && !app.forest.chain(node.id).contains(&id);
+    let pointed = app.selected().filter(is_possible);
     let recorded = app.forest.get(id).and_then(|node| node.backing.as_ref());
     match (pointed, recorded) {
         (Some(node), _) => node.path.to_string_lossy().into_owned(),

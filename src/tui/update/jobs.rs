@@ -230,7 +230,10 @@ pub(super) fn ended(
             }
             if let Task::Change(request) = &task {
                 text.push_str(&undone_or_not(app, request, &outcome));
-                if let Some(new) = request.creates() {
+                // Among several each would tear the cursor away from where the person is by then.
+                if let Some(new) = request.creates()
+                    && app.jobs.open().next().is_none()
+                {
                     app.tree.wanted = Some(new.to_path_buf());
                 }
             }
@@ -291,7 +294,7 @@ pub(super) fn locked(
     effects: &mut Vec<Effect>,
 ) {
     ended(app, id, Err(error), effects);
-    if matches!(app.mode, Mode::Main) && !app.leaving {
+    if matches!(app.mode, Mode::Main | Mode::Jobs) && !app.leaving {
         plans::ask_secret(app, image, Some(id));
     }
 }

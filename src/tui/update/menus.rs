@@ -334,7 +334,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
                 if one.may_be_rolled_back() {
                     items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
                 }
-                items.push(entry("", "leave", title, Choice::Settle(one.id)));
+                items.push(entry("", "leave", title, Choice::Settle(one.id, false)));
             }
             let left = &found.leftovers;
             if !left.is_empty() {

@@ -19,6 +19,7 @@ use crate::host::printable;
 
 use super::app::{App, LARGE, Tab, Toast};
 use super::dialog::Mode;
+use super::jobs::{Job, Task};
 use super::key::Key;
 use super::keymap::{Action, Scope};
 use super::layout::Room;
@@ -64,8 +65,10 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
 /// The passphrase of an image that was to be made is held no longer than a form, a plan or a job may need
 /// it.
 fn forget_passphrase(app: &mut App, effects: &mut Vec<Effect>) {
+    let makes =
+        |job: &Job| matches!(&job.task, Task::Change(request) if request.creates().is_some());
     let is_needed = matches!(app.mode, Mode::Form(_) | Mode::Plan(_) | Mode::Secret(_))
-        || app.jobs.open().next().is_some();
+        || app.jobs.open().any(makes);
     if app.protects && !is_needed {
         app.protects = false;
         effects.push(Effect::Forget);

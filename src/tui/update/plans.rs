@@ -257,7 +257,9 @@ pub(super) fn run_in_plan(app: &mut App, action: Action, key: Key, effects: &mut
         Action::Verify => dialog.proves = !dialog.proves,
         Action::Unlock => match dialog.locked.clone() {
             Some(image) => ask_secret(app, image, None),
-            None => app.tell("No passphrase is missing for this plan."),
+            None => app.tell(
+                "No passphrase of an image that is there is missing. That of a new one is typed in its form.",
+            ),
         },
         _ => {}
     }

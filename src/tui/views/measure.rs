@@ -53,7 +53,11 @@ pub(super) fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line
         Some(Ok(found)) => found,
     };
     // To the byte where there is room, as a script would have it.
-    let column = if width > KINDS + 2 * EXACT { EXACT } else { 20 };
+    let column = if width > KINDS + 2 * EXACT {
+        EXACT
+    } else {
+        20.min(width.saturating_sub(KINDS + 1) / 2)
+    };
     let told = |bytes: u64| match column {
         EXACT => format!("{} ({})", text::size(bytes), text::grouped(bytes)),
         _ => text::size(bytes),
@@ -81,6 +85,9 @@ pub(super) fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line
     if let Some(bitmaps) = found.qcow2.bitmaps.filter(|bytes| *bytes > 0) {
         let more = format!("+ {}", told(bitmaps));
         lines.push(row("its bitmaps", [&more, &more], Role::Plain));
+    }
+    for sentence in &found.live {
+        push_wrapped(&mut lines, app, "", sentence, Role::Warning, width);
     }
     let note = "Compressing makes it less; by how much only doing it tells. Holes of a raw file take no room.";
     push_wrapped(&mut lines, app, "", note, Role::Quiet, width);

@@ -18,7 +18,8 @@ pub(super) fn measure(
     options: &ReadOptions,
 ) -> Result<Measured, String> {
     let told = |error: image::Error| error.to_string();
-    let reading = ops::open_to_read(host, path, options).map_err(|error| error.to_string())?;
+    let mut reading = ops::open_to_read(host, path, options).map_err(|error| error.to_string())?;
+    let live = std::mem::take(&mut reading.live);
     let chain = reading.whole().map_err(told)?;
     let plain = Qcow2Options::default();
     let qcow2 = |luks| MeasureAs::Qcow2 {
@@ -33,5 +34,6 @@ pub(super) fn measure(
         qcow2: of(qcow2(false))?,
         luks: of(qcow2(true))?,
         raw: of(MeasureAs::Raw)?,
+        live,
     })
 }

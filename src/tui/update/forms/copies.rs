@@ -135,11 +135,14 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
 
 /// What a new image is to be: by the fields that ask for its format, for compression, for what is reserved of
 /// a raw one, and the first of those that ask how a qcow2 image is made.
-fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> ConvertForm {
+///
+/// # Errors
+/// A sentence, if two of them contradict each other.
+fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> Result<ConvertForm, String> {
     if form.chosen(to) != 0 {
-        return ConvertForm::Raw {
+        return Ok(ConvertForm::Raw {
             preallocation: image::reserved_of_raw(form.chosen(reserve)),
-        };
+        });
     }
     let compression = match form.chosen(compress) {
         0 => None,
@@ -148,12 +151,18 @@ fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> ConvertFor
     };
     let mut image = image::options(form, options);
     if let Some(compression) = compression {
+        if image.format.compression == Compression::Zstd && compression == Compression::Zlib {
+            return Err(
+                "compress says zlib and codec says zstd: an image has one algorithm for all its clusters"
+                    .to_owned(),
+            );
+        }
         image.format.compression = compression;
     }
-    ConvertForm::Qcow2 {
+    Ok(ConvertForm::Qcow2 {
         image,
         compress: compression.map(|_| CompressionLevel::Default),
-    }
+    })
 }
 
 /// What each of the marked images shows as an image of another kind, beside it or in one folder.
@@ -214,6 +223,7 @@ pub(super) fn convert_each(app: &App) -> Form {
             );
         }
         let to = if form.chosen(2) == 0 { "qcow2" } else { "raw" };
+        let made = kind(form, [2, 3, 4, 5])?;
         let requests = form.images.iter().map(|image| {
             Request::Convert(Box::new(ConvertOptions {
                 sources: vec![image.clone()],
@@ -221,7 +231,7 @@ pub(super) fn convert_each(app: &App) -> Form {
                 format: None,
                 snapshot: None,
                 new: renamed(image, folder.as_deref(), ending, to),
-                form: kind(form, [2, 3, 4, 5]),
+                form: made.clone(),
                 backing: None,
                 style: BackingStyle::default(),
             }))
@@ -260,7 +270,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         format: None,
         snapshot,
         new: form.path(0, "the new file")?,
-        form: kind(form, [1, 2, 6, 7]),
+        form: kind(form, [1, 2, 6, 7])?,
         backing: form.path_if_any(3),
         style: BackingStyle::default(),
     })))
