@@ -398,6 +398,13 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
     s.create("-F qcow2 -b low.qcow2", "side.qcow2", "");
     s.build(&dir);
     let before = images(&dir);
+    let low_is = |dir: &Path| {
+        let forest = ours::scan(&ours::real_host(), dir);
+        let low = forest
+            .by_path(&dir.join("low.qcow2"))
+            .map(|low| low.children.len());
+        low.filter(|_| dir.join("low.qcow2").exists())
+    };
     let request = Request::Squash {
         layer: dir.join("low.qcow2"),
         direction: Some(Direction::Up),
@@ -408,16 +415,15 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
     let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
     let begun = journal.lines().next().unwrap().to_owned();
     let log = recorder.log();
-    let mut halves = 0;
+    let mut seen = [0; 3];
     for cut in 0..=log.len() {
         let there = log.replay(&log.everything_before(cut));
         let root = fs::canonicalize(there.path()).unwrap();
-        let forest = ours::scan(&ours::real_host(), &root);
-        let base = |image: &str| forest.by_path(&root.join(image)).unwrap().parent;
-        if base("high.qcow2") == base("side.qcow2") {
+        // Two are built on it until the first of them moves, then one, then none.
+        let Some(left @ (0 | 1)) = low_is(&root) else {
             continue;
-        }
-        halves += 1;
+        };
+        seen[left] += 1;
         interrupt(&root, &begun, &dir);
         let way = Recovery::RollBack;
         let asked = plan(&root, &Request::Recover { entry: 1, way });
@@ -425,7 +431,42 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
         carry_out(asked).unwrap();
         assert_eq!(images(&root), before);
     }
-    assert!(halves > 0);
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+}
+
+#[test]
+fn an_image_that_nobody_looked_at_is_not_taken_for_one_that_was_dealt_with() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    chain(&dir);
+    let request = Request::Squash {
+        layer: dir.join("low.qcow2"),
+        direction: Some(Direction::Up),
+    };
+    let recorder = Arc::new(RecordingHost::new(&dir));
+    let host: Arc<dyn Host> = recorder.clone();
+    carry_out_request(&context(host, &dir), &request).unwrap();
+    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    let begun = journal.lines().next().unwrap().to_owned();
+    let log = recorder.log();
+    let there = log.replay(&log.everything_before(0));
+    let root = fs::canonicalize(there.path()).unwrap();
+    interrupt(&root, &begun, &dir);
+    // As on a share that is not mounted.
+    fs::remove_file(root.join("high.qcow2")).unwrap();
+    fs::remove_file(root.join("top.qcow2")).unwrap();
+    for way in [Recovery::Finish, Recovery::RollBack] {
+        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+        assert!(
+            words(&asked).contains("high.qcow2 is not among"),
+            "{}",
+            words(&asked)
+        );
+    }
 }
 
 #[test]

@@ -73,6 +73,11 @@ pub enum ErrorKind {
     /// A check found that the metadata cannot be trusted for writing.
     #[error("has {0} corruptions in its tables: repair it first with `qanopy check --repair all`")]
     Corruptions(u64),
+    /// Its snapshot table keeps QEMU from opening it.
+    #[error(
+        "cannot be opened, by QEMU neither: {0}. `qemu-img check -r all` mends some of that: keep a copy first"
+    )]
+    SnapshotTable(String),
     /// What it records of dirty bitmaps keeps QEMU from opening it.
     #[error(
         "cannot be opened, by QEMU neither: {0}. `qanopy check --repair all` mends that, and leaves what the guest sees"

@@ -81,6 +81,7 @@ pub use repair::{Repair, RepairExtent, Saved, Suspect};
 pub use room::{Growth, Room};
 pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub use sight::{Compared, Difference, Place, Sight};
+pub(crate) use snapshots::made_like;
 pub use snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
 };

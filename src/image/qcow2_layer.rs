@@ -158,7 +158,10 @@ impl Qcow2 {
         let data = data.filter(|_| header.has_data_file());
         // What the guest sees depends on neither, but QEMU does not open such an image: a repair is
         // the way to its content, not a reader that knows better.
-        snapshots::read_unchecked(path, &*file, &header)?;
+        snapshots::read_unchecked(path, &*file, &header).map_err(|error| match error.kind {
+            ErrorKind::Format(why) => Error::new(path, ErrorKind::SnapshotTable(why.to_string())),
+            _ => error,
+        })?;
         bitmaps::require_loadable(path, &*file, &header)?;
         let l1 = read_entries(
             path,

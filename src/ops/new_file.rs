@@ -11,21 +11,12 @@ use crate::qcow2::limits::{MAX_L1_BYTES, SECTOR};
 use super::words::{listed, name, shown, size};
 use super::{Plan, space};
 
-/// Bytes a cluster of the images made here: QEMU's default.
+/// Bytes of a cluster: QEMU's default.
 const CLUSTER: u64 = 1 << 16;
 /// Bytes that one L2 table maps, with entries of 8 bytes.
 const TABLE_MAPS: u64 = CLUSTER / 8 * CLUSTER;
 /// The largest disk that an L1 table of QEMU's bound maps: 2 PiB.
 const MAX_SIZE: u64 = MAX_L1_BYTES / 8 * TABLE_MAPS;
-
-/// Bytes of a new image without data: header, refcount table, one refcount block, and an L1 table.
-pub(super) fn empty_len(virtual_size: u64) -> u64 {
-    let l1 = virtual_size
-        .div_ceil(TABLE_MAPS)
-        .saturating_mul(8)
-        .div_ceil(CLUSTER);
-    l1.saturating_add(3).saturating_mul(CLUSTER)
-}
 
 /// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
 /// directory with links resolved, if there is one.

@@ -17,7 +17,7 @@ pub(super) fn need_in(plan: &mut Plan, dir: &Path, bytes: u64) {
 
 /// Adds to what is needed for certain and what may be needed besides. What is free has to do for the
 /// first; where it does not for both, that is no more than said.
-fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u64) {
+pub(super) fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u64) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     let Ok(space) = host.space(dir) else {

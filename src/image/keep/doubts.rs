@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::Path;
 use std::thread::{self, Scope};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::super::error::Result;
 use super::super::sight::{Place, Sight};
+use super::super::{Error, ErrorKind};
 use super::units::{groups, is_zero};
 use super::{Change, Judge, WINDOW};
 
@@ -161,7 +163,11 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         match read.recv() {
             Ok(share) => share.map(Some),
             // The thread that had it is gone: its panic goes on where the threads are joined.
-            Err(_) => Ok(None),
+            Err(_) => {
+                let path = self.judge.change.old.front().layers().first();
+                let path = path.map_or(Path::new(""), |layer| layer.path());
+                Err(Error::new(path, ErrorKind::Stopped))
+            }
         }
     }
 
@@ -178,14 +184,20 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         // One more with each share, as far as there are cores beside the one of this thread.
         if self.helpers + 1 < threads.min(MOST_THREADS) {
-            self.helpers += 1;
             let (waiting, judge) = (self.waiting.clone(), self.judge);
-            self.scope.spawn(move || {
+            let helper = move || {
                 let mut scratch = Scratch::default();
                 for task in waiting {
                     judge.work(task, &mut scratch);
                 }
-            });
+            };
+            // Where no thread is to be had this one does it all.
+            if thread::Builder::new()
+                .spawn_scoped(self.scope, helper)
+                .is_ok()
+            {
+                self.helpers += 1;
+            }
         }
         let next = self.idle.pop().unwrap_or_default();
         let share = std::mem::replace(&mut self.filling, next);
@@ -193,6 +205,13 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         self.ahead.push_back(read);
         // This thread has the other end as well, so it is there.
         drop(self.tasks.send((share, done)));
+    }
+}
+
+/// Whoever stops early waits for nothing that nobody wants.
+impl Drop for Doubts<'_, '_> {
+    fn drop(&mut self) {
+        while self.waiting.try_recv().is_ok() {}
     }
 }
 
@@ -244,15 +263,18 @@ impl JudgeOfBytes<'_> {
             ..
         } = self.change;
         let old_is_zero = read(before, doubt.old.as_ref(), part.start, old)?;
+        if judge == Judge::Tables {
+            // It is put together from several places, so it differs.
+            return Ok(vec![(part.start, part.end)]);
+        }
         let new_is_zero = read(after, doubt.new.as_ref(), part.start, new)?;
         let zero = |bytes: &[u8], range| is_zero(bytes.get(range).unwrap_or_default());
         Ok(groups(part.start, part.end, self.unit, |range| {
-            judge == Judge::Tables
-                || match (old_is_zero, new_is_zero) {
-                    (true, _) => !zero(new, range),
-                    (_, true) => !zero(old, range),
-                    _ => old.get(range.clone()) != new.get(range),
-                }
+            match (old_is_zero, new_is_zero) {
+                (true, _) => !zero(new, range),
+                (_, true) => !zero(old, range),
+                _ => old.get(range.clone()) != new.get(range),
+            }
         }))
     }
 }

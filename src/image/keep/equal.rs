@@ -14,7 +14,7 @@ use super::{WINDOW, over, unit_of};
 /// sees the same. Returns the bytes given up. Internal snapshots keep what they hold.
 ///
 /// # Errors
-/// As [`keep_views`].
+/// As [`keep_views`](super::keep_views).
 pub fn give_up_equal(
     host: &dyn Host,
     path: &Path,

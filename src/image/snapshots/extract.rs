@@ -103,20 +103,16 @@ fn fill(
     pace: &dyn Pace,
 ) -> Result<()> {
     let size = view.virtual_size();
-    let (format, own) = match form {
-        SnapshotForm::Raw => {
+    let own = matches!(form, SnapshotForm::Overlay { .. });
+    let format = match made_like(view, form) {
+        None => {
             let file = host.create_new(path).at(path, "create")?;
             file.set_len(size).at(path, "set the length")?;
-            (Format::Raw, false)
+            Format::Raw
         }
-        SnapshotForm::Qcow2 => {
-            create(host, path, &options(view, None), pace)?;
-            (Format::Qcow2, false)
-        }
-        SnapshotForm::Overlay { name, format } => {
-            let backing = Some((name.clone(), format.clone()));
-            create(host, path, &options(view, backing), pace)?;
-            (Format::Qcow2, true)
+        Some(options) => {
+            create(host, path, &options, pace)?;
+            Format::Qcow2
         }
     };
     let as_it_is = Chain::open(host, path, Some(&format), &|_| true)?;
@@ -157,7 +153,13 @@ fn next_run(view: &Chain, at: u64, end: u64, own: bool) -> Result<(Option<&Layer
     Ok((layer.map(|layer| &**layer), run.extent))
 }
 
-fn options(view: &Chain, backing: Option<(OsString, Format)>) -> CreateOptions {
+/// How the new image is made that receives what `view` shows; none of a raw one.
+pub(crate) fn made_like(view: &Chain, form: &SnapshotForm) -> Option<CreateOptions> {
+    let backing = match form {
+        SnapshotForm::Raw => return None,
+        SnapshotForm::Qcow2 => None,
+        SnapshotForm::Overlay { name, format } => Some((name.clone(), format.clone())),
+    };
     let mut options = CreateOptions {
         backing,
         ..CreateOptions::new(view.virtual_size())
@@ -168,5 +170,5 @@ fn options(view: &Chain, backing: Option<(OsString, Format)>) -> CreateOptions {
         options.format.extended_l2 = header.geometry.extended_l2();
         options.format.old_version = header.version == Version::V2;
     }
-    options
+    Some(options)
 }

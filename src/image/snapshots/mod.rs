@@ -22,6 +22,7 @@ mod list;
 
 pub use change::SnapshotChange;
 pub use create::NewSnapshot;
+pub(crate) use extract::made_like;
 pub use extract::{SnapshotForm, extract_snapshot, snapshot_view};
 pub use list::snapshots;
 pub(crate) use list::{read, read_unchecked};

@@ -10,7 +10,7 @@ use crate::host::printable;
 
 use super::journal::{Entry, Journal, Standing};
 use super::words::shown;
-use super::{Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut};
+use super::{Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut, space};
 
 use ways::Way;
 
@@ -138,12 +138,23 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
 /// Does what several plans say, one after the other.
 fn each(plan: &mut Plan, plans: Vec<Plan>) {
     for one in &plans {
-        plan.effects.extend(one.effects.iter().cloned());
+        for effect in &one.effects {
+            // What several of them read is said once.
+            if !plan.effects.contains(effect) {
+                plan.effects.push(effect.clone());
+            }
+        }
+        for note in &one.notes {
+            if !plan.notes.contains(note) {
+                plan.notes.push(note.clone());
+            }
+        }
         plan.keeps.extend(one.keeps.iter().cloned());
-        plan.notes.extend(one.notes.iter().cloned());
         plan.refusals.extend(one.refusals.iter().cloned());
         plan.commands.extend(one.commands.iter().cloned());
-        plan.space.extend(one.space.iter().cloned());
+        for need in &one.space {
+            space::add(plan, &need.dir, need.needed, need.possible);
+        }
         plan.copies = plan.copies.saturating_add(one.copies);
         plan.pins.join(&one.pins);
     }

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::host::printable;
 
 use super::super::journal::Entry;
+use super::super::members::data_file_of;
 use super::super::trash;
 use super::super::words::{listed, name, shown};
 use super::super::{
-    CommittedLayer, Context, Direction, RepairAction, Request, Siblings, find, repair,
+    CommittedLayer, Context, Direction, RepairAction, Request, Siblings, backing_format, find,
+    repair,
 };
 
 /// What can be done about it.
@@ -59,6 +61,9 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
         Request::Squash { layer, .. } => {
             if is_in_trash(context, entry, layer) {
                 return Way::Nothing(format!("{} is in the trash", name(layer)));
+            }
+            if let Some(sentence) = unknown(context, entry) {
+                return Way::Impossible(sentence);
             }
             let alone = find::named(context, layer).is_ok_and(|node| node.children.is_empty());
             if alone {
@@ -249,6 +254,27 @@ fn unmake(context: &Context, entry: &Entry, request: &Request) -> Way {
     Way::Ask(Request::Discard { images })
 }
 
+/// That one of the images that the operation rests on is not among those looked at, so that nobody can tell
+/// what it is built on now.
+fn unknown(context: &Context, entry: &Entry) -> Option<String> {
+    let forest = context.forest.as_ref();
+    let is_data = |path: &PathBuf| {
+        let mut nodes = forest.nodes();
+        nodes.any(|node| {
+            data_file_of(context.host.as_ref(), node).is_some_and(|(data, _)| data == *path)
+        })
+    };
+    let is_known = |path: &PathBuf| find::named(context, path).is_ok();
+    let unknown = entry
+        .touched
+        .iter()
+        .find(|path| !is_known(path) && !is_data(path))?;
+    Some(format!(
+        "{} is not among the images looked at, so what it is built on now is not known: look in its folder too",
+        shown(unknown)
+    ))
+}
+
 /// What was built on the layer is built on it again. What each received of it stays where it is, which
 /// shows the same.
 fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
@@ -272,6 +298,9 @@ fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
         Ok(node) => node,
         Err(sentence) => return Way::Impossible(sentence),
     };
+    if let Some(sentence) = unknown(context, entry) {
+        return Way::Impossible(sentence);
+    }
     let has_moved = |path: &&PathBuf| {
         find::named(context, path).is_ok_and(|image| {
             image.id != node.id
@@ -289,10 +318,12 @@ fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
             name(layer)
         ));
     }
+    // What was built on it recorded what it looks like: a squash wants that.
+    let format = backing_format::seen(node);
     let back = moved.into_iter().map(|image| Request::Rebase {
         image: image.clone(),
         to: layer.to_path_buf(),
-        format: None,
+        format: format.clone(),
         style: None,
         dedupe: false,
     });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::forest::{Content, Flags, Node, Whereabouts};
 use crate::host::{Host, printable_bytes};
 use crate::image::{
-    self, Chain, CreateOptions, ErrorKind, Format, Keys, Room, SnapshotForm, State, Unhurried,
-    extract_snapshot, snapshot_view,
+    self, Chain, ErrorKind, Format, Keys, Room, SnapshotForm, State, Unhurried, extract_snapshot,
+    snapshot_view,
 };
 use crate::qcow2::Snapshot;
 
@@ -242,17 +242,17 @@ fn view_of(
 fn forecast(
     host: &dyn Host,
     keys: &Keys,
-    image: &Path,
+    path: &Path,
     snapshot: &Snapshot,
     form: &SnapshotForm,
 ) -> image::Result<(u64, u64)> {
-    let view = view_of(host, keys, image, &snapshot.id, form)?;
+    let view = view_of(host, keys, path, &snapshot.id, form)?;
     let disk = view.virtual_size();
-    let (mut room, empty) = match form {
-        SnapshotForm::Raw => (Room::raw(), 0),
-        SnapshotForm::Qcow2 | SnapshotForm::Overlay { .. } => (
-            CreateOptions::new(disk).room(image)?,
-            new_file::empty_len(disk),
+    let (mut room, empty) = match image::made_like(&view, form) {
+        None => (Room::raw(), 0),
+        Some(options) => (
+            options.room(path)?,
+            image::new_len(path, &options)?.image_blocks,
         ),
     };
     let mut bytes = 0;
