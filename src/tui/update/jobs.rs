@@ -218,7 +218,7 @@ pub(super) fn ended(
                 app.note(Some(id), Kind::Note, remark);
             }
             touched.clone_from(&outcome.touched);
-            let mut text = outcome.summary.clone();
+            let mut text = format!("{}.", outcome.summary.trim_end_matches('.'));
             if matches!(task, Task::Compare(_)) && !outcome.remarks.is_empty() {
                 let key = app.key(Action::Jobs);
                 text.push_str(&format!(" {key} Enter lists them."));
