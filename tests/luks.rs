@@ -1,6 +1,6 @@
 //! LUKS-encrypted images: read and written byte for byte as the real tools do, refused by name where
 //! they are not understood, and never a danger however their headers are forged.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)] // Helpers of tests fail the test.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)] // Helpers of tests fail the test, and cast numbers they know.
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! New images encrypted with LUKS, empty or converted from others: the real tools open them, write into
 //! them and call them clean, and every operation works on them.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)] // Helpers of tests fail the test.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)] // Helpers of tests fail the test, and cast numbers they know.
 
 #[path = "support/known.rs"]
 #[allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code)] // As in `support`.

@@ -22,7 +22,7 @@ use qanopy::ops::{
 };
 use serde_json::Value;
 use support::script::Script;
-use support::{RecordingHost, ours};
+use support::{Log, RecordingHost, ours};
 
 /// States looked at in each case.
 const STATES: usize = 8;
@@ -79,14 +79,8 @@ fn prove(name: &str, case: &Case<'_>) {
     // What the building itself wrote down is not what is interrupted here.
     drop(fs::remove_dir_all(dir.join("state")));
     let before = images(&dir);
-    let recorder = Arc::new(RecordingHost::new(&dir));
-    let host: Arc<dyn Host> = recorder.clone();
-    carry_out_request(&context(host, &dir), &(case.request)(&dir)).unwrap();
-    recorder.mark("done");
+    let (log, begun) = record(&dir, &(case.request)(&dir));
     let after = images(&dir);
-    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
-    let begun = journal.lines().next().unwrap().to_owned();
-    let log = recorder.log();
     for state in log.crash_states(STATES, 7) {
         for way in [Recovery::Finish, Recovery::RollBack] {
             let there = log.replay(&state);
@@ -144,6 +138,16 @@ fn prove(name: &str, case: &Case<'_>) {
     }
 }
 
+/// Carries it out, and tells every change it made and how the journal says that it began.
+fn record(dir: &Path, request: &Request) -> (Log, String) {
+    let recorder = Arc::new(RecordingHost::new(dir));
+    let host: Arc<dyn Host> = recorder.clone();
+    carry_out_request(&context(host, dir), request).unwrap();
+    recorder.mark("done");
+    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
+    (recorder.log(), journal.lines().next().unwrap().to_owned())
+}
+
 /// Whether all it does is to write once more what is there.
 fn repeats(plan: &Plan) -> bool {
     matches!(
@@ -181,6 +185,13 @@ fn chain(dir: &Path) {
         s.io("qcow2", &format!("{new}.qcow2"), &[write]);
     }
     s.build(dir);
+}
+
+fn squash(dir: &Path, layer: &str, direction: Direction) -> Request {
+    Request::Squash {
+        layer: dir.join(layer),
+        direction: Some(direction),
+    }
 }
 
 fn commit(dir: &Path, top: &str, into: &str, keep_old: Option<&str>) -> Request {
@@ -347,10 +358,6 @@ fn a_run_that_was_merged_goes_to_the_trash_as_a_whole() {
 
 #[test]
 fn a_layer_that_is_squashed_goes_in_the_direction_that_was_chosen() {
-    let squash = |dir: &Path, layer: &str, direction| Request::Squash {
-        layer: dir.join(layer),
-        direction: Some(direction),
-    };
     // Two are built on it.
     let family = |dir: &Path| {
         chain(dir);
@@ -405,17 +412,8 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
             .map(|low| low.children.len());
         low.filter(|_| dir.join("low.qcow2").exists())
     };
-    let request = Request::Squash {
-        layer: dir.join("low.qcow2"),
-        direction: Some(Direction::Up),
-    };
-    let recorder = Arc::new(RecordingHost::new(&dir));
-    let host: Arc<dyn Host> = recorder.clone();
-    carry_out_request(&context(host, &dir), &request).unwrap();
-    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
-    let begun = journal.lines().next().unwrap().to_owned();
-    let log = recorder.log();
-    let mut seen = [0; 3];
+    let (log, begun) = record(&dir, &squash(&dir, "low.qcow2", Direction::Up));
+    let mut seen = [0; 2];
     for cut in 0..=log.len() {
         let there = log.replay(&log.everything_before(cut));
         let root = fs::canonicalize(there.path()).unwrap();
@@ -442,16 +440,7 @@ fn an_image_that_nobody_looked_at_is_not_taken_for_one_that_was_dealt_with() {
     let home = tempfile::tempdir().unwrap();
     let dir = fs::canonicalize(home.path()).unwrap();
     chain(&dir);
-    let request = Request::Squash {
-        layer: dir.join("low.qcow2"),
-        direction: Some(Direction::Up),
-    };
-    let recorder = Arc::new(RecordingHost::new(&dir));
-    let host: Arc<dyn Host> = recorder.clone();
-    carry_out_request(&context(host, &dir), &request).unwrap();
-    let journal = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
-    let begun = journal.lines().next().unwrap().to_owned();
-    let log = recorder.log();
+    let (log, begun) = record(&dir, &squash(&dir, "low.qcow2", Direction::Up));
     let there = log.replay(&log.everything_before(0));
     let root = fs::canonicalize(there.path()).unwrap();
     interrupt(&root, &begun, &dir);
