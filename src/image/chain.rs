@@ -327,6 +327,13 @@ impl Chain {
             .try_for_each(|layer| layer.unlock(keys, pace))
     }
 
+    /// The name of its top layer; empty where there is none.
+    pub(super) fn path(&self) -> &Path {
+        self.layers
+            .first()
+            .map_or(Path::new(""), |layer| layer.path())
+    }
+
     /// The layers, top first.
     #[must_use]
     pub fn layers(&self) -> &[Arc<Layer>] {

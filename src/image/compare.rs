@@ -104,9 +104,7 @@ pub fn compare(
 }
 
 fn stopped(chain: &Chain) -> Error {
-    let top = chain.layers().first();
-    let path = top.map_or(Path::new(""), |layer| layer.path());
-    Error::new(path, ErrorKind::Stopped)
+    Error::new(chain.path(), ErrorKind::Stopped)
 }
 
 /// One of the two chains.

@@ -47,11 +47,7 @@ impl<'h> Staged<'h> {
         for (path, current, _) in &mut self.files {
             self.host.rename_new(current, path).at(path, "create")?;
             current.clone_from(path);
-            let dir = path
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            self.host.sync_dir(dir).at(dir, "flush the folder")?;
+            flush_folder_of(self.host, path)?;
         }
         self.files.clear();
         Ok(())
@@ -71,6 +67,32 @@ impl Drop for Staged<'_> {
             }
         }
     }
+}
+
+fn flush_folder_of(host: &dyn Host, path: &Path) -> Result<()> {
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    host.sync_dir(dir).at(dir, "flush the folder")
+}
+
+/// Makes the new file `new` by `make`, which is given the name it has meanwhile. It gets its own when all of
+/// it is on stable storage, which `make` has seen to; where anything fails it is removed.
+pub(crate) fn made_aside(
+    host: &dyn Host,
+    new: &Path,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let temporary = temporary_name(new);
+    let made = make(&temporary)
+        .and_then(|()| host.rename_new(&temporary, new).at(new, "create"))
+        .and_then(|()| flush_folder_of(host, new));
+    if made.is_err() && host.stat_link(&temporary).is_ok() {
+        // The file is ours and has no other name yet; failing to remove it changes nothing.
+        drop(host.remove_file(&temporary));
+    }
+    made
 }
 
 /// The end of such a name.

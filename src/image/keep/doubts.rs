@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::Range;
-use std::path::Path;
 use std::thread::{self, Scope};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -164,8 +163,7 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
             Ok(share) => share.map(Some),
             // The thread that had it is gone: its panic goes on where the threads are joined.
             Err(_) => {
-                let path = self.judge.change.old.front().layers().first();
-                let path = path.map_or(Path::new(""), |layer| layer.path());
+                let path = self.judge.change.old.front().path();
                 Err(Error::new(path, ErrorKind::Stopped))
             }
         }

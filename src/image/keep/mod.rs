@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use crate::host::{Host, printable_bytes};
 
-use super::error::{IoContext, Result};
+use super::error::Result;
 use super::sight::Sight;
-use super::staged::temporary_name;
+use super::staged::made_aside;
 use super::{
     Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, Pace, Room, Root, State, create,
     snapshots,
@@ -219,23 +219,11 @@ pub fn new_overlay(
     change: Change<'_>,
     pace: &dyn Pace,
 ) -> Result<()> {
-    let temporary = temporary_name(new);
-    let made = create(host, &temporary, options, pace)
-        .and_then(|()| Layer::open(host, &temporary, &Format::Qcow2))
-        .and_then(|layer| keep_view(host, &temporary, layer, Root::Active, change, pace))
-        .and_then(|()| host.rename_new(&temporary, new).at(new, "create"))
-        .and_then(|()| {
-            let dir = new
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            host.sync_dir(dir).at(dir, "flush the folder")
-        });
-    if made.is_err() && host.stat_link(&temporary).is_ok() {
-        // The file is ours and has no other name yet; failing to remove it changes nothing.
-        drop(host.remove_file(&temporary));
-    }
-    made
+    made_aside(host, new, |temporary| {
+        create(host, temporary, options, pace)?;
+        let layer = Layer::open(host, temporary, &Format::Qcow2)?;
+        keep_view(host, temporary, layer, Root::Active, change, pace)
+    })
 }
 
 /// The bytes that are here or not here as a whole; none for a raw image, which has nothing below.

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::qcow2::{Snapshot, Version};
 
 use super::super::error::{IoContext, Result};
-use super::super::staged::temporary_name;
+use super::super::staged::made_aside;
 use super::super::{
     Chain, CreateOptions, Error, ErrorKind, Extent, Format, Layer, Pace, Qcow2, Root, State,
     Target, create,
@@ -41,11 +41,7 @@ pub enum SnapshotForm {
 /// When the top is no qcow2 image, or the snapshot's L1 table cannot be read.
 pub fn snapshot_view(chain: &Chain, snapshot: &Snapshot) -> Result<Chain> {
     let Some(Layer::Qcow2(image)) = chain.layers().first().map(|layer| &**layer) else {
-        let path = chain
-            .layers()
-            .first()
-            .map_or(Path::new(""), |layer| layer.path());
-        return Err(Error::new(path, ErrorKind::NotQcow2));
+        return Err(Error::new(chain.path(), ErrorKind::NotQcow2));
     };
     let view = at_snapshot(image, snapshot)?;
     let layers = std::iter::once(Arc::new(Layer::Qcow2(Box::new(view))));
@@ -78,21 +74,9 @@ pub fn extract_snapshot(
     form: &SnapshotForm,
     pace: &dyn Pace,
 ) -> Result<()> {
-    let temporary = temporary_name(new);
-    let made = fill(host, view, &temporary, form, pace)
-        .and_then(|()| host.rename_new(&temporary, new).at(new, "create"))
-        .and_then(|()| {
-            let dir = new
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            host.sync_dir(dir).at(dir, "flush the folder")
-        });
-    if made.is_err() && host.stat_link(&temporary).is_ok() {
-        // The file is ours and has no other name yet; failing to remove it changes nothing.
-        drop(host.remove_file(&temporary));
-    }
-    made
+    made_aside(host, new, |temporary| {
+        fill(host, view, temporary, form, pace)
+    })
 }
 
 fn fill(
