@@ -223,7 +223,7 @@ impl Index {
                 }
             };
             let visit = Visit::new(entry.path.clone(), symlink, Why::Given);
-            match looker.look(&visit, &mut Vec::new()) {
+            match looker.look(&visit) {
                 Some(find) if find.backing.is_some() => found.push(find),
                 Some(find) if matches!(find.content, Content::Unreadable(_)) => found.push(find),
                 _ => {

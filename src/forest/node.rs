@@ -195,6 +195,15 @@ impl Node {
         }
     }
 
+    /// Whether it lies in the scanned directories and was not looked at yet, the scan being under way.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        // Of what lies outside, the images built on it tell the `stat`, or why there is none.
+        self.whereabouts == Whereabouts::OutsideScan
+            && self.stat.is_none()
+            && matches!(self.content, Content::Unopened)
+    }
+
     /// Device and inode, if the file is there.
     #[must_use]
     pub fn file_id(&self) -> Option<FileId> {
@@ -246,7 +255,7 @@ impl Node {
         flags.set(Flags::LOOP, self.in_loop);
         flags.set(
             Flags::OUTSIDE_SCAN,
-            self.whereabouts == Whereabouts::OutsideScan,
+            self.whereabouts == Whereabouts::OutsideScan && !self.is_awaited(),
         );
         flags.set(
             Flags::UNREADABLE,

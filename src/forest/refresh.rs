@@ -44,9 +44,11 @@ pub fn refreshed(
     for node in scanned() {
         let mut names = std::iter::once(&node.path).chain(&node.other_names);
         let link = node.backing.as_ref().and_then(|link| link.path.as_deref());
-        // Which of several names is a link, and what a file is that was taken for raw because others
-        // say so, is not kept in a node; and why a file could not be read need not be in the file.
+        // Which of several names is a link, where a link leads now, and what a file is that was taken for
+        // raw because others say so, is not kept in a node; and why a file could not be read need not be
+        // in the file.
         let is_simple = node.other_names.is_empty()
+            && !node.symlink
             && forest.overruled(node.id).is_none()
             && !matches!(
                 node.content,
@@ -73,7 +75,6 @@ pub fn refreshed(
     for find in &found {
         looker.remember(find);
     }
-    let mut open: Vec<Visit> = Vec::new();
     for path in again {
         let Ok(stat) = host.stat_link(&path) else {
             continue;
@@ -87,20 +88,15 @@ pub fn refreshed(
         } else {
             Why::Met
         };
-        open.push(Visit::new(path, symlink, why));
-        // As a scan does: what a file names comes before the next file.
-        while let Some(visit) = open.pop() {
-            found.extend(looker.look(&visit, &mut open));
-        }
+        found.extend(looker.look(&Visit::new(path, symlink, why)));
     }
     loop {
-        open = looker.left_over();
+        // As a scan does: what images name comes after all that was met.
+        let open = looker.left_over();
         if open.is_empty() {
             break;
         }
-        while let Some(visit) = open.pop() {
-            found.extend(looker.look(&visit, &mut open));
-        }
+        found.extend(open.iter().filter_map(|visit| looker.look(visit)));
     }
     hold(host.as_ref(), &mut found);
     let mut fresh = Forest::new();
@@ -118,7 +114,11 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
         let entries = entries_below(root).filter_map(Result::ok);
         let files = entries.filter(|entry| entry.file_type().is_file() || entry.path_is_symlink());
         let names = files.map(walkdir::DirEntry::into_path);
-        changed.extend(names.filter(|path| forest.named(path).is_none()));
+        changed.extend(names.filter(|path| {
+            // A link that leads nowhere is met, but what is looked up through it stays missing.
+            let known = forest.by_path(path);
+            known.is_none_or(|node| node.whereabouts == Whereabouts::Missing)
+        }));
     }
     for node in forest.nodes() {
         let is_same = |path: &Path| match (&node.stat, host.stat(path)) {

@@ -180,7 +180,7 @@ pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<Found> {
         .stat_link(path)
         .is_ok_and(|stat| stat.kind == FileKind::Symlink);
     let visit = Visit::new(path.to_path_buf(), symlink, Why::Given);
-    let mut found = looker.look(&visit, &mut Vec::new())?;
+    let mut found = looker.look(&visit)?;
     let probed = host
         .open(path, Access::Read)
         .and_then(|file| file.probe_lock(LockSet::ReadWrite));
@@ -288,17 +288,14 @@ fn work(
     counts: &Counts,
 ) {
     for visit in visits {
-        let mut open = vec![visit];
-        while let Some(visit) = open.pop() {
-            if cancel.load(Ordering::Relaxed) {
-                return;
-            }
-            counts.files.fetch_add(1, Ordering::Relaxed);
-            if let Some(find) = looker.look(&visit, &mut open)
-                && found.send(find).is_err()
-            {
-                return;
-            }
+        if cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        counts.files.fetch_add(1, Ordering::Relaxed);
+        if let Some(find) = looker.look(&visit)
+            && found.send(find).is_err()
+        {
+            return;
         }
     }
 }
@@ -323,19 +320,21 @@ impl Collector {
     ) -> Result<(), Unheard> {
         self.gather(found)?;
         let unreadable_dirs = walker.join().unwrap_or_default();
-        // What images name as qcow2 and the walk did not recognise; in turn, what these name.
+        // What images name and the walk did not recognise; in turn, what these name.
         let mut batch = Vec::new();
-        let mut open = looker.left_over();
-        while let Some(visit) = open.pop() {
-            if self.cancelled() {
+        loop {
+            let left_over = looker.left_over();
+            if left_over.is_empty() || self.cancelled() {
                 break;
             }
-            self.counts.files.fetch_add(1, Ordering::Relaxed);
-            batch.extend(looker.look(&visit, &mut open));
-            if open.is_empty() {
-                open = looker.left_over();
+            for visit in left_over {
+                if self.cancelled() {
+                    break;
+                }
+                self.counts.files.fetch_add(1, Ordering::Relaxed);
+                batch.extend(looker.look(&visit));
+                self.flush_full(&mut batch)?;
             }
-            self.flush_full(&mut batch)?;
         }
         if !self.cancelled() {
             for find in looker.held() {

@@ -229,6 +229,9 @@ fn file_of(node: Option<&Node>) -> Result<&Node, String> {
     };
     Err(match node.whereabouts {
         Whereabouts::Scanned => return Ok(node),
+        Whereabouts::OutsideScan if node.is_awaited() => {
+            "it was not looked at yet: wait for the scan".to_owned()
+        }
         Whereabouts::OutsideScan => {
             "it lies outside the scanned directories: open its directory too".to_owned()
         }

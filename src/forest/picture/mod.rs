@@ -39,6 +39,7 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
     let word = match (&node.whereabouts, &node.content) {
         (Whereabouts::Missing, _) => "missing",
         (Whereabouts::Elsewhere, _) => "elsewhere",
+        _ if node.is_awaited() => "not looked at yet",
         (Whereabouts::OutsideScan, _) => "outside the scan",
         _ if node.in_loop => "loop",
         (_, Content::Unreadable(_)) => "unreadable",

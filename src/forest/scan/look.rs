@@ -2,6 +2,7 @@
 //! file outside the scanned directories is asked for its `stat` and never opened, unless the scan
 //! was told to follow.
 
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::hash::Hash;
@@ -59,14 +60,34 @@ pub(in crate::forest) struct Looker {
 struct State {
     /// Files found to be images, with a name of each.
     found: HashMap<FileId, (PathBuf, bool)>,
-    /// Files named as backing files that are taken care of.
-    named: HashSet<FileId>,
-    /// Files named as qcow2: the walk should meet them.
-    awaited: HashMap<FileId, PathBuf>,
+    /// Names that images record for their backing files, with the format: the walk should meet them and
+    /// recognise what they lead to. Those it does not are looked at after it, so that what belongs into
+    /// the forest does not depend on which file is looked at first.
+    awaited: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
     facts: HashSet<Arc<ImageFacts>>,
     /// All links that were found: those of overlays on one base mostly are.
     links: HashSet<Arc<Backing>>,
+}
+
+impl State {
+    /// Sees to it that a backing file is looked at, if the walk does not do it.
+    fn take_up(&mut self, path: &Path, file: FileId, format: Option<&Format>) {
+        if self.found.get(&file).is_some_and(|(name, _)| name == path) {
+            return;
+        }
+        match self.awaited.entry((file, path.to_path_buf())) {
+            Entry::Vacant(new) => {
+                new.insert(format.cloned());
+            }
+            // Where they differ, the one to trust least: its content is to tell.
+            Entry::Occupied(mut known) => {
+                if known.get().as_ref() > format {
+                    known.insert(format.cloned());
+                }
+            }
+        }
+    }
 }
 
 /// Where a directory is.
@@ -135,21 +156,12 @@ impl Looker {
         lock(&self.state).found.len() as u64
     }
 
-    /// Files that images name as qcow2 and that were not recognised so far.
+    /// Names that images record and by which nothing was recognised so far, in order.
     pub(in crate::forest) fn left_over(&self) -> Vec<Visit> {
-        let mut state = lock(&self.state);
-        let awaited = std::mem::take(&mut state.awaited);
-        let visits: Vec<_> = awaited
-            .into_iter()
-            .filter(|(id, _)| !state.found.contains_key(id) && !state.named.contains(id))
-            .map(|(id, path)| (id, self.named(path, Some(Format::Qcow2))))
-            .collect();
+        let awaited = std::mem::take(&mut lock(&self.state).awaited);
+        let visits = awaited.into_iter();
         visits
-            .into_iter()
-            .map(|(id, visit)| {
-                state.named.insert(id);
-                visit
-            })
+            .map(|((_, path), format)| self.named(path, format))
             .collect()
     }
 
@@ -161,7 +173,7 @@ impl Looker {
         let again = held.into_iter().filter_map(|(id, holders)| {
             let (path, symlink) = found.get(&id)?;
             let visit = Visit::new(path.clone(), *symlink, Why::Given);
-            let mut find = self.look(&visit, &mut Vec::new())?;
+            let mut find = self.look(&visit)?;
             find.holders = holders;
             Some(find)
         });
@@ -178,9 +190,9 @@ impl Looker {
         Visit::new(path, symlink, Why::Named(format))
     }
 
-    /// What the file is, if it belongs into the forest. Files it names that have to be looked at as
-    /// well are added to `open`.
-    pub(in crate::forest) fn look(&self, visit: &Visit, open: &mut Vec<Visit>) -> Option<Found> {
+    /// What the file is, if it belongs into the forest. A file it names that has to be looked at as
+    /// well is among those left over.
+    pub(in crate::forest) fn look(&self, visit: &Visit) -> Option<Found> {
         let path = &visit.path;
         let mut found = Found {
             path: path.clone(),
@@ -215,7 +227,7 @@ impl Looker {
         found.content = match (probed, &visit.why) {
             (Probe::Qcow2(facts), _) => {
                 if let Some(backing) = &facts.backing {
-                    let link = self.backing(path, backing, open);
+                    let link = self.backing(path, backing);
                     found.backing = Some(once(&mut lock(&self.state).links, link));
                 }
                 Content::Qcow2(once(&mut lock(&self.state).facts, *facts))
@@ -273,7 +285,9 @@ impl Looker {
         if let Some(stat) = &found.stat {
             let mut state = lock(&self.state);
             // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
-            state.awaited.remove(&stat.id);
+            if !state.awaited.is_empty() {
+                state.awaited.remove(&(stat.id, found.path.clone()));
+            }
             let (path, symlink) = state
                 .found
                 .entry(stat.id)
@@ -286,7 +300,7 @@ impl Looker {
     }
 
     /// Where a backing name leads, and what is there.
-    fn backing(&self, overlay: &Path, backing: &BackingRef, open: &mut Vec<Visit>) -> Backing {
+    fn backing(&self, overlay: &Path, backing: &BackingRef) -> Backing {
         let name = BackingName::interpret(overlay, &backing.recorded);
         let mut link = Backing {
             recorded: backing.recorded.as_os_str().into(),
@@ -320,7 +334,9 @@ impl Looker {
                 FileKind::Regular | FileKind::BlockDevice => {
                     let file = stat.id;
                     let inside = place.is_some_and(|place| place.inside);
-                    self.take_up(&path, file, link.format.as_ref(), inside, open);
+                    if inside || self.follow {
+                        lock(&self.state).take_up(&path, file, link.format.as_ref());
+                    }
                     link.outside = (!inside).then(|| Box::new(stat));
                     BackingState::There(file)
                 }
@@ -353,35 +369,6 @@ impl Looker {
         // A copy has no room to spare.
         link.path = Some(path.as_path().into());
         link
-    }
-
-    /// Sees to it that a backing file is looked at, if it may be and the walk will not do it.
-    fn take_up(
-        &self,
-        path: &Path,
-        file: FileId,
-        format: Option<&Format>,
-        inside: bool,
-        open: &mut Vec<Visit>,
-    ) {
-        if !inside && !self.follow {
-            return;
-        }
-        {
-            let mut state = lock(&self.state);
-            if state.found.contains_key(&file) || state.named.contains(&file) {
-                return;
-            }
-            if inside && format == Some(&Format::Qcow2) {
-                state
-                    .awaited
-                    .entry(file)
-                    .or_insert_with(|| path.to_path_buf());
-                return;
-            }
-            state.named.insert(file);
-        }
-        open.push(self.named(path.to_path_buf(), format.cloned()));
     }
 
     /// The place of the directory a file is in.

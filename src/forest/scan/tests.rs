@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::forest::{BackingState, Content, ProblemKind, Whereabouts};
 use crate::host::RealHost;
@@ -261,4 +263,48 @@ fn processes_that_have_an_image_open_are_told() {
     assert_eq!(node.holders[0].pid, child.id());
     let in_use = forest.flags(node.id).contains(crate::forest::Flags::IN_USE);
     assert!(!in_use, "reading a file is not using an image");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn what_is_looked_at_first_makes_no_difference(
+        order in Just((0..9).collect::<Vec<usize>>()).prop_shuffle(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        // A link to what is no image any more, a raw disk whose guest wrote a qcow2 header, and one
+        // that is recorded by two names and with two formats.
+        fs::write(at("spoiled.qcow2"), "no header").unwrap();
+        symlink("spoiled.qcow2", at("link.img")).unwrap();
+        image(&at("on-link"), Some(("link.img", Some("raw"))));
+        image(&at("disk.img"), None);
+        image(&at("on-disk"), Some(("disk.img", Some("raw"))));
+        fs::write(at("plain.img"), [7; 5000]).unwrap();
+        symlink("plain.img", at("plain.link")).unwrap();
+        image(&at("on-plain"), Some(("plain.img", Some("raw"))));
+        image(&at("on-plain-link"), Some(("plain.link", Some("vpc"))));
+        let names = [
+            "spoiled.qcow2", "link.img", "on-link", "disk.img", "on-disk", "plain.img", "plain.link",
+            "on-plain", "on-plain-link",
+        ];
+        let look_in = |order: &[usize]| {
+            let looker = Looker::new(Arc::new(RealHost), &options(dir.path()));
+            let mut forest = Forest::new();
+            for path in order.iter().map(|i| at(names[*i])) {
+                let symlink = path.is_symlink();
+                forest.extend(looker.look(&Visit::new(path, symlink, Why::Met)));
+            }
+            for visit in looker.left_over() {
+                forest.extend(looker.look(&visit));
+            }
+            crate::forest::picture::json(&forest)
+        };
+        prop_assert_eq!(look_in(&order), look_in(&[0, 1, 2, 3, 4, 5, 6, 7, 8]));
+    }
 }

@@ -369,7 +369,10 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             .collect();
         add("in use", names.join(", "), Role::Locked, true);
     }
-    if node.whereabouts == Whereabouts::OutsideScan {
+    if node.is_awaited() {
+        let text = "not looked at yet: the scan comes to it last";
+        add("where", text.to_owned(), Role::Dim, true);
+    } else if node.whereabouts == Whereabouts::OutsideScan {
         let text = "outside the scanned directories: not opened, only looked at";
         add("where", text.to_owned(), Role::Warning, true);
     }
