@@ -6,6 +6,7 @@ mod support;
 
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -427,6 +428,39 @@ fn zeros_written_into_a_growing_base_are_forecast() {
     let after = Views::of(dir, ["base.qcow2"]);
     assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
     oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+}
+
+/// The rest of the last cluster of a base that becomes longer: nothing is written where nothing is stored of
+/// that cluster, and what is written elsewhere is forecast, also where an internal snapshot shares it.
+#[test]
+fn the_last_cluster_of_a_growing_base_is_forecast() {
+    if support::qemu().is_none() {
+        return;
+    }
+    for stored in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let mut s = Script::default();
+        s.create("", "under.qcow2", "3500k");
+        s.io("qcow2", "under.qcow2", &["write -P 0x10 0 3500k"]);
+        let over = "-o cluster_size=1M -F qcow2 -b under.qcow2";
+        s.create(over, "base.qcow2", "");
+        if stored {
+            s.io("qcow2", "base.qcow2", &["write -P 0x21 3M 64k"]);
+        }
+        s.run("qemu-img snapshot -c one base.qcow2");
+        s.create("-F qcow2 -b base.qcow2", "top.qcow2", "6M");
+        s.build(dir);
+        let was = fs::metadata(dir.join("base.qcow2")).unwrap().blocks();
+        let before = Views::of(dir, ["top.qcow2"]);
+        let overlay = dir.join("top.qcow2");
+        ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
+        let after = Views::of(dir, ["base.qcow2"]);
+        assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
+        oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+        let took = fs::metadata(dir.join("base.qcow2")).unwrap().blocks() - was;
+        assert_eq!(took * 512 >= 1 << 20, stored, "{took} sectors");
+    }
 }
 
 #[test]

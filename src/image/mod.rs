@@ -67,8 +67,8 @@ pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
 pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
 pub use keep::{
-    Below, Change, Judge, Loss, Views, give_up_equal, keep_views, new_overlay, sight_loss,
-    snapshot_views, view_loss,
+    Below, Change, Judge, Loss, Views, give_up_equal, give_up_growth, keep_views, new_overlay,
+    sight_loss, snapshot_views, view_loss,
 };
 pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};

@@ -218,6 +218,13 @@ impl Room {
         }
     }
 
+    /// What is stored for these bytes is given up, and a table that says so is written anew.
+    pub(super) fn given_up(&mut self, start: u64, end: u64) {
+        if start < end {
+            self.tables.add(start, end);
+        }
+    }
+
     /// What all of it takes.
     #[must_use]
     pub fn growth(&self) -> Growth {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::printable;
-use crate::image::Format;
+use crate::image::{Format, Growth, Layer, give_up_growth};
 
 use super::held::Held;
 use super::members::Members;
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
 use super::{
-    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, find,
+    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, find, space,
 };
 
 /// What is asked.
@@ -63,6 +63,13 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         ));
     }
     if wish.dedupe {
+        let host = plan.host();
+        match Layer::open(host, &node.path, &Format::Qcow2).and_then(|top| give_up_growth(&top)) {
+            Ok(growth) => space::may_need_growth(plan, &node.path, Growth::default(), growth),
+            Err(error) => {
+                return plan.refuse(format!("{error}: nothing can be said about this"));
+            }
+        }
         plan.note(format!(
             "what {} holds and {} shows as well is given up then, once the header is switched",
             name(&node.path),

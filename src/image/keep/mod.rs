@@ -32,7 +32,7 @@ use super::{
     snapshots,
 };
 use count::Count;
-pub use equal::give_up_equal;
+pub use equal::{give_up_equal, give_up_growth};
 use keeper::keep_view;
 
 /// Bytes compared at a time: a whole number of clusters of any size there is.

@@ -70,7 +70,7 @@ impl Writer {
             let bit = geometry.subcluster_index(GuestOffset(at));
             let state = self.bitmap_of(entry).state(bit);
             let reads_zero = state == SubclusterState::Zero
-                || (state == SubclusterState::Unallocated && unit_start >= self.backing_size);
+                || (state == SubclusterState::Unallocated && at >= self.backing_size);
             let whole_unit = at == unit_start && to == unit_start + unit;
             if reads_zero {
                 // Nothing to do.

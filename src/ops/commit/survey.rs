@@ -162,6 +162,13 @@ impl Survey {
             let l1 = geometry.clusters_for(geometry.l1_entries_for(size).saturating_mul(8));
             let l1 = l1.saturating_mul(geometry.cluster_size());
             survey.new_in_base.tables = survey.new_in_base.tables.saturating_add(l1);
+            // So is the rest of the last cluster, with zeros, where anything is stored of it.
+            let mut tail = Room::of(below);
+            if base_size > 0 && below.extent_at(base_size - 1, base_size)?.state != State::Absent {
+                let end = base_size.next_multiple_of(geometry.cluster_size());
+                tail.data(base_size, end);
+            }
+            survey.new_in_base = survey.new_in_base.and(tail.growth());
         }
         let merged = Sight::merged(chain.clone(), base_chain.clone());
         let old = Sight::of(base_chain);
