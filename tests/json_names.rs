@@ -145,7 +145,7 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
         let node = forest.by_path(&over).unwrap();
         let backing = node.backing.as_ref().unwrap();
         assert_eq!(backing.state, BackingState::Elsewhere(what.into()));
-        assert_eq!(*backing.recorded, *name);
+        assert_eq!(backing.name(), name.as_str());
         assert_eq!(
             forest.get(node.parent.unwrap()).unwrap().whereabouts,
             Whereabouts::Elsewhere
@@ -208,7 +208,7 @@ fn a_relative_name_in_a_description_goes_by_the_current_directory_and_is_a_probl
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let forest = ours::scan(&ours::real_host(), &dir);
     let node = forest.by_path(&dir.join("over")).unwrap();
-    assert_eq!(node.backing.as_ref().unwrap().recorded.as_ref(), "base");
+    assert_eq!(node.backing.as_ref().unwrap().name(), "base");
     assert!(node.problems.is_empty(), "{:?}", node.problems);
 }
 
@@ -249,5 +249,5 @@ fn a_described_file_outside_the_folders_is_never_opened_and_a_name_is_kept_as_it
     assert_eq!(qemu.digest(dir.join("base")), shown);
     let forest = ours::scan(&ours::real_host(), &dir);
     let node = forest.by_path(&over).unwrap();
-    assert_eq!(*node.backing.as_ref().unwrap().recorded, *name);
+    assert_eq!(node.backing.as_ref().unwrap().name(), name.as_str());
 }

@@ -36,7 +36,10 @@ fn images(dir: &Path) -> BTreeMap<String, String> {
             let name = node.path.file_name().unwrap().to_str().unwrap().to_owned();
             let view = ours::view(&node.path, None).unwrap();
             let header = node.facts().map(|facts| {
-                let backing = facts.backing.as_ref().map(|backing| format!("{backing:?}"));
+                let backing = node
+                    .backing
+                    .as_ref()
+                    .map(|link| format!("{:?}", link.recorded));
                 let snapshots: Vec<_> = facts.first_snapshots.iter().map(|s| &s.name).collect();
                 let size = facts.virtual_size;
                 let (counts, bitmaps) = (facts.refcount_bits, facts.bitmaps);

@@ -124,7 +124,7 @@ fn layers<'a>(forest: &'a Forest, top: NodeId, args: &InfoArgs) -> Vec<Layer<'a>
 /// Where the backing name leads, as seen from the name the image was opened by.
 fn leads_to(name: &Path, node: &Node) -> Option<PathBuf> {
     let backing = node.backing.as_ref()?;
-    let found = BackingName::interpret(name, &backing.recorded);
+    let found = BackingName::interpret(name, backing.name());
     found.file().map(Path::to_path_buf)
 }
 
@@ -154,16 +154,16 @@ fn describe(layer: &Layer<'_>) -> Value {
         if facts.encryption.is_some() {
             put("encrypted", json!(true));
         }
-        if let Some(backing) = &facts.backing {
-            put("backing-filename", text(&backing.recorded));
+        if let Some(backing) = &node.backing {
+            put("backing-filename", text(backing.name()));
             // QEMU gives what it cannot make a path of as it is recorded.
-            let full = if backing.recorded.as_encoded_bytes().starts_with(b"json:") {
-                text(&backing.recorded)
+            let full = if backing.name().as_encoded_bytes().starts_with(b"json:") {
+                text(backing.name())
             } else {
-                leads_to(&layer.name, node).map_or_else(|| text(&backing.recorded), text)
+                leads_to(&layer.name, node).map_or_else(|| text(backing.name()), text)
             };
             put("full-backing-filename", full);
-            if let Some(format) = &backing.format {
+            if let Some(format) = backing.format().filter(|_| backing.recorded.beside) {
                 put("backing-filename-format", json!(format.name()));
             }
         }
@@ -486,11 +486,11 @@ fn print_backing(out: &mut Out, layer: &Layer<'_>) -> std::io::Result<()> {
     let Some(backing) = &layer.node.backing else {
         return Ok(());
     };
-    let format = backing.format.as_ref().map_or_else(
+    let format = backing.format().map_or_else(
         || "no format recorded".to_owned(),
         |format| printable(format.name()),
     );
-    let recorded = printable(&backing.recorded);
+    let recorded = printable(backing.name());
     field(out, "built on", format!("{recorded} ({format})"))?;
     let leads_to = match (leads_to(&layer.name, layer.node), &backing.state) {
         (_, BackingState::Elsewhere(protocol)) => {
@@ -532,7 +532,6 @@ mod tests {
             external_data: false,
             data_file: None,
             data_file_raw: false,
-            backing: None,
             unknown_features: Vec::new(),
             truncated: None,
         };

@@ -10,7 +10,7 @@ use crate::host::FileId;
 
 use super::grow::Growth;
 use super::table::Table;
-use super::{Flags, Node, NodeId};
+use super::{Backing, Flags, Found, Node, NodeId};
 
 /// All images known, and who is built on whom.
 ///
@@ -101,6 +101,35 @@ impl Forest {
     #[must_use]
     pub fn by_file(&self, id: FileId) -> Option<&Node> {
         self.of_file(id).and_then(|id| self.get(id))
+    }
+
+    /// The path that the backing name of a node leads to; none if it has none, or one that does not lead to
+    /// a local file.
+    #[must_use]
+    pub fn leads_to<'a>(&'a self, node: &'a Node) -> Option<&'a Path> {
+        let link = node.backing.as_deref()?;
+        let shown = || {
+            let end = node.parent.filter(|_| link.leads_to_a_path());
+            Some(path_of(&self.nodes, end?))
+        };
+        link.path.as_deref().or_else(shown)
+    }
+
+    /// What a scan found when it met the file of a node, but for who has it open.
+    #[must_use]
+    pub fn found(&self, node: &Node) -> Found {
+        let backing = node.backing.as_deref().map(|link| Backing {
+            path: self.leads_to(node).map(Box::from),
+            ..link.clone()
+        });
+        Found {
+            path: node.path.clone(),
+            symlink: node.symlink,
+            stat: node.stat.clone(),
+            content: node.content.clone(),
+            backing: backing.map(Box::new),
+            holders: Vec::new(),
+        }
     }
 
     /// The nodes that are built on nothing known, ordered by path. A loop has one root: its first

@@ -7,11 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use thin_vec::{ThinVec, thin_vec};
+use thin_vec::ThinVec;
 
-use crate::host::FileId;
+use crate::host::{FileId, Holder};
 use crate::image::Format;
 
 use super::graph::index;
@@ -25,12 +24,13 @@ pub(super) struct Growth {
     /// Joins the nodes of one tree (union-find): a link between two nodes that are joined already
     /// closes a loop.
     joined: Vec<u32>,
-    /// How often each file is named as a backing file of format raw, and of any other format.
+    /// How often each file that is named as a backing file of format raw is named so, and of any other
+    /// format.
     claims: HashMap<FileId, Claims>,
     /// What was found in files that are shown as raw because every image built on them says so.
-    overruled: HashMap<NodeId, (Content, Option<Arc<Backing>>)>,
+    overruled: HashMap<NodeId, (Content, Option<Box<Backing>>)>,
     /// Scanned images by file name, the first few in order: where a missing one may have gone.
-    by_name: Table<ThinVec<NodeId>>,
+    by_name: Table<Alike>,
     /// Missing nodes by file name.
     missing: HashMap<OsString, Vec<NodeId>>,
     /// New members of each list of children (none: the nodes without parent), not yet in it.
@@ -52,16 +52,43 @@ struct Claims {
 /// So many images of one name are remembered as candidates for a missing one.
 const CANDIDATES: usize = 4;
 
-/// The file name that all of these have.
-fn name_of<'a>(nodes: &'a [Node], alike: &[NodeId]) -> Option<&'a OsStr> {
-    nodes.get(index(*alike.first()?))?.path.file_name()
+/// Nodes of one file name: mostly it is only one.
+#[derive(Debug, Clone)]
+enum Alike {
+    One(NodeId),
+    More(ThinVec<NodeId>),
+}
+
+impl Alike {
+    fn ids(&self) -> &[NodeId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::More(ids) => ids,
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut ThinVec<NodeId>)) {
+        let mut ids = ThinVec::from(self.ids());
+        change(&mut ids);
+        *self = match *ids {
+            [one] => Self::One(one),
+            _ => Self::More(ids),
+        };
+    }
+
+    /// The file name that all of these have.
+    fn name<'a>(&self, nodes: &'a [Node]) -> Option<&'a OsStr> {
+        nodes.get(index(*self.ids().first()?))?.path.file_name()
+    }
 }
 
 impl Growth {
     /// Scanned images of that file name, the first few in order.
     fn of_name(&self, nodes: &[Node], name: &OsStr) -> &[NodeId] {
-        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
-        self.by_name.get(name, is_it).map_or(&[], |known| known)
+        let known = self
+            .by_name
+            .get(name, |known| known.name(nodes) == Some(name));
+        known.map_or(&[], Alike::ids)
     }
 
     /// Images that miss one of this name may have another file to propose.
@@ -95,6 +122,33 @@ impl Forest {
         }
         if any {
             self.settle();
+        }
+    }
+
+    /// Takes in which files processes have open; of the others that stays as it is known.
+    pub fn hold(&mut self, held: HashMap<FileId, Vec<Holder>>) {
+        for (file, holders) in held {
+            let Some(id) = self.of_file(file) else {
+                continue;
+            };
+            self.set_holders(id, holders);
+            self.growth.dirty.insert(id);
+        }
+        self.settle();
+    }
+
+    /// Sets who holds a node, and what follows: what is in use.
+    fn set_holders(&mut self, id: NodeId, holders: Vec<Holder>) {
+        let Some(node) = self.nodes.get_mut(index(id)) else {
+            return;
+        };
+        let is_held = |node: &Node| node.holders.iter().any(|holder| holder.locks);
+        let was_held = is_held(node);
+        node.holders = holders.into();
+        if is_held(node) {
+            self.spread_use(id);
+        } else if was_held {
+            self.growth.relinked = true;
         }
     }
 
@@ -171,13 +225,33 @@ impl Forest {
         self.keep_name(id, &path);
         if let Some(node) = self.nodes.get_mut(index(id)) {
             node.other_names.retain(|name| *name != path);
-            node.path = path;
             node.symlink = symlink;
             let parent = node.parent;
-            let children = node.children.clone();
+            let old = std::mem::replace(&mut node.path, path);
             self.growth.pending.entry(parent).or_default().push(id);
-            self.growth.dirty.extend(children);
+            for child in self.members(id) {
+                self.growth.dirty.insert(child);
+                let child = self.nodes.get_mut(index(child));
+                if let Some(link) = child.and_then(|child| child.backing.as_deref_mut())
+                    && link.leads_to_a_path()
+                {
+                    link.path.get_or_insert_with(|| old.as_path().into());
+                }
+            }
         }
+    }
+
+    /// The nodes built on one, also those that are not in its list yet, in no order.
+    fn members(&self, id: NodeId) -> HashSet<NodeId> {
+        let pending = self.growth.pending.get(&Some(id));
+        let pending = pending.into_iter().flatten().copied();
+        let members = self.list(Some(id)).iter().copied().chain(pending);
+        members
+            .filter(|member| {
+                self.get(*member)
+                    .is_some_and(|node| node.parent == Some(id))
+            })
+            .collect()
     }
 
     fn other_name(&mut self, id: NodeId, name: PathBuf) {
@@ -204,13 +278,10 @@ impl Forest {
             Some((_, backing)) => backing,
             None => node.backing.take(),
         };
-        let was_held = node.holders.iter().any(|holder| holder.locks);
         node.stat = found.stat;
         node.content = found.content;
-        node.holders = found.holders.into();
         node.backing = found.backing;
         let new = node.backing.clone();
-        let held = node.holders.iter().any(|holder| holder.locks);
         self.retell(id);
         if !is_same_file {
             self.note_file(id);
@@ -219,11 +290,7 @@ impl Forest {
         self.claim(new.as_deref(), |count| count.saturating_add(1));
         self.overrule(id);
         self.link(id);
-        if held {
-            self.spread_use(id);
-        } else if was_held {
-            self.growth.relinked = true;
-        }
+        self.set_holders(id, found.holders);
     }
 
     /// The content of a node changed: its problems, those of its children, and those of images that
@@ -247,20 +314,32 @@ impl Forest {
 
     /// Counts what a backing link says of the format of the file at its end.
     fn claim(&mut self, backing: Option<&Backing>, change: impl Fn(u32) -> u32) {
-        let Some(Backing {
-            format: Some(format),
-            state: BackingState::There(file),
-            ..
-        }) = backing
-        else {
+        let Some(backing) = backing else {
             return;
         };
-        let claims = self.growth.claims.entry(*file).or_default();
-        let count = match format {
-            Format::Raw => &mut claims.raw,
-            _ => &mut claims.other,
+        let (Some(format), BackingState::There(file)) = (backing.format(), &backing.state) else {
+            return;
         };
-        *count = change(*count);
+        let is_raw = *format == Format::Raw;
+        let claims = &mut self.growth.claims;
+        match claims.get_mut(file) {
+            Some(known) if is_raw => {
+                known.raw = change(known.raw);
+                if known.raw == 0 {
+                    claims.remove(file);
+                }
+            }
+            Some(known) => known.other = change(known.other),
+            None if is_raw => {
+                let raw = change(0);
+                let other = self.other_claims(*file);
+                if raw > 0 {
+                    self.growth.claims.insert(*file, Claims { raw, other });
+                }
+            }
+            // Of most files nobody ever says that they are raw.
+            None => return,
+        }
         if let Some(id) = self.of_file(*file)
             && self.overrule(id)
         {
@@ -268,10 +347,30 @@ impl Forest {
         }
     }
 
+    /// How many name this file as a backing file of a format other than raw.
+    fn other_claims(&self, file: FileId) -> u32 {
+        let says_other = |link: Option<&Backing>| {
+            link.is_some_and(|link| {
+                link.state == BackingState::There(file)
+                    && link.format().is_some_and(|format| *format != Format::Raw)
+            })
+        };
+        let members = self.of_file(file).map(|id| self.members(id));
+        let members = members.into_iter().flatten();
+        let shown = members.filter(|id| {
+            self.get(*id)
+                .is_some_and(|node| says_other(node.backing.as_deref()))
+        });
+        let hidden = self.growth.overruled.values();
+        let hidden = hidden.filter(|(_, backing)| says_other(backing.as_deref()));
+        u32::try_from(shown.count() + hidden.count()).unwrap_or(u32::MAX)
+    }
+
     /// A file that is recorded as raw by all that are built on it is raw, whatever magic number its
     /// guest wrote into it. True if this changed the node.
     fn overrule(&mut self, id: NodeId) -> bool {
-        let Some(node) = self.nodes.get_mut(index(id)) else {
+        let at = index(id);
+        let Some(node) = self.nodes.get(at) else {
             return false;
         };
         let claims = node
@@ -281,32 +380,33 @@ impl Forest {
             .unwrap_or_default();
         let is_raw = claims.raw > 0 && claims.other == 0;
         let overruled = self.growth.overruled.contains_key(&id);
-        let changed = if is_raw && !overruled {
-            let looks_otherwise = matches!(
-                node.content,
-                Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
-            );
-            if looks_otherwise && node.whereabouts == Whereabouts::Scanned {
+        let looks_otherwise = matches!(
+            node.content,
+            Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
+        ) && node.whereabouts == Whereabouts::Scanned;
+        if is_raw && !overruled && looks_otherwise {
+            // What follows from the link's end is not known of a link that is hidden.
+            let leads_to = self.leads_to(node).map(Box::from);
+            if let Some(node) = self.nodes.get_mut(at) {
                 let content = std::mem::replace(&mut node.content, Content::Raw);
-                let backing = node.backing.take();
+                let backing = node.backing.take().map(|mut link| {
+                    link.path = leads_to;
+                    link
+                });
                 self.growth.overruled.insert(id, (content, backing));
-                true
-            } else {
-                false
             }
         } else if !is_raw && overruled {
-            if let Some((content, backing)) = self.growth.overruled.remove(&id) {
+            if let Some((content, backing)) = self.growth.overruled.remove(&id)
+                && let Some(node) = self.nodes.get_mut(at)
+            {
                 node.content = content;
                 node.backing = backing;
             }
-            true
         } else {
-            false
-        };
-        if changed {
-            self.retell(id);
+            return false;
         }
-        changed
+        self.retell(id);
+        true
     }
 
     /// What was found in a file that is shown as raw because all that are built on it say so.
@@ -321,8 +421,13 @@ impl Forest {
             return;
         };
         let old = node.parent;
-        let (overlay, backing) = (node.path.clone(), node.backing.clone());
+        let overlay = node.path.clone();
+        let backing = node.backing.as_deref().map(|link| Backing {
+            path: self.leads_to(node).map(Box::from),
+            ..link.clone()
+        });
         let new = backing.map(|backing| self.end_of(&overlay, &backing));
+        self.name_shared(id, new);
         self.growth.dirty.insert(id);
         if old == new {
             return;
@@ -349,7 +454,7 @@ impl Forest {
     /// The node at the end of a backing link; made if nothing is known of it yet.
     fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
         let path = match (&backing.state, &backing.path) {
-            (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(&backing.recorded),
+            (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(backing.name()),
             (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
             (_, Some(path)) => path.to_path_buf(),
         };
@@ -417,6 +522,23 @@ impl Forest {
             self.note_name(&path, id);
         }
         id
+    }
+
+    /// A link to what is shown by the path that it leads to needs no path of its own.
+    fn name_shared(&mut self, id: NodeId, end: Option<NodeId>) {
+        let shown = end.and_then(|end| self.nodes.get(index(end)));
+        let node = self.nodes.get(index(id));
+        let link = node.and_then(|node| node.backing.as_deref());
+        let (Some(shown), Some(link)) = (shown, link) else {
+            return;
+        };
+        if link.leads_to_a_path()
+            && link.path.as_deref() == Some(&shown.path)
+            && let Some(node) = self.nodes.get_mut(index(id))
+            && let Some(link) = &mut node.backing
+        {
+            link.path = None;
+        }
     }
 
     /// A node that is only named shows the first of the names it is given.
@@ -529,15 +651,15 @@ impl Forest {
         self.growth.retell_missing(&self.nodes, name);
         let nodes = &self.nodes;
         let by_name = &mut self.growth.by_name;
-        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
+        let is_it = |known: &Alike| known.name(nodes) == Some(name);
         match by_name.get_mut(name, is_it) {
-            Some(known) => {
-                known.insert(at, id);
-                known.truncate(CANDIDATES);
-            }
+            Some(known) => known.change(|ids| {
+                ids.insert(at, id);
+                ids.truncate(CANDIDATES);
+            }),
             None => {
-                let key_of = |known: &ThinVec<NodeId>| name_of(nodes, known).unwrap_or_default();
-                by_name.insert(&name, thin_vec![id], key_of);
+                let key_of = |known: &Alike| known.name(nodes).unwrap_or_default();
+                by_name.insert(&name, Alike::One(id), key_of);
             }
         }
     }
@@ -548,11 +670,11 @@ impl Forest {
         };
         let nodes = &self.nodes;
         let by_name = &mut self.growth.by_name;
-        let is_it = |known: &ThinVec<NodeId>| name_of(nodes, known) == Some(name);
+        let is_it = |known: &Alike| known.name(nodes) == Some(name);
         match by_name.get_mut(name, is_it) {
             // An empty entry would have no name.
-            Some(known) if **known == [id] => by_name.remove(name, is_it),
-            Some(known) => known.retain(|other| *other != id),
+            Some(known) if known.ids() == [id] => by_name.remove(name, is_it),
+            Some(known) => known.change(|ids| ids.retain(|other| *other != id)),
             None => {}
         }
         self.growth.retell_missing(nodes, name);

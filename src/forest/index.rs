@@ -163,8 +163,7 @@ impl Index {
             let Some(path) = absolute(&node.path) else {
                 continue;
             };
-            let backing = node.backing.as_ref().and_then(|link| link.path.as_deref());
-            if let Some(backing) = backing.and_then(&mut absolute) {
+            if let Some(backing) = forest.leads_to(node).and_then(&mut absolute) {
                 seen.push(Remembered {
                     path: path.clone(),
                     backing,

@@ -15,7 +15,7 @@ mod table;
 
 pub use graph::Forest;
 pub use index::{Index, Remembered};
-pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Whereabouts};
+pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
 pub use refresh::{changed_since, refreshed};
 pub use scan::{

@@ -27,7 +27,7 @@ pub struct Found {
     /// What was in it.
     pub content: Content,
     /// Where its backing name leads, if it has a backing file.
-    pub backing: Option<Arc<Backing>>,
+    pub backing: Option<Box<Backing>>,
     /// Processes that have the file open, as far as could be seen.
     pub holders: Vec<Holder>,
 }
@@ -49,19 +49,68 @@ pub enum Content {
     Unopened,
 }
 
+/// What a header records of the backing file: many record the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Recorded {
+    /// The name, exactly as it stands there.
+    pub name: Box<OsStr>,
+    /// The format, if one is recorded.
+    pub format: Option<Format>,
+    /// Whether the header records it beside the name, not only within a name that is a description.
+    pub beside: bool,
+}
+
 /// The link from an overlay to what it is built on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backing {
-    /// The name exactly as recorded in the header.
-    pub recorded: Box<OsStr>,
-    /// The recorded format, if one is.
-    pub format: Option<Format>,
-    /// The path the name leads to; none if it does not lead to a local file.
+    /// What the header records.
+    pub recorded: Arc<Recorded>,
+    /// The path the name leads to; none if it does not lead to a local file, or, in a forest, if that is
+    /// the path which the node there shows: [`super::Forest::leads_to`] tells in any case.
     pub path: Option<Box<Path>>,
     /// What is there.
     pub state: BackingState,
     /// What `stat` told of it, where it lies outside the scan: nobody else asks.
     pub outside: Option<Box<Stat>>,
+}
+
+impl Backing {
+    /// A link by this recorded name and format.
+    #[must_use]
+    pub fn new(
+        name: &OsStr,
+        format: Option<Format>,
+        path: Option<&Path>,
+        state: BackingState,
+    ) -> Self {
+        Self {
+            recorded: Arc::new(Recorded {
+                name: name.into(),
+                beside: format.is_some(),
+                format,
+            }),
+            path: path.map(Box::from),
+            state,
+            outside: None,
+        }
+    }
+
+    /// The name exactly as recorded in the header.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.recorded.name
+    }
+
+    /// The recorded format, if one is.
+    #[must_use]
+    pub fn format(&self) -> Option<&Format> {
+        self.recorded.format.as_ref()
+    }
+
+    /// Whether the name was followed to a path, whatever is there.
+    pub(super) fn leads_to_a_path(&self) -> bool {
+        matches!(self.state, BackingState::There(_) | BackingState::Missing)
+    }
 }
 
 /// What lies at the end of a backing link.
@@ -92,8 +141,8 @@ pub enum Whereabouts {
 
 /// One image.
 ///
-/// There may be a hundred thousand of these: facts and links that are alike are kept once, and a list
-/// that is empty takes one word.
+/// There may be a hundred thousand of these: what is alike is kept once, and a list that is empty takes one
+/// word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its number in the forest.
@@ -112,7 +161,7 @@ pub struct Node {
     /// What is in it.
     pub content: Content,
     /// Its backing link, if it has one.
-    pub backing: Option<Arc<Backing>>,
+    pub backing: Option<Box<Backing>>,
     /// The node at the end of that link.
     pub parent: Option<NodeId>,
     /// The nodes built on this one, ordered by path.
@@ -271,7 +320,7 @@ impl Node {
                 Flags::MISSING_BACKING,
                 backing.state == BackingState::Missing,
             );
-            flags.set(Flags::NO_BACKING_FORMAT, backing.format.is_none());
+            flags.set(Flags::NO_BACKING_FORMAT, backing.format().is_none());
         }
         if let Some(facts) = self.facts() {
             flags.set(Flags::DIRTY, facts.dirty);

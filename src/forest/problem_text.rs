@@ -76,13 +76,13 @@ fn backing_problems(
     say: &mut impl FnMut(ProblemKind, String),
 ) {
     let name = printable(&node.path);
-    let recorded = printable(&backing.recorded);
+    let recorded = printable(backing.name());
     let parent = node.parent.and_then(|id| forest.get(id));
     match &backing.state {
         BackingState::Missing if parent.is_none_or(|p| p.whereabouts == Whereabouts::Missing) => {
             say(
                 ProblemKind::MissingBacking,
-                missing(forest, node, backing, &name, &recorded),
+                missing(forest, node, &name, &recorded),
             );
         }
         BackingState::Unreachable(why) => say(
@@ -109,7 +109,7 @@ fn backing_problems(
             },
         );
     }
-    if BackingName::interpret(&node.path, &backing.recorded).depends_on_directory() {
+    if BackingName::interpret(&node.path, backing.name()).depends_on_directory() {
         say(
             ProblemKind::DirectoryDependentBacking,
             format!(
@@ -120,7 +120,7 @@ fn backing_problems(
             ),
         );
     }
-    match &backing.format {
+    match backing.format() {
         None => say(
             ProblemKind::NoBackingFormat,
             no_format(node, parent, &name, &recorded),
@@ -147,8 +147,8 @@ fn relink(node: &Node, base: Option<&std::ffi::OsStr>, format: Option<&str>) -> 
     words
 }
 
-fn missing(forest: &Forest, node: &Node, backing: &Backing, name: &str, recorded: &str) -> String {
-    let path = backing.path.as_deref();
+fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
+    let path = forest.leads_to(node);
     let place = path.map_or_else(|| recorded.to_owned(), printable);
     let what = format!("{name} is built on {place}, which is not there, so it cannot be read.");
     let candidate = path.and_then(|path| forest.candidate(path, node.id));

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{FileId, FileKind, Host};
+use crate::host::{FileKind, Host};
 use crate::image::maker_of;
 
 use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why, entries_below};
@@ -43,7 +43,7 @@ pub fn refreshed(
     let mut looked_at: HashSet<NodeId> = HashSet::new();
     for node in scanned() {
         let mut names = std::iter::once(&node.path).chain(&node.other_names);
-        let link = node.backing.as_ref().and_then(|link| link.path.as_deref());
+        let link = forest.leads_to(node);
         // Which of several names is a link, where a link leads now, and what a file is that was taken for
         // raw because others say so, is not kept in a node; and why a file could not be read need not be
         // in the file.
@@ -71,10 +71,12 @@ pub fn refreshed(
         }
     }
     let looker = Looker::new(Arc::clone(host), options);
-    let mut found: Vec<Found> = kept.into_iter().map(found_again).collect();
-    for find in &found {
-        looker.remember(find);
+    for node in &kept {
+        if let Some(file) = node.file_id() {
+            looker.remember(file, &node.path);
+        }
     }
+    let mut found: Vec<Found> = Vec::new();
     for path in again {
         let Ok(stat) = host.stat_link(&path) else {
             continue;
@@ -98,9 +100,11 @@ pub fn refreshed(
         }
         found.extend(open.iter().filter_map(|visit| looker.look(visit)));
     }
-    hold(host.as_ref(), &mut found);
+    let kept = kept.into_iter().map(|node| forest.found(node));
     let mut fresh = Forest::new();
-    fresh.extend(found);
+    fresh.extend(kept.chain(found));
+    // Who has files open changes without any file changing.
+    fresh.hold(looker.held());
     fresh
 }
 
@@ -130,28 +134,4 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
         changed.extend(names.filter(|path| !is_same(path)).cloned());
     }
     changed
-}
-
-/// What a scan found when it met this file.
-fn found_again(node: &Node) -> Found {
-    Found {
-        path: node.path.clone(),
-        symlink: node.symlink,
-        stat: node.stat.clone(),
-        content: node.content.clone(),
-        backing: node.backing.clone(),
-        holders: Vec::new(),
-    }
-}
-
-/// Who has the files open now: that changes without any file changing.
-fn hold(host: &dyn Host, found: &mut [Found]) {
-    let id = |find: &Found| find.stat.as_ref().map(|stat| stat.id);
-    let ids: HashSet<FileId> = found.iter().filter_map(id).collect();
-    let ids: Vec<FileId> = ids.into_iter().collect();
-    let held = host.holders(&ids);
-    for find in found {
-        let holders = id(find).and_then(|id| held.get(&id));
-        find.holders = holders.cloned().unwrap_or_default();
-    }
 }

@@ -4,6 +4,7 @@
 
 mod look;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use walkdir::WalkDir;
 
-use crate::host::{Access, FileKind, Host, LockProbe, LockSet};
+use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet};
 use crate::image::maker_of;
 
 use super::{Forest, Found};
@@ -56,6 +57,8 @@ pub struct ScanOptions {
 pub enum ScanEvent {
     /// Files found, to be taken in by [`Forest::extend`]. A file may come twice; the later one holds.
     Found(Vec<Found>),
+    /// Which of them processes have open, to be taken in by [`Forest::hold`].
+    Held(HashMap<FileId, Vec<Holder>>),
     /// How far the scan is.
     Progress {
         /// Files looked at so far.
@@ -161,6 +164,7 @@ pub fn scan_all(host: Arc<dyn Host>, options: ScanOptions) -> (Forest, ScanSumma
     for event in scan.events() {
         match event {
             ScanEvent::Found(found) => forest.extend(found),
+            ScanEvent::Held(held) => forest.hold(held),
             ScanEvent::Progress { .. } => {}
             ScanEvent::Done(done) => {
                 summary = done;
@@ -337,12 +341,9 @@ impl Collector {
             }
         }
         if !self.cancelled() {
-            for find in looker.held() {
-                batch.push(find);
-                self.flush_full(&mut batch)?;
-            }
+            self.flush(&mut batch)?;
+            self.send(ScanEvent::Held(looker.held()))?;
         }
-        self.flush(&mut batch)?;
         self.send(ScanEvent::Done(ScanSummary {
             files_looked_at: self.counts.files.load(Ordering::Relaxed),
             images: looker.images(),
@@ -353,7 +354,7 @@ impl Collector {
     }
 
     fn gather(&self, found: &Receiver<Found>) -> Result<(), Unheard> {
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(BATCH);
         let mut due = Instant::now() + PROGRESS_TIME;
         loop {
             match found.recv_deadline(due) {
@@ -385,7 +386,9 @@ impl Collector {
 
     fn flush(&self, batch: &mut Vec<Found>) -> Result<(), Unheard> {
         if !batch.is_empty() {
-            self.send(ScanEvent::Found(std::mem::take(batch)))?;
+            // All of one size, so that one takes the room of another.
+            let found = std::mem::replace(batch, Vec::with_capacity(BATCH));
+            self.send(ScanEvent::Found(found))?;
         }
         self.send(ScanEvent::Progress {
             files: self.counts.files.load(Ordering::Relaxed),

@@ -38,7 +38,7 @@ mod reflink;
 pub use attributes::{AttributesKept, copy_attributes};
 pub use date::Utc;
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
-pub use heap::give_back_memory;
+pub use heap::{give_back_memory, share_memory};
 pub use holders::{Holder, holders, holders_of, open_files};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
 pub use log_file::LogFile;

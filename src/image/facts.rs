@@ -44,7 +44,8 @@ pub struct BackingRef {
     pub format: Option<Format>,
 }
 
-/// Everything a qcow2 header tells without following anything it names.
+/// Everything a qcow2 header tells without following anything it names, but for what the image is built on
+/// ([`BackingRef`]): that differs between images that have all else in common, and may be kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageFacts {
     /// 2 (`compat=0.10`) or 3 (`compat=1.1`).
@@ -79,8 +80,6 @@ pub struct ImageFacts {
     pub data_file: Option<OsString>,
     /// Whether that data file is promised to be a plain raw image of the guest's view.
     pub data_file_raw: bool,
-    /// What it is built on.
-    pub backing: Option<BackingRef>,
     /// Incompatible features we do not know, by name where the image gives one: content stays closed.
     pub unknown_features: Vec<String>,
     /// Why the file cannot hold what its header claims, if it cannot: a sentence.

@@ -74,7 +74,7 @@ pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
 pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use pace::{Pace, Unhurried};
-pub use probe::{Probe, facts, named_like_qcow2, probe};
+pub use probe::{Probe, built_on, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
 pub use repair::{Repair, RepairExtent, Saved, Suspect};

@@ -18,8 +18,8 @@ use super::{BackingRef, Compression, Encryption, Format, ImageFacts};
 /// What a file's first bytes show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// A qcow2 header that could be read.
-    Qcow2(Box<ImageFacts>),
+    /// A qcow2 header that could be read, and what it says the image is built on.
+    Qcow2(Box<ImageFacts>, Option<BackingRef>),
     /// The magic number of another format.
     Other(Format),
     /// No magic number that is known: raw, or no image at all.
@@ -96,7 +96,7 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
         let most = header.snapshot_count.min(MOST_SNAPSHOTS);
         facts.first_snapshots = parse_first(&table, most);
     }
-    Ok(Probe::Qcow2(Box::new(facts)))
+    Ok(Probe::Qcow2(Box::new(facts), built_on(&header)))
 }
 
 /// What a header tells, as plain values. Whether the file holds what the header claims is not looked
@@ -131,13 +131,6 @@ pub fn facts(header: &Header) -> ImageFacts {
         external_data: external,
         data_file: header.data_file().filter(|_| external).map(name),
         data_file_raw: external && header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA),
-        backing: header.backing_file().map(|recorded| BackingRef {
-            recorded: name(recorded),
-            format: header
-                .backing_format()
-                .filter(|format| !format.is_empty())
-                .map(|format| Format::from_name(&String::from_utf8_lossy(format))),
-        }),
         unknown_features: header
             .unknown_incompatible()
             .iter()
@@ -145,6 +138,17 @@ pub fn facts(header: &Header) -> ImageFacts {
             .collect(),
         truncated: None,
     }
+}
+
+/// What a header says the image is built on.
+#[must_use]
+pub fn built_on(header: &Header) -> Option<BackingRef> {
+    let recorded = header.backing_file()?;
+    let format = header.backing_format().filter(|format| !format.is_empty());
+    Some(BackingRef {
+        recorded: OsStr::from_bytes(recorded).to_os_string(),
+        format: format.map(|format| Format::from_name(&String::from_utf8_lossy(format))),
+    })
 }
 
 /// Why the file cannot hold what its header and L1 table point at, if it cannot: a sentence.
@@ -251,14 +255,14 @@ mod tests {
             header.set_backing(b"base img", Some(b"raw")).unwrap();
             header.incompatible |= Incompatible::DIRTY;
         });
-        let Probe::Qcow2(facts) = probed(&bytes) else {
+        let Probe::Qcow2(facts, backing) = probed(&bytes) else {
             panic!("not recognised");
         };
         assert_eq!(facts.virtual_size, 1 << 30);
         assert_eq!(facts.version, 3);
         assert!(facts.dirty && !facts.corrupt);
         assert_eq!(facts.truncated, None);
-        let backing = facts.backing.unwrap();
+        let backing = backing.unwrap();
         assert_eq!(backing.recorded, "base img");
         assert_eq!(backing.format, Some(Format::Raw));
     }
@@ -272,17 +276,17 @@ mod tests {
             });
             header.set_backing(b"far", Some(b"qcow2")).unwrap();
         });
-        let Probe::Qcow2(facts) = probed(&bytes) else {
+        let Probe::Qcow2(_, backing) = probed(&bytes) else {
             panic!("not recognised");
         };
-        assert_eq!(facts.backing.unwrap().recorded, "far");
+        assert_eq!(backing.unwrap().recorded, "far");
     }
 
     #[test]
     fn tables_past_the_end_of_the_file_are_told() {
         let whole = image(|_| {});
         let told = |bytes: &[u8]| match probed(bytes) {
-            Probe::Qcow2(facts) => facts.truncated.unwrap_or_default(),
+            Probe::Qcow2(facts, _) => facts.truncated.unwrap_or_default(),
             other => format!("{other:?}"),
         };
         assert_eq!(told(&whole), "");

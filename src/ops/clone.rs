@@ -43,11 +43,11 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
     claim(plan, &node.path, LockSet::ReadOnly);
     let mut recorded = None;
     if let Some(backing) = &node.backing
-        && let Some(base) = &backing.path
+        && let Some(base) = context.forest.leads_to(node)
     {
-        let style = backing_name::style_of(&backing.recorded);
+        let style = backing_name::style_of(backing.name());
         let same_place = node.path.parent() == new.parent();
-        if !same_place && !image::is_described(&backing.recorded) {
+        if !same_place && !image::is_described(backing.name()) {
             match backing_name::leading(host, new, base, style) {
                 Ok(name) => recorded = Some(name),
                 Err(sentence) => plan.refuse(sentence),
@@ -56,7 +56,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
     }
     let built_on = match (&recorded, &node.backing) {
         (Some(name), _) => format!(", built on {}", printable(name)),
-        (None, Some(backing)) => format!(", built on {}", printable(&backing.recorded)),
+        (None, Some(backing)) => format!(", built on {}", printable(backing.name())),
         (None, None) => String::new(),
     };
     let text = format!("{}, a copy of {}{built_on}", size(bytes), name(image));

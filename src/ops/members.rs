@@ -271,7 +271,7 @@ pub(super) fn leading_to(
             .backing
             .as_ref()
             .map_or(BackingStyle::Relative, |backing| {
-                backing_name::style_of(&backing.recorded)
+                backing_name::style_of(backing.name())
             })
     });
     backing_name::leading(context.host.as_ref(), &child.path, base, style)

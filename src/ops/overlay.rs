@@ -222,7 +222,7 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
         if below
             .backing
             .as_ref()
-            .is_some_and(|backing| backing.format.is_none())
+            .is_some_and(|backing| backing.format().is_none())
         {
             plan.warn(format!(
                 "{} records no format for the image it is built on: libvirt refuses to start a \

@@ -321,7 +321,7 @@ fn plan_step(
         style: wish.style.unwrap_or_else(|| {
             let backing = node.backing.as_ref();
             backing.map_or(BackingStyle::Relative, |backing| {
-                backing_name::style_of(&backing.recorded)
+                backing_name::style_of(backing.name())
             })
         }),
         own,
@@ -393,9 +393,9 @@ fn own_link(
     wishes: &BTreeMap<NodeId, Wish>,
 ) -> Option<Own> {
     let backing = node.backing.as_ref()?;
-    let base = backing.path.as_ref()?;
+    let base = forest.leads_to(node)?;
     let base_moves = node.parent.and_then(|parent| wishes.get(&parent));
-    let recorded = backing_name::style_of(&backing.recorded);
+    let recorded = backing_name::style_of(backing.name());
     let style = wish.style.unwrap_or(recorded);
     let dir_changes = folder(&wish.from) != folder(&wish.to);
     if base_moves.is_none() && !dir_changes && style == recorded {
@@ -404,11 +404,11 @@ fn own_link(
     if base_moves.is_none() && recorded == BackingStyle::Absolute && style == recorded {
         return None;
     }
-    if image::is_described(&backing.recorded) {
+    if image::is_described(backing.name()) {
         plan.refuse(format!(
             "{} names its backing file as {}: such a name is not rewritten",
             shown(&wish.from),
-            printable(&backing.recorded)
+            printable(backing.name())
         ));
         return None;
     }
@@ -455,18 +455,18 @@ fn plan_children(
             continue;
         };
         let path = shown(&child.path);
-        if image::is_described(&backing.recorded) {
+        if image::is_described(backing.name()) {
             plan.refuse(format!(
                 "{path} names {} as {}: such a name is not rewritten",
                 name(&wish.from),
-                printable(&backing.recorded)
+                printable(backing.name())
             ));
             continue;
         }
         let style = match wishes.get(&child.id) {
             // Its name has to hold from where it is and from where it goes.
             Some(_) => BackingStyle::Absolute,
-            None => backing_name::style_of(&backing.recorded),
+            None => backing_name::style_of(backing.name()),
         };
         let fits = backing_name::between(host, &child.path, &wish.to, style)
             .and_then(|recorded| fits(host, &child.path, &recorded).map(|()| recorded));

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::forest::{Content, Node};
+use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
     self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, Pace, Sight,
@@ -257,22 +257,22 @@ pub(super) fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
 }
 
 /// The request that builds the image on what it is built on now, if it says all that is needed.
-fn way_back(node: &Node) -> Option<Request> {
+fn way_back(forest: &Forest, node: &Node) -> Option<Request> {
     let backing = node.backing.as_ref()?;
     Some(Request::Rebase {
         image: node.path.clone(),
-        to: backing.path.as_deref()?.to_path_buf(),
-        format: Some(backing.format.clone()?),
-        style: Some(super::backing_name::style_of(&backing.recorded)),
+        to: forest.leads_to(node)?.to_path_buf(),
+        format: Some(backing.format().cloned()?),
+        style: Some(super::backing_name::style_of(backing.name())),
         dedupe: true,
     })
 }
 
 /// The request that takes it back: to what it is built on now, or to nothing where it is built on
 /// nothing.
-pub(super) fn undo_request(node: &Node) -> Option<Request> {
+pub(super) fn undo_request(forest: &Forest, node: &Node) -> Option<Request> {
     if node.backing.is_some() {
-        return way_back(node);
+        return way_back(forest, node);
     }
     Some(Request::Flatten {
         image: node.path.clone(),
@@ -283,11 +283,11 @@ pub(super) fn undo_request(node: &Node) -> Option<Request> {
 }
 
 /// How it could be taken back.
-fn undo(node: &Node) -> Undo {
-    match (undo_request(node), &node.backing) {
+fn undo(forest: &Forest, node: &Node) -> Undo {
+    match (undo_request(forest, node), &node.backing) {
         (Some(_), Some(backing)) => Undo::Possible(format!(
             "rebase it to {} again, giving up what that shows as well",
-            printable(&backing.recorded)
+            printable(backing.name())
         )),
         (_, None) => Undo::Possible(format!("flatten {} in place", name(&node.path))),
         _ => Undo::Impossible(
@@ -338,8 +338,8 @@ impl Move {
     /// What the plan says of taking it back, and the same with qemu-img.
     pub(super) fn say_the_rest(&self, plan: &mut Plan, members: &Members, node: &Node) {
         members.secure(plan);
-        plan.undo = undo(node);
-        plan.roll_back = undo_request(node);
+        let forest = &plan.context().forest;
+        (plan.undo, plan.roll_back) = (undo(forest, node), undo_request(forest, node));
         plan.commands
             .push(rebase_command(&node.path, self.base.as_ref()));
     }

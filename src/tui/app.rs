@@ -352,7 +352,7 @@ impl App {
     #[must_use]
     pub fn snapshot_on(&self, row: &Row) -> Option<&Snapshot> {
         match row.kind {
-            RowKind::Snapshot { of, at } => rows::snapshots(self.forest.get(of)?).0.get(at),
+            RowKind::Snapshot { of, at } => rows::nth(rows::snapshots(self.forest.get(of)?).0, at),
             _ => None,
         }
     }

@@ -93,8 +93,6 @@ fn escaped(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::forest::{Backing, BackingState, Content, Found};
     use crate::image::Format;
@@ -106,15 +104,12 @@ mod tests {
             symlink: false,
             stat: None,
             content,
-            backing: backing.map(Arc::new),
+            backing: backing.map(Box::new),
             holders: Vec::new(),
         };
-        let backing = |path: &str, format| Backing {
-            recorded: std::ffi::OsStr::new(path).into(),
-            format: Some(format),
-            path: Some(Path::new(path).into()),
-            state: BackingState::Missing,
-            outside: None,
+        let backing = |path: &str, format| {
+            let leads_to = Some(Path::new(path));
+            Backing::new(path.as_ref(), Some(format), leads_to, BackingState::Missing)
         };
         let qcow2 = || Content::Opaque(Format::Qcow2);
         forest.extend([

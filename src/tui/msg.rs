@@ -1,14 +1,14 @@
 //! What can happen to the interface, and what it can ask for in return. The update step turns the
 //! one into the other; the runner carries out what is asked for.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use std::ffi::OsString;
-
 use crate::forest::{Forest, Found};
-use crate::host::{Holder, Space, Stat};
+use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::ops::journal::Entry;
 use crate::ops::trash::Entry as TrashEntry;
@@ -63,6 +63,8 @@ pub enum Msg {
     Clock(SystemTime),
     /// Files a scan has found.
     Found(Ticket, Vec<Found>),
+    /// Which of them processes have open.
+    Held(Ticket, HashMap<FileId, Vec<Holder>>),
     /// How many files a scan has looked at so far.
     Looked(Ticket, u64),
     /// A scan has ended.
@@ -114,7 +116,7 @@ impl Msg {
     /// come while a scan runs.
     #[must_use]
     pub(super) fn may_gather(&self) -> bool {
-        matches!(self, Self::Found(..) | Self::Looked(..))
+        matches!(self, Self::Found(..) | Self::Held(..) | Self::Looked(..))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::forest::{Flags, Forest};
 use crate::host::printable;
 
 use super::app::letters;
-use super::rows::{Future, Row, RowKind, Rows};
+use super::rows::{Future, Row, RowKind, Rows, nth};
 use super::text;
 
 /// The picture, and which part of it is seen.
@@ -35,7 +35,7 @@ impl Picture {
         charset: Charset,
     ) {
         let boxes = rows.list.iter().map(|row| ToPlace {
-            name: name(forest, ambiguous, row, future),
+            name: name(forest, ambiguous, rows, row, future),
             note: note(forest, row),
             parent: row.parent.and_then(|parent| usize::try_from(parent).ok()),
             ..ToPlace::default()
@@ -86,6 +86,7 @@ fn within(first: usize, start: usize, len: usize, seen: usize, whole: usize) -> 
 fn name(
     forest: &Forest,
     ambiguous: &HashSet<OsString>,
+    rows: &Rows,
     row: &Row,
     future: Option<&Future>,
 ) -> String {
@@ -103,13 +104,13 @@ fn name(
                 }
             })
         }
-        RowKind::Folded { hidden, .. } => format!("{hidden} folded"),
-        RowKind::Run { hidden, .. } => format!("{hidden} in line"),
+        RowKind::Folded { hidden, .. } => format!("{} folded", rows.hidden(hidden).images),
+        RowKind::Run { hidden, .. } => format!("{} in line", rows.hidden(hidden).images),
         // The picture is of files: it has no rows of what is inside.
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } => String::new(),
         RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
         RowKind::New(new) => {
-            let new = future.and_then(|future| future.new.get(new));
+            let new = future.and_then(|future| nth(&future.new, new));
             new.map_or_else(|| "new".to_owned(), |(path, _)| text::file_name(path))
         }
     }

@@ -107,43 +107,48 @@ pub enum RowKind {
     Folded {
         /// The image.
         under: NodeId,
-        /// How many images are hidden.
-        hidden: usize,
-        /// Their bytes on disk.
-        bytes: u64,
+        /// What is hidden: its number among [`Rows::hidden`].
+        hidden: u32,
     },
     /// A straight run of images, folded into one line.
     Run {
         /// The image above the run.
         after: NodeId,
-        /// How many images are hidden.
-        hidden: usize,
-        /// Their bytes on disk.
-        bytes: u64,
+        /// Likewise.
+        hidden: u32,
     },
     /// Where a loop closes: the image is drawn further up.
     Again(NodeId),
     /// A file that a plan would create; its number in [`Future::new`].
-    New(usize),
+    New(u32),
     /// An internal snapshot of an image.
     Snapshot {
         /// The image.
         of: NodeId,
         /// Its place among those that are known of the image.
-        at: usize,
+        at: u32,
     },
     /// Internal snapshots of an image that are not shown one by one.
     MoreSnapshots {
         /// The image.
         of: NodeId,
         /// How many.
-        hidden: usize,
+        hidden: u32,
     },
     /// An internal snapshot that a plan would take of an image.
     NewSnapshot(NodeId),
 }
 
-/// One line.
+/// Images that one line stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// How many.
+    pub images: usize,
+    /// Their bytes on disk.
+    pub bytes: u64,
+}
+
+/// One line. There may be a hundred thousand of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// What is on it.
@@ -266,6 +271,8 @@ pub struct Rows {
     pub hits: Vec<u32>,
     /// Whether anything is left out because of the filter or the view.
     pub filtered: bool,
+    /// What the lines that stand for several images hide.
+    hidden: Vec<Hidden>,
 }
 
 /// What there is to say of the forest as a whole, whatever its rows.
@@ -330,6 +337,17 @@ const LONG_RUN: usize = 12;
 /// Internal snapshots of one image that have rows of their own at most.
 const MOST_SNAPSHOTS: usize = 16;
 
+/// A place or a count as a row keeps it.
+fn number(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
+/// What is at a place that a row keeps.
+#[must_use]
+pub fn nth<T>(list: &[T], at: u32) -> Option<&T> {
+    list.get(usize::try_from(at).ok()?)
+}
+
 /// The internal snapshots of an image that are known, and how many there are.
 #[must_use]
 pub fn snapshots(node: &Node) -> (&[Snapshot], usize) {
@@ -389,6 +407,12 @@ impl Rows {
         usize::try_from(row).ok()
     }
 
+    /// What a line that stands for several images hides.
+    #[must_use]
+    pub fn hidden(&self, number: u32) -> Hidden {
+        nth(&self.hidden, number).copied().unwrap_or_default()
+    }
+
     /// The image on a row: for a folded line the image it belongs to.
     #[must_use]
     pub fn node(&self, row: usize) -> Option<NodeId> {
@@ -412,7 +436,7 @@ impl Rows {
         let own = rows
             .take_while(|row| matches!(row.kind, RowKind::Snapshot { of, .. } if of == node.id));
         let is_it = |row: &Row| match row.kind {
-            RowKind::Snapshot { at, .. } => known.get(at).is_some_and(|known| known.id == id),
+            RowKind::Snapshot { at, .. } => nth(known, at).is_some_and(|known| known.id == id),
             _ => false,
         };
         own.enumerate()
@@ -543,7 +567,7 @@ impl Builder<'_> {
         let new = self.wish.future.map_or(&[][..], |future| &future.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if base.is_none() {
-                self.push(RowKind::New(i), 0, true, false, None, None);
+                self.push(RowKind::New(number(i)), 0, true, false, None, None);
             }
         }
     }
@@ -566,12 +590,9 @@ impl Builder<'_> {
             return;
         }
         if self.wish.folds.contains(&id) && self.keep.is_none() {
-            let (hidden, bytes) = self.sum(self.forest.descendants(id));
-            let folded = RowKind::Folded {
-                under: id,
-                hidden,
-                bytes,
-            };
+            let hidden = self.sum(&self.forest.descendants(id));
+            let hidden = self.hide(hidden);
+            let folded = RowKind::Folded { under: id, hidden };
             self.push(folded, due.depth + 1, true, false, Some(row), Some(row));
             return;
         }
@@ -581,13 +602,10 @@ impl Builder<'_> {
             && !due.lane
             && self.keep.is_none()
             && !self.wish.open_runs.contains(&id)
-            && let Some((hidden, bytes, next)) = self.run(&below)
+            && let Some((hidden, next)) = self.run(&below)
         {
-            let run = RowKind::Run {
-                after: id,
-                hidden,
-                bytes,
-            };
+            let hidden = self.hide(hidden);
+            let run = RowKind::Run { after: id, hidden };
             let at = self.push(run, due.depth, due.last, true, Some(row), due.guide);
             stack.push(Due {
                 what: next,
@@ -640,9 +658,9 @@ impl Builder<'_> {
                 len if len <= MOST_SNAPSHOTS + 1 && len == all => len,
                 len => len.min(MOST_SNAPSHOTS),
             };
-            kinds.extend((0..shown).map(|at| RowKind::Snapshot { of, at }));
+            kinds.extend((0..number(shown)).map(|at| RowKind::Snapshot { of, at }));
             if all > shown {
-                let hidden = all - shown;
+                let hidden = number(all - shown);
                 kinds.push(RowKind::MoreSnapshots { of, hidden });
             }
         }
@@ -676,14 +694,14 @@ impl Builder<'_> {
         let new = self.wish.future.map_or(&[][..], |future| &future.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if *base == Some(node.id) {
-                below.push(RowKind::New(i));
+                below.push(RowKind::New(number(i)));
             }
         }
         below
     }
 
-    /// A run of single children long enough to be folded: how many, their bytes, and what follows.
-    fn run(&self, below: &[RowKind]) -> Option<(usize, u64, RowKind)> {
+    /// A run of single children long enough to be folded: what it hides, and what follows.
+    fn run(&self, below: &[RowKind]) -> Option<(Hidden, RowKind)> {
         let mut hidden = Vec::new();
         let mut next = *below.first()?;
         while let RowKind::Image(id) = next {
@@ -698,18 +716,23 @@ impl Builder<'_> {
             hidden.push(id);
             next = *further.first()?;
         }
-        (hidden.len() > LONG_RUN).then(|| {
-            let (count, bytes) = self.sum(hidden);
-            (count, bytes, next)
-        })
+        (hidden.len() > LONG_RUN).then(|| (self.sum(&hidden), next))
     }
 
-    fn sum(&self, ids: Vec<NodeId>) -> (usize, u64) {
+    fn hide(&mut self, hidden: Hidden) -> u32 {
+        self.rows.hidden.push(hidden);
+        number(self.rows.hidden.len() - 1)
+    }
+
+    fn sum(&self, ids: &[NodeId]) -> Hidden {
         let bytes = ids
             .iter()
             .filter_map(|id| self.forest.get(*id)?.size_on_disk())
             .fold(0, u64::saturating_add);
-        (ids.len(), bytes)
+        Hidden {
+            images: ids.len(),
+            bytes,
+        }
     }
 
     fn order(&self, ids: &mut [NodeId]) {
@@ -739,7 +762,7 @@ impl Builder<'_> {
         parent: Option<u32>,
         guide: Option<u32>,
     ) -> u32 {
-        let at = u32::try_from(self.rows.list.len()).unwrap_or(u32::MAX);
+        let at = number(self.rows.list.len());
         let mut dim = false;
         if let RowKind::Image(id) = kind {
             if let Some(slot) = usize::try_from(id.0)

@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
-use crate::host::{RealHost, printable};
+use crate::host::{RealHost, printable, share_memory};
 
 use super::app::App;
 use super::crash;
@@ -58,6 +58,7 @@ enum Input {
 /// # Errors
 /// If there is no terminal, or it is lost.
 pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
+    share_memory();
     let options = options.absolute();
     anyhow::ensure!(
         io::stdin().is_terminal() && io::stdout().is_terminal(),

@@ -307,6 +307,7 @@ impl Workers {
             }
             match event {
                 ScanEvent::Found(found) => self.answer(Msg::Found(ticket, found)),
+                ScanEvent::Held(held) => self.answer(Msg::Held(ticket, held)),
                 ScanEvent::Progress { files, .. } => self.answer(Msg::Looked(ticket, files)),
                 ScanEvent::Done(summary) => {
                     let unreadable = summary.unreadable_dirs.iter();

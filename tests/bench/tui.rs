@@ -56,13 +56,9 @@ fn found(i: usize, base: Option<usize>) -> Found {
         stat: Some(stat(i)),
         content: Content::Opaque(Format::Qcow2),
         backing: base.map(|base| {
-            Arc::new(Backing {
-                recorded: path(base).into_os_string().into(),
-                format: Some(Format::Qcow2),
-                path: Some(path(base).into()),
-                state: BackingState::There(stat(base).id),
-                outside: None,
-            })
+            let (path, state) = (path(base), BackingState::There(stat(base).id));
+            let format = Some(Format::Qcow2);
+            Box::new(Backing::new(path.as_os_str(), format, Some(&path), state))
         }),
         holders: Vec::new(),
     }

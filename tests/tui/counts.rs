@@ -62,13 +62,10 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press(" kr");
     let again = Desk::new(forest(), (80, 24));
-    let found = again.app.forest.nodes().map(|node| qanopy::forest::Found {
-        path: node.path.clone(),
-        symlink: false,
-        stat: node.stat.clone(),
-        content: node.content.clone(),
-        backing: node.backing.clone(),
+    let nodes = again.app.forest.nodes();
+    let found = nodes.map(|node| qanopy::forest::Found {
         holders: node.holders.to_vec(),
+        ..again.app.forest.found(node)
     });
     let ticket = desk.app.scan.ticket;
     desk.send(Msg::Found(

@@ -1,7 +1,6 @@
 //! A forest that exists only in memory, and an interface on it: press keys, look at the screen.
 
 use std::cmp::Ordering;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,7 +62,6 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
                 external_data: false,
                 data_file: None,
                 data_file_raw: false,
-                backing: None,
                 unknown_features: Vec::new(),
                 truncated: None,
             })),
@@ -102,24 +100,18 @@ impl Image {
 
     pub fn on(mut self, base: &str) -> Self {
         let path = PathBuf::from("/vm").join(base);
-        self.found.backing = Some(Arc::new(Backing {
-            recorded: OsStr::new(base).into(),
-            format: Some(Format::Qcow2),
-            state: BackingState::There(stat(&path, 0, 0).id),
-            outside: Some(Box::new(stat(&path, 0, 0))),
-            path: Some(path.into()),
-        }));
+        let format = Some(Format::Qcow2);
+        let state = BackingState::There(stat(&path, 0, 0).id);
+        let mut link = Backing::new(base.as_ref(), format, Some(&path), state);
+        link.outside = Some(Box::new(stat(&path, 0, 0)));
+        self.found.backing = Some(Box::new(link));
         self
     }
 
     pub fn on_nothing(mut self, base: &str) -> Self {
-        self.found.backing = Some(Arc::new(Backing {
-            recorded: OsStr::new(base).into(),
-            format: Some(Format::Qcow2),
-            state: BackingState::Missing,
-            outside: None,
-            path: Some(Path::new("/vm").join(base).into()),
-        }));
+        let (format, path) = (Some(Format::Qcow2), Path::new("/vm").join(base));
+        let link = Backing::new(base.as_ref(), format, Some(&path), BackingState::Missing);
+        self.found.backing = Some(Box::new(link));
         self
     }
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
@@ -5,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::forest::{Flags, ProblemKind};
 use crate::host::{FileKind, Holder, Stat};
-use crate::image::{BackingRef, Compression, ImageFacts};
+use crate::image::{Compression, ImageFacts};
 
 fn stat(inode: u64) -> Stat {
     Stat {
@@ -21,7 +22,7 @@ fn stat(inode: u64) -> Stat {
     }
 }
 
-fn facts(backing: Option<BackingRef>) -> ImageFacts {
+fn facts() -> ImageFacts {
     ImageFacts {
         version: 3,
         virtual_size: 1 << 26,
@@ -39,9 +40,15 @@ fn facts(backing: Option<BackingRef>) -> ImageFacts {
         external_data: false,
         data_file: None,
         data_file_raw: false,
-        backing,
         unknown_features: Vec::new(),
         truncated: None,
+    }
+}
+
+/// Another format is recorded for its backing file.
+pub(in crate::forest) fn record_format(overlay: &mut Found, format: Option<Format>) {
+    if let Some(link) = &mut overlay.backing {
+        Arc::make_mut(&mut link.recorded).format = format;
     }
 }
 
@@ -51,28 +58,23 @@ pub(in crate::forest) fn image(
     inode: u64,
     backing: Option<(&str, Option<u64>)>,
 ) -> Found {
-    let link = backing.map(|(path, inode)| Backing {
-        recorded: OsStr::new(path).into(),
-        format: Some(Format::Qcow2),
-        path: Some(Path::new(path).into()),
-        state: inode.map_or(BackingState::Missing, |inode| {
+    let link = backing.map(|(path, inode)| {
+        let state = inode.map_or(BackingState::Missing, |inode| {
             BackingState::There(stat(inode).id)
-        }),
+        });
+        let format = Some(Format::Qcow2);
+        let mut link = Backing::new(path.as_ref(), format, Some(Path::new(path)), state);
         // Every other file lies outside the scan.
-        outside: inode
-            .filter(|inode| inode % 2 == 0)
-            .map(|inode| Box::new(stat(inode))),
-    });
-    let recorded = link.as_ref().map(|link| BackingRef {
-        recorded: link.recorded.to_os_string(),
-        format: link.format.clone(),
+        let outside = inode.filter(|inode| inode % 2 == 0);
+        link.outside = outside.map(|inode| Box::new(stat(inode)));
+        link
     });
     Found {
         path: path.into(),
         symlink: false,
         stat: Some(stat(inode)),
-        content: Content::Qcow2(Arc::new(facts(recorded))),
-        backing: link.map(Arc::new),
+        content: Content::Qcow2(Arc::new(facts())),
+        backing: link.map(Box::new),
         holders: Vec::new(),
     }
 }
@@ -211,7 +213,7 @@ fn what_is_held_above_is_in_use_below() {
 fn a_base_recorded_as_raw_stays_raw_whatever_its_guest_wrote() {
     let mut forest = Forest::new();
     let mut overlay = image("ov", 2, Some(("disk.img", Some(1))));
-    Arc::make_mut(overlay.backing.as_mut().unwrap()).format = Some(Format::Raw);
+    record_format(&mut overlay, Some(Format::Raw));
     let forged = image("disk.img", 1, Some(("/etc/shadow", Some(9))));
     forest.add(forged.clone());
     assert_eq!(forest.len(), 2);
@@ -313,13 +315,12 @@ fn found_files() -> impl Strategy<Value = Vec<Found>> {
                 inode,
                 link.as_ref().map(|(path, inode)| (path.as_str(), *inode)),
             );
-            if let Some(link) = &mut file.backing {
-                Arc::make_mut(link).format = match format {
-                    0 => None,
-                    1 => Some(Format::Raw),
-                    _ => Some(Format::Qcow2),
-                };
-            }
+            let recorded = match format {
+                0 => None,
+                1 => Some(Format::Raw),
+                _ => Some(Format::Qcow2),
+            };
+            record_format(&mut file, recorded);
             if how == 0 {
                 file.holders = vec![Holder {
                     pid: 7,
@@ -372,7 +373,7 @@ fn what_is_proposed_for_a_missing_base_follows_what_becomes_known_of_it() {
     let lost = image("x/ov", 2, Some(("x/disk", None)));
     let candidate = image("moved/disk", 3, None);
     let mut overlay = image("x/other", 4, Some(("moved/disk", Some(3))));
-    Arc::make_mut(overlay.backing.as_mut().unwrap()).format = Some(Format::Raw);
+    record_format(&mut overlay, Some(Format::Raw));
     let mut one = Forest::new();
     one.extend([lost.clone(), candidate.clone(), overlay.clone()]);
     let mut other = Forest::new();

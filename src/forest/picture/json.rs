@@ -33,9 +33,9 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
     names.extend(node.other_names.iter().map(text));
     let backing = node.backing.as_ref().map(|link| {
         value!({
-            "recorded": text(&*link.recorded),
-            "path": link.path.as_ref().map(text),
-            "format": link.format.as_ref().map(|format| format.name()),
+            "recorded": text(link.name()),
+            "path": forest.leads_to(node).map(text),
+            "format": link.format().map(|format| format.name()),
         })
     });
     let children: Vec<Value> = node

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::forest::Found;
-use crate::forest::grow::tests::image;
+use crate::forest::grow::tests::{image, record_format};
 use crate::image::Format;
 
 /// A forest from `name <- backing name` pairs in the folder `vm`; inodes follow the names.
@@ -94,8 +94,7 @@ fn two_files_of_one_name_show_the_folder_that_tells_them_apart() {
     for (guest, inode) in [("guest-1", 2), ("guest-2", 4)] {
         let first = format!("f/{guest}/{guest}.qcow2");
         let mut overlay = image(&first, inode, Some(("f/FedoraBase.img", Some(1))));
-        let link = overlay.backing.as_mut().unwrap();
-        Arc::make_mut(link).format = Some(Format::Raw);
+        record_format(&mut overlay, Some(Format::Raw));
         forest.add(overlay);
         let updates = format!("f/{guest}/updates.qcow2");
         forest.add(image(&updates, inode + 1, Some((&first, Some(inode)))));

@@ -5,18 +5,18 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{Access, FileId, FileKind, Host, Stat, printable, shell_quoted};
+use crate::host::{Access, FileId, FileKind, Holder, Host, Stat, printable, shell_quoted};
 use crate::image::{
     BackingName, BackingRef, BackingTarget, Format, ImageFacts, Probe, named_like_qcow2, probe,
 };
 
 use super::{RAW_EXTENSIONS, ScanOptions};
-use crate::forest::{Backing, BackingState, Content, Found};
+use crate::forest::{Backing, BackingState, Content, Found, Recorded};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
@@ -58,22 +58,29 @@ pub(in crate::forest) struct Looker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Files found to be images, with a name of each.
-    found: HashMap<FileId, (PathBuf, bool)>,
+    /// Files found to be images.
+    found: HashSet<FileId>,
+    /// The names by which they were met, with the file that each led to, hashed: of all the names, only
+    /// whether one is among them is asked, and kept here they would tear holes into the heap.
+    met: HashSet<u64>,
     /// Names that images record for their backing files, with the format: the walk should meet them and
     /// recognise what they lead to. Those it does not are looked at after it, so that what belongs into
     /// the forest does not depend on which file is looked at first.
     awaited: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
     facts: HashSet<Arc<ImageFacts>>,
-    /// All links that were found: those of overlays on one base mostly are.
-    links: HashSet<Arc<Backing>>,
+    /// All that was found recorded of backing files: overlays on bases of the same name record the same.
+    recorded: HashSet<Arc<Recorded>>,
 }
 
 impl State {
+    fn hash(&self, file: FileId, path: &Path) -> u64 {
+        self.met.hasher().hash_one((file, path))
+    }
+
     /// Sees to it that a backing file is looked at, if the walk does not do it.
     fn take_up(&mut self, path: &Path, file: FileId, format: Option<&Format>) {
-        if self.found.get(&file).is_some_and(|(name, _)| name == path) {
+        if self.found.contains(&file) && self.met.contains(&self.hash(file, path)) {
             return;
         }
         match self.awaited.entry((file, path.to_path_buf())) {
@@ -165,21 +172,10 @@ impl Looker {
             .collect()
     }
 
-    /// The images found that some process has open, looked at once more, with these processes.
-    pub(in crate::forest) fn held(&self) -> Vec<Found> {
-        let found = std::mem::take(&mut lock(&self.state).found);
-        let ids: Vec<FileId> = found.keys().copied().collect();
-        let held = self.host.holders(&ids);
-        let again = held.into_iter().filter_map(|(id, holders)| {
-            let (path, symlink) = found.get(&id)?;
-            let visit = Visit::new(path.clone(), *symlink, Why::Given);
-            let mut find = self.look(&visit)?;
-            find.holders = holders;
-            Some(find)
-        });
-        let again = again.collect();
-        lock(&self.state).found = found;
-        again
+    /// The images found that some process has open, with these processes.
+    pub(in crate::forest) fn held(&self) -> HashMap<FileId, Vec<Holder>> {
+        let found: Vec<FileId> = lock(&self.state).found.iter().copied().collect();
+        self.host.holders(&found)
     }
 
     fn named(&self, path: PathBuf, format: Option<Format>) -> Visit {
@@ -206,7 +202,7 @@ impl Looker {
         if visit.why == Why::Named(Some(Format::Raw)) {
             found.stat = Some(self.host.stat(path).ok()?);
             found.content = Content::Raw;
-            self.remember(&found);
+            self.remember_found(&found);
             return Some(found);
         }
         let (stat, probed) = match self.open(visit) {
@@ -218,18 +214,16 @@ impl Looker {
                 }
                 found.stat = self.host.stat(path).ok();
                 found.content = Content::Unreadable(self.why_unreadable(visit, &error));
-                self.remember(&found);
+                self.remember_found(&found);
                 return Some(found);
             }
         };
         let len = stat.as_ref().map_or(0, |stat| stat.len);
         found.stat = stat;
         found.content = match (probed, &visit.why) {
-            (Probe::Qcow2(facts), _) => {
-                if let Some(backing) = &facts.backing {
-                    let link = self.backing(path, backing);
-                    found.backing = Some(once(&mut lock(&self.state).links, link));
-                }
+            (Probe::Qcow2(facts, backing), _) => {
+                let link = backing.map(|backing| self.backing(path, &backing));
+                found.backing = link.map(Box::new);
                 Content::Qcow2(once(&mut lock(&self.state).facts, *facts))
             }
             (Probe::Damaged(why), _) => Content::Damaged(why),
@@ -246,7 +240,7 @@ impl Looker {
             (Probe::Nothing, Why::Met) if !(self.raw && called_like_a_disk(path)) => return None,
             (Probe::Nothing, _) => Content::Raw,
         };
-        self.remember(&found);
+        self.remember_found(&found);
         Some(found)
     }
 
@@ -280,31 +274,34 @@ impl Looker {
         }
     }
 
-    /// Takes a file for found: it need not be looked at because somebody names it.
-    pub(in crate::forest) fn remember(&self, found: &Found) {
+    fn remember_found(&self, found: &Found) {
         if let Some(stat) = &found.stat {
-            let mut state = lock(&self.state);
-            // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
-            if !state.awaited.is_empty() {
-                state.awaited.remove(&(stat.id, found.path.clone()));
-            }
-            let (path, symlink) = state
-                .found
-                .entry(stat.id)
-                .or_insert_with(|| (found.path.clone(), found.symlink));
-            if (found.symlink, &found.path) < (*symlink, &*path) {
-                *path = found.path.clone();
-                *symlink = found.symlink;
-            }
+            self.remember(stat.id, &found.path);
         }
+    }
+
+    /// Takes a file for found by a name: it need not be looked at because somebody names it so.
+    pub(in crate::forest) fn remember(&self, file: FileId, path: &Path) {
+        let mut state = lock(&self.state);
+        // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
+        if !state.awaited.is_empty() {
+            state.awaited.remove(&(file, path.to_path_buf()));
+        }
+        state.found.insert(file);
+        let met = state.hash(file, path);
+        state.met.insert(met);
     }
 
     /// Where a backing name leads, and what is there.
     fn backing(&self, overlay: &Path, backing: &BackingRef) -> Backing {
         let name = BackingName::interpret(overlay, &backing.recorded);
-        let mut link = Backing {
-            recorded: backing.recorded.as_os_str().into(),
+        let recorded = Recorded {
+            name: backing.recorded.as_os_str().into(),
             format: backing.format.clone().or_else(|| name.format.clone()),
+            beside: backing.format.is_some(),
+        };
+        let mut link = Backing {
+            recorded: once(&mut lock(&self.state).recorded, recorded),
             path: None,
             state: BackingState::Missing,
             outside: None,
@@ -335,7 +332,7 @@ impl Looker {
                     let file = stat.id;
                     let inside = place.is_some_and(|place| place.inside);
                     if inside || self.follow {
-                        lock(&self.state).take_up(&path, file, link.format.as_ref());
+                        lock(&self.state).take_up(&path, file, link.format());
                     }
                     link.outside = (!inside).then(|| Box::new(stat));
                     BackingState::There(file)

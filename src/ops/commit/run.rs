@@ -98,7 +98,7 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
         ));
         return None;
     };
-    let recorded = printable(&backing.recorded);
+    let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
     let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
         plan.refuse(match base.map(|base| base.whereabouts) {
@@ -111,7 +111,7 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
         });
         return None;
     };
-    let Some(base_format) = backing.format.clone() else {
+    let Some(base_format) = backing.format().cloned() else {
         plan.refuse(format!(
             "{path} does not record the format of {recorded}, and a guess would risk the data: \
              record it first with qanopy relink"

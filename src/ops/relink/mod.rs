@@ -70,7 +70,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         ));
     }
     claim(plan, &node.path, LockSet::ReadWrite);
-    plan.roll_back = back(node, wish.image);
+    plan.roll_back = back(forest, node, wish.image);
     plan.undo = undo(plan);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
@@ -112,7 +112,7 @@ fn fit(plan: &mut Plan, node: &Node) -> Option<OsString> {
         ));
         return None;
     };
-    Some(backing.recorded.to_os_string())
+    Some(backing.name().to_os_string())
 }
 
 /// The image it is going to be built on.
@@ -170,7 +170,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     let recorded = node
         .backing
         .as_ref()
-        .and_then(|backing| backing.format.clone());
+        .and_then(|backing| backing.format().cloned());
     if let Some(recorded) =
         recorded.filter(|recorded| backing_format::seen(base).as_ref() == Some(recorded))
     {
@@ -225,13 +225,13 @@ fn undo(plan: &Plan) -> Undo {
 }
 
 /// The request that records what is recorded now.
-fn back(node: &Node, image: &Path) -> Option<Request> {
+fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
     let backing = node.backing.as_ref()?;
     Some(Request::Relink {
         image: image.to_path_buf(),
-        base: Some(backing.path.as_deref()?.to_path_buf()),
-        format: Some(backing.format.clone()?),
-        style: Some(backing_name::style_of(&backing.recorded)),
+        base: Some(forest.leads_to(node)?.to_path_buf()),
+        format: Some(backing.format().cloned()?),
+        style: Some(backing_name::style_of(backing.name())),
     })
 }
 

@@ -116,8 +116,8 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
     let format = node
         .backing
         .as_ref()?
-        .format
-        .clone()
+        .format()
+        .cloned()
         .or_else(|| old.format())?;
     let compare = || -> Result<(Comparison, Chain), String> {
         let top = own_layer(plan, node)?;

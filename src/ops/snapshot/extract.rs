@@ -188,7 +188,7 @@ fn form_of(
                 ));
                 return None;
             };
-            let Some(format) = backing.format.clone() else {
+            let Some(format) = backing.format().cloned() else {
                 plan.refuse(format!(
                     "{path} does not record the format of what it is built on: record it first"
                 ));

@@ -27,6 +27,10 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 app.find_folds();
             }
         },
+        Msg::Held(ticket, held) if ticket == app.scan.ticket => match &mut app.scan.fresh {
+            Some(fresh) => fresh.hold(held),
+            None => Arc::make_mut(&mut app.forest).hold(held),
+        },
         Msg::Looked(ticket, looked_at) if ticket == app.scan.ticket => {
             app.scan.looked_at = looked_at;
         }
@@ -151,6 +155,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             app.warn(text);
         }
         Msg::Found(..)
+        | Msg::Held(..)
         | Msg::Looked(..)
         | Msg::Scanned(..)
         | Msg::Key(_)

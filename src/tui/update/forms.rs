@@ -292,7 +292,7 @@ fn proposed_base(app: &App, id: NodeId) -> String {
     let recorded = app.forest.get(id).and_then(|node| node.backing.as_ref());
     match (pointed, recorded) {
         (Some(node), _) => node.path.to_string_lossy().into_owned(),
-        (None, Some(backing)) => backing.recorded.to_string_lossy().into_owned(),
+        (None, Some(backing)) => backing.name().to_string_lossy().into_owned(),
         (None, None) => String::new(),
     }
 }

@@ -387,17 +387,17 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         add("also", app.shown(other), Role::Plain, true);
     }
     if let Some(backing) = &node.backing {
-        let format = backing.format.as_ref().map_or_else(
+        let format = backing.format().map_or_else(
             || "no format recorded".to_owned(),
             |format| text::safe(format.name()),
         );
         add(
             "backing",
-            format!("{} ({format})", printable(&backing.recorded)),
+            format!("{} ({format})", printable(backing.name())),
             Role::Plain,
             true,
         );
-        match (&backing.state, &backing.path) {
+        match (&backing.state, app.forest.leads_to(node)) {
             (BackingState::There(_), Some(path)) => {
                 add("leads to", app.shown(path), Role::Plain, true);
             }

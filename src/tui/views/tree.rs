@@ -18,7 +18,7 @@ use crate::tui::dialog::Mode;
 use crate::tui::filter;
 use crate::tui::keymap::Action;
 use crate::tui::msg::Watching;
-use crate::tui::rows::{Row, RowKind};
+use crate::tui::rows::{Row, RowKind, nth};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -220,7 +220,9 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let snapshot = app.snapshot_on(row);
     let bytes = match row.kind {
         RowKind::Image(_) => node.and_then(Node::size_on_disk),
-        RowKind::Folded { bytes, .. } | RowKind::Run { bytes, .. } => Some(bytes),
+        RowKind::Folded { hidden, .. } | RowKind::Run { hidden, .. } => {
+            Some(app.tree.rows.hidden(hidden).bytes)
+        }
         // The state of the machine is what it adds for sure.
         RowKind::Snapshot { .. } => snapshot
             .map(Snapshot::vm_state_size)
@@ -476,27 +478,29 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 _ => placed(app, node),
             }
         }
-        RowKind::Folded { hidden: 0, .. } => "its snapshots (folded)".to_owned(),
-        RowKind::Folded { hidden, .. } => format!("{hidden} hidden (folded)"),
+        RowKind::Folded { hidden, .. } => match app.tree.rows.hidden(hidden).images {
+            0 => "its snapshots (folded)".to_owned(),
+            images => format!("{images} hidden (folded)"),
+        },
         RowKind::Snapshot { .. } => app
             .snapshot_on(row)
             .map_or_else(String::new, |one| text::safe(&text::snapshot_name(one))),
         RowKind::MoreSnapshots { hidden, .. } => {
             let key = app.key(Action::SnapshotList);
-            let many = text::count(
-                u64::try_from(hidden).unwrap_or(u64::MAX),
-                "more snapshot",
-                "more snapshots",
-            );
+            let many = text::count(u64::from(hidden), "more snapshot", "more snapshots");
             format!("{many} ({key} lists them)")
         }
         RowKind::NewSnapshot(_) => {
             let takes = app.future.as_ref().and_then(|future| future.takes.as_ref());
             takes.map_or_else(String::new, |(_, name)| printable(name))
         }
-        RowKind::Run { hidden, .. } => format!("{hidden} more in line (Enter shows them)"),
+        RowKind::Run { hidden, .. } => {
+            let images = app.tree.rows.hidden(hidden).images;
+            format!("{images} more in line (Enter shows them)")
+        }
         RowKind::New(new) => {
-            let new = app.future.as_ref().and_then(|future| future.new.get(new));
+            let future = app.future.as_ref();
+            let new = future.and_then(|future| nth(&future.new, new));
             new.map(|(path, _)| text::file_name(path))
                 .unwrap_or_default()
         }
@@ -517,7 +521,7 @@ fn placed(app: &App, node: &Node) -> String {
 fn recorded(app: &App, node: &Node) -> String {
     let child = node.children.first().and_then(|id| app.forest.get(*id));
     let backing = child.and_then(|child| child.backing.as_ref());
-    backing.map_or_else(|| app.label(node), |backing| printable(&backing.recorded))
+    backing.map_or_else(|| app.label(node), |backing| printable(backing.name()))
 }
 
 /// The word for what may be done with it.

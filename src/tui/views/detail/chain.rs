@@ -78,7 +78,7 @@ fn through(app: &App, above: &Node) -> Line<'static> {
     let format = above
         .backing
         .as_ref()
-        .map(|backing| match &backing.format {
+        .map(|backing| match backing.format() {
             Some(format) => format!("reads through, as {}", text::safe(format.name())),
             None => "reads through; no format is recorded".to_owned(),
         })
