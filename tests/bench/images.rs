@@ -8,16 +8,17 @@ use qanopy::qcow2::{Geometry, Header, HostOffset, Version};
 /// Each tree: a base, overlays on it, overlays on those.
 const TREE: usize = 50;
 
-/// Writes one image that holds nothing, as `qemu-img create` lays it out.
-fn image(path: &Path, backing: Option<&str>) {
+/// Writes one image that holds nothing, with a backing file of that name and format, as `qemu-img create` lays it out.
+pub(crate) fn image(path: &Path, backing: Option<(&str, &str)>) {
     let geometry = Geometry::new(16, 4, false).unwrap();
     let mut header = Header::new(Version::V3, geometry, 10 << 30);
     header.refcount_table_offset = HostOffset(0x10000);
     header.refcount_table_clusters = 1;
     header.l1_offset = HostOffset(0x30000);
     header.l1_entries = 20;
-    if let Some(name) = backing {
-        header.set_backing(name.as_bytes(), Some(b"qcow2")).unwrap();
+    if let Some((name, format)) = backing {
+        let format = Some(format.as_bytes());
+        header.set_backing(name.as_bytes(), format).unwrap();
     }
     fs::write(path, header.encode().unwrap()).unwrap();
     File::options()
@@ -42,7 +43,7 @@ pub(crate) fn build(dir: &Path, count: usize) -> Vec<PathBuf> {
             at => Some(format!("layer-{:02}.qcow2", at - 10)),
         };
         let path = folder.join(format!("layer-{at:02}.qcow2"));
-        image(&path, backing.as_deref());
+        image(&path, backing.as_deref().map(|name| (name, "qcow2")));
         paths.push(path);
     }
     paths

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench session` prints when the first frame is seen, when the scan is done, the memory
 //! held when the program rests after that and after one of the images was written, the most it ever held,
-//! and how long it takes to leave. `QANOPY_BENCH_IMAGES` sets another number of images.
+//! how long it takes to leave, and how long a key takes until its frame is seen, at rest and while a job
+//! copies. `QANOPY_BENCH_IMAGES` sets another number of images.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 #![allow(clippy::panic, dead_code, unreachable_pub)] // The terminal is the tests' own.
 
@@ -93,6 +94,83 @@ fn session(dir: &Path, changed: &Path) -> Session {
     }
 }
 
+/// Bytes that the job copies: it is to last longer than the keys are pressed.
+const COPIED: u64 = 6 << 30;
+/// Keys pressed for one figure.
+const KEYS: usize = 300;
+
+/// A raw disk full of data and an overlay on it, before all others in order.
+fn big(dir: &Path, bytes: u64) {
+    let folder = dir.join("a-big");
+    fs::create_dir(&folder).unwrap();
+    let mut raw = File::create(folder.join("big.raw")).unwrap();
+    let piece = vec![0x5a; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        raw.write_all(&piece).unwrap();
+    }
+    images::image(&folder.join("over.qcow2"), Some(("big.raw", "raw")));
+}
+
+/// How long each of some keys takes until the row under the cursor is another, in milliseconds.
+fn keys(terminal: &mut Terminal, running: impl Fn(&str) -> bool) -> Vec<f64> {
+    let under_cursor = |screen: &str| {
+        // Further right it may be a part of a bar of progress.
+        let is_it = |line: &&str| line.chars().take(3).any(|sign| sign == '▌');
+        let line = screen.lines().find(is_it);
+        line.unwrap_or_default().to_owned()
+    };
+    let mut took = Vec::new();
+    let mut before = terminal.screen();
+    while took.len() < KEYS && running(&before) {
+        let old = under_cursor(&before);
+        let since = Instant::now();
+        terminal.press("j");
+        loop {
+            before = terminal.screen();
+            if under_cursor(&before) != old {
+                break;
+            }
+            assert!(since.elapsed() < Duration::from_secs(5), "{before}");
+            thread::sleep(Duration::from_micros(200));
+        }
+        took.push(since.elapsed().as_secs_f64() * 1e3);
+        // A person is slower.
+        thread::sleep(Duration::from_millis(8));
+    }
+    took.sort_by(f64::total_cmp);
+    took
+}
+
+fn print_keys(what: &str, took: &[f64]) {
+    let last = took.len() - 1;
+    println!(
+        "{what:<18} median {:.1}, 99 of 100 within {:.1}, all {} within {:.1} ms",
+        took[last / 2],
+        took[last * 99 / 100],
+        took.len(),
+        took[last]
+    );
+}
+
+/// Keys at rest and while a flat copy of the big disk is made.
+fn pressed(dir: &Path) {
+    let mut terminal = Terminal::open(dir, &[], (120, 40));
+    terminal.see("big.raw");
+    terminal.lose("scanning");
+    rest(terminal.pid());
+    print_keys("key to frame", &keys(&mut terminal, |_| true));
+    terminal.go_to("over.qcow2");
+    terminal.press("f");
+    terminal.see("creates");
+    terminal.press("<enter>");
+    terminal.see("▶1");
+    let took = keys(&mut terminal, |screen| screen.contains("▶1"));
+    print_keys("while a job copies", &took);
+    terminal.until("the end of the job", |screen| !screen.contains("▶1"));
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+}
+
 fn main() {
     // `cargo test --benches` runs this too; then a look at few images is enough.
     let full = std::env::args().any(|arg| arg == "--bench");
@@ -117,4 +195,6 @@ fn main() {
     );
     println!("peak memory        {:.1} MiB", median(&|s| s.peak));
     println!("leaving            {:.0} ms", median(&|s| s.leaving));
+    big(dir.path(), if full { COPIED } else { 1 << 30 });
+    pressed(dir.path());
 }
