@@ -162,7 +162,7 @@ fn request(image: &Path, action: RepairAction) -> Request {
 }
 
 fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {
-    let ready = ours::agree(ops::plan(&ours::context(host, dir), request))?;
+    let ready = ours::agree(ours::plan(host, dir, request))?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
 

@@ -78,9 +78,11 @@ impl State {
         self.met.hasher().hash_one((file, path))
     }
 
-    /// Sees to it that a backing file is looked at, if the walk does not do it.
-    fn take_up(&mut self, path: &Path, file: FileId, format: Option<&Format>) {
-        if self.found.contains(&file) && self.met.contains(&self.hash(file, path)) {
+    /// Sees to it that a backing file is looked at, if the walk does not do it. Outside the scanned
+    /// directories no name is better than the one by which it was found.
+    fn take_up(&mut self, path: &Path, file: FileId, format: Option<&Format>, inside: bool) {
+        let is_met = || !inside || self.met.contains(&self.hash(file, path));
+        if self.found.contains(&file) && is_met() {
             return;
         }
         match self.awaited.entry((file, path.to_path_buf())) {
@@ -332,7 +334,7 @@ impl Looker {
                     let file = stat.id;
                     let inside = place.is_some_and(|place| place.inside);
                     if inside || self.follow {
-                        lock(&self.state).take_up(&path, file, link.format());
+                        lock(&self.state).take_up(&path, file, link.format(), inside);
                     }
                     link.outside = (!inside).then(|| Box::new(stat));
                     BackingState::There(file)
@@ -378,9 +380,13 @@ impl Looker {
             return Some(place.clone());
         }
         let canonical = self.host.canonical(directory).ok()?;
-        let place = self
+        // By the name that the walk has for it.
+        let walked = self
             .roots
             .iter()
+            .filter(|(_, given)| !self.is_inside_another_root(given));
+        let place = walked
+            .into_iter()
             .find_map(|(root, given)| {
                 let rest = canonical.strip_prefix(root).ok()?;
                 Some(Place {

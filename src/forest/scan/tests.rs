@@ -265,6 +265,23 @@ fn processes_that_have_an_image_open_are_told() {
     assert!(!in_use, "reading a file is not using an image");
 }
 
+#[test]
+fn a_directory_given_twice_lists_each_image_by_one_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    image(&at("vm/sub/base"), None);
+    image(&at("vm/sub/over"), Some(("base", Some("qcow2"))));
+    symlink(at("vm/sub"), at("again")).unwrap();
+    let forest = scanned(ScanOptions {
+        roots: vec![at("again"), at("vm")],
+        ..ScanOptions::default()
+    });
+    let base = forest.by_path(&at("vm/sub/base")).unwrap();
+    assert_eq!(base.path, at("vm/sub/base"));
+    assert!(base.other_names.is_empty(), "{:?}", base.other_names);
+    assert_eq!(base.children.len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 64,
