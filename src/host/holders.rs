@@ -116,6 +116,9 @@ fn survey(wanted: impl Fn(FileId) -> bool, own: Own) -> HashMap<FileId, Vec<Hold
             if pid == me && !locks {
                 continue;
             }
+            if pid != me && command.is_none() && is_our_copy(&process) {
+                break;
+            }
             let holders = found.entry(id).or_default();
             if let Some(holder) = holders.last_mut()
                 && holder.pid == pid
@@ -133,6 +136,24 @@ fn survey(wanted: impl Fn(FileId) -> bool, own: Own) -> HashMap<FileId, Vec<Hold
         }
     }
     found
+}
+
+/// Whether a process is a child of this one that has not become another program yet: what it has open for
+/// that instant is open here as well, or was.
+fn is_our_copy(process: &Path) -> bool {
+    // Fields 4 and 28 of `stat`, counted behind the name in brackets: the parent, and where the stack
+    // begins, which a new program has elsewhere and nobody is told of who may not trace the process.
+    let facts = |process: &Path| {
+        let stat = fs::read_to_string(process.join("stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        Some((field(4)?, field(28)?))
+    };
+    let (Some((parent, stack)), Some((_, ours))) = (facts(process), facts(Path::new("/proc/self")))
+    else {
+        return false;
+    };
+    parent == u64::from(std::process::id()) && stack != 0 && stack == ours
 }
 
 /// The entries of a directory whose names are numbers, at most `limit` of them.
@@ -270,6 +291,43 @@ mod tests {
             "our own descriptor does not count"
         );
         assert_eq!(all.get(&id), Some(&vec![expected]));
+    }
+
+    #[test]
+    #[allow(unsafe_code)] // The only way to hold a child where it is about to become a program.
+    fn a_child_that_is_just_being_started_is_no_holder() {
+        use std::io::{Read, Write};
+        use std::os::unix::process::CommandExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stat = file.as_file().metadata().unwrap();
+        let id = FileId {
+            device: stat.dev(),
+            inode: stat.ino(),
+        };
+        let (mut forked, mut tell) = std::io::pipe().unwrap();
+        let (mut wait, mut go_on) = std::io::pipe().unwrap();
+        let mut command = std::process::Command::new("true");
+        // SAFETY: it reads and writes a byte of a pipe, which a forked child may.
+        unsafe {
+            command.pre_exec(move || {
+                tell.write_all(b"x")?;
+                wait.read_exact(&mut [0])
+            });
+        }
+        let starting = std::thread::spawn(move || command.status().unwrap());
+        forked.read_exact(&mut [0]).unwrap();
+        let has_it = |pid: u32| {
+            let process = Path::new("/proc").join(pid.to_string());
+            let descriptors: Vec<i32> = numbers_in(&process.join("fd"), usize::MAX);
+            let mut files = descriptors.into_iter();
+            pid != std::process::id() && files.any(|fd| file_of(&process, fd) == Some(id))
+        };
+        let pids: Vec<u32> = numbers_in(Path::new("/proc"), usize::MAX);
+        assert!(pids.into_iter().any(has_it), "the child has it open");
+        let found = holders(id);
+        go_on.write_all(b"x").unwrap();
+        assert!(starting.join().unwrap().success());
+        assert!(found.is_empty(), "{found:?}");
     }
 
     #[test]

@@ -3,8 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use qanopy::forest::{self, Forest, ScanOptions};
 use qanopy::host::{Host, RealHost};
@@ -108,30 +106,8 @@ pub fn commit(
 }
 
 /// The plan of any request, all of `dir` being known.
-///
-/// Between a fork and the exec after it, a process that another test starts has every file that is open
-/// here: where that is what stands in the way, the plan is made again.
 pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
-    let patience = Instant::now() + Duration::from_secs(2);
-    loop {
-        let plan = ops::plan(&context(host, dir), request);
-        let mut refusals = plan.refusals.iter();
-        if !refusals.any(|refusal| names_a_fork(&refusal.text)) || Instant::now() > patience {
-            return plan;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Whether a sentence names a process that runs this very program, or is gone by now.
-fn names_a_fork(text: &str) -> bool {
-    let named = text.split("(process ").nth(1);
-    let Some(pid) = named.and_then(|rest| rest.split(')').next()) else {
-        return false;
-    };
-    let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
-    pid != std::process::id().to_string()
-        && (program(pid).is_none() || program(pid) == program("self"))
+    ops::plan(&context(host, dir), request)
 }
 
 /// Plans, agrees and runs, with the proof that nobody else's content changed; the refusal or the error in
