@@ -405,6 +405,16 @@ fn a_cancelled_commit_loses_nothing_and_can_be_run_again() {
     oracle::assert_clean(dir, names, &"finished");
 }
 
+/// Commits `top.qcow2` into the shorter `base.qcow2` and proves that this shows what that showed.
+fn commit_into_a_shorter_base(dir: &Path) {
+    let before = Views::of(dir, ["top.qcow2"]);
+    let overlay = dir.join("top.qcow2");
+    ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
+    let after = Views::of(dir, ["base.qcow2"]);
+    assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
+    oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+}
+
 /// What a base of version 2 writes of zeros while it becomes longer than what it is built on shows is
 /// part of the forecast, which [`ours::commit`] holds against what was taken.
 #[test]
@@ -422,12 +432,7 @@ fn zeros_written_into_a_growing_base_are_forecast() {
     s.create("-F qcow2 -b base.qcow2", "top.qcow2", "2M");
     s.io("qcow2", "top.qcow2", &["write -P 0x21 1536k 64k"]);
     s.build(dir);
-    let before = Views::of(dir, ["top.qcow2"]);
-    let overlay = dir.join("top.qcow2");
-    ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
-    let after = Views::of(dir, ["base.qcow2"]);
-    assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
-    oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+    commit_into_a_shorter_base(dir);
 }
 
 /// The rest of the last cluster of a base that becomes longer: nothing is written where nothing is stored of
@@ -452,12 +457,7 @@ fn the_last_cluster_of_a_growing_base_is_forecast() {
         s.create("-F qcow2 -b base.qcow2", "top.qcow2", "6M");
         s.build(dir);
         let was = fs::metadata(dir.join("base.qcow2")).unwrap().blocks();
-        let before = Views::of(dir, ["top.qcow2"]);
-        let overlay = dir.join("top.qcow2");
-        ours::commit(&ours::real_host(), dir, &overlay, KEEP, Siblings::Refuse).unwrap();
-        let after = Views::of(dir, ["base.qcow2"]);
-        assert_eq!(after.get("base.qcow2"), before.get("top.qcow2"));
-        oracle::assert_clean(dir, ["base.qcow2", "top.qcow2"], &"grown");
+        commit_into_a_shorter_base(dir);
         let took = fs::metadata(dir.join("base.qcow2")).unwrap().blocks() - was;
         assert_eq!(took * 512 >= 1 << 20, stored, "{took} sectors");
     }

@@ -115,19 +115,24 @@ impl Forest {
         link.path.as_deref().or_else(shown)
     }
 
+    /// The backing link of a node, with its path where it keeps none of its own.
+    pub(super) fn whole_link(&self, node: &Node) -> Option<Box<Backing>> {
+        let mut link = node.backing.clone()?;
+        if link.path.is_none() {
+            link.path = self.leads_to(node).map(Box::from);
+        }
+        Some(link)
+    }
+
     /// What a scan found when it met the file of a node, but for who has it open.
     #[must_use]
     pub fn found(&self, node: &Node) -> Found {
-        let backing = node.backing.as_deref().map(|link| Backing {
-            path: self.leads_to(node).map(Box::from),
-            ..link.clone()
-        });
         Found {
             path: node.path.clone(),
             symlink: node.symlink,
             stat: node.stat.clone(),
             content: node.content.clone(),
-            backing: backing.map(Box::new),
+            backing: self.whole_link(node),
             holders: Vec::new(),
         }
     }

@@ -49,6 +49,24 @@ struct Claims {
     other: u32,
 }
 
+/// What one link says of the format of the file at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Claim {
+    file: FileId,
+    is_raw: bool,
+}
+
+impl Claim {
+    fn of(link: Option<&Backing>) -> Option<Self> {
+        let link = link?;
+        let BackingState::There(file) = link.state else {
+            return None;
+        };
+        let is_raw = *link.format()? == Format::Raw;
+        Some(Self { file, is_raw })
+    }
+}
+
 /// So many images of one name are remembered as candidates for a missing one.
 const CANDIDATES: usize = 4;
 
@@ -227,12 +245,14 @@ impl Forest {
             node.other_names.retain(|name| *name != path);
             node.symlink = symlink;
             let parent = node.parent;
+            let is_other = node.path != path;
             let old = std::mem::replace(&mut node.path, path);
             self.growth.pending.entry(parent).or_default().push(id);
             for child in self.members(id) {
                 self.growth.dirty.insert(child);
                 let child = self.nodes.get_mut(index(child));
                 if let Some(link) = child.and_then(|child| child.backing.as_deref_mut())
+                    && is_other
                     && link.leads_to_a_path()
                 {
                     link.path.get_or_insert_with(|| old.as_path().into());
@@ -281,13 +301,16 @@ impl Forest {
         node.stat = found.stat;
         node.content = found.content;
         node.backing = found.backing;
-        let new = node.backing.clone();
+        let (old, new) = (
+            Claim::of(old.as_deref()),
+            Claim::of(node.backing.as_deref()),
+        );
         self.retell(id);
         if !is_same_file {
             self.note_file(id);
         }
-        self.claim(old.as_deref(), |count| count.saturating_sub(1));
-        self.claim(new.as_deref(), |count| count.saturating_add(1));
+        self.claim(old, |count| count.saturating_sub(1));
+        self.claim(new, |count| count.saturating_add(1));
         self.overrule(id);
         self.link(id);
         self.set_holders(id, found.holders);
@@ -312,35 +335,31 @@ impl Forest {
         }
     }
 
-    /// Counts what a backing link says of the format of the file at its end.
-    fn claim(&mut self, backing: Option<&Backing>, change: impl Fn(u32) -> u32) {
-        let Some(backing) = backing else {
+    /// Counts what a link says.
+    fn claim(&mut self, claim: Option<Claim>, change: impl Fn(u32) -> u32) {
+        let Some(Claim { file, is_raw }) = claim else {
             return;
         };
-        let (Some(format), BackingState::There(file)) = (backing.format(), &backing.state) else {
-            return;
-        };
-        let is_raw = *format == Format::Raw;
         let claims = &mut self.growth.claims;
-        match claims.get_mut(file) {
+        match claims.get_mut(&file) {
             Some(known) if is_raw => {
                 known.raw = change(known.raw);
                 if known.raw == 0 {
-                    claims.remove(file);
+                    claims.remove(&file);
                 }
             }
             Some(known) => known.other = change(known.other),
             None if is_raw => {
                 let raw = change(0);
-                let other = self.other_claims(*file);
+                let other = self.other_claims(file);
                 if raw > 0 {
-                    self.growth.claims.insert(*file, Claims { raw, other });
+                    self.growth.claims.insert(file, Claims { raw, other });
                 }
             }
             // Of most files nobody ever says that they are raw.
             None => return,
         }
-        if let Some(id) = self.of_file(*file)
+        if let Some(id) = self.of_file(file)
             && self.overrule(id)
         {
             self.link(id);
@@ -349,21 +368,14 @@ impl Forest {
 
     /// How many name this file as a backing file of a format other than raw.
     fn other_claims(&self, file: FileId) -> u32 {
-        let says_other = |link: Option<&Backing>| {
-            link.is_some_and(|link| {
-                link.state == BackingState::There(file)
-                    && link.format().is_some_and(|format| *format != Format::Raw)
-            })
-        };
         let members = self.of_file(file).map(|id| self.members(id));
         let members = members.into_iter().flatten();
-        let shown = members.filter(|id| {
-            self.get(*id)
-                .is_some_and(|node| says_other(node.backing.as_deref()))
-        });
+        let shown = members.filter_map(|id| self.get(id)?.backing.as_deref());
         let hidden = self.growth.overruled.values();
-        let hidden = hidden.filter(|(_, backing)| says_other(backing.as_deref()));
-        u32::try_from(shown.count() + hidden.count()).unwrap_or(u32::MAX)
+        let hidden = hidden.filter_map(|(_, backing)| backing.as_deref());
+        let is_raw = false;
+        let says_other = |link: &&Backing| Claim::of(Some(link)) == Some(Claim { file, is_raw });
+        u32::try_from(shown.chain(hidden).filter(says_other).count()).unwrap_or(u32::MAX)
     }
 
     /// A file that is recorded as raw by all that are built on it is raw, whatever magic number its
@@ -385,14 +397,11 @@ impl Forest {
             Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
         ) && node.whereabouts == Whereabouts::Scanned;
         if is_raw && !overruled && looks_otherwise {
-            // What follows from the link's end is not known of a link that is hidden.
-            let leads_to = self.leads_to(node).map(Box::from);
+            // A link that is hidden follows no change of the name that its end shows.
+            let backing = self.whole_link(node);
             if let Some(node) = self.nodes.get_mut(at) {
                 let content = std::mem::replace(&mut node.content, Content::Raw);
-                let backing = node.backing.take().map(|mut link| {
-                    link.path = leads_to;
-                    link
-                });
+                node.backing = None;
                 self.growth.overruled.insert(id, (content, backing));
             }
         } else if !is_raw && overruled {
@@ -422,10 +431,7 @@ impl Forest {
         };
         let old = node.parent;
         let overlay = node.path.clone();
-        let backing = node.backing.as_deref().map(|link| Backing {
-            path: self.leads_to(node).map(Box::from),
-            ..link.clone()
-        });
+        let backing = self.whole_link(node);
         let new = backing.map(|backing| self.end_of(&overlay, &backing));
         self.name_shared(id, new);
         self.growth.dirty.insert(id);

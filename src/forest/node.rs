@@ -259,6 +259,12 @@ impl Node {
         self.stat.as_ref().map(|stat| stat.id)
     }
 
+    /// The format it records for its backing file, if it does.
+    #[must_use]
+    pub fn backing_format(&self) -> Option<&Format> {
+        self.backing.as_ref()?.format()
+    }
+
     /// The format, as far as it is known.
     #[must_use]
     pub fn format(&self) -> Option<Format> {

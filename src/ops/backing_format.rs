@@ -23,11 +23,7 @@ pub(super) fn seen(base: &Node) -> Option<Format> {
 /// another one than the file looks like.
 pub(super) fn recorded(plan: &mut Plan, above: &Node, base: &Node) -> Option<Format> {
     let (over, under) = (shown(&above.path), shown(&base.path));
-    let recorded = above
-        .backing
-        .as_ref()
-        .and_then(|link| link.format().cloned());
-    match (recorded, seen(base)) {
+    match (above.backing_format().cloned(), seen(base)) {
         (Some(recorded), Some(seen)) if recorded != seen => {
             plan.refuse(format!(
                 "{over} records {} as the format of {under}, which looks like {}: relink it first",
@@ -99,7 +95,7 @@ pub(super) fn found(
         return None;
     };
     let children = base.children.iter().filter_map(|id| forest.get(*id));
-    let records = children.filter_map(|child| child.backing.as_ref()?.format());
+    let records = children.filter_map(Node::backing_format);
     if records.clone().next().is_some() && records.clone().all(|format| *format == seen) {
         return Some(seen);
     }

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::forest::Node;
 use crate::host::{Host, printable};
 use crate::image::BackingName;
 use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
@@ -29,6 +30,12 @@ pub(super) fn style_of(recorded: &OsStr) -> BackingStyle {
     } else {
         BackingStyle::Relative
     }
+}
+
+/// How an image's backing name was recorded; relative where it has none.
+pub(super) fn recorded_style(node: &Node) -> BackingStyle {
+    let backing = node.backing.as_ref();
+    backing.map_or(BackingStyle::Relative, |backing| style_of(backing.name()))
 }
 
 /// The name by which `overlay`, which need not exist yet, will know `base`: proven to lead there,

@@ -266,13 +266,6 @@ pub(super) fn leading_to(
     base: &Path,
     style: Option<BackingStyle>,
 ) -> Result<OsString, String> {
-    let style = style.unwrap_or_else(|| {
-        child
-            .backing
-            .as_ref()
-            .map_or(BackingStyle::Relative, |backing| {
-                backing_name::style_of(backing.name())
-            })
-    });
+    let style = style.unwrap_or_else(|| backing_name::recorded_style(child));
     backing_name::leading(context.host.as_ref(), &child.path, base, style)
 }

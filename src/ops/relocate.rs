@@ -318,12 +318,9 @@ fn plan_step(
         copied,
         copy_is_there: half_copied,
         bytes: stat.allocated,
-        style: wish.style.unwrap_or_else(|| {
-            let backing = node.backing.as_ref();
-            backing.map_or(BackingStyle::Relative, |backing| {
-                backing_name::style_of(backing.name())
-            })
-        }),
+        style: wish
+            .style
+            .unwrap_or_else(|| backing_name::recorded_style(node)),
         own,
         children,
     })

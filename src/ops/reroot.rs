@@ -282,9 +282,9 @@ pub(super) fn undo_request(forest: &Forest, node: &Node) -> Option<Request> {
     })
 }
 
-/// How it could be taken back.
-fn undo(forest: &Forest, node: &Node) -> Undo {
-    match (undo_request(forest, node), &node.backing) {
+/// How it could be taken back, by that request.
+fn undo(node: &Node, request: Option<&Request>) -> Undo {
+    match (request, &node.backing) {
         (Some(_), Some(backing)) => Undo::Possible(format!(
             "rebase it to {} again, giving up what that shows as well",
             printable(backing.name())
@@ -338,8 +338,8 @@ impl Move {
     /// What the plan says of taking it back, and the same with qemu-img.
     pub(super) fn say_the_rest(&self, plan: &mut Plan, members: &Members, node: &Node) {
         members.secure(plan);
-        let forest = &plan.context().forest;
-        (plan.undo, plan.roll_back) = (undo(forest, node), undo_request(forest, node));
+        plan.roll_back = undo_request(&plan.context().forest, node);
+        plan.undo = undo(node, plan.roll_back.as_ref());
         plan.commands
             .push(rebase_command(&node.path, self.base.as_ref()));
     }

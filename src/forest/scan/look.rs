@@ -380,13 +380,11 @@ impl Looker {
             return Some(place.clone());
         }
         let canonical = self.host.canonical(directory).ok()?;
-        // By the name that the walk has for it.
-        let walked = self
+        let place = self
             .roots
             .iter()
-            .filter(|(_, given)| !self.is_inside_another_root(given));
-        let place = walked
-            .into_iter()
+            // By the name that the walk has for it.
+            .filter(|(_, given)| !self.is_inside_another_root(given))
             .find_map(|(root, given)| {
                 let rest = canonical.strip_prefix(root).ok()?;
                 Some(Place {

@@ -441,7 +441,7 @@ fn says(
     let Ok(node) = find::named(context, image) else {
         return false;
     };
-    let recorded = node.backing.as_ref().and_then(|backing| backing.format());
+    let recorded = node.backing_format();
     let base_is_right = base.is_none_or(|base| is_built_on(context, image, base));
     let format_is_right = match format {
         Some(format) => recorded == Some(format),

@@ -167,10 +167,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     if let Some(format) = wish.format {
         return backing_format::said(plan, base, format);
     }
-    let recorded = node
-        .backing
-        .as_ref()
-        .and_then(|backing| backing.format().cloned());
+    let recorded = node.backing_format().cloned();
     if let Some(recorded) =
         recorded.filter(|recorded| backing_format::seen(base).as_ref() == Some(recorded))
     {

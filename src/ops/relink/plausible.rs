@@ -113,12 +113,8 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
     if old.whereabouts != Whereabouts::Scanned {
         return None;
     }
-    let format = node
-        .backing
-        .as_ref()?
-        .format()
-        .cloned()
-        .or_else(|| old.format())?;
+    node.backing.as_ref()?;
+    let format = node.backing_format().cloned().or_else(|| old.format())?;
     let compare = || -> Result<(Comparison, Chain), String> {
         let top = own_layer(plan, node)?;
         let chain = open(plan, old, &format)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::forest::Forest;
 use crate::host::Stat;
 use crate::image::{Check, Verdict};
 use crate::ops::Error;
@@ -17,20 +18,24 @@ use crate::tui::text;
 
 use super::{AT_START, dialogs, jobs, menus, panes};
 
+/// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
+fn scanned(app: &mut App) -> &mut Forest {
+    match &mut app.scan.fresh {
+        Some(fresh) => fresh,
+        None => Arc::make_mut(&mut app.forest),
+    }
+}
+
 /// Takes in an answer.
 pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
     match msg {
-        Msg::Found(ticket, found) if ticket == app.scan.ticket => match &mut app.scan.fresh {
-            Some(fresh) => fresh.extend(found),
-            None => {
-                Arc::make_mut(&mut app.forest).extend(found);
+        Msg::Found(ticket, found) if ticket == app.scan.ticket => {
+            scanned(app).extend(found);
+            if app.scan.fresh.is_none() {
                 app.find_folds();
             }
-        },
-        Msg::Held(ticket, held) if ticket == app.scan.ticket => match &mut app.scan.fresh {
-            Some(fresh) => fresh.hold(held),
-            None => Arc::make_mut(&mut app.forest).hold(held),
-        },
+        }
+        Msg::Held(ticket, held) if ticket == app.scan.ticket => scanned(app).hold(held),
         Msg::Looked(ticket, looked_at) if ticket == app.scan.ticket => {
             app.scan.looked_at = looked_at;
         }

@@ -287,7 +287,7 @@ pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
 
 /// The image under the cursor, if another image can be built on it; else what is recorded now.
 fn proposed_base(app: &App, id: NodeId) -> String {
-    let is_possible = |node: &&Node| node.id != id && !app.forest.chain(node.id).contains(&id);
+    let is_possible = |node: &&Node| !app.forest.chain(node.id).contains(&id);
     let pointed = app.selected().filter(is_possible);
     let recorded = app.forest.get(id).and_then(|node| node.backing.as_ref());
     match (pointed, recorded) {
