@@ -116,20 +116,20 @@ fn keys(terminal: &mut Terminal, running: impl Fn(&str) -> bool) -> Vec<f64> {
     let under_cursor = |screen: &str| {
         // Further right it may be a part of a bar of progress.
         let is_it = |line: &&str| line.chars().take(3).any(|sign| sign == '▌');
-        let line = screen.lines().find(is_it);
-        line.unwrap_or_default().to_owned()
+        let line = screen.lines().find(is_it).unwrap_or_default();
+        // What stands beside the images changes by itself.
+        line.chars().take(40).collect::<String>()
     };
     let mut took = Vec::new();
-    let mut before = terminal.screen();
-    while took.len() < KEYS && running(&before) {
+    while took.len() < KEYS {
+        let before = terminal.screen();
+        if !running(&before) {
+            break;
+        }
         let old = under_cursor(&before);
         let since = Instant::now();
         terminal.press("j");
-        loop {
-            before = terminal.screen();
-            if under_cursor(&before) != old {
-                break;
-            }
+        while under_cursor(&terminal.screen()) == old {
             assert!(since.elapsed() < Duration::from_secs(5), "{before}");
             thread::sleep(Duration::from_micros(200));
         }
