@@ -17,7 +17,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pty::Terminal;
+use pty::{Terminal, under_cursor};
 
 /// The program rests when it has used no processor time for so long.
 const REST: Duration = Duration::from_millis(1500);
@@ -113,13 +113,6 @@ fn big(dir: &Path, bytes: u64) {
 
 /// How long each of some keys takes until the row under the cursor is another, in milliseconds.
 fn keys(terminal: &mut Terminal, running: impl Fn(&str) -> bool) -> Vec<f64> {
-    let under_cursor = |screen: &str| {
-        // Further right it may be a part of a bar of progress.
-        let is_it = |line: &&str| line.chars().take(3).any(|sign| sign == '▌');
-        let line = screen.lines().find(is_it).unwrap_or_default();
-        // What stands beside the images changes by itself.
-        line.chars().take(40).collect::<String>()
-    };
     let mut took = Vec::new();
     while took.len() < KEYS {
         let before = terminal.screen();

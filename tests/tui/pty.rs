@@ -28,6 +28,14 @@ pub struct Terminal {
     home: Option<tempfile::TempDir>,
 }
 
+/// The image under the cursor, as its row begins: what stands beside the images changes by itself, and further
+/// right the sign of the cursor may be a part of a bar of progress.
+pub fn under_cursor(screen: &str) -> String {
+    let is_it = |line: &&str| line.chars().take(3).any(|sign| sign == '▌');
+    let line = screen.lines().find(is_it).unwrap_or_default();
+    line.chars().take(40).collect()
+}
+
 impl Terminal {
     /// Opens the program on a directory, with nothing remembered and nothing configured.
     pub fn open(dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
@@ -186,9 +194,12 @@ impl Terminal {
             if on_it(&self.screen()) {
                 return;
             }
-            let before = self.screen();
+            // A key more while something else was drawn would carry it past the row.
+            let before = under_cursor(&self.screen());
             self.press("j");
-            self.until("the cursor to move", |screen| screen != before);
+            self.until("the cursor to move", |screen| {
+                under_cursor(screen) != before
+            });
         }
         panic!("no row shows {name}:\n{}", self.screen());
     }
