@@ -350,10 +350,7 @@ fn context_of(dirs: &[&Path], state: &Path) -> ops::Context {
     let (forest, _) = qanopy::forest::scan_all(Arc::new(RealHost), options.clone());
     ops::Context {
         forest: Arc::new(forest),
-        looked_in: ops::LookedIn {
-            dirs: options.roots,
-            remembered: 0,
-        },
+        looked_in: ops::LookedIn::within(options.roots),
         state_dir: Some(state.to_path_buf()),
         ..context(Arc::new(RealHost), state)
     }

@@ -79,7 +79,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
         Undo::Possible(text) => (true, text),
         Undo::Impossible(text) => (false, text),
     };
-    let dirs: Vec<Value> = plan.looked_in.dirs.iter().map(|dir| path(dir)).collect();
+    let dirs: Vec<Value> = plan.looked_in.dirs().iter().map(|dir| path(dir)).collect();
     json!({
         "title": plan.title,
         "effects": effects,

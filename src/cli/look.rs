@@ -1,19 +1,15 @@
-//! What a command sees before it plans: the machine, the forest around the images named, and where
-//! that was searched. How searching works is the forest's business.
+//! What a command sees before it plans. Where is looked for what depends on an image is decided in
+//! [`Context`]; here is only how the command line tells of it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::forest::{
-    Forest, Index, NodeId, ScanOptions, ScanSummary, Whereabouts, look_at, scan_all,
-};
+use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, printable};
-use crate::image::Keys;
-use crate::ops::{Context, LookedIn};
+use crate::ops::{Context, Looked, LookedIn};
 
 use super::args::{LookArgs, OpenArgs};
 use super::out;
@@ -26,17 +22,7 @@ pub(super) struct Seen {
 
 /// The machine, and no image known.
 pub(super) fn nowhere() -> Context {
-    context(Forest::new(), LookedIn::default())
-}
-
-fn context(forest: Forest, looked_in: LookedIn) -> Context {
-    Context {
-        host: Arc::new(RealHost),
-        forest: Arc::new(forest),
-        looked_in,
-        state_dir: Index::default_dir(),
-        keys: Keys::none(),
-    }
+    Context::nowhere(Arc::new(RealHost), Index::default_dir())
 }
 
 fn scan(roots: Vec<PathBuf>, look: LookArgs) -> (Forest, ScanSummary) {
@@ -74,14 +60,12 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
         ));
     }
     remember(&forest);
-    let looked_in = LookedIn {
-        dirs: roots,
-        remembered: 0,
+    let context = Context {
+        forest: Arc::new(forest),
+        looked_in: LookedIn::within(roots),
+        ..nowhere()
     };
-    Ok(Seen {
-        context: context(forest, looked_in),
-        summary,
-    })
+    Ok(Seen { context, summary })
 }
 
 /// The forest below the directories named, and what earlier runs saw elsewhere: it may be built on
@@ -90,56 +74,33 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
 /// # Errors
 /// As [`below`].
 pub(super) fn below_and_remembered(open: &OpenArgs) -> anyhow::Result<Context> {
-    let mut context = below(open)?.context;
-    let forest = Arc::make_mut(&mut context.forest);
-    context.looked_in.remembered = recall(forest, &context.looked_in.dirs);
-    Ok(context)
+    let mut looked = Looked {
+        context: below(open)?.context,
+        complaints: Vec::new(),
+    };
+    looked.recall();
+    Ok(told(looked))
 }
 
-/// The forest around these images: the folders of every file of their chains, and `also`.
+/// The forest around these images: see [`Context::around`].
 ///
 /// # Errors
 /// If an image or one of `also` is not there.
 pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
-    let mut named = Vec::new();
-    for path in images.iter().chain(also) {
-        RealHost
-            .stat_link(path)
-            .with_context(|| format!("cannot find {}", printable(path)))?;
-        named.push(absolute(path)?);
+    let looked = Context::around(Arc::new(RealHost), Index::default_dir(), images, also).map_err(
+        |(path, error)| {
+            anyhow::Error::from(error).context(format!("cannot find {}", printable(path)))
+        },
+    )?;
+    Ok(told(looked))
+}
+
+/// The context, once what could not be looked at is told.
+fn told(looked: Looked) -> Context {
+    for complaint in looked.complaints {
+        out::complain(format_args!("qanopy: {complaint}"));
     }
-    let also = named.split_off(images.len());
-    let chains = LookArgs {
-        follow: true,
-        raw: false,
-    };
-    let (forest, _) = scan(named.clone(), chains);
-    let files = forest
-        .nodes()
-        .filter(|node| node.whereabouts == Whereabouts::Scanned)
-        .map(|node| node.path.as_path());
-    let folders: BTreeSet<PathBuf> = files
-        .chain(named.iter().map(PathBuf::as_path))
-        .filter_map(|path| path.parent().map(Path::to_path_buf))
-        .chain(also)
-        .collect();
-    let dirs = outermost(folders);
-    // The images themselves as well: a raw image nothing is built on is seen only when named.
-    let roots = dirs.iter().cloned().chain(named).collect();
-    let below = LookArgs {
-        follow: false,
-        raw: false,
-    };
-    let (mut forest, summary) = scan(roots, below);
-    for (dir, why) in &summary.unreadable_dirs {
-        out::complain(format_args!(
-            "qanopy: cannot read {}: {why}",
-            printable(dir)
-        ));
-    }
-    remember(&forest);
-    let remembered = recall(&mut forest, &dirs);
-    Ok(context(forest, LookedIn { dirs, remembered }))
+    looked.context
 }
 
 /// Notes down what was seen, for later runs. They are told what they miss: nothing fails for it here.
@@ -153,39 +114,6 @@ fn remember(forest: &Forest) {
             "qanopy: cannot remember images in {file}: {error}"
         ));
     }
-}
-
-/// Adds the images that earlier runs saw outside `scanned`, looked at again; returns their number.
-fn recall(forest: &mut Forest, scanned: &[PathBuf]) -> usize {
-    let Some(index) = Index::default_dir().map(Index::at) else {
-        return 0;
-    };
-    let host: Arc<dyn Host> = Arc::new(RealHost);
-    match index.recheck(&host, scanned) {
-        Ok(found) => {
-            let remembered = found.len();
-            forest.extend(found);
-            remembered
-        }
-        Err(error) => {
-            let file = printable(index.file());
-            out::complain(format_args!(
-                "qanopy: cannot read the images remembered in {file}: {error}"
-            ));
-            0
-        }
-    }
-}
-
-/// Leaves out what lies inside another. A directory sorts before what is inside it.
-fn outermost(dirs: BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let mut outer: Vec<PathBuf> = Vec::new();
-    for dir in dirs {
-        if !outer.iter().any(|known| dir.starts_with(known)) {
-            outer.push(dir);
-        }
-    }
-    outer
 }
 
 /// One image, by the name as given; with its chain only if that is asked.
@@ -208,16 +136,4 @@ pub(super) fn image(path: &Path, look: LookArgs) -> anyhow::Result<(Forest, Node
         .map(|node| node.id)
         .ok_or_else(|| anyhow!("{} is no image", printable(path)))?;
     Ok((forest, id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_inside_another_is_searched_once() {
-        let dirs = ["/a/b", "/a", "/ab", "/c/d"].map(PathBuf::from);
-        let outer = outermost(dirs.into());
-        assert_eq!(outer, ["/a", "/ab", "/c/d"].map(PathBuf::from));
-    }
 }

@@ -22,7 +22,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
     let context = look::below_and_remembered(&args.open)?;
     let mut candidates = ops::candidates(&context, args.older_than);
     // What is only remembered counts as built on others, and is not proposed itself.
-    let dirs = &context.looked_in.dirs;
+    let dirs = &context.looked_in.dirs();
     candidates.retain(|one| dirs.iter().any(|dir| one.path.starts_with(dir)));
     let is_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
     let has_chosen = args.all || candidates.is_empty();

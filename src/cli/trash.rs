@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::host::printable;
 use crate::ops::trash::{self, Entry};
-use crate::ops::{Context, Request};
+use crate::ops::{Context, LookedIn, Request};
 
 use super::args::{Globals, TrashCommand, TrashDirs};
 use super::carry_out::carry_out;
@@ -60,7 +60,7 @@ fn context(dirs: TrashDirs) -> Context {
     let mut context = look::nowhere();
     let mut below = dirs.dir;
     below.push(PathBuf::from("."));
-    context.looked_in.dirs = below;
+    context.looked_in = LookedIn::within(below);
     context
 }
 
@@ -68,7 +68,7 @@ fn entries(context: &Context) -> Vec<Entry> {
     trash::list(
         context.host.as_ref(),
         context.state_dir.as_deref(),
-        &context.looked_in.dirs,
+        &context.looked_in.dirs(),
     )
 }
 

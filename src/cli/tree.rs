@@ -187,7 +187,13 @@ fn row(forest: &Forest, line: &TreeLine, names: usize, now: SystemTime) -> Strin
 
 /// What to say where there is no image.
 fn nothing(seen: &Seen) -> String {
-    let dirs: Vec<String> = seen.context.looked_in.dirs.iter().map(printable).collect();
+    let dirs: Vec<String> = seen
+        .context
+        .looked_in
+        .dirs()
+        .iter()
+        .map(printable)
+        .collect();
     let files = seen.summary.files_looked_at;
     let folders = match seen.summary.unreadable_dirs.len() {
         0 => String::new(),

@@ -213,9 +213,8 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
 /// left in it.
 pub(super) fn lies_where_the_person_looked(plan: &Plan, image: &Path, place: &Path) -> bool {
     let own = image.parent().filter(|dir| !dir.as_os_str().is_empty());
-    plan.looked_in
-        .dirs
-        .iter()
+    let dirs = plan.looked_in.dirs();
+    dirs.iter()
         .map(PathBuf::as_path)
         .chain([own.unwrap_or(Path::new("."))])
         .filter_map(|dir| plan.host().canonical(dir).ok())

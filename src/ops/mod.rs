@@ -12,6 +12,7 @@ mod chain_files;
 mod check;
 mod clone;
 mod commit;
+mod context;
 mod convert;
 mod copy_file;
 mod create;
@@ -55,13 +56,14 @@ mod verify;
 mod words;
 
 pub use check::{chain_notices, check};
+pub use context::{Context, Looked, LookedIn};
 pub use convert::{ConvertForm, ConvertOptions};
 pub use demo::demo;
 pub use leftovers::{Leftover, leftovers};
 pub use locked::is_locked;
 pub use plan::{
-    Confirm, Consent, Context, Danger, Denied, Effect, EffectKind, Line, LookedIn, Note, Plan,
-    Ready, Refusal, SpaceNeed, Tone, Undo, WayOut,
+    Confirm, Consent, Danger, Denied, Effect, EffectKind, Line, Note, Plan, Ready, Refusal,
+    SpaceNeed, Tone, Undo, WayOut,
 };
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};

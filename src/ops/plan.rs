@@ -4,46 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::forest::Forest;
 use crate::host::Host;
-use crate::image::Keys;
 
 use super::pin::Pins;
-use super::{Error, Job, Request};
-
-/// What planning looks at.
-#[derive(Clone)]
-pub struct Context {
-    /// The machine.
-    pub host: Arc<dyn Host>,
-    /// What is known to exist.
-    pub forest: Arc<Forest>,
-    /// Where it was searched, so that a plan can say so.
-    pub looked_in: LookedIn,
-    /// Where what is remembered from run to run is kept (XDG state), if anything shall be: the
-    /// trash folders in use are written down there.
-    pub state_dir: Option<PathBuf>,
-    /// What opens encrypted images.
-    pub keys: Keys,
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A forest of thousands of images is nothing to print with each plan.
-        f.debug_struct("Context")
-            .field("looked_in", &self.looked_in)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where images were searched for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LookedIn {
-    /// Directories scanned.
-    pub dirs: Vec<PathBuf>,
-    /// Images known from earlier scans elsewhere that were looked at again.
-    pub remembered: usize,
-}
+use super::{Context, Error, Job, LookedIn, Request};
 
 /// What happens to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     let state_dir = context.state_dir.as_deref();
-    let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs, names);
+    let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs(), names);
     plan.title = title("Restore", names, &entries);
     for name in missing {
         plan.refuse(format!("there is no {name} in the trash"));

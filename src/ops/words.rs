@@ -101,7 +101,7 @@ fn tone(kind: EffectKind) -> Tone {
 }
 
 fn looked_in(looked_in: &LookedIn) -> String {
-    let dirs: Vec<String> = looked_in.dirs.iter().map(|dir| shown(dir)).collect();
+    let dirs: Vec<String> = looked_in.dirs().iter().map(|dir| shown(dir)).collect();
     let remembered = match looked_in.remembered {
         0 => String::new(),
         n => format!("{} remembered from earlier scans", count(n, "image")),

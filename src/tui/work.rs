@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, changed_since, refreshed};
+use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed};
 use crate::host::{Access, Host, give_back_memory, printable};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::journal::Journal;
@@ -334,34 +334,29 @@ impl Workers {
         if is_old() {
             return;
         }
-        let mut looked_in = LookedIn {
-            dirs: self.scan.roots.clone(),
-            remembered: 0,
-        };
-        let (known, shown) = if request.only_adds() {
-            (forest, None)
+        let (context, shown) = if request.only_adds() {
+            let looked_in = LookedIn::within(self.scan.roots.clone());
+            (self.context(forest, looked_in), None)
         } else {
-            let shown = Arc::new(self.look_again(&forest));
-            let mut known = Arc::clone(&shown);
-            if let Some(dir) = &self.state_dir {
-                match Index::at(dir).recheck(&self.host, &self.scan.roots) {
-                    Ok(found) => {
-                        looked_in.remembered = found.len();
-                        if !found.is_empty() {
-                            Arc::make_mut(&mut known).extend(found);
-                        }
-                    }
-                    Err(error) => self.answer(Msg::Tell(format!(
-                        "The index of images seen earlier cannot be read ({error}): only the scanned folders were searched."
-                    ))),
-                }
+            let (looked, shown) = Context::again(
+                Arc::clone(&self.host),
+                self.state_dir.clone(),
+                &forest,
+                &self.scan,
+            );
+            for complaint in looked.complaints {
+                self.answer(Msg::Tell(format!("qanopy {complaint}.")));
             }
-            (known, Some(shown))
+            let keys = self.keys.clone();
+            let context = Context {
+                keys,
+                ..looked.context
+            };
+            (context, Some(shown))
         };
         if is_old() {
             return;
         }
-        let context = self.context(known, looked_in);
         self.secrets.take_asked();
         let plan = ops::plan(&context, request);
         if !plan.refusals.is_empty() {
@@ -398,13 +393,6 @@ impl Workers {
         if let Some(image) = asked.find(|image| ops::is_locked(context, image)) {
             self.answer(Msg::Locked(ticket, image));
         }
-    }
-
-    /// The forest as it is on the disk now. Only files that came or are not what they were are read: names,
-    /// times and sizes tell.
-    fn look_again(&self, known: &Forest) -> Forest {
-        let changed = changed_since(known, &*self.host, &self.scan);
-        refreshed(known, &self.host, &self.scan, &changed)
     }
 
     /// Compares what two images show; the first differences are listed.

@@ -54,10 +54,7 @@ fn context(dir: &Path) -> Context {
     Context {
         forest: Arc::new(scan_all(Arc::clone(&host), options).0),
         host,
-        looked_in: LookedIn {
-            dirs: vec![dir.to_path_buf()],
-            remembered: 0,
-        },
+        looked_in: LookedIn::within(vec![dir.to_path_buf()]),
         state_dir: Some(dir.join("state")),
         keys: Keys::none(),
     }

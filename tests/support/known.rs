@@ -21,10 +21,7 @@ pub fn context(host: Arc<dyn Host>, dir: &Path) -> Context {
     Context {
         host,
         forest: Arc::new(forest),
-        looked_in: LookedIn {
-            dirs: vec![dir.to_path_buf()],
-            remembered: 0,
-        },
+        looked_in: LookedIn::within(vec![dir.to_path_buf()]),
         state_dir: Some(dir.join("state")),
         keys: Keys::none(),
     }

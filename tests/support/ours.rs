@@ -54,10 +54,7 @@ pub fn context(host: &Arc<dyn Host>, dir: &Path) -> Context {
     Context {
         host: Arc::clone(host),
         forest: Arc::new(scan(host, dir)),
-        looked_in: LookedIn {
-            dirs: vec![dir.to_path_buf()],
-            remembered: 0,
-        },
+        looked_in: LookedIn::within(vec![dir.to_path_buf()]),
         state_dir: None,
         keys: Keys::none(),
     }

@@ -447,10 +447,7 @@ pub fn plan(request: Request, change: impl FnOnce(&mut Plan)) -> Plan {
     plan.undo = Undo::Possible("restore from the trash".to_owned());
     plan.danger = Danger::Reversible;
     plan.confirm = Confirm::Yes;
-    plan.looked_in = LookedIn {
-        dirs: vec![PathBuf::from("/vm")],
-        remembered: 0,
-    };
+    plan.looked_in = LookedIn::within(vec![PathBuf::from("/vm")]);
     change(&mut plan);
     plan
 }

@@ -418,7 +418,7 @@ fn is_in_trash(context: &Context, entry: &Entry, path: &Path) -> bool {
 /// Those of these entries that are in the trash.
 fn in_trash(context: &Context, names: &[String]) -> Vec<String> {
     let host = context.host.as_ref();
-    let dirs = &context.looked_in.dirs;
+    let dirs = &context.looked_in.dirs();
     let (found, _) = trash::find(host, context.state_dir.as_deref(), dirs, names);
     found.into_iter().map(|entry| entry.name).collect()
 }
