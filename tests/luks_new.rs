@@ -19,7 +19,7 @@ use qanopy::image::{
 };
 use qanopy::ops::{
     self, BackingStyle, ConvertForm, ConvertOptions, CreateOptions, Danger, DataFileOption,
-    EncryptionOption, ImageOptions, Progress, Request,
+    EncryptionOption, ImageOptions, KeySlotAction, Progress, Request,
 };
 use serde_json::Value;
 use support::chains::{Shape, trees};
@@ -748,4 +748,204 @@ fn the_passphrases_of_a_conversion_are_told_apart() {
     let outcome = qemu.run(&mut command);
     assert_eq!(outcome.code, 2, "{}", outcome.stderr);
     assert!(!dir.join("e.qcow2").exists() && !dir.join("other.qcow2").exists());
+}
+
+/// Knows one passphrase of an image, and another that it is to open to.
+#[derive(Debug)]
+struct Replacing {
+    old: &'static str,
+    new: &'static str,
+}
+
+impl image::Passphrases for Replacing {
+    fn passphrases(&self, _: &Path) -> Vec<image::Passphrase> {
+        vec![image::Passphrase::new(self.old.into())]
+    }
+
+    fn for_new(&self, _: &Path) -> Option<image::Passphrase> {
+        Some(image::Passphrase::new(self.new.into()))
+    }
+}
+
+fn keys(old: &'static str, new: &'static str) -> Keys {
+    Keys::from(Arc::new(Replacing { old, new }))
+}
+
+/// Changes the key slots of `image`, or says why not.
+fn slots(
+    host: &Arc<dyn Host>,
+    image: &Path,
+    keys: Keys,
+    action: KeySlotAction,
+) -> Result<ops::Outcome, String> {
+    let mut context = known::context(host.clone(), image.parent().unwrap());
+    context.keys = keys;
+    let image = image.to_path_buf();
+    let plan = ops::plan(&context, &Request::KeySlot { image, action });
+    let ready = support::ours::agree(plan)?;
+    ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
+}
+
+/// Whether the real tool opens the image by a passphrase, and finds 64 KiB of 0x51 at its start.
+fn opens(qemu: &Qemu, image: &Path, passphrase: &str) -> bool {
+    let mut command = Command::new("qemu-io");
+    command.args(["--object", &format!("secret,id=s,data={passphrase}")]);
+    command.args(["-c", "read -P 0x51 0 64k", "--image-opts"]);
+    let file = image.display();
+    command.arg(format!(
+        "driver=qcow2,file.filename={file},encrypt.format=luks,encrypt.key-secret=s"
+    ));
+    let outcome = qemu.run(&mut command);
+    outcome.success() && !outcome.text().contains("Pattern verification failed")
+}
+
+fn add(slot: Option<usize>) -> KeySlotAction {
+    KeySlotAction::Add {
+        slot,
+        iter_time_ms: 1,
+    }
+}
+
+fn change(slot: Option<usize>) -> KeySlotAction {
+    KeySlotAction::Change {
+        slot,
+        into: None,
+        iter_time_ms: 1,
+    }
+}
+
+/// An image that opens to `one`, with 64 KiB of 0x51 at its start.
+fn opening_to_one(qemu: &Qemu, dir: &Path) -> PathBuf {
+    let image = dir.join("one.qcow2");
+    encrypted::one(qemu, &image);
+    encrypted::io(qemu, &[(&image, Kind::Luks)], &["write -P 0x51 0 64k"]);
+    image
+}
+
+#[test]
+fn key_slots_are_added_changed_and_erased_and_the_real_tool_opens_what_is_left() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let image = &opening_to_one(&qemu, home.path());
+    let opened = || ["one", "deux", "trois"].map(|word| opens(&qemu, image, word));
+    let host = real();
+    assert_eq!(opened(), [true, false, false]);
+
+    let told = slots(&host, image, keys("one", "deux"), add(None)).unwrap();
+    assert_eq!(opened(), [true, true, false], "{}", told.summary);
+    // The same once more is not a third slot: an interrupted one is finished so.
+    let again = slots(&host, image, keys("one", "deux"), add(Some(1))).unwrap_err();
+    assert!(again.contains("already"), "{again}");
+    // What takes it back needs a passphrase that is left.
+    let Some(Request::KeySlot { action: undo, .. }) = told.undo else {
+        panic!("{:?}", told.undo)
+    };
+    assert_eq!(undo, KeySlotAction::Erase { slot: 1 });
+
+    slots(&host, image, keys("deux", "trois"), change(None)).unwrap();
+    assert_eq!(opened(), [true, false, true]);
+    let refused = slots(
+        &host,
+        image,
+        keys("one", ""),
+        KeySlotAction::Erase { slot: 0 },
+    );
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("none of the key slots"), "{refused}");
+    slots(
+        &host,
+        image,
+        keys("trois", ""),
+        KeySlotAction::Erase { slot: 0 },
+    )
+    .unwrap();
+    assert_eq!(opened(), [false, false, true]);
+
+    let before = fs::read(image).unwrap();
+    for (keys, action, why) in [
+        (
+            keys("trois", ""),
+            KeySlotAction::Erase { slot: 2 },
+            "only one",
+        ),
+        (
+            keys("trois", ""),
+            KeySlotAction::Erase { slot: 8 },
+            "no key slot 8",
+        ),
+        (keys("nobody", "x"), add(None), "opens none"),
+        (keys("trois", ""), add(None), "no new passphrase"),
+        (keys("trois", "x"), add(Some(2)), "is active"),
+        (keys("trois", "x"), change(Some(5)), "not active"),
+    ] {
+        let refused = slots(&host, image, keys, action).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+        assert!(fs::read(image).unwrap() == before, "{why}");
+    }
+    // The real tool fills a slot, and we erase one: nobody is in the other's way.
+    let secrets = ["trois", "quatre"].map(|word| format!("secret,id={word},data={word}"));
+    let mut command = Command::new("qemu-img");
+    command.args(["amend", "--object", &secrets[0], "--object", &secrets[1]]);
+    command.args([
+        "-o",
+        "encrypt.state=active,encrypt.new-secret=quatre,encrypt.iter-time=10",
+    ]);
+    let file = format!(
+        "driver=qcow2,file.filename={},encrypt.format=luks,encrypt.key-secret=trois",
+        image.display()
+    );
+    command.args(["--image-opts", &file]);
+    let outcome = qemu.run(&mut command);
+    assert!(outcome.success(), "{}", outcome.stderr);
+    slots(
+        &host,
+        image,
+        keys("quatre", ""),
+        KeySlotAction::Erase { slot: 2 },
+    )
+    .unwrap();
+    assert!(opens(&qemu, image, "quatre") && !opens(&qemu, image, "trois"));
+    // All eight in use: there is no place for a ninth.
+    for _ in 0..7 {
+        slots(&host, image, keys("quatre", "x"), add(None)).unwrap();
+    }
+    let refused = slots(&host, image, keys("quatre", "x"), add(None)).unwrap_err();
+    assert!(refused.contains("all key slots"), "{refused}");
+    assert!(opens(&qemu, image, "quatre") && opens(&qemu, image, "x"));
+    assert!(checker::check(image).is_sound());
+}
+
+#[test]
+fn a_crash_never_leaves_an_image_that_opens_to_nobody() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let image = opening_to_one(&qemu, home.path());
+    slots(&real(), &image, keys("one", "deux"), add(Some(6))).unwrap();
+    // Which passphrase is given, what is done, and who may and who must open the image at the end.
+    let cases = [
+        (keys("one", "trois"), add(Some(1)), ["one", "deux"], "trois"),
+        (keys("deux", "x"), change(None), ["one", "one"], "x"),
+        (
+            keys("one", ""),
+            KeySlotAction::Erase { slot: 1 },
+            ["one", "x"],
+            "one",
+        ),
+    ];
+    for (given, action, always, after) in cases {
+        let recorder = Arc::new(RecordingHost::new(home.path()));
+        let host: Arc<dyn Host> = recorder.clone();
+        slots(&host, &image, given, action).unwrap();
+        recorder.mark("done");
+        let log = recorder.log();
+        for (number, state) in log.crash_states(20, 3).enumerate() {
+            let replayed = log.replay(&state);
+            let said = || format!("state {number} of {action:?}:\n{}", log.describe(&state));
+            let image = replayed.path().join("one.qcow2");
+            assert!(checker::check(&image).is_sound(), "{}", said());
+            let opens = |word| our_view(&RealHost, &image, &keys(word, "")).is_ok();
+            assert!(always.iter().all(|word| opens(*word)), "{}", said());
+            assert!(!state.passed("done") || opens(after), "{}", said());
+        }
+    }
 }

@@ -109,6 +109,9 @@ pub(super) enum Command {
     Flatten(FlattenArgs),
     /// Make an image of another version, refcount width or feature
     Amend(AmendArgs),
+    /// List, add, change or erase the key slots of an image that is encrypted with LUKS
+    #[command(subcommand)]
+    Keyslot(KeySlotCommand),
     /// List, add, remove, clear, enable, disable or merge the dirty bitmaps of an image
     #[command(subcommand)]
     Bitmap(BitmapCommand),
@@ -1001,6 +1004,67 @@ pub(super) struct AmendArgs {
     pub(super) data_file_raw: Option<Switch>,
     #[command(flatten)]
     pub(super) consent: ConsentArgs,
+}
+
+/// The passphrase that a key slot is to open to.
+#[derive(Debug, Args)]
+pub(super) struct NewPassphraseArgs {
+    /// The file that holds the new passphrase, - for standard input; asked for at the terminal otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(super) new_passphrase_file: Option<OsString>,
+    /// How long trying one passphrase is to take, in milliseconds of this processor
+    #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms,
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(super) iter_time: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeySlotCommand {
+    /// List the key slots of an image
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    /// Have another passphrase open an image as well
+    Add {
+        /// The image
+        image: PathBuf,
+        /// The key slot, 0 to 7; the first that is not active otherwise
+        #[arg(long, value_name = "N")]
+        slot: Option<usize>,
+        #[command(flatten)]
+        new: NewPassphraseArgs,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have another passphrase open an image instead of the one given
+    Change {
+        /// The image
+        image: PathBuf,
+        /// The key slot that is erased, 0 to 7; the one that the passphrase given opens otherwise
+        #[arg(long, value_name = "N")]
+        slot: Option<usize>,
+        #[command(flatten)]
+        new: NewPassphraseArgs,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a passphrase open an image no longer; one of another slot has to be given
+    Erase {
+        /// The image
+        image: PathBuf,
+        /// The key slot, 0 to 7
+        #[arg(long, value_name = "N")]
+        slot: usize,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
 }
 
 /// Which dirty bitmap of which image.

@@ -19,6 +19,7 @@ mod flatten;
 mod info;
 mod json;
 mod keys;
+mod keyslot;
 mod log;
 mod look;
 mod map;
@@ -98,6 +99,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Commit(args) => commit::run(out, globals, args)?,
         Command::Relink(args) => relink::run(out, globals, args)?,
         Command::Amend(args) => amend::run(out, globals, args)?,
+        Command::Keyslot(command) => keyslot::run(out, globals, command)?,
         Command::Bitmap(command) => bitmap::run(out, globals, command)?,
         Command::Resize(args) => resize::run(out, globals, args)?,
         Command::Rebase(args) => rebase::run(out, globals, args)?,

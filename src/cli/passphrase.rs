@@ -37,16 +37,42 @@ pub(super) fn keys_with_new(args: &PassphraseArgs, new: &Path) -> anyhow::Result
     gathered(args, Some(new))
 }
 
-fn gathered(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Keys> {
-    let mut given = Vec::new();
-    for argument in &args.passphrase_file {
-        given.push(Given::of(argument, new)?);
+/// The same for an image there is, which is to open to a new passphrase: that of the file, or asked for.
+///
+/// # Errors
+/// As [`keys`].
+pub(super) fn keys_with_replacement(
+    args: &PassphraseArgs,
+    file: Option<&OsStr>,
+) -> anyhow::Result<Keys> {
+    let mut given = all_given(args, None)?;
+    if let Some(file) = file {
+        given.push(Given::read(Whose::New, file)?);
     }
-    if given.iter().filter(|given| given.is_stdin).count() > 1 {
+    keys_from(Source {
+        given,
+        is_replacement: true,
+    })
+}
+
+fn gathered(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Keys> {
+    keys_from(Source {
+        given: all_given(args, new)?,
+        is_replacement: false,
+    })
+}
+
+fn all_given(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Vec<Given>> {
+    let arguments = args.passphrase_file.iter();
+    arguments.map(|argument| Given::of(argument, new)).collect()
+}
+
+fn keys_from(source: Source) -> anyhow::Result<Keys> {
+    if source.given.iter().filter(|given| given.is_stdin).count() > 1 {
         let text = "--passphrase-file -: standard input holds one passphrase only";
         return Err(Stop::Usage(text.to_owned()).into());
     }
-    Ok(Keys::from(Arc::new(Source { given })))
+    Ok(Keys::from(Arc::new(source)))
 }
 
 /// A passphrase, and what it is for.
@@ -71,6 +97,9 @@ enum Whose {
 #[derive(Debug)]
 struct Source {
     given: Vec<Given>,
+    /// Whether the new passphrase is for an image that opens to another one now: that is never taken for the
+    /// new one.
+    is_replacement: bool,
 }
 
 impl Given {
@@ -86,16 +115,21 @@ impl Given {
                 Whose::Image(stat.id)
             }
         };
+        Self::read(whose, &file)
+    }
+
+    /// What a file holds, or standard input if it is called `-`.
+    fn read(whose: Whose, file: &OsStr) -> anyhow::Result<Self> {
         let is_stdin = file == "-";
         let bytes = if is_stdin {
             read(io::stdin().lock())
         } else {
-            File::open(&file).and_then(read)
+            File::open(file).and_then(read)
         };
         let bytes = bytes
-            .with_context(|| format!("cannot read the passphrase from {}", printable(&file)))?;
+            .with_context(|| format!("cannot read the passphrase from {}", printable(file)))?;
         if bytes.len() as u64 > MAX_LEN {
-            let file = printable(&file);
+            let file = printable(file);
             return Err(anyhow!(
                 "{file} is longer than a passphrase ({MAX_LEN} bytes)"
             ));
@@ -143,10 +177,18 @@ impl Passphrases for Source {
 
     /// All that the file holds, as QEMU takes it.
     fn for_new(&self, image: &Path) -> Option<Passphrase> {
-        if let Some(given) = self.given(&Whose::New).first() {
+        let image = printable(image);
+        let (given, question) = if self.is_replacement {
+            let mut all = self.given.iter();
+            let new = all.find(|given| given.whose == Whose::New);
+            (new, format!("New passphrase of {image}: "))
+        } else {
+            let new = self.given(&Whose::New).first().copied();
+            (new, format!("Passphrase of the new image {image}: "))
+        };
+        if let Some(given) = given {
             return Some(given.passphrase.clone());
         }
-        let question = format!("Passphrase of the new image {}: ", printable(image));
         let first = ask(&question)?;
         // What was mistyped once would be lost with all that is written under it.
         let again = ask("The same once more: ")?;

@@ -70,7 +70,7 @@ pub use keep::{
     Below, Change, Judge, Loss, Views, give_up_equal, give_up_growth, keep_views, new_overlay,
     sight_loss, snapshot_views, view_loss,
 };
-pub use luks::{Keys, NewEncryption, Passphrase, Passphrases, luks_header};
+pub use luks::{KeySlots, Keys, NewEncryption, OpenedSlot, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
 pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use pace::{Pace, Unhurried};

@@ -111,6 +111,7 @@ pub(super) fn request(request: &Request) -> Request {
         }
         Request::Repair { image, .. }
         | Request::Resize { image, .. }
+        | Request::KeySlot { image, .. }
         | Request::Amend { image, .. } => *image = path(image),
         Request::Bitmap { image, action, .. } => {
             *image = path(image);

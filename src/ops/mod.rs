@@ -26,6 +26,7 @@ mod held;
 mod import;
 mod in_use;
 pub mod journal;
+mod key_slot;
 mod leftovers;
 mod locked;
 mod members;
@@ -59,6 +60,7 @@ pub use check::{chain_notices, check};
 pub use context::{Context, Looked, LookedIn};
 pub use convert::{ConvertForm, ConvertOptions};
 pub use demo::demo;
+pub use key_slot::KeySlotAction;
 pub use leftovers::{Leftover, leftovers};
 pub use locked::is_locked;
 pub use plan::{
@@ -153,6 +155,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
                 image,
             },
         ),
+        Request::KeySlot { image, action } => key_slot::plan(&mut plan, image, *action),
         Request::Amend { image, amendment } => amend::plan(&mut plan, image, amendment),
         Request::Bitmap {
             image,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Amendment, Compression, CompressionLevel, Format, Preallocation, Qcow2Options};
 
+use super::KeySlotAction;
+
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -110,6 +112,13 @@ pub enum Request {
         image: PathBuf,
         /// What is to be another way.
         amendment: Amendment,
+    },
+    /// Have other passphrases open an image that is encrypted with LUKS.
+    KeySlot {
+        /// The image.
+        image: PathBuf,
+        /// What becomes of its key slots.
+        action: KeySlotAction,
     },
     /// Do something with a dirty bitmap of an image.
     Bitmap {
@@ -248,6 +257,11 @@ impl Request {
             Self::Rebase { .. } => "Rebase",
             Self::Flatten { .. } => "Flatten",
             Self::Amend { .. } => "Amend",
+            Self::KeySlot { action, .. } => match action {
+                KeySlotAction::Add { .. } => "Add",
+                KeySlotAction::Change { .. } => "Change",
+                KeySlotAction::Erase { .. } => "Erase",
+            },
             Self::Bitmap { action, .. } => match action {
                 BitmapAction::Add { .. } => "Add",
                 BitmapAction::Remove => "Remove",

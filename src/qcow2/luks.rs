@@ -25,6 +25,8 @@ pub const SALT_LEN: usize = 32;
 
 const MAGIC: [u8; 6] = *b"LUKS\xba\xbe";
 const VERSION: u16 = 1;
+/// Where the entry of key slot 0 stands in the header.
+const FIRST_SLOT: usize = HEADER_LEN - SLOTS * size_of::<RawSlot>();
 const ENABLED: u32 = 0x00ac_71f3;
 const DISABLED: u32 = 0x0000_dead;
 
@@ -361,6 +363,21 @@ impl LuksHeader {
         self.key_bytes.saturating_mul(STRIPES as usize)
     }
 
+    /// Where the entry of a key slot stands, in bytes from the start of the header, and the entry as it is on
+    /// disk. Its first four bytes say whether it is active, and never cross a sector.
+    ///
+    /// # Errors
+    /// When there is no such slot, or an offset does not fit its field.
+    pub fn encode_slot(&self, index: usize) -> Result<(u64, Vec<u8>), FormatError> {
+        let slot = self
+            .slots
+            .get(index)
+            .ok_or_else(|| bad("the key slot", "is not one of the 8"))?;
+        let raw = raw_slot(slot)?;
+        let at = FIRST_SLOT.saturating_add(size_of::<RawSlot>().saturating_mul(index));
+        Ok((at as u64, raw.as_bytes().to_vec()))
+    }
+
     /// The header as it is on disk.
     ///
     /// # Errors
@@ -372,13 +389,7 @@ impl LuksHeader {
         };
         let mut slots = Vec::with_capacity(SLOTS);
         for slot in &self.slots {
-            slots.push(RawSlot {
-                active: if slot.active { ENABLED } else { DISABLED }.into(),
-                iterations: slot.iterations.into(),
-                salt: slot.salt,
-                key_sector: sectors("the key material offset", slot.key_offset)?,
-                stripes: STRIPES.into(),
-            });
+            slots.push(raw_slot(slot)?);
         }
         let raw = RawHeader {
             magic: MAGIC,
@@ -399,6 +410,16 @@ impl LuksHeader {
         Self::parse(raw.as_bytes())?;
         Ok(raw.as_bytes().to_vec())
     }
+}
+
+fn raw_slot(slot: &KeySlot) -> Result<RawSlot, FormatError> {
+    Ok(RawSlot {
+        active: if slot.active { ENABLED } else { DISABLED }.into(),
+        iterations: slot.iterations.into(),
+        salt: slot.salt,
+        key_sector: sectors("the key material offset", slot.key_offset)?,
+        stripes: STRIPES.into(),
+    })
 }
 
 fn parse_slot(

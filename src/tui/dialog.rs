@@ -341,6 +341,8 @@ pub enum FormKind {
     Import,
     /// Another version, width or feature.
     Amend,
+    /// Other passphrases of an encrypted image.
+    KeySlots,
     /// A new dirty bitmap.
     AddBitmap,
     /// A dirty bitmap that takes up what another says.

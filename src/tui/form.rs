@@ -76,7 +76,7 @@ impl Field {
         Self::new(label, Holds::Path(Input::new(value.into())), help)
     }
 
-    /// A passphrase that a new image is to have. A form has none of them, or two.
+    /// A passphrase that an image is to have. A form has none of them, or two.
     #[must_use]
     pub fn secret(label: &'static str, help: &'static str) -> Self {
         Self::new(label, Holds::Secret(Secret::default()), help)
@@ -303,7 +303,7 @@ impl Form {
         }
     }
 
-    /// The passphrase that the new image is to have, if the form asks for one.
+    /// The passphrase that an image is to have, if the form asks for one.
     ///
     /// # Errors
     /// A sentence, if it is not typed yet, or not twice the same: what was mistyped once would be lost
@@ -317,7 +317,7 @@ impl Form {
             return Ok(None);
         };
         if first.is_empty() {
-            return Err("the new image needs a passphrase".to_owned());
+            return Err("a new passphrase is missing".to_owned());
         }
         if first.is_cut() {
             return Err(
@@ -488,7 +488,11 @@ mod tests {
                 text.chars().for_each(|c| secret.push(c));
             }
         };
-        assert!(form.requests().unwrap_err().contains("needs a passphrase"));
+        assert!(
+            form.requests()
+                .unwrap_err()
+                .contains("passphrase is missing")
+        );
         type_into(&mut form, 0, "sesame");
         type_into(&mut form, 1, "sesam");
         assert!(form.requests().unwrap_err().contains("twice"));

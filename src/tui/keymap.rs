@@ -155,6 +155,8 @@ pub enum Action {
     Squash,
     /// Another version or feature.
     Amend,
+    /// Adds, changes, erases key slots.
+    KeySlots,
     /// Adds, clears, switches, merges, removes dirty bitmaps.
     Bitmaps,
     /// The log.
@@ -446,6 +448,7 @@ pub const TABLE: &[Entry] = &[
     row(Action::Snapshots, Group::Change, "snapshot", &[c('S')], "take, apply, delete, copy out internal snapshots"),
     row(Action::Bitmaps, Group::Change, "bitmap", &[c('K')], "add, clear, switch, merge, remove dirty bitmaps"),
     row(Action::Amend, Group::Change, "amend", &[c('O')], "another version, refcount width or feature"),
+    row(Action::KeySlots, Group::Change, "keyslot", &[c('H')], "add, change, erase passphrases of an encrypted image"),
     row(Action::Discard, Group::Change, "discard", &[c('X')], "move it and all built on it to the trash").hint("discard"),
     row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
     row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
@@ -674,6 +677,7 @@ mod tests {
             entry(Scope::Main, Action::Squash),
             entry(Scope::Main, Action::Amend),
             entry(Scope::Main, Action::Bitmaps),
+            entry(Scope::Main, Action::KeySlots),
             entry(Scope::Main, Action::Prune),
             entry(Scope::Main, Action::Undo),
             entry(Scope::Main, Action::Recover),

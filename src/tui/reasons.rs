@@ -5,6 +5,7 @@
 //! cursor. Where an action takes two, the cursor points at the other. What only shows follows the cursor.
 
 use crate::forest::{Node, NodeId, Whereabouts};
+use crate::image::Encryption;
 
 use super::app::App;
 use super::keymap::{Action, Group, Scope, entry};
@@ -56,6 +57,12 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 is_other.then(|| "only qcow2 images can do that".to_owned())
             })
         }
+        Action::KeySlots => one_that(app, |node| {
+            let is_luks = node
+                .facts()
+                .is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
+            (!is_luks).then(|| "it is not encrypted with LUKS: it has no key slots".to_owned())
+        }),
         Action::Repair => one_that(app, |node| {
             node.problems.is_empty().then(|| {
                 let key = app.key(Action::Check);
@@ -163,6 +170,7 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::Clone
         | Action::Export
         | Action::Amend
+        | Action::KeySlots
         | Action::Bitmaps
         | Action::Resize
         | Action::Repair => {}

@@ -204,6 +204,41 @@ fn a_commit_into_the_root_keeps_the_old_root_and_proves_that_nobody_else_changed
 }
 
 #[test]
+fn an_encrypted_image_opens_to_another_passphrase_besides() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
+    let words = ["create", "-q", "--object", "secret,id=s,data=open"];
+    let words = words
+        .into_iter()
+        .chain(["-f", "qcow2", "-o", options, "a.qcow2", "4M"]);
+    qemu("qemu-img", &words.collect::<Vec<_>>(), dir.path());
+    let mut terminal = Terminal::open(dir.path(), &[], (100, 40));
+    terminal.see("1 image");
+    terminal.go_to("a.qcow2");
+    terminal.press("H");
+    terminal.see("Key slots of a.qcow2");
+    terminal.press("<down><down>sesame<down>sesame<enter>");
+    terminal.see("no passphrase");
+    terminal.press("uopen<enter>");
+    terminal.see("key slot 1 opens to the new passphrase");
+    terminal.press("y");
+    terminal.see("key slot 1 opens to the new passphrase.");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+    let opened = "driver=qcow2,file.filename=a.qcow2,encrypt.format=luks,encrypt.key-secret=s";
+    let secret = "secret,id=s,data=sesame";
+    let words = [
+        "--object",
+        secret,
+        "-c",
+        "read 0 64k",
+        "--image-opts",
+        opened,
+    ];
+    qemu("qemu-io", &words, dir.path());
+}
+
+#[test]
 fn an_encrypted_image_opens_with_its_passphrase_and_with_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let secret = ["--object", "secret,id=s,data=open"];

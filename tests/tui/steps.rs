@@ -1120,7 +1120,7 @@ fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen
     desk.asked.clear();
     desk.press("<enter>");
     assert!(
-        desk.screen().contains("needs a passphrase"),
+        desk.screen().contains("passphrase is missing"),
         "{}",
         desk.screen()
     );

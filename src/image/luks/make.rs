@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
 
 use crate::qcow2::luks::{
-    DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, SLOTS, STRIPES, slot_len,
+    DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, SLOTS, STRIPES, Suite, slot_len,
 };
 use crate::qcow2::{FormatError, LuksHeader};
 
@@ -70,7 +70,7 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
     random(path, &mut salt)?;
     random(path, &mut uuid)?;
 
-    let rounds = rounds(new.iter_time_ms, pace).ok_or_else(stopped)?;
+    let rounds = rounds(HASH, KEY_BYTES, new.iter_time_ms, pace).ok_or_else(stopped)?;
     let iterations = bounded(rounds);
     let digest_iterations = bounded(rounds / DIGEST_PART);
     let mut digest = [0; DIGEST_LEN];
@@ -106,29 +106,54 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
     };
     let suite = header.suite().map_err(|e| Error::new(path, e))?;
 
-    let secret = new.passphrase.bytes();
-    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
-    if !pbkdf2(HASH, secret, &salt, iterations, &mut key, pace) {
-        return Err(stopped());
-    }
-    let mut stripes = Zeroizing::new(vec![0; KEY_BYTES.saturating_mul(STRIPES as usize)]);
-    random(path, &mut stripes)?;
-    af_split(HASH, &master, &mut stripes);
-    let unsuited = || {
-        let reason = "the key is not as long as its cipher wants it";
-        Error::new(path, FormatError::Inconsistent { reason })
-    };
-    let slot = SectorCipher::new(suite, &key).ok_or_else(unsuited)?;
-    slot.encrypt(0, &mut stripes);
+    let [slot, ..] = &header.slots;
+    let stripes = material(path, suite, slot, &master, &new.passphrase, pace)?;
 
     let mut bytes = header.encode().map_err(|e| Error::new(path, e))?;
     bytes.resize(usize::try_from(KEY_ALIGNMENT).unwrap_or(bytes.len()), 0);
     bytes.extend_from_slice(&stripes);
-    let cipher = SectorCipher::new(suite, &master).ok_or_else(unsuited)?;
+    let cipher = SectorCipher::new(suite, &master).ok_or_else(|| unsuited(path))?;
     Ok(Volume { bytes, cipher })
 }
 
-fn random(path: &Path, bytes: &mut [u8]) -> Result<()> {
+fn unsuited(path: &Path) -> Error {
+    let reason = "the key is not as long as its cipher wants it";
+    Error::new(path, FormatError::Inconsistent { reason })
+}
+
+/// The key material of a slot: the master key, split, under a key of `passphrase` by the slot's salt and
+/// iterations.
+///
+/// # Errors
+/// When the system has no randomness to give, or `pace` stopped it.
+pub(super) fn material(
+    path: &Path,
+    suite: Suite,
+    slot: &KeySlot,
+    master: &[u8],
+    passphrase: &Passphrase,
+    pace: &dyn Pace,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let mut key = Zeroizing::new(vec![0; master.len()]);
+    if !pbkdf2(
+        suite.hash,
+        passphrase.bytes(),
+        &slot.salt,
+        slot.iterations,
+        &mut key,
+        pace,
+    ) {
+        return Err(Error::new(path, ErrorKind::Stopped));
+    }
+    let mut stripes = Zeroizing::new(vec![0; master.len().saturating_mul(STRIPES as usize)]);
+    random(path, &mut stripes)?;
+    af_split(suite.hash, master, &mut stripes);
+    let cipher = SectorCipher::new(suite, &key).ok_or_else(|| unsuited(path))?;
+    cipher.encrypt(0, &mut stripes);
+    Ok(stripes)
+}
+
+pub(super) fn random(path: &Path, bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| {
         let text = format!("gets no random bytes for its key: {error}");
         Error::new(path, ErrorKind::Limit(text))
@@ -149,19 +174,24 @@ fn uuid_text(bytes: [u8; 16]) -> String {
     )
 }
 
-fn bounded(rounds: u64) -> u32 {
+pub(super) fn bounded(rounds: u64) -> u32 {
     let rounds = rounds.clamp(MIN_ITERATIONS, MAX_ITERATIONS.into());
     u32::try_from(rounds).unwrap_or(MAX_ITERATIONS)
 }
 
 /// Rounds that take this processor so many milliseconds; none if it was stopped. Measured in processor
 /// time, so that a busy machine does not make a weak slot.
-fn rounds(milliseconds: u32, pace: &dyn Pace) -> Option<u64> {
+pub(super) fn rounds(
+    hash: Hash,
+    key_bytes: usize,
+    milliseconds: u32,
+    pace: &dyn Pace,
+) -> Option<u64> {
     let mut tried = bounded(0);
     loop {
-        let mut out = Zeroizing::new([0; KEY_BYTES]);
+        let mut out = Zeroizing::new(vec![0; key_bytes]);
         let begun = processor_time();
-        if !pbkdf2(HASH, b"", b"", tried, &mut *out, pace) {
+        if !pbkdf2(hash, b"", b"", tried, &mut out, pace) {
             return None;
         }
         let took = processor_time().saturating_sub(begun);
@@ -188,8 +218,8 @@ mod tests {
 
     #[test]
     fn twice_the_time_is_about_twice_the_rounds() {
-        let once = rounds(100, &Unhurried).unwrap();
-        let twice = rounds(200, &Unhurried).unwrap();
+        let once = rounds(HASH, KEY_BYTES, 100, &Unhurried).unwrap();
+        let twice = rounds(HASH, KEY_BYTES, 200, &Unhurried).unwrap();
         // Loose: the machine may change its speed meanwhile.
         assert!(twice > once && twice < once * 6, "{once} {twice}");
         assert_eq!(bounded(0), 1000);

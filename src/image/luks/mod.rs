@@ -14,6 +14,7 @@
 //! | `cipher` | sectors encrypted and decrypted |
 //! | `unlock` | a LUKS header's key slots tried with a passphrase |
 //! | `make` | a new header, master key and key slot |
+//! | `slots` | key slots of an image that is there, filled and erased |
 //!
 //! # How secrets are wiped
 //!
@@ -28,11 +29,13 @@ mod cipher;
 mod derive;
 mod keys;
 mod make;
+mod slots;
 mod unlock;
 
 pub(crate) use cipher::{SECTOR, SectorCipher};
 pub use keys::{Keys, Passphrase, Passphrases};
 pub use make::NewEncryption;
 pub(crate) use make::{Volume, format, room};
+pub use slots::{KeySlots, OpenedSlot};
 pub use unlock::luks_header;
 pub(crate) use unlock::unlock;

@@ -35,7 +35,12 @@ pub fn luks_header(
     read(path, file, header).map(|(_, luks)| Some(luks))
 }
 
-fn read(path: &Path, file: &dyn HostFile, header: &Header) -> Result<(CryptoHeader, LuksHeader)> {
+/// The place of the LUKS header, and the header.
+pub(super) fn read(
+    path: &Path,
+    file: &dyn HostFile,
+    header: &Header,
+) -> Result<(CryptoHeader, LuksHeader)> {
     let bad = |field: &str, reason: &str| {
         let (field, reason) = (field.to_owned(), reason.to_owned());
         Error::new(path, FormatError::BadLuks { field, reason })
@@ -106,7 +111,7 @@ pub(crate) fn unlock(
 }
 
 /// Refuses work without end.
-fn bound(path: &Path, luks: &LuksHeader) -> Result<()> {
+pub(super) fn bound(path: &Path, luks: &LuksHeader) -> Result<()> {
     let slots = luks.slots.iter().filter(|slot| slot.active);
     let most = slots
         .map(|slot| slot.iterations)
@@ -126,13 +131,13 @@ fn bound(path: &Path, luks: &LuksHeader) -> Result<()> {
 }
 
 /// The key slots of one image.
-struct Slots<'a> {
-    path: &'a Path,
-    file: &'a dyn HostFile,
-    place: CryptoHeader,
-    luks: &'a LuksHeader,
-    suite: Suite,
-    pace: &'a dyn Pace,
+pub(super) struct Slots<'a> {
+    pub(super) path: &'a Path,
+    pub(super) file: &'a dyn HostFile,
+    pub(super) place: CryptoHeader,
+    pub(super) luks: &'a LuksHeader,
+    pub(super) suite: Suite,
+    pub(super) pace: &'a dyn Pace,
 }
 
 impl Slots<'_> {
@@ -141,7 +146,7 @@ impl Slots<'_> {
     }
 
     /// The slot's key material as it is on disk, encrypted.
-    fn material(&self, slot: &KeySlot) -> Result<Vec<u8>> {
+    pub(super) fn material(&self, slot: &KeySlot) -> Result<Vec<u8>> {
         // At most 64 bytes times the number of stripes.
         let mut bytes = vec![0; self.luks.material_len()];
         let offset = self.place.offset.get().saturating_add(slot.key_offset);
@@ -152,7 +157,7 @@ impl Slots<'_> {
     }
 
     /// The master key, if the passphrase is the slot's.
-    fn open(
+    pub(super) fn open(
         &self,
         slot: &KeySlot,
         material: &[u8],

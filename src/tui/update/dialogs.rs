@@ -392,6 +392,11 @@ pub(super) fn run_in_form(app: &mut App, action: Action, key: Key, effects: &mut
             }
             Ok(mut requests) => {
                 if let Some(request) = requests.pop() {
+                    if let Ok(Some(passphrase)) = form.passphrase() {
+                        let image = vec![form.image.clone()];
+                        app.protects = true;
+                        effects.push(Effect::Protect(image, passphrase));
+                    }
                     let before = std::mem::take(&mut app.mode);
                     plans::ask(app, request, before, effects);
                 }

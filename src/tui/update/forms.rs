@@ -210,6 +210,7 @@ pub(super) fn form(
         FormKind::Import => copies::import(app),
         FormKind::ConvertEach => copies::convert_each(app),
         FormKind::Amend => tables::amend(node, &name),
+        FormKind::KeySlots => tables::key_slots(image, &name),
         FormKind::AddBitmap => tables::add_bitmap(image, &name),
         FormKind::MergeBitmap => tables::merge_bitmap(image, about?),
     };

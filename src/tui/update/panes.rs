@@ -121,6 +121,7 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
                 plans::ask(app, request, Mode::Main, effects);
             }
         }
+        Action::KeySlots => fill(app, FormKind::KeySlots, effects),
         Action::Amend => fill(app, FormKind::Amend, effects),
         Action::Bitmaps => app.mode = Mode::List(Box::new(menus::bitmaps(app))),
         Action::NewImage => fill(app, FormKind::Create, effects),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::forest::Node;
 use crate::image::{Amendment, CompressionType, Version};
-use crate::ops::{BitmapAction, Request};
+use crate::ops::{BitmapAction, EncryptionOption, KeySlotAction, Request};
 use crate::tui::filter;
 use crate::tui::form::{Field, Form};
 
@@ -73,6 +73,57 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
             Ok(Request::Amend {
                 image: form.image.clone(),
                 amendment,
+            })
+        },
+    )
+}
+
+/// Other passphrases of an encrypted image. The one it opens to now is asked for when that is planned.
+pub(super) fn key_slots(image: &Path, name: &str) -> Form {
+    let secret = |label, help| Field::secret(label, help).only_where(0, &[0, 1]);
+    Form::new(
+        format!("Key slots of {name}"),
+        image,
+        vec![
+            Field::choice(
+                "what",
+                &["add", "change", "erase"],
+                "add: a passphrase besides; change: instead of the one you give; erase: one less",
+            ),
+            Field::text("slot", "", "its number, 0 to 7; empty: chosen for you")
+                .only_where(0, &[0, 1]),
+            Field::text("erased", "", "the slot that is erased, 0 to 7").only_where(0, &[2]),
+            secret("passphrase", "the new one; it is kept nowhere"),
+            secret("once more", "the same again: mistyped, it opens nothing"),
+        ],
+        false,
+        |form| {
+            let slot = |text: &str| match text {
+                "" => Ok(None),
+                text => text
+                    .parse::<usize>()
+                    .map(Some)
+                    .map_err(|_| "the slot is a number from 0 to 7".to_owned()),
+            };
+            let iter_time_ms = EncryptionOption::default().iter_time_ms;
+            let action = match form.chosen(0) {
+                0 => KeySlotAction::Add {
+                    slot: slot(form.text(1))?,
+                    iter_time_ms,
+                },
+                1 => KeySlotAction::Change {
+                    slot: slot(form.text(1))?,
+                    into: None,
+                    iter_time_ms,
+                },
+                _ => KeySlotAction::Erase {
+                    slot: slot(form.text(2))?
+                        .ok_or_else(|| "say which slot is erased, 0 to 7".to_owned())?,
+                },
+            };
+            Ok(Request::KeySlot {
+                image: form.image.clone(),
+                action,
             })
         },
     )
