@@ -10,7 +10,7 @@ use crate::host::FileId;
 
 use super::grow::Growth;
 use super::table::Table;
-use super::{Backing, Flags, Found, Node, NodeId};
+use super::{Backing, Flags, Found, Node, NodeId, Whereabouts};
 
 /// All images known, and who is built on whom.
 ///
@@ -195,7 +195,57 @@ impl Forest {
         if self.in_use.get(index(id)) == Some(&true) {
             flags.insert(Flags::IN_USE);
         }
+        // What is in the trash is not there for anybody who looks at the picture.
+        if flags.contains(Flags::FROZEN)
+            && let Some(node) = self.get(id)
+            && self.is_leaf(node)
+        {
+            flags.remove(Flags::FROZEN);
+            flags.set(
+                Flags::ACTIVE,
+                node.whereabouts != Whereabouts::InTrash && node.stat.is_some(),
+            );
+        }
         flags
+    }
+
+    /// The images built on a node that are not in the trash, ordered by path.
+    pub fn live_children<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Node> {
+        let children = node.children.iter().filter_map(|id| self.get(*id));
+        children.filter(|child| !child.is_in_trash())
+    }
+
+    /// The images built on a node that are in the trash, ordered by path.
+    pub fn trashed_children<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Node> {
+        let children = node.children.iter().filter_map(|id| self.get(*id));
+        children.filter(|child| child.is_in_trash())
+    }
+
+    /// Whether nothing is built on a node but what is in the trash.
+    #[must_use]
+    pub fn is_leaf(&self, node: &Node) -> bool {
+        self.live_children(node).next().is_none()
+    }
+
+    /// The roots that a picture shows: a tree of which all is in the trash stands in none.
+    #[must_use]
+    pub fn shown_roots(&self) -> Vec<NodeId> {
+        let is_met = |id: &NodeId| {
+            let node = self.get(*id);
+            node.is_some_and(|node| node.whereabouts == Whereabouts::Scanned)
+        };
+        let mut roots = self.roots();
+        roots.retain(|root| {
+            let is_shown = |node: &Node| {
+                // Most trees are told by their roots.
+                let has_live = self.live_children(node).next().is_some();
+                has_live || node.children.is_empty() && !node.is_in_trash()
+            };
+            is_met(root)
+                || self.get(*root).is_some_and(is_shown)
+                || self.descendants(*root).iter().any(is_met)
+        });
+        roots
     }
 
     /// The number that goes by a name, also of a node that went.

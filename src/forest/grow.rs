@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use thin_vec::ThinVec;
 
 use crate::host::{FileId, Holder};
-use crate::image::Format;
+use crate::image::{Format, is_trashed};
 
 use super::graph::index;
 use super::problem_text;
@@ -174,13 +174,15 @@ impl Forest {
         let file = found.stat.as_ref().map(|stat| stat.id);
         let by_file = file.and_then(|file| self.by_file(file)).map(|node| node.id);
         let known = by_file.or_else(|| self.by_path(&found.path).map(|node| node.id));
+        let whereabouts = whereabouts(&found.path);
+        let is_trashed = whereabouts == Whereabouts::InTrash;
         let Some(id) = known else {
             let id = self.push(Node {
                 id: NodeId(0),
                 path: std::mem::take(&mut found.path),
                 symlink: found.symlink,
                 other_names: ThinVec::new(),
-                whereabouts: Whereabouts::Scanned,
+                whereabouts,
                 stat: None,
                 content: Content::Unopened,
                 backing: None,
@@ -199,22 +201,27 @@ impl Forest {
         let Some(node) = self.nodes.get(at) else {
             return id;
         };
-        if node.whereabouts != Whereabouts::Scanned {
+        let in_order = (is_trashed, found.symlink, &found.path)
+            < (node.is_in_trash(), node.symlink, &node.path);
+        if !node.whereabouts.is_met() {
             self.rename(id, std::mem::take(&mut found.path), found.symlink);
             self.note_shown_name(id);
             if let Some(node) = self.nodes.get_mut(at) {
-                node.whereabouts = Whereabouts::Scanned;
+                node.whereabouts = whereabouts;
             }
             self.remember_name(id);
             self.set(id, found);
         } else if node.path == found.path {
             self.note_name(&found.path, id);
             self.set(id, found);
-        } else if (found.symlink, &found.path) < (node.symlink, &node.path) {
+        } else if in_order {
             let old = node.path.clone();
             self.forget_name(id);
             self.rename(id, std::mem::take(&mut found.path), found.symlink);
             self.note_shown_name(id);
+            if let Some(node) = self.nodes.get_mut(at) {
+                node.whereabouts = whereabouts;
+            }
             self.other_name(id, old);
             self.remember_name(id);
             self.set(id, found);
@@ -395,7 +402,7 @@ impl Forest {
         let looks_otherwise = matches!(
             node.content,
             Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
-        ) && node.whereabouts == Whereabouts::Scanned;
+        ) && node.whereabouts.is_met();
         if is_raw && !overruled && looks_otherwise {
             // A link that is hidden follows no change of the name that its end shows.
             let backing = self.whole_link(node);
@@ -643,7 +650,8 @@ impl Forest {
 
     /// Remembers a scanned image by its file name, for images that miss one of that name.
     fn remember_name(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get(index(id)) else {
+        let node = self.nodes.get(index(id));
+        let Some(node) = node.filter(|node| !node.is_in_trash()) else {
             return;
         };
         let Some(name) = node.path.file_name() else {
@@ -739,7 +747,7 @@ impl Forest {
     fn drop_deserted(&mut self) {
         for id in std::mem::take(&mut self.growth.deserted) {
             let Some(node) = self.get(id) else { continue };
-            if node.whereabouts == Whereabouts::Scanned || !node.children.is_empty() {
+            if node.whereabouts.is_met() || !node.children.is_empty() {
                 continue;
             }
             self.leave_list(id);
@@ -771,6 +779,15 @@ impl Forest {
                 self.spread_use(id);
             }
         }
+    }
+}
+
+/// What a file that was met is by its name.
+fn whereabouts(path: &Path) -> Whereabouts {
+    if is_trashed(path) {
+        Whereabouts::InTrash
+    } else {
+        Whereabouts::Scanned
     }
 }
 

@@ -12,12 +12,12 @@ mod problem_text;
 mod refresh;
 mod scan;
 mod table;
+mod trash_folder;
 
+pub use crate::image::TRASH_FOLDER;
 pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
 pub use refresh::{changed_since, refreshed};
-pub use scan::{
-    RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, TRASH_FOLDER, look_at, scan_all,
-};
+pub use scan::{RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, look_at, scan_all};

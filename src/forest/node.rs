@@ -137,6 +137,17 @@ pub enum Whereabouts {
     Missing,
     /// Only named by a scanned image, and not a local file.
     Elsewhere,
+    /// Met by the scan in a trash folder: it may be put back to where it was taken from, and shows then what
+    /// it shows now.
+    InTrash,
+}
+
+impl Whereabouts {
+    /// Whether the scan met it, be it in the trash.
+    #[must_use]
+    pub fn is_met(self) -> bool {
+        matches!(self, Self::Scanned | Self::InTrash)
+    }
 }
 
 /// One image.
@@ -204,12 +215,14 @@ bitflags::bitflags! {
         const UNSUPPORTED = 1 << 11;
         /// Named by a scanned image, lies outside the scan.
         const OUTSIDE_SCAN = 1 << 12;
+        /// In the trash: not there for anybody, and to be kept as it is until the trash is emptied.
+        const IN_TRASH = 1 << 13;
     }
 }
 
 impl Flags {
     /// Every flag with its name, in the order they are shown.
-    pub const NAMES: [(Self, &'static str); 13] = [
+    pub const NAMES: [(Self, &'static str); 14] = [
         (Self::ACTIVE, "active"),
         (Self::FROZEN, "frozen"),
         (Self::IN_USE, "in-use"),
@@ -223,6 +236,7 @@ impl Flags {
         (Self::UNREADABLE, "unreadable"),
         (Self::UNSUPPORTED, "unsupported"),
         (Self::OUTSIDE_SCAN, "outside-scan"),
+        (Self::IN_TRASH, "in-trash"),
     ];
 
     /// The names of the flags that are set.
@@ -251,6 +265,12 @@ impl Node {
         self.whereabouts == Whereabouts::OutsideScan
             && self.stat.is_none()
             && matches!(self.content, Content::Unopened)
+    }
+
+    /// Whether it is in the trash.
+    #[must_use]
+    pub fn is_in_trash(&self) -> bool {
+        self.whereabouts == Whereabouts::InTrash
     }
 
     /// Device and inode, if the file is there.
@@ -312,6 +332,7 @@ impl Node {
             Flags::OUTSIDE_SCAN,
             self.whereabouts == Whereabouts::OutsideScan && !self.is_awaited(),
         );
+        flags.set(Flags::IN_TRASH, self.is_in_trash());
         flags.set(
             Flags::UNREADABLE,
             matches!(self.content, Content::Unreadable(_)),

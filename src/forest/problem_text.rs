@@ -17,7 +17,7 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
     };
     let mut problems = ThinVec::new();
     if node.whereabouts != Whereabouts::Scanned {
-        // The images that name it have the problem.
+        // The images that name it have the problem; what is in the trash is no trouble to anybody.
         return problems;
     }
     let mut say = |kind, message| problems.push(Problem { kind, message });

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::host::{FileKind, Host};
 use crate::image::maker_of;
 
-use super::scan::{Looker, ScanOptions, TRASH_FOLDER, Visit, Why, entries_below};
+use super::scan::{Looker, ScanOptions, Visit, Why, entries_below};
+use super::trash_folder::{is_looked_at, trash_folder_of};
 use super::{Content, Forest, Found, Node, NodeId, Whereabouts};
 
 /// Looks again at the files (or whole folders) that changed, came or went below the scanned
@@ -25,11 +26,10 @@ pub fn refreshed(
     changed: &[PathBuf],
 ) -> Forest {
     let is_ours = |path: &&Path| {
-        let in_trash = path
-            .iter()
-            .any(|part| part == TRASH_FOLDER || maker_of(Path::new(part)).is_some());
+        let is_unfinished = path.iter().any(|part| maker_of(Path::new(part)).is_some());
         let in_scan = options.roots.iter().any(|root| path.starts_with(root));
-        !in_trash && (in_scan || forest.by_path(path).is_some())
+        let is_elsewhere = trash_folder_of(path).is_some() && !is_looked_at(host.as_ref(), path);
+        !is_unfinished && !is_elsewhere && (in_scan || forest.by_path(path).is_some())
     };
     let changed = changed.iter().map(PathBuf::as_path);
     let changed: HashSet<&Path> = changed.filter(is_ours).collect();
@@ -38,7 +38,7 @@ pub fn refreshed(
     let scanned = || {
         // The others are made anew by those that name them.
         let nodes = forest.nodes();
-        nodes.filter(|node| node.whereabouts == Whereabouts::Scanned)
+        nodes.filter(|node| node.whereabouts.is_met())
     };
     let mut looked_at: HashSet<NodeId> = HashSet::new();
     for node in scanned() {
@@ -115,7 +115,7 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
     let mut changed = Vec::new();
     for root in &options.roots {
         // A place that cannot be read holds nothing that a scan would find.
-        let entries = entries_below(root).filter_map(Result::ok);
+        let entries = entries_below(host, root).filter_map(Result::ok);
         let files = entries.filter(|entry| entry.file_type().is_file() || entry.path_is_symlink());
         let names = files.map(walkdir::DirEntry::into_path);
         changed.extend(names.filter(|path| {

@@ -16,13 +16,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bo
 use walkdir::WalkDir;
 
 use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet};
-use crate::image::maker_of;
+use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
 
+use super::trash_folder::left_alone;
 use super::{Forest, Found};
 pub(super) use look::{Looker, Visit, Why};
-
-/// The name of the folder that discarded images are moved to; never looked into.
-pub const TRASH_FOLDER: &str = ".qanopy-trash";
 
 /// The extensions of files that [`ScanOptions::raw`] lists though nothing in them tells an image.
 pub const RAW_EXTENSIONS: [&str; 4] = ["img", "raw", "dd", "iso"];
@@ -210,10 +208,11 @@ fn walk(
     counts: &Counts,
 ) -> Unreadable {
     let mut unreadable = Unreadable::new();
-    let mut cannot_read = |path: &Path, error: &io::Error| {
+    let mut not_read = |what: (PathBuf, String)| {
         counts.dirs_unreadable.fetch_add(1, Ordering::Relaxed);
-        unreadable.push((path.to_path_buf(), error.kind().to_string()));
+        unreadable.push(what);
     };
+    let told = |path: &Path, error: &io::Error| (path.to_path_buf(), error.kind().to_string());
     for (i, root) in roots.iter().enumerate() {
         if roots.iter().take(i).any(|before| before == root) {
             continue;
@@ -227,7 +226,7 @@ fn walk(
                         return unreadable;
                     }
                 } else {
-                    cannot_read(root, &error);
+                    not_read(told(root, &error));
                 }
                 continue;
             }
@@ -243,7 +242,7 @@ fn walk(
             Ok(_) if looker.is_inside_another_root(root) => continue,
             Ok(_) => {}
         }
-        for entry in entries_below(root) {
+        for entry in entries_below(looker.host(), root) {
             if cancel.load(Ordering::Relaxed) {
                 return unreadable;
             }
@@ -251,11 +250,16 @@ fn walk(
                 Err(error) => {
                     let path = error.path().unwrap_or(root).to_path_buf();
                     if let Some(error) = error.io_error() {
-                        cannot_read(&path, error);
+                        not_read(told(&path, error));
                     }
                 }
                 Ok(entry) => {
                     let kind = entry.file_type();
+                    if entry.file_name() == TRASH_FOLDER {
+                        let why = foreign_trash(looker.host(), entry.path());
+                        why.into_iter()
+                            .for_each(|why| not_read(left_alone(entry.path(), &why)));
+                    }
                     if kind.is_file() || kind.is_symlink() {
                         let visit = Visit::new(entry.into_path(), kind.is_symlink(), Why::Met);
                         if visits.send(visit).is_err() {
@@ -269,17 +273,41 @@ fn walk(
     unreadable
 }
 
-/// Everything below a directory that a scan looks at.
-pub(super) fn entries_below(
+/// Everything below a directory that a scan looks at: of trash folders, the files that were put there, and
+/// only where the folder is believed.
+pub(super) fn entries_below<'a>(
+    host: &'a dyn Host,
     root: &Path,
-) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
-    WalkDir::new(root).into_iter().filter_entry(|entry| {
+) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> + 'a {
+    let mut in_trash: Option<PathBuf> = None;
+    let mut is_ours = false;
+    WalkDir::new(root).into_iter().filter_entry(move |entry| {
+        // What somebody is making, or has left half made, is no image yet.
+        if entry.depth() > 0 && maker_of(entry.path()).is_some() {
+            return false;
+        }
+        if in_trash
+            .as_ref()
+            .is_some_and(|trash| !entry.path().starts_with(trash))
+        {
+            in_trash = None;
+        }
+        let is_dir = entry.file_type().is_dir();
+        if let Some(trash) = &in_trash {
+            return is_ours
+                && if is_dir {
+                    entry.path().parent() == Some(trash)
+                } else {
+                    entry.file_type().is_file() && is_trashed(entry.path())
+                };
+        }
+        if is_dir && entry.file_name() == TRASH_FOLDER {
+            in_trash = Some(entry.path().to_path_buf());
+            is_ours = foreign_trash(host, entry.path()).is_none();
+        }
         entry.depth() == 0
-            // What somebody is making, or has left half made, is no image yet.
-            || maker_of(entry.path()).is_none()
-                && (!entry.file_type().is_dir()
-                    || (entry.file_name() != TRASH_FOLDER
-                        && !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path)))
+            || !is_dir
+            || !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == *path)
     })
 }
 

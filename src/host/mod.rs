@@ -45,6 +45,6 @@ pub use log_file::LogFile;
 pub use machine::{Host, Space};
 pub use network::network_filesystem;
 pub use printable::{printable, printable_bytes, shell_quoted};
-pub use process::{is_running, runs, this_process};
+pub use process::{effective_user, is_running, runs, this_process};
 pub use real::RealHost;
 pub use real_file::RealFile;

@@ -29,6 +29,12 @@ pub fn runs(pid: u32) -> bool {
 }
 
 /// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
+/// Who runs this process: what it may do goes by that.
+#[must_use]
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name comes second, in parentheses, and may hold anything.

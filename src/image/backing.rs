@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::Format;
+use super::trashed::taken_from;
 
 /// A backing name as recorded, and what QEMU would take it for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl BackingName {
     /// Interprets `recorded` as found in the overlay opened by the name `overlay`.
     ///
     /// A relative name is joined to the directory part of the overlay's name as given, links not
-    /// resolved. `a:b` is a protocol unless a slash stands before the colon. `file:` names and those
+    /// resolved; where the overlay is in the trash, to that of the place it was taken from. `a:b` is a protocol unless a slash stands before the colon. `file:` names and those
     /// inside a `json:` description are taken as they are, never joined: a relative one is seen from the
     /// directory in which a program runs.
     #[must_use]
@@ -99,8 +100,11 @@ pub fn is_described(recorded: &OsStr) -> bool {
     bytes.starts_with(b"json:") || bytes.starts_with(b"file:")
 }
 
-/// `name` as seen from the directory that `overlay`'s name has.
+/// `name` as seen from the directory that `overlay`'s name has; from the one it was taken from where it is
+/// in the trash.
 fn beside(overlay: &Path, name: &Path) -> PathBuf {
+    let home = taken_from(overlay);
+    let overlay = home.as_deref().unwrap_or(overlay);
     overlay
         .parent()
         .map_or_else(|| name.to_path_buf(), |dir| dir.join(name))

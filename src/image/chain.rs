@@ -11,6 +11,7 @@ use crate::qcow2::Header;
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::{DataFile, Qcow2};
+use super::trashed::where_it_is;
 use super::{
     BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Pace, Placed, Raw, State,
 };
@@ -309,7 +310,7 @@ impl Chain {
         drop(file);
         let layer = Layer::open_within(host, path, &format, may_follow)?;
         let below = match &layer {
-            Layer::Qcow2(image) => backing_of(path, image.header()),
+            Layer::Qcow2(image) => backing_of(host, path, image.header()),
             Layer::Raw(_) => Ok(None),
         };
         self.layers.push(Arc::new(layer));
@@ -481,7 +482,11 @@ impl Chain {
 }
 
 /// The file and the recorded format that a header names as its backing file.
-fn backing_of(path: &Path, header: &Header) -> Result<Option<(PathBuf, Option<Format>)>> {
+fn backing_of(
+    host: &dyn Host,
+    path: &Path,
+    header: &Header,
+) -> Result<Option<(PathBuf, Option<Format>)>> {
     use std::os::unix::ffi::OsStrExt;
     let Some(name) = header.backing_file() else {
         return Ok(None);
@@ -496,7 +501,10 @@ fn backing_of(path: &Path, header: &Header) -> Result<Option<(PathBuf, Option<Fo
         return Err(Error::new(path, ErrorKind::Backing(text.to_owned())));
     }
     match name.target {
-        BackingTarget::File(file) => Ok(Some((file, format.or(name.format)))),
+        BackingTarget::File(file) => {
+            let file = where_it_is(host, path, file);
+            Ok(Some((file, format.or(name.format))))
+        }
         BackingTarget::Elsewhere { protocol } => Err(Error::new(
             path,
             ErrorKind::Backing(format!(

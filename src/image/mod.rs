@@ -44,6 +44,7 @@ mod tables;
 mod tail;
 mod target;
 mod transfer;
+mod trashed;
 mod tree;
 mod writer;
 
@@ -88,4 +89,5 @@ pub use snapshots::{
 pub use staged::{maker_of, temporary_name};
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
+pub use trashed::{TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is};
 pub use writer::{Root, Source, Writer, may_grow, writable};

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::forest::Node;
 use crate::host::{Host, printable};
-use crate::image::BackingName;
+use crate::image::{BackingName, taken_from};
 use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
 
 use super::BackingStyle;
@@ -50,7 +50,7 @@ pub(super) fn leading(
     style: BackingStyle,
 ) -> Result<OsString, String> {
     let recorded = between(host, overlay, base, style)?;
-    let overlay_there = real_place(host, overlay)?;
+    let overlay_there = home(host, overlay)?;
     let leads_to = BackingName::interpret(&overlay_there, &recorded)
         .file()
         .and_then(|path| host.stat(path).ok())
@@ -109,7 +109,7 @@ pub(super) fn between(
     base: &Path,
     style: BackingStyle,
 ) -> Result<OsString, String> {
-    let overlay_there = real_place(host, overlay)?;
+    let overlay_there = home(host, overlay)?;
     let dir = overlay_there.parent().unwrap_or(Path::new("/"));
     let recorded = record(dir, &real_place(host, base)?, style);
     if recorded.len() > MAX_BACKING_NAME_BYTES {
@@ -122,6 +122,14 @@ pub(super) fn between(
         ));
     }
     Ok(recorded)
+}
+
+/// From where the names that an image records are seen: one in the trash is put back where it was.
+fn home(host: &dyn Host, overlay: &Path) -> Result<PathBuf, String> {
+    match taken_from(overlay) {
+        Some(home) => real_place(host, &home),
+        None => real_place(host, overlay),
+    }
 }
 
 /// The path with the links in its directory resolved; the last part stays the name it is.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, printable};
-use crate::image::ImageFacts;
+use crate::image::{ImageFacts, is_trashed};
 
 use super::in_use::{Locks, Use, who_uses};
 use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
 
 /// Plans to discard the images named and all that is built on them.
 pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
@@ -56,6 +56,7 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
         refuse_as_data_file(plan, forest, node, "discarded");
         locked.push(first.clone());
     }
+    say_what_waits(plan, forest, &goes);
     for sentence in kept(forest, &set, &goes) {
         plan.keeps.push(sentence);
     }
@@ -101,15 +102,9 @@ fn look_up<'f>(host: &dyn Host, forest: &'f Forest, path: &Path) -> Result<&'f N
             Err(error) => format!("{} cannot be looked at: {error}", shown(path)),
         });
     };
-    if node
-        .path
-        .components()
-        .any(|part| part.as_os_str() == trash::DIR)
-    {
-        return Err(format!("{} is in the trash already", shown(path)));
-    }
     match node.whereabouts {
         Whereabouts::Scanned => {}
+        Whereabouts::InTrash => return Err(find::in_trash(&node.path)),
         Whereabouts::OutsideScan => {
             return Err(format!(
                 "{} lies outside the scanned directories, so not all that is built on it is known: \
@@ -130,7 +125,7 @@ fn look_up<'f>(host: &dyn Host, forest: &'f Forest, path: &Path) -> Result<&'f N
     Ok(node)
 }
 
-/// The nodes and all that is built on them, each once, parents before children.
+/// The nodes and all that is built on them and not in the trash already, each once, parents before children.
 fn with_descendants(forest: &Forest, marked: &[NodeId]) -> Vec<NodeId> {
     let all: BTreeSet<NodeId> = marked
         .iter()
@@ -148,7 +143,8 @@ fn with_descendants(forest: &Forest, marked: &[NodeId]) -> Vec<NodeId> {
     let tops = marked.iter().filter(|id| is_top(id));
     for top in tops.chain(marked) {
         for id in std::iter::once(*top).chain(forest.descendants(*top)) {
-            if seen.insert(id) {
+            let in_trash = forest.get(id).is_some_and(Node::is_in_trash);
+            if !in_trash && seen.insert(id) {
                 order.push(id);
             }
         }
@@ -172,8 +168,10 @@ fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
     std::iter::once(&node.path)
         .chain(&node.other_names)
         .filter(|path| {
-            host.stat_link(path)
-                .is_ok_and(|stat| stat.kind == FileKind::Regular && Some(stat.id) == node.file_id())
+            !is_trashed(path)
+                && host.stat_link(path).is_ok_and(|stat| {
+                    stat.kind == FileKind::Regular && Some(stat.id) == node.file_id()
+                })
         })
         .cloned()
         .collect()
@@ -286,6 +284,27 @@ fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, names: &[PathBu
         plan.note(format!(
             "{path} is part of a circle of backing links; the whole circle goes"
         ));
+    }
+}
+
+/// What is in the trash already and is built on what goes now.
+fn say_what_waits(plan: &mut Plan, forest: &Forest, goes: &[NodeId]) {
+    for node in goes.iter().filter_map(|id| forest.get(*id)) {
+        let waits: Vec<String> = forest
+            .trashed_children(node)
+            .map(|child| name(&child.path))
+            .collect();
+        if !waits.is_empty() {
+            let (is, it) = match waits.len() {
+                1 => ("is", "it"),
+                _ => ("are", "them"),
+            };
+            plan.note(format!(
+                "{} {is} built on {}: to get {it} back, restore both",
+                listed(&waits, 5),
+                name(&node.path)
+            ));
+        }
     }
 }
 

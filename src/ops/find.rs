@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::forest::Node;
+use crate::host::shell_quoted;
+use crate::image::entry_of;
 
 use super::Context;
 use super::words::shown;
@@ -10,16 +12,25 @@ use super::words::shown;
 /// The node of this name, or of the file this name leads to.
 ///
 /// # Errors
-/// A sentence, if the scan met no such image.
+/// A sentence, if the scan met no such image, or only in the trash.
 pub(super) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c Node, String> {
     let forest = context.forest.as_ref();
     let stat = context.host.stat(path);
     let by_file = || stat.as_ref().ok().and_then(|stat| forest.by_file(stat.id));
-    forest
-        .by_path(path)
-        .or_else(by_file)
-        .ok_or_else(|| match &stat {
-            Ok(_) => format!("{} is no image that the scan met", shown(path)),
-            Err(error) => format!("{} cannot be looked at: {error}", shown(path)),
-        })
+    let node = forest.by_path(path).or_else(by_file);
+    match (node, &stat) {
+        (Some(node), _) if node.is_in_trash() => Err(in_trash(&node.path)),
+        (Some(node), _) => Ok(node),
+        (None, Ok(_)) => Err(format!("{} is no image that the scan met", shown(path))),
+        (None, Err(error)) => Err(format!("{} cannot be looked at: {error}", shown(path))),
+    }
+}
+
+/// Why nothing is done with an image that is in the trash.
+pub(super) fn in_trash(path: &Path) -> String {
+    let way = entry_of(path).map_or_else(String::new, |entry| {
+        let entry = shell_quoted(entry);
+        format!(": `qanopy trash restore {entry}` brings it back")
+    });
+    format!("{} is in the trash{way}", shown(path))
 }

@@ -93,7 +93,7 @@ pub(super) fn chain_below<'f>(
             Whereabouts::Missing => "which is not there",
             Whereabouts::Elsewhere => "which is no local file",
             Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",
-            Whereabouts::Scanned => {
+            Whereabouts::Scanned | Whereabouts::InTrash => {
                 if !is_readable(plan, base) {
                     return None;
                 }

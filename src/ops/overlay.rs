@@ -123,7 +123,7 @@ fn base_facts(
             plan.refuse(format!("{path} is no local file"));
             return None;
         }
-        Whereabouts::Scanned | Whereabouts::OutsideScan => {}
+        Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
     }
     let facts = match &node.content {
         Content::Qcow2(facts) => {

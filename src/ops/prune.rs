@@ -9,6 +9,7 @@ use crate::forest::{Flags, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, LockProbe, LockSet};
 
 use super::Context;
+use super::words::{listed, name};
 
 /// A leaf that could go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,8 @@ pub fn candidates(context: &Context, older_than: Duration) -> Vec<Candidate> {
                 _ => 0,
             },
             why: format!(
-                "nothing is built on it, no process uses it, unchanged for {}",
+                "{}, no process uses it, unchanged for {}",
+                who_is_built_on(context, node),
                 age_text(age)
             ),
         })
@@ -79,9 +81,24 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         && !node.symlink
         && node.facts().is_some()
         && node.backing.is_some()
-        && node.children.is_empty()
+        && context.forest.is_leaf(node)
         && node.holders.is_empty()
         && !context.forest.flags(node.id).intersects(broken)
+}
+
+fn who_is_built_on(context: &Context, node: &Node) -> String {
+    let trashed: Vec<String> = context
+        .forest
+        .trashed_children(node)
+        .map(|child| name(&child.path))
+        .collect();
+    if trashed.is_empty() {
+        return "nothing is built on it".to_owned();
+    }
+    format!(
+        "only {} is built on it and cannot be restored without it",
+        listed(&trashed, 3)
+    )
 }
 
 /// Locks show users that `/proc` hides: processes of others, machines on a shared filesystem.

@@ -88,7 +88,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
 fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Option<Format> {
     let path = shown(&base.path);
     match base.whereabouts {
-        Whereabouts::Scanned => {}
+        Whereabouts::Scanned | Whereabouts::InTrash => {}
         Whereabouts::Missing => {
             plan.refuse(format!("{path} is not there"));
             return None;

@@ -154,7 +154,7 @@ fn resolve(
             .stat(&one.to)
             .is_ok_and(|stat| stat.kind == FileKind::Directory);
         let together = moves.iter().filter(|other| other.to == one.to).count() > 1;
-        if !into && (together || subtree && !node.children.is_empty()) {
+        if !into && (together || subtree && !forest.is_leaf(node)) {
             plan.refuse(format!(
                 "{} is no directory: several images can only be moved into one",
                 shown(&one.to)
@@ -165,7 +165,9 @@ fn resolve(
         let to = std::path::absolute(&one.to).unwrap_or_else(|_| one.to.clone());
         let mut group = vec![node.id];
         if subtree {
-            group.extend(forest.descendants(node.id));
+            // What is in the trash stays there, and follows by its name.
+            let above = forest.descendants(node.id).into_iter();
+            group.extend(above.filter(|id| !forest.get(*id).is_some_and(Node::is_in_trash)));
         }
         let top = folder(&node.path).to_path_buf();
         for id in group {

@@ -29,7 +29,7 @@ pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) 
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
-    if node.children.is_empty() {
+    if context.forest.is_leaf(node) {
         let mut ways_out = vec![WayOut {
             label: format!(
                 "discard {}: what it holds goes to the trash with it",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::forest::{Content, Flags, Node, NodeId, Whereabouts};
+use crate::forest::{Content, Flags, Node, NodeId};
 use crate::host::printable_bytes;
 use crate::image::{self, Chain, Format, Layer, State, Unhurried, snapshot_view, snapshots};
 
@@ -157,7 +157,7 @@ fn around(plan: &Plan) -> Vec<NodeId> {
         .copied()
         .filter(|id| {
             forest.get(*id).is_some_and(|node| {
-                node.whereabouts == Whereabouts::Scanned
+                node.whereabouts.is_met()
                     && matches!(node.content, Content::Qcow2(_) | Content::Raw)
             })
         })
@@ -205,7 +205,7 @@ fn open(
         let id = host.stat(name).map(|stat| stat.id);
         let node = id.ok().and_then(|id| forest.by_file(id));
         match node.map(|node| node.whereabouts) {
-            Some(whereabouts) => whereabouts == Whereabouts::Scanned,
+            Some(whereabouts) => whereabouts.is_met(),
             None => host
                 .canonical(name)
                 .is_ok_and(|place| lies_where_the_person_looked(plan, path, &place)),

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::host::{Holder, printable, shell_quoted};
+use crate::image::is_trashed;
 
 use super::{Effect, EffectKind, Line, LookedIn, Note, Plan, SpaceNeed, Tone, Undo};
 
@@ -21,9 +22,13 @@ pub(super) fn shown(path: &Path) -> String {
     printable(path)
 }
 
-/// The last part of a path for people, or the path if it has none.
+/// The last part of a path for people, or the path if it has none. Of what is in the trash that is said.
 pub(super) fn name(path: &Path) -> String {
-    printable(path.file_name().unwrap_or(path.as_os_str()))
+    let name = printable(path.file_name().unwrap_or(path.as_os_str()));
+    if is_trashed(path) {
+        return format!("{name} (in the trash)");
+    }
+    name
 }
 
 /// `1 image`, `3 images`.

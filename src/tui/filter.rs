@@ -326,15 +326,18 @@ fn is_named(node: &Node, named: &dyn Fn(&str) -> bool) -> bool {
 /// Whether anything is wrong with the image.
 #[must_use]
 pub fn is_problem(forest: &Forest, node: &Node) -> bool {
+    // What is in the trash is no trouble to anybody.
+    let may_be = !node.is_in_trash();
     !node.problems.is_empty()
-        || forest.flags(node.id).intersects(
-            Flags::MISSING_BACKING
-                | Flags::LOOP
-                | Flags::CORRUPT
-                | Flags::DIRTY
-                | Flags::UNREADABLE
-                | Flags::NO_BACKING_FORMAT,
-        )
+        || may_be
+            && forest.flags(node.id).intersects(
+                Flags::MISSING_BACKING
+                    | Flags::LOOP
+                    | Flags::CORRUPT
+                    | Flags::DIRTY
+                    | Flags::UNREADABLE
+                    | Flags::NO_BACKING_FORMAT,
+            )
 }
 
 #[cfg(test)]

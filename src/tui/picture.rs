@@ -129,6 +129,8 @@ fn note(forest: &Forest, row: &Row) -> String {
     };
     let word = if forest.flags(id).contains(Flags::ACTIVE) {
         "(Active)"
+    } else if node.is_in_trash() {
+        "(in trash)"
     } else if node.stat.is_none() {
         "(missing)"
     } else {

@@ -70,7 +70,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             })
         }),
         Action::Squash => one_that(app, |node| {
-            node.children.is_empty().then(|| {
+            app.forest.is_leaf(node).then(|| {
                 let commit = app.key(Action::Commit);
                 format!("nothing is built on it: {commit} merges it into what it is built on")
             })
@@ -245,5 +245,6 @@ fn file_of(node: Option<&Node>) -> Result<&Node, String> {
         }
         Whereabouts::Missing => "the file is not there".to_owned(),
         Whereabouts::Elsewhere => "it is not a local file".to_owned(),
+        Whereabouts::InTrash => "it is in the trash: restore it first".to_owned(),
     })
 }

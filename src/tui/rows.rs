@@ -317,10 +317,11 @@ pub struct Totals {
 impl Totals {
     fn of(forest: &Forest) -> Self {
         let mut totals = Self {
-            trees: forest.roots().len(),
+            trees: forest.shown_roots().len(),
             ..Self::default()
         };
-        for node in forest.nodes() {
+        // The trash is looked at by itself.
+        for node in forest.nodes().filter(|node| !node.is_in_trash()) {
             if node.stat.is_some() {
                 totals.images += 1;
             }
@@ -451,7 +452,9 @@ fn ambiguous(forest: &Forest) -> HashSet<OsString> {
         hasher.write(name(node).as_bytes());
         hasher.finish()
     };
-    let mut hashes: Vec<u64> = forest.nodes().map(hash).collect();
+    // One in the trash says so beside its name.
+    let nodes = || forest.nodes().filter(|node| !node.is_in_trash());
+    let mut hashes: Vec<u64> = nodes().map(hash).collect();
     hashes.sort_unstable();
     let mut twice: Vec<u64> = hashes
         .windows(2)
@@ -463,7 +466,7 @@ fn ambiguous(forest: &Forest) -> HashSet<OsString> {
         return HashSet::new();
     }
     let mut count: HashMap<&OsStr, u32> = HashMap::new();
-    for node in forest.nodes() {
+    for node in nodes() {
         if twice.binary_search(&hash(node)).is_ok() {
             *count.entry(name(node)).or_default() += 1;
         }
@@ -489,7 +492,7 @@ fn selection(forest: &Forest, wish: &Wish<'_>) -> (Option<Vec<bool>>, Vec<bool>)
     for node in forest.nodes() {
         let in_view = match wish.view {
             View::All => true,
-            View::Leaves => node.children.is_empty(),
+            View::Leaves => forest.is_leaf(node) && !node.is_in_trash(),
             View::Problems => filter::is_problem(forest, node),
         };
         if !in_view || wish.hits.is_some_and(|hits| !hits.contains(node.id)) {
@@ -546,7 +549,7 @@ impl Builder<'_> {
         self.rows.list.clear();
         self.rows.hits.clear();
         self.rows.places = vec![u32::MAX; self.forest.numbers()];
-        let mut roots = self.forest.roots();
+        let mut roots = self.forest.shown_roots();
         roots.retain(|id| self.is_kept(*id));
         self.order(&mut roots);
         let mut stack: Vec<Due> = roots
@@ -725,9 +728,9 @@ impl Builder<'_> {
     }
 
     fn sum(&self, ids: &[NodeId]) -> Hidden {
-        let bytes = ids
-            .iter()
-            .filter_map(|id| self.forest.get(*id)?.size_on_disk())
+        let nodes = ids.iter().filter_map(|id| self.forest.get(*id));
+        let bytes = nodes
+            .filter_map(Node::size_on_disk)
             .fold(0, u64::saturating_add);
         Hidden {
             images: ids.len(),
@@ -771,9 +774,11 @@ impl Builder<'_> {
             {
                 *slot = at;
             }
+            dim = self.forest.get(id).is_some_and(Node::is_in_trash);
             if self.keep.is_some() {
-                dim = !get(&self.hit, id);
-                if !dim {
+                let is_hit = get(&self.hit, id);
+                dim |= !is_hit;
+                if is_hit {
                     self.rows.hits.push(at);
                 }
             }

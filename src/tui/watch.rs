@@ -11,6 +11,7 @@ use notify::{Config, Event, EventKind, PollWatcher, RecommendedWatcher, Recursiv
 
 use crate::forest::TRASH_FOLDER;
 use crate::host::network_filesystem;
+use crate::image::is_trashed;
 
 use super::msg::{Msg, Watching};
 
@@ -157,8 +158,13 @@ impl Changed {
                 paths
             }
         };
-        let is_ours = |path: &PathBuf| !path.iter().any(|part| part == TRASH_FOLDER);
-        self.files.extend(paths.into_iter().filter(is_ours));
+        for path in paths {
+            if path.iter().any(|part| part == TRASH_FOLDER) {
+                self.files.extend(in_trash(&path));
+            } else {
+                self.files.insert(path);
+            }
+        }
     }
 
     /// The message; none if nothing of interest is left. A folder that came may hold anything.
@@ -175,6 +181,37 @@ impl Changed {
             .collect();
         (!files.is_empty()).then_some(Msg::Changed(Some(files)))
     }
+}
+
+/// The files that something in a trash folder stands for: of a folder that came, what is in it, so that not
+/// everything is looked at again whenever an image is discarded.
+fn in_trash(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut open = vec![path.to_path_buf()];
+    while let Some(path) = open.pop() {
+        if is_trashed(&path) {
+            files.push(path);
+            continue;
+        }
+        // What is deeper inside was not put there by us.
+        let below = path.symlink_metadata().ok().filter(|stat| stat.is_dir());
+        let below = below
+            .and_then(|_| path.read_dir().ok())
+            .into_iter()
+            .flatten();
+        let is_whole = path.file_name().is_some_and(|name| name == TRASH_FOLDER)
+            || path
+                .parent()
+                .and_then(Path::file_name)
+                .is_some_and(|name| name == TRASH_FOLDER);
+        open.extend(
+            below
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|_| is_whole),
+        );
+    }
+    files
 }
 
 fn is_folder(path: &Path) -> bool {

@@ -41,13 +41,14 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
         (Whereabouts::Elsewhere, _) => "elsewhere",
         _ if node.is_awaited() => "not looked at yet",
         (Whereabouts::OutsideScan, _) => "outside the scan",
+        (Whereabouts::InTrash, _) => "in trash",
         _ if node.in_loop => "loop",
         (_, Content::Unreadable(_)) => "unreadable",
         (_, Content::Damaged(_)) => "damaged",
         (_, Content::Opaque(format)) => return Some(printable(format.name())),
-        (_, Content::Raw) if node.children.is_empty() => "raw, Active",
+        (_, Content::Raw) if forest.is_leaf(node) => "raw, Active",
         (_, Content::Raw) => "raw",
-        _ if node.children.is_empty() => "Active",
+        _ if forest.is_leaf(node) => "Active",
         _ => return None,
     };
     Some(word.to_owned())

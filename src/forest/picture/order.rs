@@ -25,7 +25,7 @@ impl Place {
 
 pub(super) fn order(forest: &Forest) -> Vec<Place> {
     let mut places = Vec::with_capacity(forest.len());
-    for root in forest.roots() {
+    for root in forest.shown_roots() {
         let mut open = vec![(root, None, 0, 1)];
         while let Some((id, parent, index, siblings)) = open.pop() {
             let Some(node) = forest.get(id) else { continue };

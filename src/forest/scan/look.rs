@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::host::{Access, FileId, FileKind, Holder, Host, Stat, printable, shell_quoted};
 use crate::image::{
     BackingName, BackingRef, BackingTarget, Format, ImageFacts, Probe, named_like_qcow2, probe,
+    where_it_is,
 };
 
 use super::{RAW_EXTENSIONS, ScanOptions};
@@ -328,6 +329,7 @@ impl Looker {
             (Some(place), Some(name)) => place.path.join(name),
             _ => path,
         };
+        let path = where_it_is(self.host.as_ref(), overlay, path);
         link.state = match self.host.stat(&path) {
             Ok(stat) => match stat.kind {
                 FileKind::Regular | FileKind::BlockDevice => {

@@ -149,7 +149,7 @@ fn target<'f>(
             ));
             return None;
         }
-        Whereabouts::Scanned | Whereabouts::OutsideScan => {}
+        Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
     }
     if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
         plan.refuse(format!(

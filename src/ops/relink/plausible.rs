@@ -59,7 +59,7 @@ fn open(plan: &Plan, top: &Node, format: &Format) -> Result<Chain, String> {
     let context = plan.context().clone();
     // Planned by itself, so that what stands against reading it does not stand against relinking.
     let mut scratch = Plan::empty(plan.request.clone(), &context);
-    if top.whereabouts != Whereabouts::Scanned {
+    if !top.whereabouts.is_met() {
         return Err("it lies outside the folders looked in".to_owned());
     }
     is_readable(&mut scratch, top);
@@ -110,7 +110,7 @@ struct Comparison {
 fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Comparison, String>> {
     let forest = plan.context().forest.clone();
     let old = forest.get(node.parent?)?;
-    if old.whereabouts != Whereabouts::Scanned {
+    if !old.whereabouts.is_met() {
         return None;
     }
     node.backing.as_ref()?;

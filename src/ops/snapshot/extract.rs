@@ -155,7 +155,7 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
             Whereabouts::OutsideScan if matches!(base.content, Content::Unopened) => {
                 "outside the folders looked in"
             }
-            Whereabouts::Scanned | Whereabouts::OutsideScan => {
+            Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {
                 below.push(base.path.clone());
                 continue;
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::forest::{Forest, NodeId};
+use crate::forest::{Forest, Node, NodeId};
 use crate::ops::{CommittedLayer, Request, Siblings, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::dialog::{FormKind, LogView, MeasureDialog, Mode, PruneDialog, TrashDialog};
@@ -394,6 +394,7 @@ fn mark(app: &mut App, action: Action) {
         }
         Action::MarkSubtree => {
             let mut all = app.forest.descendants(at);
+            all.retain(|id| !app.forest.get(*id).is_some_and(Node::is_in_trash));
             all.push(at);
             if all.iter().all(|id| app.tree.marks.contains(id)) {
                 for id in all {

@@ -333,13 +333,20 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
     }
     add(
         "children",
-        node.children.len().to_string(),
+        match app.forest.trashed_children(node).count() {
+            0 => node.children.len().to_string(),
+            trashed => format!(
+                "{} and {trashed} in the trash",
+                node.children.len().saturating_sub(trashed)
+            ),
+        },
         Role::Plain,
         false,
     );
     let state = match node.whereabouts {
         Whereabouts::Missing => "missing: the file is not there",
         Whereabouts::Elsewhere => "not a local file",
+        Whereabouts::InTrash => "in the trash: kept as it is until the trash is emptied",
         _ if flags.contains(Flags::FROZEN) => "frozen: others are built on it, it is only read",
         _ if flags.contains(Flags::ACTIVE) => "active: nothing is built on it, it may be written",
         _ => "",
@@ -444,7 +451,14 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             .iter()
             .take(12)
             .filter_map(|id| app.forest.get(*id))
-            .map(|child| text::file_name(&child.path))
+            .map(|child| {
+                let name = text::file_name(&child.path);
+                if child.is_in_trash() {
+                    format!("{name} (in the trash)")
+                } else {
+                    name
+                }
+            })
             .collect();
         let more = node.children.len().saturating_sub(12);
         let more = if more > 0 {

@@ -388,12 +388,12 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
         RowKind::Image(id) => {
             let node = app.forest.get(id);
             let is_there = node.is_some_and(|node| {
-                matches!(
+                !matches!(
                     node.whereabouts,
-                    Whereabouts::Scanned | Whereabouts::OutsideScan
+                    Whereabouts::Missing | Whereabouts::Elsewhere
                 )
             });
-            let is_frozen = node.is_some_and(|node| !node.children.is_empty());
+            let is_frozen = node.is_some_and(|node| !app.forest.is_leaf(node));
             match (is_there, is_frozen, ascii) {
                 (false, _, _) => "?",
                 (true, true, false) => "●",
@@ -475,6 +475,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 (RowKind::Again(_), _) => format!("back to {label}: a loop"),
                 (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
                 (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
+                (_, Whereabouts::InTrash) => format!("(in trash) {}", text::file_name(&node.path)),
                 _ => placed(app, node),
             }
         }
@@ -529,6 +530,8 @@ fn state(app: &App, node: &Node) -> &'static str {
     let flags = app.forest.flags(node.id);
     if node.stat.is_none() && node.whereabouts == Whereabouts::Missing {
         "missing"
+    } else if node.is_in_trash() {
+        "in trash"
     } else if flags.contains(Flags::FROZEN) {
         "frozen"
     } else if flags.contains(Flags::ACTIVE) {
