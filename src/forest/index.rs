@@ -2,7 +2,7 @@
 //! can thus be asked who is built on it beyond the directories scanned today. Only a memory: each
 //! entry is looked at again before it counts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -208,26 +208,12 @@ impl Index {
             if scanned.iter().any(|dir| entry.path.starts_with(dir)) {
                 continue;
             }
-            let symlink = match host.stat_link(&entry.path) {
-                Ok(stat) => stat.kind == FileKind::Symlink,
-                Err(error) => {
-                    let directory_is_there = entry
-                        .path
-                        .parent()
-                        .is_some_and(|dir| host.stat(dir).is_ok());
-                    if error.kind() == io::ErrorKind::NotFound && directory_is_there {
-                        gone.insert(entry.path);
-                    }
-                    continue;
-                }
-            };
-            let visit = Visit::new(entry.path.clone(), symlink, Why::Given);
-            match looker.look(&visit) {
-                Some(find) if find.backing.is_some() => found.push(find),
-                Some(find) if matches!(find.content, Content::Unreadable(_)) => found.push(find),
-                _ => {
+            match look(&looker, &entry.path) {
+                Seen::Image(find) => found.push(*find),
+                Seen::Gone => {
                     gone.insert(entry.path);
                 }
+                Seen::Nothing => {}
             }
         }
         if !gone.is_empty() {
@@ -238,6 +224,28 @@ impl Index {
             });
         }
         Ok(found)
+    }
+
+    /// The remembered images that are built on one of `bases` (absolute paths, links in the directory resolved),
+    /// as they are now. Others are not looked at, and nothing is forgotten.
+    ///
+    /// # Errors
+    /// As [`Index::all`].
+    pub fn built_on(
+        &self,
+        host: &Arc<dyn Host>,
+        bases: &BTreeSet<PathBuf>,
+    ) -> io::Result<Vec<Found>> {
+        let looker = Looker::new(host.clone(), &ScanOptions::default());
+        let entries = self.all()?.into_iter();
+        let built_on = entries.filter(|entry| bases.contains(&entry.backing));
+        let seen = built_on.map(|entry| look(&looker, &entry.path));
+        Ok(seen
+            .filter_map(|seen| match seen {
+                Seen::Image(find) => Some(*find),
+                Seen::Gone | Seen::Nothing => None,
+            })
+            .collect())
     }
 
     /// Reads, changes and replaces the file while no other run does; `change` says whether there is
@@ -286,6 +294,37 @@ impl Index {
             .sync_all()?;
         fs::rename(&new, self.file())?;
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// What became of a remembered image.
+enum Seen {
+    /// It is there, and built on another one, or cannot be read.
+    Image(Box<Found>),
+    /// It went, or is built on nothing any more.
+    Gone,
+    /// Nobody can tell: its folder is not there either.
+    Nothing,
+}
+
+/// Looks at a remembered image.
+fn look(looker: &Looker, path: &Path) -> Seen {
+    let symlink = match looker.host().stat_link(path) {
+        Ok(stat) => stat.kind == FileKind::Symlink,
+        Err(error) => {
+            let directory = path.parent();
+            let is_there = directory.is_some_and(|dir| looker.host().stat(dir).is_ok());
+            return match error.kind() == io::ErrorKind::NotFound && is_there {
+                true => Seen::Gone,
+                false => Seen::Nothing,
+            };
+        }
+    };
+    let visit = Visit::new(path.to_path_buf(), symlink, Why::Given);
+    match looker.look(&visit) {
+        Some(find) if find.backing.is_some() => Seen::Image(Box::new(find)),
+        Some(find) if matches!(find.content, Content::Unreadable(_)) => Seen::Image(Box::new(find)),
+        _ => Seen::Gone,
     }
 }
 

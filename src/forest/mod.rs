@@ -19,5 +19,5 @@ pub use graph::Forest;
 pub use index::{Index, Remembered};
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
-pub use refresh::{changed_since, refreshed};
+pub use refresh::{changed_since, news, refreshed};
 pub use scan::{RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, look_at, scan_all};

@@ -32,6 +32,19 @@ pub struct Found {
     pub holders: Vec<Holder>,
 }
 
+impl Found {
+    /// The files that reading this one reads as well, as far as they are there.
+    pub fn reads(&self) -> impl Iterator<Item = FileId> {
+        let backing = self.backing.as_deref().and_then(|link| match link.state {
+            BackingState::There(file) => Some(file),
+            BackingState::Missing | BackingState::Unreachable(_) | BackingState::Elsewhere(_) => {
+                None
+            }
+        });
+        backing.into_iter()
+    }
+}
+
 /// What was found in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {

@@ -135,3 +135,28 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
     }
     changed
 }
+
+/// The images that came, or are not what they were, since the forest was looked at, as they are now. Names are
+/// listed and looked up; no other file is opened.
+#[must_use]
+pub fn news(forest: &Forest, host: &Arc<dyn Host>, options: &ScanOptions) -> Vec<Found> {
+    let looker = Looker::new(Arc::clone(host), options);
+    let is_scanned = |path: &PathBuf| {
+        let known = forest.by_path(path);
+        known.is_none_or(|node| node.whereabouts.is_met())
+    };
+    let changed: BTreeSet<PathBuf> = changed_since(forest, host.as_ref(), options)
+        .into_iter()
+        .filter(is_scanned)
+        .collect();
+    changed
+        .into_iter()
+        .filter_map(|path| {
+            let kind = host.stat_link(&path).ok()?.kind;
+            let symlink = kind == FileKind::Symlink;
+            let is_file = symlink || kind == FileKind::Regular;
+            let visit = Visit::new(path, symlink, Why::Met);
+            is_file.then(|| looker.look(&visit)).flatten()
+        })
+        .collect()
+}

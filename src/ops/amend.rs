@@ -11,7 +11,7 @@ use crate::host::{Access, LockSet, printable_bytes};
 use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried};
 use crate::qcow2::Header;
 
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{command, count, listed, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find, space};
@@ -204,14 +204,15 @@ impl Job for AmendImage {
             ))
         };
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(
+        let mut locking = Locking::default();
+        let file = locking.take(
             plan.host(),
             &self.image,
             Access::ReadWrite,
             LockSet::ReadWrite,
         )?;
-        plan.verify_pins()?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         let amend = Amend::plan(&self.image, &file, &self.amendment, progress).map_err(failed)?;
         progress.enter(Phase::Copy, amend.written());
         let words = listed(&described(amend.header(), &self.amendment), 9);

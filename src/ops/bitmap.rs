@@ -9,7 +9,7 @@ use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
 
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{command, name, shown, size};
 use super::{
@@ -297,13 +297,15 @@ impl Job for Change {
             ))
         };
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
         let source = match &self.source_file {
-            Some(from) => Some(locks.take(host, from, Access::Read, LockSet::ReadOnly)?),
+            Some(from) => Some(locking.take(host, from, Access::Read, LockSet::ReadOnly)?),
             None => None,
         };
-        plan.verify_pins()?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
+        let source = source.map(|source| source.file(&locks));
         let change = self
             .work_out(&file, source.as_ref(), progress)
             .map_err(failed)?;

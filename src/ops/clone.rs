@@ -12,7 +12,7 @@ use crate::image;
 
 use super::chain_files::{self, ChainFile};
 use super::copy_file::Copy;
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
@@ -197,11 +197,11 @@ impl Job for CloneChain {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
+        let mut locking = Locking::default();
         for file in &self.files {
-            locks.take(host, &file.path, Access::Read, LockSet::ReadOnly)?;
+            let _ = locking.take(host, &file.path, Access::Read, LockSet::ReadOnly)?;
         }
-        plan.verify_pins()?;
+        let _locks = locking.settle(plan)?;
         progress.enter(Phase::Copy, plan.copies);
         let mut copies = Vec::new();
         let mut below: Option<&ChainFile> = None;
@@ -249,9 +249,9 @@ impl Job for Clone {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        locks.take(host, &self.image, Access::Read, LockSet::ReadOnly)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let _ = locking.take(host, &self.image, Access::Read, LockSet::ReadOnly)?;
+        let _locks = locking.settle(plan)?;
         progress.enter(Phase::Copy, self.bytes);
         let copy = Copy::make(host, &self.image, &self.new, self.reflink, progress)?;
         if let Some(recorded) = &self.recorded {

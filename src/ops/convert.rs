@@ -18,7 +18,7 @@ use crate::image::{
 use crate::qcow2::Version;
 
 use super::held::Held;
-use super::in_use::Locks;
+use super::in_use::Locking;
 use super::members::{self, Members, chain_below, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
 use super::words::{command, listed, name, shown, size};
@@ -627,19 +627,17 @@ impl Job for Convert {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks: Result<Vec<Locks>, Error> = self
-            .sources
-            .iter()
-            .map(|source| source.members.lock(host))
-            .collect();
-        let locks = locks?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        for source in &self.sources {
+            source.members.take(&mut locking, host)?;
+        }
+        let locks = locking.settle(plan)?;
+        let held = Held::new(host, &locks);
         progress.enter(Phase::Copy, self.data);
         let sources: image::Result<Vec<Chain>> = self
             .sources
             .iter()
-            .zip(&locks)
-            .map(|(source, locks)| source.open(&Held::new(host, locks), &plan.context().keys))
+            .map(|source| source.open(&held, &plan.context().keys))
             .collect();
         sources
             .and_then(|sources| {

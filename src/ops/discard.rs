@@ -9,7 +9,7 @@ use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{ImageFacts, is_trashed};
 
-use super::in_use::{Locks, Use, who_uses};
+use super::in_use::{Locking, Use, who_uses};
 use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
@@ -370,11 +370,11 @@ impl Job for Discard {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
+        let mut locking = Locking::default();
         for path in &self.locked {
-            locks.take(host, path, Access::Read, LockSet::ReadWrite)?;
+            let _ = locking.take(host, path, Access::Read, LockSet::ReadWrite)?;
         }
-        plan.verify_pins()?;
+        let _locks = locking.settle(plan)?;
         let state_dir = plan.context().state_dir.as_deref();
         let batch = Batch::prepare(host, state_dir, "discard", self.items.clone())?;
         let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::forest::Whereabouts;
 use crate::host::LockSet;
 
-use super::in_use::{Use, who_uses};
+use super::in_use::{Locking, Use, who_uses};
 use super::trash::{self, Entry};
 use super::words::{count, listed, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, restore};
@@ -76,6 +76,7 @@ struct Empty {
 impl Job for Empty {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
+        let _settled = Locking::default().settle(plan)?;
         progress.enter(Phase::CleanUp, 0);
         let mut touched = Vec::new();
         for entry in &self.entries {

@@ -16,7 +16,7 @@ use crate::image::{self, Format};
 
 use super::chain_files::{self, ChainFile};
 use super::copy_file::folder;
-use super::in_use::Locks;
+use super::in_use::Locking;
 use super::words::{count, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, find, new_file,
@@ -154,11 +154,11 @@ impl Job for Export {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
+        let mut locking = Locking::default();
         for member in &self.members {
-            locks.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
+            let _ = locking.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
         }
-        plan.verify_pins()?;
+        let _locks = locking.settle(plan)?;
         let making = image::temporary_name(&self.dir);
         host.create_dir(&making, 0o755)
             .map_err(|error| Error::io("make the folder", &making, &error))?;

@@ -404,8 +404,7 @@ impl Job for IntoNew {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = self.members.lock(plan)?;
         let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
         self.make(host, progress)

@@ -99,6 +99,7 @@ impl Host for Held<'_> {
 mod tests {
     use super::*;
     use crate::host::{LockSet, RealHost};
+    use crate::ops::in_use::Locking;
 
     #[test]
     fn a_name_leads_to_the_file_that_is_held_whatever_it_stands_for_by_now() {
@@ -106,9 +107,10 @@ mod tests {
         let (image, other) = (dir.path().join("image"), dir.path().join("other"));
         std::fs::write(&image, "held").unwrap();
         std::fs::write(&other, "else").unwrap();
-        let mut locks = Locks::default();
+        let mut locks = Locking::default();
         let read = LockSet::ReadOnly;
-        locks.take(&RealHost, &image, Access::Read, read).unwrap();
+        let _ = locks.take(&RealHost, &image, Access::Read, read).unwrap();
+        let locks = locks.unsettled();
         std::fs::rename(&other, &image).unwrap();
         let host = Held::new(&RealHost, &locks);
         let seen = |access| {

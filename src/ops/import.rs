@@ -10,7 +10,7 @@ use crate::image::{self, Format};
 
 use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::words::{count, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, new_file,
@@ -151,12 +151,12 @@ impl Job for Import {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
+        let mut locking = Locking::default();
         for file in &self.files {
             let path = self.dir.join(&file.name);
-            locks.take(host, &path, Access::Read, LockSet::ReadOnly)?;
+            let _ = locking.take(host, &path, Access::Read, LockSet::ReadOnly)?;
         }
-        plan.verify_pins()?;
+        let _locks = locking.settle(plan)?;
         let total: u64 = self.files.iter().map(|file| file.bytes).sum();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut copies = Vec::new();

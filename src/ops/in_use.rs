@@ -11,7 +11,7 @@ use crate::image;
 use super::backing_name::real_place;
 use super::pin::Watch;
 use super::words::{processes, shown};
-use super::{Error, Plan};
+use super::{Error, Plan, dependants};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +93,32 @@ fn busy(path: &Path, holders: &[Holder]) -> String {
     )
 }
 
-/// Files locked for an operation, until this is dropped.
+/// Files being locked for an operation. What is locked can be worked on once [`Locking::settle`] has made
+/// [`Locks`] of it.
 #[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Locking {
+    held: Vec<Taken>,
+}
+
+/// Files locked for an operation, until this is dropped: they are what the plan looked at, and nothing depends
+/// on them that it did not know. An operation without files to lock has it all the same.
+#[derive(Debug)]
+#[must_use]
 pub(super) struct Locks {
     held: Vec<Taken>,
+}
+
+/// A file that is locked.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Claimed(Arc<dyn HostFile>);
+
+impl Claimed {
+    /// The file, for whoever has settled all locks.
+    pub(super) fn file(self, _settled: &Locks) -> Arc<dyn HostFile> {
+        self.0
+    }
 }
 
 #[derive(Debug)]
@@ -109,7 +131,7 @@ struct Taken {
     _guard: Option<LockGuard>,
 }
 
-impl Locks {
+impl Locking {
     /// Opens the file and takes the locks. A filesystem without locks grants them all: that was
     /// said in the plan.
     ///
@@ -121,7 +143,7 @@ impl Locks {
         path: &Path,
         access: Access,
         want: LockSet,
-    ) -> Result<Arc<dyn HostFile>, Error> {
+    ) -> Result<Claimed, Error> {
         let file = host
             .open(path, access)
             .map_err(|error| Error::io("open", path, &error))?;
@@ -140,9 +162,30 @@ impl Locks {
             file: Arc::clone(&file),
             _guard: guard,
         });
-        Ok(file)
+        Ok(Claimed(file))
     }
 
+    /// With all locks held: the plan's files are what they were, and nothing depends on those it touches that
+    /// it did not know. The one way to [`Locks`], so that no operation begins without asking.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] names the file that is not as the plan knew it.
+    pub(super) fn settle(self, plan: &Plan) -> Result<Locks, Error> {
+        plan.verify_pins()?;
+        dependants::look_again(plan)?;
+        Ok(Locks { held: self.held })
+    }
+}
+
+#[cfg(test)]
+impl Locking {
+    /// Without a plan.
+    pub(super) fn unsettled(self) -> Locks {
+        Locks { held: self.held }
+    }
+}
+
+impl Locks {
     /// The file of that name, if it was taken for what it is wanted for now. An image may name it by another
     /// way: `/vm/lab/../base.qcow2`.
     pub(super) fn held(

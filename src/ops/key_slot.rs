@@ -11,7 +11,7 @@ use crate::host::{Access, LockSet};
 use crate::image::{self, ErrorKind, KeySlots, OpenedSlot, Passphrase, Unhurried};
 use crate::qcow2::luks::SLOTS;
 
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{count, name, shown};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
@@ -366,14 +366,15 @@ impl Job for ChangeSlots {
             ))
         };
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(
+        let mut locking = Locking::default();
+        let file = locking.take(
             plan.host(),
             &self.image,
             Access::ReadWrite,
             LockSet::ReadWrite,
         )?;
-        plan.verify_pins()?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         let header = image::read_header(&self.image, file.as_ref()).map_err(failed)?;
         let mut slots = KeySlots::read(&self.image, &file, &header).map_err(failed)?;
         progress.enter(Phase::Copy, 0);

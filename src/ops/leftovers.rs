@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::{FileKind, Host, LockSet, runs};
 use crate::image::maker_of;
 
-use super::in_use::{Use, who_uses};
+use super::in_use::{Locking, Use, who_uses};
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo};
 
@@ -130,7 +130,7 @@ impl Job for Remove {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::CleanUp, 0);
-        plan.verify_pins()?;
+        let _settled = Locking::default().settle(plan)?;
         for (path, inside) in &self.found {
             if progress.is_cancelled() {
                 return Err(Error::Cancelled(format!(

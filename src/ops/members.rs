@@ -9,7 +9,7 @@ use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
 use crate::image::{BackingName, Encryption, Format};
 
-use super::in_use::{Locks, claim, data_file};
+use super::in_use::{Locking, Locks, claim, data_file};
 use super::words::{listed, shown};
 use super::{BackingStyle, Context, Error, Plan, backing_name};
 
@@ -49,16 +49,22 @@ impl Members {
         }
     }
 
-    /// Takes the locks of all of them.
-    pub(super) fn lock(&self, host: &dyn Host) -> Result<Locks, Error> {
-        let mut locks = Locks::default();
+    /// Takes the locks of all of them and settles them.
+    pub(super) fn lock(&self, plan: &Plan) -> Result<Locks, Error> {
+        let mut locking = Locking::default();
+        self.take(&mut locking, plan.host())?;
+        locking.settle(plan)
+    }
+
+    /// Takes the locks of all of them beside others.
+    pub(super) fn take(&self, locking: &mut Locking, host: &dyn Host) -> Result<(), Error> {
         for path in &self.written {
-            locks.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
+            let _ = locking.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
         }
         for path in self.only_read() {
-            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+            let _ = locking.take(host, path, Access::Read, LockSet::ReadOnly)?;
         }
-        Ok(locks)
+        Ok(())
     }
 }
 

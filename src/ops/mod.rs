@@ -17,6 +17,7 @@ mod convert;
 mod copy_file;
 mod create;
 mod demo;
+mod dependants;
 mod discard;
 mod empty;
 mod export;
@@ -126,7 +127,7 @@ impl Error {
 /// What carries out one plan. Made by the operation's own planning, so that nothing but an accepted
 /// plan can be run.
 trait Job: fmt::Debug + Send + Sync {
-    /// Takes locks, compares the pins, does it.
+    /// Takes locks, settles them (see `in_use::Locking`), does it.
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error>;
 }
 

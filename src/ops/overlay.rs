@@ -8,7 +8,7 @@ use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::{LockSet, printable};
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 
-use super::in_use::{Use, who_uses};
+use super::in_use::{Locking, Use, who_uses};
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
@@ -307,7 +307,7 @@ pub(super) fn new_image(
     } else {
         progress.enter(Phase::Switch, 0);
     }
-    plan.verify_pins()?;
+    let _locks = Locking::default().settle(plan)?;
     image::create(plan.host(), new, options, progress).map_err(|error| not_created(new, &error))?;
     let data_file = options.data_file.iter().map(|data| data.path.clone());
     Ok(Outcome {

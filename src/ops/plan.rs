@@ -1,6 +1,7 @@
 //! A plan: everything a person needs to know before they say yes, as data and as words. How each
 //! operation makes its plan lives in the operation's own file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -250,6 +251,8 @@ pub struct Plan {
     pub(super) goes_empty: bool,
     /// Whether the one reason against it is that everything is as it is asked for already.
     pub(super) is_done: bool,
+    /// Files that what was done just before has made or changed, of a plan that follows on others.
+    pub(super) made_before: BTreeSet<PathBuf>,
     /// What takes back a half of it after an interruption, if anything does.
     pub(super) roll_back: Option<Request>,
     context: Context,
@@ -284,6 +287,7 @@ impl Plan {
             job: None,
             goes_empty: false,
             is_done: false,
+            made_before: BTreeSet::new(),
             roll_back: None,
             context: context.clone(),
         }

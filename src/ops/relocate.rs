@@ -15,7 +15,7 @@ use crate::host::{Access, FileKind, Host, HostFile, LockSet, Stat, printable};
 use crate::image::{self, Format};
 
 use super::copy_file::{Copy, folder};
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::members::refuse_as_data_file;
 use super::trash::{Batch, Item};
 use super::words::{command, count, name, shown, size};
@@ -549,25 +549,29 @@ impl Job for Move {
         let host = plan.host();
         let copied = |step: &&Step| step.copied && !step.copy_is_there;
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let mut files = BTreeMap::new();
+        let mut locking = Locking::default();
+        let mut claimed = BTreeMap::new();
         let present = Present::of(host, &self.steps);
         for step in &self.steps {
             let paths = std::iter::once(&step.from).chain(step.children.iter().map(|c| &c.path));
             for path in paths {
-                if !files.contains_key(path) {
+                if !claimed.contains_key(path) {
                     let now = present.of_file(path);
-                    let file = locks.take(host, now, Access::ReadWrite, LockSet::ReadWrite)?;
-                    files.insert(path.clone(), file);
+                    let file = locking.take(host, now, Access::ReadWrite, LockSet::ReadWrite)?;
+                    claimed.insert(path.clone(), file);
                 }
             }
             if step.copy_is_there {
                 let (all, to) = (LockSet::ReadWrite, step.to.clone());
-                let file = locks.take(host, &to, Access::ReadWrite, all)?;
-                files.insert(to, file);
+                let file = locking.take(host, &to, Access::ReadWrite, all)?;
+                claimed.insert(to, file);
             }
         }
-        plan.verify_pins()?;
+        let locks = locking.settle(plan)?;
+        let claimed = claimed.into_iter();
+        let mut files: Files = claimed
+            .map(|(path, file)| (path, file.file(&locks)))
+            .collect();
         let total = self.steps.iter().filter(copied).map(|step| step.bytes);
         progress.enter(Phase::Copy, total.sum());
         let mut copies = BTreeMap::new();

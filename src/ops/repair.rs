@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::{Access, HostFile, LockSet};
 use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
 
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
@@ -371,9 +371,10 @@ impl Job for Mend {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         let mut repair = self.work_out(&file, progress)?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
         progress.enter(Phase::Copy, repair.written());
@@ -442,9 +443,10 @@ impl Job for PutBack {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
         open_saved(plan, &self.saved_at)
             .and_then(|saved| saved.put_back(&self.image, &*file))

@@ -322,8 +322,7 @@ impl Move {
     ) -> Result<Locks, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = members.lock(plan)?;
         let host = &Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
         self.copy(host, progress)

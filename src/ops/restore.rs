@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::in_use::Locking;
 use super::trash::{self, Entry};
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
@@ -72,6 +73,7 @@ struct Restore {
 impl Job for Restore {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
+        let _settled = Locking::default().settle(plan)?;
         progress.enter(Phase::Switch, 0);
         let mut restored: Vec<PathBuf> = Vec::new();
         let mut touched = Vec::new();

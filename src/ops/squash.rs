@@ -220,8 +220,7 @@ impl Job for Up {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = self.members.lock(plan)?;
         let host = &Held::new(host, &locks);
         let item = Item {
             path: self.layer.clone(),

@@ -86,8 +86,7 @@ impl Job for Commit {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = self.members.lock(plan)?;
         let host = &Held::new(host, &locks);
         // A folder that takes no trash is found out before anything is written.
         let batch = self.prepare_trash(plan)?;

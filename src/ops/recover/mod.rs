@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::host::printable;
 
+use super::in_use::Locking;
 use super::journal::{Entry, Journal, Standing};
 use super::words::shown;
 use super::{Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut, space};
@@ -177,7 +178,9 @@ impl Job for Each {
         };
         for plan in &self.plans {
             let Some(job) = &plan.job else { continue };
-            let outcome = job.run(plan, progress)?;
+            let mut plan = plan.clone();
+            plan.made_before.extend(done.touched.iter().cloned());
+            let outcome = job.run(&plan, progress)?;
             if !done.summary.is_empty() {
                 done.summary.push_str("; ");
             }
@@ -209,7 +212,7 @@ struct Settle {
 
 impl Job for Settle {
     fn run(&self, plan: &Plan, _progress: &Progress) -> Result<Outcome, Error> {
-        plan.verify_pins()?;
+        let _settled = Locking::default().settle(plan)?;
         Ok(Outcome {
             summary: format!("nothing was left to do: {}", self.sentence),
             touched: Vec::new(),

@@ -12,7 +12,7 @@ use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format};
 
-use super::in_use::{Locks, claim};
+use super::in_use::{Locking, claim};
 use super::words::{command, name, shown};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -244,9 +244,10 @@ impl Job for Relink {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
         image::relink(&self.image, file, &self.recorded, &self.format)
             .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;

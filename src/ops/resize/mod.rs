@@ -14,7 +14,7 @@ use crate::image::{
 use crate::qcow2::CryptMethod;
 
 use super::held::Held;
-use super::in_use::{Locks, claim, data_file};
+use super::in_use::{Locking, Locks, claim, data_file};
 use super::members::{data_file_of, data_file_users, refuse_foreign_data, refuse_unfit};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
@@ -547,22 +547,29 @@ impl Job for Resize {
         let host = plan.host();
         let mut touched = vec![self.image.clone()];
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
+        let mut locking = Locking::default();
         let write = LockSet::ReadWrite;
-        let image = locks.take(host, &self.image, Access::ReadWrite, write)?;
+        let image = locking.take(host, &self.image, Access::ReadWrite, write)?;
         let data = match data_file(host, &self.image).filter(|_| self.format == Format::Qcow2) {
             None => None,
             Some(path) => {
                 touched.push(path.clone());
-                let file = locks.take(host, &path, Access::ReadWrite, write)?;
-                Some(DataFile { path, file })
+                let file = locking.take(host, &path, Access::ReadWrite, write)?;
+                Some((path, file))
             }
         };
         for path in &self.below {
-            locks.take(host, path, Access::Read, LockSet::ReadOnly)?;
+            let _ = locking.take(host, path, Access::Read, LockSet::ReadOnly)?;
         }
-        plan.verify_pins()?;
-        let files = Files { image, data, locks };
+        let locks = locking.settle(plan)?;
+        let files = Files {
+            image: image.file(&locks),
+            data: data.map(|(path, file)| DataFile {
+                path,
+                file: file.file(&locks),
+            }),
+            locks,
+        };
         progress.enter(Phase::Copy, self.new.saturating_sub(self.old));
         let done = if self.format != Format::Qcow2 {
             image::resize_raw(&self.image, &*files.image, self.new, self.preallocation)

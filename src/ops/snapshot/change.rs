@@ -11,7 +11,7 @@ use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
 use crate::image::{self, ErrorKind, NewSnapshot, Pace, SnapshotChange, Unhurried};
 use crate::qcow2::Snapshot;
 
-use super::super::in_use::{Locks, claim};
+use super::super::in_use::{Locking, claim};
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
     Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, SnapshotAction,
@@ -282,9 +282,10 @@ impl Job for Change {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         let change = self
             .work_out(plan, &file, progress)
             .map_err(|error| self.failed(&error))?;

@@ -289,8 +289,7 @@ impl Job for Extract {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(host)?;
-        plan.verify_pins()?;
+        let locks = self.members.lock(plan)?;
         progress.enter(Phase::Copy, self.bytes);
         let held = Held::new(host, &locks);
         view_of(&held, &self.keys, &self.image, &self.id, &self.form)
