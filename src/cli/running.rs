@@ -1,6 +1,7 @@
 //! A plan that runs: a worker does it, a bar on standard error shows how far it is, Ctrl-C asks it
 //! to stop and a second Ctrl-C ends the program at once.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -32,13 +34,18 @@ pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
     let progress = Progress::new();
     let bar = Bar::new();
     let result = thread::scope(|scope| {
-        let worker = scope.spawn(|| ops::run(ready, &progress));
-        while !worker.is_finished() {
+        // Closed by the worker's end, whatever that is: short work waits for no tick.
+        let (at_work, done) = bounded::<Infallible>(0);
+        let progress = &progress;
+        let worker = scope.spawn(move || {
+            let _at_work = at_work;
+            ops::run(ready, progress)
+        });
+        while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(TICK) {
             if stop.load(Ordering::Relaxed) {
                 progress.cancel();
             }
             bar.show(progress.view(), progress.is_cancelled());
-            thread::park_timeout(TICK);
         }
         worker.join()
     });
