@@ -10,9 +10,11 @@ use std::sync::Arc;
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image;
 
+use super::built_on::BuiltOn;
 use super::chain_files::{self, ChainFile};
 use super::copy_file::Copy;
 use super::in_use::{Locking, claim};
+use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
@@ -41,10 +43,13 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
         return;
     }
     claim(plan, &node.path, LockSet::ReadOnly);
-    let mut recorded = None;
+    let (mut recorded, mut on) = (None, None);
     if let Some(backing) = &node.backing
         && let Some(base) = context.forest.leads_to(node)
     {
+        if host.stat(base).is_ok() {
+            on = Some(BuiltOn::ask(plan, base, new, Watch::Header));
+        }
         let style = backing_name::style_of(backing.name());
         let same_place = node.path.parent() == new.parent();
         if !same_place && !image::is_described(backing.name()) {
@@ -70,6 +75,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
         new: new.to_path_buf(),
         bytes,
         recorded,
+        on,
         reflink,
     }));
 }
@@ -242,6 +248,8 @@ struct Clone {
     bytes: u64,
     /// The name by which the copy knows the base, where it is another one.
     recorded: Option<OsString>,
+    /// What the copy is built on, where that is there.
+    on: Option<BuiltOn>,
     reflink: Reflink,
 }
 
@@ -251,6 +259,9 @@ impl Job for Clone {
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
         let _ = locking.take(host, &self.image, Access::Read, LockSet::ReadOnly)?;
+        if let Some(on) = &self.on {
+            on.hold(host, &mut locking)?;
+        }
         let _locks = locking.settle(plan)?;
         progress.enter(Phase::Copy, self.bytes);
         let copy = Copy::make(host, &self.image, &self.new, self.reflink, progress)?;
@@ -270,6 +281,9 @@ impl Job for Clone {
             .map(|lost| format!("could not keep {lost} of {}", name(&self.image)))
             .collect();
         copy.publish()?;
+        if let Some(on) = &self.on {
+            on.look_again(host, std::slice::from_ref(&self.new))?;
+        }
         Ok(Outcome {
             summary: format!("cloned {} as {}", shown(&self.image), shown(&self.new)),
             touched: vec![self.new.clone()],

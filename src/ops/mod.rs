@@ -8,6 +8,7 @@ mod amend;
 mod backing_format;
 mod backing_name;
 mod bitmap;
+mod built_on;
 mod chain_files;
 mod check;
 mod clone;

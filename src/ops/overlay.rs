@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
-use crate::host::{LockSet, printable};
+use crate::host::printable;
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 
-use super::in_use::{Locking, Use, who_uses};
+use super::built_on::BuiltOn;
+use super::in_use::Locking;
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
@@ -63,7 +64,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         return;
     };
     let needed = made.len.image_blocks;
-    check_use(plan, base, &format);
+    let on = BuiltOn::ask(plan, base, new, watch(&format));
     plan.effect(EffectKind::Creates, new, Some(needed), {
         let shows = if wanted.is_some() {
             format!("a disk of {}", size(whole))
@@ -102,6 +103,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     plan.job = Some(Arc::new(Branch {
         new: new.to_path_buf(),
         options: made.options,
+        on,
     }));
 }
 
@@ -171,14 +173,18 @@ fn base_facts(
     };
     check_chain(plan, forest, node, &path);
     let host = Arc::clone(&plan.context().host);
-    let watch = match facts.0 {
-        Format::Qcow2 => Watch::Header,
-        _ => Watch::Length,
-    };
-    if let Err(error) = plan.pins.pin(host.as_ref(), base, watch) {
+    if let Err(error) = plan.pins.pin(host.as_ref(), base, watch(&facts.0)) {
         plan.refuse(format!("{path} cannot be looked at: {error}"));
     }
     Some(facts)
+}
+
+/// What of a base must not change while an overlay on it is made: a guest may write the rest of one.
+fn watch(format: &Format) -> Watch {
+    match format {
+        Format::Qcow2 => Watch::Header,
+        _ => Watch::Length,
+    }
 }
 
 /// An overlay and its base may differ in whether they are encrypted; what that means is easily missed.
@@ -247,22 +253,6 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
     }
 }
 
-fn check_use(plan: &mut Plan, base: &Path, format: &Format) {
-    let host = Arc::clone(&plan.context().host);
-    match who_uses(host.as_ref(), base, LockSet::ReadOnly) {
-        // QEMU creates an overlay on such a base without a word.
-        Ok(Use::Busy(sentence)) => plan.warn(format!(
-            "{sentence}, or the overlay's content changes with it and is soon worthless"
-        )),
-        Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Ok(Use::Free | Use::Open(_)) => {}
-        Err(error) => plan.warn(format!(
-            "{} ({format}) cannot be opened here ({error}): the overlay can be made, but not read",
-            shown(base)
-        )),
-    }
-}
-
 fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
     let base = name(&node.path);
     let children = node.children.len() + 1;
@@ -283,11 +273,12 @@ fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
 struct Branch {
     new: PathBuf,
     options: image::CreateOptions,
+    on: BuiltOn,
 }
 
 impl Job for Branch {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        new_image(plan, progress, &self.new, &self.options)
+        new_image(plan, progress, &self.new, &self.options, Some(&self.on))
     }
 }
 
@@ -297,6 +288,7 @@ pub(super) fn new_image(
     progress: &Progress,
     new: &Path,
     options: &image::CreateOptions,
+    on: Option<&BuiltOn>,
 ) -> Result<Outcome, Error> {
     let fills = matches!(
         options.format.preallocation,
@@ -307,14 +299,23 @@ pub(super) fn new_image(
     } else {
         progress.enter(Phase::Switch, 0);
     }
-    let _locks = Locking::default().settle(plan)?;
-    image::create(plan.host(), new, options, progress).map_err(|error| not_created(new, &error))?;
+    let host = plan.host();
+    let mut locking = Locking::default();
+    if let Some(on) = on {
+        on.hold(host, &mut locking)?;
+    }
+    let _locks = locking.settle(plan)?;
+    image::create(host, new, options, progress).map_err(|error| not_created(new, &error))?;
     let data_file = options.data_file.iter().map(|data| data.path.clone());
+    let touched: Vec<PathBuf> = std::iter::once(new.to_path_buf())
+        .chain(data_file)
+        .collect();
+    if let Some(on) = on {
+        on.look_again(host, &touched)?;
+    }
     Ok(Outcome {
         summary: format!("created {}", shown(new)),
-        touched: std::iter::once(new.to_path_buf())
-            .chain(data_file)
-            .collect(),
+        touched,
         undo: Some(Request::Discard {
             images: vec![new.to_path_buf()],
         }),
