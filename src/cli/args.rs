@@ -140,6 +140,9 @@ pub(super) enum Command {
     /// List, restore or empty the trash
     #[command(subcommand)]
     Trash(TrashCommand),
+    /// List or forget the images that are remembered from earlier runs
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Make sample forests of real images and open them
     Demo(DemoArgs),
     /// Show the configuration: what holds, where it is, whether its lines mean something
@@ -912,6 +915,32 @@ pub(super) enum TrashCommand {
         dirs: TrashDirs,
         #[command(flatten)]
         consent: ConsentArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// List the images that are remembered, each with what it is built on
+    List {
+        /// Only those built on these images [default: all]
+        #[arg(value_name = "BASE")]
+        bases: Vec<PathBuf>,
+    },
+    /// Forget images: they are met again by the next run that looks where they are
+    #[command(group = ArgGroup::new("what").required(true).multiple(true))]
+    Forget {
+        /// These images, and those below these folders
+        #[arg(value_name = "PATH", group = "what")]
+        paths: Vec<PathBuf>,
+        /// Those that are not there any more
+        #[arg(long, group = "what", conflicts_with = "all")]
+        gone: bool,
+        /// All of them
+        #[arg(long, group = "what", conflicts_with = "paths")]
+        all: bool,
+        /// Only say which
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
 }
 

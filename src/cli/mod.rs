@@ -16,6 +16,7 @@ mod create;
 mod demo;
 mod discard;
 mod flatten;
+mod index;
 mod info;
 mod json;
 mod keys;
@@ -116,6 +117,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Discard(args) => discard::run(out, globals, args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, command)?,
+        Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
         Command::Completions { shell } => papers::completions(out, shell)?,

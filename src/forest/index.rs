@@ -1,16 +1,20 @@
 //! What earlier scans have seen: every image that was built on another one, wherever it lay. A base
 //! can thus be asked who is built on it beyond the directories scanned today. Only a memory: each
 //! entry is looked at again before it counts.
+//!
+//! The file is ordered by base, so that what is built on a few images is found among many thousands without
+//! reading them; where something in it is not as it should be, all of it is read.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use etcetera::BaseStrategy;
 use rustix::fs::{FlockOperation, flock};
@@ -19,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::{FileKind, Host};
 
 use super::scan::{Looker, ScanOptions, Visit, Why};
-use super::{Content, Forest, Found, Whereabouts};
+use super::{Content, Forest, Found, Node, Whereabouts};
 
 /// The index of all images ever seen that are built on another one: a file of one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +38,28 @@ pub struct Remembered {
     pub path: PathBuf,
     /// What it was built on: likewise, as far as it was there.
     pub backing: PathBuf,
+    /// When it was seen last, in seconds since 1970.
+    pub seen: u64,
+}
+
+impl Remembered {
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.path, &self.backing) == (&other.path, &other.backing)
+    }
 }
 
 /// So many images are remembered at most; the ones seen longest ago are forgotten first.
 const MAX_ENTRIES: usize = 100_000;
 /// So many bytes of the file are read at most.
 const MAX_BYTES: u64 = 64 << 20;
+/// With so many bases asked about at most the index is searched rather than read.
+const FEW: usize = 256;
+/// A line is no longer than this: two paths, each byte of which takes four.
+const MAX_LINE: usize = 64 << 10;
+/// So much is read at a time where the index is searched.
+const PIECE: usize = 4 << 10;
+/// The first line of an index that is ordered by base.
+const ORDERED: &[u8] = b"{\"ordered-by\":\"backing\"}\n";
 /// How long another run that holds the index is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -48,6 +68,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 struct Line {
     path: Name,
     backing: Name,
+    #[serde(default)]
+    seen: u64,
 }
 
 /// A path in JSON: text where it is text, otherwise its bytes.
@@ -97,7 +119,7 @@ impl Index {
         self.dir.join("index.jsonl")
     }
 
-    /// Everything remembered, seen longest ago first. Lines that cannot be right are passed over.
+    /// Everything remembered, ordered by base. Lines that cannot be right are passed over.
     ///
     /// # Errors
     /// The system's own, if the file is there and cannot be read.
@@ -109,28 +131,58 @@ impl Index {
         };
         let mut entries = Vec::new();
         for line in BufReader::new(file.take(MAX_BYTES)).split(b'\n') {
-            let Ok(line) = serde_json::from_slice::<Line>(&line?) else {
-                continue;
-            };
-            let entry = Remembered {
-                path: line.path.into(),
-                backing: line.backing.into(),
-            };
-            if entry.path.is_absolute() && entry.path.file_name().is_some() {
-                entries.push(entry);
-            }
+            entries.extend(entry(&line?));
         }
+        entries.sort_by(|a, b| (&a.backing, &a.path).cmp(&(&b.backing, &b.path)));
         Ok(entries)
     }
 
-    /// The remembered images that were built on `base` (an absolute path, links resolved).
+    /// The remembered images that were built on one of `bases` (absolute paths, links in the directory
+    /// resolved).
     ///
     /// # Errors
     /// As [`Index::all`].
-    pub fn known_overlays_of(&self, base: &Path) -> io::Result<Vec<Remembered>> {
+    pub fn known_overlays_of(&self, bases: &BTreeSet<PathBuf>) -> io::Result<Vec<Remembered>> {
+        if bases.len() <= FEW
+            && let Some(found) = self.search(bases)?
+        {
+            return Ok(found);
+        }
         let mut entries = self.all()?;
-        entries.retain(|entry| entry.backing == base);
+        entries.retain(|entry| bases.contains(&entry.backing));
         Ok(entries)
+    }
+
+    /// The same without reading everything; none where the file is not ordered.
+    fn search(&self, bases: &BTreeSet<PathBuf>) -> io::Result<Option<Vec<Remembered>>> {
+        let file = match File::open(self.file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+            Err(error) => return Err(error),
+        };
+        let end = file.metadata()?.len();
+        let mut first = [0; ORDERED.len()];
+        let whole = file.read_at(&mut first, 0)? == ORDERED.len() && first == *ORDERED;
+        if !whole || end > MAX_BYTES {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        for base in bases {
+            let Some(at) = first_on(&file, base, end)? else {
+                return Ok(None);
+            };
+            let mut reader = BufReader::new(&file);
+            reader.seek(io::SeekFrom::Start(at))?;
+            for line in reader.take(MAX_BYTES).split(b'\n') {
+                let Some(entry) = entry(&line?) else { continue };
+                match entry.backing.as_path().cmp(base) {
+                    Ordering::Less => {}
+                    Ordering::Equal => found.push(entry),
+                    Ordering::Greater => break,
+                }
+            }
+        }
+        Ok(Some(found))
     }
 
     /// Remembers the images of a forest that are built on others, and forgets those of its images
@@ -154,8 +206,11 @@ impl Index {
                 None => std::path::absolute(path).ok(),
             }
         };
+        let now = host.now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
         let mut seen = Vec::new();
         let mut scanned = HashSet::new();
+        let mut targets: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
         for node in forest.nodes() {
             if node.whereabouts != Whereabouts::Scanned {
                 continue;
@@ -163,40 +218,63 @@ impl Index {
             let Some(path) = absolute(&node.path) else {
                 continue;
             };
-            if let Some(backing) = forest.leads_to(node).and_then(&mut absolute) {
-                seen.push(Remembered {
-                    path: path.clone(),
-                    backing,
-                });
-            }
+            // By the name it records, and by what that leads to: a link may stand between.
+            let named = forest.leads_to(node);
+            let target = named.and_then(|named| {
+                let target = targets.entry(named.to_path_buf());
+                target.or_insert_with(|| host.canonical(named).ok()).clone()
+            });
+            let names: BTreeSet<PathBuf> = named
+                .and_then(&mut absolute)
+                .into_iter()
+                .chain(target)
+                .collect();
+            seen.extend(names.into_iter().map(|backing| Remembered {
+                path: path.clone(),
+                backing,
+                seen: now,
+            }));
             scanned.insert(path);
         }
-        self.change(|entries| {
-            let known: HashSet<&Remembered> = entries.iter().collect();
-            let news = seen.iter().any(|entry| !known.contains(entry));
-            let seen_paths: HashSet<&Path> =
-                seen.iter().map(|entry| entry.path.as_path()).collect();
-            let olds = entries.iter().any(|entry| {
-                scanned.contains(&entry.path) && !seen_paths.contains(entry.path.as_path())
-            });
-            if news || olds {
-                entries.retain(|entry| !scanned.contains(&entry.path));
-                entries.append(&mut seen);
-                true
-            } else {
-                false
+        let bases: BTreeSet<PathBuf> = seen.iter().map(|entry| entry.backing.clone()).collect();
+        if bases.len() <= FEW {
+            // What is no longer so is forgotten when its base is asked about.
+            let known = self.known_overlays_of(&bases)?;
+            let known = |entry: &Remembered| known.iter().any(|one| one.is_same(entry));
+            if seen.iter().all(known) {
+                return Ok(());
             }
+        }
+        self.change(|entries| {
+            let of_scanned = |entry: &&Remembered| scanned.contains(&entry.path);
+            let known: HashSet<(&Path, &Path)> = entries
+                .iter()
+                .filter(of_scanned)
+                .map(|entry| (&*entry.path, &*entry.backing))
+                .collect();
+            let is_known = |entry: &Remembered| known.contains(&(&*entry.path, &*entry.backing));
+            if known.len() == seen.len() && seen.iter().all(is_known) {
+                return false;
+            }
+            entries.retain(|entry| !scanned.contains(&entry.path));
+            entries.append(&mut seen);
+            true
         })
     }
 
-    /// Looks again at every remembered image that is not below `scanned` (directories that were just
-    /// scanned), so that it can be added to a forest. Images that went, or are built on nothing any
-    /// more, are forgotten; where the whole directory is not there (a disk that is not mounted) the
-    /// entry stays.
+    /// Looks again at the remembered images that are built on those of a forest, and on these in turn, as far
+    /// as they are not below `scanned` (directories that were just scanned), so that they can be added to it.
+    /// Images that went, or are built on nothing any more, are forgotten; where the whole directory is not
+    /// there (a disk that is not mounted) the entry stays.
     ///
     /// # Errors
     /// As [`Index::all`]. That the shortened index could not be written is no error here.
-    pub fn recheck(&self, host: &Arc<dyn Host>, scanned: &[PathBuf]) -> io::Result<Vec<Found>> {
+    pub fn recheck(
+        &self,
+        host: &Arc<dyn Host>,
+        forest: &Forest,
+        scanned: &[PathBuf],
+    ) -> io::Result<Vec<Found>> {
         let scanned: Vec<PathBuf> = scanned
             .iter()
             .filter_map(|dir| host.canonical(dir).ok())
@@ -204,26 +282,72 @@ impl Index {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
         let mut found = Vec::new();
         let mut gone = HashSet::new();
-        for entry in self.all()? {
-            if scanned.iter().any(|dir| entry.path.starts_with(dir)) {
-                continue;
-            }
-            match look(&looker, &entry.path) {
-                Seen::Image(find) => found.push(*find),
-                Seen::Gone => {
-                    gone.insert(entry.path);
+        let mut asked = BTreeSet::new();
+        let mut open = self.entries_on(host.as_ref(), forest)?;
+        while !open.is_empty() {
+            let mut above = BTreeSet::new();
+            for entry in open {
+                if scanned.iter().any(|dir| entry.path.starts_with(dir))
+                    || !asked.insert(entry.path.clone())
+                {
+                    continue;
                 }
-                Seen::Nothing => {}
+                match look(&looker, &entry.path) {
+                    Seen::Image(find) => {
+                        found.push(*find);
+                        above.insert(entry.path);
+                    }
+                    Seen::Gone => {
+                        gone.insert(entry.path);
+                    }
+                    Seen::Nothing => {}
+                }
             }
+            open = self.known_overlays_of(&above)?;
         }
         if !gone.is_empty() {
             // A memory that is too long does no harm: each entry is looked at again.
-            let _ = self.change(|entries| {
-                entries.retain(|entry| !gone.contains(&entry.path));
-                true
-            });
+            let _ = self.forget(|entry| gone.contains(&entry.path));
         }
         Ok(found)
+    }
+
+    /// What is remembered of images built on those of a forest, by whatever name they know them.
+    fn entries_on(&self, host: &dyn Host, forest: &Forest) -> io::Result<Vec<Remembered>> {
+        let names_of = |node: &Node| node.other_names.len() + 1;
+        let has_unknown_names = |node: &Node| {
+            let links = node.stat.as_ref().map_or(1, |stat| stat.links);
+            links > u64::try_from(names_of(node)).unwrap_or(u64::MAX)
+        };
+        let names: usize = forest.nodes().map(names_of).sum();
+        if names <= FEW && !forest.nodes().any(has_unknown_names) {
+            let mut places = HashMap::new();
+            let mut bases = BTreeSet::new();
+            for node in forest.nodes() {
+                let names = std::iter::once(&node.path).chain(&node.other_names);
+                for name in names {
+                    bases.extend(place_of(host, &mut places, name));
+                }
+            }
+            return self.known_overlays_of(&bases);
+        }
+        // Ordered by base: each of those is looked up once.
+        let mut last: Option<(PathBuf, bool)> = None;
+        let mut entries = self.all()?;
+        entries.retain(|entry| {
+            if let Some((base, is_known)) = &last
+                && *base == entry.backing
+            {
+                return *is_known;
+            }
+            let is_known = forest.by_path(&entry.backing).is_some() || {
+                let file = host.stat(&entry.backing);
+                file.is_ok_and(|stat| forest.by_file(stat.id).is_some())
+            };
+            last = Some((entry.backing.clone(), is_known));
+            is_known
+        });
+        Ok(entries)
     }
 
     /// The remembered images that are built on one of `bases` (absolute paths, links in the directory resolved),
@@ -237,15 +361,29 @@ impl Index {
         bases: &BTreeSet<PathBuf>,
     ) -> io::Result<Vec<Found>> {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
-        let entries = self.all()?.into_iter();
-        let built_on = entries.filter(|entry| bases.contains(&entry.backing));
-        let seen = built_on.map(|entry| look(&looker, &entry.path));
+        let entries = self.known_overlays_of(bases)?.into_iter();
+        let seen = entries.map(|entry| look(&looker, &entry.path));
         Ok(seen
             .filter_map(|seen| match seen {
                 Seen::Image(find) => Some(*find),
                 Seen::Gone | Seen::Nothing => None,
             })
             .collect())
+    }
+
+    /// Forgets the entries of which `which` says so, and gives them back.
+    ///
+    /// # Errors
+    /// The system's own; `WouldBlock` if another run holds the index for seconds.
+    pub fn forget(&self, which: impl Fn(&Remembered) -> bool) -> io::Result<Vec<Remembered>> {
+        let mut forgotten = Vec::new();
+        self.change(|entries| {
+            let (goes, stays) = std::mem::take(entries).into_iter().partition(&which);
+            forgotten = goes;
+            *entries = stays;
+            !forgotten.is_empty()
+        })?;
+        Ok(forgotten)
     }
 
     /// Reads, changes and replaces the file while no other run does; `change` says whether there is
@@ -273,6 +411,11 @@ impl Index {
             return Ok(());
         }
         let surplus = entries.len().saturating_sub(MAX_ENTRIES);
+        if surplus > 0 {
+            entries.sort_by_key(|entry| entry.seen);
+            entries.drain(..surplus);
+        }
+        entries.sort_by(|a, b| (&a.backing, &a.path).cmp(&(&b.backing, &b.path)));
         let new = self.dir.join("index.jsonl.new");
         let file = OpenOptions::new()
             .create(true)
@@ -281,10 +424,12 @@ impl Index {
             .mode(0o600)
             .open(&new)?;
         let mut out = BufWriter::new(file);
-        for entry in entries.iter().skip(surplus) {
+        out.write_all(ORDERED)?;
+        for entry in &entries {
             let line = Line {
                 path: entry.path.as_path().into(),
                 backing: entry.backing.as_path().into(),
+                seen: entry.seen,
             };
             serde_json::to_writer(&mut out, &line)?;
             out.write_all(b"\n")?;
@@ -295,6 +440,88 @@ impl Index {
         fs::rename(&new, self.file())?;
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// What a line says, if it can be right.
+fn entry(line: &[u8]) -> Option<Remembered> {
+    let line: Line = serde_json::from_slice(line).ok()?;
+    let entry = Remembered {
+        path: line.path.into(),
+        backing: line.backing.into(),
+        seen: line.seen,
+    };
+    (entry.path.is_absolute() && entry.path.file_name().is_some()).then_some(entry)
+}
+
+/// A place in an ordered index from which on entries of `base` come, if there are any; none if a line is not
+/// as it should be.
+fn first_on(file: &File, base: &Path, end: u64) -> io::Result<Option<u64>> {
+    // Lines that begin before `low` are of bases before this one; those from `high` on are not.
+    let (mut low, mut high) = (ORDERED.len() as u64, end);
+    let mut bytes = vec![0; 2 * MAX_LINE];
+    while high.saturating_sub(low) > PIECE as u64 {
+        let middle = low.midpoint(high);
+        // Mostly a line is short.
+        let mut met = None;
+        for most in [PIECE, 2 * MAX_LINE] {
+            let read = read_full(file, bytes.get_mut(..most).unwrap_or_default(), middle)?;
+            let mut lines = bytes
+                .get(..read)
+                .unwrap_or_default()
+                .splitn(3, |byte| *byte == b'\n');
+            let (part, line, rest) = (lines.next(), lines.next(), lines.next());
+            if let (Some(part), Some(line), Some(_)) = (part, line, rest) {
+                met = Some((part.len(), entry(line)));
+                break;
+            }
+            if read < most {
+                // The last line of the file is in it.
+                met = part.map(|part| (part.len(), line.and_then(entry)));
+                break;
+            }
+        }
+        let Some((part, line)) = met else {
+            return Ok(None);
+        };
+        let start = middle.saturating_add(part as u64).saturating_add(1);
+        if start >= high {
+            high = middle;
+            continue;
+        }
+        let Some(line) = line else { return Ok(None) };
+        if line.backing.as_path() < base {
+            low = start;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(Some(low))
+}
+
+fn read_full(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while let Some(rest) = buf.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at.saturating_add(read as u64))? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    Ok(read)
+}
+
+/// A name with the links in its folder resolved.
+fn place_of(
+    host: &dyn Host,
+    places: &mut HashMap<PathBuf, Option<PathBuf>>,
+    name: &Path,
+) -> Option<PathBuf> {
+    let folder = match name.parent()? {
+        empty if empty.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    let place = places.entry(folder.to_path_buf());
+    let place = place.or_insert_with(|| host.canonical(folder).ok());
+    Some(place.as_ref()?.join(name.file_name()?))
 }
 
 /// What became of a remembered image.
@@ -359,17 +586,19 @@ mod tests {
         index
             .merge(host.as_ref(), &scanned(&root.join("far")))
             .unwrap();
-        let known = index.known_overlays_of(&root.join("base/base")).unwrap();
+        let bases = BTreeSet::from([root.join("base/base")]);
+        let known = index.known_overlays_of(&bases).unwrap();
         assert_eq!(known.len(), 1);
         assert_eq!(known[0].path, root.join("far/over"));
 
         let mut forest = scanned(&root.join("base"));
-        forest.extend(index.recheck(&host, &[root.join("base")]).unwrap());
+        let found = index.recheck(&host, &forest, &[root.join("base")]);
+        forest.extend(found.unwrap());
         let base = forest.by_path(&root.join("base/base")).unwrap().id;
         assert_eq!(forest.descendants(base).len(), 2);
         assert!(
             index
-                .recheck(&host, std::slice::from_ref(&root))
+                .recheck(&host, &forest, std::slice::from_ref(&root))
                 .unwrap()
                 .is_empty()
         );
@@ -378,7 +607,7 @@ mod tests {
         image(&root.join("far/over"), None);
         assert!(
             index
-                .recheck(&host, &[root.join("base")])
+                .recheck(&host, &forest, &[root.join("base")])
                 .unwrap()
                 .is_empty()
         );
@@ -420,14 +649,114 @@ mod tests {
     #[test]
     fn a_disk_that_is_not_mounted_is_not_forgotten() {
         let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap().join("base");
+        image(&base, None);
         let index = Index::at(dir.path());
         fs::write(
             index.file(),
-            "{\"path\":\"/no/such/dir/x\",\"backing\":\"/b\"}\n",
+            format!(
+                "{{\"path\":\"/no/such/dir/x\",\"backing\":{:?}}}\n",
+                base.to_str().unwrap()
+            ),
         )
         .unwrap();
         let host: Arc<dyn Host> = Arc::new(RealHost);
-        assert!(index.recheck(&host, &[]).unwrap().is_empty());
+        let mut forest = Forest::new();
+        forest.extend(crate::forest::look_at(host.clone(), &base));
+        assert!(index.recheck(&host, &forest, &[]).unwrap().is_empty());
         assert_eq!(index.all().unwrap().len(), 1);
+    }
+
+    /// An index as it is written, of `of` images on each of some bases.
+    fn filled(index: &Index, bases: usize, of: usize) -> Vec<Remembered> {
+        let mut all = Vec::new();
+        index
+            .change(|entries| {
+                for base in 0..bases {
+                    for over in 0..of {
+                        entries.push(Remembered {
+                            path: format!("/far/{base}/{over}-{}", "x".repeat(base % 90)).into(),
+                            backing: format!("/near/base-{base}").into(),
+                            seen: 1,
+                        });
+                    }
+                }
+                entries.reverse();
+                true
+            })
+            .unwrap();
+        all.extend(index.all().unwrap());
+        all
+    }
+
+    #[test]
+    fn what_is_built_on_one_base_is_found_among_many_without_reading_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::at(dir.path());
+        let all = filled(&index, 2000, 3);
+        assert_eq!(all.len(), 6000);
+        for base in (0..2000).step_by(37).chain([0, 1999]) {
+            let bases = BTreeSet::from([PathBuf::from(format!("/near/base-{base}"))]);
+            let found = index.search(&bases).unwrap().expect("it is ordered");
+            let right: Vec<_> = all
+                .iter()
+                .filter(|one| bases.contains(&one.backing))
+                .collect();
+            assert_eq!(found.iter().collect::<Vec<_>>(), right, "{base}");
+        }
+        for none in ["/", "/near/base-", "/near/base-10000", "/zzz"] {
+            let bases = BTreeSet::from([PathBuf::from(none)]);
+            assert_eq!(index.search(&bases).unwrap(), Some(Vec::new()), "{none}");
+        }
+        // Lines that are damaged are passed over, or all is read: nothing else is missed.
+        let mut bytes = fs::read(index.file()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle - 3000..middle + 3000].fill(b'#');
+        fs::write(index.file(), &bytes).unwrap();
+        let base = BTreeSet::from([PathBuf::from("/near/base-0")]);
+        assert_eq!(index.known_overlays_of(&base).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_index_of_an_earlier_version_is_read_and_put_in_order_by_the_next_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::at(dir.path());
+        let lines = [("/z", "/b"), ("/a", "/c"), ("/y", "/a")]
+            .map(|(path, backing)| format!("{{\"path\":\"{path}\",\"backing\":\"{backing}\"}}\n"));
+        fs::write(index.file(), lines.concat()).unwrap();
+        let base = BTreeSet::from([PathBuf::from("/b")]);
+        assert_eq!(index.known_overlays_of(&base).unwrap().len(), 1);
+        let gone = index.forget(|entry| entry.path == Path::new("/a")).unwrap();
+        assert_eq!(gone.len(), 1);
+        assert_eq!(
+            index.search(&base).unwrap().map(|found| found.len()),
+            Some(1)
+        );
+        assert_eq!(index.all().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_overlay_that_knows_its_base_by_a_link_elsewhere_is_found_from_the_base() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let host: Arc<dyn Host> = Arc::new(RealHost);
+        for (name, hard) in [("soft", false), ("hard", true)] {
+            let at = root.join(name);
+            let index = Index::at(at.join("state"));
+            image(&at.join("near/base"), None);
+            fs::create_dir_all(at.join("links")).unwrap();
+            let link = at.join("links/link");
+            match hard {
+                true => fs::hard_link(at.join("near/base"), &link).unwrap(),
+                false => std::os::unix::fs::symlink("../near/base", &link).unwrap(),
+            }
+            image(&at.join("far/over"), Some(("../links/link", Some("qcow2"))));
+            index
+                .merge(host.as_ref(), &scanned(&at.join("far")))
+                .unwrap();
+            let near = scanned(&at.join("near"));
+            let found = index.recheck(&host, &near, &[at.join("near")]).unwrap();
+            assert_eq!(found.len(), 1, "{name}");
+        }
     }
 }

@@ -201,7 +201,8 @@ impl Looked {
     pub fn recall(&mut self) {
         let Some(index) = self.index() else { return };
         let context = &mut self.context;
-        match index.recheck(&context.host, &context.looked_in.dirs()) {
+        let dirs = context.looked_in.dirs();
+        match index.recheck(&context.host, &context.forest, &dirs) {
             Ok(found) => {
                 context.looked_in.remembered = found.len();
                 if !found.is_empty() {

@@ -1,0 +1,134 @@
+//! `index`: what is remembered of images elsewhere. It only says where to look, so that forgetting changes no
+//! image: what is still there is met again by the next run that looks where it is.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf, absolute};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::forest::{Index, Remembered};
+use crate::host::{Host, RealHost, printable};
+
+use super::args::{Globals, IndexCommand};
+use super::json::path;
+use super::out::Out;
+use super::stop::Stop;
+
+pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
+    let dir = Index::default_dir().context("there is no directory for what is remembered")?;
+    let index = Index::at(dir);
+    let unread = || format!("cannot read {}", printable(index.file()));
+    match command {
+        IndexCommand::List { bases } => {
+            let mut entries = index.all().with_context(unread)?;
+            if !bases.is_empty() {
+                let bases: BTreeSet<PathBuf> = bases.iter().flat_map(|base| names(base)).collect();
+                entries.retain(|entry| bases.contains(&entry.backing));
+            }
+            tell(out, globals, &entries, "No image is remembered.", "images")
+        }
+        IndexCommand::Forget {
+            paths,
+            gone,
+            all,
+            dry_run,
+        } => {
+            let places: Vec<PathBuf> = paths.iter().flat_map(|path| names(path)).collect();
+            // Where both are named it is those of them that are gone.
+            let goes = |entry: &Remembered| {
+                all || (paths.is_empty()
+                    || places.iter().any(|place| entry.path.starts_with(place)))
+                    && (!gone || !is_there(&entry.path))
+            };
+            let entries = if dry_run {
+                let mut entries = index.all().with_context(unread)?;
+                entries.retain(|entry| goes(entry));
+                entries
+            } else if globals.read_only {
+                return Err(Stop::Refused(
+                    "Forget images: not done, since --read-only was given".to_owned(),
+                )
+                .into());
+            } else {
+                index
+                    .forget(goes)
+                    .with_context(|| format!("cannot write {}", printable(index.file())))?
+            };
+            let what = if dry_run { "would-forget" } else { "forgotten" };
+            tell(
+                out,
+                globals,
+                &entries,
+                "No image was to be forgotten.",
+                what,
+            )
+        }
+    }
+}
+
+/// The names by which the index may know a path.
+fn names(path: &Path) -> Vec<PathBuf> {
+    let in_folder = || {
+        let folder = match path.parent()? {
+            empty if empty.as_os_str().is_empty() => Path::new("."),
+            folder => folder,
+        };
+        Some(RealHost.canonical(folder).ok()?.join(path.file_name()?))
+    };
+    let ways = [
+        in_folder(),
+        RealHost.canonical(path).ok(),
+        absolute(path).ok(),
+    ];
+    ways.into_iter().flatten().collect()
+}
+
+fn is_there(path: &Path) -> bool {
+    RealHost.stat_link(path).is_ok()
+}
+
+/// The entries, each image once with all that it is built on.
+fn tell(
+    out: &mut Out,
+    globals: Globals,
+    entries: &[Remembered],
+    none: &str,
+    what: &str,
+) -> anyhow::Result<()> {
+    if globals.json {
+        let rows: Vec<Value> = entries
+            .iter()
+            .map(|entry| {
+                json!({
+                    "path": path(&entry.path),
+                    "backing": path(&entry.backing),
+                    "seen": (entry.seen > 0).then_some(entry.seen),
+                    "there": is_there(&entry.path),
+                })
+            })
+            .collect();
+        return Ok(out.json(&json!({ what: rows }))?);
+    }
+    if entries.is_empty() {
+        return Ok(out.line(none)?);
+    }
+    let verb = match what {
+        "would-forget" => "would forget ",
+        "forgotten" => "forgot ",
+        _ => "",
+    };
+    for entry in entries {
+        let gone = if is_there(&entry.path) {
+            ""
+        } else {
+            "  (not there)"
+        };
+        out.line(format_args!(
+            "{verb}{}  on {}{gone}",
+            printable(&entry.path),
+            printable(&entry.backing)
+        ))?;
+    }
+    Ok(())
+}
