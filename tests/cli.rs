@@ -213,7 +213,7 @@ fn every_command_has_a_help_text() {
     let place = Place::new();
     for command in [
         "tree", "info", "create", "convert", "branch", "commit", "discard", "prune", "trash",
-        "demo",
+        "index", "demo",
     ] {
         let ended = place.q(&format!("{command} --help")).with(0);
         assert!(ended.out.contains("Usage: qanopy"), "{command}");
@@ -454,6 +454,36 @@ fn a_kept_overlay_stays_and_siblings_are_preserved_when_asked() {
         .with(0);
     assert!(!place.exists("two.qcow2"));
     assert!(place.exists("one.qcow2"));
+}
+
+#[test]
+fn what_is_remembered_is_listed_and_forgotten() {
+    let place = small_forest();
+    place.q("tree").with(0);
+    let listed = place.q("index list").with(0).out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let on_one = place.q("index list one.qcow2").with(0).out;
+    assert!(
+        on_one.contains("top.qcow2") && !on_one.contains("two.qcow2"),
+        "{on_one}"
+    );
+    let json = place.q("index list --json").with(0).json();
+    assert_eq!(json["images"].as_array().unwrap().len(), 3);
+    assert_eq!(json["images"][0]["there"], true);
+    std::fs::remove_file(place.path().join("two.qcow2")).unwrap();
+    let would = place.q("index forget --gone --dry-run").with(0).out;
+    assert!(
+        would.contains("would forget") && would.contains("two.qcow2"),
+        "{would}"
+    );
+    place.q("--read-only index forget --gone").with(4);
+    assert_eq!(place.q("index list").with(0).out.lines().count(), 3);
+    place.q("index forget").with(2);
+    let forgot = place.q("index forget --gone").with(0).out;
+    assert_eq!(forgot.lines().count(), 1, "{forgot}");
+    let json = place.q("index forget . --json").with(0).json();
+    assert_eq!(json["forgotten"].as_array().unwrap().len(), 2);
+    assert!(place.q("index list").with(0).out.contains("No image"));
 }
 
 #[test]

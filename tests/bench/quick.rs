@@ -1,22 +1,14 @@
-//! Operations that move no data: branch, relink, rename, move, discard, undo of the discard, on the middle and
-//! the top of a chain. `cargo bench --bench quick` prints the median time of each, planning included, in a
-//! folder of `QANOPY_BENCH_IMAGES` images (a chain of 10 unless it says otherwise), with every file on stable
-//! storage at the end. qemu-img has a counterpart for branch (`create -b`) and relink (`rebase -u`).
+//! Commands that move no data, from the start of the process to its end: branch, relink, resize, rename, discard,
+//! restore. `cargo bench --bench quick` times the program in pairs with `qemu-img create -b` (one run of ours, one
+//! of theirs, in turn) in a folder of `QANOPY_BENCH_IMAGES` images (a chain of 10 unless it says otherwise), and
+//! prints the median of each with the median of the ratios. `QANOPY_BENCH_DIR` says where the folder is made:
+//! ours wait for stable storage, qemu-img does not, so that a slow disk shows as a ratio.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A benchmark fails loudly and prints.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use qanopy::forest::{ScanOptions, scan_all};
-use qanopy::host::{Host, RealHost};
-use qanopy::image::Keys;
-use qanopy::ops::{
-    self, BackingStyle, Confirm, Consent, Context, ImageOptions, LookedIn, Outcome, Progress,
-    Relocation, Request,
-};
 
 fn qemu_img(dir: &Path, args: &[&str]) {
     let status = Command::new("qemu-img")
@@ -45,49 +37,34 @@ fn build(dir: &Path, images: usize) {
     }
 }
 
-fn context(dir: &Path) -> Context {
-    let host: Arc<dyn Host> = Arc::new(RealHost);
-    let options = ScanOptions {
-        roots: vec![dir.to_path_buf()],
-        ..ScanOptions::default()
-    };
-    Context {
-        forest: Arc::new(scan_all(Arc::clone(&host), options).0),
-        host,
-        looked_in: LookedIn::within(vec![dir.to_path_buf()]),
-        state_dir: Some(dir.join("state")),
-        keys: Keys::none(),
-    }
-}
-
-/// Plans on what was scanned before, as the screen does, and runs.
-fn timed(context: &Context, request: &Request) -> (Duration, Outcome) {
+/// The program from its start to its end, with a state directory of its own.
+fn ours(dir: &Path, state: &Path, words: &[&str]) -> Duration {
     let started = Instant::now();
-    let plan = ops::plan(context, request);
-    let consent = match plan.confirm {
-        Confirm::Count(count) => Consent::Count(count),
-        Confirm::Yes | Confirm::Impossible => Consent::Yes,
-    };
-    let done = ops::run(plan.agree(consent).unwrap(), &Progress::new()).unwrap();
-    (started.elapsed(), done)
+    let done = Command::new(env!("CARGO_BIN_EXE_qanopy"))
+        .args(words)
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", state)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let took = started.elapsed();
+    assert!(done.status.success(), "{words:?}: {done:?}");
+    took
 }
 
-fn rename(dir: &Path, from: &str, to: PathBuf) -> Request {
-    Request::Move {
-        moves: vec![Relocation {
-            from: dir.join(from),
-            to,
-            style: None,
-        }],
-        subtree: false,
-    }
+/// What all are measured by.
+fn theirs(dir: &Path, base: &str) -> Duration {
+    let args = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"];
+    let started = Instant::now();
+    qemu_img(dir, &[&args[..], &[base, "other.qcow2"]].concat());
+    let took = started.elapsed();
+    fs::remove_file(dir.join("other.qcow2")).unwrap();
+    took
 }
 
-fn median(values: &mut [Duration]) -> f64 {
-    values.sort();
-    values
-        .get(values.len() / 2)
-        .map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn main() {
@@ -95,7 +72,7 @@ fn main() {
     let full = std::env::args().any(|arg| arg == "--bench");
     let images: usize =
         std::env::var("QANOPY_BENCH_IMAGES").map_or(10, |number| number.parse().unwrap());
-    let turns = if full { 25 } else { 1 };
+    let turns = if full { 41 } else { 1 };
     if Command::new("qemu-img")
         .arg("--version")
         .stdout(Stdio::null())
@@ -107,90 +84,47 @@ fn main() {
     }
     let place = std::env::var_os("QANOPY_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let home = tempfile::tempdir_in(place).unwrap();
-    let dir = home.path();
-    build(dir, images);
-    fs::create_dir(dir.join("sub")).unwrap();
+    let (dir, state) = (home.path().join("images"), home.path().join("state"));
+    fs::create_dir(&dir).unwrap();
+    build(&dir, images);
     let (middle, top) = (layer(images / 2), layer(images - 1));
-    let mut rows: Vec<(&str, Vec<Duration>, Vec<Duration>)> = Vec::new();
-    let mut note = |what: &'static str, own: Duration, theirs: Option<Duration>| {
-        if !rows.iter().any(|(name, ..)| *name == what) {
-            rows.push((what, Vec::new(), Vec::new()));
+    // Each leaves what the next one needs, and the last what the first does.
+    let commands: [(&str, Vec<&str>); 8] = [
+        ("branch", vec!["branch", &top, "new.qcow2"]),
+        ("resize", vec!["resize", "new.qcow2", "+1M", "--yes"]),
+        ("relink", vec!["relink", &middle, "--absolute", "--yes"]),
+        (
+            "relink back",
+            vec!["relink", &middle, "--relative", "--yes"],
+        ),
+        (
+            "rename",
+            vec!["move", "new.qcow2", "renamed.qcow2", "--yes"],
+        ),
+        (
+            "rename back",
+            vec!["move", "renamed.qcow2", "new.qcow2", "--yes"],
+        ),
+        ("discard", vec!["discard", "new.qcow2", "--confirm", "1"]),
+        ("info", vec!["info", &top]),
+    ];
+    let mut rows: Vec<(&str, Vec<f64>, Vec<f64>)> = Vec::new();
+    for turn in 0..turns {
+        for (at, (what, words)) in commands.iter().enumerate() {
+            let own = ours(&dir, &state, words).as_secs_f64();
+            let other = theirs(&dir, &top).as_secs_f64();
+            if turn == 0 {
+                rows.push((what, Vec::new(), Vec::new()));
+            }
+            if let Some((_, own_times, ratios)) = rows.get_mut(at) {
+                own_times.push(own * 1e3);
+                ratios.push(own / other);
+            }
         }
-        if let Some((_, own_times, their_times)) = rows.iter_mut().find(|(name, ..)| *name == what)
-        {
-            own_times.push(own);
-            their_times.extend(theirs);
-        }
-    };
-    let theirs = |args: &[&str]| {
-        let started = Instant::now();
-        qemu_img(dir, args);
-        started.elapsed()
-    };
-    for _ in 0..turns {
-        let branch = Request::Branch {
-            base: dir.join(&top),
-            new: dir.join("new.qcow2"),
-            size: None,
-            style: BackingStyle::Relative,
-            image: ImageOptions::default(),
-        };
-        let (own, _) = timed(&context(dir), &branch);
-        let other = theirs(&[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-F",
-            "qcow2",
-            "-b",
-            &top,
-            "other.qcow2",
-        ]);
-        note("branch", own, Some(other));
-        fs::remove_file(dir.join("other.qcow2")).unwrap();
-        let relink = |style| Request::Relink {
-            image: dir.join(&middle),
-            base: None,
-            format: None,
-            style: Some(style),
-        };
-        let (own, _) = timed(&context(dir), &relink(BackingStyle::Absolute));
-        let base = layer(images / 2 - 1);
-        let other = theirs(&["rebase", "-q", "-u", "-F", "qcow2", "-b", &base, &middle]);
-        note("relink", own, Some(other));
-        let (own, _) = timed(
-            &context(dir),
-            &rename(dir, &middle, dir.join("renamed.qcow2")),
-        );
-        note("rename", own, None);
-        timed(
-            &context(dir),
-            &rename(dir, "renamed.qcow2", dir.join(&middle)),
-        );
-        let (own, _) = timed(&context(dir), &rename(dir, &middle, dir.join("sub")));
-        note("move", own, None);
-        timed(
-            &context(dir),
-            &rename(dir, &format!("sub/{middle}"), dir.join(&middle)),
-        );
-        let discard = Request::Discard {
-            images: vec![dir.join("new.qcow2")],
-        };
-        let (own, done) = timed(&context(dir), &discard);
-        note("discard", own, None);
-        let (own, _) = timed(&context(dir), &done.undo.unwrap());
-        note("restore", own, None);
-        fs::remove_file(dir.join("new.qcow2")).unwrap();
     }
-    println!("a chain of {images} images, {turns} turns");
-    println!("                 ours   qemu-img");
-    for (what, own, theirs) in &mut rows {
-        let other = if theirs.is_empty() {
-            "-".to_owned()
-        } else {
-            format!("{:.2} ms", median(theirs))
-        };
-        println!("{what:10} {:>8.2} ms {other:>10}", median(own));
+    println!("the program in a chain of {images} images, {turns} pairs with `qemu-img create -b`");
+    println!("{:12} {:>9} {:>18}", "", "ours", "times qemu-img's");
+    for (what, own, ratios) in rows {
+        println!("{what:12} {:>6.2} ms {:>18.2}", median(own), median(ratios));
     }
 }

@@ -12,7 +12,9 @@ use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format};
 
+use super::built_on::BuiltOn;
 use super::in_use::{Locking, claim};
+use super::pin::Watch;
 use super::words::{command, name, shown};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -70,6 +72,9 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         ));
     }
     claim(plan, &node.path, LockSet::ReadWrite);
+    // Where only the name or the format is new it is built on what it was built on.
+    let on = (moves && plan.host().stat(&base.path).is_ok())
+        .then(|| BuiltOn::ask(plan, &base.path, &node.path, Watch::Header));
     plan.roll_back = back(forest, node, wish.image);
     plan.undo = undo(plan);
     plan.commands.push(command(&[
@@ -87,6 +92,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         base: base.path.clone(),
         recorded,
         format,
+        on,
     }));
 }
 
@@ -238,6 +244,8 @@ struct Relink {
     base: PathBuf,
     recorded: OsString,
     format: Format,
+    /// Another image than it was built on.
+    on: Option<BuiltOn>,
 }
 
 impl Job for Relink {
@@ -246,6 +254,9 @@ impl Job for Relink {
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
         let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        if let Some(on) = &self.on {
+            on.hold(host, &mut locking)?;
+        }
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
