@@ -470,3 +470,260 @@ fn an_error_at_any_call_of_a_discard_loses_no_file() {
         }
     }
 }
+
+/// `RootBase` below `Overlay-1` (and `1A`), `Overlay-2` (and `2A`) and `Overlay-3`, each with data of its own.
+fn siblings(qemu: &Qemu) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-f", "qcow2", "RootBase", "4M"]);
+    here.io("RootBase", &["write -P 1 0 2M"]);
+    for (at, base, new) in [
+        (0, "RootBase", "Overlay-1"),
+        (1, "RootBase", "Overlay-2"),
+        (2, "RootBase", "Overlay-3"),
+        (3, "Overlay-1", "1A"),
+        (4, "Overlay-2", "2A"),
+    ] {
+        here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", base, new]);
+        here.io(new, &[&format!("write -P {} {}k 128k", at + 2, at * 192)]);
+    }
+    dir
+}
+
+fn commit(dir: &Path, overlay: &str, siblings: ops::Siblings) -> Request {
+    Request::Commit {
+        overlay: dir.join(overlay),
+        into: None,
+        layer: ops::CommittedLayer::Trash,
+        siblings,
+        keep_old: None,
+    }
+}
+
+fn restore_all(dir: &Path) -> ops::Plan {
+    let entries = entries(dir).into_iter().map(|entry| entry.name).collect();
+    ops::plan(&real(dir), &Request::Restore { entries })
+}
+
+#[test]
+fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intact() {
+    let Some(qemu) = qemu() else { return };
+    let dir = siblings(&qemu);
+    let here = qemu.within(dir.path());
+    let names = ["Overlay-2", "2A", "Overlay-3"];
+    let before = names.map(|name| here.digest(name));
+    run(&real(dir.path()), &discard(dir.path(), &["Overlay-2"]));
+    run(&real(dir.path()), &discard(dir.path(), &["Overlay-3"]));
+
+    let plan = ops::plan(
+        &real(dir.path()),
+        &commit(dir.path(), "Overlay-1", ops::Siblings::Refuse),
+    );
+    let refusal = &plan.refusals[0];
+    for part in ["Overlay-2 (in the trash)", "Overlay-3 (in the trash)"] {
+        assert!(refusal.text.contains(part), "{}", refusal.text);
+    }
+    assert_eq!(refusal.ways_out.len(), 2, "keep them, or break them");
+
+    let context = real(dir.path());
+    let plan = ops::plan(
+        &context,
+        &commit(dir.path(), "Overlay-1", ops::Siblings::Preserve),
+    );
+    let consent = match plan.confirm {
+        Confirm::Count(count) => Consent::Count(count),
+        _ => Consent::Yes,
+    };
+    let ready = plan.agree(consent).unwrap().proving();
+    let outcome = ops::run(ready, &Progress::new()).unwrap();
+    let proof = outcome.remarks.last().unwrap();
+    // RootBase is what it is about; 1A, Overlay-1 and the three in the trash are not.
+    assert!(proof.contains("proven"), "{proof}");
+
+    let plan = restore_all(dir.path());
+    assert!(!words(&plan).contains("other content"), "{}", words(&plan));
+    carry_out(plan).unwrap();
+    for (name, digest) in names.iter().zip(before) {
+        assert_eq!(here.digest(name), digest, "{name}");
+        here.check_clean(name);
+    }
+}
+
+#[test]
+fn broken_in_the_trash_is_said_by_number_and_told_again_by_the_restore() {
+    let Some(qemu) = qemu() else { return };
+    let dir = siblings(&qemu);
+    run(&real(dir.path()), &discard(dir.path(), &["Overlay-3"]));
+    let request = commit(dir.path(), "Overlay-2", ops::Siblings::Break);
+    let plan = ops::plan(&real(dir.path()), &request);
+    assert!(matches!(plan.confirm, Confirm::Count(_)));
+    carry_out(plan).unwrap();
+    let text = words(&restore_all(dir.path()));
+    assert!(
+        text.contains("RootBase was written after Overlay-3"),
+        "{text}"
+    );
+    // The layer that the commit itself put there is what it was.
+    assert!(!text.contains("after Overlay-2"), "{text}");
+}
+
+#[test]
+fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
+    let Some(qemu) = qemu() else { return };
+    let dir = siblings(&qemu);
+    let here = qemu.within(dir.path());
+    let before = here.digest("2A");
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    run(&real(dir.path()), &discard(dir.path(), &["2A"]));
+    let moved = Request::Move {
+        moves: vec![ops::Relocation {
+            from: dir.path().join("Overlay-2"),
+            to: dir.path().join("sub"),
+            style: None,
+        }],
+        subtree: false,
+    };
+    run(&real(dir.path()), &moved);
+    let plan = restore_all(dir.path());
+    assert!(plan.notes.is_empty(), "{}", words(&plan));
+    let entry = entries(dir.path()).remove(0).name;
+    carry_out(plan).unwrap();
+    assert_eq!(here.digest("2A"), before);
+
+    // Written by others, replaced, gone to the trash itself, gone.
+    run(&real(dir.path()), &discard(dir.path(), &["2A"]));
+    assert_ne!(entries(dir.path())[0].name, entry);
+    here.io("sub/Overlay-2", &["write -P 99 1M 64k"]);
+    let text = words(&restore_all(dir.path()));
+    assert!(text.contains("Overlay-2 was written after 2A"), "{text}");
+    fs::copy(dir.path().join("sub/Overlay-2"), dir.path().join("copy")).unwrap();
+    fs::rename(dir.path().join("copy"), dir.path().join("sub/Overlay-2")).unwrap();
+    let text = words(&restore_all(dir.path()));
+    assert!(text.contains("Overlay-2 is another file than"), "{text}");
+    let entry = entries(dir.path()).remove(0).name;
+    run(&real(dir.path()), &discard(dir.path(), &["sub/Overlay-2"]));
+    let request = Request::Restore {
+        entries: vec![entry.clone()],
+    };
+    let text = words(&ops::plan(&real(dir.path()), &request));
+    assert!(
+        text.contains("Overlay-2, which is in the trash too"),
+        "{text}"
+    );
+    let other = entries(dir.path()).remove(0).name;
+    let empty = Request::EmptyTrash {
+        entries: vec![other],
+    };
+    let plan = ops::plan(&real(dir.path()), &empty);
+    assert!(
+        words(&plan).contains("2A in the trash is built on Overlay-2"),
+        "{}",
+        words(&plan)
+    );
+    carry_out(plan).unwrap();
+    let text = words(&ops::plan(&real(dir.path()), &request));
+    assert!(text.contains("which is not there"), "{text}");
+}
+
+#[test]
+fn an_entry_that_is_not_what_was_shown_is_neither_restored_nor_deleted() {
+    let Some(qemu) = qemu() else { return };
+    for is_link in [false, true] {
+        let dir = small_forest(&qemu);
+        run(&real(dir.path()), &discard(dir.path(), &["a"]));
+        let names: Vec<String> = entries(dir.path()).into_iter().map(|e| e.name).collect();
+        let plans = || {
+            let entries = names.clone();
+            let restore = Request::Restore {
+                entries: entries.clone(),
+            };
+            let empty = Request::EmptyTrash { entries };
+            [restore, empty].map(|request| ops::plan(&real(dir.path()), &request))
+        };
+        let planned = plans();
+        let folder = fs::canonicalize(dir.path())
+            .unwrap()
+            .join(trash::DIR)
+            .join(&names[0]);
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::rename(folder.join("a"), dir.path().join("kept")).unwrap();
+        if is_link {
+            std::os::unix::fs::symlink(&precious, folder.join("a")).unwrap();
+        } else {
+            fs::copy(dir.path().join("kept"), folder.join("a")).unwrap();
+        }
+        for plan in planned {
+            let error = carry_out(plan).unwrap_err();
+            assert!(matches!(error, Error::Stale(_)), "{error}");
+        }
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        let left: Vec<String> = names_in(&folder);
+        assert_eq!(left, ["a", "a1", "a2"]);
+        assert!(!dir.path().join("a1").exists());
+        if is_link {
+            // Nobody takes it for an image that was discarded.
+            assert!(entries(dir.path())[0].problems[0].contains("no regular file"));
+        }
+    }
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_trash_folder_of_somebody_else_is_neither_believed_nor_used() {
+    let Some(qemu) = qemu() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root gives a folder away");
+        return;
+    }
+    let dir = siblings(&qemu);
+    run(&real(dir.path()), &discard(dir.path(), &["Overlay-3"]));
+    let trash = dir.path().join(trash::DIR);
+    std::os::unix::fs::chown(&trash, Some(65534), None).unwrap();
+    let context = real(dir.path());
+    assert!(context.forest.nodes().all(|node| !node.is_in_trash()));
+    assert!(entries(dir.path()).is_empty());
+    let said = trash::foreign(&RealHost, Some(&dir.path().join("state")), &[]);
+    assert!(
+        said[0].contains("belongs to another user (65534)"),
+        "{said:?}"
+    );
+    let plan = ops::plan(&context, &discard(dir.path(), &["1A"]));
+    assert!(
+        plan.refusals[0].text.contains("nothing is put there"),
+        "{}",
+        words(&plan)
+    );
+    let plan = ops::plan(&context, &commit(dir.path(), "1A", ops::Siblings::Preserve));
+    assert!(!plan.refusals.is_empty());
+    std::os::unix::fs::chown(&trash, Some(0), None).unwrap();
+    assert_eq!(entries(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_base_is_not_called_unneeded_while_the_trash_holds_what_is_built_on_it() {
+    let Some(qemu) = qemu() else { return };
+    let dir = small_forest(&qemu);
+    run(&real(dir.path()), &discard(dir.path(), &["a1", "a2"]));
+    let candidates = ops::candidates(&real(dir.path()), Duration::ZERO);
+    let a = candidates
+        .iter()
+        .find(|one| one.path.ends_with("a"))
+        .unwrap();
+    assert!(a.why.contains("a1 (in the trash)"), "{}", a.why);
+    let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["a"]));
+    assert_eq!(plan.effects.len(), 1, "{}", words(&plan));
+    assert!(
+        words(&plan).contains("a1 (in the trash)"),
+        "{}",
+        words(&plan)
+    );
+}

@@ -13,7 +13,7 @@ use super::args::{Globals, TrashCommand, TrashDirs};
 use super::carry_out::carry_out;
 use super::json::path;
 use super::look;
-use super::out::Out;
+use super::out::{self, Out};
 use super::size::{human, human_age};
 
 /// Carries out one of the trash's commands.
@@ -91,6 +91,11 @@ fn nothing(out: &mut Out, globals: Globals) -> anyhow::Result<()> {
 fn list(out: &mut Out, globals: Globals, dirs: TrashDirs) -> anyhow::Result<()> {
     let context = context(dirs);
     let entries = entries(&context);
+    let dirs = context.looked_in.dirs();
+    let host = context.host.as_ref();
+    for sentence in trash::foreign(host, context.state_dir.as_deref(), &dirs) {
+        out::complain(format_args!("qanopy: {sentence}"));
+    }
     if globals.json {
         let entries: Vec<Value> = entries.iter().map(describe).collect();
         return Ok(out.json(&json!({ "entries": entries }))?);

@@ -21,9 +21,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, Host};
+use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed};
 
 use super::scan::{Looker, ScanOptions, Visit, Why};
-use super::{Content, Forest, Found, Node, Whereabouts};
+use super::trash_folder::trash_folder_of;
+use super::{Content, Forest, Found, Node};
 
 /// The index of all images ever seen that are built on another one: a file of one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +214,7 @@ impl Index {
         let mut scanned = HashSet::new();
         let mut targets: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
         for node in forest.nodes() {
-            if node.whereabouts != Whereabouts::Scanned {
+            if !node.whereabouts.is_met() {
                 continue;
             }
             let Some(path) = absolute(&node.path) else {
@@ -282,6 +284,7 @@ impl Index {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
         let mut found = Vec::new();
         let mut gone = HashSet::new();
+        let mut moved = Vec::new();
         let mut asked = BTreeSet::new();
         let mut open = self.entries_on(host.as_ref(), forest)?;
         while !open.is_empty() {
@@ -298,6 +301,16 @@ impl Index {
                         above.insert(entry.path);
                     }
                     Seen::Gone => {
+                        // Discarded since, it is built on what it was built on.
+                        for (path, find) in discarded(&looker, &entry.path) {
+                            found.push(find);
+                            above.insert(path.clone());
+                            moved.push(Remembered {
+                                path,
+                                backing: entry.backing.clone(),
+                                seen: entry.seen,
+                            });
+                        }
                         gone.insert(entry.path);
                     }
                     Seen::Nothing => {}
@@ -307,7 +320,12 @@ impl Index {
         }
         if !gone.is_empty() {
             // A memory that is too long does no harm: each entry is looked at again.
-            let _ = self.forget(|entry| gone.contains(&entry.path));
+            let _ = self.change(|entries| {
+                entries.retain(|entry| !gone.contains(&entry.path));
+                moved.retain(|new| !entries.iter().any(|entry| entry.is_same(new)));
+                entries.append(&mut moved);
+                true
+            });
         }
         Ok(found)
     }
@@ -362,13 +380,15 @@ impl Index {
     ) -> io::Result<Vec<Found>> {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
         let entries = self.known_overlays_of(bases)?.into_iter();
-        let seen = entries.map(|entry| look(&looker, &entry.path));
-        Ok(seen
-            .filter_map(|seen| match seen {
-                Seen::Image(find) => Some(*find),
-                Seen::Gone | Seen::Nothing => None,
-            })
-            .collect())
+        let seen = entries.flat_map(|entry| match look(&looker, &entry.path) {
+            Seen::Image(find) => vec![*find],
+            Seen::Gone => {
+                let trashed = discarded(&looker, &entry.path).into_iter();
+                trashed.map(|(_, find)| find).collect()
+            }
+            Seen::Nothing => Vec::new(),
+        });
+        Ok(seen.collect())
     }
 
     /// Forgets the entries of which `which` says so, and gives them back.
@@ -536,11 +556,20 @@ enum Seen {
 
 /// Looks at a remembered image.
 fn look(looker: &Looker, path: &Path) -> Seen {
+    let is_foreign = |trash: &Path| {
+        let host = looker.host();
+        host.stat_link(trash).is_ok() && foreign_trash(host, trash).is_some()
+    };
+    if trash_folder_of(path).is_some_and(is_foreign) {
+        return Seen::Nothing;
+    }
     let symlink = match looker.host().stat_link(path) {
         Ok(stat) => stat.kind == FileKind::Symlink,
         Err(error) => {
             let directory = path.parent();
             let is_there = directory.is_some_and(|dir| looker.host().stat(dir).is_ok());
+            // The folders of a trash go with what is in them.
+            let is_there = is_there || is_trashed(path);
             return match error.kind() == io::ErrorKind::NotFound && is_there {
                 true => Seen::Gone,
                 false => Seen::Nothing,
@@ -553,6 +582,29 @@ fn look(looker: &Looker, path: &Path) -> Seen {
         Some(find) if matches!(find.content, Content::Unreadable(_)) => Seen::Image(Box::new(find)),
         _ => Seen::Gone,
     }
+}
+
+/// The images that were taken from this place into a trash folder that is ours.
+fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, Found)> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    let (trash, host) = (dir.join(TRASH_FOLDER), looker.host());
+    if foreign_trash(host, &trash).is_some() {
+        return Vec::new();
+    }
+    let batches = host.list_dir(&trash).unwrap_or_default();
+    let files = batches.iter().map(|batch| trash.join(batch).join(name));
+    files
+        .filter_map(|path| {
+            let stat = host.stat_link(&path).ok()?;
+            (stat.kind == FileKind::Regular).then_some(())?;
+            match look(looker, &path) {
+                Seen::Image(find) => Some((path, *find)),
+                Seen::Gone | Seen::Nothing => None,
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

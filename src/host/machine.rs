@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::file::{Access, FileId, HostFile, Stat};
+use super::file::{Access, FileId, FileKind, HostFile, Stat};
 use super::holders::Holder;
 
 /// Bytes on a filesystem.
@@ -42,6 +42,19 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// filesystem cannot do this in one step the file has both names for a moment; where it cannot
     /// do it at all: `Unsupported`. `to` is never overwritten.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// As [`Host::rename_new`], of this very file and no other, both paths absolute: no symbolic link is
+    /// followed in any part of them. Fails where `from` is a link or another file by now; what somebody
+    /// put there in the last moment goes back.
+    fn rename_new_of(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        require_file(file, &self.stat_link(from)?)?;
+        self.rename_new(from, to)
+    }
+    /// As [`Host::remove_file`], of this very file and no other, by an absolute path: no symbolic link is
+    /// followed in any part of it.
+    fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
+        require_file(file, &self.stat_link(path)?)?;
+        self.remove_file(path)
+    }
     /// Gives a file a second name on the same filesystem (a hard link; a symbolic link as `from` is
     /// not followed); fails with `AlreadyExists` if `to` exists, with `CrossesDevices` or
     /// `Unsupported` where the two cannot be names of one file.
@@ -69,4 +82,12 @@ pub trait Host: Send + Sync + fmt::Debug {
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>>;
     /// The time now.
     fn now(&self) -> SystemTime;
+}
+
+/// Fails unless it is that file.
+pub(super) fn require_file(wanted: FileId, stat: &Stat) -> io::Result<()> {
+    if stat.id == wanted && stat.kind != FileKind::Symlink {
+        return Ok(());
+    }
+    Err(io::Error::other("it is another file by now"))
 }

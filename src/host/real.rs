@@ -1,23 +1,24 @@
 //! [`RealHost`]: names and directories of this Linux. Open files are in `real_file`.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, fsync, linkat, lstat, major, minor, open,
-    renameat_with, stat, statvfs,
+    openat, renameat_with, stat, statat, statvfs, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::file::{Access, FileId, FileKind, HostFile, Stat};
 use super::holders::{Holder, holders_of};
-use super::machine::{Host, Space};
+use super::machine::{Host, Space, require_file};
 use super::real_file::{RealFile, kind_of, refuse_unless_bytes, stat_of};
 
 /// The machine this program runs on.
@@ -66,6 +67,41 @@ impl Host for RealHost {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_then_unlink(from, to),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    fn rename_new_of(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from), (to_dir, to)) = (folder_of(from)?, folder_of(to)?);
+        let is_it = |dir: &OwnedFd, name: &OsStr| {
+            let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            require_file(file, &stat_of(&stat))
+        };
+        is_it(&from_dir, from)?;
+        let rename =
+            |from_dir: &OwnedFd, from: &OsStr, to_dir: &OwnedFd, to: &OsStr| match renameat_with(
+                from_dir,
+                from,
+                to_dir,
+                to,
+                RenameFlags::NOREPLACE,
+            ) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                    linkat(from_dir, from, to_dir, to, AtFlags::empty())?;
+                    unlinkat(from_dir, from, AtFlags::empty())
+                }
+                other => other,
+            };
+        rename(&from_dir, from, &to_dir, to)?;
+        is_it(&to_dir, to).inspect_err(|_| {
+            // It was put there between the two calls; where it cannot go back it is not lost.
+            let _ = rename(&to_dir, to, &from_dir, from);
+        })
+    }
+
+    fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
+        let (dir, name) = folder_of(path)?;
+        let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        require_file(file, &stat_of(&stat))?;
+        Ok(unlinkat(&dir, name, AtFlags::empty())?)
     }
 
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -130,6 +166,25 @@ impl Host for RealHost {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// The folder a file is in, reached from the root without following a link, and the file's name.
+fn folder_of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
+    let not_plain = || io::Error::new(io::ErrorKind::InvalidInput, "not a plain absolute path");
+    let (Some(dir), Some(name), true) = (path.parent(), path.file_name(), path.is_absolute())
+    else {
+        return Err(not_plain());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = open("/", flags, Mode::empty())?;
+    for part in dir.components() {
+        at = match part {
+            Component::RootDir => continue,
+            Component::Normal(name) => openat(&at, name, flags, Mode::empty())?,
+            _ => return Err(not_plain()),
+        };
+    }
+    Ok((at, name))
 }
 
 /// For filesystems that cannot rename without replacing (NFS): a hard link, which never replaces,
@@ -292,5 +347,41 @@ mod tests {
         );
         let space = RealHost.space(&path).unwrap();
         assert!(space.available <= space.total && space.device == stat.id.device);
+    }
+
+    #[test]
+    fn a_file_is_only_renamed_or_removed_where_it_is_that_file_and_no_link_leads_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(dir.path()).unwrap();
+        let at = |name: &str| top.join(name);
+        fs::create_dir(at("d")).unwrap();
+        symlink("d", at("link")).unwrap();
+        fs::write(at("d/a"), "one").unwrap();
+        fs::write(at("d/other"), "two").unwrap();
+        symlink("a", at("d/to-a")).unwrap();
+        let id = RealHost.stat(&at("d/a")).unwrap().id;
+        for (from, to) in [
+            ("d/other", "d/new"),
+            ("d/to-a", "d/new"),
+            ("link/a", "d/new"),
+            ("d/a", "link/new"),
+            ("d/a", "d/other"),
+        ] {
+            RealHost.rename_new_of(id, &at(from), &at(to)).unwrap_err();
+        }
+        for path in ["d/other", "d/to-a", "link/a"] {
+            RealHost.remove_file_of(id, &at(path)).unwrap_err();
+        }
+        RealHost
+            .remove_file_of(id, Path::new("d/../d/a"))
+            .unwrap_err();
+        let names = RealHost.list_dir(&at("d")).unwrap().len();
+        assert_eq!(
+            (names, fs::read(at("d/other")).unwrap()),
+            (3, b"two".to_vec())
+        );
+        RealHost.rename_new_of(id, &at("d/a"), &at("b")).unwrap();
+        RealHost.remove_file_of(id, &at("b")).unwrap();
+        assert!(!at("b").exists() && !at("d/a").exists());
     }
 }

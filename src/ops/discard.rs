@@ -204,6 +204,7 @@ fn add_image(
 ) {
     let bytes = node.size_on_disk().unwrap_or(0);
     for (index, path) in names.iter().enumerate() {
+        trash::refuse_foreign(plan, path);
         let (bytes, detail) = if index == 0 {
             (bytes, format!("{}, {why}", size(bytes)))
         } else {

@@ -1,9 +1,12 @@
 //! Emptying the trash: the one operation that unlinks images, and only those already in the trash.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::forest::Whereabouts;
 use crate::host::LockSet;
+use crate::image::taken_from;
 
 use super::in_use::{Locking, Use, who_uses};
 use super::trash::{self, Entry};
@@ -61,11 +64,44 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
             plan.warn(format!("{}: {problem}", entry.name));
         }
     }
+    warn_of_trashed_overlays(plan, &entries);
+    if !plan.refusals.is_empty() {
+        let dirs = context.looked_in.dirs();
+        for sentence in trash::foreign(host, state_dir, &dirs) {
+            plan.note(sentence);
+        }
+    }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
         plan.refuse("there is nothing to delete".to_owned());
     }
     plan.undo = Undo::Impossible("the files are unlinked".to_owned());
     plan.job = Some(Arc::new(Empty { entries }));
+}
+
+/// Other images in the trash may be built on what is deleted.
+fn warn_of_trashed_overlays(plan: &mut Plan, entries: &[Entry]) {
+    let context = plan.context().clone();
+    let (host, dirs) = (context.host.as_ref(), context.looked_in.dirs());
+    let files = || entries.iter().flat_map(|entry| &entry.files);
+    let goes: BTreeSet<&PathBuf> = files().map(|file| &file.kept_at).collect();
+    let mut lost: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    let all = trash::list(host, context.state_dir.as_deref(), &dirs);
+    let others = all.iter().flat_map(|entry| &entry.files);
+    for file in others.filter(|file| !goes.contains(&file.kept_at)) {
+        let base = trash::base_of(host, &file.kept_at);
+        if let Some(base) = base.filter(|base| goes.contains(base)) {
+            let files = lost.entry(base).or_default();
+            files.push(name(&file.original));
+        }
+    }
+    for (base, images) in lost {
+        plan.warn(format!(
+            "{} in the trash {} built on {}: without it they show nothing when they are restored",
+            listed(&images, 5),
+            if images.len() == 1 { "is" } else { "are" },
+            name(&taken_from(&base).unwrap_or(base))
+        ));
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +113,9 @@ impl Job for Empty {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         let _settled = Locking::default().settle(plan)?;
+        for entry in &self.entries {
+            entry.require_unchanged(host)?;
+        }
         progress.enter(Phase::CleanUp, 0);
         let mut touched = Vec::new();
         for entry in &self.entries {
@@ -87,7 +126,7 @@ impl Job for Empty {
                         count(touched.len(), "file")
                     )));
                 }
-                host.remove_file(&file.kept_at)
+                host.remove_file_of(file.file, &file.kept_at)
                     .map_err(|error| Error::io("delete", &file.kept_at, &error))?;
                 touched.push(file.kept_at.clone());
             }

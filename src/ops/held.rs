@@ -50,6 +50,14 @@ impl Host for Held<'_> {
         self.host.rename_new(from, to)
     }
 
+    fn rename_new_of(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        self.host.rename_new_of(file, from, to)
+    }
+
+    fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
+        self.host.remove_file_of(file, path)
+    }
+
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.host.link_new(from, to)
     }

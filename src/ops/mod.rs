@@ -313,6 +313,9 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
             "it could not be written down in the journal, so that `undo` does not know it: {error}"
         ));
     }
+    if let Ok(outcome) = &ended {
+        trash::record_again(plan, &outcome.touched);
+    }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
         outcome.remarks.push(proof.compare(plan, progress)?);
     }

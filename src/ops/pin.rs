@@ -31,13 +31,34 @@ struct Pin {
     was: Option<Seen>,
 }
 
+/// Which file it was, and as good as its generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     id: FileId,
     len: u64,
     modified: SystemTime,
     /// Of the first sector; none if it cannot be read.
     header: Option<u64>,
+}
+
+impl Seen {
+    /// The file of this name as it is now.
+    ///
+    /// # Errors
+    /// The system's, if it cannot be looked at.
+    pub(super) fn now(host: &dyn Host, path: &Path) -> io::Result<Self> {
+        look(host, path, Watch::Content)
+    }
+
+    /// Whether it is the same file, whatever was written into it.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// When it was last written.
+    pub(super) fn modified(&self) -> SystemTime {
+        self.modified
+    }
 }
 
 /// The files a plan rests on.
@@ -145,7 +166,7 @@ impl Pin {
     }
 }
 
-fn ago_text(ago: Duration) -> String {
+pub(super) fn ago_text(ago: Duration) -> String {
     match ago.as_secs() {
         s @ 0..120 => format!("{s} s"),
         s @ 120..7200 => format!("{} min", s / 60),

@@ -17,7 +17,7 @@ use crate::image::{self, Format};
 use super::copy_file::{Copy, folder};
 use super::in_use::{Locking, claim};
 use super::members::refuse_as_data_file;
-use super::trash::{Batch, Item};
+use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink,
@@ -278,6 +278,7 @@ fn plan_step(
             plan.copies = plan.copies.saturating_add(stat.allocated);
         }
         let text = format!("{}, once its copy is in place", size(stat.allocated));
+        refuse_foreign(plan, &wish.from);
         plan.effect(EffectKind::Trashes, &wish.from, Some(stat.allocated), text);
     }
     if stat.links > 1 && !resumed {

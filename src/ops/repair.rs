@@ -8,6 +8,7 @@ use crate::host::{Access, HostFile, LockSet};
 use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
 
 use super::in_use::{Locking, claim};
+use super::pin::Watch;
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
@@ -296,6 +297,9 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
         ),
     );
     plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
+    if let Err(error) = plan.pins.pin(host.as_ref(), &saved_at, Watch::Content) {
+        plan.refuse(format!("{} cannot be looked at: {error}", shown(&saved_at)));
+    }
     plan.undo = Undo::Possible("repair it again".to_owned());
     plan.job = Some(Arc::new(PutBack {
         image: path,

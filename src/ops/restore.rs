@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::host::shell_quoted;
+use crate::image::{entry_of, taken_from};
+
 use super::in_use::Locking;
-use super::trash::{self, Entry};
+use super::pin::ago_text;
+use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
 
@@ -48,11 +52,68 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
             plan.warn(format!("{}: {problem}", entry.name));
         }
     }
+    say_what_became_of_bases(plan, &entries);
+    if !plan.refusals.is_empty() {
+        let dirs = context.looked_in.dirs();
+        for sentence in trash::foreign(host, state_dir, &dirs) {
+            plan.note(sentence);
+        }
+    }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
         plan.refuse("there is nothing to restore".to_owned());
     }
     plan.undo = Undo::Possible("discard the images again".to_owned());
     plan.job = Some(Arc::new(Restore { entries }));
+}
+
+/// What the images that come back show, where that is not what they showed.
+fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let files = || entries.iter().flat_map(|entry| &entry.files);
+    let comes_too: BTreeSet<&PathBuf> = files().map(|file| &file.kept_at).collect();
+    for file in files() {
+        let image = name(&file.original);
+        match trash::since(host, &file.kept_at, file.base.as_ref()) {
+            Since::Same => {}
+            Since::Moved(base) => plan.note(format!(
+                "what {image} is built on was moved to {} since, and {image} knows it by that name: it shows \
+                 what it showed",
+                shown(&base)
+            )),
+            Since::Written(base, now) => {
+                let ago = host.now().duration_since(now.modified());
+                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", ago_text(ago)));
+                plan.warn(format!(
+                    "{} was written after {image} went to the trash{ago}: where {image} reads it, it shows \
+                     other content than it did",
+                    shown(&base)
+                ));
+            }
+            Since::Replaced(base) => plan.warn(format!(
+                "{} is another file than the one {image} was built on: {image} shows other content than it did, \
+                 or none",
+                shown(&base)
+            )),
+            Since::InTrash(base) if comes_too.contains(&base) => {}
+            Since::InTrash(base) => plan.warn(format!(
+                "{image} is built on {}, which is in the trash too: it cannot be read until that is restored{}",
+                name(&taken_from(&base).unwrap_or_else(|| base.clone())),
+                entry_of(&base).map_or_else(String::new, |entry| {
+                    format!(" (`qanopy trash restore {}`)", shell_quoted(entry))
+                })
+            )),
+            Since::Missing(base) => plan.warn(format!(
+                "{image} is built on {}, which is not there: it cannot be read until that is",
+                shown(&base)
+            )),
+            Since::Unknown(base) => plan.note(format!(
+                "nothing was written down of {}, which {image} is built on: whether it changed since cannot be \
+                 told",
+                shown(&base)
+            )),
+        }
+    }
 }
 
 /// `Restore a.qcow2`, `Restore 3 files`.
@@ -74,6 +135,9 @@ impl Job for Restore {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         let _settled = Locking::default().settle(plan)?;
+        for entry in &self.entries {
+            entry.require_unchanged(host)?;
+        }
         progress.enter(Phase::Switch, 0);
         let mut restored: Vec<PathBuf> = Vec::new();
         let mut touched = Vec::new();
@@ -92,7 +156,7 @@ impl Job for Restore {
                         count(restored.len(), "file")
                     )));
                 }
-                host.rename_new(&file.kept_at, &file.original)
+                host.rename_new_of(file.file, &file.kept_at, &file.original)
                     .map_err(|error| stopped(Error::io("restore", &file.original, &error)))?;
                 // Stable before an image that is built on it comes back.
                 for dir in [file.original.parent(), file.kept_at.parent()] {

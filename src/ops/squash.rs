@@ -11,7 +11,7 @@ use crate::image::Format;
 use super::held::Held;
 use super::members::Members;
 use super::reroot::{self, Move, before_the_switch};
-use super::trash::{Batch, Item};
+use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{count, name, shown, size};
 use super::{
     CommittedLayer, Direction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
@@ -185,6 +185,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
         moves.push(planned);
     }
     let bytes = node.size_on_disk().unwrap_or(0);
+    refuse_foreign(plan, &node.path);
     plan.effect(
         EffectKind::Trashes,
         &node.path,

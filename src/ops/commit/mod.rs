@@ -18,6 +18,7 @@ use super::members::{
     Members, format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit,
 };
 use super::pin::Watch;
+use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
@@ -274,6 +275,7 @@ fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) {
     let base = name(&run.base.path);
     if layer == CommittedLayer::Trash {
         for layer in &run.layers {
+            trash::refuse_foreign(plan, &layer.path);
             plan.effect(
                 EffectKind::Trashes,
                 &layer.path,

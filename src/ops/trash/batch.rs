@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::host::{Host, Utc};
+use crate::image::foreign_trash;
+use crate::ops::copy_file::folder;
 use crate::ops::words::{count, shown};
-use crate::ops::{Error, Progress};
+use crate::ops::{Error, Plan, Progress};
 
+use super::base::Base;
 use super::manifest::{Manifest, ManifestFile, Name};
 use super::{DIR, register};
 
@@ -91,6 +95,7 @@ impl<'a> Batch<'a> {
                         bytes: item.bytes,
                         why: item.why.clone(),
                         turn: *turn,
+                        base: Base::of(host, &item.path),
                     })
                     .collect(),
             };
@@ -135,12 +140,9 @@ impl<'a> Batch<'a> {
         match self.host.create_dir(trash, 0o700) {
             Ok(()) => self.host.sync_dir(dir)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // A link would take the images to who knows where.
-                if self.host.stat_link(trash)?.kind != crate::host::FileKind::Directory {
-                    return Err(io::Error::new(
-                        io::ErrorKind::NotADirectory,
-                        format!("{} is in the way and is no directory", shown(trash)),
-                    ));
+                // Whoever has it could take the images to who knows where.
+                if let Some(why) = foreign_trash(self.host, trash) {
+                    return Err(io::Error::other(not_used(trash, &why)));
                 }
             }
             Err(error) => return Err(error),
@@ -254,6 +256,27 @@ impl<'a> Batch<'a> {
     }
 }
 
+fn not_used(trash: &Path, why: &str) -> String {
+    format!(
+        "{} {why}: nothing is put there. Have it renamed or removed",
+        shown(trash)
+    )
+}
+
+/// Refuses to put this file into the trash where the folder for that is not ours.
+pub(in crate::ops) fn refuse_foreign(plan: &mut Plan, file: &Path) {
+    let trash = folder(file).join(DIR);
+    let host = Arc::clone(&plan.context().host);
+    if host.stat_link(&trash).is_ok()
+        && let Some(why) = foreign_trash(host.as_ref(), &trash)
+    {
+        let text = not_used(&trash, &why);
+        if !plan.refusals.iter().any(|refusal| refusal.text == text) {
+            plan.refuse(text);
+        }
+    }
+}
+
 /// Where the manifest of a batch's folder is.
 pub(super) fn manifest_path(folder: &Path) -> PathBuf {
     folder.with_extension("json")
@@ -263,6 +286,10 @@ pub(super) fn manifest_path(folder: &Path) -> PathBuf {
 /// empty as well. Says whether the trash folder is gone. Best effort: what cannot go stays and
 /// hurts nobody.
 pub(super) fn remove_folder(host: &dyn Host, folder: &Path) -> bool {
+    // Only where no link leads elsewhere by now.
+    if host.canonical(folder).is_ok_and(|place| place != folder) {
+        return false;
+    }
     match host.remove_dir(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -378,7 +405,7 @@ mod tests {
         fs::write(&a, "one").unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(DIR)).unwrap();
         let error = Batch::prepare(&RealHost, None, "discard", vec![item(&a, 0)]).unwrap_err();
-        assert!(error.to_string().contains("no directory"), "{error}");
+        assert!(error.to_string().contains("symbolic link"), "{error}");
         assert!(a.exists());
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }

@@ -5,8 +5,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::host::{FileKind, Host};
+use crate::host::{FileId, FileKind, Host};
+use crate::image::foreign_trash;
+use crate::ops::Error;
+use crate::ops::words::shown;
 
+use super::base::Base;
 use super::batch::{manifest_path, remove_folder};
 use super::manifest::Manifest;
 use super::{DIR, register};
@@ -39,6 +43,10 @@ pub struct Trashed {
     pub bytes: u64,
     /// Why it went; empty if no manifest tells.
     pub why: String,
+    /// Which file it is: another one in its place is left alone.
+    pub(in crate::ops) file: FileId,
+    /// What it was built on.
+    pub(in crate::ops) base: Option<Base>,
     turn: u64,
 }
 
@@ -49,6 +57,30 @@ impl Entry {
         self.files
             .iter()
             .fold(0, |sum, file| sum.saturating_add(file.bytes))
+    }
+
+    /// Whether each of its files is the one that was seen, in a folder that is ours.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] names the first that is not.
+    pub(in crate::ops) fn require_unchanged(&self, host: &dyn Host) -> Result<(), Error> {
+        for trash in self.folders.iter().filter_map(|folder| folder.parent()) {
+            if let Some(why) = foreign_trash(host, trash) {
+                return Err(Error::Stale(format!("{} {why} by now", shown(trash))));
+            }
+        }
+        for file in &self.files {
+            let path = &file.kept_at;
+            let is_it = host.canonical(path).is_ok_and(|place| place == *path)
+                && host.stat_link(path).is_ok_and(|stat| stat.id == file.file);
+            if !is_it {
+                return Err(Error::Stale(format!(
+                    "{} is not the file that was shown: look again",
+                    shown(path)
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Takes away what is left of an entry whose files are all gone: folders, manifests, the note
@@ -69,11 +101,36 @@ impl Entry {
 /// (links not followed), newest first. What cannot be read is passed over.
 #[must_use]
 pub fn list(host: &dyn Host, state_dir: Option<&Path>, dirs: &[PathBuf]) -> Vec<Entry> {
+    entries(host, &all_folders(host, state_dir, dirs))
+}
+
+/// The trash folders there that are not ours, each with the reason: what is in them is not told.
+#[must_use]
+pub fn foreign(host: &dyn Host, state_dir: Option<&Path>, dirs: &[PathBuf]) -> Vec<String> {
+    let folders = all_folders(host, state_dir, dirs);
+    let foreign = folders.iter().filter_map(|trash| {
+        let why = foreign_trash(host, trash)?;
+        let trash = shown(trash);
+        Some(format!(
+            "{trash} {why}: what is in it is neither looked at nor restored"
+        ))
+    });
+    foreign.collect()
+}
+
+fn all_folders(host: &dyn Host, state_dir: Option<&Path>, dirs: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut folders = noted(host, state_dir);
     for dir in dirs {
         below(host, dir, &mut folders);
     }
-    entries(host, &folders)
+    folders
+}
+
+/// The trash folder in this directory, if there is anything by that name.
+fn trash_in(host: &dyn Host, dir: &Path) -> Option<PathBuf> {
+    let trash = host.canonical(dir).ok()?.join(DIR);
+    host.stat_link(&trash).ok()?;
+    Some(trash)
 }
 
 /// The entries of these names, in the order asked; what is not found is named. Looks in the noted
@@ -86,7 +143,7 @@ pub(in crate::ops) fn find(
 ) -> (Vec<Entry>, Vec<String>) {
     let mut folders = noted(host, state_dir);
     for dir in dirs {
-        folders.extend(host.canonical(&dir.join(DIR)));
+        folders.extend(trash_in(host, dir));
     }
     let pick = |all: Vec<Entry>| {
         let mut missing = Vec::new();
@@ -124,7 +181,7 @@ pub(in crate::ops) fn holding(
         let Ok(dir) = host.canonical(dir) else {
             continue;
         };
-        folders.extend(host.canonical(&dir.join(DIR)));
+        folders.extend(trash_in(host, &dir));
         places.insert(dir.join(name));
     }
     // A manifest tells whole seconds.
@@ -147,9 +204,11 @@ pub(in crate::ops) fn holding(
 }
 
 fn noted(host: &dyn Host, state_dir: Option<&Path>) -> BTreeSet<PathBuf> {
-    state_dir
-        .map(|dir| register::all(host, dir).into_iter().collect())
-        .unwrap_or_default()
+    let noted = state_dir.map(|dir| register::all(host, dir));
+    let noted = noted.into_iter().flatten();
+    noted
+        .filter_map(|trash| trash_in(host, trash.parent()?))
+        .collect()
 }
 
 /// Adds the trash folders at or below a directory.
@@ -164,8 +223,11 @@ fn below(host: &dyn Host, dir: &Path, found: &mut BTreeSet<PathBuf>) {
             continue;
         }
         for name in host.list_dir(&dir).unwrap_or_default() {
-            let path = dir.join(name);
-            if host
+            let path = dir.join(&name);
+            // One that is a link is told of, and not looked into.
+            if name == DIR {
+                found.insert(path);
+            } else if host
                 .stat_link(&path)
                 .is_ok_and(|stat| stat.kind == FileKind::Directory)
             {
@@ -178,7 +240,8 @@ fn below(host: &dyn Host, dir: &Path, found: &mut BTreeSet<PathBuf>) {
 /// The entries of these trash folders, newest first.
 fn entries(host: &dyn Host, trashes: &BTreeSet<PathBuf>) -> Vec<Entry> {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-    for trash in trashes {
+    let ours = |trash: &&PathBuf| foreign_trash(host, trash).is_none();
+    for trash in trashes.iter().filter(ours) {
         for name in host.list_dir(trash).unwrap_or_default() {
             let folder = trash.join(&name);
             let is_batch = host
@@ -238,12 +301,20 @@ fn read_folder(host: &dyn Host, trash: &Path, folder: &Path, entry: &mut Entry) 
         let Ok(stat) = host.stat_link(&kept_at) else {
             continue;
         };
+        if stat.kind != FileKind::Regular {
+            let path = shown(&kept_at);
+            let text = format!("{path} is no regular file, so it was not put there: left alone");
+            entry.problems.push(text);
+            continue;
+        }
         let said = said.get(&name);
         entry.files.push(Trashed {
             original: dir.join(&name),
             kept_at,
             bytes: stat.allocated,
             why: said.map_or_else(String::new, |file| file.why.clone()),
+            file: stat.id,
+            base: said.and_then(|file| file.base.clone()),
             turn: said.map_or(u64::MAX, |file| file.turn),
         });
     }

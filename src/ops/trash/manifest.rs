@@ -4,11 +4,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, Host};
+use crate::host::{Access, FileKind, Host};
+
+use super::base::Base;
 
 /// More than a batch of a hundred thousand files needs.
 const MAX_LEN: u64 = 64 << 20;
@@ -35,6 +37,9 @@ pub(super) struct ManifestFile {
     pub(super) why: String,
     /// Its turn in the whole batch, over all folders: it comes back in the opposite order.
     pub(super) turn: u64,
+    /// What it was built on, if on anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) base: Option<Base>,
 }
 
 /// A file name; text where it is text.
@@ -69,17 +74,30 @@ impl Manifest {
     /// Writes it to a temporary name, waits for it to be stable, and gives it its name. The
     /// directory still has to be synced.
     pub(super) fn write(&self, host: &dyn Host, path: &Path) -> io::Result<()> {
+        host.rename_new(&self.aside(host, path)?, path)
+    }
+
+    /// Writes it over what is there, in one step.
+    pub(super) fn replace(&self, host: &dyn Host, path: &Path) -> io::Result<()> {
+        host.rename_replace(&self.aside(host, path)?, path)
+    }
+
+    fn aside(&self, host: &dyn Host, path: &Path) -> io::Result<PathBuf> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         let temporary = path.with_extension("json.new");
         let file = host.create_new(&temporary)?;
         file.write_at(&text, 0)?;
         file.fence()?;
-        host.rename_new(&temporary, path)
+        Ok(temporary)
     }
 
     /// Reads it; a manifest that is not one is an error of kind `InvalidData`.
     pub(super) fn read(host: &dyn Host, path: &Path) -> io::Result<Self> {
+        if host.stat_link(path)?.kind != FileKind::Regular {
+            let text = "it is no regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         let file = host.open(path, Access::Read)?;
         let len = file.len()?;
         if len > MAX_LEN {

@@ -10,9 +10,11 @@
 //! A file's place is told by where it lies: `X/.qanopy-trash/BATCH/NAME` belongs to `X/NAME`. So a
 //! forged or lost manifest can lead nothing astray, and a moved directory takes its trash along.
 //! The manifest is on stable storage before the first rename; a crash leaves every file either at
-//! its place or in the trash. An overlay's relative backing name does not lead to its base from
-//! inside the trash; back at its place it does.
+//! its place or in the trash. An overlay's relative backing name leads to its base from
+//! where it was taken from, and is seen from there also while it is in the trash. A trash folder that is not
+//! ours is neither used nor believed.
 
+mod base;
 mod batch;
 mod keep;
 mod list;
@@ -20,8 +22,9 @@ mod manifest;
 mod register;
 
 pub use crate::forest::TRASH_FOLDER as DIR;
-pub use list::{Entry, Trashed, list};
+pub use list::{Entry, Trashed, foreign, list};
 
-pub(super) use batch::{Batch, Item};
+pub(super) use base::{Since, base_of, record_again, since};
+pub(super) use batch::{Batch, Item, refuse_foreign};
 pub(super) use keep::Keep;
 pub(super) use list::{find, holding};
