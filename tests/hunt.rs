@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use qanopy::ops::{CommittedLayer, Siblings};
+use qanopy::ops::{CommittedLayer, Request, Siblings};
 use support::oracle::Views;
 use support::script::run_in;
 use support::{Qemu, ours};
@@ -325,4 +325,108 @@ fn a_data_file_outside_the_folders_looked_in_is_not_opened() {
     let said = commit(&dir, "top.qcow2", CommittedLayer::Trash, Siblings::Refuse).unwrap_err();
     assert!(said.contains("secret.raw"), "{said}");
     assert_eq!(fs::read(dir.join("base.qcow2")).unwrap(), before);
+}
+
+/// What every name of the disk shows.
+fn shown(qemu: &Qemu, dir: &Path, names: &[&str]) -> Vec<u64> {
+    names
+        .iter()
+        .map(|name| qemu.digest(dir.join(name)))
+        .collect()
+}
+
+#[test]
+fn a_disk_with_hard_links_in_two_folders_is_built_on_what_any_of_them_leads_to() {
+    let Some((qemu, home)) = setting(
+        r#"mkdir real pool
+        qemu-img create -q -f qcow2 real/base.qcow2 8M
+        qemu-io -c 'write -P 1 0 2M' real/base.qcow2
+        qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 real/mid.qcow2
+        qemu-io -c 'write -P 2 1M 1M' real/mid.qcow2
+        qemu-img create -q -f qcow2 -F qcow2 -b mid.qcow2 real/vm.qcow2
+        qemu-io -c 'write -P 3 2M 1M' real/vm.qcow2
+        ln real/vm.qcow2 pool/vm.qcow2"#,
+    ) else {
+        return;
+    };
+    let dir = home.path();
+    let before = shown(&qemu, dir, &["real/vm.qcow2"]);
+    commit(dir, "real/mid.qcow2", TRASH, Siblings::Preserve).unwrap();
+    // Now by either name, since the new one holds from both.
+    let after = shown(&qemu, dir, &["real/vm.qcow2", "pool/vm.qcow2"]);
+    assert_eq!(after, [before[0], before[0]]);
+}
+
+#[test]
+fn what_a_disk_reads_by_another_of_its_names_is_left_alone() {
+    let Some((_, home)) = setting(
+        r#"mkdir a b
+        qemu-img create -q -f qcow2 a/mid.qcow2 8M
+        qemu-img create -q -f qcow2 b/mid.qcow2 8M
+        qemu-img create -q -f qcow2 -F qcow2 -b mid.qcow2 a/vm.qcow2
+        ln a/vm.qcow2 b/vm.qcow2"#,
+    ) else {
+        return;
+    };
+    let dir = home.path();
+    let images = vec![dir.join("b/mid.qcow2")];
+    let plan = ours::plan(&ours::real_host(), dir, &Request::Discard { images });
+    assert!(
+        plan.refusals
+            .iter()
+            .any(|refusal| refusal.text.contains("a/vm.qcow2")),
+        "{:?}",
+        plan.refusals
+    );
+    // Both at once can go.
+    let images = vec![dir.join("b/mid.qcow2"), dir.join("a/vm.qcow2")];
+    let plan = ours::plan(&ours::real_host(), dir, &Request::Discard { images });
+    assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+}
+
+#[test]
+fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behind_is_told() {
+    // As OpenNebula keeps the snapshots of a disk: a link to the newest, and one by which the folder leads
+    // to itself.
+    let Some((qemu, home)) = setting(
+        r#"mkdir -p 17/disk.0.snap 1
+        qemu-img create -q -f qcow2 1/base 16M
+        qemu-io -c 'write -P 1 0 1M' 1/base
+        ln -s . 17/disk.0.snap/disk.0.snap
+        qemu-img create -q -f qcow2 -F qcow2 -b "$PWD/1/base" 17/disk.0.snap/0
+        cd 17; qemu-img create -q -f qcow2 -F qcow2 -b disk.0.snap/0 disk.0.snap/1
+        qemu-io -c 'write -P 2 1M 1M' 17/disk.0.snap/1
+        cd 17; qemu-img create -q -f qcow2 -F qcow2 -b disk.0.snap/1 disk.0.snap/2
+        qemu-io -c 'write -P 3 2M 1M' 17/disk.0.snap/2
+        ln -s disk.0.snap/2 17/disk.0"#,
+    ) else {
+        return;
+    };
+    let dir = home.path();
+    let names = ["17/disk.0", "17/disk.0.snap/2"];
+    let before = shown(&qemu, dir, &names);
+    commit(dir, "17/disk.0.snap/1", TRASH, Siblings::Preserve).unwrap();
+    assert_eq!(shown(&qemu, dir, &names), before);
+    // The disk itself goes, by the name of the link: the link is left, which the plan says.
+    let host = ours::real_host();
+    let plan = ours::plan_commit(&host, dir, &dir.join("17/disk.0"), TRASH, Siblings::Refuse);
+    assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+    let told = plan.notes.iter().any(|note| {
+        note.warning
+            && note.text.contains("17/disk.0 is a symbolic link")
+            && note.text.contains("nowhere")
+    });
+    assert!(told, "{:?}", plan.notes);
+    // A new branch on the link is built on the file, as a rebase would have it.
+    let branch = Request::Branch {
+        base: dir.join("17/disk.0"),
+        new: dir.join("17/new"),
+        size: None,
+        style: qanopy::ops::BackingStyle::Relative,
+        image: qanopy::ops::ImageOptions::default(),
+    };
+    ours::run(&host, dir, &branch).unwrap();
+    let forest = ours::scan(&host, dir);
+    let new = forest.by_path(&dir.join("17/new")).unwrap();
+    assert_eq!(new.backing.as_ref().unwrap().name(), "disk.0.snap/2");
 }

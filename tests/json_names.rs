@@ -8,8 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use qanopy::forest::{BackingState, ProblemKind, Whereabouts};
+use qanopy::forest::{BackingState, Flags, ProblemKind, Reads, Whereabouts};
 use qanopy::image::Format;
+use qanopy::ops::{Relocation, Request};
 use support::{Qemu, ours};
 
 /// A base with content, and an overlay named `over` that names it so.
@@ -118,16 +119,8 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
     let base = dir.join("base").to_str().unwrap().to_owned();
     for (name, what) in [
         (
-            r#"{"driver":"raw","offset":512,"file":{"driver":"file","filename":"BASE"}}"#,
-            "json: a part of a file (offset, size)",
-        ),
-        (
             r#"{"driver":"qcow2","file":{"driver":"nbd","host":"127.0.0.1"}}"#,
             "json: nbd",
-        ),
-        (
-            r#"{"driver":"qcow2","backing":null,"file":{"filename":"BASE"}}"#,
-            "json: with the option backing",
         ),
         (r#"{"driver":"\u001b[2J"}"#, "json: \u{1b}[2J"),
         ("{", "json: not understood"),
@@ -165,6 +158,167 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
             );
         }
     }
+}
+
+/// Names by which QEMU reads `BASE` (qcow2), and some of them `MORE`, another file.
+const NOT_UNDERSTOOD: [(&str, &str); 14] = [
+    (
+        "raw",
+        r#"json:{"driver":"raw","offset":512,"size":65536,"file":{"driver":"file","filename":"BASE"}}"#,
+    ),
+    (
+        "raw",
+        r#"json:{"driver":"raw","size":65536,"file.driver":"file","file.filename":"BASE"}"#,
+    ),
+    (
+        "qcow2",
+        r#"json:{"driver":"qcow2","backing":null,"file":{"filename":"BASE"}}"#,
+    ),
+    (
+        "qcow2",
+        r#"json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"BASE"}}}"#,
+    ),
+    (
+        "qcow2",
+        r#"json:{"driver":"qcow2","file.driver":"blkdebug","file.image.filename":"BASE"}"#,
+    ),
+    (
+        "raw",
+        r#"json:{"driver":"blkverify","test":{"driver":"raw","file.filename":"BASE"},"raw":{"driver":"file","filename":"MORE"}}"#,
+    ),
+    (
+        "raw",
+        r#"json:{"driver":"copy-on-read","file":{"driver":"qcow2","file.filename":"BASE"}}"#,
+    ),
+    (
+        "raw",
+        r#"json:{"driver":"quorum","vote-threshold":1,"children":[{"driver":"raw","file.filename":"MORE"},{"driver":"raw","file.filename":"BASE"}]}"#,
+    ),
+    (
+        "qcow2",
+        r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"MORE"},"backing":{"driver":"qcow2","file":{"driver":"file","filename":"BASE"}}}"#,
+    ),
+    (
+        "qcow2",
+        "json:{'driver':'qcow2','file':{'driver':'file','filename':'BASE'}}",
+    ),
+    (
+        "raw",
+        r#"json:{"driver":"luks","key-secret":"s","file":{"driver":"host_device","filename":"BASE"}}"#,
+    ),
+    ("qcow2", "blkdebug::BASE"),
+    ("raw", "blkverify:MORE:BASE"),
+    ("qcow2", "blkdebug::blkdebug::file:BASE"),
+];
+
+#[test]
+fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let at = |name: &str| dir.join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    let host = ours::real_host();
+    overlay(&qemu, dir, "base", Some("qcow2"));
+    qemu.img(&["create", "-q", "-f", "qcow2", &text("more"), "1M"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        &text("base"),
+        &text("other"),
+    ]);
+    qemu.io(at("other"), &["write -P 9 0 64k"]);
+    for (format, name) in NOT_UNDERSTOOD {
+        let name = name
+            .replace("BASE", &text("base"))
+            .replace("MORE", &text("more"));
+        let file = host
+            .open(&at("over"), qanopy::host::Access::ReadWrite)
+            .unwrap();
+        let format = Format::from_name(format);
+        qanopy::image::relink(&at("over"), file, name.as_ref(), &format).unwrap();
+        let forest = ours::scan(&host, dir);
+        let over = forest.by_path(&at("over")).unwrap();
+        let base = forest.by_path(&at("base")).unwrap();
+        let is_reader = |file: &qanopy::forest::Node| {
+            let mut readers = forest.readers(file.id).into_iter();
+            readers.any(|reader| reader.node == over.id && reader.how == Reads::NotUnderstood)
+        };
+        assert!(is_reader(base), "{name}");
+        if name.contains("more") {
+            assert!(is_reader(forest.by_path(&at("more")).unwrap()), "{name}");
+        }
+        // In the tree it stands below what it reads.
+        let parent = forest.get(over.parent.unwrap()).unwrap();
+        assert!(parent.id == base.id || name.contains("more"), "{name}");
+        let note = qanopy::forest::picture::note(&forest, over.id).unwrap();
+        assert!(note.contains("not understood"), "{name}: {note}");
+        assert!(!forest.flags(base.id).contains(Flags::ACTIVE), "{name}");
+
+        let moves = vec![Relocation {
+            from: at("base"),
+            to: at("elsewhere"),
+            style: None,
+        }];
+        for request in [
+            Request::Commit {
+                overlay: at("other"),
+                into: None,
+                layer: qanopy::ops::CommittedLayer::Trash,
+                siblings: qanopy::ops::Siblings::Preserve,
+                keep_old: None,
+            },
+            Request::Move {
+                moves,
+                subtree: false,
+            },
+            Request::Resize {
+                image: at("base"),
+                size: qanopy::ops::NewSize::More(1 << 20),
+                shrink: false,
+                preallocation: qanopy::image::Preallocation::Off,
+                dependants: qanopy::ops::Dependants::Break,
+            },
+        ] {
+            let plan = ours::plan(&host, dir, &request);
+            let told = plan.refusals.iter().any(|refusal| {
+                refusal.text.contains("over") && refusal.text.contains("understood")
+            });
+            assert!(told, "{name}: {request:?}: {:?}", plan.refusals);
+        }
+        // Nothing is read through it either, and both may go together.
+        let error = ours::view(&at("over"), Some("qcow2")).unwrap_err();
+        assert!(
+            error.contains("understood") || error.contains("no format"),
+            "{name}: {error}"
+        );
+        let images = vec![at("base"), at("over"), at("more")];
+        let plan = ours::plan(&host, dir, &Request::Discard { images });
+        assert!(plan.refusals.is_empty(), "{name}: {:?}", plan.refusals);
+    }
+}
+
+#[test]
+fn options_that_only_tune_how_a_file_is_read_leave_a_plain_overlay() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let base = dir.join("base").to_str().unwrap().to_owned();
+    let name = r#"json:{"driver":"qcow2","l2-cache-size":1048576,"cache-clean-interval":3,"file":{"filename":"BASE"}}"#;
+    overlay(&qemu, dir, &name.replace("BASE", &base), Some("qcow2"));
+    let forest = ours::scan(&ours::real_host(), dir);
+    let over = forest.by_path(&dir.join("over")).unwrap();
+    assert!(over.backing.as_ref().unwrap().is_understood());
+    assert_eq!(
+        over.parent,
+        forest.by_path(&dir.join("base")).map(|node| node.id)
+    );
+    assert!(ours::view(&dir.join("over"), Some("qcow2")).is_ok());
 }
 
 #[test]

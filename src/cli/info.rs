@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{
-    self, BackingName, Bitmap, BitmapFlags, Encryption, ImageFacts, LuksHeader, STRIPES, Snapshot,
+    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageFacts, LuksHeader,
+    STRIPES, Snapshot,
 };
 
 use super::args::{Globals, InfoArgs, LookArgs};
@@ -493,6 +494,24 @@ fn print_backing(out: &mut Out, layer: &Layer<'_>) -> std::io::Result<()> {
     let recorded = printable(backing.name());
     field(out, "built on", format!("{recorded} ({format})"))?;
     let leads_to = match (leads_to(&layer.name, layer.node), &backing.state) {
+        _ if !backing.is_understood() => {
+            let found = BackingName::interpret(&layer.name, backing.name());
+            match found.target {
+                BackingTarget::NotUnderstood { files, what } => {
+                    let files: Vec<String> = files
+                        .iter()
+                        .filter(|mention| mention.surely)
+                        .map(|mention| printable(&mention.path))
+                        .collect();
+                    let files = files.join(", ");
+                    format!(
+                        "{files}, read in a way not understood ({})",
+                        printable(what)
+                    )
+                }
+                BackingTarget::File(_) | BackingTarget::Elsewhere { .. } => return Ok(()),
+            }
+        }
         (_, BackingState::Elsewhere(protocol)) => {
             format!("no plain local file ({})", printable(&**protocol))
         }

@@ -8,7 +8,9 @@ use thin_vec::ThinVec;
 
 use crate::host::FileId;
 
+use super::edge::Edges;
 use super::grow::Growth;
+use super::inherited::Inherited;
 use super::table::Table;
 use super::{Backing, Flags, Found, Node, NodeId, Whereabouts};
 
@@ -36,6 +38,10 @@ pub struct Forest {
     by_path: Table<NodeId>,
     /// By every other name, met by the scan or recorded by an image built on it.
     by_other_name: HashMap<PathBuf, NodeId>,
+    /// Who reads what besides the links to parents.
+    pub(super) edges: Edges,
+    /// Who cannot be opened for what is below.
+    pub(super) inherited: Inherited,
     pub(super) generation: u64,
     /// What only growing needs.
     pub(super) growth: Growth,
@@ -103,6 +109,19 @@ impl Forest {
         self.of_file(id).and_then(|id| self.get(id))
     }
 
+    /// Every name that is known of a node: those met by the scan, and those recorded by images built on it,
+    /// which may have gone by now.
+    #[must_use]
+    pub fn names(&self, node: &Node) -> Vec<PathBuf> {
+        let own = std::iter::once(&node.path).chain(&node.other_names);
+        let recorded = self.by_other_name.iter();
+        let recorded = recorded.filter(|(_, id)| **id == node.id);
+        let mut names: Vec<PathBuf> = own.chain(recorded.map(|(path, _)| path)).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The path that the backing name of a node leads to; none if it has none, or one that does not lead to
     /// a local file.
     #[must_use]
@@ -133,6 +152,7 @@ impl Forest {
             stat: node.stat.clone(),
             content: node.content.clone(),
             backing: self.whole_link(node),
+            also: self.also_reads(node.id).to_vec(),
             holders: Vec::new(),
         }
     }
@@ -195,15 +215,21 @@ impl Forest {
         if self.in_use.get(index(id)) == Some(&true) {
             flags.insert(Flags::IN_USE);
         }
-        // What is in the trash is not there for anybody who looks at the picture.
-        if flags.contains(Flags::FROZEN)
+        if self.broken_below(id).is_some() {
+            flags.insert(Flags::BROKEN_BELOW);
+        }
+        if flags.intersects(Flags::ACTIVE | Flags::FROZEN)
             && let Some(node) = self.get(id)
-            && self.is_leaf(node)
         {
-            flags.remove(Flags::FROZEN);
+            // What is in the trash is not there for anybody who looks at the picture, and what is read by
+            // other ways than a child's is frozen all the same.
+            let is_leaf = self.is_leaf(node);
+            flags.set(Flags::FROZEN, !is_leaf);
             flags.set(
                 Flags::ACTIVE,
-                node.whereabouts != Whereabouts::InTrash && node.stat.is_some(),
+                is_leaf
+                    && node.whereabouts != Whereabouts::InTrash
+                    && (flags.contains(Flags::ACTIVE) || node.stat.is_some()),
             );
         }
         flags
@@ -221,10 +247,10 @@ impl Forest {
         children.filter(|child| child.is_in_trash())
     }
 
-    /// Whether nothing is built on a node but what is in the trash.
+    /// Whether nothing is built on a node, in whatever way, but what is in the trash.
     #[must_use]
     pub fn is_leaf(&self, node: &Node) -> bool {
-        self.live_children(node).next().is_none()
+        self.live_children(node).next().is_none() && !self.is_read_otherwise(node)
     }
 
     /// The roots that a picture shows: a tree of which all is in the trash stands in none.

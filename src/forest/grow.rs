@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use thin_vec::ThinVec;
 
 use crate::host::{FileId, Holder};
-use crate::image::{Format, is_trashed};
+use crate::image::{Format, is_trashed, unresolvable};
 
+use super::edge::by_other_name;
 use super::graph::index;
 use super::problem_text;
 use super::table::Table;
-use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
+use super::{Backing, BackingState, Content, Edge, Forest, Found, Node, NodeId, Whereabouts};
 
 /// What growing remembers between one found file and the next.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,9 @@ pub(super) struct Growth {
     claims: HashMap<FileId, Claims>,
     /// What was found in files that are shown as raw because every image built on them says so.
     overruled: HashMap<NodeId, (Content, Option<Box<Backing>>)>,
+    /// Of images that are built on something and go by several names: what was found by each. A relative
+    /// backing name leads elsewhere from another folder.
+    names: HashMap<NodeId, Vec<Named>>,
     /// Scanned images by file name, the first few in order: where a missing one may have gone.
     by_name: Table<Alike>,
     /// Missing nodes by file name.
@@ -62,8 +66,58 @@ impl Claim {
         let BackingState::There(file) = link.state else {
             return None;
         };
+        if !link.is_understood() {
+            return None;
+        }
         let is_raw = *link.format()? == Format::Raw;
         Some(Self { file, is_raw })
+    }
+}
+
+/// What was found by one of the names of an image.
+#[derive(Debug, Clone)]
+struct Named {
+    path: PathBuf,
+    symlink: bool,
+    backing: Option<Box<Backing>>,
+    also: Vec<Edge>,
+}
+
+impl Named {
+    fn of(found: &Found) -> Self {
+        Self {
+            path: found.path.clone(),
+            symlink: found.symlink,
+            backing: found.backing.clone(),
+            also: found.also.clone(),
+        }
+    }
+
+    /// The least is shown: a name by which the image can be opened, then one that is no link.
+    fn rank(&self) -> (bool, bool, bool, &Path) {
+        let is_broken = self.backing.as_ref().is_some_and(|link| {
+            matches!(
+                link.state,
+                BackingState::Missing | BackingState::Unreachable(_)
+            )
+        });
+        // What is not in the trash by any of its names is not in the trash.
+        (is_trashed(&self.path), is_broken, self.symlink, &self.path)
+    }
+}
+
+/// The name of the file that is looked for where nothing is at the end of a link.
+fn sought(whereabouts: Whereabouts, path: &Path) -> Option<OsString> {
+    let own = path.file_name();
+    let recorded = match whereabouts {
+        // Beside the overlay, and called as a whole path of Windows.
+        Whereabouts::Missing => own?,
+        _ => path.as_os_str(),
+    };
+    match unresolvable(recorded) {
+        Some(found) => Some(found.file),
+        None if whereabouts == Whereabouts::Missing => own.map(OsStr::to_owned),
+        None => None,
     }
 }
 
@@ -211,6 +265,10 @@ impl Forest {
             }
             self.remember_name(id);
             self.set(id, found);
+        } else if self.growth.names.contains_key(&id)
+            || node.path != found.path && (found.backing.is_some() || !found.also.is_empty())
+        {
+            self.take_name(id, found);
         } else if node.path == found.path {
             self.note_name(&found.path, id);
             self.set(id, found);
@@ -230,6 +288,88 @@ impl Forest {
             self.other_name(id, found.path);
         }
         id
+    }
+
+    /// Takes in what was found by one of several names of an image that is built on something.
+    fn take_name(&mut self, id: NodeId, found: Found) {
+        let Some(node) = self.nodes.get(index(id)) else {
+            return;
+        };
+        let shown = node.path.clone();
+        let first = Named {
+            path: shown.clone(),
+            symlink: node.symlink,
+            backing: self.true_link(node),
+            also: self.edges.of(id).to_vec(),
+        };
+        let known = self.growth.names.remove(&id);
+        let mut names = known.unwrap_or_else(|| vec![first]);
+        names.retain(|name| name.path != found.path);
+        names.push(Named::of(&found));
+        names.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        let best = names.first().cloned();
+        self.growth.names.insert(id, names);
+        let Some(best) = best else { return };
+        let is_other = best.path != shown;
+        if is_other {
+            self.forget_name(id);
+            self.rename(id, best.path.clone(), best.symlink);
+            self.note_shown_name(id);
+            if let Some(node) = self.nodes.get_mut(index(id)) {
+                node.whereabouts = whereabouts(&best.path);
+            }
+            self.other_name(id, shown);
+            self.remember_name(id);
+        }
+        let is_best = best.path == found.path;
+        if !is_best {
+            self.note_name(&found.path, id);
+            self.other_name(id, found.path.clone());
+        }
+        if is_best || is_other {
+            self.note_name(&best.path, id);
+            self.set(
+                id,
+                Found {
+                    path: best.path,
+                    symlink: best.symlink,
+                    backing: best.backing,
+                    also: best.also,
+                    ..found
+                },
+            );
+        } else {
+            self.set_edges(id, Vec::new());
+        }
+    }
+
+    /// The backing link of a node, also of one that is shown as raw.
+    fn true_link(&self, node: &Node) -> Option<Box<Backing>> {
+        match self.growth.overruled.get(&node.id) {
+            Some((_, link)) => link.clone(),
+            None => self.whole_link(node),
+        }
+    }
+
+    /// Where the backing names of an image lead that goes by several names, by each of these.
+    pub(super) fn by_other_names(&self, id: NodeId) -> impl Iterator<Item = (&Path, &Path)> {
+        let names = self.growth.names.get(&id).into_iter().flatten();
+        names.filter_map(|name| Some((&*name.path, name.backing.as_ref()?.path.as_deref()?)))
+    }
+
+    /// Sets what a node reads besides its backing file: by its one name, or by any of several.
+    fn set_edges(&mut self, id: NodeId, also: Vec<Edge>) {
+        let mut edges = also;
+        let names = self.growth.names.get(&id);
+        if let Some((node, names)) = self.nodes.get(index(id)).zip(names) {
+            let shown = self.true_link(node);
+            for name in names {
+                edges.extend(name.also.iter().cloned());
+                let link = name.backing.as_deref();
+                edges.extend(link.and_then(|link| by_other_name(shown.as_deref(), link)));
+            }
+        }
+        self.edges.set(id, edges);
     }
 
     /// A new node, so far without parent.
@@ -318,6 +458,7 @@ impl Forest {
         }
         self.claim(old, |count| count.saturating_sub(1));
         self.claim(new, |count| count.saturating_add(1));
+        self.set_edges(id, found.also);
         self.overrule(id);
         self.link(id);
         self.set_holders(id, found.holders);
@@ -525,11 +666,11 @@ impl Forest {
         if let Some(file) = file {
             self.await_file(id, file);
         }
-        if whereabouts == Whereabouts::Missing
-            && let Some(name) = path.file_name()
+        if matches!(whereabouts, Whereabouts::Missing | Whereabouts::Elsewhere)
+            && let Some(name) = sought(whereabouts, &path)
         {
             let missing = &mut self.growth.missing;
-            missing.entry(name.to_owned()).or_default().push(id);
+            missing.entry(name).or_default().push(id);
         }
         if by_path.is_none() {
             self.note_name(&path, id);
@@ -710,14 +851,16 @@ impl Forest {
         if std::mem::take(&mut self.growth.relinked) {
             self.rejoin();
         }
-        for id in std::mem::take(&mut self.growth.dirty) {
-            if self.get(id).is_some() {
-                let problems = problem_text::problems_of(self, id);
-                if let Some(node) = self.nodes.get_mut(index(id)) {
+        let dirty = std::mem::take(&mut self.growth.dirty);
+        for id in &dirty {
+            if self.get(*id).is_some() {
+                let problems = problem_text::problems_of(self, *id);
+                if let Some(node) = self.nodes.get_mut(index(*id)) {
                     node.problems = problems;
                 }
             }
         }
+        self.inherit(&dirty);
         self.generation += 1;
     }
 

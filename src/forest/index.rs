@@ -220,22 +220,19 @@ impl Index {
             let Some(path) = absolute(&node.path) else {
                 continue;
             };
-            // By the name it records, and by what that leads to: a link may stand between.
-            let named = forest.leads_to(node);
-            let target = named.and_then(|named| {
+            for (own, named) in forest.links(node) {
+                let Some(own) = absolute(own) else { continue };
+                // By the name it records, and by what that leads to: a link may stand between.
                 let target = targets.entry(named.to_path_buf());
-                target.or_insert_with(|| host.canonical(named).ok()).clone()
-            });
-            let names: BTreeSet<PathBuf> = named
-                .and_then(&mut absolute)
-                .into_iter()
-                .chain(target)
-                .collect();
-            seen.extend(names.into_iter().map(|backing| Remembered {
-                path: path.clone(),
-                backing,
-                seen: now,
-            }));
+                let target = target.or_insert_with(|| host.canonical(named).ok()).clone();
+                let names: BTreeSet<PathBuf> = absolute(named).into_iter().chain(target).collect();
+                scanned.insert(own.clone());
+                seen.extend(names.into_iter().map(|backing| Remembered {
+                    path: own.clone(),
+                    backing,
+                    seen: now,
+                }));
+            }
             scanned.insert(path);
         }
         let bases: BTreeSet<PathBuf> = seen.iter().map(|entry| entry.backing.clone()).collect();

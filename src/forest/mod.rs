@@ -2,9 +2,11 @@
 //! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
 
 mod checked;
+mod edge;
 mod graph;
 mod grow;
 mod index;
+mod inherited;
 mod node;
 pub mod picture;
 mod problem;
@@ -15,8 +17,10 @@ mod table;
 mod trash_folder;
 
 pub use crate::image::TRASH_FOLDER;
+pub use edge::{Edge, Reader, Reads};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
+pub use inherited::BrokenBelow;
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
 pub use refresh::{changed_since, news, refreshed};

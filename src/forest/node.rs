@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use crate::host::{FileId, Holder, Stat};
 use crate::image::{Format, ImageFacts};
 
-use super::Problem;
+use super::{Edge, Problem};
 
 /// A node of one [`super::Forest`]; stays valid while that forest grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub struct Found {
     pub content: Content,
     /// Where its backing name leads, if it has a backing file.
     pub backing: Option<Box<Backing>>,
+    /// What it reads besides that.
+    pub also: Vec<Edge>,
     /// Processes that have the file open, as far as could be seen.
     pub holders: Vec<Holder>,
 }
@@ -71,6 +73,9 @@ pub struct Recorded {
     pub format: Option<Format>,
     /// Whether the header records it beside the name, not only within a name that is a description.
     pub beside: bool,
+    /// Whether it is understood how the file is read. Where not (a part of it, through a filter, together
+    /// with others), the link is known and nothing is read or written through it.
+    pub understood: bool,
 }
 
 /// The link from an overlay to what it is built on.
@@ -101,6 +106,7 @@ impl Backing {
                 name: name.into(),
                 beside: format.is_some(),
                 format,
+                understood: true,
             }),
             path: path.map(Box::from),
             state,
@@ -118,6 +124,12 @@ impl Backing {
     #[must_use]
     pub fn format(&self) -> Option<&Format> {
         self.recorded.format.as_ref()
+    }
+
+    /// Whether it is understood how the file at its end is read.
+    #[must_use]
+    pub fn is_understood(&self) -> bool {
+        self.recorded.understood
     }
 
     /// Whether the name was followed to a path, whatever is there.
@@ -230,12 +242,14 @@ bitflags::bitflags! {
         const OUTSIDE_SCAN = 1 << 12;
         /// In the trash: not there for anybody, and to be kept as it is until the trash is emptied.
         const IN_TRASH = 1 << 13;
+        /// A layer below it keeps it from being opened.
+        const BROKEN_BELOW = 1 << 14;
     }
 }
 
 impl Flags {
     /// Every flag with its name, in the order they are shown.
-    pub const NAMES: [(Self, &'static str); 14] = [
+    pub const NAMES: [(Self, &'static str); 15] = [
         (Self::ACTIVE, "active"),
         (Self::FROZEN, "frozen"),
         (Self::IN_USE, "in-use"),
@@ -250,6 +264,7 @@ impl Flags {
         (Self::UNSUPPORTED, "unsupported"),
         (Self::OUTSIDE_SCAN, "outside-scan"),
         (Self::IN_TRASH, "in-trash"),
+        (Self::BROKEN_BELOW, "broken-below"),
     ];
 
     /// The names of the flags that are set.
@@ -360,7 +375,10 @@ impl Node {
                 Flags::MISSING_BACKING,
                 backing.state == BackingState::Missing,
             );
-            flags.set(Flags::NO_BACKING_FORMAT, backing.format().is_none());
+            flags.set(
+                Flags::NO_BACKING_FORMAT,
+                backing.format().is_none() && backing.is_understood(),
+            );
         }
         if let Some(facts) = self.facts() {
             flags.set(Flags::DIRTY, facts.dirty);

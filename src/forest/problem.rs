@@ -32,6 +32,11 @@ pub enum ProblemKind {
     MissingBacking,
     /// The image it is built on cannot be looked at.
     UnreachableBacking,
+    /// Its backing name is one that no Linux can resolve: a path of Windows, a colon that QEMU takes for the
+    /// end of a protocol.
+    UnresolvableBacking,
+    /// A layer below the image it is built on, or that one, cannot be opened.
+    BrokenBelow,
     /// Its backing links run in a circle.
     Loop,
     /// It records no format for its backing file.
@@ -59,6 +64,8 @@ impl ProblemKind {
             Self::UnknownFeature => "unknown-feature",
             Self::MissingBacking => "missing-backing",
             Self::UnreachableBacking => "unreachable-backing",
+            Self::UnresolvableBacking => "unresolvable-backing",
+            Self::BrokenBelow => "broken-below",
             Self::Loop => "loop",
             Self::NoBackingFormat => "no-backing-format",
             Self::DirectoryDependentBacking => "directory-dependent-backing",

@@ -1,10 +1,12 @@
 //! What is wrong with one image, in words: what happened, to which file, what to do. Which kinds of
 //! problem there are is in `problem`; checks of an image's content are not made here.
 
+use std::path::Path;
+
 use thin_vec::ThinVec;
 
 use crate::host::{printable, shell_quoted};
-use crate::image::{BackingName, Format};
+use crate::image::{self, BackingName, Format};
 
 use super::{
     Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts,
@@ -78,7 +80,12 @@ fn backing_problems(
     let name = printable(&node.path);
     let recorded = printable(backing.name());
     let parent = node.parent.and_then(|id| forest.get(id));
+    let unresolvable = unresolvable(forest, node, backing);
     match &backing.state {
+        BackingState::Missing | BackingState::Elsewhere(_) if unresolvable.is_some() => say(
+            ProblemKind::UnresolvableBacking,
+            unresolvable.unwrap_or_default(),
+        ),
         BackingState::Missing if parent.is_none_or(|p| p.whereabouts == Whereabouts::Missing) => {
             say(
                 ProblemKind::MissingBacking,
@@ -120,7 +127,9 @@ fn backing_problems(
             ),
         );
     }
+    // What the file at its end is says nothing of what is read in a way that is not understood.
     match backing.format() {
+        _ if !backing.is_understood() => {}
         None => say(
             ProblemKind::NoBackingFormat,
             no_format(node, parent, &name, &recorded),
@@ -151,6 +160,11 @@ fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
     let path = forest.leads_to(node);
     let place = path.map_or_else(|| recorded.to_owned(), printable);
     let what = format!("{name} is built on {place}, which is not there, so it cannot be read.");
+    propose(forest, node, &what, path)
+}
+
+/// What was said, and a file of the name that is looked for, if there is one.
+fn propose(forest: &Forest, node: &Node, what: &str, path: Option<&Path>) -> String {
     let candidate = path.and_then(|path| forest.candidate(path, node.id));
     match candidate {
         Some(candidate) => {
@@ -177,16 +191,52 @@ fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
 
 fn no_format(node: &Node, parent: Option<&Node>, name: &str, recorded: &str) -> String {
     // Where the base is built on something itself, its format is for the person to say.
+    let is_known = |parent: &&Node| !matches!(parent.content, Content::Unopened);
     let format = parent
         .filter(|parent| parent.backing.is_some())
         .and_then(Node::format);
+    let error = format!(
+        "\"format of backing image '{recorded}' of image '{name}' was not specified in the image metadata\""
+    );
+    let libvirt = match parent
+        .filter(is_known)
+        .map(|parent| parent.backing.is_some())
+    {
+        Some(true) => format!(
+            "That file is built on another one, so libvirt starts no guest on this chain: {error}."
+        ),
+        Some(false) => {
+            "libvirt looks into that file and starts the guest, since it is built on nothing."
+                .to_owned()
+        }
+        None => format!(
+            "If that file is built on another one, libvirt starts no guest on this chain: {error}."
+        ),
+    };
     format!(
-        "{name} does not record the format of its backing file {recorded}. libvirt then takes \
-         that file for raw and never learns of the images below it, and a guest on this chain does not \
-         start. QEMU guesses by the first bytes, which the guest of a raw disk can forge. Record \
-         the format: `{}`.",
+        "{name} does not record the format of its backing file {recorded}. {libvirt} QEMU guesses by the \
+         first bytes, which the guest of a raw disk can forge. Record the format: `{}`.",
         relink(node, None, format.as_ref().map(Format::name))
     )
+}
+
+/// What stands against a name that no Linux can resolve; none if it is another.
+fn unresolvable(forest: &Forest, node: &Node, backing: &Backing) -> Option<String> {
+    let found = image::unresolvable(backing.name())?;
+    let protocol = match (&backing.state, &found.protocol) {
+        (BackingState::Elsewhere(_), Some(protocol)) => {
+            format!(" (QEMU takes {} for a protocol)", printable(protocol))
+        }
+        (BackingState::Missing, None) => String::new(),
+        _ => return None,
+    };
+    let what = match found.is_windows {
+        true => "a path of Windows, which leads nowhere here",
+        false => "in which the colon is not escaped, so it leads nowhere",
+    };
+    let (name, recorded) = (printable(&node.path), printable(backing.name()));
+    let said = format!("{name} is built on {recorded}, {what}{protocol}, so it cannot be read.");
+    Some(propose(forest, node, &said, Some(Path::new(&found.file))))
 }
 
 fn wrong_format(

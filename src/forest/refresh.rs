@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{FileKind, Host};
-use crate::image::maker_of;
+use crate::image::{is_described, maker_of};
 
 use super::scan::{Looker, ScanOptions, Visit, Why, entries_below};
 use super::trash_folder::{is_looked_at, trash_folder_of};
-use super::{Content, Forest, Found, Node, NodeId, Whereabouts};
+use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
 
 /// Looks again at the files (or whole folders) that changed, came or went below the scanned
 /// directories. Folders that came are not looked into: scan again for those, and to find a link that led
@@ -49,6 +49,8 @@ pub fn refreshed(
         // in the file.
         let is_simple = node.other_names.is_empty()
             && !node.symlink
+            && forest.also_reads(node.id).is_empty()
+            && !may_read_more(node)
             && forest.overruled(node.id).is_none()
             && !matches!(
                 node.content,
@@ -106,6 +108,16 @@ pub fn refreshed(
     // Who has files open changes without any file changing.
     fresh.hold(looker.held());
     fresh
+}
+
+/// Whether a file that comes may be one that this image reads, though no link of its leads there yet.
+fn may_read_more(node: &Node) -> bool {
+    let is_vague = |link: &Backing| {
+        !link.is_understood()
+            || matches!(link.state, BackingState::Elsewhere(_)) && is_described(link.name())
+    };
+    node.backing.as_deref().is_some_and(is_vague)
+        || node.facts().is_some_and(|facts| facts.data_file.is_some())
 }
 
 /// The files that are not what they were when the forest was looked at: gone, replaced, written, or come

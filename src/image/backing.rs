@@ -2,6 +2,7 @@
 //! Nothing is opened here; QEMU's rules of resolution (observed with 10.0.2) are stated, not files read.
 
 mod json;
+mod mention;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::Format;
 use super::trashed::taken_from;
+
+pub use mention::Mention;
 
 /// A backing name as recorded, and what QEMU would take it for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,14 @@ pub struct BackingName {
 pub enum BackingTarget {
     /// A local file, by the path QEMU would open. Links are not resolved, `..` is kept.
     File(PathBuf),
+    /// Local files that are read in a way not understood here: a part of one, through a filter, several at
+    /// once. Nothing is read through such a name, and it is never rewritten; but it is known who reads them.
+    NotUnderstood {
+        /// The files, what the guest sees most likely first. Never empty.
+        files: Vec<Mention>,
+        /// What the description is of, as for [`BackingTarget::Elsewhere`].
+        what: String,
+    },
     /// Not a plain local file: another protocol, or a `json:` description of something else. Shown,
     /// never followed.
     Elsewhere {
@@ -56,14 +67,12 @@ impl BackingName {
                     (format, is_bare) = (described.format, described.is_bare);
                     BackingTarget::File(described.file)
                 }
-                Err(why) => BackingTarget::Elsewhere {
-                    protocol: format!("json: {why}"),
-                },
+                Err(why) => not_understood(bytes, format!("json: {why}")),
             }
         } else if let Some(path) = bytes.strip_prefix(b"file:") {
             BackingTarget::File(PathBuf::from(OsString::from_vec(path.to_vec())))
         } else if let Some(protocol) = protocol_of(bytes) {
-            BackingTarget::Elsewhere { protocol }
+            not_understood(bytes, protocol)
         } else {
             BackingTarget::File(beside(overlay, Path::new(recorded)))
         };
@@ -79,8 +88,12 @@ impl BackingName {
     /// directory in which a program runs.
     #[must_use]
     pub fn depends_on_directory(&self) -> bool {
-        let is_json = self.recorded.as_bytes().starts_with(b"json:");
-        is_json && self.file().is_some_and(Path::is_relative)
+        let is_relative = |mention: &Mention| mention.surely && mention.path.is_relative();
+        match &self.target {
+            BackingTarget::File(path) => is_described(&self.recorded) && path.is_relative(),
+            BackingTarget::NotUnderstood { files, .. } => files.iter().any(is_relative),
+            BackingTarget::Elsewhere { .. } => false,
+        }
     }
 
     /// The local file it leads to, if it leads to one.
@@ -88,8 +101,18 @@ impl BackingName {
     pub fn file(&self) -> Option<&Path> {
         match &self.target {
             BackingTarget::File(path) => Some(path),
-            BackingTarget::Elsewhere { .. } => None,
+            BackingTarget::NotUnderstood { .. } | BackingTarget::Elsewhere { .. } => None,
         }
+    }
+}
+
+/// What is more than a path to one file.
+fn not_understood(recorded: &[u8], what: String) -> BackingTarget {
+    let files = mention::mentioned(recorded);
+    if files.is_empty() {
+        BackingTarget::Elsewhere { protocol: what }
+    } else {
+        BackingTarget::NotUnderstood { files, what }
     }
 }
 
@@ -98,6 +121,80 @@ impl BackingName {
 pub fn is_described(recorded: &OsStr) -> bool {
     let bytes = recorded.as_bytes();
     bytes.starts_with(b"json:") || bytes.starts_with(b"file:")
+}
+
+/// A name that no Linux can resolve, and what it may have meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolvable {
+    /// Whether it is a path of Windows; else it has a colon that is not escaped.
+    pub is_windows: bool,
+    /// What QEMU takes for a protocol, if anything.
+    pub protocol: Option<String>,
+    /// The name of the file that was meant, without folders.
+    pub file: OsString,
+}
+
+/// Protocols that some QEMU knows or knew.
+const PROTOCOLS: [&str; 31] = [
+    "archipelago",
+    "blkdebug",
+    "blkverify",
+    "fat",
+    "file",
+    "ftp",
+    "ftps",
+    "gluster",
+    "host_cdrom",
+    "host_device",
+    "host_floppy",
+    "http",
+    "https",
+    "iscsi",
+    "iser",
+    "json",
+    "nbd",
+    "nfs",
+    "null-aio",
+    "null-co",
+    "nvme",
+    "rbd",
+    "sheepdog",
+    "ssh",
+    "tftp",
+    "vxhs",
+    "zoned_host_device",
+    "virtio-blk-vfio-pci",
+    "nvme-io_uring",
+    "io_uring",
+    "virtio-blk-vhost-vdpa",
+];
+
+/// Whether a recorded name is one that no Linux can resolve. A path with backslashes alone may be a file
+/// called so: it counts where that is not there.
+#[must_use]
+pub fn unresolvable(recorded: &OsStr) -> Option<Unresolvable> {
+    let bytes = recorded.as_bytes();
+    let protocol = protocol_of(bytes);
+    let transport = |protocol: &str| protocol.split('+').next().map(str::to_ascii_lowercase);
+    let is_known = |protocol: &String| {
+        let protocol = transport(protocol).unwrap_or_default();
+        PROTOCOLS.contains(&protocol.as_str())
+    };
+    if protocol.as_ref().is_some_and(is_known) {
+        return None;
+    }
+    let has_drive = protocol.as_ref().is_some_and(|drive| drive.len() == 1);
+    let is_windows = has_drive || bytes.contains(&b'\\');
+    if protocol.is_none() && !is_windows {
+        return None;
+    }
+    let ends = |byte: &u8| *byte == b'/' || is_windows && (*byte == b'\\' || *byte == b':');
+    let file = bytes.rsplit(ends).next().unwrap_or_default();
+    Some(Unresolvable {
+        is_windows,
+        protocol,
+        file: OsString::from_vec(file.to_vec()),
+    })
 }
 
 /// `name` as seen from the directory that `overlay`'s name has; from the one it was taken from where it is
@@ -142,6 +239,41 @@ mod tests {
         assert_eq!(file("ov", "nbd:localhost:10809"), None);
         assert_eq!(file("ov", "https://host/base"), None);
         assert_eq!(file("d/ov", "./a:b").as_deref(), Some("d/./a:b"));
+    }
+
+    #[test]
+    fn names_that_no_linux_resolves_say_which_file_was_meant() {
+        let found = |name: &str| {
+            let found = unresolvable(OsStr::new(name))?;
+            Some((found.is_windows, found.file.into_string().unwrap()))
+        };
+        let windows = Some((true, "base.qcow2".to_owned()));
+        for name in [
+            r"C:\VMs\images\base.qcow2",
+            "c:/VMs/base.qcow2",
+            "c:base.qcow2",
+            r"..\images\base.qcow2",
+            r"\\server\share\base.qcow2",
+            r"images\base.qcow2",
+        ] {
+            assert_eq!(found(name), windows, "{name}");
+        }
+        assert_eq!(
+            found("a-disk:2024.qcow2"),
+            Some((false, "a-disk:2024.qcow2".to_owned()))
+        );
+        assert_eq!(found("vm:x/base"), Some((false, "base".to_owned())));
+        for name in [
+            "base.qcow2",
+            "/a/b:c",
+            "./a:b",
+            "nbd:h:1",
+            "nbd+unix:///x",
+            "HTTPS://h/x",
+            "json:{}",
+        ] {
+            assert_eq!(found(name), None, "{name}");
+        }
     }
 
     #[test]

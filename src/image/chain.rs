@@ -200,7 +200,8 @@ pub fn data_file_path(path: &Path, header: &Header) -> Result<Option<PathBuf>> {
     let name = header.data_file().ok_or_else(missing)?;
     match BackingName::interpret(path, std::ffi::OsStr::from_bytes(name)).target {
         BackingTarget::File(name) => Ok(Some(name)),
-        BackingTarget::Elsewhere { protocol } => Err(Error::new(
+        BackingTarget::NotUnderstood { what: protocol, .. }
+        | BackingTarget::Elsewhere { protocol } => Err(Error::new(
             path,
             ErrorKind::Backing(format!(
                 "its data file is not a local file but {}",
@@ -505,7 +506,19 @@ fn backing_of(
             let file = where_it_is(host, path, file);
             Ok(Some((file, format.or(name.format))))
         }
-        BackingTarget::Elsewhere { protocol } => Err(Error::new(
+        BackingTarget::NotUnderstood { files, what }
+            if files.iter().any(|mention| mention.surely) =>
+        {
+            Err(Error::new(
+                path,
+                ErrorKind::Backing(format!(
+                    "it is read in a way that is not understood here ({})",
+                    crate::host::printable_bytes(what.as_bytes())
+                )),
+            ))
+        }
+        BackingTarget::NotUnderstood { what: protocol, .. }
+        | BackingTarget::Elsewhere { protocol } => Err(Error::new(
             path,
             ErrorKind::Backing(format!(
                 "it is not a local file but {}",

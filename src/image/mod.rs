@@ -13,6 +13,7 @@ mod check;
 mod compare;
 mod convert;
 mod create;
+mod cut_short;
 mod entries;
 mod error;
 mod extent;
@@ -53,7 +54,7 @@ pub use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER
 pub use crate::qcow2::luks::STRIPES;
 pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
 pub use amend::{Amend, Amendment};
-pub use backing::{BackingName, BackingTarget, is_described};
+pub use backing::{BackingName, BackingTarget, Mention, Unresolvable, is_described, unresolvable};
 pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
@@ -62,6 +63,7 @@ pub use convert::{CompressionLevel, ConvertFrom, ConvertTo, Forecast, convert};
 pub use create::{
     CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
 };
+pub use cut_short::cut_short;
 pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, Placed, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};

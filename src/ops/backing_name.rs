@@ -10,9 +10,9 @@ use crate::host::{Host, printable};
 use crate::image::{BackingName, taken_from};
 use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
 
-use super::BackingStyle;
 use super::copy_file::folder;
 use super::words::shown;
+use super::{BackingStyle, Context};
 
 /// The name of `base` as recorded in an overlay that lies in `dir`. Both paths are absolute and
 /// their directories free of links, since `..` means the directory on disk, not the one in the name.
@@ -64,6 +64,75 @@ pub(super) fn leading(
         ));
     }
     Ok(recorded)
+}
+
+/// [`leading`] for an image that is there: the name leads to the base from every name that is known of the
+/// image. Where no relative one does, it is absolute.
+///
+/// # Errors
+/// A sentence that says why there is no such name.
+pub(super) fn leading_from_all(
+    context: &Context,
+    overlay: &Node,
+    base: &Path,
+    style: BackingStyle,
+) -> Result<OsString, String> {
+    let host = context.host.as_ref();
+    let names = context.forest.names(overlay);
+    let recorded = leading(host, &overlay.path, base, style).and_then(|recorded| {
+        leads_from_all(host, overlay, &names, base, &recorded).map(|()| recorded)
+    });
+    match recorded {
+        Err(_) if style == BackingStyle::Relative && names.len() > 1 => {
+            let recorded = leading(host, &overlay.path, base, BackingStyle::Absolute)?;
+            leads_from_all(host, overlay, &names, base, &recorded).map(|()| recorded)
+        }
+        other => other,
+    }
+}
+
+/// Whether a recorded name leads to the base from every name of the image.
+fn leads_from_all(
+    host: &dyn Host,
+    overlay: &Node,
+    names: &[PathBuf],
+    base: &Path,
+    recorded: &OsStr,
+) -> Result<(), String> {
+    let wanted = host.stat(base).ok().map(|stat| stat.id);
+    for name in names.iter().filter(|name| {
+        let there = host.stat(name).ok().map(|stat| stat.id);
+        there.is_some() && there == overlay.file_id()
+    }) {
+        let end = BackingName::interpret(name, recorded);
+        let end = end.file().and_then(|path| host.stat(path).ok());
+        if end.map(|stat| stat.id) != wanted {
+            return Err(format!(
+                "from {}, another name of {}, the name {} does not lead to {}: record an absolute name",
+                shown(name),
+                shown(&overlay.path),
+                printable(recorded),
+                shown(base)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The style for an image whose base is not there yet: a relative name holds from one folder only, and an
+/// image may be known by names in several.
+pub(super) fn style_for(context: &Context, image: &Node, style: BackingStyle) -> BackingStyle {
+    let place = |name: &PathBuf| context.host.canonical(folder(name)).ok();
+    let own = place(&image.path);
+    let mut others = context
+        .forest
+        .names(image)
+        .into_iter()
+        .filter_map(|name| place(&name));
+    match others.any(|place| Some(place) != own) {
+        true => BackingStyle::Absolute,
+        false => style,
+    }
 }
 
 /// The name by which `image` will know `file`, its data file: neither need exist yet.

@@ -109,8 +109,12 @@ impl Context {
             files.push(found.map_err(|error| (path.clone(), error))?);
         }
         let also = files.split_off(images.len());
+        // Behind a link lies another name of the image, from which its relative backing name may lead
+        // elsewhere.
+        let ends = files.iter().filter_map(|path| host.canonical(path).ok());
+        let ends: Vec<PathBuf> = ends.filter(|end| !files.contains(end)).collect();
         let chains = ScanOptions {
-            roots: files.clone(),
+            roots: files.iter().chain(&ends).cloned().collect(),
             follow: true,
             raw: false,
         };
@@ -122,7 +126,8 @@ impl Context {
             .nodes()
             .filter(|node| node.whereabouts == Whereabouts::Scanned);
         let reached: BTreeSet<PathBuf> = met
-            .filter_map(|node| folder(&node.path))
+            .flat_map(|node| std::iter::once(&node.path).chain(&node.other_names))
+            .filter_map(|path| folder(path))
             .filter(|dir| !named.iter().any(|known| dir.starts_with(known)))
             .collect();
         let looked_in = LookedIn {

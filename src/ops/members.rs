@@ -11,7 +11,7 @@ use crate::image::{BackingName, Encryption, Format};
 
 use super::in_use::{Locking, Locks, claim, data_file};
 use super::words::{listed, shown};
-use super::{BackingStyle, Context, Error, Plan, backing_name};
+use super::{BackingStyle, Context, Error, Plan, backing_name, readers};
 
 /// Files an operation works on.
 #[derive(Debug, Clone, Default)]
@@ -93,8 +93,16 @@ pub(super) fn chain_below<'f>(
         return None;
     }
     let mut below = Vec::new();
+    let mut above = node;
+    if !readers::is_understood(plan, forest, node) {
+        return None;
+    }
     for id in forest.chain(node.id).into_iter().skip(1) {
         let base = forest.get(id)?;
+        if !readers::is_understood(plan, forest, base) {
+            return None;
+        }
+        let overlay = std::mem::replace(&mut above, base);
         let why = match base.whereabouts {
             Whereabouts::Missing => "which is not there",
             Whereabouts::Elsewhere => "which is no local file",
@@ -107,7 +115,15 @@ pub(super) fn chain_below<'f>(
                 continue;
             }
         };
-        plan.refuse(format!("{path} is built on {}, {why}", shown(&base.path)));
+        let way = match overlay.id == node.id {
+            true => String::new(),
+            false => format!("{path} cannot be read: "),
+        };
+        plan.refuse(format!(
+            "{way}{} is built on {}, {why}",
+            shown(&overlay.path),
+            shown(&base.path)
+        ));
         return None;
     }
     Some(below)
@@ -272,5 +288,5 @@ pub(super) fn leading_to(
     style: Option<BackingStyle>,
 ) -> Result<OsString, String> {
     let style = style.unwrap_or_else(|| backing_name::recorded_style(child));
-    backing_name::leading(context.host.as_ref(), &child.path, base, style)
+    backing_name::leading_from_all(context, child, base, style)
 }

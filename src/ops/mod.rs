@@ -17,6 +17,7 @@ mod context;
 mod convert;
 mod copy_file;
 mod create;
+mod cut_short;
 mod demo;
 mod dependants;
 mod discard;
@@ -39,6 +40,7 @@ mod pin;
 mod plan;
 mod progress;
 mod prune;
+mod readers;
 mod reading;
 mod rebase;
 mod recover;
@@ -264,6 +266,9 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
             },
         ),
     }
+    readers::refuse_all(&mut plan);
+    readers::tell_names_left(&mut plan);
+    cut_short::warn(&mut plan);
     plan.settle();
     plan
 }

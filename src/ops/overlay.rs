@@ -55,7 +55,9 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
             name(base)
         ));
     }
-    let recorded = match backing_name::leading(plan.host(), new, base, style) {
+    // By the name that every other operation records: a link may go, and the base's own relative backing
+    // name may lead nowhere from it.
+    let recorded = match backing_name::leading(plan.host(), new, &node.path, style) {
         Ok(recorded) => recorded,
         Err(sentence) => return plan.refuse(sentence),
     };

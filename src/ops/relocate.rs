@@ -425,7 +425,11 @@ fn own_link(
     }
     Some(Own {
         base: base_moves.map_or_else(|| base.to_path_buf(), |wish| wish.to.clone()),
-        style,
+        // A hard link that stays in another folder reads the same header.
+        style: match node.stat.as_ref().is_some_and(|stat| stat.links > 1) {
+            true => BackingStyle::Absolute,
+            false => style,
+        },
         bridge: recorded == BackingStyle::Relative && dir_changes,
     })
 }
@@ -466,7 +470,7 @@ fn plan_children(
         let style = match wishes.get(&child.id) {
             // Its name has to hold from where it is and from where it goes.
             Some(_) => BackingStyle::Absolute,
-            None => backing_name::style_of(backing.name()),
+            None => backing_name::style_for(context, child, backing_name::style_of(backing.name())),
         };
         let fits = backing_name::between(host, &child.path, &wish.to, style)
             .and_then(|recorded| fits(host, &child.path, &recorded).map(|()| recorded));

@@ -105,6 +105,7 @@ mod tests {
             stat: None,
             content,
             backing: backing.map(Box::new),
+            also: Vec::new(),
             holders: Vec::new(),
         };
         let backing = |path: &str, format| {

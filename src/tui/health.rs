@@ -99,7 +99,12 @@ pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
 #[must_use]
 pub fn lines(app: &App, node: &Node) -> Vec<Line> {
     let own = node.problems.iter().map(|problem| {
-        let remedy = remedy(node, problem.kind).filter(|_| may_change(app));
+        let goes = app.forest.broken_below(node.id);
+        let goes = goes.filter(|_| problem.kind == ProblemKind::BrokenBelow);
+        let remedy = match goes {
+            Some(found) => Some(Remedy::GoTo(found.layer)),
+            None => remedy(node, problem.kind).filter(|_| may_change(app)),
+        };
         line(Weight::Bad, problem.message.clone()).helped_by(remedy)
     });
     let mut lines: Vec<Line> = own.collect();
@@ -117,9 +122,10 @@ fn may_change(app: &App) -> bool {
 pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
     match kind {
         // One image of a circle, too, has to be pointed at what it was made from.
-        ProblemKind::MissingBacking | ProblemKind::UnreachableBacking | ProblemKind::Loop => {
-            Some(Remedy::Relink)
-        }
+        ProblemKind::MissingBacking
+        | ProblemKind::UnreachableBacking
+        | ProblemKind::UnresolvableBacking
+        | ProblemKind::Loop => Some(Remedy::Relink),
         ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
             Some(Remedy::RecordFormat)
         }
@@ -140,6 +146,7 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
         | ProblemKind::Damaged
         | ProblemKind::Truncated
         | ProblemKind::UnknownFeature
+        | ProblemKind::BrokenBelow
         | ProblemKind::DirectoryDependentBacking
         | ProblemKind::BackingSize => None,
     }

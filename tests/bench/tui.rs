@@ -60,6 +60,7 @@ fn found(i: usize, base: Option<usize>) -> Found {
             let format = Some(Format::Qcow2);
             Box::new(Backing::new(path.as_os_str(), format, Some(&path), state))
         }),
+        also: Vec::new(),
         holders: Vec::new(),
     }
 }

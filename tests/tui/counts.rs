@@ -64,6 +64,7 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
     let again = Desk::new(forest(), (80, 24));
     let nodes = again.app.forest.nodes();
     let found = nodes.map(|node| qanopy::forest::Found {
+        also: Vec::new(),
         holders: node.holders.to_vec(),
         ..again.app.forest.found(node)
     });

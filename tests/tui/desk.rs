@@ -66,6 +66,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
                 truncated: None,
             })),
             backing: None,
+            also: Vec::new(),
             holders: Vec::new(),
         },
     }

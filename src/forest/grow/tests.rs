@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
-use crate::forest::{Flags, ProblemKind};
+use crate::forest::{Flags, ProblemKind, Reads};
 use crate::host::{FileKind, Holder, Stat};
 use crate::image::{Compression, ImageFacts};
 
@@ -75,6 +75,7 @@ pub(in crate::forest) fn image(
         stat: Some(stat(inode)),
         content: Content::Qcow2(Arc::new(facts())),
         backing: link.map(Box::new),
+        also: Vec::new(),
         holders: Vec::new(),
     }
 }
@@ -97,8 +98,13 @@ fn told(forest: &Forest) -> Vec<String> {
         .nodes()
         .map(|node| {
             let children: Vec<_> = node.children.iter().copied().map(name).collect();
+            let mut readers: Vec<_> = forest.readers(node.id);
+            readers.retain(|reader| reader.how != Reads::Backing);
+            let mut readers: Vec<_> = readers.iter().map(|it| (name(it.node), it.how)).collect();
+            readers.sort();
             format!(
-                "{:?} {} {:?} {:?} {:?} parent {:?} children {children:?} flags {:?} {:?} chain {:?}",
+                "{:?} {} {:?} {:?} {:?} parent {:?} children {children:?} flags {:?} {:?} chain {:?} \
+                 also reads {:?} readers {readers:?}",
                 node.path,
                 node.symlink,
                 node.other_names,
@@ -108,6 +114,7 @@ fn told(forest: &Forest) -> Vec<String> {
                 forest.flags(node.id),
                 node.problems,
                 paths(forest, &forest.chain(node.id)),
+                forest.also_reads(node.id),
             )
         })
         .collect();
@@ -145,6 +152,152 @@ fn the_name_shown_is_a_files_own_before_a_links() {
     assert_eq!(node.other_names, [Path::new("a-link"), Path::new("z-own")]);
     assert!(!node.symlink);
     assert_eq!(paths(&forest, &forest.roots()), ["m-own"]);
+}
+
+#[test]
+fn an_image_is_read_by_whatever_any_name_of_it_leads_to() {
+    // From the first in order nothing is there: shown is the name by which it can be opened.
+    let mut forest = Forest::new();
+    let mid = forest.add(image("real/mid", 1, None));
+    let vm = forest.add(image("pool/vm", 3, Some(("pool/mid", None))));
+    assert!(forest.readers(mid).is_empty());
+    forest.add(image("real/vm", 3, Some(("real/mid", Some(1)))));
+    let node = forest.get(vm).unwrap();
+    assert_eq!(node.path, Path::new("real/vm"));
+    assert_eq!(node.parent, Some(mid));
+    assert_eq!(node.other_names.as_slice(), [PathBuf::from("pool/vm")]);
+    assert!(kinds(&forest, "real/vm").is_empty());
+    assert!(forest.by_path(Path::new("pool/mid")).is_none());
+    // Another file appears where the other name leads: it is read as well.
+    let other = forest.add(image("pool/mid", 5, None));
+    forest.add(image("pool/vm", 3, Some(("pool/mid", Some(5)))));
+    let how = |id: NodeId| {
+        forest
+            .readers(id)
+            .iter()
+            .map(|it| it.how)
+            .collect::<Vec<_>>()
+    };
+    let node = forest.get(vm).unwrap();
+    assert_eq!(node.path, Path::new("pool/vm"));
+    assert_eq!(how(other), [Reads::Backing]);
+    assert_eq!(how(mid), [Reads::OtherName]);
+    assert!(forest.flags(mid).contains(Flags::FROZEN));
+    assert!(!forest.flags(mid).contains(Flags::ACTIVE));
+}
+
+/// The layer that keeps an image from being opened, and how far below it is.
+fn below(forest: &Forest, path: &str) -> Option<(String, u32)> {
+    let found = forest.broken_below(forest.by_path(Path::new(path)).unwrap().id)?;
+    let flags = forest.flags(forest.by_path(Path::new(path)).unwrap().id);
+    assert!(flags.contains(Flags::BROKEN_BELOW));
+    assert!(kinds(forest, path).contains(&ProblemKind::BrokenBelow));
+    let layer = forest.get(found.layer).unwrap();
+    Some((layer.path.display().to_string(), found.distance))
+}
+
+fn said(forest: &Forest, path: &str, kind: ProblemKind) -> String {
+    let node = forest.by_path(Path::new(path)).unwrap();
+    let mut problems = node.problems.iter();
+    let problem = problems.find(|problem| problem.kind == kind).unwrap();
+    problem.message.clone()
+}
+
+#[test]
+fn every_image_above_a_broken_layer_says_which_and_how_far_below() {
+    let mut forest = Forest::new();
+    forest.extend([
+        image("m1", 1, Some(("gone", None))),
+        image("m2", 2, Some(("m1", Some(1)))),
+        image("m3", 3, Some(("m2", Some(2)))),
+        image("l1", 4, Some(("l2", Some(5)))),
+        image("l2", 5, Some(("l1", Some(4)))),
+        image("l3", 6, Some(("l1", Some(4)))),
+        image("l4", 7, Some(("l3", Some(6)))),
+        image("d2", 9, Some(("d1", Some(8)))),
+        image("d3", 10, Some(("d2", Some(9)))),
+    ]);
+    forest.add(Found {
+        content: Content::Damaged("no header".to_owned()),
+        ..image("d1", 8, None)
+    });
+    let at = |path: &str, distance| Some((path.to_owned(), distance));
+    assert_eq!(below(&forest, "m1"), None);
+    assert_eq!(below(&forest, "m2"), at("gone", 2));
+    assert_eq!(below(&forest, "m3"), at("gone", 3));
+    assert_eq!(below(&forest, "l1"), None);
+    assert_eq!(below(&forest, "l3"), at("l1", 1));
+    assert_eq!(below(&forest, "l4"), at("l1", 2));
+    assert_eq!(below(&forest, "d2"), at("d1", 1));
+    assert_eq!(below(&forest, "d3"), at("d1", 2));
+    // And no longer once it is mended.
+    forest.add(image("m1", 1, None));
+    forest.add(image("d1", 8, None));
+    for path in ["m2", "m3", "d2", "d3"] {
+        assert_eq!(below(&forest, path), None, "{path}");
+        assert!(kinds(&forest, path).is_empty(), "{path}");
+    }
+}
+
+#[test]
+fn what_libvirt_makes_of_a_format_that_is_not_recorded_is_told_for_each_level() {
+    let mut first = image("first", 2, Some(("base", Some(1))));
+    let mut second = image("second", 3, Some(("first", Some(2))));
+    record_format(&mut first, None);
+    record_format(&mut second, None);
+    let mut forest = Forest::new();
+    forest.extend([
+        image("base", 1, None),
+        first,
+        second,
+        image("third", 4, Some(("second", Some(3)))),
+    ]);
+    let kind = ProblemKind::NoBackingFormat;
+    assert!(said(&forest, "first", kind).contains("starts the guest"));
+    let quoted =
+        "format of backing image 'first' of image 'second' was not specified in the image metadata";
+    assert!(said(&forest, "second", kind).contains(quoted));
+    assert!(said(&forest, "third", ProblemKind::BrokenBelow).contains(quoted));
+    assert_eq!(below(&forest, "second"), None);
+    assert_eq!(below(&forest, "third"), Some(("second".to_owned(), 1)));
+}
+
+#[test]
+fn a_name_that_no_linux_resolves_is_a_problem_with_a_way_out() {
+    let mut forest = Forest::new();
+    for (inode, recorded, state) in [
+        (2, r"C:\VMs\base.qcow2", BackingState::Elsewhere("C".into())),
+        (3, r"..\images\base.qcow2", BackingState::Missing),
+        (4, "vm:base.qcow2", BackingState::Elsewhere("vm".into())),
+        (5, "nbd:host:1", BackingState::Elsewhere("nbd".into())),
+    ] {
+        let path = (state == BackingState::Missing).then_some(Path::new(recorded));
+        let link = Backing::new(recorded.as_ref(), Some(Format::Qcow2), path, state);
+        let mut found = image(&format!("vm/{inode}"), inode, None);
+        found.backing = Some(Box::new(link));
+        forest.add(found);
+    }
+    forest.add(image("vm/above", 9, Some(("vm/2", Some(2)))));
+    let kind = ProblemKind::UnresolvableBacking;
+    assert!(said(&forest, "vm/2", kind).contains("a path of Windows"));
+    assert!(said(&forest, "vm/4", kind).contains("colon"));
+    assert!(kinds(&forest, "vm/5").is_empty());
+    assert_eq!(
+        forest
+            .broken_below(forest.by_path(Path::new("vm/above")).unwrap().id)
+            .unwrap()
+            .distance,
+        2
+    );
+    // The file beside it is proposed, also when it comes later.
+    assert!(!said(&forest, "vm/3", kind).contains("vm/base.qcow2"));
+    forest.add(image("vm/base.qcow2", 7, None));
+    for path in ["vm/2", "vm/3"] {
+        assert!(
+            said(&forest, path, kind).contains("vm/base.qcow2"),
+            "{path}"
+        );
+    }
 }
 
 #[test]
@@ -333,8 +486,14 @@ fn found_files() -> impl Strategy<Value = Vec<Found>> {
                 let mut link = file.clone();
                 link.path = format!("links/{own}-{i}").into();
                 link.symlink = extra == 0;
-                // Seen from there, a relative name leads elsewhere.
-                link.backing = image("x", 0, Some(("links/gone", None))).backing;
+                // Seen from there, a relative name leads elsewhere: to nothing, or to another image.
+                let end = match own {
+                    0 | 1 => Some(("links/elsewhere", Some(own))),
+                    2 => Some(("out/side", Some(90))),
+                    _ => Some(("links/gone", None)),
+                };
+                let end = end.filter(|_| file.backing.is_some());
+                link.backing = image("x", 0, end).backing;
                 files.push(link);
             }
             files.push(file);

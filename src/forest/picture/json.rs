@@ -4,14 +4,17 @@ use std::path::Path;
 
 use serde_json::{Value, json as value};
 
-use crate::forest::{Forest, Node};
+use crate::forest::{Forest, Node, Reads};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
 /// Bytes of a name that are no UTF-8 come as U+FFFD. An image with internal snapshots has
-/// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are.
+/// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are. Where it is not
+/// understood how an image reads what it is built on, `understood` is false; `also-reads` are other files that
+/// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
+/// layer below that keeps it from being opened.
 #[must_use]
 pub fn json(forest: &Forest) -> Value {
     let images: Vec<Value> = order(forest)
@@ -38,6 +41,18 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
             "format": link.format().map(|format| format.name()),
         })
     });
+    let reads: Vec<Value> = forest
+        .also_reads(node.id)
+        .iter()
+        .map(|edge| value!({ "path": text(&edge.path), "how": edge.how.name() }))
+        .collect();
+    let read_by: Vec<Value> = forest
+        .readers(node.id)
+        .into_iter()
+        .filter(|reader| reader.how != Reads::Backing)
+        .filter_map(|reader| Some((reader.how, forest.get(reader.node)?)))
+        .map(|(how, image)| value!({ "path": text(&image.path), "how": how.name() }))
+        .collect();
     let children: Vec<Value> = node
         .children
         .iter()
@@ -61,6 +76,21 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
         "flags": flags,
         "problems": problems,
     });
+    if let Some(map) = image.as_object_mut() {
+        if forest.is_not_understood(node.id) {
+            map.insert("understood".to_owned(), false.into());
+        }
+        for (key, list) in [("also-reads", reads), ("read-by", read_by)] {
+            if !list.is_empty() {
+                map.insert(key.to_owned(), Value::Array(list));
+            }
+        }
+    }
+    if let Some((found, map)) = forest.broken_below(node.id).zip(image.as_object_mut()) {
+        let layer = forest.get(found.layer).map(|layer| text(&layer.path));
+        let below = value!({ "layer": layer, "distance": found.distance });
+        map.insert("broken-below".to_owned(), below);
+    }
     if let Some((facts, map)) = node.facts().zip(image.as_object_mut())
         && facts.snapshots > 0
     {

@@ -36,7 +36,28 @@ pub enum Charset {
 #[must_use]
 pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
     let node = forest.get(id)?;
-    let word = match (&node.whereabouts, &node.content) {
+    let mut note = word(forest, id).map(str::to_owned);
+    let mut add = |more: String| {
+        note = Some(match note.take() {
+            Some(note) => format!("{note}, {more}"),
+            None => more,
+        });
+    };
+    if let (_, Content::Opaque(format)) = (&node.whereabouts, &node.content)
+        && node.whereabouts == Whereabouts::Scanned
+        && !node.in_loop
+    {
+        add(printable(format.name()));
+    }
+    if forest.is_not_understood(id) {
+        add("reads it in a way not understood".to_owned());
+    }
+    note
+}
+
+fn word(forest: &Forest, id: NodeId) -> Option<&'static str> {
+    let node = forest.get(id)?;
+    Some(match (&node.whereabouts, &node.content) {
         (Whereabouts::Missing, _) => "missing",
         (Whereabouts::Elsewhere, _) => "elsewhere",
         _ if node.is_awaited() => "not looked at yet",
@@ -45,13 +66,12 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
         _ if node.in_loop => "loop",
         (_, Content::Unreadable(_)) => "unreadable",
         (_, Content::Damaged(_)) => "damaged",
-        (_, Content::Opaque(format)) => return Some(printable(format.name())),
+        (_, Content::Opaque(_)) => return None,
         (_, Content::Raw) if forest.is_leaf(node) => "raw, Active",
         (_, Content::Raw) => "raw",
         _ if forest.is_leaf(node) => "Active",
         _ => return None,
-    };
-    Some(word.to_owned())
+    })
 }
 
 #[cfg(test)]

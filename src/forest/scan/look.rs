@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::host::{Access, FileId, FileKind, Holder, Host, Stat, printable, shell_quoted};
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Probe, named_like_qcow2, probe,
-    where_it_is,
+    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, named_like_qcow2,
+    probe, where_it_is,
 };
 
 use super::{RAW_EXTENSIONS, ScanOptions};
-use crate::forest::{Backing, BackingState, Content, Found, Recorded};
+use crate::forest::{Backing, BackingState, Content, Edge, Found, Reads, Recorded};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
@@ -199,6 +199,7 @@ impl Looker {
             stat: None,
             content: Content::Unopened,
             backing: None,
+            also: Vec::new(),
             holders: Vec::new(),
         };
         // A raw disk is what it is recorded as, whatever its guest wrote: no need to open it.
@@ -225,8 +226,14 @@ impl Looker {
         found.stat = stat;
         found.content = match (probed, &visit.why) {
             (Probe::Qcow2(facts, backing), _) => {
-                let link = backing.map(|backing| self.backing(path, &backing));
-                found.backing = link.map(Box::new);
+                if let Some(backing) = backing {
+                    let (link, also) = self.backing(path, &backing);
+                    found.backing = Some(Box::new(link));
+                    found.also = also;
+                }
+                if let Some(name) = &facts.data_file {
+                    found.also.extend(self.data_files(path, name));
+                }
                 Content::Qcow2(once(&mut lock(&self.state).facts, *facts))
             }
             (Probe::Damaged(why), _) => Content::Damaged(why),
@@ -295,13 +302,19 @@ impl Looker {
         state.met.insert(met);
     }
 
-    /// Where a backing name leads, and what is there.
-    fn backing(&self, overlay: &Path, backing: &BackingRef) -> Backing {
+    /// Where a backing name leads, and what is there; and the other files that it makes QEMU read.
+    fn backing(&self, overlay: &Path, backing: &BackingRef) -> (Backing, Vec<Edge>) {
         let name = BackingName::interpret(overlay, &backing.recorded);
+        let (target, rest) = match name.target {
+            BackingTarget::NotUnderstood { files, what } => self.read_by(overlay, files, what),
+            target => (target, Vec::new()),
+        };
+        let is_understood = !matches!(target, BackingTarget::NotUnderstood { .. });
         let recorded = Recorded {
             name: backing.recorded.as_os_str().into(),
-            format: backing.format.clone().or_else(|| name.format.clone()),
+            format: backing.format.clone().or(name.format),
             beside: backing.format.is_some(),
+            understood: is_understood,
         };
         let mut link = Backing {
             recorded: once(&mut lock(&self.state).recorded, recorded),
@@ -315,30 +328,116 @@ impl Looker {
                  recorded beside it. Record the file by its plain name: `qanopy relink {} --to BASE`.",
                 shell_quoted(overlay)
             ).into());
-            return link;
+            return (link, rest);
         }
-        let path = match name.target {
+        let path = match target {
             BackingTarget::Elsewhere { protocol } => {
                 link.state = BackingState::Elsewhere(protocol.into());
-                return link;
+                return (link, rest);
             }
-            BackingTarget::File(path) => path,
+            BackingTarget::NotUnderstood { files, .. } => {
+                files.into_iter().next().map(|mention| mention.path)
+            }
+            BackingTarget::File(path) => Some(path),
         };
-        let place = self.place_of(&path);
+        let Some(path) = path else {
+            return (link, rest);
+        };
+        // What is not understood says nothing of the format of the file itself.
+        let format = link.format().filter(|_| is_understood).cloned();
+        let (path, state, outside) = self.follow(overlay, &path, format.as_ref());
+        link.state = state;
+        link.outside = outside;
+        // A copy has no room to spare.
+        link.path = Some(path.as_path().into());
+        (link, rest)
+    }
+
+    /// The file that a name not understood is shown to lead to, alone in its target, and the others that
+    /// it makes QEMU read.
+    fn read_by(
+        &self,
+        overlay: &Path,
+        files: Vec<Mention>,
+        what: String,
+    ) -> (BackingTarget, Vec<Edge>) {
+        let mut there = Vec::new();
+        let mut first = None;
+        for mention in files {
+            if let (path, BackingState::There(file), _) = self.follow(overlay, &mention.path, None)
+            {
+                first.get_or_insert(mention);
+                there.push(Edge {
+                    how: Reads::NotUnderstood,
+                    path: path.into(),
+                    file,
+                });
+            } else if mention.surely {
+                first.get_or_insert(mention);
+            }
+        }
+        match first {
+            Some(mention) => {
+                let files = vec![mention];
+                (BackingTarget::NotUnderstood { files, what }, there)
+            }
+            None => (BackingTarget::Elsewhere { protocol: what }, there),
+        }
+    }
+
+    /// The files that a data file's name may lead to: QEMU sees a relative one from the directory that it is
+    /// started in, other programs from the image's.
+    fn data_files(&self, image: &Path, name: &OsStr) -> Vec<Edge> {
+        let name = BackingName::interpret(image, name);
+        let as_recorded = PathBuf::from(&name.recorded);
+        let mut paths = match name.target {
+            BackingTarget::File(path) => vec![path],
+            BackingTarget::NotUnderstood { files, .. } => {
+                files.into_iter().map(|mention| mention.path).collect()
+            }
+            BackingTarget::Elsewhere { .. } => Vec::new(),
+        };
+        if as_recorded.is_relative() {
+            paths.push(as_recorded);
+        }
+        let mut edges = Vec::new();
+        for path in paths {
+            if let Ok(stat) = self.host.stat(&path)
+                && matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice)
+            {
+                edges.push(Edge {
+                    how: Reads::DataFile,
+                    path: path.into(),
+                    file: stat.id,
+                });
+            }
+        }
+        edges
+    }
+
+    /// Where a path leads that an image records, by the name that the walk has for it, and what is there.
+    fn follow(
+        &self,
+        overlay: &Path,
+        path: &Path,
+        format: Option<&Format>,
+    ) -> (PathBuf, BackingState, Option<Box<Stat>>) {
+        let place = self.place_of(path);
         let path = match (&place, path.file_name()) {
             (Some(place), Some(name)) => place.path.join(name),
-            _ => path,
+            _ => path.to_path_buf(),
         };
         let path = where_it_is(self.host.as_ref(), overlay, path);
-        link.state = match self.host.stat(&path) {
+        let mut outside = None;
+        let state = match self.host.stat(&path) {
             Ok(stat) => match stat.kind {
                 FileKind::Regular | FileKind::BlockDevice => {
                     let file = stat.id;
                     let inside = place.is_some_and(|place| place.inside);
                     if inside || self.follow {
-                        lock(&self.state).take_up(&path, file, link.format(), inside);
+                        lock(&self.state).take_up(&path, file, format, inside);
                     }
-                    link.outside = (!inside).then(|| Box::new(stat));
+                    outside = (!inside).then(|| Box::new(stat));
                     BackingState::There(file)
                 }
                 FileKind::Directory => BackingState::Unreachable(
@@ -367,9 +466,7 @@ impl Looker {
                 ),
             },
         };
-        // A copy has no room to spare.
-        link.path = Some(path.as_path().into());
-        link
+        (path, state, outside)
     }
 
     /// The place of the directory a file is in.

@@ -56,6 +56,22 @@ const HARMLESS: [&str; 13] = [
     "x-check-cache-dropped",
 ];
 
+/// Options of a qcow2 layer that change how it is read and written, not what is read.
+const TUNING: [&str; 12] = [
+    "cache-clean-interval",
+    "cache-size",
+    "discard-no-unref",
+    "l2-cache-entry-size",
+    "l2-cache-size",
+    "lazy-refcounts",
+    "overlap-check",
+    "overlap-check.",
+    "pass-discard-other",
+    "pass-discard-request",
+    "pass-discard-snapshot",
+    "refcount-cache-size",
+];
+
 /// Layers that are looked through.
 const MAX_LAYERS: usize = 8;
 
@@ -95,7 +111,10 @@ pub(super) fn described(json: &[u8]) -> Result<Described, String> {
             Some(driver) => return Err(driver.to_owned()),
             None => return Err("no driver and no file".to_owned()),
         }
-        options.retain(|key, _| !is_harmless(&prefix, key));
+        options.retain(|key, _| !is_one_of(&HARMLESS, &prefix, key));
+        if is_top && format == Some(Format::Qcow2) {
+            options.retain(|key, _| !is_one_of(&TUNING, &prefix, key));
+        }
         prefix.push_str("file.");
         if let Some(key) = options.keys().find(|key| !key.starts_with(&prefix)) {
             return Err(format!("with the option {key}"));
@@ -116,7 +135,7 @@ fn last(
         Some(_) => return Err("a file name that is none".to_owned()),
         None => return Err("no file name".to_owned()),
     };
-    options.retain(|key, _| !is_harmless(prefix, key));
+    options.retain(|key, _| !is_one_of(&HARMLESS, prefix, key));
     match options.into_keys().next() {
         Some(key) => Err(format!("with the option {key}")),
         None => Ok(Described {
@@ -137,9 +156,9 @@ fn slice(prefix: &str, options: &BTreeMap<String, Value>) -> Result<(), String> 
     Ok(())
 }
 
-fn is_harmless(prefix: &str, key: &str) -> bool {
+fn is_one_of(names: &[&str], prefix: &str, key: &str) -> bool {
     key.strip_prefix(prefix).is_some_and(|key| {
-        HARMLESS.iter().any(|name| {
+        names.iter().any(|name| {
             if name.ends_with('.') {
                 key.starts_with(name)
             } else {
@@ -261,6 +280,8 @@ mod tests {
             r#"{"driver":"qcow2","file":{"filename":"x"}}"#,
             r#" {"driver":"qcow2","file":{"driver":"file","filename":"\u0078"}} "#,
             r#"{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"x"}}}"#,
+            r#"{"driver":"qcow2","l2-cache-size":1048576,"overlap-check":{"template":"all"},"file":{
+                "filename":"x"}}"#,
             r#"{"driver":"qcow2","read-only":true,"cache":{"direct":true},"file":{"driver":"file",
                 "filename":"x","locking":"off","node-name":"n","cache.no-flush":false}}"#,
         ] {
@@ -315,6 +336,14 @@ mod tests {
             (
                 r#"{"driver":"qcow2","data-file":{"filename":"y"},"file":{"filename":"x"}}"#,
                 "data-file.filename",
+            ),
+            (
+                r#"{"driver":"qcow2","data-file":"n","file":{"filename":"x"}}"#,
+                "option data-file",
+            ),
+            (
+                r#"{"driver":"raw","l2-cache-size":1,"file":{"filename":"x"}}"#,
+                "option l2-cache-size",
             ),
             (r#"{"driver":"qcow2","file":"x"}"#, "qcow2"),
             (r#"{"filename":"x"}"#, "no driver and no file"),

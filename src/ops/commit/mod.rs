@@ -7,6 +7,7 @@ mod others;
 mod run;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
-    backing_name, find, locked, new_file, space,
+    backing_name, find, locked, new_file, readers, space,
 };
 
 use merge::{Child, Commit, KeepOld, Kept, Member};
@@ -86,9 +87,13 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     for layer in run.layers.iter().skip(1) {
         is_readable(plan, layer);
     }
-    let readers = run.layers.iter().chain([&base]);
-    let concerned = readers.flat_map(|node| node.children.iter().copied());
+    let read = run.layers.iter().chain([&base]);
+    let concerned = read.flat_map(|node| node.children.iter().copied());
     refuse_foreign_data(plan, concerned.chain(forest.chain(top.id)));
+    // Before anything is read of them.
+    for node in run.layers.iter().chain([&base]) {
+        readers::refuse(plan, &forest, node, "changed", &BTreeSet::new());
+    }
     if !plan.refusals.is_empty() {
         return;
     }

@@ -7,7 +7,7 @@ use crate::host::printable;
 use crate::image::Format;
 
 use super::super::words::{listed, name, shown};
-use super::super::{Context, Plan, find};
+use super::super::{Context, Plan, find, readers};
 
 /// What is committed into what.
 #[derive(Debug)]
@@ -98,6 +98,9 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
         ));
         return None;
     };
+    if !readers::is_understood(plan, forest, node) {
+        return None;
+    }
     let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
     let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {

@@ -206,7 +206,8 @@ fn new_name(
     let style = wish
         .style
         .unwrap_or_else(|| backing_name::style_of(&recorded));
-    match backing_name::leading(plan.host(), &node.path, &base.path, style) {
+    let context = plan.context().clone();
+    match backing_name::leading_from_all(&context, node, &base.path, style) {
         Ok(name) => Some(name),
         Err(sentence) => {
             plan.refuse(sentence);

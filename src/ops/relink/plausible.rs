@@ -110,7 +110,7 @@ struct Comparison {
 fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Comparison, String>> {
     let forest = plan.context().forest.clone();
     let old = forest.get(node.parent?)?;
-    if !old.whereabouts.is_met() {
+    if !old.whereabouts.is_met() || forest.is_not_understood(node.id) {
         return None;
     }
     node.backing.as_ref()?;

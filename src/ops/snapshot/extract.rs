@@ -18,7 +18,7 @@ use super::super::members::{Members, format_of, refuse_foreign_data};
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_name, locked, new_file,
+    backing_name, locked, new_file, readers,
 };
 
 /// Plans to copy a snapshot out.
@@ -147,8 +147,14 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
         return None;
     }
     let mut below = Vec::new();
+    if !readers::is_understood(plan, &forest, node) {
+        return None;
+    }
     for id in forest.chain(node.id).into_iter().skip(1) {
         let base = forest.get(id)?;
+        if !readers::is_understood(plan, &forest, base) {
+            return None;
+        }
         let why = match base.whereabouts {
             Whereabouts::Missing => "which is not there",
             Whereabouts::Elsewhere => "which is no local file",

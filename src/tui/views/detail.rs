@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::forest::{BackingState, Content, Flags, Node, NodeId, Whereabouts};
+use crate::forest::{BackingState, Content, Flags, Node, NodeId, Reads, Whereabouts};
 use crate::host::printable;
 use crate::image::Encryption;
 use crate::tui::app::{App, Tab};
@@ -405,6 +405,10 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             true,
         );
         match (&backing.state, app.forest.leads_to(node)) {
+            (BackingState::There(_), Some(path)) if !backing.is_understood() => {
+                let text = format!("{}, read in a way not understood", app.shown(path));
+                add("leads to", text, Role::Warning, true);
+            }
             (BackingState::There(_), Some(path)) => {
                 add("leads to", app.shown(path), Role::Plain, true);
             }
@@ -473,6 +477,20 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             true,
         );
     }
+    for edge in app.forest.also_reads(node.id) {
+        let text = format!("{}, {}", app.shown(&edge.path), reading(edge.how));
+        add("reads", text, Role::Warning, true);
+    }
+    let readers = app.forest.readers(node.id).into_iter();
+    for reader in readers
+        .filter(|reader| reader.how != Reads::Backing)
+        .take(12)
+    {
+        if let Some(image) = app.forest.get(reader.node) {
+            let text = format!("{}, {}", app.shown(&image.path), reading(reader.how));
+            add("read by", text, Role::Warning, true);
+        }
+    }
     if let Some(stat) = &node.stat {
         let mut bytes = format!(
             "{} long, {} allocated",
@@ -485,4 +503,14 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         add("bytes", bytes, Role::Quiet, true);
     }
     facts
+}
+
+/// How an image reads a file, in words.
+fn reading(how: Reads) -> &'static str {
+    match how {
+        Reads::Backing => "as its backing file",
+        Reads::NotUnderstood => "in a way not understood",
+        Reads::OtherName => "when opened by another name",
+        Reads::DataFile => "as its data file",
+    }
 }
