@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -380,8 +381,8 @@ fn yes_alone_does_not_agree_to_a_count() {
     let place = demo_forest();
     let before = place.digest();
     for words in [
-        "discard demo/rootbase/Overlay-2.qcow2 --yes",
-        "discard demo/rootbase/Overlay-2.qcow2 --confirm 1",
+        "commit demo/rootbase/Overlay-1C.qcow2 --yes",
+        "commit demo/rootbase/Overlay-1C.qcow2 --confirm 2",
         "commit demo/rootbase/Overlay-2.qcow2 --siblings break --yes",
         "commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm 99",
     ] {
@@ -393,6 +394,150 @@ fn yes_alone_does_not_agree_to_a_count() {
     let words = format!("commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm {count}");
     place.q(&words).with(0);
     assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+/// What is lost for good asks for a number, which `--dry-run` prints; what comes back by an undo, or loses
+/// nothing, goes by a yes.
+#[test]
+fn a_number_is_asked_for_where_something_is_lost_for_good() {
+    let place = demo_forest();
+    let root = "demo/rootbase";
+    place
+        .q(&format!(
+            "snapshot create {root}/Overlay-3A.qcow2 now --yes"
+        ))
+        .with(0);
+    place
+        .q(&format!("bitmap add {root}/Overlay-3A.qcow2 dirty --yes"))
+        .with(0);
+    let asks = |words: &str| {
+        let shown = place.q(&format!("{words} --dry-run")).with(0).out;
+        let number = shown.lines().find_map(|line| {
+            let rest = line.strip_prefix("Agree to it with --confirm ")?;
+            rest.parse::<u64>().ok()
+        });
+        let said = shown.contains("asks ");
+        assert_eq!(number.is_some(), said, "{words}: {shown}");
+        number
+    };
+    for words in [
+        "commit {}/Overlay-1C.qcow2",
+        "commit {}/Overlay-2.qcow2 --siblings preserve",
+        "resize {}/Overlay-3A.qcow2 1M --shrink",
+        "snapshot delete {}/Overlay-3A.qcow2 now",
+        "snapshot apply {}/Overlay-3A.qcow2 now",
+        "bitmap clear {}/Overlay-3A.qcow2 dirty",
+        "bitmap remove {}/Overlay-3A.qcow2 dirty",
+    ] {
+        let words = words.replace("{}", root);
+        let before = place.digest();
+        assert_eq!(asks(&words), Some(1), "{words}");
+        let ended = place.q(&format!("{words} --yes")).with(4);
+        assert!(ended.err.contains("--confirm 1"), "{}", ended.err);
+        place.q(&words).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+    let old = "commit {}/Overlay-1C.qcow2 --keep-old demo/old.qcow2";
+    for words in [
+        old,
+        "resize {}/Overlay-3A.qcow2 +1M",
+        "discard {}/Overlay-1.qcow2",
+        "squash {}/Overlay-1A.qcow2 --direction up",
+        "flatten {}/Overlay-2A.qcow2 --in-place",
+    ] {
+        assert_eq!(asks(&words.replace("{}", root)), None, "{words}");
+    }
+    for words in [
+        "commit {}/Overlay-1C.qcow2 --confirm 1",
+        "discard {}/Overlay-1.qcow2 --yes",
+        "snapshot delete {}/Overlay-3A.qcow2 now --confirm 1",
+    ] {
+        place.q(&words.replace("{}", root)).with(0);
+    }
+}
+
+/// What warns stands on standard error also where nothing was asked, and beside `--yes` and `--json`.
+#[test]
+fn warnings_and_notes_are_said_whatever_was_agreed_to() {
+    let place = demo_forest();
+    let ended = place.q("create odd.qcow2 50").with(0);
+    assert!(
+        ended.err.contains("note: the size becomes 512 bytes"),
+        "{}",
+        ended.err
+    );
+    let commit = "commit demo/rootbase/Overlay-1C.qcow2 --confirm 1 --json";
+    let ended = place.q(commit).with(0);
+    assert!(ended.err.contains("undo not possible: "), "{}", ended.err);
+    ended.json();
+    let ended = place.q("resize odd.qcow2 2M --yes").with(0);
+    assert!(ended.err.contains("note: partitions"), "{}", ended.err);
+}
+
+/// What may not be written is refused when it is planned, not found out halfway.
+#[test]
+fn what_may_not_be_written_is_refused_when_it_is_planned() {
+    let place = small_forest();
+    place.q("create shut/../other.qcow2 1M").with(4);
+    fs::create_dir(place.path().join("shut")).unwrap();
+    place.q("create shut/inside.qcow2 1M").with(0);
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Root may write whatever the permissions are: the immutable flag stops it as well.
+    let set = |name: &str, shut: bool| {
+        let path = place.path().join(name);
+        if is_root {
+            let flag = if shut { "+i" } else { "-i" };
+            let mut command = std::process::Command::new("chattr");
+            let done = command.arg(flag).arg(&path).stderr(Stdio::null()).status();
+            return done.is_ok_and(|status| status.success());
+        }
+        let mode = match (path.is_dir(), shut) {
+            (true, true) => 0o555,
+            (false, true) => 0o444,
+            (_, false) => 0o755,
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        true
+    };
+    if !set("top.qcow2", true) {
+        eprintln!("SKIPPED: no file can be made immutable here");
+        return;
+    }
+    assert!(set("shut", true));
+    let before = place.digest();
+    let mut wrong = Vec::new();
+    for words in [
+        "resize top.qcow2 +1M",
+        "snapshot create top.qcow2 now",
+        "bitmap add top.qcow2 dirty",
+        "amend top.qcow2 --lazy-refcounts on",
+        "flatten top.qcow2 --in-place",
+        "rebase top.qcow2 --to base.qcow2",
+        "commit top.qcow2 --keep",
+        "move one.qcow2 renamed.qcow2",
+        "discard shut/inside.qcow2",
+        "move shut/inside.qcow2 .",
+        "move two.qcow2 shut",
+        "branch base.qcow2 shut/new.qcow2",
+        "convert base.qcow2 shut/new.qcow2",
+        "export top.qcow2 shut/new",
+    ] {
+        for how in ["--dry-run", "--confirm 1"] {
+            let ended = place.q(&format!("{words} {how}"));
+            let said = ended.err.contains("cannot be written")
+                || ended
+                    .err
+                    .contains("nothing can be made or removed in the folder");
+            if ended.code != 4 || !said {
+                wrong.push(format!("{words} {how}: {} {}", ended.code, ended.err));
+            }
+        }
+    }
+    let unchanged = place.digest() == before;
+    set("top.qcow2", false);
+    set("shut", false);
+    assert!(wrong.is_empty() && unchanged, "{wrong:#?}");
+    place.q("resize top.qcow2 +1M --yes").with(0);
 }
 
 #[test]
@@ -426,7 +571,7 @@ fn a_commit_into_a_shared_base_is_refused_and_names_the_others() {
     assert_eq!(refusals.as_array().unwrap().len(), 1, "{refusals}");
     assert_eq!(place.digest(), before);
     place
-        .q(&format!("{commit} --siblings preserve --yes"))
+        .q(&format!("{commit} --siblings preserve --confirm 1"))
         .with(0);
     assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
 }
@@ -491,7 +636,7 @@ fn what_is_discarded_comes_back_from_the_trash() {
     let place = small_forest();
     let read = |name: &str| fs::read(place.path().join(name)).unwrap();
     let (one, top) = (read("one.qcow2"), read("top.qcow2"));
-    place.q("discard one.qcow2 --confirm 2").with(0);
+    place.q("discard one.qcow2 --yes").with(0);
     assert!(!place.exists("one.qcow2") && !place.exists("top.qcow2"));
     assert!(place.exists("two.qcow2") && place.exists("base.qcow2"));
     let listed = place.q("trash list").with(0).out;
@@ -736,23 +881,23 @@ fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u
 fn at_a_terminal_the_plan_is_shown_and_agreed_to() {
     let place = demo_forest();
     let before = place.digest();
-    let discard = "discard demo/rootbase/Overlay-2.qcow2";
-    for answer in ["\n", "y\n", "1\n", "no\n"] {
-        let (code, shown) = at_a_terminal(&place, discard, "Type 2", answer);
+    let commit = "commit demo/rootbase/Overlay-1C.qcow2";
+    for answer in ["\n", "y\n", "2\n", "no\n"] {
+        let (code, shown) = at_a_terminal(&place, commit, "Type 1", answer);
         assert_eq!(code, 130, "{shown}");
-        assert!(shown.contains("Overlay-2A.qcow2"), "{shown}");
+        assert!(shown.contains("Overlay-1B.qcow2"), "{shown}");
         assert_eq!(place.digest(), before);
     }
-    let (code, shown) = at_a_terminal(&place, discard, "Type 2", "2\n");
-    assert_eq!(code, 0, "{shown}");
-    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
-
-    let commit = "commit demo/rootbase/Overlay-1C.qcow2";
-    let (code, shown) = at_a_terminal(&place, commit, "[y/N]", "\n");
-    assert_eq!(code, 130, "{shown}");
-    let (code, shown) = at_a_terminal(&place, commit, "[y/N]", "y\n");
+    let (code, shown) = at_a_terminal(&place, commit, "Type 1", "1\n");
     assert_eq!(code, 0, "{shown}");
     assert!(!place.exists("demo/rootbase/Overlay-1C.qcow2"));
+
+    let discard = "discard demo/rootbase/Overlay-2.qcow2";
+    let (code, shown) = at_a_terminal(&place, discard, "[y/N]", "\n");
+    assert_eq!(code, 130, "{shown}");
+    let (code, shown) = at_a_terminal(&place, discard, "[y/N]", "y\n");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
 }
 
 #[test]

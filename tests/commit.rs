@@ -257,6 +257,65 @@ fn a_base_that_others_read_is_not_written_by_default() {
 }
 
 #[test]
+fn a_sibling_that_loses_nothing_is_no_reason_to_refuse() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "base.qcow2", "4M");
+    s.io("qcow2", "base.qcow2", &["write -P 0x10 0 1M"]);
+    for (name, write) in [
+        ("one.qcow2", "write -P 0x21 512k 128k"),
+        ("two.qcow2", "write -P 0x22 448k 256k"),
+    ] {
+        s.overlay("qcow2", "base.qcow2", name);
+        s.io("qcow2", name, &[write]);
+    }
+    s.build(dir);
+    let (one, two) = (dir.join("one.qcow2"), dir.join("two.qcow2"));
+    let showed = oracle::guest_view(&two, None).unwrap();
+    let host = ours::real_host();
+    // The other way round something is lost.
+    assert_refused(dir, "two.qcow2", Siblings::Refuse, "one.qcow2");
+    let plan = ours::plan_commit(&host, dir, &one, TRASH, Siblings::Refuse);
+    assert_eq!(plan.confirm, Confirm::Count(1), "{plan:?}");
+    assert_eq!(plan.commands.len(), 1, "{plan:?}");
+    qanopy::ops::run(ours::agree(plan).unwrap(), &qanopy::ops::Progress::new()).unwrap();
+    assert!(oracle::guest_view(&two, None).unwrap() == showed);
+}
+
+/// The same commands are shown only where they do the same.
+#[test]
+fn what_qemu_img_cannot_do_is_said_and_no_command_shown() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family(dir);
+    let host = ours::real_host();
+    let overlay = dir.join("one.qcow2");
+    let notes = |siblings| {
+        let plan = ours::plan_commit(&host, dir, &overlay, TRASH, siblings);
+        let notes: Vec<String> = plan.notes.iter().map(|note| note.text.clone()).collect();
+        (plan.commands, notes.join("\n"))
+    };
+    let (commands, said) = notes(Siblings::Preserve);
+    assert!(commands.is_empty(), "{commands:?}");
+    assert!(
+        said.contains(
+            "qemu-img cannot do this: `qemu-img commit` would change what two.qcow2 shows"
+        ),
+        "{said}"
+    );
+    // What is refused is not offered by another name, and breaking is what qemu-img does.
+    assert!(notes(Siblings::Refuse).0.is_empty());
+    assert_eq!(notes(Siblings::Break).0.len(), 1);
+}
+
+#[test]
 fn what_cannot_be_committed_is_refused_and_no_byte_changes() {
     if support::qemu().is_none() {
         return;

@@ -717,7 +717,14 @@ fn a_commit_killed_at_random_moments_loses_nothing_and_finishes_when_run_again()
     let commit = |dir: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qanopy"));
         command
-            .args(["commit", "--yes", "--siblings", "preserve", "overlay.qcow2"])
+            .args([
+                "commit",
+                "--confirm",
+                "1",
+                "--siblings",
+                "preserve",
+                "overlay.qcow2",
+            ])
             .current_dir(dir)
             .env("XDG_STATE_HOME", home.path().join("state"))
             .stdin(Stdio::null())

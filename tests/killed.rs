@@ -157,7 +157,7 @@ fn operations() -> Vec<Typed> {
         ),
         typed("snapshot create sibling.qcow2 now", None, &[], &[], None),
         typed(
-            "discard layer.qcow2 --confirm 3",
+            "discard layer.qcow2",
             None,
             &["layer.qcow2", "one.qcow2", "two.qcow2"],
             &[],
@@ -206,7 +206,10 @@ impl Place {
 
     /// Begins it, agreed to beforehand.
     fn begin(&self, dir: &Path, line: &str) -> Child {
-        self.command(dir, &format!("{line} --yes")).spawn().unwrap()
+        // Where a number is asked for it is that of the base that is overwritten.
+        self.command(dir, &format!("{line} --confirm 1"))
+            .spawn()
+            .unwrap()
     }
 
     fn carry_out(&self, dir: &Path, line: &str) -> Output {
@@ -225,13 +228,7 @@ impl Place {
             let number = entry["id"]
                 .as_u64()
                 .unwrap_or_else(|| panic!("{said}\n{context}"));
-            let mut out = self.carry_out(dir, &format!("recover {number} --finish"));
-            // What is left to do may be a plan that asks for a number.
-            let said = words(&out);
-            if let Some((_, asked)) = said.split_once("agree to it with ") {
-                let line = format!("recover {number} --finish {}", asked.trim());
-                out = self.command(dir, &line).output().unwrap();
-            }
+            let out = self.carry_out(dir, &format!("recover {number} --finish"));
             assert!(out.status.success(), "recover: {}\n{context}", words(&out));
         }
         !entries.is_empty()

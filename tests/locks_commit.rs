@@ -235,7 +235,14 @@ fn while_a_commit_runs_qemu_refuses_to_write_its_files() {
         copy_tree(&pristine, &dir);
         let mut command = Command::new(env!("CARGO_BIN_EXE_qanopy"));
         command
-            .args(["commit", "--yes", "--siblings", "preserve", "overlay.qcow2"])
+            .args([
+                "commit",
+                "--confirm",
+                "1",
+                "--siblings",
+                "preserve",
+                "overlay.qcow2",
+            ])
             .current_dir(&dir)
             .env("XDG_STATE_HOME", home.path().join("state"))
             .stdin(Stdio::null())
@@ -267,7 +274,14 @@ fn while_a_commit_runs_qemu_refuses_to_write_its_files() {
         }
         // Our own second commit is refused as well.
         let second = Command::new(env!("CARGO_BIN_EXE_qanopy"))
-            .args(["commit", "--yes", "--siblings", "preserve", "overlay.qcow2"])
+            .args([
+                "commit",
+                "--confirm",
+                "1",
+                "--siblings",
+                "preserve",
+                "overlay.qcow2",
+            ])
             .current_dir(&dir)
             .env("XDG_STATE_HOME", home.path().join("state"))
             .stdin(Stdio::null())

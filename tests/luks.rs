@@ -395,7 +395,7 @@ fn without_the_passphrases_a_commit_is_refused_before_anything_is_written() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
         command.env("XDG_STATE_HOME", home.path().join("state"));
         command
-            .args(["commit", "--keep", "--yes"])
+            .args(["commit", "--keep", "--confirm", "1"])
             .arg(&overlay)
             .args(more);
         qemu.run(&mut command)

@@ -650,12 +650,12 @@ fn every_operation_works_on_encrypted_images_with_their_passphrase() {
     encrypted::io(&qemu, &[(&copy, Kind::Luks)], &["write -P 9 0 3M"]);
     run("snapshot extract --yes copy.qcow2 before past.qcow2 --as qcow2 KEY");
     shows(&[(&at("past.qcow2"), Kind::Plain)], "extract");
-    run("snapshot apply --yes copy.qcow2 before");
-    run("snapshot delete --yes copy.qcow2 before");
+    run("snapshot apply --confirm 1 copy.qcow2 before");
+    run("snapshot delete --confirm 1 copy.qcow2 before");
     shows(&[(&copy, Kind::Luks)], "snapshots, resize");
     run("amend --yes copy.qcow2 --refcount-bits 32");
     run("bitmap add --yes copy.qcow2 b");
-    run("bitmap remove --yes copy.qcow2 b");
+    run("bitmap remove --confirm 1 copy.qcow2 b");
     shows(&[(&copy, Kind::Luks)], "amend, bitmap");
     run("clone --yes copy.qcow2 clone.qcow2");
     shows(&[(&at("clone.qcow2"), Kind::Luks)], "clone");
@@ -671,7 +671,7 @@ fn every_operation_works_on_encrypted_images_with_their_passphrase() {
     let leaf = at("leaf.qcow2");
     run("squash --yes top.qcow2 --direction up KEY");
     shows(&[(&leaf, Kind::Plain), both[1]], "squash");
-    run("commit --yes leaf.qcow2 KEY");
+    run("commit --confirm 1 leaf.qcow2 KEY");
     shows(&both[1..], "commit");
     assert!(!holds(&base, &[2; 64]));
 

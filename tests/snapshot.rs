@@ -689,14 +689,15 @@ fn what_is_built_on_an_image_stands_in_the_way_of_applying_and_of_nothing_else()
     );
     let way_out = &plan.refusals[0].ways_out[0].request;
     assert_eq!(ops::plan(&context, way_out).confirm, Confirm::Count(2));
-    for action in [
-        SnapshotAction::Create { name: "new".into() },
-        SnapshotAction::Delete {
-            snapshot: named("first"),
-        },
+    let delete = SnapshotAction::Delete {
+        snapshot: named("first"),
+    };
+    for (action, confirm) in [
+        (SnapshotAction::Create { name: "new".into() }, Confirm::Yes),
+        (delete, Confirm::Count(1)),
     ] {
         let plan = ops::plan(&context, &request(&path, action));
-        assert_eq!(plan.confirm, Confirm::Yes, "{}", words(&plan));
+        assert_eq!(plan.confirm, confirm, "{}", words(&plan));
     }
     run(&host, home, way_out).unwrap();
 }

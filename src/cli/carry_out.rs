@@ -32,6 +32,9 @@ pub(super) fn carry_out(
             out.json(&json::planned(&plan))?;
         } else {
             show(&plan, |line| out.line(line))?;
+            if let Confirm::Count(number) = plan.confirm {
+                out.line(format_args!("Agree to it with --confirm {number}"))?;
+            }
             let ways_out = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
             for (index, way) in ways_out.enumerate() {
                 if let Some(command) = command(&way.request) {
@@ -52,12 +55,15 @@ pub(super) fn carry_out(
         ))
         .into());
     }
-    let agreed = ask(out, globals, consent, &plan)?;
+    let (agreed, shown) = ask(out, globals, consent, &plan)?;
     out.flush()?;
     let described = globals.json.then(|| json::plan(&plan));
     let ready = plan
         .agree(agreed)
         .map_err(|denied| Stop::Refused(denied.to_string()))?;
+    if shown == Shown::No {
+        warn(ready.plan());
+    }
     let ready = if consent.verify {
         ready.proving()
     } else {
@@ -205,20 +211,40 @@ fn show(plan: &Plan, mut write: impl FnMut(String) -> io::Result<()>) -> io::Res
     Ok(())
 }
 
+/// Says on standard error what of the plan nobody may miss, agreed to unseen or not.
+fn warn(plan: &Plan) {
+    for line in plan.lines() {
+        match line.label.as_str() {
+            "warning" | "note" => out::complain(format_args!("{}: {}", line.label, line.text)),
+            "undo" if line.tone == Tone::Warning => {
+                out::complain(format_args!("undo {}", line.text));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the person has seen the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    No,
+}
+
 /// Gets the person's consent: from the arguments, or by asking at the terminal.
 fn ask(
     out: &mut Out,
     globals: Globals,
     given: ConsentArgs,
     plan: &Plan,
-) -> anyhow::Result<Consent> {
+) -> anyhow::Result<(Consent, Shown)> {
     if let Some(number) = given.confirm {
-        return Ok(Consent::Count(number));
+        return Ok((Consent::Count(number), Shown::No));
     }
     let is_harmless = plan.danger == Danger::Creates && plan.notes.iter().all(|note| !note.warning);
     match plan.confirm {
         // A command that only creates the file it names has said it all.
-        Confirm::Yes if given.yes || is_harmless => return Ok(Consent::Yes),
+        Confirm::Yes if given.yes || is_harmless => return Ok((Consent::Yes, Shown::No)),
         Confirm::Count(needed) if given.yes => {
             return Err(Stop::Refused(format!(
                 "{}: --yes does not suffice for this; look at the plan with --dry-run and agree to it with --confirm {needed}",
@@ -252,13 +278,13 @@ fn ask(
         Confirm::Count(needed) => {
             let typed = question(&format!("Type {needed} to go on, anything else to stop: "))?;
             if typed == needed.to_string() {
-                return Ok(Consent::Count(needed));
+                return Ok((Consent::Count(needed), Shown::Yes));
             }
         }
         Confirm::Yes | Confirm::Impossible => {
             let typed = question("Go on? [y/N] ")?.to_lowercase();
             if typed == "y" || typed == "yes" {
-                return Ok(Consent::Yes);
+                return Ok((Consent::Yes, Shown::Yes));
             }
         }
     }

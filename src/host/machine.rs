@@ -76,6 +76,13 @@ pub trait Host: Send + Sync + fmt::Debug {
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// The path with all links resolved.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Whether this process may write into the file, or make and remove names in the directory, links
+    /// followed. Opens nothing.
+    ///
+    /// # Errors
+    /// What writing would fail with: `EACCES` by the permissions, `EROFS` on a filesystem mounted
+    /// read-only, `EPERM` where the file has the immutable flag.
+    fn may_write(&self, path: &Path) -> io::Result<()>;
     /// Which other processes have these files open, found in one pass over `/proc`, best effort.
     /// A file that nobody has open is not in the answer. Having a file open does not mean using it
     /// as an image: look at [`Holder::locks`].

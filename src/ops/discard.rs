@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, printable};
-use crate::image::{ImageFacts, is_trashed};
+use crate::image::is_trashed;
 
 use super::in_use::{Locking, Use, who_uses};
 use super::members::refuse_as_data_file;
@@ -70,10 +70,6 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
             more => format!("Discard {}", count(more.len(), "image")),
         },
         more => format!("Discard {}", count(more.len(), "image")),
-    };
-    plan.goes_empty = match goes.as_slice() {
-        [one] => forest.get(*one).is_some_and(is_untouched),
-        _ => false,
     };
     plan.undo = Undo::Possible(format!(
         "restore from the trash (a folder {} beside each image) until it is emptied",
@@ -333,31 +329,6 @@ fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> 
             }
         })
         .collect()
-}
-
-/// Whether nothing was ever written into the image: the file ends where its first tables end.
-fn is_untouched(node: &Node) -> bool {
-    let (Some(facts), Some(stat)) = (node.facts(), &node.stat) else {
-        return false;
-    };
-    facts.snapshots == 0
-        && facts.bitmaps == 0
-        && !facts.external_data
-        && stat.len <= empty_len(facts)
-}
-
-/// The length of a file that holds a header, a refcount table, one refcount block and an L1 table,
-/// each from a cluster of its own.
-fn empty_len(facts: &ImageFacts) -> u64 {
-    let cluster = facts.cluster_size.max(512);
-    let entry = if facts.extended_l2 { 16 } else { 8 };
-    let table_maps = (cluster / entry).saturating_mul(cluster);
-    let l1 = facts
-        .virtual_size
-        .div_ceil(table_maps)
-        .saturating_mul(8)
-        .div_ceil(cluster);
-    l1.saturating_add(3).saturating_mul(cluster)
 }
 
 #[derive(Debug)]

@@ -8,10 +8,11 @@ use crate::forest::Whereabouts;
 use crate::host::LockSet;
 use crate::image::taken_from;
 
+use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
 use super::trash::{self, Entry};
 use super::words::{count, listed, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, restore};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write, restore};
 
 /// Plans to delete these entries for good.
 pub(super) fn plan(plan: &mut Plan, names: &[String]) {
@@ -38,6 +39,7 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
             {
                 plan.frees = plan.frees.saturating_add(file.bytes);
             }
+            may_write::refuse_folder(plan, host, folder(&file.kept_at));
             // A file that cannot be opened cannot be probed either; its owner may still delete it.
             if let Ok(Use::Busy(sentence)) = who_uses(host, &file.kept_at, LockSet::ReadWrite) {
                 plan.refuse(sentence);

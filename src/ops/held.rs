@@ -94,6 +94,10 @@ impl Host for Held<'_> {
         self.host.canonical(path)
     }
 
+    fn may_write(&self, path: &Path) -> io::Result<()> {
+        self.host.may_write(path)
+    }
+
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
         self.host.holders(files)
     }

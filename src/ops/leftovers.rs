@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::host::{FileKind, Host, LockSet, runs};
 use crate::image::maker_of;
 
+use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
 use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write};
 
 /// A file, or a folder of files, that was being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,7 @@ pub(super) fn plan(plan: &mut Plan, files: &[PathBuf]) {
                 plan.refuse(sentence);
             }
         }
+        may_write::refuse_folder(plan, host, folder(path));
         let text = format!(
             "{}, half made by process {}, which has ended on this machine",
             size(leftover.bytes),

@@ -32,6 +32,7 @@ pub mod journal;
 mod key_slot;
 mod leftovers;
 mod locked;
+mod may_write;
 mod members;
 mod new_file;
 mod new_image;
@@ -269,6 +270,9 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
     cut_short::warn(&mut plan);
+    if plan.refusals.is_empty() {
+        may_write::refuse_unwritable(&mut plan);
+    }
     plan.settle();
     plan
 }

@@ -9,7 +9,7 @@ use crate::host::FileKind;
 use crate::qcow2::limits::{MAX_L1_BYTES, SECTOR};
 
 use super::words::{listed, name, shown, size};
-use super::{Plan, space};
+use super::{Plan, may_write, space};
 
 /// Bytes of a cluster: QEMU's default.
 const CLUSTER: u64 = 1 << 16;
@@ -60,6 +60,7 @@ pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf>
         }
     };
     refuse_as_missing_base(plan, new, &dir);
+    may_write::refuse_folder(plan, host, &dir);
     space::need_in(plan, &dir, needed);
     Some(dir)
 }

@@ -2,7 +2,7 @@
 //! operation makes its plan lives in the operation's own file.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::Host;
@@ -135,9 +135,9 @@ pub struct SpaceNeed {
 pub enum Danger {
     /// Creates only.
     Creates,
-    /// Can be taken back.
+    /// Changes files, and can be taken back or loses nothing.
     Reversible,
-    /// Loses or overwrites something, or touches more than one file's content.
+    /// Loses or overwrites something for good.
     Loses,
     /// Refused.
     Refused,
@@ -148,7 +148,8 @@ pub enum Danger {
 pub enum Confirm {
     /// Say yes.
     Yes,
-    /// Type this number (of images that go, or that would break).
+    /// Type this number (of images that would break, of files that are deleted, or of images that lose what
+    /// they hold).
     Count(u64),
     /// Nothing: it is refused.
     Impossible,
@@ -247,8 +248,6 @@ pub struct Plan {
     pub(super) pins: Pins,
     /// What carries it out; none in a plan that was refused.
     pub(super) job: Option<Arc<dyn Job>>,
-    /// Whether all that goes is as empty as on the day it was created.
-    pub(super) goes_empty: bool,
     /// Whether the one reason against it is that everything is as it is asked for already.
     pub(super) is_done: bool,
     /// Files that what was done just before has made or changed, of a plan that follows on others.
@@ -285,7 +284,6 @@ impl Plan {
             looked_in: context.looked_in.clone(),
             pins: Pins::default(),
             job: None,
-            goes_empty: false,
             is_done: false,
             made_before: BTreeSet::new(),
             roll_back: None,
@@ -341,6 +339,11 @@ impl Plan {
         });
     }
 
+    /// Says that no command of qemu-img does the same, and what it would do instead.
+    pub(super) fn beyond_qemu_img(&mut self, instead: &str) {
+        self.note(format!("qemu-img cannot do this: {instead}"));
+    }
+
     /// Adds a reason not to do it, without a way out.
     pub(super) fn refuse(&mut self, text: impl Into<String>) {
         self.refuse_but(text, Vec::new());
@@ -366,39 +369,54 @@ impl Plan {
         u64::try_from(found.count()).unwrap_or(u64::MAX)
     }
 
-    /// Computes danger and confirmation from the effects, the one place where that is done; a
-    /// refused plan loses what could carry it out.
+    /// How many images lose something for good: whose content is overwritten, that lose a snapshot or
+    /// what a bitmap says. None where it can be taken back, and what can be brought back from the trash is
+    /// not lost.
+    fn losers(&self) -> u64 {
+        if matches!(self.undo, Undo::Possible(_)) {
+            return 0;
+        }
+        let lost = self.effects.iter().filter(|effect| match effect.kind {
+            // A commit of an empty layer overwrites nothing.
+            EffectKind::Writes => effect.bytes != Some(0),
+            EffectKind::Drops => true,
+            _ => false,
+        });
+        let paths: BTreeSet<&Path> = lost.map(|effect| effect.path.as_path()).collect();
+        u64::try_from(paths.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How many files something is lost with, and what happens to them, if anything is lost.
+    pub(super) fn lost(&self) -> Option<(u64, &'static str)> {
+        // Who nobody named is no less broken when the image below is put back.
+        let lost = [
+            (self.count(EffectKind::Breaks), "would show other content"),
+            (self.count(EffectKind::Deletes), "are deleted for good"),
+            (self.losers(), "lose something for good"),
+        ];
+        lost.into_iter().find(|(number, _)| *number > 0)
+    }
+
+    /// Computes danger and confirmation from what is lost, the one place where that is done: what loses
+    /// something for good asks for the number of files that do, anything else for a yes. A refused plan
+    /// loses what could carry it out.
     pub(super) fn settle(&mut self) {
-        let breaks = self.count(EffectKind::Breaks);
-        let deletes = self.count(EffectKind::Deletes);
-        let trashes = self.count(EffectKind::Trashes);
-        let rewrites = self.count(EffectKind::Writes)
-            + self.count(EffectKind::Preserves)
-            + self.count(EffectKind::Empties)
-            + self.count(EffectKind::Drops);
-        let (danger, confirm) = if !self.refusals.is_empty() {
-            (Danger::Refused, Confirm::Impossible)
-        } else if breaks > 0 {
-            (Danger::Loses, Confirm::Count(breaks))
-        } else if deletes > 0 {
-            (Danger::Loses, Confirm::Count(deletes))
-        } else if rewrites > 0 {
-            (Danger::Loses, Confirm::Yes)
-        } else if trashes > 1 || (trashes == 1 && !self.goes_empty) {
-            (Danger::Loses, Confirm::Count(trashes))
-        } else if trashes == 1
-            || [EffectKind::Relinks, EffectKind::Moves, EffectKind::Updates]
-                .into_iter()
-                .any(|kind| self.count(kind) > 0)
-        {
-            (Danger::Reversible, Confirm::Yes)
-        } else {
-            (Danger::Creates, Confirm::Yes)
+        let only_adds = |effect: &Effect| {
+            matches!(
+                effect.kind,
+                EffectKind::Reads | EffectKind::Creates | EffectKind::Restores
+            )
         };
-        self.danger = danger;
-        self.confirm = confirm;
-        if danger == Danger::Refused {
+        (self.danger, self.confirm) = match self.lost() {
+            _ if !self.refusals.is_empty() => (Danger::Refused, Confirm::Impossible),
+            Some((number, _)) => (Danger::Loses, Confirm::Count(number)),
+            None if self.effects.iter().all(only_adds) => (Danger::Creates, Confirm::Yes),
+            None => (Danger::Reversible, Confirm::Yes),
+        };
+        if self.danger == Danger::Refused {
             self.job = None;
+            // They would do what is not done here.
+            self.commands.clear();
         }
     }
 

@@ -117,13 +117,16 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         RepairExtent::Leaks => "leaks",
         RepairExtent::All => "all",
     };
-    plan.commands.push(command(&[
-        "qemu-img".as_ref(),
-        "check".as_ref(),
-        "-r".as_ref(),
-        mode.as_ref(),
-        path.as_os_str(),
-    ]));
+    // Of damage qemu-img makes something else, and keeps nothing of what it replaces.
+    if repair.found().corruptions == 0 {
+        plan.commands.push(command(&[
+            "qemu-img".as_ref(),
+            "check".as_ref(),
+            "-r".as_ref(),
+            mode.as_ref(),
+            path.as_os_str(),
+        ]));
+    }
     plan.job = Some(Arc::new(Mend {
         image: path,
         extent,

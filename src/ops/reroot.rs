@@ -17,7 +17,7 @@ use super::in_use::Locks;
 use super::members::{
     Members, chain_below, format_of, is_readable, leading_to, refuse_foreign_data, refuse_unfit,
 };
-use super::words::{command, count, name, shown, size};
+use super::words::{command, count, listed, name, shown, size};
 use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, Request, Undo, locked, space};
 
 /// What an image is going to be built on.
@@ -240,8 +240,25 @@ pub(super) fn what_is_received(loss: Loss) -> String {
     parts.join(", and ")
 }
 
+/// Says how qemu-img does the same to these, or why it cannot.
+pub(super) fn say_commands(plan: &mut Plan, moves: &[(&Node, Option<&NewBase>)]) {
+    let holds = |node: &&Node| node.facts().is_some_and(|facts| facts.snapshots > 0);
+    let holders = moves.iter().map(|(node, _)| *node).filter(holds);
+    let holders: Vec<String> = holders.map(|node| name(&node.path)).collect();
+    if !holders.is_empty() {
+        return plan.beyond_qemu_img(&format!(
+            "`qemu-img rebase` would change what the internal snapshots of {} show",
+            listed(&holders, 5)
+        ));
+    }
+    let commands = moves
+        .iter()
+        .map(|(node, base)| rebase_command(&node.path, *base));
+    plan.commands.extend(commands);
+}
+
 /// The same with qemu-img.
-pub(super) fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
+fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
     let mut words: Vec<OsString> = vec!["qemu-img".into(), "rebase".into()];
     match base {
         Some(base) => words.extend([
@@ -339,8 +356,7 @@ impl Move {
         members.secure(plan);
         plan.roll_back = undo_request(&plan.context().forest, node);
         plan.undo = undo(node, plan.roll_back.as_ref());
-        plan.commands
-            .push(rebase_command(&node.path, self.base.as_ref()));
+        say_commands(plan, &[(node, self.base.as_ref())]);
     }
 
     /// What was done, in a sentence: `a.qcow2 is built on b.qcow2 now, and shows what it showed`.

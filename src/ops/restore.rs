@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::host::shell_quoted;
 use crate::image::{entry_of, taken_from};
 
+use super::copy_file::folder;
 use super::in_use::Locking;
 use super::pin::ago_text;
 use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write};
 
 /// Plans to bring these entries back.
 pub(super) fn plan(plan: &mut Plan, names: &[String]) {
@@ -34,6 +35,7 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
                 format!("{}, {}", size(file.bytes), file.why)
             };
             plan.effect(EffectKind::Restores, &file.original, Some(file.bytes), why);
+            may_write::refuse_folder(plan, host, folder(&file.kept_at));
             if host.stat_link(&file.original).is_ok() {
                 plan.refuse(format!(
                     "{} is taken: move what is there away first",

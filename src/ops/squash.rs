@@ -170,7 +170,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
         }
     };
     let mut members = Members::default();
-    let mut moves = Vec::new();
+    let (mut moves, mut children) = (Vec::new(), Vec::new());
     for child in node.children.iter().filter_map(|id| forest.get(*id)) {
         let wish = reroot::Wish {
             node: child,
@@ -180,10 +180,14 @@ fn plan_up(plan: &mut Plan, node: &Node) {
         let Some(planned) = reroot::plan(plan, &mut members, wish) else {
             return;
         };
-        plan.commands
-            .push(reroot::rebase_command(&child.path, planned.base.as_ref()));
+        children.push(child);
         moves.push(planned);
     }
+    let planned: Vec<_> = children
+        .into_iter()
+        .zip(moves.iter().map(|planned| planned.base.as_ref()))
+        .collect();
+    reroot::say_commands(plan, &planned);
     let bytes = node.size_on_disk().unwrap_or(0);
     refuse_foreign(plan, &node.path);
     plan.effect(

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::host::{Holder, printable, shell_quoted};
 use crate::image::is_trashed;
 
-use super::{Effect, EffectKind, Line, LookedIn, Note, Plan, SpaceNeed, Tone, Undo};
+use super::{Confirm, Effect, EffectKind, Line, LookedIn, Note, Plan, SpaceNeed, Tone, Undo};
 
 /// A number of bytes for people: `1.2 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -269,6 +269,10 @@ impl Plan {
                     said.say("undo", &format!("not possible: {why}"), Tone::Warning);
                 }
                 _ => {}
+            }
+            if let (Confirm::Count(number), Some((_, what))) = (self.confirm, self.lost()) {
+                let text = format!("for the number {number}, of files that {what}");
+                said.say("asks", &text, Tone::Danger);
             }
         }
         let mut number = 0;

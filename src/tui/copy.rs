@@ -3,41 +3,21 @@
 
 use std::path::Path;
 
-use crate::forest::{Forest, Node};
+use crate::forest::Node;
 use crate::host::shell_quoted;
 
-/// libvirt's XML for the image as a disk, with its whole chain spelled out: libvirt does not look into
-/// a backing file whose format is not recorded.
+/// libvirt's XML for the image as a disk. What it is built on is left to the headers: a chain spelled out
+/// here would be taken for the truth, and every later change of a header be ignored.
 ///
 /// # Errors
-/// A sentence, if a name cannot be written in XML.
-pub(super) fn libvirt_disk(forest: &Forest, node: &Node) -> Result<String, String> {
-    let layers: Vec<&Node> = forest
-        .chain(node.id)
-        .into_iter()
-        .filter_map(|id| forest.get(id))
-        .collect();
-    let mut xml = String::from("<disk type='file' device='disk'>\n");
+/// A sentence, if the name cannot be written in XML.
+pub(super) fn libvirt_disk(node: &Node) -> Result<String, String> {
     let format = name_of_format(node);
-    xml.push_str(&format!(
-        "  <driver name='qemu' type='{format}'/>\n  <source file='{}'/>\n",
-        escaped(&node.path)?
-    ));
-    for (depth, layer) in layers.iter().enumerate().skip(1) {
-        let pad = "  ".repeat(depth);
-        xml.push_str(&format!(
-            "{pad}<backingStore type='file'>\n{pad}  <format type='{}'/>\n{pad}  <source file='{}'/>\n",
-            name_of_format(layer),
-            escaped(&layer.path)?
-        ));
-    }
-    let deepest = layers.len().max(1);
-    xml.push_str(&format!("{}<backingStore/>\n", "  ".repeat(deepest)));
-    for depth in (1..deepest).rev() {
-        xml.push_str(&format!("{}</backingStore>\n", "  ".repeat(depth)));
-    }
-    xml.push_str("  <target dev='vda' bus='virtio'/>\n</disk>\n");
-    Ok(xml)
+    let path = escaped(&node.path)?;
+    Ok(format!(
+        "<disk type='file' device='disk'>\n  <driver name='qemu' type='{format}'/>\n  <source file='{path}'/>\n  \
+         <target dev='vda' bus='virtio'/>\n</disk>\n"
+    ))
 }
 
 /// A command that boots a machine from the image; `more` are further words, as `-snapshot`.
@@ -69,7 +49,7 @@ fn name_of_format(node: &Node) -> String {
 /// A path as the value of an XML attribute in single quotes.
 fn escaped(path: &Path) -> Result<String, String> {
     let Some(text) = path.to_str() else {
-        return Err("a name in its chain is not UTF-8, which XML cannot hold".to_owned());
+        return Err("its name is not UTF-8, which XML cannot hold".to_owned());
     };
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -81,9 +61,7 @@ fn escaped(path: &Path) -> Result<String, String> {
             '"' => out.push_str("&quot;"),
             '\t' | '\n' | '\r' => out.push_str(&format!("&#{};", u32::from(c))),
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
-                return Err(
-                    "a name in its chain has a control character, which XML cannot hold".to_owned(),
-                );
+                return Err("its name has a control character, which XML cannot hold".to_owned());
             }
             c => out.push(c),
         }
@@ -94,7 +72,7 @@ fn escaped(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forest::{Backing, BackingState, Content, Found};
+    use crate::forest::{Backing, BackingState, Content, Forest, Found};
     use crate::image::Format;
 
     fn forest() -> Forest {
@@ -131,29 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_chain_is_spelled_out_for_libvirt() {
+    fn libvirt_is_left_to_read_the_chain_from_the_headers() {
         let forest = forest();
-        let node = forest.by_path(Path::new("/vm/c,d.qcow2")).unwrap();
+        let node = forest.by_path(Path::new("/vm/a'b.qcow2")).unwrap();
         assert_eq!(
-            libvirt_disk(&forest, node).unwrap(),
+            libvirt_disk(node).unwrap(),
             "<disk type='file' device='disk'>
   <driver name='qemu' type='qcow2'/>
-  <source file='/vm/c,d.qcow2'/>
-  <backingStore type='file'>
-    <format type='qcow2'/>
-    <source file='/vm/a&apos;b.qcow2'/>
-    <backingStore type='file'>
-      <format type='raw'/>
-      <source file='/vm/base.img'/>
-      <backingStore/>
-    </backingStore>
-  </backingStore>
+  <source file='/vm/a&apos;b.qcow2'/>
   <target dev='vda' bus='virtio'/>
 </disk>
 "
         );
         let node = forest.by_path(Path::new("/vm/e\u{1b}.qcow2")).unwrap();
-        assert!(libvirt_disk(&forest, node).is_err());
+        assert!(libvirt_disk(node).is_err());
     }
 
     #[test]

@@ -341,6 +341,9 @@ impl Host for FaultyHost {
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         self.inner.canonical(path)
     }
+    fn may_write(&self, path: &Path) -> io::Result<()> {
+        self.inner.may_write(path)
+    }
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
         self.inner.holders(files)
     }

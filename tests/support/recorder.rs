@@ -462,6 +462,9 @@ impl Host for RecordingHost {
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         RealHost.canonical(path)
     }
+    fn may_write(&self, path: &Path) -> io::Result<()> {
+        RealHost.may_write(path)
+    }
     fn holders(&self, files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
         RealHost.holders(files)
     }

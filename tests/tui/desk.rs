@@ -563,13 +563,20 @@ pub fn possible_commit(plan: &mut Plan) {
         ),
     ];
     plan.copies = 4400 * MIB;
-    plan.undo = Undo::Impossible("the base's old content is overwritten".to_owned());
+    plan.undo = Undo::Possible("commit Overlay-1-before.qcow2 into Overlay-1.qcow2".to_owned());
     plan.notes = vec![Note {
         warning: true,
         text: "Overlay-1A.qcow2 is in use and would have to be closed".to_owned(),
     }];
     plan.commands = vec!["qemu-img commit Overlay-1B.qcow2".to_owned()];
+}
+
+/// A commit that nothing takes back.
+pub fn commit_for_good(plan: &mut Plan) {
+    possible_commit(plan);
+    plan.undo = Undo::Impossible("the old content of Overlay-1.qcow2 is overwritten".to_owned());
     plan.danger = Danger::Loses;
+    plan.confirm = Confirm::Count(1);
 }
 
 pub fn discard_of_three(plan: &mut Plan) {
@@ -591,8 +598,6 @@ pub fn discard_of_three(plan: &mut Plan) {
     ];
     plan.keeps = vec!["RootBase.qcow2 and its other child Overlay-2.qcow2".to_owned()];
     plan.frees = 5340 * MIB;
-    plan.danger = Danger::Loses;
-    plan.confirm = Confirm::Count(3);
 }
 
 /// One of several conversions.

@@ -69,12 +69,7 @@ fn a_branch_is_created_and_taken_back() {
     terminal.press("z");
     terminal.see("Discard");
     terminal.see("[ Cancel ]");
-    // An untouched new branch goes by a yes, anything else by its number.
-    if terminal.screen().contains("Type 1") {
-        terminal.press("1<enter>");
-    } else {
-        terminal.press("y");
-    }
+    terminal.press("y");
     terminal.see("9 images");
     assert!(!exists(&dir, "Overlay-2A-1.qcow2"));
 }
@@ -86,7 +81,7 @@ fn a_layer_is_committed_into_its_base() {
     terminal.go_to("Overlay-1C");
     terminal.press("C");
     terminal.see("Commit Overlay-1C.qcow2 into Overlay-1B.qcow2");
-    terminal.see("[ Cancel ]");
+    terminal.see("Type 1 to do it");
     terminal.see("≈");
     assert!(exists(&dir, "Overlay-1C.qcow2"));
     // Enter fires the button that has the focus, which is Cancel.
@@ -94,8 +89,13 @@ fn a_layer_is_committed_into_its_base() {
     terminal.see("Nothing was changed.");
     assert!(exists(&dir, "Overlay-1C.qcow2"));
     terminal.press("C");
-    terminal.see("[ Cancel ]");
-    terminal.press("y");
+    terminal.see("Type 1 to do it");
+    terminal.press("y<enter>");
+    terminal.lose("Type 1 to do it");
+    assert!(exists(&dir, "Overlay-1C.qcow2"), "yes alone does nothing");
+    terminal.press("C");
+    terminal.see("Type 1 to do it");
+    terminal.press("1<enter>");
     terminal.see("8 images");
     assert!(!exists(&dir, "Overlay-1C.qcow2"));
     terminal.until("the base is the leaf now", |screen| {
@@ -116,25 +116,25 @@ fn a_commit_that_would_break_others_is_refused_and_keeps_them_on_demand() {
     assert!(exists(&dir, "Overlay-1.qcow2"));
     terminal.press("1");
     terminal.see("preserves");
-    terminal.press("y");
+    terminal.press("1<enter>");
     terminal.see("8 images");
     assert!(!exists(&dir, "Overlay-1.qcow2"));
     assert!(exists(&dir, "Overlay-2.qcow2"));
 }
 
 #[test]
-fn a_discard_wants_its_count_and_comes_back_from_the_trash() {
+fn a_discard_goes_by_a_yes_and_comes_back_from_the_trash() {
     let dir = demo();
     let mut terminal = open(&dir);
     terminal.go_to("─● Overlay-1A.");
     terminal.press("X");
-    terminal.see("Type 3 to do it");
-    terminal.press("y<enter>");
-    terminal.lose("Type 3 to do it");
-    assert!(exists(&dir, "Overlay-1A.qcow2"), "yes alone does nothing");
+    terminal.see("[ Discard ]");
+    terminal.press("<enter>");
+    terminal.lose("[ Discard ]");
+    assert!(exists(&dir, "Overlay-1A.qcow2"), "Cancel has the focus");
     terminal.press("X");
-    terminal.see("Type 3 to do it");
-    terminal.press("3<enter>");
+    terminal.see("[ Discard ]");
+    terminal.press("y");
     terminal.see("6 images");
     for name in ["Overlay-1A.qcow2", "Overlay-1B.qcow2", "Overlay-1C.qcow2"] {
         assert!(!exists(&dir, name), "{name}");
@@ -163,8 +163,8 @@ fn abandoned_leaves_are_pruned_by_a_checklist() {
     terminal.press("a");
     terminal.see("3 leaves ticked");
     terminal.press("<enter>");
-    terminal.see("Type 3 to do it");
-    terminal.press("3<enter>");
+    terminal.see("[ Discard ]");
+    terminal.press("y");
     terminal.see("6 images");
     assert!(!exists(&dir, "Overlay-3A.qcow2"));
     assert!(exists(&dir, "Overlay-3.qcow2"));
@@ -296,7 +296,7 @@ fn no_file_name_talks_to_the_terminal() {
         terminal.press(keys);
         terminal.see(shows);
     }
-    terminal.see("Type 1");
+    terminal.see("[ Discard ]");
     let bytes = terminal.bytes();
     let contains = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
     assert!(!contains(b"\x1b]0;owned"));

@@ -6,8 +6,8 @@ use qanopy::tui::key::{Code, Key};
 use qanopy::tui::{Effect, Msg};
 
 use super::desk::{
-    DAY, Desk, Image, discard_of_three, forest, new_branch, plan, possible_commit, qcow2,
-    refused_commit, snapshot,
+    DAY, Desk, Image, commit_for_good, discard_of_three, forest, new_branch, plan, possible_commit,
+    qcow2, refused_commit, snapshot,
 };
 
 #[derive(Debug, Clone)]
@@ -62,9 +62,10 @@ fn any_forest() -> impl Strategy<Value = Vec<Image>> {
     })
 }
 
-const PLANS: [fn(&mut Plan); 4] = [
+const PLANS: [fn(&mut Plan); 5] = [
     refused_commit,
     possible_commit,
+    commit_for_good,
     discard_of_three,
     new_branch,
 ];

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::desk::{
-    DAY, Desk, conversion, discard_of_three, forest, new_branch, possible_commit, refused_commit,
+    DAY, Desk, commit_for_good, conversion, discard_of_three, forest, new_branch, possible_commit,
+    refused_commit,
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
@@ -283,12 +284,21 @@ fn a_commit_that_can_be_done() {
 }
 
 #[test]
-fn a_discard_that_wants_its_count_typed() {
+fn a_discard_that_asks_for_a_yes() {
     each("discard", |desk| {
         desk.go_to("Overlay-1.qcow2");
         desk.press("X");
         desk.answer(discard_of_three);
-        desk.press("3");
+    });
+}
+
+#[test]
+fn a_commit_that_wants_its_count_typed() {
+    each("commit-count", |desk| {
+        desk.go_to("Overlay-1B.qcow2");
+        desk.press("C");
+        desk.answer(commit_for_good);
+        desk.press("1");
     });
 }
 

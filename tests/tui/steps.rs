@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::desk::{
-    Desk, change, conversion, discard_of_three, forest, keys_of, new_branch, plan, possible_commit,
-    qcow2, refused_commit,
+    Desk, change, commit_for_good, conversion, discard_of_three, forest, keys_of, new_branch, plan,
+    possible_commit, qcow2, refused_commit,
 };
 
 fn desk() -> Desk {
@@ -158,19 +158,25 @@ fn the_highlighted_button_is_the_one_that_fires() {
 #[test]
 fn a_count_has_to_be_typed_and_be_right() {
     let mut desk = desk();
-    desk.go_to("Overlay-1.qcow2");
-    desk.press("X");
-    desk.answer(discard_of_three);
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(commit_for_good);
+    assert!(
+        desk.screen()
+            .contains("for the number 1, of files that lose something for good"),
+        "{}",
+        desk.screen()
+    );
     desk.press("y");
     assert_eq!(desk.started(), 0, "yes alone does not do");
     desk.press("4<enter>");
     assert_eq!(desk.started(), 0, "a wrong number does not do");
     assert!(
-        desk.screen().contains("type 3 to confirm"),
+        desk.screen().contains("type 1 to confirm"),
         "{}",
         desk.screen()
     );
-    desk.press("3<enter>");
+    desk.press("1<enter>");
     assert_eq!(desk.started(), 1);
     assert!(desk.app.tree.marks.is_empty());
 }
@@ -178,10 +184,10 @@ fn a_count_has_to_be_typed_and_be_right() {
 #[test]
 fn pasting_does_not_type_a_count() {
     let mut desk = desk();
-    desk.go_to("Overlay-1.qcow2");
-    desk.press("X");
-    desk.answer(discard_of_three);
-    desk.send(Msg::Paste("3".to_owned()));
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("C");
+    desk.answer(commit_for_good);
+    desk.send(Msg::Paste("1".to_owned()));
     desk.press("<enter>");
     assert_eq!(desk.started(), 0);
 }

@@ -158,7 +158,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         space::need_growth(plan, &dependant.path, dependant.growth);
     }
     let undo = say_undo(plan, &run, &survey, keep_old.as_ref());
-    list_commands(plan, &run, wish.layer, &children);
+    list_commands(plan, &run, wish, &children, &kept);
     let member = |node: &Node, format: &Format| Member {
         path: node.path.clone(),
         format: format.clone(),
@@ -476,7 +476,29 @@ fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[
 }
 
 /// The same with qemu-img, where qemu-img can do it.
-fn list_commands(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer, children: &[Child]) {
+fn list_commands(
+    plan: &mut Plan,
+    run: &Run<'_>,
+    wish: Wish<'_>,
+    children: &[Child],
+    kept: &[Dependant],
+) {
+    if !kept.is_empty() {
+        let mut names: Vec<String> = kept.iter().map(|kept| kept.what.clone()).collect();
+        names.dedup();
+        return plan.beyond_qemu_img(&format!(
+            "`qemu-img commit` would change what {} show{}",
+            listed(&names, 5),
+            if names.len() == 1 { "s" } else { "" }
+        ));
+    }
+    if wish.keep_old.is_some() {
+        return plan.beyond_qemu_img(&format!(
+            "`qemu-img commit` would overwrite the old content of {}, and nothing would show it any more",
+            name(&run.base.path)
+        ));
+    }
+    let layer = wish.layer;
     let mut words: Vec<OsString> = vec!["qemu-img".into(), "commit".into()];
     if run.layers.len() > 1 {
         words.extend(["-b".into(), run.base.path.clone().into()]);

@@ -49,16 +49,11 @@ pub(super) fn judge_dependants(
         ));
         return kept;
     }
-    let others = staying().any(Dependant::is_image);
-    if losers.is_empty() && !(others && siblings == Siblings::Refuse) {
+    // A sibling that loses nothing is no reason against it.
+    if losers.is_empty() {
         return kept;
     }
-    let concerned: Vec<&Dependant> = if losers.is_empty() {
-        staying().filter(|d| d.is_image()).collect()
-    } else {
-        losers.clone()
-    };
-    let names: Vec<String> = concerned.iter().map(|d| d.what.clone()).collect();
+    let names: Vec<String> = losers.iter().map(|d| d.what.clone()).collect();
     let total: u64 = losers.iter().map(|dependant| dependant.loses).sum();
     let broken = |plan: &mut Plan| {
         for loser in &losers {
@@ -116,15 +111,10 @@ pub(super) fn judge_dependants(
                     request: commit(Siblings::Break),
                 });
             }
-            let (verb, end) = match (names.len(), losers.is_empty()) {
-                (1, true) => ("is built on", ""),
-                (_, true) => ("are built on", ""),
-                (1, false) => ("reads", ", and would lose what this overwrites"),
-                (_, false) => ("read", ", and would lose what this overwrites"),
-            };
+            let verb = if names.len() == 1 { "reads" } else { "read" };
             plan.refuse_but(
                 format!(
-                    "{} {verb} {} as well{end}",
+                    "{} {verb} {} as well, and would lose what this overwrites",
                     listed(&names, 5),
                     name(&run.base.path)
                 ),

@@ -221,7 +221,8 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
     plan.effect(
         EffectKind::Writes,
         path,
-        Some(lost.own),
+        // Nothing is written, and yet the disk loses what shows through.
+        (lost.own > 0 || !lost.is_seen).then_some(lost.own),
         format!(
             "its disk loses its last {}, {}",
             size(old - new),

@@ -152,10 +152,10 @@ pub(super) fn copy(app: &App) -> ListMenu {
             "a command that boots it and throws the changes away",
             qemu_command(node, "-snapshot "),
         );
-        let title = "its <disk> for a libvirt domain, with the whole chain";
+        let title = "its <disk> for a libvirt domain";
         let mut item = entry("x", "copy", title, Choice::Explains);
         item.name = "libvirt disk";
-        match libvirt_disk(&app.forest, node) {
+        match libvirt_disk(node) {
             Ok(xml) => item.choice = Choice::Copy(xml),
             Err(why) => item.why_not = Some(why),
         }
