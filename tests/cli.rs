@@ -540,6 +540,96 @@ fn what_may_not_be_written_is_refused_when_it_is_planned() {
     place.q("resize top.qcow2 +1M --yes").with(0);
 }
 
+/// Each kind of change says what it means for the proof: nothing that is as it should be raises an alarm, and
+/// copies are compared with what they were made from.
+#[test]
+fn a_proof_compares_what_each_change_leaves_the_same_and_says_so() {
+    let place = demo_forest();
+    let root = "demo/rootbase";
+    fs::create_dir(place.path().join("into")).unwrap();
+    let (images, copies) = ("show what they showed", "originals showed, by SHA-256");
+    let copy = "the copy shows what its original showed";
+    let nothing = "there was nothing to prove";
+    for (words, said) in [
+        ("move {}/Overlay-3.qcow2 {}/moved.qcow2 --yes", images),
+        ("undo --yes", images),
+        ("resize {}/Overlay-3A.qcow2 +1M --yes", images),
+        ("snapshot create {}/Overlay-3A.qcow2 now --yes", images),
+        (
+            "snapshot delete {}/Overlay-3A.qcow2 now --confirm 1",
+            images,
+        ),
+        ("clone {}/Overlay-2A.qcow2 {}/copy.qcow2", copy),
+        ("clone {}/Overlay-2A.qcow2 into --chain", copies),
+        ("export {}/Overlay-2A.qcow2 out", copies),
+        ("import out demo", copies),
+        ("flatten {}/Overlay-2A.qcow2 flat.qcow2", copy),
+        ("convert {}/Overlay-2A.qcow2 flat.raw --to raw", copy),
+        (
+            "commit {}/Overlay-1C.qcow2 --keep-old {}/old.qcow2 --yes",
+            copy,
+        ),
+        ("discard {}/copy.qcow2 --yes", images),
+        ("trash restore --all --yes", ""),
+        ("create empty.qcow2 1M", nothing),
+    ] {
+        let words = words.replace("{}", root);
+        let planned = place.q(&format!("{words} --verify --dry-run")).with(0).out;
+        assert!(planned.contains("proves "), "{words}: {planned}");
+        let ended = place.q(&format!("{words} --verify"));
+        assert!(ended.code == 0, "{words}: {}{}", ended.out, ended.err);
+        let proven = ended.out.contains("note: proven") || ended.out.contains(nothing);
+        assert!(proven && ended.out.contains(said), "{words}: {}", ended.out);
+        assert!(
+            !ended.out.contains("not compared"),
+            "{words}: {}",
+            ended.out
+        );
+    }
+    // A repair proves that the image and what is built on it show what they showed.
+    let base = place.path().join(root).join("Overlay-2.qcow2");
+    let mut file = fs::OpenOptions::new().append(true).open(base).unwrap();
+    file.write_all(&[7; 65536]).unwrap();
+    let words = format!("check --repair all {root}/Overlay-2.qcow2 --yes --verify");
+    let said = place.q(&words).with(0).out;
+    assert!(said.contains("note: proven: 2 images"), "{said}");
+}
+
+/// Whoever writes into an image finds out first whether its tables can be trusted: so does the plan.
+#[test]
+fn tables_that_contradict_each_other_are_refused_by_every_plan_that_writes() {
+    let place = demo_forest();
+    let root = place.path().join("demo/rootbase");
+    for name in ["Overlay-3.qcow2", "Overlay-3A.qcow2"] {
+        let path = root.join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let number = |bytes: &[u8], at: usize| {
+            usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
+        };
+        let counts = number(&bytes, number(&bytes, 48));
+        bytes[counts..counts + 64].fill(0);
+        fs::write(&path, bytes).unwrap();
+    }
+    let before = place.digest();
+    for words in [
+        "resize demo/rootbase/Overlay-3A.qcow2 +1M",
+        "snapshot create demo/rootbase/Overlay-3A.qcow2 now",
+        "bitmap add demo/rootbase/Overlay-3A.qcow2 dirty",
+        "amend demo/rootbase/Overlay-3A.qcow2 --refcount-bits 32",
+        "flatten demo/rootbase/Overlay-3A.qcow2 --in-place",
+        "rebase demo/rootbase/Overlay-3A.qcow2 --to demo/rootbase/RootBase.qcow2",
+        "commit demo/rootbase/Overlay-3A.qcow2",
+        // One that receives what it would lose.
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings preserve",
+    ] {
+        for how in ["--dry-run", "--confirm 1"] {
+            let ended = place.q(&format!("{words} {how}")).with(4);
+            assert!(ended.err.contains("corruptions"), "{words}: {}", ended.err);
+            assert_eq!(place.digest(), before, "{words} {how}");
+        }
+    }
+}
+
 #[test]
 fn read_only_refuses_what_would_change_something() {
     let place = small_forest();

@@ -31,7 +31,7 @@ pub(super) fn carry_out(
         if globals.json {
             out.json(&json::planned(&plan))?;
         } else {
-            show(&plan, |line| out.line(line))?;
+            show(&plan, consent.verify, |line| out.line(line))?;
             if let Confirm::Count(number) = plan.confirm {
                 out.line(format_args!("Agree to it with --confirm {number}"))?;
             }
@@ -192,9 +192,16 @@ fn tell(out: &mut Out, outcome: &Outcome) -> io::Result<()> {
 }
 
 /// Gives the plan to `write`, line by line, in the words every face uses.
-fn show(plan: &Plan, mut write: impl FnMut(String) -> io::Result<()>) -> io::Result<()> {
+fn show(
+    plan: &Plan,
+    proves: bool,
+    mut write: impl FnMut(String) -> io::Result<()>,
+) -> io::Result<()> {
     write(plan.title.clone())?;
-    let lines = plan.lines();
+    let mut lines = plan.lines();
+    if proves && plan.refusals.is_empty() {
+        lines.push(plan.proof_line());
+    }
     let width = lines
         .iter()
         .map(|line| line.label.chars().count())
@@ -266,12 +273,12 @@ fn ask(
         .into());
     }
     if globals.json {
-        show(plan, |line| {
+        show(plan, given.verify, |line| {
             out::complain(line);
             Ok(())
         })?;
     } else {
-        show(plan, |line| out.line(line))?;
+        show(plan, given.verify, |line| out.line(line))?;
         out.flush()?;
     }
     match plan.confirm {

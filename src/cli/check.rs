@@ -65,7 +65,13 @@ fn repair(
         image: image.to_path_buf(),
         action,
     };
-    carry_out(out, globals, consent, &look::nowhere(), &request)?;
+    // What is built on the image is read only to prove that it shows the same.
+    let context = if consent.verify {
+        look::around(&[image.to_path_buf()], &[])?
+    } else {
+        look::nowhere()
+    };
+    carry_out(out, globals, consent, &context, &request)?;
     if consent.dry_run || puts_back {
         return Ok(());
     }

@@ -66,6 +66,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
     };
     let text = format!("{}, a copy of {}{built_on}", size(bytes), name(image));
     plan.effect(EffectKind::Creates, new, Some(bytes), text);
+    plan.counterpart(&node.path);
     plan.copies = bytes;
     say_of_blocks(plan, reflink);
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
@@ -156,6 +157,7 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
             shown(&file.path)
         );
         plan.effect(EffectKind::Creates, &to, Some(file.bytes), text);
+        plan.counterpart(&file.path);
         push_command(plan, &file.path, &to, reflink);
         if let Some(base) = files.get(index + 1) {
             plan.commands.push(command(&[

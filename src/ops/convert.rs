@@ -167,6 +167,9 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         Some(forecast.bytes),
         format!("a disk of {}, {kind}", size(disk)),
     );
+    if let ([source], None) = (wish.sources.as_slice(), &wish.snapshot) {
+        plan.counterpart(source);
+    }
     if let Some(made) = &options {
         new_image::describe_data_file(plan, made);
         new_image::describe_encryption(plan, made);

@@ -30,6 +30,7 @@ fn is_touched(kind: EffectKind) -> bool {
         | EffectKind::Relinks
         | EffectKind::Moves
         | EffectKind::Updates
+        | EffectKind::Grows
         | EffectKind::Drops
         | EffectKind::Empties
         | EffectKind::Breaks

@@ -32,6 +32,7 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
                 Some(file.bytes),
                 format!("{}, from the trash", size(file.bytes)),
             );
+            plan.counterpart(&file.kept_at);
             // The last name is the one whose removal gives the blocks back.
             if host
                 .stat_link(&file.kept_at)

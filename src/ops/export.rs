@@ -131,6 +131,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
         let to = dir.join(&member.name);
         let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
         plan.effect(EffectKind::Creates, to, Some(member.bytes), text);
+        plan.counterpart(&member.path);
         needed = needed.saturating_add(member.bytes);
     }
     plan.copies = needed;

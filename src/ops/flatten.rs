@@ -244,6 +244,7 @@ fn into_new(
             size(job.bytes)
         ),
     );
+    plan.counterpart(&node.path);
     if let Some(compress) = compress {
         new_image::refuse_level(plan, compress.kind, compress.level);
         new_image::say_of_compression(plan, new, forecast.at_most);

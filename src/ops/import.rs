@@ -53,6 +53,7 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
         }
         let text = format!("{}, once its checksum is found right", size(file.bytes));
         plan.effect(EffectKind::Creates, &new, Some(file.bytes), text);
+        plan.counterpart(&from);
     }
     plan.copies = total;
     plan.undo = Undo::Possible("discard the images".to_owned());

@@ -25,7 +25,10 @@ pub(super) fn refuse_unwritable(plan: &mut Plan) {
             EffectKind::Creates | EffectKind::Restores => {
                 refuse_folder(plan, host, folder(&path));
             }
-            EffectKind::Writes | EffectKind::Preserves | EffectKind::Empties => {
+            EffectKind::Writes
+            | EffectKind::Grows
+            | EffectKind::Preserves
+            | EffectKind::Empties => {
                 refuse_file(plan, host, &mut asked, &path);
                 if let Some(data) = data_file(host, &path) {
                     refuse_file(plan, host, &mut asked, &data);

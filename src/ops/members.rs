@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
-use crate::image::{BackingName, Encryption, Format};
+use crate::image::{self, BackingName, Encryption, Format, Unhurried};
 
 use super::in_use::{Locking, Locks, claim, data_file};
 use super::words::{listed, shown};
-use super::{BackingStyle, Context, Error, Plan, backing_name, readers};
+use super::{
+    BackingStyle, Context, Error, Plan, RepairAction, Request, WayOut, backing_name, readers,
+};
 
 /// Files an operation works on.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +81,32 @@ fn with_data(host: &dyn Host, path: &Path, format: &Format) -> Vec<PathBuf> {
 /// What a node is read as: what an image built on it records, which its content does not contradict.
 pub(super) fn format_of(node: &Node) -> Format {
     node.format().unwrap_or(Format::Raw)
+}
+
+/// Refuses a qcow2 image whose tables contradict each other: whoever writes into it would find that out
+/// first thing.
+pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
+    let opened = plan.host().open(path, Access::Read);
+    let found = opened
+        .map_err(|error| image::Error::io(path, "open", error))
+        .and_then(|file| image::check(path, &file, &Unhurried));
+    match found {
+        Ok(found) if found.corruptions > 0 => {
+            let kind = image::ErrorKind::Corruptions(found.corruptions);
+            plan.refuse_but(
+                image::Error::new(path, kind).to_string(),
+                vec![WayOut {
+                    label: format!("repair {} first", shown(path)),
+                    request: Request::Repair {
+                        image: path.to_path_buf(),
+                        action: RepairAction::All,
+                    },
+                }],
+            );
+        }
+        Ok(_) => {}
+        Err(error) => plan.refuse(error.to_string()),
+    }
 }
 
 /// What `node` is built on, nearest first, if all of it is there and can be read.

@@ -21,6 +21,8 @@ pub struct Effect {
     pub bytes: Option<u64>,
     /// In words, without the path: `1.2 GiB over existing data`.
     pub detail: String,
+    /// Of what moves, its place afterwards; of what is created as a copy, the image whose content it shows.
+    pub counterpart: Option<PathBuf>,
 }
 
 /// The kinds of things that happen to files; the tree marks rows by them.
@@ -40,6 +42,8 @@ pub enum EffectKind {
     Moves,
     /// Only its tables change: its guest content stays.
     Updates,
+    /// Its disk becomes longer: its guest content stays up to the old end.
+    Grows,
     /// Loses an internal snapshot or what a dirty bitmap says, its guest content stays.
     Drops,
     /// Its data is dropped, its guest content stays, since it reads through.
@@ -66,6 +70,7 @@ impl EffectKind {
             Self::Relinks => "relinks",
             Self::Moves => "moves",
             Self::Updates => "updates",
+            Self::Grows => "grows",
             Self::Drops => "drops",
             Self::Empties => "empties",
             Self::Breaks => "breaks",
@@ -83,7 +88,7 @@ impl EffectKind {
             Self::Reads => None,
             Self::Creates | Self::Restores => Some('+'),
             Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
-            Self::Relinks | Self::Moves | Self::Updates | Self::Drops => Some('~'),
+            Self::Relinks | Self::Moves | Self::Updates | Self::Grows | Self::Drops => Some('~'),
             Self::Breaks => Some('!'),
             Self::Trashes | Self::Deletes => Some('✗'),
         }
@@ -320,7 +325,15 @@ impl Plan {
             path: path.into(),
             bytes,
             detail: detail.into(),
+            counterpart: None,
         });
+    }
+
+    /// Says of the effect added last where it moves, or what it is a copy of.
+    pub(super) fn counterpart(&mut self, path: &Path) {
+        if let Some(effect) = self.effects.last_mut() {
+            effect.counterpart = Some(path.to_path_buf());
+        }
     }
 
     /// Adds something to know.

@@ -19,6 +19,7 @@ fn done_by(kind: EffectKind) -> Option<&'static str> {
         | EffectKind::Preserves
         | EffectKind::Relinks
         | EffectKind::Updates
+        | EffectKind::Grows
         | EffectKind::Drops
         | EffectKind::Empties
         | EffectKind::Breaks => Some("changed"),

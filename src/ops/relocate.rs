@@ -273,6 +273,7 @@ fn plan_step(
         copied.then_some(stat.allocated),
         text,
     );
+    plan.counterpart(&wish.to);
     if copied {
         if !half_copied {
             plan.copies = plan.copies.saturating_add(stat.allocated);

@@ -15,7 +15,8 @@ use crate::image::{
 use super::held::Held;
 use super::in_use::Locks;
 use super::members::{
-    Members, chain_below, format_of, is_readable, leading_to, refuse_foreign_data, refuse_unfit,
+    Members, chain_below, format_of, is_readable, leading_to, refuse_corrupt, refuse_foreign_data,
+    refuse_unfit,
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, Request, Undo, locked, space};
@@ -130,6 +131,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         bytes: 0,
         keys: context.keys.clone(),
     };
+    refuse_corrupt(plan, path);
     let survey = match planned.survey(host) {
         Ok(survey) => survey,
         Err(error) => {

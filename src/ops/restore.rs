@@ -35,6 +35,7 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
                 format!("{}, {}", size(file.bytes), file.why)
             };
             plan.effect(EffectKind::Restores, &file.original, Some(file.bytes), why);
+            plan.counterpart(&file.kept_at);
             may_write::refuse_folder(plan, host, folder(&file.kept_at));
             if host.stat_link(&file.original).is_ok() {
                 plan.refuse(format!(

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::Keys;
-use qanopy::ops::{self, CommittedLayer, Consent, Context, LookedIn, Progress, Request, Siblings};
+use qanopy::ops::{
+    self, CommittedLayer, Confirm, Consent, Context, LookedIn, Progress, Request, Siblings,
+};
 
 /// Bytes of one piece.
 const PIECE: u64 = 256 << 10;
@@ -118,7 +120,11 @@ fn sync(dir: &Path) {
 fn ours(dir: &Path, request: &Request) -> Duration {
     let started = Instant::now();
     let plan = ops::plan(&context(dir), request);
-    let ready = plan.agree(Consent::Yes).unwrap();
+    let consent = match plan.confirm {
+        Confirm::Count(count) => Consent::Count(count),
+        Confirm::Yes | Confirm::Impossible => Consent::Yes,
+    };
+    let ready = plan.agree(consent).unwrap();
     ops::run(ready, &Progress::new()).unwrap();
     sync(dir);
     started.elapsed()

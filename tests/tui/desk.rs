@@ -459,6 +459,7 @@ pub fn change(kind: EffectKind, name: &str, bytes: u64, detail: &str) -> Change 
         path: Path::new("/vm").join(name),
         bytes: Some(bytes),
         detail: detail.to_owned(),
+        counterpart: None,
     }
 }
 

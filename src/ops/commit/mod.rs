@@ -272,6 +272,7 @@ fn plan_keep_old(
             size(bytes)
         ),
     );
+    plan.counterpart(&run.base.path);
     Some(keep_old(false))
 }
 

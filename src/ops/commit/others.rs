@@ -1,6 +1,7 @@
 //! What a commit does to everybody who reads what it changes: refused, kept intact or broken, as was
 //! asked; what is built on layers that go is re-parented.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::forest::Node;
 use crate::host::{Access, printable};
 use crate::image;
 
-use super::super::members::leading_to;
+use super::super::members::{leading_to, refuse_corrupt};
 use super::super::words::{count, listed, name, shown, size};
 use super::super::{Context, EffectKind, Plan, Request, Siblings, WayOut, locked};
 use super::Wish;
@@ -135,14 +136,17 @@ pub(super) fn judge_dependants(
 
 /// Those that receive what they would lose.
 fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec<Dependant> {
-    let mut kept = Vec::new();
+    let (mut kept, mut checked) = (Vec::new(), BTreeSet::new());
     for dependant in losers {
         let closed = dependant.closed.clone().or_else(|| {
             let opened = locked::unlock(plan.context(), &dependant.path);
             opened.err().map(|error| error.kind.to_string())
         });
-        if let Some(why) = closed {
+        if let Some(why) = &closed {
             plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
+        }
+        if closed.is_none() && checked.insert(dependant.path.clone()) {
+            refuse_corrupt(plan, &dependant.path);
         }
         let text = format!(
             "{}: first receives {} that it would lose",

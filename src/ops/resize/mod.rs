@@ -15,7 +15,9 @@ use crate::qcow2::CryptMethod;
 
 use super::held::Held;
 use super::in_use::{Locking, Locks, claim, data_file};
-use super::members::{data_file_of, data_file_users, refuse_foreign_data, refuse_unfit};
+use super::members::{
+    data_file_of, data_file_users, refuse_corrupt, refuse_foreign_data, refuse_unfit,
+};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -158,6 +160,9 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
     if let Err(error) = job.may_grow(plan) {
         return plan.refuse(error.to_string());
     }
+    if job.format == Format::Qcow2 {
+        refuse_corrupt(plan, path);
+    }
     let added = job.new - job.old;
     let reserved = match job.preallocation {
         Preallocation::Off | Preallocation::Metadata => 0,
@@ -172,7 +177,7 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
         Preallocation::Full => "is written as zeros",
     };
     plan.effect(
-        EffectKind::Updates,
+        EffectKind::Grows,
         path,
         (reserved > 0).then_some(reserved),
         format!(

@@ -113,7 +113,7 @@ pub(super) fn plan_apply(
         "what {} holds now and no snapshot does is lost; take a snapshot of it first to keep it",
         name(&node.path)
     ));
-    push_command(plan, node, "-a", OsStr::from_bytes(&snapshot.name));
+    say_command(plan, node, "-a", snapshot, change.snapshots());
 }
 
 /// Everything built on the image sees other content from then on.
@@ -191,7 +191,27 @@ pub(super) fn plan_delete(plan: &mut Plan, node: &Node, snapshot: &Snapshot) {
     plan.undo = Undo::Impossible(format!(
         "nothing else remembers what the snapshot {title} shows; copy it out first to keep it"
     ));
-    push_command(plan, node, "-d", OsStr::from_bytes(&snapshot.name));
+    say_command(plan, node, "-d", snapshot, change.snapshots());
+}
+
+/// The same with qemu-img, which takes a snapshot by its name or ID and the first that fits.
+fn say_command(
+    plan: &mut Plan,
+    node: &Node,
+    option: &str,
+    snapshot: &Snapshot,
+    others: &[Snapshot],
+) {
+    let fits = |other: &&Snapshot| {
+        other.id != snapshot.id && (other.name == snapshot.name || other.id == snapshot.name)
+    };
+    match others.iter().find(fits) {
+        None => push_command(plan, node, option, OsStr::from_bytes(&snapshot.name)),
+        Some(_) => plan.beyond_qemu_img(&format!(
+            "by the name {} it may take another snapshot",
+            printable_bytes(&snapshot.name)
+        )),
+    }
 }
 
 fn push_command(plan: &mut Plan, node: &Node, option: &str, title: &OsStr) {

@@ -211,9 +211,13 @@ fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>
         Some(plan) => {
             // What a key has just switched on is seen however long the rest is.
             if dialog.proves {
-                let text = "all images around are read before and after, to prove that no other image \
-                            changes";
-                push_wrapped(&mut lines, app, "proves", text, Role::Plain, width);
+                push_words(
+                    &mut lines,
+                    app,
+                    [plan.proof_line()],
+                    (LABEL_ROOM, width),
+                    false,
+                );
             }
             let said = plan.lines().into_iter().filter(|line| !is_refusal(line));
             push_words(&mut lines, app, said, (LABEL_ROOM, width), dialog.commands);
