@@ -808,4 +808,39 @@ mod tests {
             assert_eq!(found.len(), 1, "{name}");
         }
     }
+
+    #[test]
+    fn an_overlay_that_was_discarded_elsewhere_is_still_found_from_its_base() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let index = Index::at(root.join("state/qanopy"));
+        let host: Arc<dyn Host> = Arc::new(RealHost);
+        image(&root.join("base/base"), None);
+        image(&root.join("over/o"), Some(("../base/base", Some("qcow2"))));
+        index.merge(&RealHost, &scanned(&root)).unwrap();
+        let batch = root
+            .join("over")
+            .join(TRASH_FOLDER)
+            .join("20261123-115537-3fa2");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&batch)
+            .unwrap();
+        fs::rename(root.join("over/o"), batch.join("o")).unwrap();
+        // The second time it is remembered by where it is now.
+        for _ in 0..2 {
+            let mut forest = scanned(&root.join("base"));
+            let found = index.recheck(&host, &forest, &[root.join("base")]).unwrap();
+            forest.extend(found);
+            let base = forest.by_path(&root.join("base/base")).unwrap();
+            let trashed: Vec<_> = forest.trashed_children(base).collect();
+            assert_eq!(trashed.len(), 1);
+            assert_eq!(trashed[0].path, batch.join("o"));
+            assert!(
+                forest.is_leaf(base),
+                "nothing is built on it for who looks at it"
+            );
+        }
+    }
 }

@@ -97,6 +97,60 @@ fn a_scan_finds_images_by_content_and_raw_bases_by_their_overlays() {
 }
 
 #[test]
+fn what_was_discarded_is_found_in_the_trash_and_seen_from_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let batch = at(TRASH_FOLDER).join("20261123-115537-3fa2");
+    image(&at("base"), None);
+    image(&batch.join("over"), Some(("base", Some("qcow2"))));
+    image(&batch.join("top"), Some(("over", Some("qcow2"))));
+    image(&batch.join("alone"), None);
+    image(&batch.join("deeper/down"), None);
+    fs::write(batch.with_extension("json"), "{}").unwrap();
+    let forest = scanned(options(dir.path()));
+    let node = |path: PathBuf| forest.by_path(&path).unwrap();
+    assert!(forest.by_path(&batch.join("deeper/down")).is_none());
+    assert_eq!(forest.len(), 4);
+    let (base, over) = (node(at("base")), node(batch.join("over")));
+    assert_eq!(over.parent, Some(base.id));
+    assert_eq!(node(batch.join("top")).parent, Some(over.id));
+    for path in ["over", "top", "alone"] {
+        let node = node(batch.join(path));
+        assert_eq!(node.whereabouts, Whereabouts::InTrash);
+        let flags: Vec<&str> = forest.flags(node.id).names().collect();
+        assert_eq!(flags, ["in-trash"]);
+        assert!(node.problems.is_empty());
+    }
+    let flags: Vec<&str> = forest.flags(base.id).names().collect();
+    assert_eq!(flags, ["active"]);
+    // What hangs on nothing that is there stands in no picture.
+    assert_eq!(forest.shown_roots(), [base.id]);
+}
+
+#[test]
+fn a_trash_folder_that_others_may_write_to_is_told_of_and_not_looked_into() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let trash = at(TRASH_FOLDER);
+    image(&at("base"), None);
+    image(&trash.join("1/over"), Some(("base", Some("qcow2"))));
+    fs::set_permissions(&trash, fs::Permissions::from_mode(0o777)).unwrap();
+    symlink(&trash, {
+        fs::create_dir(at("sub")).unwrap();
+        at("sub").join(TRASH_FOLDER)
+    })
+    .unwrap();
+    let (forest, summary) = scan_all(Arc::new(RealHost), options(dir.path()));
+    assert_eq!(forest.len(), 1);
+    let mut told = summary.unreadable_dirs;
+    told.sort();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].1.contains("written by others"), "{told:?}");
+    assert!(told[1].1.contains("symbolic link"), "{told:?}");
+}
+
+#[test]
 fn what_lies_outside_is_not_opened_unless_told_to_follow() {
     let dir = tempfile::tempdir().unwrap();
     let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
