@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::host::{Access, Host, RealHost, printable, printable_bytes};
+use crate::host::{Access, Host, RealHost, json_name_bytes, printable, printable_bytes};
 use crate::image;
 use crate::image::BitmapFlags;
 use crate::ops::{BitmapAction, Request};
@@ -79,7 +79,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
         let dirty = if is_stale {
             None
         } else {
-            let bits = image::dirty(path, file.as_ref(), &header, &bitmap.name)?;
+            let bits = image::dirty_bits(path, file.as_ref(), &header, bitmap)?;
             Some(bits.dirty_bytes())
         };
         let is_enabled = bitmap.flags.contains(BitmapFlags::AUTO);
@@ -88,7 +88,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
             .filter_map(|(is_set, flag)| is_set.then_some(flag))
             .collect();
         values.push(json!({
-            "name": String::from_utf8_lossy(&bitmap.name),
+            "name": json_name_bytes(&bitmap.name),
             "granularity": bitmap.granularity(),
             "flags": flags,
             "dirty-bytes": dirty,
@@ -106,7 +106,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
         ]);
     }
     if globals.json {
-        return Ok(out.json(&Value::Array(values))?);
+        return Ok(out.json(Value::Array(values))?);
     }
     if bitmaps.is_empty() {
         out.line(format_args!("{} has no dirty bitmaps", printable(path)))?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::json;
 
+use crate::host::{json_name, json_text};
 use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried};
 
 use super::args::{CompareArgs, Globals};
@@ -100,10 +101,10 @@ impl Printer<'_> {
         match self.form {
             Form::Text { .. } => Ok(()),
             Form::Json => {
-                let (one, other) = (super::json::path(&args.one), super::json::path(&args.other));
-                self.out.text(&format!(
-                    "{{\n  \"one\": {one},\n  \"other\": {other},\n  \"ranges\": ["
-                ))
+                let names = json!({ "one": json_name(&args.one), "other": json_name(&args.other) });
+                let names = json_text(names);
+                let names = names.trim_end_matches("\n}");
+                self.out.text(&format!("{names},\n  \"ranges\": ["))
             }
         }
     }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
-use crate::host::{Access, Host, RealHost, printable, printable_bytes};
+use crate::host::{Access, Host, RealHost, json_name, json_name_bytes, printable, printable_bytes};
 use crate::image::{
     self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageFacts, LuksHeader,
     STRIPES, Snapshot,
@@ -87,7 +87,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         } else {
             values.swap_remove(0)
         };
-        return Ok(out.json(&value)?);
+        return Ok(out.json(value)?);
     }
     for (index, layer) in layers.iter().enumerate() {
         if index > 0 {
@@ -130,7 +130,7 @@ fn leads_to(name: &Path, node: &Node) -> Option<PathBuf> {
 }
 
 fn text(name: impl AsRef<std::ffi::OsStr>) -> Value {
-    Value::String(name.as_ref().to_string_lossy().into_owned())
+    json_name(name)
 }
 
 /// The image with the keys that qemu-img uses, as far as the fact is the same.
@@ -261,7 +261,7 @@ fn encryption(luks: &LuksHeader) -> Value {
         "detached-header": false,
         "hash-alg": luks.hash,
         "cipher-alg": cipher_name(luks),
-        "uuid": String::from_utf8_lossy(&luks.uuid),
+        "uuid": json_name_bytes(&luks.uuid),
         "format": "luks",
         "cipher-mode": luks.mode,
         "slots": slots.collect::<Vec<_>>(),
@@ -285,8 +285,8 @@ fn cipher_name(luks: &LuksHeader) -> String {
 pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
     let clock = snapshot.vm_clock_nanoseconds;
     let mut value = json!({
-        "id": String::from_utf8_lossy(&snapshot.id),
-        "name": String::from_utf8_lossy(&snapshot.name),
+        "id": json_name_bytes(&snapshot.id),
+        "name": json_name_bytes(&snapshot.name),
         "vm-state-size": snapshot.vm_state_size(),
         "date-sec": snapshot.date_seconds,
         "date-nsec": snapshot.date_nanoseconds,
@@ -301,7 +301,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
 
 fn bitmap(bitmap: &Bitmap) -> Value {
     json!({
-        "name": String::from_utf8_lossy(&bitmap.name),
+        "name": json_name_bytes(&bitmap.name),
         "granularity": bitmap.granularity(),
         "flags": bitmap_flags(bitmap),
     })

@@ -1,14 +1,15 @@
-//! Plans and outcomes as JSON. Paths are text; bytes of a name that are no UTF-8 become U+FFFD.
+//! Plans and outcomes as JSON.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::host::json_name;
 use crate::ops::{Confirm, Danger, Outcome, Plan, Undo};
 
 /// A path as text.
 pub(super) fn path(path: &Path) -> Value {
-    Value::String(path.to_string_lossy().into_owned())
+    json_name(path)
 }
 
 /// A plan that was not run: `{"plan": ...}`.

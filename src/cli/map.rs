@@ -4,6 +4,9 @@
 use std::fmt::Write as _;
 use std::io;
 
+use serde_json::json;
+
+use crate::host::{json_line, json_name};
 use crate::image::{Chain, Map, MapRun, MapState};
 
 use super::args::{Globals, MapArgs};
@@ -51,8 +54,8 @@ fn print_json(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()>
         .layers()
         .iter()
         .map(|layer| {
-            let name = super::json::path(layer.stored_in().0);
-            format!(", \"filename\": {name}}}")
+            let file = json_line(json!({ "filename": json_name(layer.stored_in().0) }));
+            format!(", {}", file.trim_start_matches('{'))
         })
         .collect();
     let mut text = String::from("[");

@@ -48,6 +48,9 @@ mod tree;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+
+use crate::host::printable;
 
 use args::{Cli, Command, Globals, OpenArgs};
 use out::Out;
@@ -59,12 +62,37 @@ use stop::Stop;
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => stop::end(run(cli)),
-        // Also help and version, which go to standard output. A reader that left is no failure.
-        Err(told) => {
-            let _ = told.print();
-            ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2))
-        }
+        Err(told) => usage(told),
     }
+}
+
+/// Says what is wrong with the arguments, none of which reaches the terminal as it is. Also help and
+/// version, which go to standard output. A reader that left is no failure.
+fn usage(mut told: clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
+    let odd = |arg: &std::ffi::OsString| arg.to_str().is_none_or(|text| printable(text) != text);
+    if !told.use_stderr() || !std::env::args_os().any(|arg| odd(&arg)) {
+        let _ = told.print();
+        return code;
+    }
+    let mut safe = Vec::new();
+    for (kind, value) in told.context() {
+        let value = match value {
+            ContextValue::String(text) => ContextValue::String(printable(text)),
+            ContextValue::Strings(all) => {
+                ContextValue::Strings(all.iter().map(printable).collect())
+            }
+            _ => continue,
+        };
+        safe.push((kind, value));
+    }
+    for (kind, value) in safe {
+        told.insert(kind, value);
+    }
+    // Advice that repeats an argument: it is laid out already.
+    told.remove(ContextKind::Suggested);
+    out::complain(told.render().to_string().trim_end());
+    code
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

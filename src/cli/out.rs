@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 
+use crate::host::{json_text, printable_lines};
+
 /// Standard output, buffered.
 #[derive(Debug)]
 pub(super) struct Out {
@@ -20,7 +22,7 @@ impl Out {
 
     /// Writes one line.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.to, "{line}")
+        writeln!(self.to, "{}", printable_lines(&line.to_string()))
     }
 
     /// Writes text as it is; what has line ends brings them along.
@@ -30,11 +32,15 @@ impl Out {
 
     /// Writes rows whose columns stand below each other; the first row is the heading.
     pub(super) fn table<const N: usize>(&mut self, rows: &[[String; N]]) -> io::Result<()> {
+        let mut widths = [0; N];
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
         for row in rows {
             let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let cells = rows.iter().filter_map(|row| row.get(column));
-                let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            for (width, cell) in widths.into_iter().zip(row) {
                 line.push_str(&format!("{cell:<width$}  "));
             }
             self.line(line.trim_end())?;
@@ -43,9 +49,8 @@ impl Out {
     }
 
     /// Writes a JSON value, indented, and a line end.
-    pub(super) fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.to, value).map_err(io::Error::from)?;
-        self.to.write_all(b"\n")
+    pub(super) fn json(&mut self, value: serde_json::Value) -> io::Result<()> {
+        self.line(json_text(value))
     }
 
     /// Hands everything on to the reader.
@@ -56,5 +61,6 @@ impl Out {
 
 /// Writes one line to standard error. A failure there has nowhere left to be told.
 pub(super) fn complain(line: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let line = line.to_string();
+    let _ = writeln!(io::stderr().lock(), "{}", printable_lines(&line));
 }

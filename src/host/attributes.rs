@@ -2,6 +2,7 @@
 //! about to be replaced by another. The bytes of the file are the caller's business.
 
 use std::ffi::CStr;
+use std::sync::Arc;
 
 use rustix::fs::{
     Gid, Mode, Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr,
@@ -48,6 +49,67 @@ pub fn copy_attributes(from: &dyn HostFile, to: &dyn HostFile) -> AttributesKept
     copy_owner_and_mode(source, target, &mut kept);
     copy_xattrs(source, target, &mut kept);
     kept
+}
+
+/// Lets those read `to` who may read every one of `from`, of which it holds a part, and nobody whom the
+/// umask bars; of a `secret` only its owner. Call it on a file made by
+/// [`Host::create_private`](super::Host::create_private) before anything is written there. What cannot be
+/// granted is not: the file stays the owner's alone.
+pub fn limit_readers(to: &dyn HostFile, from: &[Arc<dyn HostFile>], secret: bool) {
+    let Some(target) = to.real() else { return };
+    // A directory's default list would let others in as soon as the mode does.
+    let without_list = matches!(
+        fremovexattr(target.fd(), POSIX_ACL),
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP)
+    );
+    let mut readers = if secret || !without_list {
+        0
+    } else {
+        0o044 & !umask()
+    };
+    let mut groups = Vec::new();
+    for file in from.iter().filter_map(|file| file.real()) {
+        readers &= file.stat().map_or(0, |stat| {
+            groups.push(stat.gid);
+            readers_of(file, stat.mode)
+        });
+    }
+    if readers == 0o040 {
+        // Only the group: it has to be the same one.
+        groups.dedup();
+        let is_given = match (groups.as_slice(), target.stat()) {
+            ([], Ok(_)) => true,
+            ([one], Ok(stat)) => {
+                stat.gid == *one || fchown(target.fd(), None, Some(Gid::from_raw(*one))).is_ok()
+            }
+            _ => false,
+        };
+        if !is_given {
+            readers = 0;
+        }
+    }
+    // Refused, it stays as it was created.
+    let _ = fchmod(target.fd(), Mode::from_raw_mode(0o600 | readers));
+}
+
+/// Which of group and others may read a file. Whom an access control list bars is not seen in the mode.
+fn readers_of(file: &RealFile, mode: u32) -> u32 {
+    match value(file, POSIX_ACL) {
+        Err(Errno::NODATA | Errno::NOTSUP) => match mode & 0o044 {
+            // The group's members are others to the new file.
+            0o004 => 0,
+            readers => readers,
+        },
+        _ => 0,
+    }
+}
+
+/// The process's umask, which can only be asked for without setting it in `/proc`.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o077)
 }
 
 fn copy_owner_and_mode(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) {
@@ -98,10 +160,17 @@ fn copy_xattrs(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) 
         match carried {
             // Taken away between listing and reading: nothing to keep.
             Ok(()) | Err(Errno::NODATA) => {}
-            Err(_) => kept.lost.push(format!(
-                "its attribute {}",
-                printable_bytes(name.as_bytes())
-            )),
+            Err(_) => {
+                if name.as_c_str() == POSIX_ACL
+                    && let Ok(stat) = target.stat()
+                {
+                    // Without the list the mode's group bits, its mask, would let the whole group in.
+                    let alone = Mode::from_raw_mode(stat.mode & 0o700);
+                    let _ = fchmod(target.fd(), alone);
+                }
+                let name = printable_bytes(name.as_bytes());
+                kept.lost.push(format!("its attribute {name}"));
+            }
         }
     }
 }
@@ -146,6 +215,64 @@ mod tests {
             let note = value(target.real().unwrap(), c"user.note").unwrap();
             assert_eq!(note, b"golden");
         }
+    }
+
+    #[test]
+    fn a_copy_is_read_by_those_who_may_read_all_it_comes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, mode| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, b"x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            RealHost.open(&path, Access::Read).unwrap()
+        };
+        let may = 0o044 & !umask();
+        let cases: [(&[u32], bool, u32); 7] = [
+            (&[0o644], false, 0o600 | may),
+            (&[0o666, 0o444], false, 0o600 | may),
+            (&[0o600], false, 0o600),
+            (&[0o644, 0o400], false, 0o600),
+            (&[0o640], false, 0o600 | may & 0o040),
+            (&[0o604], false, 0o600),
+            (&[0o644], true, 0o600),
+        ];
+        for (at, (modes, secret, expected)) in cases.into_iter().enumerate() {
+            let from: Vec<_> = modes
+                .iter()
+                .enumerate()
+                .map(|(i, mode)| file(&format!("{at}-{i}"), *mode))
+                .collect();
+            let new = RealHost
+                .create_private(&dir.path().join(format!("new-{at}")))
+                .unwrap();
+            assert_eq!(new.stat().unwrap().mode, 0o600);
+            limit_readers(&*new, &from, secret);
+            assert_eq!(new.stat().unwrap().mode, expected, "{modes:?} {secret}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_may_read_goes_along_where_it_can_be_given() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: giving a file to a group needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, group| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, b"x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+            std::os::unix::fs::chown(&path, None, Some(group)).unwrap();
+            RealHost.open(&path, Access::Read).unwrap()
+        };
+        let (one, other) = (file("one", 4321), file("other", 4322));
+        let new = RealHost.create_private(&dir.path().join("a")).unwrap();
+        limit_readers(&*new, std::slice::from_ref(&one), false);
+        let stat = new.stat().unwrap();
+        assert_eq!((stat.gid, stat.mode), (4321, 0o600 | 0o040 & !umask()));
+        let new = RealHost.create_private(&dir.path().join("b")).unwrap();
+        limit_readers(&*new, &[one, other], false);
+        assert_eq!(new.stat().unwrap().mode, 0o600);
     }
 
     #[test]

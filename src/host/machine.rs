@@ -34,6 +34,11 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// Creates a file that did not exist (`O_EXCL`, no link followed), readable and writable, with
     /// mode 0644 less the umask, as qemu-img does.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>>;
+    /// As [`Host::create_new`] with mode 0600, so that nobody else ever has it open; who may read it is
+    /// said by [`limit_readers`](super::limit_readers). A host that keeps no modes creates it as any.
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
+        self.create_new(path)
+    }
     /// `stat`, links followed.
     fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// `lstat`.

@@ -18,12 +18,14 @@
 //! | `log_file` | a file that only grows, one line at a time |
 //! | `process` | which process this is, and whether it still runs |
 //! | `printable` | names made safe for a terminal and for a shell |
+//! | `json_text` | the same for JSON, where a name has to stay exact |
 
 mod attributes;
 mod date;
 mod file;
 mod heap;
 mod holders;
+mod json_text;
 mod lock;
 mod log_file;
 mod machine;
@@ -35,16 +37,17 @@ mod real;
 mod real_file;
 mod reflink;
 
-pub use attributes::{AttributesKept, copy_attributes};
+pub use attributes::{AttributesKept, copy_attributes, limit_readers};
 pub use date::Utc;
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
 pub use heap::{give_back_memory, share_memory};
 pub use holders::{Holder, holders, holders_of, open_files};
+pub use json_text::{json_line, json_name, json_name_bytes, json_text};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
 pub use log_file::LogFile;
 pub use machine::{Host, Space};
 pub use network::network_filesystem;
-pub use printable::{printable, printable_bytes, shell_quoted};
-pub use process::{effective_user, is_running, runs, this_process};
+pub use printable::{printable, printable_bytes, printable_lines, shell_quoted};
+pub use process::{effective_user, is_running, keep_out_of_dumps, runs, this_process};
 pub use real::RealHost;
 pub use real_file::RealFile;

@@ -1,6 +1,7 @@
 //! Names made safe for a terminal, and for a shell. A file name, or a string out of an image, may
 //! hold any byte; nothing of it reaches a terminal without passing here.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -35,6 +36,18 @@ pub fn printable_bytes(name: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Text of several lines for a terminal: [`printable`] but for the line ends. The last filter, for what
+/// others have worded; a name is made printable where it is put into a sentence.
+#[must_use]
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| c != '\n' && misleads(c);
+    if !text.chars().any(acts) {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    Cow::Owned(lines.join("\n"))
 }
 
 /// The name as one word of a POSIX shell, for a command that a person may copy. Names with
@@ -88,7 +101,7 @@ fn push_escaped(text: &mut String, escape: std::fmt::Arguments<'_>) {
 }
 
 /// Whether a character acts on the terminal, or hides or reorders what stands around it.
-fn misleads(c: char) -> bool {
+pub(super) fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' // soft hyphen

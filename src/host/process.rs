@@ -10,6 +10,13 @@ pub fn this_process() -> String {
     format!("{pid} {} {}", started(pid).unwrap_or(0), boot())
 }
 
+/// From now on no core dump shows what this process holds in memory, and nobody but root may look into it
+/// (`PR_SET_DUMPABLE`, `prctl(2)`). For processes that hold keys.
+pub fn keep_out_of_dumps() {
+    // It fails on no kernel that runs this, and there is nobody to tell here.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
 /// Whether the process that [`this_process`] named still runs. A text that names none does not.
 #[must_use]
 pub fn is_running(process: &str) -> bool {

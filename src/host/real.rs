@@ -47,10 +47,11 @@ impl Host for RealHost {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = retry(|| open(path, flags, Mode::from_raw_mode(0o644)))?;
-        Ok(Arc::new(RealFile::new(fd)?))
+        create(path, 0o644)
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
+        create(path, 0o600)
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
@@ -197,6 +198,12 @@ fn folder_of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
         };
     }
     Ok((at, name))
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<Arc<dyn HostFile>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = retry(|| open(path, flags, Mode::from_raw_mode(mode)))?;
+    Ok(Arc::new(RealFile::new(fd)?))
 }
 
 /// For filesystems that cannot rename without replacing (NFS): a hard link, which never replaces,

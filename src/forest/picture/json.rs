@@ -5,12 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use crate::forest::{Forest, Node, Reads};
+use crate::host::{json_name, json_name_bytes};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
-/// Bytes of a name that are no UTF-8 come as U+FFFD. An image with internal snapshots has
+/// Names are made by [`json_name`]: it is printed by [`json_text`](crate::host::json_text). An image with internal snapshots has
 /// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are. Where it is not
 /// understood how an image reads what it is built on, `understood` is false; `also-reads` are other files that
 /// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
@@ -26,7 +27,7 @@ pub fn json(forest: &Forest) -> Value {
 }
 
 fn text(path: impl AsRef<Path>) -> Value {
-    Value::from(path.as_ref().to_string_lossy())
+    json_name(path.as_ref())
 }
 
 /// One image as it is among those of [`json`].
@@ -105,8 +106,8 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
 
 fn snapshot(snapshot: &Snapshot) -> Value {
     value!({
-        "id": String::from_utf8_lossy(&snapshot.id),
-        "name": String::from_utf8_lossy(&snapshot.name),
+        "id": json_name_bytes(&snapshot.id),
+        "name": json_name_bytes(&snapshot.name),
         "vm-state-size": snapshot.vm_state_size(),
         "date-sec": snapshot.date_seconds,
         "date-nsec": snapshot.date_nanoseconds,

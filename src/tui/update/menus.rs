@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use crate::forest::picture::image_json;
 use crate::forest::{Node, NodeId};
-use crate::host::{printable, printable_bytes, shell_quoted};
+use crate::host::{json_text, printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
 use crate::ops::{BitmapAction, Dependants, Recovery, Request, SnapshotAction, SnapshotName};
 use crate::tui::app::{App, LEGEND};
@@ -111,6 +112,14 @@ pub(super) fn sort(app: &App) -> ListMenu {
     ListMenu::by_key("Sort", items.collect())
 }
 
+/// A name as it is; quoted for a shell where it would act on what it is pasted into, or is no text.
+fn exact(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if printable(path) == text => text.to_owned(),
+        _ => shell_quoted(path),
+    }
+}
+
 /// What can be copied of the selected image.
 pub(super) fn copy(app: &App) -> ListMenu {
     let mut items = Vec::new();
@@ -120,12 +129,12 @@ pub(super) fn copy(app: &App) -> ListMenu {
         };
         let path = |id: &NodeId| {
             let node = app.forest.get(*id)?;
-            Some(node.path.to_string_lossy().into_owned())
+            Some(exact(&node.path))
         };
         let marked: Vec<String> = app.targets().iter().filter_map(path).collect();
         let chain: Vec<String> = app.forest.chain(node.id).iter().filter_map(path).collect();
         let quoted = shell_quoted(&node.path);
-        add("p", "its path", node.path.to_string_lossy().into_owned());
+        add("p", "its path", exact(&node.path));
         if !app.tree.marks.is_empty() {
             add("m", "the paths of all marked images", marked.join("\n"));
         }
@@ -135,12 +144,8 @@ pub(super) fn copy(app: &App) -> ListMenu {
             chain.join("\n"),
         );
         add("s", "its path, quoted for a shell", quoted.clone());
-        let json = serde_json::to_string_pretty(&image_json(&app.forest, node));
-        add(
-            "j",
-            "what is known of it, as JSON",
-            json.unwrap_or_default(),
-        );
+        let json = json_text(image_json(&app.forest, node));
+        add("j", "what is known of it, as JSON", json);
         add(
             "i",
             "a command that lists the chain",
