@@ -55,7 +55,7 @@ pub use crate::qcow2::luks::STRIPES;
 pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
 pub use amend::{Amend, Amendment};
 pub use backing::{BackingName, BackingTarget, Mention, Unresolvable, is_described, unresolvable};
-pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty};
+pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty, dirty_bits};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use compare::{Comparison, DifferingRange, compare};

@@ -17,7 +17,7 @@ use crate::image::{
 };
 use crate::qcow2::Version;
 
-use super::held::Held;
+use super::held::{Held, files_of, has_secrets};
 use super::in_use::Locking;
 use super::members::{self, Members, chain_below, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
@@ -648,7 +648,14 @@ impl Job for Convert {
                     sources,
                     layers: self.layers,
                 };
-                image::convert(host, &from, &self.new, &self.to, progress)
+                let is_plain = match &self.to {
+                    ConvertTo::Qcow2 { options, .. } => options.encryption.is_none(),
+                    _ => true,
+                };
+                let secret = is_plain && from.sources.iter().any(has_secrets);
+                let files: Vec<PathBuf> = from.sources.iter().flat_map(files_of).collect();
+                let making = Held::new(host, &locks).for_copies(files, secret);
+                image::convert(&making, &from, &self.new, &self.to, progress)
             })
             .map_err(|error| not_created(&self.new, &error))?;
         let mut touched = vec![self.new.clone()];

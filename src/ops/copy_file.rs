@@ -50,7 +50,7 @@ impl<'h> Copy<'h> {
             lost: Vec::new(),
         };
         let target = host
-            .create_new(&copy.temporary)
+            .create_private(&copy.temporary)
             .map_err(|error| Error::io("create", &copy.temporary, &error))?;
         copy.published = false;
         copy.lost = copy_attributes(&*source, &*target).lost;

@@ -58,6 +58,6 @@ struct Create {
 
 impl Job for Create {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        overlay::new_image(plan, progress, &self.new, &self.options, None)
+        overlay::new_image(plan, progress, &self.new, &self.options, None, &[])
     }
 }

@@ -16,6 +16,7 @@ use crate::image::{self, Format};
 
 use super::chain_files::{self, ChainFile};
 use super::copy_file::folder;
+use super::held::Held;
 use super::in_use::Locking;
 use super::words::{count, name, shown, size};
 use super::{
@@ -228,7 +229,10 @@ impl Export {
         text.push(b'\n');
         let path = dir.join(MANIFEST);
         let write = || -> io::Result<()> {
-            let file = host.create_new(&path)?;
+            let members = self.members.iter().map(|member| member.path.clone());
+            let file = Held::unlocked(host)
+                .for_copies(members, false)
+                .create_new(&path)?;
             file.write_at(&text, 0)?;
             file.fence()?;
             host.sync_dir(dir)

@@ -12,7 +12,7 @@ use crate::image::{
     Keys, Layer, Sight, Unhurried, new_overlay,
 };
 
-use super::held::Held;
+use super::held::{Held, files_of, has_secrets};
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
 use super::rebase::Rebase;
@@ -406,9 +406,15 @@ impl Job for IntoNew {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let locks = self.members.lock(plan)?;
-        let host = &Held::new(host, &locks);
+        let held = Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
-        self.make(host, progress)
+        self.sights(&held)
+            .and_then(|(chain, ..)| {
+                // The new image is not encrypted.
+                let making =
+                    Held::new(host, &locks).for_copies(files_of(&chain), has_secrets(&chain));
+                self.make(&making, progress)
+            })
             .map_err(|error| not_created(&self.new, &error))?;
         Ok(Outcome {
             summary: format!(

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::host::{Access, FileId, Holder, Host, HostFile, Space, Stat};
+use crate::host::{Access, FileId, Holder, Host, HostFile, Space, Stat, limit_readers};
+use crate::image::{Chain, Layer};
 
 use super::in_use::Locks;
 
@@ -16,26 +17,86 @@ use super::in_use::Locks;
 #[derive(Debug)]
 pub(super) struct Held<'a> {
     host: &'a dyn Host,
-    locks: &'a Locks,
+    locks: Option<&'a Locks>,
+    /// What new files hold a part of, and whether nobody else is to read them for that.
+    origin: Option<(Vec<PathBuf>, bool)>,
 }
 
 impl<'a> Held<'a> {
     /// The machine with these files held.
     pub(super) fn new(host: &'a dyn Host, locks: &'a Locks) -> Self {
-        Self { host, locks }
+        Self {
+            host,
+            locks: Some(locks),
+            origin: None,
+        }
     }
+
+    /// The machine with no file held.
+    pub(super) fn unlocked(host: &'a dyn Host) -> Self {
+        Self {
+            host,
+            locks: None,
+            origin: None,
+        }
+    }
+
+    /// New files hold a part of these: nobody reads them who may not read each of these, and of a `secret`
+    /// (what is encrypted there and plain in the new file) nobody but the owner.
+    pub(super) fn for_copies(self, of: impl IntoIterator<Item = PathBuf>, secret: bool) -> Self {
+        Self {
+            origin: Some((of.into_iter().collect(), secret)),
+            ..self
+        }
+    }
+}
+
+/// Whether some of what a chain shows is encrypted in its file.
+pub(super) fn has_secrets(chain: &Chain) -> bool {
+    let is_secret = |layer: &Arc<Layer>| match &**layer {
+        Layer::Qcow2(image) => image.is_encrypted(),
+        Layer::Raw(_) => false,
+    };
+    chain.layers().iter().any(is_secret)
+}
+
+/// The files that a chain is read from, external data files among them.
+pub(super) fn files_of(chain: &Chain) -> impl Iterator<Item = PathBuf> {
+    chain.layers().iter().flat_map(|layer| {
+        let data = layer.stored_in().0;
+        let image = layer.path();
+        std::iter::once(image.to_path_buf()).chain((data != image).then(|| data.to_path_buf()))
+    })
 }
 
 impl Host for Held<'_> {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
-        match self.locks.held(self.host, path, access) {
+        let held = self
+            .locks
+            .and_then(|locks| locks.held(self.host, path, access));
+        match held {
             Some(file) => Ok(file),
             None => self.host.open(path, access),
         }
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
-        self.host.create_new(path)
+        let Some((origin, secret)) = &self.origin else {
+            return self.host.create_new(path);
+        };
+        let new = self.host.create_private(path)?;
+        let from: io::Result<Vec<_>> = origin
+            .iter()
+            .map(|origin| self.open(origin, Access::Read))
+            .collect();
+        // Who may read what cannot be opened is not known.
+        let secret = *secret || from.is_err();
+        limit_readers(&*new, &from.unwrap_or_default(), secret);
+        Ok(new)
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn HostFile>> {
+        self.host.create_private(path)
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {

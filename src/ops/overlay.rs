@@ -9,6 +9,7 @@ use crate::host::printable;
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 
 use super::built_on::BuiltOn;
+use super::held::Held;
 use super::in_use::Locking;
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
@@ -106,6 +107,13 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         new: new.to_path_buf(),
         options: made.options,
         on,
+        below: forest
+            .chain(node.id)
+            .into_iter()
+            .filter_map(|id| forest.get(id))
+            .filter(|node| node.whereabouts == Whereabouts::Scanned)
+            .map(|node| node.path.clone())
+            .collect(),
     }));
 }
 
@@ -276,11 +284,15 @@ struct Branch {
     new: PathBuf,
     options: image::CreateOptions,
     on: BuiltOn,
+    /// The base, and what that is built on.
+    below: Vec<PathBuf>,
 }
 
 impl Job for Branch {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        new_image(plan, progress, &self.new, &self.options, Some(&self.on))
+        // What its guest writes is as private as what it is built on.
+        let (on, below) = (Some(&self.on), &self.below);
+        new_image(plan, progress, &self.new, &self.options, on, below)
     }
 }
 
@@ -291,6 +303,7 @@ pub(super) fn new_image(
     new: &Path,
     options: &image::CreateOptions,
     on: Option<&BuiltOn>,
+    below: &[PathBuf],
 ) -> Result<Outcome, Error> {
     let fills = matches!(
         options.format.preallocation,
@@ -306,7 +319,8 @@ pub(super) fn new_image(
     if let Some(on) = on {
         on.hold(host, &mut locking)?;
     }
-    let _locks = locking.settle(plan)?;
+    let locks = locking.settle(plan)?;
+    let host = &Held::new(host, &locks).for_copies(below.to_vec(), false);
     image::create(host, new, options, progress).map_err(|error| not_created(new, &error))?;
     let data_file = options.data_file.iter().map(|data| data.path.clone());
     let touched: Vec<PathBuf> = std::iter::once(new.to_path_buf())

@@ -105,6 +105,24 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Checks that its disk is no larger than its L1 table maps, as that of every snapshot is: what goes
+    /// through the disk would else go on for as long as the image likes.
+    ///
+    /// # Errors
+    /// [`FormatError::OutOfRange`] with the largest disk that the table maps.
+    pub fn check_size(&self, geometry: Geometry) -> Result<(), FormatError> {
+        let Some(size) = self.virtual_size() else {
+            return Ok(());
+        };
+        if geometry.l1_entries_for(size) <= u64::from(self.l1_entries) {
+            return Ok(());
+        }
+        let mapped = geometry
+            .l2_coverage()
+            .saturating_mul(self.l1_entries.into());
+        in_range("snapshot disk size", size, 0, mapped)
+    }
+
     /// Reads the entry at `at`; gives it and where it ends, without padding.
     fn parse(bytes: &[u8], at: u64) -> Result<(Self, u64), FormatError> {
         let truncated = |needed: u64| FormatError::Truncated {

@@ -72,6 +72,23 @@ pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header
 pub fn dirty(path: &Path, file: &dyn HostFile, header: &Header, name: &[u8]) -> Result<Dirty> {
     let list = bitmaps(path, file, header)?;
     let bitmap = usable(path, &list, name)?;
+    dirty_bits(path, file, header, bitmap)
+}
+
+/// The bits of a bitmap that was read from the image: the directory, which may list 65,535 of them, is not
+/// read again.
+///
+/// # Errors
+/// As [`dirty`].
+pub fn dirty_bits(
+    path: &Path,
+    file: &dyn HostFile,
+    header: &Header,
+    bitmap: &Bitmap,
+) -> Result<Dirty> {
+    if bitmap.flags.contains(BitmapFlags::IN_USE) {
+        return Err(stale(path, bitmap));
+    }
     Dirty::read(path, file, header.geometry, bitmap, header.virtual_size())
 }
 

@@ -299,6 +299,12 @@ impl Collector<'_> {
                     });
                 continue;
             }
+            if let Err(error) = snapshot.check_size(image.geometry) {
+                self.findings
+                    .at(FindingKind::SnapshotTable, table_offset, 0, || {
+                        format!("snapshot {}: {error}", name())
+                    });
+            }
             if snapshot.l1_entries == 0 {
                 continue;
             }

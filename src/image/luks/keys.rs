@@ -15,9 +15,10 @@ use super::SectorCipher;
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// These bytes, as they are.
+    /// These bytes, as they are. From now on this process is kept out of core dumps.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
+        crate::host::keep_out_of_dumps();
         Self(Zeroizing::new(bytes))
     }
 

@@ -53,6 +53,9 @@ pub fn snapshot_view(chain: &Chain, snapshot: &Snapshot) -> Result<Chain> {
 }
 
 fn at_snapshot(image: &Qcow2, snapshot: &Snapshot) -> Result<Qcow2> {
+    snapshot
+        .check_size(image.header().geometry)
+        .map_err(|error| Error::new(image.path(), error))?;
     let size = snapshot
         .virtual_size()
         .unwrap_or_else(|| image.virtual_size());

@@ -12,7 +12,7 @@ use crate::image::{
     State, Target, Unhurried, Views, keep_views, new_overlay,
 };
 
-use super::super::held::Held;
+use super::super::held::{Held, files_of, has_secrets};
 use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
@@ -198,7 +198,9 @@ impl Commit {
                 judge: Judge::Tables,
                 keys: &self.keys,
             };
-            new_overlay(host, &old.path, &old.options, change, progress)?;
+            let secret = old.options.encryption.is_none() && has_secrets(&base);
+            let making = Held::unlocked(host).for_copies(files_of(&base), secret);
+            new_overlay(&making, &old.path, &old.options, change, progress)?;
         }
         self.copy(host, chain, base, progress)?;
         progress.enter(Phase::Switch, 0);

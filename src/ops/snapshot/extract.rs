@@ -13,7 +13,7 @@ use crate::image::{
 };
 use crate::qcow2::Snapshot;
 
-use super::super::held::Held;
+use super::super::held::{Held, files_of, has_secrets};
 use super::super::members::{Members, format_of, refuse_foreign_data};
 use super::super::words::{command, name, shown, size};
 use super::super::{
@@ -299,7 +299,11 @@ impl Job for Extract {
         progress.enter(Phase::Copy, self.bytes);
         let held = Held::new(host, &locks);
         view_of(&held, &self.keys, &self.image, &self.id, &self.form)
-            .and_then(|view| extract_snapshot(host, &view, &self.new, &self.form, progress))
+            .and_then(|view| {
+                let making =
+                    Held::new(host, &locks).for_copies(files_of(&view), has_secrets(&view));
+                extract_snapshot(&making, &view, &self.new, &self.form, progress)
+            })
             .map_err(|error| {
                 let new = shown(&self.new);
                 if matches!(error.kind, ErrorKind::Stopped) {

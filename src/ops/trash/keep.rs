@@ -58,7 +58,7 @@ impl Keep {
         };
         let folder = kept.path.parent().unwrap_or(&kept.path);
         let written = host
-            .create_new(&kept.path)
+            .create_private(&kept.path)
             .map_err(|error| Error::io("create", &kept.path, &error))
             .and_then(|file| write(&kept.path, &*file))
             .and_then(|()| {

@@ -132,6 +132,104 @@ fn a_commands_words_are_split_as_a_shell_would() {
     assert!(words("ls --of={chain}").is_err());
 }
 
+fn own(run: &str) -> OwnCommand {
+    OwnCommand {
+        key: None,
+        title: String::new(),
+        words: OwnCommand::words(run).unwrap(),
+        run: run.to_owned(),
+        place: Place::Screen,
+        confirm: false,
+    }
+}
+
+#[test]
+fn a_line_in_which_a_name_would_be_read_as_more_than_a_name_is_refused() {
+    for line in [
+        "{path}",
+        "sh -c {path}",
+        "sudo bash -ec {path}",
+        "python3 -c {path}",
+        "env -S {path}",
+        "sh -c {chain}",
+        "su -c {path}",
+        "sh -c 'ls \"{path}\"'",
+        "sh -c \"ls '{path}'\"",
+        "sh -c 'ls `stat {path}`'",
+        "sh -c 'echo ${path}'",
+        "sh -c 'true # {path}'",
+        "sh -c 'cat <<E\n{path}\nE'",
+        "sh -c 'eval ls {path}'",
+        "sh -c 'ssh host ls {path}'",
+        "sh -c 'echo \\{path}'",
+        "python3 -c 'print(\"{path}\")'",
+        "perl -e unlink({path})",
+        "awk 'BEGIN{system(\"{path}\")}'",
+        "fish -c 'ls {path}'",
+        "qemu-img info 'json:{\"filename\":\"{path}\"}'",
+        "sh -c 'ls {chain}'",
+    ] {
+        assert!(OwnCommand::words(line).is_err(), "{line}");
+    }
+    let (config, warnings) =
+        read("[[command]]\nkey = \"!b\"\nrun = \"sh -c 'echo \\\"{path}\\\"'\"\n");
+    assert!(config.commands.is_empty());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_name_inside_a_word_stays_one_word_for_whoever_reads_it() {
+    use std::os::unix::ffi::OsStringExt;
+    let dir = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 6] = [
+        b"a b; touch bad; $(touch bad) `touch bad`",
+        b"it's'; touch bad; '",
+        b"x\ntouch bad\n",
+        b"\x1b\\'; touch bad; \\'",
+        b"\xff\"; touch bad; \"",
+        b"-rf",
+    ];
+    for name in names {
+        let path = dir.path().join(std::ffi::OsString::from_vec(name.to_vec()));
+        let fill = Fill {
+            path: path.clone(),
+            ..Fill::default()
+        };
+        for line in [
+            "sh -c 'printf %s {path}'",
+            "bash -c 'printf %s$(printf %s {path}) \"\"'",
+            "sh -c 'printf %s \"$1\"' sh {path}",
+        ] {
+            let words = own(line).filled(&fill);
+            let output = std::process::Command::new(&words[0])
+                .args(&words[1..])
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            assert!(!dir.path().join("bad").exists(), "{line} {path:?}");
+            if !line.contains("$(") {
+                assert_eq!(output.stdout, path.as_os_str().as_encoded_bytes(), "{line}");
+            }
+        }
+    }
+    let fill = Fill {
+        path: "/a,file=/etc/shadow".into(),
+        ..Fill::default()
+    };
+    assert_eq!(
+        own("sudo qemu-system-x86_64 -drive file={path},if=virtio").filled(&fill)[3],
+        "file=/a,,file=/etc/shadow,if=virtio"
+    );
+    assert_eq!(
+        own("x --of={path}").filled(&fill)[1],
+        "--of=/a,file=/etc/shadow"
+    );
+    assert_eq!(
+        own("ssh host ls {path}").filled(&fill)[3],
+        "'/a,file=/etc/shadow'"
+    );
+}
+
 #[test]
 fn a_list_of_files_becomes_a_word_each() {
     let command = OwnCommand {
