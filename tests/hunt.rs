@@ -430,3 +430,234 @@ fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behi
     let new = forest.by_path(&dir.join("17/new")).unwrap();
     assert_eq!(new.backing.as_ref().unwrap().name(), "disk.0.snap/2");
 }
+
+/// The program in `dir`, with a state of its own and everything agreed to.
+fn qanopy(qemu: &Qemu, dir: &Path, words: &[&str]) -> support::Outcome {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+    command.env("XDG_STATE_HOME", dir.join("state"));
+    qemu.run(command.current_dir(dir).args(words))
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn what_only_an_image_names_is_neither_read_nor_written() {
+    let Some((qemu, home)) = setting(
+        "mkdir vm private copies
+         head -c 1048576 /dev/zero | tr '\\0' s > private/shadow
+         chmod 600 private/shadow
+         ln -s ../private/shadow vm/link.raw
+         qemu-img create -q -f qcow2 -F raw -b ../private/shadow vm/far.qcow2
+         qemu-img create -q -f qcow2 -F raw -b link.raw vm/near.qcow2
+         qemu-img create -q -f qcow2 -F qcow2 -b far.qcow2 vm/top.qcow2
+         qemu-io -f qcow2 -c 'write -P 9 0 64k' vm/far.qcow2
+         qemu-io -f qcow2 -c 'write -P 9 0 64k' vm/near.qcow2
+         qemu-img snapshot -c one vm/far.qcow2
+         qemu-img snapshot -c one vm/near.qcow2
+         qemu-img create -q -f raw vm/other.raw 1M",
+    ) else {
+        return;
+    };
+    let dir = home.path();
+    let shadow = fs::read(dir.join("private/shadow")).unwrap();
+    let mut left = fs::read_dir(dir.join("vm")).unwrap().count();
+    for image in ["vm/far.qcow2", "vm/near.qcow2", "vm/top.qcow2"] {
+        let before = fs::read(dir.join(image)).unwrap();
+        let mut all: Vec<Vec<&str>> = vec![
+            vec!["convert", image, "vm/out", "--yes"],
+            vec!["convert", "--to", "raw", image, "vm/out", "--yes"],
+            vec!["flatten", image, "vm/out", "--yes"],
+            vec!["flatten", image, "--in-place", "--yes"],
+            vec!["export", image, "vm/out", "--yes"],
+            vec!["clone", "--chain", image, "copies", "--yes"],
+            vec!["rebase", image, "--to", "vm/other.raw", "--yes"],
+        ];
+        if image != "vm/top.qcow2" {
+            all.push(vec!["commit", image, "--yes", "--confirm", "1"]);
+            all.push(vec!["snapshot", "extract", image, "one", "vm/out", "--yes"]);
+        }
+        for words in all {
+            let outcome = qanopy(&qemu, dir, &words);
+            let said = format!("{words:?}: {} {}", outcome.text(), outcome.stderr);
+            assert_eq!(outcome.code, 4, "{said}");
+            assert!(
+                said.contains("private/shadow") && said.contains("--scan"),
+                "{said}"
+            );
+            assert_eq!(fs::read_dir(dir.join("copies")).unwrap().count(), 0);
+            assert!(!dir.join("vm/out").exists(), "{said}");
+            assert!(fs::read(dir.join(image)).unwrap() == before, "{said}");
+            assert!(
+                fs::read(dir.join("private/shadow")).unwrap() == shadow,
+                "{said}"
+            );
+        }
+        // What it is built on is shown all the same.
+        let shown = qanopy(&qemu, dir, &["info", image]).text();
+        assert!(!shown.is_empty());
+    }
+    // Named, it is read; and who may not read it may not read the copy.
+    for (words, new) in [
+        (vec!["convert", "vm/far.qcow2", "vm/a"], "vm/a"),
+        (
+            vec!["convert", "--to", "raw", "vm/top.qcow2", "vm/b"],
+            "vm/b",
+        ),
+        (vec!["flatten", "vm/top.qcow2", "vm/c"], "vm/c"),
+        (
+            vec!["snapshot", "extract", "vm/far.qcow2", "one", "vm/d"],
+            "vm/d",
+        ),
+        (vec!["branch", "vm/far.qcow2", "vm/e"], "vm/e"),
+    ] {
+        let words = [words, vec!["--scan", "private", "--yes"]].concat();
+        let outcome = qanopy(&qemu, dir, &words);
+        assert_eq!(outcome.code, 0, "{words:?}: {}", outcome.stderr);
+        assert_eq!(mode(&dir.join(new)), 0o600, "{words:?}");
+        left += 1;
+    }
+    assert_eq!(fs::read_dir(dir.join("vm")).unwrap().count(), left);
+    let outcome = qanopy(
+        &qemu,
+        dir,
+        &["commit", "vm/far.qcow2", "--scan", "private", "-n"],
+    );
+    assert!(
+        outcome.stderr.contains("is built on shadow as well"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_data_file_beside_a_base_that_only_a_header_names_is_not_opened() {
+    let Some((qemu, home)) = setting(
+        "mkdir vm private
+         head -c 1048576 /dev/zero | tr '\\0' s > private/shadow
+         qemu-img create -q -f qcow2 private/base.qcow2 1M
+         qemu-img create -q -f qcow2 -F qcow2 -b ../private/base.qcow2 vm/top.qcow2
+         cp private/shadow private/data
+         qemu-img create -q -f qcow2 -o data_file=$PWD/private/data,data_file_raw=on vm/data.qcow2 1M
+         qemu-img rebase -u -F qcow2 -b ../private/base.qcow2 vm/data.qcow2 || true",
+    ) else {
+        return;
+    };
+    let outcome = qanopy(
+        &qemu,
+        home.path(),
+        &["convert", "vm/data.qcow2", "vm/out", "-y"],
+    );
+    assert_eq!(outcome.code, 4, "{}", outcome.stderr);
+    assert!(!home.path().join("vm/out").exists());
+}
+
+#[test]
+fn a_snapshot_larger_than_its_table_is_told_at_once_and_long_lists_take_one_pass() {
+    use std::time::{Duration, Instant};
+    let Some((qemu, home)) = setting(
+        "qemu-img create -q -f qcow2 a.qcow2 64M
+         qemu-io -f qcow2 -c 'write -P 9 0 64k' a.qcow2
+         qemu-img snapshot -c one a.qcow2",
+    ) else {
+        return;
+    };
+    let dir = home.path();
+    let sound = fs::read(dir.join("a.qcow2")).unwrap();
+    let table = u64::from_be_bytes(sound[64..72].try_into().unwrap());
+    let table = usize::try_from(table).unwrap();
+    let mut forged = sound.clone();
+    forged[table + 48..table + 56].copy_from_slice(&(1u64 << 62).to_be_bytes());
+    fs::write(dir.join("huge.qcow2"), &forged).unwrap();
+    let begun = Instant::now();
+    for words in [
+        &["map", "--snapshot", "one", "huge.qcow2"][..],
+        &["compare", "--snapshot", "one", "huge.qcow2", "a.qcow2"],
+        &["convert", "--snapshot", "one", "huge.qcow2", "out", "-y"],
+        &["snapshot", "extract", "huge.qcow2", "one", "out", "-y"],
+        &["check", "huge.qcow2"],
+    ] {
+        let outcome = qanopy(&qemu, dir, words);
+        let said = format!("{words:?}: {} {}", outcome.text(), outcome.stderr);
+        assert!(outcome.code != 0, "{said}");
+        assert!(said.contains("snapshot disk size"), "{said}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    // As many as the format allows, all of the same table.
+    let end = sound.len().next_multiple_of(65536);
+    let mut many = sound;
+    many.resize(end, 0);
+    for number in 0..65_536u32 {
+        let id = number.to_string();
+        let mut entry = many[table..table + 40].to_vec();
+        entry[12..14].copy_from_slice(&u16::try_from(id.len()).unwrap().to_be_bytes());
+        entry.extend_from_slice(&many[table + 40..table + 64].to_vec());
+        entry.extend_from_slice(id.as_bytes());
+        entry.extend_from_slice(b"one");
+        entry[36..40].copy_from_slice(&24u32.to_be_bytes());
+        many.extend_from_slice(&entry);
+        many.resize(many.len().next_multiple_of(8), 0);
+    }
+    many[60..64].copy_from_slice(&65_536u32.to_be_bytes());
+    many[64..72].copy_from_slice(&(end as u64).to_be_bytes());
+    fs::write(dir.join("many.qcow2"), &many).unwrap();
+    let begun = Instant::now();
+    let outcome = qanopy(&qemu, dir, &["snapshot", "list", "many.qcow2"]);
+    assert_eq!(outcome.text().lines().count(), 65_537, "{}", outcome.stderr);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn arguments_and_names_reach_no_terminal_as_they_are_and_json_keeps_them() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let Some((qemu, home)) = setting("qemu-img create -q -f qcow2 a.qcow2 1M") else {
+        return;
+    };
+    let dir = home.path();
+    let odd = "\u{9b}31m\u{7f}\u{202e}\u{200b}\u{2066}\n\u{1b}[2J";
+    let acts = |text: &str| {
+        text.chars()
+            .any(|c| c != '\n' && (c.is_control() || ('\u{200b}'..='\u{206f}').contains(&c)))
+    };
+    let plain = "a.qcow2";
+    for words in [
+        vec!["tree", odd],
+        vec![odd],
+        vec!["tree", &format!("--{odd}")],
+        vec!["resize", plain, odd],
+        vec!["create", "new", "1M", "--cluster-size", odd],
+        vec!["create", "new", "1M", "--encrypt", odd],
+        vec!["snapshot", "delete", plain, odd, "-y"],
+        vec!["check", odd],
+        vec![plain, odd],
+    ] {
+        let outcome = qanopy(&qemu, dir, &words);
+        assert_ne!(outcome.code, 0, "{words:?}");
+        assert!(!acts(&outcome.stderr), "{words:?}: {:?}", outcome.stderr);
+        assert!(!acts(&outcome.text()), "{words:?}: {:?}", outcome.text());
+    }
+    let mut bytes = odd.as_bytes().to_vec();
+    bytes.push(0xff);
+    let path = dir.join(OsStr::from_bytes(&bytes));
+    fs::copy(dir.join(plain), &path).unwrap();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let outcome = qanopy(&qemu, dir, &["tree", "--json", "."]);
+    assert!(!acts(&outcome.text()), "{:?}", outcome.text());
+    let found: serde_json::Value = serde_json::from_str(&outcome.text()).unwrap();
+    let image = found["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|image| image["path-bytes"].is_string())
+        .unwrap();
+    assert_eq!(image["path-bytes"], hex(path.as_os_str().as_bytes()));
+    assert_eq!(image["path"], path.to_string_lossy().as_ref());
+    assert_eq!(image["names-bytes"][0], image["path-bytes"]);
+}

@@ -344,10 +344,10 @@ pub(super) struct ConsentArgs {
     pub(super) verify: bool,
 }
 
-/// Where else to search for images that are built on the ones named.
+/// Where else to search for images that are built on the ones named, and what they are built on may be read.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ScanArgs {
-    /// Also search this directory for images that are built on the ones named
+    /// Also search this directory for images that are built on the ones named, and read what they are built on there
     #[arg(long, value_name = "DIR")]
     pub(super) scan: Vec<PathBuf>,
 }
@@ -1225,6 +1225,8 @@ pub(super) enum SnapshotCommand {
         form: ExtractArg,
         #[command(flatten)]
         passphrases: PassphraseArgs,
+        #[command(flatten)]
+        scan: ScanArgs,
         #[command(flatten)]
         consent: ConsentArgs,
     },

@@ -29,7 +29,7 @@ pub(super) fn carry_out(
     }
     if consent.dry_run || !plan.refusals.is_empty() {
         if globals.json {
-            out.json(json::planned(&plan))?;
+            out.json(&json::planned(&plan))?;
         } else {
             show(&plan, consent.verify, |line| out.line(line))?;
             if let Confirm::Count(number) = plan.confirm {
@@ -71,7 +71,7 @@ pub(super) fn carry_out(
     };
     let outcome = running::run(ready)?;
     match described {
-        Some(plan) => out.json(json::done(&plan, &outcome))?,
+        Some(plan) => out.json(&json::done(&plan, &outcome))?,
         None => tell(out, &outcome)?,
     }
     Ok(out.flush()?)

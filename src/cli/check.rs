@@ -56,7 +56,7 @@ fn repair(
             .all(|f| f.kind == FindingKind::Trailing);
         if found.findings.is_empty() || (tail_only && action == RepairAction::Leaks) {
             if globals.json {
-                out.json(described(image, &found, &[]))?;
+                out.json(&described(image, &found, &[]))?;
             }
             return Ok(out.flush()?);
         }
@@ -126,8 +126,8 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
     }
     if globals.json {
         match (told.len(), told.pop()) {
-            (1, Some(only)) => out.json(only)?,
-            (_, last) => out.json(Value::Array(told.into_iter().chain(last).collect()))?,
+            (1, Some(only)) => out.json(&only)?,
+            (_, last) => out.json(&Value::Array(told.into_iter().chain(last).collect()))?,
         }
     }
     out.flush()?;

@@ -17,7 +17,7 @@ use super::stop::Stop;
 pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {
     let path = path()?;
     match command {
-        ConfigCommand::Path if globals.json => out.json(json!({ "path": json_name(&path) }))?,
+        ConfigCommand::Path if globals.json => out.json(&json!({ "path": json_name(&path) }))?,
         ConfigCommand::Path => out.line(printable(&path))?,
         ConfigCommand::Print => {
             let (config, warnings) = load(&path)?;
@@ -25,7 +25,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> a
                 out::complain(sentence(&path, warning));
             }
             if globals.json {
-                out.json(json!({ "path": json_name(&path), "toml": config.print() }))?;
+                out.json(&json!({ "path": json_name(&path), "toml": config.print() }))?;
             } else {
                 out.text(&config.print())?;
             }
@@ -37,7 +37,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> a
                     .iter()
                     .map(|warning| json!({ "line": warning.line, "text": warning.text }))
                     .collect();
-                out.json(json!({ "path": json_name(&path), "warnings": list }))?;
+                out.json(&json!({ "path": json_name(&path), "warnings": list }))?;
             } else {
                 for warning in &warnings {
                     out.line(sentence(&path, warning))?;

@@ -41,7 +41,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &LogArgs) -> anyhow::Re
 fn list(out: &mut Out, globals: Globals, entries: &[Entry], nothing: &str) -> anyhow::Result<()> {
     if globals.json {
         let all: Vec<Value> = entries.iter().map(described).collect();
-        out.json(json!({ "entries": all }))?;
+        out.json(&json!({ "entries": all }))?;
         return Ok(());
     }
     for entry in entries {
@@ -180,7 +180,7 @@ fn list_interrupted(
                 })
             })
             .collect();
-        out.json(json!({ "entries": entries, "leftovers": left }))?;
+        out.json(&json!({ "entries": entries, "leftovers": left }))?;
         return Ok(());
     }
     list(out, globals, &all, "nothing was interrupted")?;
@@ -209,7 +209,7 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
                 .collect();
             if files.is_empty() {
                 if globals.json {
-                    out.json(json!({ "leftovers": [] }))?;
+                    out.json(&json!({ "leftovers": [] }))?;
                 } else {
                     out.line("nothing is left half made")?;
                 }

@@ -49,8 +49,8 @@ impl Out {
     }
 
     /// Writes a JSON value, indented, and a line end.
-    pub(super) fn json(&mut self, value: serde_json::Value) -> io::Result<()> {
-        self.line(json_text(value))
+    pub(super) fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        self.line(json_text(value.clone()))
     }
 
     /// Hands everything on to the reader.

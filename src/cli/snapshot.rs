@@ -49,6 +49,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
             new,
             form,
             passphrases,
+            scan,
             consent,
         } => {
             keys = passphrase::keys(&passphrases)?;
@@ -63,7 +64,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
                 new,
                 form,
             };
-            (which.image, action, Vec::new(), consent)
+            (which.image, action, scan.scan, consent)
         }
     };
     let mut context = look::around(std::slice::from_ref(&image), &also)?;
@@ -95,7 +96,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
             }
             value
         });
-        return Ok(out.json(Value::Array(all.collect()))?);
+        return Ok(out.json(&Value::Array(all.collect()))?);
     }
     if snapshots.is_empty() {
         out.line(format_args!(

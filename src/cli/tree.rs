@@ -94,7 +94,7 @@ fn charset(globals: Globals) -> Charset {
 fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        return out.json(picture::json(forest));
+        return out.json(&picture::json(forest));
     }
     if forest.is_empty() {
         return out.line(nothing(seen));

@@ -128,6 +128,7 @@ impl Context {
         let reached: BTreeSet<PathBuf> = met
             .flat_map(|node| std::iter::once(&node.path).chain(&node.other_names))
             .filter_map(|path| folder(path))
+            .filter(|dir| may_be_searched(&*host, dir))
             .filter(|dir| !named.iter().any(|known| dir.starts_with(known)))
             .collect();
         let looked_in = LookedIn {
@@ -222,6 +223,18 @@ impl Looked {
             }
         }
     }
+}
+
+/// Whether a folder may be searched because a header leads there: an image could else have the whole machine
+/// walked, or what the kernel makes up.
+fn may_be_searched(host: &dyn Host, dir: &Path) -> bool {
+    let Ok(dir) = host.canonical(dir) else {
+        return false;
+    };
+    dir != Path::new("/")
+        && !["/proc", "/sys"]
+            .iter()
+            .any(|made_up| dir.starts_with(made_up))
 }
 
 /// Leaves out what lies inside another. A directory sorts before what is inside it.

@@ -136,7 +136,7 @@ pub(super) fn chain_below<'f>(
             Whereabouts::Elsewhere => "which is no local file",
             Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",
             Whereabouts::Scanned | Whereabouts::InTrash => {
-                if !is_readable(plan, base) {
+                if refuse_unnamed(plan, node, base) || !is_readable(plan, base) {
                     return None;
                 }
                 below.push(base);
@@ -251,22 +251,53 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
         if !lies_where_the_person_looked(plan, &node.path, &place) {
             plan.refuse(format!(
                 "{} names {} as its data file, outside the folders looked in: an image can name any file of \
-                 this machine, so look in its folder too if that is right",
+                 this machine, so {} if that is right",
                 shown(&node.path),
-                shown(&place)
+                shown(&place),
+                look_there(&place)
             ));
         }
     }
 }
 
-/// Whether a file stands in the folders looked in, or in that of the image that names it. `place` has no links
-/// left in it.
+/// Refuses to read or write the content of `base`, to which a header leads from `image`, if that is nowhere in
+/// the folders that the person named; tells whether it did. Whoever made an image would else have any file of
+/// this machine copied out, or written, by who may.
+pub(super) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node) -> bool {
+    // What is not there, or cannot be reached, is told by whoever opens it.
+    let Ok(place) = plan.host().canonical(&base.path) else {
+        return false;
+    };
+    if lies_where_the_person_looked(plan, &image.path, &place) {
+        return false;
+    }
+    plan.refuse(format!(
+        "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so {} if \
+         that is right",
+        shown(&image.path),
+        shown(&place),
+        look_there(&place)
+    ));
+    true
+}
+
+fn look_there(place: &Path) -> String {
+    let folder = shown(place.parent().unwrap_or(place));
+    format!("look in its folder too (--scan {folder})")
+}
+
+/// The one answer to whether the content of a file that an image names may be read or written: whether it
+/// stands in the folders that the person named, among them those of the images that the person named. Where
+/// no folder was named, it is that of the image. A folder that only a header led to does not count. `place`
+/// has no links left in it.
 pub(super) fn lies_where_the_person_looked(plan: &Plan, image: &Path, place: &Path) -> bool {
     let own = image.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dirs = plan.looked_in.dirs();
+    let own = [own.unwrap_or(Path::new(".")).to_path_buf()];
+    let dirs = match plan.looked_in.named.as_slice() {
+        [] => own.as_slice(),
+        named => named,
+    };
     dirs.iter()
-        .map(PathBuf::as_path)
-        .chain([own.unwrap_or(Path::new("."))])
         .filter_map(|dir| plan.host().canonical(dir).ok())
         .any(|dir| place.starts_with(dir))
 }

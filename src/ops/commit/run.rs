@@ -6,6 +6,7 @@ use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::Format;
 
+use super::super::members::refuse_unnamed;
 use super::super::words::{listed, name, shown};
 use super::super::{Context, Plan, find, readers};
 
@@ -114,6 +115,9 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
         });
         return None;
     };
+    if refuse_unnamed(plan, node, base) {
+        return None;
+    }
     let Some(base_format) = backing.format().cloned() else {
         plan.refuse(format!(
             "{path} does not record the format of {recorded}, and a guess would risk the data: \

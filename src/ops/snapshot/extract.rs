@@ -14,7 +14,7 @@ use crate::image::{
 use crate::qcow2::Snapshot;
 
 use super::super::held::{Held, files_of, has_secrets};
-use super::super::members::{Members, format_of, refuse_foreign_data};
+use super::super::members::{Members, format_of, refuse_foreign_data, refuse_unnamed};
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -162,6 +162,9 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
                 "outside the folders looked in"
             }
             Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {
+                if refuse_unnamed(plan, node, base) {
+                    return None;
+                }
                 below.push(base.path.clone());
                 continue;
             }
