@@ -304,12 +304,10 @@ fn against_quoting(line: &str) -> Option<String> {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
             (Some('\''), _) => {}
-            (Some(_) | None, '\\') => {
-                if !rest.starts_with(PATH) {
-                    let mut chars = rest.chars();
-                    chars.next();
-                    rest = chars.as_str();
-                }
+            (Some(_) | None, '\\') if !rest.starts_with(PATH) => {
+                let mut chars = rest.chars();
+                chars.next();
+                rest = chars.as_str();
             }
             (None, '\'' | '"') => quote = Some(c),
             (None, '#') if before.is_whitespace() || ";&|()".contains(before) => quote = Some('\n'),
