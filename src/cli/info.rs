@@ -391,7 +391,11 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
         } else {
             "reads it"
         };
-        let told = format!("{} (process {}) {does}", holder.command, holder.pid);
+        let told = if holder.is_unseen() {
+            format!("by whom cannot be seen: it {does}")
+        } else {
+            format!("{holder} {does}")
+        };
         field(out, "in use by", told)?;
     }
     for problem in &node.problems {

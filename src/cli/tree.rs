@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::forest::picture::{self, Charset, Diagram, TreeLine};
 use crate::forest::{Flags, Forest, Node, Whereabouts};
-use crate::host::printable;
+use crate::host::{during_one_survey, printable};
 use crate::image::Unhurried;
 use crate::ops;
 
@@ -34,7 +34,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
     }
     let mut seen = look::below(&args.open)?;
     if args.check {
-        check_all(&mut seen);
+        during_one_survey(|| check_all(&mut seen));
     }
     let forest = &seen.context.forest;
     if args.dot {

@@ -12,6 +12,7 @@ use super::edge::Edges;
 use super::grow::Growth;
 use super::inherited::Inherited;
 use super::table::Table;
+use super::written::WrittenUnder;
 use super::{Backing, Flags, Found, Node, NodeId, Whereabouts};
 
 /// All images known, and who is built on whom.
@@ -26,6 +27,8 @@ pub struct Forest {
     pub(super) gone: Vec<bool>,
     /// Per node: this or an image above it is held the way QEMU does.
     pub(super) in_use: Vec<bool>,
+    /// Images that somebody writes, or writes under.
+    pub(super) written: WrittenUnder,
     /// Nodes without a parent, ordered by path.
     pub(super) tops: ThinVec<NodeId>,
     /// The members of each loop.
@@ -232,6 +235,7 @@ impl Forest {
                     && (flags.contains(Flags::ACTIVE) || node.stat.is_some()),
             );
         }
+        flags.set(Flags::WRITTEN_UNDER, self.written.contains_key(&id));
         flags
     }
 

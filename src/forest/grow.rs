@@ -17,6 +17,7 @@ use super::edge::by_other_name;
 use super::graph::index;
 use super::problem_text;
 use super::table::Table;
+use super::written::written_under;
 use super::{Backing, BackingState, Content, Edge, Forest, Found, Node, NodeId, Whereabouts};
 
 /// What growing remembers between one found file and the next.
@@ -206,6 +207,10 @@ impl Forest {
             self.set_holders(id, holders);
             self.growth.dirty.insert(id);
         }
+        let written = written_under(self);
+        let before = std::mem::replace(&mut self.written, written);
+        let concerned = before.keys().chain(self.written.keys()).copied();
+        self.growth.dirty.extend(concerned);
         self.settle();
     }
 

@@ -15,6 +15,7 @@ mod refresh;
 mod scan;
 mod table;
 mod trash_folder;
+mod written;
 
 pub use crate::image::TRASH_FOLDER;
 pub use edge::{Edge, Reader, Reads};

@@ -244,12 +244,14 @@ bitflags::bitflags! {
         const IN_TRASH = 1 << 13;
         /// A layer below it keeps it from being opened.
         const BROKEN_BELOW = 1 << 14;
+        /// Somebody writes it though others are built on it, or writes an image it is built on.
+        const WRITTEN_UNDER = 1 << 20;
     }
 }
 
 impl Flags {
     /// Every flag with its name, in the order they are shown.
-    pub const NAMES: [(Self, &'static str); 15] = [
+    pub const NAMES: [(Self, &'static str); 16] = [
         (Self::ACTIVE, "active"),
         (Self::FROZEN, "frozen"),
         (Self::IN_USE, "in-use"),
@@ -265,6 +267,7 @@ impl Flags {
         (Self::OUTSIDE_SCAN, "outside-scan"),
         (Self::IN_TRASH, "in-trash"),
         (Self::BROKEN_BELOW, "broken-below"),
+        (Self::WRITTEN_UNDER, "written-under"),
     ];
 
     /// The names of the flags that are set.

@@ -45,6 +45,8 @@ pub enum ProblemKind {
     DirectoryDependentBacking,
     /// The recorded backing format is not what the backing file is.
     WrongBackingFormat,
+    /// Somebody writes it though others are built on it, or writes an image it is built on.
+    WrittenUnder,
     /// It and the image it is built on are not of one size. Often meant so; told by a check only.
     BackingSize,
 }
@@ -70,6 +72,7 @@ impl ProblemKind {
             Self::NoBackingFormat => "no-backing-format",
             Self::DirectoryDependentBacking => "directory-dependent-backing",
             Self::WrongBackingFormat => "wrong-backing-format",
+            Self::WrittenUnder => "written-under",
             Self::BackingSize => "backing-size",
         }
     }

@@ -8,6 +8,7 @@ use thin_vec::ThinVec;
 use crate::host::{printable, shell_quoted};
 use crate::image::{self, BackingName, Format};
 
+use super::written::writer_of;
 use super::{
     Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts,
 };
@@ -29,6 +30,9 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
         _ => {}
     }
     let name = printable(&node.path);
+    if let Some(text) = written(forest, node, &name) {
+        say(ProblemKind::WrittenUnder, text);
+    }
     if let Some(facts) = node.facts() {
         if let Some(why) = &facts.truncated {
             say(ProblemKind::Truncated, why.clone());
@@ -142,6 +146,27 @@ fn backing_problems(
             }
         }
     }
+}
+
+/// Who changes what is below an image, or what others are built on.
+fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
+    let layer = forest.get(*forest.written.get(&node.id)?)?;
+    let writer = printable(writer_of(layer)?.to_string());
+    let what = if layer.id == node.id {
+        format!(
+            "{name} is written by {writer} although other images are built on it: what they show changes under them"
+        )
+    } else {
+        format!(
+            "{name} is built on {}, which {writer} writes: what it shows changes under it",
+            printable(&layer.path)
+        )
+    };
+    Some(format!(
+        "{what}, and sooner or later makes no sense. Stop that, and have it write an overlay of its own: `qanopy \
+         branch {} NEW`.",
+        shell_quoted(&layer.path)
+    ))
 }
 
 /// The command that records another backing file or format without touching data.

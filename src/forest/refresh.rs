@@ -3,15 +3,19 @@
 //! of a few files.
 
 use std::collections::{BTreeSet, HashSet};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{FileKind, Host};
+use crate::host::{FileKind, Holder, Host};
 use crate::image::{is_described, maker_of};
 
 use super::scan::{Looker, ScanOptions, Visit, Why, entries_below};
 use super::trash_folder::{is_looked_at, trash_folder_of};
 use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
+
+/// Up to so many images are asked for their locks again though their files did not change.
+const MOST_ASKED: usize = 2000;
 
 /// Looks again at the files (or whole folders) that changed, came or went below the scanned
 /// directories. Folders that came are not looked into: scan again for those, and to find a link that led
@@ -76,6 +80,10 @@ pub fn refreshed(
     for node in &kept {
         if let Some(file) = node.file_id() {
             looker.remember(file, &node.path);
+            // Locks come and go without the file changing; asking is an open and one call.
+            if kept.len() <= MOST_ASKED || node.holders.iter().any(Holder::is_unseen) {
+                looker.ask_locks(&node.path);
+            }
         }
     }
     let mut found: Vec<Found> = Vec::new();
@@ -84,7 +92,7 @@ pub fn refreshed(
             continue;
         };
         let symlink = stat.kind == FileKind::Symlink;
-        if !symlink && stat.kind != FileKind::Regular {
+        if !symlink && !matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice) {
             continue;
         }
         let why = if options.roots.contains(&path) {
@@ -128,7 +136,10 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
     for root in &options.roots {
         // A place that cannot be read holds nothing that a scan would find.
         let entries = entries_below(host, root).filter_map(Result::ok);
-        let files = entries.filter(|entry| entry.file_type().is_file() || entry.path_is_symlink());
+        let files = entries.filter(|entry| {
+            let kind = entry.file_type();
+            kind.is_file() || kind.is_block_device() || entry.path_is_symlink()
+        });
         let names = files.map(walkdir::DirEntry::into_path);
         changed.extend(names.filter(|path| {
             // A link that leads nowhere is met, but what is looked up through it stays missing.
@@ -138,6 +149,10 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
     }
     for node in forest.nodes() {
         let is_same = |path: &Path| match (&node.stat, host.stat(path)) {
+            // What an image takes of a device is no part of what `stat` tells.
+            (Some(known), Ok(now)) if now.kind == FileKind::BlockDevice => {
+                (known.id, known.len, known.modified) == (now.id, now.len, now.modified)
+            }
             (Some(known), Ok(now)) => *known == now,
             (None, Err(_)) => true,
             _ => false,

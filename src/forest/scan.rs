@@ -6,6 +6,7 @@ mod look;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -188,7 +189,13 @@ pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<Found> {
         .and_then(|file| file.probe_lock(LockSet::ReadWrite));
     let file = found.stat.as_ref().map(|stat| stat.id);
     found.holders = match (probed, file) {
-        (Ok(LockProbe::Busy(conflict)), _) => conflict.holders,
+        (Ok(LockProbe::Busy(conflict)), _) => {
+            let mut holders = conflict.holders;
+            if !holders.iter().any(|holder| holder.locks) {
+                holders.push(Holder::unseen(conflict.writer));
+            }
+            holders
+        }
         (Ok(LockProbe::Unsupported), Some(id)) => {
             host.holders(&[id]).remove(&id).unwrap_or_default()
         }
@@ -260,7 +267,7 @@ fn walk(
                         why.into_iter()
                             .for_each(|why| not_read(left_alone(entry.path(), &why)));
                     }
-                    if kind.is_file() || kind.is_symlink() {
+                    if kind.is_file() || kind.is_symlink() || kind.is_block_device() {
                         let visit = Visit::new(entry.into_path(), kind.is_symlink(), Why::Met);
                         if visits.send(visit).is_err() {
                             return unreadable;

@@ -7,16 +7,37 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::lock::{Lock, LockProbe, LockSet};
+use super::lock::{Lock, LockProbe, LockSet, LocksSeen};
 use super::real_file::RealFile;
 
-/// Which file this is, whatever name led to it: device and inode.
+/// Which file this is, whatever name led to it: device and inode. A block device is told by its own number,
+/// since it is the same under every node that was made for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId {
     /// Device number, as `stat` gives it.
     pub device: u64,
     /// Inode number on that device.
     pub inode: u64,
+}
+
+impl FileId {
+    /// Stands for the inode of a block device, which no filesystem on a device gives out.
+    const OF_DEVICE: u64 = u64::MAX;
+
+    /// The block device of this number (`st_rdev`).
+    #[must_use]
+    pub fn of_device(number: u64) -> Self {
+        Self {
+            device: number,
+            inode: Self::OF_DEVICE,
+        }
+    }
+
+    /// The number, if this is a block device.
+    #[must_use]
+    pub fn device_number(self) -> Option<u64> {
+        (self.inode == Self::OF_DEVICE).then_some(self.device)
+    }
 }
 
 /// What kind of thing a name leads to.
@@ -37,7 +58,7 @@ pub enum FileKind {
 /// What `stat` tells about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stat {
-    /// Device and inode.
+    /// Which file it is.
     pub id: FileId,
     /// What kind of thing it is.
     pub kind: FileKind,
@@ -160,6 +181,12 @@ pub trait HostFile: Send + Sync + fmt::Debug {
     /// a scan may ask for every file it opens; naming the holders costs a pass over `/proc` and
     /// happens only when busy.
     fn probe_lock(&self, want: LockSet) -> io::Result<LockProbe>;
+    /// What others hold of QEMU's image locks: one system call when that is nothing, so that a scan asks it of
+    /// every image. What this process itself has locked counts as nothing. Nobody is named.
+    fn locks_seen(&self) -> io::Result<LocksSeen> {
+        self.real()
+            .map_or(Ok(LocksSeen::Unknown), HostFile::locks_seen)
+    }
     /// The file of the operating system behind the trait, for calls that need a pair of them
     /// (cloning, copying, attributes). A wrapper hands out what it wraps; `None` where there is
     /// nothing of the kind, and such calls then are [`Cloned::Unsupported`].

@@ -6,7 +6,9 @@
 //! `/proc/PID/fd` (which file) and `/proc/PID/fdinfo` (how it is open, what is locked through it).
 //! Processes of other users are invisible without privileges; nothing here fails for that.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -25,15 +27,49 @@ const MAX_DESCRIPTORS: usize = 1 << 20;
 /// A process that has a file open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
-    /// Process id.
+    /// Process id; 0 where there is somebody and nobody can see who.
     pub pid: u32,
     /// The command's name, control characters escaped.
     pub command: String,
+    /// The name of the virtual machine that it runs (`-name guest=NAME`), control characters escaped.
+    pub machine: Option<Box<str>>,
     /// Whether it has the file open for writing.
     pub writes: bool,
     /// Whether it holds image locks on the file, as QEMU and qanopy do for an image in use. A
     /// process that merely reads the file, like `less`, has it open and holds none.
     pub locks: bool,
+}
+
+impl Holder {
+    /// Somebody who holds image locks and cannot be seen: of another user, or on another machine.
+    #[must_use]
+    pub fn unseen(writes: bool) -> Self {
+        Self {
+            pid: 0,
+            command: String::new(),
+            machine: None,
+            writes,
+            locks: true,
+        }
+    }
+
+    /// Whether only its locks tell of it.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        self.pid == 0
+    }
+}
+
+/// `machine c2 (qemu-system-x86_64, process 3750)`, `less (process 12)`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, command, .. } = self;
+        match &self.machine {
+            _ if self.is_unseen() => f.write_str("a process that cannot be seen from here"),
+            Some(machine) => write!(f, "machine {machine} ({command}, process {pid})"),
+            None => write!(f, "{command} (process {pid})"),
+        }
+    }
 }
 
 /// Which other processes have this file open.
@@ -46,96 +82,199 @@ pub fn holders(file: FileId) -> Vec<Holder> {
 /// answer; holders come in order of process id.
 #[must_use]
 pub fn holders_of(files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
-    let wanted: HashSet<FileId> = files.iter().copied().collect();
-    if wanted.is_empty() {
+    if files.is_empty() {
         return HashMap::new();
     }
-    survey(|id| wanted.contains(&id), Own::Skip)
+    let of_all = with_survey(|survey| {
+        let found = files.iter().map(|file| (*file, survey.holders(*file)));
+        found.filter(|(_, holders)| !holders.is_empty()).collect()
+    });
+    of_all.unwrap_or_else(|| {
+        let wanted: HashSet<FileId> = files.iter().copied().collect();
+        let survey = Survey::make(|id| wanted.contains(&id));
+        survey.all()
+    })
 }
 
 /// Every regular file and block device that another process has open, in one pass.
 #[must_use]
 pub fn open_files() -> HashMap<FileId, Vec<Holder>> {
-    survey(|_| true, Own::Skip)
+    Survey::make(|_| true).all()
+}
+
+/// Does something that asks of many files who has them open, such as a plan: on this thread all of that is
+/// answered from one pass over the processes, made when it is asked for first.
+pub fn during_one_survey<T>(work: impl FnOnce() -> T) -> T {
+    let is_outermost = SURVEY.with(|survey| {
+        let mut survey = survey.borrow_mut();
+        let first = survey.is_none();
+        if first {
+            *survey = Some(None);
+        }
+        first
+    });
+    /// Ends it also where the work ends early.
+    struct End(bool);
+    impl Drop for End {
+        fn drop(&mut self) {
+            if self.0 {
+                SURVEY.with(|survey| *survey.borrow_mut() = None);
+            }
+        }
+    }
+    let _end = End(is_outermost);
+    work()
+}
+
+thread_local! {
+    /// Outside of [`during_one_survey`] nothing, in it the survey once it is made.
+    static SURVEY: RefCell<Option<Option<Survey>>> = const { RefCell::new(None) };
+}
+
+/// Asks the survey of this thread; nothing where there is none to be kept.
+fn with_survey<T>(ask: impl FnOnce(&Survey) -> T) -> Option<T> {
+    SURVEY.with(|survey| {
+        let mut survey = survey.borrow_mut();
+        let made = survey.as_mut()?;
+        Some(ask(made.get_or_insert_with(|| Survey::make(|_| true))))
+    })
 }
 
 /// Who stands against a lock on this file: the holders of image locks, or, where none can be seen,
 /// all who have it open. This process counts when it holds locks through a descriptor other than
 /// `asking`.
 pub(super) fn holders_in_the_way(file: FileId, asking: i32) -> Vec<Holder> {
-    let mut found = survey(|id| id == file, Own::LocksExcept(asking))
-        .remove(&file)
-        .unwrap_or_default();
+    let others = with_survey(|survey| survey.holders(file));
+    let mut found = others.unwrap_or_else(|| Survey::make(|id| id == file).holders(file));
+    found.extend(own_locks_on(file, asking));
+    found.sort_by_key(|holder| holder.pid);
     if found.iter().any(|holder| holder.locks) {
         found.retain(|holder| holder.locks);
     }
     found
 }
 
-/// What of this process counts.
-#[derive(Clone, Copy)]
-enum Own {
-    /// Nothing.
-    Skip,
-    /// Descriptors that hold image locks, but for this one.
-    LocksExcept(i32),
-}
-
-/// One pass over all descriptors of all processes.
-fn survey(wanted: impl Fn(FileId) -> bool, own: Own) -> HashMap<FileId, Vec<Holder>> {
-    let mut found: HashMap<FileId, Vec<Holder>> = HashMap::new();
-    let mut budget = MAX_DESCRIPTORS;
+/// This process as a holder of image locks on a file, through another descriptor than `asking`.
+fn own_locks_on(file: FileId, asking: i32) -> Option<Holder> {
     let me = std::process::id();
-    let mut pids: Vec<u32> = numbers_in(Path::new("/proc"), usize::MAX);
-    pids.sort_unstable();
-    for pid in pids {
-        if pid == me && matches!(own, Own::Skip) {
+    let process = Path::new("/proc").join(me.to_string());
+    let descriptors: Vec<i32> = numbers_in(&process.join("fd"), MAX_DESCRIPTORS_PER_PROCESS);
+    let mut own: Option<Holder> = None;
+    for fd in descriptors {
+        if fd == asking || file_of(&process, fd) != Some(file) {
             continue;
         }
-        let process = Path::new("/proc").join(pid.to_string());
-        let descriptors: Vec<i32> =
-            numbers_in(&process.join("fd"), budget.min(MAX_DESCRIPTORS_PER_PROCESS));
-        budget = budget.saturating_sub(descriptors.len());
-        let mut command = None;
-        for fd in descriptors {
-            if let Own::LocksExcept(asking) = own
-                && pid == me
-                && fd == asking
-            {
+        let Some((writes, true)) = descriptor_facts(&process, fd) else {
+            continue;
+        };
+        let own = own.get_or_insert_with(|| Holder {
+            pid: me,
+            command: command_of(&process),
+            machine: None,
+            writes,
+            locks: true,
+        });
+        own.writes |= writes;
+    }
+    own
+}
+
+/// Which descriptors of other processes lead to which files, from one pass over all of them.
+#[derive(Debug, Default)]
+struct Survey {
+    descriptors: HashMap<FileId, Vec<(u32, i32)>>,
+}
+
+impl Survey {
+    fn make(wanted: impl Fn(FileId) -> bool) -> Self {
+        let mut survey = Self::default();
+        let mut budget = MAX_DESCRIPTORS;
+        let me = std::process::id();
+        let mut pids: Vec<u32> = numbers_in(Path::new("/proc"), usize::MAX);
+        pids.sort_unstable();
+        for pid in pids.into_iter().filter(|pid| *pid != me) {
+            let process = Path::new("/proc").join(pid.to_string());
+            let descriptors: Vec<i32> =
+                numbers_in(&process.join("fd"), budget.min(MAX_DESCRIPTORS_PER_PROCESS));
+            budget = budget.saturating_sub(descriptors.len());
+            for fd in descriptors {
+                if let Some(id) = file_of(&process, fd).filter(|id| wanted(*id)) {
+                    survey.descriptors.entry(id).or_default().push((pid, fd));
+                }
+            }
+        }
+        survey
+    }
+
+    /// Those who have a file open, in order of process id: looked at only now.
+    fn holders(&self, file: FileId) -> Vec<Holder> {
+        let mut holders: Vec<Holder> = Vec::new();
+        let mut copy = None;
+        for (pid, fd) in self.descriptors.get(&file).into_iter().flatten() {
+            let process = Path::new("/proc").join(pid.to_string());
+            if copy == Some(*pid) {
                 continue;
             }
-            let Some(id) = file_of(&process, fd) else {
+            let Some((writes, locks)) = descriptor_facts(&process, *fd) else {
                 continue;
             };
-            if !wanted(id) {
-                continue;
-            }
-            let Some((writes, locks)) = descriptor_facts(&process, fd) else {
-                continue;
-            };
-            if pid == me && !locks {
-                continue;
-            }
-            if pid != me && command.is_none() && is_our_copy(&process) {
-                break;
-            }
-            let holders = found.entry(id).or_default();
             if let Some(holder) = holders.last_mut()
-                && holder.pid == pid
+                && holder.pid == *pid
             {
                 holder.writes |= writes;
                 holder.locks |= locks;
                 continue;
             }
+            if is_our_copy(&process) {
+                copy = Some(*pid);
+                continue;
+            }
+            let command = command_of(&process);
             holders.push(Holder {
-                pid,
-                command: command.get_or_insert_with(|| command_of(&process)).clone(),
+                pid: *pid,
+                machine: machine_of(&process, &command),
+                command,
                 writes,
                 locks,
             });
         }
+        holders
     }
-    found
+
+    fn all(&self) -> HashMap<FileId, Vec<Holder>> {
+        let found = self.descriptors.keys().map(|id| (*id, self.holders(*id)));
+        found.filter(|(_, holders)| !holders.is_empty()).collect()
+    }
+}
+
+/// The virtual machine that a process of QEMU runs, as its command line names it.
+fn machine_of(process: &Path, command: &str) -> Option<Box<str>> {
+    if !command.starts_with("qemu") && !command.starts_with("kvm") {
+        return None;
+    }
+    let line = fs::read(process.join("cmdline")).ok()?;
+    machine_in(&line).map(|name| printable_bytes(&name).into())
+}
+
+/// The value of `-name` in a command line: `NAME`, `guest=NAME,debug-threads=on`. A comma within the name is
+/// written twice.
+fn machine_in(line: &[u8]) -> Option<Vec<u8>> {
+    let mut words = line.split(|byte| *byte == 0);
+    words.find(|word| matches!(*word, b"-name" | b"--name"))?;
+    let value = words.next()?;
+    let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut bytes = value.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b',' && bytes.next_if_eq(&b',').is_none() {
+            parts.push(Vec::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(byte);
+        }
+    }
+    let named = parts.iter().find_map(|part| part.strip_prefix(b"guest="));
+    let bare = parts.first().filter(|part| !part.contains(&b'='));
+    let name = named.or(bare.map(Vec::as_slice))?;
+    (!name.is_empty()).then(|| name.to_vec())
 }
 
 /// Whether a process is a child of this one that has not become another program yet: what it has open for
@@ -182,7 +321,10 @@ fn file_of(process: &Path, fd: i32) -> Option<FileId> {
     }
     let stat = fs::metadata(link).ok()?;
     let kind = stat.file_type();
-    (kind.is_file() || kind.is_block_device()).then(|| FileId {
+    if kind.is_block_device() {
+        return Some(FileId::of_device(stat.rdev()));
+    }
+    kind.is_file().then(|| FileId {
         device: stat.dev(),
         inode: stat.ino(),
     })
@@ -254,6 +396,62 @@ mod tests {
     }
 
     #[test]
+    fn the_machine_is_named_as_its_command_line_names_it() {
+        let named = |words: &[&str]| {
+            let name = machine_in(words.join("\0").as_bytes());
+            name.map(|name| String::from_utf8(name).unwrap())
+        };
+        let q = "qemu-system-x86_64";
+        assert_eq!(
+            named(&[q, "-name", "guest=c2,debug-threads=on"]),
+            Some("c2".into())
+        );
+        assert_eq!(named(&[q, "-m", "1G", "-name", "c2"]), Some("c2".into()));
+        assert_eq!(named(&[q, "--name", "c2,process=x"]), Some("c2".into()));
+        assert_eq!(
+            named(&[q, "-name", "debug-threads=on,guest=a,,b"]),
+            Some("a,b".into())
+        );
+        for none in [
+            &[q][..],
+            &[q, "-name"],
+            &[q, "-name", "debug-threads=on"],
+            &[q, "-name", ""],
+        ] {
+            assert_eq!(named(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn one_survey_answers_all_questions_of_one_piece_of_work() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let stat = file.as_file().metadata().unwrap();
+        let id = FileId {
+            device: stat.dev(),
+            inode: stat.ino(),
+        };
+        let mut child = during_one_survey(|| {
+            assert!(holders(id).is_empty());
+            let child = std::process::Command::new("sleep")
+                .arg("30")
+                .stdin(fs::File::open(file.path()).unwrap())
+                .spawn()
+                .unwrap();
+            during_one_survey(|| assert!(holders(id).is_empty(), "looked at once"));
+            assert!(holders(id).is_empty(), "the inner one ends nothing");
+            child
+        });
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while holders(id).is_empty() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let found = holders(id);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
     fn a_process_that_only_reads_is_a_holder_without_locks() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut child = std::process::Command::new("sleep")
@@ -282,6 +480,7 @@ mod tests {
         let expected = Holder {
             pid: child.id(),
             command: "sleep".into(),
+            machine: None,
             writes: false,
             locks: false,
         };

@@ -53,6 +53,19 @@ pub enum LockProbe {
     Unsupported,
 }
 
+/// What others hold of QEMU's image locks on a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LocksSeen {
+    /// Nothing.
+    Free,
+    /// They read it, or a file built on it.
+    Read,
+    /// They write it.
+    Written,
+    /// The filesystem knows no such locks.
+    Unknown,
+}
+
 /// Why a lock cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conflict {

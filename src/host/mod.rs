@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `machine` | the trait [`Host`]: names and directories |
 //! | `file` | the trait [`HostFile`]: the bytes of one open file |
+//! | `device` | what sysfs tells of a block device: its length, which logical volume it is |
 //! | `lock` | what to lock and what came of it |
 //! | `real`, `real_file` | the two traits on Linux |
 //! | `ofd` | open-file-description locks, byte by byte |
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
 //! | `heap` | giving memory back to the system, which needs it as well |
 //! | `holders` | which process has a file open |
+//! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file that is replaced |
 //! | `log_file` | a file that only grows, one line at a time |
 //! | `process` | which process this is, and whether it still runs |
@@ -22,6 +24,7 @@
 
 mod attributes;
 mod date;
+mod device;
 mod file;
 mod heap;
 mod holders;
@@ -31,6 +34,7 @@ mod log_file;
 mod machine;
 mod network;
 mod ofd;
+mod own;
 mod printable;
 mod process;
 mod real;
@@ -39,14 +43,16 @@ mod reflink;
 
 pub use attributes::{AttributesKept, copy_attributes, limit_readers};
 pub use date::Utc;
+pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
 pub use heap::{give_back_memory, share_memory};
-pub use holders::{Holder, holders, holders_of, open_files};
+pub use holders::{Holder, during_one_survey, holders, holders_of, open_files};
 pub use json_text::{json_line, json_name, json_name_bytes, json_text};
-pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
+pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use log_file::LogFile;
 pub use machine::{Host, Space};
 pub use network::network_filesystem;
+pub use own::{OwnWork, own_work, working_as};
 pub use printable::{printable, printable_bytes, printable_lines, shell_quoted};
 pub use process::{effective_user, is_running, keep_out_of_dumps, runs, this_process};
 pub use real::RealHost;

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::lock::LockSet;
+use super::lock::{LockSet, LocksSeen};
 
 /// First byte of "I use permission n".
 const USES: u64 = 100;
@@ -138,6 +138,22 @@ impl Description {
         match retry(|| fcntl(&self.fd, FcntlArg::F_OFD_GETLK(&mut lock))) {
             Ok(()) => Ok(Some(i32::from(lock.l_type) != libc::F_UNLCK)),
             Err(errno) if unsupported(errno) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// What others hold: one call where that is nothing.
+    pub(super) fn seen(&self) -> io::Result<LocksSeen> {
+        let mut all = one_byte(libc::F_WRLCK, USES)?;
+        all.l_len = libc::off_t::try_from(FORBIDS + 4 - USES)
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match retry(|| fcntl(&self.fd, FcntlArg::F_OFD_GETLK(&mut all))) {
+            Ok(()) if i32::from(all.l_type) == libc::F_UNLCK => Ok(LocksSeen::Free),
+            Ok(()) => Ok(match self.is_held_by_others(WRITES)? {
+                Some(true) => LocksSeen::Written,
+                _ => LocksSeen::Read,
+            }),
+            Err(errno) if unsupported(errno) => Ok(LocksSeen::Unknown),
             Err(errno) => Err(errno.into()),
         }
     }

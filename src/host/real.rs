@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, accessat, fsync, linkat, lstat, major,
-    minor, open, openat, renameat_with, stat, statat, statvfs, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, accessat, fsync, linkat, lstat, open,
+    openat, renameat_with, stat, statat, statvfs, unlinkat,
 };
 use rustix::io::Errno;
 
+use super::device;
 use super::file::{Access, FileId, FileKind, HostFile, Stat};
 use super::holders::{Holder, holders_of};
 use super::machine::{Host, Space, require_file};
@@ -220,20 +221,11 @@ fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// [`stat_of`] with the size of a block device, which the kernel tells in `/sys` without the device
-/// being opened.
+/// [`stat_of`] with the size of a block device, which the kernel tells without the device being opened.
 fn with_device_len(stat: &rustix::fs::Stat) -> Stat {
     let mut result = stat_of(stat);
     if result.kind == FileKind::BlockDevice {
-        let size = format!(
-            "/sys/dev/block/{}:{}/size",
-            major(stat.st_rdev),
-            minor(stat.st_rdev)
-        );
-        result.len = fs::read_to_string(size)
-            .ok()
-            .and_then(|sectors| sectors.trim().parse::<u64>().ok())
-            .map_or(0, |sectors| sectors.saturating_mul(512));
+        result.len = device::length(stat.st_rdev);
     }
     result
 }

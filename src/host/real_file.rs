@@ -15,8 +15,9 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::file::{Cloned, FileId, FileKind, HostFile, Segment, Stat};
 use super::holders::holders_in_the_way;
-use super::lock::{Conflict, Lock, LockGuard, LockProbe, LockSet};
+use super::lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 use super::ofd::{Attempt, Description};
+use super::own::{OwnLock, own_work};
 use super::reflink::clone_file_range;
 
 /// How much is written at a time where zeros must be written out.
@@ -190,6 +191,17 @@ impl HostFile for RealFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.kind == FileKind::BlockDevice {
+            // What lies past an image's end on a device is nobody's: there is nothing to give back.
+            return if len <= self.len()? {
+                Ok(())
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "a block device has the length it has",
+                ))
+            };
+        }
         loop {
             match ftruncate(self.fd(), len) {
                 Ok(()) => return Ok(()),
@@ -265,7 +277,10 @@ impl HostFile for RealFile {
 
     fn lock(&self, want: LockSet) -> io::Result<Lock> {
         Ok(match self.description.take(want)? {
-            Attempt::Held(bytes) => Lock::Held(LockGuard::new(Some(Box::new(bytes)))),
+            Attempt::Held(bytes) => {
+                let own = OwnLock::note(id_of(&fstat(self.fd())?), want);
+                Lock::Held(LockGuard::new(Some(Box::new((own, bytes)))))
+            }
             Attempt::Busy { writer } => Lock::Busy(self.conflict(writer)),
             Attempt::Unsupported => Lock::Unsupported,
         })
@@ -277,6 +292,17 @@ impl HostFile for RealFile {
             Attempt::Busy { writer } => LockProbe::Busy(self.conflict(writer)),
             Attempt::Unsupported => LockProbe::Unsupported,
         })
+    }
+
+    fn locks_seen(&self) -> io::Result<LocksSeen> {
+        match self.description.seen()? {
+            LocksSeen::Read | LocksSeen::Written
+                if !own_work(id_of(&fstat(self.fd())?)).is_empty() =>
+            {
+                Ok(LocksSeen::Free)
+            }
+            seen => Ok(seen),
+        }
     }
 
     fn real(&self) -> Option<&RealFile> {
@@ -346,6 +372,9 @@ pub(super) fn kind_of(file_type: FileType) -> FileKind {
 }
 
 fn id_of(stat: &rustix::fs::Stat) -> FileId {
+    if kind_of(FileType::from_raw_mode(stat.st_mode)) == FileKind::BlockDevice {
+        return FileId::of_device(stat.st_rdev);
+    }
     FileId {
         device: stat.st_dev,
         inode: stat.st_ino,

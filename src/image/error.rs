@@ -127,7 +127,8 @@ pub fn in_use(conflict: &Conflict) -> String {
     let who: Vec<String> = conflict
         .holders
         .iter()
-        .map(|holder| format!("{} (pid {})", holder.command, holder.pid))
+        .filter(|holder| !holder.is_unseen())
+        .map(ToString::to_string)
         .collect();
     let how = if conflict.writer {
         "is in use"

@@ -81,7 +81,7 @@ pub use probe::{Probe, built_on, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
 pub use raw::Raw;
 pub use repair::{Repair, RepairExtent, Saved, Suspect};
-pub use room::{Growth, Room};
+pub use room::{Growth, Room, end_offset, used_bytes};
 pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub use sight::{Compared, Difference, Place, Sight};
 pub(crate) use snapshots::made_like;

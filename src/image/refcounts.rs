@@ -265,6 +265,18 @@ impl Refcounts {
         Ok(None)
     }
 
+    /// How many clusters are counted at all.
+    pub(crate) fn used(&mut self) -> Result<u64> {
+        let mut used = 0_u64;
+        for index in 0..self.table.len() as u64 {
+            if let Some(block) = self.block(index)? {
+                let counted = |at: &usize| block.counts.get(*at).is_some_and(|n| n > 0);
+                used += (0..block.counts.len()).filter(counted).count() as u64;
+            }
+        }
+        Ok(used)
+    }
+
     /// Counts `count` clusters from `first` on, none of which is in use, adding behind them the
     /// blocks that are missing to do so. The table is long enough to name them.
     fn claim_at(&mut self, first: u64, count: u64) -> Result<()> {

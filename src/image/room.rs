@@ -2,10 +2,14 @@
 //! them and what counts both, each once. An upper bound, made before anything is written; which parts
 //! are stored there already is the caller's to know.
 
-use crate::host::Segment;
-use crate::qcow2::{Geometry, Version, refcount};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::{HostFile, Segment};
+use crate::qcow2::{Geometry, Header, Version, refcount};
 
 use super::error::IoContext;
+use super::refcounts::Refcounts;
 use super::{CreateOptions, Error, Extent, Layer, Qcow2Options, Result, State};
 
 /// The blocks that a raw file is allocated in.
@@ -69,6 +73,26 @@ impl Tally {
         self.count = self.count.saturating_add(end.saturating_sub(first));
         self.next = end.max(self.next);
     }
+}
+
+/// Bytes of all clusters that an image counts, its own tables included: what it uses of a device.
+///
+/// # Errors
+/// When its counts cannot be read.
+pub fn used_bytes(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<u64> {
+    let used = Refcounts::open(path, file, header)?.used()?;
+    Ok(used.saturating_mul(header.geometry.cluster_size()))
+}
+
+/// Where the last cluster that an image counts ends: what lies behind it on a device is nobody's.
+///
+/// # Errors
+/// When its counts cannot be read.
+pub fn end_offset(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<u64> {
+    let last = Refcounts::open(path, file, header)?.highest_used()?;
+    Ok(last.map_or(0, |cluster| {
+        (cluster + 1).saturating_mul(header.geometry.cluster_size())
+    }))
 }
 
 /// Counts what ranges take in one file; they come in ascending order.

@@ -14,7 +14,7 @@ use super::copy_file::Copy;
 use super::in_use::claim;
 use super::members::{chain_below, format_of, is_readable};
 use super::words::shown;
-use super::{BackingStyle, Error, Plan, Progress, Reflink, backing_format, backing_name};
+use super::{BackingStyle, Error, Plan, Progress, Reflink, backing_format, backing_name, device};
 
 /// One file to be copied.
 #[derive(Debug, Clone)]
@@ -98,7 +98,8 @@ pub(super) fn copy<'h>(
     progress: &Progress,
 ) -> Result<Copy<'h>, Error> {
     let to = dir.join(&file.name);
-    let copy = Copy::make(host, &file.path, &to, reflink, progress)?;
+    let most = device::copied_len(host, &file.path, &file.format);
+    let copy = Copy::make_part(host, &file.path, &to, most, reflink, progress)?;
     if let Some(base) = below {
         let base_path = dir.join(&base.name);
         let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, FileKind, Host, LockSet, printable};
-use crate::image;
+use crate::image::{self, Format};
 
 use super::built_on::BuiltOn;
 use super::chain_files::{self, ChainFile};
 use super::copy_file::Copy;
 use super::in_use::{Locking, claim};
+use super::members::format_of;
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
-    backing_name, find, new_file,
+    backing_name, device, find, new_file,
 };
 
 /// Plans a copy of the image.
@@ -73,6 +74,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) 
     push_command(plan, image, new, reflink);
     plan.job = Some(Arc::new(Clone {
         image: node.path.clone(),
+        format: format_of(node),
         new: new.to_path_buf(),
         bytes,
         recorded,
@@ -246,6 +248,7 @@ impl Job for CloneChain {
 #[derive(Debug)]
 struct Clone {
     image: PathBuf,
+    format: Format,
     new: PathBuf,
     bytes: u64,
     /// The name by which the copy knows the base, where it is another one.
@@ -266,7 +269,8 @@ impl Job for Clone {
         }
         let _locks = locking.settle(plan)?;
         progress.enter(Phase::Copy, self.bytes);
-        let copy = Copy::make(host, &self.image, &self.new, self.reflink, progress)?;
+        let most = device::copied_len(host, &self.image, &self.format);
+        let copy = Copy::make_part(host, &self.image, &self.new, most, self.reflink, progress)?;
         if let Some(recorded) = &self.recorded {
             let file = host
                 .open(copy.temporary(), Access::ReadWrite)

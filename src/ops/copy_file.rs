@@ -39,6 +39,21 @@ impl<'h> Copy<'h> {
         reflink: Reflink,
         progress: &Progress,
     ) -> Result<Self, Error> {
+        Self::make_part(host, from, to, None, reflink, progress)
+    }
+
+    /// The same of no more than `most` bytes: a device is longer than what is on it.
+    ///
+    /// # Errors
+    /// As [`Copy::make`].
+    pub(super) fn make_part(
+        host: &'h dyn Host,
+        from: &Path,
+        to: &Path,
+        most: Option<u64>,
+        reflink: Reflink,
+        progress: &Progress,
+    ) -> Result<Self, Error> {
         let source = host
             .open(from, Access::Read)
             .map_err(|error| Error::io("open", from, &error))?;
@@ -54,7 +69,12 @@ impl<'h> Copy<'h> {
             .map_err(|error| Error::io("create", &copy.temporary, &error))?;
         copy.published = false;
         copy.lost = copy_attributes(&*source, &*target).lost;
-        copy_bytes(from, &*source, &copy.temporary, &*target, reflink, progress)?;
+        let len = source
+            .len()
+            .map_err(|error| Error::io("read", from, &error))?;
+        let len = most.map_or(len, |most| len.min(most));
+        let (source, target_file) = ((from, &*source), (copy.temporary.as_path(), &*target));
+        copy_bytes(source, target_file, len, reflink, progress)?;
         target
             .fence()
             .map_err(|error| Error::io("flush", &copy.temporary, &error))?;
@@ -104,16 +124,14 @@ pub(super) fn folder(path: &Path) -> &Path {
 }
 
 fn copy_bytes(
-    from: &Path,
-    source: &dyn HostFile,
-    to: &Path,
-    target: &dyn HostFile,
+    (from, source): (&Path, &dyn HostFile),
+    (to, target): (&Path, &dyn HostFile),
+    len: u64,
     reflink: Reflink,
     progress: &Progress,
 ) -> Result<(), Error> {
     let reading = |error| Error::io("read", from, &error);
     let writing = |error| Error::io("write", to, &error);
-    let len = source.len().map_err(reading)?;
     target.set_len(len).map_err(writing)?;
     let shares = reflink != Reflink::Never && len > 0;
     if shares && target.clone_range(source, 0, 0, len).map_err(writing)? == Cloned::Done {

@@ -14,7 +14,7 @@ use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, device, find};
 
 /// Plans to discard the images named and all that is built on them.
 pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
@@ -175,6 +175,12 @@ fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
 
 fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
     let path = shown(&node.path);
+    if let Some(stat) = device::stat_of(host, &node.path) {
+        return plan.refuse(format!(
+            "{path} is a block device, and a device cannot go to the trash: remove it {}",
+            device::remove_line(&stat)
+        ));
+    }
     plan.refuse(match host.stat_link(&node.path) {
         Ok(stat) if stat.kind == FileKind::Symlink => {
             let target = host
@@ -185,7 +191,7 @@ fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
         Ok(stat) if stat.kind == FileKind::Regular => {
             format!("{path} is another file than when it was scanned: scan again")
         }
-        Ok(_) => format!("{path} is no regular file: a device cannot go to the trash"),
+        Ok(_) => format!("{path} is no regular file, so it cannot go to the trash"),
         Err(error) => format!("{path} cannot be looked at: {error}"),
     });
 }

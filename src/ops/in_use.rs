@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet};
+use crate::host::{
+    Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet, own_work,
+};
 
 use crate::image;
 
@@ -34,7 +36,7 @@ pub(super) fn who_uses(host: &dyn Host, path: &Path, want: LockSet) -> io::Resul
     let file = host.open(path, Access::Read)?;
     let id = file.stat()?.id;
     Ok(match file.probe_lock(want)? {
-        LockProbe::Busy(conflict) => Use::Busy(busy(path, &conflict.holders)),
+        LockProbe::Busy(conflict) => Use::Busy(busy(path, Some(id), &conflict.holders)),
         LockProbe::Free => open_by(host, path, id).unwrap_or(Use::Free),
         LockProbe::Unsupported => open_by(host, path, id).unwrap_or_else(|| {
             Use::Unknown(format!(
@@ -79,13 +81,25 @@ fn open_by(host: &dyn Host, path: &Path, id: FileId) -> Option<Use> {
     if holders.is_empty() {
         None
     } else if holders.iter().any(|holder| holder.writes) {
-        Some(Use::Busy(busy(path, &holders)))
+        Some(Use::Busy(busy(path, Some(id), &holders)))
     } else {
         Some(Use::Open(holders))
     }
 }
 
-fn busy(path: &Path, holders: &[Holder]) -> String {
+fn busy(path: &Path, id: Option<FileId>, holders: &[Holder]) -> String {
+    // Another operation of the same screen, which ends by itself.
+    if let Some(work) = id.and_then(|id| own_work(id).into_iter().next()) {
+        let who = match &*work.name {
+            "" => "another operation of this program",
+            name => name,
+        };
+        let does = if work.writes { "writes" } else { "reads" };
+        return format!(
+            "{who} {does} {}: do this again when that has ended",
+            shown(path)
+        );
+    }
     format!(
         "{} is in use by {}: shut that down first",
         shown(path),
@@ -152,7 +166,10 @@ impl Locking {
             .map_err(|error| Error::io("lock", path, &error))?
         {
             Lock::Held(guard) => Some(guard),
-            Lock::Busy(conflict) => return Err(Error::InUse(busy(path, &conflict.holders))),
+            Lock::Busy(conflict) => {
+                let id = file.stat().ok().map(|stat| stat.id);
+                return Err(Error::InUse(busy(path, id, &conflict.holders)));
+            }
             Lock::Unsupported => None,
         };
         self.held.push(Taken {

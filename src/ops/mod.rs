@@ -20,6 +20,7 @@ mod create;
 mod cut_short;
 mod demo;
 mod dependants;
+mod device;
 mod discard;
 mod empty;
 mod export;
@@ -88,6 +89,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::host::during_one_survey;
 use journal::Journal;
 use words::shown;
 
@@ -139,6 +141,11 @@ trait Job: fmt::Debug + Send + Sync {
 /// plan: what cannot be done is a plan with refusals.
 #[must_use]
 pub fn plan(context: &Context, request: &Request) -> Plan {
+    // Who uses the files is found in one pass over the processes, however many files there are.
+    during_one_survey(|| plan_anew(context, request))
+}
+
+fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
     match request {
         Request::Discard { images } => discard::plan(&mut plan, images),
@@ -270,6 +277,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
     cut_short::warn(&mut plan);
+    device::judge(&mut plan);
     if plan.refusals.is_empty() {
         may_write::refuse_unwritable(&mut plan);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::forest::{Flags, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileId, LockProbe, LockSet};
+use crate::host::{Access, FileId, LockProbe, LockSet, during_one_survey};
 
 use super::Context;
 use super::words::{listed, name};
@@ -32,6 +32,10 @@ pub struct Candidate {
 /// should be known before it goes.
 #[must_use]
 pub fn candidates(context: &Context, older_than: Duration) -> Vec<Candidate> {
+    during_one_survey(|| spare_leaves(context, older_than))
+}
+
+fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
     let now = context.host.now();
     let leaves: Vec<(&Node, FileId, Duration)> = context
         .forest

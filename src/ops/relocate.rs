@@ -21,7 +21,7 @@ use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink,
-    Relocation, Request, Undo, backing_name, find, new_file,
+    Relocation, Request, Undo, backing_name, device, find, new_file,
 };
 
 /// One image that moves.
@@ -220,6 +220,14 @@ fn plan_step(
 ) -> Option<Step> {
     let host = context.host.as_ref();
     let path = shown(&wish.from);
+    if let Some(stat) = device::stat_of(host, &wish.from) {
+        plan.refuse(format!(
+            "{path} is a block device, whose name is not ours to change: rename it with {}, then let what is built \
+             on it follow with `qanopy relink`; `qanopy convert` copies it into a file",
+            device::rename_line(&stat, &wish.to)
+        ));
+        return None;
+    }
     if host
         .stat_link(&wish.from)
         .is_ok_and(|stat| stat.kind == FileKind::Symlink)

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::image::Growth;
 
 use super::copy_file::folder;
+use super::device;
 use super::in_use::data_file;
 use super::words::{shown, size};
 use super::{Plan, SpaceNeed};
@@ -24,8 +25,10 @@ pub(super) fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u64) {
         return;
     };
     let same = |need: &&mut SpaceNeed| {
-        host.space(&need.dir)
-            .is_ok_and(|other| other.device == space.device)
+        device::stat_of(host, &need.dir).is_none()
+            && host
+                .space(&need.dir)
+                .is_ok_and(|other| other.device == space.device)
     };
     let needed = match plan.space.iter_mut().find(same) {
         Some(need) => {
@@ -55,7 +58,44 @@ pub(super) fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u64) {
 
 /// Adds to what is needed where this file is.
 pub(super) fn need_at(plan: &mut Plan, path: &Path, bytes: u64) {
-    need_in(plan, folder(path), bytes);
+    at(plan, path, bytes, 0);
+}
+
+/// Adds to what is needed in the filesystem of a file, or on the device that it is: what is free there is what
+/// its image does not use.
+fn at(plan: &mut Plan, path: &Path, certain: u64, possible: u64) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let Some((available, stat)) = device::free(host, path) else {
+        return add(plan, folder(path), certain, possible);
+    };
+    let same = |need: &&mut SpaceNeed| host.stat(&need.dir).is_ok_and(|other| other.id == stat.id);
+    let needed = match plan.space.iter_mut().find(same) {
+        Some(need) => {
+            need.needed = need.needed.saturating_add(certain);
+            need.possible = need.possible.saturating_add(possible);
+            need.needed
+        }
+        None => {
+            plan.space.push(SpaceNeed {
+                dir: path.to_path_buf(),
+                needed: certain,
+                possible,
+                available,
+            });
+            certain
+        }
+    };
+    if available < needed {
+        plan.refuse(format!(
+            "there is no room on the device {}, which is {} long: {} needed, {} left: {}",
+            shown(path),
+            size(stat.len),
+            size(needed),
+            size(available),
+            device::extend_line(&stat, needed - available)
+        ));
+    }
 }
 
 /// Adds what an image that is there grows by: where it is, and where its data file is, if it has one.
@@ -67,9 +107,9 @@ pub(super) fn need_growth(plan: &mut Plan, image: &Path, growth: Growth) {
 pub(super) fn may_need_growth(plan: &mut Plan, image: &Path, growth: Growth, besides: Growth) {
     match data_file(plan.host(), image) {
         Some(data) => {
-            add(plan, folder(&data), growth.data, besides.data);
-            add(plan, folder(image), growth.tables, besides.tables);
+            at(plan, &data, growth.data, besides.data);
+            at(plan, image, growth.tables, besides.tables);
         }
-        None => add(plan, folder(image), growth.total(), besides.total()),
+        None => at(plan, image, growth.total(), besides.total()),
     }
 }

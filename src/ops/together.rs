@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use crate::host::during_one_survey;
+
 use super::words::{shown, size};
 use super::{Context, EffectKind, Plan, Request, plan};
 
@@ -11,10 +13,10 @@ use super::{Context, EffectKind, Plan, Request, plan};
 /// same file are not both possible, and neither is what the filesystems have no room for together.
 #[must_use]
 pub fn plan_each(context: &Context, requests: &[Request]) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = requests
-        .iter()
-        .map(|request| plan(context, request))
-        .collect();
+    let mut plans: Vec<Plan> = during_one_survey(|| {
+        let planned = requests.iter().map(|request| plan(context, request));
+        planned.collect()
+    });
     let mut created: HashSet<PathBuf> = HashSet::new();
     let mut needed: HashMap<u64, u64> = HashMap::new();
     for plan in &mut plans {

@@ -63,7 +63,8 @@ pub(super) fn listed(names: &[String], most: usize) -> String {
 pub(super) fn processes(holders: &[Holder]) -> String {
     let names: Vec<String> = holders
         .iter()
-        .map(|holder| format!("{} (process {})", printable(&holder.command), holder.pid))
+        .filter(|holder| !holder.is_unseen())
+        .map(|holder| printable(holder.to_string()))
         .collect();
     if names.is_empty() {
         "a process that cannot be seen from here (of another user, or on another machine)"

@@ -28,7 +28,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed};
-use crate::host::{Access, Host, give_back_memory, printable};
+use crate::host::{Access, Host, give_back_memory, printable, working_as};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::journal::Journal;
 use crate::ops::{
@@ -418,7 +418,9 @@ impl Workers {
 
     fn run(&self, job: u64, ready: Ready, progress: &Progress) {
         let title = ready.plan().title.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| ops::run(ready, progress)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            working_as(&format!("job {job}"), || ops::run(ready, progress))
+        }));
         let result = result.unwrap_or_else(|_| {
             Err(Error::Failed(format!(
                 "{title} ended by a fault of this program; the images are as its last completed step left them{}",

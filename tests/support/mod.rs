@@ -16,6 +16,7 @@
 //! | `forests` | the sample forests, and what a scan has to say of every file in them |
 //! | `chains` | random trees of images |
 //! | `encrypted` | images encrypted with LUKS |
+//! | `devices` | loop devices, and nodes as LVM has them |
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
 //! | `survival` | an operation on one image, cut off at every moment and refused every call |
@@ -29,6 +30,7 @@
 
 pub mod chains;
 pub mod checker;
+pub mod devices;
 pub mod encrypted;
 pub mod faults;
 pub mod fields;

@@ -120,6 +120,7 @@ impl Image {
         self.found.holders = vec![Holder {
             pid: 4242,
             command: "qemu-system-x86".to_owned(),
+            machine: None,
             writes: true,
             locks: true,
         }];

@@ -347,6 +347,7 @@ fn what_is_held_above_is_in_use_below() {
     top.holders = vec![Holder {
         pid: 1,
         command: "qemu".into(),
+        machine: None,
         writes: true,
         locks: true,
     }];
@@ -478,6 +479,7 @@ fn found_files() -> impl Strategy<Value = Vec<Found>> {
                 file.holders = vec![Holder {
                     pid: 7,
                     command: "qemu".into(),
+                    machine: None,
                     writes: true,
                     locks: true,
                 }];

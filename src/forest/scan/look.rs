@@ -10,10 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{Access, FileId, FileKind, Holder, Host, Stat, printable, shell_quoted};
+use crate::host::{
+    Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable, shell_quoted,
+};
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, named_like_qcow2,
-    probe, where_it_is,
+    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, end_offset,
+    named_like_qcow2, probe, read_header, where_it_is,
 };
 
 use super::{RAW_EXTENSIONS, ScanOptions};
@@ -61,6 +63,8 @@ pub(in crate::forest) struct Looker {
 struct State {
     /// Files found to be images.
     found: HashSet<FileId>,
+    /// Files that others hold image locks on, and whether they write them.
+    locked: HashMap<FileId, bool>,
     /// The names by which they were met, with the file that each led to, hashed: of all the names, only
     /// whether one is among them is asked, and kept here they would tear holes into the heap.
     met: HashSet<u64>,
@@ -177,8 +181,41 @@ impl Looker {
 
     /// The images found that some process has open, with these processes.
     pub(in crate::forest) fn held(&self) -> HashMap<FileId, Vec<Holder>> {
-        let found: Vec<FileId> = lock(&self.state).found.iter().copied().collect();
-        self.host.holders(&found)
+        let (found, locked) = {
+            let state = lock(&self.state);
+            let found: Vec<FileId> = state.found.iter().copied().collect();
+            let mut locked = state.locked.clone();
+            locked.retain(|file, _| state.found.contains(file));
+            (found, locked)
+        };
+        let mut held = self.host.holders(&found);
+        // The locks decide; the processes only give them names.
+        for (file, writes) in locked {
+            let holders = held.entry(file).or_default();
+            let explains = |holder: &Holder| holder.locks && (holder.writes || !writes);
+            if !holders.iter().any(explains) {
+                holders.push(Holder::unseen(writes));
+            }
+        }
+        held
+    }
+
+    /// Asks again what others hold of a file's locks.
+    pub(in crate::forest) fn ask_locks(&self, path: &Path) {
+        if let Ok(file) = self.host.open(path, Access::Read) {
+            self.note_locks(&*file);
+        }
+    }
+
+    fn note_locks(&self, file: &dyn HostFile) {
+        let writes = match file.locks_seen() {
+            Ok(LocksSeen::Read) => false,
+            Ok(LocksSeen::Written) => true,
+            Ok(LocksSeen::Free | LocksSeen::Unknown) | Err(_) => return,
+        };
+        if let Ok(stat) = file.stat() {
+            lock(&self.state).locked.insert(stat.id, writes);
+        }
     }
 
     fn named(&self, path: PathBuf, format: Option<Format>) -> Visit {
@@ -258,13 +295,20 @@ impl Looker {
     fn open(&self, visit: &Visit) -> io::Result<Option<(Stat, Probe)>> {
         if visit.symlink && visit.why == Why::Met {
             let stat = self.host.stat(&visit.path)?;
-            if stat.kind != FileKind::Regular {
+            if !matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice) {
                 return Ok(None);
             }
         }
         let file = self.host.open(&visit.path, Access::Read)?;
         let probed = probe(file.as_ref(), &visit.path)?;
-        Ok(Some((file.stat()?, probed)))
+        if !matches!(probed, Probe::Nothing) || visit.why != Why::Met {
+            self.note_locks(&*file);
+        }
+        let mut stat = file.stat()?;
+        if stat.kind == FileKind::BlockDevice {
+            stat.allocated = used_of_device(&visit.path, file, &probed, stat.len);
+        }
+        Ok(Some((stat, probed)))
     }
 
     fn why_unreadable(&self, visit: &Visit, error: &io::Error) -> String {
@@ -502,6 +546,15 @@ impl Looker {
         lock(&self.places).insert(directory.to_path_buf(), place.clone());
         Some(place)
     }
+}
+
+/// What of a device belongs to the image on it. A device has no blocks of its own to be counted.
+fn used_of_device(path: &Path, file: Arc<dyn HostFile>, probed: &Probe, len: u64) -> u64 {
+    if !matches!(probed, Probe::Qcow2(..)) {
+        return len;
+    }
+    let end = read_header(path, &*file).and_then(|header| end_offset(path, file, &header));
+    end.map_or(len, |end| end.min(len))
 }
 
 fn not_what_it_is_called(path: &Path, len: u64) -> String {

@@ -23,7 +23,7 @@ use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
-    backing_name, find, locked, new_file, readers, space,
+    backing_name, device, find, locked, new_file, readers, space,
 };
 
 use merge::{Child, Commit, KeepOld, Kept, Member};
@@ -52,6 +52,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let Some(run) = find_run(plan, &context, wish.overlay, wish.into) else {
         return;
     };
+    let wish = leave_devices(plan, &run, wish);
     let (top, base) = (run.top(), run.base);
     let between = match run.layers.len() {
         0 | 1 => String::new(),
@@ -108,6 +109,18 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
             return plan.refuse(format!("{error}: nothing can be said about this commit"));
         }
     };
+    if run.base_format != Format::Qcow2
+        && let Some(grown) = survey.grows_to
+        && let Some(stat) = device::stat_of(context.host.as_ref(), &base.path)
+    {
+        return plan.refuse(format!(
+            "{} is longer than {}, which is a raw block device of {}: {}",
+            name(&top.path),
+            shown(&base.path),
+            size(stat.len),
+            device::extend_line(&stat, grown - survey.base_size)
+        ));
+    }
     if let Some(why) = &survey.cannot_grow {
         return plan.refuse(format!(
             "{} is longer than {}, which {}",
@@ -180,6 +193,47 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         undo,
         keys: context.keys.clone(),
     }));
+}
+
+/// A layer on a block device cannot go to the trash: it stays, emptied, until the person removes the device.
+fn leave_devices<'a>(plan: &mut Plan, run: &Run<'_>, wish: Wish<'a>) -> Wish<'a> {
+    if wish.layer == CommittedLayer::Keep {
+        return wish;
+    }
+    let Some(layer) = run.layers.iter().find(|layer| device::is_device(layer)) else {
+        return wish;
+    };
+    let path = shown(&layer.path);
+    if run.layers.len() > 1 {
+        // What lies between would show a mixture, and stays where it is.
+        plan.refuse_but(
+            format!(
+                "{path} is a block device, which cannot go to the trash with the other layers: commit them one by one"
+            ),
+            vec![WayOut {
+                label: format!("commit {} by one layer only", name(&run.top().path)),
+                request: Request::Commit {
+                    overlay: run.top().path.clone(),
+                    into: None,
+                    layer: CommittedLayer::Keep,
+                    siblings: wish.siblings,
+                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                },
+            }],
+        );
+        return wish;
+    }
+    if let Some(stat) = layer.stat.as_ref() {
+        plan.note(format!(
+            "{path} is a block device, which cannot go to the trash: it stays as an empty layer. Once nothing needs \
+             it, remove it {}",
+            device::remove_line(stat)
+        ));
+    }
+    Wish {
+        layer: CommittedLayer::Keep,
+        ..wish
+    }
 }
 
 fn on_disk(node: &Node) -> u64 {

@@ -21,7 +21,7 @@ use super::members::{
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, find, locked, new_file, space,
+    WayOut, device, find, locked, new_file, space,
 };
 
 /// What is asked.
@@ -117,6 +117,18 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         new,
         preallocation: wish.preallocation,
     };
+    let is_raw_device = job.format != Format::Qcow2 && device::is_device(node);
+    if let Some(stat) = node.stat.as_ref().filter(|_| is_raw_device) {
+        let line = if new > old {
+            device::extend_line(stat, new - old)
+        } else {
+            "make the device itself shorter, if nothing past its new end is needed".to_owned()
+        };
+        return plan.refuse(format!(
+            "{} is a raw block device, and its disk is as long as the device: {line}",
+            shown(&node.path)
+        ));
+    }
     if new > old {
         plan_growth(plan, node, &job);
     } else {
@@ -185,7 +197,11 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
             size(added)
         ),
     );
-    space::need_at(plan, path, reserved);
+    if device::is_device(node) {
+        need_on_device(plan, node, job);
+    } else {
+        space::need_at(plan, path, reserved);
+    }
     let above = context.forest.descendants(node.id).len();
     if above > 0 {
         plan.keeps.push(format!(
@@ -201,6 +217,46 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
             .to_owned(),
     );
     plan.undo = Undo::Possible("shrink it again".to_owned());
+}
+
+/// On a device new tables need room that is there now, and what the guest writes later may not find any.
+fn need_on_device(plan: &mut Plan, node: &Node, job: &Resize) {
+    let (path, host) = (&node.path, Arc::clone(&plan.context().host));
+    let header = host
+        .open(path, Access::Read)
+        .ok()
+        .and_then(|file| image::read_header(path, &*file).ok());
+    let Some(geometry) = header.as_ref().map(|header| header.geometry) else {
+        return;
+    };
+    // An L1 table that gets longer is written anew.
+    let entries = |size| geometry.l1_entries_for(size);
+    let mut needed = 0;
+    if entries(job.new) > entries(job.old) {
+        let clusters = geometry.clusters_for(entries(job.new).saturating_mul(8));
+        needed = clusters.saturating_mul(geometry.cluster_size());
+    }
+    // What has its place in the tables has it on the device.
+    if job.preallocation != Preallocation::Off {
+        needed = needed.saturating_add(job.new - job.old);
+    }
+    space::need_at(plan, path, needed);
+    if let Some((free, stat)) = device::free(host.as_ref(), path)
+        && job.preallocation == Preallocation::Off
+    {
+        let used = stat.len.saturating_sub(free);
+        if job.new > stat.len {
+            plan.warn(format!(
+                "the device {} is {} long and {} of it are in use: a guest that writes all of its {} is stopped for \
+                 want of room. To be sure, {}",
+                shown(path),
+                size(stat.len),
+                size(used),
+                size(job.new),
+                device::extend_line(&stat, job.new.saturating_sub(stat.len))
+            ));
+        }
+    }
 }
 
 fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::host::{Host, Utc};
+use crate::host::{FileKind, Host, Utc};
 use crate::image::foreign_trash;
 use crate::ops::copy_file::folder;
 use crate::ops::words::{count, shown};
@@ -64,6 +64,18 @@ impl<'a> Batch<'a> {
         mut items: Vec<Item>,
     ) -> Result<Self, Error> {
         items.sort_by_key(|item| item.step);
+        for item in &items {
+            // The name of a device, or a link to one, is the system's: in `/dev` it would be hidden from all.
+            if host
+                .stat_link(&item.path)
+                .is_ok_and(|stat| stat.kind != FileKind::Regular)
+            {
+                return Err(Error::Failed(format!(
+                    "{} is no regular file, so it cannot go to the trash",
+                    shown(&item.path)
+                )));
+            }
+        }
         let now = host.now();
         let mut by_dir: BTreeMap<PathBuf, Vec<(OsString, u64, &Item)>> = BTreeMap::new();
         for (turn, item) in (0_u64..).zip(&items) {
@@ -395,6 +407,20 @@ mod tests {
             Err(Error::Cancelled(_))
         ));
         assert!(a.exists() && !dir.path().join(DIR).exists());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_never_goes_to_the_trash() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        // Any user may read where this leads, and nobody may lose it.
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for path in [link.as_path(), Path::new("/dev/null"), dir.path()] {
+            let error = Batch::prepare(&RealHost, None, "commit", vec![item(path, 0)]).unwrap_err();
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
+        assert!(link.symlink_metadata().is_ok() && Path::new("/dev/null").exists());
+        assert!(!dir.path().join(DIR).exists() && !Path::new("/dev").join(DIR).exists());
     }
 
     #[test]

@@ -367,11 +367,10 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             .iter()
             .map(|holder| {
                 let how = if holder.writes { "writes" } else { "reads" };
-                format!(
-                    "{} (process {}) {how}",
-                    text::safe(&holder.command),
-                    holder.pid
-                )
+                if holder.is_unseen() {
+                    return format!("by whom cannot be seen: it {how}");
+                }
+                format!("{} {how}", text::safe(&holder.to_string()))
             })
             .collect();
         add("in use", names.join(", "), Role::Locked, true);
