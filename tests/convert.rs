@@ -203,7 +203,7 @@ fn form() -> impl Strategy<Value = ConvertForm> {
             |(mut format, preallocation, data_file, raw)| {
                 format.preallocation = preallocation;
                 let data_file = (data_file && !format.old_version)
-                    .then(|| DataFileOption { path: PathBuf::from("new.data"), raw });
+                    .then(|| DataFileOption { path: PathBuf::from("new.data"), raw, style: BackingStyle::Relative });
                 ConvertForm::Qcow2 { image: ImageOptions { format, data_file, encryption: None }, compress: None }
             }
         ),
@@ -563,7 +563,11 @@ fn what_cannot_be_is_refused_with_its_reason() {
     refused("no compressed clusters", &|wish| {
         if let ConvertForm::Qcow2 { image, .. } = &mut wish.form {
             let path = dir.path().join("data");
-            image.data_file = Some(DataFileOption { path, raw: false });
+            image.data_file = Some(DataFileOption {
+                path,
+                raw: false,
+                style: BackingStyle::Relative,
+            });
         }
     });
     refused("levels from 1 to 9", &|wish| {

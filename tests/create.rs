@@ -56,7 +56,11 @@ fn options(dir: &Path, text: &str) -> ImageOptions {
     }
     ImageOptions {
         format,
-        data_file: data_file.map(|path| DataFileOption { path, raw }),
+        data_file: data_file.map(|path| DataFileOption {
+            path,
+            raw,
+            style: BackingStyle::Relative,
+        }),
         encryption: None,
     }
 }

@@ -484,3 +484,43 @@ fn a_machine_is_called_by_its_name_where_it_stands_in_the_way() {
     assert!(named(&text), "{text}");
     assert!(named(&info), "{info}");
 }
+
+#[test]
+fn a_data_file_is_found_from_every_directory_and_a_relative_name_is_a_problem() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir(dir.join("sub")).unwrap();
+    let (code, text) = qanopy(dir, false, "create sub/n.qcow2 4M --data-file sub/n.raw");
+    assert_eq!(code, Some(0), "{text}");
+    // From where it was made, and from elsewhere.
+    qemu.within(dir).io("sub/n.qcow2", &["write -P 2 0 64k"]);
+    qemu.within("/")
+        .io(dir.join("sub/n.qcow2"), &["read -P 2 0 64k"]);
+    let (code, text) = qanopy(dir, false, "tree --check .");
+    assert_eq!(code, Some(0), "{text}");
+    let words = "create sub/r.qcow2 4M --data-file sub/r.raw --data-file-relative";
+    let (_, text) = qanopy(dir, false, &format!("{words} --dry-run"));
+    assert!(text.contains("working directory"), "{text}");
+    let (code, text) = qanopy(dir, false, &format!("{words} --yes"));
+    assert_eq!(code, Some(0), "{text}");
+    let refused = qemu
+        .within(dir)
+        .try_img(&["info", "--backing-chain", "sub/r.qcow2"]);
+    let open = qemu.within(dir).try_io("sub/r.qcow2", &["read 0 512"]);
+    assert!(
+        !open.success(),
+        "QEMU looks in its own directory: {}",
+        refused.stderr
+    );
+    for words in ["tree --check .", "info sub/r.qcow2"] {
+        let (_, text) = qanopy(dir, false, words);
+        assert!(text.contains("working directory"), "{words}: {text}");
+    }
+    let (code, text) = qanopy(dir, false, "amend sub/r.qcow2 --data-file sub/r.raw --yes");
+    assert_eq!(code, Some(0), "{text}");
+    qemu.within("/")
+        .io(dir.join("sub/r.qcow2"), &["write -P 3 0 64k"]);
+    let (code, text) = qanopy(dir, false, "tree --check .");
+    assert_eq!(code, Some(0), "{text}");
+}

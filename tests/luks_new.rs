@@ -82,7 +82,11 @@ fn options(dir: &Path, text: &str) -> ImageOptions {
     let raw = text.contains("data_file_raw");
     ImageOptions {
         format,
-        data_file: data_file.map(|path| DataFileOption { path, raw }),
+        data_file: data_file.map(|path| DataFileOption {
+            path,
+            raw,
+            style: BackingStyle::Relative,
+        }),
         encryption: Some(CHEAP),
     }
 }
@@ -484,7 +488,7 @@ proptest! {
             let apart = apart && !format.old_version;
             let image = ImageOptions {
                 format,
-                data_file: apart.then(|| DataFileOption { path: path.clone(), raw: false }),
+                data_file: apart.then(|| DataFileOption { path: path.clone(), raw: false, style: BackingStyle::Relative }),
                 encryption: Some(CHEAP),
             };
             let new = dir.join("one.qcow2");

@@ -1,8 +1,10 @@
 //! `qanopy amend`: another version, refcount width or feature of an image.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
-use crate::image::{Amendment, CompressionType, Version};
+use crate::image::{Amendment, CompressionType, Version, is_described};
 use crate::ops::Request;
 
 use super::args::{AmendArgs, CompatArg, CompressionArg, Globals, Switch};
@@ -27,9 +29,21 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: AmendArgs) -> anyhow::R
                 CompressionArg::Zlib => CompressionType::Zlib,
                 CompressionArg::Zstd => CompressionType::Zstd,
             }),
-            data_file: args.data_file.map(OsStringExt::into_vec),
+            data_file: args
+                .data_file
+                .map(|name| recorded(name, args.data_file_relative)),
             data_file_raw: args.data_file_raw.map(is_on),
         },
     };
     carry_out(out, globals, args.consent, &context, &request)
+}
+
+/// A data file's name as it is recorded: where the file is as seen from here, unless the words themselves are
+/// asked for.
+fn recorded(name: OsString, as_given: bool) -> Vec<u8> {
+    if as_given || is_described(&name) {
+        return name.into_vec();
+    }
+    let place = std::path::absolute(&name).map(PathBuf::into_os_string);
+    place.unwrap_or(name).into_vec()
 }

@@ -383,6 +383,9 @@ pub(super) struct ImageArgs {
     /// Let the data file be a raw image of the disk at every time
     #[arg(long, requires = "data_file")]
     pub(super) data_file_raw: bool,
+    /// Record the data file's name as seen from the image; QEMU takes it from the directory it is started in
+    #[arg(long, requires = "data_file")]
+    pub(super) data_file_relative: bool,
 }
 
 /// How a new image is encrypted.
@@ -1025,9 +1028,12 @@ pub(super) struct AmendArgs {
     /// Algorithm of compressed clusters; only where nothing is compressed
     #[arg(long, value_enum, value_name = "TYPE", group = "change")]
     pub(super) compression_type: Option<CompressionArg>,
-    /// Name of the external data file, recorded as it is; the image must have one
-    #[arg(long, value_name = "NAME", group = "change")]
+    /// The external data file, recorded with its whole path; the image must have one
+    #[arg(long, value_name = "FILE", group = "change")]
     pub(super) data_file: Option<OsString>,
+    /// Record the data file's name as it is given; QEMU takes it from the directory it is started in
+    #[arg(long, requires = "data_file")]
+    pub(super) data_file_relative: bool,
     /// Whether the data file is promised to be a raw image of the disk; can only be taken back
     #[arg(long, value_enum, value_name = "SWITCH", group = "change")]
     pub(super) data_file_raw: Option<Switch>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::image::{
     Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Qcow2Options,
 };
-use crate::ops::{DataFileOption, EncryptionOption, ImageOptions};
+use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 
 use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
 use super::stop::Stop;
@@ -28,6 +28,11 @@ impl ImageArgs {
             data_file: self.data_file.map(|path| DataFileOption {
                 path,
                 raw: self.data_file_raw,
+                style: if self.data_file_relative {
+                    BackingStyle::Relative
+                } else {
+                    BackingStyle::Absolute
+                },
             }),
             encryption: None,
         }

@@ -206,6 +206,8 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::CorruptClusters
         | ProblemKind::UnknownFeature
         | ProblemKind::BrokenBelow
+        | ProblemKind::WrittenUnder
+        | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
         | ProblemKind::BackingSize => false,
     }

@@ -43,6 +43,8 @@ pub enum ProblemKind {
     NoBackingFormat,
     /// Where its backing name leads depends on the directory that a program is started in.
     DirectoryDependentBacking,
+    /// Where its data file's name leads depends on the directory that a program is started in.
+    DirectoryDependentDataFile,
     /// The recorded backing format is not what the backing file is.
     WrongBackingFormat,
     /// Somebody writes it though others are built on it, or writes an image it is built on.
@@ -71,6 +73,7 @@ impl ProblemKind {
             Self::Loop => "loop",
             Self::NoBackingFormat => "no-backing-format",
             Self::DirectoryDependentBacking => "directory-dependent-backing",
+            Self::DirectoryDependentDataFile => "directory-dependent-data-file",
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::WrittenUnder => "written-under",
             Self::BackingSize => "backing-size",

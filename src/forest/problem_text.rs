@@ -6,7 +6,7 @@ use std::path::Path;
 use thin_vec::ThinVec;
 
 use crate::host::{printable, shell_quoted};
-use crate::image::{self, BackingName, Format};
+use crate::image::{self, BackingName, Format, ImageFacts};
 
 use super::written::writer_of;
 use super::{
@@ -34,6 +34,9 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
         say(ProblemKind::WrittenUnder, text);
     }
     if let Some(facts) = node.facts() {
+        if let Some(text) = relative_data_file(node, facts, &name) {
+            say(ProblemKind::DirectoryDependentDataFile, text);
+        }
         if let Some(why) = &facts.truncated {
             say(ProblemKind::Truncated, why.clone());
         }
@@ -166,6 +169,33 @@ fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
         "{what}, and sooner or later makes no sense. Stop that, and have it write an overlay of its own: `qanopy \
          branch {} NEW`.",
         shell_quoted(&layer.path)
+    ))
+}
+
+/// QEMU takes a relative data-file name from where its process is, and not, as a backing name, from where the
+/// image is.
+fn relative_data_file(node: &Node, facts: &ImageFacts, name: &str) -> Option<String> {
+    let recorded = facts.data_file.as_deref()?;
+    let file = BackingName::interpret(&node.path, recorded);
+    let here = file.file()?;
+    let named = Path::new(recorded);
+    if !named.is_relative() {
+        return None;
+    }
+    let place = std::path::absolute(here).unwrap_or_else(|_| here.to_path_buf());
+    let from_here = std::path::absolute(named).unwrap_or_else(|_| named.to_path_buf());
+    let differs = if from_here == place {
+        String::new()
+    } else {
+        format!(" (from here that is {})", printable(&from_here))
+    };
+    Some(format!(
+        "{name} names its data file by {}, a relative name, which QEMU takes from the working directory of its \
+         process{differs}; here the one beside the image is read. Record where it is: `qanopy amend {} \
+         --data-file {}`.",
+        printable(named),
+        shell_quoted(&node.path),
+        shell_quoted(&place)
     ))
 }
 

@@ -11,9 +11,7 @@ use crate::image::{
 };
 
 use super::words::{name, size};
-use super::{
-    BackingStyle, EffectKind, EncryptionOption, ImageOptions, Plan, backing_name, new_file,
-};
+use super::{EffectKind, EncryptionOption, ImageOptions, Plan, backing_name, new_file};
 
 /// A new image that can be made.
 pub(super) struct NewImage {
@@ -34,19 +32,17 @@ pub(super) fn check(
     content: u64,
 ) -> Option<NewImage> {
     let data_file = match &wish.data_file {
-        Some(data) => {
-            match backing_name::of_new_file(plan.host(), new, &data.path, BackingStyle::default()) {
-                Ok(recorded) => Some(NewDataFile {
-                    path: data.path.clone(),
-                    name: recorded,
-                    raw: data.raw,
-                }),
-                Err(sentence) => {
-                    plan.refuse(sentence);
-                    return None;
-                }
+        Some(data) => match backing_name::of_new_file(plan.host(), new, &data.path, data.style) {
+            Ok(recorded) => Some(NewDataFile {
+                path: data.path.clone(),
+                name: recorded,
+                raw: data.raw,
+            }),
+            Err(sentence) => {
+                plan.refuse(sentence);
+                return None;
             }
-        }
+        },
         None => None,
     };
     let encryption = match wish.encryption {
@@ -158,6 +154,13 @@ pub(super) fn describe_data_file(plan: &mut Plan, made: &NewImage) {
         "an image with a data file is moved and copied with it: its header names {}",
         crate::host::printable(&data.name)
     ));
+    if Path::new(&data.name).is_relative() {
+        plan.warn(
+            "QEMU takes a relative data-file name from the working directory of its process, not from the image's \
+             folder: started elsewhere it does not find this one"
+                .to_owned(),
+        );
+    }
 }
 
 /// The options as qemu-img's `-o` takes them, as far as they are not its defaults; none if all are.

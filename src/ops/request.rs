@@ -567,4 +567,8 @@ pub struct DataFileOption {
     pub path: PathBuf,
     /// It is to be a raw image of the disk at every time.
     pub raw: bool,
+    /// How the header names it. QEMU takes a relative name from the directory it is started in, not from the
+    /// image's.
+    #[serde(default)]
+    pub style: BackingStyle,
 }

@@ -148,6 +148,7 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
         | ProblemKind::UnknownFeature
         | ProblemKind::BrokenBelow
         | ProblemKind::DirectoryDependentBacking
+        | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::WrittenUnder
         | ProblemKind::BackingSize => None,
     }

@@ -2,7 +2,7 @@
 //! every option of its format, by qemu-img's names.
 
 use crate::image::{Compression, Preallocation};
-use crate::ops::{DataFileOption, EncryptionOption, ImageOptions};
+use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::tui::form::{Field, Form, There};
 
 /// Places behind the first field.
@@ -163,6 +163,7 @@ pub(super) fn options(form: &Form, first: usize) -> ImageOptions {
         data_file: form.path_if_any(first + DATA).map(|path| DataFileOption {
             path,
             raw: chosen(DATA_RAW) == 1,
+            style: BackingStyle::Absolute,
         }),
         ..ImageOptions::default()
     };
