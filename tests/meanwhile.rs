@@ -224,7 +224,7 @@ impl Case<'_> {
     /// How many calls planning makes, and how many running after it.
     fn calls(&self) -> (usize, usize) {
         let home = tempfile::tempdir().unwrap();
-        let dir = home.path();
+        let dir = &home.path().join("images");
         copy_tree(self.template, dir);
         let host = Arc::new(FaultyHost::counting(ours::real_host()));
         let plan = ops::plan(
@@ -239,7 +239,7 @@ impl Case<'_> {
     /// Whether both went through.
     fn at(&self, nth: usize) -> bool {
         let home = tempfile::tempdir().unwrap();
-        let dir = home.path().to_path_buf();
+        let dir = home.path().join("images");
         copy_tree(self.template, &dir);
         let before = views(&dir);
         let number_of = |name: &str| before.iter().find(|(_, (path, _))| path.ends_with(name));

@@ -25,4 +25,6 @@ pub use inherited::BrokenBelow;
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
 pub use refresh::{changed_since, news, refreshed};
-pub use scan::{RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, look_at, scan_all};
+pub use scan::{
+    RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, follow, look_at, scan_all,
+};

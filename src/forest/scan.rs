@@ -204,6 +204,32 @@ pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<Found> {
     Some(found)
 }
 
+/// These files and all that they are built on, wherever it is, looked at by this thread alone. Nobody is asked who
+/// has them open.
+#[must_use]
+pub fn follow(host: Arc<dyn Host>, files: &[PathBuf]) -> Forest {
+    let options = ScanOptions {
+        roots: files.to_vec(),
+        follow: true,
+        raw: false,
+    };
+    let looker = Looker::new(host, &options);
+    let mut open: Vec<Visit> = files
+        .iter()
+        .map(|path| {
+            let link = looker.host().stat_link(path);
+            let symlink = link.is_ok_and(|link| link.kind == FileKind::Symlink);
+            Visit::new(path.clone(), symlink, Why::Given)
+        })
+        .collect();
+    let mut forest = Forest::new();
+    while !open.is_empty() {
+        forest.extend(open.iter().filter_map(|visit| looker.look(visit)));
+        open = looker.left_over();
+    }
+    forest
+}
+
 type Unreadable = Vec<(PathBuf, String)>;
 
 /// Sends every file below the roots to the workers; returns what could not be read.

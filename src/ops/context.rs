@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use crate::forest::{
-    Forest, Index, ScanOptions, ScanSummary, Whereabouts, changed_since, refreshed, scan_all,
+    Forest, Index, ScanOptions, ScanSummary, Whereabouts, changed_since, follow, refreshed,
+    scan_all,
 };
 use crate::host::{Host, printable};
 use crate::image::Keys;
@@ -113,12 +114,8 @@ impl Context {
         // elsewhere.
         let ends = files.iter().filter_map(|path| host.canonical(path).ok());
         let ends: Vec<PathBuf> = ends.filter(|end| !files.contains(end)).collect();
-        let chains = ScanOptions {
-            roots: files.iter().chain(&ends).cloned().collect(),
-            follow: true,
-            raw: false,
-        };
-        let (forest, _) = scan_all(Arc::clone(&host), chains);
+        let starts: Vec<PathBuf> = files.iter().chain(&ends).cloned().collect();
+        let forest = follow(Arc::clone(&host), &starts);
         let folder = |path: &Path| path.parent().map(Path::to_path_buf);
         let named: BTreeSet<PathBuf> = files.iter().filter_map(|path| folder(path)).collect();
         let named = outermost(named.into_iter().chain(also).collect());
