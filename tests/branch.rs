@@ -296,7 +296,7 @@ fn the_plan_says_what_depends_on_the_base_and_how_qemu_img_does_it() {
 }
 
 #[test]
-fn a_base_that_a_machine_writes_is_warned_of() {
+fn a_base_that_a_machine_writes_is_warned_of_and_agreed_to_by_number() {
     let Some(qemu) = qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
     qemu.within(dir.path())
@@ -306,7 +306,7 @@ fn a_base_that_a_machine_writes_is_warned_of() {
     let text = words(&plan);
     assert!(text.contains(&holding.pid().to_string()), "{text}");
     assert!(text.contains("warning"), "{text}");
-    assert_eq!(plan.danger, Danger::Creates);
+    assert_eq!(plan.confirm, Confirm::Count(1));
 }
 
 #[test]
