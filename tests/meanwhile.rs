@@ -21,7 +21,7 @@ use support::script::{Script, copy_tree, files_below};
 use support::{Calls, FaultyHost, ours};
 
 /// So many places are tried at which one of two stands still.
-const PLACES: usize = 6;
+const PLACES: usize = 4;
 
 /// What is asked, and which file shows then what which one showed.
 struct Op {
@@ -221,23 +221,8 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// How many calls planning makes, and how many running after it.
-    fn calls(&self) -> (usize, usize) {
-        let home = tempfile::tempdir().unwrap();
-        let dir = &home.path().join("images");
-        copy_tree(self.template, dir);
-        let host = Arc::new(FaultyHost::counting(ours::real_host()));
-        let plan = ops::plan(
-            &seen(dir, Arc::clone(&host) as Arc<dyn Host>),
-            &(self.stands.request)(dir),
-        );
-        let planned = host.count(Calls::All);
-        carry_out(plan).unwrap_or_else(|error| panic!("{}: {error}", self.stands.name));
-        (planned, host.count(Calls::All))
-    }
-
-    /// Whether both went through.
-    fn at(&self, nth: usize) -> bool {
+    /// Has the one stand still at this call.
+    fn at(&self, nth: usize) {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("images");
         copy_tree(self.template, &dir);
@@ -297,20 +282,25 @@ impl Case<'_> {
                 view.explain(&promised)
             );
         }
-        stood.is_ok() && ran.is_ok()
     }
+}
 
-    /// At some places of the run, the first of all.
-    fn all(&self) {
-        let (planned, end) = self.calls();
-        let mut places: Vec<usize> = (0..PLACES)
-            .map(|part| planned + (end - planned) * part / PLACES)
-            .collect();
-        places.dedup();
-        for nth in places {
-            self.at(nth);
-        }
-    }
+/// At which calls an operation stands still: the first after planning, and some more until its end.
+fn places(template: &Path, op: &Op) -> Vec<usize> {
+    let home = tempfile::tempdir().unwrap();
+    let dir = &home.path().join("images");
+    copy_tree(template, dir);
+    let host = Arc::new(FaultyHost::counting(ours::real_host()));
+    let context = seen(dir, Arc::clone(&host) as Arc<dyn Host>);
+    let plan = ops::plan(&context, &(op.request)(dir));
+    let planned = host.count(Calls::All);
+    carry_out(plan).unwrap_or_else(|error| panic!("{}: {error}", op.name));
+    let calls = host.count(Calls::All) - planned;
+    let mut places: Vec<usize> = (0..PLACES)
+        .map(|part| planned + calls * part / PLACES)
+        .collect();
+    places.dedup();
+    places
 }
 
 #[test]
@@ -322,15 +312,24 @@ fn whatever_runs_while_an_operation_stands_still_loses_nothing() {
     let home = tempfile::tempdir().unwrap();
     family(home.path());
     let template = home.path();
-    for one in &operations() {
-        for other in &others() {
-            for (stands, runs) in [(one, other), (other, one)] {
+    let places_of = |ops: Vec<Op>| -> Vec<(Op, Vec<usize>)> {
+        let ops = ops.into_iter();
+        ops.map(|op| {
+            let places = places(template, &op);
+            (op, places)
+        })
+        .collect()
+    };
+    let (all, others) = (places_of(operations()), places_of(others()));
+    for one in &all {
+        for other in &others {
+            for ((stands, places), (runs, _)) in [(one, other), (other, one)] {
                 let case = Case {
                     template,
                     stands,
                     runs,
                 };
-                case.all();
+                places.iter().for_each(|nth| case.at(*nth));
             }
         }
     }
