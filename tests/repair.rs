@@ -351,6 +351,7 @@ fn whatever_the_kind_of_image_its_repair_is_clean_and_can_be_taken_back() {
             run(&host, dir, &undo).unwrap_or_else(|why| panic!("{why}\n{}", context()));
             let back = image::check(&path, &opened(&path), &Unhurried).unwrap();
             assert_eq!(back.numbers, was.numbers, "{}", context());
+            assert!(fs::read(&path).unwrap() == broken, "{}", context());
             assert_eq!(
                 changed(&before, &parts(&path).unwrap()),
                 None,
@@ -490,7 +491,7 @@ fn a_repair_that_fails_anywhere_can_be_run_again() {
         let path = build("-o cluster_size=4k", home.path(), how);
         let before = parts(&path).unwrap();
         let broken = fs::read(&path).unwrap();
-        let try_on = |host: FaultyHost| {
+        let try_on = |host: FaultyHost, to_the_byte: bool| {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("image.qcow2");
             fs::write(&path, &broken).unwrap();
@@ -504,6 +505,9 @@ fn a_repair_that_fails_anywhere_can_be_run_again() {
                 "{}",
                 context()
             );
+            if done.is_err() && to_the_byte {
+                assert!(fs::read(&path).unwrap() == broken, "{}", context());
+            }
             let now = image::check(&path, &opened(&path), &Unhurried).unwrap();
             if now.verdict() != Verdict::Clean || now.trailing_bytes() > 0 {
                 run(
@@ -517,31 +521,25 @@ fn a_repair_that_fails_anywhere_can_be_run_again() {
             (done.is_err(), host)
         };
         let real = || -> Arc<dyn Host> { Arc::new(RealHost) };
-        let (_, counted) = try_on(FaultyHost::counting(real()));
+        let (_, counted) = try_on(FaultyHost::counting(real()), true);
         let mut failed = 0;
         for (class, fault) in [
             (Calls::Mutating, Fault::eio()),
             (Calls::Allocating, Fault::Partly(rustix::io::Errno::NOSPC)),
         ] {
             for nth in 0..counted.count(class) {
-                let (error, _) = try_on(FaultyHost::failing(
-                    real(),
-                    class,
-                    nth,
-                    fault,
-                    Then::KeepFailing,
-                ));
-                failed += usize::from(error);
+                for then in [Then::KeepFailing, Then::Recover] {
+                    let host = FaultyHost::failing(real(), class, nth, fault, then);
+                    let (error, _) = try_on(host, matches!(then, Then::Recover));
+                    failed += usize::from(error);
+                }
             }
         }
         for nth in (0..counted.count(Calls::Reading)).step_by(5) {
-            try_on(FaultyHost::failing(
-                real(),
-                Calls::Reading,
-                nth,
-                Fault::eio(),
-                Then::Recover,
-            ));
+            try_on(
+                FaultyHost::failing(real(), Calls::Reading, nth, Fault::eio(), Then::Recover),
+                true,
+            );
         }
         assert!(failed > 20, "{failed}");
     }
@@ -666,4 +664,127 @@ fn the_command_line_reports_plans_repairs_and_puts_back() {
     let (code, _, err) = qanopy(dir, &["check", "--put-back", entry, "-y", "image.qcow2"]);
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("fit it any more"), "{err}");
+}
+
+#[test]
+fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let (dir, host) = (home.path(), ours::real_host());
+    let path = dir.join("image.qcow2");
+    let name = path.to_str().unwrap();
+    let make = |options: &str, forge: &dyn Fn(&mut Vec<u8>)| {
+        qemu.img(&["create", "-q", "-f", "qcow2", "-o", options, name, "8M"]);
+        qemu.io(
+            &path,
+            &["write -P 5 0 1M", "write -z 2M 1M", "write -P 6 4M 1M"],
+        );
+        let meant = parts(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        forge(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        (meant, bytes)
+    };
+    let (meant, forged) = make("compat=1.1", &|bytes| bytes[7] = 2);
+    let plan = ops::plan(
+        &ours::context(&host, dir),
+        &request(&path, RepairAction::All),
+    );
+    assert!(
+        plan.effects.iter().any(|e| e.detail.contains("version 3")),
+        "{plan:?}"
+    );
+    let outcome = run(&host, dir, &request(&path, RepairAction::All)).unwrap();
+    assert_eq!(parts(&path).unwrap(), meant);
+    assert!(oracle::check(&path).is_clean());
+    run(&host, dir, &outcome.undo.unwrap()).unwrap();
+    assert!(fs::read(&path).unwrap() == forged);
+
+    // The second place of the guest's disk shows what the first does.
+    let (_, forged) = make("compat=1.1,refcount_bits=1", &|bytes| {
+        let l2 = l2_of(bytes, 0);
+        let first = be(bytes, l2);
+        put(bytes, l2 + 8, first);
+    });
+    let before = parts(&path).unwrap();
+    let outcome = run(&host, dir, &request(&path, RepairAction::All)).unwrap();
+    assert!(oracle::check(&path).is_clean());
+    assert_eq!(parts(&path).unwrap(), before);
+    let header = read_header(&path, &*opened(&path)).unwrap();
+    assert_eq!(header.geometry.refcount_bits(), 16);
+    run(&host, dir, &outcome.undo.unwrap()).unwrap();
+    assert!(fs::read(&path).unwrap() == forged);
+}
+
+#[test]
+fn leaks_beside_a_table_that_lost_its_entries_are_suspects_and_keep_their_bytes() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let (dir, host) = (home.path(), ours::real_host());
+    let path = dir.join("image.qcow2");
+    let losses: [(&dyn Fn(&mut Vec<u8>), &str); 2] = [
+        (
+            &|bytes| {
+                let at = usize::try_from(l2_of(bytes, 0)).unwrap();
+                bytes[at..at + 65536].fill(0);
+            },
+            "has no entry at all",
+        ),
+        (
+            &|bytes| {
+                let l1 = be(bytes, 40);
+                put(bytes, l1, 0);
+            },
+            "looks like an L2 table of 64 clusters",
+        ),
+    ];
+    for (lose, sentence) in losses {
+        qemu.img(&["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "64M"]);
+        qemu.io(&path, &["write -P 5 0 4M"]);
+        let mut bytes = fs::read(&path).unwrap();
+        lose(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let wish = request(&path, RepairAction::Leaks);
+        let plan = ops::plan(&ours::context(&host, dir), &wish);
+        assert!(
+            plan.notes.iter().any(|note| note.text.contains(sentence)),
+            "{plan:?}"
+        );
+        let outcome = run(&host, dir, &wish).unwrap();
+        assert!(oracle::check(&path).is_clean());
+        let data = 0x5_0000..0x45_0000;
+        assert!(fs::read(&path).unwrap()[data.clone()] == bytes[data]);
+        run(&host, dir, &outcome.undo.unwrap()).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+    }
+}
+
+#[test]
+fn the_end_of_a_check_says_whether_something_has_to_be_done() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let path = dir.join("image.qcow2");
+    qemu.img(&["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "4M"]);
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(16 << 20).unwrap();
+    let (code, out, err) = qanopy(dir, &["check", "image.qcow2"]);
+    assert!(out.contains("goes on for"), "{out}");
+    assert_eq!(code, 0, "{out}{err}");
+    fs::write(dir.join("raw"), [7; 512]).unwrap();
+    let (code, _, err) = qanopy(dir, &["check", "image.qcow2", "raw"]);
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("1 image could not be checked"), "{err}");
+    let _held = qemu.hold_with_nbd(&path, HoldMode::ReadWrite);
+    for words in [
+        &["check", "--repair", "all", "-n", "image.qcow2"][..],
+        &["check", "--repair", "leaks", "--yes", "image.qcow2"],
+    ] {
+        let (code, out, err) = qanopy(dir, words);
+        assert_eq!(code, 4, "{out}{err}");
+        assert!(
+            err.contains("in use") || out.contains("in use"),
+            "{out}{err}"
+        );
+    }
 }

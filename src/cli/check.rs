@@ -45,8 +45,14 @@ fn repair(
     action: RepairAction,
 ) -> anyhow::Result<()> {
     let puts_back = matches!(action, RepairAction::PutBack { .. });
-    if !puts_back {
-        let found = ops::check(&RealHost, image, &Unhurried).map_err(|error| anyhow!("{error}"))?;
+    let found = match ops::check(&RealHost, image, &Unhurried) {
+        _ if puts_back => None,
+        Ok(found) => Some(found),
+        // The plan refuses it as every plan does.
+        Err(ops::Error::InUse(_)) => None,
+        Err(error) => return Err(anyhow!("{error}")),
+    };
+    if let Some(found) = found {
         if !globals.json {
             print(out, image, &found)?;
         }
@@ -95,7 +101,8 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
                 let in_trouble = notices
                     .iter()
                     .any(|notice| notice.kind != ProblemKind::BackingSize);
-                troubled += usize::from(in_trouble || !check.findings.is_empty());
+                let harmed = check.findings.iter().any(|f| !f.kind.is_harmless());
+                troubled += usize::from(in_trouble || harmed);
                 if globals.json {
                     told.push(described(path, &check, &notices));
                 } else {
@@ -127,13 +134,17 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
         }
     }
     out.flush()?;
-    if failed > 0 {
-        return Err(anyhow!("{} could not be checked", how_many(failed)));
-    }
+    let mut said = Vec::new();
     if troubled > 0 {
-        return Err(Stop::Problems(format!("{} with problems", how_many(troubled))).into());
+        said.push(format!("{} with problems", how_many(troubled)));
     }
-    Ok(())
+    if failed > 0 {
+        said.push(format!("{} could not be checked", how_many(failed)));
+    }
+    if said.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Problems(said.join(", ")).into())
 }
 
 fn how_many(number: usize) -> String {

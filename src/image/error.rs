@@ -70,6 +70,9 @@ pub enum ErrorKind {
     /// The corrupt bit is set.
     #[error("is marked corrupt: repair it first with `qanopy check --repair all`")]
     CorruptBit,
+    /// Reference counts of so many bits cannot count what is there.
+    #[error("has more that leads to one cluster than its refcounts of {0} bits can count")]
+    TooManyReferences(u32),
     /// A check found that the metadata cannot be trusted for writing.
     #[error("has {0} corruptions in its tables: repair it first with `qanopy check --repair all`")]
     Corruptions(u64),

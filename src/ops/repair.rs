@@ -85,12 +85,32 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         let bytes = (kind == FindingKind::Trailing).then(|| repair.found().trailing_bytes());
         plan.effect(EffectKind::Updates, &path, bytes, mended(kind, number));
     }
+    if repair.new_version().is_some() {
+        plan.effect(
+            EffectKind::Updates,
+            &path,
+            None,
+            "made version 3 (compat=1.1), which its zero clusters are of",
+        );
+    }
+    if let Some(bits) = repair.new_refcount_bits() {
+        plan.effect(
+            EffectKind::Updates,
+            &path,
+            None,
+            format!("reference counts of {bits} bits: those it has cannot count what is there"),
+        );
+    }
     plan.keeps
         .push("whatever can be read of its guest's disk and of its snapshots".to_owned());
     let dir = dir_of(&path);
+    let replaced = match repair.replaced() {
+        Ok(replaced) => replaced,
+        Err(error) => return plan.refuse(error.to_string()),
+    };
     plan.keeps.push(format!(
-        "a copy of every table it replaces ({}), in {}",
-        size(repair.replaced()),
+        "a copy of all bytes it replaces ({}), in {}",
+        size(replaced),
         shown(&dir.join(trash::DIR))
     ));
     warn_of_suspects(plan, &path, &repair);
@@ -100,15 +120,13 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
             name(&path)
         ));
     }
-    let needed = repair.written().saturating_add(repair.replaced());
+    let needed = repair.written().saturating_add(replaced);
     space::need_in(plan, &dir, needed);
-    if repair.found().corruptions == 0 {
-        let leaked = repair.found().leaked_bytes;
-        plan.frees = leaked.saturating_add(
-            repair
-                .cut()
-                .map_or(0, |end| repair.found().file_len.saturating_sub(end)),
-        );
+    if repair.found().leaks > 0 {
+        plan.keeps.push(format!(
+            "the bytes of its leaked clusters ({}): the file does not shrink, and what is written next goes there",
+            size(repair.found().leaked_bytes)
+        ));
     }
     plan.undo = Undo::Possible(
         "the tables that are replaced can be put back until the image is written again".to_owned(),
@@ -193,7 +211,14 @@ fn warn_of_suspects(plan: &mut Plan, path: &Path, repair: &image::Repair) {
             name(path)
         ));
     }
-    if !all.is_empty() && repair.found().leaks > 0 && repair.left_count() == 0 {
+    for (offset, entries) in repair.lost_tables().iter().take(MOST_SENTENCES) {
+        plan.warn(format!(
+            "suspect: the leaked cluster at {offset:#x} looks like an L2 table of {entries} clusters that nothing \
+             leads to: what they hold may be the guest's only copy"
+        ));
+    }
+    let any = !all.is_empty() || !repair.lost_tables().is_empty();
+    if any && repair.found().leaks > 0 && repair.left_count() == 0 {
         plan.warn(
             "leaked clusters may hold what the suspect places lost: their bytes stay in the file until something \
              is written there"
@@ -236,7 +261,7 @@ fn mended(kind: FindingKind, number: u64) -> String {
         FindingKind::ZeroFlagInV2 => (
             "zero flag in version 2",
             "zero flags in version 2",
-            "cleared",
+            "kept: the image becomes version 3, which knows them",
         ),
         FindingKind::SubclusterBitmap => (
             "subcluster bitmap of a compressed cluster",
@@ -361,16 +386,27 @@ impl Mend {
     fn failed(&self, error: &image::Error) -> Error {
         let path = shown(&self.image);
         if matches!(error.kind, ErrorKind::Stopped) {
-            return Error::Cancelled(format!("stopped: {path} is as it was"));
+            return Error::Cancelled(format!(
+                "stopped: {path} reads as it did, or is repaired: `qanopy check` tells which"
+            ));
         }
         Error::Failed(format!(
             "{error}. {path} is as it was, or repaired: `qanopy check` tells which; run the repair again"
         ))
     }
 
+    /// The same where nothing of it is left in the file.
+    fn undone(&self, error: &image::Error) -> Error {
+        let path = shown(&self.image);
+        if matches!(error.kind, ErrorKind::Stopped) {
+            return Error::Cancelled(format!("stopped: {path} is as it was"));
+        }
+        Error::Failed(format!("{error}. {path} is as it was"))
+    }
+
     fn work_out(&self, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<image::Repair, Error> {
         image::Repair::work_out(&self.image, file, self.extent, pace)
-            .map_err(|error| self.failed(&error))
+            .map_err(|error| self.undone(&error))
     }
 }
 
@@ -383,27 +419,33 @@ impl Job for Mend {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         let mut repair = self.work_out(&file, progress)?;
+        let replaced = repair.replaced().map_err(|error| self.undone(&error))?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
         progress.enter(Phase::Copy, repair.written());
         let keep = trash::Keep {
             file: tables_name(&self.image),
             reason: "repair",
             why: format!("tables of {} before its repair", name(&self.image)),
-            bytes: repair.replaced(),
+            bytes: replaced,
         };
         let kept = keep.write(host, plan.context().state_dir.as_deref(), |path, out| {
             repair
                 .save(path, out, progress)
-                .map_err(|error| self.failed(&error))
+                .map_err(|error| self.undone(&error))
         })?;
         let now = match repair.commit(progress) {
             Ok(now) => now,
             Err(error) => {
-                let error = self.failed(&error);
-                if matches!(error, Error::Cancelled(_)) {
-                    kept.give_up(host);
-                }
-                return Err(error);
+                // What was kept makes the file what it was, whatever was written of the repair.
+                let rolled_back = open_saved(plan, kept.path())
+                    .and_then(|saved| saved.roll_back(&self.image, &*file));
+                return Err(match rolled_back {
+                    Ok(()) => {
+                        kept.give_up(host);
+                        self.undone(&error)
+                    }
+                    Err(_) => self.failed(&error),
+                });
             }
         };
         let mut remarks = vec![format!(

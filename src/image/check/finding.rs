@@ -80,6 +80,12 @@ impl FindingKind {
         }
     }
 
+    /// Whether nothing has to be done about it: every reader and every writer goes on as before.
+    #[must_use]
+    pub const fn is_harmless(self) -> bool {
+        matches!(self, Self::Trailing)
+    }
+
     /// How bad it is.
     #[must_use]
     pub const fn severity(self) -> Severity {

@@ -57,12 +57,9 @@ impl NewCounts {
                 })
             };
             counted.map_err(|e| match e {
-                FormatError::DoesNotFit { max, .. } => {
-                    let text = format!(
-                        "more of it leads to one cluster than its refcounts of {} bits can count, {max} at most",
-                        counts.geometry.refcount_bits()
-                    );
-                    Error::new(&counts.path, ErrorKind::Limit(text))
+                FormatError::DoesNotFit { .. } => {
+                    let bits = counts.geometry.refcount_bits();
+                    Error::new(&counts.path, ErrorKind::TooManyReferences(bits))
                 }
                 other => counts.wrong(other),
             })
@@ -112,11 +109,16 @@ impl NewCounts {
         self.table.set(at, raw).map_err(|e| self.damaged(e))
     }
 
-    /// Reads the counts on disk of the block at `cluster`.
-    pub(crate) fn read_block(&self, cluster: u64) -> Result<RefcountBlock> {
-        let offset = cluster.saturating_mul(self.geometry.cluster_size());
-        let read = read_block(&self.path, &*self.file, self.geometry, offset, None)?;
-        Ok(read.map_or_else(|| RefcountBlock::zeroed(self.geometry), |(_, block)| block))
+    /// Reads the counts on disk of the block at `cluster`, which are as wide as `on_disk` says.
+    pub(crate) fn read_block(&self, cluster: u64, on_disk: Geometry) -> Result<RefcountBlock> {
+        let offset = cluster.saturating_mul(on_disk.cluster_size());
+        let read = read_block(&self.path, &*self.file, on_disk, offset, None)?;
+        Ok(read.map_or_else(|| RefcountBlock::zeroed(on_disk), |(_, block)| block))
+    }
+
+    /// How many bits a count has.
+    pub(crate) const fn refcount_bits(&self) -> u32 {
+        self.geometry.refcount_bits()
     }
 
     /// When everything is counted: leaves blocks where they are that say it already on disk. Gives
@@ -128,7 +130,7 @@ impl NewCounts {
             .filter_map(|(index, block)| Some((*index, block.was?)))
             .collect();
         for (index, cluster) in adopted {
-            let there = self.read_block(cluster)?;
+            let there = self.read_block(cluster, self.geometry)?;
             if let Some(block) = self.blocks.get_mut(&index) {
                 block.changed = block.counts != there;
             }
@@ -153,30 +155,5 @@ impl NewCounts {
             }
         }
         0
-    }
-
-    /// The clusters that something on disk needs and nothing will afterwards, as runs in order.
-    pub(crate) fn each_given_up(
-        &mut self,
-        tell: &mut dyn FnMut(u64, u64) -> Result<()>,
-    ) -> Result<()> {
-        let runs: Vec<_> = self.freed.runs().collect();
-        for run in runs {
-            let mut start = None;
-            for cluster in run.clone() {
-                match (self.get(cluster)?, start) {
-                    (0, None) => start = Some(cluster),
-                    (0, Some(_)) | (_, None) => {}
-                    (_, Some(from)) => {
-                        tell(from, cluster - from)?;
-                        start = None;
-                    }
-                }
-            }
-            if let Some(from) = start {
-                tell(from, run.end - from)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -23,9 +23,9 @@ mod view;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{FileKind, HostFile};
+use crate::host::{FileKind, HostFile, Segment};
 use crate::qcow2::rewrite::HeaderEdit;
-use crate::qcow2::{Autoclear, HostOffset, Incompatible, Version};
+use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
 
 use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
@@ -78,7 +78,7 @@ impl Repair {
             return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
         }
         let header = HeaderFile::read(path, Arc::clone(file))?;
-        let survey = Survey::of(path, file, header.header(), &found, pace)?;
+        let survey = survey(path, file, header.header(), (&found, extent), pace)?;
         let mut repair = Self {
             path: path.to_path_buf(),
             file: Arc::clone(file),
@@ -99,13 +99,28 @@ impl Repair {
             // The last cluster may end before its end.
             let moved = !repair.survey.counts_stay;
             let end = if moved { end } else { repair.found.image_end };
-            repair.cut = (repair.found.trailing_bytes() > 0).then_some(end);
+            let cuts = repair.found.trailing_bytes() > 0 && end < repair.found.file_len;
+            repair.cut = cuts.then_some(end);
         }
         Ok(repair)
     }
 
     fn cluster_size(&self) -> u64 {
         self.header.header().geometry.cluster_size()
+    }
+
+    /// The version that the image gets, as its entries are of that one.
+    #[must_use]
+    pub fn new_version(&self) -> Option<Version> {
+        let version = self.survey.header.version;
+        (version != self.header.header().version).then_some(version)
+    }
+
+    /// The bits that reference counts get, as those that they have cannot count what is there.
+    #[must_use]
+    pub fn new_refcount_bits(&self) -> Option<u32> {
+        let bits = self.survey.counts.refcount_bits();
+        (bits != self.header.header().geometry.refcount_bits()).then_some(bits)
     }
 
     /// Whether nothing was corrupt: then what nothing refers to is really nobody's.
@@ -158,6 +173,13 @@ impl Repair {
         (&report.suspects, report.more_suspects)
     }
 
+    /// Leaked clusters that look like L2 tables which nothing leads to any more: offset in the file, and
+    /// how many clusters each maps. The first of them.
+    #[must_use]
+    pub fn lost_tables(&self) -> &[(u64, u64)] {
+        &self.survey.report.lost_tables
+    }
+
     /// Whether the dirty bitmaps are given up, since their tables are damaged.
     #[must_use]
     pub const fn drops_bitmaps(&self) -> bool {
@@ -193,10 +215,61 @@ impl Repair {
             + survey.counts.written()
     }
 
-    /// Bytes of tables that will be replaced: what [`Repair::save`] keeps.
-    #[must_use]
-    pub fn replaced(&self) -> u64 {
-        self.kept().iter().map(|(_, len)| len).sum()
+    /// Bytes that will be replaced: what [`Repair::save`] keeps, tables above all.
+    ///
+    /// # Errors
+    /// When it cannot be told where in the file there is data.
+    pub fn replaced(&self) -> Result<u64> {
+        let len = self.found.file_len;
+        let free = |(offset, bytes): (u64, u64)| bytes.min(len.saturating_sub(offset));
+        let tail: u64 = self.tail()?.iter().map(|(_, len)| len).sum();
+        Ok(self.kept().iter().map(|(_, len)| len).sum::<u64>()
+            + self.places()?.into_iter().map(free).sum::<u64>()
+            + tail)
+    }
+
+    /// Where new tables are going to be: offset and length in bytes.
+    fn places(&self) -> Result<Vec<(u64, u64)>> {
+        let size = self.cluster_size();
+        let at = |cluster: u64| cluster.saturating_mul(size);
+        let survey = &self.survey;
+        let tables = survey.tables.iter().filter_map(|table| table.to);
+        let mut places: Vec<_> = tables.map(|to| (at(to), size)).collect();
+        let roots = survey.roots.iter();
+        places.extend(roots.filter_map(|root| Some((at(root.to?), root.entries.len() as u64 * 8))));
+        places.extend(
+            survey
+                .new_list
+                .iter()
+                .map(|(to, bytes)| (at(*to), bytes.len() as u64)),
+        );
+        survey.counts.each_written(&mut |_, bytes, offset| {
+            places.push((offset, bytes.len() as u64));
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// The data that is cut off with the file's tail: offset and length in bytes of each run.
+    fn tail(&self) -> Result<Vec<(u64, u64)>> {
+        let mut runs = Vec::new();
+        let Some(mut at) = self.cut else {
+            return Ok(runs);
+        };
+        let len = self.found.file_len;
+        while at < len {
+            let segment = self.file.segment_at(at);
+            let (end, is_data) = match segment.at(&self.path, "look for data")? {
+                Segment::Data(end) => (end, true),
+                Segment::Hole(end) => (end, false),
+            };
+            let end = end.clamp(at + 1, len);
+            if is_data {
+                runs.push((at, end - at));
+            }
+            at = end;
+        }
+        Ok(runs)
     }
 
     /// Ranges of the file that hold tables which are replaced, the first cluster first.
@@ -248,7 +321,7 @@ impl Repair {
     /// # Errors
     /// When either file fails, or it was stopped.
     pub fn save(&mut self, path: &Path, out: &dyn HostFile, pace: &dyn Pace) -> Result<()> {
-        let kept = self.kept();
+        let mut kept = self.kept();
         let first = self.header.edited(&self.edit)?;
         let mut written = vec![Written {
             offset: 0,
@@ -264,6 +337,9 @@ impl Repair {
             Ok(())
         })?;
         let len = self.found.file_len;
+        let over = written.iter().skip(1).filter(|range| range.offset < len);
+        kept.extend(over.map(|range| (range.offset, range.len.min(len - range.offset))));
+        kept.extend(self.tail()?);
         let image = (self.path.as_path(), &*self.file);
         saved::save(image, (path, out), len, &kept, &written)
     }
@@ -316,7 +392,9 @@ impl Repair {
         if let Some((to, _)) = survey.new_list {
             edit.snapshots = Some((HostOffset(to.saturating_mul(size)), header.snapshot_count));
         }
-        if header.version == Version::V3 {
+        edit.version = self.new_version();
+        edit.refcount_order = self.new_refcount_bits().map(u32::trailing_zeros);
+        if survey.header.version == Version::V3 {
             let mut kept = Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA;
             if survey.report.drops_bitmaps {
                 kept.remove(Autoclear::BITMAPS);
@@ -331,11 +409,13 @@ impl Repair {
     }
 
     /// Makes the repair. It can be stopped until the switch. Gives what a check found in the image as
-    /// the switch leaves it, before the file is cut.
+    /// the switch leaves it, before the file is cut. Clusters that come free keep their bytes: they may
+    /// hold what somebody will look for, and the repair can be taken back.
     ///
     /// # Errors
     /// When the file cannot be written, what was written does not pass the check, or it was stopped:
-    /// the image is as it was, or repaired if the failure came after the switch.
+    /// the image reads as it did, or is repaired if the failure came after the switch;
+    /// [`Saved::roll_back`] makes the file what it was.
     pub fn commit(mut self, pace: &dyn Pace) -> Result<Check> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
         self.each_table(pace, &mut |what, bytes, offset| {
@@ -352,9 +432,6 @@ impl Repair {
             file.set_len(len)
                 .at(&path, "cut off what lies past the end")?;
             file.fence().at(&path, "flush")?;
-        }
-        if self.was_sound() {
-            self.give_back()?;
         }
         Ok(now)
     }
@@ -375,21 +452,31 @@ impl Repair {
         );
         Err(Error::new(&self.path, ErrorKind::Damaged(text)))
     }
+}
 
-    /// Gives the blocks of clusters that came free back to the filesystem. Only where nothing was
-    /// corrupt: elsewhere they may hold what somebody will look for.
-    fn give_back(&mut self) -> Result<()> {
-        let size = self.cluster_size();
-        let len = self.file.len().at(&self.path, "ask the length")?;
-        let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        self.survey.counts.each_given_up(&mut |first, clusters| {
-            let (offset, bytes) = (first.saturating_mul(size), clusters.saturating_mul(size));
-            if offset >= len {
-                return Ok(());
+/// Surveys the image. One of version 2 that has zero clusters is read as version 3, which is what wrote
+/// them; counts that are too narrow for what is there are made wider.
+fn survey(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    header: &Header,
+    (found, extent): (&Check, RepairExtent),
+    pace: &dyn Pace,
+) -> Result<Survey> {
+    let mut header = header.clone();
+    if extent == RepairExtent::All && found.numbers.contains_key(&FindingKind::ZeroFlagInV2) {
+        header.version = Version::V3;
+    }
+    let mut order = header.geometry.refcount_order();
+    loop {
+        let surveyed = Survey::of(path, file, (&header, order), found, pace);
+        match surveyed
+            .map_err(|error| (matches!(error.kind, ErrorKind::TooManyReferences(_)), error))
+        {
+            Err((true, _)) if header.version == Version::V3 && order < 6 => {
+                order = if order < 4 { 4 } else { 6 };
             }
-            let bytes = bytes.min(len - offset);
-            file.punch(offset, bytes)
-                .at(&path, &format!("free {bytes} bytes at {offset:#x}"))
-        })
+            other => return other.map_err(|(_, error)| error),
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! The file that keeps what a repair replaces, and putting it back. A repair writes its tables where
-//! nothing was, so what is to be put back is the header; the old tables' bytes are kept in case their
-//! places are given to something else.
+//! nothing was in use, so what is to be put back is the header; the old tables' bytes are kept in case
+//! their places are given to something else, and so is what lay in the free places that the repair
+//! writes and past the end that it cuts the file to: put back, the file is what it was to the byte.
 //!
 //! All numbers are big-endian, 8 bytes each: magic, length of the image file, number of ranges kept,
 //! number of ranges that the repair wrote; for each kept range its offset and length; for each
 //! written one its offset, length and digest; the bytes of the kept ranges; the digest of all of
 //! this. The first range of both kinds is the first cluster.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::HostFile;
+use crate::host::{FileKind, HostFile};
 
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_zero_filled;
@@ -218,11 +220,22 @@ impl Saved {
                 return Err(Error::new(image, ErrorKind::Limit(text)));
             }
         }
+        let free = self.free_places();
         let mut at = self.bytes_at;
         for (offset, len) in self.kept.iter().skip(1) {
-            at = self.compare(image, file, *offset, *len, at, &mut |_, _| Ok(()))?;
+            // What the repair wrote there was looked at above.
+            at = if free.contains(offset) {
+                at + len
+            } else {
+                self.compare(image, file, *offset, *len, at, &mut |_, _| Ok(()))?
+            };
         }
         Ok(())
+    }
+
+    /// Where the kept ranges begin that the repair wrote over: nothing was in use there.
+    fn free_places(&self) -> BTreeSet<u64> {
+        self.written.iter().skip(1).map(|w| w.offset).collect()
     }
 
     /// Compares a kept range with the image and tells the pieces that are not there any more.
@@ -271,16 +284,45 @@ impl Saved {
     /// As [`Saved::may_put_back`], and when the image cannot be written.
     pub fn put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
         self.may_put_back(image, file)?;
+        self.restore(image, file)?;
+        let now = file.len().at(image, "ask the length")?;
+        if now > self.image_len && self.wrote_all_of((image, file), self.image_len, now)? {
+            file.set_len(self.image_len).at(image, "set the length")?;
+        }
+        self.restore_free_places(image, file)
+    }
+
+    /// Makes the image what it was, to the byte and the length, after a repair that failed anywhere:
+    /// nobody else wrote it since it was begun.
+    ///
+    /// # Errors
+    /// When the image cannot be written: it is as it was or repaired, and perhaps longer.
+    pub fn roll_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+        self.restore(image, file)?;
+        let stat = file.stat().at(image, "ask the length")?;
+        if stat.kind == FileKind::Regular && stat.len != self.image_len {
+            file.set_len(self.image_len).at(image, "set the length")?;
+        }
+        self.restore_free_places(image, file)
+    }
+
+    /// Writes the old tables where they are gone, then switches back to them.
+    fn restore(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
         let len = file.len().at(image, "ask the length")?;
         if len < self.image_len {
             file.set_len(self.image_len).at(image, "set the length")?;
         }
+        let free = self.free_places();
         let mut at = self.bytes_at;
         for (offset, len) in self.kept.iter().skip(1) {
-            at = self.compare(image, file, *offset, *len, at, &mut |place, bytes| {
-                file.write_at(bytes, place)
-                    .at(image, &format!("write the old tables at {place:#x}"))
-            })?;
+            at = if free.contains(offset) {
+                at + len
+            } else {
+                self.compare(image, file, *offset, *len, at, &mut |place, bytes| {
+                    file.write_at(bytes, place)
+                        .at(image, &format!("write the old tables at {place:#x}"))
+                })?
+            };
         }
         file.fence().at(image, "flush")?;
         let len = self.kept.first().map_or(0, |(_, len)| *len);
@@ -288,15 +330,41 @@ impl Saved {
         self.file
             .read_padded(&mut first, self.bytes_at)
             .at(&self.path, "read")?;
-        // A repair changes nothing behind the first sector of the header.
-        let sector = first.get(..512).unwrap_or(&first);
-        file.write_at(sector, 0).at(image, "write the header")?;
-        file.fence().at(image, "flush")?;
-        let now = file.len().at(image, "ask the length")?;
-        if now > self.image_len && self.wrote_all_of((image, file), self.image_len, now)? {
-            file.set_len(self.image_len).at(image, "set the length")?;
+        let mut there = vec![0; first.len()];
+        file.read_padded(&mut there, 0).at(image, "read")?;
+        // The switch is one sector; what follows it was not in use in the repaired header.
+        for part in [0..512.min(first.len()), 512.min(first.len())..first.len()] {
+            let (old, now) = (first.get(part.clone()), there.get(part.clone()));
+            if let Some(bytes) = old.filter(|old| !old.is_empty() && Some(*old) != now) {
+                file.write_at(bytes, part.start as u64)
+                    .at(image, "write the header")?;
+                file.fence().at(image, "flush")?;
+            }
         }
         Ok(())
+    }
+
+    /// With nothing in use there any more: what lay in the places that the repair wrote.
+    fn restore_free_places(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+        let free = self.free_places();
+        let mut at = self.bytes_at;
+        let mut there = Vec::new();
+        for (nth, (offset, len)) in self.kept.iter().enumerate() {
+            if nth > 0 && free.contains(offset) {
+                each_piece(&self.path, &*self.file, at, *len, &mut |from, saved| {
+                    let place = offset.saturating_add(from - at);
+                    there.resize(saved.len(), 0);
+                    read_zero_filled(image, file, &mut there, place)?;
+                    if there == saved {
+                        return Ok(());
+                    }
+                    file.write_at(saved, place)
+                        .at(image, &format!("write what was at {place:#x}"))
+                })?;
+            }
+            at += len;
+        }
+        file.fence().at(image, "flush")
     }
 
     /// Whether all that lies in this part of the file is what the repair wrote, and nothing between.

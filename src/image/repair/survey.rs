@@ -11,7 +11,8 @@ use crate::host::{HostFile, printable_bytes};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
-    EntryTable, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot, Version, l1, l2, refcount,
+    EntryTable, Geometry, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot, Version, l1, l2,
+    refcount,
 };
 
 use super::super::check::past_end;
@@ -31,6 +32,8 @@ const MOST_TABLES: usize = 1 << 21;
 const KEPT: usize = 100;
 /// Bytes of extra data that a snapshot of a version 3 image must have.
 const NEEDED_EXTRA: usize = 16;
+/// Leaked clusters that are looked at for what they hold.
+const MOST_LOOKED_AT: usize = 1024;
 
 /// A part of the guest's disk that may not hold what it did, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,9 @@ pub(super) struct Report {
     pub(super) suspects: Vec<Suspect>,
     /// Guest ranges that are suspect and not in the list.
     pub(super) more_suspects: u64,
+    /// Leaked clusters that look like L2 tables nothing leads to any more: offset, entries. Not all
+    /// leaked clusters of a large file are looked at.
+    pub(super) lost_tables: Vec<(u64, u64)>,
     /// Bitmaps that cannot be kept.
     pub(super) drops_bitmaps: bool,
 }
@@ -137,21 +143,25 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Surveys the image that `found` was found in.
+    /// Surveys the image that `found` was found in, as one of the header's version. `order` is the
+    /// refcount width that it is to have, as a power of two.
     pub(super) fn of(
         path: &Path,
         file: &Arc<dyn HostFile>,
-        header: &Header,
+        (header, order): (&Header, u32),
         found: &Check,
         pace: &dyn Pace,
     ) -> Result<Self> {
         let context = L2Context::of(header);
         let (snapshots, old_list_len) = read_unchecked(path, &**file, header)?;
-        let size = context.geometry.cluster_size();
+        let old = context.geometry;
+        let wanted = Geometry::new(old.cluster_bits(), order, old.extended_l2())
+            .map_err(|e| Error::new(path, e))?;
+        let size = old.cluster_size();
         let table_entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
         let mut survey = Self {
             path: path.to_path_buf(),
-            counts: NewCounts::blank(path, Arc::clone(file), context.geometry),
+            counts: NewCounts::blank(path, Arc::clone(file), wanted),
             old_refcounts: read_entries(
                 path,
                 &**file,
@@ -178,7 +188,8 @@ impl Survey {
         survey.counts.count(0, 1, 1)?;
         survey.read_roots()?;
         survey.collect_tables()?;
-        survey.count_data(pace)?;
+        survey.count_data(found, pace)?;
+        survey.look_for_lost_tables(found, pace)?;
         survey.compare_flags(pace)?;
         survey.fixed_tables()?;
         survey.place_tables()?;
@@ -247,7 +258,9 @@ impl Survey {
             if first >= clusters {
                 continue;
             }
-            let block = self.counts.read_block(cluster)?;
+            let block = self
+                .counts
+                .read_block(cluster, self.rules.context.geometry)?;
             for (counted, _) in (first..clusters).zip(block.iter()).filter(|(_, n)| *n > 0) {
                 self.counts.keep_off(counted, 1);
             }
@@ -389,11 +402,12 @@ impl Survey {
     }
 
     /// Counts what all L2 tables refer to.
-    fn count_data(&mut self, pace: &dyn Pace) -> Result<()> {
+    fn count_data(&mut self, found: &Check, pace: &dyn Pace) -> Result<()> {
         let size = self.size();
         let mut tables = std::mem::take(&mut self.tables);
         for table in &mut tables {
             let buf = self.read_table(table.cluster, pace)?;
+            self.tell_empty(table, &buf, found);
             // Runs of clusters in a row are counted at once.
             let (mut first, mut clusters) = (0, 0);
             for at in 0..buf.len() {
@@ -419,6 +433,57 @@ impl Survey {
         if self.counts.get(0)? > 1 {
             let text = || format!("guest data lies in the first {size} bytes, where the header is");
             self.report.leave(FindingKind::TableAliased, 0, text);
+        }
+        Ok(())
+    }
+
+    /// Beside leaks, a table without any entry is suspect: they may be what it led to.
+    fn tell_empty(&mut self, table: &Table, buf: &L2Buf, found: &Check) {
+        let Some(index) = table.active.filter(|_| found.leaks > 0) else {
+            return;
+        };
+        if (0..buf.len()).all(|at| buf.raw(at).is_none_or(|entry| entry == (0, 0))) {
+            let coverage = self.rules.context.geometry.l2_coverage();
+            let why = "its L2 table has no entry at all: the leaked clusters may be what it led to";
+            self.report
+                .suspect(index.saturating_mul(coverage), coverage, why);
+        }
+    }
+
+    /// Looks at leaked clusters for L2 tables that lead to leaked clusters: what they map may have been
+    /// the guest's, and nothing else leads there.
+    fn look_for_lost_tables(&mut self, found: &Check, pace: &dyn Pace) -> Result<()> {
+        let size = self.size();
+        let is_leak = |finding: &&Finding| finding.kind == FindingKind::Leak;
+        let runs = found.findings.iter().filter(is_leak);
+        let runs: BTreeMap<u64, u64> = runs
+            .filter_map(|finding| {
+                let offset = finding.offset?;
+                Some((offset, offset.saturating_add(finding.len)))
+            })
+            .collect();
+        let leaked = |place: u64| {
+            let run = runs.range(..=place).next_back();
+            run.is_some_and(|(_, end)| place < *end)
+        };
+        let clusters = runs.iter().flat_map(|(from, end)| {
+            (*from..*end).step_by(self.rules.context.geometry.cluster_len())
+        });
+        for offset in clusters.take(MOST_LOOKED_AT) {
+            let buf = self.read_table(offset / size, pace)?;
+            let mut entries = 0;
+            let is_table = (0..buf.len()).all(|at| {
+                let Some((raw, bitmap)) = buf.raw(at).filter(|entry| *entry != (0, 0)) else {
+                    return true;
+                };
+                entries += 1;
+                let judged = self.rules.judge(raw, bitmap);
+                judged.left.is_none()
+                    && matches!(judged.flag, Flag::Counts(cluster) if leaked(cluster.saturating_mul(size)))
+            });
+            if is_table && entries > 0 && self.report.lost_tables.len() < KEPT {
+                self.report.lost_tables.push((offset, entries));
+            }
         }
         Ok(())
     }
@@ -720,7 +785,7 @@ impl Survey {
             if first >= clusters {
                 continue;
             }
-            let block = self.counts.read_block(at)?;
+            let block = self.counts.read_block(at, self.rules.context.geometry)?;
             for (cluster, counted) in (first..clusters).zip(block.iter()) {
                 if counted > 0
                     && self.counts.get(cluster)? == 0
@@ -740,10 +805,15 @@ impl Survey {
             self.old_refcounts.len() as u64 * 8,
         );
         let (first, clusters) = self.run(offset, bytes);
+        let geometry = self.rules.context.geometry;
+        if self.counts.refcount_bits() != geometry.refcount_bits() {
+            // Nothing on disk says it in the new width.
+            return self.counts.place();
+        }
         if bytes > 0 && !self.is_past_end(offset, bytes) && self.counts.claim(first, clusters)? {
             self.counts.adopt_table(first, clusters);
         }
-        let per_block = self.rules.context.geometry.refcounts_per_block();
+        let per_block = geometry.refcounts_per_block();
         let clusters = self.rules.len.div_ceil(self.size());
         for (index, cluster) in self.blocks_on_disk() {
             // A block for what lies past the end of the file says nothing.
