@@ -243,7 +243,7 @@ fn what_cannot_be_built_on_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_size_is_at_least_the_bases_and_whole_sectors() {
+fn a_size_is_whole_sectors_and_less_than_the_bases_with_a_warning() {
     let Some(qemu) = qemu() else { return };
     let dir = tempfile::tempdir().unwrap();
     let here = qemu.within(dir.path());
@@ -255,10 +255,19 @@ fn a_size_is_at_least_the_bases_and_whole_sectors() {
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
     };
-    assert_eq!(
-        plan(dir.path(), &sized((1 << 20) - 1)).danger,
-        Danger::Refused
+    here.io("base", &["write -P 7 0 1M"]);
+    let shorter = plan(dir.path(), &sized(512 << 10));
+    assert!(
+        words(&shorter).contains("does not see the end"),
+        "{}",
+        words(&shorter)
     );
+    run(dir.path(), &sized(512 << 10));
+    here.img(&[
+        "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", "theirs", "512k",
+    ]);
+    assert_eq!(here.digest("new"), here.digest("theirs"));
+    fs::remove_file(dir.path().join("new")).unwrap();
     assert_eq!(plan(dir.path(), &sized(u64::MAX)).danger, Danger::Refused);
     assert_eq!(
         plan(dir.path(), &sized((1 << 51) + 512)).danger,

@@ -254,3 +254,76 @@ fn forged_snapshots_with_huge_tables_cost_no_more_than_the_bytes_there_are() {
         assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 }
+
+#[test]
+fn an_image_that_no_qemu_opens_is_a_problem_and_nothing_is_built_on_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    let be32 = |bytes: &mut Vec<u8>, at: usize, value: u32| {
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    };
+    qemu.img(&["create", "-q", "-f", "qcow2", "plain.qcow2", "1M"]);
+    qemu.img(&["create", "-q", "-f", "qcow2", "snap.qcow2", "1M"]);
+    qemu.img(&["snapshot", "-c", "one", "snap.qcow2"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=x",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1",
+        "luks.qcow2",
+        "1M",
+    ]);
+    let forge = |from: &str, to: &str, how: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = std::fs::read(dir.join(from)).unwrap();
+        how(&mut bytes);
+        std::fs::write(dir.join(to), bytes).unwrap();
+    };
+    // A crypt method without its header, a snapshot that is longer than its table, another LUKS.
+    forge("plain.qcow2", "no-header.qcow2", &|bytes| {
+        be32(bytes, 32, 2)
+    });
+    forge("snap.qcow2", "snapshots.qcow2", &|bytes| {
+        let at = usize::try_from(u64::from_be_bytes(bytes[64..72].try_into().unwrap())).unwrap();
+        be32(bytes, at + 36, u32::MAX);
+    });
+    forge("luks.qcow2", "version.qcow2", &|bytes| {
+        let at = bytes
+            .windows(6)
+            .position(|six| six == b"LUKS\xba\xbe")
+            .unwrap();
+        bytes[at + 7] = 9;
+    });
+    let qanopy = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+        command
+            .current_dir(dir)
+            .env("XDG_STATE_HOME", dir.join("state"));
+        let out = command.args(words).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap();
+        (out.status.code(), text)
+    };
+    for name in ["no-header.qcow2", "snapshots.qcow2", "version.qcow2"] {
+        assert!(
+            !qemu.try_img(&["info", name]).success(),
+            "QEMU opens {name}"
+        );
+        let (code, said) = qanopy(&["check", name]);
+        assert_eq!(code, Some(3), "{name}: {said}");
+        let (code, said) = qanopy(&["branch", name, "on.qcow2", "--yes"]);
+        assert_eq!(code, Some(4), "{name}: {said}");
+        assert!(!dir.join("on.qcow2").exists());
+        let (_, said) = qanopy(&["tree", "--json", "."]);
+        let tree: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let text = tree.to_string();
+        assert!(text.contains("unopenable") && text.contains(name), "{text}");
+    }
+    // What reading does not need may be cut off: the counts lie at the end of this one.
+    let (code, said) = qanopy(&["tree", "--check", "."]);
+    assert_eq!(code, Some(3), "{said}");
+}

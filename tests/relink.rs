@@ -168,7 +168,13 @@ fn what_would_break_a_chain_is_refused_or_counted() {
     let held = qemu
         .within(dir)
         .hold_with_nbd(&dir.join("Overlay-1.qcow2"), HoldMode::ReadWrite);
-    let busy = plan(dir, &relink(dir, "Overlay-1.qcow2", None, None));
+    let absolute = Request::Relink {
+        image: dir.join("Overlay-1.qcow2"),
+        base: None,
+        format: None,
+        style: Some(BackingStyle::Absolute),
+    };
+    let busy = plan(dir, &absolute);
     assert_eq!(busy.confirm, Confirm::Impossible);
     assert!(
         words(&busy).contains(&held.pid().to_string()),
@@ -335,4 +341,92 @@ fn a_crash_leaves_the_old_link_or_the_new_one() {
         );
         assert_eq!(there.digest("centos-overlay-2.qcow2"), want, "{story}");
     }
+}
+
+#[test]
+fn an_overlay_is_built_on_nothing_and_on_an_image_again_by_its_header_alone() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    qemu.io("base.qcow2", &["write -P 7 0 1M"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "o.qcow2",
+    ]);
+    qemu.io("o.qcow2", &["write -P 9 64k 64k"]);
+    let before = (
+        qemu.digest("o.qcow2"),
+        fs::read(dir.join("o.qcow2")).unwrap(),
+    );
+    fs::copy(dir.join("o.qcow2"), dir.join("theirs.qcow2")).unwrap();
+    qemu.img(&["rebase", "-u", "-b", "", "theirs.qcow2"]);
+
+    let nothing = Request::Unlink {
+        image: dir.join("o.qcow2"),
+    };
+    let asked = plan(dir, &nothing);
+    assert!(matches!(asked.confirm, Confirm::Count(_)), "{asked:?}");
+    let outcome = run(dir, &nothing).unwrap();
+    assert_eq!(recorded(&qemu, "o.qcow2"), (String::new(), String::new()));
+    assert_eq!(qemu.digest("o.qcow2"), qemu.digest("theirs.qcow2"));
+    let again = plan(dir, &nothing);
+    assert!(again.is_so(), "{again:?}");
+
+    let back = outcome.undo.unwrap();
+    let undone = run(dir, &back).unwrap();
+    assert_eq!(qemu.digest("o.qcow2"), before.0);
+    assert_eq!(recorded(&qemu, "o.qcow2").0, "base.qcow2");
+    assert!(plan(dir, &back).is_so());
+    assert_eq!(undone.undo, Some(nothing));
+}
+
+#[test]
+fn asking_for_what_is_so_ends_well_and_changes_nothing() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "o.qcow2",
+    ]);
+    let bytes = || ["base.qcow2", "o.qcow2"].map(|name| fs::read(dir.join(name)).unwrap());
+    let before = bytes();
+    for words in [
+        "amend o.qcow2 --compat 1.1",
+        "resize o.qcow2 1M",
+        "flatten base.qcow2 --in-place",
+        "flatten o.qcow2 --in-place --onto base.qcow2",
+        "relink o.qcow2 --to base.qcow2",
+        "relink base.qcow2 --to none",
+        "rebase o.qcow2 --to base.qcow2",
+        "check --repair all o.qcow2",
+    ] {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"))
+            .current_dir(dir)
+            .env("XDG_STATE_HOME", dir.join("state"))
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{words}: {out:?}");
+        assert!(!out.stdout.is_empty(), "{words} says nothing");
+    }
+    assert!(bytes() == before);
 }

@@ -615,7 +615,8 @@ pub(super) struct CommitArgs {
 pub(super) struct RelinkArgs {
     /// The overlay; only its header changes
     pub(super) image: PathBuf,
-    /// The image it is built on [default: the one its header names]
+    /// The image it is built on, or `none` for nothing (./none for a file of that name) [default: the one
+    /// its header names]
     #[arg(long, value_name = "BASE")]
     pub(super) to: Option<PathBuf>,
     /// That image's format [default: found out where a guess cannot hurt]

@@ -44,6 +44,8 @@ pub(super) fn carry_out(
         }
         out.flush()?;
         return match plan.refusals.first() {
+            // What is asked for is so: that is no failure.
+            Some(_) if plan.is_so() => Ok(()),
             Some(refusal) => Err(Stop::Refused(refusal.text.clone()).into()),
             None => Ok(()),
         };
@@ -173,6 +175,9 @@ fn command(request: &Request) -> Option<String> {
                 Some(BackingStyle::Absolute) => " --absolute",
             });
             Some(words)
+        }
+        Request::Unlink { image } => {
+            Some(format!("qanopy relink {} --to none", shell_quoted(image)))
         }
         Request::Recover { entry, way } => Some(match way {
             Recovery::Finish => format!("qanopy recover {entry} --finish"),

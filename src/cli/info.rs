@@ -557,6 +557,8 @@ mod tests {
             data_file_raw: false,
             unknown_features: Vec::new(),
             truncated: None,
+            lost_map: false,
+            unopenable: None,
         };
         let keys = |facts: &ImageFacts| -> Vec<String> {
             specific(facts, &[], None)

@@ -87,6 +87,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
         "keeps": plan.keeps,
         "notes": notes,
         "refusals": refusals,
+        "is-so-already": plan.is_so(),
         "copies": plan.copies,
         "frees": plan.frees,
         "space": space,

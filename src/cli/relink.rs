@@ -1,5 +1,7 @@
 //! `qanopy relink`: records anew what an image is built on, or in which format.
 
+use std::path::Path;
+
 use crate::image::Format;
 use crate::ops::{BackingStyle, Request};
 
@@ -7,11 +9,22 @@ use super::args::{Globals, RelinkArgs};
 use super::carry_out::carry_out;
 use super::look;
 use super::out::Out;
+use super::stop::Stop;
 
 /// Relinks the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::Result<()> {
     let mut named = vec![args.image.clone()];
     named.extend(args.to.clone());
+    if args.to.as_deref() == Some(Path::new("none")) {
+        if args.format.is_some() || args.relative || args.absolute {
+            let text = "nothing has no format and no name: --to none stands alone".to_owned();
+            return Err(Stop::Usage(text).into());
+        }
+        named.truncate(1);
+        let context = look::around(&named, &args.scan.scan)?;
+        let request = Request::Unlink { image: args.image };
+        return carry_out(out, globals, args.consent, &context, &request);
+    }
     let context = look::around(&named, &args.scan.scan)?;
     let request = Request::Relink {
         image: args.image,

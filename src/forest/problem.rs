@@ -18,6 +18,8 @@ pub enum ProblemKind {
     Damaged,
     /// The file ends before what its header or tables point at.
     Truncated,
+    /// Its header can be read, but neither QEMU nor we open it.
+    Unopenable,
     /// The corrupt bit is set.
     CorruptBit,
     /// The dirty bit is set.
@@ -61,6 +63,7 @@ impl ProblemKind {
             Self::Unreadable => "unreadable",
             Self::Damaged => "damaged",
             Self::Truncated => "truncated",
+            Self::Unopenable => "unopenable",
             Self::CorruptBit => "corrupt-bit",
             Self::DirtyBit => "dirty-bit",
             Self::LeakedClusters => "leaked-clusters",

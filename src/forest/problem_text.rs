@@ -40,6 +40,12 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
         if let Some(why) = &facts.truncated {
             say(ProblemKind::Truncated, why.clone());
         }
+        if let Some(why) = &facts.unopenable {
+            say(
+                ProblemKind::Unopenable,
+                format!("{name} {}. QEMU does not open it.", printable(&**why)),
+            );
+        }
         if facts.corrupt {
             say(
                 ProblemKind::CorruptBit,

@@ -13,7 +13,8 @@ use crate::qcow2::{
     is_qcow2,
 };
 
-use super::{BackingRef, Compression, Encryption, Format, ImageFacts};
+use super::qcow2_layer::require_openable;
+use super::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageFacts};
 
 /// What a file's first bytes show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +89,10 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
         }
     };
     let mut facts = facts(&header);
-    facts.truncated = truncation(file, &header, len, path)?;
+    if let Some((why, lost_map)) = truncation(file, &header, len, path)? {
+        (facts.truncated, facts.lost_map) = (Some(why), lost_map);
+    }
+    facts.unopenable = unopenable(file, &header, path)?;
     if header.snapshot_count > 0 {
         let mut table = vec![0; SNAPSHOT_READ];
         let read = file.read_at(&mut table, header.snapshots_offset.get())?;
@@ -137,6 +141,8 @@ pub fn facts(header: &Header) -> ImageFacts {
             .map(ToString::to_string)
             .collect(),
         truncated: None,
+        lost_map: false,
+        unopenable: None,
     }
 }
 
@@ -151,13 +157,28 @@ pub fn built_on(header: &Header) -> Option<BackingRef> {
     })
 }
 
-/// Why the file cannot hold what its header and L1 table point at, if it cannot: a sentence.
+/// Why an image with a header that can be read is opened by nobody: its snapshot table, what it records
+/// of dirty bitmaps, or its encryption.
+fn unopenable(file: &dyn HostFile, header: &Header, path: &Path) -> io::Result<Option<Box<str>>> {
+    if !header.unknown_incompatible().is_empty() {
+        return Ok(None);
+    }
+    let looked = require_openable(path, file, header);
+    match looked.map_err(|error| error.kind) {
+        Ok(()) => Ok(None),
+        Err(ErrorKind::Io { source, .. }) => Err(source),
+        Err(kind) => Ok(Some(kind.to_string().into())),
+    }
+}
+
+/// Why the file cannot hold what its header and L1 table point at, if it cannot: a sentence, and whether
+/// that maps the guest's disk.
 fn truncation(
     file: &dyn HostFile,
     header: &Header,
     len: u64,
     path: &Path,
-) -> io::Result<Option<String>> {
+) -> io::Result<Option<(String, bool)>> {
     let sentence = |what: &str, end: u64| {
         format!(
             "{} was cut short: the file has {len} bytes, and {what} ends at byte {end}. Restore it \
@@ -168,13 +189,17 @@ fn truncation(
     let cluster = header.geometry.cluster_size();
     let l1_bytes = u64::from(header.l1_entries).saturating_mul(8);
     // 40 bytes is the fixed part of each entry of the snapshot table.
+    let l1_end = header.l1_offset.get().saturating_add(l1_bytes);
+    if l1_bytes > 0 && l1_end > len {
+        return Ok(Some((sentence("its L1 table", l1_end), true)));
+    }
+    let mut elsewhere = None;
     let tables = [
         (
             "its refcount table",
             header.refcount_table_offset.get(),
             u64::from(header.refcount_table_clusters).saturating_mul(cluster),
         ),
-        ("its L1 table", header.l1_offset.get(), l1_bytes),
         (
             "its snapshot table",
             header.snapshots_offset.get(),
@@ -184,21 +209,22 @@ fn truncation(
     for (what, offset, bytes) in tables {
         let end = offset.saturating_add(bytes);
         if bytes > 0 && end > len {
-            return Ok(Some(sentence(what, end)));
+            elsewhere = elsewhere.or(Some((sentence(what, end), false)));
         }
     }
     if l1_bytes == 0 || l1_bytes > MAX_L1_READ {
-        return Ok(None);
+        return Ok(elsewhere);
     }
     let mut table = vec![0; usize::try_from(l1_bytes).unwrap_or(0)];
     let read = match file.read_at(&mut table, header.l1_offset.get()) {
         Ok(read) => read,
         // The header is known, and that its image cannot be read is worth a row of its own kind.
         Err(error) => {
-            return Ok(Some(format!(
+            let text = format!(
                 "{} has an L1 table that cannot be read: {error}. Restore it from a copy.",
                 printable(path)
-            )));
+            );
+            return Ok(Some((text, true)));
         }
     };
     table.truncate(read);
@@ -210,7 +236,10 @@ fn truncation(
         .max()
         .unwrap_or(0);
     let end = furthest.saturating_add(cluster);
-    Ok((furthest > 0 && end > len).then(|| sentence("one of its L2 tables", end)))
+    let is_lost = furthest > 0 && end > len;
+    Ok(is_lost
+        .then(|| (sentence("one of its L2 tables", end), true))
+        .or(elsewhere))
 }
 
 /// Whether a file's name is that of a qcow2 image, whatever is in it.

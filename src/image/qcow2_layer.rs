@@ -14,7 +14,7 @@ use crate::qcow2::{
 };
 
 use super::error::{IoContext, Result};
-use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, unlock};
+use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
 use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State, bitmaps, snapshots};
 
 /// Bytes of L2 tables kept at most; at least four tables are.
@@ -136,6 +136,24 @@ pub(crate) fn read_l2(
     L2Buf::from_bytes(bytes, context).map_err(|e| Error::new(path, e))
 }
 
+/// Whether QEMU opens an image with this header, as far as its tables beside the guest's disk decide it.
+///
+/// # Errors
+/// Why not, or why that cannot be told.
+pub(crate) fn require_openable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
+    if header.crypt == CryptMethod::Luks {
+        if let Some(kind) = closed(header) {
+            return Err(Error::new(path, kind));
+        }
+        luks_header(path, file, header)?;
+    }
+    snapshots::read_unchecked(path, file, header).map_err(|error| match error.kind {
+        ErrorKind::Format(why) => Error::new(path, ErrorKind::SnapshotTable(why.to_string())),
+        _ => error,
+    })?;
+    bitmaps::require_loadable(path, file, header)
+}
+
 impl Qcow2 {
     /// Opens `file` for reading. `data` is the external data file, which an image that has one
     /// cannot be read without. What an encrypted image holds where can be asked at once; its bytes
@@ -158,11 +176,7 @@ impl Qcow2 {
         let data = data.filter(|_| header.has_data_file());
         // What the guest sees depends on neither, but QEMU does not open such an image: a repair is
         // the way to its content, not a reader that knows better.
-        snapshots::read_unchecked(path, &*file, &header).map_err(|error| match error.kind {
-            ErrorKind::Format(why) => Error::new(path, ErrorKind::SnapshotTable(why.to_string())),
-            _ => error,
-        })?;
-        bitmaps::require_loadable(path, &*file, &header)?;
+        require_openable(path, &*file, &header)?;
         let l1 = read_entries(
             path,
             &*file,

@@ -109,7 +109,8 @@ pub(super) fn request(request: &Request) -> Request {
             *onto = onto.as_deref().map(path);
             *new = new.as_deref().map(path);
         }
-        Request::Repair { image, .. }
+        Request::Unlink { image }
+        | Request::Repair { image, .. }
         | Request::Resize { image, .. }
         | Request::KeySlot { image, .. }
         | Request::Amend { image, .. } => *image = path(image),

@@ -46,7 +46,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
         .and_then(|file| Amend::plan(path, &file, amendment, &Unhurried));
     let amend = match worked_out {
         Ok(amend) => amend,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     let before = amend.header();
     let changes = amendment.clone().differing(before);

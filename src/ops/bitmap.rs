@@ -92,7 +92,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
         Ok(change) => describe(plan, node, &job, change.written()),
         Err(error) => {
             plan.is_done = job.is_done(host);
-            return plan.refuse(error.to_string());
+            return plan.refuse_error(&error);
         }
     }
     plan.roll_back = job.back();

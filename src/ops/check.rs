@@ -49,7 +49,8 @@ pub fn chain_notices(host: &Arc<dyn Host>, path: &Path) -> Vec<Problem> {
         let about_chain = |problem: &&Problem| {
             matches!(
                 problem.kind,
-                ProblemKind::MissingBacking
+                ProblemKind::Unopenable
+                    | ProblemKind::MissingBacking
                     | ProblemKind::UnreachableBacking
                     | ProblemKind::Loop
                     | ProblemKind::NoBackingFormat

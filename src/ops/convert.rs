@@ -135,7 +135,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
     for source in &sources {
         match source.open(host, &context.keys) {
             Ok(chain) => chains.push(chain),
-            Err(error) => return plan.refuse(error.to_string()),
+            Err(error) => return plan.refuse_error(&error),
         }
     }
     let mut from = ConvertFrom {
@@ -269,7 +269,7 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
         let below = below.iter().map(|base| base.path.clone()).collect();
         refuse_foreign_data(plan, context.forest.chain(node.id));
         if let Err(error) = locked::unlock_chain(&context, node.id) {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return None;
         }
         below
@@ -424,7 +424,7 @@ fn target(
     let counted = |plan: &mut Plan, room: Room| match from.forecast(room) {
         Ok(counted) => Some(counted),
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             None
         }
     };
@@ -459,7 +459,7 @@ fn target(
                     match image::bytes_of_bitmaps(source, geometry) {
                         Ok(bytes) => bytes.unwrap_or(0),
                         Err(error) => {
-                            plan.refuse(error.to_string());
+                            plan.refuse_error(&error);
                             return None;
                         }
                     }
@@ -514,7 +514,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &ConvertOptions, from: &ConvertFrom) ->
     let all = match image::bitmaps(path, &**image.file(), image.header()) {
         Ok(all) => all,
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return false;
         }
     };

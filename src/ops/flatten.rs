@@ -175,7 +175,7 @@ fn into_new(
         return;
     }
     if let Err(error) = locked::unlock_chain(&context, node.id) {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(&error);
     }
     if let Some(closed) = chain
         .iter()
@@ -215,7 +215,7 @@ fn into_new(
     };
     let forecast = match job.forecast(host) {
         Ok(forecast) => forecast,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     job.bytes = forecast.data;
     // How far data can be compressed is not known before.

@@ -172,9 +172,15 @@ pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             "it needs features that are not known here ({})",
             printable(facts.unknown_features.join(", "))
         ),
-        Content::Qcow2(facts) => match &facts.truncated {
-            Some(why) => printable(why),
-            None => return true,
+        Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
+            (Some(why), _) => format!("it {}", printable(&**why)),
+            (None, Some(why)) if facts.lost_map => printable(why),
+            // Reading needs no reference counts.
+            (None, Some(why)) => {
+                plan.warn(printable(why));
+                return true;
+            }
+            (None, None) => return true,
         },
     };
     plan.refuse(format!("{path} cannot be read: {why}"));
@@ -226,8 +232,17 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             if let Some(why) = &facts.truncated {
                 against.push(printable(why));
             }
+            if let Some(why) = &facts.unopenable {
+                against.push(format!("it {}", printable(&**why)));
+            }
+            let marks = usize::from(facts.corrupt) + usize::from(facts.dirty);
+            let ways_out = match against.len() == marks {
+                true => vec![WayOut::repair(&node.path)],
+                false => Vec::new(),
+            };
             if !against.is_empty() {
-                plan.refuse(format!("{path} cannot be {how}: {}", listed(&against, 5)));
+                let text = format!("{path} cannot be {how}: {}", listed(&against, 5));
+                plan.refuse_but(text, ways_out);
             }
         }
     }

@@ -205,6 +205,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 style: *style,
             },
         ),
+        Request::Unlink { image } => relink::plan_nothing(&mut plan, image),
         Request::Repair { image, action } => repair::plan(&mut plan, image, action),
         Request::Rebase {
             image,

@@ -47,10 +47,11 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         return;
     };
     check_secrecy(plan, node, new, image_wish);
-    let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least).max(least));
+    let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
-        plan.refuse(format!(
-            "{} is less than the {} of {}: the guest would miss the end of its disk",
+        plan.warn(format!(
+            "{} is less than the {} of {}: the guest does not see the end of that disk, where a partition table \
+             has its copy and a filesystem may end",
             size(wanted),
             size(least),
             name(base)
@@ -249,6 +250,13 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
         let Some(facts) = below.facts() else {
             continue;
         };
+        if let Some(why) = &facts.unopenable {
+            plan.refuse(format!(
+                "{} {}: nothing on it can be opened",
+                shown(&below.path),
+                printable(&**why)
+            ));
+        }
         if facts.corrupt || facts.truncated.is_some() {
             plan.warn(format!(
                 "{} is damaged: the overlay can only be as good as what it is built on",

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::Host;
+use crate::image::{self, ErrorKind};
 
 use super::pin::Pins;
-use super::{Context, Error, Job, LookedIn, Request};
+use super::{Context, Error, Job, LookedIn, RepairAction, Request};
 
 /// What happens to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +121,19 @@ pub struct WayOut {
     pub label: String,
     /// The request to plan instead.
     pub request: Request,
+}
+
+impl WayOut {
+    /// Repairing what is damaged or marked so.
+    pub(super) fn repair(image: &Path) -> Self {
+        Self {
+            label: "repair all of it".to_owned(),
+            request: Request::Repair {
+                image: image.to_path_buf(),
+                action: RepairAction::All,
+            },
+        }
+    }
 }
 
 /// Room needed on one filesystem.
@@ -257,6 +271,8 @@ pub struct Plan {
     pub(super) is_done: bool,
     /// Files that what was done just before has made or changed, of a plan that follows on others.
     pub(super) made_before: BTreeSet<PathBuf>,
+    /// The same, where that is no failure to whoever asks.
+    is_so: bool,
     /// What takes back a half of it after an interruption, if anything does.
     pub(super) roll_back: Option<Request>,
     context: Context,
@@ -291,6 +307,7 @@ impl Plan {
             job: None,
             is_done: false,
             made_before: BTreeSet::new(),
+            is_so: false,
             roll_back: None,
             context: context.clone(),
         }
@@ -366,6 +383,19 @@ impl Plan {
     pub(super) fn refuse_as_done(&mut self, text: impl Into<String>) {
         self.refuse(text);
         self.is_done = true;
+        self.is_so = true;
+    }
+
+    /// A refusal that tells a recovery that the operation has gone through.
+    pub(super) fn refuse_as_through(&mut self, text: impl Into<String>) {
+        self.refuse(text);
+        self.is_done = true;
+    }
+
+    /// Whether everything is as it is asked for already: nothing is done, and that is no failure.
+    #[must_use]
+    pub fn is_so(&self) -> bool {
+        self.is_so && self.refusals.len() == 1
     }
 
     /// Adds a reason not to do it, and what could be done instead.
@@ -374,6 +404,17 @@ impl Plan {
             text: text.into(),
             ways_out,
         });
+    }
+
+    /// Adds why an image cannot be dealt with, and its repair where that helps.
+    pub(super) fn refuse_error(&mut self, error: &image::Error) {
+        let ways_out = match error.kind {
+            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
+                vec![WayOut::repair(&error.path)]
+            }
+            _ => Vec::new(),
+        };
+        self.refuse_but(error.to_string(), ways_out);
     }
 
     /// How many files one kind of thing happens to.

@@ -39,6 +39,17 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     let Some(format) = format_of(plan, node, base, wish) else {
         return;
     };
+    if node.parent == Some(base.id)
+        && node.backing_format() == Some(&format)
+        && wish.style.is_none()
+        && !wish.dedupe
+    {
+        return plan.refuse_as_done(format!(
+            "{} is built on {} already",
+            shown(&node.path),
+            name(&base.path)
+        ));
+    }
     let mut members = Members::default();
     let asked = reroot::Wish {
         node,

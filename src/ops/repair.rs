@@ -67,12 +67,13 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         ));
     }
     if !repair.is_needed() {
-        return plan.refuse_as_done(if repair.left_count() > 0 {
-            format!(
+        if repair.left_count() > 0 {
+            return plan.refuse_as_through(format!(
                 "nothing that is wrong in {} can be repaired: what its damaged entries meant cannot be told",
                 shown(&path)
-            )
-        } else if repair.found().trailing_bytes() > 0 {
+            ));
+        }
+        return plan.refuse_as_done(if repair.found().trailing_bytes() > 0 {
             format!(
                 "{} has no leaks; what lies past its end is cut off by `--repair all`",
                 shown(&path)
@@ -106,7 +107,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
     let dir = dir_of(&path);
     let replaced = match repair.replaced() {
         Ok(replaced) => replaced,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     plan.keeps.push(format!(
         "a copy of all bytes it replaces ({}), in {}",
@@ -161,13 +162,7 @@ fn refuse_damage(plan: &mut Plan, path: &Path, error: &image::Error) {
              freed",
             shown(path)
         ),
-        vec![WayOut {
-            label: "repair all of it".to_owned(),
-            request: Request::Repair {
-                image: path.to_path_buf(),
-                action: RepairAction::All,
-            },
-        }],
+        vec![WayOut::repair(path)],
     );
 }
 
@@ -313,7 +308,7 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     });
     let bytes = match ready {
         Ok(bytes) => bytes,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     plan.effect(
         EffectKind::Updates,

@@ -53,6 +53,11 @@ pub enum Request {
         /// How the name is recorded; none for as it was.
         style: Option<BackingStyle>,
     },
+    /// Make an image one that is built on nothing, by its header alone: it receives nothing.
+    Unlink {
+        /// The overlay whose header changes.
+        image: PathBuf,
+    },
     /// Make the disk of an image longer or shorter.
     Resize {
         /// The image, qcow2 or raw.
@@ -235,7 +240,7 @@ impl Request {
             Self::Restore { .. } => "Restore",
             Self::RemoveLeftovers { .. } => "Remove",
             Self::EmptyTrash { .. } => "Delete for good",
-            Self::Relink { .. } => "Relink",
+            Self::Relink { .. } | Self::Unlink { .. } => "Relink",
             Self::Move { .. } => "Move",
             Self::Clone { .. } => "Clone",
             Self::Export { .. } => "Export",

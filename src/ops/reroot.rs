@@ -91,7 +91,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
     let base_id = wish.base.map(|(base, _)| base.id);
     for top in std::iter::once(node.id).chain(base_id) {
         if let Err(error) = locked::unlock_chain(&context, top) {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return None;
         }
     }

@@ -280,7 +280,10 @@ impl Plan {
         }
         let mut number = 0;
         for refusal in &self.refusals {
-            said.say("refused", &refusal.text, Tone::Danger);
+            match self.is_so() {
+                true => said.say("is so", &refusal.text, Tone::Good),
+                false => said.say("refused", &refusal.text, Tone::Danger),
+            }
             for way in &refusal.ways_out {
                 number += 1;
                 said.say(&number.to_string(), &way.label, Tone::Plain);

@@ -145,6 +145,7 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
         ProblemKind::Unreadable
         | ProblemKind::Damaged
         | ProblemKind::Truncated
+        | ProblemKind::Unopenable
         | ProblemKind::UnknownFeature
         | ProblemKind::BrokenBelow
         | ProblemKind::DirectoryDependentBacking

@@ -64,6 +64,8 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
                 data_file_raw: false,
                 unknown_features: Vec::new(),
                 truncated: None,
+                lost_map: false,
+                unopenable: None,
             })),
             backing: None,
             also: Vec::new(),

@@ -42,6 +42,8 @@ fn facts() -> ImageFacts {
         data_file_raw: false,
         unknown_features: Vec::new(),
         truncated: None,
+        lost_map: false,
+        unopenable: None,
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     }
     // Everything that is read or written is opened before anything is planned on it.
     if let Err(error) = locked::unlock_chain(&context, top.id) {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(&error);
     }
     let stays = wish.layer == CommittedLayer::Keep;
     let mut survey = match Survey::make(&context, &run, stays) {

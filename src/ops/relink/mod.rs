@@ -39,9 +39,19 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let Some(recorded) = fit(plan, node) else {
+    if !fit(plan, node) {
         return;
-    };
+    }
+    let recorded = node
+        .backing
+        .as_ref()
+        .map(|backing| backing.name().to_os_string());
+    if recorded.is_none() && wish.base.is_none() {
+        return plan.refuse(format!(
+            "{} is built on nothing: say which image it is to be built on",
+            shown(&node.path)
+        ));
+    }
     let Some(base) = target(plan, &context, forest, node, wish.base) else {
         return;
     };
@@ -49,9 +59,17 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         return;
     };
     let moves = node.parent != Some(base.id);
+    let now = recorded.clone();
     let Some(recorded) = new_name(plan, node, base, recorded, wish, moves) else {
         return;
     };
+    if !moves && now.as_ref() == Some(&recorded) && node.backing_format() == Some(&format) {
+        return plan.refuse_as_done(format!(
+            "{} records {} as the {format} image it is built on already",
+            shown(&node.path),
+            printable(&recorded)
+        ));
+    }
 
     plan.title = if moves {
         format!("Relink {} to {}", name(&node.path), name(&base.path))
@@ -96,29 +114,68 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     }));
 }
 
-/// The name the image records now, if its header can be changed.
-fn fit(plan: &mut Plan, node: &Node) -> Option<OsString> {
+/// Plans to make the image one that is built on nothing.
+pub(super) fn plan_nothing(plan: &mut Plan, image: &Path) {
+    let context = plan.context().clone();
+    let forest = context.forest.as_ref();
+    plan.title = format!("Relink {} to nothing", name(image));
+    let node = match find::named(&context, image) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    if !fit(plan, node) {
+        return;
+    }
+    let Some(backing) = &node.backing else {
+        return plan.refuse_as_done(format!("{} is built on nothing already", shown(&node.path)));
+    };
+    plan.effect(
+        EffectKind::Relinks,
+        &node.path,
+        None,
+        format!(
+            "header only: built on nothing, not on {}",
+            printable(backing.name())
+        ),
+    );
+    plausible::breaks(
+        plan,
+        node,
+        "reads as zeros wherever it holds nothing itself, and receives nothing of what lies below",
+    );
+    claim(plan, &node.path, LockSet::ReadWrite);
+    plan.roll_back = back(forest, node, image);
+    plan.undo = undo(plan);
+    plan.commands.push(command(&[
+        "qemu-img".as_ref(),
+        "rebase".as_ref(),
+        "-u".as_ref(),
+        "-b".as_ref(),
+        "".as_ref(),
+        node.path.as_os_str(),
+    ]));
+    plan.job = Some(Arc::new(Unlink {
+        image: node.path.clone(),
+    }));
+}
+
+/// Whether the image's header can be changed.
+fn fit(plan: &mut Plan, node: &Node) -> bool {
     let path = shown(&node.path);
     let Some(facts) = node.facts() else {
         plan.refuse(format!(
             "{path} is no qcow2 image that can be read: only those name a backing file"
         ));
-        return None;
+        return false;
     };
     if !facts.unknown_features.is_empty() {
         let unknown = printable(facts.unknown_features.join(", "));
         plan.refuse(format!(
             "{path} needs features that are not known here ({unknown}): its header stays as it is"
         ));
-        return None;
+        return false;
     }
-    let Some(backing) = &node.backing else {
-        plan.refuse(format!(
-            "{path} is built on nothing: with a backing file its guest would see another disk"
-        ));
-        return None;
-    };
-    Some(backing.name().to_os_string())
+    true
 }
 
 /// The image it is going to be built on.
@@ -193,19 +250,20 @@ fn new_name(
     plan: &mut Plan,
     node: &Node,
     base: &Node,
-    recorded: OsString,
+    recorded: Option<OsString>,
     wish: Wish<'_>,
     moves: bool,
 ) -> Option<OsString> {
     // A name that leads here only from some directories is no answer to where the base is.
-    let is_vague =
-        wish.base.is_some() && BackingName::interpret(&node.path, &recorded).depends_on_directory();
-    if !moves && wish.style.is_none() && !is_vague {
-        return Some(recorded);
+    let is_vague = |name: &OsString| {
+        wish.base.is_some() && BackingName::interpret(&node.path, name).depends_on_directory()
+    };
+    let stays = recorded.as_ref().filter(|name| !is_vague(name));
+    if let Some(name) = stays.filter(|_| !moves && wish.style.is_none()) {
+        return Some(name.clone());
     }
-    let style = wish
-        .style
-        .unwrap_or_else(|| backing_name::style_of(&recorded));
+    let as_before = recorded.as_deref().map(backing_name::style_of);
+    let style = wish.style.or(as_before).unwrap_or(BackingStyle::Relative);
     let context = plan.context().clone();
     match backing_name::leading_from_all(&context, node, &base.path, style) {
         Ok(name) => Some(name),
@@ -224,13 +282,20 @@ fn undo(plan: &Plan) -> Undo {
         }) if plan.host().stat(base).is_ok() => {
             Undo::Possible("relink it to what it named before".to_owned())
         }
+        Some(Request::Unlink { .. }) => {
+            Undo::Possible("make it one that is built on nothing again".to_owned())
+        }
         _ => Undo::Impossible("what the header said before would not be written again".to_owned()),
     }
 }
 
 /// The request that records what is recorded now.
 fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
-    let backing = node.backing.as_ref()?;
+    let Some(backing) = node.backing.as_ref() else {
+        return Some(Request::Unlink {
+            image: image.to_path_buf(),
+        });
+    };
     Some(Request::Relink {
         image: image.to_path_buf(),
         base: Some(forest.leads_to(node)?.to_path_buf()),
@@ -276,6 +341,33 @@ impl Job for Relink {
             ),
             touched: vec![self.image.clone(), self.base.clone()],
             undo,
+            remarks: Vec::new(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Unlink {
+    image: PathBuf,
+}
+
+impl Job for Unlink {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locks = Locks::default();
+        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        plan.verify_pins()?;
+        progress.enter(Phase::Switch, 0);
+        image::unlink(&self.image, file)
+            .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
+        Ok(Outcome {
+            summary: format!("{} is built on nothing", shown(&self.image)),
+            touched: vec![self.image.clone()],
+            undo: match plan.undo {
+                Undo::Possible(_) => plan.roll_back.clone(),
+                Undo::Impossible(_) => None,
+            },
             remarks: Vec::new(),
         })
     }

@@ -313,6 +313,13 @@ fn judge_unseen(plan: &mut Plan, node: &Node, base: &Node) {
             Whereabouts::Scanned | Whereabouts::OutsideScan
         )
     };
+    if node.backing.is_none() {
+        let text = format!(
+            "shows {} where it holds nothing itself, and zeros so far",
+            name(&base.path)
+        );
+        return breaks(plan, node, &text);
+    }
     match old.filter(|old| is_there(old)) {
         Some(old) => breaks(
             plan,
@@ -332,7 +339,7 @@ fn judge_unseen(plan: &mut Plan, node: &Node, base: &Node) {
 }
 
 /// The image shows something else, and so does all that is built on it.
-fn breaks(plan: &mut Plan, node: &Node, how: &str) {
+pub(super) fn breaks(plan: &mut Plan, node: &Node, how: &str) {
     let broken = |plan: &Plan, path: &Path| {
         let mut effects = plan.effects.iter();
         effects.any(|effect| effect.kind == EffectKind::Breaks && effect.path == path)

@@ -70,7 +70,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         return;
     }
     if let Err(error) = locked::unlock_chain(&context, node.id) {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(&error);
     }
     let Some(new) = wanted_size(plan, node, old, wish.size) else {
         return;
@@ -170,7 +170,7 @@ fn wanted_size(plan: &mut Plan, node: &Node, old: u64, wanted: NewSize) -> Optio
 fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
     let (path, context) = (&node.path, plan.context().clone());
     if let Err(error) = job.may_grow(plan) {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(&error);
     }
     if job.format == Format::Qcow2 {
         refuse_corrupt(plan, path);
@@ -277,7 +277,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
     });
     let (lost, partitions) = match looked {
         Ok(looked) => looked,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     plan.effect(
         EffectKind::Writes,
@@ -335,7 +335,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
             plan.frees = shrink.freed().saturating_sub(shrink.written());
         }
         Ok(None) => plan.frees = lost.own,
-        Err(error) => plan.refuse(error.to_string()),
+        Err(error) => plan.refuse_error(&error),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         ));
     }
     if there.iter().any(|snapshot| snapshot.name == wanted) {
-        plan.refuse_as_done(format!(
+        plan.refuse_as_through(format!(
             "{path} has an internal snapshot {} already: choose another name",
             printable(title)
         ));
@@ -244,7 +244,7 @@ fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> 
     let change = match worked_out {
         Ok(change) => change,
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return None;
         }
     };

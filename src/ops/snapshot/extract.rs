@@ -40,11 +40,11 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
         SnapshotForm::Qcow2 | SnapshotForm::Raw => locked::unlock_chain(&context, node.id),
     };
     if let Err(error) = unlocked {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(&error);
     }
     let (bytes, needed) = match forecast(host, &context.keys, &node.path, snapshot, &form) {
         Ok(forecast) => forecast,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     let virtual_size = snapshot.virtual_size().or(node.virtual_size()).unwrap_or(0);
     if new_file::check(plan, new, needed).is_none() {

@@ -49,7 +49,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
     }
     let snapshots = match snapshots_of(plan, node) {
         Ok(snapshots) => snapshots,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     match action {
         SnapshotAction::Create { name } => change::plan_create(plan, node, &snapshots, name),
@@ -117,7 +117,7 @@ pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Opti
     match snapshots_of(plan, node) {
         Ok(snapshots) => chosen(plan, node, &snapshots, wanted).cloned(),
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             None
         }
     }
