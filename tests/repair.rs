@@ -673,7 +673,7 @@ fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
     let (dir, host) = (home.path(), ours::real_host());
     let path = dir.join("image.qcow2");
     let name = path.to_str().unwrap();
-    let make = |options: &str, forge: &dyn Fn(&mut Vec<u8>)| {
+    let make = |options: &str, forge: &Forge| {
         qemu.img(&["create", "-q", "-f", "qcow2", "-o", options, name, "8M"]);
         qemu.io(
             &path,
@@ -716,13 +716,16 @@ fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
     assert!(fs::read(&path).unwrap() == forged);
 }
 
+/// Changes an image's bytes.
+type Forge = dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn leaks_beside_a_table_that_lost_its_entries_are_suspects_and_keep_their_bytes() {
     let Some(qemu) = support::qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let (dir, host) = (home.path(), ours::real_host());
     let path = dir.join("image.qcow2");
-    let losses: [(&dyn Fn(&mut Vec<u8>), &str); 2] = [
+    let losses: [(&Forge, &str); 2] = [
         (
             &|bytes| {
                 let at = usize::try_from(l2_of(bytes, 0)).unwrap();

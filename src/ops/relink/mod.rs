@@ -355,9 +355,10 @@ impl Job for Unlink {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let mut locks = Locks::default();
-        let file = locks.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        plan.verify_pins()?;
+        let mut locking = Locking::default();
+        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
+        let locks = locking.settle(plan)?;
+        let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
         image::unlink(&self.image, file)
             .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
