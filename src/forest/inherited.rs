@@ -193,6 +193,7 @@ fn breaks(kind: ProblemKind) -> bool {
         ProblemKind::Unreadable
         | ProblemKind::Damaged
         | ProblemKind::Truncated
+        | ProblemKind::Unopenable
         | ProblemKind::MissingBacking
         | ProblemKind::UnreachableBacking
         | ProblemKind::UnresolvableBacking
@@ -209,6 +210,8 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::WrittenUnder
         | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
+        | ProblemKind::DirectoryDependentDataFile
+        | ProblemKind::WrittenUnder
         | ProblemKind::BackingSize => false,
     }
 }
