@@ -43,7 +43,9 @@ impl Found {
                 None
             }
         });
-        backing.into_iter()
+        backing
+            .into_iter()
+            .chain(self.also.iter().map(|edge| edge.file))
     }
 }
 

@@ -57,15 +57,17 @@ impl Known {
                 }
                 continue;
             };
-            let all = std::iter::once(node.id).chain(forest.descendants(node.id));
-            for one in all.filter_map(|id| forest.get(id)) {
+            let mut open = vec![node.id];
+            while let Some(one) = open.pop().and_then(|id| forest.get(id)) {
                 let Some(file) = one.file_id() else { continue };
-                if known.files.insert(file, one.path.clone()).is_none() {
-                    let names = std::iter::once(&one.path).chain(&one.other_names);
-                    known.names.extend(
-                        names.flat_map(|name| places_of(&*context.host, &mut places, name)),
-                    );
+                if known.files.insert(file, one.path.clone()).is_some() {
+                    continue;
                 }
+                let names = std::iter::once(&one.path).chain(&one.other_names);
+                known
+                    .names
+                    .extend(names.flat_map(|name| places_of(&*context.host, &mut places, name)));
+                open.extend(forest.readers(one.id).into_iter().map(|reader| reader.node));
             }
         }
         known
