@@ -210,8 +210,6 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::WrittenUnder
         | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
-        | ProblemKind::DirectoryDependentDataFile
-        | ProblemKind::WrittenUnder
         | ProblemKind::BackingSize => false,
     }
 }
