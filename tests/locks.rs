@@ -297,7 +297,7 @@ fn what_is_on_a_device_is_merged_and_no_name_of_a_device_changes() {
         needs.contains("snap_b.qcow2"),
         "the device's own room: {needs}"
     );
-    let (code, done) = volumes.qanopy("commit disk.qcow2 --yes");
+    let (code, done) = volumes.qanopy("commit disk.qcow2 --confirm 1");
     assert_eq!(code, Some(0), "{done}");
     volumes.assert_names_are_left_alone();
     for path in [&disk, &volumes.path("snap_b.qcow2")] {
@@ -355,7 +355,7 @@ fn a_device_without_room_is_refused_with_the_numbers() {
     let disk = volumes.path("disk.qcow2");
     qemu.io(&disk, &["write -P 9 20M 20M"]);
     let before = qemu.digest(&disk);
-    let (code, text) = volumes.qanopy("commit disk.qcow2 --yes");
+    let (code, text) = volumes.qanopy("commit disk.qcow2 --confirm 1");
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("which is 4.0 MiB long"), "{text}");
     assert!(text.contains("lvextend --size +"), "{text}");
