@@ -593,7 +593,7 @@ fn a_snapshot_larger_than_its_table_is_told_at_once_and_long_lists_take_one_pass
         let id = number.to_string();
         let mut entry = many[table..table + 40].to_vec();
         entry[12..14].copy_from_slice(&u16::try_from(id.len()).unwrap().to_be_bytes());
-        entry.extend_from_slice(&many[table + 40..table + 64].to_vec());
+        entry.extend_from_slice(&many[table + 40..table + 64]);
         entry.extend_from_slice(id.as_bytes());
         entry.extend_from_slice(b"one");
         entry[36..40].copy_from_slice(&24u32.to_be_bytes());

@@ -206,7 +206,7 @@ impl Volumes {
         };
         for (at, name) in VOLUMES.into_iter().enumerate() {
             let write = format!("write -P {} {}M 2M", at + 1, at + 1);
-            qemu.io(&volumes.path(name), &[&write]);
+            qemu.io(volumes.path(name), &[&write]);
         }
         Some(volumes)
     }
@@ -469,6 +469,7 @@ fn a_machine_is_called_by_its_name_where_it_stands_in_the_way() {
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
     if line.trim() != "locked" {
         eprintln!("SKIPPED (no python3): a machine is called by its name");
+        vm.wait().unwrap();
         return;
     }
     let (code, text) = qanopy(dir, false, "commit ov.qcow2 --yes");
