@@ -268,7 +268,7 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
         fs::write(&journal, format!("{line}\n")).unwrap();
         let middle = |way: Recovery| match way {
             Recovery::Finish => moved.clone(),
-            Recovery::RollBack => root.join("near.qcow2"),
+            Recovery::RollBack | Recovery::Forget => root.join("near.qcow2"),
         };
         let both = [middle(Recovery::Finish), middle(Recovery::RollBack)];
         let now = both.iter().find(|path| path.exists()).unwrap();
@@ -499,7 +499,9 @@ fn a_crash_at_any_moment_breaks_no_link_and_can_be_finished_or_rolled_back() {
         assert_eq!(guests(&qemu, &root), want, "{story}");
         let (there, gone, name) = match way {
             Recovery::Finish => ("place/renamed.qcow2", "near.qcow2", "../base.qcow2"),
-            Recovery::RollBack => ("near.qcow2", "place/renamed.qcow2", "base.qcow2"),
+            Recovery::RollBack | Recovery::Forget => {
+                ("near.qcow2", "place/renamed.qcow2", "base.qcow2")
+            }
         };
         assert!(
             root.join(there).exists() && !root.join(gone).exists(),
@@ -581,7 +583,7 @@ fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
         run(&root, &Request::Recover { entry: 1, way });
         let place = match way {
             Recovery::Finish => root.join("place"),
-            Recovery::RollBack => root.clone(),
+            Recovery::RollBack | Recovery::Forget => root.clone(),
         };
         let after = seen(&qemu, &place, &names);
         assert_eq!(digests(&after), digests(&before), "{story}");
@@ -655,13 +657,20 @@ fn a_failing_call_leaves_every_image_readable_and_the_move_can_be_repeated() {
     }
 }
 
+fn newest() -> Request {
+    Request::Undo {
+        entry: None,
+        folders: Vec::new(),
+    }
+}
+
 #[test]
 fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     let Some(qemu) = qemu() else { return };
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     build(&qemu, dir);
-    let undo = |dir: &Path| plan(dir, &Request::Undo { entry: None });
+    let undo = |dir: &Path| plan(dir, &newest());
     assert!(words(&undo(dir)).contains("nothing was done yet"));
     run(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
     run(
@@ -677,28 +686,38 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     // The newest first: the branch.
     let asked = undo(dir);
     assert!(asked.title.contains("new.qcow2"), "{}", words(&asked));
-    run(dir, &Request::Undo { entry: None });
+    run(dir, &newest());
     assert!(!dir.join("new.qcow2").exists());
-    // Then the move, but not once somebody wrote to the image.
-    let near = fs::read(dir.join("near.qcow2")).unwrap();
+    // Then the move: what a guest wrote since stays, since only names go back.
     qemu.within(dir).io("near.qcow2", &["write -P 1 0 512"]);
+    let asked = undo(dir);
+    assert!(asked.refusals.is_empty(), "{}", words(&asked));
+    assert!(
+        asked.title.starts_with("Undo: Move base.qcow2"),
+        "{}",
+        asked.title
+    );
+    assert!(asked.title.ends_with(" s ago)"), "{}", asked.title);
+    // But not once another file has the name.
+    fs::copy(dir.join("golden.qcow2"), dir.join("aside.qcow2")).unwrap();
+    fs::rename(dir.join("aside.qcow2"), dir.join("golden.qcow2")).unwrap();
     let asked = undo(dir);
     assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
     assert!(
-        words(&asked).contains("near.qcow2 has changed since"),
+        words(&asked).contains("golden.qcow2 has changed since"),
         "{}",
         words(&asked)
     );
     assert!(dir.join("golden.qcow2").exists());
-    drop(near);
     let journal = Journal::at(&dir.join("state"));
     let entries = journal.entries().unwrap();
     assert_eq!(entries.len(), 3);
-    assert_eq!(entries[1].standing, Standing::Settled);
+    assert_eq!(entries[1].standing, Standing::Undone);
     let twice = plan(
         dir,
         &Request::Undo {
             entry: Some(entries[1].id),
+            folders: Vec::new(),
         },
     );
     assert!(
@@ -706,6 +725,80 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
         "{}",
         words(&twice)
     );
+}
+
+#[test]
+fn a_move_that_an_error_cuts_off_is_interrupted_and_the_same_command_does_the_rest() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let pristine = home.path().join("pristine");
+    fs::create_dir_all(pristine.join("place")).unwrap();
+    let here = qemu.within(&pristine);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "2M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M"]);
+    for (base, new) in [("base.qcow2", "near.qcow2"), ("near.qcow2", "top.qcow2")] {
+        here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", base, new]);
+        here.io(new, &["write -P 8 64k 64k"]);
+    }
+    let views = |dir: &Path, place: &str| {
+        let here = qemu.within(dir);
+        ["base", "near", "top"].map(|name| here.digest(format!("{place}{name}.qcow2")))
+    };
+    let want = views(&pristine, "");
+    let (mut cut, mut ways) = (0, [0; 3]);
+    for nth in 0.. {
+        let dir = home.path().join("dir");
+        let _ = fs::remove_dir_all(&dir);
+        support::script::copy_tree(&pristine, &dir);
+        let request = moving(&dir, "base.qcow2", "place", true);
+        let faulty = Arc::new(FaultyHost::failing(
+            support::ours::real_host(),
+            Calls::Mutating,
+            nth,
+            Fault::eio(),
+            Then::Recover,
+        ));
+        let known: Arc<dyn Host> = faulty.clone();
+        let ended = carry_out_request(&context(known, &dir), &request);
+        let story = faulty.struck();
+        if story.is_none() {
+            ended.unwrap();
+            break;
+        }
+        let journal = Journal::at(&dir.join("state"));
+        let Some(entry) = journal.interrupted().unwrap().pop() else {
+            continue;
+        };
+        cut += 1;
+        let said = ended.unwrap_err().to_string();
+        assert!(said.contains("A part of it is done"), "{said}\n{story:?}");
+        assert!(entry.why.is_some_and(|why| said.starts_with(&why)));
+        let way = nth % 3;
+        ways[way] += 1;
+        match way {
+            0 => run(&dir, &request),
+            1 => run(
+                &dir,
+                &Request::Recover {
+                    entry: entry.id,
+                    way: Recovery::Finish,
+                },
+            ),
+            _ => run(
+                &dir,
+                &Request::Recover {
+                    entry: entry.id,
+                    way: Recovery::RollBack,
+                },
+            ),
+        };
+        assert!(journal.interrupted().unwrap().is_empty(), "{story:?}");
+        assert_eq!(dir.join("place/base.qcow2").exists(), way != 2, "{story:?}");
+        assert_eq!(dir.join("base.qcow2").exists(), way == 2, "{story:?}");
+        let place = if way == 2 { "" } else { "place/" };
+        assert_eq!(views(&dir, place), want, "{way} {story:?}");
+    }
+    assert!(cut > 6 && ways.iter().all(|n| *n > 0), "{cut} {ways:?}");
 }
 
 #[test]
@@ -722,7 +815,13 @@ fn a_damaged_or_forged_journal_does_no_harm() {
         assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
     }
     fs::write(&file, format!("{begun}\n{done}\n")).unwrap();
-    let asked = plan(dir, &Request::Undo { entry: Some(1) });
+    let asked = plan(
+        dir,
+        &Request::Undo {
+            entry: Some(1),
+            folders: Vec::new(),
+        },
+    );
     assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
     let none = plan(
         dir,

@@ -21,6 +21,7 @@ use qanopy::ops::{
     Plan, Recovery, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
 use serde_json::Value;
+use support::faults::{Calls, Fault, FaultyHost, Then};
 use support::script::Script;
 use support::{Log, RecordingHost, ours};
 
@@ -30,7 +31,9 @@ const STATES: usize = 8;
 /// What each image shows, and what its header says, by its name. Half-made files are none.
 fn images(dir: &Path) -> BTreeMap<String, String> {
     let forest = ours::scan(&ours::real_host(), dir);
-    let there = forest.nodes().filter(|node| node.path.exists());
+    let there = forest
+        .nodes()
+        .filter(|node| node.path.exists() && !node.is_in_trash());
     there
         .map(|node| {
             let name = node.path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -273,9 +276,9 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
     interrupt(&dir, &begun, &dir);
     let recover = |way| Request::Recover { entry: 1, way };
     let asked = plan(&dir, &recover(Recovery::Finish));
-    assert!(words(&asked).contains("roll it back"), "{}", words(&asked));
-    let back = asked.refusals[0].ways_out[0].request.clone();
-    assert_eq!(back, recover(Recovery::RollBack));
+    assert!(asked.refusals.is_empty(), "{}", words(&asked));
+    assert!(words(&asked).contains("there already"), "{}", words(&asked));
+    let back = recover(Recovery::RollBack);
     carry_out(plan(&dir, &back)).unwrap();
     assert!(!dir.join("to/root.qcow2").exists());
     carry_out_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
@@ -710,4 +713,634 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
     carry_out(asked).unwrap();
     assert!(!ended.exists() && running.exists());
     assert_eq!(images(&dir), before);
+}
+
+/// Whatever undo without a number means.
+fn undo() -> Request {
+    Request::Undo {
+        entry: None,
+        folders: Vec::new(),
+    }
+}
+
+fn redo() -> Request {
+    Request::Redo {
+        entry: None,
+        folders: Vec::new(),
+    }
+}
+
+fn run(dir: &Path, request: &Request) -> ops::Outcome {
+    let asked = plan(dir, request);
+    assert!(asked.refusals.is_empty(), "{request:?}\n{}", words(&asked));
+    carry_out(asked).unwrap()
+}
+
+/// Every image's path, view and header, and what the trash holds but for what undo put aside there.
+fn everything(dir: &Path) -> (BTreeMap<String, String>, Vec<String>) {
+    let here = |path: &Path| path.strip_prefix(dir).unwrap().display().to_string();
+    let forest = ours::scan(&ours::real_host(), dir);
+    let mut seen = BTreeMap::new();
+    for (name, view) in images(dir) {
+        let mut nodes = forest.nodes();
+        let node = nodes
+            .find(|node| node.path.exists() && !node.is_in_trash() && node.path.ends_with(&name));
+        seen.insert(here(&node.unwrap().path), view);
+    }
+    let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
+    let kept = entries.iter().filter(|entry| entry.reason != "undo");
+    let files = kept.flat_map(|entry| &entry.files);
+    let mut files: Vec<String> = files.map(|file| here(&file.original)).collect();
+    files.sort();
+    (seen, files)
+}
+
+fn home() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
+    support::qemu()?;
+    let home = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(home.path()).unwrap();
+    chain(&dir);
+    Some((home, dir))
+}
+
+fn branch(dir: &Path, base: &str, new: &str) -> Request {
+    Request::Branch {
+        base: dir.join(base),
+        new: dir.join(new),
+        size: None,
+        style: BackingStyle::Relative,
+        image: ImageOptions::default(),
+    }
+}
+
+fn amend(dir: &Path, image: &str, order: u32) -> Request {
+    Request::Amend {
+        image: dir.join(image),
+        amendment: Amendment {
+            refcount_order: Some(order),
+            ..Amendment::default()
+        },
+    }
+}
+
+#[test]
+fn undo_is_as_deep_as_the_journal_and_redo_goes_the_same_way_forth() {
+    let Some((_home, dir)) = home() else { return };
+    let mut states = vec![everything(&dir)];
+    for request in [
+        branch(&dir, "high.qcow2", "new.qcow2"),
+        amend(&dir, "new.qcow2", 5),
+        amend(&dir, "new.qcow2", 3),
+    ] {
+        run(&dir, &request);
+        states.push(everything(&dir));
+    }
+    for round in 0..2 {
+        for state in states.iter().rev().skip(1) {
+            let asked = plan(&dir, &undo());
+            assert!(asked.title.starts_with("Undo: "), "{}", asked.title);
+            run(&dir, &undo());
+            assert_eq!(everything(&dir), *state, "undo, round {round}");
+        }
+        let none = plan(&dir, &undo());
+        assert_eq!(none.confirm, Confirm::Impossible, "{}", words(&none));
+        for state in states.iter().skip(1) {
+            let asked = plan(&dir, &redo());
+            assert!(asked.title.starts_with("Redo: "), "{}", asked.title);
+            run(&dir, &redo());
+            assert_eq!(everything(&dir), *state, "redo, round {round}");
+        }
+        assert_eq!(plan(&dir, &redo()).confirm, Confirm::Impossible);
+    }
+    // What something else was done after is not done again without being named.
+    run(&dir, &undo());
+    run(&dir, &amend(&dir, "other.qcow2", 5));
+    let asked = plan(&dir, &redo());
+    assert!(
+        words(&asked).contains("was done since"),
+        "{}",
+        words(&asked)
+    );
+}
+
+#[test]
+fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
+    let Some((_home, dir)) = home() else { return };
+    run(&dir, &amend(&dir, "top.qcow2", 5));
+    run(&dir, &commit(&dir, "other.qcow2", "root.qcow2", None));
+    let asked = plan(&dir, &undo());
+    let first = asked.notes.first().unwrap();
+    assert!(first.warning, "{}", words(&asked));
+    assert!(
+        first.text.contains("cannot be taken back"),
+        "{}",
+        first.text
+    );
+    assert!(first.text.contains("Commit other.qcow2"), "{}", first.text);
+    assert!(asked.title.contains("Amend top.qcow2"), "{}", asked.title);
+    let elsewhere = plan(
+        &dir,
+        &Request::Undo {
+            entry: None,
+            folders: vec![dir.join("sub")],
+        },
+    );
+    assert_eq!(elsewhere.confirm, Confirm::Impossible);
+    assert!(
+        words(&elsewhere).contains("nothing was done yet in"),
+        "{}",
+        words(&elsewhere)
+    );
+    fs::create_dir(dir.join("sub")).unwrap();
+    run(&dir, &branch(&dir, "top.qcow2", "sub/new.qcow2"));
+    let here = |folder: &str| {
+        let folders = vec![dir.join(folder)];
+        plan(
+            &dir,
+            &Request::Undo {
+                entry: None,
+                folders,
+            },
+        )
+        .title
+    };
+    assert!(here("sub").contains("sub/new.qcow2") || here("sub").contains("new.qcow2"));
+}
+
+#[test]
+fn undoing_a_commit_that_kept_the_old_content_restores_the_shape() {
+    let Some((_home, dir)) = home() else { return };
+    let before = everything(&dir);
+    // One layer with a child, and a run of two with children on both.
+    for (top, into) in [("high.qcow2", "low.qcow2"), ("high.qcow2", "root.qcow2")] {
+        run(&dir, &commit(&dir, top, into, Some("old.qcow2")));
+        assert!(!dir.join("high.qcow2").exists() && dir.join("old.qcow2").exists());
+        let asked = plan(&dir, &undo());
+        assert!(words(&asked).contains("restores"), "{}", words(&asked));
+        run(&dir, &undo());
+        assert_eq!(everything(&dir), before, "{top} into {into}");
+    }
+}
+
+#[test]
+fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
+    let Some((_home, pristine)) = home() else {
+        return;
+    };
+    run(
+        &pristine,
+        &Request::Export {
+            image: pristine.join("top.qcow2"),
+            dir: pristine.join("out"),
+        },
+    );
+    fs::remove_dir_all(pristine.join("state")).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let home = fs::canonicalize(place.path()).unwrap();
+    let kinds: [&dyn Fn(&Path) -> Request; 2] = [
+        &|dir| Request::Import {
+            dir: dir.join("out"),
+            to: dir.join("to"),
+        },
+        &|dir| Request::Clone {
+            image: dir.join("top.qcow2"),
+            new: dir.join("to"),
+            chain: true,
+            reflink: ops::Reflink::Auto,
+        },
+    ];
+    for request in kinds {
+        let mut ways = [0; 3];
+        for nth in 0.. {
+            let dir = home.join("dir");
+            let _ = fs::remove_dir_all(&dir);
+            support::script::copy_tree(&pristine, &dir);
+            fs::create_dir(dir.join("to")).unwrap();
+            let faulty = Arc::new(FaultyHost::failing(
+                ours::real_host(),
+                Calls::Syncing,
+                nth,
+                Fault::eio(),
+                Then::Recover,
+            ));
+            let known: Arc<dyn Host> = faulty.clone();
+            let ended = carry_out_request(&context(known, &dir), &request(&dir));
+            let Some(story) = faulty.struck() else { break };
+            let journal = Journal::at(&dir.join("state"));
+            let Some(entry) = journal.interrupted().unwrap().pop() else {
+                assert_eq!(
+                    fs::read_dir(dir.join("to")).unwrap().count(),
+                    0,
+                    "{story} {ended:?}"
+                );
+                continue;
+            };
+            let way = ways.iter().sum::<usize>() % 3;
+            ways[way] += 1;
+            let recover = |way| Request::Recover {
+                entry: entry.id,
+                way,
+            };
+            match way {
+                0 => run(&dir, &request(&dir)),
+                1 => run(&dir, &recover(Recovery::Finish)),
+                _ => run(&dir, &recover(Recovery::RollBack)),
+            };
+            assert!(journal.interrupted().unwrap().is_empty(), "{story}");
+            let there = fs::read_dir(dir.join("to")).unwrap().filter(|one| {
+                let name = one.as_ref().unwrap().file_name();
+                name.to_str().unwrap().ends_with(".qcow2")
+            });
+            assert_eq!(
+                there.count(),
+                if way == 2 { 0 } else { 4 },
+                "{way}: {story}"
+            );
+        }
+        assert!(ways.iter().sum::<usize>() >= 3, "{ways:?}");
+    }
+}
+
+#[test]
+fn forgetting_is_a_plan_that_says_what_stays_half_done() {
+    let Some((_home, dir)) = home() else { return };
+    let (log, begun) = record(&dir, &squash(&dir, "low.qcow2", Direction::Up));
+    let there = log.replay(&log.everything_before(log.len() / 2));
+    let root = fs::canonicalize(there.path()).unwrap();
+    interrupt(&root, &begun, &dir);
+    let forget = Request::Recover {
+        entry: 1,
+        way: Recovery::Forget,
+    };
+    let asked = plan(&root, &forget);
+    let said = words(&asked);
+    assert!(said.contains("may be changed in part"), "{said}");
+    assert!(said.contains("not known any more"), "{said}");
+    let journal = Journal::at(&root.join("state"));
+    assert_eq!(
+        journal.interrupted().unwrap().len(),
+        1,
+        "a plan settles nothing"
+    );
+    carry_out(asked).unwrap();
+    assert!(journal.interrupted().unwrap().is_empty());
+}
+
+#[test]
+fn a_recovery_that_is_killed_is_settled_with_what_it_was_about() {
+    let Some((_home, dir)) = home() else { return };
+    let (log, begun) = record(&dir, &commit(&dir, "low.qcow2", "root.qcow2", None));
+    let there = log.replay(&log.everything_before(log.len() / 2));
+    let root = fs::canonicalize(there.path()).unwrap();
+    interrupt(&root, &begun, &dir);
+    let finish = Request::Recover {
+        entry: 1,
+        way: Recovery::Finish,
+    };
+    let file = root.join("state/journal.jsonl");
+    let first = fs::read_to_string(&file).unwrap();
+    run(&root, &finish);
+    // As if it had been killed before it could say how it ended.
+    let second = fs::read_to_string(&file).unwrap();
+    let second = second.lines().nth(1).unwrap().to_owned();
+    let mut line: Value = serde_json::from_str(&second).unwrap();
+    line["process"] = "1 1 another-boot".into();
+    fs::write(&file, format!("{first}{line}\n")).unwrap();
+    let journal = Journal::at(&root.join("state"));
+    let left = journal.interrupted().unwrap();
+    assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [1]);
+    run(&root, &finish);
+    assert!(journal.interrupted().unwrap().is_empty());
+}
+
+#[test]
+fn a_disk_is_not_made_larger_twice() {
+    let Some((_home, dir)) = home() else { return };
+    let grow = |dir: &Path| Request::Resize {
+        image: dir.join("top.qcow2"),
+        size: NewSize::More(64 << 10),
+        shrink: false,
+        preallocation: Preallocation::Off,
+        dependants: ops::Dependants::Refuse,
+    };
+    let (log, begun) = record(&dir, &grow(&dir));
+    for cut in [0, log.len()] {
+        let there = log.replay(&log.everything_before(cut));
+        let root = fs::canonicalize(there.path()).unwrap();
+        interrupt(&root, &begun, &dir);
+        let asked = plan(&root, &grow(&root));
+        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+        let finish = asked.refusals[0].ways_out[0].request.clone();
+        run(&root, &finish);
+        let forest = ours::scan(&ours::real_host(), &root);
+        let size = forest
+            .by_path(&root.join("top.qcow2"))
+            .unwrap()
+            .virtual_size();
+        assert_eq!(size, Some(320 << 10));
+    }
+}
+
+#[test]
+fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
+    let Some((_home, dir)) = home() else { return };
+    let request = Request::Rebase {
+        image: dir.join("top.qcow2"),
+        to: dir.join("root.qcow2"),
+        format: Some(Format::Qcow2),
+        style: None,
+        dedupe: false,
+    };
+    let (log, begun) = record(&dir, &request);
+    let leaks = |root: &Path| {
+        let path = root.join("top.qcow2");
+        let file = RealHost.open(&path, Access::Read).unwrap();
+        qanopy::image::check(&path, &file, &Unhurried)
+            .unwrap()
+            .leaks
+    };
+    let mut leaking = 0;
+    for cut in 0..log.len() {
+        let there = log.replay(&log.everything_before(cut));
+        let root = fs::canonicalize(there.path()).unwrap();
+        if leaks(&root) == 0 {
+            continue;
+        }
+        leaking += 1;
+        interrupt(&root, &begun, &dir);
+        let way = [Recovery::Finish, Recovery::RollBack][cut % 2];
+        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        assert!(
+            words(&asked).contains("that nothing uses"),
+            "{}",
+            words(&asked)
+        );
+        carry_out(asked).unwrap();
+        assert_eq!(leaks(&root), 0, "{way:?} after {cut}");
+    }
+    assert!(leaking > 1, "{leaking}");
+}
+
+#[test]
+fn a_putting_back_that_is_cut_off_at_any_moment_is_finished() {
+    let Some((_home, dir)) = home() else { return };
+    let path = dir.join("top.qcow2");
+    let mut bytes = fs::read(&path).unwrap();
+    let number = bytes.len().div_ceil(4096);
+    bytes.resize((number + 1) * 4096, 0x5a);
+    bytes[2 * 4096 + 2 * number..][..2].copy_from_slice(&1_u16.to_be_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let mended = run(
+        &dir,
+        &Request::Repair {
+            image: path.clone(),
+            action: RepairAction::All,
+        },
+    );
+    fs::remove_dir_all(dir.join("state")).unwrap();
+    let (log, begun) = record(&dir, &mended.undo.unwrap());
+    let want = fs::read(&path).unwrap();
+    for state in log.crash_states(24, 11) {
+        let there = log.replay(&state);
+        let root = fs::canonicalize(there.path()).unwrap();
+        let story = log.describe(&state);
+        interrupt(&root, &begun, &dir);
+        let asked = plan(
+            &root,
+            &Request::Recover {
+                entry: 1,
+                way: Recovery::Finish,
+            },
+        );
+        assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
+        carry_out(asked).unwrap();
+        let now = fs::read(root.join("top.qcow2")).unwrap();
+        assert!(now.starts_with(&want[..4096]), "{story}");
+        assert_eq!(now, want, "{story}");
+    }
+}
+
+/// A number below `most`, from a sequence that its seed repeats.
+fn below(seed: &mut u64, most: usize) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    usize::try_from(*seed >> 33).unwrap() % most
+}
+
+/// One of the things that can be done with what is there now.
+fn some_request(dir: &Path, seed: &mut u64) -> Request {
+    let forest = ours::scan(&ours::real_host(), dir);
+    let is_there = |node: &&qanopy::forest::Node| node.path.exists() && !node.is_in_trash();
+    let mut there: Vec<_> = forest.nodes().filter(is_there).collect();
+    there.sort_by_key(|node| node.path.clone());
+    let node = there[below(seed, there.len())];
+    let other = there[below(seed, there.len())].path.clone();
+    let (image, number) = (node.path.clone(), below(seed, 1000));
+    let new = dir.join(format!("n{number}.qcow2"));
+    match below(seed, 11) {
+        0 | 1 => Request::Branch {
+            base: image,
+            new,
+            size: None,
+            style: BackingStyle::Relative,
+            image: ImageOptions::default(),
+        },
+        2 => Request::Clone {
+            image,
+            new,
+            chain: false,
+            reflink: ops::Reflink::Auto,
+        },
+        3 | 4 => Request::Move {
+            moves: vec![ops::Relocation {
+                from: image,
+                to: if number % 2 == 0 {
+                    new
+                } else {
+                    dir.join("sub")
+                },
+                style: None,
+            }],
+            subtree: number % 2 == 1,
+        },
+        5 => Request::Amend {
+            image,
+            amendment: Amendment {
+                refcount_order: Some(3 + u32::try_from(number).unwrap() % 3),
+                ..Amendment::default()
+            },
+        },
+        6 => Request::Snapshot {
+            image,
+            action: SnapshotAction::Create {
+                name: format!("s{number}").into(),
+            },
+        },
+        7 => Request::Discard {
+            images: vec![image],
+        },
+        8 => Request::Commit {
+            overlay: image,
+            into: None,
+            layer: CommittedLayer::Trash,
+            siblings: Siblings::Preserve,
+            keep_old: Some(new),
+        },
+        9 => Request::Rebase {
+            image,
+            to: other,
+            format: Some(Format::Qcow2),
+            style: None,
+            dedupe: false,
+        },
+        _ => Request::Restore {
+            entries: ops::trash::list(&RealHost, None, &[dir.to_path_buf()])
+                .into_iter()
+                .map(|entry| entry.name)
+                .take(1)
+                .collect(),
+        },
+    }
+}
+
+/// For as long as that takes, sequences of twelve operations, each taken back to the start.
+#[test]
+fn whatever_was_done_undo_leads_back_to_the_start() {
+    let Some((_home, pristine)) = home() else {
+        return;
+    };
+    fs::create_dir(pristine.join("sub")).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(place.path()).unwrap().join("dir");
+    let given = std::env::var("QANOPY_SEED").ok();
+    let first: u64 = given.map_or(1, |seed| seed.parse().unwrap());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut done = 0;
+    for number in first.. {
+        if std::time::Instant::now() > until && done > 24 {
+            break;
+        }
+        let mut seed = number;
+        let _ = fs::remove_dir_all(&dir);
+        support::script::copy_tree(&pristine, &dir);
+        let before = everything(&dir);
+        let mut sequence = Vec::new();
+        for _ in 0..200 {
+            if sequence.len() == 12 {
+                break;
+            }
+            let request = some_request(&dir, &mut seed);
+            let asked = plan(&dir, &request);
+            let can = asked.refusals.is_empty() && matches!(asked.undo, ops::Undo::Possible(_));
+            if can && carry_out(asked).is_ok() {
+                sequence.push(request);
+            }
+        }
+        done += sequence.len();
+        let story = || {
+            let lines: Vec<String> = sequence
+                .iter()
+                .map(|one| format!("    {one:?},\n"))
+                .collect();
+            format!(
+                "QANOPY_SEED={number} cargo test --test recovery whatever\n[\n{}]",
+                lines.concat()
+            )
+        };
+        for left in (0..sequence.len()).rev() {
+            let asked = plan(&dir, &undo());
+            assert!(
+                asked.refusals.is_empty(),
+                "at {left}: {}\n{}",
+                words(&asked),
+                story()
+            );
+            carry_out(asked).unwrap_or_else(|error| panic!("at {left}: {error}\n{}", story()));
+        }
+        assert_eq!(everything(&dir), before, "{}", story());
+    }
+}
+
+/// The program itself, with a state directory of its own.
+fn program(dir: &Path, line: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let exe = env!("CARGO_BIN_EXE_qanopy");
+    command
+        .args(["-c", &line.replace("qanopy", exe)])
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", dir.join("xdg"))
+        .env("XDG_CONFIG_HOME", dir.join("config"));
+    command
+}
+
+#[test]
+fn the_program_marks_what_is_half_done_and_forgets_nothing_in_a_dry_run() {
+    let Some((_home, dir)) = home() else { return };
+    let (_, begun) = record(&dir, &amend(&dir, "top.qcow2", 5));
+    interrupt(&dir, &begun, &dir);
+    fs::create_dir_all(dir.join("xdg")).unwrap();
+    fs::rename(dir.join("state"), dir.join("xdg/qanopy")).unwrap();
+    let ask = |line: &str| {
+        let out = program(&dir, line).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        (
+            out.status.code(),
+            text + &String::from_utf8_lossy(&out.stderr),
+        )
+    };
+    let (code, said) = ask("qanopy tree --check .");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("top.qcow2 may be half done"), "{said}");
+    let row = said
+        .lines()
+        .find(|line| line.contains("top.qcow2"))
+        .unwrap();
+    assert!(row.contains("interrupted"), "{said}");
+    let (code, said) = ask("qanopy recover 1 --forget --dry-run");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("may be changed in part"), "{said}");
+    let (_, said) = ask("qanopy recover");
+    assert!(said.contains("interrupted: Amend"), "{said}");
+    let (code, said) = ask("qanopy --read-only recover 1 --forget --yes");
+    assert_eq!(code, Some(4), "{said}");
+    let (code, said) = ask("qanopy recover 1 --forget --yes");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = ask("qanopy tree --check .");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_limit_of_the_size_and_a_lost_terminal_are_errors_and_no_deaths() {
+    let Some((_home, dir)) = home() else { return };
+    let line = "ulimit -f 64; exec qanopy convert root.qcow2 new.raw --to raw --yes";
+    let out = program(&dir, line).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("too large"), "{said}");
+    assert!(!dir.join("new.raw").exists());
+    let line = "exec qanopy create big.qcow2 4G --preallocation full --yes";
+    let mut child = program(&dir, line)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Once it writes.
+    let is_half = |one: &fs::DirEntry| qanopy::image::maker_of(&one.path()).is_some();
+    while !fs::read_dir(&dir)
+        .unwrap()
+        .any(|one| is_half(&one.unwrap()))
+    {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended already");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    support::script::run_in(&dir, &["kill", "-HUP", &pid]);
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(130),
+        "asked to stop, not killed"
+    );
+    let left = fs::read_dir(&dir)
+        .unwrap()
+        .any(|one| is_half(&one.unwrap()));
+    assert!(!left && !dir.join("big.qcow2").exists());
 }

@@ -129,6 +129,8 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// Take back what was done last, or an entry of the log
     Undo(UndoArgs),
+    /// Do again what was taken back last, or an entry of the log that was taken back
+    Redo(UndoArgs),
     /// Finish an operation that was interrupted, or take back what was done of it
     Recover(RecoverArgs),
     /// List what was done, oldest first
@@ -814,8 +816,11 @@ pub(super) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct UndoArgs {
-    /// The entry's number, as `log` shows it [default: the newest that can be taken back]
+    /// The entry's number, as `log` shows it [default: the newest]
     pub(super) entry: Option<u64>,
+    /// Without a number: the newest that was done in this directory or below it; may be repeated
+    #[arg(long, value_name = "DIR", conflicts_with = "entry")]
+    pub(super) dir: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]

@@ -182,6 +182,7 @@ fn command(request: &Request) -> Option<String> {
         Request::Recover { entry, way } => Some(match way {
             Recovery::Finish => format!("qanopy recover {entry} --finish"),
             Recovery::RollBack => format!("qanopy recover {entry} --roll-back"),
+            Recovery::Forget => format!("qanopy recover {entry} --forget"),
         }),
         _ => None,
     }

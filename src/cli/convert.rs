@@ -13,7 +13,7 @@ use super::{look, passphrase};
 pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow::Result<()> {
     let mut named = args.sources.clone();
     named.extend(args.backing.clone());
-    let keys = passphrase::keys_with_new(&args.passphrases, &args.new)?;
+    let keys = passphrase::keys_with_new(&args.passphrases, std::slice::from_ref(&args.new))?;
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let mut image = args.image.options();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::forest::Index;
 use crate::host::{RealHost, printable};
 use crate::ops::journal::{Entry, Journal, Standing};
+use crate::ops::undo::{newest, taken_back_last};
 use crate::ops::{Context, Leftover, Recovery, Request, leftovers};
 
 use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
@@ -71,7 +72,8 @@ fn word(standing: &Standing) -> &'static str {
         Standing::Interrupted => "interrupted",
         Standing::Done(_) => "done",
         Standing::Failed(_) => "failed",
-        Standing::Settled => "taken back or finished",
+        Standing::Undone => "taken back",
+        Standing::Settled => "over",
     }
 }
 
@@ -79,7 +81,7 @@ fn described(entry: &Entry) -> Value {
     let touched: Vec<Value> = entry.touched.iter().map(|path| shape::path(path)).collect();
     let text = match &entry.standing {
         Standing::Done(text) | Standing::Failed(text) => Some(text),
-        _ => None,
+        _ => entry.why.as_ref(),
     };
     json!({
         "id": entry.id,
@@ -88,6 +90,7 @@ fn described(entry: &Entry) -> Value {
         "standing": word(&entry.standing),
         "text": text,
         "undoable": entry.undo.is_some() && matches!(entry.standing, Standing::Done(_)),
+        "redoable": entry.standing == Standing::Undone,
         "can-roll-back": entry.may_be_rolled_back(),
         "touched": touched,
     })
@@ -117,16 +120,46 @@ pub(super) fn tell_interrupted() {
 /// Takes an operation back.
 pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::Result<()> {
     let all = entries(&journal()?)?;
-    let entry = args.entry.or_else(|| {
-        let newest = all.iter().rev().find(|entry| entry.can_be_undone());
-        newest.map(|entry| entry.id)
-    });
-    let touched = all.iter().find(|one| Some(one.id) == entry);
-    let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = around(touched.map_or(&[], |entry| &entry.touched), &args.scan.scan)?;
-    context.keys = keys;
-    let request = Request::Undo { entry };
+    let folders = folders_of(args)?;
+    let entry = match args.entry {
+        Some(id) => all.iter().find(|one| one.id == id),
+        None => newest(&all, &folders).0,
+    };
+    let context = about(args, entry.map_or(&[], |entry| &entry.touched))?;
+    let request = Request::Undo {
+        entry: args.entry,
+        folders,
+    };
     carry_out(out, globals, args.consent, &context, &request)
+}
+
+/// Does again what was taken back.
+pub(super) fn redo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::Result<()> {
+    let all = entries(&journal()?)?;
+    let folders = folders_of(args)?;
+    let entry = match args.entry {
+        Some(id) => all.iter().find(|one| one.id == id),
+        None => taken_back_last(&all, &folders),
+    };
+    let files = entry.map(|entry| entry.files()).unwrap_or_default();
+    let context = about(args, &files)?;
+    let request = Request::Redo {
+        entry: args.entry,
+        folders,
+    };
+    carry_out(out, globals, args.consent, &context, &request)
+}
+
+fn folders_of(args: &UndoArgs) -> anyhow::Result<Vec<PathBuf>> {
+    let folders = args.dir.iter().map(std::path::absolute);
+    Ok(folders.collect::<Result<_, _>>()?)
+}
+
+fn about(args: &UndoArgs, files: &[PathBuf]) -> anyhow::Result<Context> {
+    let keys = passphrase::keys(&args.passphrases)?;
+    let mut context = around(files, &args.scan.scan)?;
+    context.keys = keys;
+    Ok(context)
 }
 
 /// The forest around those of the files that are there.
@@ -222,18 +255,10 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
     };
     let entry = journal.entry(id)?;
     let entry = entry.ok_or_else(|| anyhow::anyhow!("the journal has no entry {id}"))?;
-    if args.forget {
-        if entry.standing != Standing::Interrupted {
-            return Err(Stop::Refused(format!("entry {id} was not interrupted")).into());
-        }
-        journal.settle(id)?;
-        let title = printable(&entry.title);
-        out.line(format_args!("entry {id} is left as it is: {title}"))?;
-        return Ok(());
-    }
-    let way = match (args.finish, args.roll_back) {
-        (true, _) => Recovery::Finish,
-        (_, true) => Recovery::RollBack,
+    let way = match (args.finish, args.roll_back, args.forget) {
+        (true, ..) => Recovery::Finish,
+        (_, true, _) => Recovery::RollBack,
+        (.., true) => Recovery::Forget,
         _ => {
             let title = printable(&entry.title);
             return Err(
@@ -241,8 +266,8 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
             );
         }
     };
-    let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = around(&entry.touched, &args.scan.scan)?;
+    let keys = passphrase::keys_with_new(&args.passphrases, &entry.creates)?;
+    let mut context = around(&entry.files(), &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Recover { entry: id, way };
     carry_out(out, globals, args.consent, &context, &request)

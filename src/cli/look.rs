@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 
 use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, printable};
+use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
 use super::args::{LookArgs, OpenArgs};
@@ -60,6 +61,10 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
         ));
     }
     remember(&forest);
+    let mut forest = forest;
+    if let Some(dir) = Index::default_dir() {
+        forest.note_interrupted(&Journal::at(&dir).halves());
+    }
     let context = Context {
         forest: Arc::new(forest),
         looked_in: LookedIn::within(roots),

@@ -46,9 +46,12 @@ mod trash;
 mod tree;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use signal_hook::consts::SIGXFSZ;
 
 use crate::host::printable;
 
@@ -60,6 +63,9 @@ use stop::Stop;
 /// wrong usage, 3 problems found or images that differ, 4 refused, 130 cancelled.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A write past the limit of a file's size (`ulimit -f`) then fails as one that finds no room does.
+    let limit = Arc::new(AtomicBool::new(false));
+    drop(signal_hook::flag::register(SIGXFSZ, limit));
     match Cli::try_parse() {
         Ok(cli) => stop::end(run(cli)),
         Err(told) => usage(told),
@@ -140,6 +146,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Export(args) => copies::export(out, globals, args)?,
         Command::Import(args) => copies::import(out, globals, args)?,
         Command::Undo(args) => log::undo(out, globals, &args)?,
+        Command::Redo(args) => log::redo(out, globals, &args)?,
         Command::Recover(args) => log::recover(out, globals, &args)?,
         Command::Log(args) => log::run(out, globals, &args)?,
         Command::Discard(args) => discard::run(out, globals, args)?,

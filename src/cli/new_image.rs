@@ -61,7 +61,10 @@ impl EncryptArgs {
             let text = "--passphrase-file is for an image that is to be encrypted (--encrypt luks)";
             return Err(Stop::Usage(text.to_owned()).into());
         }
-        Ok((encryption, passphrase::keys_with_new(passphrases, new)?))
+        Ok((
+            encryption,
+            passphrase::keys_with_new(passphrases, &[new.to_path_buf()])?,
+        ))
     }
 }
 

@@ -25,16 +25,16 @@ const MAX_LEN: u64 = 64 << 10;
 /// # Errors
 /// If a file cannot be read, or an image named with one is not there.
 pub(super) fn keys(args: &PassphraseArgs) -> anyhow::Result<Keys> {
-    gathered(args, None)
+    gathered(args, &[])
 }
 
-/// The same where the image `new` is to be made, which may be named with a file although it is not
+/// The same where the images `new` are to be made, which may be named with a file although they are not
 /// there.
 ///
 /// # Errors
 /// As [`keys`].
-pub(super) fn keys_with_new(args: &PassphraseArgs, new: &Path) -> anyhow::Result<Keys> {
-    gathered(args, Some(new))
+pub(super) fn keys_with_new(args: &PassphraseArgs, new: &[PathBuf]) -> anyhow::Result<Keys> {
+    gathered(args, new)
 }
 
 /// The same for an image there is, which is to open to a new passphrase: that of the file, or asked for.
@@ -45,7 +45,7 @@ pub(super) fn keys_with_replacement(
     args: &PassphraseArgs,
     file: Option<&OsStr>,
 ) -> anyhow::Result<Keys> {
-    let mut given = all_given(args, None)?;
+    let mut given = all_given(args, &[])?;
     if let Some(file) = file {
         given.push(Given::read(Whose::New, file)?);
     }
@@ -55,14 +55,14 @@ pub(super) fn keys_with_replacement(
     })
 }
 
-fn gathered(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Keys> {
+fn gathered(args: &PassphraseArgs, new: &[PathBuf]) -> anyhow::Result<Keys> {
     keys_from(Source {
         given: all_given(args, new)?,
         is_replacement: false,
     })
 }
 
-fn all_given(args: &PassphraseArgs, new: Option<&Path>) -> anyhow::Result<Vec<Given>> {
+fn all_given(args: &PassphraseArgs, new: &[PathBuf]) -> anyhow::Result<Vec<Given>> {
     let arguments = args.passphrase_file.iter();
     arguments.map(|argument| Given::of(argument, new)).collect()
 }
@@ -104,16 +104,18 @@ struct Source {
 
 impl Given {
     /// `FILE` or `IMAGE=FILE`.
-    fn of(argument: &OsStr, new: Option<&Path>) -> anyhow::Result<Self> {
+    fn of(argument: &OsStr, new: &[PathBuf]) -> anyhow::Result<Self> {
         let (image, file) = split(argument);
         let whose = match image {
             None => Whose::Any,
-            Some(image) if new == Some(image.as_path()) => Whose::New,
-            Some(image) => {
-                let stat = RealHost.stat(&image);
-                let stat = stat.with_context(|| format!("cannot find {}", printable(&image)))?;
-                Whose::Image(stat.id)
-            }
+            Some(image) => match RealHost.stat(&image) {
+                Ok(stat) => Whose::Image(stat.id),
+                Err(_) if new.iter().any(|new| is_same(new, &image)) => Whose::New,
+                Err(error) => {
+                    let why = format!("cannot find {}", printable(&image));
+                    return Err(anyhow::Error::from(error).context(why));
+                }
+            },
         };
         Self::read(whose, &file)
     }
@@ -140,6 +142,12 @@ impl Given {
             passphrase: Passphrase::new(bytes.to_vec()),
         })
     }
+}
+
+/// Whether both name the same place, from wherever.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| std::path::absolute(path).ok();
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 fn split(argument: &OsStr) -> (Option<PathBuf>, OsString) {

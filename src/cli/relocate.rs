@@ -1,6 +1,10 @@
 //! `qanopy move`: images get another name or place, and whatever refers to them follows.
 
-use crate::ops::{Relocation, Request};
+use std::path::PathBuf;
+
+use crate::forest::Index;
+use crate::host::{Host, RealHost};
+use crate::ops::{Relocation, Request, moved_to};
 
 use super::args::{Globals, MoveArgs};
 use super::carry_out::carry_out;
@@ -14,7 +18,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Re
     let Some(to) = images.pop() else {
         return Err(Stop::Usage("name the images and where they go".to_owned()).into());
     };
-    let context = look::around(&images, &args.scan.scan)?;
+    // What a move that was interrupted has moved already is looked for where it is.
+    let state_dir = Index::default_dir();
+    let there = images.iter().map(|from| {
+        let gone = RealHost.stat_link(from).is_err();
+        let moved = gone.then(|| moved_to(state_dir.as_deref(), from)).flatten();
+        moved.unwrap_or_else(|| from.clone())
+    });
+    let there: Vec<PathBuf> = there.collect();
+    let context = look::around(&there, &args.scan.scan)?;
     let moves = images
         .into_iter()
         .map(|from| Relocation {

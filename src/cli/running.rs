@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Runs the plan to its end.
 pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         // In this order: the first signal finds the flag unset and sets it, the second finds it set.
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
             .context("cannot watch for Ctrl-C")?;

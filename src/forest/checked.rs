@@ -1,6 +1,9 @@
-//! What a check of an image's tables found, as problems of its node. Checking reads every table and
+//! What others than the scan know to be wrong: what a check of an image's tables found, and which operations
+//! on it were interrupted, as problems of its node. Checking reads every table and
 //! is never part of a scan: whoever checks says so here, and the problems stay until the image is
 //! looked at anew.
+
+use std::path::PathBuf;
 
 use crate::host::{printable, shell_quoted};
 use crate::image::{Check, Severity};
@@ -23,6 +26,32 @@ impl Forest {
         let found = checked(node, check);
         node.problems.extend(found);
         self.generation += 1;
+    }
+
+    /// Notes which files are half done by operations that were interrupted, each with a sentence; those noted
+    /// before that are not among them are so no longer.
+    pub fn note_interrupted(&mut self, halves: &[(PathBuf, String)]) {
+        let mut changed = false;
+        for node in &mut self.nodes {
+            let before = node.problems.len();
+            node.problems
+                .retain(|problem| problem.kind != ProblemKind::Interrupted);
+            changed |= node.problems.len() != before;
+        }
+        for (path, message) in halves {
+            let Some(id) = self.by_path(path).map(|node| node.id) else {
+                continue;
+            };
+            if let Some(node) = self.nodes.get_mut(index(id)) {
+                let kind = ProblemKind::Interrupted;
+                let message = message.clone();
+                node.problems.push(Problem { kind, message });
+                changed = true;
+            }
+        }
+        if changed {
+            self.generation += 1;
+        }
     }
 }
 

@@ -210,6 +210,7 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::WrittenUnder
         | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
+        | ProblemKind::Interrupted
         | ProblemKind::BackingSize => false,
     }
 }

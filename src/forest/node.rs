@@ -9,7 +9,7 @@ use thin_vec::ThinVec;
 use crate::host::{FileId, Holder, Stat};
 use crate::image::{Format, ImageFacts};
 
-use super::{Edge, Problem};
+use super::{Edge, Problem, ProblemKind};
 
 /// A node of one [`super::Forest`]; stays valid while that forest grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,12 +248,14 @@ bitflags::bitflags! {
         const BROKEN_BELOW = 1 << 14;
         /// Somebody writes it though others are built on it, or writes an image it is built on.
         const WRITTEN_UNDER = 1 << 20;
+        /// An operation on it was interrupted and not brought to its end.
+        const INTERRUPTED = 1 << 21;
     }
 }
 
 impl Flags {
     /// Every flag with its name, in the order they are shown.
-    pub const NAMES: [(Self, &'static str); 16] = [
+    pub const NAMES: [(Self, &'static str); 17] = [
         (Self::ACTIVE, "active"),
         (Self::FROZEN, "frozen"),
         (Self::IN_USE, "in-use"),
@@ -270,6 +272,7 @@ impl Flags {
         (Self::IN_TRASH, "in-trash"),
         (Self::BROKEN_BELOW, "broken-below"),
         (Self::WRITTEN_UNDER, "written-under"),
+        (Self::INTERRUPTED, "interrupted"),
     ];
 
     /// The names of the flags that are set.
@@ -354,6 +357,9 @@ impl Node {
             self.whereabouts,
             Whereabouts::Scanned | Whereabouts::OutsideScan
         );
+        let mut problems = self.problems.iter();
+        let is_half = problems.any(|problem| problem.kind == ProblemKind::Interrupted);
+        flags.set(Flags::INTERRUPTED, is_half);
         flags.set(Flags::ACTIVE, self.children.is_empty() && is_there);
         flags.set(Flags::FROZEN, !self.children.is_empty());
         flags.set(

@@ -51,6 +51,8 @@ pub enum ProblemKind {
     WrongBackingFormat,
     /// Somebody writes it though others are built on it, or writes an image it is built on.
     WrittenUnder,
+    /// An operation on it was interrupted and not brought to its end.
+    Interrupted,
     /// It and the image it is built on are not of one size. Often meant so; told by a check only.
     BackingSize,
 }
@@ -79,6 +81,7 @@ impl ProblemKind {
             Self::DirectoryDependentDataFile => "directory-dependent-data-file",
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::WrittenUnder => "written-under",
+            Self::Interrupted => "interrupted",
             Self::BackingSize => "backing-size",
         }
     }

@@ -54,6 +54,6 @@ pub use machine::{Host, Space};
 pub use network::network_filesystem;
 pub use own::{OwnWork, own_work, working_as};
 pub use printable::{printable, printable_bytes, printable_lines, shell_quoted};
-pub use process::{effective_user, is_running, keep_out_of_dumps, runs, this_process};
+pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;
 pub use real_file::RealFile;

@@ -29,10 +29,75 @@ pub fn is_running(process: &str) -> bool {
     booted == boot() && started(pid) == Some(start)
 }
 
-/// Whether some process has this number now.
-#[must_use]
-pub fn runs(pid: u32) -> bool {
-    started(pid).is_some()
+/// The process that makes a file, as it stands in the file's name until that is whole: `PID-START-BOOT`, or
+/// only its number where an older version wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maker {
+    /// The process's number.
+    pub process: u32,
+    /// When it started, in ticks since boot, and the first digits of that boot's name.
+    since: Option<(u64, String)>,
+}
+
+impl Maker {
+    /// This process.
+    #[must_use]
+    pub fn this() -> Self {
+        let process = std::process::id();
+        Self {
+            process,
+            since: started(process).map(|start| (start, boot_digits())),
+        }
+    }
+
+    /// What such a text names; none if it is no such text.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        fn number(text: &str) -> Option<&str> {
+            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then_some(text)
+        }
+        let mut words = text.split('-');
+        let process = number(words.next()?)?.parse().ok()?;
+        let since = match (words.next(), words.next(), words.next()) {
+            (None, None, None) => None,
+            (Some(start), Some(boot), None) if boot.len() == BOOT_DIGITS => {
+                Some((number(start)?.parse().ok()?, boot.to_owned()))
+            }
+            _ => return None,
+        };
+        Some(Self { process, since })
+    }
+
+    /// Whether it still runs. Of one that is known by its number only: whether some process has that.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        match (&self.since, started(self.process)) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some((start, boot)), Some(now)) => now == *start && *boot == boot_digits(),
+        }
+    }
+}
+
+impl std::fmt::Display for Maker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.since {
+            Some((start, boot)) => write!(f, "{}-{start}-{boot}", self.process),
+            None => write!(f, "{}", self.process),
+        }
+    }
+}
+
+/// So many digits of a boot's name tell it from any other this machine had.
+const BOOT_DIGITS: usize = 8;
+
+fn boot_digits() -> String {
+    let mut digits = boot();
+    digits.retain(|c| c.is_ascii_hexdigit());
+    digits.truncate(BOOT_DIGITS);
+    format!("{digits:0<BOOT_DIGITS$}")
 }
 
 /// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
@@ -70,5 +135,29 @@ mod tests {
         words[2] = "another-boot".to_owned();
         assert!(!is_running(&words.join(" ")));
         assert!(!is_running(""));
+    }
+
+    #[test]
+    fn a_maker_is_known_by_its_start_and_boot_not_by_its_number_alone() {
+        let own = Maker::this();
+        let text = own.to_string();
+        assert_eq!(Maker::parse(text.as_bytes()), Some(own.clone()));
+        assert!(own.runs());
+        let words: Vec<&str> = text.split('-').collect();
+        let runs = |text: String| Maker::parse(text.as_bytes()).unwrap().runs();
+        assert!(!runs(format!("{}-1-{}", words[0], words[2])));
+        assert!(!runs(format!("{}-{}-00000000", words[0], words[1])));
+        assert!(runs(words[0].to_owned()), "an older version's");
+        for no in [
+            "",
+            "1-",
+            "1-2",
+            "x-2-01234567",
+            "1-2-0123",
+            "1-2-01234567-8",
+            "-1",
+        ] {
+            assert_eq!(Maker::parse(no.as_bytes()), None, "{no}");
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! New files made under other names and given their own when they are complete, so that nobody ever
 //! sees half of one. What is written into them is the caller's business.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{FileId, Host, HostFile};
+use crate::host::{FileId, Host, HostFile, Maker};
 
 use super::error::{IoContext, Result};
 
@@ -98,23 +99,26 @@ pub(crate) fn made_aside(
 /// The end of such a name.
 const END: &str = ".qanopy-new";
 
+/// Longest file name there is.
+const NAME_MAX: usize = 255;
+
 /// The process that was making a file of this name, if it is a name that [`temporary_name`] gives.
 #[must_use]
-pub fn maker_of(path: &Path) -> Option<u32> {
+pub fn maker_of(path: &Path) -> Option<Maker> {
     let name = path.file_name()?.as_encoded_bytes();
     let name = name.strip_prefix(b".")?.strip_suffix(END.as_bytes())?;
     let dot = name.iter().rposition(|byte| *byte == b'.')?;
-    let digits = name.get(dot + 1..)?;
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
-    number.parse().ok()
+    Maker::parse(name.get(dot + 1..)?)
 }
 
-/// A name beside `path` for the time it is being made.
+/// A name beside `path` for the time it is being made; of a long name the beginning.
 #[must_use]
 pub fn temporary_name(path: &Path) -> PathBuf {
+    let end = format!(".{}{END}", Maker::this());
+    let own = path.file_name().unwrap_or_default().as_bytes();
+    let room = NAME_MAX.saturating_sub(end.len() + 1);
     let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}{END}", std::process::id()));
+    name.push(OsStr::from_bytes(own.get(..room).unwrap_or(own)));
+    name.push(end);
     path.with_file_name(name)
 }

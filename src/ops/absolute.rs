@@ -66,6 +66,20 @@ pub(super) fn request(request: &Request) -> Request {
             *into = into.as_deref().map(path);
             *keep_old = keep_old.as_deref().map(path);
         }
+        Request::Uncommit {
+            old,
+            layers,
+            children,
+            ..
+        } => {
+            *old = path(old);
+            for layer in layers {
+                *layer = path(layer);
+            }
+            for child in children {
+                child.image = path(&child.image);
+            }
+        }
         Request::Squash { layer, .. } => *layer = path(layer),
         Request::Relink { image, base, .. } => {
             *image = path(image);
@@ -125,10 +139,12 @@ pub(super) fn request(request: &Request) -> Request {
                 *image = path(image);
             }
         }
-        Request::Undo { .. }
-        | Request::Recover { .. }
-        | Request::Restore { .. }
-        | Request::EmptyTrash { .. } => {}
+        Request::Undo { folders, .. } | Request::Redo { folders, .. } => {
+            for folder in folders {
+                *folder = path(folder);
+            }
+        }
+        Request::Recover { .. } | Request::Restore { .. } | Request::EmptyTrash { .. } => {}
     }
     request
 }

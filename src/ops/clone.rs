@@ -12,14 +12,14 @@ use crate::image::{self, Format};
 
 use super::built_on::BuiltOn;
 use super::chain_files::{self, ChainFile};
-use super::copy_file::Copy;
+use super::copy_file::{Copy, folder, same_but_header};
 use super::in_use::{Locking, claim};
 use super::members::format_of;
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
-    backing_name, device, find, new_file,
+    absolute, backing_name, device, find, new_file, resumed,
 };
 
 /// Plans a copy of the image.
@@ -136,8 +136,20 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
     let Some(files) = chain_files::plan(plan, node, BTreeSet::new()) else {
         return;
     };
+    let made = resumed::made(&context, &plan.request);
+    let mut present = BTreeSet::new();
     for (index, file) in files.iter().enumerate() {
         let to = dir.join(&file.name);
+        let base = files.get(index + 1);
+        if made.contains(&absolute::path(&to)) && is_copy(host, file, base, &to) {
+            if let Err(error) = plan.pins.pin(host, &to, Watch::Content) {
+                return plan.refuse(format!("{} cannot be looked at: {error}", shown(&to)));
+            }
+            let text = "it is there already, a copy as it is to be; the rest follows";
+            plan.effect(EffectKind::Reads, &to, Some(file.bytes), text);
+            present.insert(to);
+            continue;
+        }
         if new_file::check(plan, &to, file.bytes).is_none() {
             return;
         }
@@ -178,10 +190,32 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
     say_of_blocks(plan, reflink);
     plan.undo = Undo::Possible("discard the copies".to_owned());
     plan.job = Some(Arc::new(CloneChain {
+        present,
         files,
         dir: dir.to_path_buf(),
         reflink,
     }));
+}
+
+/// Whether this is the copy of the file, built on the copy of `base`.
+fn is_copy(host: &dyn Host, file: &ChainFile, base: Option<&ChainFile>, to: &Path) -> bool {
+    let is_file = host
+        .stat_link(to)
+        .is_ok_and(|stat| stat.kind == FileKind::Regular);
+    if !is_file || !same_but_header(host, &file.path, to, &file.format) {
+        return false;
+    }
+    let Some(base) = base else { return true };
+    let base_path = folder(to).join(&base.name);
+    let recorded = backing_name::between(host, to, &base_path, BackingStyle::Relative).ok();
+    let header = host
+        .open(to, Access::Read)
+        .ok()
+        .and_then(|file| image::read_header(to, &*file).ok());
+    header.is_some_and(|header| {
+        header.backing_file() == recorded.as_ref().map(|name| name.as_encoded_bytes())
+            && header.backing_format() == Some(base.format.name().as_bytes())
+    })
 }
 
 /// Whether the copy's header has room for the new name.
@@ -197,6 +231,8 @@ fn may_name(host: &dyn Host, file: &ChainFile, base: &ChainFile, dir: &Path) -> 
 
 #[derive(Debug)]
 struct CloneChain {
+    /// Copies that a clone that was interrupted has given their names.
+    present: BTreeSet<PathBuf>,
     /// The image first, then what it is built on.
     files: Vec<ChainFile>,
     dir: PathBuf,
@@ -216,6 +252,10 @@ impl Job for CloneChain {
         let mut copies = Vec::new();
         let mut below: Option<&ChainFile> = None;
         for file in self.files.iter().rev() {
+            if self.present.contains(&self.dir.join(&file.name)) {
+                below = Some(file);
+                continue;
+            }
             let copy = chain_files::copy(host, file, below, &self.dir, self.reflink, progress)?;
             copies.push(copy);
             below = Some(file);
@@ -223,7 +263,12 @@ impl Job for CloneChain {
         // Somebody who knows no image locks may have written meanwhile.
         plan.verify_pins()?;
         progress.enter(Phase::Switch, 0);
-        let mut touched = Vec::new();
+        let mut touched: Vec<PathBuf> = self.present.iter().cloned().collect();
+        if !touched.is_empty() {
+            // What cut it off may have been that the last name could not be made stable.
+            host.sync_dir(&self.dir)
+                .map_err(|error| Error::io("flush", &self.dir, &error))?;
+        }
         let mut remarks = Vec::new();
         // What is built on last: no name ever leads nowhere.
         for copy in copies {

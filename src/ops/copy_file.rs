@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::{Access, Cloned, Host, HostFile, Segment, copy_attributes};
 
-use crate::image::temporary_name;
+use crate::image::{self, Format, temporary_name};
 
 use super::words::shown;
 use super::{Error, Progress, Reflink};
@@ -112,6 +112,39 @@ impl Drop for Copy<'_> {
         if !self.published {
             // Ours, and of no use to anybody; if it cannot be removed, its name says what it is.
             drop(self.host.remove_file(&self.temporary));
+        }
+    }
+}
+
+/// Whether two files hold the same bytes, but for the header of an image, which names its backing file from
+/// where it is.
+pub(super) fn same_but_header(host: &dyn Host, from: &Path, to: &Path, format: &Format) -> bool {
+    let skip = match format {
+        Format::Qcow2 => host
+            .open(from, Access::Read)
+            .ok()
+            .and_then(|file| image::read_header(from, &*file).ok())
+            .map(|header| header.geometry.cluster_size()),
+        _ => Some(0),
+    };
+    let open = |path: &Path| host.open(path, Access::Read).ok();
+    let (Some(mut at), Some(one), Some(other)) = (skip, open(from), open(to)) else {
+        return false;
+    };
+    let (Ok(len), Ok(same)) = (one.len(), other.len()) else {
+        return false;
+    };
+    if len != same {
+        return false;
+    }
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        match (one.read_at(&mut a, at), other.read_at(&mut b, at)) {
+            (Ok(0), Ok(0)) => return true,
+            (Ok(got), Ok(same)) if got == same && a.get(..got) == b.get(..got) => {
+                at = at.saturating_add(got as u64);
+            }
+            _ => return false,
         }
     }
 }

@@ -354,7 +354,7 @@ impl Job for Discard {
         }
         let _locks = locking.settle(plan)?;
         let state_dir = plan.context().state_dir.as_deref();
-        let batch = Batch::prepare(host, state_dir, "discard", self.items.clone())?;
+        let batch = Batch::prepare(host, state_dir, plan.reason("discard"), self.items.clone())?;
         let (entry, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
         progress.enter(Phase::Switch, 0);
         let touched = batch.carry_out(progress)?;

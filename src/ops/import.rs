@@ -1,6 +1,7 @@
 //! Import: the files of an exported folder are copied to where they are to live, each compared with
 //! its checksum before any of them gets its name. The folder stays as it is.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use crate::image::{self, Format};
 use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
 use super::in_use::{Locking, claim};
+use super::pin::Watch;
 use super::words::{count, name, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, new_file,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, absolute,
+    new_file, resumed,
 };
 
 /// Plans to copy what the folder `dir` holds into the folder `to`.
@@ -39,6 +42,8 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
         .iter()
         .map(|file| file.bytes)
         .fold(0, u64::saturating_add);
+    let made = resumed::made(&context, &plan.request);
+    let mut present = BTreeSet::new();
     for (index, file) in manifest.files.iter().enumerate() {
         let below = manifest.files.get(index + 1);
         // The image above was looked at before, and records the format that the manifest gives.
@@ -48,6 +53,15 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
         let from = dir.join(&file.name);
         claim(plan, &from, LockSet::ReadOnly);
         let new = to.join(&file.name);
+        if made.contains(&absolute::path(&new)) && is_same(host, &new, file) {
+            if let Err(error) = plan.pins.pin(host, &new, Watch::Content) {
+                return plan.refuse(format!("{} cannot be looked at: {error}", shown(&new)));
+            }
+            let text = "it is there already, as the manifest says; the rest follows";
+            plan.effect(EffectKind::Reads, &new, Some(file.bytes), text);
+            present.insert(new);
+            continue;
+        }
         if new_file::check(plan, &new, if index == 0 { total } else { 0 }).is_none() {
             return;
         }
@@ -61,7 +75,16 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
         files: manifest.files,
         dir: dir.to_path_buf(),
         to: to.to_path_buf(),
+        present,
     }));
+}
+
+/// Whether this is the file of the manifest.
+fn is_same(host: &dyn Host, path: &Path, file: &Exported) -> bool {
+    let is_file = host
+        .stat_link(path)
+        .is_ok_and(|stat| stat.kind == FileKind::Regular && stat.len == file.bytes);
+    is_file && digest(host, path, &Progress::new()).is_ok_and(|digest| digest == file.sha256)
 }
 
 /// Whether a file of the manifest is what an export writes: a plain name, the length it says, and
@@ -146,6 +169,8 @@ struct Import {
     files: Vec<Exported>,
     dir: PathBuf,
     to: PathBuf,
+    /// Those that an import that was interrupted has given their names.
+    present: BTreeSet<PathBuf>,
 }
 
 impl Job for Import {
@@ -163,6 +188,9 @@ impl Job for Import {
         let mut copies = Vec::new();
         for file in self.files.iter().rev() {
             let (from, to) = (self.dir.join(&file.name), self.to.join(&file.name));
+            if self.present.contains(&to) {
+                continue;
+            }
             let copy = Copy::make(host, &from, &to, Reflink::Auto, progress)?;
             if digest(host, copy.temporary(), progress)? != file.sha256 {
                 return Err(Error::Failed(format!(
@@ -174,7 +202,12 @@ impl Job for Import {
         }
         plan.verify_pins()?;
         progress.enter(Phase::Switch, 0);
-        let mut touched = Vec::new();
+        let mut touched: Vec<PathBuf> = self.present.iter().cloned().collect();
+        if !touched.is_empty() {
+            // What cut it off may have been that the last name could not be made stable.
+            host.sync_dir(&self.to)
+                .map_err(|error| Error::io("flush", &self.to, &error))?;
+        }
         for copy in copies {
             touched.push(copy.target().to_path_buf());
             copy.publish()?;

@@ -13,7 +13,7 @@ use crate::image;
 use super::backing_name::real_place;
 use super::pin::Watch;
 use super::words::{processes, shown};
-use super::{Error, Plan, dependants};
+use super::{Error, Outcome, Plan, dependants};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +191,14 @@ impl Locking {
         plan.verify_pins()?;
         dependants::look_again(plan)?;
         Ok(Locks { held: self.held })
+    }
+}
+
+impl Locking {
+    /// For what follows an operation that is through and had settled its own, and that changes nothing anybody
+    /// reads.
+    pub(super) fn after(self, _done: &Outcome) -> Locks {
+        Locks { held: self.held }
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{LogFile, is_running, this_process};
+use crate::host::{LogFile, is_running, printable, this_process};
 
 use super::absolute;
 use super::pin::Pins;
-use super::{Direction, EffectKind, Outcome, Plan, RepairAction, Request};
+use super::{Direction, EffectKind, Outcome, Plan, Recovery, RepairAction, Request};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -38,23 +38,27 @@ enum Event {
         /// Those that go to the trash.
         #[serde(default)]
         goes: Vec<PathBuf>,
+        /// What the files that it changes were before.
+        #[serde(default)]
+        before: Pins,
     },
     Done {
         id: u64,
         summary: String,
         undo: Option<Request>,
         touched: Vec<PathBuf>,
-        /// What the files touched were at the end.
+        /// What the files that taking it back would change were at the end.
         left: Pins,
+        /// What all the files touched were at the end.
+        #[serde(default)]
+        after: Pins,
     },
-    Failed {
-        id: u64,
-        error: String,
-    },
-    /// Taken back, or brought to an end after an interruption.
-    Settled {
-        id: u64,
-    },
+    /// It failed before it had changed anything.
+    Failed { id: u64, error: String },
+    /// It failed or was cancelled with a part of it done.
+    Stopped { id: u64, error: String },
+    /// Left as it is after an interruption.
+    Settled { id: u64 },
 }
 
 /// How an operation of the journal stands.
@@ -62,13 +66,16 @@ enum Event {
 pub enum Standing {
     /// The process that began it still runs.
     Running,
-    /// It was begun, and the process ended without a word.
+    /// It was begun and not brought to its end: the process was gone, or an error or a cancel came when a
+    /// part of it was done.
     Interrupted,
     /// It ended well: one sentence.
     Done(String),
     /// It failed or was cancelled: why. The images are intact.
     Failed(String),
-    /// It was taken back, or brought to an end later.
+    /// It was taken back by an undo, and can be done again.
+    Undone,
+    /// It was brought to an end later, left as it is, or done again.
     Settled,
 }
 
@@ -85,6 +92,8 @@ pub struct Entry {
     pub request: Request,
     /// How it stands.
     pub standing: Standing,
+    /// Of one that was interrupted by an error or a cancel: its sentence.
+    pub why: Option<String>,
     /// What takes it back, if anything does.
     pub undo: Option<Request>,
     /// What takes back a half of it, if anything does.
@@ -93,16 +102,22 @@ pub struct Entry {
     /// speaks of or rests on.
     pub touched: Vec<PathBuf>,
     /// The files it was to create, or to bring back.
-    pub(super) creates: Vec<PathBuf>,
+    pub creates: Vec<PathBuf>,
     /// The files that were to go to the trash.
     pub(super) goes: Vec<PathBuf>,
-    /// What they were at the end.
+    /// What the files that it changes were before.
+    before: Pins,
+    /// What the files that taking it back would change were at the end, as later undos have left them.
     pub(super) left: Pins,
+    /// The undo that took it back.
+    pub(super) taken_back_by: Option<u64>,
+    /// What all the files it touched were at the end.
+    pub(super) after: Pins,
 }
 
 impl Entry {
-    /// Whether `undo` without a number may mean it: it ended well, something takes it back, and it is
-    /// not itself about another entry.
+    /// Whether `undo` without a number may mean it: it ended well, something takes it back, and it does
+    /// not itself take something back.
     #[must_use]
     pub fn can_be_undone(&self) -> bool {
         self.undo.is_some() && self.is_done()
@@ -131,9 +146,43 @@ impl Entry {
             }
     }
 
-    /// Whether it ended well and is not itself about another entry.
+    /// Whether it ended well and does not itself take back or finish another entry.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.standing, Standing::Done(_)) && self.request.is_plain()
+        let is_redo = matches!(self.request, Request::Redo { .. });
+        matches!(self.standing, Standing::Done(_)) && (is_redo || self.request.is_plain())
+    }
+
+    /// All files that it is about: of one that has ended, also those it changed.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.touched.clone();
+        files.extend(self.concerned());
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// The files that it changes, as far as they can be told; those that older versions wrote down do not
+    /// tell, and rest on more.
+    pub(super) fn concerned(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.before.paths().map(Path::to_path_buf).collect();
+        files.extend(self.creates.iter().cloned());
+        if let Request::Move { moves, .. } = &self.request {
+            files.extend(moves.iter().map(|one| one.to.clone()));
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// Whether it is about a file at or below one of these folders; of no folders, always.
+    #[must_use]
+    pub fn concerns(&self, folders: &[PathBuf]) -> bool {
+        folders.is_empty()
+            || self
+                .touched
+                .iter()
+                .any(|file| folders.iter().any(|dir| file.starts_with(dir)))
     }
 }
 
@@ -185,6 +234,32 @@ impl Journal {
         Ok(entries)
     }
 
+    /// The files that operations that were interrupted have left half done, each with a sentence. One that
+    /// cannot be read leaves none: that is told where the journal is asked for.
+    #[must_use]
+    pub fn halves(&self) -> Vec<(PathBuf, String)> {
+        let mut all = Vec::new();
+        for entry in self.interrupted().unwrap_or_default() {
+            let files = match entry.concerned() {
+                files if files.is_empty() => entry.touched.clone(),
+                files => files,
+            };
+            let (id, title) = (entry.id, printable(&entry.title));
+            let back = match entry.may_be_rolled_back() {
+                true => ", `--roll-back` takes it back",
+                false => "",
+            };
+            for file in files {
+                let text = format!(
+                    "{} may be half done: “{title}” was interrupted. `qanopy recover {id} --finish` does the rest{back}.",
+                    printable(&file)
+                );
+                all.push((file, text));
+            }
+        }
+        all
+    }
+
     /// Writes down that a plan is about to be carried out, before anything is; returns its number.
     ///
     /// # Errors
@@ -203,6 +278,7 @@ impl Journal {
                 matches!(kind, EffectKind::Creates | EffectKind::Restores)
             }),
             goes: files_with(plan, |kind| kind == EffectKind::Trashes),
+            before: before(plan),
         };
         self.file.append(|lines| {
             let last = lines.iter().filter_map(|line| id_of(line)).max();
@@ -226,19 +302,34 @@ impl Journal {
             .map_or(&[] as &[PathBuf], |outcome| &outcome.touched);
         let touched: Vec<PathBuf> = touched.iter().map(|path| absolute::path(path)).collect();
         let event = match ended {
-            Ok(outcome) => Event::Done {
-                id,
-                summary: outcome.summary.clone(),
-                undo: outcome.undo.as_ref().map(absolute::request),
-                left: Pins::of(plan.host(), &touched),
-                touched,
-            },
+            Ok(outcome) => {
+                let undo = outcome.undo.as_ref().map(absolute::request);
+                Event::Done {
+                    id,
+                    summary: outcome.summary.clone(),
+                    left: undo.as_ref().map_or_else(Pins::default, |undo| {
+                        super::undo::rests_on(plan.host(), undo, &touched)
+                    }),
+                    after: Pins::of(plan.host(), &touched),
+                    undo,
+                    touched,
+                }
+            }
             Err(error) => Event::Failed {
                 id,
                 error: error.to_string(),
             },
         };
         self.put(&event)
+    }
+
+    /// Writes down that it was cut off by an error or a cancel with a part of it done.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(super) fn stop(&self, id: u64, error: &super::Error) -> io::Result<()> {
+        let error = error.to_string();
+        self.put(&Event::Stopped { id, error })
     }
 
     /// Writes down that nothing is left to do about this entry.
@@ -252,6 +343,12 @@ impl Journal {
     fn put(&self, event: &Event) -> io::Result<()> {
         self.file.append(|_| Ok((line(event)?, ())))
     }
+}
+
+/// What the files that a plan changes are now.
+pub(super) fn before(plan: &Plan) -> Pins {
+    let files = files_with(plan, |kind| kind != EffectKind::Reads);
+    Pins::of(plan.host(), &files)
 }
 
 /// The files a plan speaks of or rests on, each once: around them everything is found that is needed to bring
@@ -297,71 +394,207 @@ fn entries_of(lines: &[Vec<u8>]) -> Vec<Entry> {
         .iter()
         .filter_map(|line| serde_json::from_slice(line).ok())
     {
-        match event {
-            Event::Begun {
-                id,
-                time,
-                process,
-                title,
-                request,
-                roll_back,
-                files,
-                creates,
-                goes,
-            } => entries.push(Entry {
-                id,
-                begun: UNIX_EPOCH
-                    .checked_add(Duration::from_secs(time))
-                    .unwrap_or(UNIX_EPOCH),
-                title,
-                request,
-                standing: if is_running(&process) {
-                    Standing::Running
-                } else {
-                    Standing::Interrupted
-                },
-                undo: None,
-                roll_back,
-                touched: files,
-                creates,
-                goes,
-                left: Pins::default(),
-            }),
-            Event::Done {
-                id,
-                summary,
-                undo,
-                touched,
-                left,
-            } => {
-                let request = with(&mut entries, id, |entry| {
-                    entry.standing = Standing::Done(summary);
-                    entry.undo = undo;
-                    entry.touched = touched;
-                    entry.left = left;
-                    entry.request.clone()
-                });
-                // Done again from the start: what was interrupted before is through as well.
-                for entry in &mut entries {
-                    if entry.id < id
-                        && entry.standing == Standing::Interrupted
-                        && Some(&entry.request) == request.as_ref()
-                    {
-                        entry.standing = Standing::Settled;
-                    }
-                }
-            }
-            Event::Failed { id, error } => {
-                with(&mut entries, id, |entry| {
-                    entry.standing = Standing::Failed(error);
-                });
-            }
-            Event::Settled { id } => {
-                with(&mut entries, id, |entry| entry.standing = Standing::Settled);
+        apply(&mut entries, event);
+    }
+    settle_recoveries(&mut entries);
+    entries
+}
+
+fn apply(entries: &mut Vec<Entry>, event: Event) {
+    match event {
+        Event::Begun {
+            id,
+            time,
+            process,
+            title,
+            request,
+            roll_back,
+            files,
+            creates,
+            goes,
+            before,
+        } => entries.push(Entry {
+            id,
+            begun: UNIX_EPOCH
+                .checked_add(Duration::from_secs(time))
+                .unwrap_or(UNIX_EPOCH),
+            title,
+            request,
+            standing: if is_running(&process) {
+                Standing::Running
+            } else {
+                Standing::Interrupted
+            },
+            why: None,
+            undo: None,
+            roll_back,
+            touched: files,
+            creates,
+            goes,
+            before,
+            left: Pins::default(),
+            taken_back_by: None,
+            after: Pins::default(),
+        }),
+        Event::Done {
+            id,
+            summary,
+            undo,
+            touched,
+            left,
+            after,
+        } => {
+            let request = with(entries, id, |entry| {
+                entry.standing = Standing::Done(summary);
+                entry.undo = undo;
+                entry.touched = touched;
+                entry.left = left;
+                entry.after = after;
+                entry.request.clone()
+            });
+            if let Some(request) = request {
+                is_through(entries, id, &request);
             }
         }
+        Event::Failed { id, error } => {
+            with(entries, id, |entry| {
+                entry.standing = Standing::Failed(error);
+            });
+        }
+        Event::Stopped { id, error } => {
+            with(entries, id, |entry| {
+                entry.standing = Standing::Interrupted;
+                entry.why = Some(error);
+            });
+        }
+        Event::Settled { id } => {
+            with(entries, id, |entry| {
+                // What an undo took back stays so: an older version wrote this as well.
+                if entry.standing != Standing::Undone {
+                    entry.standing = Standing::Settled;
+                }
+            });
+        }
     }
-    entries
+}
+
+/// What the end of the entry `id` means for those before it.
+fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
+    match request {
+        Request::Undo {
+            entry: Some(undone),
+            ..
+        } => take_back(entries, *undone, id),
+        Request::Redo {
+            entry: Some(redone),
+            ..
+        } => {
+            do_again(entries, *redone, id);
+        }
+        Request::Recover { entry: about, way } => {
+            let was = with(entries, *about, |entry| {
+                entry.standing = Standing::Settled;
+                entry.request.clone()
+            });
+            match (way, was) {
+                // An undo that was interrupted and is through now.
+                (
+                    Recovery::Finish,
+                    Some(Request::Undo {
+                        entry: Some(undone),
+                        ..
+                    }),
+                ) => take_back(entries, undone, id),
+                (
+                    Recovery::Finish,
+                    Some(Request::Redo {
+                        entry: Some(redone),
+                        ..
+                    }),
+                ) => {
+                    do_again(entries, redone, id);
+                }
+                (Recovery::RollBack, _) => pass_on(entries, *about, id),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    // Done again from the start: what was interrupted before is through as well.
+    for entry in entries {
+        if entry.id < id && entry.standing == Standing::Interrupted && entry.request == *request {
+            entry.standing = Standing::Settled;
+        }
+    }
+}
+
+fn take_back(entries: &mut [Entry], undone: u64, by: u64) {
+    with(entries, undone, |entry| {
+        entry.standing = Standing::Undone;
+        entry.taken_back_by = Some(by);
+    });
+    pass_on(entries, undone, by);
+    rename_batches(entries, undone, by);
+}
+
+/// What came back from the trash and went there again when that was taken back has another name there now.
+fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
+    let names = |request: Option<&Request>| match request {
+        Some(Request::Restore { entries }) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let find = |id| entries.iter().find(|entry| entry.id == id);
+    let old = names(find(undone).map(|entry| &entry.request));
+    let new = names(find(by).and_then(|entry| entry.undo.as_ref()));
+    if old.is_empty() || new.is_empty() {
+        return;
+    }
+    for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
+        if let Some(Request::Restore { entries: named }) = &mut entry.undo
+            && named.iter().any(|name| old.contains(name))
+        {
+            named.retain(|name| !old.contains(name));
+            named.extend(new.iter().cloned());
+        }
+    }
+}
+
+fn do_again(entries: &mut [Entry], redone: u64, by: u64) {
+    let undo = with(entries, redone, |entry| {
+        entry.standing = Standing::Settled;
+        entry.taken_back_by
+    });
+    if let Some(undo) = undo.flatten() {
+        pass_on(entries, undo, by);
+    }
+}
+
+/// What rested on the files as they were before `undone` rests from now on on them as `by`, which took it
+/// back, has left them.
+fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
+    let pins = |id, of: fn(&Entry) -> &Pins| {
+        let entry = entries.iter().find(|entry| entry.id == id);
+        entry.map(of).cloned().unwrap_or_default()
+    };
+    let (before, mut after) = (pins(undone, |e| &e.before), pins(by, |e| &e.after));
+    // What shows the same either way stays as the operation left it.
+    after.join(&pins(undone, |e| &e.after));
+    for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
+        entry.left.follow(&before, &after);
+        entry.after.follow(&before, &after);
+    }
+}
+
+/// A recovery that was itself cut off is a part of what it was about, and settled with it.
+fn settle_recoveries(entries: &mut [Entry]) {
+    for entry in entries {
+        if let Request::Recover { entry: about, .. } = &entry.request
+            && *about < entry.id
+            && entry.standing == Standing::Interrupted
+        {
+            entry.standing = Standing::Settled;
+        }
+    }
 }
 
 fn with<T>(entries: &mut [Entry], id: u64, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {

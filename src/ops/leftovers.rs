@@ -1,16 +1,21 @@
-//! Files that were being made when a crash or a kill came: each bears the number of its process in its name
-//! and is nobody's once that has ended. Found here, and unlinked when the person says so.
+//! Files that were being made when a crash or a kill came: each tells its process in its name and is nobody's
+//! once that has ended. Found here, and unlinked when the person says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::host::{FileKind, Host, LockSet, runs};
+use crate::host::{FileKind, Host, LockSet, Stat};
 use crate::image::maker_of;
 
 use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
+use super::trash;
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write};
+
+/// Longer than a manifest is ever being written.
+const MANIFEST_TAKES: Duration = Duration::from_secs(60);
 
 /// A file, or a folder of files, that was being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +26,18 @@ pub struct Leftover {
     pub bytes: u64,
     /// The process that was making it.
     pub process: u32,
-    /// Whether a process of that number runs, which may still be making it.
+    /// Whether that process runs, which may still be making it.
     pub runs: bool,
 }
 
-/// What is half made right in these directories, in the order of names. What cannot be read is passed
-/// over.
+/// What is half made right in these directories and in their trash folders, in the order of names. What
+/// cannot be read is passed over.
 #[must_use]
 pub fn leftovers(host: &dyn Host, dirs: &[PathBuf]) -> Vec<Leftover> {
     let mut found = Vec::new();
-    for dir in dirs {
-        let names = host.list_dir(dir).unwrap_or_default();
+    let trashes = dirs.iter().map(|dir| dir.join(trash::DIR));
+    for dir in dirs.iter().cloned().chain(trashes) {
+        let names = host.list_dir(&dir).unwrap_or_default();
         found.extend(
             names
                 .iter()
@@ -46,8 +52,11 @@ pub fn leftovers(host: &dyn Host, dirs: &[PathBuf]) -> Vec<Leftover> {
 /// One of them, and the files to unlink: itself, or what is in it. None if it is not one: a folder with
 /// other folders in it is not.
 fn look_at(host: &dyn Host, path: &Path) -> Option<(Leftover, Vec<PathBuf>)> {
-    let process = maker_of(path)?;
     let stat = host.stat_link(path).ok()?;
+    let (process, runs) = match maker_of(path) {
+        Some(maker) => (maker.process, maker.runs()),
+        None => (0, !is_old_manifest(host, path, &stat)?),
+    };
     let (bytes, files) = match stat.kind {
         FileKind::Regular => (stat.allocated, vec![path.to_path_buf()]),
         FileKind::Directory => {
@@ -69,9 +78,21 @@ fn look_at(host: &dyn Host, path: &Path) -> Option<(Leftover, Vec<PathBuf>)> {
         path: path.to_path_buf(),
         bytes,
         process,
-        runs: runs(process),
+        runs,
     };
     Some((leftover, files))
+}
+
+/// Whether it is the beginning of a manifest as older versions named it, without a process, and was not
+/// written for a while; none if it is no such file.
+fn is_old_manifest(host: &dyn Host, path: &Path, stat: &Stat) -> Option<bool> {
+    let in_trash = path.parent()?.file_name()? == trash::DIR;
+    let name = path.file_name()?.as_encoded_bytes();
+    let is_one = in_trash && name.ends_with(b".json.new") && stat.kind == FileKind::Regular;
+    is_one.then(|| {
+        let age = host.now().duration_since(stat.modified);
+        age.is_ok_and(|age| age > MANIFEST_TAKES)
+    })
 }
 
 /// Plans to unlink these.
@@ -108,10 +129,13 @@ pub(super) fn plan(plan: &mut Plan, files: &[PathBuf]) {
             }
         }
         may_write::refuse_folder(plan, host, folder(path));
+        let by = match leftover.process {
+            0 => "a process".to_owned(),
+            number => format!("process {number}"),
+        };
         let text = format!(
-            "{}, half made by process {}, which has ended on this machine",
-            size(leftover.bytes),
-            leftover.process
+            "{}, half made by {by}, which has ended on this machine",
+            size(leftover.bytes)
         );
         plan.effect(EffectKind::Deletes, path, Some(leftover.bytes), text);
         plan.frees = plan.frees.saturating_add(leftover.bytes);
@@ -202,8 +226,34 @@ mod tests {
         fs::create_dir_all(deep.join("more")).unwrap();
         let link = at(&format!(".link.{NOBODY}.qanopy-new"));
         std::os::unix::fs::symlink("own.qcow2", &link).unwrap();
+        // The number is this process's, and it was another one.
+        let us = std::process::id();
+        let before = at(&format!(".z.{us}-1-0123abcd.qanopy-new"));
+        fs::write(&before, "half").unwrap();
+        // A manifest that a batch of the trash never got.
+        let trash = at(trash::DIR);
+        fs::create_dir(&trash).unwrap();
+        let manifest = trash.join(format!(".b.json.{NOBODY}.qanopy-new"));
+        let old = trash.join("b.json.new");
+        let file = fs::File::create(&old).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600))
+            .unwrap();
+        fs::write(&manifest, "{").unwrap();
+        fs::write(trash.join("c.json.new"), "{").unwrap();
         let found = leftovers(&RealHost, &[dir.path().to_path_buf()]);
         let found: Vec<(&Path, bool)> = found.iter().map(|l| (&*l.path, l.runs)).collect();
-        assert_eq!(found, [(&*ended, false), (&*folder, false), (&*own, true)]);
+        let young = trash.join("c.json.new");
+        assert_eq!(
+            found,
+            [
+                (&*ended, false),
+                (&*folder, false),
+                (&*own, true),
+                (&*manifest, false),
+                (&*old, false),
+                (&*young, true),
+                (&*before, false),
+            ]
+        );
     }
 }

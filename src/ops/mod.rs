@@ -31,6 +31,7 @@ mod import;
 mod in_use;
 pub mod journal;
 mod key_slot;
+mod leaks;
 mod leftovers;
 mod locked;
 mod may_write;
@@ -53,12 +54,13 @@ mod request;
 mod reroot;
 mod resize;
 mod restore;
+mod resumed;
 mod snapshot;
 mod space;
 mod squash;
 mod together;
 pub mod trash;
-mod undo;
+pub mod undo;
 mod verify;
 mod words;
 
@@ -79,8 +81,9 @@ pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
     BackingStyle, BitmapAction, CommittedLayer, Compress, CreateOptions, DataFileOption,
     Dependants, Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Reflink,
-    Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    Relinked, Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
 };
+pub use resumed::moved_to;
 
 pub use together::plan_each;
 pub use words::lines_of_each;
@@ -91,6 +94,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::during_one_survey;
 use journal::Journal;
+use pin::Pins;
 use words::shown;
 
 /// What an operation that ran has done.
@@ -127,6 +131,22 @@ impl Error {
     /// `cannot open disk.qcow2: Permission denied`.
     fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
         Self::Failed(format!("cannot {doing} {}: {error}", shown(path)))
+    }
+
+    /// The same of an operation that was cut off with a part of it done, and what can be done about it.
+    fn but_half_done(self, id: u64) -> Self {
+        let and = |text: String| {
+            format!(
+                "{text}. A part of it is done: `qanopy recover {id} --finish` does the rest, `--roll-back` takes \
+                 it back where that is possible"
+            )
+        };
+        match self {
+            Self::Cancelled(text) => Self::Cancelled(and(text)),
+            Self::Stale(text) => Self::Stale(and(text)),
+            Self::InUse(text) => Self::InUse(and(text)),
+            Self::Failed(text) => Self::Failed(and(text)),
+        }
     }
 }
 
@@ -254,8 +274,23 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
         Request::Import { dir, to } => import::plan(&mut plan, dir, to),
         Request::Move { moves, subtree } => relocate::plan(&mut plan, moves, *subtree),
         Request::RemoveLeftovers { files } => leftovers::plan(&mut plan, files),
-        Request::Undo { entry } => undo::plan(&mut plan, *entry),
+        Request::Undo { entry, folders } => undo::plan(&mut plan, *entry, folders),
+        Request::Redo { entry, folders } => undo::plan_again(&mut plan, *entry, folders),
         Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),
+        Request::Uncommit {
+            old,
+            layers,
+            entry,
+            children,
+        } => commit::uncommit(
+            &mut plan,
+            commit::Back {
+                old,
+                layers,
+                entry,
+                children,
+            },
+        ),
         Request::Create(options) => create::plan(&mut plan, options),
         Request::Convert(options) => convert::plan(&mut plan, options),
         Request::Commit {
@@ -303,24 +338,22 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         .transpose()?;
     let journal = plan.context().state_dir.as_deref().map(Journal::at);
     let begun = journal.as_ref().map(|journal| journal.begin(plan));
+    let before = journal::before(plan);
     let mut ended = job.run(plan, progress);
     let mut unwritten = None;
     match (&journal, begun) {
         (Some(journal), Some(Ok(id))) => {
-            unwritten = journal.end(id, plan, &ended).err();
-            if let (Ok(_), Request::Undo { entry: Some(entry) } | Request::Recover { entry, .. }) =
-                (&ended, &plan.request)
-            {
-                unwritten = unwritten.or(journal.settle(*entry).err());
-                // An undo that was interrupted and is through now: what it took back is settled too.
-                if let Ok(Some(Request::Undo {
-                    entry: Some(undone),
-                })) = journal
-                    .entry(*entry)
-                    .map(|found| found.map(|found| found.request))
-                {
-                    unwritten = unwritten.or(journal.settle(undone).err());
-                }
+            let half = match &ended {
+                Err(error) => half_done(plan, &before, error, progress),
+                Ok(_) => false,
+            };
+            if half {
+                ended = ended.map_err(|error| {
+                    unwritten = journal.stop(id, &error).err();
+                    error.but_half_done(id)
+                });
+            } else {
+                unwritten = journal.end(id, plan, &ended).err();
             }
         }
         (_, Some(Err(error))) => unwritten = Some(error),
@@ -338,4 +371,25 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         outcome.remarks.push(proof.compare(plan, progress)?);
     }
     ended
+}
+
+/// Whether an operation that did not end well has changed something: it is interrupted then, whoever
+/// interrupted it.
+fn half_done(plan: &Plan, before: &Pins, error: &Error, progress: &Progress) -> bool {
+    let host = plan.host();
+    if plan.request.makes_files() {
+        let mut made = plan
+            .effects
+            .iter()
+            .filter(|effect| effect.kind == EffectKind::Creates);
+        return made.any(|effect| before.has_come(host, &effect.path));
+    }
+    // Somebody else may have changed a file before the first switch: that is no half of this.
+    let is_ours = match error {
+        Error::Failed(_) | Error::Cancelled(_) => true,
+        Error::Stale(_) | Error::InUse(_) => {
+            matches!(progress.view().phase, Phase::Switch | Phase::CleanUp)
+        }
+    };
+    is_ours && before.moved_on(host).is_some()
 }

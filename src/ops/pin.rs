@@ -3,13 +3,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileId, FileKind, Host, Stat};
 
 use super::Error;
+use super::absolute::path as absolute;
 use super::words::shown;
 
 /// What of a file has to stay as it was.
@@ -21,6 +22,8 @@ pub(super) enum Watch {
     Header,
     /// Which file it is and its length: a raw image that a process may be writing.
     Length,
+    /// Which file it is: whatever its content has become, what is done holds for it.
+    Identity,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,13 +104,45 @@ impl Pins {
 
     /// Remembers each file as it is now, and that those which are not there are not.
     pub(super) fn of(host: &dyn Host, files: &[PathBuf]) -> Self {
+        Self::watching(host, files, Watch::Content)
+    }
+
+    /// The same where only this has to stay as it is.
+    pub(super) fn watching(host: &dyn Host, files: &[PathBuf], watch: Watch) -> Self {
         let mut pins = Self::default();
         for path in files {
-            if pins.pin(host, path, Watch::Content).is_err() {
+            if pins.pin(host, path, watch).is_err() {
                 pins.pin_absent(path);
             }
         }
         pins
+    }
+
+    /// Where a file was as `before` remembers it, it is from now on to be as `after` does: what lies between
+    /// was taken back.
+    pub(super) fn follow(&mut self, before: &Self, after: &Self) {
+        let of = |pins: &Self, path: &Path| {
+            let mut found = pins.0.iter().filter(|pin| pin.path == path);
+            found.next().map(|pin| pin.was.clone())
+        };
+        for pin in &mut self.0 {
+            let (Some(before), Some(after)) = (of(before, &pin.path), of(after, &pin.path)) else {
+                continue;
+            };
+            let is_same = match (&pin.was, &before, pin.watch) {
+                (Some(was), Some(before), Watch::Identity) => was.id == before.id,
+                (was, before, _) => was == before,
+            };
+            if is_same {
+                pin.was = after;
+            }
+        }
+    }
+
+    /// Whether a file of this name is there that was not.
+    pub(super) fn has_come(&self, host: &dyn Host, path: &Path) -> bool {
+        let was_absent = |pin: &Pin| pin.path == absolute(path) && pin.was.is_none();
+        self.0.iter().any(was_absent) && host.stat_link(path).is_ok()
     }
 
     /// The first file that is not what it was, if one is not.
@@ -150,6 +185,7 @@ impl Pin {
                 Watch::Content => now == *was,
                 Watch::Header => now.header == was.header,
                 Watch::Length => now.len == was.len,
+                Watch::Identity => true,
             };
         if same {
             return Ok(());
@@ -157,27 +193,19 @@ impl Pin {
         Err(Error::Stale(if now.id != was.id {
             format!("{path} is another file than when the plan was made: plan again")
         } else {
-            let when = host
-                .now()
-                .duration_since(now.modified)
-                .map_or_else(|_| String::new(), |ago| format!(" {} ago", ago_text(ago)));
+            let when = host.now().duration_since(now.modified).map_or_else(
+                |_| String::new(),
+                |ago| format!(" {} ago", super::words::ago(ago)),
+            );
             format!("{path} changed{when}, after the plan was made: plan again")
         }))
-    }
-}
-
-pub(super) fn ago_text(ago: Duration) -> String {
-    match ago.as_secs() {
-        s @ 0..120 => format!("{s} s"),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s => format!("{} h", s / 3600),
     }
 }
 
 fn look(host: &dyn Host, path: &Path, watch: Watch) -> io::Result<Seen> {
     let stat = host.stat(path)?;
     let header = match watch {
-        Watch::Content | Watch::Header => first_sector(host, path, &stat),
+        Watch::Content | Watch::Header | Watch::Identity => first_sector(host, path, &stat),
         Watch::Length => None,
     };
     Ok(Seen {

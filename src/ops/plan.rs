@@ -319,6 +319,14 @@ impl Plan {
         self.request = asked;
     }
 
+    /// Why something goes to the trash by it: the word for what was done, for the trash's list.
+    pub(super) fn reason(&self, word: &'static str) -> &'static str {
+        match self.request {
+            Request::Undo { .. } => "undo",
+            _ => word,
+        }
+    }
+
     /// What it was planned with.
     pub(super) fn context(&self) -> &Context {
         &self.context
@@ -372,6 +380,15 @@ impl Plan {
     /// Says that no command of qemu-img does the same, and what it would do instead.
     pub(super) fn beyond_qemu_img(&mut self, instead: &str) {
         self.note(format!("qemu-img cannot do this: {instead}"));
+    }
+
+    /// Adds something to look at twice before anything else.
+    pub(super) fn warn_first(&mut self, text: impl Into<String>) {
+        let note = Note {
+            warning: true,
+            text: text.into(),
+        };
+        self.notes.insert(0, note);
     }
 
     /// Adds a reason not to do it, without a way out.

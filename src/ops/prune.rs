@@ -77,6 +77,7 @@ fn spare_leaves(context: &Context, older_than: Duration) -> Vec<Candidate> {
 fn is_spare_leaf(context: &Context, node: &Node) -> bool {
     let broken = Flags::IN_USE
         | Flags::MISSING_BACKING
+        | Flags::INTERRUPTED
         | Flags::LOOP
         | Flags::UNREADABLE
         | Flags::UNSUPPORTED

@@ -12,16 +12,16 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, HostFile, LockSet, Stat, printable};
-use crate::image::{self, Format};
+use crate::image;
 
-use super::copy_file::{Copy, folder};
+use super::copy_file::{Copy, folder, same_but_header};
 use super::in_use::{Locking, claim};
 use super::members::refuse_as_data_file;
 use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink,
-    Relocation, Request, Undo, backing_name, device, find, new_file,
+    Relocation, Request, Undo, backing_name, device, find, new_file, resumed,
 };
 
 /// One image that moves.
@@ -65,6 +65,19 @@ pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
         [one] => format!("Move {}", name(&one.from)),
         more => format!("Move {}", count(more.len(), "image")),
     };
+    let begun = resumed::moves(&context, moves);
+    let (moves, subtree) = match &begun {
+        Some(all) => (all.as_slice(), false),
+        None => (moves, subtree),
+    };
+    for one in begun.iter().flatten() {
+        if context.host.stat_link(&one.from).is_err() {
+            plan.note(format!(
+                "{} is there already, by a move that was interrupted; the rest follows",
+                shown(&one.to)
+            ));
+        }
+    }
     let Some(wishes) = resolve(plan, &context, &forest, moves, subtree) else {
         return;
     };
@@ -341,34 +354,8 @@ fn plan_step(
 /// Whether what is at the new place is the image's copy: the same bytes but for the header, which
 /// names the backing file from there.
 fn is_copy(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
-    let skip = match node.format() {
-        Some(Format::Qcow2) => host
-            .open(&wish.from, Access::Read)
-            .ok()
-            .and_then(|file| image::read_header(&wish.from, &*file).ok())
-            .map(|header| header.geometry.cluster_size()),
-        _ => Some(0),
-    };
-    let open = |path: &Path| host.open(path, Access::Read).ok();
-    let (Some(mut at), Some(one), Some(other)) = (skip, open(&wish.from), open(&wish.to)) else {
-        return false;
-    };
-    let (Ok(len), Ok(same)) = (one.len(), other.len()) else {
-        return false;
-    };
-    if len != same {
-        return false;
-    }
-    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    loop {
-        match (one.read_at(&mut a, at), other.read_at(&mut b, at)) {
-            (Ok(0), Ok(0)) => return true,
-            (Ok(got), Ok(same)) if got == same && a.get(..got) == b.get(..got) => {
-                at = at.saturating_add(got as u64);
-            }
-            _ => return false,
-        }
-    }
+    node.format()
+        .is_some_and(|format| same_but_header(host, &wish.from, &wish.to, &format))
 }
 
 /// The data file's name is in a place of the header that is not rewritten here.

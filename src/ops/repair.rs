@@ -304,10 +304,15 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
             .open(&path, Access::Read)
             .map_err(|error| image::Error::io(&path, "open", error))?;
         saved.may_put_back(&path, &*file)?;
-        Ok(saved.bytes())
+        let is_back = saved.is_put_back(&path, &*file)?;
+        Ok((!is_back).then(|| saved.bytes()))
     });
     let bytes = match ready {
-        Ok(bytes) => bytes,
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let path = shown(&path);
+            return plan.refuse_as_done(format!("{path} is as it was before its repair already"));
+        }
         Err(error) => return plan.refuse_error(&error),
     };
     plan.effect(

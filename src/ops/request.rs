@@ -180,6 +180,18 @@ pub enum Request {
         /// The images named; what is built on them follows by itself.
         images: Vec<PathBuf>,
     },
+    /// Take back a commit that kept what its base showed: the layers come back, what was built on them is
+    /// built on them again, and the base receives its old content.
+    Uncommit {
+        /// The overlay that shows the old content.
+        old: PathBuf,
+        /// The layers, the uppermost first, by the places they had.
+        layers: Vec<PathBuf>,
+        /// The trash's entry that holds them.
+        entry: String,
+        /// What was built on them.
+        children: Vec<Relinked>,
+    },
     /// Bring entries back from the trash.
     Restore {
         /// The trash entries' names, as `trash list` shows them.
@@ -189,6 +201,17 @@ pub enum Request {
     Undo {
         /// Its number; none for the newest that can be taken back.
         entry: Option<u64>,
+        /// Without a number: it concerns a file at or below one of these, or any where there are none.
+        #[serde(default)]
+        folders: Vec<PathBuf>,
+    },
+    /// Do again an operation of the journal that was taken back.
+    Redo {
+        /// Its number; none for the one that was taken back last.
+        entry: Option<u64>,
+        /// As for [`Request::Undo`].
+        #[serde(default)]
+        folders: Vec<PathBuf>,
     },
     /// Bring an interrupted operation of the journal to an end.
     Recover {
@@ -246,6 +269,12 @@ impl Request {
             Self::Export { .. } => "Export",
             Self::Import { .. } => "Import",
             Self::Undo { .. } => "Undo",
+            Self::Uncommit { .. } => "Take back",
+            Self::Redo { .. } => "Redo",
+            Self::Recover {
+                way: Recovery::Forget,
+                ..
+            } => "Forget",
             Self::Recover {
                 way: Recovery::Finish,
                 ..
@@ -287,7 +316,15 @@ impl Request {
 
     /// Whether it speaks of images, not of what the journal remembers.
     pub(super) fn is_plain(&self) -> bool {
-        !matches!(self, Self::Undo { .. } | Self::Recover { .. })
+        !matches!(
+            self,
+            Self::Undo { .. } | Self::Redo { .. } | Self::Recover { .. }
+        )
+    }
+
+    /// Whether it only makes new files, which get their names when they are whole.
+    pub(super) fn makes_files(&self) -> bool {
+        self.only_adds() && !matches!(self, Self::Restore { .. } | Self::Repair { .. })
     }
 
     /// Whether it only adds files or changes nothing that can be read, so that no other image can be
@@ -322,6 +359,17 @@ pub enum NewSize {
     More(u64),
     /// So much less than now.
     Less(u64),
+}
+
+/// An image that was built on something else before, and what its header said then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relinked {
+    /// The image.
+    pub image: PathBuf,
+    /// The name it recorded.
+    pub recorded: OsString,
+    /// The format it recorded, or that it was taken for.
+    pub format: Format,
 }
 
 /// One image's way to another name.
@@ -445,6 +493,8 @@ pub enum Recovery {
     Finish,
     /// What was done of it is taken back.
     RollBack,
+    /// It stays half done, and is not told of again.
+    Forget,
 }
 
 /// Whether a copy shares the blocks of the original until either is written.

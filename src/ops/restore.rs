@@ -10,7 +10,7 @@ use crate::image::{entry_of, taken_from};
 
 use super::copy_file::folder;
 use super::in_use::Locking;
-use super::pin::ago_text;
+
 use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write};
@@ -86,7 +86,7 @@ fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
             )),
             Since::Written(base, now) => {
                 let ago = host.now().duration_since(now.modified());
-                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", ago_text(ago)));
+                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", super::words::ago(ago)));
                 plan.warn(format!(
                     "{} was written after {image} went to the trash{ago}: where {image} reads it, it shows \
                      other content than it did",

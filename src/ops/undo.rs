@@ -1,64 +1,184 @@
-//! Undo: the operation that takes back another one, as the journal remembers it. It is a plan like
-//! any other, refused where a file has moved on since.
+//! Undo and redo: the operation that takes back another one, as the journal remembers it, and the one that
+//! does again what was taken back. Both are plans like any other, refused where a file has moved on since.
 
-use crate::host::printable;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::host::{Host, printable};
 
 use super::journal::{Entry, Journal, Standing};
-use super::words::shown;
-use super::{Plan, Request};
+use super::pin::{Pins, Watch};
+use super::words::{ago, count, listed, shown};
+use super::{Plan, Request, trash};
 
-/// Plans to take back the entry of this number, or the newest that can be.
-pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>) {
-    plan.title = "Undo".to_owned();
-    let context = plan.context().clone();
-    let Some(state_dir) = context.state_dir.as_deref() else {
-        return plan.refuse("nothing is remembered from run to run: there is no journal");
+/// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
+/// that it would change, and of a file whose content it keeps only which one it is.
+pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> Pins {
+    let one = |image: &PathBuf, watch| Pins::watching(host, std::slice::from_ref(image), watch);
+    match undo {
+        Request::Move { .. } => Pins::watching(host, touched, Watch::Identity),
+        // They keep what the guest sees, whatever that has become.
+        Request::Amend { image, .. } | Request::Rebase { image, .. } => one(image, Watch::Identity),
+        Request::Relink { image, .. }
+        | Request::Bitmap { image, .. }
+        | Request::Snapshot { image, .. }
+        | Request::Repair { image, .. }
+        | Request::Resize { image, .. } => one(image, Watch::Content),
+        // What is in the trash is looked at there, by the name it has then.
+        Request::Restore { .. } | Request::Uncommit { .. } => {
+            let in_trash =
+                |path: &&PathBuf| path.components().any(|part| part.as_os_str() == trash::DIR);
+            let files: Vec<PathBuf> = touched
+                .iter()
+                .filter(|path| !in_trash(path))
+                .cloned()
+                .collect();
+            Pins::of(host, &files)
+        }
+        _ => Pins::of(host, touched),
+    }
+}
+
+/// The newest entry that can be taken back and concerns one of these folders (of none: whatever it concerns),
+/// and those newer than it that cannot.
+#[must_use]
+pub fn newest<'e>(
+    entries: &'e [Entry],
+    folders: &[PathBuf],
+) -> (Option<&'e Entry>, Vec<&'e Entry>) {
+    let mut skipped = Vec::new();
+    let done = |entry: &&Entry| entry.is_done() && entry.concerns(folders);
+    for entry in entries.iter().rev().filter(done) {
+        if entry.can_be_undone() {
+            return (Some(entry), skipped);
+        }
+        skipped.push(entry);
+    }
+    (None, skipped)
+}
+
+/// The entry that was taken back last, of those that concern one of these folders.
+#[must_use]
+pub fn taken_back_last<'e>(entries: &'e [Entry], folders: &[PathBuf]) -> Option<&'e Entry> {
+    let undone = entries
+        .iter()
+        .filter(|entry| entry.standing == Standing::Undone && entry.concerns(folders));
+    undone.max_by_key(|entry| entry.taken_back_by)
+}
+
+/// The journal's entries, or the reason why there is none.
+fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
+    let Some(state_dir) = plan.context().state_dir.as_deref() else {
+        return Err("nothing is remembered from run to run: there is no journal".to_owned());
     };
     let journal = Journal::at(state_dir);
-    let entries = match journal.entries() {
+    journal.entries().map_err(|error| {
+        let file = shown(journal.path());
+        format!("the journal {file} cannot be read: {error}")
+    })
+}
+
+/// What an entry did: of one that did another one again, what that did.
+pub(super) fn origin<'e>(entries: &'e [Entry], entry: &'e Entry) -> &'e Entry {
+    let mut at = entry;
+    while let Request::Redo {
+        entry: Some(id), ..
+    } = at.request
+        && id < at.id
+        && let Some(earlier) = entries.iter().find(|one| one.id == id)
+    {
+        at = earlier;
+    }
+    at
+}
+
+fn titled(plan: &Plan, verb: &str, entries: &[Entry], entry: &Entry) -> String {
+    let what = printable(&origin(entries, entry).title);
+    let age = age(plan.host().now(), entry);
+    format!("{verb}: {what} ({age})")
+}
+
+fn age(now: SystemTime, entry: &Entry) -> String {
+    now.duration_since(entry.begun)
+        .map_or_else(|_| "just now".to_owned(), |age| format!("{} ago", ago(age)))
+}
+
+/// Plans to take back the entry of this number, or the newest that can be and concerns the folders.
+pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
+    plan.title = "Undo".to_owned();
+    let context = plan.context().clone();
+    let entries = match entries(plan) {
         Ok(entries) => entries,
-        Err(error) => {
-            let file = shown(journal.path());
-            return plan.refuse(format!("the journal {file} cannot be read: {error}"));
-        }
-    };
-    let entry = match choose(&entries, wanted) {
-        Ok(entry) => entry,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let title = format!("Undo {}: {}", entry.id, printable(&entry.title));
+    let (entry, skipped) = match choose(&entries, wanted, folders) {
+        Ok(found) => found,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let title = titled(plan, "Undo", &entries, entry);
     plan.title.clone_from(&title);
+    let what = printable(&origin(&entries, entry).title);
     // One that leads back into the journal was not written by us, and might lead round in a circle.
     let Some(undo) = entry.undo.as_ref().filter(|undo| undo.is_plain()) else {
-        return plan.refuse(format!(
-            "nothing takes back what was done: {}",
-            printable(&entry.title)
-        ));
+        return plan.refuse(format!("nothing takes back what was done: {what}"));
     };
     if let Some(path) = entry.left.moved_on(context.host.as_ref()) {
         return plan.refuse(format!(
-            "{} has changed since: taking back “{}” would lose that",
+            "{} has changed since: taking back “{what}” would lose that",
             shown(path),
-            printable(&entry.title)
         ));
     }
-    plan.become_plan_of(
-        undo,
-        Request::Undo {
-            entry: Some(entry.id),
-        },
-    );
+    let asked = Request::Undo {
+        entry: Some(entry.id),
+        folders: Vec::new(),
+    };
+    plan.become_plan_of(undo, asked);
     plan.title = title;
+    if !skipped.is_empty() {
+        let now = context.host.now();
+        let names = skipped.iter().map(|one| {
+            let title = printable(&origin(&entries, one).title);
+            format!("“{title}” ({}, {})", one.id, age(now, one))
+        });
+        let names: Vec<String> = names.collect();
+        plan.warn_first(format!(
+            "{} cannot be taken back and stay{} as {}: {}. What is taken back was done before",
+            count(names.len(), "newer operation"),
+            if names.len() == 1 { "s" } else { "" },
+            if names.len() == 1 {
+                "it is"
+            } else {
+                "they are"
+            },
+            listed(&names, 5)
+        ));
+    }
+    if wanted.is_none() {
+        plan.note(match folders {
+            [] => "it is the newest of all that was done, wherever that was".to_owned(),
+            some => {
+                let dirs: Vec<String> = some.iter().map(|dir| shown(dir)).collect();
+                format!("it is the newest that was done in {}", listed(&dirs, 5))
+            }
+        });
+    }
 }
 
-/// Which entry is meant.
-fn choose(entries: &[Entry], wanted: Option<u64>) -> Result<&Entry, String> {
+/// Which entry is meant, and what is passed over to get to it.
+fn choose<'e>(
+    entries: &'e [Entry],
+    wanted: Option<u64>,
+    folders: &[PathBuf],
+) -> Result<(&'e Entry, Vec<&'e Entry>), String> {
     if let Some(id) = wanted {
         let entry = entries.iter().find(|entry| entry.id == id);
         let entry = entry.ok_or_else(|| format!("the journal has no entry {id}"))?;
         return match &entry.standing {
-            Standing::Done(_) => Ok(entry),
-            Standing::Settled => Err(format!("entry {id} is taken back already")),
+            Standing::Done(_) => Ok((entry, Vec::new())),
+            Standing::Undone => Err(format!(
+                "entry {id} is taken back already: `qanopy redo {id}` does it again"
+            )),
+            Standing::Settled => Err(format!("entry {id} is taken back or finished already")),
             Standing::Running => Err(format!("entry {id} is still being carried out")),
             Standing::Failed(_) => Err(format!("entry {id} failed: there is nothing to take back")),
             Standing::Interrupted => Err(format!(
@@ -66,13 +186,105 @@ fn choose(entries: &[Entry], wanted: Option<u64>) -> Result<&Entry, String> {
             )),
         };
     }
-    let newest = entries.iter().rev().find(|entry| entry.is_done());
-    let possible = entries.iter().rev().find(|entry| entry.can_be_undone());
-    possible.ok_or_else(|| match newest {
-        Some(newest) => format!(
+    let (possible, skipped) = newest(entries, folders);
+    match (possible, skipped.first()) {
+        (Some(entry), _) => Ok((entry, skipped)),
+        (None, Some(newest)) => Err(format!(
             "nothing in the journal can be taken back; the newest entry is “{}”",
             printable(&newest.title)
-        ),
-        None => "nothing was done yet that could be taken back".to_owned(),
-    })
+        )),
+        (None, None) if folders.is_empty() => {
+            Err("nothing was done yet that could be taken back".to_owned())
+        }
+        (None, None) => {
+            let dirs: Vec<String> = folders.iter().map(|dir| shown(dir)).collect();
+            Err(format!(
+                "nothing was done yet in {} that could be taken back",
+                listed(&dirs, 5)
+            ))
+        }
+    }
+}
+
+/// Plans to do again the entry of this number, which was taken back, or the one that was taken back last.
+pub(super) fn plan_again(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
+    plan.title = "Redo".to_owned();
+    let context = plan.context().clone();
+    let entries = match entries(plan) {
+        Ok(entries) => entries,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let entry = match choose_again(&entries, wanted, folders) {
+        Ok(entry) => entry,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let title = titled(plan, "Redo", &entries, entry);
+    plan.title.clone_from(&title);
+    let by = entries
+        .iter()
+        .find(|one| Some(one.id) == entry.taken_back_by);
+    if let Some(path) = by.and_then(|by| by.after.moved_on(context.host.as_ref())) {
+        return plan.refuse(format!(
+            "{} has changed since “{}” was taken back: ask for it anew",
+            shown(path),
+            printable(&origin(&entries, entry).title)
+        ));
+    }
+    let first = origin(&entries, entry);
+    // What was made is in the trash, and comes back from there.
+    let kept = by.and_then(|by| by.undo.clone()).filter(|back| match back {
+        Request::Restore { entries } => {
+            let host = context.host.as_ref();
+            let dirs = &context.looked_in.dirs();
+            let found = trash::find(host, context.state_dir.as_deref(), dirs, entries);
+            first.request.only_adds() && found.1.is_empty()
+        }
+        _ => false,
+    });
+    let request = kept.unwrap_or_else(|| first.request.clone());
+    if !request.is_plain() {
+        return plan.refuse(format!(
+            "the journal is damaged: entry {} leads back into it",
+            entry.id
+        ));
+    }
+    let asked = Request::Redo {
+        entry: Some(entry.id),
+        folders: Vec::new(),
+    };
+    plan.become_plan_of(&request, asked);
+    plan.title = title;
+}
+
+fn choose_again<'e>(
+    entries: &'e [Entry],
+    wanted: Option<u64>,
+    folders: &[PathBuf],
+) -> Result<&'e Entry, String> {
+    let entry = match wanted {
+        Some(id) => {
+            let entry = entries.iter().find(|entry| entry.id == id);
+            entry.ok_or_else(|| format!("the journal has no entry {id}"))?
+        }
+        None => taken_back_last(entries, folders)
+            .ok_or("nothing was taken back that could be done again")?,
+    };
+    if entry.standing != Standing::Undone {
+        return Err(format!("entry {} is not taken back", entry.id));
+    }
+    let is_newer =
+        |one: &&Entry| Some(one.id) > entry.taken_back_by && one.is_done() && one.concerns(folders);
+    let since = entries
+        .iter()
+        .filter(is_newer)
+        .find(|one| !matches!(one.request, Request::Redo { .. }));
+    match since.filter(|_| wanted.is_none()) {
+        Some(since) => Err(format!(
+            "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",
+            printable(&since.title),
+            printable(&entry.title),
+            entry.id
+        )),
+        None => Ok(entry),
+    }
 }

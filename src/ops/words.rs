@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr;
@@ -37,6 +38,16 @@ pub(super) fn count(number: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+/// How long ago: `5 s`, `2 min`, `30 h`, `12 days`.
+pub(super) fn ago(ago: Duration) -> String {
+    match ago.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s @ 7200..172_800 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
     }
 }
 

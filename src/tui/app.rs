@@ -247,6 +247,10 @@ pub struct App {
     pub checks: HashMap<PathBuf, Checked>,
     /// What happened in this session.
     pub log: Log,
+    /// The files that interrupted operations have left half done, each with a sentence.
+    pub halves: Vec<(PathBuf, String)>,
+    /// Whether rows are marked as half done.
+    pub(super) had_halves: bool,
     /// What has the keyboard.
     pub mode: Mode,
     /// The jobs.
@@ -254,6 +258,8 @@ pub struct App {
     /// What would take back the operations of this session, newest last: what was done, and the
     /// request.
     pub undo: Vec<(String, Request)>,
+    /// The folders that are open, where there is a journal: it knows what can be taken back then.
+    pub journal: Option<Vec<PathBuf>>,
     /// Why the newest operation cannot be taken back, if it cannot.
     pub no_undo: Option<String>,
     /// What happened last.
@@ -560,10 +566,12 @@ impl App {
 
     /// Tells the forest what checks have found, as far as the files are still what they were.
     pub(super) fn apply_checks(&mut self) {
-        if self.checks.is_empty() {
+        if self.checks.is_empty() && self.halves.is_empty() && !self.had_halves {
             return;
         }
         let forest = Arc::make_mut(&mut self.forest);
+        forest.note_interrupted(&self.halves);
+        self.had_halves = !self.halves.is_empty();
         self.checks.retain(|path, checked| {
             let Some(node) = forest.by_path(path) else {
                 return false;

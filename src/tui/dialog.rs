@@ -283,8 +283,6 @@ pub enum Choice {
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own, by its place; true once it was asked about.
     Run(usize, bool),
-    /// Leaves an interrupted operation of the journal as it is, by its number; true once it was asked about.
-    Settle(u64, bool),
     /// Nothing: it only explains.
     Explains,
 }

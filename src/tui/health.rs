@@ -40,6 +40,8 @@ pub enum Remedy {
     Repair(RepairAction),
     /// Look through the tables.
     Check,
+    /// Finish what was interrupted, or take it back.
+    Recover,
     /// Go to that image.
     GoTo(NodeId),
 }
@@ -53,6 +55,7 @@ impl Remedy {
             Self::RecordFormat => "plans to record it",
             Self::Repair(_) => "plans the repair",
             Self::Check => "looks through them",
+            Self::Recover => "finishes it, or takes it back",
             Self::GoTo(_) => "goes there",
         }
     }
@@ -142,6 +145,7 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
             };
             Some(Remedy::Repair(action))
         }
+        ProblemKind::Interrupted => Some(Remedy::Recover),
         ProblemKind::Unreadable
         | ProblemKind::Damaged
         | ProblemKind::Truncated

@@ -107,6 +107,8 @@ pub enum Action {
     Trash,
     /// Takes the last operation back.
     Undo,
+    /// Do again what was taken back last.
+    Redo,
     /// Brings to an end what was interrupted.
     Recover,
     /// What can be done with this image.
@@ -453,6 +455,7 @@ pub const TABLE: &[Entry] = &[
     row(Action::Prune, Group::Change, "prune", &[c('P')], "list leaves that nothing uses, to discard them"),
     row(Action::Trash, Group::Change, "trash", &[c('T')], "what is in the trash; restore from it"),
     row(Action::Undo, Group::Change, "undo", &[c('z')], "take back the last operation"),
+    row(Action::Redo, Group::Change, "redo", &[c('Y')], "do again what was taken back last"),
     row(Action::Recover, Group::Change, "recover", &[c('Z')], "what a crash interrupted: finish it, or take it back"),
     row(Action::Actions, Group::Any, "actions", &[c('x')], "what can be done with this image, and why not").hint("actions"),
     row(Action::Help, Group::Any, "help", &[c('?')], "all keys, searchable; Enter runs one").hint("help"),
@@ -680,6 +683,7 @@ mod tests {
             entry(Scope::Main, Action::KeySlots),
             entry(Scope::Main, Action::Prune),
             entry(Scope::Main, Action::Undo),
+            entry(Scope::Main, Action::Redo),
             entry(Scope::Main, Action::Recover),
             entry(Scope::Main, Action::Trash),
             entry(Scope::Prune, Action::Proceed),

@@ -132,6 +132,8 @@ pub struct ScanEnd {
 /// What crashes and kills have left.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupted {
+    /// The files they have left half done, each with a sentence.
+    pub halves: Vec<(PathBuf, String)>,
     /// Operations of the journal, oldest first.
     pub entries: Vec<Entry>,
     /// Files that were being made by processes that have ended.
@@ -224,8 +226,6 @@ pub enum Effect {
     Trash(Ticket),
     /// Find out what was interrupted; with a forest also what was left half made in its folders.
     Interrupted(Ticket, Option<Arc<Forest>>),
-    /// Leave an interrupted operation of the journal as it is: its number, and what it was.
-    Settle(u64, String),
     /// Find out how large copies of an image would be.
     Measure {
         /// The question's number.

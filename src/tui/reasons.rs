@@ -114,6 +114,8 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             }
             not_all_there(app)
         }
+        // The journal says what is passed over.
+        Action::Undo if app.journal.is_some() => None,
         Action::Undo => app.undo.is_empty().then(|| app.no_undo.clone()).flatten(),
         Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
             .selected()

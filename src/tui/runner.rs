@@ -98,6 +98,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         answers_in,
     );
     let mut app = App::new(settings, screen.size()?);
+    app.journal = options.state_dir.is_some().then(|| options.roots.clone());
     let remembered = options.state_dir.as_deref();
     match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
         Some(memory) => app.recall(memory),

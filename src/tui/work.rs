@@ -30,7 +30,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::forest::{Forest, Index, Scan, ScanEvent, ScanOptions, refreshed};
 use crate::host::{Access, Host, give_back_memory, printable, working_as};
 use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
-use crate::ops::journal::Journal;
 use crate::ops::{
     self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request, SnapshotName,
 };
@@ -239,19 +238,6 @@ impl Workers {
                 let found =
                     interrupted::find(&*me.host, me.state_dir.as_deref(), forest.as_deref());
                 me.answer(Msg::Interrupted(ticket, found));
-            }),
-            Effect::Settle(id, title) => self.spawn(move || {
-                let Some(journal) = me.state_dir.as_deref().map(Journal::at) else {
-                    return;
-                };
-                me.answer(Msg::Tell(match journal.settle(id) {
-                    Ok(()) => format!("{title}: it stays as it is, and is not told of again."),
-                    Err(error) => format!(
-                        "{title}: that it is to stay as it is cannot be written to the journal {}: {error}. \
-                         It is told of again at the next start.",
-                        printable(journal.path().as_os_str())
-                    ),
-                }));
             }),
             Effect::Measure {
                 ticket,

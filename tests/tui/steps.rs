@@ -633,7 +633,10 @@ fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
     assert!(!subtree);
     assert_eq!(moves[0].to, PathBuf::from("/vm/Overlay-1B-old.qcow2"));
     desk.press("<esc><esc>z");
-    assert!(matches!(desk.planned().1, Request::Undo { entry: None }));
+    assert!(matches!(
+        desk.planned().1,
+        Request::Undo { entry: None, .. }
+    ));
 }
 
 /// Puts the cursor on the row that shows this.
@@ -1614,6 +1617,41 @@ fn one_passphrase_protects_all_that_one_form_creates() {
 }
 
 #[test]
+fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
+    let mut desk = desk();
+    let root = PathBuf::from("/vm/Overlay-1B.qcow2");
+    let is_half = |desk: &Desk| {
+        let node = desk.app.forest.by_path(&root).unwrap();
+        let flags = desk.app.forest.flags(node.id);
+        flags.contains(qanopy::forest::Flags::INTERRUPTED)
+    };
+    let problems = desk.app.tree.summary.problems.len();
+    let found = Interrupted {
+        halves: vec![(root.clone(), "it may be half done".to_owned())],
+        ..Interrupted::default()
+    };
+    desk.send(Msg::Interrupted(0, Ok(found)));
+    assert!(is_half(&desk));
+    assert_eq!(desk.app.tree.summary.problems.len(), problems + 1);
+    desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
+    assert!(!is_half(&desk));
+    assert_eq!(desk.app.tree.summary.problems.len(), problems);
+}
+
+#[test]
+fn what_was_taken_back_is_done_again_by_a_key_in_the_folders_that_are_open() {
+    let mut desk = desk();
+    desk.app.journal = Some(vec![PathBuf::from("/vm")]);
+    desk.press("Y");
+    let folders = vec![PathBuf::from("/vm")];
+    let entry = None;
+    assert_eq!(desk.planned().1, Request::Redo { entry, folders });
+    desk.press("<esc>z");
+    let folders = vec![PathBuf::from("/vm")];
+    assert_eq!(desk.planned().1, Request::Undo { entry, folders });
+}
+
+#[test]
 fn what_is_half_made_is_listed_and_goes_by_a_plan() {
     let mut desk = desk();
     desk.press("Z");
@@ -1635,6 +1673,7 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
             runs: false,
         }];
         Ok(Interrupted {
+            halves: Vec::new(),
             entries: Vec::new(),
             leftovers,
         })

@@ -126,6 +126,13 @@ fn each_piece(
     Ok(())
 }
 
+fn lost(image: &Path, place: u64) -> Error {
+    let text = format!(
+        "the place of its old tables at {place:#x} holds something else now: what was saved does not fit it any more"
+    );
+    Error::new(image, ErrorKind::Limit(text))
+}
+
 impl Saved {
     /// Reads what was saved, and that it is complete.
     ///
@@ -205,13 +212,23 @@ impl Saved {
     /// # Errors
     /// [`ErrorKind::Limit`] says what was changed since; others when a file cannot be read.
     pub fn may_put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+        let free = self.free_places();
+        if self.is_switched(image, file)? {
+            // A putting back that was cut off: the old tables are in place, or it is somebody else's.
+            let mut at = self.bytes_at;
+            for (offset, len) in self.kept.iter().skip(1) {
+                at = if free.contains(offset) {
+                    at + len
+                } else {
+                    self.compare(image, file, *offset, *len, at, &mut |place, _| {
+                        Err(lost(image, place))
+                    })?
+                };
+            }
+            return Ok(());
+        }
         for range in &self.written {
-            let mut digest = Digest::new();
-            each_piece(image, file, range.offset, range.len, &mut |_, bytes| {
-                digest.add(bytes);
-                Ok(())
-            })?;
-            if digest != range.digest {
+            if self.digest_at(image, file, range)? != range.digest {
                 let text = format!(
                     "its tables at {:#x} are not those that the repair wrote: it was changed since, and what was \
                      saved does not fit it any more",
@@ -220,7 +237,6 @@ impl Saved {
                 return Err(Error::new(image, ErrorKind::Limit(text)));
             }
         }
-        let free = self.free_places();
         let mut at = self.bytes_at;
         for (offset, len) in self.kept.iter().skip(1) {
             // What the repair wrote there was looked at above.
@@ -231,6 +247,66 @@ impl Saved {
             };
         }
         Ok(())
+    }
+
+    /// Whether the header is the one that was saved: the old tables are back before it is.
+    fn is_switched(&self, image: &Path, file: &dyn HostFile) -> Result<bool> {
+        let len = self.kept.first().map_or(0, |(_, len)| *len).min(512);
+        let mut saved = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.file
+            .read_padded(&mut saved, self.bytes_at)
+            .at(&self.path, "read")?;
+        let mut now = vec![0; saved.len()];
+        read_zero_filled(image, file, &mut now, 0)?;
+        Ok(now == saved)
+    }
+
+    /// Whether all is as it was before the repair, the end of the file and what was free too.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn is_put_back(&self, image: &Path, file: &dyn HostFile) -> Result<bool> {
+        if !self.is_switched(image, file)? || self.may_put_back(image, file).is_err() {
+            return Ok(false);
+        }
+        let len = file.len().at(image, "ask the length")?;
+        let is_rest = self.may_be_cut((image, file), len)?;
+        Ok(!is_rest && self.still_written(image, file)?.is_empty())
+    }
+
+    /// The free places that hold what the repair wrote.
+    fn still_written(&self, image: &Path, file: &dyn HostFile) -> Result<BTreeSet<u64>> {
+        let kept: BTreeSet<u64> = self.kept.iter().skip(1).map(|(at, _)| *at).collect();
+        let mut places = BTreeSet::new();
+        for range in self.written.iter().skip(1) {
+            if kept.contains(&range.offset) && self.digest_at(image, file, range)? == range.digest {
+                places.insert(range.offset);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Whether the file ends in what the repair wrote and in nothing else.
+    fn may_be_cut(&self, (image, file): (&Path, &dyn HostFile), len: u64) -> Result<bool> {
+        if len <= self.image_len {
+            return Ok(false);
+        }
+        let past = |range: &&Written| range.offset >= self.image_len;
+        for range in self.written.iter().skip(1).filter(past) {
+            if self.digest_at(image, file, range)? != range.digest {
+                return Ok(false);
+            }
+        }
+        self.wrote_all_of((image, file), self.image_len, len)
+    }
+
+    fn digest_at(&self, image: &Path, file: &dyn HostFile, range: &Written) -> Result<Digest> {
+        let mut digest = Digest::new();
+        each_piece(image, file, range.offset, range.len, &mut |_, bytes| {
+            digest.add(bytes);
+            Ok(())
+        })?;
+        Ok(digest)
     }
 
     /// Where the kept ranges begin that the repair wrote over: nothing was in use there.
@@ -264,13 +340,11 @@ impl Saved {
                 if there == saved {
                     return Ok(());
                 }
-                // A hole was punched there; anything else is somebody's.
-                if there.iter().any(|byte| *byte != 0) {
-                    let text = format!(
-                        "the place of its old tables at {place:#x} holds something else now: what was saved does not \
-                     fit it any more"
-                    );
-                    return Err(Error::new(image, ErrorKind::Limit(text)));
+                // A hole was punched there, and a putting back that was cut off has filled a part of it;
+                // anything else is somebody's.
+                let mut pairs = there.iter().zip(saved);
+                if pairs.any(|(is, was)| *is != 0 && is != was) {
+                    return Err(lost(image, place));
                 }
                 tell(place, saved)
             },
@@ -284,12 +358,18 @@ impl Saved {
     /// As [`Saved::may_put_back`], and when the image cannot be written.
     pub fn put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
         self.may_put_back(image, file)?;
-        self.restore(image, file)?;
+        let free = if self.is_switched(image, file)? {
+            // Somebody may have written since into what is free.
+            self.still_written(image, file)?
+        } else {
+            self.restore(image, file)?;
+            self.free_places()
+        };
         let now = file.len().at(image, "ask the length")?;
-        if now > self.image_len && self.wrote_all_of((image, file), self.image_len, now)? {
+        if self.may_be_cut((image, file), now)? {
             file.set_len(self.image_len).at(image, "set the length")?;
         }
-        self.restore_free_places(image, file)
+        self.restore_free(image, file, &free)
     }
 
     /// Makes the image what it was, to the byte and the length, after a repair that failed anywhere:
@@ -303,7 +383,7 @@ impl Saved {
         if stat.kind == FileKind::Regular && stat.len != self.image_len {
             file.set_len(self.image_len).at(image, "set the length")?;
         }
-        self.restore_free_places(image, file)
+        self.restore_free(image, file, &self.free_places())
     }
 
     /// Writes the old tables where they are gone, then switches back to them.
@@ -345,8 +425,7 @@ impl Saved {
     }
 
     /// With nothing in use there any more: what lay in the places that the repair wrote.
-    fn restore_free_places(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
-        let free = self.free_places();
+    fn restore_free(&self, image: &Path, file: &dyn HostFile, free: &BTreeSet<u64>) -> Result<()> {
         let mut at = self.bytes_at;
         let mut there = Vec::new();
         for (nth, (offset, len)) in self.kept.iter().enumerate() {

@@ -13,10 +13,11 @@ use crate::image::{
 };
 
 use super::super::held::{Held, files_of, has_secrets};
+use super::super::in_use::Locks;
 use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
-use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Request};
+use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Relinked, Request};
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -70,6 +71,8 @@ pub(super) struct Commit {
     /// Bytes to be copied, for the progress.
     pub(super) bytes: u64,
     pub(super) undo: Option<Request>,
+    /// What the children's headers say before.
+    pub(super) were: Vec<Relinked>,
     pub(super) keys: Keys,
 }
 
@@ -84,10 +87,21 @@ impl Pace for Looking<'_> {
 
 impl Job for Commit {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let locks = self.members.lock(plan)?;
-        let host = &Held::new(host, &locks);
+        self.carry_out(plan, &locks, progress)
+    }
+}
+
+impl Commit {
+    /// Everything, with the files locked and looked at.
+    pub(super) fn carry_out(
+        &self,
+        plan: &Plan,
+        locks: &Locks,
+        progress: &Progress,
+    ) -> Result<Outcome, Error> {
+        let host = &Held::new(plan.host(), locks);
         // A folder that takes no trash is found out before anything is written.
         let batch = self.prepare_trash(plan)?;
         if let Err(error) = self.merge(host, progress) {
@@ -113,13 +127,25 @@ impl Job for Commit {
         Ok(Outcome {
             summary: self.summary(entry.as_deref()),
             touched,
-            undo: self.undo.clone(),
+            undo: self.back(entry),
             remarks,
         })
     }
-}
 
-impl Commit {
+    /// What takes it back, where the old content of the base is kept.
+    fn back(&self, entry: Option<String>) -> Option<Request> {
+        let undo = self.undo.clone()?;
+        match (entry, undo) {
+            (Some(entry), Request::Commit { overlay, .. }) => Some(Request::Uncommit {
+                old: overlay,
+                layers: self.run.iter().map(|member| member.path.clone()).collect(),
+                entry,
+                children: self.were.clone(),
+            }),
+            (_, undo) => Some(undo),
+        }
+    }
+
     fn top(&self) -> Option<&Member> {
         self.run.first()
     }
@@ -228,7 +254,7 @@ impl Commit {
             })
             .collect();
         let state_dir = plan.context().state_dir.as_deref();
-        Batch::prepare(plan.host(), state_dir, "commit", items).map(Some)
+        Batch::prepare(plan.host(), state_dir, plan.reason("commit"), items).map(Some)
     }
 
     /// The uppermost layer and what it is built on, as they are now.

@@ -6,13 +6,14 @@ mod merge;
 mod others;
 mod run;
 mod survey;
+mod uncommit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::forest::{Content, Node};
+use crate::forest::{Content, Node, NodeId};
 use crate::image::{self, CreateOptions, Format, Views};
 
 use super::members::{
@@ -22,14 +23,16 @@ use super::pin::Watch;
 use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Request, Siblings, Undo, WayOut,
-    backing_name, device, find, locked, new_file, readers, space,
+    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Relinked, Request, Siblings, Undo,
+    WayOut, backing_name, device, find, locked, new_file, readers, space,
 };
 
 use merge::{Child, Commit, KeepOld, Kept, Member};
 use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
+
+pub(super) use uncommit::{Back, plan as uncommit};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +49,17 @@ pub(super) struct Wish<'a> {
 
 /// Plans to merge layers into an image below them.
 pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+    if let Some(commit) = plan_sparing(plan, wish, &HashSet::new()) {
+        plan.job = Some(Arc::new(commit));
+    }
+}
+
+/// The same where these images are not asked about: they show the same whichever content the base has.
+fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Option<Commit> {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
     plan.title = format!("Commit {}", name(wish.overlay));
-    let Some(run) = find_run(plan, &context, wish.overlay, wish.into) else {
-        return;
-    };
+    let run = find_run(plan, &context, wish.overlay, wish.into)?;
     let wish = leave_devices(plan, &run, wish);
     let (top, base) = (run.top(), run.base);
     let between = match run.layers.len() {
@@ -96,38 +104,45 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         readers::refuse(plan, &forest, node, "changed", &BTreeSet::new());
     }
     if !plan.refusals.is_empty() {
-        return;
+        return None;
     }
     // Everything that is read or written is opened before anything is planned on it.
     if let Err(error) = locked::unlock_chain(&context, top.id) {
-        return plan.refuse_error(&error);
+        plan.refuse_error(&error);
+        return None;
     }
     let stays = wish.layer == CommittedLayer::Keep;
     let mut survey = match Survey::make(&context, &run, stays) {
         Ok(survey) => survey,
         Err(error) => {
-            return plan.refuse(format!("{error}: nothing can be said about this commit"));
+            plan.refuse(format!("{error}: nothing can be said about this commit"));
+            return None;
         }
     };
+    survey
+        .dependants
+        .retain(|dependant| !spared.contains(&dependant.node));
     if run.base_format != Format::Qcow2
         && let Some(grown) = survey.grows_to
         && let Some(stat) = device::stat_of(context.host.as_ref(), &base.path)
     {
-        return plan.refuse(format!(
+        plan.refuse(format!(
             "{} is longer than {}, which is a raw block device of {}: {}",
             name(&top.path),
             shown(&base.path),
             size(stat.len),
             device::extend_line(&stat, grown - survey.base_size)
         ));
+        return None;
     }
     if let Some(why) = &survey.cannot_grow {
-        return plan.refuse(format!(
+        plan.refuse(format!(
             "{} is longer than {}, which {}",
             name(&top.path),
             name(&base.path),
             why.kind
         ));
+        return None;
     }
     refuse_as_data_file(plan, &forest, base, "committed into");
     plan.effect(
@@ -138,12 +153,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     );
     let keep_old = match wish.keep_old {
         None => None,
-        Some(new) => {
-            let Some(keep_old) = plan_keep_old(plan, &run, &mut survey, new) else {
-                return;
-            };
-            Some(keep_old)
-        }
+        Some(new) => Some(plan_keep_old(plan, &run, &mut survey, new)?),
     };
     let kept = judge_dependants(plan, &run, &survey, wish);
     let children = plan_children(plan, &run, &survey);
@@ -170,14 +180,15 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     for dependant in &kept {
         space::need_growth(plan, &dependant.path, dependant.growth);
     }
-    let undo = say_undo(plan, &run, &survey, keep_old.as_ref());
+    let undo = say_undo(plan, &run, &survey, keep_old.as_ref(), wish.layer);
+    let were = were(plan, &children);
     list_commands(plan, &run, wish, &children, &kept);
     let member = |node: &Node, format: &Format| Member {
         path: node.path.clone(),
         format: format.clone(),
         bytes: on_disk(node),
     };
-    plan.job = Some(Arc::new(Commit {
+    Some(Commit {
         run: run
             .layers
             .iter()
@@ -191,8 +202,25 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         layer: wish.layer,
         bytes: plan.copies,
         undo,
+        were,
         keys: context.keys.clone(),
-    }));
+    })
+}
+
+/// What the children's headers say now.
+fn were(plan: &Plan, children: &[Child]) -> Vec<Relinked> {
+    let forest = &plan.context().forest;
+    let of = |child: &Child| {
+        let node = forest.by_path(&child.path)?;
+        let backing = node.backing.as_ref()?;
+        let below = node.parent.and_then(|id| forest.get(id));
+        Some(Relinked {
+            image: child.path.clone(),
+            recorded: backing.name().to_os_string(),
+            format: backing.format().cloned().or_else(|| below?.format())?,
+        })
+    };
+    children.iter().filter_map(of).collect()
 }
 
 /// A layer on a block device cannot go to the trash: it stays, emptied, until the person removes the device.
@@ -362,6 +390,7 @@ fn say_undo(
     run: &Run<'_>,
     survey: &Survey,
     keep_old: Option<&KeepOld>,
+    layer: CommittedLayer,
 ) -> Option<Request> {
     let base = name(&run.base.path);
     let Some(old) = keep_old else {
@@ -375,10 +404,16 @@ fn say_undo(
         ));
         return None;
     }
-    plan.undo = Undo::Possible(format!(
-        "commit {} into {base}, keeping the others intact",
-        name(&old.path)
-    ));
+    plan.undo = Undo::Possible(match layer {
+        CommittedLayer::Keep => format!(
+            "commit {} into {base}, keeping the others intact",
+            name(&old.path)
+        ),
+        CommittedLayer::Trash => format!(
+            "the layers come back from the trash, and {base} gets its old content from {}",
+            name(&old.path)
+        ),
+    });
     Some(Request::Commit {
         overlay: old.path.clone(),
         into: None,

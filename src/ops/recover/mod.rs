@@ -11,7 +11,9 @@ use crate::host::printable;
 use super::in_use::Locking;
 use super::journal::{Entry, Journal, Standing};
 use super::words::shown;
-use super::{Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut, space};
+use super::{
+    Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut, leaks, space, undo,
+};
 
 use ways::Way;
 
@@ -35,7 +37,7 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
     match entry.standing {
         Standing::Interrupted => {}
         Standing::Running => return plan.refuse(format!("“{what}” is still being carried out")),
-        Standing::Done(_) | Standing::Failed(_) | Standing::Settled => {
+        Standing::Done(_) | Standing::Failed(_) | Standing::Undone | Standing::Settled => {
             return plan.refuse(format!(
                 "“{what}” was not interrupted: nothing is left to do"
             ));
@@ -44,15 +46,25 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
     let title = match way {
         Recovery::Finish => format!("Finish {id}: {what}"),
         Recovery::RollBack => format!("Roll back {id}: {what}"),
+        Recovery::Forget => format!("Forget {id}: {what}"),
     };
     plan.title.clone_from(&title);
+    if way == Recovery::Forget {
+        return forget(plan, &journal, &entry);
+    }
     let request = match asked(&journal, &entry) {
         Ok(request) => request,
         Err(sentence) => return plan.refuse(sentence),
     };
+    // What a repair leaves is what it was asked for.
+    let concerned = match &request {
+        Request::Repair { .. } => None,
+        _ => Some(entry.concerned()),
+    };
     let found = match way {
         Recovery::Finish => ways::finish(&context, &entry, request),
         Recovery::RollBack => ways::back(&context, &entry, &request),
+        Recovery::Forget => Way::Nothing(String::new()),
     };
     // One that leads back into the journal was not written by us, and might lead round in a circle.
     let is_plain = match &found {
@@ -64,6 +76,16 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
             "the journal is damaged: entry {id} leads back into it"
         ));
     }
+    carry(plan, (id, way), found, &title, &what);
+    if let Some(concerned) = concerned {
+        leaks::free_after(plan, &concerned);
+    }
+}
+
+/// Becomes what brings the entry of this number to its end in this way.
+fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, what: &str) {
+    let context = plan.context().clone();
+    let title = title.to_owned();
     match found {
         Way::Ask(request) => {
             plan.become_plan_of(&request, Request::Recover { entry: id, way });
@@ -83,7 +105,7 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
             plan.become_plan_of(&request, Request::Recover { entry: id, way });
             plan.title = match way {
                 Recovery::Finish => format!("{title}, once more"),
-                Recovery::RollBack => title,
+                Recovery::RollBack | Recovery::Forget => title,
             };
             plan.warn(why);
         }
@@ -91,7 +113,7 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
         Way::Impossible(sentence) => {
             let other = match way {
                 Recovery::Finish => (Recovery::RollBack, "take back what was done of it"),
-                Recovery::RollBack => (Recovery::Finish, "finish it"),
+                Recovery::RollBack | Recovery::Forget => (Recovery::Finish, "finish it"),
             };
             let way_out = WayOut {
                 label: format!("{}: {what}", other.1),
@@ -110,9 +132,14 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
 fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
     let id = entry.id;
     let (to, undone) = match &entry.request {
-        Request::Undo { entry: Some(to) } => (*to, true),
-        Request::Recover { entry: to, .. } => (*to, false),
-        Request::Undo { entry: None } => {
+        Request::Undo {
+            entry: Some(to), ..
+        } => (*to, true),
+        Request::Redo {
+            entry: Some(to), ..
+        }
+        | Request::Recover { entry: to, .. } => (*to, false),
+        Request::Undo { entry: None, .. } | Request::Redo { entry: None, .. } => {
             return Err(format!("the journal is damaged: entry {id} leads nowhere"));
         }
         other => return Ok(other.clone()),
@@ -126,6 +153,12 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         Ok(Some(Entry {
             undo: Some(undo), ..
         })) if undone && undo.is_plain() => Ok(undo),
+        Ok(Some(_)) if matches!(entry.request, Request::Redo { .. }) => {
+            let all = journal.entries().map_err(|error| error.to_string())?;
+            let redone = all.iter().find(|one| one.id == to);
+            let first = redone.map(|redone| undo::origin(&all, redone).request.clone());
+            first.filter(Request::is_plain).ok_or_else(leads)
+        }
         Ok(Some(earlier)) if !undone && earlier.standing == Standing::Interrupted => Err(format!(
             "this was to recover entry {to}, which is interrupted still: recover that one, and forget this"
         )),
@@ -189,6 +222,40 @@ impl Job for Each {
             done.remarks.extend(outcome.remarks);
         }
         Ok(done)
+    }
+}
+
+/// It stays as it is: what that is has to be said, since nobody knows afterwards how to go on.
+fn forget(plan: &mut Plan, journal: &Journal, entry: &Entry) {
+    let context = plan.context().clone();
+    let halves = match asked(journal, entry) {
+        Ok(request) => ways::half(&context, entry, &request),
+        Err(sentence) => vec![sentence],
+    };
+    for sentence in halves {
+        plan.warn(sentence);
+    }
+    plan.warn("how it could be finished or taken back is not known any more after this");
+    plan.undo = Undo::Impossible("no image is changed".to_owned());
+    plan.job = Some(Arc::new(Forget {
+        title: entry.title.clone(),
+    }));
+}
+
+/// Changes no image: the entry is settled once this is through.
+#[derive(Debug)]
+struct Forget {
+    title: String,
+}
+
+impl Job for Forget {
+    fn run(&self, _plan: &Plan, _progress: &Progress) -> Result<Outcome, Error> {
+        Ok(Outcome {
+            summary: format!("“{}” is left as it is", printable(&self.title)),
+            touched: Vec::new(),
+            undo: None,
+            remarks: Vec::new(),
+        })
     }
 }
 

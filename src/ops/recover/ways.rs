@@ -10,8 +10,8 @@ use super::super::members::data_file_of;
 use super::super::trash;
 use super::super::words::{listed, name, shown};
 use super::super::{
-    CommittedLayer, Context, Direction, RepairAction, Request, Siblings, backing_format, find,
-    repair,
+    CommittedLayer, Context, Direction, Relocation, RepairAction, Request, Siblings,
+    backing_format, find, repair,
 };
 
 /// What can be done about it.
@@ -30,7 +30,7 @@ pub(super) enum Way {
 
 /// What does it to the end.
 pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way {
-    if makes_files(&request) {
+    if request.makes_files() {
         return finish_making(context, entry, request);
     }
     match &request {
@@ -119,6 +119,10 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
                 Way::Ask(Request::RemoveLeftovers { files })
             }
         }
+        Request::Uncommit { old, .. } if !is_there(context, old) => Way::Nothing(format!(
+            "the base has its old content, and {} is in the trash",
+            name(old)
+        )),
         Request::Restore { entries } => {
             let there = in_trash(context, entries);
             if there.is_empty() {
@@ -131,9 +135,59 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
     }
 }
 
+/// What of it is done and what is not, in sentences.
+pub(super) fn half(context: &Context, entry: &Entry, request: &Request) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut say = |files: Vec<PathBuf>, one: &str, many: &str| {
+        if !files.is_empty() {
+            let verb = if files.len() == 1 { one } else { many };
+            all.push(format!("{} {verb}", listed_names(&files)));
+        }
+    };
+    let missing = |files: &[PathBuf]| -> Vec<PathBuf> {
+        let gone = files.iter().filter(|path| !is_there(context, path));
+        gone.cloned().collect()
+    };
+    if let Request::Move { moves, .. } = request {
+        let (done, not): (Vec<_>, Vec<_>) =
+            moves.iter().partition(|one| !is_there(context, &one.from));
+        let names = |all: Vec<&Relocation>| all.iter().map(|one| one.from.clone()).collect();
+        say(names(done), "has its new name", "have their new names");
+        say(
+            names(not),
+            "is not moved, or has both names",
+            "are not moved, or have both names",
+        );
+        return all;
+    }
+    say(there_of(context, &entry.creates), "is there", "are there");
+    say(missing(&entry.creates), "is not made", "are not made");
+    say(
+        missing(&entry.goes),
+        "is not at its place",
+        "are not at their places",
+    );
+    say(
+        there_of(context, &entry.goes),
+        "is not in the trash",
+        "are not in the trash",
+    );
+    let changed: Vec<PathBuf> = entry
+        .concerned()
+        .into_iter()
+        .filter(|path| !entry.creates.contains(path) && !entry.goes.contains(path))
+        .collect();
+    say(
+        changed,
+        "may be changed in part, and may hold clusters that nothing uses",
+        "may be changed in part, and may hold clusters that nothing uses",
+    );
+    all
+}
+
 /// What takes back what was done of it.
 pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
-    if makes_files(request) {
+    if request.makes_files() {
         return unmake(context, entry, request);
     }
     if let Some(back) = &entry.roll_back {
@@ -151,7 +205,7 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
     }
     match request {
         Request::Discard { .. } => {
-            let names = batches(context, entry, &entry.goes, Some("discard"));
+            let names = batches(context, entry, &entry.goes, None);
             if names.is_empty() {
                 Way::Nothing("every image is at its place".to_owned())
             } else {
@@ -217,17 +271,19 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
     }
 }
 
-/// Whether it only makes new files, which get their names when they are whole.
-fn makes_files(request: &Request) -> bool {
-    request.only_adds() && !matches!(request, Request::Restore { .. } | Request::Repair { .. })
-}
-
 fn finish_making(context: &Context, entry: &Entry, request: Request) -> Way {
     let made = there_of(context, &entry.creates);
     if made.is_empty() {
         return Way::Ask(request);
     }
     let names = listed_names(&made);
+    if matches!(
+        request,
+        Request::Import { .. } | Request::Clone { chain: true, .. }
+    ) && made.len() < entry.creates.len()
+    {
+        return Way::Ask(request);
+    }
     if made.len() == entry.creates.len() || matches!(request, Request::Export { .. }) {
         return Way::Nothing(format!(
             "{names} {} there, and whole: a name comes last",

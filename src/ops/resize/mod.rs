@@ -21,7 +21,7 @@ use super::members::{
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, device, find, locked, new_file, space,
+    WayOut, device, find, locked, new_file, resumed, space,
 };
 
 /// What is asked.
@@ -71,6 +71,10 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
     }
     if let Err(error) = locked::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
+    }
+    resumed::refuse_as_resized_in_part(plan, &node.path, wish.size);
+    if !plan.refusals.is_empty() {
+        return;
     }
     let Some(new) = wanted_size(plan, node, old, wish.size) else {
         return;

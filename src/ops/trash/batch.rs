@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::host::{FileKind, Host, Utc};
-use crate::image::foreign_trash;
+use crate::image::{foreign_trash, temporary_name};
 use crate::ops::copy_file::folder;
 use crate::ops::words::{count, shown};
 use crate::ops::{Error, Plan, Progress};
@@ -309,7 +309,7 @@ pub(super) fn remove_folder(host: &dyn Host, folder: &Path) -> bool {
     }
     let manifest = manifest_path(folder);
     let _ = host.remove_file(&manifest);
-    let _ = host.remove_file(&manifest.with_extension("json.new"));
+    let _ = host.remove_file(&temporary_name(&manifest));
     let Some(trash) = folder.parent() else {
         return false;
     };

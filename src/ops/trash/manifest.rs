@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host};
+use crate::image::temporary_name;
 
 use super::base::Base;
 
@@ -85,7 +86,7 @@ impl Manifest {
     fn aside(&self, host: &dyn Host, path: &Path) -> io::Result<PathBuf> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        let temporary = path.with_extension("json.new");
+        let temporary = temporary_name(path);
         let file = host.create_new(&temporary)?;
         file.write_at(&text, 0)?;
         file.fence()?;

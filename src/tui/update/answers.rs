@@ -173,6 +173,13 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
 
 /// What was interrupted: into the list that waits for it, or told at the start.
 fn interrupted(app: &mut App, ticket: u64, found: &Result<Interrupted, String>) {
+    if let Ok(found) = found
+        && app.halves != found.halves
+    {
+        app.halves.clone_from(&found.halves);
+        app.apply_checks();
+        app.changed();
+    }
     if let Mode::List(menu) = &mut app.mode
         && menu.ticket == Some(ticket)
     {

@@ -186,18 +186,6 @@ fn fire(app: &mut App, item: Option<Item>, effects: &mut Vec<Effect>) {
     }
     match item.choice {
         Choice::Explains => {}
-        Choice::Settle(id, true) => {
-            app.mode = Mode::Main;
-            effects.push(Effect::Settle(id, item.title));
-        }
-        // Afterwards nobody knows any more how it could be finished or taken back.
-        Choice::Settle(id, false) => {
-            let title = "Leave it half done, and forget how to finish it?";
-            app.mode = Mode::List(Box::new(ListMenu::by_key(
-                title,
-                vec![choice("y", item.title, Choice::Settle(id, true))],
-            )));
-        }
         Choice::Action(action) => {
             app.mode = Mode::Main;
             app.recent.retain(|recent| *recent != action);

@@ -208,6 +208,10 @@ pub(super) fn ended(
     };
     let title = job.title.clone();
     let task = job.task.clone();
+    // Cut off half way, or the end of what was: the rows say so.
+    if matches!(task, Task::Change(_)) && (result.is_err() || !app.halves.is_empty()) {
+        effects.push(Effect::Interrupted(super::FOR_THE_ROWS, None));
+    }
     let took = job.view.elapsed;
     let mut touched = Vec::new();
     let said = match result {
@@ -315,8 +319,10 @@ fn notice(app: &App, title: String, text: String, took: Duration) -> Option<Effe
 /// Remembers what would take the operation back; the words to add.
 fn undone_or_not(app: &mut App, request: &Request, outcome: &Outcome) -> String {
     // Having been undone, an operation is no longer there to be undone.
-    if app.undo.last().is_some_and(|(_, undo)| undo == request) {
+    let last = app.undo.last();
+    if matches!(request, Request::Undo { .. }) || last.is_some_and(|(_, undo)| undo == request) {
         app.undo.pop();
+        app.no_undo = None;
         return String::new();
     }
     app.no_undo = outcome.undo.is_none().then(|| {

@@ -339,7 +339,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
                 if one.may_be_rolled_back() {
                     items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
                 }
-                items.push(entry("", "leave", title, Choice::Settle(one.id, false)));
+                items.push(entry("", "leave", title, way(Recovery::Forget)));
             }
             let left = &found.leftovers;
             if !left.is_empty() {

@@ -123,6 +123,8 @@ fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
 
 /// The number of the question that is asked before all others, which are counted from 1.
 const AT_START: Ticket = 0;
+/// That of a question only for the signs on the rows.
+const FOR_THE_ROWS: Ticket = Ticket::MAX;
 
 /// Asks for the first scan, and for what was interrupted before.
 pub fn start(app: &mut App) -> Vec<Effect> {

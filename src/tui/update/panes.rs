@@ -195,8 +195,21 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Undo => {
             let last = app.undo.last().map(|(_, request)| request.clone());
-            // What earlier runs have done is in the journal.
-            let request = last.unwrap_or(Request::Undo { entry: None });
+            // What earlier runs have done is in the journal as well.
+            let request = match (&app.journal, last) {
+                (None, Some(last)) => last,
+                (folders, _) => Request::Undo {
+                    entry: None,
+                    folders: folders.clone().unwrap_or_default(),
+                },
+            };
+            plans::ask(app, request, Mode::Main, effects);
+        }
+        Action::Redo => {
+            let request = Request::Redo {
+                entry: None,
+                folders: app.journal.clone().unwrap_or_default(),
+            };
             plans::ask(app, request, Mode::Main, effects);
         }
         Action::Recover => {
@@ -338,6 +351,7 @@ fn heal(app: &mut App, id: NodeId, remedy: Remedy, effects: &mut Vec<Effect>) {
             plans::ask(app, Request::Repair { image, action }, Mode::Main, effects);
         }
         Remedy::Check => jobs::check(app, vec![image], effects),
+        Remedy::Recover => run(app, Action::Recover, effects),
         Remedy::GoTo(id) => {
             if let Some(row) = app.tree.rows.place(id) {
                 app.tree.cursor = row;

@@ -45,6 +45,7 @@ pub(super) fn find(
     leftovers.retain(|one| !one.runs);
     let is_interrupted = |entry: &Entry| entry.standing == Standing::Interrupted;
     Ok(Interrupted {
+        halves: journal.halves(),
         entries: all.into_iter().filter(is_interrupted).collect(),
         leftovers,
     })

@@ -1,0 +1,192 @@
+//! Taking back a commit that kept what its base showed: the merged layers come back from the trash, what was
+//! built on them is built on them again by the names it had, and only then the base receives its old content.
+//! At every instant each of them shows what it shows: a layer over the merged base shows what it showed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::{Node, NodeId};
+use crate::host::{Access, LockSet};
+use crate::image;
+
+use super::super::in_use::{Locking, claim};
+use super::super::trash;
+use super::super::words::{count, name, shown, size};
+use super::super::{
+    CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relinked,
+    Siblings, Undo, find,
+};
+use super::merge::Commit;
+use super::{Wish, plan_sparing};
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) struct Back<'a> {
+    /// The overlay that shows what the base showed.
+    pub(in crate::ops) old: &'a Path,
+    /// The layers that went to the trash, the uppermost first.
+    pub(in crate::ops) layers: &'a [PathBuf],
+    /// The trash's entry that holds them.
+    pub(in crate::ops) entry: &'a str,
+    /// What was built on them, and how it named them.
+    pub(in crate::ops) children: &'a [Relinked],
+}
+
+/// Plans to take the commit back.
+pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    plan.title = format!("Take back the commit that {} was made by", name(back.old));
+    let names = [back.entry.to_owned()];
+    let state_dir = context.state_dir.as_deref();
+    let (entries, _) = trash::find(host, state_dir, &context.looked_in.dirs(), &names);
+    let kept: Vec<_> = entries.iter().flat_map(|entry| &entry.files).collect();
+    let mut moves = Vec::new();
+    // Those below come first.
+    for layer in back.layers.iter().rev() {
+        let found = kept.iter().find(|file| file.original == *layer);
+        match (found, host.stat_link(layer).is_ok()) {
+            (Some(file), false) => {
+                let text = size(file.bytes);
+                plan.effect(EffectKind::Restores, layer, Some(file.bytes), text);
+                plan.pins.pin_absent(layer);
+                moves.push((file.kept_at.clone(), layer.clone()));
+            }
+            // By the same, interrupted.
+            (None, true) => {}
+            (Some(_), true) => plan.refuse(format!(
+                "{} is taken: move what is there away first",
+                shown(layer)
+            )),
+            (None, false) => plan.refuse(format!(
+                "{} is neither at its place nor in the trash any more: commit {} into what it is built on instead, \
+                 keeping the others intact",
+                shown(layer),
+                name(back.old)
+            )),
+        }
+    }
+    for child in back.children {
+        claim(plan, &child.image, LockSet::ReadWrite);
+        let text = format!(
+            "built on {} again: its header only",
+            crate::host::printable(&child.recorded)
+        );
+        plan.effect(EffectKind::Relinks, &child.image, None, text);
+    }
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let spared = spared(&context, back);
+    let wish = Wish {
+        overlay: back.old,
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Preserve,
+        keep_old: None,
+    };
+    let (title, request) = (plan.title.clone(), plan.request.clone());
+    let Some(commit) = plan_sparing(plan, wish, &spared) else {
+        return;
+    };
+    plan.title = title;
+    plan.request = request;
+    plan.undo = Undo::Possible("commit it again".to_owned());
+    plan.job = Some(Arc::new(Uncommit {
+        commit,
+        entries,
+        moves,
+        children: back.children.to_vec(),
+    }));
+}
+
+/// Those who read the base now and will read a layer over it, which shows the same whichever content the base
+/// has.
+fn spared(context: &Context, back: Back<'_>) -> HashSet<NodeId> {
+    let forest = &context.forest;
+    let children = back.children.iter().map(|child| child.image.as_path());
+    let layers = back.layers.iter().map(PathBuf::as_path);
+    let tops: Vec<&Node> = children
+        .chain(layers)
+        .filter_map(|path| find::named(context, path).ok())
+        .collect();
+    let above = tops.iter().flat_map(|node| forest.descendants(node.id));
+    let in_trash = forest
+        .nodes()
+        .filter(|node| is_of_entry(&node.path, back))
+        .flat_map(|node| std::iter::once(node.id).chain(forest.descendants(node.id)));
+    tops.iter()
+        .map(|node| node.id)
+        .chain(above)
+        .chain(in_trash)
+        .collect()
+}
+
+/// Whether it is one of the layers, where the trash keeps it.
+fn is_of_entry(path: &Path, back: Back<'_>) -> bool {
+    back.layers.iter().any(|layer| {
+        let dir = layer.parent().map(|dir| dir.join(trash::DIR));
+        let kept = dir.zip(layer.file_name());
+        kept.is_some_and(|(dir, name)| dir.join(back.entry).join(name) == path)
+    })
+}
+
+#[derive(Debug)]
+struct Uncommit {
+    commit: Commit,
+    entries: Vec<trash::Entry>,
+    /// From the trash to their places, those below first.
+    moves: Vec<(PathBuf, PathBuf)>,
+    children: Vec<Relinked>,
+}
+
+impl Job for Uncommit {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locking = Locking::default();
+        self.commit.members.take(&mut locking, host)?;
+        let mut claimed = Vec::new();
+        for child in &self.children {
+            let all = LockSet::ReadWrite;
+            claimed.push(locking.take(host, &child.image, Access::ReadWrite, all)?);
+        }
+        let locks = locking.settle(plan)?;
+        let files: Vec<_> = claimed.into_iter().map(|one| one.file(&locks)).collect();
+        for (from, to) in &self.moves {
+            host.rename_new(from, to)
+                .map_err(|error| Error::io("restore", to, &error))?;
+            for dir in [to.parent(), from.parent()].into_iter().flatten() {
+                host.sync_dir(dir)
+                    .map_err(|error| Error::io("flush", dir, &error))?;
+            }
+        }
+        for (child, file) in self.children.iter().zip(files) {
+            image::relink(&child.image, file, &child.recorded, &child.format).map_err(|error| {
+                Error::Failed(format!("{error}. Its header is the old one or the new one"))
+            })?;
+        }
+        let mut done = self.commit.carry_out(plan, &locks, progress)?;
+        for entry in &self.entries {
+            entry.clear(host, plan.context().state_dir.as_deref());
+        }
+        for (from, to) in &self.moves {
+            done.touched.extend([from.clone(), to.clone()]);
+        }
+        let children = self.children.iter().map(|child| child.image.clone());
+        done.touched.extend(children);
+        done.touched.sort();
+        done.touched.dedup();
+        done.undo = None;
+        done.summary = format!(
+            "{} shows its old content again; {} back from the trash",
+            shown(&self.commit.base.path),
+            match self.moves.len() {
+                1 => "1 layer is".to_owned(),
+                n => format!("{} are", count(n, "layer")),
+            }
+        );
+        Ok(done)
+    }
+}
