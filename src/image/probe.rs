@@ -320,7 +320,13 @@ mod tests {
         };
         assert_eq!(told(&whole), "");
         assert!(told(&whole[..0x20008]).contains("its L1 table"));
-        assert!(told(&whole[..0x18000]).contains("its refcount table"));
+        // What maps the guest's disk is told before what only counts its clusters.
+        assert!(told(&whole[..0x18000]).contains("its L1 table"));
+        let counts_last = image(|header| {
+            header.refcount_table_offset = HostOffset(0x20000);
+            header.l1_offset = HostOffset(0x10000);
+        });
+        assert!(told(&counts_last[..0x28000]).contains("its refcount table"));
         let mut pointing = whole.clone();
         pointing[0x20008..0x20010].copy_from_slice(&0x8000_0000_0003_0000u64.to_be_bytes());
         let text = told(&pointing);
