@@ -657,6 +657,33 @@ fn a_failing_call_leaves_every_image_readable_and_the_move_can_be_repeated() {
     }
 }
 
+#[test]
+fn an_image_that_is_moved_to_where_it_is_stays_there() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    qemu.within(dir)
+        .img(&["create", "-f", "qcow2", "one.qcow2", "1M"]);
+    std::os::unix::fs::symlink(".", dir.join("here")).unwrap();
+    for to in ["", "one.qcow2", "here", "here/one.qcow2"] {
+        for subtree in [false, true] {
+            let asked = plan(dir, &moving(dir, "one.qcow2", to, subtree));
+            assert_eq!(
+                asked.confirm,
+                Confirm::Impossible,
+                "{to}: {}",
+                words(&asked)
+            );
+            assert!(
+                words(&asked).contains("nothing to move"),
+                "{}",
+                words(&asked)
+            );
+            assert!(dir.join("one.qcow2").exists());
+        }
+    }
+}
+
 fn newest() -> Request {
     Request::Undo {
         entry: None,

@@ -550,11 +550,19 @@ fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
         return;
     }
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
-        if let Some(Request::Restore { entries: named }) = &mut entry.undo
-            && named.iter().any(|name| old.contains(name))
-        {
-            named.retain(|name| !old.contains(name));
-            named.extend(new.iter().cloned());
+        match &mut entry.undo {
+            Some(Request::Restore { entries: named })
+                if named.iter().any(|name| old.contains(name)) =>
+            {
+                named.retain(|name| !old.contains(name));
+                named.extend(new.iter().cloned());
+            }
+            Some(Request::Uncommit { entry: named, .. }) if old.contains(named) => {
+                if let Some(new) = new.first() {
+                    named.clone_from(new);
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -576,7 +584,9 @@ fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
         let entry = entries.iter().find(|entry| entry.id == id);
         entry.map(of).cloned().unwrap_or_default()
     };
-    let (before, mut after) = (pins(undone, |e| &e.before), pins(by, |e| &e.after));
+    let (mut before, mut after) = (pins(undone, |e| &e.before), pins(by, |e| &e.after));
+    // What only the way back had to write shows what it showed.
+    before.join(&pins(by, |e| &e.before));
     // What shows the same either way stays as the operation left it.
     after.join(&pins(undone, |e| &e.after));
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {

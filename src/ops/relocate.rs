@@ -260,6 +260,10 @@ fn plan_step(
     let elsewhere = host
         .space(folder(&wish.to))
         .is_ok_and(|space| space.device != stat.id.device);
+    // The one name it has, perhaps by another way: taking the old one away would take the image.
+    if is_one_place(host, &wish.from, &wish.to) {
+        return None;
+    }
     // Both names are there, or only the new one: an interrupted move goes on where it was.
     let there = |path: &Path| host.stat_link(path).ok();
     let (old, new) = (there(&wish.from), there(&wish.to));
@@ -273,9 +277,6 @@ fn plan_step(
         && is_copy(host, node, wish);
     let resumed = half_copied || new.is_some() && (same || old.is_none());
     if !resumed {
-        if wish.from == wish.to {
-            return None;
-        }
         let needed = if elsewhere { stat.allocated } else { 0 };
         new_file::check(plan, &wish.to, needed)?;
     }
@@ -351,6 +352,27 @@ fn plan_step(
     })
 }
 
+/// Whether the image has a name besides the one that goes and the one that comes; of a move that was
+/// interrupted both may be there.
+fn keeps_a_name(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
+    let is_it = |path: &Path| {
+        host.stat_link(path)
+            .is_ok_and(|stat| Some(stat.id) == node.file_id())
+    };
+    let own = if is_it(&wish.from) && is_it(&wish.to) {
+        2
+    } else {
+        1
+    };
+    node.stat.as_ref().is_some_and(|stat| stat.links > own)
+}
+
+/// Whether both are one name in one directory, whatever links lead there.
+fn is_one_place(host: &dyn Host, one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| backing_name::real_place(host, path).ok();
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
 /// Whether what is at the new place is the image's copy: the same bytes but for the header, which
 /// names the backing file from there.
 fn is_copy(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
@@ -422,7 +444,7 @@ fn own_link(
     Some(Own {
         base: base_moves.map_or_else(|| base.to_path_buf(), |wish| wish.to.clone()),
         // A hard link that stays in another folder reads the same header.
-        style: match node.stat.as_ref().is_some_and(|stat| stat.links > 1) {
+        style: match keeps_a_name(plan.host(), node, wish) {
             true => BackingStyle::Absolute,
             false => style,
         },
@@ -717,6 +739,13 @@ impl Step {
             link(host, files, &child.path, &child.path, &self.to, child.style)?;
         }
         if is_there && !self.copied {
+            if is_one_place(host, &self.from, &self.to) {
+                return Err(Error::Stale(format!(
+                    "{} and {} have become one name since the plan was made: plan again",
+                    shown(&self.from),
+                    shown(&self.to)
+                )));
+            }
             host.remove_file(&self.from)
                 .map_err(|error| Error::io("take away the old name", &self.from, &error))?;
             sync(&self.from)?;

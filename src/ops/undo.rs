@@ -15,8 +15,18 @@ use super::{Plan, Request, trash};
 /// that it would change, and of a file whose content it keeps only which one it is.
 pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> Pins {
     let one = |image: &PathBuf, watch| Pins::watching(host, std::slice::from_ref(image), watch);
+    // What is in the trash is looked at there, by the name it has then.
+    let in_trash = |path: &&PathBuf| {
+        let mut parts = path.components();
+        parts.any(|part| part.as_os_str() == trash::DIR)
+    };
+    let files: Vec<PathBuf> = touched
+        .iter()
+        .filter(|path| !in_trash(path))
+        .cloned()
+        .collect();
     match undo {
-        Request::Move { .. } => Pins::watching(host, touched, Watch::Identity),
+        Request::Move { .. } => Pins::watching(host, &files, Watch::Identity),
         // They keep what the guest sees, whatever that has become.
         Request::Amend { image, .. } | Request::Rebase { image, .. } => one(image, Watch::Identity),
         Request::Relink { image, .. }
@@ -24,18 +34,7 @@ pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> 
         | Request::Snapshot { image, .. }
         | Request::Repair { image, .. }
         | Request::Resize { image, .. } => one(image, Watch::Content),
-        // What is in the trash is looked at there, by the name it has then.
-        Request::Restore { .. } | Request::Uncommit { .. } => {
-            let in_trash =
-                |path: &&PathBuf| path.components().any(|part| part.as_os_str() == trash::DIR);
-            let files: Vec<PathBuf> = touched
-                .iter()
-                .filter(|path| !in_trash(path))
-                .cloned()
-                .collect();
-            Pins::of(host, &files)
-        }
-        _ => Pins::of(host, touched),
+        _ => Pins::of(host, &files),
     }
 }
 
