@@ -149,7 +149,10 @@ fn the_options_of_a_new_image_end_up_in_its_header() {
         ("refcount-bits", Value::from(1)),
         ("lazy-refcounts", Value::from(true)),
         ("compression-type", Value::from("zstd")),
-        ("data-file", Value::from("new.raw")),
+        (
+            "data-file",
+            Value::from(place.path().join("new.raw").to_str().unwrap()),
+        ),
         ("data-file-raw", Value::from(true)),
     ] {
         assert_eq!(data[key], value, "{info}");

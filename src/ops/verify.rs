@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, NodeId};
 use crate::host::printable_bytes;
-use crate::image::{self, Chain, Format, Layer, Unhurried, snapshot_view, snapshots};
+use crate::image::{self, Chain, Format, Layer, Unhurried, snapshot_view, snapshots, taken_from};
+use crate::qcow2::limits::SECTOR;
 
 use super::members::{format_of, lies_where_the_person_looked};
 use super::words::{count, listed, shown, size};
@@ -177,7 +178,13 @@ impl Proof {
                     "the proof was stopped: what other images show was not compared".to_owned(),
                 );
             }
-            let same_size = |now: u64| now == was.upto || was.may_grow && now > was.upto;
+            // A qcow2 disk is whole sectors: a copy of a raw one that is not ends with zeros.
+            let whole = was.upto.next_multiple_of(SECTOR);
+            let same_size = |now: u64| {
+                now == was.upto
+                    || was.may_grow && now > was.upto
+                    || was.original.is_some() && now == whole
+            };
             match now {
                 Ok(Some((len, now))) if same_size(len) && now == was.digest => {}
                 Ok(None) if was.may_go => {}
@@ -352,11 +359,23 @@ fn around(plan: &Plan) -> Vec<Subject> {
             all.extend(forest.descendants(root));
         }
     }
+    let restored: BTreeSet<&Path> = plan
+        .effects
+        .iter()
+        .filter(|effect| effect.kind == EffectKind::Restores)
+        .map(|effect| effect.path.as_path())
+        .collect();
     let mut subjects = Vec::new();
     for node in all.into_iter().filter_map(|id| forest.get(id)) {
         let (means, to) = said
             .remove(node.path.as_path())
             .unwrap_or((Means::Same, None));
+        // What comes back from the trash by a plan that tells only where to.
+        let home = taken_from(&node.path).filter(|home| restored.contains(home.as_path()));
+        let (means, to) = match (&home, to) {
+            (Some(home), None) => (Means::SameElsewhere, Some(home.as_path())),
+            _ => (means, to),
+        };
         let can_be_read =
             node.whereabouts.is_met() && matches!(node.content, Content::Qcow2(_) | Content::Raw);
         if can_be_read && means != Means::NotCompared {
@@ -474,6 +493,17 @@ impl Plan {
     }
 }
 
+/// Whether a file lies in the folder whose images are imported: the person named it.
+fn is_imported(plan: &Plan, place: &Path) -> bool {
+    match &plan.request {
+        Request::Import { dir, .. } => {
+            let dir = plan.host().canonical(dir);
+            dir.is_ok_and(|dir| place.starts_with(dir))
+        }
+        _ => false,
+    }
+}
+
 /// The image with all it is built on, or one of its internal snapshots, if that is there. Only images that the
 /// scan has met are followed, what the plan makes, and data files where the person looked.
 fn open(
@@ -493,6 +523,7 @@ fn open(
                 made.iter()
                     .any(|made| host.canonical(made).is_ok_and(|made| made == place))
                     || lies_where_the_person_looked(plan, path, &place)
+                    || is_imported(plan, &place)
             }),
         }
     };
