@@ -92,10 +92,15 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
     if let Some((why, lost_map)) = truncation(file, &header, len, path)? {
         (facts.truncated, facts.lost_map) = (Some(why), lost_map);
     }
-    facts.unopenable = unopenable(file, &header, path)?;
+    // What it is built on is known all the same: whoever depends on whom must not hang on this.
+    facts.unopenable = unopenable(file, &header, path).unwrap_or_else(|error| {
+        Some(format!("{} cannot be read whole: {error}", printable(path)).into())
+    });
     if header.snapshot_count > 0 {
         let mut table = vec![0; SNAPSHOT_READ];
-        let read = file.read_at(&mut table, header.snapshots_offset.get())?;
+        let read = file
+            .read_at(&mut table, header.snapshots_offset.get())
+            .unwrap_or(0);
         table.truncate(read);
         let most = header.snapshot_count.min(MOST_SNAPSHOTS);
         facts.first_snapshots = parse_first(&table, most);

@@ -370,11 +370,11 @@ fn around(plan: &Plan) -> Vec<Subject> {
         let (means, to) = said
             .remove(node.path.as_path())
             .unwrap_or((Means::Same, None));
-        // What comes back from the trash by a plan that tells only where to.
+        // What comes back as a part of an undo shows what it did before, not what it shows in the trash.
         let home = taken_from(&node.path).filter(|home| restored.contains(home.as_path()));
-        let (means, to) = match (&home, to) {
-            (Some(home), None) => (Means::SameElsewhere, Some(home.as_path())),
-            _ => (means, to),
+        let means = match (home, to) {
+            (Some(_), None) => Means::NotCompared,
+            _ => means,
         };
         let can_be_read =
             node.whereabouts.is_met() && matches!(node.content, Content::Qcow2(_) | Content::Raw);

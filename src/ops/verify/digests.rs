@@ -271,7 +271,9 @@ impl Pieces {
         let (hasher, plain) = (self.hasher.take(), self.plain.take());
         let whole = self.block.min(self.upto.saturating_sub(self.start));
         let filled = std::mem::take(&mut self.filled);
-        let Some(hasher) = hasher else { return };
+        let Some(mut hasher) = hasher else { return };
+        // Blocks of the same pieces differ where one disk ends earlier.
+        hasher.update(whole.to_le_bytes());
         let place = match plain {
             Some(Place::Plain { file, host, len }) if len == whole && filled == whole => {
                 Place::Plain { file, host, len }
