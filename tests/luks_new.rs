@@ -683,7 +683,7 @@ fn every_operation_works_on_encrypted_images_with_their_passphrase() {
     run("branch --yes base.qcow2 late.qcow2 --encrypt luks CHEAP KEY");
     let late = at("late.qcow2");
     encrypted::io(&qemu, &[(&late, Kind::Luks), both[1]], &["write -P 8 0 2M"]);
-    run("commit --yes late.qcow2 --keep-old old.qcow2 KEY");
+    run("commit --yes late.qcow2 --siblings preserve --keep-old old.qcow2 KEY");
     assert!(theirs(&qemu, &both[1..]) != shown);
     run("undo --yes KEY");
     shows(&both[1..], "undo");

@@ -112,6 +112,10 @@ proptest! {
         let request = rebase(dir, &image, &to);
         let request = if dedupe { deduping(request) } else { request };
         let plan = ours::plan(&ours::real_host(), dir, &request);
+        if !dedupe && plan.refusals.iter().any(|refusal| refusal.text.ends_with("already")) {
+            // It is built on that one: nothing is to be done.
+            return Ok(());
+        }
         prop_assert!(plan.refusals.is_empty(), "{:?}\n{tree}", plan.refusals);
         let copies = plan.copies;
         let done = ours::agree(plan).map(|ready| ops::run(ready.proving(), &Progress::new()));

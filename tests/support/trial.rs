@@ -316,7 +316,7 @@ impl<'a> Promise<'a> {
         let again = ours::run(&host, dir, &(self.trial.request)(dir));
         if let Err(why) = again {
             // Only what has nothing left to do may say so.
-            let nothing_left = ["built on nothing", "directly", "exists already", "no image"]
+            let nothing_left = ["built on nothing", "directly", "already", "no image"]
                 .iter()
                 .any(|word| why.contains(word))
                 || done_before;

@@ -760,6 +760,12 @@ impl Survey {
                 }
             }
         }
+        for snapshot in &self.snapshots {
+            if let Err(error) = snapshot.check_size(self.rules.context.geometry) {
+                let text = || format!("snapshot {}: {error}", printable_bytes(&snapshot.name));
+                self.report.leave(FindingKind::SnapshotTable, offset, text);
+            }
+        }
         let (first, clusters) = self.run(offset, self.old_list_len);
         self.counts.keep_off(first, clusters);
         if self.header.has_data_file() && !self.snapshots.is_empty() {
