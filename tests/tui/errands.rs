@@ -460,7 +460,7 @@ fn what_a_crash_interrupted_is_told_at_the_start_and_brought_to_an_end() {
     terminal.see("New branch two.qcow2");
     assert!(!terminal.screen().contains("New branch one.qcow2"));
     terminal.press("leave<enter>");
-    terminal.see("forget how to finish it?");
+    terminal.see("is not known any more after this");
     terminal.press("y");
     terminal.see("it stays as it is");
     terminal.press("Z");

@@ -67,7 +67,7 @@ fn a_branch_is_created_and_taken_back() {
             .any(|line| line.contains('▌') && line.contains("Overlay-2A-1"))
     });
     terminal.press("z");
-    terminal.see("Discard");
+    terminal.see("Undo: New branch");
     terminal.see("[ Cancel ]");
     terminal.press("y");
     terminal.see("9 images");
@@ -145,7 +145,7 @@ fn a_discard_goes_by_a_yes_and_comes_back_from_the_trash() {
     terminal.press("<esc>");
     terminal.lose("3 files");
     terminal.press("z");
-    terminal.see("Restore");
+    terminal.see("Undo: Discard");
     terminal.see("[ Cancel ]");
     terminal.press("y");
     terminal.see("9 images");

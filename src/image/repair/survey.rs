@@ -748,6 +748,13 @@ impl Survey {
     fn place_list(&mut self) -> Result<()> {
         let offset = self.header.snapshots_offset.get();
         let virtual_size = self.header.virtual_size();
+        if !self.snapshots.is_empty() && offset.saturating_add(self.old_list_len) > self.rules.len {
+            // What it held cannot be told, so nothing is made of it.
+            let text =
+                || format!("the snapshot table at {offset:#x} lies beyond the end of the file");
+            self.report.leave(FindingKind::SnapshotTable, offset, text);
+            return Ok(());
+        }
         let mut changed = self
             .roots
             .iter()
