@@ -810,6 +810,12 @@ const CHOICES: &[Choice] = &[
         "a zero flag in version 2 cannot be read, which qemu-img finds out only by reading",
         |both| both.word() == "corrupt" && both.has("zero-flag-in-v2"),
     ),
+    (
+        At::Check,
+        "an internal snapshot whose disk is larger than its table maps cannot be read, which qemu-img finds out only \
+         when it is applied",
+        |both| both.word() == "corrupt" && both.has("snapshot-table"),
+    ),
 ];
 
 #[test]
