@@ -235,6 +235,40 @@ fn a_commit_that_keeps_what_the_base_showed_can_be_undone() {
     oracle::assert_clean(dir, ["base.qcow2", "sn3.qcow2"], &"undone");
 }
 
+#[test]
+fn what_keeps_the_old_content_of_a_raw_base_is_proven() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.run("qemu-img create -q -f raw base.img 33280");
+    s.io("raw", "base.img", &["write -P 7 512 20k"]);
+    s.create("-F raw -b base.img", "top.qcow2", "900k");
+    s.io("qcow2", "top.qcow2", &["write -P 8 1k 4k"]);
+    s.build(dir);
+    let before = Views::of(dir, ["base.img", "top.qcow2"]);
+    let request = commit(
+        dir,
+        "top.qcow2",
+        "base.img",
+        TRASH,
+        Siblings::Refuse,
+        Some("old.qcow2"),
+    );
+    let plan = ours::plan(&ours::real_host(), dir, &request);
+    let done = ops::run(ours::agree(plan).unwrap().proving(), &Progress::new()).unwrap();
+    let said = format!("{done:?}");
+    assert!(
+        said.contains("the copy shows what its original showed"),
+        "{said}"
+    );
+    let after = Views::of(dir, ["old.qcow2", "base.img"]);
+    assert_eq!(after.get("old.qcow2"), before.get("base.img"));
+    assert_eq!(after.get("base.img"), before.get("top.qcow2"));
+}
+
 fn snapshot_views(dir: &Path, names: &[String]) -> Vec<(String, String, View)> {
     let mut all = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(".qcow2")) {

@@ -157,6 +157,8 @@ impl Proof {
         for was in &self.views {
             let format = match (&was.original, &plan.request) {
                 (Some(_), Request::Convert(_)) => format_at(plan, &was.path),
+                // What keeps the old content is an overlay, whatever the format of its base.
+                (Some(_), Request::Commit { .. }) => Format::Qcow2,
                 _ => was.format.clone(),
             };
             let now = open(

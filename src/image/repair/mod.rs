@@ -20,6 +20,7 @@ mod saved;
 mod survey;
 mod view;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,10 @@ use view::Switched;
 
 pub use saved::Saved;
 pub use survey::Suspect;
+
+/// Bytes of new tables that are kept in memory at most, to check the image with them before a byte is
+/// written. A repair that writes more is checked before it switches over to them.
+const MOST_REHEARSED: u64 = 256 << 20;
 
 /// How much is to be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +71,8 @@ impl Repair {
     ///
     /// # Errors
     /// When it cannot be checked, it has corruptions and only leaks are to be repaired, its L1 table
-    /// is not in the file, its counts would not fit the memory a repair may take, or it was stopped.
+    /// is not in the file, its counts would not fit the memory a repair may take, the image would not pass
+    /// the check with its new tables, or it was stopped.
     pub fn work_out(
         path: &Path,
         file: &Arc<dyn HostFile>,
@@ -102,7 +108,22 @@ impl Repair {
             let cuts = repair.found.trailing_bytes() > 0 && end < repair.found.file_len;
             repair.cut = cuts.then_some(end);
         }
+        if repair.is_needed() && repair.written() <= MOST_REHEARSED {
+            repair.rehearse(pace)?;
+        }
         Ok(repair)
+    }
+
+    /// Checks the image as the repair would leave it, with nothing written yet.
+    fn rehearse(&mut self, pace: &dyn Pace) -> Result<()> {
+        let mut pieces = BTreeMap::from([(0, self.header.edited(&self.edit)?)]);
+        self.each_table(pace, &mut |_, bytes, offset| {
+            pieces.insert(offset, bytes.to_vec());
+            Ok(())
+        })?;
+        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&self.file), pieces));
+        let now = check(&self.path, &switched, pace)?;
+        self.judge(&now)
     }
 
     fn cluster_size(&self) -> u64 {
@@ -424,7 +445,8 @@ impl Repair {
         })?;
         file.fence().at(&path, "flush")?;
         let first = self.header.edited(&self.edit)?;
-        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&file), first));
+        let pieces = BTreeMap::from([(0, first)]);
+        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&file), pieces));
         let now = check(&path, &switched, pace)?;
         self.judge(&now)?;
         self.header.edit(&self.edit)?;
@@ -448,7 +470,7 @@ impl Repair {
         }
         let first = now.findings.first().map_or("", |finding| &*finding.text);
         let text = format!(
-            "the tables as they would be did not pass the check ({first}): the image is as it was"
+            "cannot be repaired: the tables as they would be do not pass the check ({first}). The image is as it was"
         );
         Err(Error::new(&self.path, ErrorKind::Damaged(text)))
     }

@@ -252,6 +252,8 @@ impl Survey {
             self.old_refcounts.len() as u64 * 8,
         );
         self.keep_off_bytes(offset, bytes);
+        // Whether anything counts it or it is in the file at all: until the switch it is what is read.
+        self.keep_off_bytes(self.header.snapshots_offset.get(), self.old_list_len);
         for (index, cluster) in self.blocks_on_disk() {
             self.counts.keep_off(cluster, 1);
             let first = index.saturating_mul(per_block);
@@ -748,7 +750,7 @@ impl Survey {
     fn place_list(&mut self) -> Result<()> {
         let offset = self.header.snapshots_offset.get();
         let virtual_size = self.header.virtual_size();
-        if !self.snapshots.is_empty() && offset.saturating_add(self.old_list_len) > self.rules.len {
+        if !self.snapshots.is_empty() && self.is_past_end(offset, self.old_list_len) {
             // What it held cannot be told, so nothing is made of it.
             let text =
                 || format!("the snapshot table at {offset:#x} lies beyond the end of the file");
@@ -774,7 +776,6 @@ impl Survey {
             }
         }
         let (first, clusters) = self.run(offset, self.old_list_len);
-        self.counts.keep_off(first, clusters);
         if self.header.has_data_file() && !self.snapshots.is_empty() {
             let text = || "internal snapshots beside an external data file".to_owned();
             self.report.leave(FindingKind::SnapshotTable, offset, text);

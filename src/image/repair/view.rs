@@ -1,21 +1,51 @@
-//! A file with another first cluster than it has on disk: the image as the switch would leave it, to
-//! be checked before it is made. Nothing can be written through it.
+//! A file with other bytes in some places than it has on disk: the image as a repair leaves it, to be
+//! checked before it is made. Nothing can be written through it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use crate::host::{Cloned, HostFile, Lock, LockProbe, LockSet, Segment, Stat};
 
-/// The file behind another first cluster.
+/// The file behind other bytes.
 #[derive(Debug)]
 pub(super) struct Switched {
     inner: Arc<dyn HostFile>,
-    first: Vec<u8>,
+    /// Bytes by their offset; none overlap.
+    pieces: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Switched {
-    pub(super) fn new(inner: Arc<dyn HostFile>, first: Vec<u8>) -> Self {
-        Self { inner, first }
+    pub(super) const fn new(inner: Arc<dyn HostFile>, pieces: BTreeMap<u64, Vec<u8>>) -> Self {
+        Self { inner, pieces }
+    }
+
+    /// The pieces that lie in `len` bytes from `offset` on, or reach into them.
+    fn pieces_in(&self, offset: u64, len: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let end = offset.saturating_add(len);
+        let first = self.pieces.range(..=offset).next_back();
+        let start = first.map_or(offset, |(at, _)| *at);
+        self.pieces
+            .range(start..end)
+            .map(|(at, bytes)| (*at, bytes.as_slice()))
+            .filter(move |(at, bytes)| at.saturating_add(bytes.len() as u64) > offset)
+    }
+
+    /// Where the last piece ends.
+    fn end(&self) -> u64 {
+        let last = self.pieces.last_key_value();
+        last.map_or(0, |(at, bytes)| at.saturating_add(bytes.len() as u64))
+    }
+}
+
+/// Copies what two ranges have in common.
+fn copy_common((from_at, from): (u64, &[u8]), (to_at, to): (u64, &mut [u8])) {
+    let start = from_at.max(to_at);
+    let behind = |at: u64| usize::try_from(start - at).ok();
+    let from = behind(from_at).and_then(|skipped| from.get(skipped..));
+    let to = behind(to_at).and_then(|skipped| to.get_mut(skipped..));
+    for (to, from) in to.into_iter().flatten().zip(from.into_iter().flatten()) {
+        *to = *from;
     }
 }
 
@@ -29,13 +59,15 @@ fn refused<T>() -> io::Result<T> {
 impl HostFile for Switched {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.inner.read_at(buf, offset)?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let other = self.first.get(from..).unwrap_or_default();
-        let len = other.len().min(buf.len());
-        if let (Some(to), Some(other)) = (buf.get_mut(..len), other.get(..len)) {
-            to.copy_from_slice(other);
+        let len = usize::try_from(self.end().saturating_sub(offset)).unwrap_or(usize::MAX);
+        // Between the file's end and a piece behind it there are zeros.
+        if let Some(behind) = buf.get_mut(got..) {
+            behind.fill(0);
         }
-        Ok(got.max(len))
+        for piece in self.pieces_in(offset, buf.len() as u64) {
+            copy_common(piece, (offset, buf));
+        }
+        Ok(got.max(len.min(buf.len())))
     }
     fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
         refused()
@@ -71,21 +103,31 @@ impl HostFile for Switched {
         refused()
     }
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        Ok(self.inner.len()?.max(self.end()))
     }
     fn fence(&self) -> io::Result<()> {
         refused()
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
         // What is not on disk yet is data, too.
-        let end = self.first.len() as u64;
-        if offset < end {
-            return Ok(Segment::Data(end));
+        let piece = self.pieces_in(offset, 1).next();
+        if let Some((at, bytes)) = piece {
+            return Ok(Segment::Data(at.saturating_add(bytes.len() as u64)));
         }
-        self.inner.segment_at(offset)
+        let next = self.pieces.range(offset..).next().map(|(at, _)| *at);
+        let before = |end: u64| next.map_or(end, |next| end.min(next));
+        if offset >= self.inner.len()? {
+            return Ok(Segment::Hole(before(u64::MAX)));
+        }
+        Ok(match self.inner.segment_at(offset)? {
+            Segment::Data(end) => Segment::Data(before(end)),
+            Segment::Hole(end) => Segment::Hole(before(end)),
+        })
     }
     fn stat(&self) -> io::Result<Stat> {
-        self.inner.stat()
+        let stat = self.inner.stat()?;
+        let len = stat.len.max(self.end());
+        Ok(Stat { len, ..stat })
     }
     fn lock(&self, want: LockSet) -> io::Result<Lock> {
         self.inner.lock(want)
