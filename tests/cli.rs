@@ -173,6 +173,47 @@ fn the_options_of_a_new_image_end_up_in_its_header() {
 }
 
 #[test]
+fn a_raw_image_is_created_with_nothing_but_its_length_and_undone() {
+    let place = Place::new();
+    place.q("create -f raw disk.raw 1M").with(0);
+    let len = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
+    assert_eq!(len("disk.raw"), 1 << 20);
+    let refused = place.q("create -f raw disk.raw 2M").with(4);
+    assert!(refused.err.contains("exists already"), "{}", refused.err);
+    for (more, code, why) in [
+        ("--cluster-size 4K", 2, "no clusters"),
+        ("--data-file d", 2, "no clusters"),
+        ("--encrypt luks", 2, "no clusters"),
+        ("--backing disk.raw", 2, "no backing file"),
+        ("--preallocation metadata", 4, "no metadata"),
+    ] {
+        let words = format!("create --format raw x.raw 1M {more}");
+        let ended = place.q(&words).with(code);
+        assert!(ended.err.contains(why), "{more}: {}", ended.err);
+    }
+    assert!(!place.exists("x.raw"));
+    place.q("undo --yes").with(0);
+    assert!(!place.exists("disk.raw"));
+    place.q("redo --yes").with(0);
+    assert_eq!(len("disk.raw"), 1 << 20);
+}
+
+#[test]
+fn a_disk_grows_as_far_as_its_clusters_map() {
+    let place = Place::new();
+    place.q("create big.qcow2 1P --cluster-size 2M").with(0);
+    place.q("resize big.qcow2 8P --yes").with(0);
+    let info = place.q("info --json big.qcow2").with(0).json();
+    assert_eq!(info["virtual-size"], 8_u64 << 50);
+    place.q("check big.qcow2").with(0);
+    let refused = place.q("resize big.qcow2 3E --yes").with(4);
+    assert!(refused.err.contains("at most 2.0 EiB"), "{}", refused.err);
+    place.q("create small.qcow2 2P").with(0);
+    let refused = place.q("resize small.qcow2 +64K --yes").with(4);
+    assert!(refused.err.contains("at most 2.0 PiB"), "{}", refused.err);
+}
+
+#[test]
 fn what_is_converted_there_and_back_is_the_same() {
     let place = Place::new();
     place.q("demo demo").with(0);

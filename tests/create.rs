@@ -478,3 +478,144 @@ fn stopping_a_preallocation_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert!(RealHost.stat(&dir.path().join("new.qcow2")).is_err());
 }
+
+/// A new raw image `new` in `dir`.
+fn raw_request(dir: &Path, size: u64, preallocation: Preallocation) -> Request {
+    Request::CreateRaw {
+        new: dir.join("new.raw"),
+        size,
+        preallocation,
+    }
+}
+
+#[test]
+fn a_raw_image_is_what_qemu_img_makes_of_it() {
+    let Some(qemu) = qemu() else { return };
+    for (preallocation, size) in [
+        (Preallocation::Off, 0),
+        (Preallocation::Off, 3_000_001),
+        (Preallocation::Off, 5 << 40),
+        (Preallocation::Falloc, 0),
+        (Preallocation::Falloc, 3_000_001),
+        (Preallocation::Full, 3_000_001),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let here = qemu.within(dir.path());
+        let plan = ops::plan(
+            &real(dir.path()),
+            &raw_request(dir.path(), size, preallocation),
+        );
+        assert_eq!(plan.danger, Danger::Creates);
+        let command = plan.commands.first().cloned().unwrap_or_default();
+        carry_out(plan).unwrap();
+        let option = format!("preallocation={}", preallocation.name());
+        assert_eq!(
+            command.contains(&option),
+            preallocation != Preallocation::Off
+        );
+        let length = size.to_string();
+        here.img(&["create", "-f", "raw", "-o", &option, "theirs", &length]);
+        let [ours, theirs] =
+            ["new.raw", "theirs"].map(|name| fs::metadata(dir.path().join(name)).unwrap());
+        assert_eq!(ours.len(), theirs.len(), "{option} of {size}");
+        let blocks = [ours.blocks(), theirs.blocks()].map(|blocks| blocks.div_ceil(8));
+        // qemu-img gives every raw file its first block.
+        let least = u64::from(size > 0);
+        assert_eq!(blocks[0].max(least), blocks[1], "{option} of {size}");
+        if size < 1 << 26 {
+            assert!(
+                fs::read(dir.path().join("new.raw"))
+                    .unwrap()
+                    .iter()
+                    .all(|byte| *byte == 0)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_disk_is_as_large_as_its_clusters_map_and_no_larger() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    for (text, most) in [
+        ("cluster_size=512", 128 << 30),
+        ("cluster_size=65536", 2 << 50),
+        ("cluster_size=2097152", 2 << 60),
+        ("cluster_size=2097152,extended_l2=on", 1 << 60),
+    ] {
+        let wish = |size| request(dir.path(), text, size, None);
+        let refused = ops::plan(&real(dir.path()), &wish(most + 512));
+        assert_eq!(refused.danger, Danger::Refused, "{text}");
+        assert!(
+            words(&refused).contains("is the most"),
+            "{}",
+            words(&refused)
+        );
+        let length = (most + 512).to_string();
+        let theirs = here.try_img(&["create", "-f", "qcow2", "-o", text, "theirs", &length]);
+        assert!(!theirs.success(), "{text}");
+        carry_out_request(&real(dir.path()), &wish(most)).unwrap();
+        assert_eq!(facts(&here)["virtual-size"].as_u64(), Some(most), "{text}");
+        fs::remove_file(dir.path().join("new.qcow2")).unwrap();
+    }
+    // And it can be written to at its end.
+    let wish = request(dir.path(), "cluster_size=2097152", 8 << 50, None);
+    carry_out_request(&real(dir.path()), &wish).unwrap();
+    here.io("new.qcow2", &["write -P 5 9007199254675456 64k"]);
+    here.check_clean("new.qcow2");
+    let chain = qanopy::image::Chain::open(
+        &RealHost,
+        &dir.path().join("new.qcow2"),
+        Some(&qanopy::image::Format::Qcow2),
+        &|_| true,
+    )
+    .unwrap();
+    let mut bytes = [0; 8];
+    chain.read_at(&mut bytes, (8 << 50) - 8).unwrap();
+    assert_eq!(bytes, [5; 8]);
+}
+
+#[test]
+fn a_crash_or_a_failure_leaves_a_raw_image_whole_or_absent() {
+    for preallocation in [
+        Preallocation::Off,
+        Preallocation::Falloc,
+        Preallocation::Full,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        let host = Arc::new(RecordingHost::new(&root));
+        let wish = raw_request(&root, 1 << 20, preallocation);
+        carry_out_request(&context(host.clone(), &root), &wish).unwrap();
+        host.mark("done");
+        let log = host.log();
+        for state in log.crash_states(60, 1) {
+            let after = log.replay(&state);
+            let story = log.describe(&state);
+            match fs::read(after.path().join("new.raw")) {
+                Ok(bytes) => assert!(bytes == vec![0; 1 << 20], "{story}"),
+                Err(_) => assert!(!state.passed("done"), "{story}"),
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for nth in 0.. {
+            let host = Arc::new(FaultyHost::failing(
+                Arc::new(RealHost),
+                Calls::Mutating,
+                nth,
+                Fault::enospc(),
+                Then::Recover,
+            ));
+            let wish = raw_request(dir.path(), 1 << 20, preallocation);
+            let result = carry_out_request(&context(host.clone(), dir.path()), &wish);
+            let Some(struck) = host.struck() else {
+                result.unwrap();
+                break;
+            };
+            assert!(matches!(result, Err(Error::Failed(_))), "{struck}");
+            let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+            assert!(names.is_empty(), "{struck}: {names:?}");
+        }
+    }
+}

@@ -89,7 +89,7 @@ pub(super) enum Command {
     Compare(CompareArgs),
     /// Tell how large a copy of an image, or an empty image, would be
     Measure(MeasureArgs),
-    /// Create an empty qcow2 image
+    /// Create an empty qcow2 or raw image
     Create(CreateArgs),
     /// Create an overlay on an image
     Branch(BranchArgs),
@@ -471,6 +471,9 @@ pub(super) struct CreateArgs {
     /// backing file's]
     #[arg(value_parser = size::parse, required_unless_present = "backing")]
     pub(super) size: Option<u64>,
+    /// What it is to be; of the options below only --preallocation goes with raw
+    #[arg(long, short = 'f', value_enum, default_value_t = FormatArg::Qcow2)]
+    pub(super) format: FormatArg,
     /// Build it on this image, as `qanopy branch` does
     #[arg(long, value_name = "BASE")]
     pub(super) backing: Option<PathBuf>,
@@ -495,7 +498,7 @@ pub(super) struct BranchArgs {
     pub(super) base: PathBuf,
     /// The overlay to create; an existing file is never overwritten
     pub(super) new: PathBuf,
-    /// Virtual size of the overlay, at least the base's [default: the base's]
+    /// Virtual size of the overlay; of a longer base it shows the beginning [default: the base's]
     #[arg(long, value_parser = size::parse)]
     pub(super) size: Option<u64>,
     /// Record the backing file by its absolute path, not as seen from the overlay

@@ -1,10 +1,11 @@
 //! `qanopy convert`: what an image shows as a new image of another kind.
 
-use crate::image::{CarriedBitmaps, CompressionLevel, Format, Qcow2Options};
-use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request};
+use crate::image::{CarriedBitmaps, CompressionLevel, Format};
+use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, Request};
 
 use super::args::{ConvertArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
+use super::new_image::preallocation_of_raw;
 use super::out::Out;
 use super::stop::Stop;
 use super::{look, passphrase};
@@ -20,24 +21,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
     image.encryption = args.encryption.option();
     let form = match args.to {
         FormatArg::Raw => {
-            let preallocation = image.format.preallocation;
-            let plain = ImageOptions {
-                format: Qcow2Options {
-                    preallocation,
-                    ..Qcow2Options::default()
-                },
-                data_file: None,
-                encryption: None,
-            };
-            if image != plain || args.compress {
+            if args.compress {
                 return Err(Stop::Usage(
-                    "a raw image has no clusters and no header: of the options for the new image only \
-                     --preallocation goes with --to raw"
-                        .to_owned(),
+                    "a raw image has no clusters that could be compressed".to_owned(),
                 )
                 .into());
             }
-            ConvertForm::Raw { preallocation }
+            ConvertForm::Raw {
+                preallocation: preallocation_of_raw(&image)?,
+            }
         }
         FormatArg::Qcow2 => ConvertForm::Qcow2 {
             image,

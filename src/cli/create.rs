@@ -2,9 +2,10 @@
 
 use crate::ops::{BackingStyle, CreateOptions, Request};
 
-use super::args::{CreateArgs, Globals};
+use super::args::{CreateArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
 use super::look;
+use super::new_image::preallocation_of_raw;
 use super::out::Out;
 use super::stop::Stop;
 
@@ -14,6 +15,17 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
     let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
     image.encryption = encryption;
     let (mut context, request) = match (args.backing, args.size) {
+        (Some(_), _) if args.format == FormatArg::Raw => {
+            return Err(Stop::Usage("a raw image has no backing file".to_owned()).into());
+        }
+        (None, Some(size)) if args.format == FormatArg::Raw => {
+            let request = Request::CreateRaw {
+                new: args.new,
+                size,
+                preallocation: preallocation_of_raw(&image)?,
+            };
+            (look::nowhere(), request)
+        }
         (Some(base), size) => {
             let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
             let style = if args.absolute {

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use crate::image::{
-    Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Qcow2Options,
+    Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Preallocation,
+    Qcow2Options,
 };
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 
@@ -37,6 +38,30 @@ impl ImageArgs {
             encryption: None,
         }
     }
+}
+
+/// What a raw image reserves; nothing else of the options goes with one.
+///
+/// # Errors
+/// Wrong usage, if something else is asked for.
+pub(super) fn preallocation_of_raw(image: &ImageOptions) -> Result<Preallocation, Stop> {
+    let preallocation = image.format.preallocation;
+    let plain = ImageOptions {
+        format: Qcow2Options {
+            preallocation,
+            ..Qcow2Options::default()
+        },
+        data_file: None,
+        encryption: None,
+    };
+    if *image == plain {
+        return Ok(preallocation);
+    }
+    Err(Stop::Usage(
+        "a raw image has no clusters and no header: of the options for the new image only --preallocation \
+         goes with it"
+            .to_owned(),
+    ))
 }
 
 impl EncryptArgs {

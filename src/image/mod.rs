@@ -27,6 +27,7 @@ mod luks;
 mod map;
 mod measure;
 mod new_counts;
+mod new_raw;
 mod pace;
 mod packed;
 mod probe;
@@ -76,6 +77,7 @@ pub use keep::{
 pub use luks::{KeySlots, Keys, NewEncryption, OpenedSlot, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
 pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
+pub use new_raw::create_raw;
 pub use pace::{Pace, Unhurried};
 pub use probe::{Probe, built_on, facts, named_like_qcow2, probe};
 pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};

@@ -39,6 +39,7 @@ pub(super) fn request(request: &Request) -> Request {
             *new = path(new);
             *image = image_options(image);
         }
+        Request::CreateRaw { new, .. } => *new = path(new),
         Request::Convert(options) => {
             let ConvertOptions {
                 sources,

@@ -225,9 +225,7 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
             if wish.backing.is_some() {
                 plan.refuse("a raw image has no backing file");
             }
-            if *preallocation == Preallocation::Metadata {
-                plan.refuse("a raw image has no metadata to preallocate: off, falloc or full");
-            }
+            new_image::refuse_metadata_of_raw(plan, *preallocation);
         }
         ConvertForm::Qcow2 { image, compress } => {
             let Some(level) = compress else { return };

@@ -1,14 +1,16 @@
 //! Create: a new, empty image that is built on nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::image;
+use crate::image::{self, Preallocation};
 
+use super::held::Held;
+use super::in_use::Locking;
 use super::words::{command, name, size};
 use super::{
-    CreateOptions, EffectKind, Error, Job, Outcome, Plan, Progress, Undo, new_file, new_image,
-    overlay,
+    CreateOptions, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, new_file,
+    new_image, overlay,
 };
 
 /// Plans a new image.
@@ -59,5 +61,60 @@ struct Create {
 impl Job for Create {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         overlay::new_image(plan, progress, &self.new, &self.options, None, &[])
+    }
+}
+
+/// Plans a new raw image.
+pub(super) fn plan_raw(plan: &mut Plan, new: &Path, bytes: u64, preallocation: Preallocation) {
+    plan.title = format!("Create {}", name(new));
+    new_image::refuse_metadata_of_raw(plan, preallocation);
+    let whole = new_file::whole_sectors(plan, bytes);
+    let blocks = match preallocation {
+        Preallocation::Off | Preallocation::Metadata => 0,
+        Preallocation::Falloc | Preallocation::Full => whole,
+    };
+    if new_file::check(plan, new, blocks).is_none() {
+        return;
+    }
+    plan.effect(
+        EffectKind::Creates,
+        new,
+        Some(blocks),
+        format!("{}, an empty raw disk of {}", size(blocks), size(whole)),
+    );
+    plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    let mut words = vec!["qemu-img".into(), "create".into()];
+    words.extend(["-f".into(), "raw".into()]);
+    if preallocation != Preallocation::Off {
+        let option = format!("preallocation={}", preallocation.name());
+        words.extend(["-o".into(), option.into()]);
+    }
+    words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
+    plan.commands.push(command(&words));
+    plan.job = Some(Arc::new(CreateRaw {
+        new: new.to_path_buf(),
+        size: whole,
+        preallocation,
+    }));
+}
+
+#[derive(Debug)]
+struct CreateRaw {
+    new: PathBuf,
+    size: u64,
+    preallocation: Preallocation,
+}
+
+impl Job for CreateRaw {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        match self.preallocation {
+            Preallocation::Full => progress.enter(Phase::Copy, self.size),
+            _ => progress.enter(Phase::Switch, 0),
+        }
+        let locks = Locking::default().settle(plan)?;
+        let host = Held::new(plan.host(), &locks);
+        image::create_raw(&host, &self.new, self.size, self.preallocation, progress)
+            .map_err(|error| overlay::not_created(&self.new, &error))?;
+        Ok(overlay::created(&self.new, vec![self.new.clone()]))
     }
 }

@@ -292,6 +292,11 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
             },
         ),
         Request::Create(options) => create::plan(&mut plan, options),
+        Request::CreateRaw {
+            new,
+            size,
+            preallocation,
+        } => create::plan_raw(&mut plan, new, *size, *preallocation),
         Request::Convert(options) => convert::plan(&mut plan, options),
         Request::Commit {
             overlay,

@@ -6,17 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::Whereabouts;
 use crate::host::FileKind;
-use crate::qcow2::limits::{MAX_L1_BYTES, SECTOR};
+use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 
 use super::words::{listed, name, shown, size};
 use super::{Plan, may_write, space};
-
-/// Bytes of a cluster: QEMU's default.
-const CLUSTER: u64 = 1 << 16;
-/// Bytes that one L2 table maps, with entries of 8 bytes.
-const TABLE_MAPS: u64 = CLUSTER / 8 * CLUSTER;
-/// The largest disk that an L1 table of QEMU's bound maps: 2 PiB.
-const MAX_SIZE: u64 = MAX_L1_BYTES / 8 * TABLE_MAPS;
 
 /// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
 /// directory with links resolved, if there is one.
@@ -96,13 +89,14 @@ fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
     }
 }
 
-/// The size in whole sectors; a size no disk can have is refused.
+/// The size in whole sectors; a size that no disk can have, of whatever format, is refused. How much the
+/// clusters of a qcow2 image map is told where its options are known.
 pub(super) fn whole_sectors(plan: &mut Plan, bytes: u64) -> u64 {
-    if bytes > MAX_SIZE {
+    if bytes > MAX_FILE_LENGTH {
         plan.refuse(format!(
             "{} is more than a disk can have ({})",
             size(bytes),
-            size(MAX_SIZE)
+            size(MAX_FILE_LENGTH)
         ));
         return bytes;
     }

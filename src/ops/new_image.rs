@@ -217,6 +217,13 @@ pub(super) fn qemu_options(options: &image::CreateOptions) -> Option<OsString> {
     (!all.is_empty()).then_some(all)
 }
 
+/// Refuses for a raw image what only a qcow2 image has.
+pub(super) fn refuse_metadata_of_raw(plan: &mut Plan, preallocation: Preallocation) {
+    if preallocation == Preallocation::Metadata {
+        plan.refuse("a raw image has no metadata to preallocate: off, falloc or full");
+    }
+}
+
 /// Refuses a compression level that the codec does not have.
 pub(super) fn refuse_level(plan: &mut Plan, kind: Compression, level: CompressionLevel) {
     let most = match kind {

@@ -337,14 +337,19 @@ pub(super) fn new_image(
     if let Some(on) = on {
         on.look_again(host, &touched)?;
     }
-    Ok(Outcome {
+    Ok(created(new, touched))
+}
+
+/// What became of a new image.
+pub(super) fn created(new: &Path, touched: Vec<PathBuf>) -> Outcome {
+    Outcome {
         summary: format!("created {}", shown(new)),
         touched,
         undo: Some(Request::Discard {
             images: vec![new.to_path_buf()],
         }),
         remarks: Vec::new(),
-    })
+    }
 }
 
 /// What to say of a new file that did not come into being.

@@ -18,7 +18,7 @@ pub enum Request {
         base: PathBuf,
         /// The file to create.
         new: PathBuf,
-        /// Its virtual size in bytes; none for the base's. Never less than the base's.
+        /// Its virtual size in bytes; none for the base's.
         size: Option<u64>,
         /// How the backing name is recorded.
         style: BackingStyle,
@@ -27,6 +27,15 @@ pub enum Request {
     },
     /// A new image without a backing file.
     Create(CreateOptions),
+    /// A new raw image.
+    CreateRaw {
+        /// The file to create.
+        new: PathBuf,
+        /// Its size in bytes; rounded up to a multiple of 512, as QEMU does.
+        size: u64,
+        /// What is reserved in advance: not metadata, which it has not.
+        preallocation: Preallocation,
+    },
     /// What an image shows, as a new image of another kind.
     Convert(Box<super::ConvertOptions>),
     /// Merge `overlay`, and all that is between, down into an image it is built on.
@@ -244,6 +253,7 @@ impl Request {
             } => Some(new),
             Self::Flatten { new, .. } => new.as_deref(),
             Self::Create(options) => Some(&options.path),
+            Self::CreateRaw { new, .. } => Some(new),
             Self::Clone {
                 new, chain: false, ..
             } => Some(new),
@@ -256,7 +266,7 @@ impl Request {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::Branch { .. } | Self::Create(_) => "Create",
+            Self::Branch { .. } | Self::Create(_) | Self::CreateRaw { .. } => "Create",
             Self::Convert(_) => "Convert",
             Self::Commit { .. } => "Commit",
             Self::Discard { .. } => "Discard",
@@ -336,6 +346,7 @@ impl Request {
             Self::Branch { .. }
                 | Self::Convert(_)
                 | Self::Create(_)
+                | Self::CreateRaw { .. }
                 | Self::Clone { .. }
                 | Self::Export { .. }
                 | Self::Import { .. }

@@ -306,7 +306,7 @@ fn a_new_image_is_encrypted_with_the_passphrase_that_was_typed_twice() {
     terminal.press(&"<backspace>".repeat("disk-1.qcow2".len()));
     terminal.press("safe.qcow2\t");
     terminal.press(&"<backspace>".repeat(3));
-    terminal.press("8M\t ");
+    terminal.press("8M\t\t ");
     terminal.see("once more");
     terminal.press("\tsesame\tsesam<enter>");
     terminal.see("both times the same");

@@ -1175,7 +1175,7 @@ fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen
 #[test]
 fn a_form_that_is_left_leaves_no_passphrase_behind() {
     let mut desk = desk();
-    desk.press("<c-n><down><down> <down>open<down>open");
+    desk.press("<c-n><down><down><down> <down>open<down>open");
     let Request::Create(options) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
@@ -1752,6 +1752,24 @@ fn a_new_image_has_every_option_that_the_command_line_has() {
         "{}",
         desk.screen()
     );
+}
+
+#[test]
+fn a_new_image_may_be_raw_and_is_called_so() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("<c-n><down><down> <down> ");
+    let Request::CreateRaw {
+        new,
+        size,
+        preallocation,
+    } = desk.planned().1
+    else {
+        panic!("{:?}", desk.planned());
+    };
+    assert!(new.ends_with("disk-1.raw"), "{new:?}");
+    assert_eq!((size, preallocation), (20 << 30, Preallocation::Falloc));
+    assert!(!desk.screen().contains("encrypt"), "{}", desk.screen());
 }
 
 #[test]

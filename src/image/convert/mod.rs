@@ -18,7 +18,7 @@ use crate::qcow2::{FormatError, Header, HostOffset, Version};
 use super::bitmaps::{Carried, CarriedBitmaps, carried};
 use super::create::{new_header, stage};
 use super::error::{IoContext, Result};
-use super::packed::{reserve, write_zeros};
+use super::new_raw::stage_raw;
 use super::staged::Staged;
 use super::{Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State};
 use sink::{RawSink, Sink};
@@ -130,19 +130,8 @@ pub fn convert(
     let mut staged = Staged::new(host);
     match to {
         ConvertTo::Raw { preallocation } => {
-            let file = staged.create(new)?;
-            file.set_len(size).at(new, "set the length")?;
-            match preallocation {
-                Preallocation::Off => {}
-                Preallocation::Falloc => reserve(new, &*file, 0, size)?,
-                Preallocation::Full => {
-                    fill(new, &*file, size, pace)?;
-                }
-                Preallocation::Metadata => {
-                    let text = "has no tables to preallocate: it is raw".to_owned();
-                    return Err(Error::new(new, ErrorKind::Limit(text)));
-                }
-            }
+            // What is copied is the work, not what is filled before.
+            let file = stage_raw(&mut staged, new, size, *preallocation, |_| pace.advance(0))?;
             let sink = RawSink::new(new, file.clone());
             pipeline::run(from, Sink::Raw(&sink), new, pace)?;
             file.fence().at(new, "flush")?;
@@ -222,18 +211,4 @@ fn bitmaps_of(
     };
     placed.encode().map_err(fail)?;
     Ok(all)
-}
-
-/// Writes zeros over the whole file, a part at a time.
-fn fill(path: &Path, file: &dyn crate::host::HostFile, size: u64, pace: &dyn Pace) -> Result<()> {
-    let mut at = 0;
-    while at < size {
-        let len = (16 << 20).min(size - at);
-        write_zeros(path, file, at, len)?;
-        at += len;
-        if !pace.advance(0) {
-            return Err(Error::new(path, ErrorKind::Stopped));
-        }
-    }
-    Ok(())
 }

@@ -236,19 +236,34 @@ fn create(app: &App) -> Form {
         [
             Field::path("name", name.unwrap_or_default(), "the file to create"),
             Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
+            Field::choice(
+                "format",
+                &["qcow2", "raw"],
+                "what it is to be: qcow2, or the bytes as the guest sees them",
+            ),
+            image::reserve_of_raw().only_where(2, &[1]),
         ]
         .into_iter()
-        .chain(image::fields(2))
+        .chain(image::only_for_qcow2(image::fields(4), 2))
         .collect(),
         true,
         |form| {
+            let (path, size) = (form.path(0, "the new file")?, size(form, 1)?);
+            if form.chosen(2) == 1 {
+                return Ok(Request::CreateRaw {
+                    new: path,
+                    size,
+                    preallocation: image::reserved_of_raw(form.chosen(3)),
+                });
+            }
             Ok(Request::Create(CreateOptions {
-                path: form.path(0, "the new file")?,
-                size: size(form, 1)?,
-                image: image::options(form, 2),
+                path,
+                size,
+                image: image::options(form, 4),
             }))
         },
     )
+    .tidied_by(|form| image::name_by_format(form, 0, 2))
 }
 
 /// A size that is typed.

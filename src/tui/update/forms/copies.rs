@@ -120,17 +120,8 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
     ];
     fields.push(image::reserve_of_raw().only_where(1, &[1]));
     fields.extend(image::only_for_qcow2(image::fields(7), 1));
-    Form::new(format!("Convert {name}"), path, fields, true, converted).tidied_by(|form| {
-        // What is called like a qcow2 image is taken for one.
-        let (from, to) = match form.chosen(1) {
-            0 => (".raw", ".qcow2"),
-            _ => (".qcow2", ".raw"),
-        };
-        if let Some(stem) = form.text(0).strip_suffix(from) {
-            let name = format!("{stem}{to}");
-            form.set(0, name);
-        }
-    })
+    Form::new(format!("Convert {name}"), path, fields, true, converted)
+        .tidied_by(|form| image::name_by_format(form, 0, 1))
 }
 
 /// What a new image is to be: by the fields that ask for its format, for compression, for what is reserved of

@@ -148,6 +148,18 @@ pub(super) fn reserved_of_raw(at: usize) -> Preallocation {
     }
 }
 
+/// Has the name end as the format is called: what is called like a qcow2 image is taken for one.
+pub(super) fn name_by_format(form: &mut Form, name: usize, format: usize) {
+    let (from, to) = match form.chosen(format) {
+        0 => (".raw", ".qcow2"),
+        _ => (".qcow2", ".raw"),
+    };
+    if let Some(stem) = form.text(name).strip_suffix(from) {
+        let text = format!("{stem}{to}");
+        form.set(name, text);
+    }
+}
+
 /// The [`fields`] for several images at once, which cannot share a data file.
 pub(super) fn fields_of_each(first: usize) -> Vec<Field> {
     let mut fields = fields(first);
