@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::RealHost;
+use qanopy::image::Format;
 use qanopy::ops::{
-    self, BackingStyle, Confirm, CreateOptions, Danger, Error, ImageOptions, Request,
+    self, BackingStyle, CommittedLayer, Confirm, CreateOptions, Danger, Direction, Error,
+    ImageOptions, Request, Siblings,
 };
 use serde_json::Value;
-use support::{FaultyHost, HoldMode, Qemu, RecordingHost, qemu};
+use support::{FaultyHost, HoldMode, Qemu, RecordingHost, ours, qemu};
 
 fn branch(dir: &Path, base: &str, new: &str) -> Request {
     Request::Branch {
@@ -448,5 +450,219 @@ fn qemu_reads_every_image_of_the_demo() {
         (5 << 20, "Overlay-1C.qcow2"),
     ] {
         assert!(bytes[offset..].starts_with(name.as_bytes()), "{name}");
+    }
+}
+
+/// An overlay `new` on `base`, which is not there.
+fn unchecked(dir: &Path, base: &str, format: Format, new: &str) -> Request {
+    Request::BranchUnchecked {
+        base: dir.join(base),
+        format,
+        new: dir.join(new),
+        size: 1 << 20,
+        style: BackingStyle::Relative,
+        image: ImageOptions::default(),
+    }
+}
+
+#[test]
+fn an_overlay_on_a_base_that_is_not_there_is_what_qemu_img_makes_of_it_and_shows_it_once_it_is() {
+    let Some(qemu) = qemu() else { return };
+    for (base, format) in [
+        ("late", Format::Qcow2),
+        ("not/there/late", Format::Raw),
+        ("late", Format::Other("vmdk".to_owned())),
+        ("a:b", Format::Raw),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let here = qemu.within(dir);
+        let wish = unchecked(dir, base, format.clone(), "new");
+        let made = plan(dir, &wish);
+        assert_eq!(made.confirm, Confirm::Count(1), "{}", words(&made));
+        let text = words(&made);
+        assert!(text.contains("cannot be opened before"), "{text}");
+        assert!(text.contains("warning"), "{text}");
+        let command = made.commands[0].clone();
+        assert!(command.starts_with("qemu-img create -u "), "{command}");
+        let outcome = carry_out(made).unwrap();
+        let recorded = if base == "a:b" { "./a:b" } else { base };
+        here.img(&[
+            "create",
+            "-u",
+            "-f",
+            "qcow2",
+            "-b",
+            recorded,
+            "-F",
+            format.name(),
+            "theirs",
+            "1M",
+        ]);
+        assert_eq!(facts(&here, "new"), facts(&here, "theirs"), "{base}");
+        if matches!(format, Format::Raw | Format::Qcow2) {
+            let there = dir.join(base);
+            fs::create_dir_all(there.parent().unwrap()).unwrap();
+            fs::write(&there, vec![9; 2 << 20]).unwrap();
+            if format == Format::Qcow2 {
+                fs::remove_file(&there).unwrap();
+                here.img(&["create", "-f", "qcow2", base, "2M"]);
+                here.io(base, &["write -P 9 0 2M"]);
+            }
+            here.io("new", &["read -P 9 0 1M"]);
+            assert_eq!(here.digest("new"), here.digest("theirs"), "{base}");
+            here.check_clean("new");
+        }
+        run(dir, &outcome.undo.unwrap());
+        assert!(!dir.join("new").exists());
+    }
+}
+
+#[test]
+fn what_is_not_as_it_is_said_to_be_is_refused_for_an_unchecked_base() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::write(dir.join("there"), b"x").unwrap();
+    for (base, format, why) in [
+        ("there", "raw", "leave --unchecked out"),
+        ("new", "raw", "built on itself"),
+        ("none", "", "a word such as"),
+        ("none", "a b", "a word such as"),
+        ("no/where/../late", "raw", "without `..`"),
+    ] {
+        let refused = plan(dir, &unchecked(dir, base, Format::from_name(format), "new"));
+        assert_eq!(refused.danger, Danger::Refused, "{base}");
+        assert!(words(&refused).contains(why), "{}", words(&refused));
+    }
+    // One that came since the plan.
+    let late = plan(dir, &unchecked(dir, "late", Format::Raw, "new"));
+    fs::write(dir.join("late"), b"x").unwrap();
+    assert!(matches!(carry_out(late), Err(Error::Stale(_))));
+    assert!(!dir.join("new").exists());
+}
+
+/// base <- short <- long, where `short` is made by us or by qemu-img and ends before its base does; what is
+/// behind its end reads as zero above it, whatever the base has there.
+fn shorter(qemu: &Qemu, dir: &Path, base: &str, by_us: bool) {
+    let here = qemu.within(dir);
+    if base == "raw" {
+        fs::write(dir.join("base.img"), vec![7; 1 << 20]).unwrap();
+    } else {
+        here.img(&["create", "-f", "qcow2", "base.img", "1M"]);
+        here.io("base.img", &["write -P 7 0 1M"]);
+    }
+    let size: u64 = (500 << 10) + 512;
+    if by_us {
+        let wish = Request::Branch {
+            base: dir.join("base.img"),
+            new: dir.join("short"),
+            size: Some(size),
+            style: BackingStyle::Relative,
+            image: ImageOptions::default(),
+        };
+        let plan = plan(dir, &wish);
+        assert_eq!(plan.confirm, Confirm::Yes);
+        let text = words(&plan);
+        assert!(text.contains("does not see the end"), "{text}");
+        carry_out(plan).unwrap();
+    } else {
+        let length = size.to_string();
+        here.img(&[
+            "create", "-f", "qcow2", "-F", base, "-b", "base.img", "short", &length,
+        ]);
+    }
+    here.io("short", &["write -P 8 64k 100k", "write -P 5 499k 512"]);
+    here.img(&[
+        "create", "-f", "qcow2", "-F", "qcow2", "-b", "short", "long", "1M",
+    ]);
+    here.io("long", &["write -P 4 900k 8k"]);
+}
+
+#[test]
+fn an_overlay_shorter_than_its_base_reads_and_is_committed_as_qemu_does_it() {
+    let Some(qemu) = qemu() else { return };
+    for base in ["raw", "qcow2"] {
+        let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [mine, theirs] = [homes[0].path(), homes[1].path()];
+        let tools = [qemu.within(mine), qemu.within(theirs)];
+        shorter(&qemu, mine, base, true);
+        shorter(&qemu, theirs, base, false);
+        assert_eq!(facts(&tools[0], "short"), facts(&tools[1], "short"));
+        for tool in &tools {
+            tool.io(
+                "short",
+                &[
+                    "read -P 7 0 64k",
+                    "read -P 8 64k 100k",
+                    "read -P 7 500k 512",
+                ],
+            );
+            tool.io("long", &["read -P 0 501k 300k", "read -P 4 900k 8k"]);
+        }
+        for name in ["short", "long"] {
+            assert_eq!(tools[0].digest(name), tools[1].digest(name), "{name}");
+            let seen = ours::view(&mine.join(name), Some("qcow2")).unwrap();
+            assert_eq!(seen, ours::view(&theirs.join(name), Some("qcow2")).unwrap());
+        }
+        // Without the one above, which would be left on what it is not built on.
+        for dir in [mine, theirs] {
+            fs::remove_file(dir.join("long")).unwrap();
+        }
+        let host = ours::real_host();
+        let (layer, siblings) = (CommittedLayer::Keep, Siblings::Refuse);
+        ours::commit(&host, mine, &mine.join("short"), layer, siblings).unwrap();
+        tools[1].img(&["commit", "-f", "qcow2", "short"]);
+        let format = Some(base);
+        let [ours, other] =
+            [mine, theirs].map(|dir| ours::view(&dir.join("base.img"), format).unwrap());
+        assert_eq!(ours, other, "{base}");
+        assert_eq!(ours.len, 1 << 20, "the base keeps its length");
+        tools[0].io("short", &["read -P 7 500k 512", "read -P 8 64k 100k"]);
+    }
+}
+
+#[test]
+fn what_is_above_a_short_overlay_shows_the_same_after_the_chain_is_made_another_one() {
+    let Some(qemu) = qemu() else { return };
+    for base in ["raw", "qcow2"] {
+        for act in ["commit", "down", "up", "flatten", "rebase"] {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path();
+            shorter(&qemu, dir, base, true);
+            let here = qemu.within(dir);
+            let before = here.digest("long");
+            let squash = |direction| Request::Squash {
+                layer: dir.join("short"),
+                direction: Some(direction),
+            };
+            let request = match act {
+                "commit" => Request::Commit {
+                    overlay: dir.join("short"),
+                    into: None,
+                    layer: CommittedLayer::Trash,
+                    siblings: Siblings::Refuse,
+                    keep_old: None,
+                },
+                "down" => squash(Direction::Down),
+                "up" => squash(Direction::Up),
+                "flatten" => Request::Flatten {
+                    image: dir.join("long"),
+                    onto: None,
+                    new: None,
+                    compress: None,
+                },
+                _ => Request::Rebase {
+                    image: dir.join("long"),
+                    to: dir.join("base.img"),
+                    format: None,
+                    style: None,
+                    dedupe: false,
+                },
+            };
+            ours::run(&ours::real_host(), dir, &request)
+                .unwrap_or_else(|error| panic!("{act} on {base}: {error}"));
+            assert_eq!(here.digest("long"), before, "{act} on {base}");
+            here.check_clean("long");
+        }
     }
 }

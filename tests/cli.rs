@@ -199,6 +199,30 @@ fn a_raw_image_is_created_with_nothing_but_its_length_and_undone() {
 }
 
 #[test]
+fn an_overlay_on_a_base_that_is_not_there_is_agreed_to_by_number() {
+    let place = Place::new();
+    let words = "create top.qcow2 1M --backing late.qcow2 --unchecked -F qcow2";
+    assert!(place.q("create top.qcow2 1M --backing late.qcow2").code != 0);
+    place
+        .q("create top.qcow2 --backing late.qcow2 --unchecked -F qcow2")
+        .with(2);
+    place
+        .q("create top.qcow2 1M --backing late.qcow2 --unchecked")
+        .with(2);
+    let planned = place.q(&format!("{words} --dry-run")).with(0);
+    assert!(planned.out.contains("--confirm 1"), "{}", planned.out);
+    place.q(&format!("{words} --yes")).with(4);
+    assert!(!place.exists("top.qcow2"));
+    let done = place.q(&format!("{words} --confirm 1")).with(0);
+    assert!(done.err.contains("is not there"), "{}", done.err);
+    let info = place.q("info --json top.qcow2").with(0).json();
+    assert_eq!(info["backing-filename"], "late.qcow2");
+    assert_eq!(info["backing-filename-format"], "qcow2");
+    place.q("undo --yes").with(0);
+    assert!(!place.exists("top.qcow2"));
+}
+
+#[test]
 fn a_disk_grows_as_far_as_its_clusters_map() {
     let place = Place::new();
     place.q("create big.qcow2 1P --cluster-size 2M").with(0);

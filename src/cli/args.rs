@@ -477,6 +477,12 @@ pub(super) struct CreateArgs {
     /// Build it on this image, as `qanopy branch` does
     #[arg(long, value_name = "BASE")]
     pub(super) backing: Option<PathBuf>,
+    /// BASE is not there yet: record it as it is said to be, with a size and --backing-format; asks for a number
+    #[arg(long, requires_all = ["backing", "size", "backing_format"])]
+    pub(super) unchecked: bool,
+    /// The format BASE is going to have
+    #[arg(long, short = 'F', value_name = "FORMAT", requires = "unchecked")]
+    pub(super) backing_format: Option<String>,
     /// Record the backing file by its absolute path, not as seen from the new image
     #[arg(long, requires = "backing")]
     pub(super) absolute: bool,

@@ -1,5 +1,6 @@
 //! `qanopy create`: a new image, with or without a backing file.
 
+use crate::image::Format;
 use crate::ops::{BackingStyle, CreateOptions, Request};
 
 use super::args::{CreateArgs, FormatArg, Globals};
@@ -14,6 +15,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
     let mut image = args.image.options();
     let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
     image.encryption = encryption;
+    let style = if args.absolute {
+        BackingStyle::Absolute
+    } else {
+        BackingStyle::Relative
+    };
     let (mut context, request) = match (args.backing, args.size) {
         (Some(_), _) if args.format == FormatArg::Raw => {
             return Err(Stop::Usage("a raw image has no backing file".to_owned()).into());
@@ -26,13 +32,19 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
             };
             (look::nowhere(), request)
         }
+        (Some(base), Some(size)) if args.unchecked => {
+            let request = Request::BranchUnchecked {
+                base,
+                format: Format::from_name(&args.backing_format.unwrap_or_default()),
+                new: args.new,
+                size,
+                style,
+                image,
+            };
+            (look::around(&[], &args.scan.scan)?, request)
+        }
         (Some(base), size) => {
             let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
-            let style = if args.absolute {
-                BackingStyle::Absolute
-            } else {
-                BackingStyle::Relative
-            };
             let request = Request::Branch {
                 base,
                 new: args.new,

@@ -28,6 +28,9 @@ pub(super) fn request(request: &Request) -> Request {
     match &mut request {
         Request::Branch {
             base, new, image, ..
+        }
+        | Request::BranchUnchecked {
+            base, new, image, ..
         } => {
             *base = path(base);
             *new = path(new);

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use crate::forest::Node;
 use crate::host::{Host, printable};
@@ -181,6 +181,11 @@ pub(super) fn between(
     let overlay_there = home(host, overlay)?;
     let dir = overlay_there.parent().unwrap_or(Path::new("/"));
     let recorded = record(dir, &real_place(host, base)?, style);
+    within_bound(overlay, base, recorded)
+}
+
+/// The name, if a header holds it.
+fn within_bound(overlay: &Path, base: &Path, recorded: OsString) -> Result<OsString, String> {
     if recorded.len() > MAX_BACKING_NAME_BYTES {
         return Err(format!(
             "the way from {} to {} is {} bytes long, and a header holds {MAX_BACKING_NAME_BYTES}: \
@@ -191,6 +196,38 @@ pub(super) fn between(
         ));
     }
     Ok(recorded)
+}
+
+/// As [`between`], for a base of which not even the folder need be there.
+///
+/// # Errors
+/// A sentence that says why there is no such name.
+pub(super) fn to_missing(
+    host: &dyn Host,
+    overlay: &Path,
+    base: &Path,
+    style: BackingStyle,
+) -> Result<OsString, String> {
+    let there = absolute(base).map_err(|error| format!("{}: {error}", shown(base)))?;
+    let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
+    let place = folder(&there).ancestors().find_map(|dir| {
+        let dir_there = host.canonical(dir).ok()?;
+        let rest = there.strip_prefix(dir).ok()?;
+        (!goes_up(rest)).then(|| dir_there.join(rest))
+    });
+    let Some(place) = place else {
+        return Err(format!(
+            "where {} is to be cannot be told: name it without `..`",
+            shown(base)
+        ));
+    };
+    let overlay_there = home(host, overlay)?;
+    if overlay_there == place {
+        return Err(format!("{} cannot be built on itself", shown(overlay)));
+    }
+    let dir = overlay_there.parent().unwrap_or(Path::new("/"));
+    let recorded = record(dir, &place, style);
+    within_bound(overlay, base, recorded)
 }
 
 /// From where the names that an image records are seen: one in the trash is put back where it was.

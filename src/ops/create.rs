@@ -52,10 +52,11 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
     }));
 }
 
+/// Makes an image of which nothing else has to be held.
 #[derive(Debug)]
-struct Create {
-    new: PathBuf,
-    options: image::CreateOptions,
+pub(super) struct Create {
+    pub(super) new: PathBuf,
+    pub(super) options: image::CreateOptions,
 }
 
 impl Job for Create {

@@ -60,6 +60,7 @@ mod space;
 mod squash;
 mod together;
 pub mod trash;
+mod unchecked;
 pub mod undo;
 mod verify;
 mod words;
@@ -181,6 +182,24 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
             &mut plan,
             overlay::Wish {
                 base,
+                new,
+                size: *size,
+                style: *style,
+                image,
+            },
+        ),
+        Request::BranchUnchecked {
+            base,
+            format,
+            new,
+            size,
+            style,
+            image,
+        } => unchecked::plan(
+            &mut plan,
+            &unchecked::Wish {
+                base,
+                format,
                 new,
                 size: *size,
                 style: *style,

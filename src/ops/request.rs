@@ -25,6 +25,21 @@ pub enum Request {
         /// How it is made.
         image: ImageOptions,
     },
+    /// A new overlay `new` on `base`, which is not there yet.
+    BranchUnchecked {
+        /// Where the image to build on is going to be.
+        base: PathBuf,
+        /// Of which format it is going to be.
+        format: Format,
+        /// The file to create.
+        new: PathBuf,
+        /// Its virtual size in bytes.
+        size: u64,
+        /// How the backing name is recorded.
+        style: BackingStyle,
+        /// How it is made.
+        image: ImageOptions,
+    },
     /// A new image without a backing file.
     Create(CreateOptions),
     /// A new raw image.
@@ -247,6 +262,7 @@ impl Request {
     pub fn creates(&self) -> Option<&Path> {
         match self {
             Self::Branch { new, .. }
+            | Self::BranchUnchecked { new, .. }
             | Self::Snapshot {
                 action: SnapshotAction::Extract { new, .. },
                 ..
@@ -266,7 +282,10 @@ impl Request {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::Branch { .. } | Self::Create(_) | Self::CreateRaw { .. } => "Create",
+            Self::Branch { .. }
+            | Self::BranchUnchecked { .. }
+            | Self::Create(_)
+            | Self::CreateRaw { .. } => "Create",
             Self::Convert(_) => "Convert",
             Self::Commit { .. } => "Commit",
             Self::Discard { .. } => "Discard",
@@ -344,6 +363,7 @@ impl Request {
         matches!(
             self,
             Self::Branch { .. }
+                | Self::BranchUnchecked { .. }
                 | Self::Convert(_)
                 | Self::Create(_)
                 | Self::CreateRaw { .. }

@@ -1,0 +1,107 @@
+//! An overlay on an image that is not there yet, as `qemu-img create -u` makes it: nothing of the base can be
+//! looked at, so that its format and the size are what the person says, and agreed to by number.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::image::Format;
+
+use super::words::{command, name, shown, size};
+use super::{
+    BackingStyle, EffectKind, ImageOptions, Plan, Undo, backing_name, create, new_file, new_image,
+};
+
+/// What is asked for: see [`super::Request::BranchUnchecked`].
+pub(super) struct Wish<'a> {
+    pub(super) base: &'a Path,
+    pub(super) format: &'a Format,
+    pub(super) new: &'a Path,
+    pub(super) size: u64,
+    pub(super) style: BackingStyle,
+    pub(super) image: &'a ImageOptions,
+}
+
+/// Plans the overlay.
+pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
+    let Wish {
+        base, format, new, ..
+    } = wish;
+    plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
+    if !is_a_name(format) {
+        return plan.refuse("the base's format is a word such as qcow2 or raw");
+    }
+    match plan.host().stat_link(base) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => plan.pins.pin_absent(base),
+        Ok(_) => {
+            return plan.refuse(format!(
+                "{} is there: leave --unchecked out, so that it is looked at",
+                shown(base)
+            ));
+        }
+        Err(error) => {
+            return plan.refuse(format!("{} cannot be looked at: {error}", shown(base)));
+        }
+    }
+    let recorded = match backing_name::to_missing(plan.host(), new, base, wish.style) {
+        Ok(recorded) => recorded,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let whole = new_file::whole_sectors(plan, wish.size);
+    let backing = Some((recorded.clone(), (*format).clone()));
+    let Some(made) = new_image::check(plan, new, whole, backing, wish.image, 0) else {
+        return;
+    };
+    let needed = made.len.image_blocks;
+    plan.effect(
+        EffectKind::Creates,
+        new,
+        Some(needed),
+        format!(
+            "{}, a disk of {}, built on {} ({}), which is not there",
+            size(needed),
+            size(whole),
+            crate::host::printable(&recorded),
+            crate::host::printable(format.name())
+        ),
+    );
+    plan.effect(
+        EffectKind::Breaks,
+        *new,
+        None,
+        format!(
+            "cannot be opened before {} is there, and shows whatever that holds then",
+            name(base)
+        ),
+    );
+    plan.warn(format!(
+        "{} is not there, so that nobody can say whether it will be of format {} or how large: of another \
+         format its bytes are taken for what they are not, and where it is longer the guest does not see its end",
+        shown(base),
+        crate::host::printable(format.name())
+    ));
+    new_image::describe_data_file(plan, &made);
+    new_image::describe_encryption(plan, &made);
+    plan.undo = Undo::Possible(format!("discard {}", name(new)));
+    let mut words = ["qemu-img", "create", "-u", "-f", "qcow2", "-F"]
+        .map(Into::into)
+        .to_vec();
+    words.extend([format.name().into(), "-b".into(), recorded]);
+    words.extend(new_image::qemu_secret(&made.options));
+    if let Some(options) = new_image::qemu_options(&made.options) {
+        words.extend(["-o".into(), options]);
+    }
+    words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
+    plan.commands.push(command(&words));
+    plan.job = Some(Arc::new(create::Create {
+        new: new.to_path_buf(),
+        options: made.options,
+    }));
+}
+
+/// Whether it can be the name of a format; which ones QEMU knows is its own matter.
+fn is_a_name(format: &Format) -> bool {
+    let name = format.name();
+    let is_of_a_name =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.bytes().all(is_of_a_name)
+}
