@@ -2,8 +2,8 @@
 //! replay every crash, a host that fails on request. Builders of images and forests are files of
 //! their own beside these.
 //!
-//! A test file starts with `mod support;`. It uses what it needs; the rest is not dead, only not
-//! used there.
+//! Each test binary has it as its module `support` and uses what it needs; the rest is not dead, only
+//! not used there.
 //!
 //! | file | for |
 //! |---|---|
@@ -18,6 +18,7 @@
 //! | `encrypted` | images encrypted with LUKS |
 //! | `devices` | loop devices, and nodes as LVM has them |
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
+//! | `known` | a context made by a scan, and shorthands to plan and run |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
 //! | `survival` | an operation on one image, cut off at every moment and refused every call |
 //! | `trial` | an operation cut off at every moment, and with every call of it failing |
@@ -36,6 +37,7 @@ pub mod faults;
 pub mod fields;
 pub mod forests;
 pub mod holding;
+pub mod known;
 pub mod oracle;
 pub mod ours;
 pub mod qemu;

@@ -1,7 +1,7 @@
 //! What is done with hostile bytes: one function a fuzz target, each safe to call on any input.
 //!
 //! The functions serve twice. `cargo fuzz` explores with them (`README.md` beside this folder says
-//! how), and `tests/fuzz_corpus.rs` replays what was found. A panic, a hang or much memory is a
+//! how), and `tests/core/fuzz_corpus.rs` replays what was found. A panic, a hang or much memory is a
 //! failure, and so is a broken promise: what parses encodes back to what it was, and an image that
 //! checks clean still does so after we wrote to it.
 #![allow(clippy::unwrap_used, clippy::panic)] // A broken promise is to be seen.

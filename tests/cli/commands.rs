@@ -1,0 +1,1072 @@
+//! The command line as a process: what is printed where, what changes, and the exit code.
+
+use crate::support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::recorder::digest_tree;
+use tempfile::TempDir;
+
+/// A directory of images, and a state directory of its own beside it.
+struct Place {
+    images: TempDir,
+    state: TempDir,
+}
+
+/// How a call ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    /// Fails the test, showing everything, unless the exit code is this one.
+    fn with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code, code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.out, self.err
+        );
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            images: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.images.path()
+    }
+
+    fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"));
+        command
+            .current_dir(self.path())
+            .env("XDG_STATE_HOME", self.state.path())
+            .env("TERM", "xterm");
+        command
+    }
+
+    /// Runs `qanopy` with these words, without a terminal and with nothing to read.
+    fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ended {
+        let output = assert_cmd::Command::from_std(self.command())
+            .args(words)
+            .timeout(Duration::from_secs(60))
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The same with words divided by blanks.
+    fn q(&self, words: &str) -> Ended {
+        self.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn digest(&self) -> u64 {
+        digest_tree(self.path())
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.path().join(name).exists()
+    }
+}
+
+/// base <- one <- top, and base <- two; made by ourselves.
+fn small_forest() -> Place {
+    let place = Place::new();
+    place.q("create base.qcow2 8M").with(0);
+    place.q("branch base.qcow2 one.qcow2").with(0);
+    place.q("branch base.qcow2 two.qcow2").with(0);
+    place.q("branch one.qcow2 top.qcow2").with(0);
+    place
+}
+
+/// The program's own sample forests, with data in every layer, below `demo`.
+fn demo_forest() -> Place {
+    let place = Place::new();
+    place.q("demo demo").with(0);
+    place
+}
+
+#[test]
+fn help_and_version_are_no_failure_and_nonsense_is_wrong_usage() {
+    let place = Place::new();
+    assert!(place.q("--help").with(0).out.contains("branch"));
+    assert!(place.q("--version").with(0).out.starts_with("qanopy "));
+    for words in [
+        "--nonsense",
+        "branch",
+        "create new.qcow2 huge",
+        "create new.qcow2",
+        "create new.qcow2 1M --cluster-size 3000",
+        "create new.qcow2 1M --refcount-bits 12",
+        "create new.qcow2 1M --compat 1.2",
+        "create new.qcow2 1M --data-file-raw",
+        "tree --dot --boxes",
+        "--follow tree",
+        "trash restore",
+        "prune --older-than soon",
+    ] {
+        let ended = place.q(words).with(2);
+        assert!(!ended.err.is_empty() && ended.out.is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn the_options_of_a_new_image_end_up_in_its_header() {
+    let place = Place::new();
+    place
+        .q("create new.qcow2 1M --cluster-size 128K --extended-l2 --refcount-bits 1 --lazy-refcounts \
+            --compression-type zstd --preallocation metadata --data-file new.raw --data-file-raw")
+        .with(0);
+    let info = place.q("info --json new.qcow2").with(0).json();
+    let data = &info["format-specific"]["data"];
+    for (key, value) in [
+        ("extended-l2", Value::from(true)),
+        ("refcount-bits", Value::from(1)),
+        ("lazy-refcounts", Value::from(true)),
+        ("compression-type", Value::from("zstd")),
+        (
+            "data-file",
+            Value::from(place.path().join("new.raw").to_str().unwrap()),
+        ),
+        ("data-file-raw", Value::from(true)),
+    ] {
+        assert_eq!(data[key], value, "{info}");
+    }
+    assert_eq!(info["cluster-size"], 128 << 10);
+    assert!(place.exists("new.raw"));
+    place
+        .q("create over.qcow2 --backing new.qcow2 --compat 0.10")
+        .with(0);
+    let info = place.q("info --json over.qcow2").with(0).json();
+    assert_eq!(info["format-specific"]["data"]["compat"], "0.10");
+    assert_eq!(info["backing-filename"], "new.qcow2");
+    assert_eq!(info["virtual-size"], 1 << 20);
+    let refused = place
+        .q("create no.qcow2 1M --compat 0.10 --extended-l2")
+        .with(4);
+    assert!(refused.err.contains("extended L2"), "{}", refused.err);
+}
+
+#[test]
+fn a_raw_image_is_created_with_nothing_but_its_length_and_undone() {
+    let place = Place::new();
+    place.q("create -f raw disk.raw 1M").with(0);
+    let len = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
+    assert_eq!(len("disk.raw"), 1 << 20);
+    let refused = place.q("create -f raw disk.raw 2M").with(4);
+    assert!(refused.err.contains("exists already"), "{}", refused.err);
+    for (more, code, why) in [
+        ("--cluster-size 4K", 2, "no clusters"),
+        ("--data-file d", 2, "no clusters"),
+        ("--encrypt luks", 2, "no clusters"),
+        ("--backing disk.raw", 2, "no backing file"),
+        ("--preallocation metadata", 4, "no metadata"),
+    ] {
+        let words = format!("create --format raw x.raw 1M {more}");
+        let ended = place.q(&words).with(code);
+        assert!(ended.err.contains(why), "{more}: {}", ended.err);
+    }
+    assert!(!place.exists("x.raw"));
+    place.q("undo --yes").with(0);
+    assert!(!place.exists("disk.raw"));
+    place.q("redo --yes").with(0);
+    assert_eq!(len("disk.raw"), 1 << 20);
+}
+
+#[test]
+fn an_overlay_on_a_base_that_is_not_there_is_agreed_to_by_number() {
+    let place = Place::new();
+    let words = "create top.qcow2 1M --backing late.qcow2 --unchecked -F qcow2";
+    assert!(place.q("create top.qcow2 1M --backing late.qcow2").code != 0);
+    place
+        .q("create top.qcow2 --backing late.qcow2 --unchecked -F qcow2")
+        .with(2);
+    place
+        .q("create top.qcow2 1M --backing late.qcow2 --unchecked")
+        .with(2);
+    let planned = place.q(&format!("{words} --dry-run")).with(0);
+    assert!(planned.out.contains("--confirm 1"), "{}", planned.out);
+    place.q(&format!("{words} --yes")).with(4);
+    assert!(!place.exists("top.qcow2"));
+    let done = place.q(&format!("{words} --confirm 1")).with(0);
+    assert!(done.err.contains("is not there"), "{}", done.err);
+    let info = place.q("info --json top.qcow2").with(0).json();
+    assert_eq!(info["backing-filename"], "late.qcow2");
+    assert_eq!(info["backing-filename-format"], "qcow2");
+    place.q("undo --yes").with(0);
+    assert!(!place.exists("top.qcow2"));
+}
+
+#[test]
+fn a_disk_grows_as_far_as_its_clusters_map() {
+    let place = Place::new();
+    place.q("create big.qcow2 1P --cluster-size 2M").with(0);
+    place.q("resize big.qcow2 8P --yes").with(0);
+    let info = place.q("info --json big.qcow2").with(0).json();
+    assert_eq!(info["virtual-size"], 8_u64 << 50);
+    place.q("check big.qcow2").with(0);
+    let refused = place.q("resize big.qcow2 3E --yes").with(4);
+    assert!(refused.err.contains("at most 2.0 EiB"), "{}", refused.err);
+    place.q("create small.qcow2 2P").with(0);
+    let refused = place.q("resize small.qcow2 +64K --yes").with(4);
+    assert!(refused.err.contains("at most 2.0 PiB"), "{}", refused.err);
+}
+
+#[test]
+fn what_is_converted_there_and_back_is_the_same() {
+    let place = Place::new();
+    place.q("demo demo").with(0);
+    let leaf = "demo/rootbase/Overlay-1C.qcow2";
+    let told = place
+        .q(&format!("convert {leaf} flat.img --to raw"))
+        .with(0);
+    assert!(told.out.contains("flat.img"), "{}", told.out);
+    place
+        .q("convert flat.img small.qcow2 -c --compression-type zstd --compression-level 1")
+        .with(0);
+    place.q("convert small.qcow2 again.img --to raw").with(0);
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert!(read("flat.img") == read("again.img"));
+    place
+        .q(&format!(
+            "convert {leaf} near.qcow2 --backing demo/rootbase/RootBase.qcow2"
+        ))
+        .with(0);
+    let info = place.q("info --json near.qcow2").with(0).json();
+    assert_eq!(info["backing-filename"], "demo/rootbase/RootBase.qcow2");
+    place.q("convert near.qcow2 third.img --to raw").with(0);
+    assert!(read("flat.img") == read("third.img"));
+    place.q("convert flat.img small.qcow2").with(4);
+    for wrong in [
+        "convert flat.img",
+        "convert flat.img new --to raw --compress",
+        "convert flat.img new --to raw --cluster-size 4K",
+        "convert flat.img new --compression-level 3",
+        "convert flat.img new --to vmdk",
+    ] {
+        place.q(wrong).with(2);
+    }
+    place
+        .q("convert flat.img new -c --compression-level 20")
+        .with(4);
+    assert!(!place.exists("new"));
+}
+
+#[test]
+fn every_command_has_a_help_text() {
+    let place = Place::new();
+    for command in [
+        "tree", "info", "create", "convert", "branch", "commit", "discard", "prune", "trash",
+        "index", "demo",
+    ] {
+        let ended = place.q(&format!("{command} --help")).with(0);
+        assert!(ended.out.contains("Usage: qanopy"), "{command}");
+    }
+}
+
+#[test]
+fn without_a_terminal_the_tree_is_printed() {
+    let place = small_forest();
+    let bare = place.q("").with(0);
+    assert_eq!(bare.out, place.q("tree").with(0).out);
+    for name in ["base.qcow2", "one.qcow2", "two.qcow2", "top.qcow2"] {
+        assert!(bare.out.contains(name), "{}", bare.out);
+    }
+    let dir = place.path().to_str().unwrap().to_owned();
+    assert!(place.run(&[&dir]).with(0).out.contains("top.qcow2"));
+}
+
+#[test]
+fn the_pictures_say_who_is_built_on_whom() {
+    let place = small_forest();
+    let boxes = place.q("tree --boxes").with(0).out;
+    assert_eq!(boxes.matches("(Active)").count(), 2, "{boxes}");
+    assert!(boxes.contains("<--"), "{boxes}");
+    let ascii = place.q("--ascii tree").with(0).out;
+    assert!(ascii.is_ascii(), "{ascii}");
+    assert!(place.q("tree --dot").with(0).out.starts_with("digraph"));
+    let mermaid = place.q("tree --mermaid").with(0).out;
+    assert!(
+        mermaid.starts_with("graph") || mermaid.starts_with("flowchart"),
+        "{mermaid}"
+    );
+}
+
+#[test]
+fn the_tree_as_json_has_the_promised_keys() {
+    let place = small_forest();
+    let tree = place.q("tree --json").with(0).json();
+    let images = tree["images"].as_array().unwrap();
+    assert_eq!(images.len(), 4);
+    for image in images {
+        let keys: Vec<&str> = image
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        for key in [
+            "path",
+            "names",
+            "format",
+            "virtual-size",
+            "actual-size",
+            "backing",
+            "children",
+            "flags",
+            "problems",
+        ] {
+            assert!(keys.contains(&key), "{key} is missing in {keys:?}");
+        }
+    }
+    let named = |name: &str| {
+        images
+            .iter()
+            .find(|image| image["path"].as_str().unwrap().ends_with(name))
+            .unwrap()
+    };
+    let base = named("base.qcow2");
+    assert_eq!(base["flags"], serde_json::json!(["frozen"]));
+    assert_eq!(base["virtual-size"], 8 << 20);
+    assert_eq!(base["children"].as_array().unwrap().len(), 2);
+    assert!(base["backing"].is_null());
+    let top = named("top.qcow2");
+    assert_eq!(top["flags"], serde_json::json!(["active"]));
+    assert_eq!(top["backing"]["recorded"], "one.qcow2");
+    assert_eq!(top["backing"]["format"], "qcow2");
+    assert_eq!(top["backing"]["path"], named("one.qcow2")["path"]);
+}
+
+#[test]
+fn problems_end_with_3_only_where_that_is_asked() {
+    let place = small_forest();
+    place.q("tree --check").with(0);
+    fs::remove_file(place.path().join("base.qcow2")).unwrap();
+    place.q("tree").with(0);
+    let ended = place.q("tree --check").with(3);
+    assert!(ended.out.contains("one.qcow2"), "{}", ended.out);
+    assert!(ended.err.contains("problem"), "{}", ended.err);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_said_so() {
+    let place = Place::new();
+    let ended = place.q("tree nowhere").with(1);
+    assert!(ended.err.contains("nowhere"), "{}", ended.err);
+    let ended = place.q("info nothing.qcow2").with(1);
+    assert!(ended.err.contains("nothing.qcow2"), "{}", ended.err);
+}
+
+#[test]
+fn an_empty_directory_is_no_failure() {
+    let place = Place::new();
+    assert!(place.q("tree").with(0).out.contains("No qcow2 images"));
+    let tree = place.q("tree --json").with(0).json();
+    assert_eq!(tree, serde_json::json!({ "images": [] }));
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_prints_the_plan() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "create other.qcow2 1G --dry-run",
+        "branch top.qcow2 new.qcow2 --dry-run",
+        "commit top.qcow2 --dry-run",
+        "commit top.qcow2 --keep --dry-run",
+        "commit two.qcow2 --siblings preserve --dry-run",
+        "commit two.qcow2 --siblings break --dry-run",
+        "discard one.qcow2 --dry-run",
+        "prune --older-than 0 --all --dry-run",
+        "--read-only discard one.qcow2 --dry-run",
+    ] {
+        let ended = place.q(words).with(0);
+        assert!(!ended.out.is_empty(), "{words}");
+        let json = place.q(&format!("{words} --json")).with(0).json();
+        let plan = &json["plan"];
+        assert!(plan["title"].is_string(), "{words}: {json}");
+        assert!(!plan["effects"].as_array().unwrap().is_empty(), "{words}");
+        assert!(json.get("outcome").is_none(), "{words}");
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_never_overwritten() {
+    let place = small_forest();
+    let before = place.digest();
+    place.q("create base.qcow2 1M --yes").with(4);
+    place.q("branch base.qcow2 two.qcow2 --yes").with(4);
+    assert_eq!(place.digest(), before);
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_lost() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "commit top.qcow2",
+        "discard one.qcow2",
+        "prune --older-than 0 --all",
+    ] {
+        let ended = place.q(words).with(4);
+        assert!(
+            ended.err.contains("--yes") || ended.err.contains("--confirm"),
+            "{words}: {}",
+            ended.err
+        );
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn yes_alone_does_not_agree_to_a_count() {
+    let place = demo_forest();
+    let before = place.digest();
+    for words in [
+        "commit demo/rootbase/Overlay-1C.qcow2 --yes",
+        "commit demo/rootbase/Overlay-1C.qcow2 --confirm 2",
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings break --yes",
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm 99",
+    ] {
+        place.q(words).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+    let plan = "commit demo/rootbase/Overlay-2.qcow2 --siblings break --dry-run --json";
+    let count = place.q(plan).with(0).json()["plan"]["confirm"].clone();
+    let words = format!("commit demo/rootbase/Overlay-2.qcow2 --siblings break --confirm {count}");
+    place.q(&words).with(0);
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+/// What is lost for good asks for a number, which `--dry-run` prints; what comes back by an undo, or loses
+/// nothing, goes by a yes.
+#[test]
+fn a_number_is_asked_for_where_something_is_lost_for_good() {
+    let place = demo_forest();
+    let root = "demo/rootbase";
+    place
+        .q(&format!(
+            "snapshot create {root}/Overlay-3A.qcow2 now --yes"
+        ))
+        .with(0);
+    place
+        .q(&format!("bitmap add {root}/Overlay-3A.qcow2 dirty --yes"))
+        .with(0);
+    let asks = |words: &str| {
+        let shown = place.q(&format!("{words} --dry-run")).with(0).out;
+        let number = shown.lines().find_map(|line| {
+            let rest = line.strip_prefix("Agree to it with --confirm ")?;
+            rest.parse::<u64>().ok()
+        });
+        let said = shown.contains("asks ");
+        assert_eq!(number.is_some(), said, "{words}: {shown}");
+        number
+    };
+    for words in [
+        "commit {}/Overlay-1C.qcow2",
+        "commit {}/Overlay-2.qcow2 --siblings preserve",
+        "resize {}/Overlay-3A.qcow2 1M --shrink",
+        "snapshot delete {}/Overlay-3A.qcow2 now",
+        "snapshot apply {}/Overlay-3A.qcow2 now",
+        "bitmap clear {}/Overlay-3A.qcow2 dirty",
+        "bitmap remove {}/Overlay-3A.qcow2 dirty",
+    ] {
+        let words = words.replace("{}", root);
+        let before = place.digest();
+        assert_eq!(asks(&words), Some(1), "{words}");
+        let ended = place.q(&format!("{words} --yes")).with(4);
+        assert!(ended.err.contains("--confirm 1"), "{}", ended.err);
+        place.q(&words).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+    let old = "commit {}/Overlay-1C.qcow2 --keep-old demo/old.qcow2";
+    for words in [
+        old,
+        "resize {}/Overlay-3A.qcow2 +1M",
+        "discard {}/Overlay-1.qcow2",
+        "squash {}/Overlay-1A.qcow2 --direction up",
+        "flatten {}/Overlay-2A.qcow2 --in-place",
+    ] {
+        assert_eq!(asks(&words.replace("{}", root)), None, "{words}");
+    }
+    for words in [
+        "commit {}/Overlay-1C.qcow2 --confirm 1",
+        "discard {}/Overlay-1.qcow2 --yes",
+        "snapshot delete {}/Overlay-3A.qcow2 now --confirm 1",
+    ] {
+        place.q(&words.replace("{}", root)).with(0);
+    }
+}
+
+/// What warns stands on standard error also where nothing was asked, and beside `--yes` and `--json`.
+#[test]
+fn warnings_and_notes_are_said_whatever_was_agreed_to() {
+    let place = demo_forest();
+    let ended = place.q("create odd.qcow2 50").with(0);
+    assert!(
+        ended.err.contains("note: the size becomes 512 bytes"),
+        "{}",
+        ended.err
+    );
+    let commit = "commit demo/rootbase/Overlay-1C.qcow2 --confirm 1 --json";
+    let ended = place.q(commit).with(0);
+    assert!(ended.err.contains("undo not possible: "), "{}", ended.err);
+    ended.json();
+    let ended = place.q("resize odd.qcow2 2M --yes").with(0);
+    assert!(ended.err.contains("note: partitions"), "{}", ended.err);
+}
+
+/// What may not be written is refused when it is planned, not found out halfway.
+#[test]
+fn what_may_not_be_written_is_refused_when_it_is_planned() {
+    let place = small_forest();
+    place.q("create shut/../other.qcow2 1M").with(4);
+    fs::create_dir(place.path().join("shut")).unwrap();
+    place.q("create shut/inside.qcow2 1M").with(0);
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Root may write whatever the permissions are: the immutable flag stops it as well.
+    let set = |name: &str, shut: bool| {
+        let path = place.path().join(name);
+        if is_root {
+            let flag = if shut { "+i" } else { "-i" };
+            let mut command = std::process::Command::new("chattr");
+            let done = command.arg(flag).arg(&path).stderr(Stdio::null()).status();
+            return done.is_ok_and(|status| status.success());
+        }
+        let mode = match (path.is_dir(), shut) {
+            (true, true) => 0o555,
+            (false, true) => 0o444,
+            (_, false) => 0o755,
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        true
+    };
+    if !set("top.qcow2", true) {
+        eprintln!("SKIPPED: no file can be made immutable here");
+        return;
+    }
+    assert!(set("shut", true));
+    let before = place.digest();
+    let mut wrong = Vec::new();
+    for words in [
+        "resize top.qcow2 +1M",
+        "snapshot create top.qcow2 now",
+        "bitmap add top.qcow2 dirty",
+        "amend top.qcow2 --lazy-refcounts on",
+        "flatten top.qcow2 --in-place",
+        "rebase top.qcow2 --to base.qcow2",
+        "commit top.qcow2 --keep",
+        "move one.qcow2 renamed.qcow2",
+        "discard shut/inside.qcow2",
+        "move shut/inside.qcow2 .",
+        "move two.qcow2 shut",
+        "branch base.qcow2 shut/new.qcow2",
+        "convert base.qcow2 shut/new.qcow2",
+        "export top.qcow2 shut/new",
+    ] {
+        for how in ["--dry-run", "--confirm 1"] {
+            let ended = place.q(&format!("{words} {how}"));
+            let said = ended.err.contains("cannot be written")
+                || ended
+                    .err
+                    .contains("nothing can be made or removed in the folder");
+            if ended.code != 4 || !said {
+                wrong.push(format!("{words} {how}: {} {}", ended.code, ended.err));
+            }
+        }
+    }
+    let unchanged = place.digest() == before;
+    set("top.qcow2", false);
+    set("shut", false);
+    assert!(wrong.is_empty() && unchanged, "{wrong:#?}");
+    place.q("resize top.qcow2 +1M --yes").with(0);
+}
+
+/// Each kind of change says what it means for the proof: nothing that is as it should be raises an alarm, and
+/// copies are compared with what they were made from.
+#[test]
+fn a_proof_compares_what_each_change_leaves_the_same_and_says_so() {
+    let place = demo_forest();
+    let root = "demo/rootbase";
+    fs::create_dir(place.path().join("into")).unwrap();
+    let (images, copies) = ("show what they showed", "originals showed, by SHA-256");
+    let copy = "the copy shows what its original showed";
+    let nothing = "there was nothing to prove";
+    for (words, said) in [
+        ("move {}/Overlay-3.qcow2 {}/moved.qcow2 --yes", images),
+        ("undo --yes", images),
+        ("resize {}/Overlay-3A.qcow2 +1M --yes", images),
+        ("snapshot create {}/Overlay-3A.qcow2 now --yes", images),
+        (
+            "snapshot delete {}/Overlay-3A.qcow2 now --confirm 1",
+            images,
+        ),
+        ("clone {}/Overlay-2A.qcow2 {}/copy.qcow2", copy),
+        ("clone {}/Overlay-2A.qcow2 into --chain", copies),
+        ("export {}/Overlay-2A.qcow2 out", copies),
+        ("import out demo", copies),
+        ("flatten {}/Overlay-2A.qcow2 flat.qcow2", copy),
+        ("convert {}/Overlay-2A.qcow2 flat.raw --to raw", copy),
+        (
+            "commit {}/Overlay-1C.qcow2 --keep-old {}/old.qcow2 --yes",
+            copy,
+        ),
+        ("discard {}/copy.qcow2 --yes", images),
+        ("trash restore --all --yes", ""),
+        ("create empty.qcow2 1M", nothing),
+    ] {
+        let words = words.replace("{}", root);
+        let planned = place.q(&format!("{words} --verify --dry-run")).with(0).out;
+        assert!(planned.contains("proves "), "{words}: {planned}");
+        let ended = place.q(&format!("{words} --verify"));
+        assert!(ended.code == 0, "{words}: {}{}", ended.out, ended.err);
+        let proven = ended.out.contains("note: proven") || ended.out.contains(nothing);
+        assert!(proven && ended.out.contains(said), "{words}: {}", ended.out);
+        assert!(
+            !ended.out.contains("not compared"),
+            "{words}: {}",
+            ended.out
+        );
+    }
+    // A repair proves that the image and what is built on it show what they showed.
+    let base = place.path().join(root).join("Overlay-2.qcow2");
+    let mut file = fs::OpenOptions::new().append(true).open(base).unwrap();
+    file.write_all(&[7; 65536]).unwrap();
+    drop(file);
+    let words = format!("check --repair all {root}/Overlay-2.qcow2 --yes --verify");
+    let said = place.q(&words).with(0).out;
+    assert!(said.contains("note: proven: "), "{said}");
+}
+
+/// Whoever writes into an image finds out first whether its tables can be trusted: so does the plan.
+#[test]
+fn tables_that_contradict_each_other_are_refused_by_every_plan_that_writes() {
+    let place = demo_forest();
+    let root = place.path().join("demo/rootbase");
+    for name in ["Overlay-3.qcow2", "Overlay-3A.qcow2"] {
+        let path = root.join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let number = |bytes: &[u8], at: usize| {
+            usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
+        };
+        let counts = number(&bytes, number(&bytes, 48));
+        bytes[counts..counts + 64].fill(0);
+        fs::write(&path, bytes).unwrap();
+    }
+    let before = place.digest();
+    for words in [
+        "resize demo/rootbase/Overlay-3A.qcow2 +1M",
+        "snapshot create demo/rootbase/Overlay-3A.qcow2 now",
+        "bitmap add demo/rootbase/Overlay-3A.qcow2 dirty",
+        "amend demo/rootbase/Overlay-3A.qcow2 --refcount-bits 32",
+        "flatten demo/rootbase/Overlay-3A.qcow2 --in-place",
+        "rebase demo/rootbase/Overlay-3A.qcow2 --to demo/rootbase/RootBase.qcow2",
+        "commit demo/rootbase/Overlay-3A.qcow2",
+        // One that receives what it would lose.
+        "commit demo/rootbase/Overlay-2.qcow2 --siblings preserve",
+    ] {
+        for how in ["--dry-run", "--confirm 1"] {
+            let ended = place.q(&format!("{words} {how}")).with(4);
+            assert!(ended.err.contains("corruptions"), "{words}: {}", ended.err);
+            assert_eq!(place.digest(), before, "{words} {how}");
+        }
+    }
+}
+
+#[test]
+fn read_only_refuses_what_would_change_something() {
+    let place = small_forest();
+    let before = place.digest();
+    for words in [
+        "create other.qcow2 1M --yes",
+        "branch top.qcow2 new.qcow2 --yes",
+        "commit top.qcow2 --yes",
+        "discard two.qcow2 --confirm 1",
+        "demo demo",
+    ] {
+        place.q(&format!("--read-only {words}")).with(4);
+        assert_eq!(place.digest(), before, "{words}");
+    }
+}
+
+#[test]
+fn a_commit_into_a_shared_base_is_refused_and_names_the_others() {
+    let place = demo_forest();
+    let before = place.digest();
+    let commit = "commit demo/rootbase/Overlay-2.qcow2";
+    let ended = place.q(&format!("{commit} --yes")).with(4);
+    assert!(ended.err.contains("Overlay-1.qcow2"), "{}", ended.err);
+    assert!(ended.err.contains("Overlay-3.qcow2"), "{}", ended.err);
+    let way_out = "/Overlay-2.qcow2 --siblings preserve\n";
+    assert!(ended.out.contains(way_out), "{}", ended.out);
+    let ended = place.q(&format!("{commit} --yes --json")).with(4);
+    let refusals = ended.json()["plan"]["refusals"].clone();
+    assert_eq!(refusals.as_array().unwrap().len(), 1, "{refusals}");
+    assert_eq!(place.digest(), before);
+    place
+        .q(&format!("{commit} --siblings preserve --confirm 1"))
+        .with(0);
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+#[test]
+fn commit_moves_the_overlay_to_the_trash_and_its_children_down() {
+    let place = small_forest();
+    place.q("branch top.qcow2 leaf.qcow2").with(0);
+    let ended = place.q("commit top.qcow2 --yes --json").with(0);
+    let json = ended.json();
+    assert!(json["outcome"]["summary"].is_string(), "{json}");
+    assert!(json["plan"]["title"].is_string(), "{json}");
+    assert!(!place.exists("top.qcow2"));
+    let info = place.q("info leaf.qcow2 --json").with(0).json();
+    assert_eq!(info["backing-filename"], "one.qcow2");
+}
+
+#[test]
+fn a_kept_overlay_stays_and_siblings_are_preserved_when_asked() {
+    let place = small_forest();
+    place.q("commit top.qcow2 --keep --yes").with(0);
+    assert!(place.exists("top.qcow2"));
+    place
+        .q("commit two.qcow2 --siblings preserve --yes")
+        .with(0);
+    assert!(!place.exists("two.qcow2"));
+    assert!(place.exists("one.qcow2"));
+}
+
+#[test]
+fn what_is_remembered_is_listed_and_forgotten() {
+    let place = small_forest();
+    place.q("tree").with(0);
+    let listed = place.q("index list").with(0).out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let on_one = place.q("index list one.qcow2").with(0).out;
+    assert!(
+        on_one.contains("top.qcow2") && !on_one.contains("two.qcow2"),
+        "{on_one}"
+    );
+    let json = place.q("index list --json").with(0).json();
+    assert_eq!(json["images"].as_array().unwrap().len(), 3);
+    assert_eq!(json["images"][0]["there"], true);
+    std::fs::remove_file(place.path().join("two.qcow2")).unwrap();
+    let would = place.q("index forget --gone --dry-run").with(0).out;
+    assert!(
+        would.contains("would forget") && would.contains("two.qcow2"),
+        "{would}"
+    );
+    place.q("--read-only index forget --gone").with(4);
+    assert_eq!(place.q("index list").with(0).out.lines().count(), 3);
+    place.q("index forget").with(2);
+    let forgot = place.q("index forget --gone").with(0).out;
+    assert_eq!(forgot.lines().count(), 1, "{forgot}");
+    let json = place.q("index forget . --json").with(0).json();
+    assert_eq!(json["forgotten"].as_array().unwrap().len(), 2);
+    assert!(place.q("index list").with(0).out.contains("No image"));
+}
+
+#[test]
+fn what_is_discarded_comes_back_from_the_trash() {
+    let place = small_forest();
+    let read = |name: &str| fs::read(place.path().join(name)).unwrap();
+    let (one, top) = (read("one.qcow2"), read("top.qcow2"));
+    place.q("discard one.qcow2 --yes").with(0);
+    assert!(!place.exists("one.qcow2") && !place.exists("top.qcow2"));
+    assert!(place.exists("two.qcow2") && place.exists("base.qcow2"));
+    let listed = place.q("trash list").with(0).out;
+    assert!(
+        listed.contains("one.qcow2") && listed.contains("top.qcow2"),
+        "{listed}"
+    );
+    let json = place.q("trash list --json").with(0).json();
+    let files = json["entries"][0]["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "{json}");
+    place.q("trash restore --all --yes").with(0);
+    assert_eq!((read("one.qcow2"), read("top.qcow2")), (one, top));
+    let json = place.q("trash list --json").with(0).json();
+    assert_eq!(json["entries"].as_array().unwrap().len(), 0, "{json}");
+}
+
+#[test]
+fn only_emptying_the_trash_deletes_and_it_asks_for_the_count() {
+    let place = small_forest();
+    place.q("discard two.qcow2 --yes").with(0);
+    place.q("trash empty --yes").with(4);
+    assert!(place.q("trash list").with(0).out.contains("two.qcow2"));
+    place.q("trash empty --confirm 1").with(0);
+    assert!(!place.q("trash list").with(0).out.contains("two.qcow2"));
+    assert!(place.q("trash empty --yes").with(0).out.contains("empty"));
+}
+
+#[test]
+fn prune_proposes_leaves_and_says_what_each_frees() {
+    let place = small_forest();
+    let json = place
+        .q("prune --older-than 0 --all --dry-run --json")
+        .with(0)
+        .json();
+    let effects = json["plan"]["effects"].as_array().unwrap();
+    let goes = |name: &str| {
+        effects
+            .iter()
+            .any(|e| e["kind"] == "trashes" && e["path"].as_str().unwrap().ends_with(name))
+    };
+    assert!(goes("top.qcow2") && goes("two.qcow2"), "{json}");
+    assert!(!goes("base.qcow2") && !goes("one.qcow2"), "{json}");
+    let none = place.q("prune --all --yes").with(0);
+    assert!(none.out.contains("30d"), "{}", none.out);
+}
+
+#[test]
+fn no_name_reaches_the_terminal_raw() {
+    let place = Place::new();
+    let evil = PathBuf::from(OsStr::from_bytes(b"esc\x1b[31mape\n\x07\xff.qcow2"));
+    let overlay = PathBuf::from("on\x1b]0;it\x07.qcow2");
+    let words = |words: &[&str], paths: &[&Path]| {
+        let mut all: Vec<_> = words.iter().map(|w| OsStr::new(w).to_owned()).collect();
+        all.extend(paths.iter().map(|p| p.as_os_str().to_owned()));
+        all
+    };
+    let created = [evil.as_os_str(), OsStr::new("1M")];
+    place
+        .run(&[&[OsStr::new("create")], &created[..]].concat())
+        .with(0);
+    place.run(&words(&["branch"], &[&evil, &overlay])).with(0);
+    let calls = [
+        (words(&["tree"], &[]), 0),
+        (words(&["tree", "--boxes"], &[]), 0),
+        (words(&["tree", "--json"], &[]), 0),
+        (words(&["tree", "--dot"], &[]), 0),
+        (words(&["tree", "--mermaid"], &[]), 0),
+        (words(&["info"], &[&overlay]), 0),
+        (words(&["info", "--chain", "--json"], &[&overlay]), 0),
+        (words(&["commit"], &[&overlay]), 4),
+        (words(&["commit", "--dry-run"], &[&overlay]), 0),
+        (words(&["discard", "--dry-run"], &[&evil]), 0),
+        (words(&["discard"], &[&evil]), 4),
+        (words(&["info"], &[Path::new("no\x1bne")]), 1),
+        (words(&["tree"], &[Path::new("no\x1bne")]), 1),
+        (words(&["branch"], &[&evil, &overlay]), 4),
+        (words(&["discard", "--confirm", "2"], &[&evil]), 0),
+        (words(&["trash", "list"], &[]), 0),
+        (words(&["trash", "restore", "--all", "--yes"], &[]), 0),
+    ];
+    for (call, code) in calls {
+        let ended = place.run(&call).with(code);
+        let told = [ended.out, ended.err].concat();
+        let raw = told.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(raw, None, "{call:?}: {told:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let place = small_forest();
+    for words in [
+        &["tree", "--json"][..],
+        &["--help"],
+        &["discard", "one.qcow2", "--dry-run"],
+    ] {
+        let mut child = place
+            .command()
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), told.as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn demo_makes_forests_and_prints_them() {
+    let place = Place::new();
+    let ended = place.q("demo made").with(0);
+    assert!(ended.out.contains("RootBase"), "{}", ended.out);
+    assert!(place.exists("made"));
+    let again = place.q("demo made");
+    assert_ne!(again.code, 0, "a directory with files in it is left alone");
+    place.q("tree made").with(0);
+}
+
+/// Whatever they tell we tell as well.
+fn assert_told(ours: &Value, theirs: &Value, at: &str) {
+    match theirs {
+        Value::Object(keys) => {
+            for (key, value) in keys {
+                let at = format!("{at}/{key}");
+                let Some(told) = ours.get(key) else {
+                    panic!("{at} is missing in {ours:#}");
+                };
+                assert_told(told, value, &at);
+            }
+        }
+        Value::Array(values) => {
+            let told = ours.as_array().unwrap();
+            assert_eq!(told.len(), values.len(), "{at}");
+            for (told, value) in told.iter().zip(values) {
+                assert_told(told, value, at);
+            }
+        }
+        value => assert_eq!(ours, value, "{at}"),
+    }
+}
+
+#[test]
+fn info_tells_what_qemu_img_tells() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let qemu = qemu.within(place.path());
+    let img = |words: &str| qemu.img(&words.split_whitespace().collect::<Vec<_>>());
+    fs::create_dir(place.path().join("sub")).unwrap();
+    img("create -q -f qcow2 base.qcow2 8M");
+    img("create -q -f qcow2 -F qcow2 -b base.qcow2 over.qcow2");
+    img("create -q -f qcow2 -F qcow2 -b ../over.qcow2 sub/top.qcow2 16M");
+    img("create -q -f qcow2 -o compat=0.10 v2.qcow2 8M");
+    img("create -q -f qcow2 -o compat=0.10 -F qcow2 -b v2.qcow2 v2-over.qcow2");
+    img("create -q -f qcow2 -o extended_l2=on,cluster_size=128k sub.qcow2 8M");
+    img("create -q -f qcow2 -o refcount_bits=1,lazy_refcounts=off,cluster_size=512 rc1.qcow2 1M");
+    img("create -q -f qcow2 -o lazy_refcounts=on,compression_type=zstd lazy.qcow2 8M");
+    img("create -q -f qcow2 -o data_file=external.raw,data_file_raw=on external.qcow2 8M");
+    img("create -q -f raw plain.img 1000001");
+    img("create -q -f qcow2 -F raw -b plain.img on-raw.qcow2");
+    img("create -q -f qcow2 snaps.qcow2 8M");
+    qemu.io(place.path().join("snaps.qcow2"), &["write -P 1 0 1M"]);
+    img("snapshot -c before-update snaps.qcow2");
+    img("create -q -f qcow2 bitmaps.qcow2 8M");
+    img("bitmap --add bitmaps.qcow2 backup-0");
+    img("create -q --object secret,id=s,data=x -f qcow2 \
+         -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 luks.qcow2 1M");
+    img("create -q -f qcow2 gone.qcow2 1M");
+    img("create -q -f qcow2 -F qcow2 -b gone.qcow2 orphan.qcow2");
+    fs::remove_file(place.path().join("gone.qcow2")).unwrap();
+    for name in [
+        "base.qcow2",
+        "over.qcow2",
+        "sub/top.qcow2",
+        "v2.qcow2",
+        "v2-over.qcow2",
+        "sub.qcow2",
+        "rc1.qcow2",
+        "lazy.qcow2",
+        "external.qcow2",
+        "plain.img",
+        "on-raw.qcow2",
+        "snaps.qcow2",
+        "bitmaps.qcow2",
+        "luks.qcow2",
+        "orphan.qcow2",
+    ] {
+        let theirs = img(&format!("info --output=json {name}"));
+        let theirs: Value = serde_json::from_str(&theirs).unwrap();
+        let ours = place.q(&format!("info --json {name}")).with(0).json();
+        assert_told(&ours, &theirs, name);
+        place.q(&format!("info {name}")).with(0);
+    }
+    for name in ["sub/top.qcow2", "on-raw.qcow2"] {
+        let theirs = img(&format!("info --output=json --backing-chain {name}"));
+        let theirs: Value = serde_json::from_str(&theirs).unwrap();
+        let ours = place
+            .q(&format!("info --json --chain {name}"))
+            .with(0)
+            .json();
+        assert_told(&ours, &theirs, name);
+    }
+}
+
+/// Runs `qanopy` in a terminal, types `answer` once `question` is asked, and gives the exit code and
+/// everything shown.
+fn at_a_terminal(place: &Place, words: &str, question: &str, answer: &str) -> (u32, String) {
+    let pty = portable_pty::native_pty_system()
+        .openpty(portable_pty::PtySize::default())
+        .unwrap();
+    let mut command = portable_pty::CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+    command.args(words.split_whitespace());
+    command.cwd(place.path());
+    command.env("XDG_STATE_HOME", place.state.path());
+    command.env("TERM", "xterm");
+    let mut child = pty.slave.spawn_command(command).unwrap();
+    drop(pty.slave);
+    let mut reader = pty.master.try_clone_reader().unwrap();
+    let mut writer = pty.master.take_writer().unwrap();
+    let (mut shown, mut is_answered) = (String::new(), false);
+    let mut buffer = [0; 4096];
+    // The end of a pseudo-terminal is an error (EIO).
+    while let Ok(read @ 1..) = reader.read(&mut buffer) {
+        shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if !is_answered && shown.contains(question) {
+            writer.write_all(answer.as_bytes()).unwrap();
+            is_answered = true;
+        }
+    }
+    assert!(is_answered, "never asked {question:?}: {shown}");
+    (child.wait().unwrap().exit_code(), shown)
+}
+
+#[test]
+fn at_a_terminal_the_plan_is_shown_and_agreed_to() {
+    let place = demo_forest();
+    let before = place.digest();
+    let commit = "commit demo/rootbase/Overlay-1C.qcow2";
+    for answer in ["\n", "y\n", "2\n", "no\n"] {
+        let (code, shown) = at_a_terminal(&place, commit, "Type 1", answer);
+        assert_eq!(code, 130, "{shown}");
+        assert!(shown.contains("Overlay-1B.qcow2"), "{shown}");
+        assert_eq!(place.digest(), before);
+    }
+    let (code, shown) = at_a_terminal(&place, commit, "Type 1", "1\n");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!place.exists("demo/rootbase/Overlay-1C.qcow2"));
+
+    let discard = "discard demo/rootbase/Overlay-2.qcow2";
+    let (code, shown) = at_a_terminal(&place, discard, "[y/N]", "\n");
+    assert_eq!(code, 130, "{shown}");
+    let (code, shown) = at_a_terminal(&place, discard, "[y/N]", "y\n");
+    assert_eq!(code, 0, "{shown}");
+    assert!(!place.exists("demo/rootbase/Overlay-2.qcow2"));
+}
+
+#[test]
+fn prune_keeps_what_is_taken_out() {
+    let place = small_forest();
+    let prune = "prune --older-than 0 --confirm 1 --yes";
+    let (code, shown) = at_a_terminal(&place, prune, "Numbers to keep", "9\nq\n");
+    assert_eq!(code, 130, "{shown}");
+    assert!(shown.contains("no number from 1 to 2"), "{shown}");
+    let (code, shown) = at_a_terminal(&place, prune, "Numbers to keep", "1\n");
+    assert_eq!(code, 0, "{shown}");
+    let left = ["two.qcow2", "top.qcow2"].map(|name| place.exists(name));
+    assert_eq!(left.iter().filter(|there| **there).count(), 1, "{shown}");
+}

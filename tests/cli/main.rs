@@ -1,0 +1,12 @@
+//! The command line as a person or a script uses it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests fail the test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod config;
+mod forest;
+mod look;
+mod readme;
+mod refresh;

@@ -1,0 +1,112 @@
+//! What README.md shows is what the program prints. With `QANOPY_UPDATE_README=1` the parts between
+//! markers are written anew instead of compared.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn readme() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
+}
+
+/// Runs `qanopy` in `dir`, with a state directory of its own, and gives what it printed.
+fn qanopy(dir: &Path, words: &str) -> String {
+    let state = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_qanopy"))
+        .args(words.split_whitespace())
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", state.path())
+        .env("XDG_CONFIG_HOME", state.path())
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {complaint}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Where in README.md the part between `<!-- name: ... -->` and `<!-- /name -->` stands.
+fn part(text: &str, name: &str) -> Range<usize> {
+    let begin = text.find(&format!("<!-- {name}:")).unwrap();
+    let begin = begin + text[begin..].find("-->\n").unwrap() + 4;
+    let end = text.find(&format!("<!-- /{name} -->")).unwrap();
+    begin..end
+}
+
+fn assert_shown(name: &str, expected: &str) {
+    let mut text = fs::read_to_string(readme()).unwrap();
+    let shown = part(&text, name);
+    if text[shown.clone()] == *expected {
+        return;
+    }
+    if std::env::var_os("QANOPY_UPDATE_README").is_some() {
+        text.replace_range(shown, expected);
+        fs::write(readme(), text).unwrap();
+        return;
+    }
+    panic!(
+        "README.md is old: run QANOPY_UPDATE_README=1 cargo test --test readme -- --test-threads 1\n{expected}"
+    );
+}
+
+#[test]
+fn the_keys_are_those_of_the_keymap() {
+    let here = tempfile::tempdir().unwrap();
+    assert_shown("keys", &format!("\n{}\n", qanopy(here.path(), "keys")));
+}
+
+#[test]
+fn the_picture_of_boxes_is_what_the_command_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    qanopy(dir.path(), "create RootBase.qcow2 64M");
+    for (base, new) in [
+        ("RootBase", "Overlay-1"),
+        ("Overlay-1", "Overlay-1A"),
+        ("Overlay-1A", "Overlay-1B"),
+        ("Overlay-1B", "Overlay-1C"),
+        ("RootBase", "Overlay-2"),
+        ("Overlay-2", "Overlay-2A"),
+        ("RootBase", "Overlay-3"),
+        ("Overlay-3", "Overlay-3A"),
+    ] {
+        qanopy(dir.path(), &format!("branch {base}.qcow2 {new}.qcow2"));
+    }
+    let boxes = qanopy(dir.path(), "tree --boxes");
+    let expected = format!("\n```text\n$ qanopy tree --boxes\n{boxes}```\n\n");
+    assert_shown("boxes", &expected);
+}
+
+#[test]
+fn every_command_is_in_the_table() {
+    let here = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(readme()).unwrap();
+    let help = qanopy(here.path(), "--help");
+    let commands = help.split_once("Commands:\n").unwrap().1;
+    for line in commands.lines().take_while(|line| !line.is_empty()) {
+        // Longer texts go on in deeper lines.
+        let Some(name) = line.strip_prefix("  ").and_then(|l| l.split(' ').next()) else {
+            continue;
+        };
+        if !name.is_empty() && name != "help" {
+            assert!(text.contains(&format!("`qanopy {name}")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_pictures_of_the_screen_are_there_and_none_is_left_over() {
+    let text = fs::read_to_string(readme()).unwrap();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    let shown = text.split("](assets/").skip(1);
+    let mut shown: Vec<&str> = shown.map(|rest| rest.split(')').next().unwrap()).collect();
+    for name in &shown {
+        let svg = fs::read_to_string(assets.join(name)).unwrap();
+        assert!(svg.contains("<svg") && svg.contains("RootBase"), "{name}");
+    }
+    let entries = fs::read_dir(assets).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut all: Vec<String> = names.filter(|name| name.ends_with(".svg")).collect();
+    shown.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(shown, all);
+}

@@ -1,0 +1,776 @@
+//! Convert: whatever chain it is read from and whatever it is made into, the new image shows what the
+//! old ones show, to us and to QEMU; it is whole or not there; and the sources keep every byte.
+
+use crate::support;
+use crate::support::known;
+
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use known::{carry_out, carry_out_request, words};
+use proptest::prelude::*;
+use qanopy::host::{Host, RealHost};
+use qanopy::image::{
+    CarriedBitmaps, Compression, CompressionLevel, Format, Preallocation, Qcow2Options,
+};
+use qanopy::ops::{
+    self, BackingStyle, ConvertForm, ConvertOptions, Danger, DataFileOption, Error, ImageOptions,
+    Progress, Request, SnapshotName,
+};
+use support::chains::{Shape, trees};
+use support::{Calls, Fault, FaultyHost, Qemu, RecordingHost, Then, checker, oracle, ours, qemu};
+
+/// Everything below `dir`, and no journal: what is in there is counted.
+fn context(host: Arc<dyn Host>, dir: &Path) -> ops::Context {
+    ops::Context {
+        state_dir: None,
+        ..known::context(host, dir)
+    }
+}
+
+fn real(dir: &Path) -> ops::Context {
+    context(Arc::new(RealHost), dir)
+}
+
+fn qcow2(format: Qcow2Options) -> ConvertForm {
+    ConvertForm::Qcow2 {
+        image: ImageOptions {
+            format,
+            data_file: None,
+            encryption: None,
+        },
+        compress: None,
+    }
+}
+
+fn compressed(format: Qcow2Options) -> ConvertForm {
+    ConvertForm::Qcow2 {
+        image: ImageOptions {
+            format,
+            data_file: None,
+            encryption: None,
+        },
+        compress: Some(CompressionLevel::Default),
+    }
+}
+
+const RAW: ConvertForm = ConvertForm::Raw {
+    preallocation: Preallocation::Off,
+};
+
+fn wish(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
+    ConvertOptions {
+        sources: vec![dir.join(source)],
+        format: None,
+        snapshot: None,
+        bitmaps: CarriedBitmaps::None,
+        new: dir.join("new"),
+        form,
+        backing: None,
+        style: BackingStyle::Relative,
+    }
+}
+
+fn plan(dir: &Path, wish: ConvertOptions) -> ops::Plan {
+    ops::plan(&real(dir), &Request::Convert(Box::new(wish)))
+}
+
+fn run(dir: &Path, wish: ConvertOptions) {
+    let plan = plan(dir, wish);
+    assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
+    carry_out(plan).unwrap();
+}
+
+/// The format of what is made.
+fn format_of(form: &ConvertForm) -> &'static str {
+    match form {
+        ConvertForm::Raw { .. } => "raw",
+        ConvertForm::Qcow2 { .. } => "qcow2",
+    }
+}
+
+/// Everything a disk may hold, in pieces smaller and larger than any cluster: text, noise, zeros that
+/// were written, holes.
+fn disk(path: &Path, len: u64) {
+    let file = fs::File::create_new(path).unwrap();
+    file.set_len(len).unwrap();
+    let mut state = 7u64;
+    let mut at = 0;
+    let mut step = 0;
+    while at < len {
+        let want = [4096, 700, 65536, 200_000, 3 << 20, 12_288][step % 6];
+        let size = usize::try_from((len - at).min(want)).unwrap();
+        let bytes: Option<Vec<u8>> = match (step * 7 + step / 5) % 5 {
+            0 => Some(
+                (0..size)
+                    .map(|n| b"all work and no play "[n % 21])
+                    .collect(),
+            ),
+            1 | 3 => Some(
+                (0..size)
+                    .map(|_| {
+                        state = state
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        // Noise of few symbols compresses a little.
+                        if step % 2 == 0 {
+                            (state >> 56) as u8
+                        } else {
+                            (state >> 62) as u8
+                        }
+                    })
+                    .collect(),
+            ),
+            2 => Some(vec![0; size]),
+            _ => None,
+        };
+        if let Some(bytes) = bytes {
+            file.write_all_at(&bytes, at).unwrap();
+        }
+        at += size as u64;
+        step += 1;
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// qemu-img finds no difference between the two.
+fn assert_same(qemu: &Qemu, formats: [&str; 2], files: [&str; 2], what: &str) {
+    let outcome = qemu.try_img(&[
+        "compare", "-f", formats[0], "-F", formats[1], files[0], files[1],
+    ]);
+    assert!(
+        outcome.success(),
+        "{what}: {}{}",
+        outcome.text(),
+        outcome.stderr
+    );
+}
+
+fn options() -> impl Strategy<Value = Qcow2Options> {
+    (
+        prop::sample::select(vec![9_u32, 12, 14, 16, 16, 17, 21]),
+        0..=6_u32,
+        any::<[bool; 4]>(),
+    )
+        .prop_map(
+            |(cluster_bits, refcount_order, [extended, old, lazy, zstd])| {
+                let old_version = old && !extended;
+                Qcow2Options {
+                    cluster_bits,
+                    refcount_order: if old_version { 4 } else { refcount_order },
+                    extended_l2: extended && cluster_bits >= 14,
+                    old_version,
+                    lazy_refcounts: lazy && !old_version,
+                    compression: if zstd && !old_version {
+                        Compression::Zstd
+                    } else {
+                        Compression::Zlib
+                    },
+                    preallocation: Preallocation::Off,
+                }
+            },
+        )
+}
+
+fn form() -> impl Strategy<Value = ConvertForm> {
+    let preallocation = prop::sample::select(vec![
+        Preallocation::Off,
+        Preallocation::Off,
+        Preallocation::Metadata,
+        Preallocation::Falloc,
+        Preallocation::Full,
+    ]);
+    prop_oneof![
+        1 => prop::sample::select(vec![Preallocation::Off, Preallocation::Falloc, Preallocation::Full])
+            .prop_map(|preallocation| ConvertForm::Raw { preallocation }),
+        3 => options().prop_map(compressed),
+        3 => (options(), preallocation, prop::bool::weighted(0.2), any::<bool>()).prop_map(
+            |(mut format, preallocation, data_file, raw)| {
+                format.preallocation = preallocation;
+                let data_file = (data_file && !format.old_version)
+                    .then(|| DataFileOption { path: PathBuf::from("new.data"), raw, style: BackingStyle::Relative });
+                ConvertForm::Qcow2 { image: ImageOptions { format, data_file, encryption: None }, compress: None }
+            }
+        ),
+    ]
+}
+
+/// The same form with its data file in `dir`.
+fn placed(mut form: ConvertForm, dir: &Path) -> ConvertForm {
+    if let ConvertForm::Qcow2 { image, .. } = &mut form
+        && let Some(data) = &mut image.data_file
+    {
+        data.path = dir.join(&data.path);
+    }
+    form
+}
+
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(10, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        max_shrink_iters: 40,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_it_is_made_of_and_made_into_the_guest_sees_the_same(
+        tree in trees(Shape { snapshots: false, ..Shape::default() }),
+        forms in prop::collection::vec((form(), any::<prop::sample::Index>(), any::<bool>()), 3),
+    ) {
+        let Some(qemu) = qemu() else { return Ok(()) };
+        let dir = tempfile::tempdir().unwrap();
+        tree.build(dir.path());
+        let here = qemu.within(dir.path());
+        let root = dir.path();
+        let overlay = tree.name(tree.overlay);
+        let format = tree.layers[tree.overlay].format();
+        let mut ancestors = Vec::new();
+        let mut at = tree.overlay;
+        while let Some(parent) = tree.layers[at].parent {
+            ancestors.push(parent);
+            at = parent;
+        }
+        for (form, base, keep) in forms {
+            let what = format!("{form:?} on {keep} {base:?}\n{tree}");
+            let mut wish = wish(root, &overlay, placed(form.clone(), root));
+            if keep && !ancestors.is_empty() && let ConvertForm::Qcow2 { image, .. } = &form {
+                let fits = image.format.preallocation == Preallocation::Off || image.format.extended_l2;
+                let raw = image.data_file.as_ref().is_some_and(|data| data.raw);
+                if fits && !raw {
+                    let base = ancestors[base.index(ancestors.len())];
+                    wish.backing = Some(root.join(tree.name(base)));
+                }
+            }
+            let plan = plan(root, wish);
+            prop_assert!(plan.danger != Danger::Refused, "{}\n{what}", words(&plan));
+            let made = carry_out(plan);
+            prop_assert!(made.is_ok(), "{made:?}\n{what}");
+            let kind = format_of(&form);
+            assert_same(&here, [format, kind], [&overlay, "new"], &what);
+            if kind == "qcow2" {
+                let counted = checker::check(&root.join("new"));
+                prop_assert!(counted.is_clean(), "{counted:?}\n{what}");
+                let theirs = oracle::check(&root.join("new"));
+                prop_assert!(theirs.is_clean(), "{theirs:?}\n{what}");
+            }
+            // We read it back as well.
+            let again = ours::view(&root.join("new"), Some(kind)).unwrap();
+            let first = oracle::guest_view(&root.join(&overlay), Some(format)).unwrap();
+            prop_assert!(again == first, "{}\n{what}", again.explain(&first));
+            fs::remove_file(root.join("new")).unwrap();
+            let _ = fs::remove_file(root.join("new.data"));
+        }
+    }
+}
+
+/// What qemu-img is told for the same.
+fn qemu_words(format: &Qcow2Options) -> String {
+    let mut words = vec![format!("cluster_size={}", 1u64 << format.cluster_bits)];
+    words.push(format!("refcount_bits={}", 1u64 << format.refcount_order));
+    if format.old_version {
+        words = vec![words.remove(0), "compat=0.10".to_owned()];
+    }
+    if format.extended_l2 {
+        words.push("extended_l2=on".to_owned());
+    }
+    words.push(format!("compression_type={}", format.compression.name()));
+    words.join(",")
+}
+
+#[test]
+fn compressed_images_are_no_larger_than_those_of_qemu_img_and_each_reads_the_others() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    disk(&dir.path().join("disk.img"), (9 << 20) + 512);
+    let source = oracle::guest_view(&dir.path().join("disk.img"), Some("raw")).unwrap();
+    let mut sizes = Vec::new();
+    for (bits, order, extended_l2) in [
+        (9, 4, false),
+        (12, 0, false),
+        (16, 4, false),
+        (16, 1, true),
+        (21, 4, false),
+    ] {
+        for compression in [Compression::Zlib, Compression::Zstd] {
+            let format = Qcow2Options {
+                cluster_bits: bits,
+                refcount_order: order,
+                extended_l2,
+                compression,
+                ..Qcow2Options::default()
+            };
+            let what = format!("{format:?}");
+            run(dir.path(), wish(dir.path(), "disk.img", compressed(format)));
+            here.check_clean("new");
+            assert_same(&here, ["raw", "qcow2"], ["disk.img", "new"], &what);
+            let told = qemu_words(&format);
+            here.img(&[
+                "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", &told, "disk.img", "theirs",
+            ]);
+            let view = ours::view(&dir.path().join("theirs"), Some("qcow2")).unwrap();
+            assert!(view == source, "{what}: {}", view.explain(&source));
+            let len = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
+            sizes.push((what, len("new"), len("theirs")));
+            fs::remove_file(dir.path().join("new")).unwrap();
+            fs::remove_file(dir.path().join("theirs")).unwrap();
+        }
+    }
+    // Streams differ in a byte here and there, where zlib-rs and zlib choose between equal matches.
+    for (what, ours, theirs) in &sizes {
+        assert!(*ours <= theirs + theirs / 1000, "{what}: {sizes:#?}");
+    }
+}
+
+#[test]
+fn zeros_and_holes_take_no_room() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    let file = fs::File::create_new(dir.path().join("disk.img")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    file.write_all_at(&vec![0; 8 << 20], 1 << 30).unwrap();
+    file.write_all_at(&[5; 4096], 1 << 39).unwrap();
+    drop(file);
+    for form in [RAW, qcow2(Qcow2Options::default())] {
+        run(dir.path(), wish(dir.path(), "disk.img", form.clone()));
+        let blocks = fs::metadata(dir.path().join("new")).unwrap().blocks();
+        assert!(blocks * 512 <= 2 << 20, "{form:?}: {blocks}");
+        let kind = format_of(&form);
+        let view = here.io("new", &["read -P 5 512G 4k", "read -P 0 1G 8M"]);
+        assert!(!view.contains("verification failed"), "{kind}: {view}");
+        fs::remove_file(dir.path().join("new")).unwrap();
+    }
+}
+
+#[test]
+fn several_disks_become_one() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    disk(&dir.path().join("a.img"), (1 << 20) + 700);
+    disk(&dir.path().join("b.img"), 300 << 10);
+    here.img(&[
+        "convert", "-c", "-f", "raw", "-O", "qcow2", "b.img", "b.qcow2",
+    ]);
+    here.img(&[
+        "convert", "-O", "raw", "a.img", "b.qcow2", "a.img", "theirs",
+    ]);
+    for form in [RAW, qcow2(Qcow2Options::default())] {
+        let kind = format_of(&form);
+        let mut wish = wish(dir.path(), "a.img", form);
+        wish.sources.push(dir.path().join("b.qcow2"));
+        wish.sources.push(dir.path().join("a.img"));
+        run(dir.path(), wish);
+        assert_same(&here, ["raw", kind], ["theirs", "new"], kind);
+        fs::remove_file(dir.path().join("new")).unwrap();
+    }
+}
+
+#[test]
+fn what_a_snapshot_shows_can_be_converted() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "2M"]);
+    here.io("base.qcow2", &["write -P 9 0 1M"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "over.qcow2",
+    ]);
+    here.io("over.qcow2", &["write -P 1 64k 128k"]);
+    here.img(&["snapshot", "-c", "one", "over.qcow2"]);
+    here.io("over.qcow2", &["write -P 2 100k 1M"]);
+    here.img(&["convert", "-l", "one", "-O", "raw", "over.qcow2", "theirs"]);
+    for (form, backing) in [
+        (RAW, false),
+        (compressed(Qcow2Options::default()), false),
+        (qcow2(Qcow2Options::default()), true),
+    ] {
+        let kind = format_of(&form);
+        let mut wish = wish(dir.path(), "over.qcow2", form);
+        wish.snapshot = Some(SnapshotName::Name("one".into()));
+        wish.backing = backing.then(|| dir.path().join("base.qcow2"));
+        let plan = plan(dir.path(), wish);
+        carry_out(plan).unwrap();
+        assert_same(&here, ["raw", kind], ["theirs", "new"], kind);
+        fs::remove_file(dir.path().join("new")).unwrap();
+    }
+    let mut none = wish(dir.path(), "over.qcow2", RAW);
+    none.snapshot = Some(SnapshotName::Name("two".into()));
+    let refused = plan(dir.path(), none);
+    assert!(words(&refused).contains("no such internal snapshot"));
+}
+
+#[test]
+fn a_base_further_down_can_be_kept_without_losing_the_layers_between() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "3M"]);
+    here.io("base.qcow2", &["write -P 1 0 3M"]);
+    // Shorter than what is below and above: what is past its end reads as zero.
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "-o",
+        "cluster_size=4k",
+        "mid.qcow2",
+        "2M",
+    ]);
+    here.io("mid.qcow2", &["write -P 2 68k 4k", "write -z 128k 60k"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "mid.qcow2",
+        "-o",
+        "cluster_size=512",
+        "top.qcow2",
+        "4M",
+    ]);
+    here.io("top.qcow2", &["write -P 3 1M 1k", "write -P 4 3900k 1k"]);
+    here.img(&["create", "-f", "qcow2", "other.qcow2", "4M"]);
+    for bits in [9, 16, 21] {
+        for extended_l2 in [false, true] {
+            for base in ["base.qcow2", "mid.qcow2"] {
+                let format = Qcow2Options {
+                    cluster_bits: bits,
+                    extended_l2: extended_l2 && bits >= 14,
+                    ..Qcow2Options::default()
+                };
+                let mut wish = wish(dir.path(), "top.qcow2", qcow2(format));
+                wish.backing = Some(dir.path().join(base));
+                let plan = plan(dir.path(), wish);
+                let shown = words(&plan);
+                // qemu-img has no command for the first.
+                assert_eq!(shown.contains("$ qemu-img"), base == "mid.qcow2", "{shown}");
+                carry_out(plan).unwrap();
+                let what = format!("{format:?} on {base}");
+                assert_same(&here, ["qcow2", "qcow2"], ["top.qcow2", "new"], &what);
+                here.check_clean("new");
+                let info = here.img(&["info", "new"]);
+                assert!(info.contains(&format!("backing file: {base}")), "{info}");
+                fs::remove_file(dir.path().join("new")).unwrap();
+            }
+        }
+    }
+    let mut foreign = wish(dir.path(), "top.qcow2", qcow2(Qcow2Options::default()));
+    foreign.backing = Some(dir.path().join("other.qcow2"));
+    let refused = plan(dir.path(), foreign);
+    assert_eq!(refused.danger, Danger::Refused);
+    assert!(
+        words(&refused).contains("is not built on"),
+        "{}",
+        words(&refused)
+    );
+}
+
+#[test]
+fn a_raw_image_is_taken_for_what_it_is_said_to_be() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-f", "qcow2", "inner.qcow2", "1M"]);
+    let bytes = fs::read(dir.path().join("inner.qcow2")).unwrap();
+    let mut raw = wish(dir.path(), "inner.qcow2", RAW);
+    raw.format = Some(Format::Raw);
+    run(dir.path(), raw);
+    let made = fs::read(dir.path().join("new")).unwrap();
+    assert_eq!(made[..bytes.len()], bytes);
+    assert_eq!(made.len(), bytes.len().next_multiple_of(512));
+    disk(&dir.path().join("disk.img"), 4096);
+    let mut wrong = wish(dir.path(), "disk.img", RAW);
+    wrong.format = Some(Format::Qcow2);
+    wrong.new = dir.path().join("other");
+    assert_eq!(plan(dir.path(), wrong).danger, Danger::Refused);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_reason() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    disk(&dir.path().join("disk.img"), 1 << 20);
+    here.img(&["create", "-f", "qcow2", "gone", "1M"]);
+    here.img(&[
+        "create", "-f", "qcow2", "-F", "qcow2", "-b", "gone", "orphan",
+    ]);
+    here.img(&["create", "-f", "vmdk", "foreign.vmdk", "1M"]);
+    fs::remove_file(dir.path().join("gone")).unwrap();
+    fs::write(dir.path().join("mine"), b"mine").unwrap();
+    let refused = |why: &str, change: &dyn Fn(&mut ConvertOptions)| {
+        let mut wish = wish(dir.path(), "disk.img", compressed(Qcow2Options::default()));
+        change(&mut wish);
+        let plan = plan(dir.path(), wish);
+        assert_eq!(plan.danger, Danger::Refused, "{why}: {}", words(&plan));
+        assert!(words(&plan).contains(why), "{why}: {}", words(&plan));
+    };
+    refused("exists already", &|wish| wish.new = dir.path().join("mine"));
+    refused("exists already", &|wish| {
+        wish.new = dir.path().join("disk.img")
+    });
+    refused("cannot be looked at", &|wish| {
+        wish.sources = vec![dir.path().join("nothing")]
+    });
+    refused("is not there", &|wish| {
+        wish.sources = vec![dir.path().join("orphan")]
+    });
+    refused("vmdk", &|wish| {
+        wish.sources = vec![dir.path().join("foreign.vmdk")]
+    });
+    refused("compress, or preallocate", &|wish| {
+        if let ConvertForm::Qcow2 { image, .. } = &mut wish.form {
+            image.format.preallocation = Preallocation::Metadata;
+        }
+    });
+    refused("no compressed clusters", &|wish| {
+        if let ConvertForm::Qcow2 { image, .. } = &mut wish.form {
+            let path = dir.path().join("data");
+            image.data_file = Some(DataFileOption {
+                path,
+                raw: false,
+                style: BackingStyle::Relative,
+            });
+        }
+    });
+    refused("levels from 1 to 9", &|wish| {
+        if let ConvertForm::Qcow2 { compress, .. } = &mut wish.form {
+            *compress = Some(CompressionLevel::Level(10));
+        }
+    });
+    refused("no metadata", &|wish| {
+        wish.form = ConvertForm::Raw {
+            preallocation: Preallocation::Metadata,
+        };
+    });
+    refused("one source only", &|wish| {
+        wish.sources.push(dir.path().join("disk.img"));
+        wish.snapshot = Some(SnapshotName::Id("1".into()));
+    });
+    assert_eq!(fs::read(dir.path().join("mine")).unwrap(), b"mine");
+    assert_eq!(
+        names(dir.path()),
+        ["disk.img", "foreign.vmdk", "mine", "orphan"]
+    );
+}
+
+#[test]
+fn a_source_that_changed_since_it_was_planned_is_not_converted() {
+    let dir = tempfile::tempdir().unwrap();
+    disk(&dir.path().join("disk.img"), 1 << 20);
+    let plan = plan(dir.path(), wish(dir.path(), "disk.img", RAW));
+    fs::write(dir.path().join("disk.img"), b"shorter").unwrap();
+    assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
+    assert_eq!(names(dir.path()), ["disk.img"]);
+}
+
+#[test]
+fn a_crash_leaves_the_new_image_whole_or_absent() {
+    let Some(qemu) = qemu() else { return };
+    for form in [
+        RAW,
+        compressed(Qcow2Options::default()),
+        qcow2(Qcow2Options {
+            cluster_bits: 12,
+            preallocation: Preallocation::Falloc,
+            ..Qcow2Options::default()
+        }),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        disk(&root.join("disk.img"), (1 << 20) + 700);
+        let before = fs::read(root.join("disk.img")).unwrap();
+        let host = Arc::new(RecordingHost::new(&root));
+        let request = Request::Convert(Box::new(wish(&root, "disk.img", form.clone())));
+        carry_out_request(&context(host.clone(), &root), &request).unwrap();
+        host.mark("done");
+        let whole = fs::read(root.join("new")).unwrap();
+        let log = host.log();
+        let mut seen = 0;
+        for state in log.crash_states(150, 3) {
+            let after = log.replay(&state);
+            let story = log.describe(&state);
+            assert!(
+                fs::read(after.path().join("disk.img")).unwrap() == before,
+                "{story}"
+            );
+            match fs::read(after.path().join("new")) {
+                Ok(bytes) => {
+                    assert!(bytes == whole, "{story}");
+                    seen += 1;
+                }
+                Err(_) => assert!(!state.passed("done"), "{story}"),
+            }
+        }
+        assert!(seen > 0);
+        let here = qemu.within(&root);
+        assert_same(
+            &here,
+            ["raw", format_of(&form)],
+            ["disk.img", "new"],
+            "whole",
+        );
+    }
+}
+
+#[test]
+fn whatever_call_fails_nothing_is_left_behind() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    disk(&dir.path().join("disk.img"), 2 << 20);
+    here.img(&[
+        "convert",
+        "-c",
+        "-O",
+        "qcow2",
+        "-f",
+        "raw",
+        "disk.img",
+        "source.qcow2",
+    ]);
+    let before = names(dir.path());
+    for (class, fault) in [
+        (Calls::Mutating, Fault::enospc()),
+        (Calls::Reading, Fault::eio()),
+    ] {
+        for form in [RAW, compressed(Qcow2Options::default())] {
+            // Planned on the machine as it is; only the work meets the fault.
+            for nth in 0.. {
+                let host = Arc::new(FaultyHost::failing(
+                    Arc::new(RealHost),
+                    class,
+                    nth,
+                    fault,
+                    Then::Recover,
+                ));
+                let context = context(host.clone(), dir.path());
+                let request =
+                    Request::Convert(Box::new(wish(dir.path(), "source.qcow2", form.clone())));
+                let plan = ops::plan(&context, &request);
+                if plan.danger == Danger::Refused {
+                    assert!(host.struck().is_some(), "{}", words(&plan));
+                    assert_eq!(names(dir.path()), before);
+                    continue;
+                }
+                let result = carry_out(plan);
+                let Some(struck) = host.struck() else {
+                    result.unwrap();
+                    fs::remove_file(dir.path().join("new")).unwrap();
+                    break;
+                };
+                match result {
+                    Err(Error::Failed(_) | Error::Stale(_)) => {
+                        assert_eq!(names(dir.path()), before, "{struck}");
+                    }
+                    // What it could do without: looking at a header once more.
+                    Ok(_) => {
+                        assert_same(
+                            &here,
+                            ["raw", format_of(&form)],
+                            ["disk.img", "new"],
+                            &struck,
+                        );
+                        fs::remove_file(dir.path().join("new")).unwrap();
+                    }
+                    other => panic!("{struck}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_stream_ends_it_and_names_the_image() {
+    let Some(qemu) = qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let here = qemu.within(dir.path());
+    disk(&dir.path().join("disk.img"), 2 << 20);
+    for codec in ["zlib", "zstd"] {
+        let option = format!("compression_type={codec}");
+        here.img(&[
+            "convert", "-c", "-O", "qcow2", "-o", &option, "-f", "raw", "disk.img", "source",
+        ]);
+        let file = fs::File::options()
+            .write(true)
+            .open(dir.path().join("source"))
+            .unwrap();
+        file.write_all_at(&[0xff; 512], 5 << 16).unwrap();
+        let plan = plan(dir.path(), wish(dir.path(), "source", RAW));
+        match carry_out(plan) {
+            Err(Error::Failed(text)) => assert!(text.contains("source"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+        fs::remove_file(dir.path().join("source")).unwrap();
+        assert_eq!(names(dir.path()), ["disk.img"]);
+    }
+}
+
+#[test]
+fn stopping_leaves_nothing_behind_and_takes_no_second() {
+    let dir = tempfile::tempdir().unwrap();
+    disk(&dir.path().join("disk.img"), 200 << 20);
+    let mut hard = wish(
+        dir.path(),
+        "disk.img",
+        compressed(Qcow2Options {
+            compression: Compression::Zstd,
+            ..Qcow2Options::default()
+        }),
+    );
+    if let ConvertForm::Qcow2 { compress, .. } = &mut hard.form {
+        *compress = Some(CompressionLevel::Level(19));
+    }
+    let ready = plan(dir.path(), hard).agree(ops::Consent::Yes).unwrap();
+    let progress = Progress::new();
+    let (ended, asked) = thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let result = ops::run(ready, &progress);
+            (result, Instant::now())
+        });
+        while progress.view().done == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let asked = Instant::now();
+        progress.cancel();
+        (work.join().unwrap(), asked)
+    });
+    assert!(matches!(ended.0, Err(Error::Cancelled(_))), "{:?}", ended.0);
+    // Twice what is promised, since other tests have the processors as well.
+    assert!(ended.1 - asked < Duration::from_secs(2));
+    assert_eq!(names(dir.path()), ["disk.img"]);
+}

@@ -1,0 +1,30 @@
+//! The operations: what each leaves, refuses and survives, beside the real tools.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests fail the test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod amend;
+mod attributes;
+mod bitmap;
+mod branch;
+mod commit;
+mod commit_range;
+mod convert;
+mod copies;
+mod create;
+mod discard;
+mod flatten;
+mod hunt;
+mod json_names;
+mod luks;
+mod luks_new;
+mod meanwhile;
+mod moving;
+mod rebase;
+mod recovery;
+mod relink;
+mod repair;
+mod resize;
+mod snapshot;
+mod squash;

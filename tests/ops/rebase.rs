@@ -1,0 +1,517 @@
+//! A rebase leaves every image showing what it showed, internal snapshots as well, as sound files; reads
+//! no more than it must; and changes no byte where it is refused.
+
+use crate::support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use qanopy::image::Format;
+use qanopy::ops::{self, Confirm, Progress, Request};
+use support::chains::{Kind, Shape, Tree, trees};
+use support::oracle::{Bytes, View, Views};
+use support::script::Script;
+use support::trial::Trial;
+use support::{HoldMode, checker, forests, oracle, ours};
+
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig {
+        cases: asked.map_or(24, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        max_shrink_iters: 80,
+        ..ProptestConfig::default()
+    }
+}
+
+/// The base's format is said: of an overlay that nobody is built on it is recorded nowhere.
+fn rebase(dir: &Path, image: &str, to: &str) -> Request {
+    let format = match to.rsplit_once('.') {
+        Some((_, "img")) => Format::Raw,
+        _ => Format::Qcow2,
+    };
+    Request::Rebase {
+        image: dir.join(image),
+        to: dir.join(to),
+        format: Some(format),
+        style: None,
+        dedupe: false,
+    }
+}
+
+fn deduping(request: Request) -> Request {
+    match request {
+        Request::Rebase {
+            image,
+            to,
+            format,
+            style,
+            ..
+        } => Request::Rebase {
+            image,
+            to,
+            format,
+            style,
+            dedupe: true,
+        },
+        other => other,
+    }
+}
+
+fn snapshot_views(dir: &Path, names: &[String]) -> Vec<(String, String, View)> {
+    let mut all = Vec::new();
+    for name in names.iter().filter(|name| name.ends_with(".qcow2")) {
+        let path = dir.join(name);
+        for snapshot in oracle::snapshots(&path) {
+            let view = oracle::snapshot_view(&path, &snapshot).unwrap();
+            all.push((name.clone(), snapshot, view));
+        }
+    }
+    all
+}
+
+/// Layers that the overlay may be built on.
+fn bases(tree: &Tree) -> Vec<usize> {
+    let mut above = vec![tree.overlay];
+    let mut at = 0;
+    while let Some(&layer) = above.get(at) {
+        above.extend(tree.children(layer));
+        at += 1;
+    }
+    (0..tree.layers.len())
+        .filter(|n| !above.contains(n))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_it_is_built_on_every_image_shows_what_it_showed(
+        tree in trees(Shape { layers: 6, ..Shape::default() }),
+        choice in any::<prop::sample::Index>(),
+        dedupe in any::<bool>(),
+    ) {
+        if support::qemu().is_none() {
+            return Ok(());
+        }
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        tree.build(dir);
+        let names = tree.names();
+        let bases = bases(&tree);
+        let to = tree.name(bases[choice.index(bases.len())]);
+        let image = tree.name(tree.overlay);
+        let before = Views::of(dir, &names);
+        let snapshots = snapshot_views(dir, &names);
+        let bytes = Bytes::below(dir);
+        let request = rebase(dir, &image, &to);
+        let request = if dedupe { deduping(request) } else { request };
+        let plan = ours::plan(&ours::real_host(), dir, &request);
+        if !dedupe && plan.refusals.iter().any(|refusal| refusal.text.ends_with("already")) {
+            // It is built on that one: nothing is to be done.
+            return Ok(());
+        }
+        prop_assert!(plan.refusals.is_empty(), "{:?}\n{tree}", plan.refusals);
+        let copies = plan.copies;
+        let done = ours::agree(plan).map(|ready| ops::run(ready.proving(), &Progress::new()));
+        let done = done.unwrap();
+        prop_assert!(done.is_ok(), "{done:?}\n{tree}");
+        let after = Views::of(dir, &names);
+        before.assert_same(&after, &names, &format!("{image} to {to}, dedupe {dedupe}, {copies} bytes\n{tree}"));
+        for ((name, snapshot, was), (_, _, is)) in snapshots.iter().zip(snapshot_views(dir, &names)) {
+            prop_assert!(
+                is == *was, "snapshot {snapshot} of {name}: {}\n{image} to {to}\n{tree}", is.explain(was)
+            );
+        }
+        for name in names.iter().filter(|name| name.ends_with(".qcow2")) {
+            let (theirs, counted) = (oracle::check(&dir.join(name)), checker::check(&dir.join(name)));
+            prop_assert!(theirs.is_clean(), "{name}: {theirs:?}\n{tree}");
+            prop_assert!(counted.is_clean(), "{name}: {counted:?}\n{tree}");
+        }
+        let info = oracle::info(&dir.join(&image)).unwrap();
+        prop_assert_eq!(info["backing-filename"].as_str(), Some(to.as_str()));
+        // Nobody else's file was touched.
+        let own = [image.clone(), format!("{}-data.raw", tree.overlay)];
+        bytes.assert_unchanged_but(dir, &own, &tree);
+        if let Kind::Qcow2 { data_file: false, .. } = tree.layers[tree.overlay].kind {
+            // Back again: what was copied is given up.
+            let back = tree.name(tree.base());
+            let done = ours::run(&ours::real_host(), dir, &deduping(rebase(dir, &image, &back)));
+            prop_assert!(done.is_ok(), "{done:?}\n{tree}");
+            let after = Views::of(dir, &names);
+            before.assert_same(&after, &names, &format!("{image} back to {back}\n{tree}"));
+            let counted = checker::check(&dir.join(&image));
+            prop_assert!(counted.is_clean(), "{image}: {counted:?}\n{tree}");
+        }
+    }
+}
+
+fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Plans it and expects a refusal that says `word` and changes nothing.
+fn assert_refused(dir: &Path, request: &Request, word: &str) {
+    let before = Bytes::below(dir);
+    let plan = ours::plan(&ours::real_host(), dir, request);
+    let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
+    let said = said.join(" ");
+    assert_eq!(plan.confirm, Confirm::Impossible, "{request:?}: {plan:?}");
+    assert!(
+        said.contains(word),
+        "{request:?}: expected {word:?} in: {said}"
+    );
+    assert!(!said.chars().any(char::is_control), "{said:?}");
+    assert!(ours::agree(plan).is_err());
+    before.assert_unchanged(dir, &word);
+}
+
+#[test]
+fn what_cannot_be_rebased_is_refused_and_no_byte_changes() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let (seed, kinds, broken) = (dir.join("seed"), dir.join("kinds"), dir.join("broken"));
+    forests::seed(&seed);
+    forests::kinds(&kinds);
+    forests::broken(&broken);
+    // Never to itself or to what is built on it.
+    assert_refused(
+        &seed,
+        &rebase(&seed, "Overlay-1.qcow2", "Overlay-1.qcow2"),
+        "circle",
+    );
+    assert_refused(
+        &seed,
+        &rebase(&seed, "Overlay-1.qcow2", "Overlay-1C.qcow2"),
+        "circle",
+    );
+    assert_refused(
+        &seed,
+        &rebase(&seed, "Overlay-1.qcow2", "nothing.qcow2"),
+        "nothing.qcow2",
+    );
+    // What nobody records could be a header that the guest of a raw disk has written.
+    let guess = Request::Rebase {
+        image: seed.join("Overlay-1C.qcow2"),
+        to: seed.join("Overlay-2A.qcow2"),
+        format: None,
+        style: None,
+        dedupe: false,
+    };
+    assert_refused(&seed, &guess, "not guessed");
+    let way_out = ours::plan(&ours::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
+    let said = ours::plan(&ours::real_host(), &seed, &way_out.request);
+    assert!(said.refusals.is_empty(), "{said:?}");
+    // What has to be read is not there or closed.
+    assert_refused(
+        &broken,
+        &rebase(&broken, "orphan.qcow2", "lost-its-base.qcow2"),
+        "not there",
+    );
+    assert_refused(&broken, &rebase(&broken, "a.qcow2", "self.qcow2"), "circle");
+    assert_refused(
+        &kinds,
+        &rebase(&kinds, "on-a-vmdk.qcow2", "c512.qcow2"),
+        "vmdk",
+    );
+}
+
+#[test]
+fn layers_that_both_chains_end_in_are_never_read() {
+    use std::sync::Arc;
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "root.qcow2", "8M");
+    s.io("qcow2", "root.qcow2", &["write -P 0x10 0 8M"]);
+    s.overlay("qcow2", "root.qcow2", "old.qcow2");
+    s.io("qcow2", "old.qcow2", &["write -P 0x21 1M 64k"]);
+    s.overlay("qcow2", "root.qcow2", "new.qcow2");
+    s.io("qcow2", "new.qcow2", &["write -P 0x22 3M 64k"]);
+    s.overlay("qcow2", "old.qcow2", "top.qcow2");
+    s.build(dir);
+    // Guest data of the root where neither holds anything is gone: reading it would be an error or show.
+    let host: Arc<dyn qanopy::host::Host> = ours::real_host();
+    let plan = ours::plan(&host, dir, &rebase(dir, "top.qcow2", "new.qcow2"));
+    assert_eq!(plan.copies, 128 << 10, "{plan:?}");
+    let before = Views::of(dir, ["top.qcow2"]);
+    ops::run(ours::agree(plan).unwrap(), &Progress::new()).unwrap();
+    let after = Views::of(dir, ["top.qcow2"]);
+    before.assert_same(&after, ["top.qcow2"], &"");
+    // Exactly the two places are there now.
+    let map = qemu.img(&[
+        "map",
+        "--output=json",
+        dir.join("top.qcow2").to_str().unwrap(),
+    ]);
+    let map: serde_json::Value = serde_json::from_str(&map).unwrap();
+    let own: Vec<(u64, u64)> = map
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|run| run["depth"] == 0)
+        .map(|run| {
+            (
+                run["start"].as_u64().unwrap(),
+                run["length"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(own, [(1 << 20, 64 << 10), (3 << 20, 64 << 10)]);
+}
+
+#[test]
+fn the_proof_reads_an_image_that_keeps_its_data_in_another_file() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "old.qcow2", "1M");
+    s.create("-o data_file=new-data.bin", "new.qcow2", "1M");
+    s.io("qcow2", "new.qcow2", &["write -P 0x22 64k 64k"]);
+    s.overlay("qcow2", "old.qcow2", "top.qcow2");
+    s.build(dir);
+    let done = ours::run(
+        &ours::real_host(),
+        dir,
+        &rebase(dir, "top.qcow2", "new.qcow2"),
+    );
+    let said = done.unwrap().remarks.join(" ");
+    assert!(said.contains("3 images"), "{said}");
+    assert!(!said.contains("not compared"), "{said}");
+}
+
+#[test]
+fn clusters_that_equal_the_new_base_are_given_up_when_asked() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    // Two independent images of the same disk but for a little.
+    s.create("", "template.qcow2", "16M");
+    s.io("qcow2", "template.qcow2", &["write -P 0x10 0 12M"]);
+    s.create("", "guest.qcow2", "16M");
+    s.io(
+        "qcow2",
+        "guest.qcow2",
+        &["write -P 0x10 0 12M", "write -P 0x33 4M 64k"],
+    );
+    s.build(dir);
+    let names = ["template.qcow2", "guest.qcow2"];
+    let before = Views::of(dir, names);
+    let was = allocated(&dir.join("guest.qcow2"));
+    let request = deduping(rebase(dir, "guest.qcow2", "template.qcow2"));
+    ours::run(&ours::real_host(), dir, &request).unwrap();
+    before.assert_same(&Views::of(dir, names), names, &"");
+    oracle::assert_clean(dir, names, &"");
+    let is = allocated(&dir.join("guest.qcow2"));
+    assert!(
+        was > 12 << 20 && is < 1 << 20,
+        "{was} bytes before, {is} after"
+    );
+}
+
+#[test]
+fn the_tables_that_giving_up_writes_beside_a_snapshot_are_forecast() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let mut s = Script::default();
+    s.create("", "template.qcow2", "2G");
+    s.create("", "guest.qcow2", "2G");
+    let zeros = ["write -z 0 64k", "write -z 600M 64k", "write -z 1200M 64k"];
+    s.io("qcow2", "guest.qcow2", &zeros);
+    s.run("qemu-img snapshot -c one guest.qcow2");
+    s.build(dir);
+    let was = allocated(&dir.join("guest.qcow2"));
+    let request = deduping(rebase(dir, "guest.qcow2", "template.qcow2"));
+    let plan = ours::plan(&ours::real_host(), dir, &request);
+    let forecast: u64 = plan
+        .space
+        .iter()
+        .map(|need| need.needed + need.possible)
+        .sum();
+    ours::run(&ours::real_host(), dir, &request).unwrap();
+    let took = allocated(&dir.join("guest.qcow2")) - was;
+    // One for each of the three tables that the snapshot goes on to use.
+    assert!(
+        took >= 3 << 16 && took <= forecast,
+        "{took} bytes, {forecast} forecast"
+    );
+    oracle::assert_clean(dir, ["guest.qcow2"], &"");
+}
+
+#[test]
+fn a_new_base_that_is_shorter_or_longer_changes_no_byte() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    for (v2, options) in [(false, ""), (true, "-o compat=0.10")] {
+        let dir = dir.join(format!("v2-{v2}"));
+        let mut s = Script::default();
+        for (name, size, byte) in [("short", "1M", 0x11), ("long", "8M", 0x12)] {
+            let name = format!("{name}.qcow2");
+            s.create("", &name, size);
+            s.io("qcow2", &name, &[&format!("write -P {byte:#x} 0 {size}")]);
+        }
+        s.create(
+            &format!("{options} -F qcow2 -b short.qcow2"),
+            "top.qcow2",
+            "8M",
+        );
+        s.io("qcow2", "top.qcow2", &["write -P 0x21 512k 100"]);
+        s.build(&dir);
+        let before = Views::of(&dir, ["top.qcow2"]);
+        for to in ["long.qcow2", "short.qcow2"] {
+            ours::run(&ours::real_host(), &dir, &rebase(&dir, "top.qcow2", to)).unwrap();
+            before.assert_same(&Views::of(&dir, ["top.qcow2"]), ["top.qcow2"], &to);
+            oracle::assert_clean(&dir, ["top.qcow2"], &to);
+        }
+    }
+}
+
+#[test]
+fn an_image_in_use_anywhere_in_either_chain_is_left_alone() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    chains(dir);
+    for name in ["top.qcow2", "old.qcow2", "new.qcow2", "root.qcow2"] {
+        let holding = qemu.hold_with_nbd(&dir.join(name), HoldMode::ReadWrite);
+        let request = rebase(dir, "top.qcow2", "new.qcow2");
+        assert_refused(dir, &request, &holding.pid().to_string());
+    }
+    // A machine on an image above it reads it.
+    let holding = qemu.hold_with_storage_daemon(&dir.join("child.qcow2"), HoldMode::ReadWrite);
+    let request = rebase(dir, "top.qcow2", "new.qcow2");
+    assert_refused(dir, &request, &holding.pid().to_string());
+}
+
+/// root <- old <- top <- child, root <- new.
+fn chains(dir: &Path) {
+    script_of_chains("").build(dir);
+}
+
+fn script_of_chains(options: &str) -> Script {
+    let mut s = Script::default();
+    s.create("-o cluster_size=4k", "root.qcow2", "256k");
+    s.io("qcow2", "root.qcow2", &["write -P 0x10 0 128k"]);
+    let small = "-o cluster_size=4k";
+    s.create(&format!("{small} -F qcow2 -b root.qcow2"), "old.qcow2", "");
+    s.io(
+        "qcow2",
+        "old.qcow2",
+        &["write -P 0x21 8k 16k", "write -z 64k 8k"],
+    );
+    s.create(
+        &format!("{small} -F qcow2 -b root.qcow2"),
+        "new.qcow2",
+        "320k",
+    );
+    s.io(
+        "qcow2",
+        "new.qcow2",
+        &[
+            "write -P 0x22 12k 8k",
+            "write -P 0x23 100k 4k",
+            "write -P 0x24 260k 20k",
+        ],
+    );
+    s.create(
+        &format!("{options} -F qcow2 -b old.qcow2"),
+        "top.qcow2",
+        "320k",
+    );
+    s.io("qcow2", "top.qcow2", &["write -P 0x31 20k 3k"]);
+    s.overlay("qcow2", "top.qcow2", "child.qcow2");
+    s
+}
+
+const CHAINS: [&str; 5] = [
+    "root.qcow2",
+    "old.qcow2",
+    "new.qcow2",
+    "top.qcow2",
+    "child.qcow2",
+];
+
+#[test]
+fn a_rebase_survives_every_crash_and_every_failing_call() {
+    let mut trial = Trial::new(&CHAINS, |dir| rebase(dir, "top.qcow2", "new.qcow2"));
+    trial.script = script_of_chains("-o cluster_size=4k");
+    trial.prove();
+}
+
+#[test]
+fn a_rebase_of_subclusters_that_gives_up_what_is_equal_survives_every_crash() {
+    let mut trial = Trial::new(&CHAINS, |dir| {
+        deduping(rebase(dir, "top.qcow2", "new.qcow2"))
+    });
+    trial.script = script_of_chains("-o cluster_size=16k,extended_l2=on");
+    trial.script.io(
+        "qcow2",
+        "top.qcow2",
+        &[
+            "write -P 0x10 32k 20k",
+            "write -P 0x23 100k 4k",
+            "write -z 200k 16k",
+        ],
+    );
+    trial.prove();
+}
+
+#[test]
+fn a_rebase_of_an_image_with_internal_snapshots_survives_every_crash() {
+    let mut trial = Trial::new(&CHAINS, |dir| rebase(dir, "top.qcow2", "new.qcow2"));
+    trial.script = script_of_chains("-o cluster_size=4k");
+    let s = &mut trial.script;
+    s.run("qemu-img snapshot -c one top.qcow2");
+    s.io("qcow2", "top.qcow2", &["write -P 0x41 16k 8k"]);
+    s.run("qemu-img snapshot -c two top.qcow2");
+    trial.prove();
+}
+
+#[test]
+fn a_cancelled_rebase_shows_the_same_and_goes_on_when_asked_again() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    chains(dir);
+    let before = Views::of(dir, CHAINS);
+    let plan = ours::plan(
+        &ours::real_host(),
+        dir,
+        &rebase(dir, "top.qcow2", "new.qcow2"),
+    );
+    let progress = Progress::new();
+    progress.cancel();
+    let said = ops::run(ours::agree(plan).unwrap(), &progress).unwrap_err();
+    assert!(matches!(said, ops::Error::Cancelled(_)), "{said}");
+    before.assert_same(&Views::of(dir, CHAINS), CHAINS, &"cancelled");
+    ours::run(
+        &ours::real_host(),
+        dir,
+        &rebase(dir, "top.qcow2", "new.qcow2"),
+    )
+    .unwrap();
+    before.assert_same(&Views::of(dir, CHAINS), CHAINS, &"finished");
+    oracle::assert_clean(dir, CHAINS, &"");
+}

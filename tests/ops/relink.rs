@@ -1,0 +1,429 @@
+//! Relink: a header names its backing file anew, and no guest byte changes that was not named.
+
+use crate::support;
+use crate::support::known;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use known::{carry_out_request, context, words};
+use qanopy::host::{Host, RealHost};
+use qanopy::image::Format;
+use qanopy::ops::{self, BackingStyle, Confirm, Error, Plan, Request};
+use serde_json::Value;
+use support::{HoldMode, Qemu, RecordingHost, forests, qemu};
+
+fn relink(dir: &Path, image: &str, to: Option<&str>, format: Option<Format>) -> Request {
+    Request::Relink {
+        image: dir.join(image),
+        base: to.map(|to| dir.join(to)),
+        format,
+        style: None,
+    }
+}
+
+fn plan(dir: &Path, request: &Request) -> Plan {
+    ops::plan(&context(Arc::new(RealHost), dir), request)
+}
+
+fn run(dir: &Path, request: &Request) -> Result<ops::Outcome, Error> {
+    carry_out_request(&context(Arc::new(RealHost), dir), request)
+}
+
+fn recorded(qemu: &Qemu, name: &str) -> (String, String) {
+    let info: Value = serde_json::from_str(&qemu.img(&["info", "--output=json", name])).unwrap();
+    let text = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
+    (text("backing-filename"), text("backing-filename-format"))
+}
+
+#[test]
+fn a_missing_format_is_recorded_and_no_guest_byte_changes() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    forests::no_format(dir);
+    let (first, second) = ("centos-overlay-1.qcow2", "centos-overlay-2.qcow2");
+    let before = [qemu.digest(first), qemu.digest(second)];
+
+    // Its base is built on nothing: what it is can be seen without risk.
+    run(dir, &relink(dir, first, None, None)).unwrap();
+    assert_eq!(
+        recorded(&qemu, first),
+        ("centos.qcow2".to_owned(), "qcow2".to_owned())
+    );
+
+    // This one's base has a backing file itself: a forged header would look the same.
+    let asked = plan(dir, &relink(dir, second, None, None));
+    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
+    let way_out = asked.refusals[0].ways_out[0].request.clone();
+    assert_eq!(way_out, relink(dir, second, None, Some(Format::Qcow2)));
+    run(dir, &way_out).unwrap();
+    assert_eq!(
+        recorded(&qemu, second),
+        (first.to_owned(), "qcow2".to_owned())
+    );
+
+    assert_eq!([qemu.digest(first), qemu.digest(second)], before);
+    qemu.check_clean(first);
+    qemu.check_clean(second);
+}
+
+#[test]
+fn a_moved_base_is_found_again_and_the_way_back_is_known() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "4M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "top.qcow2",
+    ]);
+    let before = here.digest("top.qcow2");
+    fs::create_dir(dir.join("moved")).unwrap();
+    fs::rename(dir.join("base.qcow2"), dir.join("moved/base.qcow2")).unwrap();
+
+    let outcome = run(
+        dir,
+        &relink(dir, "top.qcow2", Some("moved/base.qcow2"), None),
+    )
+    .unwrap();
+    assert_eq!(recorded(&here, "top.qcow2").0, "moved/base.qcow2");
+    assert_eq!(here.digest("top.qcow2"), before);
+
+    // An absolute name, and back by what the outcome offers.
+    let absolute = Request::Relink {
+        image: dir.join("top.qcow2"),
+        base: None,
+        format: None,
+        style: Some(BackingStyle::Absolute),
+    };
+    let undo = run(dir, &absolute).unwrap().undo.unwrap();
+    assert!(Path::new(&recorded(&here, "top.qcow2").0).is_absolute());
+    assert_eq!(here.digest("top.qcow2"), before);
+    run(dir, &undo).unwrap();
+    assert_eq!(recorded(&here, "top.qcow2").0, "moved/base.qcow2");
+    // The base that was named at first is not there: nothing would record that name again.
+    assert!(outcome.undo.is_none());
+}
+
+#[test]
+fn what_would_break_a_chain_is_refused_or_counted() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    forests::seed(dir);
+    let header = |name: &str| fs::read(dir.join(name)).unwrap();
+    let before = header("Overlay-1.qcow2");
+    for (to, why) in [
+        ("Overlay-1.qcow2", "circle"),
+        ("Overlay-1C.qcow2", "circle"),
+        ("nowhere.qcow2", "cannot be looked at"),
+    ] {
+        let asked = plan(dir, &relink(dir, "Overlay-1.qcow2", Some(to), None));
+        assert_eq!(
+            asked.confirm,
+            Confirm::Impossible,
+            "{to}: {}",
+            words(&asked)
+        );
+        assert!(words(&asked).contains(why), "{to}: {}", words(&asked));
+    }
+    let wrong = plan(
+        dir,
+        &relink(
+            dir,
+            "Overlay-1.qcow2",
+            None,
+            Some(Format::Other("vmdk".into())),
+        ),
+    );
+    assert_eq!(wrong.confirm, Confirm::Impossible, "{}", words(&wrong));
+    let none = plan(dir, &relink(dir, "RootBase.qcow2", None, None));
+    assert!(
+        words(&none).contains("built on nothing"),
+        "{}",
+        words(&none)
+    );
+    // Another disk below it: it and the three images above it show something else.
+    let other = plan(
+        dir,
+        &relink(dir, "Overlay-1.qcow2", Some("Overlay-2.qcow2"), None),
+    );
+    assert_eq!(other.confirm, Confirm::Count(4), "{}", words(&other));
+    assert_eq!(header("Overlay-1.qcow2"), before);
+
+    let held = qemu
+        .within(dir)
+        .hold_with_nbd(&dir.join("Overlay-1.qcow2"), HoldMode::ReadWrite);
+    let absolute = Request::Relink {
+        image: dir.join("Overlay-1.qcow2"),
+        base: None,
+        format: None,
+        style: Some(BackingStyle::Absolute),
+    };
+    let busy = plan(dir, &absolute);
+    assert_eq!(busy.confirm, Confirm::Impossible);
+    assert!(
+        words(&busy).contains(&held.pid().to_string()),
+        "{}",
+        words(&busy)
+    );
+}
+
+/// A base with data at some places, an overlay with some of its own, and copies of the base.
+fn with_copies(qemu: &Qemu, dir: &Path) {
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "8M"]);
+    here.io("base.qcow2", &["write -P 7 0 1M", "write -P 8 5M 300k"]);
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b"];
+    here.img(&[&over[..], &["base.qcow2", "top.qcow2"]].concat());
+    here.io("top.qcow2", &["write -P 9 512k 128k"]);
+    here.img(&[&over[..], &["top.qcow2", "leaf.qcow2"]].concat());
+    for copy in ["same.qcow2", "hidden.qcow2", "seen.qcow2"] {
+        fs::copy(dir.join("base.qcow2"), dir.join(copy)).unwrap();
+    }
+    here.img(&["convert", "-O", "raw", "base.qcow2", "same.raw"]);
+    // What the overlay holds itself hides the one difference, not the other.
+    here.io("hidden.qcow2", &["write -P 1 576k 512"]);
+    here.io("seen.qcow2", &["write -P 1 5200k 512"]);
+}
+
+#[test]
+fn a_copy_is_known_as_one_while_the_old_base_is_there() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    with_copies(&qemu, dir);
+    for copy in ["same.qcow2", "same.raw", "hidden.qcow2"] {
+        let asked = plan(dir, &relink(dir, "top.qcow2", Some(copy), None));
+        let said = words(&asked);
+        assert_eq!(asked.confirm, Confirm::Yes, "{copy}: {said}");
+        assert!(said.contains("is the same in"), "{copy}: {said}");
+    }
+    let asked = plan(dir, &relink(dir, "top.qcow2", Some("seen.qcow2"), None));
+    assert_eq!(asked.confirm, Confirm::Count(2), "{}", words(&asked));
+    let at = format!("first at byte {:#x}", 5200 << 10);
+    assert!(words(&asked).contains(&at), "{}", words(&asked));
+}
+
+#[test]
+fn what_is_large_is_compared_at_places_and_asked_about() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "80M"]);
+    here.io("base.qcow2", &["write -P 7 0 80M"]);
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2"];
+    here.img(&[&over[..], &["top.qcow2"]].concat());
+    fs::copy(dir.join("base.qcow2"), dir.join("copy.qcow2")).unwrap();
+    let asked = plan(dir, &relink(dir, "top.qcow2", Some("copy.qcow2"), None));
+    let said = words(&asked);
+    assert_eq!(asked.confirm, Confirm::Count(1), "{said}");
+    assert!(said.contains("of 80.0 MiB were compared"), "{said}");
+}
+
+/// The first 2 MiB of a disk with a GPT, one partition at 1 MiB, and an ext filesystem in it.
+fn disk(guid: u8, uuid: u8) -> Vec<u8> {
+    let mut disk = vec![0; 2 << 20];
+    disk[446 + 4] = 0xee;
+    disk[446 + 8] = 1;
+    disk[446 + 12..446 + 16].copy_from_slice(&[0xff; 4]);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk[512..520].copy_from_slice(b"EFI PART");
+    disk[512 + 56..512 + 72].fill(guid);
+    disk[512 + 72] = 2;
+    disk[512 + 80] = 4;
+    disk[512 + 84] = 128;
+    disk[1024..1040].fill(0x0f);
+    disk[1024 + 33] = 8; // First sector 2048.
+    disk[1024 + 40..1024 + 42].copy_from_slice(&[0xff, 0x3f]); // Last sector 16383.
+    let inside = (1 << 20) + 1024;
+    disk[inside + 56..inside + 58].copy_from_slice(&[0x53, 0xef]);
+    disk[inside + 104..inside + 120].fill(uuid);
+    disk
+}
+
+#[test]
+fn without_the_old_base_what_the_overlay_holds_is_compared() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    let bases = [
+        ("gone.qcow2", disk(0xa1, 0xb1), 8),
+        ("copy.qcow2", disk(0xa1, 0xb1), 8),
+        ("other.qcow2", disk(0xa2, 0xb2), 8),
+        ("blank.qcow2", vec![0; 4096], 8),
+        ("short.qcow2", disk(0xa1, 0xb1), 6),
+    ];
+    for (name, bytes, mib) in bases {
+        let raw = fs::File::create(dir.join("disk.raw")).unwrap();
+        std::io::Write::write_all(&mut &raw, &bytes).unwrap();
+        raw.set_len(mib << 20).unwrap();
+        here.img(&["convert", "-f", "raw", "-O", "qcow2", "disk.raw", name]);
+    }
+    let over = ["create", "-f", "qcow2", "-F", "qcow2", "-b", "gone.qcow2"];
+    here.img(&[&over[..], &["top.qcow2"]].concat());
+    // The guest mounted its filesystem: the superblock is the overlay's own.
+    fs::write(
+        dir.join("superblock"),
+        &disk(0, 0xb1)[1 << 20..(1 << 20) + 4096],
+    )
+    .unwrap();
+    here.io("top.qcow2", &["write -s superblock 1M 4k"]);
+    for file in ["gone.qcow2", "disk.raw", "superblock"] {
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+    let said = |to: &str| {
+        let asked = plan(dir, &relink(dir, "top.qcow2", Some(to), None));
+        assert!(asked.refusals.is_empty(), "{to}: {}", words(&asked));
+        (asked.confirm, words(&asked))
+    };
+    let (confirm, text) = said("copy.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    let id = format!("ext filesystem UUID {} in partition 1", "b1".repeat(16));
+    assert!(
+        text.contains(&format!("holds the same as copy.qcow2: {id}")),
+        "{text}"
+    );
+    let (confirm, text) = said("other.qcow2");
+    assert_eq!(confirm, Confirm::Count(1), "{text}");
+    assert!(
+        text.contains(&format!("holds {} where", "b1".repeat(16))),
+        "{text}"
+    );
+    // Nothing to compare with is no reason to ask for more than before.
+    let (confirm, text) = said("blank.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    assert!(text.contains("cannot be seen from here"), "{text}");
+    let (confirm, text) = said("short.qcow2");
+    assert_eq!(confirm, Confirm::Yes, "{text}");
+    assert!(text.contains("past its own end"), "{text}");
+}
+
+#[test]
+fn a_crash_leaves_the_old_link_or_the_new_one() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    forests::no_format(dir);
+    let want = qemu.within(dir).digest("centos-overlay-2.qcow2");
+    let host = Arc::new(RecordingHost::new(dir));
+    let root = dir.to_path_buf();
+    let asked = relink(&root, "centos-overlay-2.qcow2", None, Some(Format::Qcow2));
+    let known: Arc<dyn Host> = host.clone();
+    carry_out_request(&context(known, &root), &asked).unwrap();
+    host.mark("done");
+    let log = host.log();
+    for state in log.crash_states(60, 1) {
+        let after = log.replay(&state);
+        let story = log.describe(&state);
+        let there = qemu.within(after.path());
+        let (name, format) = recorded(&there, "centos-overlay-2.qcow2");
+        assert_eq!(name, "centos-overlay-1.qcow2", "{story}");
+        assert!(
+            format == "qcow2" || (format.is_empty() && !state.passed("done")),
+            "{story}"
+        );
+        assert_eq!(there.digest("centos-overlay-2.qcow2"), want, "{story}");
+    }
+}
+
+#[test]
+fn an_overlay_is_built_on_nothing_and_on_an_image_again_by_its_header_alone() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    qemu.io("base.qcow2", &["write -P 7 0 1M"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "o.qcow2",
+    ]);
+    qemu.io("o.qcow2", &["write -P 9 64k 64k"]);
+    let before = (
+        qemu.digest("o.qcow2"),
+        fs::read(dir.join("o.qcow2")).unwrap(),
+    );
+    fs::copy(dir.join("o.qcow2"), dir.join("theirs.qcow2")).unwrap();
+    qemu.img(&["rebase", "-u", "-b", "", "theirs.qcow2"]);
+
+    let nothing = Request::Unlink {
+        image: dir.join("o.qcow2"),
+    };
+    let asked = plan(dir, &nothing);
+    assert!(matches!(asked.confirm, Confirm::Count(_)), "{asked:?}");
+    let outcome = run(dir, &nothing).unwrap();
+    assert_eq!(recorded(&qemu, "o.qcow2"), (String::new(), String::new()));
+    assert_eq!(qemu.digest("o.qcow2"), qemu.digest("theirs.qcow2"));
+    let again = plan(dir, &nothing);
+    assert!(again.is_so(), "{again:?}");
+
+    let back = outcome.undo.unwrap();
+    let undone = run(dir, &back).unwrap();
+    assert_eq!(qemu.digest("o.qcow2"), before.0);
+    assert_eq!(recorded(&qemu, "o.qcow2").0, "base.qcow2");
+    assert!(plan(dir, &back).is_so());
+    assert_eq!(undone.undo, Some(nothing));
+}
+
+#[test]
+fn asking_for_what_is_so_ends_well_and_changes_nothing() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "o.qcow2",
+    ]);
+    let bytes = || ["base.qcow2", "o.qcow2"].map(|name| fs::read(dir.join(name)).unwrap());
+    let before = bytes();
+    for words in [
+        "amend o.qcow2 --compat 1.1",
+        "resize o.qcow2 1M",
+        "flatten base.qcow2 --in-place",
+        "flatten o.qcow2 --in-place --onto base.qcow2",
+        "relink o.qcow2 --to base.qcow2",
+        "relink base.qcow2 --to none",
+        "rebase o.qcow2 --to base.qcow2",
+        "check --repair all o.qcow2",
+    ] {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_qanopy"))
+            .current_dir(dir)
+            .env("XDG_STATE_HOME", dir.join("state"))
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{words}: {out:?}");
+        assert!(!out.stdout.is_empty(), "{words} says nothing");
+    }
+    assert!(bytes() == before);
+}

@@ -1,0 +1,575 @@
+//! Resizing: what is new reads as zero, what stays stays, what is cut off is needed by nobody; and the
+//! real tools find nothing wrong afterwards.
+
+use crate::support;
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use qanopy::host::{Access, Host, RealHost};
+use qanopy::image::{Preallocation, bitmaps, dirty, read_header};
+use qanopy::ops::{Confirm, Dependants, NewSize, Request};
+use support::oracle::{self, View};
+use support::script::Script;
+use support::survival::{Case, digest, plan, run, words};
+use support::{HoldMode, ours};
+
+fn to(image: &Path, size: u64) -> Request {
+    Request::Resize {
+        image: image.to_path_buf(),
+        size: NewSize::To(size),
+        shrink: true,
+        preallocation: Preallocation::Off,
+        dependants: Dependants::Break,
+    }
+}
+
+/// Every bitmap's name and dirty ranges, as we read them.
+fn bits(path: &Path) -> Vec<(String, Vec<std::ops::Range<u64>>)> {
+    let file = RealHost.open(path, Access::Read).unwrap();
+    let header = read_header(path, &*file).unwrap();
+    let list = bitmaps(path, &*file, &header).unwrap();
+    let read = |name: &[u8]| dirty(path, &*file, &header, name).unwrap().ranges();
+    list.iter()
+        .map(|bitmap| {
+            let name = String::from_utf8_lossy(&bitmap.name).into_owned();
+            let ranges = read(&bitmap.name);
+            (name, ranges)
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Io(u64, u64, u8),
+    Resize(u64, Preallocation),
+    Snapshot,
+}
+
+const KIB: u64 = 1024;
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let how = prop_oneof![
+        4 => Just(Preallocation::Off),
+        1 => Just(Preallocation::Metadata),
+        1 => Just(Preallocation::Falloc),
+        1 => Just(Preallocation::Full),
+    ];
+    let step = prop_oneof![
+        3 => (0..5000 * KIB / 512, 1..300 * KIB / 512, 0u8..5)
+            .prop_map(|(at, len, kind)| Step::Io(at * 512, len * 512, kind)),
+        3 => (1..6000 * KIB / 512, how).prop_map(|(size, how)| Step::Resize(size * 512, how)),
+        1 => Just(Step::Snapshot),
+    ];
+    prop::collection::vec(step, 1..9)
+}
+
+#[derive(Debug, Clone)]
+struct Image {
+    options: String,
+    backing: Option<u64>,
+    bitmaps: bool,
+    snapshots: bool,
+}
+
+fn image() -> impl Strategy<Value = Image> {
+    let kind = prop_oneof![
+        1 => Just("old"), 3 => Just("plain"), 2 => Just("extended"), 1 => Just("data"), 1 => Just("raw data"),
+    ];
+    (
+        kind,
+        prop_oneof![4 => 9u32..=16, 1 => 17u32..=21],
+        0u32..=6,
+        prop::option::of(1..5000u64),
+        any::<bool>(),
+    )
+        .prop_map(|(kind, bits, order, backing, bitmaps)| {
+            let bits = if kind == "extended" {
+                bits.max(14)
+            } else {
+                bits
+            };
+            let mut options = format!("cluster_size={}", 1u64 << bits);
+            options.push_str(&match kind {
+                "old" => ",compat=0.10".to_owned(),
+                "extended" => format!(",extended_l2=on,refcount_bits={}", 1 << order),
+                "data" => ",data_file=data.raw".to_owned(),
+                "raw data" => ",data_file=data.raw,data_file_raw=on".to_owned(),
+                _ => format!(",refcount_bits={}", 1 << order),
+            });
+            Image {
+                options,
+                backing: backing
+                    .filter(|_| kind != "raw data")
+                    .map(|size| size * 512),
+                bitmaps: bitmaps && kind != "old",
+                snapshots: !kind.contains("data") && kind != "old" && order > 2,
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_disk_keeps_what_stays_and_reads_zero_where_it_is_new(image in image(), steps in steps()) {
+        let Some(qemu) = support::qemu() else { return Ok(()) };
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let (qemu, host) = (qemu.within(home), ours::real_host());
+        let path = home.join("image.qcow2");
+        let mut size = 900 * KIB;
+        let mut args = vec!["create", "-q", "-f", "qcow2", "-o", &image.options];
+        if let Some(below) = image.backing {
+            qemu.img(&["create", "-q", "-f", "qcow2", "base.qcow2", &below.to_string()]);
+            qemu.io("base.qcow2", &[format!("write -P 0x11 0 {below}")]);
+            args.extend(["-b", "base.qcow2", "-F", "qcow2"]);
+        }
+        args.extend(["image.qcow2", "900k"]);
+        qemu.img(&args);
+        if image.bitmaps {
+            qemu.img(&["bitmap", "--add", "-g", "4k", "image.qcow2", "b"]);
+            qemu.img(&["bitmap", "--add", "--disable", "image.qcow2", "off"]);
+        }
+        let mut model = qemu.raw_bytes("image.qcow2");
+        let mut kept: Vec<(String, View)> = Vec::new();
+        for (number, step) in steps.iter().enumerate() {
+            match step {
+                Step::Io(at, len, kind) => {
+                    let at = at % size;
+                    let len = (*len).min(size - at);
+                    qemu.try_io("image.qcow2", &[match kind {
+                        0 => format!("write -z {at} {len}"),
+                        1 => format!("discard {at} {len}"),
+                        kind => format!("write -P {} {at} {len}", 0x30 + kind),
+                    }]);
+                    model = qemu.raw_bytes("image.qcow2");
+                }
+                Step::Snapshot => {
+                    if image.snapshots {
+                        let name = format!("s{number}");
+                        qemu.img(&["snapshot", "-c", &name, "image.qcow2"]);
+                        kept.push((name, View::of(&model)));
+                    }
+                }
+                Step::Resize(new, how) => {
+                    let how = if *new > size { *how } else { Preallocation::Off };
+                    if *new == size {
+                        continue;
+                    }
+                    let twin = home.join("twin.qcow2");
+                    let with_twin = image.bitmaps && !image.options.contains("data_file");
+                    if with_twin {
+                        std::fs::copy(&path, &twin).unwrap();
+                    }
+                    let Request::Resize { image: path, size: to, shrink, dependants, .. } = to(&path, *new) else {
+                        unreachable!()
+                    };
+                    let request = Request::Resize { image: path, size: to, shrink, dependants, preallocation: how };
+                    run(&host, home, &request).unwrap();
+                    model.resize(usize::try_from(*new).unwrap(), 0);
+                    size = *new;
+                    if with_twin {
+                        qemu.img(&["resize", "-q", "--shrink", "twin.qcow2", &new.to_string()]);
+                        prop_assert_eq!(bits(&home.join("image.qcow2")), bits(&twin));
+                        std::fs::remove_file(&twin).unwrap();
+                    }
+                }
+            }
+            qemu.check_clean(&path);
+            let found = qemu.raw_bytes("image.qcow2");
+            prop_assert!(found == model, "{}", View::of(&found).explain(&View::of(&model)));
+        }
+        let read = ours::view(&path, Some("qcow2")).unwrap();
+        prop_assert!(read == View::of(&model), "as we read it: {}", read.explain(&View::of(&model)));
+        for (name, was) in kept {
+            // The real tool shows a snapshot with the length that the disk has now.
+            let now = oracle::snapshot_view(&path, &name).unwrap();
+            let both = now.len.min(was.len);
+            let (now, was) = (now.resized(both), was.resized(both));
+            prop_assert!(now == was, "{}: {}", name, now.explain(&was));
+        }
+        if image.bitmaps {
+            let info = oracle::info(&path).unwrap();
+            let flags = &info["format-specific"]["data"]["bitmaps"];
+            prop_assert_eq!(&flags[0]["flags"], &serde_json::json!(["auto"]));
+            prop_assert_eq!(&flags[1]["flags"], &serde_json::json!([]));
+        }
+        if image.options.contains("raw=on") {
+            let raw = std::fs::read(home.join("data.raw")).unwrap();
+            // It may be longer, as the real tool makes it.
+            prop_assert!(raw.starts_with(&model), "the data file is what the guest sees");
+        }
+    }
+}
+
+/// What an image and its overlay show, and the image's bitmaps.
+fn shown(dir: &Path) -> String {
+    let mut text = String::new();
+    for name in ["image.qcow2", "image.img", "child.qcow2"] {
+        let path = dir.join(name);
+        if path.exists() {
+            text.push_str(&format!("{name}: {}\n", digest(&path)));
+        }
+    }
+    let path = dir.join("image.qcow2");
+    if path.exists() {
+        text.push_str(&format!("{:?}", bits(&path)));
+    }
+    text
+}
+
+/// An image of 600 KiB on a longer base, with an overlay longer than both.
+fn on_a_base(options: &str) -> Script {
+    let mut script = Script::default();
+    script.create("", "base.qcow2", "2M");
+    script.io("qcow2", "base.qcow2", &["write -P 0x11 0 2M"]);
+    script.create(
+        &format!("{options} -F qcow2 -b base.qcow2"),
+        "image.qcow2",
+        "600k",
+    );
+    script.io(
+        "qcow2",
+        "image.qcow2",
+        &[
+            "write -P 0x10 100k 200k",
+            "write -z 400k 50k",
+            "write -c -P 0x12 512k 64k",
+        ],
+    );
+    script.create("-F qcow2 -b image.qcow2", "child.qcow2", "3M");
+    script
+}
+
+fn survives(script: &Script, image: &str, size: u64, may_leak: bool) {
+    if support::qemu().is_none() {
+        return;
+    }
+    let case = Case {
+        script,
+        image,
+        request: &|path| to(path, size),
+        shown: &shown,
+        may_leak,
+    };
+    case.survives_crashes();
+    case.survives_failures();
+}
+
+#[test]
+fn growing_survives_every_crash_and_every_failed_call() {
+    // The L1 table has to move, zeros have to be said over the longer base.
+    survives(
+        &on_a_base("-o cluster_size=512"),
+        "image.qcow2",
+        3000 * KIB,
+        true,
+    );
+    survives(
+        &on_a_base("-o compat=0.10,cluster_size=4k"),
+        "image.qcow2",
+        1100 * KIB,
+        true,
+    );
+}
+
+#[test]
+fn growing_with_bitmaps_survives_every_crash_and_every_failed_call() {
+    let mut script = on_a_base("");
+    script.run("qemu-img bitmap --add -g 512 image.qcow2 b");
+    script.io("qcow2", "image.qcow2", &["write -P 0x13 10k 30k"]);
+    survives(&script, "image.qcow2", 4000 * KIB, true);
+}
+
+#[test]
+fn shrinking_survives_every_crash_and_every_failed_call_and_leaks_nothing() {
+    let mut script = on_a_base("-o cluster_size=512,refcount_bits=8");
+    script.run("qemu-img snapshot -c kept image.qcow2");
+    script.run("qemu-img bitmap --add -g 512 image.qcow2 b");
+    script.io("qcow2", "image.qcow2", &["write -P 0x13 10k 300k"]);
+    survives(&script, "image.qcow2", 200 * KIB + 512, false);
+    survives(
+        &on_a_base("-o extended_l2=on"),
+        "image.qcow2",
+        70 * KIB,
+        false,
+    );
+}
+
+#[test]
+fn a_disk_with_a_data_file_survives_as_well() {
+    let mut script = Script::default();
+    script.create(
+        "-o cluster_size=4k,data_file=data.raw,data_file_raw=on",
+        "image.qcow2",
+        "300k",
+    );
+    script.io(
+        "qcow2",
+        "image.qcow2",
+        &["write -P 0x11 0 100k", "write -P 0x12 200k 100k"],
+    );
+    survives(&script, "image.qcow2", 220 * KIB, false);
+    survives(&script, "image.qcow2", 4 << 20, true);
+}
+
+#[test]
+fn a_raw_disk_survives_as_well() {
+    let mut script = Script::default();
+    script.create("-f raw", "image.img", "300k");
+    script.io("raw", "image.img", &["write -P 0x11 0 300k"]);
+    survives(&script, "image.img", 200 * KIB, false);
+    survives(&script, "image.img", 400 * KIB, false);
+}
+
+#[test]
+fn a_raw_disk_grows_with_its_space_set_aside() {
+    if support::qemu().is_none() {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.img");
+    std::fs::write(&path, vec![7; 5000]).unwrap();
+    let host = ours::real_host();
+    for (more, preallocation) in [
+        (1 << 20, Preallocation::Falloc),
+        (2 << 20, Preallocation::Full),
+    ] {
+        let before = std::fs::metadata(&path).unwrap().blocks();
+        let request = Request::Resize {
+            image: path.clone(),
+            size: NewSize::More(more),
+            shrink: false,
+            preallocation,
+            dependants: Dependants::Refuse,
+        };
+        run(&host, dir.path(), &request).unwrap();
+        let after = std::fs::metadata(&path).unwrap().blocks();
+        assert!(
+            (after - before) * 512 >= more - 8192,
+            "{preallocation:?}: {before} {after}"
+        );
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len(), 5120 + (3 << 20), "rounded up to whole sectors");
+    assert!(bytes[..5000].iter().all(|b| *b == 7) && bytes[5000..].iter().all(|b| *b == 0));
+}
+
+#[test]
+fn the_state_of_a_machine_behind_the_end_never_becomes_part_of_the_disk() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let qemu = qemu.within(dir.path());
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "cluster_size=512",
+        "image.qcow2",
+        "100k",
+    ]);
+    // The writer's own view of it: data mapped past the end, as `loadvm` leaves it.
+    let path = dir.path().join("image.qcow2");
+    qemu.io("image.qcow2", &["write -P 0x11 0 100k"]);
+    qemu.img(&["resize", "-q", "image.qcow2", "1M"]);
+    qemu.io("image.qcow2", &["write -P 0x22 500k 200k"]);
+    let file = RealHost.open(&path, Access::ReadWrite).unwrap();
+    file.write_at(&(100 * KIB).to_be_bytes(), 24).unwrap();
+    drop(file);
+    run(&ours::real_host(), dir.path(), &to(&path, 2 << 20)).unwrap();
+    let bytes = qemu.raw_bytes("image.qcow2");
+    assert!(
+        bytes[..102_400].iter().all(|b| *b == 0x11) && bytes[102_400..].iter().all(|b| *b == 0)
+    );
+    qemu.check_clean(&path);
+}
+
+fn refused(dir: &Path, request: &Request, reason: &str) {
+    let plan = plan(&ours::real_host(), dir, request);
+    let text = words(&plan);
+    assert_eq!(plan.confirm, Confirm::Impossible, "{text}");
+    assert!(text.contains(reason), "{reason:?} in\n{text}");
+}
+
+#[test]
+fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let qemu = qemu.within(home);
+    on_a_base("").build(home);
+    let path = home.join("image.qcow2");
+    let ask = |size, shrink, preallocation, dependants| Request::Resize {
+        image: path.clone(),
+        size,
+        shrink,
+        preallocation,
+        dependants,
+    };
+    let (off, refuse, broken) = (Preallocation::Off, Dependants::Refuse, Dependants::Break);
+    refused(home, &ask(NewSize::To(0), true, off, broken), "no bytes");
+    refused(
+        home,
+        &ask(NewSize::Less(700 * KIB), true, off, broken),
+        "cannot become",
+    );
+    refused(
+        home,
+        &ask(NewSize::More(u64::MAX), true, off, broken),
+        "more than a disk can have",
+    );
+    refused(
+        home,
+        &ask(NewSize::To(600 * KIB), true, off, broken),
+        "large already",
+    );
+    refused(
+        home,
+        &ask(NewSize::To(1 << 62), true, off, broken),
+        "more than a disk can have",
+    );
+    refused(
+        home,
+        &ask(NewSize::To(100 * KIB), false, off, broken),
+        "would become shorter",
+    );
+    refused(
+        home,
+        &ask(NewSize::To(100 * KIB), true, Preallocation::Full, broken),
+        "becomes shorter",
+    );
+    refused(
+        home,
+        &ask(NewSize::To(100 * KIB), true, off, refuse),
+        "reads what would be cut off",
+    );
+    // Each refusal of the two has its way out, and both together are a plan.
+    let planned = plan(
+        &ours::real_host(),
+        home,
+        &ask(NewSize::To(100 * KIB), true, off, refuse),
+    );
+    let way_out = &planned.refusals[0].ways_out[0].request;
+    let agreed = plan(&ours::real_host(), home, way_out);
+    assert_eq!(agreed.confirm, Confirm::Count(1), "{}", words(&agreed));
+    // Cut off where nothing but zeros is, nobody who reads it is harmed.
+    qemu.img(&["resize", "-q", "image.qcow2", "4M"]);
+    let harmless = plan(
+        &ours::real_host(),
+        home,
+        &ask(NewSize::To(3 << 20), true, off, refuse),
+    );
+    assert_eq!(harmless.confirm, Confirm::Yes, "{}", words(&harmless));
+
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "compat=0.10",
+        "old.qcow2",
+        "1M",
+    ]);
+    qemu.img(&["snapshot", "-c", "s", "old.qcow2"]);
+    refused(
+        home,
+        &to(&home.join("old.qcow2"), 2 << 20),
+        "of version 2 and has internal snapshots",
+    );
+    refused(
+        home,
+        &to(&home.join("old.qcow2"), 512),
+        "of version 2 and has internal snapshots",
+    );
+
+    qemu.img(&["create", "-q", "-f", "qcow2", "stale.qcow2", "1M"]);
+    qemu.img(&["bitmap", "--add", "stale.qcow2", "b"]);
+    qemu.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "cluster_size=512",
+        "small.qcow2",
+        "1M",
+    ]);
+    refused(
+        home,
+        &to(&home.join("small.qcow2"), 1 << 40),
+        "a disk has at most 128.0 GiB",
+    );
+    let held = qemu.hold_with_io(&home.join("stale.qcow2"), HoldMode::ReadWrite);
+    refused(home, &to(&home.join("stale.qcow2"), 2 << 20), "in use");
+    drop(held);
+    mark_in_use(&home.join("stale.qcow2"));
+    refused(
+        home,
+        &to(&home.join("stale.qcow2"), 2 << 20),
+        "marked as in use",
+    );
+    refused(
+        home,
+        &to(&home.join("stale.qcow2"), 512),
+        "marked as in use",
+    );
+    assert!(
+        !qemu.try_img(&["resize", "stale.qcow2", "2M"]).success(),
+        "so says the real tool"
+    );
+}
+
+/// As a machine that lost power leaves it.
+fn mark_in_use(path: &Path) {
+    let file = RealHost.open(path, Access::ReadWrite).unwrap();
+    let header = read_header(path, &*file).unwrap();
+    let offset = header.bitmaps().unwrap().directory_offset.get();
+    let mut flags = [0; 4];
+    file.read_at(&mut flags, offset + 12).unwrap();
+    flags[3] |= 1;
+    file.write_at(&flags, offset + 12).unwrap();
+}
+
+#[test]
+fn a_disk_is_not_cut_off_in_the_middle_of_a_partition() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let qemu = qemu.within(home);
+    qemu.img(&["create", "-q", "-f", "qcow2", "image.qcow2", "8M"]);
+    let path = home.join("image.qcow2");
+    // One partition, from 1 MiB to 5 MiB.
+    let mut mbr = vec![0u8; 512];
+    mbr[450] = 0x83;
+    mbr[454..458].copy_from_slice(&2048u32.to_le_bytes());
+    mbr[458..462].copy_from_slice(&8192u32.to_le_bytes());
+    mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(home.join("mbr"), &mbr).unwrap();
+    qemu.io("image.qcow2", &["write -s mbr 0 512"]);
+    refused(home, &to(&path, (5 << 20) - 512), "partition 1");
+    let fits = plan(&ours::real_host(), home, &to(&path, 5 << 20));
+    assert_eq!(fits.confirm, Confirm::Yes, "{}", words(&fits));
+    // The same as a GPT: the first entry at sector 2.
+    let mut gpt = vec![0u8; 1536];
+    gpt[510..512].copy_from_slice(&[0x55, 0xaa]);
+    gpt[450] = 0xee;
+    gpt[458..462].copy_from_slice(&1u32.to_le_bytes());
+    gpt[512..520].copy_from_slice(b"EFI PART");
+    gpt[584] = 2;
+    gpt[592] = 128;
+    gpt[596] = 128;
+    gpt[1024..1040].fill(7);
+    gpt[1064..1072].copy_from_slice(&10239u64.to_le_bytes());
+    std::fs::write(home.join("gpt"), &gpt).unwrap();
+    qemu.io("image.qcow2", &["write -s gpt 0 1536"]);
+    refused(home, &to(&path, (5 << 20) - 512), "partition 1");
+    let fits = plan(&ours::real_host(), home, &to(&path, 5 << 20));
+    assert!(words(&fits).contains("sgdisk"), "{}", words(&fits));
+    assert_eq!(fits.confirm, Confirm::Yes);
+}

@@ -1,0 +1,12 @@
+//! What needs processes of its own: other holders of locks, kills, hostile surroundings, and a count of
+//! this process's memory, which tests beside it would spoil.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests fail the test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forged;
+mod hardship;
+mod killed;
+mod locks;
+mod locks_commit;
