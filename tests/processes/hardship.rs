@@ -18,6 +18,7 @@ use qanopy::ops::{
     Relocation, Request, Siblings, SnapshotAction, SnapshotName,
 };
 use rustix::io::Errno;
+use support::crash_suite::Promise as _;
 use support::oracle::Bytes;
 use support::script::{Script, copy_tree};
 use support::trial::{Promise, Trial};

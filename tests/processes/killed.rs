@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use support::crash_suite::Promise as _;
 use support::script::{Script, copy_tree};
 use support::trial::{Promise, Trial};
 

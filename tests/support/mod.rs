@@ -20,8 +20,9 @@
 //! | `checker` | a check of qcow2 files that costs no process and shares no code with the library |
 //! | `known` | a context made by a scan, and shorthands to plan and run |
 //! | `ours` | our own reading and our own operations, called as a face calls them |
-//! | `survival` | an operation on one image, cut off at every moment and refused every call |
-//! | `trial` | an operation cut off at every moment, and with every call of it failing |
+//! | `crash_suite` | an operation cut off at every moment and refused every call: the driver of the two below |
+//! | `survival` | what such an operation on one image promises |
+//! | `trial` | what such an operation among many images promises |
 //! | `oracle` | guest content and checks of many images at once, by qemu-img, and their differences |
 #![allow(dead_code)] // Each test crate compiles all of this and uses a part.
 #![allow(unused_imports)] // The same for the re-exports.
@@ -31,6 +32,7 @@
 
 pub mod chains;
 pub mod checker;
+pub mod crash_suite;
 pub mod devices;
 pub mod encrypted;
 pub mod faults;

@@ -1,18 +1,20 @@
-//! Operations on one image that must survive whatever happens: cut off at every moment, or refused any
-//! call by the system, the image is sound and shows what it showed or what it is to show, and where it
+//! What an operation on one image promises when it is cut off at any moment, or refused any call by the
+//! system: the image is sound and shows what it showed or what it is to show, and where it
 //! has not happened the operation can be run again.
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::image::{Chain, Format};
 use qanopy::ops::{self, Outcome, Plan, Progress, Request};
-use rustix::io::Errno;
 
+use super::crash_suite::{Attempt, CrashSuite, Promise};
 use super::oracle::{self, View};
-use super::script::{Script, copy_tree};
-use super::{Calls, Fault, FaultyHost, RecordingHost, Then, checker, ours};
+use super::script::Script;
+use super::{checker, ours};
 
 /// Crash states looked at.
 const STATES: usize = 90;
@@ -76,79 +78,32 @@ pub fn digest(path: &Path) -> String {
     format!("{} bytes {:x}", bytes.len(), hasher.finish())
 }
 
-impl Case<'_> {
-    fn sound(&self, dir: &Path, context: &dyn Fn() -> String) {
-        if self.image.ends_with(".img") {
-            return;
+impl<'a> Case<'a> {
+    fn suite(&'a self, attempt: &'a dyn Fn(&Arc<dyn Host>, &Path) -> Attempt) -> CrashSuite<'a> {
+        CrashSuite {
+            script: self.script,
+            what: format!("{:?}", (self.request)(Path::new(self.image))),
+            attempt,
+            states: STATES,
+            failures: FAILURES,
+            every: EVERY,
         }
-        let counted = checker::check(&dir.join(self.image));
-        let good = if self.may_leak {
-            counted.is_sound()
-        } else {
-            counted.is_clean()
-        };
-        assert!(good, "{counted:?}\n{}", context());
     }
 
-    fn sound_by_qemu(&self, dir: &Path, context: &dyn Fn() -> String) {
-        if self.image.ends_with(".img") {
-            return;
+    fn attempt(&self, host: &Arc<dyn Host>, dir: &Path) -> Attempt {
+        Attempt {
+            result: run(host, dir, &(self.request)(&dir.join(self.image))),
+            unread: false,
         }
-        let verdict = oracle::check(&dir.join(self.image));
-        assert!(verdict.is_sound(), "{verdict:?}\n{}", context());
-    }
-
-    fn finishes(&self, dir: &Path, after: &str, context: &dyn Fn() -> String) {
-        let request = (self.request)(&dir.join(self.image));
-        run(&ours::real_host(), dir, &request)
-            .unwrap_or_else(|why| panic!("cannot be run again: {why}\n{}", context()));
-        assert_eq!((self.shown)(dir), after, "run again\n{}", context());
-        self.sound_by_qemu(dir, context);
     }
 
     /// Cuts the operation off at every moment.
     pub fn survives_crashes(&self) {
-        let home = tempfile::tempdir().unwrap();
-        let dir = home.path();
-        self.script.build(dir);
-        let before = (self.shown)(dir);
-        let recorder = Arc::new(RecordingHost::new(dir));
-        let host: Arc<dyn Host> = recorder.clone();
-        let request = (self.request)(&dir.join(self.image));
-        run(&host, dir, &request).unwrap_or_else(|why| panic!("{why}\n{}", self.script));
-        recorder.mark("done");
-        let after = (self.shown)(dir);
-        assert_ne!(before, after, "something was done\n{}", self.script);
-        self.sound_by_qemu(dir, &|| self.script.to_string());
-        let log = recorder.log();
-        let (mut olds, mut news) = (0, 0);
-        for (number, state) in log.crash_states(STATES, 7).enumerate() {
-            let replayed = log.replay(&state);
-            let dir = replayed.path();
-            let context = || {
-                let events = log.describe(&state);
-                format!("state {number}:\n{events}\nin\n{}", self.script)
-            };
-            self.sound(dir, &context);
-            let now = (self.shown)(dir);
-            assert!(
-                now == before || now == after,
-                "{now}\n{before}\n{after}\n{}",
-                context()
-            );
-            assert!(!state.passed("done") || now == after, "{}", context());
-            if now == before {
-                olds += 1;
-            } else {
-                news += 1;
-            }
-            if number % EVERY == 0 {
-                self.sound_by_qemu(dir, &context);
-                if now == before {
-                    self.finishes(dir, &after, &context);
-                }
-            }
-        }
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| self.attempt(host, dir);
+        let promise = self
+            .suite(&attempt)
+            .survives_crashes(|dir| OldOrNew::of(self, dir));
+        let (olds, news) = (promise.olds.get(), promise.news.get());
         assert!(
             olds > 0 && news > 0,
             "both were met: {olds} old, {news} new"
@@ -157,50 +112,81 @@ impl Case<'_> {
 
     /// Has calls of every kind fail, now and again.
     pub fn survives_failures(&self) {
-        let home = tempfile::tempdir().unwrap();
-        let pristine = home.path().join("pristine");
-        self.script.build(&pristine);
-        let before = (self.shown)(&pristine);
-        let attempt = |host: FaultyHost| {
-            let dir = home.path().join("dir");
-            copy_tree(&pristine, &dir);
-            let host = Arc::new(host);
-            let shared: Arc<dyn Host> = host.clone();
-            let result = run(&shared, &dir, &(self.request)(&dir.join(self.image)));
-            (host, dir, result)
-        };
-        let (counted, dir, result) = attempt(FaultyHost::counting(ours::real_host()));
-        result.unwrap();
-        let after = (self.shown)(&dir);
-        std::fs::remove_dir_all(dir).unwrap();
-        let mut number = 0;
-        for (class, fault, then) in [
-            (Calls::Allocating, Fault::enospc(), Then::KeepFailing),
-            (Calls::Mutating, Fault::Partly(Errno::IO), Then::Recover),
-            (Calls::Syncing, Fault::eio(), Then::Recover),
-            (Calls::Reading, Fault::eio(), Then::Recover),
-        ] {
-            let calls = counted.count(class);
-            for nth in (0..calls).step_by(calls.div_ceil(FAILURES).max(1)) {
-                let failing = FaultyHost::failing(ours::real_host(), class, nth, fault, then);
-                let (host, dir, result) = attempt(failing);
-                let context = || {
-                    let struck = host.struck();
-                    format!("{struck:?} gave {result:?} in\n{}", self.script)
-                };
-                if let Err(said) = &result {
-                    assert!(!said.chars().any(char::is_control), "{said:?}");
-                }
-                self.sound(&dir, &context);
-                let now = (self.shown)(&dir);
-                assert!(now == before || now == after, "{now}\n{}", context());
-                assert!(result.is_err() || now == after, "{}", context());
-                number += 1;
-                if number % EVERY == 0 && now == before {
-                    self.finishes(&dir, &after, &context);
-                }
-                std::fs::remove_dir_all(dir).unwrap();
-            }
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| self.attempt(host, dir);
+        self.suite(&attempt)
+            .survives_failures(|dir| OldOrNew::of(self, dir));
+    }
+}
+
+/// The directory shows what it showed, or what it is to show.
+struct OldOrNew<'a> {
+    case: &'a Case<'a>,
+    before: String,
+    after: String,
+    /// How often it showed the one and the other.
+    olds: Cell<usize>,
+    news: Cell<usize>,
+}
+
+impl<'a> OldOrNew<'a> {
+    fn of(case: &'a Case<'a>, dir: &Path) -> Self {
+        Self {
+            case,
+            before: (case.shown)(dir),
+            after: String::new(),
+            olds: Cell::new(0),
+            news: Cell::new(0),
         }
+    }
+}
+
+impl Promise for OldOrNew<'_> {
+    fn completed(&mut self, dir: &Path, context: &dyn Display) {
+        self.after = (self.case.shown)(dir);
+        assert_ne!(self.before, self.after, "something was done\n{context}");
+        self.check_by_qemu(dir, context);
+    }
+
+    fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+        if !self.case.image.ends_with(".img") {
+            let counted = checker::check(&dir.join(self.case.image));
+            let good = if self.case.may_leak {
+                counted.is_sound()
+            } else {
+                counted.is_clean()
+            };
+            assert!(good, "{counted:?}\n{context}");
+        }
+        let now = (self.case.shown)(dir);
+        let (before, after) = (&self.before, &self.after);
+        assert!(
+            now == *before || now == *after,
+            "{now}\n{before}\n{after}\n{context}"
+        );
+        assert!(!done || now == *after, "{now}\n{after}\n{context}");
+        let met = if now == *before {
+            &self.olds
+        } else {
+            &self.news
+        };
+        met.set(met.get() + 1);
+    }
+
+    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+        if !self.case.image.ends_with(".img") {
+            let verdict = oracle::check(&dir.join(self.case.image));
+            assert!(verdict.is_sound(), "{verdict:?}\n{context}");
+        }
+    }
+
+    fn finish(&self, dir: &Path, context: &dyn Display) {
+        if (self.case.shown)(dir) != self.before {
+            return;
+        }
+        let request = (self.case.request)(&dir.join(self.case.image));
+        run(&ours::real_host(), dir, &request)
+            .unwrap_or_else(|why| panic!("cannot be run again: {why}\n{context}"));
+        assert_eq!((self.case.shown)(dir), self.after, "run again\n{context}");
+        self.check_by_qemu(dir, context);
     }
 }

@@ -1,5 +1,5 @@
-//! An operation on a directory of images, cut off at every moment and with every call of it failing.
-//! Whatever happens, images that are not its target show what they showed, internal snapshots as well;
+//! What an operation on a directory of images promises when it is cut off, or a call of it fails:
+//! images that are not its target show what they showed, internal snapshots as well;
 //! the target shows old bytes and new ones; what the operation creates is whole or not there; and the
 //! same request run again ends it.
 
@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::ops::{self, Progress, Request};
-use rustix::io::Errno;
 
+use super::crash_suite::{self, Attempt, CrashSuite};
 use super::oracle::{View, Views};
 use super::script::{Script, files_below};
-use super::{Calls, Fault, FaultyHost, RecordingHost, Then, checker, oracle, ours};
+use super::{checker, oracle, ours};
 
 /// One operation to be cut off.
 pub struct Trial {
@@ -32,14 +32,16 @@ pub struct Trial {
     pub mixed: Vec<&'static str>,
     /// A file that is created, and the image it shows the old content of.
     pub creates: Option<(&'static str, &'static str)>,
+    /// Images whose internal snapshots may show something else afterwards.
+    pub loses_snapshots: Vec<&'static str>,
+    /// Crash states looked at.
+    pub states: usize,
+    /// Calls made to fail for each kind of failure.
+    pub failures: usize,
 }
 
-/// States looked at in each case; `QANOPY_CRASH_STATES` sets another number for a longer search.
-const STATES: usize = 100;
 /// One state in so many is looked at by qemu-img and finished.
-const EVERY: usize = 20;
-/// Calls made to fail for each kind of failure in each case.
-const FAILURES: usize = 14;
+const EVERY: usize = 16;
 
 impl Trial {
     /// Nothing built yet; nothing changes, goes or is created.
@@ -52,6 +54,9 @@ impl Trial {
             goes: Vec::new(),
             mixed: Vec::new(),
             creates: None,
+            loses_snapshots: Vec::new(),
+            states: 100,
+            failures: 14,
         }
     }
 
@@ -61,38 +66,31 @@ impl Trial {
         self.endures();
     }
 
+    fn suite<'a>(
+        &'a self,
+        attempt: &'a dyn Fn(&Arc<dyn Host>, &Path) -> Attempt,
+    ) -> CrashSuite<'a> {
+        CrashSuite {
+            script: &self.script,
+            what: format!("{:?}", (self.request)(Path::new("."))),
+            attempt,
+            states: self.states,
+            failures: self.failures,
+            every: EVERY,
+        }
+    }
+
     /// Every crash leaves what is promised.
     pub fn survives(&self) {
         if super::qemu().is_none() {
             return;
         }
-        let home = tempfile::tempdir().unwrap();
-        let dir = home.path();
-        self.script.build(dir);
-        let promise = Promise::of(self, dir);
-        let recorder = Arc::new(RecordingHost::new(dir));
-        let host: Arc<dyn Host> = recorder.clone();
-        ours::run(&host, dir, &(self.request)(dir))
-            .unwrap_or_else(|why| panic!("{why}\n{}", self.script));
-        recorder.mark("done");
-        promise.check_quickly(dir, true, &self.script);
-        promise.check_by_qemu(dir, &self.script);
-        let log = recorder.log();
-        let states = std::env::var("QANOPY_CRASH_STATES").map_or(STATES, |n| n.parse().unwrap());
-        for (number, state) in log.crash_states(states, 11).enumerate() {
-            let after = log.replay(&state);
-            let context = format!(
-                "state {number}:\n{}\nof {:?} in\n{}",
-                log.describe(&state),
-                (self.request)(Path::new(".")),
-                self.script
-            );
-            promise.check_quickly(after.path(), state.passed("done"), &context);
-            if number % EVERY == 0 {
-                promise.check_by_qemu(after.path(), &context);
-                promise.finish(after.path(), &context);
-            }
-        }
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
+            result: ours::run(host, dir, &(self.request)(dir)),
+            unread: false,
+        };
+        self.suite(&attempt)
+            .survives_crashes(|dir| Promise::of(self, dir));
     }
 
     /// Every failing call leaves what is promised.
@@ -100,63 +98,18 @@ impl Trial {
         if super::qemu().is_none() {
             return;
         }
-        let home = tempfile::tempdir().unwrap();
-        let pristine = home.path().join("pristine");
-        self.script.build(&pristine);
-        let promise = Promise::of(self, &pristine);
-        let attempt = |host: FaultyHost| {
-            let dir = home.path().join("dir");
-            fs::create_dir(&dir).unwrap();
-            for file in files_below(&pristine) {
-                fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
-            }
-            let host = Arc::new(host);
-            let shared: Arc<dyn Host> = host.clone();
-            let plan = ours::plan(&shared, &dir, &(self.request)(&dir));
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| {
+            let plan = ours::plan(host, dir, &(self.request)(dir));
             let unread = plan
                 .notes
                 .iter()
                 .any(|note| note.warning && note.text.contains("not known"));
             let result = ours::agree(plan)
                 .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
-            (host, dir, result, unread)
+            Attempt { result, unread }
         };
-        let (counted, dir, result, _) = attempt(FaultyHost::counting(ours::real_host()));
-        result.unwrap();
-        fs::remove_dir_all(dir).unwrap();
-        let mut number = 0;
-        for (class, fault, then) in [
-            (Calls::Allocating, Fault::enospc(), Then::KeepFailing),
-            (Calls::Mutating, Fault::Partly(Errno::IO), Then::Recover),
-            (Calls::Syncing, Fault::eio(), Then::Recover),
-            (Calls::Reading, Fault::eio(), Then::Recover),
-        ] {
-            let calls = counted.count(class);
-            for nth in (0..calls).step_by(calls.div_ceil(FAILURES).max(1)) {
-                let failing = FaultyHost::failing(ours::real_host(), class, nth, fault, then);
-                let (host, dir, result, unread) = attempt(failing);
-                let context = format!(
-                    "{:?} gave {result:?}\nin {:?} in\n{}",
-                    host.struck(),
-                    (self.request)(Path::new(".")),
-                    self.script
-                );
-                if let Err(said) = &result {
-                    assert!(!said.chars().any(char::is_control), "{said:?}");
-                }
-                // The scan could not read an image and the plan said so: it is on its own.
-                let on_its_own = result.is_ok() && unread && class == Calls::Reading;
-                if !on_its_own {
-                    promise.check_quickly(&dir, result.is_ok(), &context);
-                    number += 1;
-                    if number % EVERY == 0 {
-                        promise.check_by_qemu(&dir, &context);
-                        promise.finish(&dir, &context);
-                    }
-                }
-                fs::remove_dir_all(dir).unwrap();
-            }
-        }
+        self.suite(&attempt)
+            .survives_failures(|dir| Promise::of(self, dir));
     }
 }
 
@@ -176,6 +129,7 @@ impl<'a> Promise<'a> {
         let snapshots = trial
             .images
             .iter()
+            .filter(|name| !trial.loses_snapshots.contains(name))
             .map(|name| (*name, snapshots(&dir.join(name))));
         let promise = Self {
             trial,
@@ -197,9 +151,15 @@ impl<'a> Promise<'a> {
             ..self.clone()
         }
     }
+}
 
-    /// Looks at all of them with our own reading; `done` says that the operation reported success.
-    pub fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+impl crash_suite::Promise for Promise<'_> {
+    fn completed(&mut self, dir: &Path, context: &dyn Display) {
+        self.check_quickly(dir, true, context);
+        self.check_by_qemu(dir, context);
+    }
+
+    fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
         let view = |name: &str| {
             let format = if name.ends_with(".img") {
                 "raw"
@@ -232,6 +192,7 @@ impl<'a> Promise<'a> {
             if name.ends_with(".qcow2") {
                 let counted = checker::check(&path);
                 assert!(counted.is_sound(), "{name}: {counted:?}\n{context}");
+                assert!(!done || !counted.dirty, "{name} is left dirty\n{context}");
             }
             let (was, now) = (self.before.get(name), view(name));
             match (&self.whole, target == Some(*name)) {
@@ -263,8 +224,7 @@ impl<'a> Promise<'a> {
         }
     }
 
-    /// Asks qemu-img about all of them.
-    pub fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
         let there: Vec<&&str> = self
             .trial
             .images
@@ -272,7 +232,13 @@ impl<'a> Promise<'a> {
             .filter(|name| dir.join(name).exists())
             .collect();
         for name in there.iter().filter(|name| name.ends_with(".qcow2")) {
-            let verdict = oracle::check(&dir.join(name));
+            let path = dir.join(name);
+            if checker::check(&path).dirty {
+                // QEMU repairs such an image when it opens it for writing.
+                let qemu = super::qemu().unwrap();
+                qemu.io(&path, &["read 0 512"]);
+            }
+            let verdict = oracle::check(&path);
             assert!(verdict.is_sound(), "{name}: {verdict:?}\n{context}");
         }
         let after = Views::of(dir, &there);
@@ -299,7 +265,6 @@ impl<'a> Promise<'a> {
         }
     }
 
-    /// Asks the same again and looks at its result.
     fn finish(&self, dir: &Path, context: &dyn Display) {
         let done_before = self.trial.goes.iter().any(|name| !dir.join(name).exists())
             || self
