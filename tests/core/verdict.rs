@@ -589,7 +589,7 @@ fn our_verdicts(dir: &Path, froms: &[u64]) -> Vec<Value> {
         .arg(test)
         .args([
             "--exact",
-            "the_process_that_judges",
+            "verdict::the_process_that_judges",
             "--nocapture",
             "--test-threads=1",
         ])
