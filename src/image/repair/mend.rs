@@ -149,6 +149,18 @@ impl Rules {
 
     /// An entry at which every reader stops. What it may mean keeps its clusters.
     fn unreadable(&self, raw: u64, bitmap: u64, error: &FormatError) -> Judged {
+        if matches!(error, FormatError::Unaligned { .. })
+            && let Some((raw, bitmap)) = self.without_place(raw, bitmap)
+        {
+            return Judged {
+                raw,
+                bitmap,
+                refers: None,
+                flag: Flag::AsItIs,
+                emptied: false,
+                left: None,
+            };
+        }
         let size = self.size();
         let offset = l2::offset_bits(raw);
         let hopeless = self.context.data_file
@@ -169,6 +181,24 @@ impl Rules {
             emptied: false,
             left: Some(kind_of(error)),
         }
+    }
+
+    /// An entry that keeps a place for zeros, without the place: what lies there shows nowhere.
+    fn without_place(&self, raw: u64, bitmap: u64) -> Option<(u64, u64)> {
+        if self.context.data_file {
+            return None;
+        }
+        let without = l2::with_copied_flag(raw & !l2::offset_bits(raw), false);
+        // Subclusters with data and no place for it do not parse.
+        let entry = L2Entry::parse(without, bitmap, self.context).ok()?;
+        let shows_none = match entry {
+            L2Entry::Zero { .. } => true,
+            _ => self.context.geometry.extended_l2(),
+        };
+        if !shows_none {
+            return None;
+        }
+        entry.encode(self.context).ok()
     }
 }
 
@@ -217,6 +247,21 @@ mod tests {
         let mixed = rules(Version::V3, true, true).judge(past, 4 << 32 | 3);
         assert_eq!((mixed.raw, mixed.bitmap), (0, 7 << 32));
         assert!(mixed.emptied);
+    }
+
+    #[test]
+    fn zeros_that_are_kept_an_unaligned_place_lose_it() {
+        let judged = rules(Version::V3, false, true).judge(1 << 63 | 0x5201, 0);
+        assert_eq!((judged.raw, judged.refers, judged.left), (1, None, None));
+        let extended = rules(Version::V3, true, true);
+        // Zeros in subclusters 0 and 1, the rest shows what lies below.
+        let judged = extended.judge(1 << 63 | 0x8200, 3 << 32);
+        assert_eq!((judged.raw, judged.bitmap), (0, 3 << 32));
+        assert_eq!((judged.refers, judged.left), (None, None));
+        // With data in any of them it stays.
+        let judged = extended.judge(1 << 63 | 0x8200, 3 << 32 | 4);
+        assert_eq!(judged.raw, 1 << 63 | 0x8200);
+        assert_eq!(judged.left, Some(FindingKind::Unaligned));
     }
 
     #[test]
