@@ -453,10 +453,14 @@ fn done<T>(result: image::Result<T>) -> Option<T> {
 fn judge(path: &Path, from: u64) -> Value {
     let file = RealHost.open(path, Access::Read).unwrap();
     let checked = image::check(path, &file, &Unhurried);
+    let mut corrupt = Vec::new();
     let (word, kinds) = match &checked {
         Ok(check) => {
             let kinds: BTreeSet<_> = check.findings.iter().map(|f| f.kind.name()).collect();
             check.findings.iter().for_each(|f| plain(&f.text));
+            let worst = |f: &&image::Finding| f.kind.severity() == image::Severity::Corruption;
+            let corruptions = check.findings.iter().filter(worst);
+            corruptions.for_each(|f| corrupt.push(f.text.clone()));
             (
                 match check.verdict() {
                     Verdict::Clean => "clean",
@@ -477,7 +481,7 @@ fn judge(path: &Path, from: u64) -> Value {
         Ok(chain) => chain,
         Err(error) => {
             plain(&error.to_string());
-            return json!({"open": error.to_string(), "check": word, "kinds": kinds});
+            return json!({"open": error.to_string(), "check": word, "kinds": kinds, "corrupt": corrupt});
         }
     };
     let size = chain.virtual_size();
@@ -491,7 +495,7 @@ fn judge(path: &Path, from: u64) -> Value {
         }
     };
     look(&chain, path);
-    json!({"open": null, "len": len, "read": read, "check": word, "kinds": kinds})
+    json!({"open": null, "len": len, "read": read, "check": word, "kinds": kinds, "corrupt": corrupt})
 }
 
 /// Maps, measures, compares, and reads the far end and every snapshot.
@@ -757,6 +761,15 @@ impl Both {
         kinds.iter().any(|found| found == kind)
     }
 
+    /// Whether each corruption that we find says this.
+    fn is_corrupt_only_by(&self, words: &str) -> bool {
+        let corrupt = self.ours["corrupt"].as_array().unwrap();
+        !corrupt.is_empty()
+            && corrupt
+                .iter()
+                .all(|text| text.as_str().unwrap().contains(words))
+    }
+
     /// Where the two differ.
     fn differs(&self) -> Vec<At> {
         let mut at = Vec::new();
@@ -813,7 +826,7 @@ const CHOICES: &[Choice] = &[
         At::Check,
         "an internal snapshot whose disk is larger than its table maps cannot be read, which qemu-img finds out only \
          when it is applied",
-        |both| both.word() == "corrupt" && both.has("snapshot-table"),
+        |both| both.word() == "corrupt" && both.is_corrupt_only_by("snapshot disk size"),
     ),
 ];
 
