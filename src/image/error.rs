@@ -77,10 +77,17 @@ pub enum ErrorKind {
     #[error("has {0} corruptions in its tables: repair it first with `qanopy check --repair all`")]
     Corruptions(u64),
     /// Its snapshot table keeps QEMU from opening it.
-    #[error(
-        "cannot be opened, by QEMU neither: {0}. `qemu-img check -r all` mends some of that: keep a copy first"
-    )]
-    SnapshotTable(String),
+    #[error("cannot be opened, by QEMU neither: {why}. {}", if *.mends {
+        "`qanopy check --repair all` mends that, and keeps every snapshot"
+    } else {
+        "`qemu-img check -r all` opens it again, without the snapshots that it cannot read: keep a copy first"
+    })]
+    SnapshotTable {
+        /// What is wrong with it.
+        why: String,
+        /// Whether a repair here makes it right.
+        mends: bool,
+    },
     /// What it records of dirty bitmaps keeps QEMU from opening it.
     #[error(
         "cannot be opened, by QEMU neither: {0}. `qanopy check --repair all` mends that, and leaves what the guest sees"

@@ -103,7 +103,7 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
             .unwrap_or(0);
         table.truncate(read);
         let most = header.snapshot_count.min(MOST_SNAPSHOTS);
-        facts.first_snapshots = parse_first(&table, most);
+        facts.first_snapshots = parse_first(&table, most).0;
     }
     Ok(Probe::Qcow2(Box::new(facts), built_on(&header)))
 }

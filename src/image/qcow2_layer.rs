@@ -148,7 +148,11 @@ pub(crate) fn require_openable(path: &Path, file: &dyn HostFile, header: &Header
         luks_header(path, file, header)?;
     }
     snapshots::read_unchecked(path, file, header).map_err(|error| match error.kind {
-        ErrorKind::Format(why) => Error::new(path, ErrorKind::SnapshotTable(why.to_string())),
+        ErrorKind::Format(why) => {
+            let mends = snapshots::salvage(path, file, header).is_ok_and(|it| it.rest.is_none());
+            let why = why.to_string();
+            Error::new(path, ErrorKind::SnapshotTable { why, mends })
+        }
         _ => error,
     })?;
     bitmaps::require_loadable(path, file, header)

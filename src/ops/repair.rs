@@ -246,7 +246,11 @@ fn mended(kind: FindingKind, number: u64) -> String {
             "entries that lead past the end of the file",
             "made to say what they read as: zeros, or what lies below",
         ),
-        FindingKind::Unaligned => ("unaligned entry", "unaligned entries", "cleared"),
+        FindingKind::Unaligned => (
+            "entry that keeps an unaligned place for zeros",
+            "entries that keep an unaligned place for zeros",
+            "kept as zeros, without a place",
+        ),
         FindingKind::ReservedBits => (
             "entry with reserved bits",
             "entries with reserved bits",
@@ -274,9 +278,9 @@ fn mended(kind: FindingKind, number: u64) -> String {
             "replaced, the counts made anew",
         ),
         FindingKind::SnapshotTable => (
-            "snapshot without its disk size",
-            "snapshots without their disk size",
-            "completed",
+            "fault in the snapshot table",
+            "faults in the snapshot table",
+            "mended: what is missing completed, what is too long cut, every snapshot kept",
         ),
         FindingKind::BitmapTable => ("damaged bitmap", "damaged bitmaps", "given up"),
         FindingKind::SharedCluster => ("shared cluster", "shared clusters", "counted"),

@@ -123,8 +123,9 @@ impl Snapshot {
         in_range("snapshot disk size", size, 0, mapped)
     }
 
-    /// Reads the entry at `at`; gives it and where it ends, without padding.
-    fn parse(bytes: &[u8], at: u64) -> Result<(Self, u64), FormatError> {
+    /// Reads the entry at `at`, which may have `most_extra` bytes of extra data; gives it and where it
+    /// ends, without padding. Of its extra data as much is kept as the format allows.
+    fn parse(bytes: &[u8], at: u64, most_extra: u32) -> Result<(Self, u64), FormatError> {
         let truncated = |needed: u64| FormatError::Truncated {
             field: "the snapshot table",
             needed,
@@ -138,14 +139,15 @@ impl Snapshot {
             "snapshot extra data size",
             raw.extra_size.get().into(),
             0,
-            limits::MAX_SNAPSHOT_EXTRA_BYTES.into(),
+            most_extra.into(),
         )?;
+        let extra_size = raw.extra_size.get().min(limits::MAX_SNAPSHOT_EXTRA_BYTES);
         let id_at = fixed_end + u64::from(raw.extra_size.get());
         let name_at = id_at + u64::from(raw.id_size.get());
         let end = name_at + u64::from(raw.name_size.get());
         let part = |from: u64, to: u64| slice(bytes, from, to - from).map(<[u8]>::to_vec);
         let (Some(extra), Some(id), Some(name)) = (
-            part(fixed_end, id_at),
+            part(fixed_end, fixed_end + u64::from(extra_size)),
             part(id_at, name_at),
             part(name_at, end),
         ) else {
@@ -208,6 +210,23 @@ impl Snapshot {
 /// [`FormatError::Truncated`] with a lower bound of what is needed; more extra data or a longer table
 /// than QEMU allows.
 pub fn parse_table(bytes: &[u8], count: u32) -> Result<(Vec<Snapshot>, u64), FormatError> {
+    parse_entries(bytes, count, limits::MAX_SNAPSHOT_EXTRA_BYTES)
+}
+
+/// As [`parse_table`], but entries may have any amount of extra data, of which they keep as much as the
+/// format allows: QEMU does not open such an image, and a repair cuts them down.
+///
+/// # Errors
+/// As those of [`parse_table`], but for too much extra data.
+pub fn parse_overlong_table(bytes: &[u8], count: u32) -> Result<(Vec<Snapshot>, u64), FormatError> {
+    parse_entries(bytes, count, u32::MAX)
+}
+
+fn parse_entries(
+    bytes: &[u8],
+    count: u32,
+    most_extra: u32,
+) -> Result<(Vec<Snapshot>, u64), FormatError> {
     in_range(
         "nb_snapshots",
         count.into(),
@@ -217,7 +236,7 @@ pub fn parse_table(bytes: &[u8], count: u32) -> Result<(Vec<Snapshot>, u64), For
     let mut snapshots = Vec::new();
     let mut end = 0;
     for _ in 0..count {
-        let (snapshot, next) = Snapshot::parse(bytes, u64::next_multiple_of(end, 8))?;
+        let (snapshot, next) = Snapshot::parse(bytes, u64::next_multiple_of(end, 8), most_extra)?;
         in_range(
             "snapshot table size",
             next,
@@ -231,19 +250,20 @@ pub fn parse_table(bytes: &[u8], count: u32) -> Result<(Vec<Snapshot>, u64), For
 }
 
 /// The first entries of a snapshot table, `most` of them, as far as they are whole in `bytes` and can be
-/// entries at all.
+/// entries at all; and their length in bytes.
 #[must_use]
-pub fn parse_first(bytes: &[u8], most: u32) -> Vec<Snapshot> {
-    let mut snapshots = Vec::new();
-    let mut at = 0;
+pub fn parse_first(bytes: &[u8], most: u32) -> (Vec<Snapshot>, u64) {
+    let (mut snapshots, mut end) = (Vec::new(), 0);
     for _ in 0..most {
-        let Ok((snapshot, end)) = Snapshot::parse(bytes, at) else {
+        let at = u64::next_multiple_of(end, 8);
+        let parsed = Snapshot::parse(bytes, at, limits::MAX_SNAPSHOT_EXTRA_BYTES);
+        let Ok((snapshot, next)) = parsed else {
             break;
         };
         snapshots.push(snapshot);
-        at = u64::next_multiple_of(end, 8);
+        end = next;
     }
-    snapshots
+    (snapshots, end)
 }
 
 /// The snapshot table's bytes; the exact inverse of [`parse_table`].
@@ -334,6 +354,23 @@ mod tests {
             parse_table(&[0; 39], 65_536),
             Err(FormatError::Truncated { needed: 40, .. })
         ));
+    }
+
+    #[test]
+    fn of_too_much_extra_data_the_first_is_kept_and_what_follows_it_is_found() {
+        let mut bytes = vec![0u8; 40];
+        bytes[13] = 1; // ID of one byte
+        bytes[38..40].copy_from_slice(&[8, 0]); // 2048 bytes of extra data
+        bytes.extend((0..2048).map(|at| u8::try_from(at / 16).unwrap()));
+        bytes.extend_from_slice(b"1");
+        bytes.resize(bytes.len().next_multiple_of(8) + 40, 0);
+        assert!(parse_table(&bytes, 2).is_err());
+        let (list, len) = parse_overlong_table(&bytes, 2).unwrap();
+        assert_eq!((list.len(), len), (2, bytes.len() as u64));
+        assert_eq!((list[0].extra.len(), &*list[0].id), (1024, &b"1"[..]));
+        assert_eq!(list[0].extra[1023], 63);
+        let (first, len) = parse_first(&bytes, 2);
+        assert_eq!((first.len(), len), (0, 0));
     }
 
     #[test]

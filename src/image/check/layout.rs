@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
-use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, refcount};
+use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, limits, refcount};
 
 use super::super::entries::each_entry;
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_entries;
-use super::super::snapshots::read_unchecked;
+use super::super::snapshots::salvage;
 use super::super::{Error, ErrorKind};
 use super::Image;
 use super::finding::{FindingKind, Findings};
@@ -266,9 +266,29 @@ impl Collector<'_> {
 
     fn snapshots(&mut self) -> Result<()> {
         let (image, header) = (self.image, self.image.header);
-        let (snapshots, len) = read_unchecked(image.path, image.file, image.header)?;
+        let list = salvage(image.path, image.file, image.header)?;
+        let (snapshots, len) = (list.snapshots, list.len);
         let table_offset = header.snapshots_offset.get();
         self.range("the snapshot table", table_offset, len, 1);
+        if list.overlong {
+            self.findings
+                .at(FindingKind::SnapshotTable, table_offset, len, || {
+                    format!(
+                        "snapshots with more than {} bytes of extra data: QEMU does not open the image",
+                        limits::MAX_SNAPSHOT_EXTRA_BYTES
+                    )
+                });
+        }
+        if let Some(fault) = list.rest {
+            self.findings
+                .at(FindingKind::SnapshotTable, table_offset, len, || {
+                    format!(
+                        "of {} snapshots {} can be read: {fault}",
+                        header.snapshot_count,
+                        snapshots.len()
+                    )
+                });
+        }
         if !snapshots.is_empty() && header.has_data_file() {
             self.findings
                 .at(FindingKind::SnapshotTable, table_offset, len, || {

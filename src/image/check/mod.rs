@@ -45,6 +45,9 @@ pub use finding::{Finding, FindingKind, Severity};
 /// Clusters a file may have to be checked, as for QEMU.
 const MOST_CLUSTERS: u64 = (1 << 31) - 2;
 
+/// What an L2 table is called in [`Check::tables`].
+pub(in crate::image) const L2_TABLE: &str = "an L2 table";
+
 /// What a check found.
 #[derive(Debug, Clone, Default)]
 pub struct Check {
@@ -386,6 +389,6 @@ fn table_map(layout: Layout) -> TableMap {
     let tables = layout
         .tables
         .iter()
-        .map(|table| (table.cluster.into(), 1, "an L2 table"));
+        .map(|table| (table.cluster.into(), 1, L2_TABLE));
     TableMap::new(ranges.chain(tables).collect())
 }

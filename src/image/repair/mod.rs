@@ -165,6 +165,7 @@ impl Repair {
                 {
                     *found
                 }
+                FindingKind::SnapshotTable if self.survey.list_stays => *found,
                 // A cluster at two places of the guest's disk stays so, and is counted right.
                 FindingKind::SharedCluster => *found,
                 kind => self.survey.report.left.get(kind).copied().unwrap_or(0),

@@ -11,16 +11,16 @@ use crate::host::{HostFile, printable_bytes};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
-    EntryTable, Geometry, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot, Version, l1, l2,
-    refcount,
+    EntryTable, FormatError, Geometry, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot,
+    Version, l1, l2, refcount,
 };
 
-use super::super::check::past_end;
+use super::super::check::{L2_TABLE, past_end};
 use super::super::entries::each_entry;
 use super::super::error::Result;
 use super::super::new_counts::NewCounts;
 use super::super::qcow2_layer::{read_entries, read_l2};
-use super::super::snapshots::read_unchecked;
+use super::super::snapshots::salvage;
 use super::super::{Check, Error, ErrorKind, Finding, FindingKind, Pace, bitmaps};
 use super::mend::{Flag, Judged, Rules};
 
@@ -53,6 +53,8 @@ pub(super) struct Table {
     pub(super) cluster: u64,
     /// How many L1 entries name it.
     weight: u64,
+    /// How many of those stay as they are, so that it is read where it is.
+    fixed: u64,
     /// The first entry of the active L1 table that does.
     active: Option<u64>,
     changed: bool,
@@ -67,6 +69,8 @@ pub(super) struct Root {
     owner: Option<usize>,
     pub(super) offset: u64,
     pub(super) entries: EntryTable,
+    /// It stays as it is: nothing could say that it is elsewhere.
+    fixed: bool,
     /// The cluster it gets, if it cannot stay.
     pub(super) to: Option<u64>,
 }
@@ -131,8 +135,12 @@ pub(super) struct Survey {
     pub(super) tables: Vec<Table>,
     pub(super) roots: Vec<Root>,
     pub(super) snapshots: Vec<Snapshot>,
-    /// Length in bytes of the snapshot table on disk.
+    /// Length in bytes of the snapshot table on disk, as far as it can be understood.
     pub(super) old_list_len: u64,
+    /// Its entries have more extra data than QEMU opens an image with.
+    list_is_overlong: bool,
+    /// Part of it cannot be understood, so that it stays as it is.
+    pub(super) list_stays: bool,
     /// The cluster and bytes of a new snapshot table.
     pub(super) new_list: Option<(u64, Vec<u8>)>,
     /// The refcount table on disk.
@@ -153,7 +161,7 @@ impl Survey {
         pace: &dyn Pace,
     ) -> Result<Self> {
         let context = L2Context::of(header);
-        let (snapshots, old_list_len) = read_unchecked(path, &**file, header)?;
+        let list = salvage(path, &**file, header)?;
         let old = context.geometry;
         let wanted = Geometry::new(old.cluster_bits(), order, old.extended_l2())
             .map_err(|e| Error::new(path, e))?;
@@ -178,17 +186,23 @@ impl Survey {
             },
             tables: Vec::new(),
             roots: Vec::new(),
-            snapshots,
-            old_list_len,
+            snapshots: list.snapshots,
+            old_list_len: list.len,
+            list_is_overlong: list.overlong,
+            list_stays: false,
             new_list: None,
             counts_stay: false,
             report: Report::default(),
         };
         survey.keep_off_counted()?;
         survey.counts.count(0, 1, 1)?;
+        survey.judge_list(list.rest);
         survey.read_roots()?;
         survey.collect_tables()?;
         survey.count_data(found, pace)?;
+        if !survey.report.left.is_empty() {
+            survey.keep_counts(found)?;
+        }
         survey.look_for_lost_tables(found, pace)?;
         survey.compare_flags(pace)?;
         survey.fixed_tables()?;
@@ -210,7 +224,7 @@ impl Survey {
         Error::new(&self.path, ErrorKind::Limit(text.into()))
     }
 
-    fn wrong(&self, error: crate::qcow2::FormatError) -> Error {
+    fn wrong(&self, error: FormatError) -> Error {
         Error::new(&self.path, error)
     }
 
@@ -270,6 +284,24 @@ impl Survey {
         Ok(())
     }
 
+    /// Whether the snapshot table can be written anew: only one that is wholly understood.
+    fn judge_list(&mut self, rest: Option<FormatError>) {
+        let offset = self.header.snapshots_offset.get();
+        let (known, all) = (self.snapshots.len(), self.header.snapshot_count);
+        if let Some(fault) = rest {
+            let text = || format!("of {all} snapshots {known} can be read: {fault}");
+            self.report.leave(FindingKind::SnapshotTable, offset, text);
+        } else if known > 0 && self.is_past_end(offset, self.old_list_len) {
+            // What it held cannot be told, so nothing is made of it.
+            let text =
+                || format!("the snapshot table at {offset:#x} lies beyond the end of the file");
+            self.report.leave(FindingKind::PastEnd, offset, text);
+        } else {
+            return;
+        }
+        self.list_stays = true;
+    }
+
     fn read_roots(&mut self) -> Result<()> {
         let (offset, entries) = (
             self.header.l1_offset.get(),
@@ -321,6 +353,7 @@ impl Survey {
                 owner,
                 offset,
                 entries: table,
+                fixed: owner.is_some() && self.list_stays,
                 to: None,
             });
         }
@@ -329,7 +362,7 @@ impl Survey {
 
     /// An L1 entry without what reading ignores: reserved bits, and tables that are not in the file.
     /// The error is for one that no reader can follow.
-    fn clean_l1(&self, raw: u64) -> std::result::Result<u64, crate::qcow2::FormatError> {
+    fn clean_l1(&self, raw: u64) -> std::result::Result<u64, FormatError> {
         let clean = raw & !l1::reserved_bits(raw);
         let entry = L1Entry::parse(clean, self.rules.context.geometry)?;
         Ok(match entry.table {
@@ -375,6 +408,7 @@ impl Survey {
                 tables.push(Table {
                     cluster: offset / size,
                     weight: 1,
+                    fixed: u64::from(root.fixed),
                     active: root.owner.is_none().then_some(index),
                     changed: false,
                     to: None,
@@ -674,16 +708,22 @@ impl Survey {
     fn place_tables(&mut self) -> Result<()> {
         let mut tables = std::mem::take(&mut self.tables);
         for table in &mut tables {
-            let stays = !table.changed && self.counts.claim(table.cluster, 1)?;
-            let cluster = if stays {
-                table.cluster
-            } else {
-                let cluster = self.counts.allocate(1)?;
+            let is_alone = self.counts.get(table.cluster)? == 0;
+            if table.fixed > 0 {
+                self.counts.count(table.cluster, 1, table.fixed)?;
+            }
+            let mut references = table.weight.saturating_sub(table.fixed);
+            if references == 0 {
+                continue;
+            }
+            let mut cluster = table.cluster;
+            if table.changed || !is_alone {
+                cluster = self.counts.allocate(1)?;
                 table.to = Some(cluster);
-                cluster
-            };
-            if table.weight > 1 {
-                self.counts.count(cluster, 1, table.weight - 1)?;
+                references -= 1;
+            }
+            if references > 0 {
+                self.counts.count(cluster, 1, references)?;
             }
         }
         self.tables = tables;
@@ -694,6 +734,11 @@ impl Survey {
         let size = self.size();
         let mut roots = std::mem::take(&mut self.roots);
         for root in &mut roots {
+            if root.fixed {
+                let (first, clusters) = self.run(root.offset, root.entries.len() as u64 * 8);
+                self.counts.count(first, clusters, 1)?;
+                continue;
+            }
             let mut new = root.entries.clone();
             for (index, raw) in root.entries.iter().enumerate() {
                 if raw == 0 {
@@ -739,43 +784,57 @@ impl Survey {
 
     /// Where the L2 table that is now in `cluster` is going to be.
     fn place_of(&self, cluster: u64) -> u64 {
-        self.tables
-            .binary_search_by_key(&cluster, |table| table.cluster)
-            .ok()
-            .and_then(|at| self.tables.get(at))
-            .and_then(|table| table.to)
-            .unwrap_or(cluster)
+        let table = self.table_at(cluster);
+        table.and_then(|table| table.to).unwrap_or(cluster)
+    }
+
+    /// The L2 table in this cluster.
+    fn table_at(&self, cluster: u64) -> Option<&Table> {
+        let found = self
+            .tables
+            .binary_search_by_key(&cluster, |table| table.cluster);
+        self.tables.get(found.ok()?)
     }
 
     fn place_list(&mut self) -> Result<()> {
         let offset = self.header.snapshots_offset.get();
         let virtual_size = self.header.virtual_size();
-        if !self.snapshots.is_empty() && self.is_past_end(offset, self.old_list_len) {
-            // What it held cannot be told, so nothing is made of it.
-            let text =
-                || format!("the snapshot table at {offset:#x} lies beyond the end of the file");
-            self.report.leave(FindingKind::SnapshotTable, offset, text);
+        let (first, clusters) = self.run(offset, self.old_list_len);
+        if self.list_stays {
+            // As the file grows it may come to lie inside, and is in use then.
+            let end = self.counts.end().saturating_mul(self.size());
+            if offset < end.max(self.rules.len) {
+                self.counts.count(first, clusters, 1)?;
+            }
             return Ok(());
         }
-        let mut changed = self
-            .roots
-            .iter()
-            .any(|root| root.owner.is_some() && root.to.is_some());
-        if self.header.version == Version::V3 {
-            for snapshot in &mut self.snapshots {
-                if snapshot.extra.len() < NEEDED_EXTRA {
-                    snapshot.set_extra(snapshot.vm_state_size(), virtual_size, None);
+        let mut roots = self.roots.iter();
+        let mut changed =
+            self.list_is_overlong || roots.any(|root| root.owner.is_some() && root.to.is_some());
+        let geometry = self.rules.context.geometry;
+        for snapshot in &mut self.snapshots {
+            let has_table = snapshot.check_l1(geometry).is_ok();
+            if self.header.version == Version::V3 && snapshot.extra.len() < NEEDED_EXTRA {
+                let mut whole = snapshot.clone();
+                whole.set_extra(whole.vm_state_size(), virtual_size, None);
+                // With a size that its table does not map, nobody reads it.
+                if !has_table || whole.check_size(geometry).is_ok() {
+                    *snapshot = whole;
                     changed = true;
+                    continue;
                 }
-            }
-        }
-        for snapshot in &self.snapshots {
-            if let Err(error) = snapshot.check_size(self.rules.context.geometry) {
+                let text = || {
+                    format!(
+                        "snapshot {} does not record its disk size, and its table maps less than the disk's",
+                        printable_bytes(&snapshot.name)
+                    )
+                };
+                self.report.leave(FindingKind::SnapshotTable, offset, text);
+            } else if has_table && let Err(error) = snapshot.check_size(geometry) {
                 let text = || format!("snapshot {}: {error}", printable_bytes(&snapshot.name));
                 self.report.leave(FindingKind::SnapshotTable, offset, text);
             }
         }
-        let (first, clusters) = self.run(offset, self.old_list_len);
         if self.header.has_data_file() && !self.snapshots.is_empty() {
             let text = || "internal snapshots beside an external data file".to_owned();
             self.report.leave(FindingKind::SnapshotTable, offset, text);
@@ -790,8 +849,38 @@ impl Survey {
         Ok(())
     }
 
+    /// With all data counted: as something cannot be followed, what is counted more often than it is
+    /// referred to may be what that led to, a snapshot's for one. It stays counted as often, so that
+    /// nobody writes to it in place.
+    fn keep_counts(&mut self, found: &Check) -> Result<()> {
+        self.each_counted(&mut |survey, cluster, counted| {
+            let weight = match found.tables.at(cluster) {
+                None | Some(L2_TABLE) => survey.table_at(cluster).map_or(0, |table| table.weight),
+                Some(_) => return Ok(()),
+            };
+            let referred = survey.counts.get(cluster)?.saturating_add(weight);
+            match counted.saturating_sub(referred) {
+                0 => Ok(()),
+                more => survey.counts.count(cluster, 1, more),
+            }
+        })
+    }
+
     /// As something stays damaged, what looks leaked may belong to it: it stays counted.
     fn keep_leaks(&mut self, found: &Check) -> Result<()> {
+        self.each_counted(&mut |survey, cluster, counted| {
+            if survey.counts.get(cluster)? == 0 && found.tables.at(cluster).is_none() {
+                survey.counts.count(cluster, 1, counted)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Tells which clusters of the file are counted on disk, and how often.
+    fn each_counted(
+        &mut self,
+        tell: &mut dyn FnMut(&mut Self, u64, u64) -> Result<()>,
+    ) -> Result<()> {
         let per_block = self.rules.context.geometry.refcounts_per_block();
         let clusters = self.rules.len.div_ceil(self.size());
         for (index, at) in self.blocks_on_disk() {
@@ -801,11 +890,8 @@ impl Survey {
             }
             let block = self.counts.read_block(at, self.rules.context.geometry)?;
             for (cluster, counted) in (first..clusters).zip(block.iter()) {
-                if counted > 0
-                    && self.counts.get(cluster)? == 0
-                    && found.tables.at(cluster).is_none()
-                {
-                    self.counts.count(cluster, 1, counted)?;
+                if counted > 0 {
+                    tell(self, cluster, counted)?;
                 }
             }
         }
@@ -853,6 +939,7 @@ fn compact(tables: &mut Vec<Table>) {
         let same = next.cluster == kept.cluster;
         if same {
             kept.weight = kept.weight.saturating_add(next.weight);
+            kept.fixed = kept.fixed.saturating_add(next.fixed);
         }
         same
     });

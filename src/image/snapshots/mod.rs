@@ -25,4 +25,4 @@ pub use create::NewSnapshot;
 pub(crate) use extract::made_like;
 pub use extract::{SnapshotForm, extract_snapshot, snapshot_view};
 pub use list::snapshots;
-pub(crate) use list::{read, read_unchecked};
+pub(crate) use list::{read, read_unchecked, salvage};
