@@ -1,7 +1,7 @@
 //! `qanopy create`: a new image, with or without a backing file.
 
 use crate::image::Format;
-use crate::ops::{BackingStyle, CreateOptions, Request};
+use crate::ops::{BackingStyle, CreateOptions, Request, UncheckedOptions};
 
 use super::args::{CreateArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
@@ -33,14 +33,14 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
             (look::nowhere(), request)
         }
         (Some(base), Some(size)) if args.unchecked => {
-            let request = Request::BranchUnchecked {
+            let request = Request::BranchUnchecked(Box::new(UncheckedOptions {
                 base,
                 format: Format::from_name(&args.backing_format.unwrap_or_default()),
                 new: args.new,
                 size,
                 style,
                 image,
-            };
+            }));
             (look::around(&[], &args.scan.scan)?, request)
         }
         (Some(base), size) => {

@@ -26,10 +26,12 @@ pub(super) fn request(request: &Request) -> Request {
     let mut request = request.clone();
     // Every kind is named, so that a new one is not forgotten.
     match &mut request {
-        Request::Branch {
-            base, new, image, ..
+        Request::BranchUnchecked(options) => {
+            options.base = path(&options.base);
+            options.new = path(&options.new);
+            options.image = image_options(&options.image);
         }
-        | Request::BranchUnchecked {
+        Request::Branch {
             base, new, image, ..
         } => {
             *base = path(base);

@@ -83,6 +83,7 @@ pub use request::{
     BackingStyle, BitmapAction, CommittedLayer, Compress, CreateOptions, DataFileOption,
     Dependants, Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Reflink,
     Relinked, Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    UncheckedOptions,
 };
 pub use resumed::moved_to;
 
@@ -188,24 +189,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 image,
             },
         ),
-        Request::BranchUnchecked {
-            base,
-            format,
-            new,
-            size,
-            style,
-            image,
-        } => unchecked::plan(
-            &mut plan,
-            &unchecked::Wish {
-                base,
-                format,
-                new,
-                size: *size,
-                style: *style,
-                image,
-            },
-        ),
+        Request::BranchUnchecked(wish) => unchecked::plan(&mut plan, wish),
         Request::KeySlot { image, action } => key_slot::plan(&mut plan, image, *action),
         Request::Amend { image, amendment } => amend::plan(&mut plan, image, amendment),
         Request::Bitmap {

@@ -26,20 +26,7 @@ pub enum Request {
         image: ImageOptions,
     },
     /// A new overlay `new` on `base`, which is not there yet.
-    BranchUnchecked {
-        /// Where the image to build on is going to be.
-        base: PathBuf,
-        /// Of which format it is going to be.
-        format: Format,
-        /// The file to create.
-        new: PathBuf,
-        /// Its virtual size in bytes.
-        size: u64,
-        /// How the backing name is recorded.
-        style: BackingStyle,
-        /// How it is made.
-        image: ImageOptions,
-    },
+    BranchUnchecked(Box<UncheckedOptions>),
     /// A new image without a backing file.
     Create(CreateOptions),
     /// A new raw image.
@@ -262,13 +249,13 @@ impl Request {
     pub fn creates(&self) -> Option<&Path> {
         match self {
             Self::Branch { new, .. }
-            | Self::BranchUnchecked { new, .. }
             | Self::Snapshot {
                 action: SnapshotAction::Extract { new, .. },
                 ..
             } => Some(new),
             Self::Flatten { new, .. } => new.as_deref(),
             Self::Create(options) => Some(&options.path),
+            Self::BranchUnchecked(options) => Some(&options.new),
             Self::CreateRaw { new, .. } => Some(new),
             Self::Clone {
                 new, chain: false, ..
@@ -283,7 +270,7 @@ impl Request {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Branch { .. }
-            | Self::BranchUnchecked { .. }
+            | Self::BranchUnchecked(_)
             | Self::Create(_)
             | Self::CreateRaw { .. } => "Create",
             Self::Convert(_) => "Convert",
@@ -363,7 +350,7 @@ impl Request {
         matches!(
             self,
             Self::Branch { .. }
-                | Self::BranchUnchecked { .. }
+                | Self::BranchUnchecked(_)
                 | Self::Convert(_)
                 | Self::Create(_)
                 | Self::CreateRaw { .. }
@@ -617,6 +604,23 @@ pub struct CreateOptions {
     pub path: PathBuf,
     /// Virtual size in bytes; rounded up to a multiple of 512, as QEMU does.
     pub size: u64,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+/// A new overlay on an image that is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UncheckedOptions {
+    /// Where the image to build on is going to be.
+    pub base: PathBuf,
+    /// Of which format it is going to be.
+    pub format: Format,
+    /// The file to create.
+    pub new: PathBuf,
+    /// Its virtual size in bytes.
+    pub size: u64,
+    /// How the backing name is recorded.
+    pub style: BackingStyle,
     /// How it is made.
     pub image: ImageOptions,
 }

@@ -1,29 +1,17 @@
 //! An overlay on an image that is not there yet, as `qemu-img create -u` makes it: nothing of the base can be
 //! looked at, so that its format and the size are what the person says, and agreed to by number.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::host::printable;
 use crate::image::Format;
 
 use super::words::{command, name, shown, size};
-use super::{
-    BackingStyle, EffectKind, ImageOptions, Plan, Undo, backing_name, create, new_file, new_image,
-};
-
-/// What is asked for: see [`super::Request::BranchUnchecked`].
-pub(super) struct Wish<'a> {
-    pub(super) base: &'a Path,
-    pub(super) format: &'a Format,
-    pub(super) new: &'a Path,
-    pub(super) size: u64,
-    pub(super) style: BackingStyle,
-    pub(super) image: &'a ImageOptions,
-}
+use super::{EffectKind, Plan, UncheckedOptions, Undo, backing_name, create, new_file, new_image};
 
 /// Plans the overlay.
-pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
-    let Wish {
+pub(super) fn plan(plan: &mut Plan, wish: &UncheckedOptions) {
+    let UncheckedOptions {
         base, format, new, ..
     } = wish;
     plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
@@ -47,8 +35,8 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         Err(sentence) => return plan.refuse(sentence),
     };
     let whole = new_file::whole_sectors(plan, wish.size);
-    let backing = Some((recorded.clone(), (*format).clone()));
-    let Some(made) = new_image::check(plan, new, whole, backing, wish.image, 0) else {
+    let backing = Some((recorded.clone(), format.clone()));
+    let Some(made) = new_image::check(plan, new, whole, backing, &wish.image, 0) else {
         return;
     };
     let needed = made.len.image_blocks;
@@ -60,13 +48,13 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
             "{}, a disk of {}, built on {} ({}), which is not there",
             size(needed),
             size(whole),
-            crate::host::printable(&recorded),
-            crate::host::printable(format.name())
+            printable(&recorded),
+            printable(format.name())
         ),
     );
     plan.effect(
         EffectKind::Breaks,
-        *new,
+        new,
         None,
         format!(
             "cannot be opened before {} is there, and shows whatever that holds then",
@@ -77,7 +65,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
         "{} is not there, so that nobody can say whether it will be of format {} or how large: of another \
          format its bytes are taken for what they are not, and where it is longer the guest does not see its end",
         shown(base),
-        crate::host::printable(format.name())
+        printable(format.name())
     ));
     new_image::describe_data_file(plan, &made);
     new_image::describe_encryption(plan, &made);

@@ -13,7 +13,7 @@ use qanopy::host::RealHost;
 use qanopy::image::Format;
 use qanopy::ops::{
     self, BackingStyle, CommittedLayer, Confirm, CreateOptions, Danger, Direction, Error,
-    ImageOptions, Request, Siblings,
+    ImageOptions, Request, Siblings, UncheckedOptions,
 };
 use serde_json::Value;
 use support::{FaultyHost, HoldMode, Qemu, RecordingHost, ours, qemu};
@@ -452,14 +452,14 @@ fn qemu_reads_every_image_of_the_demo() {
 
 /// An overlay `new` on `base`, which is not there.
 fn unchecked(dir: &Path, base: &str, format: Format, new: &str) -> Request {
-    Request::BranchUnchecked {
+    Request::BranchUnchecked(Box::new(UncheckedOptions {
         base: dir.join(base),
         format,
         new: dir.join(new),
         size: 1 << 20,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    }
+    }))
 }
 
 #[test]
