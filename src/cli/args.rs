@@ -536,9 +536,13 @@ pub(super) struct ConvertArgs {
     /// The images to copy: their whole chains are read; several become one disk, one after the other
     #[arg(required = true, value_name = "SRC")]
     pub(super) sources: Vec<PathBuf>,
-    /// The file to create; an existing one is never overwritten
+    /// The file to create; an existing one is overwritten only with --into-existing
     #[arg(value_name = "DST")]
     pub(super) new: PathBuf,
+    /// DST is an image that is there, and keeps its place and its options: its content is overwritten for good,
+    /// which asks for a number
+    #[arg(long, conflicts_with_all = ["to", "compress", "bitmaps", "backing", "encrypt"])]
+    pub(super) into_existing: bool,
     /// What the new image is to be
     #[arg(long, value_enum, default_value_t = FormatArg::Qcow2)]
     pub(super) to: FormatArg,

@@ -1,7 +1,7 @@
 //! `qanopy convert`: what an image shows as a new image of another kind.
 
 use crate::image::{CarriedBitmaps, CompressionLevel, Format};
-use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, Request};
+use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request};
 
 use super::args::{ConvertArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
@@ -14,12 +14,20 @@ use super::{look, passphrase};
 pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow::Result<()> {
     let mut named = args.sources.clone();
     named.extend(args.backing.clone());
+    named.extend(args.into_existing.then(|| args.new.clone()));
     let keys = passphrase::keys_with_new(&args.passphrases, std::slice::from_ref(&args.new))?;
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let mut image = args.image.options();
     image.encryption = args.encryption.option();
     let form = match args.to {
+        _ if args.into_existing => {
+            if image != ImageOptions::default() {
+                let text = "an image that is there keeps its options: none for a new one goes with --into-existing";
+                return Err(Stop::Usage(text.to_owned()).into());
+            }
+            ConvertForm::Existing
+        }
         FormatArg::Raw => {
             if args.compress {
                 return Err(Stop::Usage(

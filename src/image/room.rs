@@ -210,6 +210,24 @@ impl Room {
         Ok(())
     }
 
+    /// These bytes are written, over whatever the layer stores there; `shared` says that a snapshot may need
+    /// what it stores.
+    ///
+    /// # Errors
+    /// When a table cannot be read, or its file cannot be asked for holes.
+    pub fn written(&mut self, layer: &Layer, start: u64, end: u64, shared: bool) -> Result<()> {
+        if shared {
+            self.data(start, end);
+            return Ok(());
+        }
+        let size = layer.virtual_size();
+        for extent in layer.extents(start, end.min(size)) {
+            self.over(layer, extent?)?;
+        }
+        self.data(start.max(size), end);
+        Ok(())
+    }
+
     /// The parts of a cluster that are here or not here as a whole, in bytes.
     pub(super) fn unit(&self) -> u64 {
         self.geometry.map_or(BLOCK, Geometry::subcluster_size)

@@ -15,6 +15,9 @@ use super::{
     data_file_path, writable,
 };
 
+/// What a raw file is allocated in.
+const BLOCK: u64 = 4096;
+
 /// Bytes that go through memory at a time: the largest cluster.
 const THROUGH: u64 = 1 << MAX_CLUSTER_BITS;
 
@@ -78,6 +81,24 @@ impl Target {
                 )?)))
             }
             other => Err(Error::new(path, ErrorKind::Closed(other.clone()))),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Qcow2(writer) => writer.path(),
+            Self::Raw(raw) => &raw.path,
+        }
+    }
+
+    /// What is stored or not as a whole, in bytes: a cluster, or a block of most filesystems.
+    #[must_use]
+    pub fn unit(&self) -> u64 {
+        match self {
+            Self::Qcow2(writer) => writer.header().geometry.cluster_size(),
+            Self::Raw(_) => BLOCK,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
 use crate::image::{self, BackingName, Encryption, Format, Unhurried};
 
 use super::in_use::{Locking, Locks, claim, data_file};
-use super::words::{listed, shown};
+use super::words::{listed, name, shown};
 use super::{
     BackingStyle, Context, Error, Plan, RepairAction, Request, WayOut, backing_name, readers,
 };
@@ -245,6 +245,28 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
                 plan.refuse_but(text, ways_out);
             }
         }
+    }
+}
+
+/// Says which images around could not be read, and so may be built on `image`.
+pub(super) fn warn_of_unread(plan: &mut Plan, image: &Path) {
+    let forest = plan.context().forest.clone();
+    let closed: Vec<String> = forest
+        .nodes()
+        .filter(|node| matches!(node.content, Content::Unreadable(_)))
+        .map(|node| shown(&node.path))
+        .collect();
+    if !closed.is_empty() {
+        plan.warn(format!(
+            "{} cannot be read: whether {} built on {} is not known",
+            listed(&closed, 5),
+            if closed.len() == 1 {
+                "it is"
+            } else {
+                "they are"
+            },
+            name(image)
+        ));
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Amendment, Compression, CompressionLevel, Format, Preallocation, Qcow2Options};
 
-use super::KeySlotAction;
+use super::{ConvertForm, KeySlotAction};
 
 /// One wish, complete: planning it needs nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,7 +260,7 @@ impl Request {
             Self::Clone {
                 new, chain: false, ..
             } => Some(new),
-            Self::Convert(options) => Some(&options.new),
+            Self::Convert(options) if options.form != ConvertForm::Existing => Some(&options.new),
             _ => None,
         }
     }
@@ -347,11 +347,13 @@ impl Request {
     /// affected.
     #[must_use]
     pub fn only_adds(&self) -> bool {
+        if let Self::Convert(options) = self {
+            return options.form != ConvertForm::Existing;
+        }
         matches!(
             self,
             Self::Branch { .. }
                 | Self::BranchUnchecked(_)
-                | Self::Convert(_)
                 | Self::Create(_)
                 | Self::CreateRaw { .. }
                 | Self::Clone { .. }

@@ -222,6 +222,30 @@ fn an_overlay_on_a_base_that_is_not_there_is_agreed_to_by_number() {
 }
 
 #[test]
+fn an_image_that_is_there_is_converted_into_by_number_only() {
+    let place = demo_forest();
+    let leaf = "demo/rootbase/Overlay-1C.qcow2";
+    place.q(&format!("convert {leaf} plain.qcow2")).with(0);
+    place.q("create there.qcow2 64M --cluster-size 4K").with(0);
+    let words = format!("convert {leaf} there.qcow2 --into-existing");
+    place
+        .q(&format!("convert {leaf} there.qcow2 --yes"))
+        .with(4);
+    let refused = place.q(&format!("{words} --yes")).with(4);
+    assert!(refused.err.contains("--confirm 1"), "{}", refused.err);
+    for more in ["--to raw", "-c", "--cluster-size 4K", "--encrypt luks"] {
+        place.q(&format!("{words} --confirm 1 {more}")).with(2);
+    }
+    let done = place.q(&format!("{words} --confirm 1")).with(0);
+    assert!(done.err.contains("undo not possible"), "{}", done.err);
+    place.q("compare plain.qcow2 there.qcow2").with(0);
+    let info = place.q("info --json there.qcow2").with(0).json();
+    assert_eq!(info["cluster-size"], 4096);
+    let log = place.q("log --json").with(0).out;
+    assert!(log.contains("into there.qcow2"), "{log}");
+}
+
+#[test]
 fn a_disk_grows_as_far_as_its_clusters_map() {
     let place = Place::new();
     place.q("create big.qcow2 1P --cluster-size 2M").with(0);

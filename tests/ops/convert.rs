@@ -89,7 +89,7 @@ fn run(dir: &Path, wish: ConvertOptions) {
 fn format_of(form: &ConvertForm) -> &'static str {
     match form {
         ConvertForm::Raw { .. } => "raw",
-        ConvertForm::Qcow2 { .. } => "qcow2",
+        ConvertForm::Qcow2 { .. } | ConvertForm::Existing => "qcow2",
     }
 }
 
@@ -773,4 +773,276 @@ fn stopping_leaves_nothing_behind_and_takes_no_second() {
     // Twice what is promised, since other tests have the processors as well.
     assert!(ended.1 - asked < Duration::from_secs(2));
     assert_eq!(names(dir.path()), ["disk.img"]);
+}
+
+/// A conversion into `new.qcow2` or `new.img`, which is there.
+fn over(dir: &Path, source: &str, target: &str) -> ConvertOptions {
+    ConvertOptions {
+        new: dir.join(target),
+        ..wish(dir, source, ConvertForm::Existing)
+    }
+}
+
+/// Facts of a header that no conversion into the image changes.
+fn kept_facts(here: &Qemu, name: &str) -> serde_json::Value {
+    let text = here.img(&["info", "--output=json", name]);
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let object = value.as_object_mut().unwrap();
+    for key in ["filename", "actual-size", "children", "snapshots"] {
+        object.remove(key);
+    }
+    value
+}
+
+#[test]
+fn an_image_that_is_there_receives_what_qemu_img_would_write_into_it() {
+    let Some(qemu) = qemu() else { return };
+    for (options, target, format) in [
+        ("cluster_size=64k", "new.qcow2", "qcow2"),
+        ("cluster_size=512,compat=0.10", "new.qcow2", "qcow2"),
+        ("cluster_size=2M", "new.qcow2", "qcow2"),
+        (
+            "extended_l2=on,preallocation=metadata",
+            "new.qcow2",
+            "qcow2",
+        ),
+        (
+            "data_file=DIR/new.data,data_file_raw=on",
+            "new.qcow2",
+            "qcow2",
+        ),
+        ("on a base", "new.qcow2", "qcow2"),
+        ("with a snapshot", "new.qcow2", "qcow2"),
+        ("", "new.img", "raw"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let here = qemu.within(dir);
+        disk(&dir.join("source.img"), 9 << 20);
+        here.img(&[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "-c",
+            "source.img",
+            "low",
+        ]);
+        here.img(&[
+            "create", "-f", "qcow2", "-F", "qcow2", "-b", "low", "source",
+        ]);
+        here.io(
+            "source",
+            &["write -P 3 1M 700k", "write -z 3M 1M", "write -P 6 8m 5k"],
+        );
+        // Longer than what it receives: the rest stays.
+        let make = |target: &str, options: &str| {
+            match options {
+                "on a base" => {
+                    here.img(&["create", "-f", "qcow2", "base", "10M"]);
+                    here.io("base", &["write -P 2 0 10M"]);
+                    here.img(&["create", "-f", "qcow2", "-F", "qcow2", "-b", "base", target]);
+                }
+                "with a snapshot" => {
+                    here.img(&["create", "-f", "qcow2", target, "10M"]);
+                }
+                _ => {
+                    let options = options.replace("DIR", dir.to_str().unwrap());
+                    let mut args = vec!["create", "-f", format];
+                    if !options.is_empty() {
+                        args.extend(["-o", &options]);
+                    }
+                    args.extend([target, "10M"]);
+                    here.img(&args);
+                }
+            }
+            if format == "raw" {
+                fs::write(dir.join(target), vec![9; 10 << 20]).unwrap();
+            } else {
+                here.io(target, &["write -P 9 0 5M", "write -P 8 9300k 200k"]);
+            }
+            if options == "with a snapshot" {
+                here.img(&["snapshot", "-c", "before", target]);
+            }
+        };
+        make(target, options);
+        let theirs = options.replace("new.data", "theirs.data");
+        make("theirs", &theirs);
+        let before = kept_facts(&here, target);
+        let inode = fs::metadata(dir.join(target)).unwrap().ino();
+        let old = (options == "with a snapshot").then(|| {
+            here.img(&["convert", "-l", "before", "-O", "raw", target, "old"]);
+            fs::read(dir.join("old")).unwrap()
+        });
+        let plan = plan(dir, over(dir, "source", target));
+        assert_eq!(plan.confirm, ops::Confirm::Count(1), "{}", words(&plan));
+        for said in ["cut off in the middle", "longer than that", "kept nowhere"] {
+            assert!(words(&plan).contains(said), "{}", words(&plan));
+        }
+        assert!(
+            plan.commands[0].contains("convert -n -f qcow2 -O"),
+            "{:?}",
+            plan.commands
+        );
+        let room: u64 = plan.space.iter().map(|need| need.needed).sum();
+        let taken = |dir: &Path| -> u64 {
+            let files = [target, "new.data"].map(|name| fs::metadata(dir.join(name)));
+            files
+                .into_iter()
+                .flatten()
+                .map(|stat| stat.blocks() * 512)
+                .sum()
+        };
+        let had = taken(dir);
+        carry_out(plan).unwrap();
+        assert!(
+            taken(dir) <= had + room,
+            "{options}: {} {had} {room}",
+            taken(dir)
+        );
+        here.img(&[
+            "convert", "-n", "-f", "qcow2", "-O", format, "source", "theirs",
+        ]);
+        if format == "raw" {
+            assert!(fs::read(dir.join(target)).unwrap() == fs::read(dir.join("theirs")).unwrap());
+        } else {
+            here.check_clean(target);
+            assert_eq!(here.digest(target), here.digest("theirs"), "{options}");
+        }
+        assert_eq!(kept_facts(&here, target), before, "{options}");
+        assert_eq!(fs::metadata(dir.join(target)).unwrap().ino(), inode);
+        if let Some(old) = old {
+            here.img(&["convert", "-l", "before", "-O", "raw", target, "old"]);
+            assert!(
+                fs::read(dir.join("old")).unwrap() == old,
+                "the snapshot stays"
+            );
+        }
+        if options.contains("data_file_raw") {
+            here.img(&["compare", "-f", "raw", "-F", "qcow2", "new.data", target]);
+        }
+    }
+}
+
+#[test]
+fn what_must_not_be_overwritten_is_refused_as_a_target() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base.qcow2", "1M"]);
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "top.qcow2",
+    ]);
+    here.img(&["create", "-f", "qcow2", "small.qcow2", "512k"]);
+    here.img(&["create", "-f", "qcow2", "free.qcow2", "1M"]);
+    for (source, target, why) in [
+        ("free.qcow2", "base.qcow2", "top.qcow2 is built on"),
+        ("top.qcow2", "base.qcow2", "cannot receive that"),
+        ("top.qcow2", "top.qcow2", "cannot receive that"),
+        ("top.qcow2", "small.qcow2", "are to be written"),
+        ("top.qcow2", "none.qcow2", "cannot be looked at"),
+    ] {
+        let refused = plan(dir, over(dir, source, target));
+        assert_eq!(refused.danger, Danger::Refused, "{source} {target}");
+        assert!(words(&refused).contains(why), "{}", words(&refused));
+    }
+    let refused = plan(dir, over(dir, "top.qcow2", "small.qcow2"));
+    let way = refused.refusals[0].ways_out[0].request.clone();
+    carry_out_request(&real(dir), &way).unwrap();
+    let held = qemu.hold_with_nbd(&dir.join("small.qcow2"), support::HoldMode::ReadWrite);
+    let busy = plan(dir, over(dir, "top.qcow2", "small.qcow2"));
+    assert!(words(&busy).contains("is in use by"), "{}", words(&busy));
+    drop(held);
+    run(dir, over(dir, "top.qcow2", "small.qcow2"));
+    // One that is built on it since the plan.
+    let late = plan(dir, over(dir, "top.qcow2", "free.qcow2"));
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "free.qcow2",
+        "late.qcow2",
+    ]);
+    assert!(matches!(carry_out(late), Err(Error::Stale(_))));
+    // An image in the trash is built on it as well.
+    let discard = Request::Discard {
+        images: vec![dir.join("late.qcow2")],
+    };
+    carry_out_request(&real(dir), &discard).unwrap();
+    let refused = plan(dir, over(dir, "top.qcow2", "free.qcow2"));
+    assert!(
+        words(&refused).contains("in the trash"),
+        "{}",
+        words(&refused)
+    );
+    // What only new images have does not go with it.
+    let mut wish = over(dir, "top.qcow2", "small.qcow2");
+    wish.backing = Some(dir.join("base.qcow2"));
+    assert!(words(&plan(dir, wish)).contains("rebase it afterwards"));
+}
+
+#[test]
+fn a_target_that_is_there_survives_crashes_and_failures_with_old_and_new_bytes() {
+    for options in ["cluster_size=4k", "cluster_size=64k,extended_l2=on"] {
+        let mut trial = support::trial::Trial::new(&["source", "base", "target"], |dir| {
+            Request::Convert(Box::new(over(dir, "source", "target")))
+        });
+        trial.target = Some(("target", "source"));
+        let script = &mut trial.script;
+        script.create("-o compat=1.1", "source", "1M");
+        script.io(
+            "qcow2",
+            "source",
+            &["write -P 5 0 300k", "write -P 6 700k 100k"],
+        );
+        script.create("-o compat=1.1", "base", "1M");
+        script.io("qcow2", "base", &["write -P 2 0 1M"]);
+        let make = format!("qemu-img create -q -f qcow2 -o {options} -F qcow2 -b base target");
+        script.run(&make);
+        script.io("qcow2", "target", &["write -P 9 100k 500k"]);
+        script.run("qemu-img snapshot -c before target");
+        script.io("qcow2", "target", &["write -P 7 100k 100k"]);
+        trial.prove();
+    }
+}
+
+#[test]
+fn stopping_a_conversion_into_an_image_leaves_it_whole_and_doing_it_again_ends_it() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    disk(&dir.join("source.img"), 9 << 20);
+    here.img(&["create", "-f", "qcow2", "new.qcow2", "9M"]);
+    let wish = || over(dir, "source.img", "new.qcow2");
+    let progress = Progress::new();
+    progress.cancel();
+    let ready = plan(dir, wish()).agree(ops::Consent::Count(1)).unwrap();
+    match ops::run(ready, &progress) {
+        Err(Error::Cancelled(text)) => assert!(text.contains("a part of"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    here.check_clean("new.qcow2");
+    run(dir, wish());
+    here.img(&[
+        "compare",
+        "-f",
+        "raw",
+        "-F",
+        "qcow2",
+        "source.img",
+        "new.qcow2",
+    ]);
 }

@@ -774,6 +774,9 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
     assert_eq!(labels, ["name", "to", "reserve"], "what a raw image has");
     let raw = converted(&desk);
     assert!(matches!(raw.form, ConvertForm::Raw { .. }));
+    desk.press(" ");
+    assert_eq!(converted(&desk).form, ConvertForm::Existing);
+    desk.press("<left>");
     assert!(raw.new.ends_with("Overlay-1B-converted.raw"), "{raw:?}");
     desk.press("<down> ");
     assert!(matches!(

@@ -2,6 +2,7 @@
 //! bytes are, several read them, look for zeros and compress, and the calling one writes in order.
 //! The sources are only read.
 
+mod into;
 mod pieces;
 mod pipeline;
 mod sink;
@@ -21,6 +22,7 @@ use super::error::{IoContext, Result};
 use super::new_raw::stage_raw;
 use super::staged::Staged;
 use super::{Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State};
+pub use into::convert_into;
 use sink::{RawSink, Sink};
 
 /// What is read.
@@ -80,23 +82,38 @@ impl ConvertFrom {
         })
     }
 
+    /// Tells of each run of the new disk how it is stored, where it begins and where it ends, in order; gives
+    /// the bytes of those that hold data.
+    ///
+    /// # Errors
+    /// When a table cannot be read, and those of `tell`.
+    pub fn for_each_run(&self, mut tell: impl FnMut(State, u64, u64) -> Result<()>) -> Result<u64> {
+        let mut data = 0_u64;
+        let mut walk = pieces::Walk::new(self);
+        while let Some(run) = walk.next_run(u64::MAX)? {
+            if run.holds_data() {
+                data = data.saturating_add(run.len);
+            }
+            tell(run.state, run.start, run.end())?;
+        }
+        Ok(data)
+    }
+
     /// What is to be moved, as far as tables and holes tell, into a new file where it takes what `room`
     /// counts.
     ///
     /// # Errors
     /// When a table cannot be read.
     pub fn forecast(&self, mut room: Room) -> Result<Forecast> {
-        let mut data = 0_u64;
-        let mut walk = pieces::Walk::new(self);
-        while let Some(run) = walk.next_run(u64::MAX)? {
-            if run.holds_data() {
-                data = data.saturating_add(run.len);
-                room.data(run.start, run.end());
-            } else if self.layers.is_some() && run.state == State::Zero {
+        let data = self.for_each_run(|state, start, end| {
+            match state {
+                State::Data { .. } | State::Compressed { .. } => room.data(start, end),
                 // What is below must not show through.
-                room.zeros(run.start, run.end());
+                State::Zero if self.layers.is_some() => room.zeros(start, end),
+                State::Zero | State::Absent => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(Forecast {
             data,
             growth: room.growth(),

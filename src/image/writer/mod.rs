@@ -221,6 +221,12 @@ impl Writer {
         })
     }
 
+    /// The image's name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The image's header as it stands.
     #[must_use]
     pub fn header(&self) -> &Header {

@@ -13,11 +13,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::forest::{Content, Node, NodeId};
+use crate::forest::{Node, NodeId};
 use crate::image::{self, CreateOptions, Format, Views};
 
 use super::members::{
     Members, format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit,
+    warn_of_unread,
 };
 use super::pin::Watch;
 use super::trash;
@@ -436,24 +437,7 @@ fn what_is_written(survey: &Survey) -> String {
 }
 
 fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
-    let forest = Arc::clone(&plan.context().forest);
-    let closed: Vec<String> = forest
-        .nodes()
-        .filter(|node| matches!(node.content, Content::Unreadable(_)))
-        .map(|node| shown(&node.path))
-        .collect();
-    if !closed.is_empty() {
-        plan.warn(format!(
-            "{} cannot be read: whether {} built on {} is not known",
-            listed(&closed, 5),
-            if closed.len() == 1 {
-                "it is"
-            } else {
-                "they are"
-            },
-            name(&run.base.path)
-        ));
-    }
+    warn_of_unread(plan, &run.base.path);
     let base = name(&run.base.path);
     if let Some(facts) = run.base.facts() {
         if facts.snapshots > 0 {

@@ -151,7 +151,7 @@ impl Survey {
                 }
                 State::Data { .. } | State::Compressed { .. } => {
                     survey.data += extent.len;
-                    count_new(&mut room, below, extent.start, extent.end(), shared)?;
+                    room.written(below, extent.start, extent.end(), shared)?;
                 }
             }
         }
@@ -226,26 +226,6 @@ fn is_merged(chain: &Chain, depth: usize) -> image::Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Counts those bytes of the range for which the layer has no cluster of its own, or one in a hole.
-fn count_new(
-    room: &mut Room,
-    layer: &Layer,
-    start: u64,
-    end: u64,
-    shared: bool,
-) -> image::Result<()> {
-    if shared {
-        room.data(start, end);
-        return Ok(());
-    }
-    let size = layer.virtual_size();
-    for extent in layer.extents(start, end.min(size)) {
-        room.over(layer, extent?)?;
-    }
-    room.data(start.max(size), end);
-    Ok(())
 }
 
 /// Who reads what changes.

@@ -89,8 +89,8 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         ),
         Field::choice(
             "to",
-            &["qcow2", "raw"],
-            "what it is to be: qcow2, or the bytes as the guest sees them",
+            &["qcow2", "raw", "over it"],
+            "what it is to be: qcow2, or the bytes as the guest sees them; or over an image that is there",
         ),
         Field::choice(
             "compress",
@@ -124,16 +124,20 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         .tidied_by(|form| image::name_by_format(form, 0, 1))
 }
 
-/// What a new image is to be: by the fields that ask for its format, for compression, for what is reserved of
+/// What an image is converted to: by the fields that ask for its format, for compression, for what is reserved of
 /// a raw one, and the first of those that ask how a qcow2 image is made.
 ///
 /// # Errors
 /// A sentence, if two of them contradict each other.
 fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> Result<ConvertForm, String> {
-    if form.chosen(to) != 0 {
-        return Ok(ConvertForm::Raw {
-            preallocation: image::reserved_of_raw(form.chosen(reserve)),
-        });
+    match form.chosen(to) {
+        0 => {}
+        1 => {
+            return Ok(ConvertForm::Raw {
+                preallocation: image::reserved_of_raw(form.chosen(reserve)),
+            });
+        }
+        _ => return Ok(ConvertForm::Existing),
     }
     let compression = match form.chosen(compress) {
         0 => None,

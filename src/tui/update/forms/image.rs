@@ -152,7 +152,8 @@ pub(super) fn reserved_of_raw(at: usize) -> Preallocation {
 pub(super) fn name_by_format(form: &mut Form, name: usize, format: usize) {
     let (from, to) = match form.chosen(format) {
         0 => (".raw", ".qcow2"),
-        _ => (".qcow2", ".raw"),
+        1 => (".qcow2", ".raw"),
+        _ => return,
     };
     if let Some(stem) = form.text(name).strip_suffix(from) {
         let text = format!("{stem}{to}");

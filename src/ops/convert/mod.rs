@@ -1,5 +1,7 @@
 //! Convert: what one image shows, or several in a row, as a new image of another kind. The sources are
-//! only read.
+//! only read. What goes into an image that is there is planned in `into`.
+
+mod into;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -58,6 +60,8 @@ pub enum ConvertForm {
         /// What is reserved in advance: not metadata, which it has not.
         preallocation: Preallocation,
     },
+    /// What the image of that name is, which is there: it keeps its options, and its content is overwritten.
+    Existing,
     /// A qcow2 image.
     Qcow2 {
         /// How it is made.
@@ -130,18 +134,16 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         return;
     }
     let context = plan.context().clone();
-    let host = context.host.as_ref();
-    let mut chains = Vec::new();
-    for source in &sources {
-        match source.open(host, &context.keys) {
-            Ok(chain) => chains.push(chain),
-            Err(error) => return plan.refuse_error(&error),
-        }
-    }
-    let mut from = ConvertFrom {
-        sources: chains,
-        layers: None,
+    let mut from = match open_all(&sources, context.host.as_ref(), &context.keys) {
+        Ok(sources) => ConvertFrom {
+            sources,
+            layers: None,
+        },
+        Err(error) => return plan.refuse_error(&error),
     };
+    if wish.form == ConvertForm::Existing {
+        return into::plan(plan, wish, sources, &from);
+    }
     let disk = new_file::whole_sectors(plan, from.virtual_size());
     let backing = match &wish.backing {
         None => None,
@@ -200,6 +202,13 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
     }));
 }
 
+fn open_all(sources: &[Source], host: &dyn Host, keys: &Keys) -> image::Result<Vec<Chain>> {
+    sources
+        .iter()
+        .map(|source| source.open(host, keys))
+        .collect()
+}
+
 /// What cannot be had together, whatever the sources.
 fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
     if wish.bitmaps != CarriedBitmaps::None {
@@ -214,6 +223,9 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
         }
         match &wish.form {
             ConvertForm::Raw { .. } => plan.refuse("a raw image has no dirty bitmaps"),
+            ConvertForm::Existing => {
+                plan.refuse("dirty bitmaps are taken along into new images only");
+            }
             ConvertForm::Qcow2 { image, .. } if image.format.old_version => {
                 plan.refuse("an image with compat 0.10 has no dirty bitmaps");
             }
@@ -221,6 +233,13 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
         }
     }
     match &wish.form {
+        ConvertForm::Existing => {
+            if wish.backing.is_some() {
+                plan.refuse(
+                    "an image that is there stays built on what it is built on: rebase it afterwards",
+                );
+            }
+        }
         ConvertForm::Raw { preallocation } => {
             if wish.backing.is_some() {
                 plan.refuse("a raw image has no backing file");
@@ -300,8 +319,12 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
                 name(path)
             ));
         }
-        let is_sealed =
-            matches!(&wish.form, ConvertForm::Qcow2 { image, .. } if image.encryption.is_some());
+        let is_sealed = match &wish.form {
+            ConvertForm::Qcow2 { image, .. } => image.encryption.is_some(),
+            ConvertForm::Existing => find::named(&context, &wish.new)
+                .is_ok_and(|node| node.facts().is_some_and(|facts| facts.encryption.is_some())),
+            ConvertForm::Raw { .. } => false,
+        };
         if facts.encryption.is_some() && !is_sealed {
             plan.warn(format!(
                 "{} is encrypted, and what is made of it is not",
@@ -427,6 +450,7 @@ fn target(
         }
     };
     match &wish.form {
+        ConvertForm::Existing => None,
         ConvertForm::Raw { preallocation } => {
             let counted = counted(plan, Room::raw())?;
             let bytes = match preallocation {
@@ -581,6 +605,7 @@ fn qemu_line(
         }
     }
     match &wish.form {
+        ConvertForm::Existing => return None,
         ConvertForm::Raw { preallocation } => {
             words.extend(["-O".into(), "raw".into()]);
             if *preallocation != Preallocation::Off {
@@ -635,12 +660,7 @@ impl Job for Convert {
         let locks = locking.settle(plan)?;
         let held = Held::new(host, &locks);
         progress.enter(Phase::Copy, self.data);
-        let sources: image::Result<Vec<Chain>> = self
-            .sources
-            .iter()
-            .map(|source| source.open(&held, &plan.context().keys))
-            .collect();
-        sources
+        open_all(&self.sources, &held, &plan.context().keys)
             .and_then(|sources| {
                 let from = ConvertFrom {
                     sources,

@@ -1,0 +1,316 @@
+//! Convert into an image that is there, as `qemu-img convert -n` does: it keeps its file, its place and its
+//! options, and shows something else afterwards. Nothing of what it held is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::forest::Node;
+use crate::host::{FileId, Host};
+use crate::image::{
+    self, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, Room, Root, State, Target,
+    Unhurried, convert_into,
+};
+
+use super::super::held::Held;
+use super::super::in_use::{Locking, data_file};
+use super::super::members::{
+    Members, chain_below, format_of, refuse_as_data_file, refuse_corrupt, refuse_foreign_data,
+    refuse_unfit, warn_of_unread,
+};
+use super::super::words::{command, count, listed, name, shown, size};
+use super::super::{
+    Context, ConvertOptions, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan,
+    Progress, Request, Undo, WayOut, device, find, locked, space,
+};
+use super::{Source, look_at_sources, open_all};
+
+/// Plans a conversion of `sources`, which are open as `from`, into the image of that name.
+pub(super) fn plan(
+    plan: &mut Plan,
+    wish: &ConvertOptions,
+    sources: Vec<Source>,
+    from: &ConvertFrom,
+) {
+    let context = plan.context().clone();
+    let node = match find::named(&context, &wish.new) {
+        Ok(node) => node,
+        Err(sentence) => return plan.refuse(sentence),
+    };
+    let target = node.path.as_path();
+    let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+    plan.title = format!("Convert {} into {}", listed(&names, 3), name(target));
+    refuse_unfit(plan, node, "overwritten");
+    refuse_if_read(plan, &context, node, &sources);
+    refuse_if_built_on(plan, &context, node);
+    refuse_as_data_file(plan, &context.forest, node, "overwritten");
+    refuse_foreign_data(plan, context.forest.chain(node.id));
+    if !plan.refusals.is_empty() {
+        return;
+    }
+    let format = format_of(node);
+    let mut members = Members::default();
+    members.write(plan.host(), target, &format);
+    if format == Format::Qcow2 {
+        let Some(below) = chain_below(plan, &context.forest, node) else {
+            return;
+        };
+        for base in below {
+            members.read(plan.host(), &base.path, &format_of(base));
+        }
+        if let Err(error) = locked::unlock_chain(&context, node.id) {
+            return plan.refuse_error(&error);
+        }
+        refuse_corrupt(plan, target);
+    }
+    let job = Into {
+        sources,
+        target: target.to_path_buf(),
+        format,
+        members,
+        data: 0,
+    };
+    let (data, growth, disk) = match job.forecast(&context, from) {
+        Ok(found) => found,
+        Err(error) => return plan.refuse_error(&error),
+    };
+    refuse_if_shorter(plan, node, disk, from.virtual_size());
+    space::need_growth(plan, target, growth);
+    look_at_sources(plan, &job.sources);
+    job.members.secure(plan);
+    plan.effect(
+        EffectKind::Writes,
+        target,
+        Some(from.virtual_size()),
+        format!(
+            "{} over what it shows now, by {} of data",
+            size(from.virtual_size()),
+            size(data)
+        ),
+    );
+    plan.copies = data;
+    say_what_it_means(plan, node, disk, from.virtual_size());
+    plan.undo = Undo::Impossible(format!(
+        "what {} shows now is overwritten, and kept nowhere",
+        name(target)
+    ));
+    plan.commands.extend(job.qemu_line(wish));
+    plan.job = Some(Arc::new(Into { data, ..job }));
+}
+
+/// An image cannot receive what it holds itself, or what is built on it.
+fn refuse_if_read(plan: &mut Plan, context: &Context, node: &Node, sources: &[Source]) {
+    let host = context.host.as_ref();
+    let with_data = |path: &Path| -> Vec<FileId> {
+        let files = [Some(path.to_path_buf()), data_file(host, path)];
+        let stats = files.into_iter().flatten().map(|file| host.stat(&file));
+        stats.flatten().map(|stat| stat.id).collect()
+    };
+    let written = with_data(&node.path);
+    let is_it = |path: &PathBuf| with_data(path).iter().any(|id| written.contains(id));
+    if let Some(source) = sources.iter().find(|source| source.files().any(is_it)) {
+        plan.refuse(format!(
+            "{} is read for what {} shows: it cannot receive that",
+            shown(&node.path),
+            shown(&source.path)
+        ));
+    }
+}
+
+/// Everything that is built on it would show something else.
+fn refuse_if_built_on(plan: &mut Plan, context: &Context, node: &Node) {
+    let children: Vec<String> = node
+        .children
+        .iter()
+        .filter_map(|child| context.forest.get(*child))
+        .map(|child| name(&child.path))
+        .collect();
+    if !children.is_empty() {
+        plan.refuse(format!(
+            "{} {} built on {}, and would show other content: convert into a new image instead",
+            listed(&children, 5),
+            if children.len() == 1 { "is" } else { "are" },
+            shown(&node.path)
+        ));
+    }
+    warn_of_unread(plan, &node.path);
+}
+
+/// qemu-img does not grow an image for what is too long for it either.
+fn refuse_if_shorter(plan: &mut Plan, node: &Node, disk: u64, needed: u64) {
+    if disk >= needed {
+        return;
+    }
+    let text = format!(
+        "{} is {} large, and {} are to be written",
+        shown(&node.path),
+        size(disk),
+        size(needed)
+    );
+    match (node.format(), device::stat_of(plan.host(), &node.path)) {
+        (Some(Format::Raw) | None, Some(stat)) => plan.refuse(format!(
+            "{text}: {}",
+            device::extend_line(&stat, needed - disk)
+        )),
+        _ => plan.refuse_but(
+            text,
+            vec![WayOut {
+                label: format!("make {} as large first", name(&node.path)),
+                request: Request::Resize {
+                    image: node.path.clone(),
+                    size: NewSize::To(needed),
+                    shrink: false,
+                    preallocation: image::Preallocation::Off,
+                    dependants: Dependants::Refuse,
+                },
+            }],
+        ),
+    }
+}
+
+fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
+    let target = name(&node.path);
+    plan.warn(format!(
+        "{target} is written in place: cut off in the middle, by a crash or by you, it shows new content up to \
+         somewhere and old content behind that. It stays readable, and the same command again completes it"
+    ));
+    if disk > written {
+        plan.warn(format!(
+            "{target} is longer than that ({} and {}): what it shows behind stays",
+            size(disk),
+            size(written)
+        ));
+    }
+    let Some(facts) = node.facts() else {
+        return;
+    };
+    if facts.snapshots > 0 {
+        let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+        plan.keeps.push(format!(
+            "{} of {target}, with what it shows",
+            count(number, "internal snapshot")
+        ));
+    }
+    if facts.bitmaps > 0 {
+        plan.warn(format!("the dirty bitmaps of {target} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
+    }
+    if node.backing.is_some() {
+        plan.note(format!(
+            "{target} stays built on what it is built on, and holds all of this itself"
+        ));
+    }
+}
+
+#[derive(Debug)]
+struct Into {
+    sources: Vec<Source>,
+    target: PathBuf,
+    format: Format,
+    /// The target, its data file and what it is built on.
+    members: Members,
+    /// Bytes of data that are moved.
+    data: u64,
+}
+
+impl Into {
+    /// The target with what it is built on, opened and unlocked.
+    fn view(&self, host: &dyn Host, keys: &image::Keys) -> image::Result<Chain> {
+        let chain = Chain::open(host, &self.target, Some(&self.format), &|_| true)?;
+        chain.unlock(keys, &Unhurried)?;
+        Ok(chain)
+    }
+
+    /// Bytes of data, what the target grows by at most, and the size of its disk.
+    fn forecast(&self, context: &Context, from: &ConvertFrom) -> image::Result<(u64, Growth, u64)> {
+        let view = self.view(context.host.as_ref(), &context.keys)?;
+        let disk = view.virtual_size();
+        let Some(layer) = view.layers().first() else {
+            return Ok((0, Growth::default(), disk));
+        };
+        let mut room = Room::of(layer);
+        let shared = match &**layer {
+            Layer::Qcow2(image) => image.header().snapshot_count > 0,
+            Layer::Raw(_) => false,
+        };
+        let data = from.for_each_run(|state, start, end| match state {
+            State::Absent | State::Zero => {
+                room.zeros(start, end);
+                Ok(())
+            }
+            State::Data { .. } | State::Compressed { .. } => {
+                room.written(layer, start, end, shared)
+            }
+        })?;
+        Ok((data, room.growth(), disk))
+    }
+
+    /// The same by qemu-img, where all sources are of one format.
+    fn qemu_line(&self, wish: &ConvertOptions) -> Option<String> {
+        let first = self.sources.first()?;
+        let mut words = vec!["qemu-img".into(), "convert".into(), "-n".into()];
+        if self.sources.iter().any(|one| one.format != first.format) || wish.snapshot.is_some() {
+            return None;
+        }
+        words.extend(["-f".into(), first.format.name().into()]);
+        words.extend(["-O".into(), self.format.name().into()]);
+        let paths = self.sources.iter().map(|source| &source.path);
+        words.extend(
+            paths
+                .chain([&self.target])
+                .map(|path| path.as_os_str().to_owned()),
+        );
+        Some(command(&words))
+    }
+
+    fn failed(&self, error: &image::Error) -> Error {
+        let target = shown(&self.target);
+        if matches!(error.kind, ErrorKind::Stopped) {
+            return Error::Cancelled(format!(
+                "stopped: {target} shows a part of the new content, and the old one behind that; do it again to \
+                 finish"
+            ));
+        }
+        Error::Failed(format!(
+            "{error}. {target} may show a part of the new content; once that is mended, do it again"
+        ))
+    }
+}
+
+impl Job for Into {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        progress.enter(Phase::Collect, 0);
+        let mut locking = Locking::default();
+        self.members.take(&mut locking, host)?;
+        for source in &self.sources {
+            source.members.take(&mut locking, host)?;
+        }
+        let locks = locking.settle(plan)?;
+        let held = Held::new(host, &locks);
+        let keys = &plan.context().keys;
+        progress.enter(Phase::Copy, self.data);
+        let written = || {
+            let from = ConvertFrom {
+                sources: open_all(&self.sources, &held, keys)?,
+                layers: None,
+            };
+            let view = self.view(&held, keys)?;
+            let (path, looking) = (&self.target, &Unhurried);
+            let mut target = Target::open(&held, path, &self.format, view, Root::Active, looking)?;
+            convert_into(&from, &mut target, progress)
+        };
+        written().map_err(|error| self.failed(&error))?;
+        let names: Vec<String> = self.sources.iter().map(|one| shown(&one.path)).collect();
+        let mut touched = vec![self.target.clone()];
+        touched.extend(data_file(host, &self.target).filter(|_| self.format == Format::Qcow2));
+        Ok(Outcome {
+            summary: format!(
+                "converted {} into {}, which keeps its place and its options",
+                listed(&names, 3),
+                shown(&self.target)
+            ),
+            touched,
+            undo: None,
+            remarks: Vec::new(),
+        })
+    }
+}
