@@ -140,7 +140,7 @@ fn command(request: &Request) -> Option<String> {
             };
             Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
         }
-        Request::Discard { images } if images.len() == 1 => {
+        Request::Discard { images, .. } if images.len() == 1 => {
             let image = images.first().map(shell_quoted)?;
             Some(format!("qanopy discard {image}"))
         }

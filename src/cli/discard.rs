@@ -10,8 +10,6 @@ use super::out::Out;
 /// Discards the images.
 pub(super) fn run(out: &mut Out, globals: Globals, args: DiscardArgs) -> anyhow::Result<()> {
     let context = look::around(&args.images, &args.scan.scan)?;
-    let request = Request::Discard {
-        images: args.images,
-    };
+    let request = Request::discard(args.images);
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -46,9 +46,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
         out.flush()?;
         candidates = choose(candidates)?;
     }
-    let request = Request::Discard {
-        images: candidates.into_iter().map(|one| one.path).collect(),
-    };
+    let request = Request::discard(candidates.into_iter().map(|one| one.path).collect());
     carry_out(out, globals, args.consent, &context, &request)
 }
 

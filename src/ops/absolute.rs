@@ -140,9 +140,14 @@ pub(super) fn request(request: &Request) -> Request {
                 *from = from.as_deref().map(path);
             }
         }
-        Request::Discard { images } | Request::RemoveLeftovers { files: images } => {
-            for image in images {
+        Request::Discard { images, spare } => {
+            for image in images.iter_mut().chain(spare) {
                 *image = path(image);
+            }
+        }
+        Request::RemoveLeftovers { files } => {
+            for file in files {
+                *file = path(file);
             }
         }
         Request::Undo { folders, .. } | Request::Redo { folders, .. } => {

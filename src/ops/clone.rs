@@ -281,9 +281,7 @@ impl Job for CloneChain {
         let top = touched.last().map_or_else(String::new, |path| shown(path));
         Ok(Outcome {
             summary: format!("cloned {}, {top} on top", count(touched.len(), "image")),
-            undo: Some(Request::Discard {
-                images: touched.clone(),
-            }),
+            undo: Some(Request::discard(touched.clone())),
             touched,
             remarks,
         })
@@ -338,9 +336,7 @@ impl Job for Clone {
         Ok(Outcome {
             summary: format!("cloned {} as {}", shown(&self.image), shown(&self.new)),
             touched: vec![self.new.clone()],
-            undo: Some(Request::Discard {
-                images: vec![self.new.clone()],
-            }),
+            undo: Some(Request::discard(vec![self.new.clone()])),
             remarks,
         })
     }

@@ -16,8 +16,8 @@ use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, device, find};
 
-/// Plans to discard the images named and all that is built on them.
-pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
+/// Plans to discard the images named and all that is built on them but what is spared.
+pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut marked = Vec::new();
@@ -27,7 +27,10 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf]) {
             Err(sentence) => plan.refuse(sentence),
         }
     }
-    let goes = with_descendants(forest, &marked);
+    let stays = spared(forest, spare, &marked);
+    let mut goes = with_descendants(forest, &marked);
+    goes.retain(|id| !stays.contains(id));
+    say_what_is_left(plan, forest, &stays);
     let marked: HashSet<NodeId> = marked.into_iter().collect();
     let set: HashSet<NodeId> = goes.iter().copied().collect();
     let depths: Vec<usize> = goes.iter().map(|id| depth(forest, &set, *id)).collect();
@@ -146,6 +149,30 @@ fn with_descendants(forest: &Forest, marked: &[NodeId]) -> Vec<NodeId> {
         }
     }
     order
+}
+
+/// What stays although what it is built on goes: what is spared and all above it, as far as it is not named.
+fn spared(forest: &Forest, spare: &[PathBuf], marked: &[NodeId]) -> BTreeSet<NodeId> {
+    let spared = spare.iter().filter_map(|path| forest.by_path(path));
+    spared
+        .flat_map(|node| std::iter::once(node.id).chain(forest.descendants(node.id)))
+        .filter(|id| !marked.contains(id))
+        .collect()
+}
+
+fn say_what_is_left(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>) {
+    let live = stays.iter().filter_map(|id| forest.get(*id));
+    let names: Vec<String> = live
+        .filter(|node| !node.is_in_trash())
+        .map(|node| name(&node.path))
+        .collect();
+    if !names.is_empty() {
+        plan.warn(format!(
+            "{} {} without a base again, as before, and cannot be read until it comes back",
+            listed(&names, 5),
+            if names.len() == 1 { "is" } else { "are" }
+        ));
+    }
 }
 
 /// How many images below this one go as well; a loop is cut where it closes.

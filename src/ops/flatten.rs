@@ -423,9 +423,7 @@ impl Job for IntoNew {
                 name(&self.image)
             ),
             touched: vec![self.new.clone()],
-            undo: Some(Request::Discard {
-                images: vec![self.new.clone()],
-            }),
+            undo: Some(Request::discard(vec![self.new.clone()])),
             remarks: Vec::new(),
         })
     }

@@ -219,9 +219,7 @@ impl Job for Import {
                 count(touched.len(), "image"),
                 shown(&self.to)
             ),
-            undo: Some(Request::Discard {
-                images: touched.clone(),
-            }),
+            undo: Some(Request::discard(touched.clone())),
             touched,
             remarks: Vec::new(),
         })

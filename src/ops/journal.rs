@@ -590,8 +590,11 @@ fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
     // What shows the same either way stays as the operation left it.
     after.join(&pins(undone, |e| &e.after));
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
-        entry.left.follow(&before, &after);
-        entry.after.follow(&before, &after);
+        for pins in [&mut entry.left, &mut entry.after] {
+            pins.follow(&before, &after);
+            // What went to the trash meanwhile, or came from there, is followed under its other name.
+            pins.follow_files(&before, &after);
+        }
     }
 }
 

@@ -170,7 +170,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
     match request {
-        Request::Discard { images } => discard::plan(&mut plan, images),
+        Request::Discard { images, spare } => discard::plan(&mut plan, images, spare),
         Request::Restore { entries } => restore::plan(&mut plan, entries),
         Request::EmptyTrash { entries } => empty::plan(&mut plan, entries),
         Request::Branch {

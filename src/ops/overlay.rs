@@ -345,9 +345,7 @@ pub(super) fn created(new: &Path, touched: Vec<PathBuf>) -> Outcome {
     Outcome {
         summary: format!("created {}", shown(new)),
         touched,
-        undo: Some(Request::Discard {
-            images: vec![new.to_path_buf()],
-        }),
+        undo: Some(Request::discard(vec![new.to_path_buf()])),
         remarks: Vec::new(),
     }
 }

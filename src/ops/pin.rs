@@ -139,6 +139,27 @@ impl Pins {
         }
     }
 
+    /// The same for files that have other names by now: those that are as `before` remembers them, by whatever
+    /// name, are from now on to be as `after` does.
+    pub(super) fn follow_files(&mut self, before: &Self, after: &Self) {
+        for pin in &mut self.0 {
+            let was_it = |one: &&Pin| one.was.is_some() && one.was == pin.was;
+            let now = before.0.iter().find(was_it).and_then(|before| {
+                let before = before.was.as_ref()?;
+                let mut files = after.0.iter().filter_map(|one| one.was.as_ref());
+                files.find(|after| before.is_same_file(after))
+            });
+            if let Some(now) = now {
+                pin.was = Some(now.clone());
+            }
+        }
+    }
+
+    /// Whether one of the files, by whatever name, was just this.
+    pub(super) fn knows(&self, seen: &Seen) -> bool {
+        self.0.iter().any(|pin| pin.was.as_ref() == Some(seen))
+    }
+
     /// Whether a file of this name is there that was not.
     pub(super) fn has_come(&self, host: &dyn Host, path: &Path) -> bool {
         let was_absent = |pin: &Pin| pin.path == absolute(path) && pin.was.is_none();

@@ -190,6 +190,10 @@ pub enum Request {
     Discard {
         /// The images named; what is built on them follows by itself.
         images: Vec<PathBuf>,
+        /// What is built on them and stays where it is all the same, with all above it: a restore that is taken
+        /// back leaves what stood without its base before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spare: Vec<PathBuf>,
     },
     /// Take back a commit that kept what its base showed: the layers come back, what was built on them is
     /// built on them again, and the base receives its old content.
@@ -244,6 +248,15 @@ pub enum Request {
 }
 
 impl Request {
+    /// To move these images and everything built on them to the trash.
+    #[must_use]
+    pub fn discard(images: Vec<PathBuf>) -> Self {
+        Self::Discard {
+            images,
+            spare: Vec::new(),
+        }
+    }
+
     /// The one new image it makes, if it makes one.
     #[must_use]
     pub fn creates(&self) -> Option<&Path> {

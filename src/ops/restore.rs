@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::forest::Forest;
 use crate::host::shell_quoted;
 use crate::image::{entry_of, taken_from};
 
@@ -66,7 +67,23 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
         plan.refuse("there is nothing to restore".to_owned());
     }
     plan.undo = Undo::Possible("discard the images again".to_owned());
-    plan.job = Some(Arc::new(Restore { entries }));
+    let files = entries.iter().flat_map(|entry| &entry.files);
+    let back = Request::Discard {
+        images: files.map(|file| file.original.clone()).collect(),
+        spare: orphans(&context.forest, &entries),
+    };
+    plan.roll_back = Some(back.clone());
+    plan.job = Some(Arc::new(Restore { entries, back }));
+}
+
+/// The images that are built on what comes back, and stand without it now.
+fn orphans(forest: &Forest, entries: &[Entry]) -> Vec<PathBuf> {
+    let files = entries.iter().flat_map(|entry| &entry.files);
+    let missing = files.filter_map(|file| forest.by_path(&file.original));
+    missing
+        .flat_map(|node| forest.live_children(node))
+        .map(|child| child.path.clone())
+        .collect()
 }
 
 /// What the images that come back show, where that is not what they showed.
@@ -132,6 +149,8 @@ pub(super) fn title(verb: &str, names: &[String], entries: &[Entry]) -> String {
 #[derive(Debug)]
 struct Restore {
     entries: Vec<Entry>,
+    /// What takes it back.
+    back: Request,
 }
 
 impl Job for Restore {
@@ -179,7 +198,7 @@ impl Job for Restore {
         Ok(Outcome {
             summary,
             touched,
-            undo: Some(Request::Discard { images: restored }),
+            undo: Some(self.back.clone()),
             remarks: Vec::new(),
         })
     }

@@ -35,9 +35,7 @@ pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) 
                 "discard {}: what it holds goes to the trash with it",
                 name(layer)
             ),
-            request: Request::Discard {
-                images: vec![node.path.clone()],
-            },
+            request: Request::discard(vec![node.path.clone()]),
         }];
         if node.backing.is_some() {
             ways_out.insert(

@@ -1,15 +1,16 @@
 //! Undo and redo: the operation that takes back another one, as the journal remembers it, and the one that
 //! does again what was taken back. Both are plans like any other, refused where a file has moved on since.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::host::{Host, printable};
 
 use super::journal::{Entry, Journal, Standing};
-use super::pin::{Pins, Watch};
+use super::pin::{Pins, Seen, Watch};
 use super::words::{ago, count, listed, shown};
-use super::{Plan, Request, trash};
+use super::{EffectKind, Plan, Request, trash};
 
 /// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
 /// that it would change, and of a file whose content it keeps only which one it is.
@@ -127,12 +128,27 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
             shown(path),
         ));
     }
+    if let Request::Uncommit {
+        layers,
+        entry: batch,
+        ..
+    } = undo
+        && let Some(layer) = changed_layer(context.host.as_ref(), entry, layers, batch)
+    {
+        return plan.refuse(format!(
+            "{} was changed since it was merged: taking back “{what}” would change what is built on it",
+            shown(&layer)
+        ));
+    }
     let asked = Request::Undo {
         entry: Some(entry.id),
         folders: Vec::new(),
     };
     plan.become_plan_of(undo, asked);
     plan.title = title;
+    if let Request::Discard { images, .. } = undo {
+        refuse_others(plan, images);
+    }
     if !skipped.is_empty() {
         let now = context.host.now();
         let names = skipped.iter().map(|one| {
@@ -160,6 +176,45 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
                 format!("it is the newest that was done in {}", listed(&dirs, 5))
             }
         });
+    }
+}
+
+/// A layer that a commit put into the trash and that is not what it left, wherever it is by now. What is not
+/// there is told by the plan.
+fn changed_layer(
+    host: &dyn Host,
+    commit: &Entry,
+    layers: &[PathBuf],
+    batch: &str,
+) -> Option<PathBuf> {
+    let mut places = layers.iter().filter_map(|layer| {
+        let folder = layer.parent()?.join(trash::DIR).join(batch);
+        let kept = folder.join(layer.file_name()?);
+        [kept, layer.clone()]
+            .into_iter()
+            .find(|place| host.stat_link(place).is_ok())
+    });
+    places.find(|place| !Seen::now(host, place).is_ok_and(|now| commit.after.knows(&now)))
+}
+
+/// Taking back what made some images removes these, and nothing that came to be built on them.
+fn refuse_others(plan: &mut Plan, made: &[PathBuf]) {
+    let host = Arc::clone(&plan.context().host);
+    let id = |path: &Path| host.stat_link(path).ok().map(|stat| stat.id);
+    let made: Vec<_> = made.iter().map(|path| id(path)).collect();
+    let goes = plan.effects.iter();
+    let goes = goes.filter(|effect| effect.kind == EffectKind::Trashes);
+    let others: Vec<String> = goes
+        .filter(|effect| !made.contains(&id(&effect.path)))
+        .map(|effect| shown(&effect.path))
+        .collect();
+    if !others.is_empty() {
+        plan.refuse(format!(
+            "{} {} built on what this takes away: discard, rebase or take {} back first",
+            listed(&others, 5),
+            if others.len() == 1 { "is" } else { "are" },
+            if others.len() == 1 { "it" } else { "them" },
+        ));
     }
 }
 

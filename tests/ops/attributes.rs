@@ -258,12 +258,7 @@ fn an_image_that_moves_is_copied_or_comes_back_has_the_attributes_it_had() {
     );
     assert_eq!(of("in/top.qcow2"), top);
 
-    let discarded = run(
-        &dir,
-        &Request::Discard {
-            images: vec![dir.join("top.qcow2")],
-        },
-    );
+    let discarded = run(&dir, &Request::discard(vec![dir.join("top.qcow2")]));
     run(&dir, &discarded.undo.unwrap());
     assert_eq!(of("top.qcow2"), top);
 

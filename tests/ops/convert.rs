@@ -977,9 +977,7 @@ fn what_must_not_be_overwritten_is_refused_as_a_target() {
     ]);
     assert!(matches!(carry_out(late), Err(Error::Stale(_))));
     // An image in the trash is built on it as well.
-    let discard = Request::Discard {
-        images: vec![dir.join("late.qcow2")],
-    };
+    let discard = Request::discard(vec![dir.join("late.qcow2")]);
     carry_out_request(&real(dir), &discard).unwrap();
     let refused = plan(dir, over(dir, "top.qcow2", "free.qcow2"));
     assert!(

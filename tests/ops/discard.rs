@@ -45,9 +45,7 @@ fn real(dir: &Path) -> ops::Context {
 }
 
 fn discard(dir: &Path, names: &[&str]) -> Request {
-    Request::Discard {
-        images: names.iter().map(|name| dir.join(name)).collect(),
-    }
+    Request::discard(names.iter().map(|name| dir.join(name)).collect())
 }
 
 fn run(context: &ops::Context, request: &Request) -> Outcome {
@@ -593,7 +591,8 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
         text.contains("Overlay-2, which is in the trash too"),
         "{text}"
     );
-    let other = entries(dir.path()).remove(0).name;
+    let mut others = entries(dir.path()).into_iter();
+    let other = others.find(|other| other.name != entry).unwrap().name;
     let empty = Request::EmptyTrash {
         entries: vec![other],
     };

@@ -369,7 +369,7 @@ fn what_a_disk_reads_by_another_of_its_names_is_left_alone() {
     };
     let dir = home.path();
     let images = vec![dir.join("b/mid.qcow2")];
-    let plan = ours::plan(&ours::real_host(), dir, &Request::Discard { images });
+    let plan = ours::plan(&ours::real_host(), dir, &Request::discard(images));
     assert!(
         plan.refusals
             .iter()
@@ -379,7 +379,7 @@ fn what_a_disk_reads_by_another_of_its_names_is_left_alone() {
     );
     // Both at once can go.
     let images = vec![dir.join("b/mid.qcow2"), dir.join("a/vm.qcow2")];
-    let plan = ours::plan(&ours::real_host(), dir, &Request::Discard { images });
+    let plan = ours::plan(&ours::real_host(), dir, &Request::discard(images));
     assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
 }
 

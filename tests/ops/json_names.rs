@@ -297,7 +297,7 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
             "{name}: {error}"
         );
         let images = vec![at("base"), at("over"), at("more")];
-        let plan = ours::plan(&host, dir, &Request::Discard { images });
+        let plan = ours::plan(&host, dir, &Request::discard(images));
         assert!(plan.refusals.is_empty(), "{name}: {:?}", plan.refusals);
     }
 }

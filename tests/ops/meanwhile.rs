@@ -83,8 +83,8 @@ fn others() -> Vec<Op> {
                 image: ImageOptions::default(),
             })
         }),
-        op("discard top", None, |dir| Request::Discard {
-            images: vec![dir.join("top")],
+        op("discard top", None, |dir| {
+            Request::discard(vec![dir.join("top")])
         }),
         op("move mid", None, |dir| moved(dir, "mid", "elsewhere")),
         op("move top", None, |dir| moved(dir, "top", "elsewhere")),
@@ -130,8 +130,8 @@ fn operations() -> Vec<Op> {
             dependants: Dependants::Refuse,
         }),
         op("move base", None, |dir| moved(dir, "base", "renamed")),
-        op("discard mid", None, |dir| Request::Discard {
-            images: vec![dir.join("mid")],
+        op("discard mid", None, |dir| {
+            Request::discard(vec![dir.join("mid")])
         }),
         op("amend", None, |dir| Request::Amend {
             image: dir.join("top"),

@@ -234,8 +234,8 @@ fn operations() -> Vec<(&'static str, Trial)> {
             enabled: true,
         },
     });
-    add("discard", |dir| Request::Discard {
-        images: vec![dir.join("layer.qcow2")],
+    add("discard", |dir| {
+        Request::discard(vec![dir.join("layer.qcow2")])
     });
     add("convert", |dir| {
         Request::Convert(Box::new(ConvertOptions {

@@ -59,9 +59,7 @@ fn plan_commit(dir: &Path, siblings: Siblings) -> Plan {
 }
 
 fn plan_discard(dir: &Path, image: &str) -> Plan {
-    let request = Request::Discard {
-        images: vec![dir.join(image)],
-    };
+    let request = Request::discard(vec![dir.join(image)]);
     ops::plan(&ours::context(&ours::real_host(), dir), &request)
 }
 

@@ -1389,7 +1389,7 @@ fn about(desk: &Desk) -> Vec<PathBuf> {
         _ => match desk.planned().1 {
             Request::Commit { overlay, .. } => vec![overlay],
             Request::Squash { layer, .. } => vec![layer],
-            Request::Discard { images } => images,
+            Request::Discard { images, .. } => images,
             Request::Repair { image, .. } => vec![image],
             other => panic!("{other:?}"),
         },

@@ -198,20 +198,7 @@ impl Commit {
 
     /// Everything but the trash: afterwards nothing needs the layers' content any more.
     fn merge(&self, host: &dyn Host, progress: &Progress) -> image::Result<()> {
-        progress.enter(Phase::Copy, self.bytes);
-        for kept in &self.kept {
-            let below = Below {
-                sights: &|| {
-                    let chain = self.open_chain(host)?;
-                    let old = Sight::of(chain.without(kept.on));
-                    let base = chain.without(self.run.len());
-                    Ok((old, Sight::merged(chain, base)))
-                },
-                judge: Judge::Tables,
-                keys: &self.keys,
-            };
-            keep_views(host, &kept.path, kept.views, below, progress)?;
-        }
+        self.keep(&self.kept, host, progress)?;
         // Only now: a merged layer whose snapshots were kept may have moved what it holds.
         let chain = &self.open_chain(host)?;
         let base = chain.without(self.run.len());
@@ -235,6 +222,30 @@ impl Commit {
             CommittedLayer::Keep => self.empty(host),
             CommittedLayer::Trash => Ok(()),
         }
+    }
+
+    /// These receive what they would lose.
+    pub(super) fn keep(
+        &self,
+        all: &[Kept],
+        host: &dyn Host,
+        progress: &Progress,
+    ) -> image::Result<()> {
+        progress.enter(Phase::Copy, self.bytes);
+        for kept in all {
+            let below = Below {
+                sights: &|| {
+                    let chain = self.open_chain(host)?;
+                    let old = Sight::of(chain.without(kept.on));
+                    let base = chain.without(self.run.len());
+                    Ok((old, Sight::merged(chain, base)))
+                },
+                judge: Judge::Tables,
+                keys: &self.keys,
+            };
+            keep_views(host, &kept.path, kept.views, below, progress)?;
+        }
+        Ok(())
     }
 
     fn prepare_trash<'p>(&self, plan: &'p Plan) -> Result<Option<Batch<'p>>, Error> {
@@ -266,7 +277,7 @@ impl Commit {
         Ok(chain)
     }
 
-    fn failed(&self, error: &image::Error) -> Error {
+    pub(super) fn failed(&self, error: &image::Error) -> Error {
         let top = self.top_name();
         if matches!(error.kind, ErrorKind::Stopped) {
             return Error::Cancelled(format!(

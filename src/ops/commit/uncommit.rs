@@ -10,6 +10,7 @@ use crate::forest::{Node, NodeId};
 use crate::host::{Access, LockSet};
 use crate::image;
 
+use super::super::held::Held;
 use super::super::in_use::{Locking, claim};
 use super::super::trash;
 use super::super::words::{count, name, shown, size};
@@ -17,7 +18,7 @@ use super::super::{
     CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relinked,
     Siblings, Undo, find,
 };
-use super::merge::Commit;
+use super::merge::{Commit, Kept};
 use super::{Wish, plan_sparing};
 
 /// What is asked.
@@ -87,22 +88,24 @@ pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
         keep_old: None,
     };
     let (title, request) = (plan.title.clone(), plan.request.clone());
-    let Some(commit) = plan_sparing(plan, wish, &spared) else {
+    let Some(mut commit) = plan_sparing(plan, wish, &spared) else {
         return;
     };
     plan.title = title;
     plan.request = request;
     plan.undo = Undo::Possible("commit it again".to_owned());
+    let kept = std::mem::take(&mut commit.kept);
     plan.job = Some(Arc::new(Uncommit {
         commit,
+        kept,
         entries,
         moves,
         children: back.children.to_vec(),
     }));
 }
 
-/// Those who read the base now and will read a layer over it, which shows the same whichever content the base
-/// has.
+/// Those who read the base now, or a layer in the trash, and will read a layer over it. That one shows the
+/// same whichever content the base has: what it does not hold itself it is given first, like any sibling.
 fn spared(context: &Context, back: Back<'_>) -> HashSet<NodeId> {
     let forest = &context.forest;
     let children = back.children.iter().map(|child| child.image.as_path());
@@ -115,8 +118,10 @@ fn spared(context: &Context, back: Back<'_>) -> HashSet<NodeId> {
     let in_trash = forest
         .nodes()
         .filter(|node| is_of_entry(&node.path, back))
-        .flat_map(|node| std::iter::once(node.id).chain(forest.descendants(node.id)));
-    tops.iter()
+        .flat_map(|node| forest.descendants(node.id));
+    let children = back.children.iter();
+    let children = children.filter_map(|child| forest.by_path(&child.image));
+    children
         .map(|node| node.id)
         .chain(above)
         .chain(in_trash)
@@ -135,6 +140,8 @@ fn is_of_entry(path: &Path, back: Back<'_>) -> bool {
 #[derive(Debug)]
 struct Uncommit {
     commit: Commit,
+    /// Those that receive what they would lose, the layers among them: before these leave the trash.
+    kept: Vec<Kept>,
     entries: Vec<trash::Entry>,
     /// From the trash to their places, those below first.
     moves: Vec<(PathBuf, PathBuf)>,
@@ -154,6 +161,11 @@ impl Job for Uncommit {
         }
         let locks = locking.settle(plan)?;
         let files: Vec<_> = claimed.into_iter().map(|one| one.file(&locks)).collect();
+        let failed = |error| self.commit.failed(&error);
+        let held = &Held::new(host, &locks);
+        self.commit
+            .keep(&self.kept, held, progress)
+            .map_err(failed)?;
         for (from, to) in &self.moves {
             host.rename_new(from, to)
                 .map_err(|error| Error::io("restore", to, &error))?;
@@ -176,6 +188,8 @@ impl Job for Uncommit {
         }
         let children = self.children.iter().map(|child| child.image.clone());
         done.touched.extend(children);
+        done.touched
+            .extend(self.kept.iter().map(|kept| kept.path.clone()));
         done.touched.sort();
         done.touched.dedup();
         done.undo = None;

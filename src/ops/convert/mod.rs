@@ -688,9 +688,7 @@ impl Job for Convert {
         Ok(Outcome {
             summary: format!("converted {} to {}", listed(&names, 3), shown(&self.new)),
             touched,
-            undo: Some(Request::Discard {
-                images: vec![self.new.clone()],
-            }),
+            undo: Some(Request::discard(vec![self.new.clone()])),
             remarks: Vec::new(),
         })
     }

@@ -148,18 +148,8 @@ fn operations(dir: &Path) -> Vec<(Request, &'static str)> {
         ),
         (moved("top", "renamed"), "top"),
         (moved("base", "renamed"), "base"),
-        (
-            Request::Discard {
-                images: vec![path("mid")],
-            },
-            "top",
-        ),
-        (
-            Request::Discard {
-                images: vec![path("other")],
-            },
-            "other",
-        ),
+        (Request::discard(vec![path("mid")]), "top"),
+        (Request::discard(vec![path("other")]), "other"),
         (
             Request::Amend {
                 image: path("top"),
@@ -223,9 +213,7 @@ fn an_image_that_came_to_be_built_on_it_by_its_header_alone_is_a_dependant_too()
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().canonicalize().unwrap();
     chain(&dir);
-    let request = Request::Discard {
-        images: vec![dir.join("top")],
-    };
+    let request = Request::discard(vec![dir.join("top")]);
     let plan = ops::plan(&context(&dir), &request);
     let args = ["rebase", "-q", "-u", "-F", "qcow2", "-b", "top", "other"];
     qemu("qemu-img", &dir, &args);
@@ -245,9 +233,7 @@ fn what_has_nothing_to_do_with_it_leaves_a_plan_as_good_as_it_was() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().canonicalize().unwrap();
     chain(&dir);
-    let request = Request::Discard {
-        images: vec![dir.join("top")],
-    };
+    let request = Request::discard(vec![dir.join("top")]);
     let plan = ops::plan(&context(&dir), &request);
     create(&dir, Some("mid"), "sibling");
     create(&dir, None, "alone");
@@ -264,9 +250,7 @@ fn an_image_that_another_run_has_seen_elsewhere_since_the_plan_is_a_dependant() 
     fs::create_dir_all(&dir).unwrap();
     fs::create_dir_all(&far).unwrap();
     chain(&dir);
-    let request = Request::Discard {
-        images: vec![dir.join("top")],
-    };
+    let request = Request::discard(vec![dir.join("top")]);
     let context_here = Context {
         state_dir: Some(state.clone()),
         ..context(&dir)

@@ -34,9 +34,12 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
         return finish_making(context, entry, request);
     }
     match &request {
-        Request::Discard { .. } => match left_of(context, entry) {
+        Request::Discard { spare, .. } => match left_of(context, entry) {
             Left::All => Way::Ask(request),
-            Left::Some(images) => Way::Ask(Request::Discard { images }),
+            Left::Some(images) => Way::Ask(Request::Discard {
+                images,
+                spare: spare.clone(),
+            }),
             Left::None => Way::Nothing("every image is in the trash".to_owned()),
         },
         Request::Commit { overlay, .. } => {
@@ -51,7 +54,7 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
             }
             // The uppermost goes first, and not before all of it is merged.
             match left_of(context, entry) {
-                Left::Some(images) => Way::Ask(Request::Discard { images }),
+                Left::Some(images) => Way::Ask(Request::discard(images)),
                 Left::All | Left::None => Way::Nothing(format!(
                     "it was merged, and {} is in the trash",
                     name(overlay)
@@ -69,7 +72,7 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
             if alone {
                 // Nobody reads it any more: only its way to the trash is left.
                 let images = vec![layer.clone()];
-                return Way::Ask(Request::Discard { images });
+                return Way::Ask(Request::discard(images));
             }
             Way::Ask(request)
         }
@@ -190,6 +193,17 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
     if request.makes_files() {
         return unmake(context, entry, request);
     }
+    if let Request::Restore { .. } = request {
+        let spare = match &entry.roll_back {
+            Some(Request::Discard { spare, .. }) => spare.clone(),
+            _ => Vec::new(),
+        };
+        let images = there_of(context, &entry.creates);
+        return match images.is_empty() {
+            true => Way::Nothing("everything is in the trash still".to_owned()),
+            false => Way::Ask(Request::Discard { images, spare }),
+        };
+    }
     if let Some(back) = &entry.roll_back {
         if let Request::Relink {
             image,
@@ -210,14 +224,6 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
                 Way::Nothing("every image is at its place".to_owned())
             } else {
                 Way::Ask(Request::Restore { entries: names })
-            }
-        }
-        Request::Restore { .. } => {
-            let images = there_of(context, &entry.creates);
-            if images.is_empty() {
-                Way::Nothing("everything is in the trash still".to_owned())
-            } else {
-                Way::Ask(Request::Discard { images })
             }
         }
         Request::Commit {
@@ -307,7 +313,7 @@ fn unmake(context: &Context, entry: &Entry, request: &Request) -> Way {
             shown(dir)
         ));
     }
-    Way::Ask(Request::Discard { images })
+    Way::Ask(Request::discard(images))
 }
 
 /// That one of the images that the operation rests on is not among those looked at, so that nobody can tell

@@ -323,9 +323,7 @@ impl Job for Extract {
                 shown(&self.new)
             ),
             touched: vec![self.new.clone()],
-            undo: Some(Request::Discard {
-                images: vec![self.new.clone()],
-            }),
+            undo: Some(Request::discard(vec![self.new.clone()])),
             remarks: Vec::new(),
         })
     }

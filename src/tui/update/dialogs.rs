@@ -464,7 +464,7 @@ pub(super) fn run_in_prune(app: &mut App, action: Action, effects: &mut Vec<Effe
                 return;
             }
             let before = std::mem::take(&mut app.mode);
-            plans::ask(app, Request::Discard { images }, before, effects);
+            plans::ask(app, Request::discard(images), before, effects);
         }
         Action::Close => app.mode = Mode::Main,
         _ => {}

@@ -175,7 +175,7 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Discard => {
             let images = paths(&app.forest, &app.targets());
-            plans::ask(app, Request::Discard { images }, Mode::Main, effects);
+            plans::ask(app, Request::discard(images), Mode::Main, effects);
         }
         Action::Prune => {
             let ticket = app.ticket();
