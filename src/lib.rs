@@ -18,3 +18,4 @@ pub mod image;
 pub mod ops;
 pub mod qcow2;
 pub mod tui;
+pub mod units;

@@ -9,8 +9,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::image::Preallocation;
 use crate::ops::{Dependants, Direction, EncryptionOption, NewSize, Reflink, Siblings};
 use crate::tui::svg::Screen;
+use crate::units;
 
-use super::{new_image, screenshot, size};
+use super::{new_image, screenshot};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
@@ -233,10 +234,10 @@ pub(super) struct MapArgs {
     #[arg(long, short = 'f', value_name = "FORMAT")]
     pub(super) format: Option<String>,
     /// Begin at this guest offset
-    #[arg(long, short = 's', value_name = "OFFSET", value_parser = size::parse, default_value = "0")]
+    #[arg(long, short = 's', value_name = "OFFSET", value_parser = units::parse_size, default_value = "0")]
     pub(super) start_offset: u64,
     /// Go on for this many bytes [default: to the end]
-    #[arg(long, short = 'l', value_name = "LENGTH", value_parser = size::parse)]
+    #[arg(long, short = 'l', value_name = "LENGTH", value_parser = units::parse_size)]
     pub(super) max_length: Option<u64>,
     #[command(flatten)]
     pub(super) snapshot: ViewArgs,
@@ -305,7 +306,7 @@ pub(super) struct MeasureArgs {
     #[arg(group = "measured")]
     pub(super) image: Option<PathBuf>,
     /// Virtual size of an image that is to be empty
-    #[arg(long, value_parser = size::parse, group = "measured")]
+    #[arg(long, value_parser = units::parse_size, group = "measured")]
     pub(super) size: Option<u64>,
     /// The image's format [default: by its content]
     #[arg(long, short = 'f', value_name = "FORMAT", requires = "image")]
@@ -469,7 +470,7 @@ pub(super) struct CreateArgs {
     pub(super) new: PathBuf,
     /// Virtual size: a number of bytes, or with K, M, G, T, P or E (powers of 1024) [default: the
     /// backing file's]
-    #[arg(value_parser = size::parse, required_unless_present = "backing")]
+    #[arg(value_parser = units::parse_size, required_unless_present = "backing")]
     pub(super) size: Option<u64>,
     /// What it is to be; of the options below only --preallocation goes with raw
     #[arg(long, short = 'f', value_enum, default_value_t = FormatArg::Qcow2)]
@@ -505,7 +506,7 @@ pub(super) struct BranchArgs {
     /// The overlay to create; an existing file is never overwritten
     pub(super) new: PathBuf,
     /// Virtual size of the overlay; of a longer base it shows the beginning [default: the base's]
-    #[arg(long, value_parser = size::parse)]
+    #[arg(long, value_parser = units::parse_size)]
     pub(super) size: Option<u64>,
     /// Record the backing file by its absolute path, not as seen from the overlay
     #[arg(long)]
@@ -890,7 +891,7 @@ pub(super) struct PruneArgs {
     #[command(flatten)]
     pub(super) open: OpenArgs,
     /// Propose only images unchanged for this long: 12h, 30d, 8w
-    #[arg(long, value_name = "AGE", value_parser = size::parse_age, default_value = "30d")]
+    #[arg(long, value_name = "AGE", value_parser = units::parse_age, default_value = "30d")]
     pub(super) older_than: std::time::Duration,
     /// Take everything proposed, without asking which to keep
     #[arg(long)]
@@ -1002,7 +1003,7 @@ pub(super) struct ResizeArgs {
     /// The image, qcow2 or raw
     pub(super) image: PathBuf,
     /// Its virtual size: 20G, or by how much it grows (+5G) or shrinks (-5G)
-    #[arg(value_parser = size::parse_change, allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub(super) size: NewSize,
     /// Let it become shorter; what lies past the new end is lost
     #[arg(long)]
@@ -1143,7 +1144,7 @@ pub(super) enum BitmapCommand {
         #[command(flatten)]
         which: BitmapArgs,
         /// Bytes of the disk per bit, a power of two from 512 to 2G [default: the cluster size, 4K to 64K]
-        #[arg(long, short = 'g', value_name = "SIZE", value_parser = size::parse)]
+        #[arg(long, short = 'g', value_name = "SIZE", value_parser = units::parse_size)]
         granularity: Option<u64>,
         /// Let it record nothing until it is enabled
         #[arg(long)]

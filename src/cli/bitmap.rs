@@ -15,7 +15,7 @@ use super::args::{BitmapCommand, Globals};
 use super::carry_out::carry_out;
 use super::look;
 use super::out::Out;
-use super::size::human;
+use crate::units;
 
 /// Carries out one of the commands on bitmaps.
 pub(super) fn run(out: &mut Out, globals: Globals, command: BitmapCommand) -> anyhow::Result<()> {
@@ -100,8 +100,8 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
         };
         rows.push([
             printable_bytes(&bitmap.name),
-            human(bitmap.granularity()),
-            dirty.map_or_else(|| "-".to_owned(), human),
+            units::size(bitmap.granularity()),
+            dirty.map_or_else(|| "-".to_owned(), units::size),
             state.to_owned(),
         ]);
     }

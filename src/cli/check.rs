@@ -17,8 +17,8 @@ use super::args::{CheckArgs, ConsentArgs, Globals, RepairArg};
 use super::carry_out::carry_out;
 use super::look;
 use super::out::{self, Out};
-use super::size::human;
 use super::stop::Stop;
+use crate::units;
 
 /// Checks the images, or repairs one.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
@@ -232,7 +232,7 @@ fn print(out: &mut Out, path: &Path, check: &Check) -> io::Result<()> {
         parts.push(format!(
             "{} leaked {clusters} ({})",
             check.leaks,
-            human(check.leaked_bytes)
+            units::size(check.leaked_bytes)
         ));
     }
     if parts.is_empty() {
@@ -244,7 +244,7 @@ fn print(out: &mut Out, path: &Path, check: &Check) -> io::Result<()> {
     out.line(format_args!("{}: {}", printable(path), parts.join(", ")))?;
     for finding in &check.findings {
         let guest = match finding.guest {
-            Some((offset, len)) => format!(" (guest {offset:#x}, {})", human(len)),
+            Some((offset, len)) => format!(" (guest {offset:#x}, {})", units::size(len)),
             None => String::new(),
         };
         out.line(format_args!(

@@ -13,9 +13,9 @@ use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried
 
 use super::args::{CompareArgs, Globals};
 use super::out::Out;
-use super::size::human;
 use super::stop::Stop;
 use super::{passphrase, reading};
+use crate::units;
 
 /// Differing ranges printed unless all are asked for.
 const PRINTED: u64 = 20;
@@ -157,7 +157,7 @@ impl Printer<'_> {
                         .line(format_args!("and {more} more (--all lists them)"))?;
                 }
                 if sizes.0 != sizes.1 {
-                    let (one, other) = (human(sizes.0), human(sizes.1));
+                    let (one, other) = (units::size(sizes.0), units::size(sizes.1));
                     let (a, b) = sizes;
                     self.out.line(format_args!(
                         "sizes differ: {one} ({a} bytes) and {other} ({b} bytes)"
@@ -168,10 +168,12 @@ impl Printer<'_> {
                         .out
                         .line("the same content: the longer one goes on with zeros"),
                     0 => self.out.line("the same content"),
-                    1 => self.out.line(format_args!("1 range, {}", human(differing))),
+                    1 => self
+                        .out
+                        .line(format_args!("1 range, {}", units::size(differing))),
                     n => self
                         .out
-                        .line(format_args!("{n} ranges, {}", human(differing))),
+                        .line(format_args!("{n} ranges, {}", units::size(differing))),
                 }
             }
         }

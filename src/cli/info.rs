@@ -16,7 +16,7 @@ use crate::image::{
 use super::args::{Globals, InfoArgs, LookArgs};
 use super::look;
 use super::out::Out;
-use super::size::human;
+use crate::units;
 
 /// QEMU counts files in whole sectors of this many bytes.
 const SECTOR: u64 = 512;
@@ -362,14 +362,14 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
         field(
             out,
             "virtual size",
-            format!("{} ({size} bytes)", human(size)),
+            format!("{} ({size} bytes)", units::size(size)),
         )?;
     }
     if let Some(stat) = &node.stat {
         let told = format!(
             "{} on disk, {} long",
-            human(stat.allocated),
-            human(stat.len)
+            units::size(stat.allocated),
+            units::size(stat.len)
         );
         field(out, "file", told)?;
     }
@@ -409,9 +409,9 @@ fn print_facts(
     facts: &ImageFacts,
     luks: Option<&LuksHeader>,
 ) -> std::io::Result<()> {
-    let clusters = human(facts.cluster_size);
+    let clusters = units::size(facts.cluster_size);
     if facts.extended_l2 {
-        let part = human(facts.cluster_size / 32);
+        let part = units::size(facts.cluster_size / 32);
         field(
             out,
             "clusters",
@@ -463,7 +463,7 @@ fn print_inside(out: &mut Out, facts: &ImageFacts, inside: &Inside) -> std::io::
     for snapshot in &inside.snapshots {
         let state = match snapshot.vm_state_size() {
             0 => String::new(),
-            bytes => format!(", machine state {}", human(bytes)),
+            bytes => format!(", machine state {}", units::size(bytes)),
         };
         let (id, name) = (&snapshot.id, &snapshot.name);
         let told = format!("{}  {}{state}", printable_bytes(id), printable_bytes(name));
@@ -477,7 +477,7 @@ fn print_inside(out: &mut Out, facts: &ImageFacts, inside: &Inside) -> std::io::
             .into_iter()
             .map(|flag| format!(", {flag}"))
             .collect();
-        let each = human(bitmap.granularity());
+        let each = units::size(bitmap.granularity());
         let told = format!("{}  {each} a bit{flags}", printable_bytes(&bitmap.name));
         field(out, "", told)?;
     }

@@ -15,9 +15,9 @@ use crate::ops::{Context, Leftover, Recovery, Request, leftovers};
 use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
 use super::carry_out::carry_out;
 use super::out::{Out, complain};
-use super::size::{human, human_age};
 use super::stop::Stop;
 use super::{json as shape, look, passphrase};
+use crate::units;
 
 fn journal() -> anyhow::Result<Journal> {
     let dir = Index::default_dir().context("there is no directory for what is remembered")?;
@@ -53,7 +53,7 @@ fn list(out: &mut Out, globals: Globals, entries: &[Entry], nothing: &str) -> an
         };
         let when = SystemTime::now()
             .duration_since(entry.begun)
-            .map_or_else(|_| String::new(), |age| format!("{} ago", human_age(age)));
+            .map_or_else(|_| String::new(), |age| format!("{} ago", units::age(age)));
         out.line(format_args!(
             "{:>4}  {when:>14}  {}",
             entry.id,
@@ -218,7 +218,7 @@ fn list_interrupted(
     }
     list(out, globals, &all, "nothing was interrupted")?;
     for one in left {
-        let (path, bytes) = (printable(&one.path), human(one.bytes));
+        let (path, bytes) = (printable(&one.path), units::size(one.bytes));
         let what = match one.runs {
             true => format!("process {} may be making it", one.process),
             false => "its process has ended: `qanopy recover --leftovers` removes it".to_owned(),

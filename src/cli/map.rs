@@ -12,8 +12,8 @@ use crate::image::{Chain, Map, MapRun, MapState};
 use super::args::{Globals, MapArgs};
 use super::out::Out;
 use super::reading;
-use super::size::human;
 use super::stop::Stop;
+use crate::units;
 
 /// Lines gathered before they are handed on.
 const GATHERED: usize = 64 << 10;
@@ -152,10 +152,10 @@ impl Sums {
             1 => "1 run".to_owned(),
             n => format!("{n} runs"),
         };
-        let (data, zero) = (human(self.data), human(self.zero));
+        let (data, zero) = (units::size(self.data), units::size(self.zero));
         let unknown = match self.unknown {
             0 => String::new(),
-            bytes => format!(", {} unknown", human(bytes)),
+            bytes => format!(", {} unknown", units::size(bytes)),
         };
         out.line(format_args!("{runs}: {data} stored, {zero} zero{unknown}"))
     }

@@ -10,8 +10,8 @@ use crate::ops::ImageOptions;
 use super::args::{Globals, MeasureArgs, TargetArg};
 use super::out::Out;
 use super::reading;
-use super::size::human;
 use super::stop::Stop;
+use crate::units;
 
 /// Measures and prints.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow::Result<()> {
@@ -54,7 +54,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
         return Ok(out.json(&Value::Object(map))?);
     }
     let mut line = |name: &str, bytes: u64| {
-        out.line(format_args!("{name:16}{} ({bytes} bytes)", human(bytes)))
+        out.line(format_args!(
+            "{name:16}{} ({bytes} bytes)",
+            units::size(bytes)
+        ))
     };
     line("required", required)?;
     line("fully allocated", fully_allocated)?;

@@ -38,7 +38,6 @@ mod relocate;
 mod resize;
 mod running;
 mod screenshot;
-mod size;
 mod snapshot;
 mod squash;
 mod stop;

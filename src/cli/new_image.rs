@@ -8,10 +8,11 @@ use crate::image::{
     Qcow2Options,
 };
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
+use crate::units;
 
 use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
+use super::passphrase;
 use super::stop::Stop;
-use super::{passphrase, size};
 
 impl ImageArgs {
     /// The options as the operations take them.
@@ -104,7 +105,7 @@ impl From<CompressionArg> for Compression {
 
 /// Reads a cluster size and gives its logarithm.
 pub(super) fn cluster_bits(text: &str) -> Result<u32, String> {
-    let bytes = size::parse(text)?;
+    let bytes = units::parse_size(text)?;
     let bits = bytes.checked_ilog2().unwrap_or(0);
     if bytes.is_power_of_two() && (MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {
         Ok(bits)

@@ -14,8 +14,8 @@ use super::carry_out::{carry_out, question};
 use super::json::path;
 use super::look;
 use super::out::{self, Out};
-use super::size::{human, human_age};
 use super::stop::Stop;
+use crate::units;
 
 /// Proposes, lets choose, discards.
 pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
             return Ok(out.json(&json!({ "candidates": candidates }))?);
         }
         if candidates.is_empty() {
-            let age = human_age(args.older_than);
+            let age = units::age(args.older_than);
             out.line(format_args!("No leaf is unused and unchanged for {age}."))?;
             return Ok(());
         }
@@ -55,8 +55,8 @@ fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {
         out.line(format_args!(
             "{:>4}  {:>10}  {:>6}  {}",
             index + 1,
-            human(candidate.frees),
-            human_age(candidate.age),
+            units::size(candidate.frees),
+            units::age(candidate.age),
             printable(&candidate.path)
         ))?;
     }
@@ -66,7 +66,7 @@ fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {
     out.line(format_args!(
         "{:>4}  {:>10}  in all, once the trash is emptied",
         "",
-        human(frees)
+        units::size(frees)
     ))
 }
 

@@ -15,8 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
-use super::size;
 use super::stop::Stop;
+use crate::units;
 
 /// How often the bar is redrawn and a request to stop is looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -115,7 +115,7 @@ fn message(view: ProgressView, is_cancelled: bool) -> String {
     }
     let rate = view
         .rate()
-        .map_or_else(String::new, |rate| format!("{}/s", size::human(rate)));
+        .map_or_else(String::new, |rate| format!("{}/s", units::size(rate)));
     let left = view.eta().map_or_else(String::new, |eta| {
         let seconds = eta.as_secs();
         format!("  {}:{:02} left", seconds / 60, seconds % 60)

@@ -13,8 +13,8 @@ use crate::ops::{ExtractAs, Request, SnapshotAction, SnapshotName};
 use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::carry_out::carry_out;
 use super::out::Out;
-use super::size::{human, human_age};
 use super::{info, look, passphrase, reading};
+use crate::units;
 
 /// Carries out one of the commands on snapshots.
 pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> anyhow::Result<()> {
@@ -116,10 +116,10 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
             printable_bytes(&snapshot.id),
             printable_bytes(&snapshot.name),
             taken(snapshot),
-            human(disk(snapshot)),
+            units::size(disk(snapshot)),
             match snapshot.vm_state_size() {
                 0 => "-".to_owned(),
-                bytes => human(bytes),
+                bytes => units::size(bytes),
             },
             clock(snapshot.vm_clock_nanoseconds),
             snapshot
@@ -134,7 +134,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
 fn taken(snapshot: &Snapshot) -> String {
     let date = UNIX_EPOCH + Duration::from_secs(snapshot.date_seconds.into());
     match RealHost.now().duration_since(date) {
-        Ok(age) => format!("{} ago", human_age(age)),
+        Ok(age) => format!("{} ago", units::age(age)),
         Err(_) => "in the future".to_owned(),
     }
 }

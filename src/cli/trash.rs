@@ -14,7 +14,7 @@ use super::carry_out::carry_out;
 use super::json::path;
 use super::look;
 use super::out::{self, Out};
-use super::size::{human, human_age};
+use crate::units;
 
 /// Carries out one of the trash's commands.
 pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> anyhow::Result<()> {
@@ -108,18 +108,18 @@ fn list(out: &mut Out, globals: Globals, dirs: TrashDirs) -> anyhow::Result<()> 
         let age = entry
             .discarded
             .and_then(|when| now.duration_since(when).ok())
-            .map_or_else(String::new, |age| format!(", {} ago", human_age(age)));
+            .map_or_else(String::new, |age| format!(", {} ago", units::age(age)));
         let reason = printable(&entry.reason);
         out.line(format_args!(
             "{}  {reason}{age}, {}",
             printable(&entry.name),
-            human(entry.bytes())
+            units::size(entry.bytes())
         ))?;
         for file in &entry.files {
             out.line(format_args!(
                 "    {}  {}",
                 printable(&file.original),
-                human(file.bytes)
+                units::size(file.bytes)
             ))?;
         }
         for problem in &entry.problems {

@@ -15,8 +15,8 @@ use crate::ops;
 use super::args::{Globals, OpenArgs, TreeArgs};
 use super::look::{self, Seen};
 use super::out::{self, Out};
-use super::size::{human, human_age};
 use super::stop::Stop;
+use crate::units;
 
 /// Columns taken for the picture where standard output is no terminal.
 const WIDTH: usize = 120;
@@ -135,7 +135,7 @@ impl Inside {
         let pad = " ".repeat(names.saturating_sub(self.name.width()));
         let age = self.taken.map(|taken| {
             let taken = SystemTime::UNIX_EPOCH + Duration::from_secs(taken);
-            human_age(now.duration_since(taken).unwrap_or_default())
+            units::age(now.duration_since(taken).unwrap_or_default())
         });
         let age = age.unwrap_or_default();
         let row = format!("{}{pad}  {:>10}  {age:>5}  {}", self.name, "", self.about);
@@ -168,11 +168,11 @@ fn row(forest: &Forest, line: &TreeLine, names: usize, now: SystemTime) -> Strin
     let name = line.text();
     let pad = " ".repeat(names.saturating_sub(name.width()));
     let node = forest.get(line.id);
-    let size = node.and_then(Node::size_on_disk).map(human);
+    let size = node.and_then(Node::size_on_disk).map(units::size);
     let age = node
         .and_then(|node| node.stat.as_ref())
         // A file from the future is as young as can be.
-        .map(|stat| human_age(now.duration_since(stat.modified).unwrap_or_default()));
+        .map(|stat| units::age(now.duration_since(stat.modified).unwrap_or_default()));
     // Who is active or frozen is told by the picture itself.
     let flags = forest.flags(line.id) - Flags::ACTIVE - Flags::FROZEN;
     let flags: Vec<&str> = flags.names().collect();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Amendment, Compression, CompressionLevel, Format, Preallocation, Qcow2Options};
+use crate::units;
 
 use super::{ConvertForm, KeySlotAction};
 
@@ -394,6 +395,23 @@ pub enum NewSize {
     Less(u64),
 }
 
+impl std::str::FromStr for NewSize {
+    type Err = String;
+
+    /// Reads `40G`, `+10G` or `-512M`: see [`units::parse_size`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let (kind, number): (fn(u64) -> Self, &str) = match text.split_at_checked(1) {
+            Some(("+", more)) => (Self::More, more),
+            Some(("-", less)) => (Self::Less, less),
+            _ => (Self::To, text),
+        };
+        units::parse_size(number)
+            .map(kind)
+            .map_err(|why| format!("{why}, +10G for so much more"))
+    }
+}
+
 /// An image that was built on something else before, and what its header said then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relinked {
@@ -676,4 +694,21 @@ pub struct DataFileOption {
     /// image's.
     #[serde(default)]
     pub style: BackingStyle,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_new_or_so_much_more_or_less() {
+        let parse = str::parse::<NewSize>;
+        assert_eq!(parse("40G"), Ok(NewSize::To(40 << 30)));
+        assert_eq!(parse("1.5G"), Ok(NewSize::To(3 << 29)));
+        assert_eq!(parse("+512MiB"), Ok(NewSize::More(512 << 20)));
+        assert_eq!(parse("-1t"), Ok(NewSize::Less(1 << 40)));
+        for bad in ["", "+", "ten", "+-1G", "é"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -224,7 +224,7 @@ fn need_room(plan: &mut Plan, path: &Path, loss: Loss) {
     }
 }
 
-/// `1.0 GiB, and up to 2.0 GiB where the bytes differ`.
+/// `1 GiB, and up to 2 GiB where the bytes differ`.
 pub(super) fn what_is_received(loss: Loss) -> String {
     let mut parts = Vec::new();
     if loss.certain > 0 {

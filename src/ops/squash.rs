@@ -118,7 +118,7 @@ fn down(layer: &Path) -> Request {
     }
 }
 
-/// `copies at most 1.0 GiB into 3 images, some 2 s at 500.0 MiB/s`.
+/// `copies at most 1 GiB into 3 images, some 2 s at 500 MiB/s`.
 fn cost(plan: &Plan) -> String {
     let written = plan
         .effects

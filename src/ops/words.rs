@@ -3,20 +3,15 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::host::{Holder, printable, shell_quoted};
 use crate::image::is_trashed;
+use crate::units;
+pub(super) use crate::units::{ago, count, size};
 
 use super::{Confirm, Effect, EffectKind, Line, LookedIn, Note, Plan, SpaceNeed, Tone, Undo};
-
-/// A number of bytes for people: `1.2 GiB`.
-pub(super) fn size(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
-}
 
 /// A path for people.
 pub(super) fn shown(path: &Path) -> String {
@@ -25,30 +20,11 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// The last part of a path for people, or the path if it has none. Of what is in the trash that is said.
 pub(super) fn name(path: &Path) -> String {
-    let name = printable(path.file_name().unwrap_or(path.as_os_str()));
+    let name = units::file_name(path);
     if is_trashed(path) {
         return format!("{name} (in the trash)");
     }
     name
-}
-
-/// `1 image`, `3 images`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
-}
-
-/// How long ago: `5 s`, `2 min`, `30 h`, `12 days`.
-pub(super) fn ago(ago: Duration) -> String {
-    match ago.as_secs() {
-        s @ 0..120 => format!("{s} s"),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s @ 7200..172_800 => format!("{} h", s / 3600),
-        s => format!("{} days", s / 86_400),
-    }
 }
 
 /// `a`, `a and b`, `a, b and 7 others`: at most `most` names.
@@ -335,11 +311,5 @@ mod tests {
         assert_eq!(dir(&["/a/x", "/b/y"]), None);
         assert_eq!(dir(&["x", "y"]), None);
         assert_eq!(dir(&[]), None);
-    }
-
-    #[test]
-    fn sizes_are_counted_in_binary_units() {
-        assert_eq!(size(196_616), "192.0 KiB");
-        assert_eq!(size(0), "0 B");
     }
 }

@@ -13,6 +13,7 @@ use crate::forest::{Flags, Forest, Node, NodeId};
 use crate::host::{Stat, printable};
 use crate::image::{Check, Snapshot};
 use crate::ops::Request;
+use crate::units;
 
 use super::config::{Notices, OwnCommand};
 use super::dialog::Mode;
@@ -27,7 +28,6 @@ use super::memory::Memory;
 use super::msg::{LiveFacts, Ticket, Watching};
 use super::picture::Picture;
 use super::rows::{self, Future, Row, RowKind, Rows, Sort, Summary, View, Wish};
-use super::text;
 use super::theme::Theme;
 
 /// How the program was started; never changes while it runs.
@@ -636,7 +636,7 @@ impl App {
     pub fn label(&self, node: &Node) -> String {
         let name = node.path.file_name().unwrap_or(node.path.as_os_str());
         if !self.tree.summary.ambiguous.contains(name) {
-            return text::file_name(&node.path);
+            return units::file_name(&node.path);
         }
         self.inside(&node.path)
     }

@@ -14,6 +14,7 @@ use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::printable_bytes;
+use crate::units;
 
 use super::rows;
 
@@ -231,9 +232,9 @@ fn term(word: &str) -> Term {
     let parsed = if let Some(state) = lower.strip_prefix("state:") {
         Some(Term::State(state.to_owned()))
     } else if let Some(size) = lower.strip_prefix("size>") {
-        bytes(size).map(Term::Larger)
+        units::parse_size(size).ok().map(Term::Larger)
     } else if let Some(size) = lower.strip_prefix("size<") {
-        bytes(size).map(Term::Smaller)
+        units::parse_size(size).ok().map(Term::Smaller)
     } else if let Some(age) = lower.strip_prefix("age>") {
         seconds(age).map(Term::Older)
     } else if let Some(age) = lower.strip_prefix("age<") {
@@ -244,39 +245,8 @@ fn term(word: &str) -> Term {
     parsed.unwrap_or(Term::Word(lower))
 }
 
-/// `1G`, `640MiB`, `100k`, `4096`: units of 1,024.
-pub(super) fn bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let shift = match text
-        .get(digits.len()..)?
-        .trim_end_matches("ib")
-        .trim_end_matches('b')
-    {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
-/// `30d`, `12h`, `2w`, `1y`; days where no unit is given.
 fn seconds(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    let unit = match text.get(digits.len()..)? {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "" | "d" => 86_400,
-        "w" => 604_800,
-        "y" => 31_557_600,
-        _ => return None,
-    };
-    number.checked_mul(unit)
+    units::parse_age(text).ok().map(|age| age.as_secs())
 }
 
 fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
@@ -356,12 +326,10 @@ mod tests {
 
     #[test]
     fn terms_have_units() {
-        assert_eq!(bytes("1g"), Some(1 << 30));
-        assert_eq!(bytes("640mib"), Some(640 << 20));
-        assert_eq!(bytes("4096"), Some(4096));
-        assert_eq!(bytes("x"), None);
-        assert_eq!(seconds("30d"), Some(30 * 86_400));
-        assert_eq!(seconds("2w"), Some(14 * 86_400));
+        assert!(matches!(term("size>1.5G"), Term::Larger(bytes) if bytes == 3 << 29));
+        assert!(matches!(term("size<640MiB"), Term::Smaller(bytes) if bytes == 640 << 20));
+        assert!(matches!(term("size>x"), Term::Word(_)));
+        assert!(matches!(term("age>30d"), Term::Older(seconds) if seconds == 30 * 86_400));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::forest::{Node, NodeId, Problem, ProblemKind};
 use crate::image::{Check, Severity};
 use crate::ops::RepairAction;
+use crate::units;
 
 use super::app::App;
 use super::keymap::Action;
@@ -234,7 +235,7 @@ fn findings(lines: &mut Vec<Line>, found: &Check) {
     if all > told {
         lines.push(line(
             Weight::Quiet,
-            format!("and {} more", text::grouped(all - told)),
+            format!("and {} more", units::grouped(all - told)),
         ));
     }
 }
@@ -248,11 +249,8 @@ fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
         return;
     }
     lines.push(line(Weight::Quiet, ""));
-    let number = text::count(
-        u64::try_from(count).unwrap_or(u64::MAX),
-        "other image has problems",
-        "other images have problems",
-    );
+    let has = if count == 1 { "has" } else { "have" };
+    let number = format!("{} {has} problems", units::count(count, "other image"));
     let key = app.key(Action::View);
     let text = format!("{number} ({key} shows only those):");
     lines.push(line(Weight::Title, text));

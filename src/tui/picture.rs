@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use crate::forest::picture::{Charset, Diagram, ToPlace};
 use crate::forest::{Flags, Forest};
 use crate::host::printable;
+use crate::units;
 
 use super::app::letters;
 use super::rows::{Future, Row, RowKind, Rows, nth};
-use super::text;
 
 /// The picture, and which part of it is seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn name(
         RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
         RowKind::New(new) => {
             let new = future.and_then(|future| nth(&future.new, new));
-            new.map_or_else(|| "new".to_owned(), |(path, _)| text::file_name(path))
+            new.map_or_else(|| "new".to_owned(), |(path, _)| units::file_name(path))
         }
     }
 }

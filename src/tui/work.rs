@@ -33,6 +33,7 @@ use crate::image::{self, Bitmap, Format, Keys, Pace, Passphrases, Snapshot};
 use crate::ops::{
     self, Context, Error, LookedIn, Outcome, Progress, ReadOptions, Ready, Request, SnapshotName,
 };
+use crate::units;
 
 use super::filter::Filter;
 use super::jobs::Work;
@@ -40,7 +41,7 @@ use super::log::LogLine;
 use super::map::MapSeen;
 use super::msg::{Effect, LiveFacts, Msg, ScanEnd, Ticket};
 use super::secret::Secrets;
-use super::{crash, text, watch};
+use super::{crash, watch};
 use compare::Stopped;
 
 /// How long an image has to be selected before the disk is asked about it.
@@ -423,7 +424,7 @@ impl Workers {
             if progress.is_cancelled() {
                 let text = format!(
                     "stopped; {} looked through",
-                    text::count(clean + bad, "image", "images")
+                    units::count(clean + bad, "image")
                 );
                 self.answer(Msg::Ended(job, Err(Error::Cancelled(text))));
                 return;
@@ -441,21 +442,21 @@ impl Workers {
             self.answer(Msg::Checked(job, path.clone(), stat, Box::new(found)));
         }
         let mut summary = match (images, bad, failed) {
-            ([only], 0, 0) => format!("{} is clean.", text::file_name(only)),
+            ([only], 0, 0) => format!("{} is clean.", units::file_name(only)),
             ([only], _, 0) => format!(
                 "{} has problems: its health pane tells them.",
-                text::file_name(only)
+                units::file_name(only)
             ),
             (_, 0, 0) => format!(
                 "{} looked through, all clean.",
-                text::count(clean, "image", "images")
+                units::count(clean, "image")
             ),
             _ => format!("{clean} clean, {bad} with problems, {failed} could not be checked."),
         };
         if let ([only], 0, 1) = (images, bad, failed) {
             summary = format!(
                 "{} could not be checked: its health pane tells why.",
-                text::file_name(only)
+                units::file_name(only)
             );
         }
         self.answer(Msg::Ended(job, Ok(done(summary))));
@@ -654,7 +655,7 @@ fn write_log(dir: &Path, to_log: &Receiver<ToLog>) {
                 .map_or_else(String::new, |job| format!(" job {job}"));
             text.push_str(&format!(
                 "{}{job} {}{}\n",
-                text::utc(line.at),
+                units::utc(line.at),
                 line.kind.sign(),
                 line.text
             ));

@@ -503,7 +503,7 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     refused(
         home,
         &to(&home.join("small.qcow2"), 1 << 40),
-        "a disk has at most 128.0 GiB",
+        "a disk has at most 128 GiB",
     );
     let held = qemu.hold_with_io(&home.join("stale.qcow2"), HoldMode::ReadWrite);
     refused(home, &to(&home.join("stale.qcow2"), 2 << 20), "in use");

@@ -356,7 +356,7 @@ fn a_device_without_room_is_refused_with_the_numbers() {
     let before = qemu.digest(&disk);
     let (code, text) = volumes.qanopy("commit disk.qcow2 --confirm 1");
     assert_eq!(code, Some(4), "{text}");
-    assert!(text.contains("which is 4.0 MiB long"), "{text}");
+    assert!(text.contains("which is 4 MiB long"), "{text}");
     assert!(text.contains("lvextend --size +"), "{text}");
     assert_eq!(qemu.digest(&disk), before);
 }

@@ -1,10 +1,9 @@
 //! What a picture says of the internal snapshots of an image, below the image that holds them.
 
-use bytesize::ByteSize;
-
 use crate::forest::Node;
 use crate::host::{Utc, printable_bytes};
 use crate::qcow2::Snapshot;
+use crate::units;
 
 use super::{Charset, cut_middle};
 
@@ -71,8 +70,8 @@ fn line(snapshot: &Snapshot, charset: Charset) -> SnapshotLine {
     let mut about =
         format!("snapshot {id}, {year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC");
     if snapshot.vm_state_size() > 0 {
-        let size = ByteSize::b(snapshot.vm_state_size());
-        about.push_str(&format!(", vm state {}", size.display().iec()));
+        let size = units::size(snapshot.vm_state_size());
+        about.push_str(&format!(", vm state {size}"));
     }
     SnapshotLine {
         name: text(&snapshot.name, WIDEST_NAME),

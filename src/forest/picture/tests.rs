@@ -316,7 +316,7 @@ fn internal_snapshots_stand_below_their_image_and_say_nothing_to_the_terminal() 
     assert_eq!(snapshots[0].name, "before-update");
     assert_eq!(
         snapshots[0].about,
-        "snapshot 1, 2024-05-01 12:00 UTC, vm state 12.0 MiB"
+        "snapshot 1, 2024-05-01 12:00 UTC, vm state 12 MiB"
     );
     for text in [dot(&forest), mermaid(&forest), snapshots[1].name.clone()] {
         assert!(!text.contains('\x1b'), "{text}");

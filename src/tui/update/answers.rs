@@ -15,6 +15,7 @@ use crate::tui::keymap::Action;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Interrupted, Msg, Watching};
 use crate::tui::text;
+use crate::units;
 
 use super::{AT_START, dialogs, jobs, menus, panes};
 
@@ -215,7 +216,7 @@ fn checked(
     found: Result<Check, Error>,
 ) {
     let node = app.forest.by_path(&path);
-    let name = node.map_or_else(|| text::file_name(&path), |node| app.label(node));
+    let name = node.map_or_else(|| units::file_name(&path), |node| app.label(node));
     let found = found.map(Arc::new).map_err(|error| error.to_string());
     let (kind, words) = match &found {
         Ok(check) => (

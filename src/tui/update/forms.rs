@@ -21,7 +21,7 @@ use crate::ops::{
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
 use crate::tui::form::{Field, Form};
-use crate::tui::{filter, text};
+use crate::units;
 
 const STYLES: &[&str] = &["relative", "absolute"];
 const HOW_STYLE: &str =
@@ -49,7 +49,7 @@ pub(super) fn form(
     }
     let node = app.forest.get(image?)?;
     let image = node.path.as_path();
-    let name = text::file_name(image);
+    let name = units::file_name(image);
     let form = match kind {
         FormKind::Branch => Form::new(
             format!("New branch on {name}"),
@@ -159,7 +159,7 @@ pub(super) fn form(
             },
         ),
         FormKind::Resize => {
-            let now = node.virtual_size().map(text::size).unwrap_or_default();
+            let now = node.virtual_size().map(units::size).unwrap_or_default();
             Form::new(
                 format!("Another size for {name}, now {now}"),
                 image,
@@ -180,7 +180,7 @@ pub(super) fn form(
                 |form| {
                     Ok(Request::Resize {
                         image: form.image.clone(),
-                        size: new_size(form.text(0))?,
+                        size: form.text(0).parse::<NewSize>()?,
                         shrink: form.chosen(1) == 1,
                         preallocation: image::reserved(form.chosen(2)),
                         dependants: Dependants::default(),
@@ -268,26 +268,11 @@ fn create(app: &App) -> Form {
 
 /// A size that is typed.
 fn size(form: &Form, field: usize) -> Result<u64, String> {
-    let bytes = filter::bytes(&form.text(field).to_lowercase());
-    bytes.ok_or_else(|| "the size is a number with K, M, G or T".to_owned())
+    units::parse_size(form.text(field))
 }
 
 const HOW_ONTO: &str =
     "an image of its chain that it stays built on; empty: it is built on nothing";
-
-/// `40G`, `+10G`, `-10G`.
-fn new_size(text: &str) -> Result<NewSize, String> {
-    let lower = text.to_lowercase();
-    let number = |text: &str| {
-        let bytes = filter::bytes(text).filter(|bytes| *bytes > 0);
-        bytes.ok_or_else(|| "the size is a number with K, M, G or T, such as +10G".to_owned())
-    };
-    match (lower.strip_prefix('+'), lower.strip_prefix('-')) {
-        (Some(more), _) => number(more).map(NewSize::More),
-        (_, Some(less)) => number(less).map(NewSize::Less),
-        _ => number(&lower).map(NewSize::To),
-    }
-}
 
 /// A free name for a file made of `image`.
 pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
@@ -433,15 +418,5 @@ mod tests {
         assert_eq!(name("/vm/Overlay-1.qcow2"), "Overlay-1A.qcow2");
         assert_eq!(name("/vm/Overlay-1A.qcow2"), "Overlay-1A-1.qcow2");
         assert_eq!(name("/vm/disk.img"), "disk-1.qcow2");
-    }
-
-    #[test]
-    fn a_size_is_new_or_so_much_more_or_less() {
-        assert_eq!(new_size("40G"), Ok(NewSize::To(40 << 30)));
-        assert_eq!(new_size("+512MiB"), Ok(NewSize::More(512 << 20)));
-        assert_eq!(new_size("-1t"), Ok(NewSize::Less(1 << 40)));
-        for bad in ["", "+", "0", "ten", "1.5G", "+-1G"] {
-            assert!(new_size(bad).is_err(), "{bad}");
-        }
     }
 }

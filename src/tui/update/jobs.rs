@@ -14,7 +14,7 @@ use crate::tui::jobs::{Files, JobState, Task, Work};
 use crate::tui::keymap::Action;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Notice};
-use crate::tui::text;
+use crate::units;
 
 use super::{panes, plans};
 
@@ -42,7 +42,7 @@ pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
 pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effect>) {
     let title = match &images[..] {
         [] => return,
-        [only] => format!("Check {}", text::file_name(only)),
+        [only] => format!("Check {}", units::file_name(only)),
         many => format!("Check {} images", many.len()),
     };
     let files = Files::read(&app.forest, &images);
@@ -74,8 +74,8 @@ pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Eff
     let [one, other] = &images;
     let title = format!(
         "Compare {} with {}",
-        text::file_name(one),
-        text::file_name(other)
+        units::file_name(one),
+        units::file_name(other)
     );
     let command = format!(
         "qanopy compare {} {}",
@@ -189,7 +189,7 @@ pub(super) fn progressed(app: &mut App, views: Vec<(u64, ProgressView)>) {
         if before != view.phase && view.phase != Phase::Collect {
             let text = match view.total {
                 0 => view.phase.name().to_owned(),
-                total => format!("{}: {}", view.phase.name(), text::size(total)),
+                total => format!("{}: {}", view.phase.name(), units::size(total)),
             };
             app.note(Some(id), Kind::Step, &text);
         }

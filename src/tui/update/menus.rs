@@ -18,6 +18,7 @@ use crate::tui::msg::Interrupted;
 use crate::tui::reasons::why_not;
 use crate::tui::rows::Sort;
 use crate::tui::text;
+use crate::units;
 
 fn item(app: &App, entry: &Entry) -> Item {
     Item {
@@ -295,7 +296,7 @@ fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
     };
     let about = format!(
         "{name} ({} a bit, {state})",
-        text::size(bitmap.granularity())
+        units::size(bitmap.granularity())
     );
     let bitmap = OsString::from_vec(bitmap.name.clone());
     let ask = |action| {
@@ -347,8 +348,8 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
                 let bytes = left.iter().map(|one| one.bytes);
                 let title = format!(
                     "{}, {}",
-                    text::count(count, "half-made file", "half-made files"),
-                    text::size(bytes.fold(0, u64::saturating_add))
+                    units::count(count, "half-made file"),
+                    units::size(bytes.fold(0, u64::saturating_add))
                 );
                 let files = left.iter().map(|one| one.path.clone()).collect();
                 let request = Request::RemoveLeftovers { files };

@@ -14,6 +14,7 @@ use crate::tui::msg::Watching;
 use crate::tui::reasons::why_not;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// What is looked at, how much there is, and what needs attention.
 pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -47,13 +48,13 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
     right.push_str("? help ");
     let counts = if app.scan.running {
         let dots = if ascii { "..." } else { "…" };
-        format!("scanning {}{dots}", text::grouped(app.scan.looked_at))
+        format!("scanning {}{dots}", units::grouped(app.scan.looked_at))
     } else {
         format!(
             "{} {dot} {} {dot} {} on disk",
-            text::count(u64::try_from(totals.trees).unwrap_or(0), "tree", "trees"),
-            text::count(u64::try_from(totals.images).unwrap_or(0), "image", "images"),
-            text::size(totals.bytes)
+            units::count(totals.trees, "tree"),
+            units::count(totals.images, "image"),
+            units::size(totals.bytes)
         )
     };
     let roots: Vec<String> = app
@@ -158,7 +159,7 @@ pub(super) fn line(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let count = if app.tree.filter.value().is_empty() {
             "name words, size>1G, age>30d, state:missing".to_owned()
         } else {
-            let number = |count: usize| text::grouped(u64::try_from(count).unwrap_or(u64::MAX));
+            let number = |count: usize| units::grouped(u64::try_from(count).unwrap_or(u64::MAX));
             format!("{} of {}", number(hits), number(of))
         };
         let room = usize::from(area.width).saturating_sub(text::width(&count) + 5);

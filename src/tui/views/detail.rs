@@ -20,6 +20,7 @@ use crate::tui::app::{App, Tab};
 use crate::tui::keymap::{Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// Cells of the longest label.
 const LABEL: usize = 11;
@@ -229,7 +230,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
     let flags = app.forest.flags(node.id);
     let long_ascii = app.settings.ascii;
     if let Some(bytes) = node.virtual_size() {
-        add("virtual", text::size(bytes), Role::Plain, false);
+        add("virtual", units::size(bytes), Role::Plain, false);
     }
     if let Some(bytes) = node.size_on_disk() {
         let share = node
@@ -240,7 +241,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             .unwrap_or_default();
         add(
             "on disk",
-            format!("{}{share}", text::size(bytes)),
+            format!("{}{share}", units::size(bytes)),
             Role::Plain,
             false,
         );
@@ -255,7 +256,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         );
         add(
             "cluster",
-            text::size(facts.cluster_size),
+            units::size(facts.cluster_size),
             Role::Plain,
             false,
         );
@@ -324,8 +325,8 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             "free",
             format!(
                 "{} of {}",
-                text::size(space.available),
-                text::size(space.total)
+                units::size(space.available),
+                units::size(space.total)
             ),
             Role::Plain,
             false,
@@ -435,7 +436,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         // From the root on; of a long chain only both ends.
         let names = |part: &[NodeId]| -> Vec<String> {
             let nodes = part.iter().rev().filter_map(|id| app.forest.get(*id));
-            nodes.map(|node| text::file_name(&node.path)).collect()
+            nodes.map(|node| units::file_name(&node.path)).collect()
         };
         let shown = match (layers.first_chunk::<4>(), layers.last_chunk::<4>()) {
             (Some(near), Some(far)) if layers.len() > 12 => {
@@ -455,7 +456,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             .take(12)
             .filter_map(|id| app.forest.get(*id))
             .map(|child| {
-                let name = text::file_name(&child.path);
+                let name = units::file_name(&child.path);
                 if child.is_in_trash() {
                     format!("{name} (in the trash)")
                 } else {
@@ -493,11 +494,11 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
     if let Some(stat) = &node.stat {
         let mut bytes = format!(
             "{} long, {} allocated",
-            text::grouped(stat.len),
-            text::grouped(stat.allocated)
+            units::grouped(stat.len),
+            units::grouped(stat.allocated)
         );
         if let Some(size) = node.virtual_size() {
-            bytes.push_str(&format!(", guest sees {}", text::grouped(size)));
+            bytes.push_str(&format!(", guest sees {}", units::grouped(size)));
         }
         add("bytes", bytes, Role::Quiet, true);
     }

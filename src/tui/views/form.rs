@@ -11,6 +11,7 @@ use crate::tui::form::{Field, Form, Holds};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 use super::dialogs::{LABEL_ROOM, is_refusal, push_labelled, push_words, push_wrapped};
 
@@ -277,7 +278,7 @@ fn push_ways_on(
 pub(super) fn draw_secret(frame: &mut Frame<'_>, app: &App, dialog: &SecretDialog, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = super::frame::hints(app, Scope::Secret, room);
-    let title = format!("Passphrase of {}", text::file_name(&dialog.image));
+    let title = format!("Passphrase of {}", units::file_name(&dialog.image));
     let inside = super::frame::dialog(frame, app, area, &title, bottom);
     let lines = secret_lines(app, dialog, usize::from(inside.width));
     super::lines_in(frame, inside, lines);

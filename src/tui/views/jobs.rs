@@ -12,6 +12,7 @@ use crate::tui::jobs::{Job, JobState};
 use crate::tui::keymap::Scope;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// Draws the jobs where they have a place: one line without a frame, or a pane.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -157,10 +158,10 @@ fn running(app: &App, job: &Job, width: usize) -> String {
     );
     if view.phase == Phase::Copy {
         if let Some(rate) = view.rate() {
-            text.push_str(&format!("  {}/s", text::size(rate)));
+            text.push_str(&format!("  {}/s", units::size(rate)));
         }
         if let Some(eta) = view.eta() {
-            text.push_str(&format!("  {} left", text::clock(eta)));
+            text.push_str(&format!("  {} left", units::clock(eta)));
         }
     }
     if job.progress.is_cancelled() {

@@ -11,6 +11,7 @@ use crate::tui::keymap::Scope;
 use crate::tui::log::Kind;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// How many entries are seen at once.
 #[must_use]
@@ -203,9 +204,9 @@ pub(super) fn prune(frame: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area
     let mut lines = vec![Line::raw(text::cut_end(
         &format!(
             " {} ticked, {} to be freed; ticked at first: unchanged for {}",
-            text::count(chosen, "leaf", "leaves"),
-            text::size(frees),
-            text::count(app.settings.prune_days, "day", "days")
+            units::count(chosen, "leaf"),
+            units::size(frees),
+            units::count(app.settings.prune_days, "day")
         ),
         width,
         ascii,
@@ -225,7 +226,7 @@ pub(super) fn prune(frame: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area
             .map_or_else(|| app.shown(&candidate.path), |node| app.label(node));
         let days = candidate.age.as_secs() / 86_400;
         let age = if days > 0 {
-            text::count(days, "day", "days")
+            units::count(days, "day")
         } else {
             format!("{} h", candidate.age.as_secs() / 3600)
         };
@@ -240,7 +241,7 @@ pub(super) fn prune(frame: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area
                 name_room,
                 ascii,
             )),
-            Span::raw(text::pad_left(&text::size(candidate.frees), 11, ascii)),
+            Span::raw(text::pad_left(&units::size(candidate.frees), 11, ascii)),
             Span::styled(
                 format!("  {}", text::pad_left(&age, 11, ascii)),
                 theme.style(Role::Quiet),
@@ -289,8 +290,8 @@ pub(super) fn trash(frame: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area
             } else {
                 &entry.reason
             }),
-            text::count(files, "file", "files"),
-            text::size(entry.bytes()),
+            units::count(files, "file"),
+            units::size(entry.bytes()),
         );
         let mut line = Line::from(vec![
             Span::styled(
@@ -313,7 +314,7 @@ pub(super) fn trash(frame: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area
             lines.push(Line::raw(format!(
                 "     {}{}",
                 text::pad(&path, room, ascii),
-                text::pad_left(&text::size(file.bytes), 11, ascii)
+                text::pad_left(&units::size(file.bytes), 11, ascii)
             )));
         }
         if entry.files.len() > shown {

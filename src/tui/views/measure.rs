@@ -11,6 +11,7 @@ use crate::tui::dialog::MeasureDialog;
 use crate::tui::keymap::Scope;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 use super::dialogs::push_wrapped;
 
@@ -24,7 +25,7 @@ const EXACT: usize = 30;
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = super::frame::hints(app, Scope::Measure, room);
-    let name = text::file_name(&dialog.image);
+    let name = units::file_name(&dialog.image);
     let title = match &dialog.snapshot {
         Some(id) => format!(
             "How large a copy of snapshot {} of {name} would be",
@@ -59,8 +60,8 @@ pub(super) fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line
         20.min(width.saturating_sub(KINDS + 1) / 2)
     };
     let told = |bytes: u64| match column {
-        EXACT => format!("{} ({})", text::size(bytes), text::grouped(bytes)),
-        _ => text::size(bytes),
+        EXACT => format!("{} ({})", units::size(bytes), units::grouped(bytes)),
+        _ => units::size(bytes),
     };
     let row = |kind: &str, cells: [&str; 2], role: Role| {
         let cells = cells

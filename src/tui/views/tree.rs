@@ -21,6 +21,7 @@ use crate::tui::msg::Watching;
 use crate::tui::rows::{Row, RowKind, nth};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// Draws the images pane.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -66,7 +67,7 @@ pub(super) fn framed(frame: &mut Frame<'_>, app: &App, area: Rect) -> Rect {
         parts.push(format!(
             "{} marked{hidden}, {}",
             app.tree.marks.len(),
-            text::size(bytes.fold(0, u64::saturating_add))
+            units::size(bytes.fold(0, u64::saturating_add))
         ));
     }
     if !app.tree.filter.value().is_empty() && !matches!(app.mode, Mode::Filter { .. }) {
@@ -91,7 +92,7 @@ pub(super) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     if app.tree.rows.filtered && !app.forest.is_empty() {
         texts.push("No image matches. Esc shows all again.".to_owned());
     } else if app.scan.running {
-        let looked_at = text::grouped(app.scan.looked_at);
+        let looked_at = units::grouped(app.scan.looked_at);
         texts.push(format!("Looking for images: {looked_at} files so far."));
         if app.scan.looked_at > HUGE {
             let quit = app.key(Action::Quit);
@@ -117,12 +118,12 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
     let folders = u64::try_from(app.scan.unreadable.len()).unwrap_or(u64::MAX);
     let unreadable = match folders {
         0 => String::new(),
-        n => format!(", {} unreadable", text::count(n, "folder", "folders")),
+        n => format!(", {} unreadable", units::count(n, "folder")),
     };
     texts.push(format!(
         "No qcow2 images under {} (looked at {}{unreadable}).",
         shown.join(", "),
-        text::count(app.scan.looked_at, "file", "files")
+        units::count(app.scan.looked_at, "file")
     ));
     let told = app.scan.unreadable.iter().take(5);
     texts.extend(told.map(|told| format!("Cannot read {}", text::safe(told))));
@@ -241,7 +242,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
                 String::new()
             }
         },
-        text::size,
+        units::size,
     );
     let changed = node.and_then(|node| Some(node.stat.as_ref()?.modified));
     let age = changed
@@ -475,7 +476,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 (RowKind::Again(_), _) => format!("back to {label}: a loop"),
                 (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
                 (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
-                (_, Whereabouts::InTrash) => format!("(in trash) {}", text::file_name(&node.path)),
+                (_, Whereabouts::InTrash) => format!("(in trash) {}", units::file_name(&node.path)),
                 _ => placed(app, node),
             }
         }
@@ -488,7 +489,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
             .map_or_else(String::new, |one| text::safe(&text::snapshot_name(one))),
         RowKind::MoreSnapshots { hidden, .. } => {
             let key = app.key(Action::SnapshotList);
-            let many = text::count(u64::from(hidden), "more snapshot", "more snapshots");
+            let many = units::count(u64::from(hidden), "more snapshot");
             format!("{many} ({key} lists them)")
         }
         RowKind::NewSnapshot(_) => {
@@ -502,7 +503,7 @@ fn name(app: &App, row: &Row, room: usize) -> String {
         RowKind::New(new) => {
             let future = app.future.as_ref();
             let new = future.and_then(|future| nth(&future.new, new));
-            new.map(|(path, _)| text::file_name(path))
+            new.map(|(path, _)| units::file_name(path))
                 .unwrap_or_default()
         }
     };

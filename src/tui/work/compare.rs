@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::host::Host;
 use crate::image::{self, Chain, ErrorKind, Keys};
 use crate::ops::{self, Error, Outcome, Phase, Progress, ReadOptions};
-use crate::tui::text;
+use crate::units;
 
 /// Ranges listed at most.
 const LISTED: usize = 100;
@@ -60,13 +60,13 @@ pub(super) fn compare(
         if remarks.len() < LISTED {
             remarks.push(format!(
                 "at {}: {} differ",
-                text::grouped(range.start),
-                text::size(range.len)
+                units::grouped(range.start),
+                units::size(range.len)
             ));
         }
         ControlFlow::Continue(())
     })?;
-    let names = (text::file_name(one), text::file_name(other));
+    let names = (units::file_name(one), units::file_name(other));
     let sizes = (chains.0.virtual_size(), chains.1.virtual_size());
     let mut summary = match found.differences {
         0 => format!("{} and {} show the same.", names.0, names.1),
@@ -74,15 +74,15 @@ pub(super) fn compare(
             "{} and {} differ in {}, {}.",
             names.0,
             names.1,
-            text::count(ranges, "range", "ranges"),
-            text::size(found.differing)
+            units::count(ranges, "range"),
+            units::size(found.differing)
         ),
     };
     if sizes.0 != sizes.1 {
         summary.push_str(&format!(
             " Their disks are of {} and {}.",
-            text::size(sizes.0),
-            text::size(sizes.1)
+            units::size(sizes.0),
+            units::size(sizes.1)
         ));
     }
     for note in live {
@@ -90,7 +90,7 @@ pub(super) fn compare(
     }
     let listed = u64::try_from(remarks.len()).unwrap_or(u64::MAX);
     if found.differences > listed {
-        let more = text::grouped(found.differences - listed);
+        let more = units::grouped(found.differences - listed);
         remarks.push(format!(
             "and {more} more: `qanopy compare --all` lists them"
         ));

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::forest::Node;
 use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::{BitmapAction, EncryptionOption, KeySlotAction, Request};
-use crate::tui::filter;
 use crate::tui::form::{Field, Form};
+use crate::units;
 
 /// Another version, refcount width or feature.
 pub(super) fn amend(node: &Node, name: &str) -> Form {
@@ -151,10 +151,7 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
         |form| {
             let granularity = match form.text(1) {
                 "" => None,
-                text => Some(
-                    filter::bytes(&text.to_lowercase())
-                        .ok_or_else(|| "the granularity is a number with K or M".to_owned())?,
-                ),
+                text => Some(units::parse_size(text)?),
             };
             match form.text(0) {
                 "" => Err("the bitmap needs a name".to_owned()),

@@ -8,6 +8,7 @@ use crate::forest::{Node, NodeId};
 use crate::tui::app::App;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// Layers whose names are measured to find the room for all of them; those further down are cut to it.
 const MEASURED: usize = 200;
@@ -55,9 +56,9 @@ pub(super) fn lines(app: &App, width: usize, seen: Range<usize>) -> Vec<Line<'st
         let text = " the links run in a circle: the chain has no root";
         end.push(Line::styled(text, theme.style(Role::Error)));
     }
-    let depth = text::count(u64::try_from(layers.len()).unwrap_or(0), "layer", "layers");
+    let depth = units::count(layers.len(), "layer");
     end.push(Line::styled(
-        format!(" {depth}, {} on disk", text::size(total)),
+        format!(" {depth}, {} on disk", units::size(total)),
         theme.style(Role::Quiet),
     ));
     let at = (last..).zip(end);
@@ -111,7 +112,7 @@ fn layer_line(app: &App, layer: &Node, columns: &Columns) -> Line<'static> {
     }
     let size = layer
         .size_on_disk()
-        .map_or_else(|| "-".to_owned(), text::size);
+        .map_or_else(|| "-".to_owned(), units::size);
     let role = if layer.stat.is_none() {
         Role::Error
     } else if !layer.children.is_empty() {

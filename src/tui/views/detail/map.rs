@@ -8,6 +8,7 @@ use crate::tui::app::App;
 use crate::tui::map::{MapSeen, Piece};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// Which runs are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(super) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec<Line<'s
     }
     let told = u64::try_from(runs.len()).unwrap_or(u64::MAX);
     if count > told {
-        let more = text::grouped(count - told);
+        let more = units::grouped(count - told);
         let text = format!("and {more} more: `qanopy map` tells all");
         lines.extend(wrapped(app, &text, Role::Quiet, width));
     }
@@ -74,7 +75,7 @@ fn strip(lines: &mut Vec<Line<'static>>, app: &App, seen: &MapSeen, width: usize
     spans.push(Span::raw("]"));
     lines.push(Line::from(spans));
     let each = seen.size.checked_div(u64::try_from(cells).unwrap_or(1));
-    let each = text::size(each.unwrap_or(0));
+    let each = units::size(each.unwrap_or(0));
     let signs = if ascii {
         "# own  = partly  : below  0 zeroed  . nothing"
     } else {
@@ -110,15 +111,15 @@ fn cell(piece: Piece, of: u64, ascii: bool) -> (&'static str, Role) {
 fn sums(app: &App, seen: &MapSeen) -> String {
     let mut parts = Vec::new();
     for (at, (path, bytes)) in seen.layers.iter().enumerate() {
-        let bytes_shown = text::size(*bytes);
+        let bytes_shown = units::size(*bytes);
         if at == 0 {
             parts.push(format!("{bytes_shown} its own"));
         } else if *bytes > 0 && parts.len() < 6 {
-            parts.push(format!("{bytes_shown} from {}", text::file_name(path)));
+            parts.push(format!("{bytes_shown} from {}", units::file_name(path)));
         }
     }
     if seen.zeroed > 0 {
-        parts.push(format!("{} zeroed", text::size(seen.zeroed)));
+        parts.push(format!("{} zeroed", units::size(seen.zeroed)));
     }
     parts.join(if app.settings.ascii { ", " } else { " · " })
 }
@@ -129,7 +130,7 @@ fn run_line(app: &App, seen: &MapSeen, run: &MapRun, width: usize) -> Line<'stat
         (MapState::Nothing, ..) => "no layer holds it: zeros".to_owned(),
         (MapState::Unknown, ..) => "from below what could be opened".to_owned(),
         (_, 0, _) => "its own".to_owned(),
-        (_, _, Some(path)) => format!("from {}", text::file_name(path)),
+        (_, _, Some(path)) => format!("from {}", units::file_name(path)),
         (_, _, None) => String::new(),
     };
     let role = match run.state {
@@ -139,8 +140,8 @@ fn run_line(app: &App, seen: &MapSeen, run: &MapRun, width: usize) -> Line<'stat
     };
     let text = format!(
         " at {:>9} {:>9}  {:<10} {from}",
-        text::size(run.start),
-        text::size(run.len),
+        units::size(run.start),
+        units::size(run.len),
         run.state.name()
     );
     let text = text::cut_end(&text, width, app.settings.ascii);

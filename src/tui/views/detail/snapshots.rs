@@ -7,6 +7,7 @@ use crate::tui::app::App;
 use crate::tui::keymap::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::units;
 
 /// All lines.
 pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
@@ -50,7 +51,7 @@ pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> 
         let taken = text::snapshot_taken(snapshot);
         let state = match snapshot.vm_state_size() {
             0 => "-".to_owned(),
-            bytes => text::size(bytes),
+            bytes => units::size(bytes),
         };
         let name = text::cut_middle(&part(&snapshot.name), name_room, ascii);
         lines.push(Line::from(vec![
