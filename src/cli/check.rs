@@ -97,10 +97,14 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
         match ops::check(host.as_ref(), path, &Unhurried) {
             Ok(check) => {
                 let notices = ops::chain_notices(&host, path);
-                // Another size than the base's is worth saying, and no trouble.
-                let in_trouble = notices
-                    .iter()
-                    .any(|notice| notice.kind != ProblemKind::BackingSize);
+                // Another size than the base's is worth saying, and no trouble; so is a data file that is
+                // found from one directory.
+                let in_trouble = notices.iter().any(|notice| {
+                    !matches!(
+                        notice.kind,
+                        ProblemKind::BackingSize | ProblemKind::DirectoryDependentDataFile
+                    )
+                });
                 let harmed = check.findings.iter().any(|f| !f.kind.is_harmless());
                 troubled += usize::from(in_trouble || harmed);
                 if globals.json {

@@ -198,6 +198,7 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::UnreachableBacking
         | ProblemKind::UnresolvableBacking
         | ProblemKind::Loop
+        | ProblemKind::MissingDataFile
         | ProblemKind::WrongBackingFormat => true,
         // Only libvirt minds this.
         ProblemKind::NoBackingFormat => true,

@@ -47,6 +47,8 @@ pub enum ProblemKind {
     DirectoryDependentBacking,
     /// Where its data file's name leads depends on the directory that a program is started in.
     DirectoryDependentDataFile,
+    /// The file that it keeps its data in is not there.
+    MissingDataFile,
     /// The recorded backing format is not what the backing file is.
     WrongBackingFormat,
     /// Somebody writes it though others are built on it, or writes an image it is built on.
@@ -79,6 +81,7 @@ impl ProblemKind {
             Self::NoBackingFormat => "no-backing-format",
             Self::DirectoryDependentBacking => "directory-dependent-backing",
             Self::DirectoryDependentDataFile => "directory-dependent-data-file",
+            Self::MissingDataFile => "missing-data-file",
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::WrittenUnder => "written-under",
             Self::Interrupted => "interrupted",

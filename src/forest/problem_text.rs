@@ -10,7 +10,7 @@ use crate::image::{self, BackingName, Format, ImageFacts};
 
 use super::written::writer_of;
 use super::{
-    Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts,
+    Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Reads, Whereabouts,
 };
 
 /// Everything wrong with a node, the worst first.
@@ -36,6 +36,9 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
     if let Some(facts) = node.facts() {
         if let Some(text) = relative_data_file(node, facts, &name) {
             say(ProblemKind::DirectoryDependentDataFile, text);
+        }
+        if let Some(text) = missing_data_file(forest, node, facts, &name) {
+            say(ProblemKind::MissingDataFile, text);
         }
         if let Some(why) = &facts.truncated {
             say(ProblemKind::Truncated, why.clone());
@@ -175,6 +178,28 @@ fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
         "{what}, and sooner or later makes no sense. Stop that, and have it write an overlay of its own: `qanopy \
          branch {} NEW`.",
         shell_quoted(&layer.path)
+    ))
+}
+
+/// Without its data file no program opens an image.
+fn missing_data_file(
+    forest: &Forest,
+    node: &Node,
+    facts: &ImageFacts,
+    name: &str,
+) -> Option<String> {
+    let recorded = facts.data_file.as_deref()?;
+    let file = BackingName::interpret(&node.path, recorded);
+    let here = file.file()?;
+    let mut edges = forest.also_reads(node.id).iter();
+    if edges.any(|edge| edge.how == Reads::DataFile && *edge.path == *here) {
+        return None;
+    }
+    Some(format!(
+        "{name} keeps its data in {}, which is not there: it cannot be opened. Put that back, or record where it \
+         is: `qanopy amend {} --data-file FILE`.",
+        printable(here),
+        shell_quoted(&node.path)
     ))
 }
 

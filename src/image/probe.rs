@@ -170,6 +170,10 @@ fn unopenable(file: &dyn HostFile, header: &Header, path: &Path) -> io::Result<O
     }
     let looked = require_openable(path, file, header);
     match looked.map_err(|error| error.kind) {
+        Ok(()) if header.has_data_file() && header.data_file().is_none() => {
+            let text = "does not name the file that holds its data, which no program can guess";
+            Ok(Some(text.into()))
+        }
         Ok(()) => Ok(None),
         Err(ErrorKind::Io { source, .. }) => Err(source),
         Err(kind) => Ok(Some(kind.to_string().into())),

@@ -51,6 +51,8 @@ pub fn chain_notices(host: &Arc<dyn Host>, path: &Path) -> Vec<Problem> {
                 problem.kind,
                 ProblemKind::Unopenable
                     | ProblemKind::MissingBacking
+                    | ProblemKind::MissingDataFile
+                    | ProblemKind::DirectoryDependentDataFile
                     | ProblemKind::UnreachableBacking
                     | ProblemKind::Loop
                     | ProblemKind::NoBackingFormat

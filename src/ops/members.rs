@@ -318,6 +318,22 @@ pub(super) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node) -> bool
     true
 }
 
+/// Refuses to copy anything into an image that lies where the person did not look: whoever made it may be
+/// somebody who is not to read that.
+pub(super) fn refuse_receiver_elsewhere(plan: &mut Plan, image: &Path) {
+    let Ok(place) = plan.host().canonical(image) else {
+        return;
+    };
+    if !lies_where_the_person_looked(plan, &place, &place) {
+        plan.refuse(format!(
+            "{} cannot be kept intact: it lies outside the folders looked in, so {} if that is right",
+            shown(&place),
+            look_there(&place)
+        ));
+    }
+}
+
+/// The way out: to look where the file is.
 fn look_there(place: &Path) -> String {
     let folder = shown(place.parent().unwrap_or(place));
     format!("look in its folder too (--scan {folder})")

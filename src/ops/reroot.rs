@@ -16,7 +16,7 @@ use super::held::Held;
 use super::in_use::Locks;
 use super::members::{
     Members, chain_below, format_of, is_readable, leading_to, refuse_corrupt, refuse_foreign_data,
-    refuse_unfit,
+    refuse_receiver_elsewhere, refuse_unfit,
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, Request, Undo, locked, space};
@@ -172,6 +172,7 @@ fn describe(plan: &mut Plan, node: &Node, planned: &Move, survey: &Survey) {
     let path = &node.path;
     let loss = survey.loss;
     if loss.total() > 0 {
+        refuse_receiver_elsewhere(plan, path);
         plan.effect(
             EffectKind::Preserves,
             path,

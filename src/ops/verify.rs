@@ -247,7 +247,8 @@ impl Proof {
         };
         if !self.left_out.is_empty() {
             said.push_str(&format!(
-                "; not compared, since they are in use or cannot be read: {}",
+                "; not compared, since they are in use, cannot be read, or lie outside the folders looked in (or what \
+                 they are built on does): {}",
                 listed(&self.left_out, 5)
             ));
         }
@@ -506,8 +507,19 @@ fn is_imported(plan: &Plan, place: &Path) -> bool {
     }
 }
 
-/// The image with all it is built on, or one of its internal snapshots, if that is there. Only images that the
-/// scan has met are followed, what the plan makes, and data files where the person looked.
+/// Whether the content of a file may be read to prove something: where the person looked, or what the plan
+/// makes. That a header led the scan to it is no leave.
+fn may_read(plan: &Plan, made: &BTreeSet<PathBuf>, image: &Path, name: &Path) -> bool {
+    let host = plan.host();
+    host.canonical(name).is_ok_and(|place| {
+        made.iter()
+            .any(|made| host.canonical(made).is_ok_and(|made| made == place))
+            || lies_where_the_person_looked(plan, image, &place)
+            || is_imported(plan, &place)
+    })
+}
+
+/// The image with all it is built on, or one of its internal snapshots, if that is there.
 fn open(
     plan: &Plan,
     made: &BTreeSet<PathBuf>,
@@ -515,20 +527,12 @@ fn open(
     format: &Format,
     snapshot: Option<&[u8]>,
 ) -> image::Result<Option<Chain>> {
-    let (host, forest) = (plan.host(), &plan.context().forest);
-    let may_follow = |name: &Path| {
-        let id = host.stat(name).map(|stat| stat.id);
-        let node = id.ok().and_then(|id| forest.by_file(id));
-        match node.map(|node| node.whereabouts) {
-            Some(whereabouts) => whereabouts.is_met(),
-            None => host.canonical(name).is_ok_and(|place| {
-                made.iter()
-                    .any(|made| host.canonical(made).is_ok_and(|made| made == place))
-                    || lies_where_the_person_looked(plan, path, &place)
-                    || is_imported(plan, &place)
-            }),
-        }
-    };
+    let host = plan.host();
+    let may_follow = |name: &Path| may_read(plan, made, path, name);
+    if !may_follow(path) {
+        let kind = image::ErrorKind::Outside(path.to_path_buf());
+        return Err(image::Error::new(path, kind));
+    }
     let chain = Chain::open(host, path, Some(format), &may_follow)?;
     chain.unlock(&plan.context().keys, &Unhurried)?;
     let (Some(id), Some(Layer::Qcow2(top))) =

@@ -155,6 +155,7 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
         | ProblemKind::BrokenBelow
         | ProblemKind::DirectoryDependentBacking
         | ProblemKind::DirectoryDependentDataFile
+        | ProblemKind::MissingDataFile
         | ProblemKind::WrittenUnder
         | ProblemKind::BackingSize => None,
     }

@@ -687,6 +687,58 @@ fn a_proof_compares_what_each_change_leaves_the_same_and_says_so() {
     assert!(said.contains("note: proven: "), "{said}");
 }
 
+/// A proof reads, and a commit writes, only where the person looked: that a header led there is no leave.
+#[test]
+fn no_proof_reads_and_no_commit_writes_what_only_a_header_names() {
+    let Some(qemu) = support::qemu() else { return };
+    let (place, elsewhere) = (Place::new(), tempfile::tempdir().unwrap());
+    let secret = fs::canonicalize(elsewhere.path()).unwrap().join("shadow");
+    fs::write(&secret, [7; 65536]).unwrap();
+    let here = qemu.within(place.path());
+    let on = |base: &str, format: &str, new: &str| {
+        here.img(&["create", "-q", "-f", "qcow2", "-F", format, "-b", base, new]);
+    };
+    on(secret.to_str().unwrap(), "raw", "top.qcow2");
+    here.img(&["create", "-q", "-f", "qcow2", "own.qcow2", "1M"]);
+    let said = place.q("resize top.qcow2 +1M --yes --verify").with(0).out;
+    assert!(!said.contains("note: proven"), "{said}");
+    assert!(said.contains("lie outside the folders looked in"), "{said}");
+    let folder = secret.parent().unwrap().display().to_string();
+    let words = format!("resize top.qcow2 +1M --yes --verify --scan {folder}");
+    let said = place.q(&words).with(0).out;
+    assert!(said.contains("note: proven"), "{said}");
+
+    // Who has built on an image of this folder in another one does not receive what it shows.
+    on("own.qcow2", "qcow2", "new.qcow2");
+    here.io("new.qcow2", &["write -P 1 0 64k"]);
+    let own = place.path().join("own.qcow2").display().to_string();
+    let there = qemu.within(secret.parent().unwrap());
+    there.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        &own,
+        "far.qcow2",
+    ]);
+    // An earlier run has met it.
+    place.q(&format!("tree {folder}")).with(0);
+    let before = digest_tree(secret.parent().unwrap());
+    let words = "commit new.qcow2 --siblings preserve --confirm 1";
+    let said = place.q(words).with(4).err;
+    assert!(
+        said.contains("far.qcow2 cannot be kept intact: it lies outside"),
+        "{said}"
+    );
+    assert_eq!(digest_tree(secret.parent().unwrap()), before);
+    place.q(&format!("{words} --scan {folder}")).with(0);
+    there.check_clean("far.qcow2");
+    assert_eq!(there.raw_bytes("far.qcow2")[..65536], [0; 65536]);
+}
+
 /// Whoever writes into an image finds out first whether its tables can be trusted: so does the plan.
 #[test]
 fn tables_that_contradict_each_other_are_refused_by_every_plan_that_writes() {
@@ -868,7 +920,8 @@ fn prune_proposes_leaves_and_says_what_each_frees() {
 #[test]
 fn no_name_reaches_the_terminal_raw() {
     let place = Place::new();
-    let evil = PathBuf::from(OsStr::from_bytes(b"esc\x1b[31mape\n\x07\xff.qcow2"));
+    let name = b"esc\x1b[31mape\n\x07\xff\xe2\x80\xae\xe2\x80\x8b\xc2\x9b.qcow2";
+    let evil = PathBuf::from(OsStr::from_bytes(name));
     let overlay = PathBuf::from("on\x1b]0;it\x07.qcow2");
     let words = |words: &[&str], paths: &[&Path]| {
         let mut all: Vec<_> = words.iter().map(|w| OsStr::new(w).to_owned()).collect();
@@ -888,6 +941,55 @@ fn no_name_reaches_the_terminal_raw() {
         (words(&["tree", "--mermaid"], &[]), 0),
         (words(&["info"], &[&overlay]), 0),
         (words(&["info", "--chain", "--json"], &[&overlay]), 0),
+        (
+            words(&["snapshot", "create", "--yes"], &[&overlay, &evil]),
+            0,
+        ),
+        (words(&["snapshot", "list"], &[&overlay]), 0),
+        (words(&["snapshot", "delete"], &[&overlay, &overlay]), 4),
+        (
+            words(
+                &["bitmap", "add", "--yes"],
+                &[&overlay, Path::new("b\x1b\u{202e}")],
+            ),
+            0,
+        ),
+        (words(&["bitmap", "list"], &[&overlay]), 0),
+        (
+            words(
+                &["bitmap", "remove", "--yes"],
+                &[&overlay, Path::new("b\x1b\u{202e}")],
+            ),
+            4,
+        ),
+        (words(&["map"], &[&overlay]), 0),
+        (words(&["map", "--json"], &[&overlay]), 0),
+        (words(&["compare"], &[&overlay, &evil]), 0),
+        (words(&["measure"], &[&overlay]), 0),
+        (words(&["check"], &[&overlay, &evil]), 0),
+        (
+            words(&["resize", "--dry-run"], &[&overlay, Path::new("+1M")]),
+            0,
+        ),
+        (
+            words(
+                &["move", "--dry-run"],
+                &[&overlay, Path::new("to\x1b\u{202e}")],
+            ),
+            0,
+        ),
+        (
+            words(&["relink", "--dry-run", "--to"], &[&evil, &overlay]),
+            0,
+        ),
+        (
+            words(&["export", "--dry-run"], &[&overlay, Path::new("to\x1b")]),
+            4,
+        ),
+        (words(&["log"], &[]), 0),
+        (words(&["undo", "--dry-run"], &[]), 0),
+        (words(&["index", "list"], &[]), 0),
+        (words(&["prune", "--dry-run"], &[]), 0),
         (words(&["commit"], &[&overlay]), 4),
         (words(&["commit", "--dry-run"], &[&overlay]), 0),
         (words(&["discard", "--dry-run"], &[&evil]), 0),
@@ -902,8 +1004,164 @@ fn no_name_reaches_the_terminal_raw() {
     for (call, code) in calls {
         let ended = place.run(&call).with(code);
         let told = [ended.out, ended.err].concat();
-        let raw = told.chars().find(|c| c.is_control() && *c != '\n');
+        let raw = told
+            .chars()
+            .find(|c| c.is_control() && *c != '\n' || matches!(c, '\u{202e}' | '\u{200b}'));
         assert_eq!(raw, None, "{call:?}: {told:?}");
+    }
+}
+
+/// What QEMU does not open is a finding, of the image and of what is built on it.
+#[test]
+fn what_no_qemu_opens_is_a_finding_of_check_and_of_the_tree() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let here = qemu.within(place.path());
+    let at = |name: &str| place.path().join(name);
+    let with_data = |image: &str, data: &str| {
+        let option = format!("data_file={}", at(data).display());
+        here.img(&["create", "-q", "-f", "qcow2", "-o", &option, image, "1M"]);
+    };
+    let change = |image: &str, what: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(at(image)).unwrap();
+        what(&mut bytes);
+        fs::write(at(image), bytes).unwrap();
+    };
+    let find = |bytes: &[u8], what: &[u8]| {
+        let mut windows = bytes.windows(what.len());
+        windows.position(|window| window == what).unwrap()
+    };
+    with_data("missing.qcow2", "missing.raw");
+    here.img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "missing.qcow2",
+        "over.qcow2",
+    ]);
+    fs::remove_file(at("missing.raw")).unwrap();
+    with_data("unnamed.qcow2", "unnamed.raw");
+    change("unnamed.qcow2", &|bytes| {
+        let name = find(bytes, &0x4441_5441_u32.to_be_bytes());
+        bytes[name..name + 4].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
+    });
+    here.img(&[
+        "create",
+        "-q",
+        "--object",
+        "secret,id=s,data=x",
+        "-f",
+        "qcow2",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        "luks.qcow2",
+        "1M",
+    ]);
+    change("luks.qcow2", &|bytes| {
+        let header = find(bytes, b"LUKS\xba\xbe");
+        bytes[header..header + 4096].fill(0);
+    });
+    here.img(&["create", "-q", "-f", "qcow2", "counts.qcow2", "1M"]);
+    change("counts.qcow2", &|bytes| bytes[56..60].fill(0));
+    for (image, sentence) in [
+        ("missing", "missing.raw, which is not there"),
+        ("unnamed", "does not name the file that holds its data"),
+        ("luks", "LUKS header is not valid"),
+        ("counts", "refcount_table_clusters is 0"),
+    ] {
+        let image = format!("{image}.qcow2");
+        assert!(!here.try_io(&image, &["read 0 512"]).success(), "{image}");
+        let ended = place.q(&format!("check {image}")).with(3);
+        let said = ended.out + &ended.err;
+        assert!(said.contains(sentence), "{said}");
+        let tree = place.q("tree --check").with(3).out;
+        assert!(tree.contains(sentence), "{tree}");
+    }
+    let said = place.q("check over.qcow2").with(3).out;
+    assert!(said.contains("missing.raw, which is not there"), "{said}");
+    let tree = place.q("tree --check").with(3).out;
+    assert!(
+        tree.contains("over.qcow2 cannot be opened: ") && tree.contains("missing.qcow2"),
+        "{tree}"
+    );
+    // The way out that is told works.
+    fs::write(at("there.raw"), vec![0; 1 << 20]).unwrap();
+    place
+        .q("amend missing.qcow2 --data-file there.raw --yes")
+        .with(0);
+    place.q("check missing.qcow2 over.qcow2").with(0);
+    here.io("over.qcow2", &["read -P 0 0 512"]);
+}
+
+/// Names are data in the languages of pictures as well: each line is one that we wrote.
+#[test]
+fn no_name_says_anything_in_the_language_of_a_picture() {
+    let place = Place::new();
+    let names = [
+        "a\"]; evil -> n0 [label=\"x.qcow2",
+        "b\\\"]\n  n9 --> n0\n.qcow2",
+        "c<script>`#34;`<script>.qcow2",
+        "d\u{202e}2wocq.\u{200b}\u{9b}31m.qcow2",
+    ];
+    let mut base: Option<&str> = None;
+    for name in names {
+        match base {
+            None => place.run(&["create", name, "1M"]).with(0),
+            Some(base) => place.run(&["branch", base, name]).with(0),
+        };
+        place
+            .run(&["snapshot", "create", name, name, "--yes"])
+            .with(0);
+        base = Some(name);
+    }
+    let number =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == 's');
+    let node = |text: &str| text.strip_prefix('n').is_some_and(number);
+    // A string ends at the first quote that no backslash precedes.
+    let quoted = |text: &str, escapes: bool| {
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\\' if escapes => drop(rest.next()),
+                '"' => return Some(rest.as_str().to_owned()),
+                _ => {}
+            }
+        }
+        None
+    };
+    let dot = place.q("tree --dot").with(0).out;
+    for line in dot.lines().skip(3).filter(|line| *line != "}") {
+        let line = line.trim_start();
+        let is_ours = match (line.split_once(" [label=\""), line.split_once(" -> ")) {
+            (Some((name, label)), _) => {
+                let end = quoted(label, true);
+                node(name) && end.is_some_and(|end| end == "];" || end == ", shape=note];")
+            }
+            (None, Some((from, to))) => {
+                let to = to.trim_end_matches(';').trim_end_matches(" [style=dotted]");
+                node(from) && node(to)
+            }
+            (None, None) => false,
+        };
+        assert!(is_ours, "{line}\n{dot}");
+    }
+    let mermaid = place.q("tree --mermaid").with(0).out;
+    for line in mermaid.lines().skip(1) {
+        let line = line.trim_start();
+        let is_ours = match (line.split_once('"'), line.split_once("> ")) {
+            (Some((name, label)), _) => {
+                let end = quoted(label, false);
+                node(name.trim_end_matches(['[', '('])) && end.is_some_and(|end| end.len() == 1)
+            }
+            (None, Some((from, to))) => node(from.trim_end_matches(['-', '.', ' '])) && node(to),
+            (None, None) => false,
+        };
+        assert!(is_ours, "{line}\n{mermaid}");
+        assert!(!line.contains('`') && !line.contains("<s"), "{line}");
     }
 }
 

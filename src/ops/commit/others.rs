@@ -10,7 +10,7 @@ use crate::forest::Node;
 use crate::host::{Access, printable};
 use crate::image;
 
-use super::super::members::{leading_to, refuse_corrupt};
+use super::super::members::{leading_to, refuse_corrupt, refuse_receiver_elsewhere};
 use super::super::words::{count, listed, name, shown, size};
 use super::super::{Context, EffectKind, Plan, Request, Siblings, WayOut, locked};
 use super::Wish;
@@ -145,6 +145,7 @@ fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec
         if let Some(why) = &closed {
             plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
         }
+        refuse_receiver_elsewhere(plan, &dependant.path);
         if closed.is_none() && checked.insert(dependant.path.clone()) {
             refuse_corrupt(plan, &dependant.path);
         }
