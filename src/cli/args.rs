@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::image::Preallocation;
+use crate::image::{Preallocation, SparseSize};
 use crate::ops::{Dependants, Direction, EncryptionOption, NewSize, Reflink, Siblings};
 use crate::tui::svg::Screen;
 use crate::units;
@@ -15,7 +15,8 @@ use super::{new_image, screenshot};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
-tree --check, config check, map) or a difference (compare), 4 refused, 130 cancelled.
+tree --check, config check, map), a difference (compare) or something unread (convert --salvage), \
+4 refused, 130 cancelled.
 
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
 TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
@@ -556,6 +557,12 @@ pub(super) struct ConvertArgs {
     /// How hard: 1 to 9 for zlib, 1 to 22 for zstd [default: as qemu-img]
     #[arg(long, value_name = "N", requires = "compress")]
     pub(super) compression_level: Option<u8>,
+    /// Take what can be read: what cannot becomes zeros and is listed, and the command ends with 3
+    #[arg(long)]
+    pub(super) salvage: bool,
+    /// From how many zeros in a row on nothing is stored for them, a multiple of 512 up to 16M; 0 stores everything
+    #[arg(long, short = 'S', value_name = "SIZE", value_parser = new_image::sparse_size, default_value = "4K")]
+    pub(super) sparse_size: SparseSize,
     #[command(flatten)]
     pub(super) snapshot: ViewArgs,
     /// Take the dirty bitmaps of the source along; one that is marked as in use is refused

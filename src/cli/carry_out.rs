@@ -14,6 +14,7 @@ use super::args::{ConsentArgs, Globals};
 use super::out::{self, Out};
 use super::stop::Stop;
 use super::{json, log, running};
+use crate::units;
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
 pub(super) fn carry_out(
@@ -60,6 +61,7 @@ pub(super) fn carry_out(
     let (agreed, shown) = ask(out, globals, consent, &plan)?;
     out.flush()?;
     let described = globals.json.then(|| json::plan(&plan));
+    let lost = plan.unread();
     let ready = plan
         .agree(agreed)
         .map_err(|denied| Stop::Refused(denied.to_string()))?;
@@ -73,10 +75,18 @@ pub(super) fn carry_out(
     };
     let outcome = running::run(ready)?;
     match described {
-        Some(plan) => out.json(&json::done(&plan, &outcome))?,
+        Some(plan) => out.json(&json::done(&plan, &outcome, lost.as_deref()))?,
         None => tell(out, &outcome)?,
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    match lost.map_or(0, |lost| lost.bytes()) {
+        0 => Ok(()),
+        bytes => Err(Stop::Problems(format!(
+            "it is done, but {} could not be read, and zeros stand for them",
+            units::size(bytes)
+        ))
+        .into()),
+    }
 }
 
 /// The command line that asks for this, where it is one that is offered instead of a refused one.

@@ -59,6 +59,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
             (true, false) => CarriedBitmaps::All,
             (true, true) => CarriedBitmaps::Sound,
         },
+        salvage: args.salvage,
+        sparse: args.sparse_size,
         new: args.new,
         form,
         backing: args.backing,

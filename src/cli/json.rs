@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::host::json_name;
+use crate::image::Lost;
 use crate::ops::{Confirm, Danger, Outcome, Plan, Undo};
 
 /// A path as text.
@@ -18,8 +19,22 @@ pub(super) fn planned(of: &Plan) -> Value {
 }
 
 /// A plan, as [`plan`] gave it before it was used up, and what came of it.
-pub(super) fn done(plan: &Value, came_of_it: &Outcome) -> Value {
-    json!({ "plan": plan, "outcome": outcome(came_of_it) })
+/// What could not be read is listed where that was no error.
+pub(super) fn done(plan: &Value, came_of_it: &Outcome, lost: Option<&Lost>) -> Value {
+    let mut outcome = outcome(came_of_it);
+    if let (Some(lost), Some(fields)) = (lost, outcome.as_object_mut()) {
+        fields.insert("lost".to_owned(), lost_ranges(lost));
+    }
+    json!({ "plan": plan, "outcome": outcome })
+}
+
+fn lost_ranges(lost: &Lost) -> Value {
+    let ranges: Vec<Value> = lost
+        .ranges()
+        .into_iter()
+        .map(|range| json!({ "start": range.start, "length": range.end - range.start }))
+        .collect();
+    json!({ "bytes": lost.bytes(), "ranges": ranges, "more": lost.has_more() })
 }
 
 /// A plan, complete. `confirm` is `yes`, the number that has to be given, or null where it is refused.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::image::{
     Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Preallocation,
-    Qcow2Options,
+    Qcow2Options, SparseSize,
 };
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::units;
@@ -112,6 +112,12 @@ pub(super) fn cluster_bits(text: &str) -> Result<u32, String> {
     } else {
         Err("a cluster is a power of two from 512 to 2M bytes".to_owned())
     }
+}
+
+/// Reads from how many zeros on a copy stores nothing for them.
+pub(super) fn sparse_size(text: &str) -> Result<SparseSize, String> {
+    let size = SparseSize::new(units::parse_size(text)?);
+    size.ok_or_else(|| "that is a multiple of 512 up to 16M, or 0".to_owned())
 }
 
 /// Reads the width of a reference count and gives its logarithm.

@@ -19,6 +19,9 @@ use super::{
 /// Layers followed at most. QEMU runs out of file descriptors near a thousand.
 pub const MAX_DEPTH: usize = 4096;
 
+/// Bytes of a raw file that are tried to be read at a time where its holes cannot be asked for.
+const BLIND: u64 = 1 << 16;
+
 /// One image of a chain.
 #[derive(Debug)]
 pub enum Layer {
@@ -121,6 +124,19 @@ impl Layer {
         match self {
             Self::Qcow2(image) => image.extent_at(start, end),
             Self::Raw(image) => image.extent_at(start, end),
+        }
+    }
+
+    /// As [`Layer::extent_at`], or how far what is told nowhere reaches.
+    fn extent_or_lost(&self, start: u64, end: u64) -> std::result::Result<Extent, u64> {
+        match self {
+            Self::Qcow2(image) => image.extent_or_lost(start, end),
+            Self::Raw(image) => Ok(image.extent_at(start, end).unwrap_or_else(|_| {
+                // Its bytes may be read where its holes cannot be asked for.
+                let len = (end.saturating_sub(start)).clamp(1, BLIND);
+                let state = State::Data { host: start };
+                Extent { start, len, state }
+            })),
         }
     }
 
@@ -394,6 +410,27 @@ impl Chain {
     /// # Errors
     /// As there.
     pub fn resolve_in(&self, layers: Range<usize>, start: u64, end: u64) -> Result<Resolved> {
+        self.decide(layers, start, end, Layer::extent_at)
+    }
+
+    /// As [`Chain::resolve_in`] for whoever takes what there is: where the tables of the layer that would
+    /// decide cannot be read, how far that reaches.
+    pub(super) fn resolve_or_lost(
+        &self,
+        layers: Range<usize>,
+        start: u64,
+        end: u64,
+    ) -> std::result::Result<Resolved, u64> {
+        self.decide(layers, start, end, Layer::extent_or_lost)
+    }
+
+    fn decide<E>(
+        &self,
+        layers: Range<usize>,
+        start: u64,
+        end: u64,
+        ask: impl Fn(&Layer, u64, u64) -> std::result::Result<Extent, E>,
+    ) -> std::result::Result<Resolved, E> {
         let mut end = end;
         let run = |end: u64, state: State| Resolved {
             extent: Extent {
@@ -409,7 +446,7 @@ impl Chain {
             if start >= size {
                 return Ok(run(end, State::Zero));
             }
-            let extent = layer.extent_at(start, end.min(size))?;
+            let extent = ask(layer, start, end.min(size))?;
             if extent.state != State::Absent {
                 return Ok(Resolved {
                     extent,

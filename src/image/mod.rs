@@ -60,7 +60,9 @@ pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
 pub use compare::{Comparison, DifferingRange, compare};
-pub use convert::{CompressionLevel, ConvertFrom, ConvertTo, Forecast, convert, convert_into};
+pub use convert::{
+    CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
+};
 pub use create::{
     CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
 };

@@ -362,6 +362,50 @@ impl Qcow2 {
         Ok(self.run_at(start, end, join)?.extent)
     }
 
+    /// As [`Qcow2::extent_at`], or, where the table or the entry for `start` tells nothing, how far that
+    /// reaches.
+    pub(super) fn extent_or_lost(&self, start: u64, end: u64) -> std::result::Result<Extent, u64> {
+        let geometry = self.geometry();
+        let end_of = |unit: u64| (start / unit + 1).saturating_mul(unit).min(end);
+        let told = self.told_until(geometry.l1_index(GuestOffset(start)));
+        if start >= told {
+            return Err(end_of(geometry.l2_coverage()));
+        }
+        let end = end.min(told);
+        let end_of = |unit: u64| end_of(unit).min(end);
+        // Of a longer run a later entry may be at fault.
+        let cluster = end_of(geometry.cluster_size());
+        self.extent_at(start, end)
+            .or_else(|_| self.extent_at(start, cluster))
+            .map_err(|_| {
+                let index = geometry.l1_index(GuestOffset(start));
+                let reach = match self.table(index, start) {
+                    Ok(_) => cluster,
+                    Err(_) => end_of(geometry.l2_coverage()),
+                };
+                reach.max(start.saturating_add(1))
+            })
+    }
+
+    /// Up to where on the disk the file holds the entries of an L2 table: what is cut off of one reads as if
+    /// nothing were stored.
+    fn told_until(&self, index: u64) -> u64 {
+        let geometry = self.geometry();
+        let raw = usize::try_from(index).ok().and_then(|at| self.l1.get(at));
+        let entry = L1Entry::parse(raw.unwrap_or(0), geometry).ok();
+        let (Some(table), Ok(len)) = (entry.and_then(|entry| entry.table), self.file.len()) else {
+            return u64::MAX;
+        };
+        let held = len.saturating_sub(table.get());
+        if held >= geometry.cluster_size() {
+            return u64::MAX;
+        }
+        let entry = geometry.cluster_size() / geometry.l2_entries();
+        let clusters = held / entry.max(1);
+        let base = index.saturating_mul(geometry.l2_coverage());
+        base.saturating_add(clusters.saturating_mul(geometry.cluster_size()))
+    }
+
     /// As [`Qcow2::extent_at`], with the place of the run; one run has one place.
     ///
     /// # Errors

@@ -356,6 +356,7 @@ impl IntoNew {
         ConvertFrom {
             sources: vec![chain],
             layers: self.layers,
+            ..ConvertFrom::default()
         }
     }
 

@@ -109,11 +109,45 @@ pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
     }
 }
 
+/// What of an image has to be there to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// All of it.
+    Whole,
+    /// Its header: of what cannot be read nothing is wanted.
+    WhatIsThere,
+}
+
+impl Need {
+    /// Whether it is, refused if not.
+    pub(super) fn is_met(self, plan: &mut Plan, node: &Node) -> bool {
+        let facts = node.facts().filter(|facts| facts.lost_map);
+        let lost = facts.and_then(|facts| facts.truncated.as_ref());
+        match (self, lost) {
+            (Self::WhatIsThere, Some(why)) => {
+                plan.warn(printable(why));
+                true
+            }
+            _ => is_readable(plan, node),
+        }
+    }
+}
+
 /// What `node` is built on, nearest first, if all of it is there and can be read.
 pub(super) fn chain_below<'f>(
     plan: &mut Plan,
     forest: &'f Forest,
     node: &Node,
+) -> Option<Vec<&'f Node>> {
+    chain_below_for(plan, forest, node, Need::Whole)
+}
+
+/// As [`chain_below`], where no more than this has to be there of each.
+pub(super) fn chain_below_for<'f>(
+    plan: &mut Plan,
+    forest: &'f Forest,
+    node: &Node,
+    need: Need,
 ) -> Option<Vec<&'f Node>> {
     let path = shown(&node.path);
     if forest.flags(node.id).contains(Flags::LOOP) {
@@ -136,7 +170,7 @@ pub(super) fn chain_below<'f>(
             Whereabouts::Elsewhere => "which is no local file",
             Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",
             Whereabouts::Scanned | Whereabouts::InTrash => {
-                if refuse_unnamed(plan, node, base) || !is_readable(plan, base) {
+                if refuse_unnamed(plan, node, base) || !need.is_met(plan, base) {
                     return None;
                 }
                 below.push(base);

@@ -273,6 +273,8 @@ pub struct Plan {
     pub(super) made_before: BTreeSet<PathBuf>,
     /// The same, where that is no failure to whoever asks.
     is_so: bool,
+    /// Where it tells what could not be read, of one that takes what there is.
+    pub(super) unread: Option<Arc<image::Lost>>,
     /// What takes back a half of it after an interruption, if anything does.
     pub(super) roll_back: Option<Request>,
     context: Context,
@@ -308,6 +310,7 @@ impl Plan {
             is_done: false,
             made_before: BTreeSet::new(),
             is_so: false,
+            unread: None,
             roll_back: None,
             context: context.clone(),
         }
@@ -432,6 +435,12 @@ impl Plan {
             _ => Vec::new(),
         };
         self.refuse_but(error.to_string(), ways_out);
+    }
+
+    /// What could not be read, known once it has run; none of one for which that is an error.
+    #[must_use]
+    pub fn unread(&self) -> Option<Arc<image::Lost>> {
+        self.unread.clone()
     }
 
     /// How many files one kind of thing happens to.

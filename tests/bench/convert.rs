@@ -41,7 +41,7 @@ fn ours(from: &Path, format: &Format, to: &Path, form: &ConvertTo) -> Spent {
         let chain = Chain::open(&RealHost, from, Some(format), &|_| true).unwrap();
         let from = ConvertFrom {
             sources: vec![chain],
-            layers: None,
+            ..ConvertFrom::default()
         };
         convert(&RealHost, &from, to, form, &Unhurried).unwrap();
     })

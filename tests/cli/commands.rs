@@ -246,6 +246,44 @@ fn an_image_that_is_there_is_converted_into_by_number_only() {
 }
 
 #[test]
+fn what_a_salvage_could_not_read_is_listed_and_ends_with_3() {
+    let place = Place::new();
+    place
+        .q("create source.img 4M -f raw --preallocation full")
+        .with(0);
+    place.q("convert source.img damaged.qcow2 -S 0").with(0);
+    let path = place.path().join("damaged.qcow2");
+    let mut bytes = fs::read(&path).unwrap();
+    let number = |bytes: &[u8], at: usize| {
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_be_bytes(number) & 0x00ff_ffff_ffff_fe00
+    };
+    let l1 = usize::try_from(number(&bytes, 40)).unwrap();
+    let l2 = usize::try_from(number(&bytes, l1)).unwrap();
+    // The entry of the third cluster is not aligned.
+    bytes[l2 + 2 * 8 + 6] |= 2;
+    fs::write(&path, bytes).unwrap();
+    place.q("convert damaged.qcow2 copy.qcow2 --yes").with(4);
+    assert!(!place.exists("copy.qcow2"));
+    let told = place
+        .q("convert damaged.qcow2 copy.qcow2 --salvage --yes")
+        .with(3);
+    assert!(told.out.contains("64 KiB at 0x20000"), "{}", told.out);
+    assert!(told.err.contains("zeros stand for them"), "{}", told.err);
+    let words = "convert damaged.qcow2 again.qcow2 --salvage --yes --json";
+    let lost = &place.q(words).with(3).json()["outcome"]["lost"];
+    assert_eq!(lost["bytes"], 1 << 16);
+    assert_eq!(lost["ranges"][0]["start"], 2 << 16);
+    assert_eq!(lost["more"], false);
+    let whole = place
+        .q("convert source.img whole.img --to raw --salvage --json")
+        .with(0);
+    assert_eq!(whole.json()["outcome"]["lost"]["bytes"], 0);
+    place.q("convert source.img x.img -S 1000").with(2);
+}
+
+#[test]
 fn a_disk_grows_as_far_as_its_clusters_map() {
     let place = Place::new();
     place.q("create big.qcow2 1P --cluster-size 2M").with(0);

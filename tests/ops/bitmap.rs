@@ -561,6 +561,8 @@ fn every_writer_keeps_bitmaps_right_or_marks_them() {
 /// A conversion of `source` to `new` in that directory, with the bitmaps.
 fn conversion(dir: &Path, source: &str, new: &str, bitmaps: CarriedBitmaps) -> ConvertOptions {
     ConvertOptions {
+        salvage: false,
+        sparse: qanopy::image::SparseSize::default(),
         sources: vec![dir.join(source)],
         format: None,
         snapshot: None,

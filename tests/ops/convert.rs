@@ -64,6 +64,8 @@ const RAW: ConvertForm = ConvertForm::Raw {
 
 fn wish(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
     ConvertOptions {
+        salvage: false,
+        sparse: qanopy::image::SparseSize::default(),
         sources: vec![dir.join(source)],
         format: None,
         snapshot: None,
@@ -1043,4 +1045,311 @@ fn stopping_a_conversion_into_an_image_leaves_it_whole_and_doing_it_again_ends_i
         "source.img",
         "new.qcow2",
     ]);
+}
+
+/// Bytes of a file as a number, in the order of the format.
+fn number_at(path: &Path, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    fs::File::open(path)
+        .unwrap()
+        .read_exact_at(&mut bytes, at)
+        .unwrap();
+    u64::from_be_bytes(bytes)
+}
+
+fn put_number(path: &Path, at: u64, number: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&number.to_be_bytes(), at).unwrap();
+}
+
+/// The file's place of the first L2 table of a qcow2 image.
+fn first_l2(path: &Path) -> u64 {
+    number_at(path, number_at(path, 40)) & 0x00ff_ffff_ffff_fe00
+}
+
+/// `damaged` with clusters of 64 KiB, some of whose L2 entries lead nowhere, on a base that is cut short.
+fn damage(here: &Qemu, dir: &Path) -> Vec<std::ops::Range<u64>> {
+    here.img(&["create", "-f", "qcow2", "whole", "4M"]);
+    here.io("whole", &["write -P 5 0 4M"]);
+    here.img(&["convert", "-O", "qcow2", "whole", "damaged"]);
+    let path = dir.join("damaged");
+    let l2 = first_l2(&path);
+    let entry = |index: u64| number_at(&path, l2 + 8 * index);
+    put_number(&path, l2 + 8 * 3, entry(3) | 0x200);
+    put_number(&path, l2 + 8 * 4, entry(4) | 0x400);
+    // A compressed cluster whose stream is none.
+    put_number(&path, l2 + 8 * 20, (1 << 62) | (3 << 54) | 0x0007_f000);
+    let cluster = |index: u64| index << 16..(index + 1) << 16;
+    vec![cluster(3).start..cluster(4).end, cluster(20)]
+}
+
+fn salvaging(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
+    ConvertOptions {
+        salvage: true,
+        ..wish(dir, source, form)
+    }
+}
+
+/// Runs a conversion and gives what it could not read.
+fn salvage(dir: &Path, wish: ConvertOptions) -> Vec<std::ops::Range<u64>> {
+    let plan = plan(dir, wish);
+    assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
+    let lost = plan.unread().unwrap();
+    let outcome = carry_out(plan).unwrap();
+    assert_eq!(outcome.remarks.is_empty(), lost.bytes() == 0, "{outcome:?}");
+    let ranges = lost.ranges();
+    let sum: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    assert_eq!(sum, lost.bytes());
+    ranges
+}
+
+#[test]
+fn what_can_be_read_is_saved_as_by_qemu_img_and_the_rest_is_listed() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    let lost = damage(&here, dir);
+    here.img(&["convert", "--salvage", "-O", "raw", "damaged", "theirs"]);
+    let theirs = fs::read(dir.join("theirs")).unwrap();
+    assert!(matches!(
+        carry_out_request(
+            &real(dir),
+            &Request::Convert(Box::new(wish(dir, "whole", RAW)))
+        ),
+        Ok(_)
+    ));
+    fs::remove_file(dir.join("new")).unwrap();
+    // Without it nothing is made.
+    let refused = plan(dir, wish(dir, "damaged", RAW));
+    assert_eq!(refused.danger, Danger::Refused, "{}", words(&refused));
+    let told = plan(dir, salvaging(dir, "damaged", RAW));
+    assert!(
+        words(&told).contains("128 KiB at 0x30000"),
+        "{}",
+        words(&told)
+    );
+    assert!(
+        told.commands[0].contains("--salvage"),
+        "{:?}",
+        told.commands
+    );
+    assert_eq!(salvage(dir, salvaging(dir, "damaged", RAW)), lost);
+    assert!(fs::read(dir.join("new")).unwrap() == theirs);
+    fs::remove_file(dir.join("new")).unwrap();
+    for form in [
+        qcow2(Qcow2Options::default()),
+        compressed(Qcow2Options::default()),
+        qcow2(Qcow2Options {
+            cluster_bits: 12,
+            extended_l2: false,
+            ..Qcow2Options::default()
+        }),
+    ] {
+        assert_eq!(salvage(dir, salvaging(dir, "damaged", form)), lost);
+        here.img(&["compare", "-f", "raw", "-F", "qcow2", "theirs", "new"]);
+        here.check_clean("new");
+        fs::remove_file(dir.join("new")).unwrap();
+    }
+    // Into an image that is there, whose old bytes do not show through.
+    here.img(&["create", "-f", "qcow2", "there", "4M"]);
+    here.io("there", &["write -P 9 0 4M"]);
+    let over = ConvertOptions {
+        salvage: true,
+        ..over(dir, "damaged", "there")
+    };
+    assert_eq!(salvage(dir, over), lost);
+    here.img(&["compare", "-f", "raw", "-F", "qcow2", "theirs", "there"]);
+    // Below an overlay that has a part of it.
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "damaged",
+        "-o",
+        "cluster_size=4k",
+        "top",
+    ]);
+    here.io("top", &["write -P 7 200k 8k"]);
+    here.img(&["convert", "--salvage", "-O", "raw", "top", "theirs"]);
+    let ranges = salvage(dir, salvaging(dir, "top", RAW));
+    assert_eq!(ranges[0], 3 << 16..200 << 10, "{ranges:?}");
+    assert_eq!(ranges[1], 208 << 10..5 << 16, "{ranges:?}");
+    assert!(fs::read(dir.join("new")).unwrap() == fs::read(dir.join("theirs")).unwrap());
+}
+
+#[test]
+fn of_an_image_that_is_cut_short_what_is_left_is_saved() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    for options in ["cluster_size=64k", "cluster_size=4k"] {
+        for len in [3_000_000, 1_000_000] {
+            here.img(&["create", "-f", "qcow2", "-o", options, "cut", "4M"]);
+            here.io("cut", &["write -P 5 0 4M"]);
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(dir.join("cut"))
+                .unwrap();
+            file.set_len(len).unwrap();
+            here.img(&["convert", "--salvage", "-O", "raw", "cut", "theirs"]);
+            let lost = salvage(dir, salvaging(dir, "cut", RAW));
+            let ours = fs::read(dir.join("new")).unwrap();
+            assert!(
+                ours == fs::read(dir.join("theirs")).unwrap(),
+                "{options} {len}"
+            );
+            assert!(!lost.is_empty(), "{options} {len}");
+            let mut short = 0;
+            for (at, piece) in (0u64..).step_by(4096).zip(ours.chunks(4096)) {
+                let is_lost = lost.iter().any(|range| range.contains(&at));
+                let is_zero = piece.iter().all(|byte| *byte == 0);
+                assert!(is_zero || !is_lost, "{options} {len} {at:#x}");
+                short += u64::from(is_zero && !is_lost);
+            }
+            // The last cluster of a file need not be written to its end.
+            assert!(short < 16, "{options} {len}: {short}");
+            fs::remove_file(dir.join("new")).unwrap();
+        }
+    }
+    // An L2 table past the end of the file takes all it maps with it.
+    here.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        "cluster_size=512",
+        "far",
+        "256k",
+    ]);
+    here.io("far", &["write -P 5 0 256k"]);
+    let path = dir.join("far");
+    let l1 = number_at(&path, 40);
+    put_number(&path, l1 + 8, (1 << 63) | (1 << 40));
+    let lost = salvage(dir, salvaging(dir, "far", RAW));
+    assert_eq!(lost, [32 << 10..64 << 10]);
+}
+
+#[test]
+fn a_read_that_fails_once_is_no_loss_for_who_saves_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("source.img");
+    disk(&path, 5 << 20);
+    let whole = fs::read(&path).unwrap();
+    let mut saved = 0;
+    for nth in (0..60).step_by(3) {
+        let host = Arc::new(FaultyHost::failing(
+            Arc::new(RealHost),
+            Calls::Reading,
+            nth,
+            Fault::eio(),
+            Then::Recover,
+        ));
+        let wish = Request::Convert(Box::new(salvaging(dir.path(), "source.img", RAW)));
+        let plan = ops::plan(&context(host.clone(), dir.path()), &wish);
+        if plan.danger == Danger::Refused {
+            continue;
+        }
+        let lost = plan.unread().unwrap();
+        if carry_out(plan).is_ok() {
+            assert_eq!(lost.bytes(), 0);
+            assert!(fs::read(dir.path().join("new")).unwrap() == whole, "{nth}");
+            fs::remove_file(dir.path().join("new")).unwrap();
+            saved += usize::from(host.struck().is_some());
+        }
+    }
+    assert!(saved > 0);
+}
+
+#[test]
+fn zeros_are_left_out_from_as_many_on_as_by_qemu_img() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    let mut bytes = vec![5_u8; 8 << 20];
+    for (from, len) in [
+        (0, 2 << 10),
+        (100 << 10, 4 << 10),
+        (200 << 10, 8 << 10),
+        ((300 << 10) + 512, 8 << 10),
+        (1 << 20, 64 << 10),
+        ((1 << 20) + (300 << 10), 200 << 10),
+        ((2 << 20) - 4096, 12 << 10),
+        (3 << 20, 1 << 20),
+        (5 << 20, 68 << 10),
+    ] {
+        bytes[from..from + len].fill(0);
+    }
+    fs::write(dir.join("source.img"), &bytes).unwrap();
+    let blocks = |name: &str| fs::metadata(dir.join(name)).unwrap().blocks();
+    for (size, text) in [
+        (0_u64, "0"),
+        (512, "512"),
+        (4 << 10, "4k"),
+        (8 << 10, "8k"),
+        (12 << 10, "12k"),
+        (64 << 10, "64k"),
+        (100 << 10, "100k"),
+        (1 << 20, "1M"),
+    ] {
+        let sparse = qanopy::image::SparseSize::new(size).unwrap();
+        for (form, format) in [(RAW, "raw"), (qcow2(Qcow2Options::default()), "qcow2")] {
+            let made = plan(
+                dir,
+                ConvertOptions {
+                    sparse,
+                    ..wish(dir, "source.img", form)
+                },
+            );
+            let room: u64 = made.space.iter().map(|need| need.needed).sum();
+            let command = made.commands[0].clone();
+            assert_eq!(command.contains("-S "), size != 4096, "{command}");
+            carry_out(made).unwrap();
+            here.img(&[
+                "convert",
+                "-S",
+                text,
+                "-f",
+                "raw",
+                "-O",
+                format,
+                "source.img",
+                "theirs",
+            ]);
+            here.img(&["compare", "-f", "raw", "-F", format, "source.img", "new"]);
+            assert!(blocks("new") * 512 <= room, "{text} {format}");
+            let runs = |name: &str| {
+                let text = here.img(&["map", "-f", format, "--output=json", name]);
+                let map: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let runs = map.as_array().unwrap().iter();
+                let data = runs.filter(|run| run["data"] == true);
+                data.map(|run| (run["start"].as_u64(), run["length"].as_u64()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(runs("new"), runs("theirs"), "-S {text} {format}");
+            fs::remove_file(dir.join("new")).unwrap();
+            fs::remove_file(dir.join("theirs")).unwrap();
+        }
+    }
+    // What tables say to be zero is stored with 0 only.
+    here.img(&["create", "-f", "qcow2", "empty", "8M"]);
+    here.io("empty", &["write -P 1 1M 64k"]);
+    for (size, least, most) in [(0, 8 << 20, u64::MAX), (1 << 20, 0, 1 << 20)] {
+        let sparse = qanopy::image::SparseSize::new(size).unwrap();
+        for form in [RAW, qcow2(Qcow2Options::default())] {
+            let wish = ConvertOptions {
+                sparse,
+                ..wish(dir, "empty", form)
+            };
+            run(dir, wish);
+            let taken = blocks("new") * 512;
+            assert!(taken >= least && taken <= most, "{size}: {taken}");
+            fs::remove_file(dir.join("new")).unwrap();
+        }
+    }
 }

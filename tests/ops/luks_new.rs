@@ -109,6 +109,8 @@ fn branch(dir: &Path, base: &Path, name: &str, image: ImageOptions) -> Request {
 
 fn convert(source: &Path, new: &Path, image: ImageOptions) -> ConvertOptions {
     ConvertOptions {
+        salvage: false,
+        sparse: qanopy::image::SparseSize::default(),
         sources: vec![source.to_path_buf()],
         format: None,
         snapshot: None,

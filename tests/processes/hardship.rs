@@ -239,6 +239,8 @@ fn operations() -> Vec<(&'static str, Trial)> {
     });
     add("convert", |dir| {
         Request::Convert(Box::new(ConvertOptions {
+            salvage: false,
+            sparse: qanopy::image::SparseSize::default(),
             sources: vec![dir.join("two.qcow2")],
             format: Some(Format::Qcow2),
             snapshot: None,
@@ -626,6 +628,8 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
         }),
         ("convert", |dir| {
             Request::Convert(Box::new(ConvertOptions {
+                salvage: false,
+                sparse: qanopy::image::SparseSize::default(),
                 sources: vec![dir.join("one.qcow2")],
                 format: Some(Format::Qcow2),
                 snapshot: None,

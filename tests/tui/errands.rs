@@ -319,7 +319,7 @@ fn a_new_image_is_encrypted_with_the_passphrase_that_was_typed_twice() {
     assert!(!opens(&image, "sesam"));
     // Converted, it is opened with that, and encrypted with another one.
     terminal.go_to("safe.qcow2");
-    terminal.press("V\t\t\t\t ");
+    terminal.press("V\t\t\t\t\t\t ");
     terminal.see("once more");
     terminal.press("\topen\topen");
     terminal.see("(--passphrase-file)");

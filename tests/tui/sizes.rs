@@ -22,7 +22,7 @@ const MODES: [&str; 28] = [
     "b",
     "B",
     "E",
-    "V<down><down><down><down> <down>secret",
+    "V<down><down><down><down><down><down> <down>secret",
     "u<down> ",
     "  V",
     "K",

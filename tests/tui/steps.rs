@@ -772,10 +772,18 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
         panic!("a form");
     };
     let labels: Vec<&str> = form.shown().map(|(_, field)| field.label).collect();
-    assert_eq!(labels, ["name", "to", "reserve"], "what a raw image has");
+    assert_eq!(
+        labels,
+        ["name", "to", "reserve", "unread", "sparse"],
+        "what a raw image has"
+    );
     let raw = converted(&desk);
     assert!(matches!(raw.form, ConvertForm::Raw { .. }));
-    desk.press(" ");
+    desk.press("<down><down> ");
+    assert!(converted(&desk).salvage);
+    desk.press("<down><backspace><backspace>12K");
+    assert_eq!(converted(&desk).sparse.bytes(), 12 << 10);
+    desk.press("<up><up><up> ");
     assert_eq!(converted(&desk).form, ConvertForm::Existing);
     desk.press("<left>");
     assert!(raw.new.ends_with("Overlay-1B-converted.raw"), "{raw:?}");
@@ -1217,11 +1225,11 @@ fn a_conversion_encrypts_and_takes_bitmaps_along_where_there_are_any() {
     };
     desk.press("V<up><up>");
     assert!(desk.screen().contains("luks: without"), "{}", desk.screen());
-    desk.press("<up> ");
+    desk.press("<up><up><up> ");
     assert_eq!(converted(&desk).bitmaps, CarriedBitmaps::All);
     desk.press(" ");
     assert_eq!(converted(&desk).bitmaps, CarriedBitmaps::Sound);
-    desk.press("<down> <down>open<down>open");
+    desk.press("<down><down><down> <down>open<down>open");
     let ConvertForm::Qcow2 { image, .. } = converted(&desk).form else {
         panic!("{:?}", desk.planned());
     };
@@ -1477,8 +1485,8 @@ fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
     let mut desk = Desk::new(forest(), (70, 16));
     desk.go_to("Overlay-1B.qcow2");
     desk.press("V<up><up> ");
-    // Once around all eight fields.
-    for _ in 0..8 {
+    // Once around all ten fields.
+    for _ in 0..10 {
         desk.press("<down>");
         let Mode::Form(form) = &desk.app.mode else {
             panic!("a form");

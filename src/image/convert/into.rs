@@ -4,9 +4,9 @@
 use super::super::error::Result;
 use super::super::target::Target;
 use super::super::{Error, ErrorKind, Pace, Source};
-use super::ConvertFrom;
 use super::pieces::{Piece, Pieces};
 use super::work::{Reader, parts};
+use super::{ConvertFrom, SparseSize};
 
 /// Bytes that are zeroed between two looks at whether to go on: a multiple of every cluster size.
 const GAP: u64 = 64 << 20;
@@ -20,7 +20,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
     target.begin()?;
     let unit = target.unit();
     let mut pieces = Pieces::new(from, unit);
-    let (mut reader, mut buffer) = (Reader::default(), Vec::new());
+    let (mut reader, mut buffer) = (Reader::saving(from.salvage.clone()), Vec::new());
     while let Some(piece) = pieces.next_piece()? {
         match piece {
             Piece::Gap { start, len, .. } => {
@@ -36,7 +36,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
                 // A piece is a few MiB at most.
                 buffer.resize(usize::try_from(len).unwrap_or(0), 0);
                 reader.fill(start, &runs, &mut buffer)?;
-                write(target, start, &buffer, unit)?;
+                write(target, start, &buffer, from.sparse)?;
                 let data = runs.iter().filter(|run| run.holds_data());
                 let data = data.map(|run| run.len).sum();
                 go_on(target, pace, data)?;
@@ -47,8 +47,8 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
 }
 
 /// Writes a piece; whole units of zeros as what they are.
-fn write(target: &mut Target, start: u64, buffer: &[u8], unit: u64) -> Result<()> {
-    let unit = usize::try_from(unit).unwrap_or(usize::MAX);
+fn write(target: &mut Target, start: u64, buffer: &[u8], sparse: SparseSize) -> Result<()> {
+    let unit = usize::try_from(sparse.unit(target.unit())).unwrap_or(usize::MAX);
     let mut done = 0;
     let zeros = |target: &mut Target, from: usize, to: usize| {
         if from < to {
@@ -56,7 +56,7 @@ fn write(target: &mut Target, start: u64, buffer: &[u8], unit: u64) -> Result<()
         }
         Ok(())
     };
-    for (from, len) in parts(buffer, unit) {
+    for (from, len) in parts(buffer, unit, sparse) {
         zeros(target, done, from)?;
         done = from + len;
         let bytes = buffer.get(from..done).unwrap_or_default();

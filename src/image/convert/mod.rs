@@ -3,12 +3,15 @@
 //! The sources are only read.
 
 mod into;
+mod lost;
 mod pieces;
 mod pipeline;
 mod sink;
+mod sparse;
 mod work;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,16 +26,22 @@ use super::new_raw::stage_raw;
 use super::staged::Staged;
 use super::{Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State};
 pub use into::convert_into;
+pub use lost::Lost;
 use sink::{RawSink, Sink};
+pub use sparse::SparseSize;
 
 /// What is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConvertFrom {
     /// The chains, whose disks follow each other.
     pub sources: Vec<Chain>,
     /// How many layers of them are copied, from the top; what those below hold is left to the
     /// target's backing file. None for all.
     pub layers: Option<usize>,
+    /// Where what cannot be read is told, which is zeros then; none if that is an error.
+    pub salvage: Option<Arc<Lost>>,
+    /// Which zeros among what is read are stored.
+    pub sparse: SparseSize,
 }
 
 /// What is made of it.
@@ -99,6 +108,12 @@ impl ConvertFrom {
         Ok(data)
     }
 
+    /// Whether so many zeros in a row, which a table tells of, may be stored all the same.
+    #[must_use]
+    pub fn stores_zeros(&self, len: u64) -> bool {
+        self.sparse.stores_all() || len < self.sparse.bytes()
+    }
+
     /// What is to be moved, as far as tables and holes tell, into a new file where it takes what `room`
     /// counts.
     ///
@@ -108,6 +123,7 @@ impl ConvertFrom {
         let data = self.for_each_run(|state, start, end| {
             match state {
                 State::Data { .. } | State::Compressed { .. } => room.data(start, end),
+                State::Zero if self.stores_zeros(end - start) => room.data(start, end),
                 // What is below must not show through.
                 State::Zero if self.layers.is_some() => room.zeros(start, end),
                 State::Zero | State::Absent => {}
@@ -149,7 +165,7 @@ pub fn convert(
         ConvertTo::Raw { preallocation } => {
             // What is copied is the work, not what is filled before.
             let file = stage_raw(&mut staged, new, size, *preallocation, |_| pace.advance(0))?;
-            let sink = RawSink::new(new, file.clone());
+            let sink = RawSink::new(new, file.clone(), from.sparse);
             pipeline::run(from, Sink::Raw(&sink), new, pace)?;
             file.fence().at(new, "flush")?;
         }

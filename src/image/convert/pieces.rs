@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use super::super::error::Result;
-use super::super::{Chain, Layer, State};
-use super::ConvertFrom;
+use super::super::{Chain, Extent, Layer, Resolved, State};
+use super::sparse::LONGEST;
+use super::{ConvertFrom, SparseSize};
+
+/// Pieces of a raw target start at multiples of this.
+pub(super) const RAW_UNIT: u64 = 1 << 16;
 
 /// Bytes of a piece, unless a cluster of the target is larger.
 const PIECE: u64 = 1 << 20;
@@ -95,9 +99,17 @@ impl<'a> Walk<'a> {
         };
         let local = self.at - self.base;
         let end = end.saturating_sub(self.base).min(chain.virtual_size());
-        let found = match self.from.layers {
-            None => chain.resolve(local, end)?,
-            Some(layers) => chain.resolve_in(0..layers, local, end)?,
+        let found = match (self.from.layers, &self.from.salvage) {
+            (layers, Some(lost)) => {
+                let found = saved(chain, layers, local, end);
+                found.unwrap_or_else(|until| {
+                    let len = until.clamp(local + 1, end.max(local + 1)) - local;
+                    lost.add(self.at, len);
+                    zeros(local, len)
+                })
+            }
+            (None, None) => chain.resolve(local, end)?,
+            (Some(layers), None) => chain.resolve_in(0..layers, local, end)?,
         };
         let run = Run {
             start: self.at,
@@ -137,6 +149,44 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Who decides a run for whoever takes what there is: what the tables say, as far as they can be read and the
+/// file has what they say; else how far what is lost reaches.
+fn saved(
+    chain: &Chain,
+    layers: Option<usize>,
+    start: u64,
+    end: u64,
+) -> std::result::Result<Resolved, u64> {
+    let asked = layers.unwrap_or(chain.layers().len());
+    let mut found = chain.resolve_or_lost(0..asked, start, end)?;
+    if layers.is_none() && found.extent.state == State::Absent {
+        found.extent.state = State::Zero;
+    }
+    let layer = found.layer.and_then(|index| chain.layers().get(index));
+    if let (Some(Layer::Qcow2(image)), State::Data { host }) =
+        (layer.map(|layer| &**layer), found.extent.state)
+    {
+        // What the tables place past the end of the file is gone, not zero.
+        let held = image.stored_in().1.len().unwrap_or(u64::MAX);
+        let held = held.checked_next_multiple_of(image.header().geometry.cluster_size());
+        let there = held.unwrap_or(u64::MAX).saturating_sub(host);
+        if there == 0 {
+            return Err(found.extent.end());
+        }
+        found.extent.len = found.extent.len.min(there);
+    }
+    Ok(found)
+}
+
+/// Zeros that no layer holds.
+fn zeros(start: u64, len: u64) -> Resolved {
+    let state = State::Zero;
+    Resolved {
+        extent: Extent { start, len, state },
+        layer: None,
+    }
+}
+
 /// The pieces of a conversion, in order and without gaps between them.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
@@ -153,10 +203,15 @@ pub(super) struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     pub(super) fn new(from: &'a ConvertFrom, unit: u64) -> Self {
+        // Zeros are counted within a piece.
+        let piece = match from.sparse == SparseSize::default() {
+            true => PIECE,
+            false => LONGEST,
+        };
         Self {
             walk: Walk::new(from),
             unit,
-            piece: PIECE.max(unit),
+            piece: piece.max(unit),
             at: 0,
             size: from.virtual_size(),
             held: None,
@@ -171,7 +226,8 @@ impl<'a> Pieces<'a> {
         let Some(first) = self.next_run()? else {
             return Ok(None);
         };
-        if !first.holds_data() {
+        let is_stored = self.walk.from.sparse.stores_all() && first.state == State::Zero;
+        if !first.holds_data() && !is_stored {
             // The whole units of it need nobody to look at.
             let end = if first.end() == self.size {
                 self.size

@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use super::super::error::Result;
 use super::super::packed::Packer;
 use super::super::{Error, ErrorKind, Pace};
-use super::pieces::{Piece, Pieces, Run};
+use super::pieces::{Piece, Pieces, RAW_UNIT, Run};
 use super::sink::{RawSink, Sink, pack};
-use super::work::{Cell, Reader, cells};
-use super::{CompressionLevel, ConvertFrom};
+use super::work::{Cell, Reader, Shape, cells};
+use super::{CompressionLevel, ConvertFrom, SparseSize};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 
@@ -30,8 +30,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// Bytes of the disk that hold nothing, dealt with between two looks at whether to go on: a multiple
 /// of every cluster size.
 const GAP: u64 = 16 << 20;
-/// Pieces of a raw target start at multiples of this.
-const RAW_UNIT: u64 = 1 << 16;
 
 /// A piece with its number and a buffer to read it into.
 struct Task {
@@ -68,6 +66,7 @@ enum Target<'a> {
         geometry: Geometry,
         has_backing: bool,
         compress: Option<CompressionLevel>,
+        sparse: SparseSize,
         header: &'a Header,
     },
 }
@@ -83,6 +82,7 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
                 geometry: header.geometry,
                 has_backing: header.backing.is_some(),
                 compress,
+                sparse: from.sparse,
                 header: &header,
             };
             (target, Some(packer))
@@ -113,7 +113,8 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
         }
         for _ in 0..workers {
             let (waiting, ended) = (waiting.clone(), ended.clone());
-            scope.spawn(move || work(target, &waiting, &ended, stop));
+            let reader = Reader::saving(from.salvage.clone());
+            scope.spawn(move || work(target, reader, &waiting, &ended, stop));
         }
         drop((ended, waiting, buffers));
         let mut writer = Writer {
@@ -170,9 +171,14 @@ fn cut(
 }
 
 /// Works on pieces until there are no more.
-fn work(target: Target<'_>, waiting: &Receiver<Task>, ended: &Sender<Numbered>, stop: &AtomicBool) {
+fn work(
+    target: Target<'_>,
+    mut reader: Reader,
+    waiting: &Receiver<Task>,
+    ended: &Sender<Numbered>,
+    stop: &AtomicBool,
+) {
     let _watch = Watch(stop);
-    let mut reader = Reader::default();
     let mut deflater = None;
     let mut scratch = Vec::new();
     while let Ok(task) = waiting.recv() {
@@ -229,6 +235,7 @@ fn one(
             geometry,
             has_backing,
             compress,
+            sparse,
             header,
         } => {
             if let (None, Some(level)) = (&deflater, compress) {
@@ -241,8 +248,11 @@ fn one(
                 start,
                 &runs,
                 &buffer,
-                geometry,
-                has_backing,
+                Shape {
+                    geometry,
+                    has_backing,
+                    sparse,
+                },
                 deflater.as_mut(),
                 scratch,
             )

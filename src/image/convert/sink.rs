@@ -8,11 +8,11 @@ use crate::host::HostFile;
 
 use super::super::error::{IoContext, Result};
 use super::super::packed::Packer;
-use super::CompressionLevel;
 use super::work::{Cell, parts};
+use super::{CompressionLevel, SparseSize};
 
-/// Zeros of this length and alignment stay holes of a raw image, as in qemu-img.
-const HOLE: usize = 4096;
+/// No less than this is a hole of a file.
+const HOLE: u64 = 4096;
 
 /// The target of a conversion.
 pub(super) enum Sink<'a> {
@@ -28,19 +28,22 @@ pub(super) enum Sink<'a> {
 pub(super) struct RawSink {
     path: PathBuf,
     file: Arc<dyn HostFile>,
+    sparse: SparseSize,
 }
 
 impl RawSink {
-    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>) -> Self {
+    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>, sparse: SparseSize) -> Self {
         Self {
             path: path.to_path_buf(),
             file,
+            sparse,
         }
     }
 
-    /// Writes all of the buffer that is not zero.
+    /// Writes all of the buffer that is to be stored.
     pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
-        for (from, len) in parts(buffer, HOLE) {
+        let unit = usize::try_from(self.sparse.unit(HOLE)).unwrap_or(usize::MAX);
+        for (from, len) in parts(buffer, unit, self.sparse) {
             let at = start + from as u64;
             let bytes = buffer.get(from..from + len).unwrap_or_default();
             self.file

@@ -1,13 +1,19 @@
 //! What a worker does with a piece: reads it, finds the zeros, compresses. Buffers and contexts are
 //! used again and again.
 
+use std::sync::Arc;
+
 use super::super::error::{IoContext, Result};
 use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, Layer, State};
 use super::pieces::Run;
+use super::{Lost, SparseSize};
 use crate::qcow2::codec::{Deflater, Inflater};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::{Geometry, SubclusterBitmap, SubclusterState};
+
+/// What is read by itself where more cannot be read.
+const SECTOR: usize = 512;
 
 /// What becomes of one cluster of the target.
 #[derive(Debug)]
@@ -30,9 +36,19 @@ pub(super) struct Reader {
     inflaters: Vec<Inflater>,
     source: Vec<u8>,
     cluster: Vec<u8>,
+    /// Where what cannot be read is told; none if that is an error.
+    lost: Option<Arc<Lost>>,
 }
 
 impl Reader {
+    /// One that takes what there is, if there is where to tell of the rest.
+    pub(super) fn saving(lost: Option<Arc<Lost>>) -> Self {
+        Self {
+            lost,
+            ..Self::default()
+        }
+    }
+
     /// Fills `buffer`, which starts at `start` of the new disk, from the runs.
     pub(super) fn fill(&mut self, start: u64, runs: &[Run], buffer: &mut [u8]) -> Result<()> {
         for run in runs {
@@ -41,19 +57,55 @@ impl Reader {
             let Some(part) = buffer.get_mut(from..to) else {
                 continue;
             };
-            match (&run.layer, run.state) {
-                (Some((layer, local)), State::Data { host }) => match layer.guest_file() {
-                    Some((path, file)) => read_zero_filled(path, &**file, part, host)?,
-                    // Encrypted.
-                    None => layer.read(run.state, *local, part)?,
-                },
-                (Some((layer, local)), State::Compressed { cluster, host, len }) => {
-                    self.inflate(layer, *local - cluster, (host, len), part)?;
-                }
-                _ => part.fill(0),
+            match (self.read(run, part), self.lost.clone()) {
+                (Ok(()), _) => {}
+                (Err(_), Some(lost)) => self.save(run, part, &lost),
+                (Err(error), None) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Fills `part` from the one run that it consists of.
+    fn read(&mut self, run: &Run, part: &mut [u8]) -> Result<()> {
+        match (&run.layer, run.state) {
+            (Some((layer, local)), State::Data { host }) => match layer.guest_file() {
+                Some((path, file)) => read_zero_filled(path, &**file, part, host),
+                // Encrypted.
+                None => layer.read(run.state, *local, part),
+            },
+            (Some((layer, local)), State::Compressed { cluster, host, len }) => {
+                self.inflate(layer, *local - cluster, (host, len), part)
+            }
+            _ => {
+                part.fill(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// What of a run that cannot be read as a whole can be read by sectors; of a compressed one nothing.
+    fn save(&mut self, run: &Run, part: &mut [u8], lost: &Lost) {
+        if matches!(run.state, State::Compressed { .. }) {
+            part.fill(0);
+            return lost.add(run.start, part.len() as u64);
+        }
+        let mut by = 0;
+        for sector in part.chunks_mut(SECTOR) {
+            let len = sector.len() as u64;
+            let layer = run.layer.as_ref();
+            let one = Run {
+                start: run.start + by,
+                len,
+                state: run.state.skip(by),
+                layer: layer.map(|(layer, at)| (Arc::clone(layer), at + by)),
+            };
+            if self.read(&one, sector).is_err() {
+                sector.fill(0);
+                lost.add(one.start, len);
+            }
+            by += len;
+        }
     }
 
     /// The bytes from `within` on of the cluster whose stream is at that place.
@@ -118,19 +170,32 @@ fn inflater(
         })
 }
 
+/// What the target is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) geometry: Geometry,
+    pub(super) has_backing: bool,
+    pub(super) sparse: SparseSize,
+}
+
 /// What becomes of each cluster of a piece that was read.
 pub(super) fn cells(
     start: u64,
     runs: &[Run],
     buffer: &[u8],
-    geometry: Geometry,
-    has_backing: bool,
+    shape: Shape,
     mut deflater: Option<&mut Deflater>,
     scratch: &mut Vec<u8>,
 ) -> Vec<Cell> {
+    let Shape {
+        geometry,
+        has_backing,
+        sparse,
+    } = shape;
+    let is_compressed = deflater.is_some();
     let size = geometry.cluster_size();
     let mut runs = runs.iter().peekable();
-    buffer
+    let mut cells: Vec<Cell> = buffer
         .chunks(geometry.cluster_len())
         .zip(0u64..)
         .map(|(cluster, index)| {
@@ -145,7 +210,7 @@ pub(super) fn cells(
             }) {
                 return Cell::Absent;
             }
-            if is_zero(cluster) {
+            if !sparse.stores_all() && is_zero(cluster) {
                 return Cell::Zero;
             }
             if let Some(deflater) = deflater.as_deref_mut() {
@@ -160,7 +225,7 @@ pub(super) fn cells(
                 };
                 return stream.map_or(Cell::Plain, Cell::Stream);
             }
-            if !geometry.extended_l2() {
+            if !geometry.extended_l2() || sparse.stores_all() {
                 return Cell::Plain;
             }
             let bitmap = subclusters(cluster, geometry, has_backing);
@@ -170,7 +235,31 @@ pub(super) fn cells(
                 Cell::Some(bitmap)
             }
         })
-        .collect()
+        .collect();
+    if !is_compressed {
+        store_short_gaps(&mut cells, sparse.bytes().div_ceil(size));
+    }
+    cells
+}
+
+/// Has zeros between data stored that are fewer than `least` clusters.
+fn store_short_gaps(cells: &mut [Cell], least: u64) {
+    let mut stored: Option<usize> = None;
+    for at in 0..cells.len() {
+        if !matches!(cells.get(at), Some(Cell::Plain | Cell::Some(_))) {
+            if !matches!(cells.get(at), Some(Cell::Zero)) {
+                stored = None;
+            }
+            continue;
+        }
+        let gap = stored.map_or(0..0, |last| last + 1..at);
+        if (gap.len() as u64) < least {
+            for cell in cells.get_mut(gap).unwrap_or_default() {
+                *cell = Cell::Plain;
+            }
+        }
+        stored = Some(at);
+    }
 }
 
 /// Which subclusters hold something else than zeros.
@@ -198,14 +287,18 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
         .all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-/// The parts of a buffer that are not zero, in multiples of `unit`: offset and length.
-pub(super) fn parts(buffer: &[u8], unit: usize) -> Vec<(usize, usize)> {
+/// The parts of a buffer that are stored, in multiples of `unit`: offset and length. Between two of them are
+/// as many zeros as `sparse` says, or more.
+pub(super) fn parts(buffer: &[u8], unit: usize, sparse: SparseSize) -> Vec<(usize, usize)> {
     let mut parts: Vec<(usize, usize)> = Vec::new();
+    let least = usize::try_from(sparse.bytes()).unwrap_or(usize::MAX);
     let mut at = 0;
     for block in buffer.chunks(unit) {
-        if !is_zero(block) {
+        if sparse.stores_all() || !is_zero(block) {
             match parts.last_mut() {
-                Some((from, len)) if *from + *len == at => *len += block.len(),
+                Some((from, len)) if *from + *len == at || at - (*from + *len) < least => {
+                    *len = at + block.len() - *from;
+                }
                 _ => parts.push((at, block.len())),
             }
         }
@@ -233,7 +326,7 @@ mod tests {
             buffer.truncate(buffer.len().saturating_sub(cut));
             let mut again = vec![0; buffer.len()];
             let mut last = 0;
-            for (from, len) in parts(&buffer, unit) {
+            for (from, len) in parts(&buffer, unit, SparseSize::new(512).unwrap()) {
                 prop_assert!(from >= last && (from == 0 || from > last));
                 last = from + len;
                 again[from..last].copy_from_slice(&buffer[from..last]);

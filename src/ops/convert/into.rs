@@ -22,7 +22,7 @@ use super::super::{
     Context, ConvertOptions, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan,
     Progress, Request, Undo, WayOut, device, find, locked, space,
 };
-use super::{Source, look_at_sources, open_all};
+use super::{Manner, Source, look_at_sources, qemu_manner};
 
 /// Plans a conversion of `sources`, which are open as `from`, into the image of that name.
 pub(super) fn plan(
@@ -30,6 +30,7 @@ pub(super) fn plan(
     wish: &ConvertOptions,
     sources: Vec<Source>,
     from: &ConvertFrom,
+    manner: Manner,
 ) {
     let context = plan.context().clone();
     let node = match find::named(&context, &wish.new) {
@@ -64,6 +65,7 @@ pub(super) fn plan(
     }
     let job = Into {
         sources,
+        manner,
         target: target.to_path_buf(),
         format,
         members,
@@ -203,6 +205,7 @@ fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
 #[derive(Debug)]
 struct Into {
     sources: Vec<Source>,
+    manner: Manner,
     target: PathBuf,
     format: Format,
     /// The target, its data file and what it is built on.
@@ -232,13 +235,11 @@ impl Into {
             Layer::Raw(_) => false,
         };
         let data = from.for_each_run(|state, start, end| match state {
-            State::Absent | State::Zero => {
+            State::Absent | State::Zero if !from.stores_zeros(end - start) => {
                 room.zeros(start, end);
                 Ok(())
             }
-            State::Data { .. } | State::Compressed { .. } => {
-                room.written(layer, start, end, shared)
-            }
+            _ => room.written(layer, start, end, shared),
         })?;
         Ok((data, room.growth(), disk))
     }
@@ -252,6 +253,7 @@ impl Into {
         }
         words.extend(["-f".into(), first.format.name().into()]);
         words.extend(["-O".into(), self.format.name().into()]);
+        words.extend(qemu_manner(wish));
         let paths = self.sources.iter().map(|source| &source.path);
         words.extend(
             paths
@@ -289,10 +291,7 @@ impl Job for Into {
         let keys = &plan.context().keys;
         progress.enter(Phase::Copy, self.data);
         let written = || {
-            let from = ConvertFrom {
-                sources: open_all(&self.sources, &held, keys)?,
-                layers: None,
-            };
+            let from = self.manner.open(&self.sources, &held, keys)?;
             let view = self.view(&held, keys)?;
             let (path, looking) = (&self.target, &Unhurried);
             let mut target = Target::open(&held, path, &self.format, view, Root::Active, looking)?;
@@ -310,7 +309,7 @@ impl Job for Into {
             ),
             touched,
             undo: None,
-            remarks: Vec::new(),
+            remarks: self.manner.remarks(),
         })
     }
 }

@@ -14,14 +14,14 @@ use crate::forest::{Content, Node};
 use crate::host::{Host, printable, printable_bytes};
 use crate::image::{
     self, BitmapFlags, CarriedBitmaps, Chain, CompressionLevel, ConvertFrom, ConvertTo,
-    Error as ImageError, ErrorKind, Format, Keys, Layer, Preallocation, Room, Unhurried,
-    snapshot_view,
+    Error as ImageError, ErrorKind, Format, Keys, Layer, Lost, Preallocation, Room, SparseSize,
+    Unhurried, snapshot_view,
 };
 use crate::qcow2::Version;
 
 use super::held::{Held, files_of, has_secrets};
 use super::in_use::Locking;
-use super::members::{self, Members, chain_below, is_readable, refuse_foreign_data};
+use super::members::{self, Members, Need, chain_below_for, refuse_foreign_data};
 use super::overlay::not_created;
 use super::words::{command, listed, name, shown, size};
 use super::{
@@ -41,6 +41,12 @@ pub struct ConvertOptions {
     /// Which dirty bitmaps of the one source the new image gets.
     #[serde(default)]
     pub bitmaps: CarriedBitmaps,
+    /// What cannot be read becomes zeros and is told, instead of ending it.
+    #[serde(default)]
+    pub salvage: bool,
+    /// From how many zeros in a row on the new image stores nothing for them.
+    #[serde(default)]
+    pub sparse: SparseSize,
     /// The file to create.
     pub new: PathBuf,
     /// What it is to be.
@@ -134,15 +140,17 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         return;
     }
     let context = plan.context().clone();
-    let mut from = match open_all(&sources, context.host.as_ref(), &context.keys) {
-        Ok(sources) => ConvertFrom {
-            sources,
-            layers: None,
-        },
+    // What the tables tell is counted by itself: what cannot be read is found out by reading.
+    let seen = Manner::of(wish);
+    let mut from = match seen.open(&sources, context.host.as_ref(), &context.keys) {
+        Ok(from) => from,
         Err(error) => return plan.refuse_error(&error),
     };
+    let manner = Manner::of(wish);
+    plan.unread.clone_from(&manner.lost);
     if wish.form == ConvertForm::Existing {
-        return into::plan(plan, wish, sources, &from);
+        into::plan(plan, wish, sources, &from, manner);
+        return seen.say(plan, wish);
     }
     let disk = new_file::whole_sectors(plan, from.virtual_size());
     let backing = match &wish.backing {
@@ -169,7 +177,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         Some(forecast.bytes),
         format!("a disk of {}, {kind}", size(disk)),
     );
-    if let ([source], None) = (wish.sources.as_slice(), &wish.snapshot) {
+    if let ([source], None, false) = (wish.sources.as_slice(), &wish.snapshot, wish.salvage) {
         plan.counterpart(source);
     }
     if let Some(made) = &options {
@@ -193,8 +201,10 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
     ) {
         plan.commands.push(line);
     }
+    seen.say(plan, wish);
     plan.job = Some(Arc::new(Convert {
         sources,
+        manner,
         layers: from.layers,
         new: new.to_path_buf(),
         to,
@@ -202,11 +212,69 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
     }));
 }
 
-fn open_all(sources: &[Source], host: &dyn Host, keys: &Keys) -> image::Result<Vec<Chain>> {
-    sources
+/// In which manner the sources are read.
+#[derive(Debug, Clone)]
+struct Manner {
+    lost: Option<Arc<Lost>>,
+    sparse: SparseSize,
+}
+
+impl Manner {
+    fn of(wish: &ConvertOptions) -> Self {
+        Self {
+            lost: wish.salvage.then(Arc::default),
+            sparse: wish.sparse,
+        }
+    }
+
+    fn open(&self, sources: &[Source], host: &dyn Host, keys: &Keys) -> image::Result<ConvertFrom> {
+        let chains = sources.iter().map(|source| source.open(host, keys));
+        Ok(ConvertFrom {
+            sources: chains.collect::<image::Result<_>>()?,
+            layers: None,
+            salvage: self.lost.clone(),
+            sparse: self.sparse,
+        })
+    }
+
+    /// What was found to be lost when planning.
+    fn say(&self, plan: &mut Plan, wish: &ConvertOptions) {
+        let Some(lost) = &self.lost else { return };
+        plan.note("what cannot be read becomes zeros, and is listed at the end".to_owned());
+        if lost.bytes() > 0 {
+            let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+            plan.warn(format!(
+                "{} of what {} showed cannot be read any more, by the tables alone: {}",
+                size(lost.bytes()),
+                listed(&names, 3),
+                ranges_of(lost)
+            ));
+        }
+    }
+
+    /// What was lost, for the outcome.
+    fn remarks(&self) -> Vec<String> {
+        let lost = self.lost.as_ref().filter(|lost| lost.bytes() > 0);
+        let say = |lost: &Arc<Lost>| {
+            format!(
+                "{} could not be read and are zeros: {}",
+                size(lost.bytes()),
+                ranges_of(lost)
+            )
+        };
+        lost.map(say).into_iter().collect()
+    }
+}
+
+/// The first of the ranges, by where they lie on the new disk.
+fn ranges_of(lost: &Lost) -> String {
+    let ranges = lost.ranges();
+    let words: Vec<String> = ranges
         .iter()
-        .map(|source| source.open(host, keys))
-        .collect()
+        .map(|range| format!("{} at {:#x}", size(range.end - range.start), range.start))
+        .collect();
+    let more = if lost.has_more() { ", and more" } else { "" };
+    format!("{}{more}", listed(&words, 20))
 }
 
 /// What cannot be had together, whatever the sources.
@@ -274,12 +342,16 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
             return None;
         }
     };
-    let format = format_of(plan, node, wish.format.as_ref())?;
+    let need = match wish.salvage {
+        true => Need::WhatIsThere,
+        false => Need::Whole,
+    };
+    let format = format_of(plan, node, wish.format.as_ref(), need)?;
     // A file that is to be taken as raw is what its bytes are, whatever they look like.
     let mut members = Members::default();
     members.read(plan.host(), path, &format);
     let below: Vec<PathBuf> = if format == Format::Qcow2 {
-        let below = chain_below(plan, &context.forest, node)?;
+        let below = chain_below_for(plan, &context.forest, node, need)?;
         for base in &below {
             members.read(plan.host(), &base.path, &members::format_of(base));
         }
@@ -347,13 +419,13 @@ fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source>
     })
 }
 
-fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>) -> Option<Format> {
+fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>, need: Need) -> Option<Format> {
     let path = shown(&node.path);
     let found = backing_format::seen(node);
     if wanted == Some(&Format::Raw) {
         return wanted.cloned();
     }
-    if !matches!(node.content, Content::Opaque(_)) && !is_readable(plan, node) {
+    if !matches!(node.content, Content::Opaque(_)) && !need.is_met(plan, node) {
         return None;
     }
     match (wanted, found) {
@@ -578,6 +650,18 @@ fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
     }
 }
 
+/// qemu-img's options for how the sources are read.
+fn qemu_manner(wish: &ConvertOptions) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    if wish.salvage {
+        words.push("--salvage".into());
+    }
+    if wish.sparse != SparseSize::default() {
+        words.extend(["-S".into(), wish.sparse.bytes().to_string().into()]);
+    }
+    words
+}
+
 /// The same by qemu-img, where it can: what it does with a base further down loses the layers
 /// between.
 fn qemu_line(
@@ -597,6 +681,7 @@ fn qemu_line(
         selector.push(std::ffi::OsStr::from_bytes(id));
         words.extend(["-l".into(), selector]);
     }
+    words.extend(qemu_manner(wish));
     match wish.bitmaps {
         CarriedBitmaps::None => {}
         CarriedBitmaps::All => words.push("--bitmaps".into()),
@@ -643,6 +728,7 @@ fn qemu_line(
 #[derive(Debug)]
 struct Convert {
     sources: Vec<Source>,
+    manner: Manner,
     layers: Option<usize>,
     new: PathBuf,
     to: ConvertTo,
@@ -660,12 +746,10 @@ impl Job for Convert {
         let locks = locking.settle(plan)?;
         let held = Held::new(host, &locks);
         progress.enter(Phase::Copy, self.data);
-        open_all(&self.sources, &held, &plan.context().keys)
-            .and_then(|sources| {
-                let from = ConvertFrom {
-                    sources,
-                    layers: self.layers,
-                };
+        self.manner
+            .open(&self.sources, &held, &plan.context().keys)
+            .and_then(|mut from| {
+                from.layers = self.layers;
                 let is_plain = match &self.to {
                     ConvertTo::Qcow2 { options, .. } => options.encryption.is_none(),
                     _ => true,
@@ -689,7 +773,7 @@ impl Job for Convert {
             summary: format!("converted {} to {}", listed(&names, 3), shown(&self.new)),
             touched,
             undo: Some(Request::discard(vec![self.new.clone()])),
-            remarks: Vec::new(),
+            remarks: self.manner.remarks(),
         })
     }
 }

@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
-use crate::image::{CarriedBitmaps, Compression, CompressionLevel};
+use crate::image::{CarriedBitmaps, Compression, CompressionLevel, SparseSize};
 use crate::ops::{
     BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Reflink, Request,
     SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
 use crate::tui::form::{Field, Form};
+use crate::units;
 
 use super::{image, name_beside};
 
@@ -119,7 +120,17 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         .only_if(inside.1 > 0),
     ];
     fields.push(image::reserve_of_raw().only_where(1, &[1]));
-    fields.extend(image::only_for_qcow2(image::fields(7), 1));
+    fields.push(Field::choice(
+        "unread",
+        &["an error", "zeros"],
+        "what becomes of what cannot be read: nothing is made; or it is zeros, and listed at the end",
+    ));
+    fields.push(Field::text(
+        "sparse",
+        "4K",
+        "from how many zeros in a row on nothing is stored for them; 0 stores everything",
+    ));
+    fields.extend(image::only_for_qcow2(image::fields(9), 1));
     Form::new(format!("Convert {name}"), path, fields, true, converted)
         .tidied_by(|form| image::name_by_format(form, 0, 1))
 }
@@ -225,6 +236,8 @@ pub(super) fn convert_each(app: &App) -> Form {
                 bitmaps: CarriedBitmaps::None,
                 format: None,
                 snapshot: None,
+                salvage: false,
+                sparse: SparseSize::default(),
                 new: renamed(image, folder.as_deref(), ending, to),
                 form: made.clone(),
                 backing: None,
@@ -264,11 +277,22 @@ fn converted(form: &Form) -> Result<Request, String> {
         },
         format: None,
         snapshot,
+        salvage: form.chosen(7) == 1,
+        sparse: sparse(form.text(8))?,
         new: form.path(0, "the new file")?,
-        form: kind(form, [1, 2, 6, 7])?,
+        form: kind(form, [1, 2, 6, 9])?,
         backing: form.path_if_any(3),
         style: BackingStyle::default(),
     })))
+}
+
+/// From how many zeros in a row on nothing is stored.
+///
+/// # Errors
+/// A sentence, if it is no such number.
+fn sparse(text: &str) -> Result<SparseSize, String> {
+    let size = SparseSize::new(units::parse_size(text)?);
+    size.ok_or_else(|| "sparse is a multiple of 512 up to 16M, or 0".to_owned())
 }
 
 /// A folder that holds the whole chain.
