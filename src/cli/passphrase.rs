@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use zeroize::Zeroizing;
 
-use crate::host::{FileId, Host, RealHost, printable};
+use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
 use super::args::PassphraseArgs;
@@ -122,6 +122,8 @@ impl Given {
 
     /// What a file holds, or standard input if it is called `-`.
     fn read(whose: Whose, file: &OsStr) -> anyhow::Result<Self> {
+        // Before the first byte of it is in memory.
+        keep_out_of_dumps();
         let is_stdin = file == "-";
         let bytes = if is_stdin {
             read(io::stdin().lock())

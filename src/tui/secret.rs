@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::host::keep_out_of_dumps;
 use crate::image::{Passphrase, Passphrases};
 
 /// Characters of a passphrase that are taken in at most: enough for any that is typed.
@@ -30,6 +31,8 @@ impl fmt::Debug for Secret {
 
 impl Default for Secret {
     fn default() -> Self {
+        // Before the first character of it is in memory.
+        keep_out_of_dumps();
         // Room for all of it, so that no part is left behind where a smaller buffer was.
         Self {
             text: Zeroizing::new(String::with_capacity(MOST * 4)),

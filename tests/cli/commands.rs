@@ -1049,6 +1049,57 @@ fn no_name_reaches_the_terminal_raw() {
     }
 }
 
+/// A base that was cut short is told by every plan that copies from it: what is gone reads as zeros.
+#[test]
+fn what_is_cut_short_is_told_by_every_plan_that_copies_from_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let here = qemu.within(place.path());
+    let on = |base: &str, new: &str| {
+        here.img(&[
+            "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, new,
+        ]);
+    };
+    for name in ["base.qcow2", "other.qcow2"] {
+        here.img(&["create", "-q", "-f", "qcow2", name, "2M"]);
+        here.io(name, &["write -P 1 0 1M"]);
+    }
+    on("base.qcow2", "mid.qcow2");
+    here.io("mid.qcow2", &["write -P 2 0 64k"]);
+    on("mid.qcow2", "top.qcow2");
+    here.io("top.qcow2", &["write -P 3 64k 64k"]);
+    let base = place.path().join("base.qcow2");
+    let file = fs::OpenOptions::new().write(true).open(&base).unwrap();
+    file.set_len(fs::metadata(&base).unwrap().len() - (128 << 10))
+        .unwrap();
+    drop(file);
+    fs::create_dir(place.path().join("dir")).unwrap();
+    for line in [
+        "convert top.qcow2 new.qcow2",
+        "convert base.qcow2 new.raw --to raw",
+        "flatten top.qcow2 new.qcow2",
+        "flatten top.qcow2 --in-place",
+        "export top.qcow2 out",
+        "clone top.qcow2 dir --chain",
+        "rebase top.qcow2 --to other.qcow2",
+        "commit top.qcow2",
+        "squash mid.qcow2",
+    ] {
+        let ended = place.q(&format!("{line} --dry-run"));
+        assert!(
+            ended
+                .out
+                .contains("base.qcow2 is cut short: 128 KiB of its disk"),
+            "{line}: {}{}",
+            ended.out,
+            ended.err
+        );
+    }
+    // One that copies nothing says nothing of it.
+    let said = place.q("branch top.qcow2 new.qcow2 --dry-run").with(0).out;
+    assert!(!said.contains("cut short"), "{said}");
+}
+
 /// What QEMU does not open is a finding, of the image and of what is built on it.
 #[test]
 fn what_no_qemu_opens_is_a_finding_of_check_and_of_the_tree() {

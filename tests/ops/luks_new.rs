@@ -754,6 +754,179 @@ fn the_passphrases_of_a_conversion_are_told_apart() {
     assert!(!dir.join("e.qcow2").exists() && !dir.join("other.qcow2").exists());
 }
 
+/// A command of our program in this folder, with a journal there.
+fn in_folder(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qanopy"));
+    command
+        .current_dir(dir)
+        .env("XDG_STATE_HOME", dir.join("state"))
+        .args(words);
+    command
+}
+
+/// What was encrypted and is plain in a new file is read by its owner alone, whoever may read the original.
+#[test]
+fn what_is_copied_in_the_clear_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::write(dir.join("k"), "one").unwrap();
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outcome = qemu.run(in_folder(dir, &words).args(["--yes", "--passphrase-file=k"]));
+        assert_eq!(
+            outcome.code,
+            0,
+            "{line}: {}{}",
+            outcome.text(),
+            outcome.stderr
+        );
+    };
+    let mode = |name: &str| fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
+    let open = |name: &str| fs::set_permissions(dir.join(name), PermissionsExt::from_mode(0o644));
+    run("create base.qcow2 1M --encrypt luks --iter-time 1");
+    open("base.qcow2").unwrap();
+    qemu.run(&mut in_folder(
+        dir,
+        &["branch", "base.qcow2", "top.qcow2", "--yes"],
+    ));
+    open("top.qcow2").unwrap();
+    for (line, new) in [
+        ("convert base.qcow2 one.qcow2", "one.qcow2"),
+        ("convert base.qcow2 one.raw --to raw", "one.raw"),
+        ("convert top.qcow2 two.qcow2", "two.qcow2"),
+        ("flatten top.qcow2 three.qcow2", "three.qcow2"),
+    ] {
+        run(line);
+        assert_eq!(mode(new), 0o600, "{line}");
+    }
+    // What stays encrypted is no more readable than it was, and no less.
+    run("convert base.qcow2 four.qcow2 --encrypt luks --iter-time 1");
+    assert_eq!(mode("four.qcow2"), 0o644);
+}
+
+/// Whoever may look into a process of this user may not look into one that reads a passphrase: its entry in
+/// `/proc` belongs to root then.
+#[test]
+fn nobody_looks_into_a_process_that_holds_a_passphrase() {
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).unwrap();
+    let run = |words: &[&str]| {
+        fs::write(dir.join("k"), "one").unwrap();
+        let outcome = qemu.run(&mut in_folder(dir, words));
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    };
+    let luks = "--encrypt=luks";
+    run(&[
+        "create",
+        "a.qcow2",
+        "1M",
+        luks,
+        "--iter-time=1",
+        "--passphrase-file=k",
+    ]);
+    let fifo = dir.join("fifo");
+    let made = Command::new("mkfifo")
+        .arg("-m")
+        .arg("666")
+        .arg(&fifo)
+        .status();
+    assert!(made.unwrap().success());
+    let mut command = in_folder(
+        dir,
+        &[
+            "flatten",
+            "a.qcow2",
+            "c.qcow2",
+            "--yes",
+            "--passphrase-file=fifo",
+        ],
+    );
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    // Of root's own processes the entry is root's in any case.
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if is_root {
+        command.uid(65_534);
+    }
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("skipped: the program cannot be run by another user here");
+        return;
+    };
+    // There is a writer as soon as there is a reader.
+    let mut writer = None;
+    for _ in 0..500 {
+        let opened = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(&fifo);
+        writer = opened.ok();
+        if writer.is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let mut writer = writer.unwrap();
+    let entry = fs::metadata(format!("/proc/{}/mem", child.id())).unwrap();
+    let owner = entry.uid();
+    writer.write_all(b"one").unwrap();
+    drop(writer);
+    child.wait().unwrap();
+    assert_eq!(owner, 0);
+}
+
+/// The passphrase of an image that an interrupted run was to make is given by its name, which is not there.
+#[test]
+fn recovering_takes_the_passphrase_of_an_image_that_is_still_to_be_made() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    fs::write(dir.join("a.img"), noise(2, 300_000)).unwrap();
+    fs::write(dir.join("one"), "one").unwrap();
+    fs::write(dir.join("two"), "two").unwrap();
+    let run = |words: &[&str]| qemu.run(&mut in_folder(dir, words));
+    let outcome = run(&[
+        "convert",
+        "a.img",
+        "new.qcow2",
+        "--encrypt=luks",
+        "--iter-time=1",
+        "--passphrase-file=one",
+        "--yes",
+    ]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    // As a kill leaves it before the new name is given.
+    fs::remove_file(dir.join("new.qcow2")).unwrap();
+    let journal = dir.join("state/qanopy/journal.jsonl");
+    let lines = fs::read_to_string(&journal).unwrap();
+    let begun = lines.lines().next().unwrap();
+    fs::write(&journal, format!("{begun}\n")).unwrap();
+    let recover = ["recover", "1", "--finish", "--yes"];
+    let with = |key: &str| run(&[&recover[..], &[key]].concat());
+    let outcome = with("--passphrase-file=other.qcow2=two");
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("cannot find other.qcow2"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = with("--passphrase-file=new.qcow2=two");
+    assert_eq!(outcome.code, 0, "{}{}", outcome.text(), outcome.stderr);
+    let opens = |key: &str| {
+        let line = ["convert", "new.qcow2", "out.raw", "--to=raw", "--yes", key];
+        run(&line).code
+    };
+    assert_ne!(opens("--passphrase-file=one"), 0);
+    assert_eq!(opens("--passphrase-file=two"), 0);
+}
+
 /// Knows one passphrase of an image, and another that it is to open to.
 #[derive(Debug)]
 struct Replacing {
