@@ -84,7 +84,7 @@ pub struct ImageFacts {
     pub unknown_features: Vec<String>,
     /// Why the file cannot hold what its header claims, if it cannot: a sentence.
     pub truncated: Option<String>,
-    /// Whether what is cut off maps the guest's disk, so that not all of it can be read.
+    /// Whether all of what maps the guest's disk is cut off, so that nothing of it can be read.
     pub lost_map: bool,
     /// Why neither QEMU nor we open it, although its header can be read: the rest of a sentence.
     pub unopenable: Option<Box<str>>,

@@ -181,7 +181,7 @@ fn unopenable(file: &dyn HostFile, header: &Header, path: &Path) -> io::Result<O
 }
 
 /// Why the file cannot hold what its header and L1 table point at, if it cannot: a sentence, and whether
-/// that maps the guest's disk.
+/// nothing is left that maps the guest's disk.
 fn truncation(
     file: &dyn HostFile,
     header: &Header,
@@ -200,7 +200,8 @@ fn truncation(
     // 40 bytes is the fixed part of each entry of the snapshot table.
     let l1_end = header.l1_offset.get().saturating_add(l1_bytes);
     if l1_bytes > 0 && l1_end > len {
-        return Ok(Some((sentence("its L1 table", l1_end), true)));
+        let nothing_left = header.l1_offset.get() >= len;
+        return Ok(Some((sentence("its L1 table", l1_end), nothing_left)));
     }
     let mut elsewhere = None;
     let tables = [
@@ -247,7 +248,7 @@ fn truncation(
     let end = furthest.saturating_add(cluster);
     let is_lost = furthest > 0 && end > len;
     Ok(is_lost
-        .then(|| (sentence("one of its L2 tables", end), true))
+        .then(|| (sentence("one of its L2 tables", end), false))
         .or(elsewhere))
 }
 

@@ -533,7 +533,8 @@ impl Qcow2 {
         // The descriptor bounds `len` to a few clusters.
         source.resize(usize::try_from(len).unwrap_or(0), 0);
         let what = format!("read the compressed cluster at {host:#x}");
-        let got = self.file.read_at(source, host).at(&self.path, &what)?;
+        // As in QEMU zeros follow the end of the file: a stream may well end before it needs them.
+        self.file.read_padded(source, host).at(&self.path, &what)?;
         target.resize(self.geometry().cluster_len(), 0);
         let inflater = match inflater {
             Some(inflater) => inflater,
@@ -542,7 +543,6 @@ impl Qcow2 {
                     .map_err(|e| self.damaged(cluster, &e))?,
             ),
         };
-        let source = source.get(..got).unwrap_or_default();
         inflater
             .inflate(source, target)
             .map_err(|e| self.damaged(cluster, &e))?;

@@ -209,7 +209,7 @@ pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
         Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
             (Some(why), _) => format!("it {}", printable(&**why)),
             (None, Some(why)) if facts.lost_map => printable(why),
-            // Reading needs no reference counts.
+            // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
             (None, Some(why)) => {
                 plan.warn(printable(why));
                 return true;

@@ -1353,3 +1353,117 @@ fn zeros_are_left_out_from_as_many_on_as_by_qemu_img() {
         }
     }
 }
+
+/// Small images with their tables in every order; the name of each, and its snapshots.
+fn cut_images(dir: &Path) -> Vec<(&'static str, &'static [&'static str])> {
+    let mut s = support::script::Script::default();
+    s.run("qemu-img create -q -f raw base.raw 512k");
+    s.io("raw", "base.raw", &["write -P 9 0 512k"]);
+    s.create("-o cluster_size=4k", "plain", "512k");
+    let writes = [
+        "write -P 1 0 20k",
+        "write -P 2 300k 20k",
+        "write -c -P 5 400k 4k",
+    ];
+    s.io("qcow2", "plain", &writes);
+    s.create("-o cluster_size=4k -b base.raw -F raw", "over", "512k");
+    s.io("qcow2", "over", &writes[..2]);
+    s.create("-o cluster_size=512", "small", "512k");
+    s.io("qcow2", "small", &writes[..2]);
+    s.create("-o cluster_size=16k,extended_l2=on", "sub", "512k");
+    s.io(
+        "qcow2",
+        "sub",
+        &["write -P 1 1k 20k", "write -P 2 300k 20k"],
+    );
+    s.create("-o cluster_size=4k", "snaps", "512k");
+    s.io("qcow2", "snaps", &["write -P 1 0 20k"]);
+    s.run("qemu-img snapshot -c one snaps");
+    s.io("qcow2", "snaps", &["write -P 2 8k 20k"]);
+    s.run("qemu-img snapshot -c two snaps");
+    s.io("qcow2", "snaps", &["write -P 3 8k 20k"]);
+    s.build(dir);
+    // The refcount table at the end, and the L2 table.
+    let plain = fs::read(dir.join("plain")).unwrap();
+    let number = |at: usize| {
+        let bytes = plain[at..at + 8].try_into().unwrap();
+        usize::try_from(u64::from_be_bytes(bytes) & 0x00ff_ffff_ffff_fe00).unwrap()
+    };
+    for (name, at) in [("counts-last", 48), ("map-last", number(40))] {
+        let (table, copied) = (number(at), plain[at] & 0x80);
+        let mut bytes = plain.clone();
+        bytes.resize(bytes.len().next_multiple_of(4096), 0);
+        let place = bytes.len() as u64;
+        bytes.extend_from_slice(&plain[table..table + 4096]);
+        bytes[at..at + 8].copy_from_slice(&place.to_be_bytes());
+        bytes[at] |= copied;
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+    vec![
+        ("plain", &[]),
+        ("over", &[]),
+        ("small", &[]),
+        ("sub", &[]),
+        ("snaps", &["one", "two"]),
+        ("counts-last", &[]),
+        ("map-last", &[]),
+    ]
+}
+
+#[test]
+fn of_an_image_that_was_cut_short_everything_is_read_that_qemu_reads() {
+    if qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut read, mut lost, mut warned) = (0, 0, 0);
+    for (name, snapshots) in cut_images(dir.path()) {
+        let whole = fs::read(dir.path().join(name)).unwrap();
+        let number = |at: usize| u64::from_be_bytes(whole[at..at + 8].try_into().unwrap());
+        let map = usize::try_from(number(40)).unwrap();
+        let cluster = 1_usize << whole[23];
+        let inside = (map + 4..whole.len()).step_by((whole.len() / 24).max(1536));
+        let ends = [map, map + 8, whole.len() - cluster, whole.len() - 1];
+        for cut in inside.chain(ends) {
+            let image = dir.path().join("cut");
+            fs::write(&image, &whole[..cut]).unwrap();
+            for snapshot in std::iter::once(None).chain(snapshots.iter().map(Some)) {
+                let context = format!("{name} cut to {cut} bytes of {}, {snapshot:?}", whole.len());
+                let expected = match snapshot {
+                    None => oracle::guest_view(&image, Some("qcow2")),
+                    Some(name) => oracle::snapshot_view(&image, name),
+                };
+                let mut wish = wish(dir.path(), "cut", RAW);
+                wish.format = Some(Format::Qcow2);
+                wish.snapshot = snapshot.map(|name| SnapshotName::Name((*name).into()));
+                let plan = plan(dir.path(), wish);
+                if plan.danger == Danger::Refused {
+                    // Nothing of the disk can be found any more, or it has no such snapshot.
+                    let why = words(&plan);
+                    assert!(
+                        cut <= map && why.contains("was cut short") || expected.is_err(),
+                        "{context}: {why}"
+                    );
+                    lost += 1;
+                    continue;
+                }
+                warned += usize::from(words(&plan).contains("was cut short"));
+                let done = carry_out(plan);
+                let Ok(expected) = expected else {
+                    // A compressed cluster without its stream is damaged for everybody.
+                    assert!(done.is_err(), "{context}");
+                    continue;
+                };
+                done.unwrap_or_else(|why| panic!("{context}: {why}"));
+                let now = oracle::file_view(&dir.path().join("new")).unwrap();
+                assert!(now == expected, "{context}: {}", now.explain(&expected));
+                fs::remove_file(dir.path().join("new")).unwrap();
+                read += 1;
+            }
+        }
+    }
+    assert!(
+        read > 100 && lost > 5 && warned > 30,
+        "{read} read, {lost} lost, {warned} warned"
+    );
+}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::error::{IoContext, Result};
+use super::super::error::Result;
 use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, Layer, State};
 use super::pieces::Run;
@@ -122,12 +122,8 @@ impl Reader {
         };
         // The descriptor bounds the length to a few clusters.
         self.source.resize(usize::try_from(len).unwrap_or(0), 0);
-        let what = format!("read the compressed cluster at {host:#x}");
-        let got = image
-            .file()
-            .read_at(&mut self.source, host)
-            .at(image.path(), &what)?;
-        let source = self.source.get(..got).unwrap_or_default();
+        read_zero_filled(image.path(), &**image.file(), &mut self.source, host)?;
+        let source = &self.source;
         let header = image.header();
         let damaged = |error| Error::new(image.path(), super::super::ErrorKind::Format(error));
         let inflater = inflater(&mut self.inflaters, header.compression).map_err(damaged)?;
