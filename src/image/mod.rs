@@ -19,6 +19,7 @@ mod error;
 mod extent;
 mod facts;
 mod format;
+mod freed;
 mod header_file;
 mod holes;
 mod keep;
@@ -71,6 +72,7 @@ pub use error::{Error, ErrorKind, Result, in_use};
 pub use extent::{Extent, Placed, State};
 pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
 pub use format::Format;
+pub use freed::freed_if_emptied;
 pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
 pub use keep::{
     Below, Change, Judge, Loss, Views, give_up_equal, give_up_growth, keep_views, new_overlay,

@@ -456,6 +456,11 @@ impl NewCounts {
 
     /// The first cluster behind all that are counted, before or after the change.
     pub(crate) fn end_of_all(&mut self) -> Result<u64> {
+        self.end_of(&|_| true)
+    }
+
+    /// The first cluster behind those that are counted and are among these.
+    pub(crate) fn end_of(&mut self, is_among: &dyn Fn(u64) -> bool) -> Result<u64> {
         let per_block = self.geometry.refcounts_per_block();
         let last = self.blocks.keys().next_back().map_or(0, |last| last + 1);
         for index in (0..last.max(self.table.len() as u64)).rev() {
@@ -465,13 +470,31 @@ impl NewCounts {
             let counts = self.blocks.get(&index).map(|block| &block.counts);
             let used = counts.and_then(|counts| {
                 let mut places = (0..counts.len()).rev();
-                places.find(|at| counts.get(*at).is_some_and(|count| count > 0))
+                places.find(|at| {
+                    counts.get(*at).is_some_and(|count| count > 0)
+                        && is_among(index * per_block + *at as u64)
+                })
             });
             if let Some(at) = used {
                 return Ok(index * per_block + at as u64 + 1);
             }
         }
         Ok(0)
+    }
+
+    /// Has the blocks that are at or behind this cluster on disk written anew.
+    pub(crate) fn move_blocks_from(&mut self, limit: u64) -> Result<()> {
+        for index in 0..self.table.len() as u64 {
+            if !self.load(index)? {
+                continue;
+            }
+            if let Some(block) = self.blocks.get_mut(&index)
+                && block.was.is_some_and(|was| was >= limit)
+            {
+                block.changed = true;
+            }
+        }
+        Ok(())
     }
 
     /// The clusters that come free, in order, as runs.

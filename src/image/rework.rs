@@ -6,6 +6,7 @@
 //! it was or as it is to be, and neither leaks. (Where the place of the bitmap directory lies in
 //! another sector of the header: see [`HeaderFile::split`].)
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::qcow2::{
 
 use super::batch::Batch;
 use super::error::{IoContext, Result};
+use super::freed::on_disk;
 use super::header_file::HeaderFile;
 use super::new_counts::NewCounts;
 use super::tree::Trees;
@@ -156,10 +158,29 @@ impl Rework {
         self.writes.iter().map(bytes).sum::<u64>() + self.counts.written()
     }
 
-    /// Bytes of clusters that nothing refers to afterwards, those of replaced tables included.
+    /// Bytes on disk of clusters that nothing refers to afterwards, those of replaced tables included.
     pub(crate) fn freed(&self) -> u64 {
-        let clusters: u64 = self.counts.freed().map(|run| run.end - run.start).sum();
-        clusters.saturating_mul(self.cluster_size())
+        let size = self.cluster_size();
+        let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
+        on_disk(&*self.file, self.counts.freed().map(bytes))
+    }
+
+    /// The clusters that are written: first and how many of each run.
+    pub(crate) fn places(&self) -> Result<Vec<(u64, u64)>> {
+        let size = self.cluster_size();
+        let run = |first: u64, bytes: &[u8]| (first, (bytes.len() as u64).div_ceil(size));
+        let writes = self.writes.iter();
+        let mut places: Vec<_> = writes.map(|(first, bytes)| run(*first, bytes)).collect();
+        self.counts.each_written(&mut |_, bytes, offset| {
+            places.push(run(offset / size, bytes));
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// Whether the file ends where what is counted does.
+    pub(crate) const fn owns_the_end(&self) -> bool {
+        !self.has_trailer
     }
 
     /// Makes the change. It can be stopped until the switch.

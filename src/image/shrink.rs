@@ -1,6 +1,7 @@
 //! Making the disk of an image shorter, and saying how long it is. Making that of a qcow2 image longer
 //! is the writer's work but for the last step.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,19 +121,26 @@ impl Shrink {
         self.rework.written()
     }
 
-    /// Bytes of clusters that nothing refers to afterwards, those of replaced tables included.
+    /// Bytes on disk of clusters that nothing refers to afterwards, those of replaced tables included.
     #[must_use]
     pub fn freed(&self) -> u64 {
         self.rework.freed()
     }
 
     /// Makes the disk shorter. At every instant the image is the old one or the new one, each
-    /// complete. It can be stopped until the switch.
+    /// complete. It can be stopped until the switch; stopped later, it leaves free space in the file.
     ///
     /// # Errors
     /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
     /// its free space not yet given back.
     pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+        let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
+        let written: BTreeSet<u64> = self
+            .rework
+            .places()?
+            .into_iter()
+            .flat_map(|(first, clusters)| first..first.saturating_add(clusters))
+            .collect();
         self.rework.commit(pace)?;
         if let Some(data) = &self.data
             && data.file.len().at(&data.path, "ask the length")? > self.size
@@ -142,7 +150,67 @@ impl Shrink {
                 .at(&data.path, "cut off the end")?;
             data.file.fence().at(&data.path, "flush")?;
         }
-        Ok(())
+        match draw_in(&path, &file, &written, pace) {
+            Err(error) if matches!(error.kind, ErrorKind::Stopped) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The new tables had to be written behind what was in use before. Writes them once more, to the places
+/// that came free, so that the file can end with the last cluster of data.
+fn draw_in(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    written: &BTreeSet<u64>,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let mut rework = Rework::begin(path, file, pace)?;
+    let (end, limit) = (
+        rework.counts.end_of_all()?,
+        rework
+            .counts
+            .end_of(&|cluster| !written.contains(&cluster))?,
+    );
+    if end <= limit || !rework.owns_the_end() {
+        return Ok(());
+    }
+    let (geometry, context) = (rework.geometry(), rework.context);
+    let (offset, entries) = (
+        rework.header().l1_offset.get(),
+        u64::from(rework.header().l1_entries),
+    );
+    let behind = |offset: u64| offset / geometry.cluster_size() >= limit;
+    let mut l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
+    let mut moves = behind(offset);
+    for at in 0..l1.len() {
+        let raw = l1.get(at).unwrap_or(0);
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
+        let lies_behind = |table: &HostOffset| entry.copied && behind(table.get());
+        let Some(table) = entry.table.filter(lies_behind) else {
+            continue;
+        };
+        let bytes = read_l2(path, &**file, table.get(), context)?;
+        rework.release(table, geometry.cluster_size())?;
+        let moved = L1Entry {
+            table: Some(rework.put(bytes.as_bytes().to_vec())?),
+            ..entry
+        };
+        let raw = moved.encode(geometry).map_err(|e| rework.format_error(e))?;
+        l1.set(at, raw).map_err(|e| rework.format_error(e))?;
+        moves = true;
+    }
+    if moves {
+        rework.put_active_l1(&l1)?;
+    }
+    let size = rework.header().virtual_size();
+    resize_all(&mut rework, size)?;
+    rework.counts.move_blocks_from(limit)?;
+    let mut rework = rework.settle()?;
+    // Where the free places are too short for it, it stays as it is.
+    match rework.counts.end_of_all()? < end {
+        true => rework.commit(pace),
+        false => Ok(()),
     }
 }
 

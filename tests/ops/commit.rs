@@ -12,7 +12,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use qanopy::host::Host;
-use qanopy::ops::{CommittedLayer, Confirm, Siblings};
+use qanopy::image;
+use qanopy::ops::{
+    self, CommittedLayer, Confirm, Danger, Progress, Request, Siblings, SnapshotAction,
+};
 use support::chains::{Kind, Op, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::{Script, Step, copy_tree, run_in};
@@ -197,7 +200,6 @@ proptest! {
 }
 
 fn allocated(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     fs::metadata(path).unwrap().blocks() * 512
 }
 
@@ -662,5 +664,111 @@ fn random_trees_have_siblings_children_snapshots_and_compressed_clusters() {
         ),
     ] {
         assert!(found >= least, "{found} of 200 trees have {what}");
+    }
+}
+
+/// What a file takes on disk, in bytes.
+fn taken(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// What is promised to come free is what comes free: a layer's internal snapshots keep what they hold, and
+/// holes are free already.
+#[test]
+fn the_room_that_is_promised_comes_free() {
+    let Some(qemu) = support::qemu() else { return };
+    let host = ours::real_host();
+    let snapshot = |image: &Path, action| Request::Snapshot {
+        image: image.to_path_buf(),
+        action,
+    };
+    let deleted = |name: &str| SnapshotAction::Delete {
+        snapshot: ops::SnapshotName::Name(name.into()),
+    };
+    let commit = |layer| {
+        move |image: &Path| Request::Commit {
+            overlay: image.to_path_buf(),
+            into: None,
+            layer,
+            siblings: Siblings::Refuse,
+            keep_old: None,
+        }
+    };
+    let shrink = |image: &Path| Request::Resize {
+        image: image.to_path_buf(),
+        size: ops::NewSize::To(2 << 20),
+        shrink: true,
+        preallocation: image::Preallocation::Off,
+        dependants: ops::Dependants::Refuse,
+    };
+    let delete = |image: &Path| snapshot(image, deleted("kept"));
+    let requests: [(&str, &dyn Fn(&Path) -> Request); 4] = [
+        ("commit, the layer stays", &commit(CommittedLayer::Keep)),
+        ("commit, the layer goes", &commit(CommittedLayer::Trash)),
+        ("shrink", &shrink),
+        ("delete a snapshot", &delete),
+    ];
+    let (whole, part) = ("write -P 1 0 8M", "write -P 2 1M 3M");
+    for (options, steps) in [
+        ("", &[whole][..]),
+        ("", &[whole, "snapshot"]),
+        ("", &[whole, "snapshot", part]),
+        ("-o cluster_size=4k", &[whole, "snapshot", part]),
+        ("-o preallocation=metadata", &[part]),
+        (
+            "",
+            &[
+                "write -c -P 3 0 1M",
+                part,
+                "snapshot",
+                "write -c -P 4 6M 1M",
+            ],
+        ),
+        ("-o extended_l2=on", &[whole, "snapshot", part]),
+    ] {
+        for (what, request) in requests {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path();
+            let mut script = Script::default();
+            script.create("", "base.qcow2", "8M");
+            let with_base = match options.contains("preallocation") {
+                true => options.to_owned(),
+                false => format!("{options} -b base.qcow2 -F qcow2"),
+            };
+            script.create(&with_base, "top.qcow2", "8M");
+            for step in steps {
+                match *step {
+                    "snapshot" => {
+                        script.run("qemu-img snapshot -c kept top.qcow2");
+                    }
+                    write => {
+                        script.io("qcow2", "top.qcow2", &[write]);
+                    }
+                }
+            }
+            script.build(dir);
+            let top = dir.join("top.qcow2");
+            let request = request(&top);
+            let context = format!("{what}: {options} {steps:?}");
+            let before = taken(&top);
+            let plan = ours::plan(&host, dir, &request);
+            if plan.danger == Danger::Refused {
+                // No such snapshot, nothing below.
+                continue;
+            }
+            let promised = plan.frees;
+            ops::run(ours::agree(plan).unwrap(), &Progress::new())
+                .unwrap_or_else(|why| panic!("{context}: {why}"));
+            // What is in the trash comes free once that is emptied.
+            let after = if top.exists() { taken(&top) } else { 0 };
+            if top.exists() {
+                qemu.check_clean(&top);
+            }
+            let freed = before.saturating_sub(after);
+            assert!(
+                freed.abs_diff(promised) <= 512 << 10,
+                "{promised} promised, {freed} freed: {context}"
+            );
+        }
     }
 }

@@ -298,6 +298,83 @@ fn shrinking_survives_every_crash_and_every_failed_call_and_leaks_nothing() {
     );
 }
 
+/// The new tables have to be written behind the old ones, and must not keep the file as long as it was.
+#[test]
+fn a_shorter_disk_gives_the_end_of_its_file_back_as_with_qemu() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(qemu) = support::qemu() else { return };
+    let host = ours::real_host();
+    let in_order = ["write -P 1 0 2M", "write -P 2 10M 4M"];
+    let mixed = [
+        "write -P 1 0 1M",
+        "write -P 2 10M 2M",
+        "write -P 3 1M 1M",
+        "write -P 4 12M 2M",
+    ];
+    let late = ["write -P 2 10M 4M", "write -P 1 0 2M"];
+    for (options, writes) in [
+        ("", &in_order[..]),
+        ("", &mixed[..]),
+        ("", &late[..]),
+        ("-o cluster_size=4k", &in_order[..]),
+        ("-o cluster_size=512,refcount_bits=64", &in_order[..]),
+        ("-o preallocation=metadata", &in_order[..1]),
+        ("-o extended_l2=on", &in_order[..]),
+        ("bitmap", &in_order[..]),
+        ("snapshot", &in_order[..]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut script = Script::default();
+        let made = options.strip_prefix('-').map_or("", |_| options);
+        script.create(made, "image.qcow2", "16M");
+        script.io("qcow2", "image.qcow2", writes);
+        match options {
+            "bitmap" => {
+                script.run("qemu-img bitmap --add image.qcow2 b");
+            }
+            "snapshot" => {
+                script.run("qemu-img snapshot -c kept image.qcow2");
+                script.io("qcow2", "image.qcow2", &["write -P 5 11M 1M"]);
+            }
+            _ => {}
+        }
+        script.build(dir.path());
+        let (image, twin) = (
+            dir.path().join("image.qcow2"),
+            dir.path().join("twin.qcow2"),
+        );
+        std::fs::copy(&image, &twin).unwrap();
+        let before = std::fs::metadata(&image).unwrap();
+        qemu.within(dir.path())
+            .img(&["resize", "-q", "--shrink", "twin.qcow2", "5M"]);
+        let request = to(&image, 5 << 20);
+        let promised = plan(&host, dir.path(), &request).frees;
+        run(&host, dir.path(), &request).unwrap();
+        let context = format!("{options} {writes:?}");
+        qemu.check_clean(&image);
+        let (ours, theirs) = (
+            std::fs::metadata(&image).unwrap(),
+            std::fs::metadata(&twin).unwrap(),
+        );
+        // QEMU rewrites tables where they are; ours are new ones, and some find no place further down.
+        let cluster = 1 << std::fs::read(&image).unwrap()[23];
+        assert!(
+            ours.len() <= theirs.len() + (8 * cluster).min(128 * KIB),
+            "{} bytes long, {} with QEMU: {context}",
+            ours.len(),
+            theirs.len()
+        );
+        let freed = before.blocks().saturating_sub(ours.blocks()) * 512;
+        assert!(
+            freed.abs_diff(promised) <= (8 * cluster).max(128 * KIB),
+            "{promised} promised, {freed} freed: {context}"
+        );
+        assert!(
+            oracle::guest_view(&image, None).unwrap() == oracle::guest_view(&twin, None).unwrap()
+        );
+    }
+}
+
 #[test]
 fn a_disk_with_a_data_file_survives_as_well() {
     let mut script = Script::default();

@@ -16,6 +16,7 @@ use crate::qcow2::{
 
 use super::super::batch::Batch;
 use super::super::error::{IoContext, Result};
+use super::super::freed::on_disk;
 use super::super::header_file::HeaderFile;
 use super::super::new_counts::NewCounts;
 use super::super::qcow2_layer::read_entries;
@@ -284,11 +285,13 @@ impl SnapshotChange {
         self.moved.len() as u64 * size + tables + list + self.counts.written()
     }
 
-    /// Bytes of clusters that nothing refers to afterwards, those of replaced tables included.
+    /// Bytes on disk that are given back to the filesystem: clusters that nothing refers to afterwards, but
+    /// for those of replaced tables, which the next change fills.
     #[must_use]
     pub fn freed(&self) -> u64 {
-        let clusters: u64 = self.counts.freed().map(|run| run.end - run.start).sum();
-        clusters.saturating_mul(self.cluster_size())
+        let size = self.cluster_size();
+        let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
+        on_disk(&*self.file, self.counts.holes().map(bytes))
     }
 
     /// Makes the change. At every instant the image on disk is the old one or the new one, each

@@ -158,8 +158,11 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
     };
     let kept = judge_dependants(plan, &run, &survey, wish);
     let children = plan_children(plan, &run, &survey);
-    say_what_goes(plan, &run, wish.layer);
-    plan.frees = run.layers.iter().map(|layer| on_disk(layer)).sum();
+    say_what_goes(plan, &run, &survey, wish.layer);
+    plan.frees = match stays {
+        true => survey.freed,
+        false => run.layers.iter().map(|layer| on_disk(layer)).sum(),
+    };
     plan.copies = survey.data + kept.iter().map(|dependant| dependant.loses).sum::<u64>();
     if keep_old.as_ref().is_some_and(|old| !old.is_there) {
         plan.copies += survey.old.certain;
@@ -360,7 +363,7 @@ fn plan_keep_old(
 }
 
 /// What becomes of the merged layers.
-fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) {
+fn say_what_goes(plan: &mut Plan, run: &Run<'_>, survey: &Survey, layer: CommittedLayer) {
     let base = name(&run.base.path);
     if layer == CommittedLayer::Trash {
         for layer in &run.layers {
@@ -376,7 +379,7 @@ fn say_what_goes(plan: &mut Plan, run: &Run<'_>, layer: CommittedLayer) {
     }
     let top = run.top();
     let text = format!("stays as an empty layer on {base}");
-    plan.effect(EffectKind::Empties, &top.path, top.size_on_disk(), text);
+    plan.effect(EffectKind::Empties, &top.path, Some(survey.freed), text);
     if !top.children.is_empty() {
         plan.keeps.push(format!(
             "the images built on {}: they read through it",

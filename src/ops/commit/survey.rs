@@ -71,6 +71,8 @@ pub(super) struct Survey {
     pub(super) new_in_base: Growth,
     /// What the file of the uppermost layer grows by when it is emptied, at most.
     pub(super) emptied: Growth,
+    /// Bytes that come free on disk when the uppermost layer is emptied.
+    pub(super) freed: u64,
     /// The base's new virtual size, if it grows.
     pub(super) grows_to: Option<u64>,
     /// Why it cannot grow so, if it cannot.
@@ -124,6 +126,10 @@ impl Survey {
                 .layers()
                 .first()
                 .map_or_else(Growth::default, |top| Room::emptied(top)),
+            freed: match chain.layers().first().map(|top| &**top) {
+                Some(Layer::Qcow2(top)) if stays => image::freed_if_emptied(top)?,
+                _ => 0,
+            },
             grows_to: (size > base_size).then_some(size),
             cannot_grow: match &**below {
                 Layer::Qcow2(image) if size > base_size => {
