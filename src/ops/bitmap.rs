@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
+use crate::qcow2::bitmap::BitmapFlags;
 
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
@@ -89,6 +90,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
         job.work_out(&file, source.as_ref(), &Unhurried)
     });
     match worked_out {
+        Ok(_) if job.is_done(host) => return plan.refuse_as_done(job.said_as_done()),
         Ok(change) => describe(plan, node, &job, change.written()),
         Err(error) => {
             plan.is_done = job.is_done(host);
@@ -264,9 +266,23 @@ impl Change {
         })
     }
 
-    /// Whether the bitmap that is to come is there, or the one to go is not.
+    /// That the bitmap is as it is asked for.
+    fn said_as_done(&self) -> String {
+        let (path, bitmap) = (shown(&self.image), printable(&self.bitmap));
+        let how = match &self.action {
+            BitmapAction::Add { .. } => "is there",
+            BitmapAction::Remove => "is gone",
+            BitmapAction::Clear => "calls nothing dirty",
+            BitmapAction::Enable => "is enabled",
+            BitmapAction::Disable => "is disabled",
+            BitmapAction::Merge { .. } => "calls dirty what that one does",
+        };
+        format!("the dirty bitmap {bitmap} of {path} {how} already")
+    }
+
+    /// Whether the bitmap that is to come is there, the one to go is not, or the one to change is so.
     fn is_done(&self, host: &dyn Host) -> bool {
-        let list = || -> image::Result<bool> {
+        let found = || -> image::Result<Option<(BitmapFlags, bool)>> {
             let path = &self.image;
             let file = host
                 .open(path, Access::Read)
@@ -274,11 +290,23 @@ impl Change {
             let header = image::read_header(path, &*file)?;
             let bitmaps = image::bitmaps(path, &*file, &header)?;
             let wanted = self.bitmap.as_bytes();
-            Ok(bitmaps.iter().any(|bitmap| bitmap.name == wanted))
+            let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.name == wanted) else {
+                return Ok(None);
+            };
+            // Only a bitmap that is to be cleared is read.
+            let is_clear = matches!(self.action, BitmapAction::Clear)
+                && image::dirty(path, &*file, &header, wanted)?
+                    .ranges()
+                    .is_empty();
+            Ok(Some((bitmap.flags, is_clear)))
         };
-        match (&self.action, list()) {
-            (BitmapAction::Add { .. }, Ok(is_there)) => is_there,
-            (BitmapAction::Remove, Ok(is_there)) => !is_there,
+        let Ok(found) = found() else { return false };
+        match (&self.action, found) {
+            (BitmapAction::Add { .. }, bitmap) => bitmap.is_some(),
+            (BitmapAction::Remove, bitmap) => bitmap.is_none(),
+            (BitmapAction::Clear, Some((_, is_clear))) => is_clear,
+            (BitmapAction::Enable, Some((flags, _))) => flags.contains(BitmapFlags::AUTO),
+            (BitmapAction::Disable, Some((flags, _))) => !flags.contains(BitmapFlags::AUTO),
             _ => false,
         }
     }

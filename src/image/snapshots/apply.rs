@@ -5,12 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::qcow2::Version;
 use crate::qcow2::limits::SECTOR;
+use crate::qcow2::{EntryTable, Version};
 
 use super::super::error::Result;
 use super::super::{Error, ErrorKind, Pace, bitmaps};
 use super::change::{Flags, SnapshotChange};
+
+/// Whether two L1 tables name the same L2 tables.
+fn leads_to_the_same(one: &EntryTable, other: &EntryTable) -> bool {
+    let table = |entries: &EntryTable, at| entries.get(at).map_or(0, |raw| raw & !(1 << 63));
+    (0..one.len().max(other.len())).all(|at| table(one, at) == table(other, at))
+}
 
 impl SnapshotChange {
     /// Works out what makes the active view show what the snapshot of that ID shows, its virtual size
@@ -60,6 +66,7 @@ impl SnapshotChange {
         let needed = usize::try_from(needed).map_err(|e| change.limit(e.to_string()))?;
         l1.resize(needed.max(l1.len()));
         let old = change.active_l1()?;
+        change.is_so = change.virtual_size.is_none() && leads_to_the_same(&old, &shared);
         change.lower_tree(&old, pace, |_, _| ())?;
         change.set_active_l1(&old, l1)?;
         change.settle()

@@ -46,6 +46,7 @@ pub struct SnapshotChange {
     pub(super) virtual_size: Option<u64>,
     /// Whether the guest sees something else afterwards.
     pub(super) changes_content: bool,
+    pub(super) is_so: bool,
 }
 
 /// An L2 table that is written anew.
@@ -95,6 +96,7 @@ impl SnapshotChange {
             new_list: None,
             virtual_size: None,
             changes_content: false,
+            is_so: false,
         })
     }
 
@@ -283,6 +285,12 @@ impl SnapshotChange {
             .as_ref()
             .map_or(0, |(_, bytes)| (bytes.len() as u64).div_ceil(size) * size);
         self.moved.len() as u64 * size + tables + list + self.counts.written()
+    }
+
+    /// Whether the image is as it would be: applied is a snapshot that it shows already.
+    #[must_use]
+    pub const fn is_so(&self) -> bool {
+        self.is_so
     }
 
     /// Bytes on disk that are given back to the filesystem: clusters that nothing refers to afterwards, but

@@ -81,6 +81,12 @@ pub(super) fn plan_apply(
         return;
     };
     let title = printable_bytes(&snapshot.name);
+    if change.is_so() {
+        return plan.refuse_as_done(format!(
+            "{} shows what its snapshot {title} shows already",
+            shown(&node.path)
+        ));
+    }
     let mut text = format!("shows what its snapshot {title} shows, in place of what it holds now");
     let now = node.virtual_size().unwrap_or(0);
     if let Some(then) = snapshot.virtual_size().filter(|then| *then != now) {
