@@ -508,7 +508,7 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     refused(
         home,
         &ask(NewSize::To(1 << 62), true, off, broken),
-        "more than a disk can have",
+        "a disk has at most",
     );
     refused(
         home,
