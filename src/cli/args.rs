@@ -666,7 +666,7 @@ pub(super) struct RebaseArgs {
     #[arg(long, value_name = "BASE", group = "where")]
     pub(super) to: Option<PathBuf>,
     /// Build it on nothing: the same as flatten --in-place
-    #[arg(long, group = "where", conflicts_with_all = ["format", "relative", "absolute", "dedupe"])]
+    #[arg(long, group = "where", conflicts_with_all = ["format", "relative", "absolute", "dedupe", "compress"])]
     pub(super) flatten: bool,
     /// The new base's format [default: as it was recognised]
     #[arg(long)]
@@ -680,6 +680,9 @@ pub(super) struct RebaseArgs {
     /// Afterwards give up what the new base shows as well
     #[arg(long)]
     pub(super) dedupe: bool,
+    /// Compress whole clusters that it receives, where that makes them smaller
+    #[arg(long, short = 'c')]
+    pub(super) compress: bool,
     #[command(flatten)]
     pub(super) passphrases: PassphraseArgs,
     #[command(flatten)]

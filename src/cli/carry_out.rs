@@ -160,11 +160,13 @@ fn command(request: &Request) -> Option<String> {
             format: None,
             style: None,
             dedupe,
+            compress,
         } => Some(format!(
-            "qanopy rebase {} --to {}{}",
+            "qanopy rebase {} --to {}{}{}",
             shell_quoted(image),
             shell_quoted(to),
-            if *dedupe { " --dedupe" } else { "" }
+            if *dedupe { " --dedupe" } else { "" },
+            if *compress { " --compress" } else { "" }
         )),
         Request::Relink {
             image,

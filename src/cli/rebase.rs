@@ -32,6 +32,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::
                 _ => None,
             },
             dedupe: args.dedupe,
+            compress: args.compress,
         },
     };
     carry_out(out, globals, args.consent, &context, &request)

@@ -75,8 +75,8 @@ pub use format::Format;
 pub use freed::freed_if_emptied;
 pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
 pub use keep::{
-    Below, Change, Judge, Loss, Views, give_up_equal, give_up_growth, keep_views, new_overlay,
-    sight_loss, snapshot_views, view_loss,
+    Below, Change, Judge, Loss, Stores, Views, give_up_equal, give_up_growth, keep_views,
+    new_overlay, sight_loss, snapshot_views, view_loss,
 };
 pub use luks::{KeySlots, Keys, NewEncryption, OpenedSlot, Passphrase, Passphrases, luks_header};
 pub use map::{Map, MapRun, MapState};
@@ -98,4 +98,4 @@ pub use staged::{maker_of, temporary_name};
 pub use tables::TableMap;
 pub use target::{RawWriter, Target};
 pub use trashed::{TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is};
-pub use writer::{Root, Source, Writer, may_grow, writable};
+pub use writer::{Root, Source, Writer, may_compress, may_grow, writable};

@@ -125,6 +125,17 @@ impl Target {
         }
     }
 
+    /// As [`Writer::compress`]; a raw image has no clusters.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compress(&mut self) -> Result<()> {
+        match self {
+            Self::Qcow2(writer) => writer.compress(),
+            Self::Raw(raw) => Err(Error::new(&raw.path, ErrorKind::Closed(Format::Raw))),
+        }
+    }
+
     /// As [`Writer::expect_backing_size`].
     pub fn expect_backing_size(&mut self, size: u64) {
         if let Self::Qcow2(writer) = self {

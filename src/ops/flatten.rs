@@ -110,6 +110,7 @@ fn fit<'f>(
                         format: None,
                         style: None,
                         dedupe: false,
+                        compress: false,
                     },
                 }],
             },

@@ -236,6 +236,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
             format,
             style,
             dedupe,
+            compress,
         } => rebase::plan(
             &mut plan,
             rebase::Wish {
@@ -244,6 +245,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 format: format.as_ref(),
                 style: *style,
                 dedupe: *dedupe,
+                compress: *compress,
             },
         ),
         Request::Squash { layer, direction } => squash::plan(&mut plan, layer, *direction),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Content, Node, Whereabouts};
-use crate::host::printable;
-use crate::image::{Format, Growth, Layer, give_up_growth};
+use crate::host::{Access, printable};
+use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, give_up_growth};
 
 use super::held::Held;
 use super::members::Members;
@@ -24,6 +24,7 @@ pub(super) struct Wish<'a> {
     pub(super) format: Option<&'a Format>,
     pub(super) style: Option<BackingStyle>,
     pub(super) dedupe: bool,
+    pub(super) compress: bool,
 }
 
 /// Plans to build the image on another one.
@@ -56,9 +57,13 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         base: Some((base, &format)),
         style: wish.style,
     };
-    let Some(planned) = reroot::plan(plan, &mut members, asked) else {
+    let Some(mut planned) = reroot::plan(plan, &mut members, asked) else {
         return;
     };
+    if wish.compress {
+        planned.stores = Stores::Compressed;
+        say_of_compression(plan, node);
+    }
     let read = context.forest.chain(node.id).into_iter().skip(1);
     let read = read.chain(context.forest.chain(base.id));
     reroot::say_what_is_read(plan, read.filter_map(|id| context.forest.get(id)));
@@ -93,6 +98,30 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         members,
         dedupe: wish.dedupe,
     }));
+}
+
+/// Says what compressing what is copied means, or why it cannot be done.
+fn say_of_compression(plan: &mut Plan, node: &Node) {
+    let host = plan.host();
+    let header = host
+        .open(&node.path, Access::Read)
+        .map_err(|error| image::Error::io(&node.path, "open", error))
+        .and_then(|file| image::read_header(&node.path, &*file));
+    let may = header.and_then(|header| {
+        image::may_compress(&node.path, &header)?;
+        Ok(header.compression)
+    });
+    match may {
+        Err(error) => plan.refuse_error(&error),
+        Ok(kind) => plan.note(format!(
+            "whole clusters that are copied are compressed by {} where that makes them smaller; how much room that \
+             saves is found out by compressing",
+            match kind {
+                CompressionType::Zstd => "zstd",
+                _ => "zlib",
+            }
+        )),
+    }
 }
 
 /// What the image is going to record as the format of its new base.
@@ -142,6 +171,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
         format: Some(format),
         style: wish.style,
         dedupe: wish.dedupe,
+        compress: wish.compress,
     })
 }
 

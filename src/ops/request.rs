@@ -95,6 +95,9 @@ pub enum Request {
         style: Option<BackingStyle>,
         /// Whether clusters are given up that the new base shows as well.
         dedupe: bool,
+        /// Whether whole clusters that it receives are compressed.
+        #[serde(default)]
+        compress: bool,
     },
     /// Take one layer out of its chain; every other image shows what it showed.
     Squash {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, Pace, Sight,
+    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, Pace, Sight, Stores,
     Unhurried, Views, give_up_equal, keep_views, snapshot_views, view_loss,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Move {
     pub(super) base: Option<NewBase>,
     /// Bytes copied at most, for the progress.
     pub(super) bytes: u64,
+    /// How they are stored.
+    pub(super) stores: Stores,
     keys: Keys,
 }
 
@@ -129,6 +131,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         image: path.clone(),
         base,
         bytes: 0,
+        stores: Stores::Plain,
         keys: context.keys.clone(),
     };
     refuse_corrupt(plan, path);
@@ -285,6 +288,7 @@ fn way_back(forest: &Forest, node: &Node) -> Option<Request> {
         format: Some(backing.format().cloned()?),
         style: Some(super::backing_name::style_of(backing.name())),
         dedupe: true,
+        compress: false,
     })
 }
 
@@ -360,6 +364,11 @@ impl Move {
         plan.roll_back = undo_request(&plan.context().forest, node);
         plan.undo = undo(node, plan.roll_back.as_ref());
         say_commands(plan, &[(node, self.base.as_ref())]);
+        if self.stores == Stores::Compressed {
+            for line in &mut plan.commands {
+                *line = line.replacen("rebase ", "rebase -c ", 1);
+            }
+        }
     }
 
     /// What was done, in a sentence: `a.qcow2 is built on b.qcow2 now, and shows what it showed`.
@@ -427,6 +436,7 @@ impl Move {
             },
             judge: Judge::Bytes,
             keys: &self.keys,
+            stores: self.stores,
         };
         keep_views(host, &self.image, Views::All, below, pace)
     }

@@ -237,6 +237,7 @@ fn main() {
                 format: None,
                 style: None,
                 dedupe: false,
+                compress: false,
             }),
             &[
                 "rebase",

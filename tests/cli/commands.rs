@@ -284,6 +284,32 @@ fn what_a_salvage_could_not_read_is_listed_and_ends_with_3() {
 }
 
 #[test]
+fn a_rebase_compresses_what_it_copies_when_asked() {
+    let place = demo_forest();
+    let top = "demo/rootbase/Overlay-2.qcow2";
+    place.q("create other.qcow2 64M").with(0);
+    place.q(&format!("rebase {top} --flatten -c --yes")).with(2);
+    let words = format!("rebase {top} --to other.qcow2 --format qcow2 --compress");
+    let planned = place.q(&format!("{words} --dry-run")).with(0);
+    assert!(
+        planned.out.contains("compressed by zlib"),
+        "{}",
+        planned.out
+    );
+    assert!(
+        planned.out.contains("qemu-img rebase -c"),
+        "{}",
+        planned.out
+    );
+    place
+        .q(&format!("convert {top} before.img --to raw"))
+        .with(0);
+    place.q(&format!("{words} --yes --verify")).with(0);
+    place.q(&format!("compare before.img {top}")).with(0);
+    place.q(&format!("check {top}")).with(0);
+}
+
+#[test]
 fn a_disk_grows_as_far_as_its_clusters_map() {
     let place = Place::new();
     place.q("create big.qcow2 1P --cluster-size 2M").with(0);

@@ -161,6 +161,7 @@ fn an_image_that_is_changed_keeps_its_attributes_and_its_holes() {
             format: Some(Format::Qcow2),
             style: None,
             dedupe: true,
+            compress: false,
         }),
         Box::new(move |dir| Request::Flatten {
             image: image(dir, "high.qcow2"),

@@ -654,6 +654,7 @@ fn what_is_above_a_short_overlay_shows_the_same_after_the_chain_is_made_another_
                     format: None,
                     style: None,
                     dedupe: false,
+                    compress: false,
                 },
             };
             ours::run(&ours::real_host(), dir, &request)

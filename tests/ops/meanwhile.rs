@@ -115,6 +115,7 @@ fn operations() -> Vec<Op> {
             format: None,
             style: None,
             dedupe: false,
+            compress: false,
         }),
         op("relink", None, |dir| Request::Relink {
             image: dir.join("top"),

@@ -39,6 +39,7 @@ fn rebase(dir: &Path, image: &str, to: &str) -> Request {
         format: Some(format),
         style: None,
         dedupe: false,
+        compress: false,
     }
 }
 
@@ -49,6 +50,7 @@ fn deduping(request: Request) -> Request {
             to,
             format,
             style,
+            compress,
             ..
         } => Request::Rebase {
             image,
@@ -56,9 +58,17 @@ fn deduping(request: Request) -> Request {
             format,
             style,
             dedupe: true,
+            compress,
         },
         other => other,
     }
+}
+
+fn compressing(mut request: Request) -> Request {
+    if let Request::Rebase { compress, .. } = &mut request {
+        *compress = true;
+    }
+    request
 }
 
 fn snapshot_views(dir: &Path, names: &[String]) -> Vec<(String, String, View)> {
@@ -94,6 +104,7 @@ proptest! {
         tree in trees(Shape { layers: 6, ..Shape::default() }),
         choice in any::<prop::sample::Index>(),
         dedupe in any::<bool>(),
+        compress in any::<bool>(),
     ) {
         if support::qemu().is_none() {
             return Ok(());
@@ -110,6 +121,8 @@ proptest! {
         let bytes = Bytes::below(dir);
         let request = rebase(dir, &image, &to);
         let request = if dedupe { deduping(request) } else { request };
+        let is_apart = matches!(tree.layers[tree.overlay].kind, Kind::Qcow2 { data_file: true, .. });
+        let request = if compress && !is_apart { compressing(request) } else { request };
         let plan = ours::plan(&ours::real_host(), dir, &request);
         if !dedupe && plan.refusals.iter().any(|refusal| refusal.text.ends_with("already")) {
             // It is built on that one: nothing is to be done.
@@ -204,6 +217,7 @@ fn what_cannot_be_rebased_is_refused_and_no_byte_changes() {
         format: None,
         style: None,
         dedupe: false,
+        compress: false,
     };
     assert_refused(&seed, &guess, "not guessed");
     let way_out = ours::plan(&ours::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
@@ -514,4 +528,139 @@ fn a_cancelled_rebase_shows_the_same_and_goes_on_when_asked_again() {
     .unwrap();
     before.assert_same(&Views::of(dir, CHAINS), CHAINS, &"finished");
     oracle::assert_clean(dir, CHAINS, &"");
+}
+
+#[test]
+fn what_a_rebase_copies_is_compressed_as_by_qemu_img() {
+    let Some(qemu) = support::qemu() else { return };
+    for options in [
+        "cluster_size=64k",
+        "cluster_size=64k,compression_type=zstd",
+        "cluster_size=512,compat=0.10",
+        "cluster_size=2M",
+        "cluster_size=64k,refcount_bits=1",
+        "cluster_size=64k,extended_l2=on",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let dirs = ["ours", "theirs"].map(|name| home.path().join(name));
+        let tools = dirs.each_ref().map(|dir| qemu.within(dir));
+        for (dir, tool) in dirs.iter().zip(&tools) {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("text.img"), support::script::noise(7, 9_000_448)).unwrap();
+            let text = tool.img(&[
+                "convert",
+                "-f",
+                "raw",
+                "-O",
+                "qcow2",
+                "text.img",
+                "old.qcow2",
+            ]);
+            assert_eq!(text, "");
+            tool.img(&["create", "-f", "qcow2", "new.qcow2", "9000448"]);
+            tool.io("new.qcow2", &["write -P 9 1M 300k"]);
+            tool.img(&[
+                "create",
+                "-f",
+                "qcow2",
+                "-o",
+                options,
+                "-F",
+                "qcow2",
+                "-b",
+                "old.qcow2",
+                "top.qcow2",
+            ]);
+            tool.io("top.qcow2", &["write -P 3 2M 100k", "write -z 4M 1M"]);
+        }
+        let [ours, theirs] = &tools;
+        let before = ours.digest("top.qcow2");
+        let request = compressing(rebase(&dirs[0], "top.qcow2", "new.qcow2"));
+        let plan = ours::plan(&ours::real_host(), &dirs[0], &request);
+        assert!(
+            plan.commands[0].contains("rebase -c "),
+            "{:?}",
+            plan.commands
+        );
+        ours::run(&ours::real_host(), &dirs[0], &request).unwrap();
+        let line = [
+            "rebase",
+            "-c",
+            "-F",
+            "qcow2",
+            "-b",
+            "new.qcow2",
+            "top.qcow2",
+        ];
+        // QEMU 10.0 ends with a failed assertion where subclusters are in the way.
+        let is_done = theirs.try_img(&line).success();
+        assert!(is_done || options.contains("extended_l2"), "{options}");
+        let compressed = |tool: &support::Qemu| {
+            let text = tool
+                .try_img(&["check", "--output=json", "top.qcow2"])
+                .text();
+            let from = text.find('{').unwrap();
+            let found = serde_json::Deserializer::from_str(&text[from..])
+                .into_iter::<serde_json::Value>()
+                .next();
+            found.unwrap().unwrap()["compressed-clusters"]
+                .as_u64()
+                .unwrap_or(0)
+        };
+        assert_eq!(ours.digest("top.qcow2"), before, "{options}");
+        ours.check_clean("top.qcow2");
+        assert!(compressed(ours) > 0, "{options}");
+        assert!(
+            !is_done || theirs.digest("top.qcow2") == before,
+            "{options}"
+        );
+        assert!(
+            !is_done || compressed(ours) * 10 >= compressed(theirs) * 9,
+            "{options}: {} {}",
+            compressed(ours),
+            compressed(theirs)
+        );
+        let [mine, other] = dirs.each_ref().map(|dir| allocated(&dir.join("top.qcow2")));
+        assert!(
+            !is_done || mine <= other + other / 20 + (4 << 20),
+            "{options}: {mine} {other}"
+        );
+        // The guest writes over it, and it is taken back.
+        ours.io("top.qcow2", &["write -P 8 6M 1000"]);
+        let now = ours.digest("top.qcow2");
+        let back = deduping(rebase(&dirs[0], "top.qcow2", "old.qcow2"));
+        ours::run(&ours::real_host(), &dirs[0], &back).unwrap();
+        assert_eq!(ours.digest("top.qcow2"), now, "{options}");
+        ours.check_clean("top.qcow2");
+    }
+}
+
+#[test]
+fn a_compressing_rebase_survives_every_crash_and_every_failing_call() {
+    for options in [
+        "-o cluster_size=4k",
+        "-o cluster_size=4k,refcount_bits=2",
+        "-o cluster_size=16k,extended_l2=on",
+    ] {
+        let mut trial = Trial::new(&CHAINS, |dir| {
+            compressing(rebase(dir, "top.qcow2", "new.qcow2"))
+        });
+        trial.script = script_of_chains(options);
+        let s = &mut trial.script;
+        s.run("qemu-img snapshot -c one top.qcow2");
+        s.io("qcow2", "top.qcow2", &["write -P 0x41 16k 8k"]);
+        trial.prove();
+    }
+}
+
+#[test]
+fn what_holds_no_compressed_clusters_is_refused_to_a_compressing_rebase() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    script_of_chains("-o data_file=top.data").build(dir);
+    let request = compressing(rebase(dir, "top.qcow2", "new.qcow2"));
+    assert_refused(dir, &request, "nothing is compressed");
 }

@@ -471,6 +471,7 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
                 format: Some(Format::Qcow2),
                 style: None,
                 dedupe: true,
+                compress: false,
             },
             back: Back::AsBefore,
         },
@@ -511,6 +512,7 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
                 format: None,
                 style: None,
                 dedupe: false,
+                compress: false,
             },
             back: Back::AsBefore,
         }
@@ -907,6 +909,7 @@ fn a_merged_layer_that_gave_up_what_the_base_shows_receives_it_before_the_base_l
             format: Some(Format::Qcow2),
             style: None,
             dedupe: false,
+            compress: false,
         },
     );
     // Back on the base that shows all of it, it gives that up.
@@ -1150,6 +1153,7 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
         format: Some(Format::Qcow2),
         style: None,
         dedupe: false,
+        compress: false,
     };
     let (log, begun) = record(&dir, &request);
     let leaks = |root: &Path| {
@@ -1301,6 +1305,7 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
             format: Some(Format::Qcow2),
             style: None,
             dedupe: false,
+            compress: false,
         },
         _ => restore(),
     }

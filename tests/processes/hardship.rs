@@ -105,6 +105,7 @@ fn rebase(dir: &Path, dedupe: bool) -> Request {
         format: Some(Format::Qcow2),
         style: None,
         dedupe,
+        compress: false,
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::{Error, ErrorKind, Format, Layer, Pace, Root, Source, State, T
 use super::doubts::{Differing, Doubt, Doubts, Share};
 use super::pieces::{Piece, Pieces};
 use super::units::{groups, is_zero};
-use super::{Change, Judge, WINDOW, absent, over, unit_of};
+use super::{Change, Judge, Stores, WINDOW, absent, over, unit_of};
 
 /// Bytes moved between two looks at whether to go on, where they need not be looked at.
 const PIECE: u64 = 16 << 20;
@@ -21,12 +21,12 @@ const PIECE: u64 = 16 << 20;
 /// Clones must lie on the filesystem's blocks; this is the largest usual block.
 const BLOCK: u64 = 4096;
 
-/// Copies into one view what it would lose.
+/// Copies into one view, of that root, what it would lose, stored so.
 pub(super) fn keep_view(
     host: &dyn Host,
     path: &Path,
     view: Layer,
-    root: Root,
+    (root, stores): (Root, Stores),
     change: Change<'_>,
     pace: &dyn Pace,
 ) -> Result<()> {
@@ -43,6 +43,7 @@ pub(super) fn keep_view(
             host,
             path,
             root,
+            stores,
             top: Arc::clone(&top),
             change,
             unit,
@@ -71,6 +72,7 @@ struct Keeper<'scope, 'env> {
     host: &'env dyn Host,
     path: &'env Path,
     root: Root,
+    stores: Stores,
     top: Arc<Layer>,
     change: Change<'env>,
     unit: u64,
@@ -93,6 +95,9 @@ impl Keeper<'_, '_> {
                 self.pace,
             )?;
             target.begin_same_content()?;
+            if self.stores == Stores::Compressed {
+                target.compress()?;
+            }
             let (old, new) = (self.change.old, self.change.new);
             target.expect_backing_size(old.virtual_size().max(new.virtual_size()));
             self.target = Some(target);

@@ -61,6 +61,18 @@ pub struct Below<'a> {
     pub judge: Judge,
     /// As in [`Change`].
     pub keys: &'a Keys,
+    /// How what is copied is stored.
+    pub stores: Stores,
+}
+
+/// How copied clusters are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stores {
+    /// As they are.
+    #[default]
+    Plain,
+    /// Compressed, where a whole cluster becomes smaller by it.
+    Compressed,
 }
 
 /// How it is decided whether two places hold the same bytes.
@@ -202,7 +214,7 @@ pub fn keep_views(
             judge: below.judge,
             keys: below.keys,
         };
-        keep_view(host, path, view, root, change, pace)?;
+        keep_view(host, path, view, (root, below.stores), change, pace)?;
     }
     Ok(())
 }
@@ -222,7 +234,8 @@ pub fn new_overlay(
     made_aside(host, new, |temporary| {
         create(host, temporary, options, pace)?;
         let layer = Layer::open(host, temporary, &Format::Qcow2)?;
-        keep_view(host, temporary, layer, Root::Active, change, pace)
+        let kept = (Root::Active, Stores::Plain);
+        keep_view(host, temporary, layer, kept, change, pace)
     })
 }
 

@@ -8,6 +8,7 @@
 //! leaves every guest byte old or new and leaks clusters at worst. What a snapshot's view and the active
 //! view share stays counted for both until the latter has a copy of its own: `own`.
 
+mod compressed;
 mod encrypted;
 mod flush;
 mod let_through;
@@ -120,6 +121,8 @@ pub struct Writer {
     cipher: Option<Arc<SectorCipher>>,
     /// Sectors on their way through it.
     sealed: Vec<u8>,
+    /// If clusters are stored compressed.
+    packing: Option<compressed::Packing>,
 }
 
 /// One L1 table and the L2 tables under change.
@@ -218,6 +221,7 @@ impl Writer {
             scratch: Vec::new(),
             cipher,
             sealed: Vec::new(),
+            packing: None,
         })
     }
 
@@ -450,6 +454,16 @@ impl Writer {
         let cluster = at - within;
         let entry = self.entry(cluster)?;
         let whole = within == 0 && end - at >= size;
+        if self.packing.is_some() && within == 0 && (whole || end >= self.header().virtual_size()) {
+            let len = size.min(end - at);
+            if self.write_compressed(cluster, len, source)? {
+                return Ok(len);
+            }
+            if whole && entry.host().is_none() {
+                // The next one may become smaller.
+                return self.write_whole(cluster, cluster + size, source);
+            }
+        }
         if let (L2Entry::Data { .. }, Some(host)) = (entry, self.owned(entry)?) {
             // In place: as far as the host clusters lie in a row.
             let mut to = cluster + size;
@@ -688,6 +702,17 @@ fn refuse_shared(
         }
     }
     Ok(())
+}
+
+/// Whether clusters of an image with this header may be stored compressed.
+///
+/// # Errors
+/// Why not, if not.
+pub fn may_compress(path: &Path, header: &Header) -> Result<()> {
+    match compressed::not_compressed(header) {
+        Some(why) => Err(Error::new(path, ErrorKind::Limit(why.to_owned()))),
+        None => Ok(()),
+    }
 }
 
 /// Whether an image with this header may be written.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::host::{Access, Host};
 use crate::image::{
     self, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, Pace, Root, Sight,
-    State, Target, Unhurried, Views, keep_views, new_overlay,
+    State, Stores, Target, Unhurried, Views, keep_views, new_overlay,
 };
 
 use super::super::held::{Held, files_of, has_secrets};
@@ -242,6 +242,7 @@ impl Commit {
                 },
                 judge: Judge::Tables,
                 keys: &self.keys,
+                stores: Stores::Plain,
             };
             keep_views(host, &kept.path, kept.views, below, progress)?;
         }

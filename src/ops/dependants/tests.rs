@@ -124,6 +124,7 @@ fn operations(dir: &Path) -> Vec<(Request, &'static str)> {
                 format: None,
                 style: None,
                 dedupe: false,
+                compress: false,
             },
             "top",
         ),

@@ -388,6 +388,7 @@ fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
         format: format.clone(),
         style: None,
         dedupe: false,
+        compress: false,
     });
     Way::Each(back.collect())
 }

@@ -337,7 +337,14 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
                 "dedupe",
                 &["no", "yes"],
                 "yes gives up afterwards what the new base shows as well",
-            ),
+            )
+            .only_where(1, &[0]),
+            Field::choice(
+                "compress",
+                &["no", "yes"],
+                "yes compresses the whole clusters that it receives, where that makes them smaller",
+            )
+            .only_where(1, &[0]),
         ],
         false,
         |form| {
@@ -350,6 +357,7 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
                     format,
                     style,
                     dedupe: form.chosen(4) == 1,
+                    compress: form.chosen(5) == 1,
                 }
             } else {
                 Request::Relink {
