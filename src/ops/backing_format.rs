@@ -36,19 +36,7 @@ pub(super) fn recorded(plan: &mut Plan, above: &Node, base: &Node) -> Option<For
         (None, _) => {
             plan.refuse_but(
                 format!("{over} does not record the format of {under}: relink it first"),
-                vec![WayOut {
-                    label: format!(
-                        "record the format of {} in {}",
-                        name(&base.path),
-                        name(&above.path)
-                    ),
-                    request: Request::Relink {
-                        image: above.path.clone(),
-                        base: None,
-                        format: None,
-                        style: None,
-                    },
-                }],
+                vec![WayOut::record_format(&above.path, &base.path)],
             );
             None
         }

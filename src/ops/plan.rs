@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::image::{self, ErrorKind};
 
 use super::pin::Pins;
+use super::words::name;
 use super::{Context, Error, Job, LookedIn, RepairAction, Request};
 
 /// What happens to one file.
@@ -131,6 +132,19 @@ impl WayOut {
             request: Request::Repair {
                 image: image.to_path_buf(),
                 action: RepairAction::All,
+            },
+        }
+    }
+
+    /// Having an overlay record the format of the image that it is built on.
+    pub(super) fn record_format(overlay: &Path, base: &Path) -> Self {
+        Self {
+            label: format!("record the format of {} in {}", name(base), name(overlay)),
+            request: Request::Relink {
+                image: overlay.to_path_buf(),
+                base: None,
+                format: None,
+                style: None,
             },
         }
     }
@@ -428,13 +442,22 @@ impl Plan {
 
     /// Adds why an image cannot be dealt with, and its repair where that helps.
     pub(super) fn refuse_error(&mut self, error: &image::Error) {
+        self.refuse_error_as(error, error.to_string());
+    }
+
+    /// The same for an error without which the rest of the plan cannot be made.
+    pub(super) fn refuse_unsaid(&mut self, error: &image::Error, what: &str) {
+        self.refuse_error_as(error, format!("{error}: nothing can be said about {what}"));
+    }
+
+    fn refuse_error_as(&mut self, error: &image::Error, text: String) {
         let ways_out = match error.kind {
             ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
                 vec![WayOut::repair(&error.path)]
             }
             _ => Vec::new(),
         };
-        self.refuse_but(error.to_string(), ways_out);
+        self.refuse_but(text, ways_out);
     }
 
     /// What could not be read, known once it has run; none of one for which that is an error.

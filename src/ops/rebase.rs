@@ -83,7 +83,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         match Layer::open(host, &node.path, &Format::Qcow2).and_then(|top| give_up_growth(&top)) {
             Ok(growth) => space::may_need_growth(plan, &node.path, Growth::default(), growth),
             Err(error) => {
-                return plan.refuse(format!("{error}: nothing can be said about this"));
+                return plan.refuse_unsaid(&error, "this");
             }
         }
         plan.note(format!(

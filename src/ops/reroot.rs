@@ -138,7 +138,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
     let survey = match planned.survey(host) {
         Ok(survey) => survey,
         Err(error) => {
-            plan.refuse(format!("{error}: nothing can be said about this"));
+            plan.refuse_unsaid(&error, "this");
             return None;
         }
     };

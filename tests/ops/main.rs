@@ -28,3 +28,4 @@ mod repair;
 mod resize;
 mod snapshot;
 mod squash;
+mod ways;

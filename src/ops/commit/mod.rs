@@ -116,7 +116,7 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
     let mut survey = match Survey::make(&context, &run, stays) {
         Ok(survey) => survey,
         Err(error) => {
-            plan.refuse(format!("{error}: nothing can be said about this commit"));
+            plan.refuse_unsaid(&error, "this commit");
             return None;
         }
     };

@@ -8,7 +8,7 @@ use crate::image::Format;
 
 use super::super::members::refuse_unnamed;
 use super::super::words::{listed, name, shown};
-use super::super::{Context, Plan, find, readers};
+use super::super::{Context, Plan, WayOut, find, readers};
 
 /// What is committed into what.
 #[derive(Debug)]
@@ -119,10 +119,13 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
         return None;
     }
     let Some(base_format) = backing.format().cloned() else {
-        plan.refuse(format!(
-            "{path} does not record the format of {recorded}, and a guess would risk the data: \
-             record it first with qanopy relink"
-        ));
+        plan.refuse_but(
+            format!(
+                "{path} does not record the format of {recorded}, and a guess would risk the data: \
+                 record it first with qanopy relink"
+            ),
+            vec![WayOut::record_format(&node.path, &base.path)],
+        );
         return None;
     };
     Some((base, base_format))

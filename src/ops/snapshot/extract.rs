@@ -18,7 +18,7 @@ use super::super::members::{Members, format_of, refuse_foreign_data, refuse_unna
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_name, locked, new_file, readers,
+    WayOut, backing_name, locked, new_file, readers,
 };
 
 /// Plans to copy a snapshot out.
@@ -198,9 +198,12 @@ fn form_of(
                 return None;
             };
             let Some(format) = backing.format().cloned() else {
-                plan.refuse(format!(
-                    "{path} does not record the format of what it is built on: record it first"
-                ));
+                plan.refuse_but(
+                    format!(
+                        "{path} does not record the format of what it is built on: record it first"
+                    ),
+                    vec![WayOut::record_format(&node.path, base)],
+                );
                 return None;
             };
             let style = BackingStyle::default();
