@@ -194,6 +194,9 @@ fn describe(layer: &Layer<'_>) -> Value {
             }]),
         );
     }
+    if let Some(volume) = node.volume() {
+        put("volume", json!(volume.full_name()));
+    }
     let problems: Vec<Value> = node
         .problems
         .iter()
@@ -372,6 +375,10 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
             units::size(stat.len)
         );
         field(out, "file", told)?;
+    }
+    if let Some(volume) = node.volume() {
+        let name = printable(volume.full_name());
+        field(out, "volume", format!("{name}, a logical volume"))?;
     }
     if let Some(facts) = facts {
         print_facts(out, facts, layer.inside.luks.as_ref())?;

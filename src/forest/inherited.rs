@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::host::{printable, shell_quoted};
+use crate::host::{Volume, printable, shell_quoted};
 use crate::image::Format;
 
 use super::graph::index;
@@ -140,7 +140,15 @@ impl Forest {
             n => format!("{n} layers below it"),
         };
         let has = |kind| layer.problems.iter().any(|problem| problem.kind == kind);
-        let message = if layer.whereabouts == Whereabouts::Missing {
+        let volume = Volume::of_node(&layer.path);
+        let missing = layer.whereabouts == Whereabouts::Missing;
+        let message = if let (true, Some(volume)) = (missing, volume) {
+            format!(
+                "{name} cannot be opened: {below}, {how_far}, is a logical volume that is not activated: \
+                 `lvchange -ay {}`.",
+                shell_quoted(volume.full_name())
+            )
+        } else if missing {
             format!(
                 "{name} cannot be opened: {below}, {how_far}, is not there. Put it back, or relink the image \
                  that names it."

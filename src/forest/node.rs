@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
-use crate::host::{FileId, Holder, Stat};
+use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
 use crate::image::{Format, ImageFacts};
 
 use super::{Edge, Problem, ProblemKind};
@@ -340,6 +340,13 @@ impl Node {
             Content::Raw => self.stat.as_ref().map(|stat| stat.len),
             _ => None,
         }
+    }
+
+    /// The logical volume that it lies on, as sysfs tells, which is read for it.
+    #[must_use]
+    pub fn volume(&self) -> Option<Volume> {
+        let stat = self.stat.as_ref()?;
+        (stat.kind == FileKind::BlockDevice).then(|| volume_of(stat.id))?
     }
 
     /// Bytes allocated on disk, if the file is there.

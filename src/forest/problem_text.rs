@@ -5,7 +5,7 @@ use std::path::Path;
 
 use thin_vec::ThinVec;
 
-use crate::host::{printable, shell_quoted};
+use crate::host::{Volume, printable, shell_quoted};
 use crate::image::{self, BackingName, Format, ImageFacts};
 
 use super::written::writer_of;
@@ -245,6 +245,13 @@ fn relink(node: &Node, base: Option<&std::ffi::OsStr>, format: Option<&str>) -> 
 fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
     let path = forest.leads_to(node);
     let place = path.map_or_else(|| recorded.to_owned(), printable);
+    if let Some(volume) = path.and_then(Volume::of_node) {
+        return format!(
+            "{name} is built on {place}, a logical volume that is not activated (or no longer there): its device \
+             is missing. Activate it: `lvchange -ay {}`.",
+            shell_quoted(volume.full_name())
+        );
+    }
     let what = format!("{name} is built on {place}, which is not there, so it cannot be read.");
     propose(forest, node, &what, path)
 }

@@ -84,6 +84,29 @@ impl Volume {
         })
     }
 
+    /// What a path below `/dev` names if it is the node of a logical volume: `/dev/pve/root`, or
+    /// `/dev/mapper/pve-root`. That there is one is not said by it.
+    #[must_use]
+    pub fn of_node(path: &Path) -> Option<Self> {
+        let mut parts = path.strip_prefix("/dev").ok()?.components();
+        let (folder, name) = (parts.next()?, parts.next()?);
+        let (folder, name) = (folder.as_os_str().to_str()?, name.as_os_str().to_str()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        match folder {
+            "mapper" => Self::from_mapper_name(name),
+            // What else the kernel and udev keep there.
+            "block" | "bus" | "char" | "cpu" | "disk" | "dri" | "fd" | "hugepages" | "input"
+            | "loop" | "mqueue" | "net" | "nbd" | "pts" | "raw" | "shm" | "snd" | "usb"
+            | "vfio" | "zvol" => None,
+            group => Some(Self {
+                group: group.to_owned(),
+                name: name.to_owned(),
+            }),
+        }
+    }
+
     /// `pve/vm-100-disk-0`, as the tools of LVM take it.
     #[must_use]
     pub fn full_name(&self) -> String {
@@ -116,6 +139,16 @@ mod tests {
         assert_eq!(read("pve-root"), volume("pve", "root"));
         for odd in ["", "-", "vg", "vg--lv", "-lv", "vg-"] {
             assert_eq!(read(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_node_below_dev_may_be_that_of_a_volume() {
+        let of = |path: &str| Volume::of_node(Path::new(path));
+        assert_eq!(of("/dev/pve/vm-1-disk-0"), volume("pve", "vm-1-disk-0"));
+        assert_eq!(of("/dev/mapper/pve-vm--1"), volume("pve", "vm-1"));
+        for other in ["/dev/sda", "/dev/disk/by-id/x", "/dev/shm/a", "/srv/pve/a"] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileId, Host, LockSet, Stat, printable};
+use crate::host::{Access, FileId, Host, LockSet, Stat, Volume, printable};
 use crate::image::{self, BackingName, Encryption, Format, Unhurried};
 
 use super::in_use::{Locking, Locks, claim, data_file};
@@ -166,6 +166,9 @@ pub(super) fn chain_below_for<'f>(
         }
         let overlay = std::mem::replace(&mut above, base);
         let why = match base.whereabouts {
+            Whereabouts::Missing if Volume::of_node(&base.path).is_some() => {
+                "a logical volume that is not activated (`lvchange -ay`)"
+            }
             Whereabouts::Missing => "which is not there",
             Whereabouts::Elsewhere => "which is no local file",
             Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",

@@ -1,10 +1,13 @@
 //! Repair: an image's tables are brought back in line with each other. What the repair replaces is
 //! kept in the trash first, and can be put back as long as nobody wrote the image since.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, HostFile, LockSet};
+use crate::host::{Access, Host, HostFile, LockSet};
 use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
 
 use super::in_use::{Locking, claim};
@@ -12,8 +15,8 @@ use super::pin::Watch;
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, Undo, WayOut,
-    space,
+    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, Undo,
+    WayOut, device, space,
 };
 
 /// Sentences about one thing that a plan has at most.
@@ -104,7 +107,14 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
     }
     plan.keeps
         .push("whatever can be read of its guest's disk and of its snapshots".to_owned());
-    let dir = dir_of(&path);
+    let context = plan.context().clone();
+    if device::stat_of(context.host.as_ref(), &path).is_some() && context.state_dir.is_none() {
+        return plan.refuse(format!(
+            "{} is a block device, and there is no state directory to keep the tables in that its repair replaces",
+            shown(&path)
+        ));
+    }
+    let dir = dir_of(&tables_name(&context, &path));
     let replaced = match repair.replaced() {
         Ok(replaced) => replaced,
         Err(error) => return plan.refuse_error(&error),
@@ -341,15 +351,15 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
 
 /// The file in that entry of the trash that keeps tables of `image`.
 fn saved_tables(plan: &Plan, image: &Path, entry: &str) -> Result<PathBuf, String> {
-    let dir = dir_of(image);
     let context = plan.context();
+    let dir = dir_of(&tables_name(context, image));
     let names = [entry.to_owned()];
     let state_dir = context.state_dir.as_deref();
     let (entries, _) = trash::find(context.host.as_ref(), state_dir, &[dir], &names);
     entries
         .iter()
         .flat_map(|entry| &entry.files)
-        .find(|file| file.original == tables_name(image))
+        .find(|file| file.original == tables_name(context, image))
         .map(|file| file.kept_at.clone())
         .ok_or_else(|| {
             format!(
@@ -367,11 +377,41 @@ fn open_saved(plan: &Plan, path: &Path) -> image::Result<Saved> {
     Saved::open(path, file)
 }
 
-/// What the kept tables of an image are called beside it: `disk.qcow2.tables`.
-pub(super) fn tables_name(image: &Path) -> PathBuf {
+/// What the kept tables of an image are called beside it: `disk.qcow2.tables`. Beside a device's node there is
+/// no room for files, and what is there is gone after the next boot: those of a device are in the state
+/// directory, by the whole name of the node.
+pub(super) fn tables_name(context: &Context, image: &Path) -> PathBuf {
     let mut name = image.as_os_str().to_owned();
     name.push(".tables");
-    PathBuf::from(name)
+    let device = device::stat_of(context.host.as_ref(), image);
+    match (device, &context.state_dir) {
+        (Some(_), Some(state_dir)) => {
+            let flat: Vec<u8> = name
+                .as_bytes()
+                .iter()
+                .map(|byte| if *byte == b'/' { b'!' } else { *byte })
+                .collect();
+            state_dir.join(DEVICE_TABLES).join(OsStr::from_bytes(&flat))
+        }
+        _ => PathBuf::from(name),
+    }
+}
+
+/// The folder in the state directory that keeps the tables of devices.
+const DEVICE_TABLES: &str = "tables";
+
+/// The folder for the tables of a device comes into being with the first of them.
+fn make_room_for_tables(host: &dyn Host, image: &Path, tables: &Path) -> Result<(), Error> {
+    let dir = dir_of(tables);
+    if dir == dir_of(image) {
+        return Ok(());
+    }
+    match host.create_dir(&dir, 0o700) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io("make the folder", &dir, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn dir_of(path: &Path) -> PathBuf {
@@ -426,8 +466,10 @@ impl Job for Mend {
         let replaced = repair.replaced().map_err(|error| self.undone(&error))?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
         progress.enter(Phase::Copy, repair.written());
+        let tables = tables_name(plan.context(), &self.image);
+        make_room_for_tables(host, &self.image, &tables)?;
         let keep = trash::Keep {
-            file: tables_name(&self.image),
+            file: tables,
             reason: "repair",
             why: format!("tables of {} before its repair", name(&self.image)),
             bytes: replaced,

@@ -281,6 +281,116 @@ fn a_folder_of_device_nodes_shows_the_chain_and_what_it_takes_of_each_device() {
 }
 
 #[test]
+fn a_device_is_called_by_the_name_of_its_volume_and_a_volume_without_one_is_not_activated() {
+    let Some(qemu) = support::qemu() else { return };
+    let Some(volumes) = Volumes::new(&qemu, [16 * MIB; 3]) else {
+        return;
+    };
+    // By the kernel's name nobody knows which volume it is.
+    let other = volumes.dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    volumes.devices.first().unwrap().node(&other.join("dm-1"));
+    let (_, tree) = volumes.qanopy("tree ../other");
+    let name = VOLUMES[0];
+    assert!(tree.contains(&format!("pve/{name}")), "{tree}");
+    let (_, json) = volumes.qanopy("tree --json ../other");
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        parsed["images"][0]["volume"],
+        format!("pve/{name}"),
+        "{json}"
+    );
+    let (_, info) = volumes.qanopy("info ../other/dm-1");
+    assert!(
+        info.contains(&format!("pve/{name}, a logical volume")),
+        "{info}"
+    );
+    let (_, json) = volumes.qanopy("info --json ../other/dm-1");
+    assert!(
+        json.contains(&format!("\"volume\": \"pve/{name}\"")),
+        "{json}"
+    );
+
+    let idle = volumes.dir.path().join("idle");
+    std::fs::create_dir(&idle).unwrap();
+    for (name, base) in [
+        ("top.qcow2", "/dev/qanopy-no-such-group/vm-1-disk-0"),
+        ("mapped.qcow2", "/dev/mapper/qanopy--none-vm--2"),
+    ] {
+        let path = idle.join(name);
+        qemu.img(&[
+            "create",
+            "-q",
+            "-u",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            base,
+            path.to_str().unwrap(),
+            "1M",
+        ]);
+    }
+    let (code, tree) = volumes.qanopy("tree --check ../idle");
+    assert_eq!(code, Some(3), "{tree}");
+    for part in [
+        "(not activated)",
+        "lvchange -ay qanopy-no-such-group/vm-1-disk-0",
+        "lvchange -ay qanopy-none/vm-2",
+    ] {
+        assert!(tree.contains(part), "{part}: {tree}");
+    }
+    let (code, said) = volumes.qanopy("flatten ../idle/top.qcow2 --in-place --dry-run");
+    assert_ne!(code, Some(3), "{said}");
+    assert!(
+        said.contains("a logical volume that is not activated"),
+        "{said}"
+    );
+}
+
+/// What a repair of a device replaces is kept where files are kept, and can be put back.
+#[test]
+fn the_tables_of_a_device_are_not_kept_among_the_nodes() {
+    use std::os::unix::fs::FileExt;
+    let Some(qemu) = support::qemu() else { return };
+    let Some(volumes) = Volumes::new(&qemu, [16 * MIB; 3]) else {
+        return;
+    };
+    let disk = volumes.path(VOLUMES[0]);
+    // Held by nobody while the program looks.
+    let read = |offset: u64, len: usize| {
+        let mut bytes = vec![0; len];
+        let device = std::fs::File::open(&disk).unwrap();
+        device.read_exact_at(&mut bytes, offset).unwrap();
+        bytes
+    };
+    let number_at = |offset: u64| u64::from_be_bytes(read(offset, 8).try_into().unwrap());
+    let bits = u32::from_be_bytes(read(20, 4).try_into().unwrap());
+    // A cluster near the end of the device that is counted and used by nothing.
+    let count = || number_at(number_at(48)) + 2 * ((15 * MIB) >> bits);
+    let at = count();
+    let device = std::fs::OpenOptions::new().write(true).open(&disk).unwrap();
+    device.write_all_at(&1_u16.to_be_bytes(), at).unwrap();
+    device.sync_all().unwrap();
+    drop(device);
+    let counted = || u16::from_be_bytes(read(count(), 2).try_into().unwrap());
+    let name = VOLUMES[0];
+    let (code, said) = volumes.qanopy(&format!("check {name}"));
+    assert_eq!(code, Some(3), "{said}");
+    let (code, said) = volumes.qanopy(&format!("check --repair leaks {name} --yes"));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(counted(), 0, "{said}");
+    volumes.assert_names_are_left_alone();
+    let kept = volumes.dir.path().join("state/qanopy/tables/.qanopy-trash");
+    assert!(kept.is_dir(), "{said}");
+    let (code, said) = volumes.qanopy("undo --yes");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(counted(), 1);
+    volumes.assert_names_are_left_alone();
+}
+
+#[test]
 fn what_is_on_a_device_is_merged_and_no_name_of_a_device_changes() {
     let Some(qemu) = support::qemu() else { return };
     let Some(volumes) = Volumes::new(&qemu, [16 * MIB; 3]) else {

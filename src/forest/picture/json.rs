@@ -78,6 +78,9 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
         "problems": problems,
     });
     if let Some(map) = image.as_object_mut() {
+        if let Some(volume) = node.volume() {
+            map.insert("volume".to_owned(), text(Path::new(&volume.full_name())));
+        }
         if forest.is_not_understood(node.id) {
             map.insert("understood".to_owned(), false.into());
         }

@@ -18,8 +18,10 @@ pub use mermaid::mermaid;
 pub use names::{cut_middle, labels};
 pub use tree::{TreeLine, tree};
 
+use std::ffi::OsStr;
+
 use super::{Content, Forest, NodeId, Whereabouts};
-use crate::host::printable;
+use crate::host::{Volume, printable};
 
 /// The signs a picture may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -49,6 +51,11 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
     {
         add(printable(format.name()));
     }
+    if let Some(volume) = node.volume()
+        && node.path.file_name() != Some(OsStr::new(&volume.name))
+    {
+        add(printable(volume.full_name()));
+    }
     if forest.is_not_understood(id) {
         add("reads it in a way not understood".to_owned());
     }
@@ -58,6 +65,7 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
 fn word(forest: &Forest, id: NodeId) -> Option<&'static str> {
     let node = forest.get(id)?;
     Some(match (&node.whereabouts, &node.content) {
+        (Whereabouts::Missing, _) if Volume::of_node(&node.path).is_some() => "not activated",
         (Whereabouts::Missing, _) => "missing",
         (Whereabouts::Elsewhere, _) => "elsewhere",
         _ if node.is_awaited() => "not looked at yet",

@@ -248,7 +248,7 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
             image,
             action: RepairAction::Leaks | RepairAction::All,
         } => {
-            let tables = [repair::tables_name(image)];
+            let tables = [repair::tables_name(context, image)];
             // What is replaced is saved first: until then the image has to be repaired still.
             let untouched = || super::super::plan(context, request).refusals.is_empty();
             match batches(context, entry, &tables, Some("repair")).first() {
