@@ -465,6 +465,43 @@ fn the_marked_image_is_built_on_the_one_under_the_cursor() {
 }
 
 #[test]
+fn an_overlay_is_built_on_nothing_by_its_header_alone() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press("B");
+    desk.press(&"<backspace>".repeat(80));
+    desk.press("<enter>");
+    assert!(
+        matches!(desk.app.mode, Mode::Form(_)),
+        "it cannot receive what would show otherwise from nowhere"
+    );
+    desk.press("<tab> ");
+    assert!(
+        desk.screen().contains("built on nothing"),
+        "{}",
+        desk.screen()
+    );
+    desk.press("<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Unlink { image } if image == Path::new("/vm/Overlay-1B.qcow2")
+    ));
+    desk.answer(possible_commit);
+    assert_eq!(desk.started(), 0, "a plan is shown first");
+    // So is one whose base is missing, where its problem is mended.
+    let mut desk = self::desk();
+    desk.go_to("lost.qcow2");
+    desk.press("6<enter>");
+    assert!(desk.screen().contains("built on"), "{}", desk.screen());
+    desk.press(&"<backspace>".repeat(80));
+    desk.press("<enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Unlink { image } if image.ends_with("lost.qcow2")
+    ));
+}
+
+#[test]
 fn a_size_is_typed_and_planned() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");

@@ -329,7 +329,8 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
             Field::choice(
                 "keeps",
                 &["what it shows", "its own data only"],
-                "what it shows: it receives what would show otherwise; or only the header is changed",
+                "what it shows: it receives what would show otherwise; or only the header is changed, without a base to \
+                 be built on nothing",
             ),
             Field::choice("format", FORMATS, HOW_FORMAT),
             Field::choice("backing", STYLES_KEPT, HOW_STYLE),
@@ -348,7 +349,11 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         ],
         false,
         |form| {
-            let (image, base) = (form.image.clone(), form.path(0, "the base")?);
+            let image = form.image.clone();
+            if form.chosen(1) == 1 && form.path_if_any(0).is_none() {
+                return Ok(Request::Unlink { image });
+            }
+            let base = form.path(0, "the base")?;
             let (format, style) = (format(form.chosen(2)), style_kept(form.chosen(3)));
             Ok(if form.chosen(1) == 0 {
                 Request::Rebase {
@@ -380,16 +385,21 @@ fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
             Field::path(
                 "base",
                 proposed_base(app, id),
-                "where its base is now; only the header changes, so it has to show the same bytes",
+                "where its base is now; only the header changes, so it has to show the same bytes; empty: it is built \
+                 on nothing from then on",
             ),
             Field::choice("format", FORMATS, HOW_FORMAT),
             Field::choice("backing", STYLES_KEPT, HOW_STYLE),
         ],
         false,
         |form| {
+            let image = form.image.clone();
+            let Some(base) = form.path_if_any(0) else {
+                return Ok(Request::Unlink { image });
+            };
             Ok(Request::Relink {
-                image: form.image.clone(),
-                base: Some(form.path(0, "the base")?),
+                image,
+                base: Some(base),
                 format: format(form.chosen(1)),
                 style: style_kept(form.chosen(2)),
             })
