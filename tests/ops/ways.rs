@@ -290,6 +290,7 @@ const CASES: &[Case] = &[
             format: None,
             style: None,
             dedupe: false,
+            compress: false,
         },
         ways: 1,
     },
