@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::RealHost;
+use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
     self, Confirm, Consent, Danger, Denied, Error, Outcome, Progress, Request, trash,
 };
@@ -527,6 +528,154 @@ fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intac
     for (name, digest) in names.iter().zip(before) {
         assert_eq!(here.digest(name), digest, "{name}");
         here.check_clean(name);
+    }
+}
+
+/// What is in the trash shows, when it is put back, what it showed when it went, whatever was done to the images
+/// that it is built on; or the plan says that it will not.
+#[test]
+fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
+    let Some(qemu) = qemu() else { return };
+    let made = siblings(&qemu);
+    let there = qemu.within(made.path());
+    there.img(&["snapshot", "-c", "old", "Overlay-2"]);
+    there.io("Overlay-2", &["write -P 77 256k 128k"]);
+    // A child that stays where it is.
+    there.img(&[
+        "create",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "Overlay-2",
+        "2B",
+    ]);
+    let image = |dir: &Path| dir.join("Overlay-2");
+    type Ask = Box<dyn Fn(&Path) -> Request>;
+    let resize = |name: &'static str, size: ops::NewSize| -> Ask {
+        Box::new(move |dir| Request::Resize {
+            image: dir.join(name),
+            size,
+            shrink: false,
+            preallocation: Preallocation::Off,
+            dependants: ops::Dependants::Refuse,
+        })
+    };
+    let squash = |direction| -> Ask {
+        Box::new(move |dir| Request::Squash {
+            layer: image(dir),
+            direction: Some(direction),
+        })
+    };
+    let asks: Vec<(&str, bool, Ask)> = vec![
+        (
+            "grow",
+            true,
+            resize("Overlay-2", ops::NewSize::More(1 << 20)),
+        ),
+        (
+            "grow the root",
+            true,
+            resize("RootBase", ops::NewSize::More(1 << 20)),
+        ),
+        (
+            "amend",
+            true,
+            Box::new(move |dir| Request::Amend {
+                image: image(dir),
+                amendment: Amendment {
+                    refcount_order: Some(5),
+                    ..Amendment::default()
+                },
+            }),
+        ),
+        (
+            "snapshot apply",
+            false,
+            Box::new(move |dir| Request::Snapshot {
+                image: image(dir),
+                action: ops::SnapshotAction::Apply {
+                    snapshot: ops::SnapshotName::Name("old".into()),
+                    dependants: ops::Dependants::Break,
+                },
+            }),
+        ),
+        (
+            "flatten",
+            true,
+            Box::new(move |dir| Request::Flatten {
+                image: image(dir),
+                onto: None,
+                new: None,
+                compress: None,
+            }),
+        ),
+        (
+            "rebase",
+            true,
+            Box::new(move |dir| Request::Rebase {
+                image: image(dir),
+                to: dir.join("Overlay-1"),
+                format: Some(Format::Qcow2),
+                style: None,
+                dedupe: false,
+                compress: false,
+            }),
+        ),
+        ("squash down", true, squash(ops::Direction::Down)),
+        ("squash up", true, squash(ops::Direction::Up)),
+        (
+            "repair",
+            true,
+            Box::new(move |dir| Request::Repair {
+                image: image(dir),
+                action: ops::RepairAction::All,
+            }),
+        ),
+    ];
+    for (what, keeps, ask) in asks {
+        let home = tempfile::tempdir().unwrap();
+        let dir = &home.path().join("dir");
+        support::script::copy_tree(made.path(), dir);
+        let here = qemu.within(dir);
+        let names = ["2A", "Overlay-3"];
+        let before = names.map(|name| here.digest(name));
+        run(&real(dir), &discard(dir, &names));
+        if what == "repair" {
+            // A cluster at the end that nothing counts or uses.
+            let mut file = fs::OpenOptions::new()
+                .append(true)
+                .open(image(dir))
+                .unwrap();
+            std::io::Write::write_all(&mut file, &[7; 65536]).unwrap();
+        }
+        let plan = ops::plan(&real(dir), &ask(dir));
+        let text = words(&plan);
+        assert!(plan.refusals.is_empty(), "{what}: {text}");
+        if !keeps {
+            assert!(matches!(plan.confirm, Confirm::Count(_)), "{what}: {text}");
+            let breaks = text
+                .lines()
+                .any(|line| line.starts_with("breaks") && line.contains("2A"));
+            assert!(breaks, "{what}: {text}");
+            continue;
+        }
+        carry_out(plan).unwrap();
+        let restore = restore_all(dir);
+        let said = words(&restore);
+        assert!(!said.contains("other content"), "{what}: {said}");
+        // A layer that the operation itself put there stays there.
+        let entries = entries(dir);
+        let asked = entries.iter().filter(|entry| entry.reason == "discard");
+        let request = Request::Restore {
+            entries: asked.map(|entry| entry.name.clone()).collect(),
+        };
+        run(&real(dir), &request);
+        for (name, digest) in names.iter().zip(before) {
+            assert_eq!(here.digest(name), digest, "{what}: {name}");
+            here.check_clean(name);
+        }
     }
 }
 

@@ -972,7 +972,7 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
     run(&dir, &discard("top.qcow2"));
     run(&dir, &discard("high.qcow2"));
     run(&dir, &restore_of(&dir, "top.qcow2"));
-    let before = everything(&dir).0;
+    let before = views(&dir);
     run(&dir, &restore_of(&dir, "high.qcow2"));
     let asked = plan(&dir, &undo());
     assert!(
@@ -981,7 +981,7 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
         words(&asked)
     );
     run(&dir, &undo());
-    assert_eq!(everything(&dir).0, before);
+    assert_eq!(views(&dir), before);
     assert!(dir.join("top.qcow2").exists() && !dir.join("high.qcow2").exists());
 }
 
