@@ -1126,3 +1126,92 @@ fn a_crash_never_leaves_an_image_that_opens_to_nobody() {
         }
     }
 }
+
+#[test]
+fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let qemu = qemu.within(dir);
+    let source = dir.join("source.qcow2");
+    act(
+        &real(),
+        dir,
+        &create(dir, "source.qcow2", "cluster_size=4096"),
+    )
+    .unwrap();
+    let sealed = [(source.as_path(), Kind::Luks)];
+    encrypted::io(
+        &qemu,
+        &sealed,
+        &["write -P 1 0 1M", "write -P 2 3001k 700k"],
+    );
+    let shown = theirs(&qemu, &sealed);
+    // In the clear, and in a data file of its own, raw or not.
+    for more in [
+        "",
+        "data_file_raw=on",
+        "data_file_raw=on,preallocation=full",
+    ] {
+        let text = format!("data_file=one.raw,{more}");
+        let image = ImageOptions {
+            encryption: None,
+            ..options(dir, text.trim_end_matches(','))
+        };
+        let new = dir.join("one.qcow2");
+        let wish = Request::Convert(Box::new(convert(&source, &new, image)));
+        let plan = ops::plan(&context(&real(), dir), &wish);
+        let warned = known::words(&plan);
+        assert!(warned.contains("what is made of it is not"), "{warned}");
+        act(&real(), dir, &wish).unwrap();
+        qemu.check_clean("one.qcow2");
+        assert!(
+            theirs(&qemu, &[(new.as_path(), Kind::Plain)]) == shown,
+            "{more}"
+        );
+        let data = dir.join("one.raw");
+        assert!(
+            more.is_empty() || fs::read(&data).unwrap() == shown,
+            "{more}"
+        );
+        for file in [&new, &data] {
+            let mode =
+                std::os::unix::fs::PermissionsExt::mode(&fs::metadata(file).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
+        fs::remove_file(&new).unwrap();
+        fs::remove_file(&data).unwrap();
+    }
+    // Over an encrypted image that is there, which keeps its data file and its passphrase.
+    for text in ["", "data_file=two.raw", "cluster_size=512"] {
+        let there = dir.join("two.qcow2");
+        act(&real(), dir, &create(dir, "two.qcow2", text)).unwrap();
+        let kind = [(there.as_path(), Kind::Luks)];
+        encrypted::io(&qemu, &kind, &["write -P 9 0 5M"]);
+        let mut wish = convert(&source, &there, ImageOptions::default());
+        wish.form = ConvertForm::Existing;
+        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        assert!(theirs(&qemu, &kind) == shown, "{text}");
+        assert!(encrypted::check_is_clean(&qemu, &kind), "{text}");
+        let holder = if text.contains("data_file") {
+            "two.raw"
+        } else {
+            "two.qcow2"
+        };
+        assert!(!holds(&dir.join(holder), &[1; 64]), "{text}");
+        fs::remove_file(&there).unwrap();
+        drop(fs::remove_file(dir.join("two.raw")));
+    }
+    // Everything of it is stored when asked, and saving what there is reads through the cipher.
+    let new = dir.join("full.qcow2");
+    let mut wish = convert(&source, &new, options(dir, ""));
+    wish.sparse = qanopy::image::SparseSize::new(0).unwrap();
+    wish.salvage = true;
+    let plan = ops::plan(&context(&real(), dir), &Request::Convert(Box::new(wish)));
+    let lost = plan.unread().unwrap();
+    ops::run(support::ours::agree(plan).unwrap(), &Progress::new()).unwrap();
+    assert_eq!(lost.bytes(), 0);
+    assert!(theirs(&qemu, &[(new.as_path(), Kind::Luks)]) == shown);
+    let stored = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&new).unwrap()) * 512;
+    assert!(stored >= SIZE, "{stored}");
+}
