@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Amendment, Format, Preallocation, Unhurried};
+use qanopy::image::{Amendment, CarriedBitmaps, Format, Preallocation, SparseSize, Unhurried};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Direction, ImageOptions, NewSize,
@@ -115,7 +115,12 @@ fn prove(name: &str, case: &Case<'_>) {
             assert!(asked.refusals.is_empty(), "{said}\n{story}");
             let through = state.passed("done") && way == Recovery::Finish;
             // Unlinking is not waited for: what is back after a crash is deleted again.
-            let told = ["nothing is left to do", "only giving up", "from the trash"];
+            let told = [
+                "nothing is left to do",
+                "only giving up",
+                "from the trash",
+                "written once more",
+            ];
             let is_told = told.iter().any(|word| said.contains(word));
             assert!(!through || is_told || repeats(&asked), "{said}\n{story}");
             let done = carry_out(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
@@ -471,7 +476,7 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
                 format: Some(Format::Qcow2),
                 style: None,
                 dedupe: true,
-                compress: false,
+                compress: true,
             },
             back: Back::AsBefore,
         },
@@ -598,6 +603,27 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         chain(dir);
         support::script::run_in(dir, &["qemu-img", "snapshot", "-c", "one", "top.qcow2"]);
     };
+    prove(
+        "convert over what is there",
+        &Case {
+            build: &chain,
+            request: &|dir| {
+                Request::Convert(Box::new(ops::ConvertOptions {
+                    sources: vec![dir.join("other.qcow2")],
+                    format: None,
+                    snapshot: None,
+                    bitmaps: CarriedBitmaps::None,
+                    salvage: false,
+                    sparse: SparseSize::default(),
+                    new: dir.join("top.qcow2"),
+                    form: ops::ConvertForm::Existing,
+                    backing: None,
+                    style: BackingStyle::Relative,
+                }))
+            },
+            back: Back::No("is not kept"),
+        },
+    );
     prove(
         "delete a snapshot",
         &Case {

@@ -471,6 +471,56 @@ fn a_device_without_room_is_refused_with_the_numbers() {
     assert_eq!(qemu.digest(&disk), before);
 }
 
+#[test]
+fn a_device_receives_the_content_of_an_image_and_keeps_its_length() {
+    let Some(qemu) = support::qemu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(device) = LoopDevice::new(dir.path(), 8 * MIB) else {
+        return;
+    };
+    let node = dir.path().join("lv.img");
+    device.node(&node);
+    let here = qemu.within(dir.path());
+    here.img(&["create", "-q", "-f", "qcow2", "source.qcow2", "6M"]);
+    here.io("source.qcow2", &["write -P 5 1M 2M", "write -P 6 5M 700k"]);
+    std::fs::write(&node, vec![9; 8 << 20]).unwrap();
+    let words = "convert source.qcow2 lv.img --into-existing";
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --yes"));
+    assert_eq!(code, Some(4), "{text}");
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    assert_eq!(code, Some(0), "{text}");
+    let held = std::fs::read(&node).unwrap();
+    assert_eq!(held.len(), 8 << 20);
+    let is_all =
+        |range: std::ops::Range<usize>, byte: u8| held[range].iter().all(|found| *found == byte);
+    let m = 1 << 20;
+    assert!(is_all(0..m, 0) && is_all(m..3 * m, 5) && is_all(3 * m..5 * m, 0));
+    assert!(is_all(5 * m..5 * m + (700 << 10), 6) && is_all(6 * m..8 * m, 9));
+    // A disk that is longer than the device, and an image on a device without room for it.
+    here.img(&["create", "-q", "-f", "qcow2", "long.qcow2", "9M"]);
+    let (code, text) = qanopy(
+        dir.path(),
+        false,
+        "convert long.qcow2 lv.img --into-existing",
+    );
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("make the device longer"), "{text}");
+    here.img(&["create", "-q", "-f", "qcow2", "lv.img", "64M"]);
+    here.img(&["create", "-q", "-f", "qcow2", "full.qcow2", "16M"]);
+    here.io("full.qcow2", &["write -P 5 0 16M"]);
+    let (code, text) = qanopy(
+        dir.path(),
+        false,
+        "convert full.qcow2 lv.img --into-existing",
+    );
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("no room on the device"), "{text}");
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    assert_eq!(code, Some(0), "{text}");
+    here.io("lv.img", &["read -P 5 1M 2M", "read -P 6 5M 700k"]);
+    here.check_clean("lv.img");
+}
+
 /// `qanopy WORDS` in a folder, as root or as the user `nobody`: its exit code, and all it printed.
 fn qanopy(dir: &Path, as_nobody: bool, words: &str) -> (Option<i32>, String) {
     let program = std::path::PathBuf::from(env!("CARGO_BIN_EXE_qanopy"));

@@ -106,6 +106,13 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
         } if says(context, image, base.as_deref(), format.as_ref()) => {
             Way::Nothing(format!("the header of {} says so already", name(image)))
         }
+        Request::Convert(options) if !request.only_adds() => {
+            let text = format!(
+                "how much of {} has its new content cannot be told: all of it is written once more",
+                name(&options.new)
+            );
+            Way::But(request, text)
+        }
         Request::EmptyTrash { entries } => {
             let there = in_trash(context, entries);
             if there.is_empty() {
