@@ -373,7 +373,7 @@ impl Amend {
         let (geometry, size) = (self.rework.geometry(), self.rework.cluster_size());
         let mut is_changed = false;
         for at in 0..l1.len() {
-            let raw = l1.get(at).unwrap_or(0);
+            let raw = l1.entry(at).map_err(|e| self.rework.format_error(e))?;
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.rework.format_error(e))?;
             let place = entry.table.and_then(|table| places.get(&table.get()));
             let Some(place) = place else { continue };

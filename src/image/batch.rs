@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::host::HostFile;
+use crate::image::internal::{OfFile as _, part_mut};
 
 use super::error::{IoContext, Result};
 
@@ -39,7 +40,8 @@ impl<'a> Batch<'a> {
     pub(crate) fn put_mut(&mut self, offset: u64, bytes: &[u8]) -> Result<&mut [u8]> {
         self.put(offset, bytes)?;
         let start = self.bytes.len().saturating_sub(bytes.len());
-        Ok(self.bytes.get_mut(start..).unwrap_or_default())
+        let end = self.bytes.len();
+        part_mut(&mut self.bytes, start..end).of(self.path)
     }
 
     fn room(&mut self, offset: u64, len: usize) -> Result<()> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::host::FileId;
+use crate::image::internal::{OfFile as _, index};
 
 use super::error::{IoContext, Result};
 use super::runs::{Run, Runs};
@@ -410,7 +411,10 @@ impl Teller<'_> {
 
 impl Piece<'_> {
     fn compare(&self, buffers: &mut [Vec<u8>; 2], found: &mut Vec<DifferingRange>) -> Result<()> {
-        let len = usize::try_from(self.len).unwrap_or(0);
+        let len = match self.sides.iter().flatten().next() {
+            Some(stored) => index(self.len).of(stored.layer.path())?,
+            None => return Ok(()),
+        };
         let [one, other] = buffers;
         let [from_one, from_other] = &self.sides;
         let read = |from: &Option<Stored<'_>>, buffer: &mut Vec<u8>| match from {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::host::{HostFile, Segment};
+use crate::image::internal::{Fault, OfFile as _};
 
 use super::error::Result;
 use super::qcow2_layer::read_entries;
@@ -41,8 +42,10 @@ pub(crate) fn each_entry(
         let table = read_entries(path, file, at, len / 8, what)?;
         let first = (at - offset) / 8;
         for (index, raw) in (first..).zip(table.iter()).filter(|(_, raw)| *raw != 0) {
-            // No table is as long as that.
-            tell(u32::try_from(index).unwrap_or(u32::MAX), raw)?;
+            let index = u32::try_from(index)
+                .map_err(|_| Fault::new("a table longer than any"))
+                .of(path)?;
+            tell(index, raw)?;
         }
         at += len;
     }

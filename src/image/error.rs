@@ -126,6 +126,9 @@ pub enum ErrorKind {
     /// The image cannot be larger, or has no room for what is asked.
     #[error("{0}")]
     Limit(String),
+    /// A fault of this program: what was not written by then is not written.
+    #[error("{0}")]
+    Internal(#[from] super::internal::Fault),
     /// The caller asked to stop.
     #[error("stopped as asked")]
     Stopped,

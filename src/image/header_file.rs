@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
+use crate::image::internal::{Fault, OfFile as _, index, part_mut};
 use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, Write, rewrite};
 use crate::qcow2::{Autoclear, Header, HostOffset, Version};
 
@@ -69,14 +70,10 @@ pub fn may_relink(
 }
 
 /// Makes a write in the bytes of the first cluster.
-fn put(cluster: &mut [u8], write: &Write) {
-    let at = usize::try_from(write.offset).unwrap_or(usize::MAX);
-    let held = at
-        .checked_add(write.bytes.len())
-        .and_then(|end| cluster.get_mut(at..end));
-    if let Some(held) = held {
-        held.copy_from_slice(&write.bytes);
-    }
+fn put(cluster: &mut [u8], write: &Write) -> std::result::Result<(), Fault> {
+    let at = index(write.offset)?;
+    part_mut(cluster, at..at.saturating_add(write.bytes.len()))?.copy_from_slice(&write.bytes);
+    Ok(())
 }
 
 fn refuse_unknown(header: &HeaderFile) -> Result<()> {
@@ -164,7 +161,7 @@ impl HeaderFile {
         let mut bytes = self.first_cluster.clone();
         let steps = rewrite(&bytes, edit).map_err(|e| Error::new(&self.path, e))?;
         for write in steps.iter().flat_map(|step| &step.writes) {
-            put(&mut bytes, write);
+            put(&mut bytes, write).of(&self.path)?;
         }
         Ok(bytes)
     }
@@ -201,9 +198,9 @@ impl HeaderFile {
         let mut cluster = self.first_cluster.clone();
         for edit in &edits {
             for step in rewrite(&cluster, edit).map_err(wrong)? {
-                step.writes
-                    .iter()
-                    .for_each(|write| put(&mut cluster, write));
+                for write in &step.writes {
+                    put(&mut cluster, write).of(&self.path)?;
+                }
             }
         }
         Ok(edits)
@@ -213,10 +210,10 @@ impl HeaderFile {
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
         for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
             for write in step.writes {
+                put(&mut self.first_cluster, &write).of(&self.path)?;
                 self.file
                     .write_at(&write.bytes, write.offset)
                     .at(&self.path, "write the header")?;
-                put(&mut self.first_cluster, &write);
             }
             self.file.fence().at(&self.path, "flush")?;
         }

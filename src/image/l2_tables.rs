@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::host::{HostFile, Segment};
+use crate::image::internal::{OfFile as _, distance, index, part};
 use crate::qcow2::Geometry;
 
 use super::error::{IoContext, Result};
@@ -115,7 +116,7 @@ impl Tables<'_> {
             buffer.clear();
             return Ok(());
         }
-        buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+        buffer.resize(index(len).of(self.path)?, 0);
         let what = format!("read the L2 tables at {:#x}", batch.start);
         self.file
             .read_padded(buffer, batch.start)
@@ -130,10 +131,13 @@ impl Tables<'_> {
         visit: &mut dyn FnMut(T, &[u8]) -> Result<()>,
     ) -> Result<()> {
         batch.tables.into_iter().try_for_each(|(at, table)| {
-            let from = usize::try_from(at - batch.start).unwrap_or(usize::MAX);
-            let bytes = buffer.get(from..).unwrap_or_default();
-            let bytes = bytes.get(..self.geometry.cluster_len());
-            visit(table, bytes.unwrap_or_default())
+            // Nothing was read of what is one hole.
+            if buffer.is_empty() {
+                return visit(table, buffer);
+            }
+            let from = distance(batch.start, at).of(self.path)?;
+            let bytes = part(buffer, from..from + self.geometry.cluster_len());
+            visit(table, bytes.of(self.path)?)
         })
     }
 }

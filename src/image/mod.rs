@@ -22,6 +22,7 @@ mod format;
 mod freed;
 mod header_file;
 mod holes;
+mod internal;
 mod keep;
 mod l2_tables;
 mod luks;

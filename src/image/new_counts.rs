@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
+use crate::image::internal::{self, Fault, OfFile as _};
+use crate::image::refcounts::NO_BLOCK;
 use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
@@ -100,10 +102,10 @@ impl NewCounts {
     }
 
     /// Number of the block that counts a cluster, and the place in it.
-    fn split(&self, cluster: u64) -> (u64, usize) {
+    fn split(&self, cluster: u64) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let at = usize::try_from(cluster % per_block).unwrap_or(0);
-        (cluster / per_block, at)
+        let at = internal::index(cluster % per_block).of(&self.path)?;
+        Ok((cluster / per_block, at))
     }
 
     /// Loads a block; false where there is none.
@@ -111,8 +113,8 @@ impl NewCounts {
         if self.blocks.contains_key(&index) {
             return Ok(true);
         }
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let raw = self.table.get(at).unwrap_or(0);
+        let at = internal::index(index).of(&self.path)?;
+        let raw = self.table.get(at).unwrap_or(NO_BLOCK);
         let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
         let Some((offset, counts)) = read else {
             return Ok(false);
@@ -131,15 +133,15 @@ impl NewCounts {
 
     /// How often a cluster is to be counted.
     pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
-        let (index, at) = self.split(cluster);
+        let (index, at) = self.split(cluster)?;
         if !self.load(index)? {
             return Ok(0);
         }
-        Ok(self
-            .blocks
-            .get(&index)
+        let block = self.blocks.get(&index);
+        block
             .and_then(|block| block.counts.get(at))
-            .unwrap_or(0))
+            .ok_or(Fault::new("a count outside its block"))
+            .of(&self.path)
     }
 
     /// Which of `count` clusters from `first` on are to be counted exactly once: runs of those that are
@@ -213,7 +215,7 @@ impl NewCounts {
         let end = first.saturating_add(count);
         let mut at = first;
         while at < end {
-            let (index, from) = self.split(at);
+            let (index, from) = self.split(at)?;
             let block_start = index * per_block;
             let to = (block_start + per_block).min(end);
             let len = usize::try_from(to - at).map_err(|e| self.damaged(e))?;
@@ -249,7 +251,7 @@ impl NewCounts {
         let per_block = self.geometry.refcounts_per_block();
         let mut at = from;
         loop {
-            let (index, within) = self.split(at);
+            let (index, within) = self.split(at)?;
             if !self.load(index)? {
                 return Ok(at);
             }
@@ -315,7 +317,7 @@ impl NewCounts {
             }
             // Too short for the blocks it takes itself: the run was never used, and is given back.
             for cluster in first..first + clusters {
-                let (index, at) = self.split(cluster);
+                let (index, at) = self.split(cluster)?;
                 let given = self.block(index)?.counts.set(at, 0);
                 given.map_err(|e| self.wrong(e))?;
             }
@@ -438,7 +440,7 @@ impl NewCounts {
     fn put(&mut self, cluster: u64, count: u64) -> Result<()> {
         let bits = self.geometry.refcount_bits();
         let offset = cluster.saturating_mul(self.geometry.cluster_size());
-        let (index, at) = self.split(cluster);
+        let (index, at) = self.split(cluster)?;
         let put = self.block(index)?.counts.set(at, count);
         put.map_err(|_| {
             let text = format!(
@@ -561,8 +563,10 @@ impl Clusters {
     fn run_from(&self, at: &mut u64) -> Option<Range<u64>> {
         let end = self.words.len() as u64 * 64;
         let whole = |at: u64, word: u64| {
-            let index = usize::try_from(at / 64).unwrap_or(usize::MAX);
-            at.is_multiple_of(64) && self.words.get(index) == Some(&word)
+            let held = usize::try_from(at / 64)
+                .ok()
+                .and_then(|at| self.words.get(at));
+            at.is_multiple_of(64) && held == Some(&word)
         };
         while *at < end && !self.contains(*at) {
             *at += if whole(*at, 0) { 64 } else { 1 };

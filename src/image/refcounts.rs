@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
+use crate::image::internal::{self, Fault, OfFile as _, index};
 use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;
 use crate::qcow2::{EntryTable, Geometry, Header, HostOffset, RefcountBlock, refcount};
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::{read_entries, read_zero_filled};
 use super::{Error, ErrorKind};
+
+/// An entry of the refcount table that names no block: that of all clusters past its end, too.
+pub(crate) const NO_BLOCK: u64 = 0;
 
 /// Bytes of refcount blocks kept at most, besides changed ones.
 const BLOCK_BUDGET: u64 = 32 << 20;
@@ -100,25 +104,24 @@ impl Refcounts {
         (self.table.len() as u64).saturating_mul(self.geometry.refcounts_per_block())
     }
 
-    fn split(&self, cluster: u64) -> (u64, usize) {
+    /// Number of the block that counts a cluster, and the place in it.
+    fn split(&self, cluster: u64) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        (
-            cluster / per_block,
-            usize::try_from(cluster % per_block).unwrap_or(0),
-        )
+        let at = index(cluster % per_block).of(&self.path)?;
+        Ok((cluster / per_block, at))
     }
 
     /// Where the block of that number is, if there is one.
     fn block_offset(&self, index: u64) -> Result<Option<u64>> {
-        let raw = self.entry(index);
+        let raw = self.entry(index)?;
         let entry = refcount::parse_table_entry(raw, self.geometry).map_err(|e| self.damaged(e))?;
         Ok(entry.map(HostOffset::get))
     }
 
     /// The table's entry for the block of that number; 0 past its end.
-    fn entry(&self, index: u64) -> u64 {
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        self.table.get(index).unwrap_or(0)
+    fn entry(&self, index: u64) -> Result<u64> {
+        let index = internal::index(index).of(&self.path)?;
+        Ok(self.table.get(index).unwrap_or(NO_BLOCK))
     }
 
     /// The block of that number, loaded; none where the table names none.
@@ -127,7 +130,7 @@ impl Refcounts {
             if self.blocks.len() as u64 > (BLOCK_BUDGET / self.cluster_size()).max(8) {
                 self.blocks.retain(|_, block| block.dirty);
             }
-            let raw = self.entry(index);
+            let raw = self.entry(index)?;
             let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
             let Some((offset, counts)) = read else {
                 return Ok(None);
@@ -146,15 +149,17 @@ impl Refcounts {
 
     /// How many references the image counts for a cluster.
     pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
-        let (index, at) = self.split(cluster);
-        Ok(self
-            .block(index)?
-            .and_then(|block| block.counts.get(at))
-            .unwrap_or(0))
+        let (index, at) = self.split(cluster)?;
+        match self.block(index)?.map(|block| block.counts.get(at)) {
+            None => Ok(0),
+            Some(count) => count
+                .ok_or(Fault::new("a count outside its block"))
+                .of(&self.path),
+        }
     }
 
     fn set(&mut self, cluster: u64, value: u64) -> Result<()> {
-        let (index, at) = self.split(cluster);
+        let (index, at) = self.split(cluster)?;
         let path = self.path.clone();
         let Some(block) = self.block(index)? else {
             return Err(self.damaged(format!("cluster {cluster:#x} has no refcount block")));
@@ -200,7 +205,7 @@ impl Refcounts {
         let per_block = self.geometry.refcounts_per_block();
         let mut cluster = self.hint;
         loop {
-            let (index, at) = self.split(cluster);
+            let (index, at) = self.split(cluster)?;
             if cluster >= self.countable() {
                 self.grow_table(index)?;
             }
@@ -236,7 +241,7 @@ impl Refcounts {
                 self.claim_at(first, count)?;
                 return Ok(first);
             }
-            self.grow_table(self.split(last).0)?;
+            self.grow_table(self.split(last)?.0)?;
         }
     }
 
@@ -295,7 +300,7 @@ impl Refcounts {
         let mut blocks = 0;
         loop {
             let last = first + count + blocks - 1;
-            let (from, to) = (self.split(first).0, self.split(last).0);
+            let (from, to) = (self.split(first)?.0, self.split(last)?.0);
             let mut missing = 0;
             for index in from..=to {
                 missing += u64::from(self.block_offset(index)?.is_none());
@@ -308,7 +313,7 @@ impl Refcounts {
         let last = first + count + blocks - 1;
         self.check_reach(last)?;
         let mut place = first + count;
-        for index in self.split(first).0..=self.split(last).0 {
+        for index in self.split(first)?.0..=self.split(last)?.0 {
             if self.block_offset(index)?.is_none() {
                 self.insert_block(index, place)?;
                 place += 1;
@@ -364,7 +369,7 @@ impl Refcounts {
         // The table must also count itself and the blocks for that.
         loop {
             let blocks = clusters.div_ceil(self.geometry.refcounts_per_block()) + 2;
-            let needed = (self.split(first + clusters + blocks).0 + 1)
+            let needed = (self.split(first + clusters + blocks)?.0 + 1)
                 .max(index + 1)
                 .div_ceil(per_cluster);
             if needed <= clusters {
@@ -430,7 +435,7 @@ impl Refcounts {
             return Ok(Some((self.table_offset, self.table_clusters)));
         }
         for at in entries {
-            let raw = self.table.get(at).unwrap_or(0);
+            let raw = self.table.entry(at).map_err(|e| self.damaged(e))?;
             let offset = self.table_offset + at as u64 * 8;
             self.file.write_at(&raw.to_be_bytes(), offset).at(
                 &self.path,

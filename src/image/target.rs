@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile};
+use crate::image::internal::{OfFile as _, index};
 use crate::qcow2::Header;
 use crate::qcow2::limits::MAX_CLUSTER_BITS;
 
@@ -240,7 +241,7 @@ impl Target {
             }
             State::Compressed { .. } => {
                 // One cluster at most.
-                let mut bytes = vec![0; usize::try_from(extent.len).unwrap_or(0)];
+                let mut bytes = vec![0; index(extent.len).of(layer.path())?];
                 layer.read(extent.state, extent.start, &mut bytes)?;
                 self.write(extent.start, extent.len, Source::Bytes(&bytes))
             }
@@ -253,7 +254,7 @@ impl Target {
         let mut at = extent.start;
         // In pieces that do not cut the target's clusters in two.
         while let Some(piece) = extent.clip(at, at - at % THROUGH + THROUGH) {
-            bytes.resize(usize::try_from(piece.len).unwrap_or(0), 0);
+            bytes.resize(index(piece.len).of(layer.path())?, 0);
             layer.read(piece.state, piece.start, &mut bytes)?;
             self.write(piece.start, piece.len, Source::Bytes(&bytes))?;
             at = piece.end();

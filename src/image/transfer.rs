@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::host::{Cloned, HostFile};
+use crate::image::internal::{OfFile as _, index, part_mut};
 
 use super::error::{IoContext, Result};
 use super::qcow2_layer::read_zero_filled;
@@ -81,8 +82,8 @@ impl Transfer {
         self.buffer.resize(BUFFER, 0);
         let mut done = 0;
         while done < len_inside {
-            let want = usize::try_from((len_inside - done).min(BUFFER as u64)).unwrap_or(BUFFER);
-            let buffer = self.buffer.get_mut(..want).unwrap_or_default();
+            let want = index((len_inside - done).min(BUFFER as u64)).of(to.path)?;
+            let buffer = part_mut(&mut self.buffer, 0..want).of(to.path)?;
             let (read_at, write_at) = (from.offset + done, to.offset + done);
             read_zero_filled(from.path, from.file, buffer, read_at)?;
             to.file

@@ -53,6 +53,18 @@ impl EntryTable {
         self.entries().get(index).map(|entry| entry.get())
     }
 
+    /// The raw entry.
+    ///
+    /// # Errors
+    /// [`FormatError::NoSuchEntry`] beyond the end.
+    pub fn entry(&self, index: usize) -> Result<u64, FormatError> {
+        self.get(index).ok_or(FormatError::NoSuchEntry {
+            table: "the table",
+            index: index as u64,
+            len: self.len() as u64,
+        })
+    }
+
     /// Replaces a raw entry.
     ///
     /// # Errors

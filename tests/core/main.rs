@@ -9,5 +9,6 @@ mod crash;
 mod fuzz_corpus;
 mod harness;
 mod read;
+mod source;
 mod verdict;
 mod writer;

@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::Path;
 use std::thread::{self, Scope};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::super::error::Result;
+use super::super::internal::{Fault, OfFile as _, distance, part};
 use super::super::sight::{Place, Sight};
 use super::super::{Error, ErrorKind};
 use super::units::{groups, is_zero};
@@ -81,6 +83,8 @@ type Task = (Share, Sender<Result<Share>>);
 /// What decides whether units differ.
 #[derive(Debug, Clone, Copy)]
 struct JudgeOfBytes<'a> {
+    /// The image that receives what differs.
+    path: &'a Path,
     change: Change<'a>,
     unit: u64,
 }
@@ -115,11 +119,16 @@ pub(super) struct Differing<'a> {
 
 impl<'scope, 'env> Doubts<'scope, 'env> {
     /// Nothing in doubt yet. Threads are started when there is something to read.
-    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, change: Change<'env>, unit: u64) -> Self {
+    pub(super) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        path: &'env Path,
+        change: Change<'env>,
+        unit: u64,
+    ) -> Self {
         let (tasks, waiting) = unbounded();
         Self {
             scope,
-            judge: JudgeOfBytes { change, unit },
+            judge: JudgeOfBytes { path, change, unit },
             filling: Share::default(),
             ahead: VecDeque::new(),
             tasks,
@@ -162,10 +171,7 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         match read.recv() {
             Ok(share) => share.map(Some),
             // The thread that had it is gone: its panic goes on where the threads are joined.
-            Err(_) => {
-                let path = self.judge.change.old.front().path();
-                Err(Error::new(path, ErrorKind::Stopped))
-            }
+            Err(_) => Err(Error::new(self.judge.path, ErrorKind::Stopped)),
         }
     }
 
@@ -228,9 +234,9 @@ impl JudgeOfBytes<'_> {
                 let found = self.compare(doubt, at..to, scratch)?;
                 for (from, end) in found {
                     if !doubt.was_zero() {
-                        let place = |byte: u64| usize::try_from(byte - at).unwrap_or(usize::MAX);
-                        let bytes = scratch.old.get(place(from)..place(end));
-                        share.kept.extend_from_slice(bytes.unwrap_or_default());
+                        let bytes = distance(at, from)
+                            .and_then(|from| part(&scratch.old, from..distance(at, end)?));
+                        share.kept.extend_from_slice(bytes.of(self.path)?);
                     }
                     match share.differing.last_mut() {
                         Some((of, last)) if *of == number && last.end == from => last.end = end,
@@ -247,11 +253,11 @@ impl JudgeOfBytes<'_> {
     fn compare(
         self,
         doubt: &Doubt,
-        part: Range<u64>,
+        span: Range<u64>,
         scratch: &mut Scratch,
     ) -> Result<Vec<(u64, u64)>> {
         let Scratch { old, new } = scratch;
-        let len = usize::try_from(part.end - part.start).unwrap_or(0);
+        let len = distance(span.start, span.end).of(self.path)?;
         old.resize(len, 0);
         new.resize(len, 0);
         let Change {
@@ -260,37 +266,42 @@ impl JudgeOfBytes<'_> {
             judge,
             ..
         } = self.change;
-        let old_is_zero = read(before, doubt.old.as_ref(), part.start, old)?;
+        let old_is_zero = read(before, doubt.old.as_ref(), span.start, old)?;
         if judge == Judge::Tables {
             // It is put together from several places, so it differs.
-            return Ok(vec![(part.start, part.end)]);
+            return Ok(vec![(span.start, span.end)]);
         }
-        let new_is_zero = read(after, doubt.new.as_ref(), part.start, new)?;
-        let zero = |bytes: &[u8], range| is_zero(bytes.get(range).unwrap_or_default());
-        Ok(groups(part.start, part.end, self.unit, |range| {
-            match (old_is_zero, new_is_zero) {
-                (true, _) => !zero(new, range),
-                (_, true) => !zero(old, range),
-                _ => old.get(range.clone()) != new.get(range),
-            }
-        }))
+        let new_is_zero = read(after, doubt.new.as_ref(), span.start, new)?;
+        groups(span.start, span.end, self.unit, |range| {
+            Ok(match (old_is_zero, new_is_zero) {
+                (true, _) => !is_zero(part(new, range)?),
+                (_, true) => !is_zero(part(old, range)?),
+                _ => part(old, range.clone())? != part(new, range)?,
+            })
+        })
+        .of(self.path)
     }
 }
 
 impl Share {
     /// What turned out to differ, in order.
-    pub(super) fn differing(&self) -> impl Iterator<Item = Differing<'_>> {
+    pub(super) fn differing(
+        &self,
+    ) -> impl Iterator<Item = std::result::Result<Differing<'_>, Fault>> {
         let mut rest = self.kept.as_slice();
-        self.differing.iter().filter_map(move |(number, range)| {
-            let doubt = self.doubts.get(*number)?;
+        self.differing.iter().map(move |(number, range)| {
+            let doubt = self.doubts.get(*number);
+            let doubt = doubt.ok_or(Fault::new("a run that nobody was in doubt of"))?;
             let len = if doubt.was_zero() {
                 0
             } else {
-                usize::try_from(range.end - range.start).ok()?
+                distance(range.start, range.end)?
             };
-            let (old, after) = rest.split_at_checked(len)?;
+            let (old, after) = rest
+                .split_at_checked(len)
+                .ok_or(Fault::new("a run without its bytes"))?;
             rest = after;
-            Some(Differing {
+            Ok(Differing {
                 doubt,
                 range: range.clone(),
                 old,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::Host;
+use crate::image::internal::{OfFile as _, distance, part};
 
 use super::super::error::Result;
 use super::super::{
@@ -45,13 +46,13 @@ pub fn give_up_equal(
         let end = start.saturating_add(WINDOW).min(size).min(
             run.end()
                 .checked_next_multiple_of(unit)
-                .unwrap_or(u64::MAX)
-                .max(start + unit),
+                .map_or(size, |end| end.max(start + unit)),
         );
-        read_both(&mut own, &mut under, &chain, below, start, end)?;
-        for (from, to) in groups(start, end, unit, |range| {
-            own.get(range.clone()) == under.get(range)
-        }) {
+        read_both(path, (&mut own, &mut under), (&chain, below), start, end)?;
+        let equal = groups(start, end, unit, |range| {
+            Ok(part(&own, range.clone())? == part(&under, range)?)
+        });
+        for (from, to) in equal.of(path)? {
             let target = match &mut target {
                 Some(target) => target,
                 none => {
@@ -106,14 +107,13 @@ pub fn give_up_growth(top: &Layer) -> Result<Growth> {
 }
 
 fn read_both(
-    a: &mut Vec<u8>,
-    b: &mut Vec<u8>,
-    first: &Chain,
-    second: &Chain,
+    path: &Path,
+    (a, b): (&mut Vec<u8>, &mut Vec<u8>),
+    (first, second): (&Chain, &Chain),
     start: u64,
     end: u64,
 ) -> Result<()> {
-    let len = usize::try_from(end - start).unwrap_or(0);
+    let len = distance(start, end).of(path)?;
     a.resize(len, 0);
     b.resize(len, 0);
     first.read_at(a, start)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::host::Host;
+use crate::image::internal::{OfFile as _, distance, part};
 
 use super::super::error::Result;
 use super::super::sight::{Difference, Place};
@@ -49,7 +50,7 @@ pub(super) fn keep_view(
             unit,
             pace,
             target: None,
-            doubts: Doubts::new(scope, change, unit),
+            doubts: Doubts::new(scope, path, change, unit),
         };
         for extent in absent(&top) {
             let extent = extent?;
@@ -183,7 +184,7 @@ impl Keeper<'_, '_> {
     /// Copies what differs of runs that were in doubt.
     fn settle(&mut self, share: Share) -> Result<()> {
         for differing in share.differing() {
-            self.copy(differing)?;
+            self.copy(differing.of(self.path)?)?;
         }
         let bytes = share.len;
         self.doubts.reuse(share);
@@ -209,8 +210,9 @@ impl Keeper<'_, '_> {
         }
         // Zeros between are told by entries, not stored.
         let zeros = groups(start, end, self.unit, |range| {
-            is_zero(bytes.get(range).unwrap_or_default())
-        });
+            Ok(is_zero(part(bytes, range)?))
+        })
+        .of(self.path)?;
         let mut done = start;
         for (zero_from, zero_to) in zeros {
             self.store(bytes, start, done, zero_from)?;
@@ -222,13 +224,13 @@ impl Keeper<'_, '_> {
 
     /// Writes `start..end` out of bytes that begin at `from`.
     fn store(&mut self, bytes: &[u8], from: u64, start: u64, end: u64) -> Result<()> {
-        let place = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
-        match bytes.get(place(start)..place(end)) {
-            Some(bytes) if !bytes.is_empty() => {
-                self.target()?
-                    .write(start, end - start, Source::Bytes(bytes))
-            }
-            _ => Ok(()),
+        let bytes = distance(from, start)
+            .and_then(|start| part(bytes, start..distance(from, end)?))
+            .of(self.path)?;
+        if bytes.is_empty() {
+            return Ok(());
         }
+        self.target()?
+            .write(start, end - start, Source::Bytes(bytes))
     }
 }

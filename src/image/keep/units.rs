@@ -1,19 +1,23 @@
 //! Which units of a buffer are of one kind.
 
+use crate::image::internal::{Fault, distance};
+
 /// The runs of whole units of `start..end` for which `wanted` holds, asked with the unit's place in a
 /// buffer that begins at `start`.
+///
+/// # Errors
+/// Those of `wanted`, or a unit that is no part of a buffer.
 pub(super) fn groups(
     start: u64,
     end: u64,
     unit: u64,
-    wanted: impl Fn(std::ops::Range<usize>) -> bool,
-) -> Vec<(u64, u64)> {
-    let place = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
+    wanted: impl Fn(std::ops::Range<usize>) -> Result<bool, Fault>,
+) -> Result<Vec<(u64, u64)>, Fault> {
     let mut found: Vec<(u64, u64)> = Vec::new();
     let mut at = start;
     while at < end {
         let to = (at + unit).min(end);
-        if wanted(place(at)..place(to)) {
+        if wanted(distance(start, at)?..distance(start, to)?)? {
             match found.last_mut() {
                 Some((_, last)) if *last == at => *last = to,
                 _ => found.push((at, to)),
@@ -21,7 +25,7 @@ pub(super) fn groups(
         }
         at = to;
     }
-    found
+    Ok(found)
 }
 
 /// Whether all bytes are zero.

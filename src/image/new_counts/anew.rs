@@ -52,7 +52,11 @@ impl NewCounts {
                 block.counts.raise(range)
             } else {
                 range.into_iter().try_for_each(|at| {
-                    let now = block.counts.get(at).unwrap_or(0);
+                    let now = block.counts.get(at).ok_or(FormatError::NoSuchEntry {
+                        table: "a refcount block",
+                        index: at as u64,
+                        len: block.counts.len() as u64,
+                    })?;
                     block.counts.set(at, now.saturating_add(times))
                 })
             };

@@ -51,10 +51,15 @@ impl Counts {
             while self.pending.len() <= index {
                 self.pending.push_back(RefcountBlock::zeroed(self.geometry));
             }
-            let len = usize::try_from(to - at).unwrap_or(0);
-            if let Some(block) = self.pending.get_mut(index) {
-                block.raise(from..from + len)?;
-            }
+            let block = usize::try_from(to - at)
+                .ok()
+                .and_then(|len| Some((self.pending.get_mut(index)?, len)));
+            let Some((block, len)) = block else {
+                return Err(FormatError::Inconsistent {
+                    reason: "a refcount block is not there to count in",
+                });
+            };
+            block.raise(from..from + len)?;
             at = to;
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::HostFile;
+use crate::image::internal::{self, OfFile as _};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
@@ -285,7 +286,7 @@ impl Packer {
         let raw = entry
             .encode(self.header.geometry)
             .map_err(|e| self.fail(e))?;
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let at = internal::index(index).of(self.out.path())?;
         self.l1.set(at, raw).map_err(|e| self.fail(e))
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::image::internal::{OfFile as _, distance, index, part, part_mut};
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{CryptMethod, Header};
 
@@ -48,8 +49,11 @@ impl Writer {
             let start = at - at % SECTOR;
             let stop = end.min(start.saturating_add(BUFFER as u64));
             let whole = (stop - start).next_multiple_of(SECTOR);
-            sealed.resize(usize::try_from(whole).unwrap_or(0), 0);
-            result = self.put_sectors(cipher, start, at..stop, source.skip(at - host), &mut sealed);
+            result = index(whole).of(&self.path).and_then(|whole| {
+                sealed.resize(whole, 0);
+                let source = source.skip(at - host).of(&self.path)?;
+                self.put_sectors(cipher, start, at..stop, source, &mut sealed)
+            });
             at = stop;
         }
         self.sealed = sealed;
@@ -69,30 +73,24 @@ impl Writer {
             .data
             .as_ref()
             .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
-        let sector = usize::try_from(SECTOR).unwrap_or(512);
-        let from = usize::try_from(range.start - start).unwrap_or(0);
-        let to = usize::try_from(range.end - start).unwrap_or(0);
+        let sector = index(SECTOR).of(path)?;
+        let from = distance(start, range.start).of(path)?;
+        let to = distance(start, range.end).of(path)?;
         let last = sealed.len().saturating_sub(sector);
-        if from > 0
-            && let Some(first) = sealed.get_mut(..sector)
-        {
+        if from > 0 {
+            let first = part_mut(sealed, 0..sector).of(path)?;
             read_decrypted(path, &**file, cipher, first, start)?;
         }
         // The first sector is the last one as well where both ends are cut.
-        if to < sealed.len()
-            && (last > 0 || from == 0)
-            && let Some(end) = sealed.get_mut(last..)
-        {
+        let len = sealed.len();
+        if to < len && (last > 0 || from == 0) {
+            let end = part_mut(sealed, last..len).of(path)?;
             read_decrypted(path, &**file, cipher, end, start + last as u64)?;
         }
-        let part = sealed.get_mut(from..to).unwrap_or_default();
+        let plain = part_mut(sealed, from..to).of(path)?;
         match source {
-            Source::Bytes(bytes) => {
-                if let Some(bytes) = bytes.get(..part.len()) {
-                    part.copy_from_slice(bytes);
-                }
-            }
-            Source::File { path, file, offset } => read_zero_filled(path, file, part, offset)?,
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..plain.len()).of(path)?),
+            Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
         }
         cipher.encrypt(start / SECTOR, sealed);
         file.write_at(sealed, start)

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::error::{IoContext, Result};
 use super::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
+use crate::image::internal::{OfFile as _, index, part};
 
 /// The unit in which table bytes are written in place: no disk tears it.
 const SECTOR: usize = 512;
@@ -102,7 +103,7 @@ impl Writer {
     /// entry is old or new whichever sectors arrive, and either is valid. Returns whether any was.
     fn write_in_place(&mut self) -> Result<bool> {
         let mut wrote = false;
-        let entry_size = usize::try_from(self.context.geometry.l2_entry_size()).unwrap_or(8);
+        let entry_size = index(self.context.geometry.l2_entry_size()).of(&self.path)?;
         for table in self.tree.tables.values_mut() {
             let Some(dirty) = table.dirty.take() else {
                 continue;
@@ -112,7 +113,7 @@ impl Writer {
                 table.entries.as_bytes().len(),
             );
             let offset = table.offset + bytes.start as u64;
-            let part = table.entries.as_bytes().get(bytes).unwrap_or_default();
+            let part = part(table.entries.as_bytes(), bytes).of(&self.path)?;
             self.file
                 .write_at(part, offset)
                 .at(&self.path, &format!("write the L2 table at {offset:#x}"))?;
@@ -127,7 +128,7 @@ impl Writer {
             let bytes = sectors(at * 8..at * 8 + 8, self.tree.l1.as_bytes().len());
             done = bytes.end;
             let offset = self.tree.l1_offset + bytes.start as u64;
-            let part = self.tree.l1.as_bytes().get(bytes).unwrap_or_default();
+            let part = part(self.tree.l1.as_bytes(), bytes).of(&self.path)?;
             self.file
                 .write_at(part, offset)
                 .at(&self.path, &format!("write the L1 table at {offset:#x}"))?;

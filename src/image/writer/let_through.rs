@@ -1,5 +1,6 @@
 //! Giving up guest bytes that the image below shows as well, so that it shows through again.
 
+use crate::image::internal::{OfFile as _, bit};
 use crate::qcow2::{L2Entry, SubclusterState};
 
 use super::super::error::Result;
@@ -51,11 +52,8 @@ impl Writer {
             return Ok(false);
         }
         let unit = self.geometry().subcluster_size();
-        let bit = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let (first, last) = (
-            bit((start - cluster).div_ceil(unit)),
-            bit((end - cluster) / unit),
-        );
+        let first = bit((start - cluster).div_ceil(unit)).of(&self.path)?;
+        let last = bit((end - cluster) / unit).of(&self.path)?;
         if first >= last {
             return Ok(false);
         }

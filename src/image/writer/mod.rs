@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
+use crate::image::internal::{self, Fault, OfFile as _, bit, index, part};
 use crate::qcow2::{
     EntryTable, Geometry, GuestOffset, Header, HostOffset, Incompatible, L1Entry, L2Buf, L2Context,
     L2Entry, SubclusterBitmap, SubclusterState,
@@ -41,6 +42,9 @@ use super::{Chain, Error, ErrorKind};
 
 /// Bytes of changed L2 tables kept before a transaction is closed by itself.
 const TABLE_BUDGET: u64 = 16 << 20;
+
+/// An entry that leads nowhere.
+const UNMAPPED: u64 = 0;
 
 /// Clusters to be freed kept before a transaction is closed by itself.
 const FREE_BUDGET: usize = 1 << 16;
@@ -63,20 +67,15 @@ pub enum Source<'a> {
 
 impl Source<'_> {
     /// The source `by` bytes further on.
-    fn skip(self, by: u64) -> Self {
-        match self {
-            Self::Bytes(bytes) => Self::Bytes(
-                usize::try_from(by)
-                    .ok()
-                    .and_then(|by| bytes.get(by..))
-                    .unwrap_or_default(),
-            ),
+    fn skip(self, by: u64) -> std::result::Result<Self, Fault> {
+        Ok(match self {
+            Self::Bytes(bytes) => Self::Bytes(part(bytes, index(by)?..bytes.len())?),
             Self::File { path, file, offset } => Self::File {
                 path,
                 file,
                 offset: offset.saturating_add(by),
             },
-        }
+        })
     }
 }
 
@@ -289,8 +288,9 @@ impl Writer {
         let geometry = self.geometry();
         let index = geometry.l1_index(GuestOffset(guest));
         if !self.tree.tables.contains_key(&index) {
-            let at = usize::try_from(index).unwrap_or(usize::MAX);
-            let raw = self.tree.l1.get(at).unwrap_or(0);
+            // Past the table's end nothing is mapped.
+            let at = internal::index(index).of(&self.path)?;
+            let raw = self.tree.l1.get(at).unwrap_or(UNMAPPED);
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
             let Some(offset) = entry.table else {
                 return Ok(L2Entry::Unallocated);
@@ -321,7 +321,7 @@ impl Writer {
     fn set_entry(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
         let geometry = self.geometry();
         let index = geometry.l1_index(GuestOffset(guest));
-        let at_l1 = usize::try_from(index).unwrap_or(usize::MAX);
+        let at_l1 = internal::index(index).of(&self.path)?;
         if at_l1 >= self.tree.l1.len() {
             return Err(self.damaged(guest, "the L1 table has no entry for it"));
         }
@@ -440,7 +440,7 @@ impl Writer {
         let mut at = guest;
         let end = guest.saturating_add(len);
         while at < end {
-            let source = source.skip(at - guest);
+            let source = source.skip(at - guest).of(&self.path)?;
             at += self.write_some(at, end, source)?;
             self.keep_budget()?;
         }
@@ -552,7 +552,7 @@ impl Writer {
         };
         let mut after = bitmap;
         for index in 0..u64::from(geometry.subclusters()) {
-            let bit = u32::try_from(index).unwrap_or(u32::MAX);
+            let bit = bit(index).of(&self.path)?;
             let was_data = bitmap.state(bit) == SubclusterState::Data;
             let is_written = written.contains(&index);
             if !(is_written || was_data && moved) {

@@ -121,7 +121,7 @@ impl Shared {
     /// Those clusters of a range that are in the set.
     fn among(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
         let first = self.0.partition_point(|own| own.end <= range.start);
-        let rest = self.0.get(first..).unwrap_or_default().iter();
+        let rest = self.0.iter().skip(first);
         let own = rest.take_while(move |own| own.start < range.end);
         own.flat_map(move |own| own.start.max(range.start)..own.end.min(range.end))
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::host::{HostFile, printable_bytes};
+use crate::image::internal::{self, OfFile as _};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{
@@ -119,7 +120,7 @@ impl Writer {
         while at < size {
             let coverage = geometry.l2_coverage();
             let end = (at - at % coverage).saturating_add(coverage).min(size);
-            let index = usize::try_from(at / coverage).unwrap_or(usize::MAX);
+            let index = internal::index(at / coverage).of(&self.path)?;
             let is_mapped = self.tree.l1.get(index).is_some_and(|raw| raw != 0);
             let to = if is_mapped {
                 end
