@@ -199,7 +199,8 @@ pub fn unresolvable(recorded: &OsStr) -> Option<Unresolvable> {
 
 /// `name` as seen from the directory that `overlay`'s name has; from the one it was taken from where it is
 /// in the trash.
-fn beside(overlay: &Path, name: &Path) -> PathBuf {
+#[must_use]
+pub fn beside(overlay: &Path, name: &Path) -> PathBuf {
     let home = taken_from(overlay);
     let overlay = home.as_deref().unwrap_or(overlay);
     overlay

@@ -57,7 +57,9 @@ pub use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER
 pub use crate::qcow2::luks::STRIPES;
 pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
 pub use amend::{Amend, Amendment};
-pub use backing::{BackingName, BackingTarget, Mention, Unresolvable, is_described, unresolvable};
+pub use backing::{
+    BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
+};
 pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty, dirty_bits};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};

@@ -3,12 +3,12 @@
 //! are each operation's own business.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::forest::{Forest, Node, NodeId, Reads};
 use crate::host::{FileKind, printable};
 
-use super::words::shown;
+use super::words::{count, shown};
 use super::{EffectKind, Plan};
 
 /// What is done to a file that others may be reading, as the word for a refusal.
@@ -46,6 +46,38 @@ pub(super) fn refuse_all(plan: &mut Plan) {
     for (id, how) in touched {
         if let Some(node) = forest.get(id) {
             refuse(plan, &forest, node, how, &goes);
+        }
+    }
+    warn_of_unseen_names(plan, &forest);
+}
+
+/// A file whose content changes may have hard links where nobody has looked: who is built on it by one of
+/// those cannot be told.
+fn warn_of_unseen_names(plan: &mut Plan, forest: &Forest) {
+    let written: BTreeSet<NodeId> = plan
+        .effects
+        .iter()
+        .filter(|effect| effect.kind == EffectKind::Writes)
+        .filter_map(|effect| Some(forest.by_path(&effect.path)?.id))
+        .collect();
+    for node in written.into_iter().filter_map(|id| forest.get(id)) {
+        let Some(stat) = node.stat.as_ref().filter(|stat| stat.links > 1) else {
+            continue;
+        };
+        let host = &plan.context().host;
+        let is_hard = |name: &&PathBuf| {
+            let stat = host.stat_link(name);
+            stat.is_ok_and(|stat| stat.kind != FileKind::Symlink)
+        };
+        let names = std::iter::once(&node.path).chain(&node.other_names);
+        let known = names.filter(is_hard).count() as u64;
+        if stat.links > known {
+            plan.warn(format!(
+                "{} has {} in folders that were not looked in (hard links): what is built on it by those is not \
+                 known. Look there too with --scan DIR",
+                shown(&node.path),
+                count(stat.links - known, "more name")
+            ));
         }
     }
 }

@@ -771,4 +771,29 @@ fn the_room_that_is_promised_comes_free() {
             );
         }
     }
+
+#[test]
+fn hard_links_where_nobody_has_looked_are_told() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (dir, elsewhere) = (home.path().join("here"), home.path().join("elsewhere"));
+    let mut s = Script::default();
+    s.create("", "base.qcow2", "1M");
+    s.create("-F qcow2 -b base.qcow2", "top.qcow2", "");
+    s.build(&dir);
+    let host = ours::real_host();
+    let warned = || {
+        let plan = ours::plan_commit(&host, &dir, &dir.join("top.qcow2"), TRASH, Siblings::Refuse);
+        assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+        let hard = |note: &&qanopy::ops::Note| note.text.contains("1 more name in folders");
+        plan.notes.iter().filter(hard).count()
+    };
+    assert_eq!(warned(), 0);
+    fs::create_dir(&elsewhere).unwrap();
+    fs::hard_link(dir.join("base.qcow2"), elsewhere.join("other.qcow2")).unwrap();
+    assert_eq!(warned(), 1);
+    fs::rename(elsewhere.join("other.qcow2"), dir.join("other.qcow2")).unwrap();
+    assert_eq!(warned(), 0);
 }

@@ -404,3 +404,56 @@ fn a_described_file_outside_the_folders_is_never_opened_and_a_name_is_kept_as_it
     let node = forest.by_path(&over).unwrap();
     assert_eq!(node.backing.as_ref().unwrap().name(), name.as_str());
 }
+
+/// QEMU takes them from the directory it is started in, which for many is the image's.
+#[test]
+fn a_described_relative_name_may_mean_the_file_beside_the_image() {
+    let Some(qemu) = support::qemu() else { return };
+    for (name, format) in [
+        ("file:base", Some("qcow2")),
+        ("blkdebug::base", Some("qcow2")),
+        (
+            r#"json:{"driver":"qcow2","file":{"driver":"file","filename":"base"}}"#,
+            Some("qcow2"),
+        ),
+        (
+            r#"json:{"driver":"raw","offset":512,"size":512,"file":{"driver":"file","filename":"./base"}}"#,
+            Some("raw"),
+        ),
+        // Nothing opens it as it is, and what it means is plain all the same.
+        (r#"json:{"driver":"file","filename":"base"}"#, Some("qcow2")),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        overlay(&qemu, dir, "base", Some("qcow2"));
+        fs::rename(dir.join("over"), dir.join("top")).unwrap();
+        overlay(&qemu, dir, name, format);
+        let host = ours::real_host();
+        for request in [
+            Request::Commit {
+                overlay: dir.join("top"),
+                into: None,
+                layer: qanopy::ops::CommittedLayer::Trash,
+                siblings: qanopy::ops::Siblings::Break,
+                keep_old: None,
+            },
+            Request::Move {
+                moves: vec![Relocation {
+                    from: dir.join("base"),
+                    to: dir.join("other"),
+                    style: None,
+                }],
+                subtree: false,
+            },
+        ] {
+            let plan = ours::plan(&host, dir, &request);
+            let said = plan.refusals.iter().map(|refusal| refusal.text.as_str());
+            assert!(
+                said.clone()
+                    .any(|text| text.contains("over reads it in a way")),
+                "{name}: {:?}",
+                said.collect::<Vec<_>>()
+            );
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::host::{
     Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable, shell_quoted,
 };
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, end_offset,
+    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, beside, end_offset,
     named_like_qcow2, probe, read_header, where_it_is,
 };
 
@@ -349,8 +349,13 @@ impl Looker {
     /// Where a backing name leads, and what is there; and the other files that it makes QEMU read.
     fn backing(&self, overlay: &Path, backing: &BackingRef) -> (Backing, Vec<Edge>) {
         let name = BackingName::interpret(overlay, &backing.recorded);
-        let (target, rest) = match name.target {
+        let depends_on_directory = name.depends_on_directory();
+        let (target, mut rest) = match name.target {
             BackingTarget::NotUnderstood { files, what } => self.read_by(overlay, files, what),
+            BackingTarget::File(path) if name.is_bare || depends_on_directory => {
+                let rest = self.may_read(overlay, &path, name.is_bare);
+                (BackingTarget::File(path), rest)
+            }
             target => (target, Vec::new()),
         };
         let is_understood = !matches!(target, BackingTarget::NotUnderstood { .. });
@@ -390,11 +395,34 @@ impl Looker {
         // What is not understood says nothing of the format of the file itself.
         let format = link.format().filter(|_| is_understood).cloned();
         let (path, state, outside) = self.follow(overlay, &path, format.as_ref());
+        if let (true, BackingState::There(file)) = (is_understood, &state) {
+            rest.retain(|edge| edge.file != *file);
+        }
         link.state = state;
         link.outside = outside;
         // A copy has no room to spare.
         link.path = Some(path.as_path().into());
         (link, rest)
+    }
+
+    /// What a described file may be: where its relative path leads from the image's directory, in which
+    /// machines are often started; with `here`, also where it leads from the one we are started in.
+    fn may_read(&self, overlay: &Path, path: &Path, here: bool) -> Vec<Edge> {
+        let from_image = path.is_relative().then(|| beside(overlay, path));
+        let from_here = here.then(|| path.to_path_buf());
+        let mut edges: Vec<Edge> = Vec::new();
+        for path in from_here.into_iter().chain(from_image) {
+            if let (path, BackingState::There(file), _) = self.follow(overlay, &path, None)
+                && !edges.iter().any(|edge| edge.file == file)
+            {
+                edges.push(Edge {
+                    how: Reads::NotUnderstood,
+                    path: path.into(),
+                    file,
+                });
+            }
+        }
+        edges
     }
 
     /// The file that a name not understood is shown to lead to, alone in its target, and the others that
@@ -408,17 +436,11 @@ impl Looker {
         let mut there = Vec::new();
         let mut first = None;
         for mention in files {
-            if let (path, BackingState::There(file), _) = self.follow(overlay, &mention.path, None)
-            {
-                first.get_or_insert(mention);
-                there.push(Edge {
-                    how: Reads::NotUnderstood,
-                    path: path.into(),
-                    file,
-                });
-            } else if mention.surely {
+            let found = self.may_read(overlay, &mention.path, true);
+            if !found.is_empty() || mention.surely {
                 first.get_or_insert(mention);
             }
+            there.extend(found);
         }
         match first {
             Some(mention) => {
