@@ -175,7 +175,7 @@ impl Refcounts {
     /// One reference to a cluster more, if there is room for it in its count. Returns whether there was.
     pub(crate) fn raise(&mut self, cluster: u64) -> Result<bool> {
         let now = self.get(cluster)?;
-        let (index, _) = self.split(cluster);
+        let (index, _) = self.split(cluster)?;
         let most = self.block(index)?.map_or(0, |block| block.counts.max());
         if now >= most {
             return Ok(false);

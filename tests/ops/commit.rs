@@ -771,6 +771,7 @@ fn the_room_that_is_promised_comes_free() {
             );
         }
     }
+}
 
 #[test]
 fn hard_links_where_nobody_has_looked_are_told() {
