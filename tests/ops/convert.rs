@@ -1112,13 +1112,7 @@ fn what_can_be_read_is_saved_as_by_qemu_img_and_the_rest_is_listed() {
     let lost = damage(&here, dir);
     here.img(&["convert", "--salvage", "-O", "raw", "damaged", "theirs"]);
     let theirs = fs::read(dir.join("theirs")).unwrap();
-    assert!(matches!(
-        carry_out_request(
-            &real(dir),
-            &Request::Convert(Box::new(wish(dir, "whole", RAW)))
-        ),
-        Ok(_)
-    ));
+    run(dir, wish(dir, "whole", RAW));
     fs::remove_file(dir.join("new")).unwrap();
     // Without it nothing is made.
     let refused = plan(dir, wish(dir, "damaged", RAW));
@@ -1231,7 +1225,8 @@ fn of_an_image_that_is_cut_short_what_is_left_is_saved() {
     let l1 = number_at(&path, 40);
     put_number(&path, l1 + 8, (1 << 63) | (1 << 40));
     let lost = salvage(dir, salvaging(dir, "far", RAW));
-    assert_eq!(lost, [32 << 10..64 << 10]);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(lost[0], 32 << 10..64 << 10);
 }
 
 #[test]

@@ -444,6 +444,23 @@ fn a_menu_shows_its_keys_and_runs_the_entry_of_the_one_pressed() {
 }
 
 #[test]
+fn a_rebase_compresses_only_when_asked() {
+    let mut desk = desk();
+    desk.go_to("Overlay-1B.qcow2");
+    desk.press(" ");
+    desk.go_to("Overlay-2.qcow2");
+    desk.press("B<up> <enter>");
+    assert!(matches!(
+        desk.planned().1,
+        Request::Rebase {
+            dedupe: false,
+            compress: true,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");
@@ -452,7 +469,7 @@ fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     desk.press("B<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Rebase { image, to, dedupe: false, .. }
+        Request::Rebase { image, to, dedupe: false, compress: false, .. }
             if image == Path::new("/vm/Overlay-1B.qcow2") && to == Path::new("/vm/Overlay-2.qcow2")
     ));
     desk.answer(possible_commit);
