@@ -150,6 +150,10 @@ fn command(request: &Request) -> Option<String> {
             };
             Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
         }
+        Request::EmptyTrash { entries } if entries.len() == 1 => {
+            let entry = entries.first().map(shell_quoted)?;
+            Some(format!("qanopy trash empty {entry}"))
+        }
         Request::Discard { images, .. } if images.len() == 1 => {
             let image = images.first().map(shell_quoted)?;
             Some(format!("qanopy discard {image}"))

@@ -1075,6 +1075,43 @@ fn no_name_reaches_the_terminal_raw() {
     }
 }
 
+/// What in the trash is built on the base stands in the way of a commit until it is kept intact, or deleted.
+#[test]
+fn a_commit_that_the_trash_stands_in_the_way_of_says_how_to_empty_it() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let here = qemu.within(place.path());
+    here.img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"]);
+    here.io("base.qcow2", &["write -P 1 0 1M"]);
+    for (name, at) in [("one.qcow2", 0), ("two.qcow2", 512)] {
+        here.img(&[
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            "base.qcow2",
+            name,
+        ]);
+        here.io(name, &[&format!("write -P 2 {at}k 64k")]);
+    }
+    place.q("discard two.qcow2 --yes").with(0);
+    let refused = place.q("commit one.qcow2 --yes").with(4);
+    let said = refused.out + &refused.err;
+    let (_, way) = said
+        .split_once("qanopy trash empty ")
+        .unwrap_or_else(|| panic!("{said}"));
+    let entry: String = way
+        .chars()
+        .take_while(|c| c.is_ascii_hexdigit() || *c == '-')
+        .collect();
+    place.q(&format!("trash empty {entry} --yes")).with(4);
+    place.q(&format!("trash empty {entry} --confirm 1")).with(0);
+    place.q("commit one.qcow2 --confirm 1").with(0);
+}
+
 /// A base that was cut short is told by every plan that copies from it: what is gone reads as zeros.
 #[test]
 fn what_is_cut_short_is_told_by_every_plan_that_copies_from_it() {

@@ -103,6 +103,7 @@ pub(super) fn judge_dependants(
                     request: commit(Siblings::Preserve),
                 });
             }
+            ways_out.extend(empty_trash(losers.iter().copied()));
             if breaks > 0 {
                 ways_out.push(WayOut {
                     label: format!(
@@ -143,7 +144,8 @@ fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec
             opened.err().map(|error| error.kind.to_string())
         });
         if let Some(why) = &closed {
-            plan.refuse(format!("{} cannot be kept intact: {why}", dependant.what));
+            let text = format!("{} cannot be kept intact: {why}", dependant.what);
+            plan.refuse_but(text, empty_trash(std::iter::once(dependant)));
         }
         refuse_receiver_elsewhere(plan, &dependant.path);
         if closed.is_none() && checked.insert(dependant.path.clone()) {
@@ -163,6 +165,30 @@ fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec
         kept.push(dependant.clone());
     }
     kept
+}
+
+/// What is in the trash stands in the way no longer when it is deleted.
+fn empty_trash<'d>(losers: impl Iterator<Item = &'d Dependant>) -> Vec<WayOut> {
+    let kept = losers.filter_map(|loser| {
+        let entry = image::entry_of(&loser.path)?.to_str()?;
+        Some((entry.to_owned(), loser))
+    });
+    let mut ways_out: Vec<WayOut> = Vec::new();
+    for (entry, loser) in kept {
+        let way = WayOut {
+            label: format!(
+                "delete what went to the trash with {} for good",
+                name(&loser.path)
+            ),
+            request: Request::EmptyTrash {
+                entries: vec![entry],
+            },
+        };
+        if !ways_out.iter().any(|known| known.request == way.request) {
+            ways_out.push(way);
+        }
+    }
+    ways_out
 }
 
 fn broken_text(dependant: &Dependant) -> String {
