@@ -702,7 +702,8 @@ fn the_room_that_is_promised_comes_free() {
         dependants: ops::Dependants::Refuse,
     };
     let delete = |image: &Path| snapshot(image, deleted("kept"));
-    let requests: [(&str, &dyn Fn(&Path) -> Request); 4] = [
+    type Ask<'a> = (&'a str, &'a dyn Fn(&Path) -> Request);
+    let requests: [Ask<'_>; 4] = [
         ("commit, the layer stays", &commit(CommittedLayer::Keep)),
         ("commit, the layer goes", &commit(CommittedLayer::Trash)),
         ("shrink", &shrink),

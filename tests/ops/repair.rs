@@ -406,8 +406,11 @@ fn mending_a_snapshot_table_survives_every_crash() {
     assert!(olds > 0 && news > 0, "{olds} old, {news} new");
 }
 
-/// Fields of the second snapshot's entry: offset in it, width, a value that makes no sense.
-const LOST_SNAPSHOTS: [(&str, u64, usize, fn(u64) -> u64); 4] = [
+/// A field of a snapshot's entry: offset in it, width, what becomes of what it says.
+type Lost = (&'static str, u64, usize, fn(u64) -> u64);
+
+/// Fields of the second snapshot's entry, with values that make no sense.
+const LOST_SNAPSHOTS: [Lost; 4] = [
     ("an unaligned L1 table", 0, 8, |was| was + 512),
     ("an L1 table past the end", 0, 8, |_| 1 << 40),
     ("an L1 table that is too long", 8, 4, |_| 5 << 20),
