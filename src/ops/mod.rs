@@ -18,6 +18,7 @@ mod convert;
 mod copy_file;
 mod create;
 mod cut_short;
+mod data_files;
 mod demo;
 mod dependants;
 mod device;
@@ -323,6 +324,7 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
     cut_short::warn(&mut plan);
+    data_files::warn(&mut plan);
     device::judge(&mut plan);
     if plan.refusals.is_empty() {
         may_write::refuse_unwritable(&mut plan);

@@ -555,6 +555,7 @@ fn yes_alone_does_not_agree_to_a_count() {
 /// nothing, goes by a yes.
 #[test]
 fn a_number_is_asked_for_where_something_is_lost_for_good() {
+    let Some(qemu) = support::qemu() else { return };
     let place = demo_forest();
     let root = "demo/rootbase";
     place
@@ -565,6 +566,9 @@ fn a_number_is_asked_for_where_something_is_lost_for_good() {
     place
         .q(&format!("bitmap add {root}/Overlay-3A.qcow2 dirty --yes"))
         .with(0);
+    // So that there is something to lose in each.
+    let changed = place.path().join(root).join("Overlay-3A.qcow2");
+    qemu.io(&changed, &["write -P 0x77 64k 64k"]);
     let asks = |words: &str| {
         let shown = place.q(&format!("{words} --dry-run")).with(0).out;
         let number = shown.lines().find_map(|line| {
@@ -1503,4 +1507,60 @@ fn prune_keeps_what_is_taken_out() {
     assert_eq!(code, 0, "{shown}");
     let left = ["two.qcow2", "top.qcow2"].map(|name| place.exists(name));
     assert_eq!(left.iter().filter(|there| **there).count(), 1, "{shown}");
+}
+
+/// QEMU takes a relative name from the directory it is started in.
+#[test]
+fn a_data_file_that_qemu_would_look_for_elsewhere_is_told_by_every_plan() {
+    let Some(qemu) = support::qemu() else { return };
+    let place = Place::new();
+    let dir = place.path().join("vm");
+    fs::create_dir(&dir).unwrap();
+    let options = "data_file=own.raw,data_file_raw=on";
+    let made = std::process::Command::new("qemu-img")
+        .args([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            options,
+            "own.qcow2",
+            "1M",
+        ])
+        .current_dir(&dir)
+        .status();
+    assert!(made.unwrap().success());
+    qemu.img(&[
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        "own.qcow2",
+        dir.join("top.qcow2").to_str().unwrap(),
+        "1M",
+    ]);
+    let from = |cwd: &Path, words: &str| {
+        let mut command = place.command();
+        let ended = command.args(words.split(' ')).current_dir(cwd).output();
+        String::from_utf8(ended.unwrap().stdout).unwrap()
+    };
+    let vm = dir.to_str().unwrap();
+    for words in [
+        format!("convert {vm}/own.qcow2 {vm}/new.qcow2 --dry-run"),
+        format!("commit {vm}/top.qcow2 --dry-run"),
+        format!("resize {vm}/own.qcow2 2M --dry-run"),
+        format!("flatten {vm}/top.qcow2 {vm}/flat.qcow2 --dry-run"),
+    ] {
+        let (elsewhere, here) = (from(Path::new("/"), &words), from(&dir, &words));
+        let told = "QEMU takes from the working directory";
+        assert!(elsewhere.contains(told), "{words}: {elsewhere}");
+        assert!(!elsewhere.contains("qemu-img"), "{words}: {elsewhere}");
+        assert!(!here.contains(told), "{words}: {here}");
+        assert!(here.contains("qemu-img"), "{words}: {here}");
+    }
 }

@@ -5,18 +5,22 @@ use crate::support;
 use crate::support::known;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use known::{carry_out, carry_out_request, context, words};
-use qanopy::host::RealHost;
+use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
     self, Confirm, Consent, Danger, Denied, Error, Outcome, Progress, Request, trash,
 };
-use support::{HoldMode, Qemu, RecordingHost, qemu};
+use support::crash_suite::{Attempt, CrashSuite, Promise};
+use support::oracle::{self, View};
+use support::script::Script;
+use support::{HoldMode, Qemu, RecordingHost, checker, ours, qemu};
 
 /// `root` with the branches `a` (then `a1`, `a2`) and `b`, a little data in each.
 fn small_forest(qemu: &Qemu) -> tempfile::TempDir {
@@ -871,4 +875,104 @@ fn a_base_is_not_called_unneeded_while_the_trash_holds_what_is_built_on_it() {
         "{}",
         words(&plan)
     );
+}
+
+/// A sibling in the trash that is preserved there.
+struct InTrash {
+    before: View,
+}
+
+impl InTrash {
+    /// What the sibling shows once it is restored.
+    fn restored(dir: &Path, context: &dyn Display) -> View {
+        let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
+        let holds = |entry: &&ops::trash::Entry| {
+            let mut files = entry.files.iter();
+            files.any(|file| file.original.ends_with("sibling.qcow2"))
+        };
+        let entry = entries.iter().find(holds);
+        let entry = entry.unwrap_or_else(|| panic!("it is gone: {entries:?}\n{context}"));
+        let restore = Request::Restore {
+            entries: vec![entry.name.clone()],
+        };
+        ours::run(&ours::real_host(), dir, &restore)
+            .unwrap_or_else(|why| panic!("it cannot be restored: {why}\n{context}"));
+        ours::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap()
+    }
+}
+
+impl Promise for InTrash {
+    fn completed(&mut self, _: &Path, _: &dyn Display) {}
+
+    fn check_quickly(&self, dir: &Path, _: bool, context: &dyn Display) {
+        for name in ["base.qcow2", "top.qcow2"] {
+            let path = dir.join(name);
+            assert!(
+                !path.exists() || checker::check(&path).is_sound(),
+                "{name}\n{context}"
+            );
+        }
+        let now = Self::restored(dir, context);
+        assert!(
+            now == self.before,
+            "{}\n{context}",
+            now.explain(&self.before)
+        );
+    }
+
+    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+        let verdict = oracle::check(&dir.join("sibling.qcow2"));
+        assert!(verdict.is_sound(), "{verdict:?}\n{context}");
+        let now = oracle::guest_view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap();
+        assert!(now == self.before, "{context}");
+    }
+
+    fn finish(&self, _: &Path, _: &dyn Display) {}
+}
+
+#[test]
+fn a_sibling_in_the_trash_is_preserved_there_whatever_moment_cuts_it_off() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let mut script = Script::default();
+    let small = "-o cluster_size=4k";
+    script.create(small, "base.qcow2", "256k");
+    script.io("qcow2", "base.qcow2", &["write -P 1 0 128k"]);
+    for name in ["top.qcow2", "sibling.qcow2"] {
+        script.create(&format!("{small} -F qcow2 -b base.qcow2"), name, "");
+    }
+    script.io("qcow2", "top.qcow2", &["write -P 2 16k 64k"]);
+    script.io("qcow2", "sibling.qcow2", &["write -P 3 32k 8k"]);
+    let attempt = |host: &Arc<dyn Host>, dir: &Path| {
+        let request = Request::Commit {
+            overlay: dir.join("top.qcow2"),
+            into: None,
+            layer: ops::CommittedLayer::Trash,
+            siblings: ops::Siblings::Preserve,
+            keep_old: None,
+        };
+        let plan = ours::plan(host, dir, &request);
+        let not_known = |note: &ops::Note| note.text.contains("not known");
+        let unread = plan.notes.iter().any(not_known);
+        let result = ours::agree(plan)
+            .and_then(|ready| ops::run(ready, &Progress::new()).map_err(|e| e.to_string()));
+        Attempt { result, unread }
+    };
+    let suite = CrashSuite {
+        script: &script,
+        what: "a commit beside a sibling in the trash".to_owned(),
+        attempt: &attempt,
+        states: 80,
+        failures: 12,
+        every: 13,
+    };
+    let promise = |dir: &Path| {
+        let before = ours::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap();
+        let discard = Request::discard(vec![dir.join("sibling.qcow2")]);
+        ours::run(&ours::real_host(), dir, &discard).unwrap();
+        InTrash { before }
+    };
+    suite.survives_crashes(promise);
+    suite.survives_failures(promise);
 }

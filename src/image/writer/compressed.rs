@@ -7,6 +7,7 @@ use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{CryptMethod, HostOffset, L2Entry};
 
 use super::super::error::Result;
+use super::super::internal::{OfFile as _, index, part, part_mut};
 use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, ErrorKind};
 use super::{Source, Writer};
@@ -68,16 +69,10 @@ impl Writer {
         };
         packing.plain.clear();
         packing.plain.resize(cluster, 0);
-        let len = usize::try_from(len).unwrap_or(cluster).min(cluster);
-        let plain = packing.plain.get_mut(..len).unwrap_or_default();
+        let len = index(len).of(&self.path)?;
+        let plain = part_mut(&mut packing.plain, 0..len).of(&self.path)?;
         match source {
-            Source::Bytes(bytes) => {
-                let bytes = bytes.get(..len).unwrap_or_default();
-                plain
-                    .get_mut(..bytes.len())
-                    .unwrap_or_default()
-                    .copy_from_slice(bytes);
-            }
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..len).of(&self.path)?),
             Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
         }
         let Some(mut stream) = packing.deflater.deflate(&packing.plain) else {
@@ -94,7 +89,7 @@ impl Writer {
             return Ok(false);
         };
         // What follows in its last sector is nobody's yet.
-        let padded = usize::try_from(end.next_multiple_of(SECTOR) - host).unwrap_or(stream.len());
+        let padded = index(end.next_multiple_of(SECTOR) - host).of(&self.path)?;
         stream.resize(padded, 0);
         self.put(host, stream.len() as u64, Source::Bytes(&stream))?;
         let has_room = !end.is_multiple_of(self.cluster_size());
