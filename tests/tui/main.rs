@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A broken helper is a failed test.
 #![allow(unreachable_pub)] // A test crate exports nothing.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod counts;
 mod desk;
 mod errands;
