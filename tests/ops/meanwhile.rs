@@ -9,11 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use qanopy::host::Host;
+use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Preallocation};
 use qanopy::ops::{
     self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, CreateOptions,
-    Dependants, ImageOptions, NewSize, Progress, Relocation, Request, Siblings, SnapshotAction,
+    Dependants, ImageOptions, NewSize, Progress, Reflink, Relocation, Request, Siblings,
+    SnapshotAction,
 };
 use support::oracle::View;
 use support::script::{Script, copy_tree, files_below};
@@ -154,6 +155,30 @@ fn operations() -> Vec<Op> {
             action: SnapshotAction::Create { name: "s".into() },
         }),
         op("branch side", None, |dir| branch(dir, "side")),
+        op("clone", None, |dir| Request::Clone {
+            image: dir.join("mid"),
+            new: dir.join("copy"),
+            chain: false,
+            reflink: Reflink::Auto,
+        }),
+        op("flatten into a new file", None, |dir| Request::Flatten {
+            image: dir.join("top"),
+            onto: None,
+            new: Some(dir.join("copy")),
+            compress: None,
+        }),
+        op("export", None, |dir| Request::Export {
+            image: dir.join("top"),
+            dir: dir.join("exported"),
+        }),
+        op("delete what is in the trash", None, |dir| {
+            Request::EmptyTrash {
+                entries: vec![in_trash(dir)],
+            }
+        }),
+        op("restore", None, |dir| Request::Restore {
+            entries: vec![in_trash(dir)],
+        }),
     ]
 }
 
@@ -168,7 +193,16 @@ fn family(dir: &Path) {
     s.io("qcow2", "side", &["write -P 0x31 128k 64k"]);
     s.overlay("qcow2", "mid", "top");
     s.io("qcow2", "top", &["write -P 0x41 128k 512k"]);
+    s.overlay("qcow2", "side", "gone");
     s.build(dir);
+    let discard = Request::discard(vec![dir.join("gone")]);
+    ours::run(&ours::real_host(), dir, &discard).unwrap();
+}
+
+/// The name of the only entry of the trash.
+fn in_trash(dir: &Path) -> String {
+    let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
+    entries.first().map(|entry| entry.name.clone()).unwrap()
 }
 
 fn number(path: &Path) -> u64 {
@@ -204,6 +238,8 @@ fn carry_out(plan: ops::Plan) -> Result<(), String> {
 fn views(dir: &Path) -> BTreeMap<u64, (PathBuf, Result<View, String>)> {
     let files = files_below(dir).into_iter();
     let files = files.filter(|path| !path.iter().any(|part| part == ".qanopy-trash"));
+    // An export says in one what it holds.
+    let files = files.filter(|path| path.extension().is_none_or(|end| end != "json"));
     files
         .map(|path| {
             (
