@@ -100,13 +100,24 @@ fn boot_digits() -> String {
     format!("{digits:0<BOOT_DIGITS$}")
 }
 
-/// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
+/// Whether a process was started by this one, or has ended.
+pub(super) fn is_child(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The name in parentheses may hold anything; the state and the parent follow it.
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind);
+    let parent = behind.and_then(|behind| behind.split_whitespace().nth(1));
+    parent.and_then(|parent| parent.parse().ok()) == Some(std::process::id())
+}
+
 /// Who runs this process: what it may do goes by that.
 #[must_use]
 pub fn effective_user() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name comes second, in parentheses, and may hold anything.
@@ -123,6 +134,19 @@ fn boot() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_known_by_its_parent_and_one_that_ended_counts_as_one() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("9")
+            .spawn()
+            .unwrap();
+        assert!(is_child(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_child(child.id()));
+        assert!(!is_child(std::process::id()));
+    }
 
     #[test]
     fn this_process_runs_and_others_of_its_number_do_not() {

@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
@@ -18,6 +19,7 @@ use super::holders::holders_in_the_way;
 use super::lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 use super::ofd::{Attempt, Description};
 use super::own::{OwnLock, own_work};
+use super::process::is_child;
 use super::reflink::clone_file_range;
 
 /// How much is written at a time where zeros must be written out.
@@ -26,6 +28,9 @@ const ZEROS: usize = 1 << 20;
 /// How much one call of copy_file_range is asked for. The kernel can be interrupted between calls
 /// only, so this bounds how long a cancelled copy still runs.
 const COPY_STEP: u64 = 64 << 20;
+
+/// Long enough for a process that was just started to begin its own program.
+const A_CHILD_BEGINS: Duration = Duration::from_millis(20);
 
 /// An open file. Cheap to share: locks keep their own hold on the descriptor.
 #[derive(Debug)]
@@ -58,6 +63,28 @@ impl RealFile {
             |stat| holders_in_the_way(id_of(&stat), self.fd().as_raw_fd()),
         );
         Conflict { writer, holders }
+    }
+
+    /// Attempts it, and once more where only children of this process stand in the way: one that has not
+    /// begun its own program yet has every file that was open here, and with it locks that were let go since.
+    fn attempt(
+        &self,
+        attempt: impl Fn() -> io::Result<Attempt>,
+    ) -> io::Result<Result<Attempt, Conflict>> {
+        let mut is_first = true;
+        loop {
+            let writer = match attempt()? {
+                Attempt::Busy { writer } => writer,
+                other => return Ok(Ok(other)),
+            };
+            let conflict = self.conflict(writer);
+            let are_ours = conflict.holders.iter().all(|held| is_child(held.pid));
+            if !(is_first && are_ours) {
+                return Ok(Err(conflict));
+            }
+            is_first = false;
+            thread::sleep(A_CHILD_BEGINS);
+        }
     }
 
     /// Writes zeros, for where the filesystem has nothing cheaper.
@@ -276,21 +303,23 @@ impl HostFile for RealFile {
     }
 
     fn lock(&self, want: LockSet) -> io::Result<Lock> {
-        Ok(match self.description.take(want)? {
-            Attempt::Held(bytes) => {
+        Ok(match self.attempt(|| self.description.take(want))? {
+            Ok(Attempt::Held(bytes)) => {
                 let own = OwnLock::note(id_of(&fstat(self.fd())?), want);
                 Lock::Held(LockGuard::new(Some(Box::new((own, bytes)))))
             }
-            Attempt::Busy { writer } => Lock::Busy(self.conflict(writer)),
-            Attempt::Unsupported => Lock::Unsupported,
+            Ok(Attempt::Busy { writer }) => Lock::Busy(self.conflict(writer)),
+            Ok(Attempt::Unsupported) => Lock::Unsupported,
+            Err(conflict) => Lock::Busy(conflict),
         })
     }
 
     fn probe_lock(&self, want: LockSet) -> io::Result<LockProbe> {
-        Ok(match self.description.probe(want)? {
-            Attempt::Held(_) => LockProbe::Free,
-            Attempt::Busy { writer } => LockProbe::Busy(self.conflict(writer)),
-            Attempt::Unsupported => LockProbe::Unsupported,
+        Ok(match self.attempt(|| self.description.probe(want))? {
+            Ok(Attempt::Held(_)) => LockProbe::Free,
+            Ok(Attempt::Busy { writer }) => LockProbe::Busy(self.conflict(writer)),
+            Ok(Attempt::Unsupported) => LockProbe::Unsupported,
+            Err(conflict) => LockProbe::Busy(conflict),
         })
     }
 

@@ -210,10 +210,12 @@ impl HeaderFile {
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
         for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
             for write in step.writes {
-                put(&mut self.first_cluster, &write).of(&self.path)?;
+                let mut first_cluster = self.first_cluster.clone();
+                put(&mut first_cluster, &write).of(&self.path)?;
                 self.file
                     .write_at(&write.bytes, write.offset)
                     .at(&self.path, "write the header")?;
+                self.first_cluster = first_cluster;
             }
             self.file.fence().at(&self.path, "flush")?;
         }

@@ -30,6 +30,7 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     let stays = spared(forest, spare, &marked);
     let mut goes = with_descendants(forest, &marked);
     goes.retain(|id| !stays.contains(id));
+    refuse_newcomers(plan, forest, &stays, spare);
     say_what_is_left(plan, forest, &stays);
     let marked: HashSet<NodeId> = marked.into_iter().collect();
     let set: HashSet<NodeId> = goes.iter().copied().collect();
@@ -158,6 +159,24 @@ fn spared(forest: &Forest, spare: &[PathBuf], marked: &[NodeId]) -> BTreeSet<Nod
         .flat_map(|node| std::iter::once(node.id).chain(forest.descendants(node.id)))
         .filter(|id| !marked.contains(id))
         .collect()
+}
+
+/// What was built since on an image that is spared stood on all of it: it would lose that.
+fn refuse_newcomers(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>, spare: &[PathBuf]) {
+    let live = stays.iter().filter_map(|id| forest.get(*id));
+    let live = live.filter(|node| !node.is_in_trash());
+    let names: Vec<String> = live
+        .filter(|node| !spare.contains(&node.path))
+        .map(|node| shown(&node.path))
+        .collect();
+    if !names.is_empty() {
+        plan.refuse(format!(
+            "{} {} built since on what would be without a base again: discard or rebase {} first",
+            listed(&names, 5),
+            if names.len() == 1 { "was" } else { "were" },
+            if names.len() == 1 { "it" } else { "them" },
+        ));
+    }
 }
 
 fn say_what_is_left(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>) {

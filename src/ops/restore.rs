@@ -76,14 +76,17 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
     plan.job = Some(Arc::new(Restore { entries, back }));
 }
 
-/// The images that are built on what comes back, and stand without it now.
+/// The images that are built on what comes back, directly or not, and stand without it now.
 fn orphans(forest: &Forest, entries: &[Entry]) -> Vec<PathBuf> {
     let files = entries.iter().flat_map(|entry| &entry.files);
     let missing = files.filter_map(|file| forest.by_path(&file.original));
-    missing
-        .flat_map(|node| forest.live_children(node))
-        .map(|child| child.path.clone())
-        .collect()
+    let direct = missing.flat_map(|node| forest.live_children(node));
+    let with_above = direct.flat_map(|child| {
+        let above = forest.descendants(child.id).into_iter();
+        std::iter::once(child).chain(above.filter_map(|id| forest.get(id)))
+    });
+    let live = with_above.filter(|node| !node.is_in_trash());
+    live.map(|node| node.path.clone()).collect()
 }
 
 /// What the images that come back show, where that is not what they showed.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::host::printable;
+use crate::host::{FileKind, printable};
 use crate::image::Format;
 
 use super::words::{command, name, shown, size};
@@ -20,6 +20,12 @@ pub(super) fn plan(plan: &mut Plan, wish: &UncheckedOptions) {
     }
     match plan.host().stat_link(base) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => plan.pins.pin_absent(base),
+        Ok(stat) if stat.kind == FileKind::Symlink && plan.host().stat(base).is_err() => {
+            return plan.refuse(format!(
+                "{} is a link that leads nowhere: name the file that it is to lead to",
+                shown(base)
+            ));
+        }
         Ok(_) => {
             return plan.refuse(format!(
                 "{} is there: leave --unchecked out, so that it is looked at",

@@ -1019,6 +1019,24 @@ fn a_target_that_is_there_survives_crashes_and_failures_with_old_and_new_bytes()
 }
 
 #[test]
+fn a_disk_that_begins_as_an_image_does_is_not_written_into_a_raw_file() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "source.qcow2", "1M"]);
+    here.img(&["create", "-f", "qcow2", "inside.qcow2", "64k"]);
+    let inside = fs::read(dir.join("inside.qcow2")).unwrap();
+    fs::write(dir.join("inside.img"), inside).unwrap();
+    here.io("source.qcow2", &["write -s inside.img 0 64k"]);
+    disk(&dir.join("target.img"), 1 << 20);
+    let before = fs::read(dir.join("target.img")).unwrap();
+    let said = words(&plan(dir, over(dir, "source.qcow2", "target.img")));
+    assert!(said.contains("begins as a qcow2 image does"), "{said}");
+    assert_eq!(fs::read(dir.join("target.img")).unwrap(), before);
+}
+
+#[test]
 fn stopping_a_conversion_into_an_image_leaves_it_whole_and_doing_it_again_ends_it() {
     let Some(qemu) = qemu() else { return };
     let home = tempfile::tempdir().unwrap();

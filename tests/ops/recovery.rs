@@ -1009,6 +1009,22 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
     run(&dir, &undo());
     assert_eq!(views(&dir), before);
     assert!(dir.join("top.qcow2").exists() && !dir.join("high.qcow2").exists());
+    // Whatever was built meanwhile on what was without its base would lose it.
+    run(&dir, &restore_of(&dir, "high.qcow2"));
+    let branch = Request::Branch {
+        base: dir.join("top.qcow2"),
+        new: dir.join("since.qcow2"),
+        size: None,
+        style: BackingStyle::Relative,
+        image: ImageOptions::default(),
+    };
+    ours::run(&ours::real_host(), &dir, &branch).unwrap();
+    let asked = plan(&dir, &undo());
+    assert!(
+        words(&asked).contains("since.qcow2 was built since"),
+        "{}",
+        words(&asked)
+    );
 }
 
 #[test]

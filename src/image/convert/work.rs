@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::super::error::Result;
 use super::super::qcow2_layer::read_zero_filled;
-use super::super::{Error, Layer, State};
+use super::super::{Error, ErrorKind, Layer, State};
 use super::pieces::Run;
 use super::{Lost, SparseSize};
 use crate::qcow2::codec::{Deflater, Inflater};
@@ -28,6 +30,21 @@ pub(super) enum Cell {
     Some(SubclusterBitmap),
     /// Stored as this stream.
     Stream(Vec<u8>),
+}
+
+/// Whether an error says that these bytes are lost: the medium's own, or damage of the image. A device that
+/// went away, a key that is missing or a fault of this program say nothing of the bytes.
+fn is_loss(error: &Error) -> bool {
+    match &error.kind {
+        ErrorKind::Io { source, .. } => {
+            let of_medium = [Errno::IO, Errno::BADMSG, Errno::REMOTEIO, Errno::UCLEAN];
+            let number = source.raw_os_error();
+            number.is_some_and(|number| of_medium.iter().any(|of| of.raw_os_error() == number))
+                || source.kind() == std::io::ErrorKind::UnexpectedEof
+        }
+        ErrorKind::Format(_) | ErrorKind::Damaged(_) => true,
+        _ => false,
+    }
 }
 
 /// Reads runs, with contexts of its own.
@@ -59,8 +76,8 @@ impl Reader {
             };
             match (self.read(run, part), self.lost.clone()) {
                 (Ok(()), _) => {}
-                (Err(_), Some(lost)) => self.save(run, part, &lost),
-                (Err(error), None) => return Err(error),
+                (Err(error), Some(lost)) if is_loss(&error) => self.save(run, part, &lost)?,
+                (Err(error), _) => return Err(error),
             }
         }
         Ok(())
@@ -85,10 +102,11 @@ impl Reader {
     }
 
     /// What of a run that cannot be read as a whole can be read by sectors; of a compressed one nothing.
-    fn save(&mut self, run: &Run, part: &mut [u8], lost: &Lost) {
+    fn save(&mut self, run: &Run, part: &mut [u8], lost: &Lost) -> Result<()> {
         if matches!(run.state, State::Compressed { .. }) {
             part.fill(0);
-            return lost.add(run.start, part.len() as u64);
+            lost.add(run.start, part.len() as u64);
+            return Ok(());
         }
         let mut by = 0;
         for sector in part.chunks_mut(SECTOR) {
@@ -100,12 +118,17 @@ impl Reader {
                 state: run.state.skip(by),
                 layer: layer.map(|(layer, at)| (Arc::clone(layer), at + by)),
             };
-            if self.read(&one, sector).is_err() {
-                sector.fill(0);
-                lost.add(one.start, len);
+            match self.read(&one, sector) {
+                Ok(()) => {}
+                Err(error) if is_loss(&error) => {
+                    sector.fill(0);
+                    lost.add(one.start, len);
+                }
+                Err(error) => return Err(error),
             }
             by += len;
         }
+        Ok(())
     }
 
     /// The bytes from `within` on of the cluster whose stream is at that place.

@@ -82,8 +82,12 @@ pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Resu
     let offset = header.snapshots_offset.get();
     let have = file.len().at(path, "ask the length")?;
     let have = have.saturating_sub(offset);
-    let makes_sense =
-        |snapshot: &Snapshot| !snapshot.id.is_empty() && snapshot.check_l1(header.geometry).is_ok();
+    // With a wrong length of extra data the ID and the name are other bytes of the file. QEMU counts them.
+    let makes_sense = |snapshot: &Snapshot| {
+        let is_number = !snapshot.id.is_empty() && snapshot.id.iter().all(u8::is_ascii_digit);
+        let is_text = std::str::from_utf8(&snapshot.name).is_ok_and(|name| !name.contains('\0'));
+        is_number && is_text && snapshot.check_l1(header.geometry).is_ok()
+    };
     match read_as(path, file, header, parse_overlong_table) {
         Ok((snapshots, len)) if len <= have && snapshots.iter().all(makes_sense) => {
             return Ok(Salvaged {

@@ -91,6 +91,7 @@ pub(super) fn plan(
     );
     plan.copies = data;
     say_what_it_means(plan, node, disk, from.virtual_size());
+    refuse_to_nest(plan, from, &job);
     plan.undo = Undo::Impossible(format!(
         "what {} shows now is overwritten, and kept nowhere",
         name(target)
@@ -102,8 +103,14 @@ pub(super) fn plan(
 /// An image cannot receive what it holds itself, or what is built on it.
 fn refuse_if_read(plan: &mut Plan, context: &Context, node: &Node, sources: &[Source]) {
     let host = context.host.as_ref();
+    // What a guest writes into a raw disk names no data file.
+    let is_qcow2 = |path: &Path| {
+        let node = context.forest.by_path(path);
+        node.is_some_and(|node| format_of(node) == Format::Qcow2)
+    };
     let with_data = |path: &Path| -> Vec<FileId> {
-        let files = [Some(path.to_path_buf()), data_file(host, path)];
+        let data = is_qcow2(path).then(|| data_file(host, path)).flatten();
+        let files = [Some(path.to_path_buf()), data];
         let stats = files.into_iter().flatten().map(|file| host.stat(&file));
         stats.flatten().map(|stat| stat.id).collect()
     };
@@ -114,6 +121,24 @@ fn refuse_if_read(plan: &mut Plan, context: &Context, node: &Node, sources: &[So
             "{} is read for what {} shows: it cannot receive that",
             shown(&node.path),
             shown(&source.path)
+        ));
+    }
+}
+
+/// A raw file whose first bytes are a qcow2 header is a qcow2 image to whoever opens it next, this program
+/// included: the disk could never be found again by itself.
+fn refuse_to_nest(plan: &mut Plan, from: &ConvertFrom, job: &Into) {
+    let mut first = [0; 4];
+    let read = from
+        .sources
+        .first()
+        .map(|chain| chain.read_at(&mut first, 0));
+    if job.format == Format::Raw && matches!(read, Some(Ok(()))) && &first == b"QFI\xfb" {
+        plan.refuse(format!(
+            "the disk of {} begins as a qcow2 image does, and {} would be taken for one: convert into a qcow2 image \
+             instead",
+            job.sources.first().map_or_else(String::new, |source| name(&source.path)),
+            name(&job.target)
         ));
     }
 }
@@ -185,6 +210,9 @@ fn say_what_it_means(plan: &mut Plan, node: &Node, disk: u64, written: u64) {
     let Some(facts) = node.facts() else {
         return;
     };
+    plan.note(format!(
+        "{target} is a qcow2 image by its first bytes, and is written as one"
+    ));
     if facts.snapshots > 0 {
         let number = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
         plan.keeps.push(format!(
