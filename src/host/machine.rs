@@ -82,11 +82,12 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// The path with all links resolved.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Whether this process may write into the file, or make and remove names in the directory, links
-    /// followed. Opens nothing.
+    /// followed. Opens nothing but a device, for reading.
     ///
     /// # Errors
     /// What writing would fail with: `EACCES` by the permissions, `EROFS` on a filesystem mounted
-    /// read-only, `EPERM` where the file has the immutable flag.
+    /// read-only, `EPERM` where the file has the immutable flag, `EBUSY` where a device is mounted or part of
+    /// another one.
     fn may_write(&self, path: &Path) -> io::Result<()>;
     /// Which other processes have these files open, found in one pass over `/proc`, best effort.
     /// A file that nobody has open is not in the answer. Having a file open does not mean using it

@@ -34,7 +34,14 @@ impl Host for RealHost {
         refuse_unless_bytes(kind_of(file_type), file_type)?;
         let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = match access {
-            Access::ReadWrite => retry(|| open(path, flags | OFlags::RDWR, Mode::empty()))?,
+            Access::ReadWrite => {
+                // A device that is mounted, or part of another one, is the kernel's to write: `open(2)`, O_EXCL.
+                let claim = match file_type {
+                    FileType::BlockDevice => OFlags::EXCL,
+                    _ => OFlags::empty(),
+                };
+                retry(|| open(path, flags | claim | OFlags::RDWR, Mode::empty()))?
+            }
             Access::Read => {
                 let flags = flags | OFlags::RDONLY;
                 match retry(|| open(path, flags | OFlags::NOATIME, Mode::empty())) {
@@ -163,8 +170,13 @@ impl Host for RealHost {
 
     fn may_write(&self, path: &Path) -> io::Result<()> {
         let mut wanted = rustix::fs::Access::WRITE_OK;
-        if FileType::from_raw_mode(stat(path)?.st_mode) == FileType::Directory {
-            wanted |= rustix::fs::Access::EXEC_OK;
+        match FileType::from_raw_mode(stat(path)?.st_mode) {
+            FileType::Directory => wanted |= rustix::fs::Access::EXEC_OK,
+            FileType::BlockDevice => {
+                let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::EXCL | OFlags::RDONLY;
+                retry(|| open(path, flags, Mode::empty()))?;
+            }
+            _ => {}
         }
         match accessat(CWD, path, wanted, AtFlags::EACCESS) {
             // Kernels that ask for the real user only; this program changes neither.

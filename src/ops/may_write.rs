@@ -124,6 +124,9 @@ fn why(error: &io::Error) -> String {
         Some(libc::EPERM) => "it has the immutable flag (`chattr -i` takes that away)".to_owned(),
         Some(libc::EROFS) => "its filesystem is mounted read-only".to_owned(),
         Some(libc::EACCES) => "its permissions do not allow it".to_owned(),
+        Some(libc::EBUSY) => {
+            "it is mounted, or a part of another device: `lsblk` shows which".to_owned()
+        }
         _ => error.to_string(),
     }
 }

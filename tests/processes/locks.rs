@@ -496,6 +496,22 @@ fn a_device_receives_the_content_of_an_image_and_keeps_its_length() {
     let m = 1 << 20;
     assert!(is_all(0..m, 0) && is_all(m..3 * m, 5) && is_all(3 * m..5 * m, 0));
     assert!(is_all(5 * m..5 * m + (700 << 10), 6) && is_all(6 * m..8 * m, 9));
+    // While it is mounted it is the kernel's.
+    let mounted = dir.path().join("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    let run = |words: &[&str]| {
+        let done = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .status();
+        assert!(done.unwrap().success(), "{words:?}");
+    };
+    let (device_name, folder) = (node.to_str().unwrap(), mounted.to_str().unwrap());
+    run(&["mkfs.ext4", "-q", "-F", device_name]);
+    run(&["mount", device_name, folder]);
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    run(&["umount", folder]);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("it is mounted"), "{text}");
     // A disk that is longer than the device, and an image on a device without room for it.
     here.img(&["create", "-q", "-f", "qcow2", "long.qcow2", "9M"]);
     let (code, text) = qanopy(
