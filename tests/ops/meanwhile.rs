@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use qanopy::host::{Host, RealHost};
-use qanopy::image::{Amendment, Preallocation};
+use qanopy::image::{Amendment, CarriedBitmaps, Preallocation, SparseSize};
 use qanopy::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, CreateOptions,
-    Dependants, ImageOptions, NewSize, Progress, Reflink, Relocation, Request, Siblings,
-    SnapshotAction,
+    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, ConvertForm,
+    ConvertOptions, CreateOptions, Dependants, ImageOptions, NewSize, Progress, Reflink,
+    Relocation, RepairAction, Request, Siblings, SnapshotAction,
 };
 use support::oracle::View;
 use support::script::{Script, copy_tree, files_below};
@@ -50,6 +50,21 @@ fn commit(dir: &Path, layer: CommittedLayer) -> Request {
         siblings: Siblings::Refuse,
         keep_old: None,
     }
+}
+
+fn converted(dir: &Path, new: &str, form: ConvertForm) -> Request {
+    Request::Convert(Box::new(ConvertOptions {
+        sources: vec![dir.join("top")],
+        format: None,
+        snapshot: None,
+        bitmaps: CarriedBitmaps::None,
+        salvage: false,
+        sparse: SparseSize::default(),
+        new: dir.join(new),
+        form,
+        backing: None,
+        style: BackingStyle::Relative,
+    }))
 }
 
 fn moved(dir: &Path, from: &str, to: &str) -> Request {
@@ -171,6 +186,23 @@ fn operations() -> Vec<Op> {
             image: dir.join("top"),
             dir: dir.join("exported"),
         }),
+        op("convert", None, |dir| {
+            converted(
+                dir,
+                "copy",
+                ConvertForm::Qcow2 {
+                    image: ImageOptions::default(),
+                    compress: None,
+                },
+            )
+        }),
+        op("convert into an image", Some(("alone", "top")), |dir| {
+            converted(dir, "alone", ConvertForm::Existing)
+        }),
+        op("repair", None, |dir| Request::Repair {
+            image: dir.join("alone"),
+            action: RepairAction::All,
+        }),
         op("delete what is in the trash", None, |dir| {
             Request::EmptyTrash {
                 entries: vec![in_trash(dir)],
@@ -194,9 +226,23 @@ fn family(dir: &Path) {
     s.overlay("qcow2", "mid", "top");
     s.io("qcow2", "top", &["write -P 0x41 128k 512k"]);
     s.overlay("qcow2", "side", "gone");
+    s.create("", "alone", "1M");
+    s.io("qcow2", "alone", &["write -P 0x51 0 1M"]);
     s.build(dir);
+    leak(&dir.join("alone"));
     let discard = Request::discard(vec![dir.join("gone")]);
     ours::run(&ours::real_host(), dir, &discard).unwrap();
+}
+
+/// Adds a cluster that is counted and that nothing refers to. Clusters are of 64 KiB, and their counts lie in
+/// the third.
+fn leak(image: &Path) {
+    let mut bytes = fs::read(image).unwrap();
+    bytes.resize(bytes.len().next_multiple_of(64 << 10), 0);
+    let count = (2 << 16) + bytes.len() / (64 << 10) * 2;
+    bytes[count + 1] = 1;
+    bytes.resize(bytes.len() + (64 << 10), 7);
+    fs::write(image, bytes).unwrap();
 }
 
 /// The name of the only entry of the trash.
