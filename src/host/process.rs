@@ -102,13 +102,7 @@ fn boot_digits() -> String {
 
 /// Whether a process was started by this one, or has ended.
 pub(super) fn is_child(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // The name in parentheses may hold anything; the state and the parent follow it.
-    let behind = stat.rsplit_once(')').map(|(_, behind)| behind);
-    let parent = behind.and_then(|behind| behind.split_whitespace().nth(1));
-    parent.and_then(|parent| parent.parse().ok()) == Some(std::process::id())
+    stat_field(pid, 4).is_none_or(|parent| parent == u64::from(std::process::id()))
 }
 
 /// Who runs this process: what it may do goes by that.
@@ -119,10 +113,19 @@ pub fn effective_user() -> u32 {
 
 /// When a process started, in the kernel's ticks since boot (`proc(5)`, field 22 of `stat`).
 fn started(pid: u32) -> Option<u64> {
+    stat_field(pid, 22)
+}
+
+/// A number of `/proc/PID/stat` by the place that `proc(5)` gives it, from the fourth on; none where the process
+/// has ended.
+fn stat_field(pid: u32, place: usize) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name comes second, in parentheses, and may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    rest.split_whitespace()
+        .nth(place.checked_sub(3)?)?
+        .parse()
+        .ok()
 }
 
 fn boot() -> String {

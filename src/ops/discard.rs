@@ -30,8 +30,7 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     let stays = spared(forest, spare, &marked);
     let mut goes = with_descendants(forest, &marked);
     goes.retain(|id| !stays.contains(id));
-    refuse_newcomers(plan, forest, &stays, spare);
-    say_what_is_left(plan, forest, &stays);
+    tell_what_is_left(plan, forest, &stays, spare);
     let marked: HashSet<NodeId> = marked.into_iter().collect();
     let set: HashSet<NodeId> = goes.iter().copied().collect();
     let depths: Vec<usize> = goes.iter().map(|id| depth(forest, &set, *id)).collect();
@@ -161,15 +160,19 @@ fn spared(forest: &Forest, spare: &[PathBuf], marked: &[NodeId]) -> BTreeSet<Nod
         .collect()
 }
 
-/// What was built since on an image that is spared stood on all of it: it would lose that.
-fn refuse_newcomers(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>, spare: &[PathBuf]) {
+/// Tells what stays without its base: what stood so before, and what was built since on that, which stood on all
+/// of it and would lose that.
+fn tell_what_is_left(
+    plan: &mut Plan,
+    forest: &Forest,
+    stays: &BTreeSet<NodeId>,
+    spare: &[PathBuf],
+) {
     let live = stays.iter().filter_map(|id| forest.get(*id));
     let live = live.filter(|node| !node.is_in_trash());
-    let names: Vec<String> = live
-        .filter(|node| !spare.contains(&node.path))
-        .map(|node| shown(&node.path))
-        .collect();
-    if !names.is_empty() {
+    let (old, new): (Vec<&Node>, Vec<&Node>) = live.partition(|node| spare.contains(&node.path));
+    if !new.is_empty() {
+        let names: Vec<String> = new.iter().map(|node| shown(&node.path)).collect();
         plan.refuse(format!(
             "{} {} built since on what would be without a base again: discard or rebase {} first",
             listed(&names, 5),
@@ -177,15 +180,8 @@ fn refuse_newcomers(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>, 
             if names.len() == 1 { "it" } else { "them" },
         ));
     }
-}
-
-fn say_what_is_left(plan: &mut Plan, forest: &Forest, stays: &BTreeSet<NodeId>) {
-    let live = stays.iter().filter_map(|id| forest.get(*id));
-    let names: Vec<String> = live
-        .filter(|node| !node.is_in_trash())
-        .map(|node| name(&node.path))
-        .collect();
-    if !names.is_empty() {
+    if !old.is_empty() {
+        let names: Vec<String> = old.iter().map(|node| name(&node.path)).collect();
         plan.warn(format!(
             "{} {} without a base again, as before, and cannot be read until it comes back",
             listed(&names, 5),

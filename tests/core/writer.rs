@@ -1,6 +1,5 @@
 //! The writer of the image floor, against the real tools: what it wrote they read, and call clean.
 
-// Helper functions of tests stop the test where they fail, as the tests themselves do.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,

@@ -885,15 +885,9 @@ struct InTrash {
 impl InTrash {
     /// What the sibling shows once it is restored.
     fn restored(dir: &Path, context: &dyn Display) -> View {
-        let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
-        let holds = |entry: &&ops::trash::Entry| {
-            let mut files = entry.files.iter();
-            files.any(|file| file.original.ends_with("sibling.qcow2"))
-        };
-        let entry = entries.iter().find(holds);
-        let entry = entry.unwrap_or_else(|| panic!("it is gone: {entries:?}\n{context}"));
+        let entry = ours::trashed(dir, "sibling.qcow2");
         let restore = Request::Restore {
-            entries: vec![entry.name.clone()],
+            entries: vec![entry.unwrap_or_else(|| panic!("it is gone\n{context}"))],
         };
         ours::run(&ours::real_host(), dir, &restore)
             .unwrap_or_else(|why| panic!("it cannot be restored: {why}\n{context}"));

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use qanopy::host::{Host, RealHost};
+use qanopy::host::Host;
 use qanopy::image::{Amendment, CarriedBitmaps, Preallocation, SparseSize};
 use qanopy::ops::{
     self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, ConvertForm,
@@ -205,11 +205,11 @@ fn operations() -> Vec<Op> {
         }),
         op("delete what is in the trash", None, |dir| {
             Request::EmptyTrash {
-                entries: vec![in_trash(dir)],
+                entries: vec![ours::trashed(dir, "gone").unwrap()],
             }
         }),
         op("restore", None, |dir| Request::Restore {
-            entries: vec![in_trash(dir)],
+            entries: vec![ours::trashed(dir, "gone").unwrap()],
         }),
     ]
 }
@@ -243,12 +243,6 @@ fn leak(image: &Path) {
     bytes[count + 1] = 1;
     bytes.resize(bytes.len() + (64 << 10), 7);
     fs::write(image, bytes).unwrap();
-}
-
-/// The name of the only entry of the trash.
-fn in_trash(dir: &Path) -> String {
-    let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
-    entries.first().map(|entry| entry.name.clone()).unwrap()
 }
 
 fn number(path: &Path) -> u64 {

@@ -907,13 +907,8 @@ fn undoing_a_commit_that_kept_the_old_content_restores_the_shape() {
 
 /// The trash's entry that holds the image of this name.
 fn restore_of(dir: &Path, image: &str) -> Request {
-    let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
-    let holds = |entry: &&ops::trash::Entry| {
-        let mut files = entry.files.iter();
-        files.any(|file| file.original == dir.join(image))
-    };
     Request::Restore {
-        entries: vec![entries.iter().find(holds).unwrap().name.clone()],
+        entries: vec![ours::trashed(dir, image).unwrap()],
     }
 }
 

@@ -183,6 +183,16 @@ fn allocated(dir: &Path) -> u64 {
         .sum()
 }
 
+/// The name of the entry of `dir`'s trash that holds the image of that name, if one does.
+pub fn trashed(dir: &Path, image: &str) -> Option<String> {
+    let entries = ops::trash::list(&RealHost, None, &[dir.to_path_buf()]);
+    let holds = |entry: &&ops::trash::Entry| {
+        let mut files = entry.files.iter();
+        files.any(|file| file.original == dir.join(image))
+    };
+    entries.iter().find(holds).map(|entry| entry.name.clone())
+}
+
 /// The machine as it is.
 pub fn real_host() -> Arc<dyn Host> {
     Arc::new(RealHost)
