@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crate::image::{Amendment, CompressionType, Version, is_described};
-use crate::ops::Request;
+use crate::ops::{AmendImage, Request};
 
 use super::args::{AmendArgs, CompatArg, CompressionArg, Globals, Switch};
 use super::carry_out::carry_out;
@@ -16,7 +16,7 @@ use super::out::Out;
 pub(super) fn run(out: &mut Out, globals: Globals, args: AmendArgs) -> anyhow::Result<()> {
     let context = look::around(std::slice::from_ref(&args.image), &[])?;
     let is_on = |switch: Switch| matches!(switch, Switch::On);
-    let request = Request::Amend {
+    let request = Request::Amend(AmendImage {
         image: args.image,
         amendment: Amendment {
             version: args.compat.map(|compat| match compat {
@@ -34,7 +34,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: AmendArgs) -> anyhow::R
                 .map(|name| recorded(name, args.data_file_relative)),
             data_file_raw: args.data_file_raw.map(is_on),
         },
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }
 

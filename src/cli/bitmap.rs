@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::host::{Access, Host, RealHost, json_name_bytes, printable, printable_bytes};
 use crate::image;
 use crate::image::BitmapFlags;
-use crate::ops::{BitmapAction, Request};
+use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
 use super::args::{BitmapCommand, Globals};
 use super::carry_out::carry_out;
@@ -58,11 +58,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: BitmapCommand) -> an
         named.push(from.clone());
     }
     let context = look::around(&named, &[])?;
-    let request = Request::Bitmap {
+    let request = Request::Bitmap(ChangeBitmap {
         image: which.image,
         bitmap: which.bitmap,
         action,
-    };
+    });
     carry_out(out, globals, consent, &context, &request)
 }
 

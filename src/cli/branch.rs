@@ -1,6 +1,6 @@
 //! `qanopy branch`: a new overlay on an image.
 
-use crate::ops::{BackingStyle, Request};
+use crate::ops::{BackingStyle, Branch, Request};
 
 use super::args::{BranchArgs, Globals};
 use super::carry_out::carry_out;
@@ -14,7 +14,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::
     image.encryption = encryption;
     let mut context = look::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Branch {
+    let request = Request::Branch(Branch {
         base: args.base,
         new: args.new,
         size: args.size,
@@ -24,6 +24,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::
             BackingStyle::Relative
         },
         image,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

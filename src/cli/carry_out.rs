@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use crate::host::shell_quoted;
 use crate::ops::{
-    self, BackingStyle, CommittedLayer, Confirm, Consent, Context, Danger, Dependants, NewSize,
-    Outcome, Plan, Recovery, RepairAction, Request, Siblings, SnapshotAction, SnapshotName, Tone,
+    self, BackingStyle, ChangeSnapshot, Commit, CommittedLayer, Confirm, Consent, Context, Danger,
+    Dependants, Discard, EmptyTrash, NewSize, Outcome, Plan, Rebase, RecoverEntry, Recovery,
+    Relink, RepairAction, RepairImage, Request, Resize, Siblings, SnapshotAction, SnapshotName,
+    Tone, Unlink,
 };
 
 use super::args::{ConsentArgs, Globals};
@@ -25,7 +27,7 @@ pub(super) fn carry_out(
     request: &Request,
 ) -> anyhow::Result<()> {
     let plan = ops::plan(context, request);
-    if !matches!(request, Request::Recover { .. }) {
+    if !matches!(request, Request::Recover(_)) {
         log::tell_interrupted();
     }
     if consent.dry_run || !plan.refusals.is_empty() {
@@ -92,13 +94,13 @@ pub(super) fn carry_out(
 /// The command line that asks for this, where it is one that is offered instead of a refused one.
 fn command(request: &Request) -> Option<String> {
     match request {
-        Request::Commit {
+        Request::Commit(Commit {
             overlay,
             into,
             layer,
             siblings,
             keep_old,
-        } => {
+        }) => {
             let path = |option: &str, path: &Option<PathBuf>| {
                 let path = path.as_ref().map(shell_quoted);
                 path.map_or_else(String::new, |path| format!(" {option} {path}"))
@@ -118,30 +120,30 @@ fn command(request: &Request) -> Option<String> {
                 "qanopy commit {overlay}{into}{keep}{siblings}{old}"
             ))
         }
-        Request::Snapshot {
+        Request::Snapshot(ChangeSnapshot {
             image,
             action:
                 SnapshotAction::Apply {
                     snapshot: SnapshotName::Id(id),
                     dependants: Dependants::Break,
                 },
-        } => {
+        }) => {
             let (image, id) = (shell_quoted(image), shell_quoted(id));
             Some(format!(
                 "qanopy snapshot apply {image} {id} --id --dependants break"
             ))
         }
-        Request::Repair {
+        Request::Repair(RepairImage {
             image,
             action: RepairAction::All,
-        } => Some(format!("qanopy check --repair all {}", shell_quoted(image))),
-        Request::Resize {
+        }) => Some(format!("qanopy check --repair all {}", shell_quoted(image))),
+        Request::Resize(Resize {
             image,
             size: NewSize::To(size),
             shrink,
             dependants,
             ..
-        } => {
+        }) => {
             let image = shell_quoted(image);
             let shrink = if *shrink { " --shrink" } else { "" };
             let dependants = match dependants {
@@ -150,34 +152,34 @@ fn command(request: &Request) -> Option<String> {
             };
             Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
         }
-        Request::EmptyTrash { entries } if entries.len() == 1 => {
+        Request::EmptyTrash(EmptyTrash { entries }) if entries.len() == 1 => {
             let entry = entries.first().map(shell_quoted)?;
             Some(format!("qanopy trash empty {entry}"))
         }
-        Request::Discard { images, .. } if images.len() == 1 => {
+        Request::Discard(Discard { images, .. }) if images.len() == 1 => {
             let image = images.first().map(shell_quoted)?;
             Some(format!("qanopy discard {image}"))
         }
-        Request::Rebase {
+        Request::Rebase(Rebase {
             image,
             to,
             format: None,
             style: None,
             dedupe,
             compress,
-        } => Some(format!(
+        }) => Some(format!(
             "qanopy rebase {} --to {}{}{}",
             shell_quoted(image),
             shell_quoted(to),
             if *dedupe { " --dedupe" } else { "" },
             if *compress { " --compress" } else { "" }
         )),
-        Request::Relink {
+        Request::Relink(Relink {
             image,
             base,
             format,
             style,
-        } => {
+        }) => {
             let mut words = format!("qanopy relink {}", shell_quoted(image));
             if let Some(base) = base {
                 words.push_str(&format!(" --to {}", shell_quoted(base)));
@@ -192,10 +194,10 @@ fn command(request: &Request) -> Option<String> {
             });
             Some(words)
         }
-        Request::Unlink { image } => {
+        Request::Unlink(Unlink { image }) => {
             Some(format!("qanopy relink {} --to none", shell_quoted(image)))
         }
-        Request::Recover { entry, way } => Some(match way {
+        Request::Recover(RecoverEntry { entry, way }) => Some(match way {
             Recovery::Finish => format!("qanopy recover {entry} --finish"),
             Recovery::RollBack => format!("qanopy recover {entry} --roll-back"),
             Recovery::Forget => format!("qanopy recover {entry} --forget"),

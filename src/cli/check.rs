@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, RealHost, printable};
 use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
-use crate::ops::{self, RepairAction, Request};
+use crate::ops::{self, RepairAction, RepairImage, Request};
 
 use super::args::{CheckArgs, ConsentArgs, Globals, RepairArg};
 use super::carry_out::carry_out;
@@ -67,10 +67,10 @@ fn repair(
             return Ok(out.flush()?);
         }
     }
-    let request = Request::Repair {
+    let request = Request::Repair(RepairImage {
         image: image.to_path_buf(),
         action,
-    };
+    });
     // What is built on the image reads what the repair writes.
     let context = look::around(&[image.to_path_buf()], &[])?;
     carry_out(out, globals, consent, &context, &request)?;

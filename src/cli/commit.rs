@@ -1,6 +1,6 @@
 //! `qanopy commit`: merges an overlay, and what is between, down into an image it is built on.
 
-use crate::ops::{CommittedLayer, Request};
+use crate::ops::{Commit, CommittedLayer, Request};
 
 use super::args::{CommitArgs, Globals};
 use super::carry_out::carry_out;
@@ -14,7 +14,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::
     named.extend(args.into.clone());
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Commit {
+    let request = Request::Commit(Commit {
         overlay: args.overlay,
         into: args.into,
         layer: if args.keep {
@@ -24,6 +24,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::
         },
         siblings: args.siblings.into(),
         keep_old: args.keep_old,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -1,7 +1,7 @@
 //! `qanopy convert`: what an image shows as a new image of another kind.
 
 use crate::image::{CarriedBitmaps, CompressionLevel, Format};
-use crate::ops::{BackingStyle, ConvertForm, ConvertOptions, ImageOptions, Request};
+use crate::ops::{BackingStyle, Convert, ConvertForm, ImageOptions, Request};
 
 use super::args::{ConvertArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
@@ -47,7 +47,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
             }),
         },
     };
-    let request = Request::Convert(Box::new(ConvertOptions {
+    let request = Request::Convert(Box::new(Convert {
         sources: args.sources,
         format: args.source_format.map(|format| match format {
             FormatArg::Qcow2 => Format::Qcow2,

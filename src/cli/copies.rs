@@ -1,6 +1,6 @@
 //! `qanopy clone`, `export` and `import`: images and whole chains as copies.
 
-use crate::ops::{BackingStyle, ImageOptions, Request};
+use crate::ops::{BackingStyle, Branch, CloneImage, Export, ImageOptions, Import, Request};
 
 use super::args::{CloneArgs, ExportArgs, Globals, ImportArgs};
 use super::carry_out::carry_out;
@@ -11,20 +11,20 @@ use super::out::Out;
 pub(super) fn clone(out: &mut Out, globals: Globals, args: CloneArgs) -> anyhow::Result<()> {
     let context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
     let request = if args.linked {
-        Request::Branch {
+        Request::Branch(Branch {
             base: args.image,
             new: args.new,
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
-        }
+        })
     } else {
-        Request::Clone {
+        Request::Clone(CloneImage {
             image: args.image,
             new: args.new,
             chain: args.chain,
             reflink: args.reflink.into(),
-        }
+        })
     };
     carry_out(out, globals, args.consent, &context, &request)
 }
@@ -32,10 +32,10 @@ pub(super) fn clone(out: &mut Out, globals: Globals, args: CloneArgs) -> anyhow:
 /// Copies a chain into a folder of its own.
 pub(super) fn export(out: &mut Out, globals: Globals, args: ExportArgs) -> anyhow::Result<()> {
     let context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
-    let request = Request::Export {
+    let request = Request::Export(Export {
         image: args.image,
         dir: args.dir,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }
 
@@ -44,9 +44,9 @@ pub(super) fn import(out: &mut Out, globals: Globals, args: ImportArgs) -> anyho
     let mut also = args.scan.scan.clone();
     also.push(args.to.clone());
     let context = look::around(&[], &also)?;
-    let request = Request::Import {
+    let request = Request::Import(Import {
         dir: args.dir,
         to: args.to,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -1,7 +1,7 @@
 //! `qanopy create`: a new image, with or without a backing file.
 
 use crate::image::Format;
-use crate::ops::{BackingStyle, CreateOptions, Request, UncheckedOptions};
+use crate::ops::{BackingStyle, Branch, BranchUnchecked, Create, CreateRaw, Request};
 
 use super::args::{CreateArgs, FormatArg, Globals};
 use super::carry_out::carry_out;
@@ -25,15 +25,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
             return Err(Stop::Usage("a raw image has no backing file".to_owned()).into());
         }
         (None, Some(size)) if args.format == FormatArg::Raw => {
-            let request = Request::CreateRaw {
+            let request = Request::CreateRaw(CreateRaw {
                 new: args.new,
                 size,
                 preallocation: preallocation_of_raw(&image)?,
-            };
+            });
             (look::nowhere(), request)
         }
         (Some(base), Some(size)) if args.unchecked => {
-            let request = Request::BranchUnchecked(Box::new(UncheckedOptions {
+            let request = Request::BranchUnchecked(Box::new(BranchUnchecked {
                 base,
                 format: Format::from_name(&args.backing_format.unwrap_or_default()),
                 new: args.new,
@@ -45,18 +45,18 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
         }
         (Some(base), size) => {
             let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
-            let request = Request::Branch {
+            let request = Request::Branch(Branch {
                 base,
                 new: args.new,
                 size,
                 style,
                 image,
-            };
+            });
             (context, request)
         }
         (None, Some(size)) => {
             let path = args.new;
-            let request = Request::Create(CreateOptions { path, size, image });
+            let request = Request::Create(Create { path, size, image });
             (look::nowhere(), request)
         }
         (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),

@@ -1,7 +1,7 @@
 //! `qanopy flatten`: an image receives what the layers below it hold, in place or as a new file.
 
 use crate::image::CompressionLevel;
-use crate::ops::{Compress, Request};
+use crate::ops::{Compress, Flatten, Request};
 
 use super::args::{FlattenArgs, Globals};
 use super::carry_out::carry_out;
@@ -15,7 +15,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow:
     let keys = passphrase::keys(&args.passphrases)?;
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Flatten {
+    let request = Request::Flatten(Flatten {
         image: args.image,
         onto: args.onto,
         new: args.new,
@@ -25,6 +25,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow:
                 .compression_level
                 .map_or(CompressionLevel::Default, CompressionLevel::Level),
         }),
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable};
 use crate::image;
-use crate::ops::{KeySlotAction, Request};
+use crate::ops::{ChangeKeySlot, KeySlotAction, Request};
 
 use super::args::{Globals, KeySlotCommand};
 use super::carry_out::carry_out;
@@ -61,7 +61,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: KeySlotCommand) -> a
     };
     let mut context = look::around(std::slice::from_ref(&image), &[])?;
     context.keys = keys;
-    let request = Request::KeySlot { image, action };
+    let request = Request::KeySlot(ChangeKeySlot { image, action });
     carry_out(out, globals, consent, &context, &request)
 }
 

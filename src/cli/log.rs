@@ -10,7 +10,10 @@ use crate::forest::Index;
 use crate::host::{RealHost, printable};
 use crate::ops::journal::{Entry, Journal, Standing};
 use crate::ops::undo::{newest, taken_back_last};
-use crate::ops::{Context, Leftover, Recovery, Request, leftovers};
+use crate::ops::{
+    Context, Leftover, RecoverEntry, Recovery, RedoEntry, RemoveLeftovers, Request, UndoEntry,
+    leftovers,
+};
 
 use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
 use super::carry_out::carry_out;
@@ -126,10 +129,10 @@ pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::
         None => newest(&all, &folders).0,
     };
     let context = about(args, entry.map_or(&[], |entry| &entry.touched))?;
-    let request = Request::Undo {
+    let request = Request::Undo(UndoEntry {
         entry: args.entry,
         folders,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }
 
@@ -143,10 +146,10 @@ pub(super) fn redo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::
     };
     let files = entry.map(|entry| entry.files()).unwrap_or_default();
     let context = about(args, &files)?;
-    let request = Request::Redo {
+    let request = Request::Redo(RedoEntry {
         entry: args.entry,
         folders,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }
 
@@ -248,7 +251,7 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
                 }
                 return Ok(());
             }
-            let request = Request::RemoveLeftovers { files };
+            let request = Request::RemoveLeftovers(RemoveLeftovers { files });
             return carry_out(out, globals, args.consent, &look::nowhere(), &request);
         }
         return list_interrupted(out, globals, all, &left);
@@ -269,6 +272,6 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
     let keys = passphrase::keys_with_new(&args.passphrases, &entry.creates)?;
     let mut context = around(&entry.files(), &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Recover { entry: id, way };
+    let request = Request::Recover(RecoverEntry { entry: id, way });
     carry_out(out, globals, args.consent, &context, &request)
 }

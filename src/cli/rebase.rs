@@ -1,7 +1,7 @@
 //! `qanopy rebase`: builds an image on another one, and keeps what it shows.
 
 use crate::image::Format;
-use crate::ops::{BackingStyle, Request};
+use crate::ops::{BackingStyle, Flatten, Rebase, Request};
 
 use super::args::{Globals, RebaseArgs};
 use super::carry_out::carry_out;
@@ -16,13 +16,13 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::
     let mut context = look::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let request = match args.to {
-        None => Request::Flatten {
+        None => Request::Flatten(Flatten {
             image: args.image,
             onto: None,
             new: None,
             compress: None,
-        },
-        Some(to) => Request::Rebase {
+        }),
+        Some(to) => Request::Rebase(Rebase {
             image: args.image,
             to,
             format: args.format.as_deref().map(Format::from_name),
@@ -33,7 +33,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::
             },
             dedupe: args.dedupe,
             compress: args.compress,
-        },
+        }),
     };
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::image::Format;
-use crate::ops::{BackingStyle, Request};
+use crate::ops::{BackingStyle, Relink, Request, Unlink};
 
 use super::args::{Globals, RelinkArgs};
 use super::carry_out::carry_out;
@@ -22,11 +22,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::
         }
         named.truncate(1);
         let context = look::around(&named, &args.scan.scan)?;
-        let request = Request::Unlink { image: args.image };
+        let request = Request::Unlink(Unlink { image: args.image });
         return carry_out(out, globals, args.consent, &context, &request);
     }
     let context = look::around(&named, &args.scan.scan)?;
-    let request = Request::Relink {
+    let request = Request::Relink(Relink {
         image: args.image,
         base: args.to,
         format: args.format.as_deref().map(Format::from_name),
@@ -35,6 +35,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::
             (_, true) => Some(BackingStyle::Absolute),
             _ => None,
         },
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

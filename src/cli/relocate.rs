@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::forest::Index;
 use crate::host::{Host, RealHost};
-use crate::ops::{Relocation, Request, moved_to};
+use crate::ops::{MoveImages, Relocation, Request, moved_to};
 
 use super::args::{Globals, MoveArgs};
 use super::carry_out::carry_out;
@@ -35,9 +35,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Re
             style: None,
         })
         .collect();
-    let request = Request::Move {
+    let request = Request::Move(MoveImages {
         moves,
         subtree: args.subtree,
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

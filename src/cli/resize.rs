@@ -1,6 +1,6 @@
 //! `qanopy resize`: makes the disk of an image longer or shorter.
 
-use crate::ops::Request;
+use crate::ops::{Request, Resize};
 
 use super::args::{Globals, ResizeArgs};
 use super::carry_out::carry_out;
@@ -12,12 +12,12 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ResizeArgs) -> anyhow::
     let keys = passphrase::keys(&args.passphrases)?;
     let mut context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Resize {
+    let request = Request::Resize(Resize {
         image: args.image,
         size: args.size,
         shrink: args.shrink,
         preallocation: args.preallocation.into(),
         dependants: args.dependants.into(),
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

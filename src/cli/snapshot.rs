@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{self, Keys, Snapshot};
-use crate::ops::{ExtractAs, Request, SnapshotAction, SnapshotName};
+use crate::ops::{ChangeSnapshot, ExtractAs, Request, SnapshotAction, SnapshotName};
 
 use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::carry_out::carry_out;
@@ -69,7 +69,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
     };
     let mut context = look::around(std::slice::from_ref(&image), &also)?;
     context.keys = keys;
-    let request = Request::Snapshot { image, action };
+    let request = Request::Snapshot(ChangeSnapshot { image, action });
     carry_out(out, globals, consent, &context, &request)
 }
 

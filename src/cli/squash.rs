@@ -1,6 +1,6 @@
 //! `qanopy squash`: takes one layer out of its chain.
 
-use crate::ops::Request;
+use crate::ops::{Request, Squash};
 
 use super::args::{Globals, SquashArgs};
 use super::carry_out::carry_out;
@@ -12,9 +12,9 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: SquashArgs) -> anyhow::
     let keys = passphrase::keys(&args.passphrases)?;
     let mut context = look::around(std::slice::from_ref(&args.layer), &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Squash {
+    let request = Request::Squash(Squash {
         layer: args.layer,
         direction: args.direction.map(Into::into),
-    };
+    });
     carry_out(out, globals, args.consent, &context, &request)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::host::printable;
 use crate::ops::trash::{self, Entry};
-use crate::ops::{Context, LookedIn, Request};
+use crate::ops::{Context, EmptyTrash, LookedIn, Request, Restore};
 
 use super::args::{Globals, TrashCommand, TrashDirs};
 use super::carry_out::carry_out;
@@ -31,7 +31,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> any
             if entries.is_empty() {
                 return nothing(out, globals);
             }
-            let request = Request::Restore { entries };
+            let request = Request::Restore(Restore { entries });
             carry_out(out, globals, consent, &context, &request)
         }
         TrashCommand::Empty {
@@ -48,7 +48,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> any
             if entries.is_empty() {
                 return nothing(out, globals);
             }
-            let request = Request::EmptyTrash { entries };
+            let request = Request::EmptyTrash(EmptyTrash { entries });
             carry_out(out, globals, consent, &context, &request)
         }
     }

@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf, absolute};
 
 use super::{
-    BitmapAction, ConvertForm, ConvertOptions, CreateOptions, ImageOptions, Relocation, Request,
-    SnapshotAction,
+    AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeKeySlot, ChangeSnapshot, CloneImage,
+    Commit, Convert, ConvertForm, Create, CreateRaw, Discard, Export, Flatten, ImageOptions,
+    Import, MoveImages, Rebase, RedoEntry, Relink, Relocation, RemoveLeftovers, RepairImage,
+    Request, Resize, SnapshotAction, Squash, Uncommit, UndoEntry, Unlink,
 };
 
 /// The path from the root of the file tree; one that cannot be made so (an empty one) stays as it is.
@@ -31,22 +33,22 @@ pub(super) fn request(request: &Request) -> Request {
             options.new = path(&options.new);
             options.image = image_options(&options.image);
         }
-        Request::Branch {
+        Request::Branch(Branch {
             base, new, image, ..
-        } => {
+        }) => {
             *base = path(base);
             *new = path(new);
             *image = image_options(image);
         }
-        Request::Create(CreateOptions {
+        Request::Create(Create {
             path: new, image, ..
         }) => {
             *new = path(new);
             *image = image_options(image);
         }
-        Request::CreateRaw { new, .. } => *new = path(new),
+        Request::CreateRaw(CreateRaw { new, .. }) => *new = path(new),
         Request::Convert(options) => {
-            let ConvertOptions {
+            let Convert {
                 sources,
                 new,
                 form,
@@ -62,22 +64,22 @@ pub(super) fn request(request: &Request) -> Request {
                 *image = image_options(image);
             }
         }
-        Request::Commit {
+        Request::Commit(Commit {
             overlay,
             into,
             keep_old,
             ..
-        } => {
+        }) => {
             *overlay = path(overlay);
             *into = into.as_deref().map(path);
             *keep_old = keep_old.as_deref().map(path);
         }
-        Request::Uncommit {
+        Request::Uncommit(Uncommit {
             old,
             layers,
             children,
             ..
-        } => {
+        }) => {
             *old = path(old);
             for layer in layers {
                 *layer = path(layer);
@@ -86,18 +88,18 @@ pub(super) fn request(request: &Request) -> Request {
                 child.image = path(&child.image);
             }
         }
-        Request::Squash { layer, .. } => *layer = path(layer),
-        Request::Relink { image, base, .. } => {
+        Request::Squash(Squash { layer, .. }) => *layer = path(layer),
+        Request::Relink(Relink { image, base, .. }) => {
             *image = path(image);
             *base = base.as_deref().map(path);
         }
-        Request::Move { moves, .. } => {
+        Request::Move(MoveImages { moves, .. }) => {
             for Relocation { from, to, .. } in moves {
                 *from = path(from);
                 *to = path(to);
             }
         }
-        Request::Snapshot { image, action } => {
+        Request::Snapshot(ChangeSnapshot { image, action }) => {
             *image = path(image);
             match action {
                 SnapshotAction::Extract { new, .. } => *new = path(new),
@@ -106,56 +108,56 @@ pub(super) fn request(request: &Request) -> Request {
                 | SnapshotAction::Delete { .. } => {}
             }
         }
-        Request::Clone { image, new, .. } => {
+        Request::Clone(CloneImage { image, new, .. }) => {
             *image = path(image);
             *new = path(new);
         }
-        Request::Export { image, dir } => {
+        Request::Export(Export { image, dir }) => {
             *image = path(image);
             *dir = path(dir);
         }
-        Request::Import { dir, to } => {
+        Request::Import(Import { dir, to }) => {
             *dir = path(dir);
             *to = path(to);
         }
-        Request::Rebase { image, to, .. } => {
+        Request::Rebase(Rebase { image, to, .. }) => {
             *image = path(image);
             *to = path(to);
         }
-        Request::Flatten {
+        Request::Flatten(Flatten {
             image, onto, new, ..
-        } => {
+        }) => {
             *image = path(image);
             *onto = onto.as_deref().map(path);
             *new = new.as_deref().map(path);
         }
-        Request::Unlink { image }
-        | Request::Repair { image, .. }
-        | Request::Resize { image, .. }
-        | Request::KeySlot { image, .. }
-        | Request::Amend { image, .. } => *image = path(image),
-        Request::Bitmap { image, action, .. } => {
+        Request::Unlink(Unlink { image })
+        | Request::Repair(RepairImage { image, .. })
+        | Request::Resize(Resize { image, .. })
+        | Request::KeySlot(ChangeKeySlot { image, .. })
+        | Request::Amend(AmendImage { image, .. }) => *image = path(image),
+        Request::Bitmap(ChangeBitmap { image, action, .. }) => {
             *image = path(image);
             if let BitmapAction::Merge { from, .. } = action {
                 *from = from.as_deref().map(path);
             }
         }
-        Request::Discard { images, spare } => {
+        Request::Discard(Discard { images, spare }) => {
             for image in images.iter_mut().chain(spare) {
                 *image = path(image);
             }
         }
-        Request::RemoveLeftovers { files } => {
+        Request::RemoveLeftovers(RemoveLeftovers { files }) => {
             for file in files {
                 *file = path(file);
             }
         }
-        Request::Undo { folders, .. } | Request::Redo { folders, .. } => {
+        Request::Undo(UndoEntry { folders, .. }) | Request::Redo(RedoEntry { folders, .. }) => {
             for folder in folders {
                 *folder = path(folder);
             }
         }
-        Request::Recover { .. } | Request::Restore { .. } | Request::EmptyTrash { .. } => {}
+        Request::Recover(_) | Request::Restore(_) | Request::EmptyTrash(_) => {}
     }
     request
 }

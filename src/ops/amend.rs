@@ -14,7 +14,9 @@ use crate::qcow2::Header;
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{command, count, listed, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find, space};
+use super::{
+    AmendImage, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find, space,
+};
 
 /// Plans to amend an image.
 pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
@@ -79,12 +81,14 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
             "that the data file is raw cannot be promised again once it was taken back".to_owned(),
         ),
     };
-    plan.roll_back = changes.inverse(before).map(|amendment| Request::Amend {
-        image: path.clone(),
-        amendment,
+    plan.roll_back = changes.inverse(before).map(|amendment| {
+        Request::Amend(AmendImage {
+            image: path.clone(),
+            amendment,
+        })
     });
     push_command(plan, path, &changes);
-    plan.job = Some(Arc::new(AmendImage {
+    plan.job = Some(Arc::new(AmendJob {
         image: path.clone(),
         amendment: changes,
     }));
@@ -187,12 +191,12 @@ fn push_command(plan: &mut Plan, path: &Path, changes: &Amendment) {
 }
 
 #[derive(Debug)]
-struct AmendImage {
+struct AmendJob {
     image: PathBuf,
     amendment: Amendment,
 }
 
-impl Job for AmendImage {
+impl Job for AmendJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let path = shown(&self.image);
         let failed = |error: image::Error| {

@@ -14,8 +14,8 @@ use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{command, name, shown, size};
 use super::{
-    BitmapAction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find,
-    space,
+    BitmapAction, ChangeBitmap, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
+    Undo, find, space,
 };
 
 /// Plans what is asked of an image's bitmap.
@@ -259,11 +259,11 @@ impl Change {
             BitmapAction::Disable => BitmapAction::Enable,
             BitmapAction::Remove | BitmapAction::Clear | BitmapAction::Merge { .. } => return None,
         };
-        Some(Request::Bitmap {
+        Some(Request::Bitmap(ChangeBitmap {
             image: self.image.clone(),
             bitmap: self.bitmap.clone(),
             action,
-        })
+        }))
     }
 
     /// That the bitmap is as it is asked for.

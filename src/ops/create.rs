@@ -9,12 +9,12 @@ use super::held::Held;
 use super::in_use::Locking;
 use super::words::{command, name, size};
 use super::{
-    CreateOptions, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, new_file,
-    new_image, overlay,
+    Create, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, new_file, new_image,
+    overlay,
 };
 
 /// Plans a new image.
-pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
+pub(super) fn plan(plan: &mut Plan, options: &Create) {
     let new = options.path.as_path();
     plan.title = format!("Create {}", name(new));
     let whole = new_file::whole_sectors(plan, options.size);
@@ -46,7 +46,7 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
     }
     words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
     plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(Create {
+    plan.job = Some(Arc::new(CreateJob {
         new: new.to_path_buf(),
         options: made.options,
     }));
@@ -54,12 +54,12 @@ pub(super) fn plan(plan: &mut Plan, options: &CreateOptions) {
 
 /// Makes an image of which nothing else has to be held.
 #[derive(Debug)]
-pub(super) struct Create {
+pub(super) struct CreateJob {
     pub(super) new: PathBuf,
     pub(super) options: image::CreateOptions,
 }
 
-impl Job for Create {
+impl Job for CreateJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         overlay::new_image(plan, progress, &self.new, &self.options, None, &[])
     }
@@ -92,7 +92,7 @@ pub(super) fn plan_raw(plan: &mut Plan, new: &Path, bytes: u64, preallocation: P
     }
     words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
     plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(CreateRaw {
+    plan.job = Some(Arc::new(CreateRawJob {
         new: new.to_path_buf(),
         size: whole,
         preallocation,
@@ -100,13 +100,13 @@ pub(super) fn plan_raw(plan: &mut Plan, new: &Path, bytes: u64, preallocation: P
 }
 
 #[derive(Debug)]
-struct CreateRaw {
+struct CreateRawJob {
     new: PathBuf,
     size: u64,
     preallocation: Preallocation,
 }
 
-impl Job for CreateRaw {
+impl Job for CreateRawJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         match self.preallocation {
             Preallocation::Full => progress.enter(Phase::Copy, self.size),

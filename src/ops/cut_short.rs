@@ -7,7 +7,7 @@ use crate::host::{printable, shell_quoted};
 use crate::image::{self, Format, Layer};
 
 use super::words::{shown, size};
-use super::{Plan, Request, find};
+use super::{CloneImage, Commit, Export, Flatten, Plan, Rebase, Request, Squash, find};
 
 /// Warns of every layer that the plan would copy from and whose tables place something past the end of its
 /// file. Plans that copy nothing, and those that are refused, look at nothing.
@@ -19,12 +19,12 @@ pub(super) fn warn(plan: &mut Plan) {
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let named = match &plan.request {
         Request::Convert(options) => options.sources.clone(),
-        Request::Commit { overlay: image, .. }
-        | Request::Flatten { image, .. }
-        | Request::Export { image, .. }
-        | Request::Clone { image, .. }
-        | Request::Squash { layer: image, .. } => vec![image.clone()],
-        Request::Rebase { image, to, .. } => vec![image.clone(), to.clone()],
+        Request::Commit(Commit { overlay: image, .. })
+        | Request::Flatten(Flatten { image, .. })
+        | Request::Export(Export { image, .. })
+        | Request::Clone(CloneImage { image, .. })
+        | Request::Squash(Squash { layer: image, .. }) => vec![image.clone()],
+        Request::Rebase(Rebase { image, to, .. }) => vec![image.clone(), to.clone()],
         _ => return,
     };
     let tops = named

@@ -14,7 +14,9 @@ use super::members::refuse_as_data_file;
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, device, find};
+use super::{
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Restore, Undo, device, find,
+};
 
 /// Plans to discard the images named and all that is built on them but what is spared.
 pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
@@ -78,7 +80,7 @@ pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
         "restore from the trash (a folder {} beside each image) until it is emptied",
         trash::DIR
     ));
-    plan.job = Some(Arc::new(Discard {
+    plan.job = Some(Arc::new(DiscardJob {
         items,
         locked,
         images: goes.len(),
@@ -380,13 +382,13 @@ fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> 
 }
 
 #[derive(Debug)]
-struct Discard {
+struct DiscardJob {
     items: Vec<Item>,
     locked: Vec<PathBuf>,
     images: usize,
 }
 
-impl Job for Discard {
+impl Job for DiscardJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
@@ -407,9 +409,9 @@ impl Job for Discard {
         Ok(Outcome {
             summary: format!("moved {what} to the trash as {entry}"),
             touched,
-            undo: Some(Request::Restore {
+            undo: Some(Request::Restore(Restore {
                 entries: vec![entry],
-            }),
+            })),
             remarks,
         })
     }

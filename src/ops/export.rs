@@ -140,19 +140,19 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
         return;
     }
     plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
-    plan.job = Some(Arc::new(Export {
+    plan.job = Some(Arc::new(ExportJob {
         members,
         dir: dir.to_path_buf(),
     }));
 }
 
 #[derive(Debug)]
-struct Export {
+struct ExportJob {
     members: Vec<ChainFile>,
     dir: PathBuf,
 }
 
-impl Job for Export {
+impl Job for ExportJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
@@ -191,7 +191,7 @@ impl Job for Export {
     }
 }
 
-impl Export {
+impl ExportJob {
     /// Copies the files, what is built on last, and writes the manifest.
     fn fill(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<(), Error> {
         let host = plan.host();

@@ -15,12 +15,12 @@ use crate::image::{
 use super::held::{Held, files_of, has_secrets};
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
 use super::overlay::not_created;
-use super::rebase::Rebase;
+use super::rebase::RebaseJob;
 use super::reroot::{self, NewBase};
 use super::words::{command, name, shown, size};
 use super::{
-    BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, backing_format, backing_name, find, locked, new_file, new_image,
+    BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Rebase,
+    Request, Undo, WayOut, backing_format, backing_name, find, locked, new_file, new_image,
 };
 
 /// What is asked.
@@ -104,14 +104,14 @@ fn fit<'f>(
                 Some(_) => Vec::new(),
                 None => vec![WayOut {
                     label: format!("build it on {} by a rebase", name(&base.path)),
-                    request: Request::Rebase {
+                    request: Request::Rebase(Rebase {
                         image: node.path.clone(),
                         to: base.path.clone(),
                         format: None,
                         style: None,
                         dedupe: false,
                         compress: false,
-                    },
+                    }),
                 }],
             },
         );
@@ -148,7 +148,7 @@ fn in_place(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>) {
     let read = forest.chain(node.id).into_iter().skip(1);
     reroot::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
     planned.say_the_rest(plan, &members, node);
-    plan.job = Some(Arc::new(Rebase {
+    plan.job = Some(Arc::new(RebaseJob {
         planned,
         members,
         dedupe: false,

@@ -71,7 +71,7 @@ pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
     }
     plan.copies = total;
     plan.undo = Undo::Possible("discard the images".to_owned());
-    plan.job = Some(Arc::new(Import {
+    plan.job = Some(Arc::new(ImportJob {
         files: manifest.files,
         dir: dir.to_path_buf(),
         to: to.to_path_buf(),
@@ -165,7 +165,7 @@ fn ends_here(below: Option<&Exported>) -> Result<(), String> {
 }
 
 #[derive(Debug)]
-struct Import {
+struct ImportJob {
     files: Vec<Exported>,
     dir: PathBuf,
     to: PathBuf,
@@ -173,7 +173,7 @@ struct Import {
     present: BTreeSet<PathBuf>,
 }
 
-impl Job for Import {
+impl Job for ImportJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);

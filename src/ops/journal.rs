@@ -12,7 +12,10 @@ use crate::host::{LogFile, is_running, printable, this_process};
 
 use super::absolute;
 use super::pin::Pins;
-use super::{Direction, EffectKind, Outcome, Plan, Recovery, RepairAction, Request};
+use super::{
+    Commit, Direction, EffectKind, MoveImages, Outcome, Plan, RecoverEntry, Recovery, RedoEntry,
+    RepairAction, RepairImage, Request, Restore, Squash, Uncommit, UndoEntry,
+};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -129,26 +132,26 @@ impl Entry {
     pub fn may_be_rolled_back(&self) -> bool {
         self.roll_back.is_some()
             || match &self.request {
-                Request::Export { .. }
-                | Request::Repair {
+                Request::Export(_)
+                | Request::Repair(RepairImage {
                     action: RepairAction::PutBack { .. },
                     ..
-                } => false,
-                Request::Discard { .. }
-                | Request::Commit {
+                }) => false,
+                Request::Discard(_)
+                | Request::Commit(Commit {
                     keep_old: Some(_), ..
-                }
-                | Request::Squash {
+                })
+                | Request::Squash(Squash {
                     direction: Some(Direction::Up),
                     ..
-                } => true,
+                }) => true,
                 other => other.only_adds(),
             }
     }
 
     /// Whether it ended well and does not itself take back or finish another entry.
     pub(super) fn is_done(&self) -> bool {
-        let is_redo = matches!(self.request, Request::Redo { .. });
+        let is_redo = matches!(self.request, Request::Redo(_));
         matches!(self.standing, Standing::Done(_)) && (is_redo || self.request.is_plain())
     }
 
@@ -167,7 +170,7 @@ impl Entry {
     pub(super) fn concerned(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.before.paths().map(Path::to_path_buf).collect();
         files.extend(self.creates.iter().cloned());
-        if let Request::Move { moves, .. } = &self.request {
+        if let Request::Move(MoveImages { moves, .. }) = &self.request {
             files.extend(moves.iter().map(|one| one.to.clone()));
         }
         files.sort();
@@ -481,17 +484,17 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
 /// What the end of the entry `id` means for those before it.
 fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
     match request {
-        Request::Undo {
+        Request::Undo(UndoEntry {
             entry: Some(undone),
             ..
-        } => take_back(entries, *undone, id),
-        Request::Redo {
+        }) => take_back(entries, *undone, id),
+        Request::Redo(RedoEntry {
             entry: Some(redone),
             ..
-        } => {
+        }) => {
             do_again(entries, *redone, id);
         }
-        Request::Recover { entry: about, way } => {
+        Request::Recover(RecoverEntry { entry: about, way }) => {
             let was = with(entries, *about, |entry| {
                 entry.standing = Standing::Settled;
                 entry.request.clone()
@@ -500,17 +503,17 @@ fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
                 // An undo that was interrupted and is through now.
                 (
                     Recovery::Finish,
-                    Some(Request::Undo {
+                    Some(Request::Undo(UndoEntry {
                         entry: Some(undone),
                         ..
-                    }),
+                    })),
                 ) => take_back(entries, undone, id),
                 (
                     Recovery::Finish,
-                    Some(Request::Redo {
+                    Some(Request::Redo(RedoEntry {
                         entry: Some(redone),
                         ..
-                    }),
+                    })),
                 ) => {
                     do_again(entries, redone, id);
                 }
@@ -540,7 +543,7 @@ fn take_back(entries: &mut [Entry], undone: u64, by: u64) {
 /// What came back from the trash and went there again when that was taken back has another name there now.
 fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
     let names = |request: Option<&Request>| match request {
-        Some(Request::Restore { entries }) => entries.clone(),
+        Some(Request::Restore(Restore { entries })) => entries.clone(),
         _ => Vec::new(),
     };
     let find = |id| entries.iter().find(|entry| entry.id == id);
@@ -551,13 +554,13 @@ fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
     }
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
         match &mut entry.undo {
-            Some(Request::Restore { entries: named })
+            Some(Request::Restore(Restore { entries: named }))
                 if named.iter().any(|name| old.contains(name)) =>
             {
                 named.retain(|name| !old.contains(name));
                 named.extend(new.iter().cloned());
             }
-            Some(Request::Uncommit { entry: named, .. }) if old.contains(named) => {
+            Some(Request::Uncommit(Uncommit { entry: named, .. })) if old.contains(named) => {
                 if let Some(new) = new.first() {
                     named.clone_from(new);
                 }
@@ -601,7 +604,7 @@ fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
 /// A recovery that was itself cut off is a part of what it was about, and settled with it.
 fn settle_recoveries(entries: &mut [Entry]) {
     for entry in entries {
-        if let Request::Recover { entry: about, .. } = &entry.request
+        if let Request::Recover(RecoverEntry { entry: about, .. }) = &entry.request
             && *about < entry.id
             && entry.standing == Standing::Interrupted
         {

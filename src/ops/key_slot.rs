@@ -14,7 +14,9 @@ use crate::qcow2::luks::SLOTS;
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::words::{count, name, shown};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find};
+use super::{
+    ChangeKeySlot, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find,
+};
 
 /// What becomes of the key slots of an image. A slot that is not named is chosen when planning, and named in
 /// the plan's request, so that an interrupted change is finished on the slot it was begun on.
@@ -107,17 +109,17 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     }
     plan.undo = match (steps.erase, &steps.fill) {
         (None, Some(fill)) => {
-            plan.roll_back = Some(Request::KeySlot {
+            plan.roll_back = Some(Request::KeySlot(ChangeKeySlot {
                 image: path.clone(),
                 action: KeySlotAction::Erase { slot: fill.slot },
-            });
+            }));
             Undo::Possible(format!("erase key slot {} again", fill.slot))
         }
         (Some(_), Some(fill)) => {
-            plan.roll_back = Some(Request::KeySlot {
+            plan.roll_back = Some(Request::KeySlot(ChangeKeySlot {
                 image: path.clone(),
                 action: KeySlotAction::Erase { slot: fill.slot },
-            });
+            }));
             Undo::Impossible("what a key slot held is written over".to_owned())
         }
         (_, None) => Undo::Impossible("what a key slot held is written over".to_owned()),
@@ -232,7 +234,7 @@ fn plan_filling(
         }
     };
     let erase = erased.map(|erased| erased.unwrap_or(opened.slot));
-    plan.request = Request::KeySlot {
+    plan.request = Request::KeySlot(ChangeKeySlot {
         image: path.to_path_buf(),
         action: match erase {
             None => KeySlotAction::Add {
@@ -245,7 +247,7 @@ fn plan_filling(
                 iter_time_ms,
             },
         },
-    };
+    });
     let material = slots.header().material_len() as u64;
     let kind = if erase.is_some() {
         EffectKind::Drops

@@ -12,7 +12,8 @@ use crate::image::{self, BackingName, Encryption, Format, Unhurried};
 use super::in_use::{Locking, Locks, claim, data_file};
 use super::words::{listed, name, shown};
 use super::{
-    BackingStyle, Context, Error, Plan, RepairAction, Request, WayOut, backing_name, readers,
+    BackingStyle, Context, Error, Plan, RepairAction, RepairImage, Request, WayOut, backing_name,
+    readers,
 };
 
 /// Files an operation works on.
@@ -97,10 +98,10 @@ pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
                 image::Error::new(path, kind).to_string(),
                 vec![WayOut {
                     label: format!("repair {} first", shown(path)),
-                    request: Request::Repair {
+                    request: Request::Repair(RepairImage {
                         image: path.to_path_buf(),
                         action: RepairAction::All,
-                    },
+                    }),
                 }],
             );
         }

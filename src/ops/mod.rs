@@ -68,7 +68,7 @@ mod words;
 
 pub use check::{chain_notices, check};
 pub use context::{Context, Looked, LookedIn};
-pub use convert::{ConvertForm, ConvertOptions};
+pub use convert::{Convert, ConvertForm};
 pub use demo::demo;
 pub use key_slot::KeySlotAction;
 pub use leftovers::{Leftover, leftovers};
@@ -81,10 +81,13 @@ pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
 pub use request::{
-    BackingStyle, BitmapAction, CommittedLayer, Compress, CreateOptions, DataFileOption,
-    Dependants, Direction, EncryptionOption, ExtractAs, ImageOptions, NewSize, Recovery, Reflink,
-    Relinked, Relocation, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
-    UncheckedOptions,
+    AmendImage, BackingStyle, BitmapAction, Branch, BranchUnchecked, ChangeBitmap, ChangeKeySlot,
+    ChangeSnapshot, CloneImage, Commit, CommittedLayer, Compress, Create, CreateRaw,
+    DataFileOption, Dependants, Direction, Discard, EmptyTrash, EncryptionOption, Export,
+    ExtractAs, Flatten, ImageOptions, Import, MoveImages, NewSize, Rebase, RecoverEntry, Recovery,
+    RedoEntry, Reflink, Relink, Relinked, Relocation, RemoveLeftovers, RepairAction, RepairImage,
+    Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash, Uncommit, UndoEntry,
+    Unlink,
 };
 pub use resumed::moved_to;
 
@@ -171,16 +174,16 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
     match request {
-        Request::Discard { images, spare } => discard::plan(&mut plan, images, spare),
-        Request::Restore { entries } => restore::plan(&mut plan, entries),
-        Request::EmptyTrash { entries } => empty::plan(&mut plan, entries),
-        Request::Branch {
+        Request::Discard(Discard { images, spare }) => discard::plan(&mut plan, images, spare),
+        Request::Restore(Restore { entries }) => restore::plan(&mut plan, entries),
+        Request::EmptyTrash(EmptyTrash { entries }) => empty::plan(&mut plan, entries),
+        Request::Branch(Branch {
             base,
             new,
             size,
             style,
             image,
-        } => overlay::plan(
+        }) => overlay::plan(
             &mut plan,
             overlay::Wish {
                 base,
@@ -191,20 +194,22 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
             },
         ),
         Request::BranchUnchecked(wish) => unchecked::plan(&mut plan, wish),
-        Request::KeySlot { image, action } => key_slot::plan(&mut plan, image, *action),
-        Request::Amend { image, amendment } => amend::plan(&mut plan, image, amendment),
-        Request::Bitmap {
+        Request::KeySlot(ChangeKeySlot { image, action }) => {
+            key_slot::plan(&mut plan, image, *action)
+        }
+        Request::Amend(AmendImage { image, amendment }) => amend::plan(&mut plan, image, amendment),
+        Request::Bitmap(ChangeBitmap {
             image,
             bitmap,
             action,
-        } => bitmap::plan(&mut plan, image, bitmap, action),
-        Request::Resize {
+        }) => bitmap::plan(&mut plan, image, bitmap, action),
+        Request::Resize(Resize {
             image,
             size,
             shrink,
             preallocation,
             dependants,
-        } => resize::plan(
+        }) => resize::plan(
             &mut plan,
             &resize::Wish {
                 image,
@@ -214,13 +219,15 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 dependants: *dependants,
             },
         ),
-        Request::Snapshot { image, action } => snapshot::plan(&mut plan, image, action),
-        Request::Relink {
+        Request::Snapshot(ChangeSnapshot { image, action }) => {
+            snapshot::plan(&mut plan, image, action)
+        }
+        Request::Relink(Relink {
             image,
             base,
             format,
             style,
-        } => relink::plan(
+        }) => relink::plan(
             &mut plan,
             relink::Wish {
                 image,
@@ -229,16 +236,16 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 style: *style,
             },
         ),
-        Request::Unlink { image } => relink::plan_nothing(&mut plan, image),
-        Request::Repair { image, action } => repair::plan(&mut plan, image, action),
-        Request::Rebase {
+        Request::Unlink(Unlink { image }) => relink::plan_nothing(&mut plan, image),
+        Request::Repair(RepairImage { image, action }) => repair::plan(&mut plan, image, action),
+        Request::Rebase(Rebase {
             image,
             to,
             format,
             style,
             dedupe,
             compress,
-        } => rebase::plan(
+        }) => rebase::plan(
             &mut plan,
             rebase::Wish {
                 image,
@@ -249,13 +256,13 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 compress: *compress,
             },
         ),
-        Request::Squash { layer, direction } => squash::plan(&mut plan, layer, *direction),
-        Request::Flatten {
+        Request::Squash(Squash { layer, direction }) => squash::plan(&mut plan, layer, *direction),
+        Request::Flatten(Flatten {
             image,
             onto,
             new,
             compress,
-        } => flatten::plan(
+        }) => flatten::plan(
             &mut plan,
             flatten::Wish {
                 image,
@@ -264,31 +271,31 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
                 compress: *compress,
             },
         ),
-        Request::Clone {
+        Request::Clone(CloneImage {
             image,
             new,
             chain,
             reflink,
-        } if *chain => clone::plan_chain(&mut plan, image, new, *reflink),
-        Request::Clone {
+        }) if *chain => clone::plan_chain(&mut plan, image, new, *reflink),
+        Request::Clone(CloneImage {
             image,
             new,
             reflink,
             ..
-        } => clone::plan(&mut plan, image, new, *reflink),
-        Request::Export { image, dir } => export::plan(&mut plan, image, dir),
-        Request::Import { dir, to } => import::plan(&mut plan, dir, to),
-        Request::Move { moves, subtree } => relocate::plan(&mut plan, moves, *subtree),
-        Request::RemoveLeftovers { files } => leftovers::plan(&mut plan, files),
-        Request::Undo { entry, folders } => undo::plan(&mut plan, *entry, folders),
-        Request::Redo { entry, folders } => undo::plan_again(&mut plan, *entry, folders),
-        Request::Recover { entry, way } => recover::plan(&mut plan, *entry, *way),
-        Request::Uncommit {
+        }) => clone::plan(&mut plan, image, new, *reflink),
+        Request::Export(Export { image, dir }) => export::plan(&mut plan, image, dir),
+        Request::Import(Import { dir, to }) => import::plan(&mut plan, dir, to),
+        Request::Move(MoveImages { moves, subtree }) => relocate::plan(&mut plan, moves, *subtree),
+        Request::RemoveLeftovers(RemoveLeftovers { files }) => leftovers::plan(&mut plan, files),
+        Request::Undo(UndoEntry { entry, folders }) => undo::plan(&mut plan, *entry, folders),
+        Request::Redo(RedoEntry { entry, folders }) => undo::plan_again(&mut plan, *entry, folders),
+        Request::Recover(RecoverEntry { entry, way }) => recover::plan(&mut plan, *entry, *way),
+        Request::Uncommit(Uncommit {
             old,
             layers,
             entry,
             children,
-        } => commit::uncommit(
+        }) => commit::uncommit(
             &mut plan,
             commit::Back {
                 old,
@@ -298,19 +305,19 @@ fn plan_anew(context: &Context, request: &Request) -> Plan {
             },
         ),
         Request::Create(options) => create::plan(&mut plan, options),
-        Request::CreateRaw {
+        Request::CreateRaw(CreateRaw {
             new,
             size,
             preallocation,
-        } => create::plan_raw(&mut plan, new, *size, *preallocation),
+        }) => create::plan_raw(&mut plan, new, *size, *preallocation),
         Request::Convert(options) => convert::plan(&mut plan, options),
-        Request::Commit {
+        Request::Commit(Commit {
             overlay,
             into,
             layer,
             siblings,
             keep_old,
-        } => commit::plan(
+        }) => commit::plan(
             &mut plan,
             commit::Wish {
                 overlay,

@@ -104,7 +104,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         words.push(whole.to_string().into());
     }
     plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(Branch {
+    plan.job = Some(Arc::new(BranchJob {
         new: new.to_path_buf(),
         options: made.options,
         on,
@@ -288,7 +288,7 @@ fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
 }
 
 #[derive(Debug)]
-struct Branch {
+struct BranchJob {
     new: PathBuf,
     options: image::CreateOptions,
     on: BuiltOn,
@@ -296,7 +296,7 @@ struct Branch {
     below: Vec<PathBuf>,
 }
 
-impl Job for Branch {
+impl Job for BranchJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         // What its guest writes is as private as what it is built on.
         let (on, below) = (Some(&self.on), &self.below);

@@ -10,7 +10,7 @@ use crate::image::{self, ErrorKind};
 
 use super::pin::Pins;
 use super::words::name;
-use super::{Context, Error, Job, LookedIn, RepairAction, Request};
+use super::{Context, Error, Job, LookedIn, Relink, RepairAction, RepairImage, Request};
 
 /// What happens to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +129,10 @@ impl WayOut {
     pub(super) fn repair(image: &Path) -> Self {
         Self {
             label: "repair all of it".to_owned(),
-            request: Request::Repair {
+            request: Request::Repair(RepairImage {
                 image: image.to_path_buf(),
                 action: RepairAction::All,
-            },
+            }),
         }
     }
 
@@ -140,12 +140,12 @@ impl WayOut {
     pub(super) fn record_format(overlay: &Path, base: &Path) -> Self {
         Self {
             label: format!("record the format of {} in {}", name(base), name(overlay)),
-            request: Request::Relink {
+            request: Request::Relink(Relink {
                 image: overlay.to_path_buf(),
                 base: None,
                 format: None,
                 style: None,
-            },
+            }),
         }
     }
 }
@@ -339,7 +339,7 @@ impl Plan {
     /// Why something goes to the trash by it: the word for what was done, for the trash's list.
     pub(super) fn reason(&self, word: &'static str) -> &'static str {
         match self.request {
-            Request::Undo { .. } => "undo",
+            Request::Undo(_) => "undo",
             _ => word,
         }
     }

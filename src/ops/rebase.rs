@@ -13,7 +13,8 @@ use super::members::Members;
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
 use super::{
-    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, find, space,
+    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Rebase, Request, backing_format,
+    find, space,
 };
 
 /// What is asked.
@@ -93,7 +94,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         ));
     }
     planned.say_the_rest(plan, &members, node);
-    plan.job = Some(Arc::new(Rebase {
+    plan.job = Some(Arc::new(RebaseJob {
         planned,
         members,
         dedupe: wish.dedupe,
@@ -165,26 +166,28 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     if let Some(above) = chain.find(|above| above.parent == Some(base.id)) {
         return backing_format::recorded(plan, above, base);
     }
-    backing_format::found(plan, &forest, base, |format| Request::Rebase {
-        image: wish.image.to_path_buf(),
-        to: wish.to.to_path_buf(),
-        format: Some(format),
-        style: wish.style,
-        dedupe: wish.dedupe,
-        compress: wish.compress,
+    backing_format::found(plan, &forest, base, |format| {
+        Request::Rebase(Rebase {
+            image: wish.image.to_path_buf(),
+            to: wish.to.to_path_buf(),
+            format: Some(format),
+            style: wish.style,
+            dedupe: wish.dedupe,
+            compress: wish.compress,
+        })
     })
 }
 
 /// Builds an image on another one, or on nothing.
 #[derive(Debug)]
-pub(super) struct Rebase {
+pub(super) struct RebaseJob {
     pub(super) planned: Move,
     pub(super) members: Members,
     /// Whether it gives up afterwards what its new base shows as well.
     pub(super) dedupe: bool,
 }
 
-impl Job for Rebase {
+impl Job for RebaseJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         let locks = self.planned.carry_out(&self.members, plan, progress)?;

@@ -20,8 +20,8 @@ use super::members::refuse_as_data_file;
 use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{command, count, name, shown, size};
 use super::{
-    BackingStyle, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink,
-    Relocation, Request, Undo, backing_name, device, find, new_file, resumed,
+    BackingStyle, Context, EffectKind, Error, Job, MoveImages, Outcome, Phase, Plan, Progress,
+    Reflink, Relocation, Request, Undo, backing_name, device, find, new_file, resumed,
 };
 
 /// One image that moves.
@@ -114,17 +114,17 @@ pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
             style: one.style,
         })
         .collect();
-    let back = Request::Move {
+    let back = Request::Move(MoveImages {
         moves: back,
         subtree: false,
-    };
+    });
     plan.undo = Undo::Possible("move back".to_owned());
     plan.roll_back = Some(back);
     // What is asked again after an interruption means the same then.
-    plan.request = Request::Move {
+    plan.request = Request::Move(MoveImages {
         moves: explicit,
         subtree: false,
-    };
+    });
     plan.job = Some(Arc::new(Move { steps }));
 }
 

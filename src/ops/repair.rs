@@ -15,8 +15,8 @@ use super::pin::Watch;
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
-    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, Request, Undo,
-    WayOut, device, space,
+    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, RepairImage,
+    Request, Undo, WayOut, device, space,
 };
 
 /// Sentences about one thing that a plan has at most.
@@ -517,12 +517,12 @@ impl Job for Mend {
                 now.leaks
             ),
             touched: vec![self.image.clone(), kept.path().to_path_buf()],
-            undo: Some(Request::Repair {
+            undo: Some(Request::Repair(RepairImage {
                 image: self.image.clone(),
                 action: RepairAction::PutBack {
                     entry: kept.name().to_owned(),
                 },
-            }),
+            })),
             remarks,
         })
     }
@@ -554,10 +554,10 @@ impl Job for PutBack {
         Ok(Outcome {
             summary: format!("{} is as it was before its repair", shown(&self.image)),
             touched: vec![self.image.clone()],
-            undo: Some(Request::Repair {
+            undo: Some(Request::Repair(RepairImage {
                 image: self.image.clone(),
                 action: RepairAction::All,
-            }),
+            })),
             remarks: Vec::new(),
         })
     }

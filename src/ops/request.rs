@@ -14,269 +14,93 @@ use super::{ConvertForm, KeySlotAction};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// A new overlay `new` on `base`.
-    Branch {
-        /// The image to build on: any node, qcow2 or raw, leaf or frozen.
-        base: PathBuf,
-        /// The file to create.
-        new: PathBuf,
-        /// Its virtual size in bytes; none for the base's.
-        size: Option<u64>,
-        /// How the backing name is recorded.
-        style: BackingStyle,
-        /// How it is made.
-        image: ImageOptions,
-    },
+    Branch(Branch),
     /// A new overlay `new` on `base`, which is not there yet.
-    BranchUnchecked(Box<UncheckedOptions>),
+    BranchUnchecked(Box<BranchUnchecked>),
     /// A new image without a backing file.
-    Create(CreateOptions),
+    Create(Create),
     /// A new raw image.
-    CreateRaw {
-        /// The file to create.
-        new: PathBuf,
-        /// Its size in bytes; rounded up to a multiple of 512, as QEMU does.
-        size: u64,
-        /// What is reserved in advance: not metadata, which it has not.
-        preallocation: Preallocation,
-    },
+    CreateRaw(CreateRaw),
     /// What an image shows, as a new image of another kind.
-    Convert(Box<super::ConvertOptions>),
+    Convert(Box<super::Convert>),
     /// Merge `overlay`, and all that is between, down into an image it is built on.
-    Commit {
-        /// The uppermost layer to merge.
-        overlay: PathBuf,
-        /// The image that receives what the layers hold; none for the one the overlay is built on.
-        into: Option<PathBuf>,
-        /// What happens to the overlay afterwards; layers between go to the trash.
-        layer: CommittedLayer,
-        /// What happens to others that are built on the same base.
-        siblings: Siblings,
-        /// An overlay to create first, that keeps what the base shows now.
-        keep_old: Option<PathBuf>,
-    },
+    Commit(Commit),
     /// Change what an image's header says about its backing file, and nothing else.
-    Relink {
-        /// The overlay whose header changes.
-        image: PathBuf,
-        /// The image it is built on; none for the one it names already.
-        base: Option<PathBuf>,
-        /// That image's format; none to find it out where that is safe.
-        format: Option<Format>,
-        /// How the name is recorded; none for as it was.
-        style: Option<BackingStyle>,
-    },
+    Relink(Relink),
     /// Make an image one that is built on nothing, by its header alone: it receives nothing.
-    Unlink {
-        /// The overlay whose header changes.
-        image: PathBuf,
-    },
+    Unlink(Unlink),
     /// Make the disk of an image longer or shorter.
-    Resize {
-        /// The image, qcow2 or raw.
-        image: PathBuf,
-        /// Its new virtual size.
-        size: NewSize,
-        /// Whether it may become shorter: what lies past the new end is lost.
-        shrink: bool,
-        /// What becomes of the space behind the old end.
-        preallocation: Preallocation,
-        /// What becomes of images that read what is cut off.
-        dependants: Dependants,
-    },
+    Resize(Resize),
     /// Build an image on another one, and keep what it shows: it receives what would show otherwise.
-    Rebase {
-        /// The image, whose guest sees the same afterwards.
-        image: PathBuf,
-        /// What it is built on then: any image but itself and those built on it.
-        to: PathBuf,
-        /// That image's format; none for the one it was recognised by.
-        format: Option<Format>,
-        /// How the name is recorded; none for as it was.
-        style: Option<BackingStyle>,
-        /// Whether clusters are given up that the new base shows as well.
-        dedupe: bool,
-        /// Whether whole clusters that it receives are compressed.
-        #[serde(default)]
-        compress: bool,
-    },
+    Rebase(Rebase),
     /// Take one layer out of its chain; every other image shows what it showed.
-    Squash {
-        /// The layer, which goes to the trash.
-        layer: PathBuf,
-        /// Where its content goes; none for whichever copies less.
-        direction: Option<Direction>,
-    },
+    Squash(Squash),
     /// Take the layers between an image and one it is built on out of its chain: it receives what they
     /// hold.
-    Flatten {
-        /// The image, whose guest sees the same afterwards.
-        image: PathBuf,
-        /// What it is built on then, one of the images it is built on now; none for nothing.
-        onto: Option<PathBuf>,
-        /// The file that is created to show the same; none to change the image itself.
-        new: Option<PathBuf>,
-        /// Whether the clusters of the new file are compressed, and how.
-        #[serde(default)]
-        compress: Option<Compress>,
-    },
+    Flatten(Flatten),
     /// Give images another name or place; whatever refers to them follows.
-    Move {
-        /// Which, and where to.
-        moves: Vec<Relocation>,
-        /// Whether everything built on them moves along.
-        subtree: bool,
-    },
+    Move(MoveImages),
     /// Make an image of another version, refcount width or feature.
-    Amend {
-        /// The image.
-        image: PathBuf,
-        /// What is to be another way.
-        amendment: Amendment,
-    },
+    Amend(AmendImage),
     /// Have other passphrases open an image that is encrypted with LUKS.
-    KeySlot {
-        /// The image.
-        image: PathBuf,
-        /// What becomes of its key slots.
-        action: KeySlotAction,
-    },
+    KeySlot(ChangeKeySlot),
     /// Do something with a dirty bitmap of an image.
-    Bitmap {
-        /// The image it is in.
-        image: PathBuf,
-        /// Its name, 1 to 1023 bytes.
-        bitmap: OsString,
-        /// What to do.
-        action: BitmapAction,
-    },
+    Bitmap(ChangeBitmap),
     /// Copy an image, file for file; the copy is built on the same base.
-    Clone {
-        /// The image.
-        image: PathBuf,
-        /// The file to create; for a whole chain the directory that receives the files.
-        new: PathBuf,
-        /// Whether all it is built on is copied along, so that the copy is built on copies.
-        #[serde(default)]
-        chain: bool,
-        /// Whether blocks are shared.
-        #[serde(default)]
-        reflink: Reflink,
-    },
+    Clone(CloneImage),
     /// Copy an image and all it is built on into a new folder that stands alone.
-    Export {
-        /// The image.
-        image: PathBuf,
-        /// The folder to create.
-        dir: PathBuf,
-    },
+    Export(Export),
     /// Copy what an exported folder holds to where it is to live.
-    Import {
-        /// The exported folder.
-        dir: PathBuf,
-        /// The folder that receives the images.
-        to: PathBuf,
-    },
+    Import(Import),
     /// Do something with the internal snapshots of an image.
-    Snapshot {
-        /// The image they are in.
-        image: PathBuf,
-        /// What to do.
-        action: SnapshotAction,
-    },
+    Snapshot(ChangeSnapshot),
     /// Bring the tables of an image back in line with each other, or take that back.
-    Repair {
-        /// The image.
-        image: PathBuf,
-        /// What to do.
-        action: RepairAction,
-    },
+    Repair(RepairImage),
     /// Move these images and everything built on them to the trash.
-    Discard {
-        /// The images named; what is built on them follows by itself.
-        images: Vec<PathBuf>,
-        /// What is built on them and stays where it is all the same, with all above it: a restore that is taken
-        /// back leaves what stood without its base before.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        spare: Vec<PathBuf>,
-    },
+    Discard(Discard),
     /// Take back a commit that kept what its base showed: the layers come back, what was built on them is
     /// built on them again, and the base receives its old content.
-    Uncommit {
-        /// The overlay that shows the old content.
-        old: PathBuf,
-        /// The layers, the uppermost first, by the places they had.
-        layers: Vec<PathBuf>,
-        /// The trash's entry that holds them.
-        entry: String,
-        /// What was built on them.
-        children: Vec<Relinked>,
-    },
+    Uncommit(Uncommit),
     /// Bring entries back from the trash.
-    Restore {
-        /// The trash entries' names, as `trash list` shows them.
-        entries: Vec<String>,
-    },
+    Restore(Restore),
     /// Take back an operation of the journal.
-    Undo {
-        /// Its number; none for the newest that can be taken back.
-        entry: Option<u64>,
-        /// Without a number: it concerns a file at or below one of these, or any where there are none.
-        #[serde(default)]
-        folders: Vec<PathBuf>,
-    },
+    Undo(UndoEntry),
     /// Do again an operation of the journal that was taken back.
-    Redo {
-        /// Its number; none for the one that was taken back last.
-        entry: Option<u64>,
-        /// As for [`Request::Undo`].
-        #[serde(default)]
-        folders: Vec<PathBuf>,
-    },
+    Redo(RedoEntry),
     /// Bring an interrupted operation of the journal to an end.
-    Recover {
-        /// Its number.
-        entry: u64,
-        /// Which end.
-        way: Recovery,
-    },
+    Recover(RecoverEntry),
     /// Unlink what was half made by processes that have ended.
-    RemoveLeftovers {
-        /// The files, as [`super::leftovers`] finds them.
-        files: Vec<PathBuf>,
-    },
+    RemoveLeftovers(RemoveLeftovers),
     /// Unlink entries of the trash for good.
-    EmptyTrash {
-        /// The trash entries' names; all of them are listed in the plan.
-        entries: Vec<String>,
-    },
+    EmptyTrash(EmptyTrash),
 }
 
 impl Request {
     /// To move these images and everything built on them to the trash.
     #[must_use]
     pub fn discard(images: Vec<PathBuf>) -> Self {
-        Self::Discard {
+        Self::Discard(Discard {
             images,
             spare: Vec::new(),
-        }
+        })
     }
 
     /// The one new image it makes, if it makes one.
     #[must_use]
     pub fn creates(&self) -> Option<&Path> {
         match self {
-            Self::Branch { new, .. }
-            | Self::Snapshot {
+            Self::Branch(Branch { new, .. })
+            | Self::Snapshot(ChangeSnapshot {
                 action: SnapshotAction::Extract { new, .. },
                 ..
-            } => Some(new),
-            Self::Flatten { new, .. } => new.as_deref(),
+            }) => Some(new),
+            Self::Flatten(Flatten { new, .. }) => new.as_deref(),
             Self::Create(options) => Some(&options.path),
             Self::BranchUnchecked(options) => Some(&options.new),
-            Self::CreateRaw { new, .. } => Some(new),
-            Self::Clone {
+            Self::CreateRaw(CreateRaw { new, .. }) => Some(new),
+            Self::Clone(CloneImage {
                 new, chain: false, ..
-            } => Some(new),
+            }) => Some(new),
             Self::Convert(options) if options.form != ConvertForm::Existing => Some(&options.new),
             _ => None,
         }
@@ -286,50 +110,49 @@ impl Request {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::Branch { .. }
-            | Self::BranchUnchecked(_)
-            | Self::Create(_)
-            | Self::CreateRaw { .. } => "Create",
+            Self::Branch(_) | Self::BranchUnchecked(_) | Self::Create(_) | Self::CreateRaw(_) => {
+                "Create"
+            }
             Self::Convert(_) => "Convert",
-            Self::Commit { .. } => "Commit",
-            Self::Discard { .. } => "Discard",
-            Self::Restore { .. } => "Restore",
-            Self::RemoveLeftovers { .. } => "Remove",
-            Self::EmptyTrash { .. } => "Delete for good",
-            Self::Relink { .. } | Self::Unlink { .. } => "Relink",
-            Self::Move { .. } => "Move",
-            Self::Clone { .. } => "Clone",
-            Self::Export { .. } => "Export",
-            Self::Import { .. } => "Import",
-            Self::Undo { .. } => "Undo",
-            Self::Uncommit { .. } => "Take back",
-            Self::Redo { .. } => "Redo",
-            Self::Recover {
+            Self::Commit(_) => "Commit",
+            Self::Discard(_) => "Discard",
+            Self::Restore(_) => "Restore",
+            Self::RemoveLeftovers(_) => "Remove",
+            Self::EmptyTrash(_) => "Delete for good",
+            Self::Relink(_) | Self::Unlink(_) => "Relink",
+            Self::Move(_) => "Move",
+            Self::Clone(_) => "Clone",
+            Self::Export(_) => "Export",
+            Self::Import(_) => "Import",
+            Self::Undo(_) => "Undo",
+            Self::Uncommit(_) => "Take back",
+            Self::Redo(_) => "Redo",
+            Self::Recover(RecoverEntry {
                 way: Recovery::Forget,
                 ..
-            } => "Forget",
-            Self::Recover {
+            }) => "Forget",
+            Self::Recover(RecoverEntry {
                 way: Recovery::Finish,
                 ..
-            } => "Finish",
-            Self::Recover {
+            }) => "Finish",
+            Self::Recover(RecoverEntry {
                 way: Recovery::RollBack,
                 ..
-            } => "Roll back",
-            Self::Repair { action, .. } => match action {
+            }) => "Roll back",
+            Self::Repair(RepairImage { action, .. }) => match action {
                 RepairAction::Leaks | RepairAction::All => "Repair",
                 RepairAction::PutBack { .. } => "Put back",
             },
-            Self::Resize { .. } => "Resize",
-            Self::Rebase { .. } => "Rebase",
-            Self::Flatten { .. } => "Flatten",
-            Self::Amend { .. } => "Amend",
-            Self::KeySlot { action, .. } => match action {
+            Self::Resize(_) => "Resize",
+            Self::Rebase(_) => "Rebase",
+            Self::Flatten(_) => "Flatten",
+            Self::Amend(_) => "Amend",
+            Self::KeySlot(ChangeKeySlot { action, .. }) => match action {
                 KeySlotAction::Add { .. } => "Add",
                 KeySlotAction::Change { .. } => "Change",
                 KeySlotAction::Erase { .. } => "Erase",
             },
-            Self::Bitmap { action, .. } => match action {
+            Self::Bitmap(ChangeBitmap { action, .. }) => match action {
                 BitmapAction::Add { .. } => "Add",
                 BitmapAction::Remove => "Remove",
                 BitmapAction::Clear => "Clear",
@@ -337,8 +160,8 @@ impl Request {
                 BitmapAction::Disable => "Disable",
                 BitmapAction::Merge { .. } => "Merge",
             },
-            Self::Squash { .. } => "Squash",
-            Self::Snapshot { action, .. } => match action {
+            Self::Squash(_) => "Squash",
+            Self::Snapshot(ChangeSnapshot { action, .. }) => match action {
                 SnapshotAction::Create { .. } => "Take",
                 SnapshotAction::Apply { .. } => "Apply",
                 SnapshotAction::Delete { .. } => "Delete",
@@ -349,15 +172,12 @@ impl Request {
 
     /// Whether it speaks of images, not of what the journal remembers.
     pub(super) fn is_plain(&self) -> bool {
-        !matches!(
-            self,
-            Self::Undo { .. } | Self::Redo { .. } | Self::Recover { .. }
-        )
+        !matches!(self, Self::Undo(_) | Self::Redo(_) | Self::Recover(_))
     }
 
     /// Whether it only makes new files, which get their names when they are whole.
     pub(super) fn makes_files(&self) -> bool {
-        self.only_adds() && !matches!(self, Self::Restore { .. } | Self::Repair { .. })
+        self.only_adds() && !matches!(self, Self::Restore(_) | Self::Repair(_))
     }
 
     /// Whether it only adds files or changes nothing that can be read, so that no other image can be
@@ -369,22 +189,304 @@ impl Request {
         }
         matches!(
             self,
-            Self::Branch { .. }
+            Self::Branch(_)
                 | Self::BranchUnchecked(_)
                 | Self::Create(_)
-                | Self::CreateRaw { .. }
-                | Self::Clone { .. }
-                | Self::Export { .. }
-                | Self::Import { .. }
-                | Self::Restore { .. }
-                | Self::Repair { .. }
-                | Self::Flatten { new: Some(_), .. }
-                | Self::Snapshot {
+                | Self::CreateRaw(_)
+                | Self::Clone(_)
+                | Self::Export(_)
+                | Self::Import(_)
+                | Self::Restore(_)
+                | Self::Repair(_)
+                | Self::Flatten(Flatten { new: Some(_), .. })
+                | Self::Snapshot(ChangeSnapshot {
                     action: SnapshotAction::Extract { .. },
                     ..
-                }
+                })
         )
     }
+}
+
+/// A new overlay `new` on `base`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// The image to build on: any node, qcow2 or raw, leaf or frozen.
+    pub base: PathBuf,
+    /// The file to create.
+    pub new: PathBuf,
+    /// Its virtual size in bytes; none for the base's.
+    pub size: Option<u64>,
+    /// How the backing name is recorded.
+    pub style: BackingStyle,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+/// A new raw image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateRaw {
+    /// The file to create.
+    pub new: PathBuf,
+    /// Its size in bytes; rounded up to a multiple of 512, as QEMU does.
+    pub size: u64,
+    /// What is reserved in advance: not metadata, which it has not.
+    pub preallocation: Preallocation,
+}
+
+/// Merge `overlay`, and all that is between, down into an image it is built on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The uppermost layer to merge.
+    pub overlay: PathBuf,
+    /// The image that receives what the layers hold; none for the one the overlay is built on.
+    pub into: Option<PathBuf>,
+    /// What happens to the overlay afterwards; layers between go to the trash.
+    pub layer: CommittedLayer,
+    /// What happens to others that are built on the same base.
+    pub siblings: Siblings,
+    /// An overlay to create first, that keeps what the base shows now.
+    pub keep_old: Option<PathBuf>,
+}
+
+/// Change what an image's header says about its backing file, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relink {
+    /// The overlay whose header changes.
+    pub image: PathBuf,
+    /// The image it is built on; none for the one it names already.
+    pub base: Option<PathBuf>,
+    /// That image's format; none to find it out where that is safe.
+    pub format: Option<Format>,
+    /// How the name is recorded; none for as it was.
+    pub style: Option<BackingStyle>,
+}
+
+/// Make an image one that is built on nothing, by its header alone: it receives nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlink {
+    /// The overlay whose header changes.
+    pub image: PathBuf,
+}
+
+/// Make the disk of an image longer or shorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// The image, qcow2 or raw.
+    pub image: PathBuf,
+    /// Its new virtual size.
+    pub size: NewSize,
+    /// Whether it may become shorter: what lies past the new end is lost.
+    pub shrink: bool,
+    /// What becomes of the space behind the old end.
+    pub preallocation: Preallocation,
+    /// What becomes of images that read what is cut off.
+    pub dependants: Dependants,
+}
+
+/// Build an image on another one, and keep what it shows: it receives what would show otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebase {
+    /// The image, whose guest sees the same afterwards.
+    pub image: PathBuf,
+    /// What it is built on then: any image but itself and those built on it.
+    pub to: PathBuf,
+    /// That image's format; none for the one it was recognised by.
+    pub format: Option<Format>,
+    /// How the name is recorded; none for as it was.
+    pub style: Option<BackingStyle>,
+    /// Whether clusters are given up that the new base shows as well.
+    pub dedupe: bool,
+    /// Whether whole clusters that it receives are compressed.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+/// Take one layer out of its chain; every other image shows what it showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Squash {
+    /// The layer, which goes to the trash.
+    pub layer: PathBuf,
+    /// Where its content goes; none for whichever copies less.
+    pub direction: Option<Direction>,
+}
+
+/// Take the layers between an image and one it is built on out of its chain: it receives what they
+/// hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flatten {
+    /// The image, whose guest sees the same afterwards.
+    pub image: PathBuf,
+    /// What it is built on then, one of the images it is built on now; none for nothing.
+    pub onto: Option<PathBuf>,
+    /// The file that is created to show the same; none to change the image itself.
+    pub new: Option<PathBuf>,
+    /// Whether the clusters of the new file are compressed, and how.
+    #[serde(default)]
+    pub compress: Option<Compress>,
+}
+
+/// Give images another name or place; whatever refers to them follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveImages {
+    /// Which, and where to.
+    pub moves: Vec<Relocation>,
+    /// Whether everything built on them moves along.
+    pub subtree: bool,
+}
+
+/// Make an image of another version, refcount width or feature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AmendImage {
+    /// The image.
+    pub image: PathBuf,
+    /// What is to be another way.
+    pub amendment: Amendment,
+}
+
+/// Have other passphrases open an image that is encrypted with LUKS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeKeySlot {
+    /// The image.
+    pub image: PathBuf,
+    /// What becomes of its key slots.
+    pub action: KeySlotAction,
+}
+
+/// Do something with a dirty bitmap of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeBitmap {
+    /// The image it is in.
+    pub image: PathBuf,
+    /// Its name, 1 to 1023 bytes.
+    pub bitmap: OsString,
+    /// What to do.
+    pub action: BitmapAction,
+}
+
+/// Copy an image, file for file; the copy is built on the same base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneImage {
+    /// The image.
+    pub image: PathBuf,
+    /// The file to create; for a whole chain the directory that receives the files.
+    pub new: PathBuf,
+    /// Whether all it is built on is copied along, so that the copy is built on copies.
+    #[serde(default)]
+    pub chain: bool,
+    /// Whether blocks are shared.
+    #[serde(default)]
+    pub reflink: Reflink,
+}
+
+/// Copy an image and all it is built on into a new folder that stands alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// The image.
+    pub image: PathBuf,
+    /// The folder to create.
+    pub dir: PathBuf,
+}
+
+/// Copy what an exported folder holds to where it is to live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The exported folder.
+    pub dir: PathBuf,
+    /// The folder that receives the images.
+    pub to: PathBuf,
+}
+
+/// Do something with the internal snapshots of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSnapshot {
+    /// The image they are in.
+    pub image: PathBuf,
+    /// What to do.
+    pub action: SnapshotAction,
+}
+
+/// Bring the tables of an image back in line with each other, or take that back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairImage {
+    /// The image.
+    pub image: PathBuf,
+    /// What to do.
+    pub action: RepairAction,
+}
+
+/// Move these images and everything built on them to the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discard {
+    /// The images named; what is built on them follows by itself.
+    pub images: Vec<PathBuf>,
+    /// What is built on them and stays where it is all the same, with all above it: a restore that is taken
+    /// back leaves what stood without its base before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<PathBuf>,
+}
+
+/// Take back a commit that kept what its base showed: the layers come back, what was built on them is
+/// built on them again, and the base receives its old content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncommit {
+    /// The overlay that shows the old content.
+    pub old: PathBuf,
+    /// The layers, the uppermost first, by the places they had.
+    pub layers: Vec<PathBuf>,
+    /// The trash's entry that holds them.
+    pub entry: String,
+    /// What was built on them.
+    pub children: Vec<Relinked>,
+}
+
+/// Bring entries back from the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The trash entries' names, as `trash list` shows them.
+    pub entries: Vec<String>,
+}
+
+/// Take back an operation of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoEntry {
+    /// Its number; none for the newest that can be taken back.
+    pub entry: Option<u64>,
+    /// Without a number: it concerns a file at or below one of these, or any where there are none.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+}
+
+/// Do again an operation of the journal that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedoEntry {
+    /// Its number; none for the one that was taken back last.
+    pub entry: Option<u64>,
+    /// As for [`Request::Undo`].
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+}
+
+/// Bring an interrupted operation of the journal to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverEntry {
+    /// Its number.
+    pub entry: u64,
+    /// Which end.
+    pub way: Recovery,
+}
+
+/// Unlink what was half made by processes that have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveLeftovers {
+    /// The files, as [`super::leftovers`] finds them.
+    pub files: Vec<PathBuf>,
+}
+
+/// Unlink entries of the trash for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyTrash {
+    /// The trash entries' names; all of them are listed in the plan.
+    pub entries: Vec<String>,
 }
 
 /// The size a disk is to have, in bytes; rounded up to a multiple of 512.
@@ -635,7 +737,7 @@ pub enum Siblings {
 
 /// A new image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreateOptions {
+pub struct Create {
     /// The file to create.
     pub path: PathBuf,
     /// Virtual size in bytes; rounded up to a multiple of 512, as QEMU does.
@@ -646,7 +748,7 @@ pub struct CreateOptions {
 
 /// A new overlay on an image that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UncheckedOptions {
+pub struct BranchUnchecked {
     /// Where the image to build on is going to be.
     pub base: PathBuf,
     /// Of which format it is going to be.

@@ -19,7 +19,10 @@ use super::members::{
     refuse_receiver_elsewhere, refuse_unfit,
 };
 use super::words::{command, count, listed, name, shown, size};
-use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, Request, Undo, locked, space};
+use super::{
+    BackingStyle, EffectKind, Error, Flatten, Phase, Plan, Progress, Rebase, Request, Undo, locked,
+    space,
+};
 
 /// What an image is going to be built on.
 #[derive(Debug, Clone)]
@@ -282,14 +285,14 @@ fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
 /// The request that builds the image on what it is built on now, if it says all that is needed.
 fn way_back(forest: &Forest, node: &Node) -> Option<Request> {
     let backing = node.backing.as_ref()?;
-    Some(Request::Rebase {
+    Some(Request::Rebase(Rebase {
         image: node.path.clone(),
         to: forest.leads_to(node)?.to_path_buf(),
         format: Some(backing.format().cloned()?),
         style: Some(super::backing_name::style_of(backing.name())),
         dedupe: true,
         compress: false,
-    })
+    }))
 }
 
 /// The request that takes it back: to what it is built on now, or to nothing where it is built on
@@ -298,12 +301,12 @@ pub(super) fn undo_request(forest: &Forest, node: &Node) -> Option<Request> {
     if node.backing.is_some() {
         return way_back(forest, node);
     }
-    Some(Request::Flatten {
+    Some(Request::Flatten(Flatten {
         image: node.path.clone(),
         onto: None,
         new: None,
         compress: None,
-    })
+    }))
 }
 
 /// How it could be taken back, by that request.

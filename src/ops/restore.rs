@@ -14,7 +14,9 @@ use super::in_use::Locking;
 
 use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write};
+use super::{
+    Discard, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write,
+};
 
 /// Plans to bring these entries back.
 pub(super) fn plan(plan: &mut Plan, names: &[String]) {
@@ -68,12 +70,12 @@ pub(super) fn plan(plan: &mut Plan, names: &[String]) {
     }
     plan.undo = Undo::Possible("discard the images again".to_owned());
     let files = entries.iter().flat_map(|entry| &entry.files);
-    let back = Request::Discard {
+    let back = Request::Discard(Discard {
         images: files.map(|file| file.original.clone()).collect(),
         spare: orphans(&context.forest, &entries),
-    };
+    });
     plan.roll_back = Some(back.clone());
-    plan.job = Some(Arc::new(Restore { entries, back }));
+    plan.job = Some(Arc::new(RestoreJob { entries, back }));
 }
 
 /// The images that are built on what comes back, directly or not, and stand without it now.
@@ -150,13 +152,13 @@ pub(super) fn title(verb: &str, names: &[String], entries: &[Entry]) -> String {
 }
 
 #[derive(Debug)]
-struct Restore {
+struct RestoreJob {
     entries: Vec<Entry>,
     /// What takes it back.
     back: Request,
 }
 
-impl Job for Restore {
+impl Job for RestoreJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         let _settled = Locking::default().settle(plan)?;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::absolute;
 use super::journal::{Entry, Journal, Standing};
-use super::{Context, NewSize, Plan, Recovery, Relocation, Request, WayOut};
+use super::{
+    Context, MoveImages, NewSize, Plan, RecoverEntry, Recovery, Relocation, Request, Resize, WayOut,
+};
 
 fn interrupted(state_dir: Option<&Path>) -> Vec<Entry> {
     let journal = state_dir.map(Journal::at);
@@ -36,7 +38,7 @@ pub(super) fn moves(context: &Context, wanted: &[Relocation]) -> Option<Vec<Relo
         .into_iter()
         .rev()
         .find_map(|entry| match entry.request {
-            Request::Move { moves, .. }
+            Request::Move(MoveImages { moves, .. })
                 if wanted.iter().all(|one| is_of(one, &moves)) && moves.iter().any(is_begun) =>
             {
                 Some(moves)
@@ -62,7 +64,7 @@ pub fn moved_to(state_dir: Option<&Path>, from: &Path) -> Option<PathBuf> {
         .into_iter()
         .rev()
         .find_map(|entry| match entry.request {
-            Request::Move { moves, .. } => {
+            Request::Move(MoveImages { moves, .. }) => {
                 let mut its = moves.into_iter().filter(|one| one.from == from);
                 its.next().map(|one| one.to)
             }
@@ -78,17 +80,16 @@ pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: N
     }
     let path = absolute::path(image);
     let state_dir = plan.context().state_dir.clone();
-    let found = interrupted(state_dir.as_deref())
-        .into_iter()
-        .rev()
-        .find(|entry| matches!(&entry.request, Request::Resize { image, .. } if *image == path));
+    let found = interrupted(state_dir.as_deref()).into_iter().rev().find(
+        |entry| matches!(&entry.request, Request::Resize(Resize { image, .. }) if *image == path),
+    );
     let Some(entry) = found else { return };
     let way = |label: &str, way| WayOut {
         label: format!("{label}: {}", crate::host::printable(&entry.title)),
-        request: Request::Recover {
+        request: Request::Recover(RecoverEntry {
             entry: entry.id,
             way,
-        },
+        }),
     };
     debug_assert_eq!(entry.standing, Standing::Interrupted);
     let mut ways_out = vec![way("finish it", Recovery::Finish)];

@@ -14,8 +14,8 @@ use super::reroot::{self, Move, before_the_switch};
 use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{count, name, shown, size};
 use super::{
-    CommittedLayer, Direction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
-    Siblings, Undo, WayOut, backing_format, find,
+    Commit, CommittedLayer, Direction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress,
+    Request, Siblings, Squash, Undo, WayOut, backing_format, find,
 };
 
 /// Bytes a second for the time said in a plan: that of a plain disk, so that both ways can be compared.
@@ -86,10 +86,10 @@ pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) 
     };
     adopt(plan, chosen);
     // What is asked again after an interruption means the same then.
-    plan.request = Request::Squash {
+    plan.request = Request::Squash(Squash {
         layer: node.path.clone(),
         direction: Some(direction),
-    };
+    });
     plan.note(format!("{}: {}", direction.word(), cost(plan)));
     if let Some(other) = other {
         let word = direction.other().word();
@@ -109,13 +109,13 @@ pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) 
 }
 
 fn down(layer: &Path) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: layer.to_path_buf(),
         into: None,
         layer: CommittedLayer::Trash,
         siblings: Siblings::Preserve,
         keep_old: None,
-    }
+    })
 }
 
 /// `copies at most 1 GiB into 3 images, some 2 s at 500 MiB/s`.

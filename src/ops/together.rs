@@ -64,10 +64,10 @@ mod tests {
     use crate::forest::Forest;
     use crate::host::{Host, RealHost};
     use crate::image::{Keys, Preallocation, Qcow2Options};
-    use crate::ops::{Confirm, CreateOptions, ImageOptions, LookedIn};
+    use crate::ops::{Confirm, Create, ImageOptions, LookedIn};
 
     fn create(path: PathBuf, size: u64) -> Request {
-        Request::Create(CreateOptions {
+        Request::Create(Create {
             path,
             size,
             image: ImageOptions {

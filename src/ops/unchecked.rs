@@ -7,11 +7,11 @@ use crate::host::{FileKind, printable};
 use crate::image::Format;
 
 use super::words::{command, name, shown, size};
-use super::{EffectKind, Plan, UncheckedOptions, Undo, backing_name, create, new_file, new_image};
+use super::{BranchUnchecked, EffectKind, Plan, Undo, backing_name, create, new_file, new_image};
 
 /// Plans the overlay.
-pub(super) fn plan(plan: &mut Plan, wish: &UncheckedOptions) {
-    let UncheckedOptions {
+pub(super) fn plan(plan: &mut Plan, wish: &BranchUnchecked) {
+    let BranchUnchecked {
         base, format, new, ..
     } = wish;
     plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
@@ -86,7 +86,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &UncheckedOptions) {
     }
     words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
     plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(create::Create {
+    plan.job = Some(Arc::new(create::CreateJob {
         new: new.to_path_buf(),
         options: made.options,
     }));

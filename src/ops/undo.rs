@@ -10,7 +10,10 @@ use crate::host::{Host, printable};
 use super::journal::{Entry, Journal, Standing};
 use super::pin::{Pins, Seen, Watch};
 use super::words::{ago, count, listed, shown};
-use super::{EffectKind, Plan, Request, trash};
+use super::{
+    AmendImage, ChangeBitmap, ChangeSnapshot, Discard, EffectKind, Plan, Rebase, RedoEntry, Relink,
+    RepairImage, Request, Resize, Restore, Uncommit, UndoEntry, trash,
+};
 
 /// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
 /// that it would change, and of a file whose content it keeps only which one it is.
@@ -27,14 +30,16 @@ pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> 
         .cloned()
         .collect();
     match undo {
-        Request::Move { .. } => Pins::watching(host, &files, Watch::Identity),
+        Request::Move(_) => Pins::watching(host, &files, Watch::Identity),
         // They keep what the guest sees, whatever that has become.
-        Request::Amend { image, .. } | Request::Rebase { image, .. } => one(image, Watch::Identity),
-        Request::Relink { image, .. }
-        | Request::Bitmap { image, .. }
-        | Request::Snapshot { image, .. }
-        | Request::Repair { image, .. }
-        | Request::Resize { image, .. } => one(image, Watch::Content),
+        Request::Amend(AmendImage { image, .. }) | Request::Rebase(Rebase { image, .. }) => {
+            one(image, Watch::Identity)
+        }
+        Request::Relink(Relink { image, .. })
+        | Request::Bitmap(ChangeBitmap { image, .. })
+        | Request::Snapshot(ChangeSnapshot { image, .. })
+        | Request::Repair(RepairImage { image, .. })
+        | Request::Resize(Resize { image, .. }) => one(image, Watch::Content),
         _ => Pins::of(host, &files),
     }
 }
@@ -81,9 +86,9 @@ fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
 /// What an entry did: of one that did another one again, what that did.
 pub(super) fn origin<'e>(entries: &'e [Entry], entry: &'e Entry) -> &'e Entry {
     let mut at = entry;
-    while let Request::Redo {
+    while let Request::Redo(RedoEntry {
         entry: Some(id), ..
-    } = at.request
+    }) = at.request
         && id < at.id
         && let Some(earlier) = entries.iter().find(|one| one.id == id)
     {
@@ -128,11 +133,11 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
             shown(path),
         ));
     }
-    if let Request::Uncommit {
+    if let Request::Uncommit(Uncommit {
         layers,
         entry: batch,
         ..
-    } = undo
+    }) = undo
         && let Some(layer) = changed_layer(context.host.as_ref(), entry, layers, batch)
     {
         return plan.refuse(format!(
@@ -140,13 +145,13 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
             shown(&layer)
         ));
     }
-    let asked = Request::Undo {
+    let asked = Request::Undo(UndoEntry {
         entry: Some(entry.id),
         folders: Vec::new(),
-    };
+    });
     plan.become_plan_of(undo, asked);
     plan.title = title;
-    if let Request::Discard { images, .. } = undo {
+    if let Request::Discard(Discard { images, .. }) = undo {
         refuse_others(plan, images);
     }
     if !skipped.is_empty() {
@@ -287,7 +292,7 @@ pub(super) fn plan_again(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBu
     let first = origin(&entries, entry);
     // What was made is in the trash, and comes back from there.
     let kept = by.and_then(|by| by.undo.clone()).filter(|back| match back {
-        Request::Restore { entries } => {
+        Request::Restore(Restore { entries }) => {
             let host = context.host.as_ref();
             let dirs = &context.looked_in.dirs();
             let found = trash::find(host, context.state_dir.as_deref(), dirs, entries);
@@ -302,10 +307,10 @@ pub(super) fn plan_again(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBu
             entry.id
         ));
     }
-    let asked = Request::Redo {
+    let asked = Request::Redo(RedoEntry {
         entry: Some(entry.id),
         folders: Vec::new(),
-    };
+    });
     plan.become_plan_of(&request, asked);
     plan.title = title;
 }
@@ -331,7 +336,7 @@ fn choose_again<'e>(
     let since = entries
         .iter()
         .filter(is_newer)
-        .find(|one| !matches!(one.request, Request::Redo { .. }));
+        .find(|one| !matches!(one.request, Request::Redo(_)));
     match since.filter(|_| wanted.is_none()) {
         Some(since) => Err(format!(
             "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",

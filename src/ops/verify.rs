@@ -14,7 +14,7 @@ use crate::qcow2::limits::SECTOR;
 
 use super::members::{format_of, lies_where_the_person_looked};
 use super::words::{count, listed, shown, size};
-use super::{Effect, EffectKind, Error, Line, Phase, Plan, Progress, Request, Tone};
+use super::{Effect, EffectKind, Error, Import, Line, Phase, Plan, Progress, Request, Tone};
 
 use digests::{Digest, Digests};
 
@@ -158,7 +158,7 @@ impl Proof {
             let format = match (&was.original, &plan.request) {
                 (Some(_), Request::Convert(_)) => format_at(plan, &was.path),
                 // What keeps the old content is an overlay, whatever the format of its base.
-                (Some(_), Request::Commit { .. }) => Format::Qcow2,
+                (Some(_), Request::Commit(_)) => Format::Qcow2,
                 _ => was.format.clone(),
             };
             let now = open(
@@ -499,7 +499,7 @@ impl Plan {
 /// Whether a file lies in the folder whose images are imported: the person named it.
 fn is_imported(plan: &Plan, place: &Path) -> bool {
     match &plan.request {
-        Request::Import { dir, .. } => {
+        Request::Import(Import { dir, .. }) => {
             let dir = plan.host().canonical(dir);
             dir.is_ok_and(|dir| place.starts_with(dir))
         }

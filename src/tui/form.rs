@@ -403,6 +403,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::UndoEntry;
 
     fn form(text: &str) -> Form {
         let fields = vec![Field::path("name", text, ""), Field::text("size", "", "")];
@@ -481,10 +482,10 @@ mod tests {
     fn a_passphrase_is_typed_twice_and_never_printed() {
         let fields = vec![Field::secret("one", ""), Field::secret("again", "")];
         let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
-            Ok(Request::Undo {
+            Ok(Request::Undo(UndoEntry {
                 entry: None,
                 folders: Vec::new(),
-            })
+            }))
         });
         let type_into = |form: &mut Form, field: usize, text: &str| {
             if let Holds::Secret(secret) = &mut form.fields[field].holds {

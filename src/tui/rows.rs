@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Forest, Node, NodeId};
 use crate::image::Snapshot;
-use crate::ops::{Effect, EffectKind, Request, SnapshotAction, SnapshotName};
+use crate::ops::{
+    Branch, ChangeSnapshot, CloneImage, Effect, EffectKind, Flatten, Request, SnapshotAction,
+    SnapshotName,
+};
 
 use super::filter::{self, Hits};
 
@@ -188,13 +191,15 @@ impl Future {
         let mut future = Self::default();
         let id = |path: &Path| forest.by_path(path).map(|node| node.id);
         let base = match request {
-            Request::Branch { base, .. } => id(base),
-            Request::Flatten { onto, .. } => onto.as_deref().and_then(id),
+            Request::Branch(Branch { base, .. }) => id(base),
+            Request::Flatten(Flatten { onto, .. }) => onto.as_deref().and_then(id),
             Request::Convert(options) => options.backing.as_deref().and_then(id),
-            Request::Clone { image, .. } => forest.by_path(image).and_then(|node| node.parent),
+            Request::Clone(CloneImage { image, .. }) => {
+                forest.by_path(image).and_then(|node| node.parent)
+            }
             _ => None,
         };
-        if let Request::Snapshot { image, action } = request
+        if let Request::Snapshot(ChangeSnapshot { image, action }) = request
             && let Some(node) = forest.by_path(image).filter(|_| !effects.is_empty())
         {
             match action {

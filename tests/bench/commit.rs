@@ -17,7 +17,8 @@ use qanopy::forest::{ScanOptions, scan_all};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::Keys;
 use qanopy::ops::{
-    self, CommittedLayer, Confirm, Consent, Context, LookedIn, Progress, Request, Siblings,
+    self, Commit, CommittedLayer, Confirm, Consent, Context, Flatten, LookedIn, Progress, Rebase,
+    Request, Siblings,
 };
 
 /// Bytes of one piece.
@@ -208,36 +209,42 @@ fn main() {
         (
             "commit",
             &["base.qcow2", "top.qcow2"],
-            Box::new(move |dir| Request::Commit {
-                overlay: top(dir),
-                into: None,
-                layer: CommittedLayer::Keep,
-                siblings: Siblings::Refuse,
-                keep_old: None,
+            Box::new(move |dir| {
+                Request::Commit(Commit {
+                    overlay: top(dir),
+                    into: None,
+                    layer: CommittedLayer::Keep,
+                    siblings: Siblings::Refuse,
+                    keep_old: None,
+                })
             }),
             &["commit", "-q", "top.qcow2"],
         ),
         (
             "flatten",
             &["base.qcow2", "high.qcow2"],
-            Box::new(|dir| Request::Flatten {
-                image: dir.join("high.qcow2"),
-                onto: None,
-                new: None,
-                compress: None,
+            Box::new(|dir| {
+                Request::Flatten(Flatten {
+                    image: dir.join("high.qcow2"),
+                    onto: None,
+                    new: None,
+                    compress: None,
+                })
             }),
             &["rebase", "-q", "-b", "", "high.qcow2"],
         ),
         (
             "rebase",
             &["base.qcow2", "other.qcow2", "high.qcow2"],
-            Box::new(|dir| Request::Rebase {
-                image: dir.join("high.qcow2"),
-                to: dir.join("other.qcow2"),
-                format: None,
-                style: None,
-                dedupe: false,
-                compress: false,
+            Box::new(|dir| {
+                Request::Rebase(Rebase {
+                    image: dir.join("high.qcow2"),
+                    to: dir.join("other.qcow2"),
+                    format: None,
+                    style: None,
+                    dedupe: false,
+                    compress: false,
+                })
             }),
             &[
                 "rebase",

@@ -9,7 +9,7 @@ use qanopy::forest::picture::json;
 use qanopy::forest::{Forest, ScanOptions, changed_since, refreshed, scan_all};
 use qanopy::host::{Host, RealHost};
 use qanopy::ops::{
-    self, BackingStyle, Consent, Context, CreateOptions, LookedIn, Progress, Request,
+    self, BackingStyle, Branch, Consent, Context, Create, LookedIn, Progress, Request,
 };
 
 fn host() -> Arc<dyn Host> {
@@ -59,7 +59,7 @@ fn create(dir: &Path, name: &str) {
     let path = dir.join(name);
     run(
         dir,
-        &Request::Create(CreateOptions {
+        &Request::Create(Create {
             path,
             size: 1 << 20,
             image: Default::default(),
@@ -68,13 +68,13 @@ fn create(dir: &Path, name: &str) {
 }
 
 fn branch(dir: &Path, base: &str, new: &str) {
-    let request = Request::Branch {
+    let request = Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
         size: None,
         style: BackingStyle::Relative,
         image: Default::default(),
-    };
+    });
     run(dir, &request);
 }
 

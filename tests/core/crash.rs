@@ -7,7 +7,7 @@ use crate::support;
 use std::fs;
 use std::path::Path;
 
-use qanopy::ops::{CommittedLayer, Request, Siblings};
+use qanopy::ops::{Commit, CommittedLayer, Request, Siblings};
 use support::crash_suite::Promise as _;
 use support::trial::{Promise, Trial};
 
@@ -17,12 +17,14 @@ const TRASH: CommittedLayer = CommittedLayer::Trash;
 /// The second image committed into the first.
 fn commit(images: &[&'static str], layer: CommittedLayer, siblings: Siblings) -> Trial {
     let (base, overlay) = (images[0], images[1]);
-    let mut trial = Trial::new(images, move |dir| Request::Commit {
-        overlay: dir.join(overlay),
-        into: None,
-        layer,
-        siblings,
-        keep_old: None,
+    let mut trial = Trial::new(images, move |dir| {
+        Request::Commit(Commit {
+            overlay: dir.join(overlay),
+            into: None,
+            layer,
+            siblings,
+            keep_old: None,
+        })
     });
     trial.target = Some((base, overlay));
     if layer == TRASH {

@@ -10,7 +10,9 @@ use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     Amendment, Chain, Format, Preallocation, read_header, snapshot_view, snapshots,
 };
-use qanopy::ops::{BitmapAction, Confirm, Dependants, NewSize, Request};
+use qanopy::ops::{
+    AmendImage, BitmapAction, ChangeBitmap, Confirm, Dependants, NewSize, Request, Resize,
+};
 use qanopy::qcow2::extension::Extension;
 use qanopy::qcow2::snapshot::encode_table;
 use qanopy::qcow2::{Autoclear, CompressionType, Header, Incompatible, Version};
@@ -20,10 +22,10 @@ use support::survival::{Case, digest, plan, run, words};
 use support::{HoldMode, ours};
 
 fn amend(image: &Path, amendment: &Amendment) -> Request {
-    Request::Amend {
+    Request::Amend(AmendImage {
         image: image.to_path_buf(),
         amendment: amendment.clone(),
-    }
+    })
 }
 
 fn to(version: Version) -> Amendment {
@@ -518,25 +520,27 @@ fn what_cannot_be_amended_is_refused_with_the_reason() {
 
 /// Each way to change an image's tables, as a request.
 fn all_ways(path: &Path) -> Vec<Request> {
-    let resize = |size| Request::Resize {
-        image: path.to_path_buf(),
-        size: NewSize::To(size),
-        shrink: true,
-        preallocation: Preallocation::Off,
-        dependants: Dependants::Refuse,
+    let resize = |size| {
+        Request::Resize(Resize {
+            image: path.to_path_buf(),
+            size: NewSize::To(size),
+            shrink: true,
+            preallocation: Preallocation::Off,
+            dependants: Dependants::Refuse,
+        })
     };
     vec![
         resize(3 << 20),
         resize(1 << 20),
         amend(path, &width(5)),
-        Request::Bitmap {
+        Request::Bitmap(ChangeBitmap {
             image: path.to_path_buf(),
             bitmap: "b".into(),
             action: BitmapAction::Add {
                 granularity: None,
                 enabled: true,
             },
-        },
+        }),
     ]
 }
 

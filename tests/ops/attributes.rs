@@ -14,8 +14,9 @@ use known::{carry_out_request, context};
 use qanopy::host::RealHost;
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
-    BackingStyle, CommittedLayer, Dependants, Direction, NewSize, Outcome, Reflink, Relocation,
-    Request, Siblings, SnapshotAction,
+    AmendImage, BackingStyle, ChangeSnapshot, CloneImage, Commit, CommittedLayer, Dependants,
+    Direction, Export, Flatten, Import, MoveImages, NewSize, Outcome, Rebase, Reflink, Relink,
+    Relocation, Request, Resize, Siblings, SnapshotAction, Squash,
 };
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use support::script::Script;
@@ -122,58 +123,74 @@ fn an_image_that_is_changed_keeps_its_attributes_and_its_holes() {
     let image = |dir: &Path, name: &str| dir.join(name);
     let commit = |overlay: &str, keep: CommittedLayer| {
         let overlay = overlay.to_owned();
-        move |dir: &Path| Request::Commit {
-            overlay: dir.join(&overlay),
-            into: None,
-            layer: keep,
-            siblings: Siblings::Preserve,
-            keep_old: None,
+        move |dir: &Path| {
+            Request::Commit(Commit {
+                overlay: dir.join(&overlay),
+                into: None,
+                layer: keep,
+                siblings: Siblings::Preserve,
+                keep_old: None,
+            })
         }
     };
     let requests: Vec<Asks> = vec![
-        Box::new(move |dir| Request::Amend {
-            image: image(dir, "top.qcow2"),
-            amendment: Amendment {
-                refcount_order: Some(5),
-                ..Amendment::default()
-            },
+        Box::new(move |dir| {
+            Request::Amend(AmendImage {
+                image: image(dir, "top.qcow2"),
+                amendment: Amendment {
+                    refcount_order: Some(5),
+                    ..Amendment::default()
+                },
+            })
         }),
-        Box::new(move |dir| Request::Snapshot {
-            image: image(dir, "other.qcow2"),
-            action: SnapshotAction::Create { name: "one".into() },
+        Box::new(move |dir| {
+            Request::Snapshot(ChangeSnapshot {
+                image: image(dir, "other.qcow2"),
+                action: SnapshotAction::Create { name: "one".into() },
+            })
         }),
-        Box::new(move |dir| Request::Resize {
-            image: image(dir, "other.qcow2"),
-            size: NewSize::More(1 << 20),
-            shrink: false,
-            preallocation: Preallocation::Off,
-            dependants: Dependants::Refuse,
+        Box::new(move |dir| {
+            Request::Resize(Resize {
+                image: image(dir, "other.qcow2"),
+                size: NewSize::More(1 << 20),
+                shrink: false,
+                preallocation: Preallocation::Off,
+                dependants: Dependants::Refuse,
+            })
         }),
-        Box::new(move |dir| Request::Relink {
-            image: image(dir, "top.qcow2"),
-            base: None,
-            format: None,
-            style: Some(BackingStyle::Absolute),
+        Box::new(move |dir| {
+            Request::Relink(Relink {
+                image: image(dir, "top.qcow2"),
+                base: None,
+                format: None,
+                style: Some(BackingStyle::Absolute),
+            })
         }),
-        Box::new(move |dir| Request::Rebase {
-            image: image(dir, "top.qcow2"),
-            to: image(dir, "other.qcow2"),
-            format: Some(Format::Qcow2),
-            style: None,
-            dedupe: true,
-            compress: false,
+        Box::new(move |dir| {
+            Request::Rebase(Rebase {
+                image: image(dir, "top.qcow2"),
+                to: image(dir, "other.qcow2"),
+                format: Some(Format::Qcow2),
+                style: None,
+                dedupe: true,
+                compress: false,
+            })
         }),
-        Box::new(move |dir| Request::Flatten {
-            image: image(dir, "high.qcow2"),
-            onto: Some(image(dir, "root.img")),
-            new: None,
-            compress: None,
+        Box::new(move |dir| {
+            Request::Flatten(Flatten {
+                image: image(dir, "high.qcow2"),
+                onto: Some(image(dir, "root.img")),
+                new: None,
+                compress: None,
+            })
         }),
         Box::new(commit("low.qcow2", CommittedLayer::Keep)),
         Box::new(commit("high.qcow2", CommittedLayer::Trash)),
-        Box::new(move |dir| Request::Squash {
-            layer: image(dir, "other.qcow2"),
-            direction: Some(Direction::Up),
+        Box::new(move |dir| {
+            Request::Squash(Squash {
+                layer: image(dir, "other.qcow2"),
+                direction: Some(Direction::Up),
+            })
         }),
     ];
     let home = tempfile::tempdir().unwrap();
@@ -213,13 +230,15 @@ fn an_image_that_moves_is_copied_or_comes_back_has_the_attributes_it_had() {
     fs::create_dir(dir.join("place")).unwrap();
     let of = |name: &str| attributes(&dir.join(name));
     let root = of("root.img");
-    let move_to = |from: PathBuf, to: PathBuf| Request::Move {
-        moves: vec![Relocation {
-            from,
-            to,
-            style: None,
-        }],
-        subtree: false,
+    let move_to = |from: PathBuf, to: PathBuf| {
+        Request::Move(MoveImages {
+            moves: vec![Relocation {
+                from,
+                to,
+                style: None,
+            }],
+            subtree: false,
+        })
     };
     run(
         &dir,
@@ -229,12 +248,12 @@ fn an_image_that_moves_is_copied_or_comes_back_has_the_attributes_it_had() {
 
     run(
         &dir,
-        &Request::Clone {
+        &Request::Clone(CloneImage {
             image: dir.join("place/moved.img"),
             new: dir.join("clone.img"),
             chain: false,
             reflink: Reflink::Never,
-        },
+        }),
     );
     assert_eq!(of("clone.img"), root);
     let clone = fs::metadata(dir.join("clone.img")).unwrap();
@@ -243,19 +262,19 @@ fn an_image_that_moves_is_copied_or_comes_back_has_the_attributes_it_had() {
     let top = of("top.qcow2");
     run(
         &dir,
-        &Request::Export {
+        &Request::Export(Export {
             image: dir.join("top.qcow2"),
             dir: dir.join("out"),
-        },
+        }),
     );
     assert_eq!(of("out/top.qcow2"), top);
     fs::create_dir(dir.join("in")).unwrap();
     run(
         &dir,
-        &Request::Import {
+        &Request::Import(Import {
             dir: dir.join("out"),
             to: dir.join("in"),
-        },
+        }),
     );
     assert_eq!(of("in/top.qcow2"), top);
 

@@ -14,8 +14,9 @@ use qanopy::image::{
     Amendment, CarriedBitmaps, Format, Preallocation, bitmaps, dirty, read_header,
 };
 use qanopy::ops::{
-    BackingStyle, BitmapAction, CommittedLayer, Confirm, ConvertForm, ConvertOptions, Dependants,
-    ImageOptions, NewSize, Request, Siblings, SnapshotName,
+    AmendImage, BackingStyle, BitmapAction, ChangeBitmap, CommittedLayer, Confirm, Convert,
+    ConvertForm, Dependants, ImageOptions, NewSize, Relink, Request, Resize, Siblings,
+    SnapshotName,
 };
 use qanopy::qcow2::bitmap::BitmapFlags;
 use qanopy::qcow2::extension::Extension;
@@ -24,11 +25,11 @@ use support::survival::{Case, digest, plan, run, words};
 use support::{HoldMode, Qemu, ours};
 
 fn request(image: &Path, bitmap: &str, action: BitmapAction) -> Request {
-    Request::Bitmap {
+    Request::Bitmap(ChangeBitmap {
         image: image.to_path_buf(),
         bitmap: bitmap.into(),
         action,
-    }
+    })
 }
 
 fn add(granularity: Option<u64>) -> BitmapAction {
@@ -520,28 +521,28 @@ fn every_writer_keeps_bitmaps_right_or_marks_them() {
         ..Amendment::default()
     };
     for request in [
-        Request::Amend {
+        Request::Amend(AmendImage {
             image: path.clone(),
             amendment: amended,
-        },
-        Request::Relink {
+        }),
+        Request::Relink(Relink {
             image: path.clone(),
             base: None,
             format: Some(Format::Qcow2),
             style: Some(qanopy::ops::BackingStyle::Absolute),
-        },
+        }),
     ] {
         run(&host, home, &request).unwrap();
         assert_eq!(list(&path), before, "{request:?}");
         qemu.check_clean(&path);
     }
-    let grown = Request::Resize {
+    let grown = Request::Resize(Resize {
         image: path.clone(),
         size: NewSize::More(1 << 20),
         shrink: false,
         preallocation: Preallocation::Metadata,
         dependants: Dependants::Refuse,
-    };
+    });
     run(&host, home, &grown).unwrap();
     assert_eq!(list(&path), before, "nothing new is dirty");
     qemu.check_clean(&path);
@@ -562,8 +563,8 @@ fn every_writer_keeps_bitmaps_right_or_marks_them() {
 }
 
 /// A conversion of `source` to `new` in that directory, with the bitmaps.
-fn conversion(dir: &Path, source: &str, new: &str, bitmaps: CarriedBitmaps) -> ConvertOptions {
-    ConvertOptions {
+fn conversion(dir: &Path, source: &str, new: &str, bitmaps: CarriedBitmaps) -> Convert {
+    Convert {
         salvage: false,
         sparse: qanopy::image::SparseSize::default(),
         sources: vec![dir.join(source)],
@@ -694,7 +695,7 @@ fn a_bitmap_that_nobody_may_trust_is_not_taken_along() {
         "old.qcow2",
         "1M",
     ]);
-    let request = |wish: ConvertOptions| Request::Convert(Box::new(wish));
+    let request = |wish: Convert| Request::Convert(Box::new(wish));
     let all = || conversion(dir, "image.qcow2", "new.qcow2", CarriedBitmaps::All);
     let mut raw = all();
     raw.form = ConvertForm::Raw {

@@ -12,20 +12,20 @@ use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::RealHost;
 use qanopy::image::Format;
 use qanopy::ops::{
-    self, BackingStyle, CommittedLayer, Confirm, CreateOptions, Danger, Direction, Error,
-    ImageOptions, Request, Siblings, UncheckedOptions,
+    self, BackingStyle, Branch, BranchUnchecked, Commit, CommittedLayer, Confirm, Create, Danger,
+    Direction, Error, Flatten, ImageOptions, Rebase, Request, Siblings, Squash,
 };
 use serde_json::Value;
 use support::{FaultyHost, HoldMode, Qemu, RecordingHost, ours, qemu};
 
 fn branch(dir: &Path, base: &str, new: &str) -> Request {
-    Request::Branch {
+    Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    }
+    })
 }
 
 fn real(dir: &Path) -> ops::Context {
@@ -122,13 +122,13 @@ fn relative_names_lead_from_any_directory_to_any_other() {
         here.io(format!("./{base}"), &["write -P 3 0 64k"]);
         for to in ["new", "x/new", "x/y/new", "z:1/new", "way/new"] {
             for style in [BackingStyle::Relative, BackingStyle::Absolute] {
-                let request = Request::Branch {
+                let request = Request::Branch(Branch {
                     base: dir.path().join(base),
                     new: dir.path().join(to),
                     size: None,
                     style,
                     image: ImageOptions::default(),
-                };
+                });
                 run(dir.path(), &request);
                 let new = dir.path().join(to);
                 let info = facts(&here, new.to_str().unwrap());
@@ -178,7 +178,7 @@ fn an_existing_file_is_never_overwritten() {
     assert_eq!(refused.danger, Danger::Refused);
     let onto_itself = plan(dir.path(), &branch(dir.path(), "base", "base"));
     assert_eq!(onto_itself.danger, Danger::Refused);
-    let create = Request::Create(CreateOptions {
+    let create = Request::Create(Create {
         path: dir.path().join("base"),
         size: 1 << 20,
         image: ImageOptions::default(),
@@ -229,7 +229,7 @@ fn what_cannot_be_built_on_is_refused_with_its_reason() {
         assert!(text.contains(reason), "{base}: {text}");
     }
     // A new file there would pass for the missing base.
-    let create = Request::Create(CreateOptions {
+    let create = Request::Create(Create {
         path: dir.path().join("gone"),
         size: 1 << 20,
         image: ImageOptions::default(),
@@ -247,12 +247,14 @@ fn a_size_is_whole_sectors_and_less_than_the_bases_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let here = qemu.within(dir.path());
     here.img(&["create", "-f", "qcow2", "base", "1M"]);
-    let sized = |size| Request::Branch {
-        base: dir.path().join("base"),
-        new: dir.path().join("new"),
-        size: Some(size),
-        style: BackingStyle::Relative,
-        image: ImageOptions::default(),
+    let sized = |size| {
+        Request::Branch(Branch {
+            base: dir.path().join("base"),
+            new: dir.path().join("new"),
+            size: Some(size),
+            style: BackingStyle::Relative,
+            image: ImageOptions::default(),
+        })
     };
     here.io("base", &["write -P 7 0 1M"]);
     let shorter = plan(dir.path(), &sized(512 << 10));
@@ -337,7 +339,7 @@ fn a_new_image_is_the_one_qemu_img_makes() {
     let dir = tempfile::tempdir().unwrap();
     let here = qemu.within(dir.path());
     for size in [0_u64, 512, 1 << 20, 10 << 30, 3 << 40] {
-        let request = Request::Create(CreateOptions {
+        let request = Request::Create(Create {
             path: dir.path().join("ours"),
             size,
             image: ImageOptions::default(),
@@ -452,7 +454,7 @@ fn qemu_reads_every_image_of_the_demo() {
 
 /// An overlay `new` on `base`, which is not there.
 fn unchecked(dir: &Path, base: &str, format: Format, new: &str) -> Request {
-    Request::BranchUnchecked(Box::new(UncheckedOptions {
+    Request::BranchUnchecked(Box::new(BranchUnchecked {
         base: dir.join(base),
         format,
         new: dir.join(new),
@@ -550,13 +552,13 @@ fn shorter(qemu: &Qemu, dir: &Path, base: &str, by_us: bool) {
     }
     let size: u64 = (500 << 10) + 512;
     if by_us {
-        let wish = Request::Branch {
+        let wish = Request::Branch(Branch {
             base: dir.join("base.img"),
             new: dir.join("short"),
             size: Some(size),
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
-        };
+        });
         let plan = plan(dir, &wish);
         assert_eq!(plan.confirm, Confirm::Yes);
         let text = words(&plan);
@@ -628,34 +630,36 @@ fn what_is_above_a_short_overlay_shows_the_same_after_the_chain_is_made_another_
             shorter(&qemu, dir, base, true);
             let here = qemu.within(dir);
             let before = here.digest("long");
-            let squash = |direction| Request::Squash {
-                layer: dir.join("short"),
-                direction: Some(direction),
+            let squash = |direction| {
+                Request::Squash(Squash {
+                    layer: dir.join("short"),
+                    direction: Some(direction),
+                })
             };
             let request = match act {
-                "commit" => Request::Commit {
+                "commit" => Request::Commit(Commit {
                     overlay: dir.join("short"),
                     into: None,
                     layer: CommittedLayer::Trash,
                     siblings: Siblings::Refuse,
                     keep_old: None,
-                },
+                }),
                 "down" => squash(Direction::Down),
                 "up" => squash(Direction::Up),
-                "flatten" => Request::Flatten {
+                "flatten" => Request::Flatten(Flatten {
                     image: dir.join("long"),
                     onto: None,
                     new: None,
                     compress: None,
-                },
-                _ => Request::Rebase {
+                }),
+                _ => Request::Rebase(Rebase {
                     image: dir.join("long"),
                     to: dir.join("base.img"),
                     format: None,
                     style: None,
                     dedupe: false,
                     compress: false,
-                },
+                }),
             };
             ours::run(&ours::real_host(), dir, &request)
                 .unwrap_or_else(|error| panic!("{act} on {base}: {error}"));

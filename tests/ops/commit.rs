@@ -14,7 +14,8 @@ use proptest::test_runner::TestCaseError;
 use qanopy::host::Host;
 use qanopy::image;
 use qanopy::ops::{
-    self, CommittedLayer, Confirm, Danger, Progress, Request, Siblings, SnapshotAction,
+    self, ChangeSnapshot, Commit, CommittedLayer, Confirm, Danger, Progress, Request, Resize,
+    Siblings, SnapshotAction,
 };
 use support::chains::{Kind, Op, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
@@ -678,28 +679,34 @@ fn taken(path: &Path) -> u64 {
 fn the_room_that_is_promised_comes_free() {
     let Some(qemu) = support::qemu() else { return };
     let host = ours::real_host();
-    let snapshot = |image: &Path, action| Request::Snapshot {
-        image: image.to_path_buf(),
-        action,
+    let snapshot = |image: &Path, action| {
+        Request::Snapshot(ChangeSnapshot {
+            image: image.to_path_buf(),
+            action,
+        })
     };
     let deleted = |name: &str| SnapshotAction::Delete {
         snapshot: ops::SnapshotName::Name(name.into()),
     };
     let commit = |layer| {
-        move |image: &Path| Request::Commit {
-            overlay: image.to_path_buf(),
-            into: None,
-            layer,
-            siblings: Siblings::Refuse,
-            keep_old: None,
+        move |image: &Path| {
+            Request::Commit(Commit {
+                overlay: image.to_path_buf(),
+                into: None,
+                layer,
+                siblings: Siblings::Refuse,
+                keep_old: None,
+            })
         }
     };
-    let shrink = |image: &Path| Request::Resize {
-        image: image.to_path_buf(),
-        size: ops::NewSize::To(2 << 20),
-        shrink: true,
-        preallocation: image::Preallocation::Off,
-        dependants: ops::Dependants::Refuse,
+    let shrink = |image: &Path| {
+        Request::Resize(Resize {
+            image: image.to_path_buf(),
+            size: ops::NewSize::To(2 << 20),
+            shrink: true,
+            preallocation: image::Preallocation::Off,
+            dependants: ops::Dependants::Refuse,
+        })
     };
     let delete = |image: &Path| snapshot(image, deleted("kept"));
     type Ask<'a> = (&'a str, &'a dyn Fn(&Path) -> Request);

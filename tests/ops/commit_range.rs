@@ -7,7 +7,7 @@ use crate::support;
 use std::path::Path;
 
 use proptest::prelude::*;
-use qanopy::ops::{self, CommittedLayer, Confirm, Progress, Request, Siblings};
+use qanopy::ops::{self, Commit, CommittedLayer, Confirm, Progress, Request, Siblings};
 use support::chains::{Kind, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
@@ -34,13 +34,13 @@ fn commit(
     siblings: Siblings,
     keep_old: Option<&str>,
 ) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: dir.join(overlay),
         into: Some(dir.join(into)),
         layer,
         siblings,
         keep_old: keep_old.map(|old| dir.join(old)),
-    }
+    })
 }
 
 /// A base, three snapshots on it, one on the other, and the active layer.

@@ -18,7 +18,7 @@ use qanopy::image::{
     CarriedBitmaps, Compression, CompressionLevel, Format, Preallocation, Qcow2Options,
 };
 use qanopy::ops::{
-    self, BackingStyle, ConvertForm, ConvertOptions, Danger, DataFileOption, Error, ImageOptions,
+    self, BackingStyle, Convert, ConvertForm, Danger, DataFileOption, Error, ImageOptions,
     Progress, Request, SnapshotName,
 };
 use support::chains::{Shape, trees};
@@ -62,8 +62,8 @@ const RAW: ConvertForm = ConvertForm::Raw {
     preallocation: Preallocation::Off,
 };
 
-fn wish(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
-    ConvertOptions {
+fn wish(dir: &Path, source: &str, form: ConvertForm) -> Convert {
+    Convert {
         salvage: false,
         sparse: qanopy::image::SparseSize::default(),
         sources: vec![dir.join(source)],
@@ -77,11 +77,11 @@ fn wish(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
     }
 }
 
-fn plan(dir: &Path, wish: ConvertOptions) -> ops::Plan {
+fn plan(dir: &Path, wish: Convert) -> ops::Plan {
     ops::plan(&real(dir), &Request::Convert(Box::new(wish)))
 }
 
-fn run(dir: &Path, wish: ConvertOptions) {
+fn run(dir: &Path, wish: Convert) {
     let plan = plan(dir, wish);
     assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
     carry_out(plan).unwrap();
@@ -534,7 +534,7 @@ fn what_cannot_be_is_refused_with_its_reason() {
     here.img(&["create", "-f", "vmdk", "foreign.vmdk", "1M"]);
     fs::remove_file(dir.path().join("gone")).unwrap();
     fs::write(dir.path().join("mine"), b"mine").unwrap();
-    let refused = |why: &str, change: &dyn Fn(&mut ConvertOptions)| {
+    let refused = |why: &str, change: &dyn Fn(&mut Convert)| {
         let mut wish = wish(dir.path(), "disk.img", compressed(Qcow2Options::default()));
         change(&mut wish);
         let plan = plan(dir.path(), wish);
@@ -778,8 +778,8 @@ fn stopping_leaves_nothing_behind_and_takes_no_second() {
 }
 
 /// A conversion into `new.qcow2` or `new.img`, which is there.
-fn over(dir: &Path, source: &str, target: &str) -> ConvertOptions {
-    ConvertOptions {
+fn over(dir: &Path, source: &str, target: &str) -> Convert {
+    Convert {
         new: dir.join(target),
         ..wish(dir, source, ConvertForm::Existing)
     }
@@ -1101,15 +1101,15 @@ fn damage(here: &Qemu, dir: &Path) -> Vec<std::ops::Range<u64>> {
     vec![cluster(3).start..cluster(4).end, cluster(20)]
 }
 
-fn salvaging(dir: &Path, source: &str, form: ConvertForm) -> ConvertOptions {
-    ConvertOptions {
+fn salvaging(dir: &Path, source: &str, form: ConvertForm) -> Convert {
+    Convert {
         salvage: true,
         ..wish(dir, source, form)
     }
 }
 
 /// Runs a conversion and gives what it could not read.
-fn salvage(dir: &Path, wish: ConvertOptions) -> Vec<std::ops::Range<u64>> {
+fn salvage(dir: &Path, wish: Convert) -> Vec<std::ops::Range<u64>> {
     let plan = plan(dir, wish);
     assert_ne!(plan.danger, Danger::Refused, "{}", words(&plan));
     let lost = plan.unread().unwrap();
@@ -1166,7 +1166,7 @@ fn what_can_be_read_is_saved_as_by_qemu_img_and_the_rest_is_listed() {
     // Into an image that is there, whose old bytes do not show through.
     here.img(&["create", "-f", "qcow2", "there", "4M"]);
     here.io("there", &["write -P 9 0 4M"]);
-    let over = ConvertOptions {
+    let over = Convert {
         salvage: true,
         ..over(dir, "damaged", "there")
     };
@@ -1314,7 +1314,7 @@ fn zeros_are_left_out_from_as_many_on_as_by_qemu_img() {
         for (form, format) in [(RAW, "raw"), (qcow2(Qcow2Options::default()), "qcow2")] {
             let made = plan(
                 dir,
-                ConvertOptions {
+                Convert {
                     sparse,
                     ..wish(dir, "source.img", form)
                 },
@@ -1355,7 +1355,7 @@ fn zeros_are_left_out_from_as_many_on_as_by_qemu_img() {
     for (size, least, most) in [(0, 8 << 20, u64::MAX), (1 << 20, 0, 1 << 20)] {
         let sparse = qanopy::image::SparseSize::new(size).unwrap();
         for form in [RAW, qcow2(Qcow2Options::default())] {
-            let wish = ConvertOptions {
+            let wish = Convert {
                 sparse,
                 ..wish(dir, "empty", form)
             };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use known::{carry_out_request, context, words};
 use qanopy::host::{Host, RealHost};
-use qanopy::ops::{self, Confirm, Error, Outcome, Plan, Request};
+use qanopy::ops::{self, CloneImage, Confirm, Error, Export, Import, Outcome, Plan, Request};
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn plan(dir: &Path, request: &Request) -> Plan {
@@ -61,12 +61,12 @@ fn a_clone_shows_the_same_from_another_folder_and_is_a_file_of_its_own() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     let want = build(&qemu, dir);
-    let request = Request::Clone {
+    let request = Request::Clone(CloneImage {
         image: dir.join("deep/away/disk.qcow2"),
         new: dir.join("copy.qcow2"),
         chain: false,
         reflink: ops::Reflink::Auto,
-    };
+    });
     let outcome = run(dir, &request).unwrap();
     let here = qemu.within(dir);
     assert_eq!(here.digest("copy.qcow2"), want);
@@ -103,11 +103,13 @@ fn a_chain_is_cloned_side_by_side_and_built_on_its_own_copies() {
     let dir = home.path();
     let want = build(&qemu, dir);
     fs::create_dir(dir.join("copies")).unwrap();
-    let request = |to: &str, reflink| Request::Clone {
-        image: dir.join("deep/away/disk.qcow2"),
-        new: dir.join(to),
-        chain: true,
-        reflink,
+    let request = |to: &str, reflink| {
+        Request::Clone(CloneImage {
+            image: dir.join("deep/away/disk.qcow2"),
+            new: dir.join(to),
+            chain: true,
+            reflink,
+        })
     };
     let asked = plan(dir, &request("nowhere", ops::Reflink::Auto));
     assert!(
@@ -161,12 +163,12 @@ fn a_crash_leaves_no_copy_of_a_chain_without_what_it_is_built_on() {
     fs::create_dir(dir.join("copies")).unwrap();
     let host = Arc::new(RecordingHost::new(dir));
     let known: Arc<dyn Host> = host.clone();
-    let request = Request::Clone {
+    let request = Request::Clone(CloneImage {
         image: dir.join("deep/away/disk.qcow2"),
         new: dir.join("copies"),
         chain: true,
         reflink: ops::Reflink::Auto,
-    };
+    });
     carry_out_request(&context(known, dir), &request).unwrap();
     host.mark("done");
     let log = host.log();
@@ -193,10 +195,10 @@ fn an_exported_chain_stands_alone_and_comes_back() {
     let dir = home.path();
     let want = build(&qemu, dir);
     let out = dir.join("out");
-    let request = Request::Export {
+    let request = Request::Export(Export {
         image: dir.join("deep/away/disk.qcow2"),
         dir: out.clone(),
-    };
+    });
     run(dir, &request).unwrap();
     // Somewhere else, without the originals.
     let other = tempfile::tempdir().unwrap();
@@ -207,10 +209,10 @@ fn an_exported_chain_stands_alone_and_comes_back() {
     qemu.within(&moved).check_clean("2-disk.qcow2");
     let to = other.path().join("to");
     fs::create_dir(&to).unwrap();
-    let import = Request::Import {
+    let import = Request::Import(Import {
         dir: moved.clone(),
         to: to.clone(),
-    };
+    });
     let outcome = run(other.path(), &import).unwrap();
     assert_eq!(qemu.within(&to).digest("disk.qcow2"), want);
     run(other.path(), &outcome.undo.unwrap()).unwrap();
@@ -236,10 +238,10 @@ fn an_export_makes_a_folder_of_its_own_where_one_can_be() {
     let dir = home.path();
     build(&qemu, dir);
     for (out, why) in [("deep", "exists already"), ("nowhere/out", "nowhere")] {
-        let request = Request::Export {
+        let request = Request::Export(Export {
             image: dir.join("deep/away/disk.qcow2"),
             dir: dir.join(out),
-        };
+        });
         let refusals = plan(dir, &request).refusals;
         assert!(
             refusals.iter().any(|refusal| refusal.text.contains(why)),
@@ -255,17 +257,17 @@ fn a_forged_manifest_or_image_is_refused() {
     let dir = home.path();
     build(&qemu, dir);
     let out = dir.join("out");
-    let export = Request::Export {
+    let export = Request::Export(Export {
         image: dir.join("deep/disk.qcow2"),
         dir: out.clone(),
-    };
+    });
     run(dir, &export).unwrap();
     let to = dir.join("to");
     fs::create_dir(&to).unwrap();
-    let import = Request::Import {
+    let import = Request::Import(Import {
         dir: out.clone(),
         to,
-    };
+    });
     let manifest = fs::read_to_string(out.join("qanopy-export.json")).unwrap();
     let forge = |text: &str, why: &str| {
         fs::write(out.join("qanopy-export.json"), text).unwrap();
@@ -334,16 +336,16 @@ fn whatever_stops_a_copy_leaves_the_originals_and_no_half_of_it() {
     };
     let files = before(dir);
     let requests = [
-        Request::Clone {
+        Request::Clone(CloneImage {
             image: dir.join("deep/away/disk.qcow2"),
             new: dir.join("copy.qcow2"),
             chain: false,
             reflink: ops::Reflink::Auto,
-        },
-        Request::Export {
+        }),
+        Request::Export(Export {
             image: dir.join("deep/away/disk.qcow2"),
             dir: dir.join("out"),
-        },
+        }),
     ];
     for request in &requests {
         for nth in 0.. {
@@ -384,10 +386,10 @@ fn a_crash_leaves_a_whole_export_or_none() {
     let want = build(&qemu, dir);
     let host = Arc::new(RecordingHost::new(dir));
     let known: Arc<dyn Host> = host.clone();
-    let request = Request::Export {
+    let request = Request::Export(Export {
         image: dir.join("deep/away/disk.qcow2"),
         dir: dir.join("out"),
-    };
+    });
     carry_out_request(&context(known, dir), &request).unwrap();
     host.mark("done");
     let log = host.log();

@@ -13,8 +13,8 @@ use known::{carry_out, carry_out_request, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Compression, Preallocation, Qcow2Options};
 use qanopy::ops::{
-    self, BackingStyle, CreateOptions, Danger, DataFileOption, Error, ImageOptions, Progress,
-    Request,
+    self, BackingStyle, Branch, Create, CreateRaw, Danger, DataFileOption, Error, ImageOptions,
+    Progress, Request,
 };
 use serde_json::Value;
 use support::{Calls, Fault, FaultyHost, Qemu, RecordingHost, Then, qemu};
@@ -67,18 +67,18 @@ fn request(dir: &Path, text: &str, size: u64, base: Option<&str>) -> Request {
     let image = options(dir, text);
     let new = dir.join("new.qcow2");
     match base {
-        None => Request::Create(CreateOptions {
+        None => Request::Create(Create {
             path: new,
             size,
             image,
         }),
-        Some(base) => Request::Branch {
+        Some(base) => Request::Branch(Branch {
             base: dir.join(base),
             new,
             size: Some(size),
             style: BackingStyle::Relative,
             image,
-        },
+        }),
     }
 }
 
@@ -478,11 +478,11 @@ fn stopping_a_preallocation_leaves_nothing_behind() {
 
 /// A new raw image `new` in `dir`.
 fn raw_request(dir: &Path, size: u64, preallocation: Preallocation) -> Request {
-    Request::CreateRaw {
+    Request::CreateRaw(CreateRaw {
         new: dir.join("new.raw"),
         size,
         preallocation,
-    }
+    })
 }
 
 #[test]

@@ -15,7 +15,9 @@ use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
-    self, Confirm, Consent, Danger, Denied, Error, Outcome, Progress, Request, trash,
+    self, AmendImage, ChangeSnapshot, Commit, Confirm, Consent, Danger, Denied, EmptyTrash, Error,
+    Flatten, MoveImages, Outcome, Progress, Rebase, RepairImage, Request, Resize, Restore, Squash,
+    trash,
 };
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::oracle::{self, View};
@@ -214,9 +216,9 @@ fn only_emptying_the_trash_deletes_and_it_lists_every_file_first() {
     let Some(qemu) = qemu() else { return };
     let dir = small_forest(&qemu);
     run(&real(dir.path()), &discard(dir.path(), &["a"]));
-    let request = Request::EmptyTrash {
+    let request = Request::EmptyTrash(EmptyTrash {
         entries: vec![entries(dir.path())[0].name.clone()],
-    };
+    });
     let plan = ops::plan(&real(dir.path()), &request);
     assert_eq!(plan.confirm, Confirm::Count(3));
     assert!(matches!(
@@ -258,9 +260,9 @@ fn a_forged_manifest_leads_nothing_astray_and_a_lost_one_loses_nothing() {
         originals.sort();
         let expected = ["a", "a1", "a2"].map(|name| dir.path().join(name));
         assert_eq!(originals, expected, "{forged:?}");
-        let request = Request::Restore {
+        let request = Request::Restore(Restore {
             entries: vec![name.clone()],
-        };
+        });
         let plan = ops::plan(&real(dir.path()), &request);
         assert!(!words(&plan).contains('\u{1b}'));
         assert_eq!(plan.danger, Danger::Creates, "{}", words(&plan));
@@ -370,9 +372,9 @@ fn assert_nothing_lost(root: &Path, bytes: &BTreeMap<&str, Vec<u8>>, story: &dyn
                 story()
             );
         }
-        let request = Request::Restore {
+        let request = Request::Restore(Restore {
             entries: list.into_iter().map(|entry| entry.name).collect(),
-        };
+        });
         run(&real(&root), &request);
     }
     for name in bytes.keys() {
@@ -477,18 +479,18 @@ fn siblings(qemu: &Qemu) -> tempfile::TempDir {
 }
 
 fn commit(dir: &Path, overlay: &str, siblings: ops::Siblings) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: dir.join(overlay),
         into: None,
         layer: ops::CommittedLayer::Trash,
         siblings,
         keep_old: None,
-    }
+    })
 }
 
 fn restore_all(dir: &Path) -> ops::Plan {
     let entries = entries(dir).into_iter().map(|entry| entry.name).collect();
-    ops::plan(&real(dir), &Request::Restore { entries })
+    ops::plan(&real(dir), &Request::Restore(Restore { entries }))
 }
 
 #[test]
@@ -512,11 +514,11 @@ fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intac
     // Kept, deleted (each went by itself), or broken.
     let ways: Vec<&Request> = refusal.ways_out.iter().map(|way| &way.request).collect();
     let (keep, rest) = ways.split_first().unwrap();
-    assert!(matches!(keep, Request::Commit { .. }));
+    assert!(matches!(keep, Request::Commit(_)));
     let (last, delete) = rest.split_last().unwrap();
-    assert!(matches!(last, Request::Commit { .. }));
+    assert!(matches!(last, Request::Commit(_)));
     let deleted = delete.iter().flat_map(|way| match way {
-        Request::EmptyTrash { entries } => entries.clone(),
+        Request::EmptyTrash(EmptyTrash { entries }) => entries.clone(),
         other => panic!("{other:?}"),
     });
     let mut deleted: Vec<String> = deleted.collect();
@@ -572,18 +574,22 @@ fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
     let image = |dir: &Path| dir.join("Overlay-2");
     type Ask = Box<dyn Fn(&Path) -> Request>;
     let resize = |name: &'static str, size: ops::NewSize| -> Ask {
-        Box::new(move |dir| Request::Resize {
-            image: dir.join(name),
-            size,
-            shrink: false,
-            preallocation: Preallocation::Off,
-            dependants: ops::Dependants::Refuse,
+        Box::new(move |dir| {
+            Request::Resize(Resize {
+                image: dir.join(name),
+                size,
+                shrink: false,
+                preallocation: Preallocation::Off,
+                dependants: ops::Dependants::Refuse,
+            })
         })
     };
     let squash = |direction| -> Ask {
-        Box::new(move |dir| Request::Squash {
-            layer: image(dir),
-            direction: Some(direction),
+        Box::new(move |dir| {
+            Request::Squash(Squash {
+                layer: image(dir),
+                direction: Some(direction),
+            })
         })
     };
     let asks: Vec<(&str, bool, Ask)> = vec![
@@ -600,45 +606,53 @@ fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
         (
             "amend",
             true,
-            Box::new(move |dir| Request::Amend {
-                image: image(dir),
-                amendment: Amendment {
-                    refcount_order: Some(5),
-                    ..Amendment::default()
-                },
+            Box::new(move |dir| {
+                Request::Amend(AmendImage {
+                    image: image(dir),
+                    amendment: Amendment {
+                        refcount_order: Some(5),
+                        ..Amendment::default()
+                    },
+                })
             }),
         ),
         (
             "snapshot apply",
             false,
-            Box::new(move |dir| Request::Snapshot {
-                image: image(dir),
-                action: ops::SnapshotAction::Apply {
-                    snapshot: ops::SnapshotName::Name("old".into()),
-                    dependants: ops::Dependants::Break,
-                },
+            Box::new(move |dir| {
+                Request::Snapshot(ChangeSnapshot {
+                    image: image(dir),
+                    action: ops::SnapshotAction::Apply {
+                        snapshot: ops::SnapshotName::Name("old".into()),
+                        dependants: ops::Dependants::Break,
+                    },
+                })
             }),
         ),
         (
             "flatten",
             true,
-            Box::new(move |dir| Request::Flatten {
-                image: image(dir),
-                onto: None,
-                new: None,
-                compress: None,
+            Box::new(move |dir| {
+                Request::Flatten(Flatten {
+                    image: image(dir),
+                    onto: None,
+                    new: None,
+                    compress: None,
+                })
             }),
         ),
         (
             "rebase",
             true,
-            Box::new(move |dir| Request::Rebase {
-                image: image(dir),
-                to: dir.join("Overlay-1"),
-                format: Some(Format::Qcow2),
-                style: None,
-                dedupe: false,
-                compress: false,
+            Box::new(move |dir| {
+                Request::Rebase(Rebase {
+                    image: image(dir),
+                    to: dir.join("Overlay-1"),
+                    format: Some(Format::Qcow2),
+                    style: None,
+                    dedupe: false,
+                    compress: false,
+                })
             }),
         ),
         ("squash down", true, squash(ops::Direction::Down)),
@@ -646,9 +660,11 @@ fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
         (
             "repair",
             true,
-            Box::new(move |dir| Request::Repair {
-                image: image(dir),
-                action: ops::RepairAction::All,
+            Box::new(move |dir| {
+                Request::Repair(RepairImage {
+                    image: image(dir),
+                    action: ops::RepairAction::All,
+                })
             }),
         ),
     ];
@@ -686,9 +702,9 @@ fn every_operation_on_a_base_keeps_what_the_trash_holds_of_it_or_says_so() {
         // A layer that the operation itself put there stays there.
         let entries = entries(dir);
         let asked = entries.iter().filter(|entry| entry.reason == "discard");
-        let request = Request::Restore {
+        let request = Request::Restore(Restore {
             entries: asked.map(|entry| entry.name.clone()).collect(),
-        };
+        });
         run(&real(dir), &request);
         for (name, digest) in names.iter().zip(before) {
             assert_eq!(here.digest(name), digest, "{what}: {name}");
@@ -723,14 +739,14 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
     let before = here.digest("2A");
     fs::create_dir(dir.path().join("sub")).unwrap();
     run(&real(dir.path()), &discard(dir.path(), &["2A"]));
-    let moved = Request::Move {
+    let moved = Request::Move(MoveImages {
         moves: vec![ops::Relocation {
             from: dir.path().join("Overlay-2"),
             to: dir.path().join("sub"),
             style: None,
         }],
         subtree: false,
-    };
+    });
     run(&real(dir.path()), &moved);
     let plan = restore_all(dir.path());
     assert!(plan.notes.is_empty(), "{}", words(&plan));
@@ -750,9 +766,9 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
     assert!(text.contains("Overlay-2 is another file than"), "{text}");
     let entry = entries(dir.path()).remove(0).name;
     run(&real(dir.path()), &discard(dir.path(), &["sub/Overlay-2"]));
-    let request = Request::Restore {
+    let request = Request::Restore(Restore {
         entries: vec![entry.clone()],
-    };
+    });
     let text = words(&ops::plan(&real(dir.path()), &request));
     assert!(
         text.contains("Overlay-2, which is in the trash too"),
@@ -760,9 +776,9 @@ fn a_restore_says_what_became_of_the_base_and_a_moved_one_is_followed() {
     );
     let mut others = entries(dir.path()).into_iter();
     let other = others.find(|other| other.name != entry).unwrap().name;
-    let empty = Request::EmptyTrash {
+    let empty = Request::EmptyTrash(EmptyTrash {
         entries: vec![other],
-    };
+    });
     let plan = ops::plan(&real(dir.path()), &empty);
     assert!(
         words(&plan).contains("2A in the trash is built on Overlay-2"),
@@ -783,10 +799,10 @@ fn an_entry_that_is_not_what_was_shown_is_neither_restored_nor_deleted() {
         let names: Vec<String> = entries(dir.path()).into_iter().map(|e| e.name).collect();
         let plans = || {
             let entries = names.clone();
-            let restore = Request::Restore {
+            let restore = Request::Restore(Restore {
                 entries: entries.clone(),
-            };
-            let empty = Request::EmptyTrash { entries };
+            });
+            let empty = Request::EmptyTrash(EmptyTrash { entries });
             [restore, empty].map(|request| ops::plan(&real(dir.path()), &request))
         };
         let planned = plans();
@@ -886,9 +902,9 @@ impl InTrash {
     /// What the sibling shows once it is restored.
     fn restored(dir: &Path, context: &dyn Display) -> View {
         let entry = ours::trashed(dir, "sibling.qcow2");
-        let restore = Request::Restore {
+        let restore = Request::Restore(Restore {
             entries: vec![entry.unwrap_or_else(|| panic!("it is gone\n{context}"))],
-        };
+        });
         ours::run(&ours::real_host(), dir, &restore)
             .unwrap_or_else(|why| panic!("it cannot be restored: {why}\n{context}"));
         ours::view(&dir.join("sibling.qcow2"), Some("qcow2")).unwrap()
@@ -939,13 +955,13 @@ fn a_sibling_in_the_trash_is_preserved_there_whatever_moment_cuts_it_off() {
     script.io("qcow2", "top.qcow2", &["write -P 2 16k 64k"]);
     script.io("qcow2", "sibling.qcow2", &["write -P 3 32k 8k"]);
     let attempt = |host: &Arc<dyn Host>, dir: &Path| {
-        let request = Request::Commit {
+        let request = Request::Commit(Commit {
             overlay: dir.join("top.qcow2"),
             into: None,
             layer: ops::CommittedLayer::Trash,
             siblings: ops::Siblings::Preserve,
             keep_old: None,
-        };
+        });
         let plan = ours::plan(host, dir, &request);
         let not_known = |note: &ops::Note| note.text.contains("not known");
         let unread = plan.notes.iter().any(not_known);

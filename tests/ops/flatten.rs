@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qanopy::host::Host;
 use qanopy::image::{Compression, CompressionLevel};
-use qanopy::ops::{Compress, Confirm, Request};
+use qanopy::ops::{Compress, Confirm, Flatten, Request};
 use support::chains::{Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
@@ -29,12 +29,12 @@ fn config() -> ProptestConfig {
 }
 
 fn flatten(dir: &Path, image: &str, onto: Option<&str>, new: Option<&str>) -> Request {
-    Request::Flatten {
+    Request::Flatten(Flatten {
         image: dir.join(image),
         onto: onto.map(|onto| dir.join(onto)),
         new: new.map(|new| dir.join(new)),
         compress: None,
-    }
+    })
 }
 
 fn snapshot_views(dir: &Path, image: &str) -> Vec<(String, View)> {
@@ -93,12 +93,12 @@ proptest! {
         let info = oracle::info(&dir.join("new.qcow2")).unwrap();
         prop_assert_eq!(info["backing-filename"].as_str(), onto.as_deref());
 
-        let request = Request::Flatten {
+        let request = Request::Flatten(Flatten {
             image: dir.join(&image),
             onto: onto.as_deref().map(|onto| dir.join(onto)),
             new: Some(dir.join("packed.qcow2")),
             compress: Some(Compress { kind: Compression::Zlib, level: CompressionLevel::Default }),
-        };
+        });
         let done = ours::run(&ours::real_host(), dir, &request);
         prop_assert!(done.is_ok(), "{done:?}\n{context}");
         let packed = Views::of(dir, ["packed.qcow2"]);
@@ -209,12 +209,12 @@ fn a_new_file_is_whole_or_not_there_after_every_crash_and_every_failing_call() {
 }
 
 fn packed(dir: &Path, kind: Compression, level: CompressionLevel, new: Option<&str>) -> Request {
-    Request::Flatten {
+    Request::Flatten(Flatten {
         image: dir.join("top.qcow2"),
         onto: Some(dir.join("root.qcow2")),
         new: new.map(|new| dir.join(new)),
         compress: Some(Compress { kind, level }),
-    }
+    })
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn what_is_compressed_is_smaller_and_of_the_kind_asked_for() {
     s.build(dir);
     for (kind, name) in [(Compression::Zlib, "zlib"), (Compression::Zstd, "zstd")] {
         let new = format!("{name}.qcow2");
-        let request = Request::Flatten {
+        let request = Request::Flatten(Flatten {
             image: dir.join("top.qcow2"),
             onto: None,
             new: Some(dir.join(&new)),
@@ -254,7 +254,7 @@ fn what_is_compressed_is_smaller_and_of_the_kind_asked_for() {
                 kind,
                 level: CompressionLevel::Default,
             }),
-        };
+        });
         let plan = ours::plan(&ours::real_host(), dir, &request);
         assert!(plan.notes.iter().any(|note| note.text.contains("at most")));
         // The command said to do the same does the same.

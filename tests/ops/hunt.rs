@@ -6,7 +6,7 @@ use crate::support;
 use std::fs;
 use std::path::Path;
 
-use qanopy::ops::{CommittedLayer, Request, Siblings};
+use qanopy::ops::{Branch, CommittedLayer, Request, Siblings};
 use support::oracle::Views;
 use support::script::run_in;
 use support::{Qemu, ours};
@@ -424,13 +424,13 @@ fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behi
     });
     assert!(told, "{:?}", plan.notes);
     // A new branch on the link is built on the file, as a rebase would have it.
-    let branch = Request::Branch {
+    let branch = Request::Branch(Branch {
         base: dir.join("17/disk.0"),
         new: dir.join("17/new"),
         size: None,
         style: qanopy::ops::BackingStyle::Relative,
         image: qanopy::ops::ImageOptions::default(),
-    };
+    });
     ours::run(&host, dir, &branch).unwrap();
     let forest = ours::scan(&host, dir);
     let new = forest.by_path(&dir.join("17/new")).unwrap();

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use qanopy::forest::{BackingState, Flags, ProblemKind, Reads, Whereabouts};
 use qanopy::image::Format;
-use qanopy::ops::{Relocation, Request};
+use qanopy::ops::{Commit, MoveImages, Relocation, Request, Resize};
 use support::{Qemu, ours};
 
 /// A base with content, and an overlay named `over` that names it so.
@@ -265,24 +265,24 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
             style: None,
         }];
         for request in [
-            Request::Commit {
+            Request::Commit(Commit {
                 overlay: at("other"),
                 into: None,
                 layer: qanopy::ops::CommittedLayer::Trash,
                 siblings: qanopy::ops::Siblings::Preserve,
                 keep_old: None,
-            },
-            Request::Move {
+            }),
+            Request::Move(MoveImages {
                 moves,
                 subtree: false,
-            },
-            Request::Resize {
+            }),
+            Request::Resize(Resize {
                 image: at("base"),
                 size: qanopy::ops::NewSize::More(1 << 20),
                 shrink: false,
                 preallocation: qanopy::image::Preallocation::Off,
                 dependants: qanopy::ops::Dependants::Break,
-            },
+            }),
         ] {
             let plan = ours::plan(&host, dir, &request);
             let told = plan.refusals.iter().any(|refusal| {
@@ -430,21 +430,21 @@ fn a_described_relative_name_may_mean_the_file_beside_the_image() {
         overlay(&qemu, dir, name, format);
         let host = ours::real_host();
         for request in [
-            Request::Commit {
+            Request::Commit(Commit {
                 overlay: dir.join("top"),
                 into: None,
                 layer: qanopy::ops::CommittedLayer::Trash,
                 siblings: qanopy::ops::Siblings::Break,
                 keep_old: None,
-            },
-            Request::Move {
+            }),
+            Request::Move(MoveImages {
                 moves: vec![Relocation {
                     from: dir.join("base"),
                     to: dir.join("other"),
                     style: None,
                 }],
                 subtree: false,
-            },
+            }),
         ] {
             let plan = ours::plan(&host, dir, &request);
             let said = plan.refusals.iter().map(|refusal| refusal.text.as_str());

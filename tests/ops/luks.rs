@@ -13,8 +13,8 @@ use qanopy::image::{
     Chain, Format, Keys, Passphrase, Passphrases, Root, Source, Target, Unhurried,
 };
 use qanopy::ops::{
-    self, CommittedLayer, Dependants, ExtractAs, Progress, Request, Siblings, SnapshotAction,
-    SnapshotName,
+    self, ChangeSnapshot, Commit, CommittedLayer, Dependants, ExtractAs, Progress, Request,
+    Siblings, SnapshotAction, SnapshotName,
 };
 use support::RecordingHost;
 use support::encrypted::{self, Kind, ours, theirs};
@@ -186,13 +186,13 @@ fn context(host: &Arc<dyn Host>, dir: &Path, keys: &Keys) -> ops::Context {
 }
 
 fn plan_commit(host: &Arc<dyn Host>, overlay: &Path, siblings: Siblings, keys: &Keys) -> ops::Plan {
-    let request = Request::Commit {
+    let request = Request::Commit(Commit {
         overlay: overlay.to_path_buf(),
         into: None,
         keep_old: None,
         layer: CommittedLayer::Keep,
         siblings,
-    };
+    });
     ops::plan(&context(host, overlay.parent().unwrap(), keys), &request)
 }
 
@@ -457,13 +457,13 @@ fn a_commit_says_where_what_was_encrypted_will_lie_in_the_clear() {
     ]);
     let host = support::ours::real_host();
     let plan = |siblings, keep_old: Option<PathBuf>| {
-        let request = Request::Commit {
+        let request = Request::Commit(Commit {
             overlay: overlay.clone(),
             into: None,
             keep_old,
             layer: CommittedLayer::Trash,
             siblings,
-        };
+        });
         let context = context(&host, home.path(), &encrypted::keys());
         support::survival::words(&ops::plan(&context, &request))
     };
@@ -486,10 +486,10 @@ fn snapshots_of_an_encrypted_image_need_a_key_only_to_be_copied_out() {
     let was = theirs(&qemu, &kind);
     let host = support::ours::real_host();
     let act = |action: SnapshotAction, keys: &Keys| {
-        let request = Request::Snapshot {
+        let request = Request::Snapshot(ChangeSnapshot {
             image: image.clone(),
             action,
-        };
+        });
         let plan = ops::plan(&context(&host, home.path(), keys), &request);
         let ready = support::ours::agree(plan)?;
         ops::run(ready, &Progress::new()).map_err(|error| error.to_string())

@@ -16,8 +16,8 @@ use qanopy::image::{
     self, Compression, CompressionLevel, Keys, MeasureAs, Preallocation, Qcow2Options,
 };
 use qanopy::ops::{
-    self, BackingStyle, ConvertForm, ConvertOptions, CreateOptions, Danger, DataFileOption,
-    EncryptionOption, ImageOptions, KeySlotAction, Progress, Request,
+    self, BackingStyle, Branch, ChangeKeySlot, Convert, ConvertForm, Create, Danger,
+    DataFileOption, EncryptionOption, ImageOptions, KeySlotAction, Progress, Request,
 };
 use serde_json::Value;
 use support::chains::{Shape, trees};
@@ -90,7 +90,7 @@ fn options(dir: &Path, text: &str) -> ImageOptions {
 }
 
 fn create(dir: &Path, name: &str, text: &str) -> Request {
-    Request::Create(CreateOptions {
+    Request::Create(Create {
         path: dir.join(name),
         size: SIZE,
         image: options(dir, text),
@@ -98,17 +98,17 @@ fn create(dir: &Path, name: &str, text: &str) -> Request {
 }
 
 fn branch(dir: &Path, base: &Path, name: &str, image: ImageOptions) -> Request {
-    Request::Branch {
+    Request::Branch(Branch {
         base: base.to_path_buf(),
         new: dir.join(name),
         size: None,
         style: BackingStyle::Relative,
         image,
-    }
+    })
 }
 
-fn convert(source: &Path, new: &Path, image: ImageOptions) -> ConvertOptions {
-    ConvertOptions {
+fn convert(source: &Path, new: &Path, image: ImageOptions) -> Convert {
+    Convert {
         salvage: false,
         sparse: qanopy::image::SparseSize::default(),
         sources: vec![source.to_path_buf()],
@@ -214,7 +214,7 @@ fn a_new_image_is_laid_out_as_that_of_the_real_tool_and_opens_with_its_passphras
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     let (image, other) = (dir.join("one.qcow2"), dir.join("other.qcow2"));
-    let request = Request::Create(CreateOptions {
+    let request = Request::Create(Create {
         path: image.clone(),
         size: encrypted::SIZE,
         image: options(dir, ""),
@@ -527,7 +527,7 @@ fn a_crash_leaves_the_new_encrypted_image_whole_or_absent() {
         let request = if converted {
             Request::Convert(Box::new(convert(&top, &image, options(dir))))
         } else {
-            Request::Create(CreateOptions {
+            Request::Create(Create {
                 path: image.clone(),
                 size: SIZE,
                 image: options(dir),
@@ -958,7 +958,7 @@ fn slots(
     let mut context = known::context(host.clone(), image.parent().unwrap());
     context.keys = keys;
     let image = image.to_path_buf();
-    let plan = ops::plan(&context, &Request::KeySlot { image, action });
+    let plan = ops::plan(&context, &Request::KeySlot(ChangeKeySlot { image, action }));
     let ready = support::ours::agree(plan)?;
     ops::run(ready, &Progress::new()).map_err(|error| error.to_string())
 }
@@ -1014,7 +1014,7 @@ fn key_slots_are_added_changed_and_erased_and_the_real_tool_opens_what_is_left()
     let again = slots(&host, image, keys("one", "deux"), add(Some(1))).unwrap_err();
     assert!(again.contains("already"), "{again}");
     // What takes it back needs a passphrase that is left.
-    let Some(Request::KeySlot { action: undo, .. }) = told.undo else {
+    let Some(Request::KeySlot(ChangeKeySlot { action: undo, .. })) = told.undo else {
         panic!("{:?}", told.undo)
     };
     assert_eq!(undo, KeySlotAction::Erase { slot: 1 });

@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex};
 use qanopy::host::Host;
 use qanopy::image::{Amendment, CarriedBitmaps, Preallocation, SparseSize};
 use qanopy::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, ConvertForm,
-    ConvertOptions, CreateOptions, Dependants, ImageOptions, NewSize, Progress, Reflink,
-    Relocation, RepairAction, Request, Siblings, SnapshotAction,
+    self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
+    Commit, CommittedLayer, Confirm, Consent, Context, Convert, ConvertForm, Create, Dependants,
+    EmptyTrash, Export, Flatten, ImageOptions, MoveImages, NewSize, Progress, Rebase, Reflink,
+    Relink, Relocation, RepairAction, RepairImage, Request, Resize, Restore, Siblings,
+    SnapshotAction, Squash,
 };
 use support::oracle::View;
 use support::script::{Script, copy_tree, files_below};
@@ -43,17 +45,17 @@ fn op(
 }
 
 fn commit(dir: &Path, layer: CommittedLayer) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: dir.join("top"),
         into: None,
         layer,
         siblings: Siblings::Refuse,
         keep_old: None,
-    }
+    })
 }
 
 fn converted(dir: &Path, new: &str, form: ConvertForm) -> Request {
-    Request::Convert(Box::new(ConvertOptions {
+    Request::Convert(Box::new(Convert {
         sources: vec![dir.join("top")],
         format: None,
         snapshot: None,
@@ -68,24 +70,24 @@ fn converted(dir: &Path, new: &str, form: ConvertForm) -> Request {
 }
 
 fn moved(dir: &Path, from: &str, to: &str) -> Request {
-    Request::Move {
+    Request::Move(MoveImages {
         moves: vec![Relocation {
             from: dir.join(from),
             to: dir.join(to),
             style: None,
         }],
         subtree: false,
-    }
+    })
 }
 
 fn branch(dir: &Path, base: &str) -> Request {
-    Request::Branch {
+    Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join("newcomer"),
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    }
+    })
 }
 
 fn others() -> Vec<Op> {
@@ -93,7 +95,7 @@ fn others() -> Vec<Op> {
         op("branch mid", None, |dir| branch(dir, "mid")),
         op("branch top", None, |dir| branch(dir, "top")),
         op("create", None, |dir| {
-            Request::Create(CreateOptions {
+            Request::Create(Create {
                 path: dir.join("newcomer"),
                 size: 1 << 20,
                 image: ImageOptions::default(),
@@ -115,76 +117,98 @@ fn operations() -> Vec<Op> {
         op("commit --keep", Some(("mid", "top")), |dir| {
             commit(dir, CommittedLayer::Keep)
         }),
-        op("squash", None, |dir| Request::Squash {
-            layer: dir.join("mid"),
-            direction: None,
+        op("squash", None, |dir| {
+            Request::Squash(Squash {
+                layer: dir.join("mid"),
+                direction: None,
+            })
         }),
-        op("flatten", None, |dir| Request::Flatten {
-            image: dir.join("top"),
-            onto: None,
-            new: None,
-            compress: None,
+        op("flatten", None, |dir| {
+            Request::Flatten(Flatten {
+                image: dir.join("top"),
+                onto: None,
+                new: None,
+                compress: None,
+            })
         }),
-        op("rebase", None, |dir| Request::Rebase {
-            image: dir.join("top"),
-            to: dir.join("base"),
-            format: None,
-            style: None,
-            dedupe: false,
-            compress: false,
+        op("rebase", None, |dir| {
+            Request::Rebase(Rebase {
+                image: dir.join("top"),
+                to: dir.join("base"),
+                format: None,
+                style: None,
+                dedupe: false,
+                compress: false,
+            })
         }),
-        op("relink", None, |dir| Request::Relink {
-            image: dir.join("top"),
-            base: None,
-            format: None,
-            style: Some(BackingStyle::Absolute),
+        op("relink", None, |dir| {
+            Request::Relink(Relink {
+                image: dir.join("top"),
+                base: None,
+                format: None,
+                style: Some(BackingStyle::Absolute),
+            })
         }),
-        op("resize", None, |dir| Request::Resize {
-            image: dir.join("top"),
-            size: NewSize::To(2 << 20),
-            shrink: false,
-            preallocation: Preallocation::Off,
-            dependants: Dependants::Refuse,
+        op("resize", None, |dir| {
+            Request::Resize(Resize {
+                image: dir.join("top"),
+                size: NewSize::To(2 << 20),
+                shrink: false,
+                preallocation: Preallocation::Off,
+                dependants: Dependants::Refuse,
+            })
         }),
         op("move base", None, |dir| moved(dir, "base", "renamed")),
         op("discard mid", None, |dir| {
             Request::discard(vec![dir.join("mid")])
         }),
-        op("amend", None, |dir| Request::Amend {
-            image: dir.join("top"),
-            amendment: Amendment {
-                lazy_refcounts: Some(true),
-                ..Amendment::default()
-            },
+        op("amend", None, |dir| {
+            Request::Amend(AmendImage {
+                image: dir.join("top"),
+                amendment: Amendment {
+                    lazy_refcounts: Some(true),
+                    ..Amendment::default()
+                },
+            })
         }),
-        op("bitmap", None, |dir| Request::Bitmap {
-            image: dir.join("top"),
-            bitmap: "b".into(),
-            action: BitmapAction::Add {
-                granularity: None,
-                enabled: true,
-            },
+        op("bitmap", None, |dir| {
+            Request::Bitmap(ChangeBitmap {
+                image: dir.join("top"),
+                bitmap: "b".into(),
+                action: BitmapAction::Add {
+                    granularity: None,
+                    enabled: true,
+                },
+            })
         }),
-        op("snapshot", None, |dir| Request::Snapshot {
-            image: dir.join("top"),
-            action: SnapshotAction::Create { name: "s".into() },
+        op("snapshot", None, |dir| {
+            Request::Snapshot(ChangeSnapshot {
+                image: dir.join("top"),
+                action: SnapshotAction::Create { name: "s".into() },
+            })
         }),
         op("branch side", None, |dir| branch(dir, "side")),
-        op("clone", None, |dir| Request::Clone {
-            image: dir.join("mid"),
-            new: dir.join("copy"),
-            chain: false,
-            reflink: Reflink::Auto,
+        op("clone", None, |dir| {
+            Request::Clone(CloneImage {
+                image: dir.join("mid"),
+                new: dir.join("copy"),
+                chain: false,
+                reflink: Reflink::Auto,
+            })
         }),
-        op("flatten into a new file", None, |dir| Request::Flatten {
-            image: dir.join("top"),
-            onto: None,
-            new: Some(dir.join("copy")),
-            compress: None,
+        op("flatten into a new file", None, |dir| {
+            Request::Flatten(Flatten {
+                image: dir.join("top"),
+                onto: None,
+                new: Some(dir.join("copy")),
+                compress: None,
+            })
         }),
-        op("export", None, |dir| Request::Export {
-            image: dir.join("top"),
-            dir: dir.join("exported"),
+        op("export", None, |dir| {
+            Request::Export(Export {
+                image: dir.join("top"),
+                dir: dir.join("exported"),
+            })
         }),
         op("convert", None, |dir| {
             converted(
@@ -199,17 +223,21 @@ fn operations() -> Vec<Op> {
         op("convert into an image", Some(("alone", "top")), |dir| {
             converted(dir, "alone", ConvertForm::Existing)
         }),
-        op("repair", None, |dir| Request::Repair {
-            image: dir.join("alone"),
-            action: RepairAction::All,
+        op("repair", None, |dir| {
+            Request::Repair(RepairImage {
+                image: dir.join("alone"),
+                action: RepairAction::All,
+            })
         }),
         op("delete what is in the trash", None, |dir| {
-            Request::EmptyTrash {
+            Request::EmptyTrash(EmptyTrash {
                 entries: vec![ours::trashed(dir, "gone").unwrap()],
-            }
+            })
         }),
-        op("restore", None, |dir| Request::Restore {
-            entries: vec![ours::trashed(dir, "gone").unwrap()],
+        op("restore", None, |dir| {
+            Request::Restore(Restore {
+                entries: vec![ours::trashed(dir, "gone").unwrap()],
+            })
         }),
     ]
 }
@@ -260,7 +288,7 @@ fn seen(dir: &Path, host: Arc<dyn Host>) -> Context {
 /// Agrees with yes, or for what goes and moves by number: nothing that would be broken.
 fn consent(plan: &ops::Plan) -> Consent {
     match (plan.confirm, &plan.request) {
-        (Confirm::Count(number), request) if !matches!(request, Request::Branch { .. }) => {
+        (Confirm::Count(number), request) if !matches!(request, Request::Branch(_)) => {
             Consent::Count(number)
         }
         _ => Consent::Yes,
@@ -423,12 +451,12 @@ fn a_base_that_a_process_writes_is_built_on_only_by_number() {
     family(dir);
     let plan = |request: &Request| ops::plan(&seen(dir, ours::real_host()), request);
     let requests = || {
-        let clone = Request::Clone {
+        let clone = Request::Clone(CloneImage {
             image: dir.join("top"),
             new: dir.join("newcomer"),
             chain: false,
             reflink: ops::Reflink::Auto,
-        };
+        });
         [branch(dir, "mid"), clone]
     };
     for request in requests() {

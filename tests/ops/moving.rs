@@ -12,19 +12,22 @@ use std::sync::Arc;
 use known::{carry_out_request, context, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::ops::journal::{Journal, Standing};
-use qanopy::ops::{self, BackingStyle, Confirm, Outcome, Plan, Recovery, Relocation, Request};
+use qanopy::ops::{
+    self, BackingStyle, Branch, Confirm, MoveImages, Outcome, Plan, RecoverEntry, Recovery,
+    Relocation, Request, UndoEntry,
+};
 use serde_json::Value;
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn moving(dir: &Path, from: &str, to: &str, subtree: bool) -> Request {
-    Request::Move {
+    Request::Move(MoveImages {
         moves: vec![Relocation {
             from: dir.join(from),
             to: dir.join(to),
             style: None,
         }],
         subtree,
-    }
+    })
 }
 
 fn plan(dir: &Path, request: &Request) -> Plan {
@@ -177,14 +180,14 @@ fn to_another_filesystem_the_file_is_copied_and_the_old_one_kept_in_the_trash() 
     // A filesystem of its own, in memory.
     let away = tempfile::tempdir_in("/dev/shm").unwrap();
     let before = seen(&qemu, dir, &["base.qcow2", "near.qcow2", "other/top.qcow2"]);
-    let request = Request::Move {
+    let request = Request::Move(MoveImages {
         moves: vec![Relocation {
             from: dir.join("near.qcow2"),
             to: away.path().join("moved.qcow2"),
             style: None,
         }],
         subtree: false,
-    };
+    });
     let outcome = run(dir, &request);
     assert!(!dir.join("near.qcow2").exists());
     assert!(
@@ -231,14 +234,14 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
         // A filesystem of its own, in memory.
         let away = tempfile::tempdir_in("/dev/shm").unwrap();
         let moved = away.path().join("moved.qcow2");
-        let request = Request::Move {
+        let request = Request::Move(MoveImages {
             moves: vec![Relocation {
                 from: root.join("near.qcow2"),
                 to: moved.clone(),
                 style: None,
             }],
             subtree: false,
-        };
+        });
         // Nothing happens any more from there on, as in a power cut.
         let faulty = Arc::new(FaultyHost::failing(
             Arc::new(RealHost),
@@ -274,7 +277,7 @@ fn a_move_to_another_filesystem_that_was_cut_off_is_finished_or_rolled_back() {
         assert_eq!(digests(&views), want, "{story}");
 
         let known = context_of(&[&root, away.path()], &root.join("state"));
-        let asked = ops::plan(&known, &Request::Recover { entry: 1, way });
+        let asked = ops::plan(&known, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
         known::carry_out(asked).unwrap_or_else(|error| panic!("{error}\n{story}"));
         let there = middle(way);
@@ -301,14 +304,14 @@ fn what_is_no_copy_of_an_interrupted_move_is_in_its_way() {
     let away = tempfile::tempdir_in("/dev/shm").unwrap();
     let far = dir.join("other/far.qcow2");
     let asked = |to: &Path| {
-        let request = Request::Move {
+        let request = Request::Move(MoveImages {
             moves: vec![Relocation {
                 from: far.clone(),
                 to: to.to_path_buf(),
                 style: Some(BackingStyle::Absolute),
             }],
             subtree: false,
-        };
+        });
         plan(dir, &request)
     };
     let refused = |to: &Path, why: &str| {
@@ -488,10 +491,10 @@ fn a_crash_at_any_moment_breaks_no_link_and_can_be_finished_or_rolled_back() {
         } else {
             Recovery::RollBack
         };
-        let ask = Request::Recover {
+        let ask = Request::Recover(RecoverEntry {
             entry: entry.id,
             way,
-        };
+        });
         run(&root, &ask);
         assert_eq!(guests(&qemu, &root), want, "{story}");
         let (there, gone, name) = match way {
@@ -567,7 +570,7 @@ fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
         } else {
             Recovery::RollBack
         };
-        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         if asked
             .refusals
             .iter()
@@ -577,7 +580,7 @@ fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
             continue;
         }
         assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
-        run(&root, &Request::Recover { entry: 1, way });
+        run(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         let place = match way {
             Recovery::Finish => root.join("place"),
             Recovery::RollBack | Recovery::Forget => root.clone(),
@@ -682,10 +685,10 @@ fn an_image_that_is_moved_to_where_it_is_stays_there() {
 }
 
 fn newest() -> Request {
-    Request::Undo {
+    Request::Undo(UndoEntry {
         entry: None,
         folders: Vec::new(),
-    }
+    })
 }
 
 #[test]
@@ -699,13 +702,13 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     run(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
     run(
         dir,
-        &Request::Branch {
+        &Request::Branch(Branch {
             base: dir.join("golden.qcow2"),
             new: dir.join("new.qcow2"),
             size: None,
             style: BackingStyle::Relative,
             image: ops::ImageOptions::default(),
-        },
+        }),
     );
     // The newest first: the branch.
     let asked = undo(dir);
@@ -739,10 +742,10 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     assert_eq!(entries[1].standing, Standing::Undone);
     let twice = plan(
         dir,
-        &Request::Undo {
+        &Request::Undo(UndoEntry {
             entry: Some(entries[1].id),
             folders: Vec::new(),
-        },
+        }),
     );
     assert!(
         words(&twice).contains("taken back already"),
@@ -803,17 +806,17 @@ fn a_move_that_an_error_cuts_off_is_interrupted_and_the_same_command_does_the_re
             0 => run(&dir, &request),
             1 => run(
                 &dir,
-                &Request::Recover {
+                &Request::Recover(RecoverEntry {
                     entry: entry.id,
                     way: Recovery::Finish,
-                },
+                }),
             ),
             _ => run(
                 &dir,
-                &Request::Recover {
+                &Request::Recover(RecoverEntry {
                     entry: entry.id,
                     way: Recovery::RollBack,
-                },
+                }),
             ),
         };
         assert!(journal.interrupted().unwrap().is_empty(), "{story:?}");
@@ -835,24 +838,24 @@ fn a_damaged_or_forged_journal_does_no_harm() {
     let done = r#"{"event":"done","id":1,"summary":"s","undo":{"Undo":{"entry":1}},"touched":[],"left":[]}"#;
     fs::write(&file, format!("garbage\n\u{1b}[31m\n{begun}\n")).unwrap();
     for way in [Recovery::Finish, Recovery::RollBack] {
-        let asked = plan(dir, &Request::Recover { entry: 1, way });
+        let asked = plan(dir, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
     }
     fs::write(&file, format!("{begun}\n{done}\n")).unwrap();
     let asked = plan(
         dir,
-        &Request::Undo {
+        &Request::Undo(UndoEntry {
             entry: Some(1),
             folders: Vec::new(),
-        },
+        }),
     );
     assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
     let none = plan(
         dir,
-        &Request::Recover {
+        &Request::Recover(RecoverEntry {
             entry: 7,
             way: Recovery::Finish,
-        },
+        }),
     );
     assert!(words(&none).contains("no entry 7"), "{}", words(&none));
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use qanopy::image::Format;
-use qanopy::ops::{self, Confirm, Progress, Request};
+use qanopy::ops::{self, Confirm, Progress, Rebase, Request};
 use support::chains::{Kind, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
@@ -33,39 +33,39 @@ fn rebase(dir: &Path, image: &str, to: &str) -> Request {
         Some((_, "img")) => Format::Raw,
         _ => Format::Qcow2,
     };
-    Request::Rebase {
+    Request::Rebase(Rebase {
         image: dir.join(image),
         to: dir.join(to),
         format: Some(format),
         style: None,
         dedupe: false,
         compress: false,
-    }
+    })
 }
 
 fn deduping(request: Request) -> Request {
     match request {
-        Request::Rebase {
+        Request::Rebase(Rebase {
             image,
             to,
             format,
             style,
             compress,
             ..
-        } => Request::Rebase {
+        }) => Request::Rebase(Rebase {
             image,
             to,
             format,
             style,
             dedupe: true,
             compress,
-        },
+        }),
         other => other,
     }
 }
 
 fn compressing(mut request: Request) -> Request {
-    if let Request::Rebase { compress, .. } = &mut request {
+    if let Request::Rebase(Rebase { compress, .. }) = &mut request {
         *compress = true;
     }
     request
@@ -211,14 +211,14 @@ fn what_cannot_be_rebased_is_refused_and_no_byte_changes() {
         "nothing.qcow2",
     );
     // What nobody records could be a header that the guest of a raw disk has written.
-    let guess = Request::Rebase {
+    let guess = Request::Rebase(Rebase {
         image: seed.join("Overlay-1C.qcow2"),
         to: seed.join("Overlay-2A.qcow2"),
         format: None,
         style: None,
         dedupe: false,
         compress: false,
-    };
+    });
     assert_refused(&seed, &guess, "not guessed");
     let way_out = ours::plan(&ours::real_host(), &seed, &guess).refusals[0].ways_out[0].clone();
     let said = ours::plan(&ours::real_host(), &seed, &way_out.request);

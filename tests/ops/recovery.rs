@@ -14,8 +14,11 @@ use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{Amendment, CarriedBitmaps, Format, Preallocation, SparseSize, Unhurried};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Direction, ImageOptions, NewSize,
-    Plan, Recovery, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
+    Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
+    MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, Relink, RemoveLeftovers,
+    RepairAction, RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName,
+    Squash, UndoEntry,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
@@ -96,7 +99,7 @@ fn prove(name: &str, case: &Case<'_>) {
                 }
             }
             interrupt(&root, &begun, &dir);
-            let asked = plan(&root, &Request::Recover { entry: 1, way });
+            let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
             let said = words(&asked);
             if let (Recovery::RollBack, Back::No(why)) = (way, case.back) {
                 assert_eq!(asked.confirm, Confirm::Impossible, "{said}\n{story}");
@@ -104,10 +107,10 @@ fn prove(name: &str, case: &Case<'_>) {
                 let finish = &asked.refusals[0].ways_out[0].request;
                 let offered = matches!(
                     finish,
-                    Request::Recover {
+                    Request::Recover(RecoverEntry {
                         way: Recovery::Finish,
                         ..
-                    }
+                    })
                 );
                 assert!(offered, "{finish:?}");
                 continue;
@@ -160,7 +163,7 @@ fn record(dir: &Path, request: &Request) -> (Log, String) {
 fn repeats(plan: &Plan) -> bool {
     matches!(
         plan.request,
-        Request::Recover { way: Recovery::Finish, .. } if plan.title.contains("Relink") || plan.title.contains("Record")
+        Request::Recover(RecoverEntry { way: Recovery::Finish, .. }) if plan.title.contains("Relink") || plan.title.contains("Record")
     )
 }
 
@@ -196,20 +199,20 @@ fn chain(dir: &Path) {
 }
 
 fn squash(dir: &Path, layer: &str, direction: Direction) -> Request {
-    Request::Squash {
+    Request::Squash(Squash {
         layer: dir.join(layer),
         direction: Some(direction),
-    }
+    })
 }
 
 fn commit(dir: &Path, top: &str, into: &str, keep_old: Option<&str>) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: dir.join(top),
         into: Some(dir.join(into)),
         layer: CommittedLayer::Trash,
         siblings: Siblings::Preserve,
         keep_old: keep_old.map(|name| dir.join(name)),
-    }
+    })
 }
 
 #[test]
@@ -218,12 +221,14 @@ fn new_files_are_made_or_taken_away_again() {
         "branch",
         &Case {
             build: &chain,
-            request: &|dir| Request::Branch {
-                base: dir.join("high.qcow2"),
-                new: dir.join("new.qcow2"),
-                size: None,
-                style: BackingStyle::Relative,
-                image: ImageOptions::default(),
+            request: &|dir| {
+                Request::Branch(Branch {
+                    base: dir.join("high.qcow2"),
+                    new: dir.join("new.qcow2"),
+                    size: None,
+                    style: BackingStyle::Relative,
+                    image: ImageOptions::default(),
+                })
             },
             back: Back::AsBefore,
         },
@@ -232,11 +237,13 @@ fn new_files_are_made_or_taken_away_again() {
         "flatten into a new file",
         &Case {
             build: &chain,
-            request: &|dir| Request::Flatten {
-                image: dir.join("top.qcow2"),
-                onto: None,
-                new: Some(dir.join("new.qcow2")),
-                compress: None,
+            request: &|dir| {
+                Request::Flatten(Flatten {
+                    image: dir.join("top.qcow2"),
+                    onto: None,
+                    new: Some(dir.join("new.qcow2")),
+                    compress: None,
+                })
             },
             back: Back::AsBefore,
         },
@@ -248,10 +255,10 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
     let build = |dir: &Path| {
         chain(dir);
         fs::create_dir(dir.join("to")).unwrap();
-        let request = Request::Export {
+        let request = Request::Export(Export {
             image: dir.join("top.qcow2"),
             dir: dir.join("out"),
-        };
+        });
         carry_out_request(&context(Arc::new(RealHost), dir), &request).unwrap();
         for name in ["top", "high", "low", "root", "other"] {
             fs::remove_file(dir.join(format!("{name}.qcow2"))).unwrap();
@@ -264,10 +271,10 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
     let dir = fs::canonicalize(home.path()).unwrap();
     build(&dir);
     fs::remove_dir_all(dir.join("state")).unwrap();
-    let request = Request::Import {
+    let request = Request::Import(Import {
         dir: dir.join("out"),
         to: dir.join("to"),
-    };
+    });
     carry_out_request(&context(Arc::new(RealHost), &dir), &request).unwrap();
     let begun = fs::read_to_string(dir.join("state/journal.jsonl")).unwrap();
     let begun = begun.lines().next().unwrap().to_owned();
@@ -276,7 +283,7 @@ fn an_import_of_which_a_part_has_its_names_is_taken_back() {
         fs::remove_file(dir.join(format!("to/{name}.qcow2"))).unwrap();
     }
     interrupt(&dir, &begun, &dir);
-    let recover = |way| Request::Recover { entry: 1, way };
+    let recover = |way| Request::Recover(RecoverEntry { entry: 1, way });
     let asked = plan(&dir, &recover(Recovery::Finish));
     assert!(asked.refusals.is_empty(), "{}", words(&asked));
     assert!(words(&asked).contains("there already"), "{}", words(&asked));
@@ -312,8 +319,10 @@ fn what_goes_to_the_trash_and_comes_back_goes_or_comes_as_a_whole() {
         "restore",
         &Case {
             build: &discarded,
-            request: &|dir| Request::Restore {
-                entries: entries(dir),
+            request: &|dir| {
+                Request::Restore(Restore {
+                    entries: entries(dir),
+                })
             },
             back: Back::AsBefore,
         },
@@ -322,8 +331,10 @@ fn what_goes_to_the_trash_and_comes_back_goes_or_comes_as_a_whole() {
         "empty the trash",
         &Case {
             build: &discarded,
-            request: &|dir| Request::EmptyTrash {
-                entries: entries(dir),
+            request: &|dir| {
+                Request::EmptyTrash(EmptyTrash {
+                    entries: entries(dir),
+                })
             },
             back: Back::No("is gone"),
         },
@@ -430,7 +441,7 @@ fn a_squash_cut_off_between_two_images_is_taken_back_for_the_one_that_moved() {
         seen[left] += 1;
         interrupt(&root, &begun, &dir);
         let way = Recovery::RollBack;
-        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert!(asked.refusals.is_empty(), "{}", words(&asked));
         carry_out(asked).unwrap();
         assert_eq!(images(&root), before);
@@ -454,7 +465,7 @@ fn an_image_that_nobody_looked_at_is_not_taken_for_one_that_was_dealt_with() {
     fs::remove_file(root.join("high.qcow2")).unwrap();
     fs::remove_file(root.join("top.qcow2")).unwrap();
     for way in [Recovery::Finish, Recovery::RollBack] {
-        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
         assert!(
             words(&asked).contains("high.qcow2 is not among"),
@@ -470,13 +481,15 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
         "rebase",
         &Case {
             build: &chain,
-            request: &|dir| Request::Rebase {
-                image: dir.join("top.qcow2"),
-                to: dir.join("other.qcow2"),
-                format: Some(Format::Qcow2),
-                style: None,
-                dedupe: true,
-                compress: true,
+            request: &|dir| {
+                Request::Rebase(Rebase {
+                    image: dir.join("top.qcow2"),
+                    to: dir.join("other.qcow2"),
+                    format: Some(Format::Qcow2),
+                    style: None,
+                    dedupe: true,
+                    compress: true,
+                })
             },
             back: Back::AsBefore,
         },
@@ -485,11 +498,13 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
         "flatten in place",
         &Case {
             build: &chain,
-            request: &|dir| Request::Flatten {
-                image: dir.join("high.qcow2"),
-                onto: Some(dir.join("root.qcow2")),
-                new: None,
-                compress: None,
+            request: &|dir| {
+                Request::Flatten(Flatten {
+                    image: dir.join("high.qcow2"),
+                    onto: Some(dir.join("root.qcow2")),
+                    new: None,
+                    compress: None,
+                })
             },
             back: Back::AsBefore,
         },
@@ -498,11 +513,13 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
         "flatten onto nothing",
         &Case {
             build: &chain,
-            request: &|dir| Request::Flatten {
-                image: dir.join("top.qcow2"),
-                onto: None,
-                new: None,
-                compress: None,
+            request: &|dir| {
+                Request::Flatten(Flatten {
+                    image: dir.join("top.qcow2"),
+                    onto: None,
+                    new: None,
+                    compress: None,
+                })
             },
             back: Back::AsBefore,
         },
@@ -511,13 +528,15 @@ fn an_image_is_built_on_the_new_base_or_on_the_old_one() {
         "build on something",
         &Case {
             build: &chain,
-            request: &|dir| Request::Rebase {
-                image: dir.join("root.qcow2"),
-                to: dir.join("more.qcow2"),
-                format: None,
-                style: None,
-                dedupe: false,
-                compress: false,
+            request: &|dir| {
+                Request::Rebase(Rebase {
+                    image: dir.join("root.qcow2"),
+                    to: dir.join("more.qcow2"),
+                    format: None,
+                    style: None,
+                    dedupe: false,
+                    compress: false,
+                })
             },
             back: Back::AsBefore,
         }
@@ -551,11 +570,13 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "relink",
         &Case {
             build: &copied,
-            request: &|dir| Request::Relink {
-                image: dir.join("top.qcow2"),
-                base: Some(dir.join("copy.qcow2")),
-                format: Some(Format::Qcow2),
-                style: None,
+            request: &|dir| {
+                Request::Relink(Relink {
+                    image: dir.join("top.qcow2"),
+                    base: Some(dir.join("copy.qcow2")),
+                    format: Some(Format::Qcow2),
+                    style: None,
+                })
             },
             back: Back::AsBefore,
         },
@@ -564,12 +585,14 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "resize",
         &Case {
             build: &chain,
-            request: &|dir| Request::Resize {
-                image: dir.join("top.qcow2"),
-                size: NewSize::More(64 << 10),
-                shrink: false,
-                preallocation: Preallocation::Off,
-                dependants: ops::Dependants::Refuse,
+            request: &|dir| {
+                Request::Resize(Resize {
+                    image: dir.join("top.qcow2"),
+                    size: NewSize::More(64 << 10),
+                    shrink: false,
+                    preallocation: Preallocation::Off,
+                    dependants: ops::Dependants::Refuse,
+                })
             },
             back: Back::AsBefore,
         },
@@ -578,12 +601,14 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "amend",
         &Case {
             build: &chain,
-            request: &|dir| Request::Amend {
-                image: dir.join("top.qcow2"),
-                amendment: Amendment {
-                    refcount_order: Some(5),
-                    ..Amendment::default()
-                },
+            request: &|dir| {
+                Request::Amend(AmendImage {
+                    image: dir.join("top.qcow2"),
+                    amendment: Amendment {
+                        refcount_order: Some(5),
+                        ..Amendment::default()
+                    },
+                })
             },
             back: Back::AsBefore,
         },
@@ -592,9 +617,11 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "snapshot",
         &Case {
             build: &chain,
-            request: &|dir| Request::Snapshot {
-                image: dir.join("top.qcow2"),
-                action: SnapshotAction::Create { name: "one".into() },
+            request: &|dir| {
+                Request::Snapshot(ChangeSnapshot {
+                    image: dir.join("top.qcow2"),
+                    action: SnapshotAction::Create { name: "one".into() },
+                })
             },
             back: Back::AsBefore,
         },
@@ -608,7 +635,7 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         &Case {
             build: &chain,
             request: &|dir| {
-                Request::Convert(Box::new(ops::ConvertOptions {
+                Request::Convert(Box::new(ops::Convert {
                     sources: vec![dir.join("other.qcow2")],
                     format: None,
                     snapshot: None,
@@ -628,11 +655,13 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "delete a snapshot",
         &Case {
             build: &with_snapshot,
-            request: &|dir| Request::Snapshot {
-                image: dir.join("top.qcow2"),
-                action: SnapshotAction::Delete {
-                    snapshot: SnapshotName::Name("one".into()),
-                },
+            request: &|dir| {
+                Request::Snapshot(ChangeSnapshot {
+                    image: dir.join("top.qcow2"),
+                    action: SnapshotAction::Delete {
+                        snapshot: SnapshotName::Name("one".into()),
+                    },
+                })
             },
             back: Back::No("is not kept"),
         },
@@ -641,13 +670,15 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         "bitmap",
         &Case {
             build: &chain,
-            request: &|dir| Request::Bitmap {
-                image: dir.join("top.qcow2"),
-                bitmap: "b".into(),
-                action: BitmapAction::Add {
-                    granularity: None,
-                    enabled: true,
-                },
+            request: &|dir| {
+                Request::Bitmap(ChangeBitmap {
+                    image: dir.join("top.qcow2"),
+                    bitmap: "b".into(),
+                    action: BitmapAction::Add {
+                        granularity: None,
+                        enabled: true,
+                    },
+                })
             },
             back: Back::AsBefore,
         },
@@ -684,9 +715,11 @@ fn a_repair_is_finished_or_its_tables_are_put_back() {
         "repair",
         &Case {
             build: &leaking,
-            request: &|dir| Request::Repair {
-                image: dir.join("top.qcow2"),
-                action: RepairAction::Leaks,
+            request: &|dir| {
+                Request::Repair(RepairImage {
+                    image: dir.join("top.qcow2"),
+                    action: RepairAction::Leaks,
+                })
             },
             back: Back::AsBefore,
         },
@@ -718,9 +751,9 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
     assert_eq!(found, [(running.clone(), true), (ended.clone(), false)]);
     let refused = plan(
         &dir,
-        &Request::RemoveLeftovers {
+        &Request::RemoveLeftovers(RemoveLeftovers {
             files: vec![running.clone(), dir.join("top.qcow2")],
-        },
+        }),
     );
     assert_eq!(refused.confirm, Confirm::Impossible);
     let said = words(&refused);
@@ -728,9 +761,9 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
     assert!(said.contains("nothing that qanopy was making"), "{said}");
     let asked = plan(
         &dir,
-        &Request::RemoveLeftovers {
+        &Request::RemoveLeftovers(RemoveLeftovers {
             files: vec![ended.clone()],
-        },
+        }),
     );
     assert_eq!(asked.confirm, Confirm::Count(1), "{}", words(&asked));
     carry_out(asked).unwrap();
@@ -740,17 +773,17 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
 
 /// Whatever undo without a number means.
 fn undo() -> Request {
-    Request::Undo {
+    Request::Undo(UndoEntry {
         entry: None,
         folders: Vec::new(),
-    }
+    })
 }
 
 fn redo() -> Request {
-    Request::Redo {
+    Request::Redo(RedoEntry {
         entry: None,
         folders: Vec::new(),
-    }
+    })
 }
 
 fn run(dir: &Path, request: &Request) -> ops::Outcome {
@@ -787,23 +820,23 @@ fn home() -> Option<(tempfile::TempDir, std::path::PathBuf)> {
 }
 
 fn branch(dir: &Path, base: &str, new: &str) -> Request {
-    Request::Branch {
+    Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    }
+    })
 }
 
 fn amend(dir: &Path, image: &str, order: u32) -> Request {
-    Request::Amend {
+    Request::Amend(AmendImage {
         image: dir.join(image),
         amendment: Amendment {
             refcount_order: Some(order),
             ..Amendment::default()
         },
-    }
+    })
 }
 
 #[test]
@@ -863,10 +896,10 @@ fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
     assert!(asked.title.contains("Amend top.qcow2"), "{}", asked.title);
     let elsewhere = plan(
         &dir,
-        &Request::Undo {
+        &Request::Undo(UndoEntry {
             entry: None,
             folders: vec![dir.join("sub")],
-        },
+        }),
     );
     assert_eq!(elsewhere.confirm, Confirm::Impossible);
     assert!(
@@ -880,10 +913,10 @@ fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
         let folders = vec![dir.join(folder)];
         plan(
             &dir,
-            &Request::Undo {
+            &Request::Undo(UndoEntry {
                 entry: None,
                 folders,
-            },
+            }),
         )
         .title
     };
@@ -907,9 +940,9 @@ fn undoing_a_commit_that_kept_the_old_content_restores_the_shape() {
 
 /// The trash's entry that holds the image of this name.
 fn restore_of(dir: &Path, image: &str) -> Request {
-    Request::Restore {
+    Request::Restore(Restore {
         entries: vec![ours::trashed(dir, image).unwrap()],
-    }
+    })
 }
 
 #[test]
@@ -924,14 +957,14 @@ fn a_merged_layer_that_gave_up_what_the_base_shows_receives_it_before_the_base_l
     run(&dir, &layer);
     run(
         &dir,
-        &Request::Rebase {
+        &Request::Rebase(Rebase {
             image: dir.join("low.qcow2"),
             to: dir.join("other.qcow2"),
             format: Some(Format::Qcow2),
             style: None,
             dedupe: false,
             compress: false,
-        },
+        }),
     );
     // Back on the base that shows all of it, it gives that up.
     run(&dir, &undo());
@@ -1006,13 +1039,13 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
     assert!(dir.join("top.qcow2").exists() && !dir.join("high.qcow2").exists());
     // Whatever was built meanwhile on what was without its base would lose it.
     run(&dir, &restore_of(&dir, "high.qcow2"));
-    let branch = Request::Branch {
+    let branch = Request::Branch(Branch {
         base: dir.join("top.qcow2"),
         new: dir.join("since.qcow2"),
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    };
+    });
     ours::run(&ours::real_host(), &dir, &branch).unwrap();
     let asked = plan(&dir, &undo());
     assert!(
@@ -1029,24 +1062,28 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
     };
     run(
         &pristine,
-        &Request::Export {
+        &Request::Export(Export {
             image: pristine.join("top.qcow2"),
             dir: pristine.join("out"),
-        },
+        }),
     );
     fs::remove_dir_all(pristine.join("state")).unwrap();
     let place = tempfile::tempdir().unwrap();
     let home = fs::canonicalize(place.path()).unwrap();
     let kinds: [&dyn Fn(&Path) -> Request; 2] = [
-        &|dir| Request::Import {
-            dir: dir.join("out"),
-            to: dir.join("to"),
+        &|dir| {
+            Request::Import(Import {
+                dir: dir.join("out"),
+                to: dir.join("to"),
+            })
         },
-        &|dir| Request::Clone {
-            image: dir.join("top.qcow2"),
-            new: dir.join("to"),
-            chain: true,
-            reflink: ops::Reflink::Auto,
+        &|dir| {
+            Request::Clone(CloneImage {
+                image: dir.join("top.qcow2"),
+                new: dir.join("to"),
+                chain: true,
+                reflink: ops::Reflink::Auto,
+            })
         },
     ];
     for request in kinds {
@@ -1077,9 +1114,11 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
             };
             let way = ways.iter().sum::<usize>() % 3;
             ways[way] += 1;
-            let recover = |way| Request::Recover {
-                entry: entry.id,
-                way,
+            let recover = |way| {
+                Request::Recover(RecoverEntry {
+                    entry: entry.id,
+                    way,
+                })
             };
             match way {
                 0 => run(&dir, &request(&dir)),
@@ -1108,10 +1147,10 @@ fn forgetting_is_a_plan_that_says_what_stays_half_done() {
     let there = log.replay(&log.everything_before(log.len() / 2));
     let root = fs::canonicalize(there.path()).unwrap();
     interrupt(&root, &begun, &dir);
-    let forget = Request::Recover {
+    let forget = Request::Recover(RecoverEntry {
         entry: 1,
         way: Recovery::Forget,
-    };
+    });
     let asked = plan(&root, &forget);
     let said = words(&asked);
     assert!(said.contains("may be changed in part"), "{said}");
@@ -1133,10 +1172,10 @@ fn a_recovery_that_is_killed_is_settled_with_what_it_was_about() {
     let there = log.replay(&log.everything_before(log.len() / 2));
     let root = fs::canonicalize(there.path()).unwrap();
     interrupt(&root, &begun, &dir);
-    let finish = Request::Recover {
+    let finish = Request::Recover(RecoverEntry {
         entry: 1,
         way: Recovery::Finish,
-    };
+    });
     let file = root.join("state/journal.jsonl");
     let first = fs::read_to_string(&file).unwrap();
     run(&root, &finish);
@@ -1156,12 +1195,14 @@ fn a_recovery_that_is_killed_is_settled_with_what_it_was_about() {
 #[test]
 fn a_disk_is_not_made_larger_twice() {
     let Some((_home, dir)) = home() else { return };
-    let grow = |dir: &Path| Request::Resize {
-        image: dir.join("top.qcow2"),
-        size: NewSize::More(64 << 10),
-        shrink: false,
-        preallocation: Preallocation::Off,
-        dependants: ops::Dependants::Refuse,
+    let grow = |dir: &Path| {
+        Request::Resize(Resize {
+            image: dir.join("top.qcow2"),
+            size: NewSize::More(64 << 10),
+            shrink: false,
+            preallocation: Preallocation::Off,
+            dependants: ops::Dependants::Refuse,
+        })
     };
     let (log, begun) = record(&dir, &grow(&dir));
     for cut in [0, log.len()] {
@@ -1184,14 +1225,14 @@ fn a_disk_is_not_made_larger_twice() {
 #[test]
 fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
     let Some((_home, dir)) = home() else { return };
-    let request = Request::Rebase {
+    let request = Request::Rebase(Rebase {
         image: dir.join("top.qcow2"),
         to: dir.join("root.qcow2"),
         format: Some(Format::Qcow2),
         style: None,
         dedupe: false,
         compress: false,
-    };
+    });
     let (log, begun) = record(&dir, &request);
     let leaks = |root: &Path| {
         let path = root.join("top.qcow2");
@@ -1210,7 +1251,7 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
         leaking += 1;
         interrupt(&root, &begun, &dir);
         let way = [Recovery::Finish, Recovery::RollBack][cut % 2];
-        let asked = plan(&root, &Request::Recover { entry: 1, way });
+        let asked = plan(&root, &Request::Recover(RecoverEntry { entry: 1, way }));
         assert!(
             words(&asked).contains("that nothing uses"),
             "{}",
@@ -1233,10 +1274,10 @@ fn a_putting_back_that_is_cut_off_at_any_moment_is_finished() {
     fs::write(&path, &bytes).unwrap();
     let mended = run(
         &dir,
-        &Request::Repair {
+        &Request::Repair(RepairImage {
             image: path.clone(),
             action: RepairAction::All,
-        },
+        }),
     );
     fs::remove_dir_all(dir.join("state")).unwrap();
     let (log, begun) = record(&dir, &mended.undo.unwrap());
@@ -1248,10 +1289,10 @@ fn a_putting_back_that_is_cut_off_at_any_moment_is_finished() {
         interrupt(&root, &begun, &dir);
         let asked = plan(
             &root,
-            &Request::Recover {
+            &Request::Recover(RecoverEntry {
                 entry: 1,
                 way: Recovery::Finish,
-            },
+            }),
         );
         assert!(asked.refusals.is_empty(), "{}\n{story}", words(&asked));
         carry_out(asked).unwrap();
@@ -1273,14 +1314,16 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
     let is_there = |node: &&qanopy::forest::Node| node.path.exists() && !node.is_in_trash();
     let mut there: Vec<_> = forest.nodes().filter(is_there).collect();
     there.sort_by_key(|node| node.path.clone());
-    let restore = || Request::Restore {
-        // By what it holds: the names are not the same in each run.
-        entries: ops::trash::list(&RealHost, None, &[dir.to_path_buf()])
-            .into_iter()
-            .min_by_key(|entry| entry.files.first().map(|file| file.original.clone()))
-            .map(|entry| entry.name)
-            .into_iter()
-            .collect(),
+    let restore = || {
+        Request::Restore(Restore {
+            // By what it holds: the names are not the same in each run.
+            entries: ops::trash::list(&RealHost, None, &[dir.to_path_buf()])
+                .into_iter()
+                .min_by_key(|entry| entry.files.first().map(|file| file.original.clone()))
+                .map(|entry| entry.name)
+                .into_iter()
+                .collect(),
+        })
     };
     if there.is_empty() {
         return restore();
@@ -1290,20 +1333,20 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
     let (image, number) = (node.path.clone(), below(seed, 1000));
     let new = dir.join(format!("n{number}.qcow2"));
     match below(seed, 11) {
-        0 | 1 => Request::Branch {
+        0 | 1 => Request::Branch(Branch {
             base: image,
             new,
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
-        },
-        2 => Request::Clone {
+        }),
+        2 => Request::Clone(CloneImage {
             image,
             new,
             chain: false,
             reflink: ops::Reflink::Auto,
-        },
-        3 | 4 => Request::Move {
+        }),
+        3 | 4 => Request::Move(MoveImages {
             moves: vec![ops::Relocation {
                 from: image,
                 to: if number % 2 == 0 {
@@ -1314,36 +1357,36 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
                 style: None,
             }],
             subtree: number % 2 == 1,
-        },
-        5 => Request::Amend {
+        }),
+        5 => Request::Amend(AmendImage {
             image,
             amendment: Amendment {
                 refcount_order: Some(3 + u32::try_from(number).unwrap() % 3),
                 ..Amendment::default()
             },
-        },
-        6 => Request::Snapshot {
+        }),
+        6 => Request::Snapshot(ChangeSnapshot {
             image,
             action: SnapshotAction::Create {
                 name: format!("s{number}").into(),
             },
-        },
+        }),
         7 => Request::discard(vec![image]),
-        8 => Request::Commit {
+        8 => Request::Commit(Commit {
             overlay: image,
             into: None,
             layer: CommittedLayer::Trash,
             siblings: Siblings::Preserve,
             keep_old: Some(new),
-        },
-        9 => Request::Rebase {
+        }),
+        9 => Request::Rebase(Rebase {
             image,
             to: other,
             format: Some(Format::Qcow2),
             style: None,
             dedupe: false,
             compress: false,
-        },
+        }),
         _ => restore(),
     }
 }

@@ -10,17 +10,19 @@ use std::sync::Arc;
 use known::{carry_out_request, context, words};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::Format;
-use qanopy::ops::{self, BackingStyle, Confirm, Error, Plan, Request};
+use qanopy::ops::{
+    self, BackingStyle, ChangeSnapshot, Confirm, Error, Plan, Relink, Request, Unlink,
+};
 use serde_json::Value;
 use support::{HoldMode, Qemu, RecordingHost, forests, qemu};
 
 fn relink(dir: &Path, image: &str, to: Option<&str>, format: Option<Format>) -> Request {
-    Request::Relink {
+    Request::Relink(Relink {
         image: dir.join(image),
         base: to.map(|to| dir.join(to)),
         format,
         style: None,
-    }
+    })
 }
 
 fn plan(dir: &Path, request: &Request) -> Plan {
@@ -101,12 +103,12 @@ fn a_moved_base_is_found_again_and_the_way_back_is_known() {
     assert_eq!(here.digest("top.qcow2"), before);
 
     // An absolute name, and back by what the outcome offers.
-    let absolute = Request::Relink {
+    let absolute = Request::Relink(Relink {
         image: dir.join("top.qcow2"),
         base: None,
         format: None,
         style: Some(BackingStyle::Absolute),
-    };
+    });
     let undo = run(dir, &absolute).unwrap().undo.unwrap();
     assert!(Path::new(&recorded(&here, "top.qcow2").0).is_absolute());
     assert_eq!(here.digest("top.qcow2"), before);
@@ -165,12 +167,12 @@ fn what_would_break_a_chain_is_refused_or_counted() {
     let held = qemu
         .within(dir)
         .hold_with_nbd(&dir.join("Overlay-1.qcow2"), HoldMode::ReadWrite);
-    let absolute = Request::Relink {
+    let absolute = Request::Relink(Relink {
         image: dir.join("Overlay-1.qcow2"),
         base: None,
         format: None,
         style: Some(BackingStyle::Absolute),
-    };
+    });
     let busy = plan(dir, &absolute);
     assert_eq!(busy.confirm, Confirm::Impossible);
     assert!(
@@ -367,9 +369,9 @@ fn an_overlay_is_built_on_nothing_and_on_an_image_again_by_its_header_alone() {
     fs::copy(dir.join("o.qcow2"), dir.join("theirs.qcow2")).unwrap();
     qemu.img(&["rebase", "-u", "-b", "", "theirs.qcow2"]);
 
-    let nothing = Request::Unlink {
+    let nothing = Request::Unlink(Unlink {
         image: dir.join("o.qcow2"),
-    };
+    });
     let asked = plan(dir, &nothing);
     assert!(matches!(asked.confirm, Confirm::Count(_)), "{asked:?}");
     let outcome = run(dir, &nothing).unwrap();
@@ -449,12 +451,12 @@ fn asking_for_what_is_so_ends_well_and_changes_nothing() {
     assert!(bytes() == before);
     // Once something was written, going back to the snapshot is work again.
     qemu.io("s.qcow2", &["write -P 2 0 64k"]);
-    let apply = Request::Snapshot {
+    let apply = Request::Snapshot(ChangeSnapshot {
         image: dir.join("s.qcow2"),
         action: ops::SnapshotAction::Apply {
             snapshot: ops::SnapshotName::Name("kept".into()),
             dependants: ops::Dependants::Refuse,
         },
-    };
+    });
     assert!(!plan(dir, &apply).is_so());
 }

@@ -13,7 +13,7 @@ use qanopy::image::{
     self, Chain, Check, FindingKind, Format, Repair, RepairExtent, Unhurried, Verdict, read_header,
     snapshot_view, snapshots,
 };
-use qanopy::ops::{self, Outcome, Progress, RepairAction, Request};
+use qanopy::ops::{self, Outcome, Progress, RepairAction, RepairImage, Request};
 use support::fields::samples;
 use support::script::{self, Script};
 use support::{Calls, Fault, FaultyHost, HoldMode, RecordingHost, Then, oracle, ours};
@@ -155,10 +155,10 @@ fn one_forged_field_is_repaired_or_named() {
 }
 
 fn request(image: &Path, action: RepairAction) -> Request {
-    Request::Repair {
+    Request::Repair(RepairImage {
         image: image.to_path_buf(),
         action,
-    }
+    })
 }
 
 fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcome, String> {

@@ -9,20 +9,20 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{Preallocation, bitmaps, dirty, read_header};
-use qanopy::ops::{Confirm, Dependants, NewSize, Request};
+use qanopy::ops::{Confirm, Dependants, NewSize, Request, Resize};
 use support::oracle::{self, View};
 use support::script::Script;
 use support::survival::{Case, digest, plan, run, words};
 use support::{HoldMode, ours};
 
 fn to(image: &Path, size: u64) -> Request {
-    Request::Resize {
+    Request::Resize(Resize {
         image: image.to_path_buf(),
         size: NewSize::To(size),
         shrink: true,
         preallocation: Preallocation::Off,
         dependants: Dependants::Break,
-    }
+    })
 }
 
 /// Every bitmap's name and dirty ranges, as we read them.
@@ -163,10 +163,10 @@ proptest! {
                     if with_twin {
                         std::fs::copy(&path, &twin).unwrap();
                     }
-                    let Request::Resize { image: path, size: to, shrink, dependants, .. } = to(&path, *new) else {
+                    let Request::Resize(Resize { image: path, size: to, shrink, dependants, .. }) = to(&path, *new) else {
                         unreachable!()
                     };
-                    let request = Request::Resize { image: path, size: to, shrink, dependants, preallocation: how };
+                    let request = Request::Resize(Resize { image: path, size: to, shrink, dependants, preallocation: how });
                     run(&host, home, &request).unwrap();
                     model.resize(usize::try_from(*new).unwrap(), 0);
                     size = *new;
@@ -416,13 +416,13 @@ fn a_raw_disk_grows_with_its_space_set_aside() {
         (2 << 20, Preallocation::Full),
     ] {
         let before = std::fs::metadata(&path).unwrap().blocks();
-        let request = Request::Resize {
+        let request = Request::Resize(Resize {
             image: path.clone(),
             size: NewSize::More(more),
             shrink: false,
             preallocation,
             dependants: Dependants::Refuse,
-        };
+        });
         run(&host, dir.path(), &request).unwrap();
         let after = std::fs::metadata(&path).unwrap().blocks();
         assert!(
@@ -481,12 +481,14 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
     let qemu = qemu.within(home);
     on_a_base("").build(home);
     let path = home.join("image.qcow2");
-    let ask = |size, shrink, preallocation, dependants| Request::Resize {
-        image: path.clone(),
-        size,
-        shrink,
-        preallocation,
-        dependants,
+    let ask = |size, shrink, preallocation, dependants| {
+        Request::Resize(Resize {
+            image: path.clone(),
+            size,
+            shrink,
+            preallocation,
+            dependants,
+        })
     };
     let (off, refuse, broken) = (Preallocation::Off, Dependants::Refuse, Dependants::Break);
     refused(home, &ask(NewSize::To(0), true, off, broken), "no bytes");

@@ -16,8 +16,8 @@ use qanopy::image::{
     check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
-    self, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, Request, SnapshotAction,
-    SnapshotName,
+    self, ChangeSnapshot, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, Request,
+    SnapshotAction, SnapshotName,
 };
 use qanopy::qcow2::Snapshot;
 use qanopy::qcow2::snapshot::encode_table;
@@ -228,10 +228,10 @@ proptest! {
 }
 
 fn request(image: &Path, action: SnapshotAction) -> Request {
-    Request::Snapshot {
+    Request::Snapshot(ChangeSnapshot {
         image: image.to_path_buf(),
         action,
-    }
+    })
 }
 
 fn named(name: &str) -> SnapshotName {

@@ -6,7 +6,7 @@ use crate::support;
 use std::path::Path;
 
 use proptest::prelude::*;
-use qanopy::ops::{Confirm, Direction, Request};
+use qanopy::ops::{Confirm, Direction, Request, Squash};
 use support::chains::{Kind, Shape, trees};
 use support::oracle::{Bytes, Views};
 use support::script::Script;
@@ -24,10 +24,10 @@ fn config() -> ProptestConfig {
 }
 
 fn squash(dir: &Path, layer: &str, direction: Option<Direction>) -> Request {
-    Request::Squash {
+    Request::Squash(Squash {
         layer: dir.join(layer),
         direction,
-    }
+    })
 }
 
 proptest! {

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use qanopy::host::Host;
 use qanopy::image::{Amendment, Format, Preallocation};
 use qanopy::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Dependants, Direction, NewSize,
-    Plan, Progress, RepairAction, Request, Siblings, SnapshotAction, SnapshotName,
+    self, AmendImage, BackingStyle, BitmapAction, ChangeBitmap, ChangeSnapshot, Commit,
+    CommittedLayer, Confirm, Dependants, Direction, Flatten, NewSize, Plan, Progress, Rebase,
+    Relink, RepairAction, RepairImage, Request, Resize, Siblings, SnapshotAction, SnapshotName,
+    Squash,
 };
 use support::script::Script;
 use support::{oracle, ours, qemu};
@@ -83,13 +85,13 @@ fn narrow(dir: &Path) {
 }
 
 fn resized(path: &Path, size: u64, shrink: bool, dependants: Dependants) -> Request {
-    Request::Resize {
+    Request::Resize(Resize {
         image: path.to_path_buf(),
         size: NewSize::To(size),
         shrink,
         preallocation: Preallocation::Off,
         dependants,
-    }
+    })
 }
 
 fn grown(dir: &Path) -> Request {
@@ -97,20 +99,20 @@ fn grown(dir: &Path) -> Request {
 }
 
 fn commit(overlay: &Path, into: Option<&Path>, layer: CommittedLayer) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: overlay.to_path_buf(),
         into: into.map(Path::to_path_buf),
         layer,
         siblings: Siblings::Refuse,
         keep_old: None,
-    }
+    })
 }
 
 fn snapshot(image: &Path, action: SnapshotAction) -> Request {
-    Request::Snapshot {
+    Request::Snapshot(ChangeSnapshot {
         image: image.to_path_buf(),
         action,
-    }
+    })
 }
 
 const CASES: &[Case] = &[
@@ -138,9 +140,11 @@ const CASES: &[Case] = &[
     Case {
         name: "a squash of an image that nothing is built on",
         build: family,
-        request: |dir| Request::Squash {
-            layer: dir.join("two"),
-            direction: None::<Direction>,
+        request: |dir| {
+            Request::Squash(Squash {
+                layer: dir.join("two"),
+                direction: None::<Direction>,
+            })
         },
         ways: 2,
     },
@@ -152,11 +156,13 @@ const CASES: &[Case] = &[
             s.create("", "other", "1M");
             s.build(dir);
         },
-        request: |dir| Request::Flatten {
-            image: dir.join("two"),
-            onto: Some(dir.join("other")),
-            new: None,
-            compress: None,
+        request: |dir| {
+            Request::Flatten(Flatten {
+                image: dir.join("two"),
+                onto: Some(dir.join("other")),
+                new: None,
+                compress: None,
+            })
         },
         ways: 1,
     },
@@ -192,9 +198,11 @@ const CASES: &[Case] = &[
     Case {
         name: "leaks beside damage",
         build: damaged,
-        request: |dir| Request::Repair {
-            image: dir.join("alone"),
-            action: RepairAction::Leaks,
+        request: |dir| {
+            Request::Repair(RepairImage {
+                image: dir.join("alone"),
+                action: RepairAction::Leaks,
+            })
         },
         ways: 1,
     },
@@ -213,12 +221,14 @@ const CASES: &[Case] = &[
     Case {
         name: "wider counts for an image that is damaged since they are too narrow",
         build: narrow,
-        request: |dir| Request::Amend {
-            image: dir.join("alone"),
-            amendment: Amendment {
-                refcount_order: Some(4),
-                ..Amendment::default()
-            },
+        request: |dir| {
+            Request::Amend(AmendImage {
+                image: dir.join("alone"),
+                amendment: Amendment {
+                    refcount_order: Some(4),
+                    ..Amendment::default()
+                },
+            })
         },
         ways: 1,
     },
@@ -234,13 +244,15 @@ const CASES: &[Case] = &[
     Case {
         name: "a bitmap of what is damaged",
         build: damaged,
-        request: |dir| Request::Bitmap {
-            image: dir.join("alone"),
-            bitmap: "new".into(),
-            action: BitmapAction::Add {
-                granularity: None,
-                enabled: true,
-            },
+        request: |dir| {
+            Request::Bitmap(ChangeBitmap {
+                image: dir.join("alone"),
+                bitmap: "new".into(),
+                action: BitmapAction::Add {
+                    granularity: None,
+                    enabled: true,
+                },
+            })
         },
         ways: 1,
     },
@@ -284,13 +296,15 @@ const CASES: &[Case] = &[
             family(dir);
             forge(&dir.join("one"), |bytes| use_twice(bytes));
         },
-        request: |dir| Request::Rebase {
-            image: dir.join("one"),
-            to: dir.join("beside"),
-            format: None,
-            style: None,
-            dedupe: false,
-            compress: false,
+        request: |dir| {
+            Request::Rebase(Rebase {
+                image: dir.join("one"),
+                to: dir.join("beside"),
+                format: None,
+                style: None,
+                dedupe: false,
+                compress: false,
+            })
         },
         ways: 1,
     },
@@ -312,11 +326,13 @@ const CASES: &[Case] = &[
             family(dir);
             forget_format(&dir.join("two"));
         },
-        request: |dir| Request::Relink {
-            image: dir.join("two"),
-            base: None,
-            format: None::<Format>,
-            style: None::<BackingStyle>,
+        request: |dir| {
+            Request::Relink(Relink {
+                image: dir.join("two"),
+                base: None,
+                format: None::<Format>,
+                style: None::<BackingStyle>,
+            })
         },
         ways: 1,
     },
@@ -368,7 +384,8 @@ fn take(host: &Arc<dyn Host>, dir: &Path, request: &Request, way: usize) -> Resu
 /// Whether this is refused since another way did what was asked for: the image went with its layer.
 fn is_elsewhere(request: &Request) -> bool {
     let layer = match request {
-        Request::Commit { overlay: image, .. } | Request::Squash { layer: image, .. } => image,
+        Request::Commit(Commit { overlay: image, .. })
+        | Request::Squash(Squash { layer: image, .. }) => image,
         _ => return false,
     };
     !layer.exists()

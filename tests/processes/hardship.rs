@@ -13,9 +13,10 @@ use std::time::{Duration, SystemTime};
 use qanopy::host::Host;
 use qanopy::image::Format;
 use qanopy::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, ConvertForm, ConvertOptions,
-    Dependants, Direction, EffectKind, ExtractAs, ImageOptions, NewSize, Plan, Progress,
-    Relocation, Request, Siblings, SnapshotAction, SnapshotName,
+    self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
+    Commit, CommittedLayer, Confirm, Convert, ConvertForm, Dependants, Direction, EffectKind,
+    Export, ExtractAs, Flatten, ImageOptions, MoveImages, NewSize, Plan, Progress, Rebase, Relink,
+    Relocation, Request, Resize, Siblings, SnapshotAction, SnapshotName, Squash,
 };
 use rustix::io::Errno;
 use support::crash_suite::Promise as _;
@@ -89,42 +90,42 @@ fn commit(
     layer: CommittedLayer,
     keep_old: Option<&str>,
 ) -> Request {
-    Request::Commit {
+    Request::Commit(Commit {
         overlay: dir.join(overlay),
         into: into.map(|name| dir.join(name)),
         layer,
         siblings: Siblings::Preserve,
         keep_old: keep_old.map(|name| dir.join(name)),
-    }
+    })
 }
 
 fn rebase(dir: &Path, dedupe: bool) -> Request {
-    Request::Rebase {
+    Request::Rebase(Rebase {
         image: dir.join("one.qcow2"),
         to: dir.join("other.qcow2"),
         format: Some(Format::Qcow2),
         style: None,
         dedupe,
         compress: false,
-    }
+    })
 }
 
 fn snapshot(dir: &Path, image: &str, action: SnapshotAction) -> Request {
-    Request::Snapshot {
+    Request::Snapshot(ChangeSnapshot {
         image: dir.join(image),
         action,
-    }
+    })
 }
 
 fn moved(dir: &Path, to: &str, subtree: bool) -> Request {
-    Request::Move {
+    Request::Move(MoveImages {
         moves: vec![Relocation {
             from: dir.join("layer.qcow2"),
             to: dir.join(to),
             style: None,
         }],
         subtree,
-    }
+    })
 }
 
 /// Every operation on images, on the family.
@@ -135,12 +136,14 @@ fn operations() -> Vec<(&'static str, Trial)> {
         trial.script = family();
         all.push((name, trial));
     };
-    add("branch", |dir| Request::Branch {
-        base: dir.join("layer.qcow2"),
-        new: dir.join("new.qcow2"),
-        size: None,
-        style: BackingStyle::Relative,
-        image: ImageOptions::default(),
+    add("branch", |dir| {
+        Request::Branch(Branch {
+            base: dir.join("layer.qcow2"),
+            new: dir.join("new.qcow2"),
+            size: None,
+            style: BackingStyle::Relative,
+            image: ImageOptions::default(),
+        })
     });
     add("commit and keep", |dir| {
         commit(dir, "layer.qcow2", None, CommittedLayer::Keep, None)
@@ -152,47 +155,61 @@ fn operations() -> Vec<(&'static str, Trial)> {
         let (into, old) = (Some("base.qcow2"), Some("old.qcow2"));
         commit(dir, "two.qcow2", into, CommittedLayer::Trash, old)
     });
-    add("squash up", |dir| Request::Squash {
-        layer: dir.join("layer.qcow2"),
-        direction: Some(Direction::Up),
+    add("squash up", |dir| {
+        Request::Squash(Squash {
+            layer: dir.join("layer.qcow2"),
+            direction: Some(Direction::Up),
+        })
     });
-    add("squash down", |dir| Request::Squash {
-        layer: dir.join("layer.qcow2"),
-        direction: Some(Direction::Down),
+    add("squash down", |dir| {
+        Request::Squash(Squash {
+            layer: dir.join("layer.qcow2"),
+            direction: Some(Direction::Down),
+        })
     });
-    add("flatten", |dir| Request::Flatten {
-        image: dir.join("one.qcow2"),
-        onto: None,
-        new: None,
-        compress: None,
+    add("flatten", |dir| {
+        Request::Flatten(Flatten {
+            image: dir.join("one.qcow2"),
+            onto: None,
+            new: None,
+            compress: None,
+        })
     });
-    add("flatten into a new file", |dir| Request::Flatten {
-        image: dir.join("two.qcow2"),
-        onto: Some(dir.join("root.qcow2")),
-        new: Some(dir.join("new.qcow2")),
-        compress: None,
+    add("flatten into a new file", |dir| {
+        Request::Flatten(Flatten {
+            image: dir.join("two.qcow2"),
+            onto: Some(dir.join("root.qcow2")),
+            new: Some(dir.join("new.qcow2")),
+            compress: None,
+        })
     });
     add("rebase", |dir| rebase(dir, false));
     add("rebase and dedupe", |dir| rebase(dir, true));
-    add("relink", |dir| Request::Relink {
-        image: dir.join("layer.qcow2"),
-        base: None,
-        format: None,
-        style: Some(BackingStyle::Absolute),
+    add("relink", |dir| {
+        Request::Relink(Relink {
+            image: dir.join("layer.qcow2"),
+            base: None,
+            format: None,
+            style: Some(BackingStyle::Absolute),
+        })
     });
     add("rename", |dir| moved(dir, "moved.qcow2", false));
     add("move with all that is built on it", |dir| {
         moved(dir, "sub", true)
     });
-    add("clone", |dir| Request::Clone {
-        image: dir.join("one.qcow2"),
-        new: dir.join("new.qcow2"),
-        chain: false,
-        reflink: ops::Reflink::Auto,
+    add("clone", |dir| {
+        Request::Clone(CloneImage {
+            image: dir.join("one.qcow2"),
+            new: dir.join("new.qcow2"),
+            chain: false,
+            reflink: ops::Reflink::Auto,
+        })
     });
-    add("export", |dir| Request::Export {
-        image: dir.join("one.qcow2"),
-        dir: dir.join("out"),
+    add("export", |dir| {
+        Request::Export(Export {
+            image: dir.join("one.qcow2"),
+            dir: dir.join("out"),
+        })
     });
     add("take a snapshot", |dir| {
         let action = SnapshotAction::Create { name: "new".into() };
@@ -213,33 +230,39 @@ fn operations() -> Vec<(&'static str, Trial)> {
         };
         snapshot(dir, "one.qcow2", action)
     });
-    add("resize", |dir| Request::Resize {
-        image: dir.join("one.qcow2"),
-        size: NewSize::To(1 << 20),
-        shrink: false,
-        preallocation: qanopy::image::Preallocation::Off,
-        dependants: Dependants::Refuse,
+    add("resize", |dir| {
+        Request::Resize(Resize {
+            image: dir.join("one.qcow2"),
+            size: NewSize::To(1 << 20),
+            shrink: false,
+            preallocation: qanopy::image::Preallocation::Off,
+            dependants: Dependants::Refuse,
+        })
     });
-    add("amend", |dir| Request::Amend {
-        image: dir.join("sibling.qcow2"),
-        amendment: qanopy::image::Amendment {
-            refcount_order: Some(5),
-            ..Default::default()
-        },
+    add("amend", |dir| {
+        Request::Amend(AmendImage {
+            image: dir.join("sibling.qcow2"),
+            amendment: qanopy::image::Amendment {
+                refcount_order: Some(5),
+                ..Default::default()
+            },
+        })
     });
-    add("add a bitmap", |dir| Request::Bitmap {
-        image: dir.join("two.qcow2"),
-        bitmap: "dirty".into(),
-        action: BitmapAction::Add {
-            granularity: None,
-            enabled: true,
-        },
+    add("add a bitmap", |dir| {
+        Request::Bitmap(ChangeBitmap {
+            image: dir.join("two.qcow2"),
+            bitmap: "dirty".into(),
+            action: BitmapAction::Add {
+                granularity: None,
+                enabled: true,
+            },
+        })
     });
     add("discard", |dir| {
         Request::discard(vec![dir.join("layer.qcow2")])
     });
     add("convert", |dir| {
-        Request::Convert(Box::new(ConvertOptions {
+        Request::Convert(Box::new(Convert {
             salvage: false,
             sparse: qanopy::image::SparseSize::default(),
             sources: vec![dir.join("two.qcow2")],
@@ -604,31 +627,39 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
         ("commit", |dir| {
             commit(dir, "layer.qcow2", None, CommittedLayer::Trash, None)
         }),
-        ("flatten", |dir| Request::Flatten {
-            image: dir.join("one.qcow2"),
-            onto: None,
-            new: None,
-            compress: None,
+        ("flatten", |dir| {
+            Request::Flatten(Flatten {
+                image: dir.join("one.qcow2"),
+                onto: None,
+                new: None,
+                compress: None,
+            })
         }),
-        ("flatten into a new file", |dir| Request::Flatten {
-            image: dir.join("one.qcow2"),
-            onto: None,
-            new: Some(dir.join("new.qcow2")),
-            compress: None,
+        ("flatten into a new file", |dir| {
+            Request::Flatten(Flatten {
+                image: dir.join("one.qcow2"),
+                onto: None,
+                new: Some(dir.join("new.qcow2")),
+                compress: None,
+            })
         }),
         ("rebase", |dir| rebase(dir, false)),
-        ("clone", |dir| Request::Clone {
-            image: dir.join("layer.qcow2"),
-            new: dir.join("new.qcow2"),
-            chain: false,
-            reflink: ops::Reflink::Auto,
+        ("clone", |dir| {
+            Request::Clone(CloneImage {
+                image: dir.join("layer.qcow2"),
+                new: dir.join("new.qcow2"),
+                chain: false,
+                reflink: ops::Reflink::Auto,
+            })
         }),
-        ("export", |dir| Request::Export {
-            image: dir.join("one.qcow2"),
-            dir: dir.join("out"),
+        ("export", |dir| {
+            Request::Export(Export {
+                image: dir.join("one.qcow2"),
+                dir: dir.join("out"),
+            })
         }),
         ("convert", |dir| {
-            Request::Convert(Box::new(ConvertOptions {
+            Request::Convert(Box::new(Convert {
                 salvage: false,
                 sparse: qanopy::image::SparseSize::default(),
                 sources: vec![dir.join("one.qcow2")],

@@ -8,8 +8,8 @@ use qanopy::forest::{self, Forest, ScanOptions};
 use qanopy::host::{Host, RealHost};
 use qanopy::image::{Chain, Format, Keys};
 use qanopy::ops::{
-    self, CommittedLayer, Confirm, Consent, Context, LookedIn, Outcome, Plan, Progress, Ready,
-    Request, Siblings,
+    self, Commit, CommittedLayer, Confirm, Consent, Context, Flatten, LookedIn, Outcome, Plan,
+    Progress, Ready, Request, Siblings,
 };
 
 use super::oracle::View;
@@ -68,13 +68,13 @@ pub fn plan_commit(
     layer: CommittedLayer,
     siblings: Siblings,
 ) -> Plan {
-    let request = Request::Commit {
+    let request = Request::Commit(Commit {
         overlay: overlay.to_path_buf(),
         into: None,
         layer,
         siblings,
         keep_old: None,
-    };
+    });
     plan(host, dir, &request)
 }
 
@@ -146,10 +146,10 @@ impl Room {
                 .sum(),
             is_compressed: matches!(
                 plan.request,
-                Request::Flatten {
+                Request::Flatten(Flatten {
                     compress: Some(_),
                     ..
-                }
+                })
             ),
             words: format!("{:?}: {:?}", plan.request, plan.space),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::image::{Chain, Format};
-use qanopy::ops::{self, Outcome, Plan, Progress, Request};
+use qanopy::ops::{self, Outcome, Plan, Progress, Request, Resize};
 
 use super::crash_suite::{Attempt, CrashSuite, Promise};
 use super::oracle::{self, View};
@@ -46,7 +46,7 @@ pub fn run(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Result<Outcom
 /// The plan, every image in the directory being known, the one named even if it is raw.
 pub fn plan(host: &Arc<dyn Host>, dir: &Path, request: &Request) -> Plan {
     let mut context = ours::context(host, dir);
-    if let Request::Resize { image, .. } = request {
+    if let Request::Resize(Resize { image, .. }) = request {
         let options = qanopy::forest::ScanOptions {
             roots: vec![dir.to_path_buf(), image.clone()],
             ..Default::default()

@@ -9,8 +9,8 @@ use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
 use qanopy::image::{Compression, Encryption, Format, ImageFacts, Keys, Snapshot};
 use qanopy::ops::{
-    self, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan, Refusal,
-    Request, Siblings, SpaceNeed, Undo, WayOut,
+    self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan,
+    Refusal, Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
 use qanopy::tui::form::WaysOn;
@@ -519,12 +519,14 @@ pub fn refused_commit(plan: &mut Plan) {
         possible: 0,
         available: 120 * GIB,
     }];
-    let commit = |siblings| Request::Commit {
-        overlay: PathBuf::from("/vm/Overlay-1.qcow2"),
-        into: None,
-        layer: Default::default(),
-        siblings,
-        keep_old: None,
+    let commit = |siblings| {
+        Request::Commit(Commit {
+            overlay: PathBuf::from("/vm/Overlay-1.qcow2"),
+            into: None,
+            layer: Default::default(),
+            siblings,
+            keep_old: None,
+        })
     };
     plan.refusals = vec![Refusal {
         text: "3 images would break".to_owned(),

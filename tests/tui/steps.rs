@@ -2,8 +2,11 @@
 
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
-    BitmapAction, ConvertForm, Direction, EffectKind, Error, ImageOptions, Leftover, NewSize,
-    Outcome, Reflink, Request, Siblings, SnapshotAction, SnapshotName,
+    AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
+    ConvertForm, CreateRaw, Direction, Discard, EffectKind, Error, Export, Flatten, ImageOptions,
+    Import, Leftover, MoveImages, NewSize, Outcome, Rebase, RedoEntry, Reflink, RemoveLeftovers,
+    RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
+    UndoEntry, Unlink,
 };
 use qanopy::tui::dialog::{Measured, Mode};
 use qanopy::tui::filter::Filter;
@@ -120,10 +123,10 @@ fn a_refused_plan_has_no_yes_and_its_ways_out_have_keys() {
     desk.press("1");
     assert!(matches!(
         desk.planned().1,
-        Request::Commit {
+        Request::Commit(Commit {
             siblings: Siblings::Preserve,
             ..
-        }
+        })
     ));
     desk.answer(possible_commit);
     desk.press("<esc>");
@@ -223,7 +226,7 @@ fn a_branch_is_planned_while_it_is_typed_and_created_on_enter() {
     let mut desk = desk();
     desk.go_to("Overlay-1.qcow2");
     desk.press("b");
-    let Request::Branch { new, .. } = desk.planned().1 else {
+    let Request::Branch(Branch { new, .. }) = desk.planned().1 else {
         panic!("a branch");
     };
     assert_eq!(
@@ -235,7 +238,7 @@ fn a_branch_is_planned_while_it_is_typed_and_created_on_enter() {
         desk.press("<backspace>");
     }
     desk.press("x.qcow2<enter>");
-    let Request::Branch { new, .. } = desk.planned().1 else {
+    let Request::Branch(Branch { new, .. }) = desk.planned().1 else {
         panic!("a branch");
     };
     assert_eq!(new, PathBuf::from("/vm/Overlay-x.qcow2"));
@@ -322,9 +325,9 @@ fn undo_plans_the_newest_operation_backwards() {
     desk.press("X");
     desk.answer(discard_of_three);
     desk.press("y");
-    let restore = Request::Restore {
+    let restore = Request::Restore(Restore {
         entries: vec!["entry".to_owned()],
-    };
+    });
     desk.send(Msg::Ended(1, Ok(outcome(Some(restore.clone())))));
     desk.press("z");
     assert_eq!(desk.planned().1, restore);
@@ -403,7 +406,7 @@ fn every_action_works_from_the_diagram() {
     desk.press("l");
     assert_eq!(desk.at(), "Overlay-1.qcow2");
     desk.press("jC");
-    assert!(matches!(desk.planned().1, Request::Commit { .. }));
+    assert!(matches!(desk.planned().1, Request::Commit(_)));
     desk.answer(refused_commit);
     assert!(desk.screen().contains("3 images would break"));
 }
@@ -452,11 +455,11 @@ fn a_rebase_compresses_only_when_asked() {
     desk.press("B<up> <enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Rebase {
+        Request::Rebase(Rebase {
             dedupe: false,
             compress: true,
             ..
-        }
+        })
     ));
 }
 
@@ -469,7 +472,7 @@ fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     desk.press("B<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Rebase { image, to, dedupe: false, compress: false, .. }
+        Request::Rebase(Rebase { image, to, dedupe: false, compress: false, .. })
             if image == Path::new("/vm/Overlay-1B.qcow2") && to == Path::new("/vm/Overlay-2.qcow2")
     ));
     desk.answer(possible_commit);
@@ -478,7 +481,7 @@ fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     assert!(matches!(desk.app.mode, Mode::Form(_)), "one step back");
     // Space on the second field chooses to change the header only.
     desk.press("<tab> <enter>");
-    assert!(matches!(desk.planned().1, Request::Relink { .. }));
+    assert!(matches!(desk.planned().1, Request::Relink(_)));
 }
 
 #[test]
@@ -501,7 +504,7 @@ fn an_overlay_is_built_on_nothing_by_its_header_alone() {
     desk.press("<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Unlink { image } if image == Path::new("/vm/Overlay-1B.qcow2")
+        Request::Unlink(Unlink { image }) if image == Path::new("/vm/Overlay-1B.qcow2")
     ));
     desk.answer(possible_commit);
     assert_eq!(desk.started(), 0, "a plan is shown first");
@@ -514,7 +517,7 @@ fn an_overlay_is_built_on_nothing_by_its_header_alone() {
     desk.press("<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Unlink { image } if image.ends_with("lost.qcow2")
+        Request::Unlink(Unlink { image }) if image.ends_with("lost.qcow2")
     ));
 }
 
@@ -528,20 +531,20 @@ fn a_size_is_typed_and_planned() {
     desk.press("<backspace><backspace><backspace>1.5G<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Resize {
+        Request::Resize(Resize {
             size: NewSize::More(size),
             shrink: false,
             preallocation: Preallocation::Off,
             ..
-        } if size == 3 << 29
+        }) if size == 3 << 29
     ));
     desk.press("<esc><up> <enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Resize {
+        Request::Resize(Resize {
             preallocation: Preallocation::Metadata,
             ..
-        }
+        })
     ));
 }
 
@@ -552,7 +555,7 @@ fn a_flat_copy_is_planned_while_its_name_is_typed() {
     desk.press("f");
     assert!(matches!(
         desk.planned().1,
-        Request::Flatten { new: Some(new), onto: None, .. }
+        Request::Flatten(Flatten { new: Some(new), onto: None, .. })
             if new == std::path::Path::new("/vm/Overlay-1B-flat.qcow2")
     ));
     desk.answer(new_branch);
@@ -585,7 +588,7 @@ fn jobs_on_other_trees_run_side_by_side() {
     ));
     desk.press("<esc>Jk");
     desk.press("r");
-    assert!(matches!(desk.planned().1, Request::Commit { .. }));
+    assert!(matches!(desk.planned().1, Request::Commit(_)));
     desk.press("<esc><enter>");
     assert!(
         desk.screen().contains("the disk is full"),
@@ -682,7 +685,7 @@ fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
     desk.press(
         "M<backspace><backspace><backspace><backspace><backspace><backspace>-old.qcow2<enter>",
     );
-    let Request::Move { moves, subtree } = desk.planned().1 else {
+    let Request::Move(MoveImages { moves, subtree }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert!(!subtree);
@@ -690,7 +693,7 @@ fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
     desk.press("<esc><esc>z");
     assert!(matches!(
         desk.planned().1,
-        Request::Undo { entry: None, .. }
+        Request::Undo(UndoEntry { entry: None, .. })
     ));
 }
 
@@ -719,10 +722,10 @@ fn snapshots_have_rows_and_what_is_done_there_is_done_to_them() {
     desk.press("X");
     assert!(matches!(
         desk.planned().1,
-        Request::Snapshot {
+        Request::Snapshot(ChangeSnapshot {
             action: SnapshotAction::Delete { snapshot },
             ..
-        } if snapshot == the_first
+        }) if snapshot == the_first
     ));
     desk.answer(possible_commit);
     let screen = desk.screen();
@@ -733,18 +736,18 @@ fn snapshots_have_rows_and_what_is_done_there_is_done_to_them() {
     desk.press("<esc>SA");
     assert!(matches!(
         desk.planned().1,
-        Request::Snapshot {
+        Request::Snapshot(ChangeSnapshot {
             action: SnapshotAction::Apply { snapshot, .. },
             ..
-        } if snapshot == the_first
+        }) if snapshot == the_first
     ));
     desk.press("<esc>f");
     assert!(matches!(
         desk.planned().1,
-        Request::Snapshot {
+        Request::Snapshot(ChangeSnapshot {
             action: SnapshotAction::Extract { snapshot, .. },
             ..
-        } if snapshot == the_first
+        }) if snapshot == the_first
     ));
     desk.press("<esc>");
     desk.asked.clear();
@@ -791,18 +794,18 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
     desk.press("u");
     assert!(matches!(
         desk.planned().1,
-        Request::Clone { new, .. } if new.ends_with("Overlay-1B-copy.qcow2")
+        Request::Clone(CloneImage { new, .. }) if new.ends_with("Overlay-1B-copy.qcow2")
     ));
     desk.press("<esc>e");
     assert!(matches!(
         desk.planned().1,
-        Request::Export { dir, .. } if dir.ends_with("Overlay-1B-export")
+        Request::Export(Export { dir, .. }) if dir.ends_with("Overlay-1B-export")
     ));
     desk.press("<esc>I");
     desk.press("elsewhere");
     assert!(matches!(
         desk.planned().1,
-        Request::Import { dir, to } if dir.ends_with("elsewhere") && to.as_path() == Path::new("/vm")
+        Request::Import(Import { dir, to }) if dir.ends_with("elsewhere") && to.as_path() == Path::new("/vm")
     ));
     desk.press("<esc>V");
     let converted = |desk: &Desk| match desk.planned().1 {
@@ -864,7 +867,7 @@ fn what_is_asked_of_headers_and_bitmaps_is_planned_first() {
         desk.screen()
     );
     desk.press("  <tab>  <enter>");
-    let Request::Amend { amendment, .. } = desk.planned().1 else {
+    let Request::Amend(AmendImage { amendment, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert_eq!(amendment.version, Some(qanopy::qcow2::Version::V2));
@@ -879,19 +882,19 @@ fn what_is_asked_of_headers_and_bitmaps_is_planned_first() {
     desk.press("<enter>since-monday<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::Bitmap {
+        Request::Bitmap(ChangeBitmap {
             action: BitmapAction::Add {
                 granularity: None,
                 enabled: true
             },
             ..
-        }
+        })
     ));
     desk.press("<esc><esc>");
     desk.go_to("Overlay-1.qcow2");
     desk.press("Q");
     let direction = |desk: &Desk| match desk.planned().1 {
-        Request::Squash { direction, .. } => direction,
+        Request::Squash(Squash { direction, .. }) => direction,
         other => panic!("{other:?}"),
     };
     assert_eq!(direction(&desk), None);
@@ -915,7 +918,7 @@ fn a_commit_goes_further_down_keeps_the_old_base_and_is_proved_on_demand() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press("C");
     let asked = |desk: &Desk| match desk.planned().1 {
-        Request::Commit { into, keep_old, .. } => (into, keep_old),
+        Request::Commit(Commit { into, keep_old, .. }) => (into, keep_old),
         other => panic!("{other:?}"),
     };
     desk.press("i");
@@ -1219,7 +1222,7 @@ fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen
     let new = PathBuf::from("/vm/Overlay-1C.qcow2");
     assert_eq!(protected(&desk), Some((new.clone(), b"sesame".to_vec())));
     assert!(!format!("{:?} {:?}", desk.asked, desk.app.mode).contains("sesam"));
-    let Request::Branch { image, .. } = desk.planned().1 else {
+    let Request::Branch(Branch { image, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert!(image.encryption.is_some());
@@ -1296,7 +1299,7 @@ fn a_flat_copy_is_compressed_as_it_is_asked_for() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");
     let compress = |desk: &Desk| match desk.planned().1 {
-        Request::Flatten { compress, .. } => compress.map(|how| how.kind),
+        Request::Flatten(Flatten { compress, .. }) => compress.map(|how| how.kind),
         other => panic!("{other:?}"),
     };
     desk.press("f<up>");
@@ -1312,7 +1315,7 @@ fn a_copy_is_made_in_each_of_its_ways() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");
     desk.press("u<down><down> ");
-    let Request::Clone { chain, reflink, .. } = desk.planned().1 else {
+    let Request::Clone(CloneImage { chain, reflink, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert_eq!((chain, reflink), (false, Reflink::Always));
@@ -1326,19 +1329,19 @@ fn a_copy_is_made_in_each_of_its_ways() {
         desk.screen()
     );
     desk.press("<up>copies");
-    let Request::Clone {
+    let Request::Clone(CloneImage {
         new,
         chain,
         reflink,
         ..
-    } = desk.planned().1
+    }) = desk.planned().1
     else {
         panic!("{:?}", desk.planned());
     };
     assert_eq!((chain, reflink), (true, Reflink::Always));
     assert_eq!(new, PathBuf::from("/vm/copies"));
     desk.press("<down> ");
-    let Request::Branch { base, new, .. } = desk.planned().1 else {
+    let Request::Branch(Branch { base, new, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert_eq!(base, PathBuf::from("/vm/Overlay-1B.qcow2"));
@@ -1450,10 +1453,10 @@ fn about(desk: &Desk) -> Vec<PathBuf> {
             vec![PathBuf::from("/vm").join(menu.title.rsplit(' ').next().unwrap_or_default())]
         }
         _ => match desk.planned().1 {
-            Request::Commit { overlay, .. } => vec![overlay],
-            Request::Squash { layer, .. } => vec![layer],
-            Request::Discard { images, .. } => images,
-            Request::Repair { image, .. } => vec![image],
+            Request::Commit(Commit { overlay, .. }) => vec![overlay],
+            Request::Squash(Squash { layer, .. }) => vec![layer],
+            Request::Discard(Discard { images, .. }) => images,
+            Request::Repair(RepairImage { image, .. }) => vec![image],
             other => panic!("{other:?}"),
         },
     }
@@ -1711,10 +1714,16 @@ fn what_was_taken_back_is_done_again_by_a_key_in_the_folders_that_are_open() {
     desk.press("Y");
     let folders = vec![PathBuf::from("/vm")];
     let entry = None;
-    assert_eq!(desk.planned().1, Request::Redo { entry, folders });
+    assert_eq!(
+        desk.planned().1,
+        Request::Redo(RedoEntry { entry, folders })
+    );
     desk.press("<esc>z");
     let folders = vec![PathBuf::from("/vm")];
-    assert_eq!(desk.planned().1, Request::Undo { entry, folders });
+    assert_eq!(
+        desk.planned().1,
+        Request::Undo(UndoEntry { entry, folders })
+    );
 }
 
 #[test]
@@ -1753,7 +1762,7 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
     desk.press("<enter>");
     assert!(matches!(
         desk.planned().1,
-        Request::RemoveLeftovers { files } if files == [path.clone()]
+        Request::RemoveLeftovers(RemoveLeftovers { files }) if files == [path.clone()]
     ));
     desk.press("<esc>Z<esc>");
     let Some(Effect::Interrupted(ticket, _)) = desk.asked.last() else {
@@ -1800,7 +1809,7 @@ fn a_new_image_has_every_option_that_the_command_line_has() {
     desk.press("<esc>");
     desk.go_to("Overlay-1.qcow2");
     desk.press("b<down><down>80G");
-    let Request::Branch { size, .. } = desk.planned().1 else {
+    let Request::Branch(Branch { size, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
     assert_eq!(size, Some(80 << 30));
@@ -1817,11 +1826,11 @@ fn a_new_image_may_be_raw_and_is_called_so() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");
     desk.press("<c-n><down><down> <down> ");
-    let Request::CreateRaw {
+    let Request::CreateRaw(CreateRaw {
         new,
         size,
         preallocation,
-    } = desk.planned().1
+    }) = desk.planned().1
     else {
         panic!("{:?}", desk.planned());
     };

@@ -17,7 +17,9 @@ use super::super::in_use::Locks;
 use super::super::members::Members;
 use super::super::trash::{Batch, Item};
 use super::super::words::{count, name, shown};
-use super::super::{CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Relinked, Request};
+use super::super::{
+    Commit, CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Relinked, Request, Uncommit,
+};
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -58,7 +60,7 @@ pub(super) struct KeepOld {
 
 /// Everything decided when the plan was made.
 #[derive(Debug)]
-pub(super) struct Commit {
+pub(super) struct CommitJob {
     /// The layers to be merged, the uppermost first.
     pub(super) run: Vec<Member>,
     pub(super) base: Member,
@@ -85,7 +87,7 @@ impl Pace for Looking<'_> {
     }
 }
 
-impl Job for Commit {
+impl Job for CommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         progress.enter(Phase::Collect, 0);
         let locks = self.members.lock(plan)?;
@@ -93,7 +95,7 @@ impl Job for Commit {
     }
 }
 
-impl Commit {
+impl CommitJob {
     /// Everything, with the files locked and looked at.
     pub(super) fn carry_out(
         &self,
@@ -136,12 +138,14 @@ impl Commit {
     fn back(&self, entry: Option<String>) -> Option<Request> {
         let undo = self.undo.clone()?;
         match (entry, undo) {
-            (Some(entry), Request::Commit { overlay, .. }) => Some(Request::Uncommit {
-                old: overlay,
-                layers: self.run.iter().map(|member| member.path.clone()).collect(),
-                entry,
-                children: self.were.clone(),
-            }),
+            (Some(entry), Request::Commit(Commit { overlay, .. })) => {
+                Some(Request::Uncommit(Uncommit {
+                    old: overlay,
+                    layers: self.run.iter().map(|member| member.path.clone()).collect(),
+                    entry,
+                    children: self.were.clone(),
+                }))
+            }
             (_, undo) => Some(undo),
         }
     }

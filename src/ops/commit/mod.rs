@@ -24,11 +24,11 @@ use super::pin::Watch;
 use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, CommittedLayer, Context, EffectKind, Plan, Relinked, Request, Siblings, Undo,
-    WayOut, backing_name, device, find, locked, new_file, readers, space,
+    BackingStyle, Commit, CommittedLayer, Context, EffectKind, Plan, Relinked, Request, Siblings,
+    Undo, WayOut, backing_name, device, find, locked, new_file, readers, space,
 };
 
-use merge::{Child, Commit, KeepOld, Kept, Member};
+use merge::{Child, CommitJob, KeepOld, Kept, Member};
 use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
@@ -56,7 +56,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
 }
 
 /// The same where these images are not asked about: they show the same whichever content the base has.
-fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Option<Commit> {
+fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Option<CommitJob> {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
     plan.title = format!("Commit {}", name(wish.overlay));
@@ -82,13 +82,13 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
             ),
             vec![WayOut {
                 label: "move it to the trash with the layers between".to_owned(),
-                request: Request::Commit {
+                request: Request::Commit(Commit {
                     overlay: top.path.clone(),
                     into: wish.into.map(Path::to_path_buf),
                     layer: CommittedLayer::Trash,
                     siblings: wish.siblings,
                     keep_old: wish.keep_old.map(Path::to_path_buf),
-                },
+                }),
             }],
         );
     }
@@ -192,7 +192,7 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
         format: format.clone(),
         bytes: on_disk(node),
     };
-    Some(Commit {
+    Some(CommitJob {
         run: run
             .layers
             .iter()
@@ -244,13 +244,13 @@ fn leave_devices<'a>(plan: &mut Plan, run: &Run<'_>, wish: Wish<'a>) -> Wish<'a>
             ),
             vec![WayOut {
                 label: format!("commit {} by one layer only", name(&run.top().path)),
-                request: Request::Commit {
+                request: Request::Commit(Commit {
                     overlay: run.top().path.clone(),
                     into: None,
                     layer: CommittedLayer::Keep,
                     siblings: wish.siblings,
                     keep_old: wish.keep_old.map(Path::to_path_buf),
-                },
+                }),
             }],
         );
         return wish;
@@ -418,13 +418,13 @@ fn say_undo(
             name(&old.path)
         ),
     });
-    Some(Request::Commit {
+    Some(Request::Commit(Commit {
         overlay: old.path.clone(),
         into: None,
         layer: CommittedLayer::Trash,
         siblings: Siblings::Preserve,
         keep_old: None,
-    })
+    }))
 }
 
 fn what_is_written(survey: &Survey) -> String {

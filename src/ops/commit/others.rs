@@ -12,7 +12,9 @@ use crate::image;
 
 use super::super::members::{leading_to, refuse_corrupt, refuse_receiver_elsewhere};
 use super::super::words::{count, listed, name, shown, size};
-use super::super::{Context, EffectKind, Plan, Request, Siblings, WayOut, locked};
+use super::super::{
+    Commit, Context, EffectKind, EmptyTrash, Plan, Request, Siblings, WayOut, locked,
+};
 use super::Wish;
 use super::merge::Child;
 use super::run::Run;
@@ -86,12 +88,14 @@ pub(super) fn judge_dependants(
                 .iter()
                 .filter(|effect| effect.kind == EffectKind::Breaks)
                 .count();
-            let commit = |siblings| Request::Commit {
-                overlay: run.top().path.clone(),
-                into: wish.into.map(Path::to_path_buf),
-                layer: wish.layer,
-                siblings,
-                keep_old: wish.keep_old.map(Path::to_path_buf),
+            let commit = |siblings| {
+                Request::Commit(Commit {
+                    overlay: run.top().path.clone(),
+                    into: wish.into.map(Path::to_path_buf),
+                    layer: wish.layer,
+                    siblings,
+                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                })
             };
             let mut ways_out = Vec::new();
             if closed.is_empty() {
@@ -180,9 +184,9 @@ fn empty_trash<'d>(losers: impl Iterator<Item = &'d Dependant>) -> Vec<WayOut> {
                 "delete what went to the trash with {} for good",
                 name(&loser.path)
             ),
-            request: Request::EmptyTrash {
+            request: Request::EmptyTrash(EmptyTrash {
                 entries: vec![entry],
-            },
+            }),
         };
         if !ways_out.iter().any(|known| known.request == way.request) {
             ways_out.push(way);

@@ -18,7 +18,7 @@ use super::super::{
     CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relinked,
     Siblings, Undo, find,
 };
-use super::merge::{Commit, Kept};
+use super::merge::{CommitJob, Kept};
 use super::{Wish, plan_sparing};
 
 /// What is asked.
@@ -95,7 +95,7 @@ pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
     plan.request = request;
     plan.undo = Undo::Possible("commit it again".to_owned());
     let kept = std::mem::take(&mut commit.kept);
-    plan.job = Some(Arc::new(Uncommit {
+    plan.job = Some(Arc::new(UncommitJob {
         commit,
         kept,
         entries,
@@ -138,8 +138,8 @@ fn is_of_entry(path: &Path, back: Back<'_>) -> bool {
 }
 
 #[derive(Debug)]
-struct Uncommit {
-    commit: Commit,
+struct UncommitJob {
+    commit: CommitJob,
     /// Those that receive what they would lose, the layers among them: before these leave the trash.
     kept: Vec<Kept>,
     entries: Vec<trash::Entry>,
@@ -148,7 +148,7 @@ struct Uncommit {
     children: Vec<Relinked>,
 }
 
-impl Job for Uncommit {
+impl Job for UncommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);

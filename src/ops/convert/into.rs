@@ -19,15 +19,15 @@ use super::super::members::{
 };
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
-    Context, ConvertOptions, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan,
-    Progress, Request, Undo, WayOut, device, find, locked, space,
+    Context, Convert, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress,
+    Request, Resize, Undo, WayOut, device, find, locked, space,
 };
 use super::{Manner, Source, look_at_sources, qemu_manner};
 
 /// Plans a conversion of `sources`, which are open as `from`, into the image of that name.
 pub(super) fn plan(
     plan: &mut Plan,
-    wish: &ConvertOptions,
+    wish: &Convert,
     sources: Vec<Source>,
     from: &ConvertFrom,
     manner: Manner,
@@ -182,13 +182,13 @@ fn refuse_if_shorter(plan: &mut Plan, node: &Node, disk: u64, needed: u64) {
             text,
             vec![WayOut {
                 label: format!("make {} as large first", name(&node.path)),
-                request: Request::Resize {
+                request: Request::Resize(Resize {
                     image: node.path.clone(),
                     size: NewSize::To(needed),
                     shrink: false,
                     preallocation: image::Preallocation::Off,
                     dependants: Dependants::Refuse,
-                },
+                }),
             }],
         ),
     }
@@ -273,7 +273,7 @@ impl Into {
     }
 
     /// The same by qemu-img, where all sources are of one format.
-    fn qemu_line(&self, wish: &ConvertOptions) -> Option<String> {
+    fn qemu_line(&self, wish: &Convert) -> Option<String> {
         let first = self.sources.first()?;
         let mut words = vec!["qemu-img".into(), "convert".into(), "-n".into()];
         if self.sources.iter().any(|one| one.format != first.format) || wish.snapshot.is_some() {

@@ -31,7 +31,7 @@ use super::{
 
 /// A conversion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConvertOptions {
+pub struct Convert {
     /// The images to read, whose disks follow each other on the new one.
     pub sources: Vec<PathBuf>,
     /// What to take them for; none for what they are by their looks.
@@ -116,7 +116,7 @@ impl Source {
 }
 
 /// Plans a conversion.
-pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
+pub(super) fn plan(plan: &mut Plan, wish: &Convert) {
     let new = wish.new.as_path();
     let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
     plan.title = format!("Convert {} to {}", listed(&names, 3), name(new));
@@ -202,7 +202,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &ConvertOptions) {
         plan.commands.push(line);
     }
     seen.say(plan, wish);
-    plan.job = Some(Arc::new(Convert {
+    plan.job = Some(Arc::new(ConvertJob {
         sources,
         manner,
         layers: from.layers,
@@ -220,7 +220,7 @@ struct Manner {
 }
 
 impl Manner {
-    fn of(wish: &ConvertOptions) -> Self {
+    fn of(wish: &Convert) -> Self {
         Self {
             lost: wish.salvage.then(Arc::default),
             sparse: wish.sparse,
@@ -238,7 +238,7 @@ impl Manner {
     }
 
     /// What was found to be lost when planning.
-    fn say(&self, plan: &mut Plan, wish: &ConvertOptions) {
+    fn say(&self, plan: &mut Plan, wish: &Convert) {
         let Some(lost) = &self.lost else { return };
         plan.note("what cannot be read becomes zeros, and is listed at the end".to_owned());
         if lost.bytes() > 0 {
@@ -278,7 +278,7 @@ fn ranges_of(lost: &Lost) -> String {
 }
 
 /// What cannot be had together, whatever the sources.
-fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
+fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
     if wish.bitmaps != CarriedBitmaps::None {
         if wish.sources.len() > 1 {
             plan.refuse("bitmaps are taken along from one source only, not from several in a row");
@@ -333,7 +333,7 @@ fn refuse_contradictions(plan: &mut Plan, wish: &ConvertOptions) {
 }
 
 /// One source, if it can be read.
-fn source(plan: &mut Plan, path: &Path, wish: &ConvertOptions) -> Option<Source> {
+fn source(plan: &mut Plan, path: &Path, wish: &Convert) -> Option<Source> {
     let context = plan.context().clone();
     let node = match find::named(&context, path) {
         Ok(node) => node,
@@ -454,7 +454,7 @@ fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>, need: Need) 
 /// recorded. Only what the source itself is built on shows the right bytes.
 fn kept(
     plan: &mut Plan,
-    wish: &ConvertOptions,
+    wish: &Convert,
     sources: &[Source],
     base: &Path,
 ) -> Option<(usize, OsString, Format)> {
@@ -508,7 +508,7 @@ type Kept = (PathBuf, usize, OsString, Format);
 /// The target, what it takes, and what to say of it; a qcow2 image also as it was checked.
 fn target(
     plan: &mut Plan,
-    wish: &ConvertOptions,
+    wish: &Convert,
     from: &ConvertFrom,
     disk: u64,
     backing: Option<&Kept>,
@@ -590,7 +590,7 @@ fn target(
 }
 
 /// Says which bitmaps come along; false if one stands in the way.
-fn say_of_bitmaps(plan: &mut Plan, wish: &ConvertOptions, from: &ConvertFrom) -> bool {
+fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
     let top = from
         .sources
         .first()
@@ -651,7 +651,7 @@ fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
 }
 
 /// qemu-img's options for how the sources are read.
-fn qemu_manner(wish: &ConvertOptions) -> Vec<OsString> {
+fn qemu_manner(wish: &Convert) -> Vec<OsString> {
     let mut words: Vec<OsString> = Vec::new();
     if wish.salvage {
         words.push("--salvage".into());
@@ -665,7 +665,7 @@ fn qemu_manner(wish: &ConvertOptions) -> Vec<OsString> {
 /// The same by qemu-img, where it can: what it does with a base further down loses the layers
 /// between.
 fn qemu_line(
-    wish: &ConvertOptions,
+    wish: &Convert,
     sources: &[Source],
     made: Option<&image::CreateOptions>,
     backing: Option<(usize, &OsString, &Format)>,
@@ -726,7 +726,7 @@ fn qemu_line(
 }
 
 #[derive(Debug)]
-struct Convert {
+struct ConvertJob {
     sources: Vec<Source>,
     manner: Manner,
     layers: Option<usize>,
@@ -735,7 +735,7 @@ struct Convert {
     data: u64,
 }
 
-impl Job for Convert {
+impl Job for ConvertJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);

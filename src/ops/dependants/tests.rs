@@ -10,8 +10,10 @@ use crate::forest::{Forest, ScanOptions, scan_all};
 use crate::host::RealHost;
 use crate::image::{Amendment, Preallocation};
 use crate::ops::{
-    self, BackingStyle, BitmapAction, CommittedLayer, Confirm, Consent, Context, Dependants, Error,
-    LookedIn, NewSize, Outcome, Plan, Progress, Relocation, Request, Siblings, SnapshotAction,
+    self, AmendImage, BackingStyle, BitmapAction, ChangeBitmap, ChangeSnapshot, Commit,
+    CommittedLayer, Confirm, Consent, Context, Dependants, Error, Flatten, LookedIn, MoveImages,
+    NewSize, Outcome, Plan, Progress, Rebase, Relink, Relocation, Request, Resize, Siblings,
+    SnapshotAction, Squash,
 };
 
 fn qemu(program: &str, dir: &Path, args: &[&str]) {
@@ -82,69 +84,73 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// Each operation on the chain, with the image that it touches and that is given a dependant.
 fn operations(dir: &Path) -> Vec<(Request, &'static str)> {
     let path = |name: &str| dir.join(name);
-    let commit = |layer| Request::Commit {
-        overlay: path("top"),
-        into: None,
-        layer,
-        siblings: Siblings::Refuse,
-        keep_old: None,
+    let commit = |layer| {
+        Request::Commit(Commit {
+            overlay: path("top"),
+            into: None,
+            layer,
+            siblings: Siblings::Refuse,
+            keep_old: None,
+        })
     };
-    let moved = |from: &str, to: &str| Request::Move {
-        moves: vec![Relocation {
-            from: path(from),
-            to: path(to),
-            style: None,
-        }],
-        subtree: false,
+    let moved = |from: &str, to: &str| {
+        Request::Move(MoveImages {
+            moves: vec![Relocation {
+                from: path(from),
+                to: path(to),
+                style: None,
+            }],
+            subtree: false,
+        })
     };
     vec![
         (commit(CommittedLayer::Trash), "mid"),
         (commit(CommittedLayer::Trash), "top"),
         (commit(CommittedLayer::Keep), "mid"),
         (
-            Request::Squash {
+            Request::Squash(Squash {
                 layer: path("mid"),
                 direction: None,
-            },
+            }),
             "mid",
         ),
         (
-            Request::Flatten {
+            Request::Flatten(Flatten {
                 image: path("top"),
                 onto: None,
                 new: None,
                 compress: None,
-            },
+            }),
             "top",
         ),
         (
-            Request::Rebase {
+            Request::Rebase(Rebase {
                 image: path("top"),
                 to: path("base"),
                 format: None,
                 style: None,
                 dedupe: false,
                 compress: false,
-            },
+            }),
             "top",
         ),
         (
-            Request::Relink {
+            Request::Relink(Relink {
                 image: path("top"),
                 base: None,
                 format: None,
                 style: Some(BackingStyle::Absolute),
-            },
+            }),
             "top",
         ),
         (
-            Request::Resize {
+            Request::Resize(Resize {
                 image: path("top"),
                 size: NewSize::To(8 << 20),
                 shrink: false,
                 preallocation: Preallocation::Off,
                 dependants: Dependants::Refuse,
-            },
+            }),
             "top",
         ),
         (moved("top", "renamed"), "top"),
@@ -152,31 +158,31 @@ fn operations(dir: &Path) -> Vec<(Request, &'static str)> {
         (Request::discard(vec![path("mid")]), "top"),
         (Request::discard(vec![path("other")]), "other"),
         (
-            Request::Amend {
+            Request::Amend(AmendImage {
                 image: path("top"),
                 amendment: Amendment {
                     lazy_refcounts: Some(true),
                     ..Amendment::default()
                 },
-            },
+            }),
             "top",
         ),
         (
-            Request::Bitmap {
+            Request::Bitmap(ChangeBitmap {
                 image: path("top"),
                 bitmap: "b".into(),
                 action: BitmapAction::Add {
                     granularity: None,
                     enabled: true,
                 },
-            },
+            }),
             "top",
         ),
         (
-            Request::Snapshot {
+            Request::Snapshot(ChangeSnapshot {
                 image: path("top"),
                 action: SnapshotAction::Create { name: "s".into() },
-            },
+            }),
             "top",
         ),
     ]

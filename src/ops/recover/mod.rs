@@ -12,7 +12,8 @@ use super::in_use::Locking;
 use super::journal::{Entry, Journal, Standing};
 use super::words::shown;
 use super::{
-    Error, Job, Outcome, Plan, Progress, Recovery, Request, Undo, WayOut, leaks, space, undo,
+    Error, Job, Outcome, Plan, Progress, RecoverEntry, Recovery, RedoEntry, Request, Undo,
+    UndoEntry, WayOut, leaks, space, undo,
 };
 
 use ways::Way;
@@ -58,7 +59,7 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
     };
     // What a repair leaves is what it was asked for.
     let concerned = match &request {
-        Request::Repair { .. } => None,
+        Request::Repair(_) => None,
         _ => Some(entry.concerned()),
     };
     let found = match way {
@@ -88,7 +89,7 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
     let title = title.to_owned();
     match found {
         Way::Ask(request) => {
-            plan.become_plan_of(&request, Request::Recover { entry: id, way });
+            plan.become_plan_of(&request, Request::Recover(RecoverEntry { entry: id, way }));
             plan.title = title;
             if plan.is_done
                 && let [only] = plan.refusals.as_slice()
@@ -102,7 +103,7 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
             each(plan, plans.collect());
         }
         Way::But(request, why) => {
-            plan.become_plan_of(&request, Request::Recover { entry: id, way });
+            plan.become_plan_of(&request, Request::Recover(RecoverEntry { entry: id, way }));
             plan.title = match way {
                 Recovery::Finish => format!("{title}, once more"),
                 Recovery::RollBack | Recovery::Forget => title,
@@ -117,10 +118,10 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
             };
             let way_out = WayOut {
                 label: format!("{}: {what}", other.1),
-                request: Request::Recover {
+                request: Request::Recover(RecoverEntry {
                     entry: id,
                     way: other.0,
-                },
+                }),
             };
             plan.refuse_but(format!("“{what}”: {sentence}"), vec![way_out]);
         }
@@ -132,14 +133,15 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
 fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
     let id = entry.id;
     let (to, undone) = match &entry.request {
-        Request::Undo {
+        Request::Undo(UndoEntry {
             entry: Some(to), ..
-        } => (*to, true),
-        Request::Redo {
+        }) => (*to, true),
+        Request::Redo(RedoEntry {
             entry: Some(to), ..
-        }
-        | Request::Recover { entry: to, .. } => (*to, false),
-        Request::Undo { entry: None, .. } | Request::Redo { entry: None, .. } => {
+        })
+        | Request::Recover(RecoverEntry { entry: to, .. }) => (*to, false),
+        Request::Undo(UndoEntry { entry: None, .. })
+        | Request::Redo(RedoEntry { entry: None, .. }) => {
             return Err(format!("the journal is damaged: entry {id} leads nowhere"));
         }
         other => return Ok(other.clone()),
@@ -153,7 +155,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         Ok(Some(Entry {
             undo: Some(undo), ..
         })) if undone && undo.is_plain() => Ok(undo),
-        Ok(Some(_)) if matches!(entry.request, Request::Redo { .. }) => {
+        Ok(Some(_)) if matches!(entry.request, Request::Redo(_)) => {
             let all = journal.entries().map_err(|error| error.to_string())?;
             let redone = all.iter().find(|one| one.id == to);
             let first = redone.map(|redone| undo::origin(&all, redone).request.clone());

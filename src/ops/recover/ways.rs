@@ -10,8 +10,9 @@ use super::super::members::data_file_of;
 use super::super::trash;
 use super::super::words::{listed, name, shown};
 use super::super::{
-    CommittedLayer, Context, Direction, Relocation, RepairAction, Request, Siblings,
-    backing_format, find, repair,
+    CloneImage, Commit, CommittedLayer, Context, Direction, Discard, EmptyTrash, Export, Flatten,
+    MoveImages, Rebase, Relink, Relocation, RemoveLeftovers, RepairAction, RepairImage, Request,
+    Restore, Siblings, Squash, Uncommit, backing_format, find, repair,
 };
 
 /// What can be done about it.
@@ -34,15 +35,15 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
         return finish_making(context, entry, request);
     }
     match &request {
-        Request::Discard { spare, .. } => match left_of(context, entry) {
+        Request::Discard(Discard { spare, .. }) => match left_of(context, entry) {
             Left::All => Way::Ask(request),
-            Left::Some(images) => Way::Ask(Request::Discard {
+            Left::Some(images) => Way::Ask(Request::Discard(Discard {
                 images,
                 spare: spare.clone(),
-            }),
+            })),
             Left::None => Way::Nothing("every image is in the trash".to_owned()),
         },
-        Request::Commit { overlay, .. } => {
+        Request::Commit(Commit { overlay, .. }) => {
             if is_there(context, overlay) {
                 return Way::Ask(request);
             }
@@ -61,7 +62,7 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
                 )),
             }
         }
-        Request::Squash { layer, .. } => {
+        Request::Squash(Squash { layer, .. }) => {
             if is_in_trash(context, entry, layer) {
                 return Way::Nothing(format!("{} is in the trash", name(layer)));
             }
@@ -76,9 +77,9 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
             }
             Way::Ask(request)
         }
-        Request::Rebase {
+        Request::Rebase(Rebase {
             image, to, dedupe, ..
-        } if is_built_on(context, image, to) => {
+        }) if is_built_on(context, image, to) => {
             let text = format!("{} is built on {} already", name(image), name(to));
             if *dedupe {
                 Way::But(
@@ -89,21 +90,21 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
                 Way::Nothing(text)
             }
         }
-        Request::Flatten {
+        Request::Flatten(Flatten {
             image,
             onto: Some(onto),
             ..
-        } if is_built_on(context, image, onto) => Way::Nothing(format!(
+        }) if is_built_on(context, image, onto) => Way::Nothing(format!(
             "{} is built on {} already",
             name(image),
             name(onto)
         )),
-        Request::Relink {
+        Request::Relink(Relink {
             image,
             base,
             format,
             style: None,
-        } if says(context, image, base.as_deref(), format.as_ref()) => {
+        }) if says(context, image, base.as_deref(), format.as_ref()) => {
             Way::Nothing(format!("the header of {} says so already", name(image)))
         }
         Request::Convert(options) if !request.only_adds() => {
@@ -113,32 +114,34 @@ pub(super) fn finish(context: &Context, entry: &Entry, request: Request) -> Way 
             );
             Way::But(request, text)
         }
-        Request::EmptyTrash { entries } => {
+        Request::EmptyTrash(EmptyTrash { entries }) => {
             let there = in_trash(context, entries);
             if there.is_empty() {
                 Way::Nothing("everything named is deleted".to_owned())
             } else {
-                Way::Ask(Request::EmptyTrash { entries: there })
+                Way::Ask(Request::EmptyTrash(EmptyTrash { entries: there }))
             }
         }
-        Request::RemoveLeftovers { files } => {
+        Request::RemoveLeftovers(RemoveLeftovers { files }) => {
             let files = there_of(context, files);
             if files.is_empty() {
                 Way::Nothing("everything named is removed".to_owned())
             } else {
-                Way::Ask(Request::RemoveLeftovers { files })
+                Way::Ask(Request::RemoveLeftovers(RemoveLeftovers { files }))
             }
         }
-        Request::Uncommit { old, .. } if !is_there(context, old) => Way::Nothing(format!(
-            "the base has its old content, and {} is in the trash",
-            name(old)
-        )),
-        Request::Restore { entries } => {
+        Request::Uncommit(Uncommit { old, .. }) if !is_there(context, old) => {
+            Way::Nothing(format!(
+                "the base has its old content, and {} is in the trash",
+                name(old)
+            ))
+        }
+        Request::Restore(Restore { entries }) => {
             let there = in_trash(context, entries);
             if there.is_empty() {
                 Way::Nothing("everything named is back at its place".to_owned())
             } else {
-                Way::Ask(Request::Restore { entries: there })
+                Way::Ask(Request::Restore(Restore { entries: there }))
             }
         }
         _ => Way::Ask(request),
@@ -158,7 +161,7 @@ pub(super) fn half(context: &Context, entry: &Entry, request: &Request) -> Vec<S
         let gone = files.iter().filter(|path| !is_there(context, path));
         gone.cloned().collect()
     };
-    if let Request::Move { moves, .. } = request {
+    if let Request::Move(MoveImages { moves, .. }) = request {
         let (done, not): (Vec<_>, Vec<_>) =
             moves.iter().partition(|one| !is_there(context, &one.from));
         let names = |all: Vec<&Relocation>| all.iter().map(|one| one.from.clone()).collect();
@@ -200,24 +203,24 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
     if request.makes_files() {
         return unmake(context, entry, request);
     }
-    if let Request::Restore { .. } = request {
+    if let Request::Restore(_) = request {
         let spare = match &entry.roll_back {
-            Some(Request::Discard { spare, .. }) => spare.clone(),
+            Some(Request::Discard(Discard { spare, .. })) => spare.clone(),
             _ => Vec::new(),
         };
         let images = there_of(context, &entry.creates);
         return match images.is_empty() {
             true => Way::Nothing("everything is in the trash still".to_owned()),
-            false => Way::Ask(Request::Discard { images, spare }),
+            false => Way::Ask(Request::Discard(Discard { images, spare })),
         };
     }
     if let Some(back) = &entry.roll_back {
-        if let Request::Relink {
+        if let Request::Relink(Relink {
             image,
             base,
             format,
             ..
-        } = back
+        }) = back
             && says(context, image, base.as_deref(), format.as_ref())
         {
             return Way::Nothing(format!("the header of {} is as it was", name(image)));
@@ -225,36 +228,36 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
         return Way::Ask(back.clone());
     }
     match request {
-        Request::Discard { .. } => {
+        Request::Discard(_) => {
             let names = batches(context, entry, &entry.goes, None);
             if names.is_empty() {
                 Way::Nothing("every image is at its place".to_owned())
             } else {
-                Way::Ask(Request::Restore { entries: names })
+                Way::Ask(Request::Restore(Restore { entries: names }))
             }
         }
-        Request::Commit {
+        Request::Commit(Commit {
             keep_old: Some(old),
             ..
-        } => uncommit(context, entry, old),
-        Request::Commit { overlay, .. } => Way::Impossible(format!(
+        }) => uncommit(context, entry, old),
+        Request::Commit(Commit { overlay, .. }) => Way::Impossible(format!(
             "what a commit overwrites is not kept, unless it was begun with --keep-old. {} shows what it \
              showed, and the commit can be finished",
             name(overlay)
         )),
-        Request::Squash {
+        Request::Squash(Squash {
             layer,
             direction: Some(Direction::Up),
-        } => unsquash(context, entry, layer),
-        Request::Squash { layer, .. } => Way::Impossible(format!(
+        }) => unsquash(context, entry, layer),
+        Request::Squash(Squash { layer, .. }) => Way::Impossible(format!(
             "what is merged down is not taken out of there again. Every image but {} shows what it showed, \
              and the rest can be finished",
             name(layer)
         )),
-        Request::Repair {
+        Request::Repair(RepairImage {
             image,
             action: RepairAction::Leaks | RepairAction::All,
-        } => {
+        }) => {
             let tables = [repair::tables_name(context, image)];
             // What is replaced is saved first: until then the image has to be repaired still.
             let untouched = || super::super::plan(context, request).refusals.is_empty();
@@ -263,19 +266,19 @@ pub(super) fn back(context: &Context, entry: &Entry, request: &Request) -> Way {
                     "the tables of {} are as they were; what was saved of them is in the trash",
                     name(image)
                 )),
-                Some(entry) => Way::Ask(Request::Repair {
+                Some(entry) => Way::Ask(Request::Repair(RepairImage {
                     image: image.clone(),
                     action: RepairAction::PutBack {
                         entry: entry.clone(),
                     },
-                }),
+                })),
                 None => Way::Nothing("no table was replaced yet".to_owned()),
             }
         }
-        Request::EmptyTrash { .. } => {
+        Request::EmptyTrash(_) => {
             Way::Impossible("what is deleted from the trash is gone".to_owned())
         }
-        Request::RemoveLeftovers { .. } => {
+        Request::RemoveLeftovers(_) => {
             Way::Impossible("what is removed is gone; it was no image yet".to_owned())
         }
         _ => Way::Impossible(
@@ -292,12 +295,12 @@ fn finish_making(context: &Context, entry: &Entry, request: Request) -> Way {
     let names = listed_names(&made);
     if matches!(
         request,
-        Request::Import { .. } | Request::Clone { chain: true, .. }
+        Request::Import(_) | Request::Clone(CloneImage { chain: true, .. })
     ) && made.len() < entry.creates.len()
     {
         return Way::Ask(request);
     }
-    if made.len() == entry.creates.len() || matches!(request, Request::Export { .. }) {
+    if made.len() == entry.creates.len() || matches!(request, Request::Export(_)) {
         return Way::Nothing(format!(
             "{names} {} there, and whole: a name comes last",
             if made.len() == 1 { "is" } else { "are" }
@@ -314,7 +317,7 @@ fn unmake(context: &Context, entry: &Entry, request: &Request) -> Way {
     if images.is_empty() {
         return Way::Nothing("nothing of it has its name yet".to_owned());
     }
-    if let Request::Export { dir, .. } = request {
+    if let Request::Export(Export { dir, .. }) = request {
         return Way::Impossible(format!(
             "{} is there as a whole; nothing else was changed, and it can be removed like any folder",
             shown(dir)
@@ -355,7 +358,7 @@ fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
                 shown(layer)
             )),
             false => Way::But(
-                Request::Restore { entries: batches },
+                Request::Restore(Restore { entries: batches }),
                 format!(
                     "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
                     name(layer)
@@ -389,13 +392,15 @@ fn unsquash(context: &Context, entry: &Entry, layer: &Path) -> Way {
     }
     // What was built on it recorded what it looks like: a squash wants that.
     let format = backing_format::seen(node);
-    let back = moved.into_iter().map(|image| Request::Rebase {
-        image: image.clone(),
-        to: layer.to_path_buf(),
-        format: format.clone(),
-        style: None,
-        dedupe: false,
-        compress: false,
+    let back = moved.into_iter().map(|image| {
+        Request::Rebase(Rebase {
+            image: image.clone(),
+            to: layer.to_path_buf(),
+            format: format.clone(),
+            style: None,
+            dedupe: false,
+            compress: false,
+        })
     });
     Way::Each(back.collect())
 }
@@ -417,13 +422,13 @@ fn uncommit(context: &Context, entry: &Entry, old: &Path) -> Way {
             shown(old)
         ));
     }
-    let back = Request::Commit {
+    let back = Request::Commit(Commit {
         overlay: old.to_path_buf(),
         into: None,
         layer: CommittedLayer::Trash,
         siblings: Siblings::Preserve,
         keep_old: None,
-    };
+    });
     let gone = batches(context, entry, &entry.goes, Some("commit"));
     match gone.first() {
         None => Way::Ask(back),

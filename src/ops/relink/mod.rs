@@ -17,8 +17,8 @@ use super::in_use::{Locking, claim};
 use super::pin::Watch;
 use super::words::{command, name, shown};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_format, backing_name, find,
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relink, Request, Undo,
+    Unlink, backing_format, backing_name, find,
 };
 
 /// What is asked: whatever is none stays as it is, or is found out.
@@ -105,7 +105,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         recorded.as_os_str(),
         node.path.as_os_str(),
     ]));
-    plan.job = Some(Arc::new(Relink {
+    plan.job = Some(Arc::new(RelinkJob {
         image: node.path.clone(),
         base: base.path.clone(),
         recorded,
@@ -154,7 +154,7 @@ pub(super) fn plan_nothing(plan: &mut Plan, image: &Path) {
         "".as_ref(),
         node.path.as_os_str(),
     ]));
-    plan.job = Some(Arc::new(Unlink {
+    plan.job = Some(Arc::new(UnlinkJob {
         image: node.path.clone(),
     }));
 }
@@ -237,11 +237,13 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
         return Some(recorded);
     }
     let forest = Arc::clone(&plan.context().forest);
-    backing_format::found(plan, &forest, base, |format| Request::Relink {
-        image: wish.image.to_path_buf(),
-        base: wish.base.map(Path::to_path_buf),
-        format: Some(format),
-        style: wish.style,
+    backing_format::found(plan, &forest, base, |format| {
+        Request::Relink(Relink {
+            image: wish.image.to_path_buf(),
+            base: wish.base.map(Path::to_path_buf),
+            format: Some(format),
+            style: wish.style,
+        })
     })
 }
 
@@ -277,12 +279,12 @@ fn new_name(
 /// A base that is not there would not be recorded again.
 fn undo(plan: &Plan) -> Undo {
     match &plan.roll_back {
-        Some(Request::Relink {
+        Some(Request::Relink(Relink {
             base: Some(base), ..
-        }) if plan.host().stat(base).is_ok() => {
+        })) if plan.host().stat(base).is_ok() => {
             Undo::Possible("relink it to what it named before".to_owned())
         }
-        Some(Request::Unlink { .. }) => {
+        Some(Request::Unlink(_)) => {
             Undo::Possible("make it one that is built on nothing again".to_owned())
         }
         _ => Undo::Impossible("what the header said before would not be written again".to_owned()),
@@ -292,20 +294,20 @@ fn undo(plan: &Plan) -> Undo {
 /// The request that records what is recorded now.
 fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
     let Some(backing) = node.backing.as_ref() else {
-        return Some(Request::Unlink {
+        return Some(Request::Unlink(Unlink {
             image: image.to_path_buf(),
-        });
+        }));
     };
-    Some(Request::Relink {
+    Some(Request::Relink(Relink {
         image: image.to_path_buf(),
         base: Some(forest.leads_to(node)?.to_path_buf()),
         format: Some(backing.format().cloned()?),
         style: Some(backing_name::style_of(backing.name())),
-    })
+    }))
 }
 
 #[derive(Debug)]
-struct Relink {
+struct RelinkJob {
     image: PathBuf,
     base: PathBuf,
     recorded: OsString,
@@ -314,7 +316,7 @@ struct Relink {
     on: Option<BuiltOn>,
 }
 
-impl Job for Relink {
+impl Job for RelinkJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
@@ -347,11 +349,11 @@ impl Job for Relink {
 }
 
 #[derive(Debug)]
-struct Unlink {
+struct UnlinkJob {
     image: PathBuf,
 }
 
-impl Job for Unlink {
+impl Job for UnlinkJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);

@@ -20,8 +20,8 @@ use super::members::{
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, device, find, locked, new_file, resumed, space,
+    Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Resize,
+    Undo, WayOut, device, find, locked, new_file, resumed, space,
 };
 
 /// What is asked.
@@ -37,13 +37,13 @@ pub(super) struct Wish<'a> {
 impl Wish<'_> {
     /// The same for a size that is worked out, with consent to more.
     fn but(&self, size: u64, dependants: Dependants) -> Request {
-        Request::Resize {
+        Request::Resize(Resize {
             image: self.image.to_path_buf(),
             size: NewSize::To(size),
             shrink: true,
             preallocation: self.preallocation,
             dependants,
-        }
+        })
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
     if !plan.refusals.is_empty() {
         return;
     }
-    let job = Resize {
+    let job = ResizeJob {
         image: node.path.clone(),
         format,
         below,
@@ -141,7 +141,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
     push_command(plan, &job);
     plan.roll_back = job.back();
     // What is asked again after an interruption means the same then.
-    if let Request::Resize { size, .. } = &mut plan.request {
+    if let Request::Resize(Resize { size, .. }) = &mut plan.request {
         *size = NewSize::To(job.new);
     }
     plan.job = Some(Arc::new(job));
@@ -171,7 +171,7 @@ fn wanted_size(plan: &mut Plan, node: &Node, old: u64, wanted: NewSize) -> Optio
     plan.refusals.is_empty().then_some(whole)
 }
 
-fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
+fn plan_growth(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     let (path, context) = (&node.path, plan.context().clone());
     if let Err(error) = job.may_grow(plan) {
         return plan.refuse_error(&error);
@@ -224,7 +224,7 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &Resize) {
 }
 
 /// On a device new tables need room that is there now, and what the guest writes later may not find any.
-fn need_on_device(plan: &mut Plan, node: &Node, job: &Resize) {
+fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     let (path, host) = (&node.path, Arc::clone(&plan.context().host));
     let header = host
         .open(path, Access::Read)
@@ -263,7 +263,7 @@ fn need_on_device(plan: &mut Plan, node: &Node, job: &Resize) {
     }
 }
 
-fn plan_shrinking(plan: &mut Plan, node: &Node, job: &Resize, wish: &Wish<'_>) {
+fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Wish<'_>) {
     let path = &node.path;
     let (old, new) = (job.old, job.new);
     if job.preallocation != Preallocation::Off {
@@ -469,7 +469,7 @@ fn note_bitmaps(plan: &mut Plan, node: &Node) {
     }
 }
 
-fn push_command(plan: &mut Plan, job: &Resize) {
+fn push_command(plan: &mut Plan, job: &ResizeJob) {
     let mut words: Vec<std::ffi::OsString> = vec![
         "qemu-img".into(),
         "resize".into(),
@@ -488,7 +488,7 @@ fn push_command(plan: &mut Plan, job: &Resize) {
 }
 
 #[derive(Debug)]
-struct Resize {
+struct ResizeJob {
     image: PathBuf,
     format: Format,
     below: Vec<PathBuf>,
@@ -497,7 +497,7 @@ struct Resize {
     preallocation: Preallocation,
 }
 
-impl Resize {
+impl ResizeJob {
     /// The disk as its guest sees it now. What it is built on was met by the scan.
     fn open_chain(&self, plan: &Plan, host: &dyn Host) -> image::Result<Chain> {
         let context = plan.context();
@@ -595,20 +595,22 @@ struct Files {
     locks: Locks,
 }
 
-impl Resize {
+impl ResizeJob {
     /// What takes it back: what was cut off does not come back.
     fn back(&self) -> Option<Request> {
-        (self.new > self.old).then(|| Request::Resize {
-            image: self.image.clone(),
-            size: NewSize::To(self.old),
-            shrink: true,
-            preallocation: Preallocation::Off,
-            dependants: Dependants::Refuse,
+        (self.new > self.old).then(|| {
+            Request::Resize(Resize {
+                image: self.image.clone(),
+                size: NewSize::To(self.old),
+                shrink: true,
+                preallocation: Preallocation::Off,
+                dependants: Dependants::Refuse,
+            })
         })
     }
 }
 
-impl Job for Resize {
+impl Job for ResizeJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         let mut touched = vec![self.image.clone()];

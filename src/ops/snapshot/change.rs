@@ -14,8 +14,8 @@ use crate::qcow2::Snapshot;
 use super::super::in_use::{Locking, claim};
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
-    Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, SnapshotAction,
-    SnapshotName, Undo, WayOut, space,
+    ChangeSnapshot, Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
+    SnapshotAction, SnapshotName, Undo, WayOut, space,
 };
 
 /// The longest name that QEMU shows and finds again, in bytes.
@@ -54,12 +54,12 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         ),
     );
     plan.undo = Undo::Possible("delete the snapshot".to_owned());
-    plan.roll_back = Some(Request::Snapshot {
+    plan.roll_back = Some(Request::Snapshot(ChangeSnapshot {
         image: node.path.clone(),
         action: SnapshotAction::Delete {
             snapshot: SnapshotName::Name(title.to_owned()),
         },
-    });
+    }));
     push_command(plan, node, "-c", title);
 }
 
@@ -161,10 +161,10 @@ fn judge_dependants(plan: &mut Plan, node: &Node, snapshot: &Snapshot, dependant
                 "break them: {} would show other content from then on",
                 count(names.len(), "image")
             ),
-            request: Request::Snapshot {
+            request: Request::Snapshot(ChangeSnapshot {
                 image: node.path.clone(),
                 action,
-            },
+            }),
         }],
     );
 }
@@ -320,11 +320,13 @@ impl Job for Change {
         let id_of_last = change.snapshots().last().map(|last| last.id.clone());
         let (summary, undo) = match &self.what {
             What::Create(title) => {
-                let undo = id_of_last.map(|id| Request::Snapshot {
-                    image: self.image.clone(),
-                    action: SnapshotAction::Delete {
-                        snapshot: SnapshotName::Id(OsStr::from_bytes(&id).to_owned()),
-                    },
+                let undo = id_of_last.map(|id| {
+                    Request::Snapshot(ChangeSnapshot {
+                        image: self.image.clone(),
+                        action: SnapshotAction::Delete {
+                            snapshot: SnapshotName::Id(OsStr::from_bytes(&id).to_owned()),
+                        },
+                    })
                 });
                 (
                     format!("took the snapshot {} of {path}", printable(title)),

@@ -9,7 +9,7 @@ use tui_input::{Input, InputRequest};
 
 use crate::forest::NodeId;
 use crate::host::shell_quoted;
-use crate::ops::{Confirm, Consent, Danger, Plan, Ready, Request};
+use crate::ops::{Confirm, Consent, Danger, EmptyTrash, Plan, Ready, Request, Restore};
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
@@ -506,9 +506,9 @@ pub(super) fn run_in_trash(app: &mut App, action: Action, effects: &mut Vec<Effe
                 return;
             }
             let request = if action == Action::Proceed {
-                Request::Restore { entries }
+                Request::Restore(Restore { entries })
             } else {
-                Request::EmptyTrash { entries }
+                Request::EmptyTrash(EmptyTrash { entries })
             };
             let before = std::mem::take(&mut app.mode);
             plans::ask(app, request, before, effects);

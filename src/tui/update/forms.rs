@@ -16,7 +16,8 @@ use std::path::Path;
 use crate::forest::{Forest, Node, NodeId};
 use crate::image::{Compression, CompressionLevel, Format};
 use crate::ops::{
-    BackingStyle, Compress, CreateOptions, Dependants, NewSize, Relocation, Request, SnapshotAction,
+    BackingStyle, Branch, ChangeSnapshot, Compress, Create, CreateRaw, Dependants, Flatten,
+    MoveImages, NewSize, Rebase, Relink, Relocation, Request, Resize, SnapshotAction, Unlink,
 };
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
@@ -68,7 +69,7 @@ pub(super) fn form(
             .collect(),
             true,
             |form| {
-                Ok(Request::Branch {
+                Ok(Request::Branch(Branch {
                     base: form.image.clone(),
                     new: form.path(0, "the new file")?,
                     size: match form.text(2) {
@@ -77,7 +78,7 @@ pub(super) fn form(
                     },
                     style: style(form.chosen(1)),
                     image: image::options(form, 3),
-                })
+                }))
             },
         ),
         FormKind::Create => create(app),
@@ -105,7 +106,7 @@ pub(super) fn form(
                     kind,
                     level: CompressionLevel::Default,
                 };
-                Ok(Request::Flatten {
+                Ok(Request::Flatten(Flatten {
                     image: form.image.clone(),
                     onto: form.path_if_any(1),
                     new: Some(form.path(0, "the new file")?),
@@ -114,7 +115,7 @@ pub(super) fn form(
                         1 => Some(compress(Compression::Zlib)),
                         _ => Some(compress(Compression::Zstd)),
                     },
-                })
+                }))
             },
         ),
         FormKind::FlattenHere => Form::new(
@@ -123,12 +124,12 @@ pub(super) fn form(
             vec![Field::path("onto", "", HOW_ONTO)],
             false,
             |form| {
-                Ok(Request::Flatten {
+                Ok(Request::Flatten(Flatten {
                     image: form.image.clone(),
                     onto: form.path_if_any(0),
                     new: None,
                     compress: None,
-                })
+                }))
             },
         ),
         FormKind::Move => Form::new(
@@ -148,14 +149,14 @@ pub(super) fn form(
             ],
             false,
             |form| {
-                Ok(Request::Move {
+                Ok(Request::Move(MoveImages {
                     moves: vec![Relocation {
                         from: form.image.clone(),
                         to: form.path(0, "the new place")?,
                         style: None,
                     }],
                     subtree: form.chosen(1) == 1,
-                })
+                }))
             },
         ),
         FormKind::Resize => {
@@ -178,13 +179,13 @@ pub(super) fn form(
                 ],
                 false,
                 |form| {
-                    Ok(Request::Resize {
+                    Ok(Request::Resize(Resize {
                         image: form.image.clone(),
                         size: form.text(0).parse::<NewSize>()?,
                         shrink: form.chosen(1) == 1,
                         preallocation: image::reserved(form.chosen(2)),
                         dependants: Dependants::default(),
-                    })
+                    }))
                 },
             )
         }
@@ -195,12 +196,12 @@ pub(super) fn form(
             false,
             |form| match form.text(0) {
                 "" => Err("the snapshot needs a name".to_owned()),
-                name => Ok(Request::Snapshot {
+                name => Ok(Request::Snapshot(ChangeSnapshot {
                     image: form.image.clone(),
                     action: SnapshotAction::Create {
                         name: OsString::from(name),
                     },
-                }),
+                })),
             },
         ),
         FormKind::ExtractSnapshot => copies::snapshot(image, &name, about?),
@@ -250,13 +251,13 @@ fn create(app: &App) -> Form {
         |form| {
             let (path, size) = (form.path(0, "the new file")?, size(form, 1)?);
             if form.chosen(2) == 1 {
-                return Ok(Request::CreateRaw {
+                return Ok(Request::CreateRaw(CreateRaw {
                     new: path,
                     size,
                     preallocation: image::reserved_of_raw(form.chosen(3)),
-                });
+                }));
             }
-            Ok(Request::Create(CreateOptions {
+            Ok(Request::Create(Create {
                 path,
                 size,
                 image: image::options(form, 4),
@@ -351,26 +352,26 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         |form| {
             let image = form.image.clone();
             if form.chosen(1) == 1 && form.path_if_any(0).is_none() {
-                return Ok(Request::Unlink { image });
+                return Ok(Request::Unlink(Unlink { image }));
             }
             let base = form.path(0, "the base")?;
             let (format, style) = (format(form.chosen(2)), style_kept(form.chosen(3)));
             Ok(if form.chosen(1) == 0 {
-                Request::Rebase {
+                Request::Rebase(Rebase {
                     image,
                     to: base,
                     format,
                     style,
                     dedupe: form.chosen(4) == 1,
                     compress: form.chosen(5) == 1,
-                }
+                })
             } else {
-                Request::Relink {
+                Request::Relink(Relink {
                     image,
                     base: Some(base),
                     format,
                     style,
-                }
+                })
             })
         },
     )
@@ -395,14 +396,14 @@ fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         |form| {
             let image = form.image.clone();
             let Some(base) = form.path_if_any(0) else {
-                return Ok(Request::Unlink { image });
+                return Ok(Request::Unlink(Unlink { image }));
             };
-            Ok(Request::Relink {
+            Ok(Request::Relink(Relink {
                 image,
                 base: Some(base),
                 format: format(form.chosen(1)),
                 style: style_kept(form.chosen(2)),
-            })
+            }))
         },
     )
 }

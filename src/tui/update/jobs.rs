@@ -320,7 +320,7 @@ fn notice(app: &App, title: String, text: String, took: Duration) -> Option<Effe
 fn undone_or_not(app: &mut App, request: &Request, outcome: &Outcome) -> String {
     // Having been undone, an operation is no longer there to be undone.
     let last = app.undo.last();
-    if matches!(request, Request::Undo { .. }) || last.is_some_and(|(_, undo)| undo == request) {
+    if matches!(request, Request::Undo(_)) || last.is_some_and(|(_, undo)| undo == request) {
         app.undo.pop();
         app.no_undo = None;
         return String::new();
@@ -335,7 +335,7 @@ fn undone_or_not(app: &mut App, request: &Request, outcome: &Outcome) -> String 
         return String::new();
     };
     app.undo.push((outcome.summary.clone(), undo.clone()));
-    if matches!(undo, Request::EmptyTrash { .. }) {
+    if matches!(undo, Request::EmptyTrash(_)) {
         return String::new();
     }
     format!(" {} takes it back.", app.key(Action::Undo))

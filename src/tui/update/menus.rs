@@ -8,7 +8,10 @@ use crate::forest::picture::image_json;
 use crate::forest::{Node, NodeId};
 use crate::host::{json_text, printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
-use crate::ops::{BitmapAction, Dependants, Recovery, Request, SnapshotAction, SnapshotName};
+use crate::ops::{
+    BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, RecoverEntry, Recovery,
+    RemoveLeftovers, Request, SnapshotAction, SnapshotName,
+};
 use crate::tui::app::{App, LEGEND};
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
@@ -175,10 +178,10 @@ fn with_one(node: &Node, snapshot: &Snapshot, keys: [&str; 3]) -> Vec<Item> {
     let id = OsString::from_vec(snapshot.id.clone());
     let which = || SnapshotName::Id(id.clone());
     let request = |action| {
-        Choice::Ask(Request::Snapshot {
+        Choice::Ask(Request::Snapshot(ChangeSnapshot {
             image: node.path.clone(),
             action,
-        })
+        }))
     };
     let name = text::snapshot_name(snapshot);
     let apply = SnapshotAction::Apply {
@@ -300,11 +303,11 @@ fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
     );
     let bitmap = OsString::from_vec(bitmap.name.clone());
     let ask = |action| {
-        Choice::Ask(Request::Bitmap {
+        Choice::Ask(Request::Bitmap(ChangeBitmap {
             image: node.path.clone(),
             bitmap: bitmap.clone(),
             action,
-        })
+        }))
     };
     let remove = entry("", "remove", about.clone(), ask(BitmapAction::Remove));
     if is_stale {
@@ -335,7 +338,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
         Some(Ok(found)) => {
             for one in &found.entries {
                 let title = printable(&one.title);
-                let way = |way| Choice::Ask(Request::Recover { entry: one.id, way });
+                let way = |way| Choice::Ask(Request::Recover(RecoverEntry { entry: one.id, way }));
                 items.push(entry("", "finish", title.clone(), way(Recovery::Finish)));
                 if one.may_be_rolled_back() {
                     items.push(entry("", "undo", title.clone(), way(Recovery::RollBack)));
@@ -352,7 +355,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
                     units::size(bytes.fold(0, u64::saturating_add))
                 );
                 let files = left.iter().map(|one| one.path.clone()).collect();
-                let request = Request::RemoveLeftovers { files };
+                let request = Request::RemoveLeftovers(RemoveLeftovers { files });
                 items.push(entry("", "remove", title, Choice::Ask(request)));
             }
             if items.is_empty() {

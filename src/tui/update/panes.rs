@@ -8,7 +8,10 @@ use std::sync::Arc;
 use tui_input::Input;
 
 use crate::forest::{Forest, Node, NodeId};
-use crate::ops::{CommittedLayer, Request, Siblings, SnapshotAction, SnapshotName};
+use crate::ops::{
+    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Siblings,
+    SnapshotAction, SnapshotName, Squash, UndoEntry,
+};
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::dialog::{FormKind, LogView, MeasureDialog, Mode, PruneDialog, TrashDialog};
 use crate::tui::health::{self, Remedy};
@@ -114,10 +117,10 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
         Action::Measure => measure(app, effects),
         Action::Squash => {
             if let Some(layer) = app.target().map(|node| node.path.clone()) {
-                let request = Request::Squash {
+                let request = Request::Squash(Squash {
                     layer,
                     direction: None,
-                };
+                });
                 plans::ask(app, request, Mode::Main, effects);
             }
         }
@@ -163,11 +166,13 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             let request = app
                 .selected()
                 .zip(app.target_snapshot())
-                .map(|(node, snapshot)| Request::Snapshot {
-                    image: node.path.clone(),
-                    action: SnapshotAction::Delete {
-                        snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
-                    },
+                .map(|(node, snapshot)| {
+                    Request::Snapshot(ChangeSnapshot {
+                        image: node.path.clone(),
+                        action: SnapshotAction::Delete {
+                            snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
+                        },
+                    })
                 });
             if let Some(request) = request {
                 plans::ask(app, request, Mode::Main, effects);
@@ -198,18 +203,18 @@ pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
             // What earlier runs have done is in the journal as well.
             let request = match (&app.journal, last) {
                 (None, Some(last)) => last,
-                (folders, _) => Request::Undo {
+                (folders, _) => Request::Undo(UndoEntry {
                     entry: None,
                     folders: folders.clone().unwrap_or_default(),
-                },
+                }),
             };
             plans::ask(app, request, Mode::Main, effects);
         }
         Action::Redo => {
-            let request = Request::Redo {
+            let request = Request::Redo(RedoEntry {
                 entry: None,
                 folders: app.journal.clone().unwrap_or_default(),
-            };
+            });
             plans::ask(app, request, Mode::Main, effects);
         }
         Action::Recover => {
@@ -339,16 +344,21 @@ fn heal(app: &mut App, id: NodeId, remedy: Remedy, effects: &mut Vec<Effect>) {
     match remedy {
         Remedy::Relink => dialogs::fill(app, Some(id), FormKind::Relink, None, effects),
         Remedy::RecordFormat => {
-            let request = Request::Relink {
+            let request = Request::Relink(Relink {
                 image,
                 base: None,
                 format: None,
                 style: None,
-            };
+            });
             plans::ask(app, request, Mode::Main, effects);
         }
         Remedy::Repair(action) => {
-            plans::ask(app, Request::Repair { image, action }, Mode::Main, effects);
+            plans::ask(
+                app,
+                Request::Repair(RepairImage { image, action }),
+                Mode::Main,
+                effects,
+            );
         }
         Remedy::Check => jobs::check(app, vec![image], effects),
         Remedy::Recover => run(app, Action::Recover, effects),
@@ -450,12 +460,12 @@ fn commit(app: &mut App, effects: &mut Vec<Effect>) {
     let Some(overlay) = paths(&app.forest, &app.targets()).into_iter().next() else {
         return;
     };
-    let request = Request::Commit {
+    let request = Request::Commit(Commit {
         overlay,
         into: None,
         layer: CommittedLayer::default(),
         siblings: Siblings::default(),
         keep_old: None,
-    };
+    });
     plans::ask(app, request, Mode::Main, effects);
 }

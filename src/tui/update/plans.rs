@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::forest::Forest;
-use crate::ops::{CommittedLayer, Consent, Direction, Request};
+use crate::ops::{Commit, CommittedLayer, Consent, Direction, Request, Squash};
 use crate::tui::app::App;
 use crate::tui::dialog::{Button, Mode, PlanDialog, SecretDialog};
 use crate::tui::key::{Code, Key};
@@ -74,13 +74,13 @@ pub(super) fn type_count(dialog: &mut PlanDialog, key: Key) {
 fn otherwise(forest: &Forest, request: &Request, action: Action) -> Option<Request> {
     let mut request = request.clone();
     match &mut request {
-        Request::Commit {
+        Request::Commit(Commit {
             overlay,
             into,
             layer,
             keep_old,
             ..
-        } => match action {
+        }) => match action {
             Action::Into => {
                 *into = next_below(forest, overlay, into.as_deref());
                 if keep_old.is_some() {
@@ -101,7 +101,7 @@ fn otherwise(forest: &Forest, request: &Request, action: Action) -> Option<Reque
                 }
             }
         },
-        Request::Squash { direction, .. } if action == Action::ToggleLayer => {
+        Request::Squash(Squash { direction, .. }) if action == Action::ToggleLayer => {
             *direction = match direction {
                 None => Some(Direction::Down),
                 Some(Direction::Down) => Some(Direction::Up),

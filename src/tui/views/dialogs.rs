@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::ops::{self, CommittedLayer, Danger, Direction, Request, Tone};
+use crate::ops::{self, Commit, CommittedLayer, Danger, Direction, Request, Squash, Tone};
 use crate::tui::app::App;
 use crate::tui::dialog::{Button, Mode, PlanDialog};
 use crate::tui::keymap::{self, Action, Scope};
@@ -142,12 +142,12 @@ fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
         hints.push((key(Action::Unlock), "give the passphrase".to_owned()));
     }
     match &dialog.request {
-        Request::Commit {
+        Request::Commit(Commit {
             overlay,
             layer,
             keep_old,
             ..
-        } => {
+        }) => {
             let other = match layer {
                 CommittedLayer::Trash => "keep the layer",
                 CommittedLayer::Keep => "layer to the trash",
@@ -164,7 +164,7 @@ fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
             };
             hints.push((key(Action::KeepOld), old.to_owned()));
         }
-        Request::Squash { direction, .. } => {
+        Request::Squash(Squash { direction, .. }) => {
             let other = match direction {
                 None => "down",
                 Some(Direction::Down) => "up",

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::forest::Node;
 use crate::image::{CarriedBitmaps, Compression, CompressionLevel, SparseSize};
 use crate::ops::{
-    BackingStyle, ConvertForm, ConvertOptions, ExtractAs, ImageOptions, Reflink, Request,
-    SnapshotAction, SnapshotName,
+    BackingStyle, Branch, ChangeSnapshot, CloneImage, Convert, ConvertForm, Export, ExtractAs,
+    ImageOptions, Import, Reflink, Request, SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
 use crate::tui::form::{Field, Form};
@@ -50,25 +50,25 @@ pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
                 _ => Reflink::Never,
             };
             Ok(match form.chosen(2) {
-                0 => Request::Clone {
+                0 => Request::Clone(CloneImage {
                     image,
                     new: form.path(0, "the copy")?,
                     chain: false,
                     reflink,
-                },
-                1 => Request::Clone {
+                }),
+                1 => Request::Clone(CloneImage {
                     image,
                     new: form.path(1, "the folder")?,
                     chain: true,
                     reflink,
-                },
-                _ => Request::Branch {
+                }),
+                _ => Request::Branch(Branch {
                     base: image,
                     new: form.path(0, "the copy")?,
                     size: None,
                     style: BackingStyle::Relative,
                     image: ImageOptions::default(),
-                },
+                }),
             })
         },
     )
@@ -231,7 +231,7 @@ pub(super) fn convert_each(app: &App) -> Form {
         let to = if form.chosen(2) == 0 { "qcow2" } else { "raw" };
         let made = kind(form, [2, 3, 4, 5])?;
         let requests = form.images.iter().map(|image| {
-            Request::Convert(Box::new(ConvertOptions {
+            Request::Convert(Box::new(Convert {
                 sources: vec![image.clone()],
                 bitmaps: CarriedBitmaps::None,
                 format: None,
@@ -268,7 +268,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         "" => None,
         id => Some(SnapshotName::Id(OsString::from(id))),
     };
-    Ok(Request::Convert(Box::new(ConvertOptions {
+    Ok(Request::Convert(Box::new(Convert {
         sources: vec![form.image.clone()],
         bitmaps: match form.chosen(5) {
             0 => CarriedBitmaps::None,
@@ -309,10 +309,10 @@ pub(super) fn export(image: &Path, name: &str) -> Form {
         )],
         true,
         |form| {
-            Ok(Request::Export {
+            Ok(Request::Export(Export {
                 image: form.image.clone(),
                 dir: form.path(0, "the folder")?,
-            })
+            }))
         },
     )
 }
@@ -331,13 +331,13 @@ pub(super) fn import(app: &App) -> Form {
         ],
         true,
         |form| {
-            Ok(Request::Import {
+            Ok(Request::Import(Import {
                 dir: form.path(0, "the exported folder")?,
                 to: match form.text(1) {
                     "." => form.dir.clone(),
                     _ => form.path(1, "the folder")?,
                 },
-            })
+            }))
         },
     )
 }
@@ -361,7 +361,7 @@ pub(super) fn snapshot(image: &Path, name: &str, id: &OsStr) -> Form {
         ],
         true,
         |form| {
-            Ok(Request::Snapshot {
+            Ok(Request::Snapshot(ChangeSnapshot {
                 image: form.image.clone(),
                 action: SnapshotAction::Extract {
                     snapshot: SnapshotName::Id(OsString::from(form.text(2))),
@@ -372,7 +372,7 @@ pub(super) fn snapshot(image: &Path, name: &str, id: &OsStr) -> Form {
                         _ => ExtractAs::Overlay,
                     },
                 },
-            })
+            }))
         },
     )
 }

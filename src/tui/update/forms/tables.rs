@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::forest::Node;
 use crate::image::{Amendment, CompressionType, Version};
-use crate::ops::{BitmapAction, EncryptionOption, KeySlotAction, Request};
+use crate::ops::{
+    AmendImage, BitmapAction, ChangeBitmap, ChangeKeySlot, EncryptionOption, KeySlotAction, Request,
+};
 use crate::tui::form::{Field, Form};
 use crate::units;
 
@@ -70,10 +72,10 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
             if amendment == Amendment::default() {
                 return Err("nothing is to be another way: Space changes a line".to_owned());
             }
-            Ok(Request::Amend {
+            Ok(Request::Amend(AmendImage {
                 image: form.image.clone(),
                 amendment,
-            })
+            }))
         },
     )
 }
@@ -121,10 +123,10 @@ pub(super) fn key_slots(image: &Path, name: &str) -> Form {
                         .ok_or_else(|| "say which slot is erased, 0 to 7".to_owned())?,
                 },
             };
-            Ok(Request::KeySlot {
+            Ok(Request::KeySlot(ChangeKeySlot {
                 image: form.image.clone(),
                 action,
-            })
+            }))
         },
     )
 }
@@ -155,14 +157,14 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
             };
             match form.text(0) {
                 "" => Err("the bitmap needs a name".to_owned()),
-                name => Ok(Request::Bitmap {
+                name => Ok(Request::Bitmap(ChangeBitmap {
                     image: form.image.clone(),
                     bitmap: OsString::from(name),
                     action: BitmapAction::Add {
                         granularity,
                         enabled: form.chosen(2) == 0,
                     },
-                }),
+                })),
             }
         },
     )
@@ -186,14 +188,14 @@ pub(super) fn merge_bitmap(image: &Path, bitmap: &OsStr) -> Form {
         false,
         |form| match form.text(1) {
             "" => Err("the other bitmap needs a name".to_owned()),
-            source => Ok(Request::Bitmap {
+            source => Ok(Request::Bitmap(ChangeBitmap {
                 image: form.image.clone(),
                 bitmap: OsString::from(form.text(0)),
                 action: BitmapAction::Merge {
                     source: OsString::from(source),
                     from: form.path_if_any(2),
                 },
-            }),
+            })),
         },
     )
 }
