@@ -8,13 +8,13 @@ use crate::image::{Amendment, CompressionType, Version, is_described};
 use crate::ops::{AmendImage, Request};
 
 use super::args::{AmendArgs, CompatArg, CompressionArg, Globals, Switch};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::Out;
+use super::context;
+use super::execute::execute;
+use super::output::Out;
 
 /// Amends the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: AmendArgs) -> anyhow::Result<()> {
-    let context = look::around(std::slice::from_ref(&args.image), &[])?;
+    let context = context::around(std::slice::from_ref(&args.image), &[])?;
     let is_on = |switch: Switch| matches!(switch, Switch::On);
     let request = Request::Amend(AmendImage {
         image: args.image,
@@ -35,7 +35,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: AmendArgs) -> anyhow::R
             data_file_raw: args.data_file_raw.map(is_on),
         },
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }
 
 /// A data file's name as it is recorded: where the file is as seen from here, unless the words themselves are

@@ -12,9 +12,9 @@ use crate::image::BitmapFlags;
 use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
 use super::args::{BitmapCommand, Globals};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::Out;
+use super::context;
+use super::execute::execute;
+use super::output::Out;
 use crate::units;
 
 /// Carries out one of the commands on bitmaps.
@@ -57,13 +57,13 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: BitmapCommand) -> an
     {
         named.push(from.clone());
     }
-    let context = look::around(&named, &[])?;
+    let context = context::around(&named, &[])?;
     let request = Request::Bitmap(ChangeBitmap {
         image: which.image,
         bitmap: which.bitmap,
         action,
     });
-    carry_out(out, globals, consent, &context, &request)
+    execute(out, globals, consent, &context, &request)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

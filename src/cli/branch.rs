@@ -3,16 +3,16 @@
 use crate::ops::{BackingStyle, Branch, Request};
 
 use super::args::{BranchArgs, Globals};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::Out;
+use super::context;
+use super::execute::execute;
+use super::output::Out;
 
 /// Creates the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::Result<()> {
     let mut image = args.image.options();
     let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
     image.encryption = encryption;
-    let mut context = look::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
+    let mut context = context::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Branch(Branch {
         base: args.base,
@@ -25,5 +25,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::
         },
         image,
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

@@ -14,10 +14,10 @@ use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
 use crate::ops::{self, RepairAction, RepairImage, Request};
 
 use super::args::{CheckArgs, ConsentArgs, Globals, RepairArg};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::{self, Out};
-use super::stop::Stop;
+use super::context;
+use super::execute::execute;
+use super::exit::Stop;
+use super::output::{self, Out};
 use crate::units;
 
 /// Checks the images, or repairs one.
@@ -72,8 +72,8 @@ fn repair(
         action,
     });
     // What is built on the image reads what the repair writes.
-    let context = look::around(&[image.to_path_buf()], &[])?;
-    carry_out(out, globals, consent, &context, &request)?;
+    let context = context::around(&[image.to_path_buf()], &[])?;
+    execute(out, globals, consent, &context, &request)?;
     if consent.dry_run || puts_back {
         return Ok(());
     }
@@ -127,7 +127,7 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
                     }));
                 }
                 out.flush()?;
-                out::complain(format_args!("qanopy: {error}"));
+                output::complain(format_args!("qanopy: {error}"));
             }
         }
     }

@@ -3,16 +3,16 @@
 use crate::ops::{Commit, CommittedLayer, Request};
 
 use super::args::{CommitArgs, Globals};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{look, passphrase};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Commits the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::Result<()> {
     let keys = passphrase::keys(&args.passphrases)?;
     let mut named = vec![args.overlay.clone()];
     named.extend(args.into.clone());
-    let mut context = look::around(&named, &args.scan.scan)?;
+    let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Commit(Commit {
         overlay: args.overlay,
@@ -25,5 +25,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::
         siblings: args.siblings.into(),
         keep_old: args.keep_old,
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

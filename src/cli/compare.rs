@@ -12,8 +12,8 @@ use crate::host::{json_name, json_text};
 use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried};
 
 use super::args::{CompareArgs, Globals};
-use super::out::Out;
-use super::stop::Stop;
+use super::exit::Stop;
+use super::output::Out;
 use super::{passphrase, reading};
 use crate::units;
 

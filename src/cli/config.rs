@@ -10,8 +10,8 @@ use crate::host::{json_name, printable};
 use crate::tui::config::{Config, Warning};
 
 use super::args::{ConfigCommand, Globals};
-use super::out::{self, Out};
-use super::stop::Stop;
+use super::exit::Stop;
+use super::output::{self, Out};
 
 /// Does what is asked.
 pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {
@@ -22,7 +22,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> a
         ConfigCommand::Print => {
             let (config, warnings) = load(&path)?;
             for warning in &warnings {
-                out::complain(sentence(&path, warning));
+                output::complain(sentence(&path, warning));
             }
             if globals.json {
                 out.json(&json!({ "path": json_name(&path), "toml": config.print() }))?;

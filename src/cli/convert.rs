@@ -4,11 +4,11 @@ use crate::image::{CarriedBitmaps, CompressionLevel, Format};
 use crate::ops::{BackingStyle, Convert, ConvertForm, ImageOptions, Request};
 
 use super::args::{ConvertArgs, FormatArg, Globals};
-use super::carry_out::carry_out;
+use super::execute::execute;
+use super::exit::Stop;
 use super::new_image::preallocation_of_raw;
-use super::out::Out;
-use super::stop::Stop;
-use super::{look, passphrase};
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Converts the images.
 pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow::Result<()> {
@@ -16,7 +16,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
     named.extend(args.backing.clone());
     named.extend(args.into_existing.then(|| args.new.clone()));
     let keys = passphrase::keys_with_new(&args.passphrases, std::slice::from_ref(&args.new))?;
-    let mut context = look::around(&named, &args.scan.scan)?;
+    let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let mut image = args.image.options();
     image.encryption = args.encryption.option();
@@ -70,5 +70,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
             BackingStyle::Relative
         },
     }));
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

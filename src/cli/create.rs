@@ -4,11 +4,11 @@ use crate::image::Format;
 use crate::ops::{BackingStyle, Branch, BranchUnchecked, Create, CreateRaw, Request};
 
 use super::args::{CreateArgs, FormatArg, Globals};
-use super::carry_out::carry_out;
-use super::look;
+use super::context;
+use super::execute::execute;
+use super::exit::Stop;
 use super::new_image::preallocation_of_raw;
-use super::out::Out;
-use super::stop::Stop;
+use super::output::Out;
 
 /// Creates the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
                 size,
                 preallocation: preallocation_of_raw(&image)?,
             });
-            (look::nowhere(), request)
+            (context::nowhere(), request)
         }
         (Some(base), Some(size)) if args.unchecked => {
             let request = Request::BranchUnchecked(Box::new(BranchUnchecked {
@@ -41,10 +41,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
                 style,
                 image,
             }));
-            (look::around(&[], &args.scan.scan)?, request)
+            (context::around(&[], &args.scan.scan)?, request)
         }
         (Some(base), size) => {
-            let context = look::around(std::slice::from_ref(&base), &args.scan.scan)?;
+            let context = context::around(std::slice::from_ref(&base), &args.scan.scan)?;
             let request = Request::Branch(Branch {
                 base,
                 new: args.new,
@@ -57,10 +57,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
         (None, Some(size)) => {
             let path = args.new;
             let request = Request::Create(Create { path, size, image });
-            (look::nowhere(), request)
+            (context::nowhere(), request)
         }
         (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),
     };
     context.keys = keys;
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

@@ -9,9 +9,9 @@ use crate::host::{RealHost, printable};
 use crate::ops;
 
 use super::args::{DemoArgs, Globals, LookArgs, OpenArgs};
+use super::exit::Stop;
 use super::open;
-use super::out::{self, Out};
-use super::stop::Stop;
+use super::output::{self, Out};
 
 /// Makes them in the directory named, or in a new temporary one that stays.
 pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<ExitCode> {
@@ -27,7 +27,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
     };
     ops::demo(&RealHost, &dir)?;
     // Not among what is printed: that is the forest, perhaps for another program.
-    out::complain(format_args!("sample forests are in {}", printable(&dir)));
+    output::complain(format_args!("sample forests are in {}", printable(&dir)));
     let open = OpenArgs {
         dirs: vec![dir],
         look: LookArgs {

@@ -4,16 +4,16 @@ use crate::image::CompressionLevel;
 use crate::ops::{Compress, Flatten, Request};
 
 use super::args::{FlattenArgs, Globals};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{look, passphrase};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Flattens the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow::Result<()> {
     let mut named = vec![args.image.clone()];
     named.extend(args.onto.clone());
     let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = look::around(&named, &args.scan.scan)?;
+    let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Flatten(Flatten {
         image: args.image,
@@ -26,5 +26,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: FlattenArgs) -> anyhow:
                 .map_or(CompressionLevel::Default, CompressionLevel::Level),
         }),
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

@@ -11,9 +11,9 @@ use crate::forest::{Index, Remembered};
 use crate::host::{Host, RealHost, printable};
 
 use super::args::{Globals, IndexCommand};
+use super::exit::Stop;
 use super::json::path;
-use super::out::Out;
-use super::stop::Stop;
+use super::output::Out;
 
 pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
     let dir = Index::default_dir().context("there is no directory for what is remembered")?;

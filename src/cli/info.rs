@@ -14,8 +14,8 @@ use crate::image::{
 };
 
 use super::args::{Globals, InfoArgs, LookArgs};
-use super::look;
-use super::out::Out;
+use super::context;
+use super::output::Out;
 use crate::units;
 
 /// QEMU counts files in whole sectors of this many bytes.
@@ -75,7 +75,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         follow: args.chain,
         raw: false,
     };
-    let (forest, id) = look::image(&args.image, look)?;
+    let (forest, id) = context::image(&args.image, look)?;
     let layers = layers(&forest, id, args);
     if let Some(Content::Unreadable(why)) = layers.first().map(|top| &top.node.content) {
         bail!("{why}");

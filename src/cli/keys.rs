@@ -2,7 +2,7 @@
 
 use crate::tui::keymap;
 
-use super::out::Out;
+use super::output::Out;
 
 /// Prints the table.
 pub(super) fn run(out: &mut Out) -> anyhow::Result<()> {

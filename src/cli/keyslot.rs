@@ -10,9 +10,9 @@ use crate::image;
 use crate::ops::{ChangeKeySlot, KeySlotAction, Request};
 
 use super::args::{Globals, KeySlotCommand};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{look, passphrase};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Carries out one of the commands on key slots.
 pub(super) fn run(out: &mut Out, globals: Globals, command: KeySlotCommand) -> anyhow::Result<()> {
@@ -59,10 +59,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: KeySlotCommand) -> a
             (image, KeySlotAction::Erase { slot }, keys, consent)
         }
     };
-    let mut context = look::around(std::slice::from_ref(&image), &[])?;
+    let mut context = context::around(std::slice::from_ref(&image), &[])?;
     context.keys = keys;
     let request = Request::KeySlot(ChangeKeySlot { image, action });
-    carry_out(out, globals, consent, &context, &request)
+    execute(out, globals, consent, &context, &request)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

@@ -16,10 +16,10 @@ use crate::ops::{
 };
 
 use super::args::{Globals, LogArgs, RecoverArgs, UndoArgs};
-use super::carry_out::carry_out;
-use super::out::{Out, complain};
-use super::stop::Stop;
-use super::{json as shape, look, passphrase};
+use super::execute::execute;
+use super::exit::Stop;
+use super::output::{Out, complain};
+use super::{context, json as shape, passphrase};
 use crate::units;
 
 fn journal() -> anyhow::Result<Journal> {
@@ -133,7 +133,7 @@ pub(super) fn undo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::
         entry: args.entry,
         folders,
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }
 
 /// Does again what was taken back.
@@ -150,7 +150,7 @@ pub(super) fn redo(out: &mut Out, globals: Globals, args: &UndoArgs) -> anyhow::
         entry: args.entry,
         folders,
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }
 
 fn folders_of(args: &UndoArgs) -> anyhow::Result<Vec<PathBuf>> {
@@ -178,7 +178,7 @@ fn around(touched: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
     }
     folders.sort();
     folders.dedup();
-    look::around(&images, &folders)
+    context::around(&images, &folders)
 }
 
 /// What is half made in the folders that the journal speaks of, in the current one, and in those named.
@@ -252,7 +252,7 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
                 return Ok(());
             }
             let request = Request::RemoveLeftovers(RemoveLeftovers { files });
-            return carry_out(out, globals, args.consent, &look::nowhere(), &request);
+            return execute(out, globals, args.consent, &context::nowhere(), &request);
         }
         return list_interrupted(out, globals, all, &left);
     };
@@ -273,5 +273,5 @@ pub(super) fn recover(out: &mut Out, globals: Globals, args: &RecoverArgs) -> an
     let mut context = around(&entry.files(), &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Recover(RecoverEntry { entry: id, way });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

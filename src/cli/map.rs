@@ -10,9 +10,9 @@ use crate::host::{json_line, json_name};
 use crate::image::{Chain, Map, MapRun, MapState};
 
 use super::args::{Globals, MapArgs};
-use super::out::Out;
+use super::exit::Stop;
+use super::output::Out;
 use super::reading;
-use super::stop::Stop;
 use crate::units;
 
 /// Lines gathered before they are handed on.

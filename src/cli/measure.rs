@@ -8,9 +8,9 @@ use crate::image::{self, Measure, MeasureAs, Qcow2Options};
 use crate::ops::ImageOptions;
 
 use super::args::{Globals, MeasureArgs, TargetArg};
-use super::out::Out;
+use super::exit::Stop;
+use super::output::Out;
 use super::reading;
-use super::stop::Stop;
 use crate::units;
 
 /// Measures and prints.

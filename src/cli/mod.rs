@@ -5,42 +5,42 @@ mod amend;
 mod args;
 mod bitmap;
 mod branch;
-mod carry_out;
 mod check;
 mod commit;
 mod compare;
 mod config;
+mod context;
 mod convert;
 mod copies;
 mod create;
 mod demo;
 mod discard;
+mod execute;
+mod exit;
 mod flatten;
+mod generate;
 mod index;
 mod info;
 mod json;
 mod keys;
 mod keyslot;
 mod log;
-mod look;
 mod map;
 mod measure;
+mod move_image;
 mod new_image;
 mod open;
-mod out;
-mod papers;
+mod output;
 mod passphrase;
+mod progress_bar;
 mod prune;
 mod reading;
 mod rebase;
 mod relink;
-mod relocate;
 mod resize;
-mod running;
 mod screenshot;
 mod snapshot;
 mod squash;
-mod stop;
 mod trash;
 mod tree;
 
@@ -55,8 +55,8 @@ use signal_hook::consts::SIGXFSZ;
 use crate::host::printable;
 
 use args::{Cli, Command, Globals, OpenArgs};
-use out::Out;
-use stop::Stop;
+use exit::Stop;
+use output::Out;
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
 /// wrong usage, 3 problems found or images that differ, 4 refused, 130 cancelled.
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     let limit = Arc::new(AtomicBool::new(false));
     drop(signal_hook::flag::register(SIGXFSZ, limit));
     match Cli::try_parse() {
-        Ok(cli) => stop::end(run(cli)),
+        Ok(cli) => exit::end(run(cli)),
         Err(told) => usage(told),
     }
 }
@@ -96,7 +96,7 @@ fn usage(mut told: clap::Error) -> ExitCode {
     }
     // Advice that repeats an argument: it is laid out already.
     told.remove(ContextKind::Suggested);
-    out::complain(told.render().to_string().trim_end());
+    output::complain(told.render().to_string().trim_end());
     code
 }
 
@@ -140,7 +140,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Squash(args) => squash::run(out, globals, args)?,
         Command::Flatten(args) => flatten::run(out, globals, args)?,
         Command::Snapshot(command) => snapshot::run(out, globals, command)?,
-        Command::Move(args) => relocate::run(out, globals, args)?,
+        Command::Move(args) => move_image::run(out, globals, args)?,
         Command::Clone(args) => copies::clone(out, globals, args)?,
         Command::Export(args) => copies::export(out, globals, args)?,
         Command::Import(args) => copies::import(out, globals, args)?,
@@ -154,8 +154,8 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
-        Command::Completions { shell } => papers::completions(out, shell)?,
-        Command::Man => papers::man(out)?,
+        Command::Completions { shell } => generate::completions(out, shell)?,
+        Command::Man => generate::man(out)?,
         Command::Keys => keys::run(out)?,
         Command::Screenshot(args) => screenshot::run(out, globals, args)?,
     }

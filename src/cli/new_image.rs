@@ -11,8 +11,8 @@ use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::units;
 
 use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
+use super::exit::Stop;
 use super::passphrase;
-use super::stop::Stop;
 
 impl ImageArgs {
     /// The options as the operations take them.

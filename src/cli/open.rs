@@ -7,8 +7,8 @@ use crate::forest::Index;
 use crate::tui::{self, TuiOptions};
 
 use super::args::{Globals, OpenArgs};
-use super::out::{self, Out};
-use super::{config, look, tree};
+use super::output::{self, Out};
+use super::{config, context, tree};
 
 /// Shows the directories; the configuration's where none are named.
 pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<ExitCode> {
@@ -21,13 +21,13 @@ pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::R
     open.look.raw |= config.raw;
     if globals.json || !is_screen() {
         for warning in &warnings {
-            out::complain(format_args!("qanopy: {warning}"));
+            output::complain(format_args!("qanopy: {warning}"));
         }
         tree::plain(out, globals, &open)?;
         return Ok(ExitCode::SUCCESS);
     }
     tui::run(TuiOptions {
-        roots: look::roots(&open)?,
+        roots: context::roots(&open)?,
         follow: open.look.follow,
         raw: open.look.raw,
         read_only: globals.read_only,

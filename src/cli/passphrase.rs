@@ -15,7 +15,7 @@ use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
 use super::args::PassphraseArgs;
-use super::stop::Stop;
+use super::exit::Stop;
 
 /// Longest passphrase read from a file, in bytes.
 const MAX_LEN: u64 = 64 << 10;

@@ -10,16 +10,16 @@ use crate::host::printable;
 use crate::ops::{self, Candidate, Request};
 
 use super::args::{Globals, PruneArgs};
-use super::carry_out::{carry_out, question};
+use super::context;
+use super::execute::{execute, question};
+use super::exit::Stop;
 use super::json::path;
-use super::look;
-use super::out::{self, Out};
-use super::stop::Stop;
+use super::output::{self, Out};
 use crate::units;
 
 /// Proposes, lets choose, discards.
 pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::Result<()> {
-    let context = look::below_and_remembered(&args.open)?;
+    let context = context::below_and_remembered(&args.open)?;
     let mut candidates = ops::candidates(&context, args.older_than);
     // What is only remembered counts as built on others, and is not proposed itself.
     let dirs = &context.looked_in.dirs();
@@ -47,7 +47,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::R
         candidates = choose(candidates)?;
     }
     let request = Request::discard(candidates.into_iter().map(|one| one.path).collect());
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }
 
 fn propose(out: &mut Out, candidates: &[Candidate]) -> io::Result<()> {
@@ -79,7 +79,7 @@ fn choose(candidates: Vec<Candidate>) -> anyhow::Result<Vec<Candidate>> {
         }
         match numbers(&typed, candidates.len()) {
             Ok(stay) => break stay,
-            Err(wrong) => out::complain(wrong),
+            Err(wrong) => output::complain(wrong),
         }
     };
     let chosen: Vec<Candidate> = candidates

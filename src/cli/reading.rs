@@ -9,7 +9,7 @@ use crate::image::{self, ErrorKind, Format};
 use crate::ops::{self, ReadOptions, Reading, SnapshotName};
 
 use super::args::{FollowArgs, ViewArgs};
-use super::out;
+use super::output;
 
 /// Opens an image; `beside` are other images given on the same line, whose folders were named with them.
 pub(super) fn open(
@@ -28,7 +28,7 @@ pub(super) fn open(
     };
     let reading = ops::open_to_read(&RealHost, path, &options)?;
     for note in &reading.live {
-        out::complain(format_args!("qanopy: {note}"));
+        output::complain(format_args!("qanopy: {note}"));
     }
     Ok(reading)
 }

@@ -4,16 +4,16 @@ use crate::image::Format;
 use crate::ops::{BackingStyle, Flatten, Rebase, Request};
 
 use super::args::{Globals, RebaseArgs};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{look, passphrase};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Rebases the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::Result<()> {
     let mut named = vec![args.image.clone()];
     named.extend(args.to.clone());
     let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = look::around(&named, &args.scan.scan)?;
+    let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
     let request = match args.to {
         None => Request::Flatten(Flatten {
@@ -35,5 +35,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RebaseArgs) -> anyhow::
             compress: args.compress,
         }),
     };
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

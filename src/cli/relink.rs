@@ -6,10 +6,10 @@ use crate::image::Format;
 use crate::ops::{BackingStyle, Relink, Request, Unlink};
 
 use super::args::{Globals, RelinkArgs};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::Out;
-use super::stop::Stop;
+use super::context;
+use super::execute::execute;
+use super::exit::Stop;
+use super::output::Out;
 
 /// Relinks the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::Result<()> {
@@ -21,11 +21,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::
             return Err(Stop::Usage(text).into());
         }
         named.truncate(1);
-        let context = look::around(&named, &args.scan.scan)?;
+        let context = context::around(&named, &args.scan.scan)?;
         let request = Request::Unlink(Unlink { image: args.image });
-        return carry_out(out, globals, args.consent, &context, &request);
+        return execute(out, globals, args.consent, &context, &request);
     }
-    let context = look::around(&named, &args.scan.scan)?;
+    let context = context::around(&named, &args.scan.scan)?;
     let request = Request::Relink(Relink {
         image: args.image,
         base: args.to,
@@ -36,5 +36,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: RelinkArgs) -> anyhow::
             _ => None,
         },
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

@@ -3,14 +3,14 @@
 use crate::ops::{Request, Resize};
 
 use super::args::{Globals, ResizeArgs};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{look, passphrase};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, passphrase};
 
 /// Resizes the disk.
 pub(super) fn run(out: &mut Out, globals: Globals, args: ResizeArgs) -> anyhow::Result<()> {
     let keys = passphrase::keys(&args.passphrases)?;
-    let mut context = look::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
+    let mut context = context::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
     context.keys = keys;
     let request = Request::Resize(Resize {
         image: args.image,
@@ -19,5 +19,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ResizeArgs) -> anyhow::
         preallocation: args.preallocation.into(),
         dependants: args.dependants.into(),
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

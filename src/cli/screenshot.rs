@@ -8,7 +8,7 @@ use crate::tui::TuiOptions;
 use crate::tui::svg::{self, Screen};
 
 use super::args::{Globals, ScreenshotArgs};
-use super::out::Out;
+use super::output::Out;
 
 /// Prints the picture of the directory named, or of the demo's forests.
 pub(super) fn run(out: &mut Out, globals: Globals, args: ScreenshotArgs) -> anyhow::Result<()> {

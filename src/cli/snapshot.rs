@@ -11,9 +11,9 @@ use crate::image::{self, Keys, Snapshot};
 use crate::ops::{ChangeSnapshot, ExtractAs, Request, SnapshotAction, SnapshotName};
 
 use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
-use super::carry_out::carry_out;
-use super::out::Out;
-use super::{info, look, passphrase, reading};
+use super::execute::execute;
+use super::output::Out;
+use super::{context, info, passphrase, reading};
 use crate::units;
 
 /// Carries out one of the commands on snapshots.
@@ -67,10 +67,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> 
             (which.image, action, scan.scan, consent)
         }
     };
-    let mut context = look::around(std::slice::from_ref(&image), &also)?;
+    let mut context = context::around(std::slice::from_ref(&image), &also)?;
     context.keys = keys;
     let request = Request::Snapshot(ChangeSnapshot { image, action });
-    carry_out(out, globals, consent, &context, &request)
+    execute(out, globals, consent, &context, &request)
 }
 
 fn name_of(which: &SnapshotArgs) -> SnapshotName {

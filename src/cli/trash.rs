@@ -10,10 +10,10 @@ use crate::ops::trash::{self, Entry};
 use crate::ops::{Context, EmptyTrash, LookedIn, Request, Restore};
 
 use super::args::{Globals, TrashCommand, TrashDirs};
-use super::carry_out::carry_out;
+use super::context;
+use super::execute::execute;
 use super::json::path;
-use super::look;
-use super::out::{self, Out};
+use super::output::{self, Out};
 use crate::units;
 
 /// Carries out one of the trash's commands.
@@ -26,20 +26,20 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> any
             dirs,
             consent,
         } => {
-            let context = context(dirs);
+            let context = context_of(dirs);
             let entries = if all { all_names(&context) } else { entries };
             if entries.is_empty() {
                 return nothing(out, globals);
             }
             let request = Request::Restore(Restore { entries });
-            carry_out(out, globals, consent, &context, &request)
+            execute(out, globals, consent, &context, &request)
         }
         TrashCommand::Empty {
             entries,
             dirs,
             consent,
         } => {
-            let context = context(dirs);
+            let context = context_of(dirs);
             let entries = if entries.is_empty() {
                 all_names(&context)
             } else {
@@ -49,15 +49,15 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: TrashCommand) -> any
                 return nothing(out, globals);
             }
             let request = Request::EmptyTrash(EmptyTrash { entries });
-            carry_out(out, globals, consent, &context, &request)
+            execute(out, globals, consent, &context, &request)
         }
     }
 }
 
 /// The trashes in use are noted in the state directory; the current directory and those named are
 /// searched as well.
-fn context(dirs: TrashDirs) -> Context {
-    let mut context = look::nowhere();
+fn context_of(dirs: TrashDirs) -> Context {
+    let mut context = context::nowhere();
     let mut below = dirs.dir;
     below.push(PathBuf::from("."));
     context.looked_in = LookedIn::within(below);
@@ -89,12 +89,12 @@ fn nothing(out: &mut Out, globals: Globals) -> anyhow::Result<()> {
 }
 
 fn list(out: &mut Out, globals: Globals, dirs: TrashDirs) -> anyhow::Result<()> {
-    let context = context(dirs);
+    let context = context_of(dirs);
     let entries = entries(&context);
     let dirs = context.looked_in.dirs();
     let host = context.host.as_ref();
     for sentence in trash::foreign(host, context.state_dir.as_deref(), &dirs) {
-        out::complain(format_args!("qanopy: {sentence}"));
+        output::complain(format_args!("qanopy: {sentence}"));
     }
     if globals.json {
         let entries: Vec<Value> = entries.iter().map(describe).collect();

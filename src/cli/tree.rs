@@ -13,9 +13,9 @@ use crate::image::Unhurried;
 use crate::ops;
 
 use super::args::{Globals, OpenArgs, TreeArgs};
-use super::look::{self, Seen};
-use super::out::{self, Out};
-use super::stop::Stop;
+use super::context::{self, Seen};
+use super::exit::Stop;
+use super::output::{self, Out};
 use crate::units;
 
 /// Columns taken for the picture where standard output is no terminal.
@@ -32,7 +32,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &TreeArgs) -> anyhow::R
         )
         .into());
     }
-    let mut seen = look::below(&args.open)?;
+    let mut seen = context::below(&args.open)?;
     if args.check {
         during_one_survey(|| check_all(&mut seen));
     }
@@ -73,14 +73,14 @@ fn check_all(seen: &mut Seen) {
     for (id, path) in images {
         match ops::check(host.as_ref(), &path, &Unhurried) {
             Ok(check) => forest.note_check(id, &check),
-            Err(error) => out::complain(format_args!("qanopy: not checked: {error}")),
+            Err(error) => output::complain(format_args!("qanopy: not checked: {error}")),
         }
     }
 }
 
 /// Prints the tree (or JSON): what the screen would show, where there is none.
 pub(super) fn plain(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<()> {
-    Ok(print(out, globals, &look::below(open)?)?)
+    Ok(print(out, globals, &context::below(open)?)?)
 }
 
 fn charset(globals: Globals) -> Charset {

@@ -13,13 +13,13 @@ use crate::ops::{
 };
 
 use super::args::{ConsentArgs, Globals};
-use super::out::{self, Out};
-use super::stop::Stop;
-use super::{json, log, running};
+use super::exit::Stop;
+use super::output::{self, Out};
+use super::{json, log, progress_bar};
 use crate::units;
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
-pub(super) fn carry_out(
+pub(super) fn execute(
     out: &mut Out,
     globals: Globals,
     consent: ConsentArgs,
@@ -75,7 +75,7 @@ pub(super) fn carry_out(
     } else {
         ready
     };
-    let outcome = running::run(ready)?;
+    let outcome = progress_bar::run(ready)?;
     match described {
         Some(plan) => out.json(&json::done(&plan, &outcome, lost.as_deref()))?,
         None => tell(out, &outcome)?,
@@ -246,9 +246,9 @@ fn show(
 fn warn(plan: &Plan) {
     for line in plan.lines() {
         match line.label.as_str() {
-            "warning" | "note" => out::complain(format_args!("{}: {}", line.label, line.text)),
+            "warning" | "note" => output::complain(format_args!("{}: {}", line.label, line.text)),
             "undo" if line.tone == Tone::Warning => {
-                out::complain(format_args!("undo {}", line.text));
+                output::complain(format_args!("undo {}", line.text));
             }
             _ => {}
         }
@@ -298,7 +298,7 @@ fn ask(
     }
     if globals.json {
         show(plan, given.verify, |line| {
-            out::complain(line);
+            output::complain(line);
             Ok(())
         })?;
     } else {

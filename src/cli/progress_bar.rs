@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
-use super::stop::Stop;
+use super::exit::Stop;
 use crate::units;
 
 /// How often the bar is redrawn and a request to stop is looked for.

@@ -13,7 +13,7 @@ use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
 use super::args::{LookArgs, OpenArgs};
-use super::out;
+use super::output;
 
 /// A forest, and how the search for it went.
 pub(super) struct Seen {
@@ -55,7 +55,7 @@ pub(super) fn below(open: &OpenArgs) -> anyhow::Result<Seen> {
         if roots.contains(dir) {
             return Err(anyhow!("cannot read {}: {}", printable(dir), why));
         }
-        out::complain(format_args!(
+        output::complain(format_args!(
             "qanopy: cannot read {}: {why}",
             printable(dir)
         ));
@@ -103,7 +103,7 @@ pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Con
 /// The context, once what could not be looked at is told.
 fn told(looked: Looked) -> Context {
     for complaint in looked.complaints {
-        out::complain(format_args!("qanopy: {complaint}"));
+        output::complain(format_args!("qanopy: {complaint}"));
     }
     looked.context
 }
@@ -115,7 +115,7 @@ fn remember(forest: &Forest) {
     };
     if let Err(error) = index.merge(&RealHost, forest) {
         let file = printable(index.file());
-        out::complain(format_args!(
+        output::complain(format_args!(
             "qanopy: cannot remember images in {file}: {error}"
         ));
     }

@@ -7,10 +7,10 @@ use crate::host::{Host, RealHost};
 use crate::ops::{MoveImages, Relocation, Request, moved_to};
 
 use super::args::{Globals, MoveArgs};
-use super::carry_out::carry_out;
-use super::look;
-use super::out::Out;
-use super::stop::Stop;
+use super::context;
+use super::execute::execute;
+use super::exit::Stop;
+use super::output::Out;
 
 /// Moves the images.
 pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Re
         moved.unwrap_or_else(|| from.clone())
     });
     let there: Vec<PathBuf> = there.collect();
-    let context = look::around(&there, &args.scan.scan)?;
+    let context = context::around(&there, &args.scan.scan)?;
     let moves = images
         .into_iter()
         .map(|from| Relocation {
@@ -39,5 +39,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Re
         moves,
         subtree: args.subtree,
     });
-    carry_out(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &request)
 }

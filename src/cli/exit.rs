@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::out;
+use super::output;
 
 /// An end that is not a failure of the program: each has its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub(super) fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => error,
     };
     if let Some(stop) = error.downcast_ref::<Stop>() {
-        out::complain(format_args!("qanopy: {stop}"));
+        output::complain(format_args!("qanopy: {stop}"));
         return ExitCode::from(stop.code());
     }
     let reader_left = error
@@ -51,7 +51,7 @@ pub(super) fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
     if reader_left {
         return ExitCode::SUCCESS;
     }
-    out::complain(format_args!("qanopy: {}", sentence(&error)));
+    output::complain(format_args!("qanopy: {}", sentence(&error)));
     ExitCode::FAILURE
 }
 

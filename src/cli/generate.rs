@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::args::Cli;
-use super::out::Out;
+use super::output::Out;
 
 /// Prints a shell's completions.
 pub(super) fn completions(out: &mut Out, shell: Shell) -> anyhow::Result<()> {
