@@ -10,6 +10,7 @@ use crate::host::{Access, FileId, Host, HostFile};
 use crate::qcow2::Header;
 
 use super::error::{IoContext, Result};
+use super::internal::{self, OfFile};
 use super::qcow2_layer::{DataFile, Qcow2};
 use super::trashed::where_it_is;
 use super::{
@@ -368,9 +369,31 @@ impl Chain {
     #[must_use]
     pub fn without(&self, uppermost: usize) -> Self {
         Self {
-            layers: self.layers.get(uppermost..).unwrap_or_default().to_vec(),
+            layers: self.layers.iter().skip(uppermost).cloned().collect(),
             cut: self.cut,
         }
+    }
+
+    /// The layer of that number, 0 for the top.
+    ///
+    /// # Errors
+    /// There is none, which is a fault of this program: layers are numbered by the chain that tells them.
+    pub(crate) fn layer(&self, index: usize) -> Result<&Arc<Layer>> {
+        internal::item(&self.layers, index).of(self.name())
+    }
+
+    /// The name of the top layer.
+    pub(crate) fn name(&self) -> &Path {
+        let top = self.layers.first();
+        top.map_or(Path::new(""), |layer| layer.path())
+    }
+
+    /// The layer that decides a run of this chain; none where none does.
+    ///
+    /// # Errors
+    /// As [`Chain::layer`].
+    pub(crate) fn decider(&self, found: &Resolved) -> Result<Option<&Arc<Layer>>> {
+        found.layer.map(|index| self.layer(index)).transpose()
     }
 
     /// The chain that the top layer is built on; empty at the root.
@@ -504,11 +527,9 @@ impl Chain {
         let mut at = offset;
         while !rest.is_empty() {
             let run = self.resolve(at, at.saturating_add(rest.len() as u64))?;
-            let len = usize::try_from(run.extent.len)
-                .unwrap_or(rest.len())
-                .clamp(1, rest.len());
+            let len = internal::at_most(run.extent.len, rest.len()).max(1);
             let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
-            match run.layer.and_then(|index| self.layers.get(index)) {
+            match self.decider(&run)? {
                 Some(layer) => layer.read(run.extent.state, at, part)?,
                 None => part.fill(0),
             }
@@ -571,5 +592,6 @@ fn recognised(path: &Path, file: &dyn HostFile) -> Result<Format> {
     let got = file
         .read_at(&mut first, 0)
         .at(path, "read the first bytes")?;
-    Ok(Format::recognise(first.get(..got).unwrap_or_default()).unwrap_or(Format::Raw))
+    let first = internal::part(&first, 0..got).of(path)?;
+    Ok(Format::recognise(first).unwrap_or(Format::Raw))
 }

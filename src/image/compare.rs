@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -171,9 +170,8 @@ impl<'a> Side<'a> {
         let extent = run.placed.extent;
         let layers = self.chain.layers();
         if run.unknown {
-            let path = layers.get(run.layer).map(|layer| layer.path());
             return Err(Error::new(
-                path.unwrap_or(Path::new("")),
+                self.chain.layer(run.layer)?.path(),
                 ErrorKind::Backing("it could not be opened".to_owned()),
             ));
         }

@@ -25,31 +25,60 @@ impl Fault {
     }
 }
 
-/// The bytes of a range.
+/// The bytes (or other items) of a range.
 ///
 /// # Errors
 /// The range is not inside the buffer.
 #[track_caller]
-pub(crate) fn part(bytes: &[u8], range: Range<usize>) -> std::result::Result<&[u8], Fault> {
-    match bytes.get(range) {
+pub(crate) fn part<T>(items: &[T], range: Range<usize>) -> std::result::Result<&[T], Fault> {
+    match items.get(range) {
         Some(part) => Ok(part),
         None => Err(Fault::new("a range outside its buffer")),
     }
 }
 
-/// The bytes of a range, to be changed.
+/// The bytes (or other items) of a range, to be changed.
 ///
 /// # Errors
 /// The range is not inside the buffer.
 #[track_caller]
-pub(crate) fn part_mut(
-    bytes: &mut [u8],
+pub(crate) fn part_mut<T>(
+    items: &mut [T],
     range: Range<usize>,
-) -> std::result::Result<&mut [u8], Fault> {
-    match bytes.get_mut(range) {
+) -> std::result::Result<&mut [T], Fault> {
+    match items.get_mut(range) {
         Some(part) => Ok(part),
         None => Err(Fault::new("a range outside its buffer")),
     }
+}
+
+/// One item of several.
+///
+/// # Errors
+/// There are not so many.
+#[track_caller]
+pub(crate) fn item<T>(items: &[T], index: usize) -> std::result::Result<&T, Fault> {
+    match items.get(index) {
+        Some(item) => Ok(item),
+        None => Err(Fault::new("an index outside its list")),
+    }
+}
+
+/// One item of several, to be changed.
+///
+/// # Errors
+/// There are not so many.
+#[track_caller]
+pub(crate) fn item_mut<T>(items: &mut [T], index: usize) -> std::result::Result<&mut T, Fault> {
+    match items.get_mut(index) {
+        Some(item) => Ok(item),
+        None => Err(Fault::new("an index outside its list")),
+    }
+}
+
+/// A number as a length, `most` where it is more than that.
+pub(crate) fn at_most(number: u64, most: usize) -> usize {
+    usize::try_from(number).map_or(most, |number| number.min(most))
 }
 
 /// A number of bytes or entries as an index.
@@ -109,11 +138,14 @@ mod tests {
         let mut bytes = [1, 2, 3];
         assert_eq!(part(&bytes, 1..3), Ok(&[2, 3][..]));
         assert_eq!(part_mut(&mut bytes, 0..1), Ok(&mut [1][..]));
+        *item_mut(&mut bytes, 1).unwrap() = 9;
         assert!(part(&bytes, 1..4).is_err());
         #[allow(clippy::reversed_empty_ranges)] // That is the fault.
         let reversed = part_mut(&mut bytes, 2..1);
         assert!(reversed.is_err());
         assert_eq!((index(7), distance(3, 7)), (Ok(7), Ok(4)));
+        assert_eq!((item(&bytes, 1), at_most(u64::MAX, 3)), (Ok(&9), 3));
+        assert!(item(&bytes, 3).is_err() && item_mut(&mut bytes, 3).is_err());
         let fault = distance(7, 3).of(Path::new("/vm/a.qcow2")).unwrap_err();
         let said = fault.to_string();
         assert!(

@@ -3,6 +3,7 @@
 
 use super::error::Result;
 use super::holes::Holes;
+use super::internal::{self, OfFile};
 use super::runs::{Run, Runs};
 use super::{Chain, Error, State};
 
@@ -162,14 +163,9 @@ impl Map<'_> {
     }
 
     fn hole(&mut self, run: &Run, host: u64) -> Result<(u64, bool)> {
-        let len = run.placed.extent.len;
-        match (
-            self.chain.layers().get(run.layer),
-            self.holes.get_mut(run.layer),
-        ) {
-            (Some(layer), Some(holes)) => holes.at(layer, host, len),
-            _ => Ok((len, false)),
-        }
+        let layer = self.chain.layer(run.layer)?;
+        let holes = internal::item_mut(&mut self.holes, run.layer).of(layer.path())?;
+        holes.at(layer, host, run.placed.extent.len)
     }
 }
 

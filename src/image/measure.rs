@@ -117,9 +117,8 @@ fn clusters_with_data(chain: &Chain, geometry: Geometry) -> Result<u64> {
             }
             MapState::Hole | MapState::Zero | MapState::Nothing => {}
             MapState::Unknown => {
-                let path = chain.layers().get(run.layer).map(|layer| layer.path());
                 return Err(Error::new(
-                    path.unwrap_or(Path::new("")),
+                    chain.layer(run.layer)?.path(),
                     ErrorKind::Backing("it could not be opened".to_owned()),
                 ));
             }

@@ -199,7 +199,7 @@ impl NewCounts {
 
     /// One reference less to a table that is written anew elsewhere.
     pub(crate) fn replace(&mut self, cluster: u64) -> Result<()> {
-        self.replaced.insert(cluster);
+        self.replaced.insert(cluster).of(&self.path)?;
         self.lower(cluster, 1)
     }
 
@@ -232,13 +232,17 @@ impl NewCounts {
 
     fn block_lower(&mut self, start: u64, (index, range): (u64, Range<usize>)) -> Result<()> {
         let mut freed = std::mem::take(&mut self.freed);
+        let mut noted = Ok(());
         let lowered = self.block(index).map(|block| {
-            block
-                .counts
-                .lower(range, &mut |at| freed.insert(start + at as u64))
+            block.counts.lower(range, &mut |at| {
+                if noted.is_ok() {
+                    noted = freed.insert(start + at as u64);
+                }
+            })
         });
         self.freed = freed;
-        lowered?.map_err(|e| self.wrong(e))
+        lowered?.map_err(|e| self.wrong(e))?;
+        noted.of(&self.path)
     }
 
     /// Whether a cluster is free before and after the change.
@@ -528,25 +532,23 @@ struct Clusters {
 }
 
 impl Clusters {
-    fn place(cluster: u64) -> Option<(usize, u64)> {
-        Some((usize::try_from(cluster / 64).ok()?, 1 << (cluster % 64)))
+    fn place(cluster: u64) -> std::result::Result<(usize, u64), Fault> {
+        Ok((internal::index(cluster / 64)?, 1 << (cluster % 64)))
     }
 
-    fn insert(&mut self, cluster: u64) {
+    fn insert(&mut self, cluster: u64) -> std::result::Result<(), Fault> {
         // A cluster whose count was found has a block in the file: the numbers are bounded by it.
-        if let Some((word, bit)) = Self::place(cluster) {
-            if word >= self.words.len() {
-                self.words.resize(word + 1, 0);
-            }
-            if let Some(word) = self.words.get_mut(word) {
-                *word |= bit;
-            }
+        let (word, bit) = Self::place(cluster)?;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
         }
+        *internal::item_mut(&mut self.words, word)? |= bit;
+        Ok(())
     }
 
     fn contains(&self, cluster: u64) -> bool {
         Self::place(cluster)
-            .is_some_and(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
+            .is_ok_and(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
     }
 
     fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
@@ -588,7 +590,7 @@ mod tests {
         let mut set = Clusters::default();
         assert_eq!(set.runs().count(), 0);
         for cluster in [3, 4, 63, 64, 65, 300] {
-            set.insert(cluster);
+            set.insert(cluster).unwrap();
         }
         assert!(set.contains(64) && !set.contains(5) && !set.contains(1 << 40));
         let runs: Vec<_> = set.runs().collect();

@@ -225,7 +225,8 @@ fn truncation(
     if l1_bytes == 0 || l1_bytes > MAX_L1_READ {
         return Ok(elsewhere);
     }
-    let mut table = vec![0; usize::try_from(l1_bytes).unwrap_or(0)];
+    let l1_len = usize::try_from(l1_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut table = vec![0; l1_len];
     let read = match file.read_at(&mut table, header.l1_offset.get()) {
         Ok(read) => read,
         // The header is known, and that its image cannot be read is worth a row of its own kind.

@@ -14,6 +14,7 @@ use crate::qcow2::{
 };
 
 use super::error::{IoContext, Result};
+use super::internal::{self, OfFile};
 use super::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
 use super::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State, bitmaps, snapshots};
 
@@ -116,7 +117,7 @@ pub(crate) fn read_entries(
     what: &str,
 ) -> Result<EntryTable> {
     // The header's limits bound `entries` to what fits 32 MiB.
-    let len = usize::try_from(entries.saturating_mul(8)).unwrap_or(0);
+    let len = internal::index(entries.saturating_mul(8)).of(path)?;
     let mut bytes = vec![0; len];
     file.read_padded(&mut bytes, offset)
         .at(path, &format!("read the {what} at {offset:#x}"))?;
@@ -316,12 +317,14 @@ impl Qcow2 {
         )
     }
 
+    /// The L1 entry of that number as it is stored; none past the end of the table.
+    fn raw_l1(&self, index: u64) -> Result<Option<u64>> {
+        Ok(self.l1.get(internal::index(index).of(&self.path)?))
+    }
+
     /// The L2 table that maps `guest`, if there is one.
     fn table(&self, index: u64, guest: u64) -> Result<Option<Arc<L2Buf>>> {
-        let raw = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.l1.get(index))
-            .unwrap_or(0);
+        let raw = self.raw_l1(index)?.unwrap_or(L1Entry::UNMAPPED);
         let entry = L1Entry::parse(raw, self.geometry()).map_err(|e| self.damaged(guest, &e))?;
         let Some(offset) = entry.table.map(crate::qcow2::HostOffset::get) else {
             return Ok(None);
@@ -334,9 +337,8 @@ impl Qcow2 {
         if cache.tables.insert(offset, Arc::clone(&table)).is_none() {
             cache.order.push_back(offset);
         }
-        let most = usize::try_from(CACHED_TABLE_BYTES / self.geometry().cluster_size())
-            .unwrap_or(0)
-            .max(4);
+        let most = CACHED_TABLE_BYTES / self.geometry().cluster_size();
+        let most = internal::index(most).of(&self.path)?.max(4);
         while cache.order.len() > most {
             if let Some(oldest) = cache.order.pop_front() {
                 cache.tables.remove(&oldest);
@@ -391,9 +393,11 @@ impl Qcow2 {
     /// nothing were stored.
     fn told_until(&self, index: u64) -> u64 {
         let geometry = self.geometry();
-        let raw = usize::try_from(index).ok().and_then(|at| self.l1.get(at));
-        let entry = L1Entry::parse(raw.unwrap_or(0), geometry).ok();
-        let (Some(table), Ok(len)) = (entry.and_then(|entry| entry.table), self.file.len()) else {
+        let entry = self.raw_l1(index).map(|raw| {
+            let entry = L1Entry::parse(raw.unwrap_or(L1Entry::UNMAPPED), geometry);
+            entry.ok().and_then(|entry| entry.table)
+        });
+        let (Ok(Some(table)), Ok(len)) = (entry, self.file.len()) else {
             return u64::MAX;
         };
         let held = len.saturating_sub(table.get());
@@ -426,10 +430,7 @@ impl Qcow2 {
         let Some(table) = self.table(index, start)? else {
             let mut next = index + 1;
             while next.saturating_mul(coverage) < end
-                && usize::try_from(next)
-                    .ok()
-                    .and_then(|next| self.l1.get(next))
-                    == Some(0)
+                && self.raw_l1(next)? == Some(L1Entry::UNMAPPED)
             {
                 next += 1;
             }
@@ -494,15 +495,9 @@ impl Qcow2 {
                 if inflated.host != Some(host) {
                     self.inflate(&mut inflated, cluster, host, len)?;
                 }
-                let from = usize::try_from(guest.saturating_sub(cluster)).unwrap_or(usize::MAX);
-                let source = inflated
-                    .cluster
-                    .get(from..)
-                    .and_then(|rest| rest.get(..buf.len()));
-                match source {
-                    Some(source) => buf.copy_from_slice(source),
-                    None => buf.fill(0),
-                }
+                let from = internal::distance(cluster, guest).of(&self.path)?;
+                let source = internal::part(&inflated.cluster, from..from + buf.len());
+                buf.copy_from_slice(source.of(&self.path)?);
                 self.lock_inflated().push(inflated);
             }
         }
@@ -531,7 +526,7 @@ impl Qcow2 {
         } = inflated;
         *held = None;
         // The descriptor bounds `len` to a few clusters.
-        source.resize(usize::try_from(len).unwrap_or(0), 0);
+        source.resize(internal::index(len).of(&self.path)?, 0);
         let what = format!("read the compressed cluster at {host:#x}");
         // As in QEMU zeros follow the end of the file: a stream may well end before it needs them.
         self.file.read_padded(source, host).at(&self.path, &what)?;
@@ -570,7 +565,7 @@ pub(crate) fn read_decrypted(
     buf: &mut [u8],
     offset: u64,
 ) -> Result<()> {
-    let within = usize::try_from(offset % SECTOR).unwrap_or(0);
+    let within = internal::index(offset % SECTOR).of(path)?;
     let start = offset - offset % SECTOR;
     if within == 0 && (buf.len() as u64).is_multiple_of(SECTOR) {
         read_zero_filled(path, file, buf, start)?;
@@ -582,8 +577,8 @@ pub(crate) fn read_decrypted(
     let mut whole = vec![0; len];
     read_zero_filled(path, file, &mut whole, start)?;
     cipher.decrypt(start / SECTOR, &mut whole);
-    let part = whole.get(within..within + buf.len()).unwrap_or_default();
-    buf.copy_from_slice(part);
+    let part = internal::part(&whole, within..within + buf.len());
+    buf.copy_from_slice(part.of(path)?);
     Ok(())
 }
 

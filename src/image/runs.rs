@@ -2,7 +2,8 @@
 //! entry of each table once, however often the layers above and below change over.
 
 use super::error::Result;
-use super::{Chain, Placed, State};
+use super::internal::{self, Fault, OfFile};
+use super::{Chain, Error, Placed, State};
 
 /// A run of guest bytes of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,26 +38,23 @@ impl<'a> Runs<'a> {
     }
 
     /// What layer `index` says of the bytes from here on, at most to `end`.
-    fn ask(&mut self, index: usize, end: u64) -> Result<Option<Placed>> {
-        let (Some(layer), Some(said)) = (self.chain.layers().get(index), self.said.get_mut(index))
-        else {
-            return Ok(None);
-        };
+    fn ask(&mut self, index: usize, end: u64) -> Result<Placed> {
+        let layer = self.chain.layer(index)?;
+        let said = internal::item_mut(&mut self.said, index).of(layer.path())?;
         if let Some(known) = said.and_then(|said| said.clip(self.at, end)) {
-            return Ok(Some(known));
+            return Ok(known);
         }
         let asked = layer.placed_at(self.at, layer.virtual_size())?;
         *said = Some(asked);
-        Ok(asked.clip(self.at, end))
+        let told = asked.clip(self.at, end);
+        told.ok_or_else(|| Error::new(layer.path(), Fault::new("a run that lies elsewhere")))
     }
 
     fn run(&mut self) -> Result<Option<Run>> {
         let mut end = self.end;
         let mut last = None;
         for index in 0..self.chain.layers().len() {
-            let Some(placed) = self.ask(index, end)? else {
-                break;
-            };
+            let placed = self.ask(index, end)?;
             if placed.extent.state != State::Absent {
                 return Ok(Some(Run {
                     placed,

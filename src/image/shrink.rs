@@ -12,6 +12,7 @@ use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
 use super::bitmaps::{bitmaps, resize_all};
 use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
+use super::internal::{self, OfFile};
 use super::qcow2_layer::{read_entries, read_l2};
 use super::rework::Rework;
 use super::writer::provide_zeros;
@@ -51,7 +52,7 @@ impl Shrink {
             u64::from(header.l1_entries),
             "L1 table",
         )?;
-        let kept = usize::try_from(geometry.l1_entries_for(size)).unwrap_or(usize::MAX);
+        let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
         let trees = Rework::trees(path, &**file, context, pace);
@@ -67,8 +68,9 @@ impl Shrink {
         })?;
         // The table that the new end lies in keeps what is before it.
         let first_lost = size.next_multiple_of(geometry.cluster_size());
-        let at = usize::try_from(geometry.l1_index(GuestOffset(first_lost))).unwrap_or(usize::MAX);
-        let raw = l1.get(at).unwrap_or(0);
+        let at = internal::index(geometry.l1_index(GuestOffset(first_lost))).of(path)?;
+        // Where a table ends with the disk there is none.
+        let raw = l1.get(at).unwrap_or(L1Entry::UNMAPPED);
         let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
         if let Some(offset) = entry.table {
             let table = read_l2(path, &**file, offset.get(), context)?;
@@ -184,7 +186,7 @@ fn draw_in(
     let mut l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
     let mut moves = behind(offset);
     for at in 0..l1.len() {
-        let raw = l1.get(at).unwrap_or(0);
+        let raw = l1.entry(at).map_err(|e| rework.format_error(e))?;
         let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
         let lies_behind = |table: &HostOffset| entry.copied && behind(table.get());
         let Some(table) = entry.table.filter(lies_behind) else {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::host::FileId;
 
 use super::error::{IoContext, Result};
+use super::internal::at_most;
 use super::{Chain, Extent, Layer, State};
 
 /// What is seen from above: a chain, and past the end of it, where asked, another one.
@@ -107,9 +108,7 @@ impl Sight {
     /// # Errors
     /// As [`Chain::read_at`].
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let front = usize::try_from(self.len.saturating_sub(offset))
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+        let front = at_most(self.len.saturating_sub(offset), buf.len());
         let (a, b) = buf.split_at_mut(front);
         self.front.read_at(a, offset)?;
         self.rest.read_at(b, offset.saturating_add(front as u64))
@@ -119,7 +118,7 @@ impl Sight {
 /// What the layers from number `from` on show.
 fn place(chain: &Chain, from: usize, start: u64, end: u64) -> Result<Place> {
     let found = chain.resolve_in(from..chain.layers().len(), start, end)?;
-    let layer = found.layer.and_then(|index| chain.layers().get(index));
+    let layer = chain.decider(&found)?;
     let state = match found.extent.state {
         State::Absent => State::Zero,
         stored => stored,

@@ -186,7 +186,7 @@ pub fn encode_directory(bitmaps: &[Bitmap], geometry: Geometry) -> Result<Vec<u8
             flags: bitmap.flags.bits().into(),
             kind: DIRTY_TRACKING,
             granularity_bits: bitmap.granularity_bits,
-            name_size: u16::try_from(bitmap.name.len()).unwrap_or(u16::MAX).into(),
+            name_size: name_size(bitmap)?.into(),
             extra_size: 0.into(),
         };
         out.extend_from_slice(raw.as_bytes());
@@ -200,6 +200,14 @@ pub fn encode_directory(bitmaps: &[Bitmap], geometry: Geometry) -> Result<Vec<u8
         limits::MAX_BITMAP_DIRECTORY_BYTES,
     )?;
     Ok(out)
+}
+
+fn name_size(bitmap: &Bitmap) -> Result<u16, FormatError> {
+    u16::try_from(bitmap.name.len()).map_err(|_| FormatError::DoesNotFit {
+        field: "bitmap name",
+        value: bitmap.name.len() as u64,
+        max: u16::MAX.into(),
+    })
 }
 
 /// One entry of a bitmap's table: a cluster's worth of bits.

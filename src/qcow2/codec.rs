@@ -124,11 +124,11 @@ fn inflate_zstd(
     let total = cluster.len();
     // A cluster may be several frames in a row; a full cluster in the middle of a frame is damage.
     while written < total {
+        let (Some(from), Some(to)) = (source.get(read..), cluster.get_mut(written..)) else {
+            return Err(damaged("zstd", "its decoder went past the end"));
+        };
         let status = context
-            .run_on_buffers(
-                source.get(read..).unwrap_or_default(),
-                cluster.get_mut(written..).unwrap_or_default(),
-            )
+            .run_on_buffers(from, to)
             .map_err(|e| damaged("zstd", e.to_string()))?;
         read = read.saturating_add(status.bytes_read);
         written = written.saturating_add(status.bytes_written);

@@ -666,13 +666,13 @@ impl Header {
                 out.resize(out.len().saturating_add(8), 0);
             }
         } else {
-            let start = usize::try_from(backing_offset).unwrap_or(usize::MAX);
-            in_range(
-                "backing_file_offset",
-                backing_offset,
-                0,
-                self.geometry.cluster_size(),
-            )?;
+            let most = self.geometry.cluster_size();
+            in_range("backing_file_offset", backing_offset, 0, most)?;
+            let start = usize::try_from(backing_offset).map_err(|_| FormatError::DoesNotFit {
+                field: "backing_file_offset",
+                value: backing_offset,
+                max: most,
+            })?;
             out.resize(start, 0);
             out.extend_from_slice(name);
         }

@@ -20,6 +20,9 @@ pub struct L1Entry {
 }
 
 impl L1Entry {
+    /// The entry that leads nowhere. So does each that a table is too short for.
+    pub const UNMAPPED: u64 = 0;
+
     /// Reads an entry. Reserved bits are ignored, as QEMU does when it reads; see [`reserved_bits`].
     ///
     /// # Errors

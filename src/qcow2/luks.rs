@@ -398,7 +398,9 @@ impl LuksHeader {
             cipher_mode: padded("the cipher mode", modes.as_bytes())?,
             hash: padded("the hash name", self.hash.as_bytes())?,
             payload_sector: sectors("the payload offset", self.payload_offset)?,
-            key_bytes: u32::try_from(self.key_bytes).unwrap_or(u32::MAX).into(),
+            key_bytes: u32::try_from(self.key_bytes)
+                .map_err(|_| bad("the length of the key", "is one that no cipher has"))?
+                .into(),
             digest: self.digest,
             digest_salt: self.digest_salt,
             digest_iterations: self.digest_iterations.into(),

@@ -117,6 +117,19 @@ impl RefcountBlock {
         )
     }
 
+    /// The refcount at `index`.
+    fn known(&self, index: usize) -> Result<u64, FormatError> {
+        self.get(index).ok_or(self.missing(index))
+    }
+
+    fn missing(&self, index: usize) -> FormatError {
+        FormatError::NoSuchEntry {
+            table: "the refcount block",
+            index: index as u64,
+            len: self.len() as u64,
+        }
+    }
+
     /// Replaces the refcount at `index`.
     ///
     /// # Errors
@@ -130,11 +143,7 @@ impl RefcountBlock {
                 max: self.max(),
             });
         }
-        let missing = FormatError::NoSuchEntry {
-            table: "the refcount block",
-            index: index as u64,
-            len: self.len() as u64,
-        };
+        let missing = self.missing(index);
         if self.order < 3 {
             let (byte, shift, mask) = self.packed(index);
             let byte = self.bytes.get_mut(byte).ok_or(missing)?;
@@ -173,7 +182,7 @@ impl RefcountBlock {
             return Ok(());
         }
         for index in range {
-            let now = self.get(index).unwrap_or(0);
+            let now = self.known(index)?;
             if now == max {
                 return Err(too_large);
             }
@@ -209,7 +218,7 @@ impl RefcountBlock {
             return Ok(());
         }
         for index in range {
-            let then = self.get(index).unwrap_or(0).checked_sub(1);
+            let then = self.known(index)?.checked_sub(1);
             let then = then.ok_or(free.clone())?;
             self.set(index, then)?;
             if then == 0 {

@@ -181,7 +181,11 @@ impl Snapshot {
             0,
             limits::MAX_SNAPSHOT_EXTRA_BYTES.into(),
         )?;
-        let extra_size = u32::try_from(self.extra.len()).unwrap_or(u32::MAX);
+        let extra_size = u32::try_from(self.extra.len()).map_err(|_| FormatError::DoesNotFit {
+            field: "snapshot extra data size",
+            value: self.extra.len() as u64,
+            max: u32::MAX.into(),
+        })?;
         let raw = RawSnapshot {
             l1_offset: self.l1_offset.get().into(),
             l1_entries: self.l1_entries.into(),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U64;
 
+use super::error::FormatError;
 use super::geometry::{Geometry, HostOffset};
 use super::l2::{COPIED, L2Context, OFFSET};
 
@@ -145,15 +146,33 @@ pub fn any_copied(table: &[u8], geometry: Geometry) -> bool {
     flag_bytes(table, geometry).any(|byte| byte & 0x80 != 0)
 }
 
-/// Gives entries of a table, as far as it has them, the copied flag, or takes it from them, whatever
-/// they are.
-pub fn set_copied(table: &mut [u8], geometry: Geometry, entries: Range<usize>, copied: bool) {
+/// Gives entries of a table the copied flag, or takes it from them, whatever they are.
+///
+/// # Errors
+/// [`FormatError::NoSuchEntry`] beyond the end; the table is then unchanged.
+pub fn set_copied(
+    table: &mut [u8],
+    geometry: Geometry,
+    entries: Range<usize>,
+    copied: bool,
+) -> Result<(), FormatError> {
     let len = entry_len(geometry);
-    let place = |entry: usize| entry.saturating_mul(len).min(table.len());
-    let bytes = place(entries.start)..place(entries.end);
-    let flags = table.get_mut(bytes).unwrap_or_default().iter_mut();
-    for byte in flags.step_by(len) {
+    let missing = FormatError::NoSuchEntry {
+        table: "the L2 table",
+        index: entries.end as u64,
+        len: (table.len() / len) as u64,
+    };
+    let bytes = entries.start.saturating_mul(len)..entries.end.saturating_mul(len);
+    for byte in table.get_mut(bytes).ok_or(missing)?.iter_mut().step_by(len) {
         *byte = (*byte & 0x7f) | (u8::from(copied) << 7);
+    }
+    Ok(())
+}
+
+/// Takes the copied flag from all entries of a table.
+pub fn clear_copied(table: &mut [u8], geometry: Geometry) {
+    for byte in table.iter_mut().step_by(entry_len(geometry)) {
+        *byte &= 0x7f;
     }
 }
 
@@ -276,7 +295,7 @@ mod tests {
             }
             let range = range.0.min(range.1)..range.0.max(range.1);
             let mut bytes = table.as_bytes().to_vec();
-            set_copied(&mut bytes, c.geometry, range.clone(), copied);
+            set_copied(&mut bytes, c.geometry, range.clone(), copied).unwrap();
             prop_assert_eq!(any_copied(&bytes, c.geometry), bytes.contains(&0x80));
             let now = L2Buf::from_bytes(bytes, c).unwrap();
             for at in 0..table.len() {

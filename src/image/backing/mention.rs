@@ -71,16 +71,14 @@ impl Found {
         } else if let Some(rest) = name.strip_prefix(b"blkdebug:") {
             // Its configuration, and what it lies over: the rest, which may have a prefix of its own.
             if let Some(at) = rest.iter().position(|byte| *byte == b':') {
-                let (config, image) = rest.split_at(at);
-                inner(self, image.get(1..).unwrap_or_default());
-                self.add(config, surely);
+                inner(self, rest.split_at(at + 1).1);
+                self.add(rest.split_at(at).0, surely);
             }
         } else if let Some(rest) = name.strip_prefix(b"blkverify:") {
             if let Some(at) = rest.iter().position(|byte| *byte == b':') {
-                let (raw, image) = rest.split_at(at);
                 // What is compared with comes first; what the guest sees is the other.
-                inner(self, image.get(1..).unwrap_or_default());
-                self.add(raw, surely);
+                inner(self, rest.split_at(at + 1).1);
+                self.add(rest.split_at(at).0, surely);
             }
         } else if let Some(rest) = PREFIXES
             .iter()

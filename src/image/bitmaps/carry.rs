@@ -8,6 +8,7 @@ use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
 use crate::qcow2::{Geometry, HostOffset, Version};
 
 use super::super::error::Result;
+use super::super::internal::OfFile;
 use super::super::{Chain, Error, ErrorKind, Layer};
 use super::{Dirty, bitmaps, stale};
 
@@ -74,10 +75,6 @@ pub(crate) fn carried(
         }
         let old = Dirty::read(path, file, header.geometry, &bitmap, header.virtual_size())?;
         let fitted = Dirty::clean(old.size(), bitmap.granularity_bits, geometry);
-        let dirty = fitted.map(|mut dirty| {
-            dirty.merge(&old);
-            dirty
-        });
         let too_large = || {
             let text = format!(
                 "its dirty bitmap {} would take too much room in the new image",
@@ -85,7 +82,8 @@ pub(crate) fn carried(
             );
             Error::new(path, ErrorKind::Limit(text))
         };
-        let dirty = dirty.ok_or_else(too_large)?;
+        let mut dirty = fitted.ok_or_else(too_large)?;
+        dirty.merge(&old).of(path)?;
         let table_entries = u32::try_from(dirty.pages().len()).map_err(|_| too_large())?;
         let entry = Bitmap {
             table_offset: HostOffset(0),

@@ -9,10 +9,11 @@ use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::limits::{
     MAX_BITMAP_GRANULARITY_BITS, MAX_BITMAP_NAME_BYTES, MAX_BITMAPS, MIN_BITMAP_GRANULARITY_BITS,
 };
-use crate::qcow2::{Autoclear, Header, HostOffset, Version};
+use crate::qcow2::{Autoclear, Geometry, Header, HostOffset, Version};
 
 use super::super::entries::each_entry;
 use super::super::error::Result;
+use super::super::internal::{Fault, OfFile};
 use super::super::rework::Rework;
 use super::super::{Error, Pace};
 use super::{Dirty, directory, of_name, stale, usable};
@@ -140,7 +141,11 @@ impl BitmapChange {
         pace: &dyn Pace,
     ) -> Result<Self> {
         Self::rewrite(path, file, name, pace, &|dirty, geometry| {
-            Dirty::clean(dirty.size(), dirty.granularity_bits(), geometry)
+            Ok(Dirty::clean(
+                dirty.size(),
+                dirty.granularity_bits(),
+                geometry,
+            ))
         })
     }
 
@@ -157,9 +162,7 @@ impl BitmapChange {
     ) -> Result<Self> {
         let mut change = Self::begin(path, file, pace)?;
         usable(path, &change.list, name)?;
-        if let Some(bitmap) = change.list.iter_mut().find(|bitmap| bitmap.name == name) {
-            bitmap.flags.set(BitmapFlags::AUTO, enabled);
-        }
+        change.named(name)?.flags.set(BitmapFlags::AUTO, enabled);
         change.settle()
     }
 
@@ -184,8 +187,8 @@ impl BitmapChange {
         }
         Self::rewrite(path, file, name, pace, &|dirty, _| {
             let mut dirty = dirty.clone();
-            dirty.merge(source);
-            Some(dirty)
+            dirty.merge(source)?;
+            Ok(Some(dirty))
         })
     }
 
@@ -195,7 +198,7 @@ impl BitmapChange {
         file: &Arc<dyn HostFile>,
         name: &[u8],
         pace: &dyn Pace,
-        new: &dyn Fn(&Dirty, crate::qcow2::Geometry) -> Option<Dirty>,
+        new: &Rewritten<'_>,
     ) -> Result<Self> {
         let mut change = Self::begin(path, file, pace)?;
         let old = usable(path, &change.list, name)?.clone();
@@ -204,11 +207,17 @@ impl BitmapChange {
             change.rework.geometry(),
         );
         let dirty = Dirty::read(path, &**file, geometry, &old, size)?;
-        let bitmap = replaced(&mut change.rework, &old, new(&dirty, geometry))?;
-        if let Some(held) = change.list.iter_mut().find(|held| held.name == name) {
-            *held = bitmap;
-        }
+        let new = new(&dirty, geometry).of(path)?;
+        let bitmap = replaced(&mut change.rework, &old, new)?;
+        *change.named(name)? = bitmap;
         change.settle()
+    }
+
+    /// The bitmap of that name, which was found before.
+    fn named(&mut self, name: &[u8]) -> Result<&mut Bitmap> {
+        let found = self.list.iter_mut().find(|bitmap| bitmap.name == name);
+        let found = found.ok_or(Fault::new("a bitmap that was there is gone"));
+        found.of(&self.rework.path)
     }
 
     fn settle(mut self) -> Result<Self> {
@@ -239,6 +248,9 @@ impl BitmapChange {
     }
 }
 
+/// Other bits for a bitmap; none if they would take too much room.
+type Rewritten<'a> = dyn Fn(&Dirty, Geometry) -> std::result::Result<Option<Dirty>, Fault> + 'a;
+
 /// The granularity as a power of two: as asked, or as QEMU chooses it; none if it is not allowed.
 fn granularity_bits(header: &Header, asked: Option<u64>) -> Option<u8> {
     let bytes = asked.unwrap_or_else(|| header.geometry.cluster_size().clamp(4096, 65_536));
@@ -262,7 +274,7 @@ pub(crate) fn resize_all(rework: &mut Rework, size: u64) -> Result<()> {
             return Err(stale(&path, bitmap));
         }
         let dirty = Dirty::read(&path, &*file, geometry, bitmap, old_size)?;
-        *bitmap = replaced(rework, bitmap, dirty.resized(size, geometry))?;
+        *bitmap = replaced(rework, bitmap, dirty.resized(size, geometry).of(&path)?)?;
     }
     put_directory(rework, Some((offset, len)), &list)
 }

@@ -10,6 +10,7 @@ use crate::qcow2::limits::{MAX_BITMAP_DATA_BYTES, MAX_FILE_LENGTH};
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal::{self, Fault, OfFile};
 use super::super::qcow2_layer::read_entries;
 use super::super::{Error, ErrorKind};
 
@@ -120,13 +121,13 @@ impl Dirty {
                 BitmapTableEntry::Zeros => {}
                 BitmapTableEntry::Ones => {
                     let page = dirty.page_bits(at);
-                    dirty.set(page.start..page.end.min(bits));
+                    dirty.set(page.start..page.end.min(bits)).of(path)?;
                 }
                 BitmapTableEntry::Stored(offset) => {
                     let mut bytes = vec![0; dirty.page_len];
                     file.read_padded(&mut bytes, offset.get())
                         .at(path, &format!("read the bitmap {} at {offset}", name()))?;
-                    dirty.put_page(at, bytes);
+                    dirty.put_page(at, bytes).of(path)?;
                 }
             }
         }
@@ -189,14 +190,13 @@ impl Dirty {
     }
 
     /// Takes a page's bytes; bits beyond the disk's end are dropped.
-    fn put_page(&mut self, at: usize, mut bytes: Vec<u8>) {
+    fn put_page(&mut self, at: usize, mut bytes: Vec<u8>) -> std::result::Result<(), Fault> {
         let (page, bits) = (self.page_bits(at), self.bits());
         if page.end > bits {
-            clear_from(&mut bytes, bits.saturating_sub(page.start));
+            clear_from(&mut bytes, bits.saturating_sub(page.start))?;
         }
-        if let Some(held) = self.pages.get_mut(at) {
-            *held = Page::of(bytes);
-        }
+        *internal::item_mut(&mut self.pages, at)? = Page::of(bytes);
+        Ok(())
     }
 
     /// Tells each run of set bits inside a page, in order.
@@ -233,16 +233,14 @@ impl Dirty {
     }
 
     /// Sets bits.
-    fn set(&mut self, bits: Range<u64>) {
+    fn set(&mut self, bits: Range<u64>) -> std::result::Result<(), Fault> {
         let (per_page, len) = (self.bits_per_page(), self.page_len);
         let mut at = bits.start;
         while at < bits.end {
-            let index = usize::try_from(at / per_page).unwrap_or(usize::MAX);
+            let index = internal::index(at / per_page)?;
             let page = self.page_bits(index);
             let to = page.end.min(bits.end);
-            let Some(held) = self.pages.get_mut(index) else {
-                return;
-            };
+            let held = internal::item_mut(&mut self.pages, index)?;
             if at == page.start && to == page.end {
                 *held = Page::Ones;
             } else if *held != Page::Ones {
@@ -250,32 +248,49 @@ impl Dirty {
                     Page::Bits(bytes) => bytes.into_vec(),
                     Page::Zeros | Page::Ones => vec![0; len],
                 };
-                set_bits(&mut bytes, at - page.start..to - page.start);
+                set_bits(&mut bytes, at - page.start..to - page.start)?;
                 *held = Page::of(bytes);
             }
             at = to;
         }
+        Ok(())
     }
 
     /// Calls dirty whatever `other`, of a disk of the same size, calls dirty.
-    pub(super) fn merge(&mut self, other: &Self) {
+    ///
+    /// # Errors
+    /// The disks are not of one size, which the caller has looked at.
+    pub(super) fn merge(&mut self, other: &Self) -> std::result::Result<(), Fault> {
+        if other.size != self.size {
+            return Err(Fault::new("bitmaps of disks that are not of one size"));
+        }
         if (other.granularity_bits, other.page_len) == (self.granularity_bits, self.page_len) {
             for (page, other) in self.pages.iter_mut().zip(&other.pages) {
                 page.merge(other);
             }
-            return;
+            return Ok(());
         }
         let (unit, size) = (self.granularity(), self.size);
+        let mut merged = Ok(());
         other.each_run(&mut |bits| {
             let bytes = other.guest(bits);
-            self.set(bytes.start / unit..bytes.end.min(size).div_ceil(unit));
+            if merged.is_ok() {
+                merged = self.set(bytes.start / unit..bytes.end.min(size).div_ceil(unit));
+            }
         });
+        merged
     }
 
     /// The bitmap of the same disk made longer or shorter; none if it would be too long. What is new
     /// is not dirty.
-    pub(super) fn resized(mut self, size: u64, geometry: Geometry) -> Option<Self> {
-        let pages = pages_for(size, self.granularity_bits, geometry)?;
+    pub(super) fn resized(
+        mut self,
+        size: u64,
+        geometry: Geometry,
+    ) -> std::result::Result<Option<Self>, Fault> {
+        let Some(pages) = pages_for(size, self.granularity_bits, geometry) else {
+            return Ok(None);
+        };
         self.size = size;
         self.pages.resize(pages, Page::Zeros);
         let bits = self.bits();
@@ -283,14 +298,14 @@ impl Dirty {
             && self.page_bits(last).end > bits
         {
             let len = self.page_len;
-            let bytes = match self.pages.get(last) {
-                Some(Page::Bits(bytes)) => bytes.to_vec(),
-                Some(Page::Ones) => vec![0xff; len],
-                Some(Page::Zeros) | None => vec![0; len],
+            let bytes = match internal::item(&self.pages, last)? {
+                Page::Bits(bytes) => bytes.to_vec(),
+                Page::Ones => vec![0xff; len],
+                Page::Zeros => vec![0; len],
             };
-            self.put_page(last, bytes);
+            self.put_page(last, bytes)?;
         }
-        Some(self)
+        Ok(Some(self))
     }
 
     pub(super) fn granularity_bits(&self) -> u8 {
@@ -363,29 +378,26 @@ impl Page {
 }
 
 /// Sets bits of a page: bit n is bit n % 8 of byte n / 8.
-fn set_bits(bytes: &mut [u8], bits: Range<u64>) {
+fn set_bits(bytes: &mut [u8], bits: Range<u64>) -> std::result::Result<(), Fault> {
     let mut at = bits.start;
     while at < bits.end {
         let to = (at / 8 * 8 + 8).min(bits.end);
-        if let Some(byte) = usize::try_from(at / 8)
-            .ok()
-            .and_then(|at| bytes.get_mut(at))
-        {
-            *byte |= (0xffu8 << (at % 8)) & (0xff >> (7 - (to - 1) % 8));
-        }
+        *internal::item_mut(bytes, internal::index(at / 8)?)? |=
+            (0xffu8 << (at % 8)) & (0xff >> (7 - (to - 1) % 8));
         at = to;
     }
+    Ok(())
 }
 
 /// Clears all bits of a page from this one on.
-fn clear_from(bytes: &mut [u8], bit: u64) {
-    let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-    if let Some(byte) = bytes.get_mut(at) {
-        *byte &= !(0xffu8 << (bit % 8));
-    }
-    if let Some(rest) = bytes.get_mut(at.saturating_add(1)..) {
-        rest.fill(0);
-    }
+fn clear_from(bytes: &mut [u8], bit: u64) -> std::result::Result<(), Fault> {
+    let (at, len) = (internal::index(bit / 8)?, bytes.len());
+    let [first, rest @ ..] = internal::part_mut(bytes, at..len)? else {
+        return Ok(());
+    };
+    *first &= !(0xffu8 << (bit % 8));
+    rest.fill(0);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -405,23 +417,31 @@ mod tests {
     #[test]
     fn a_bit_lies_where_qemu_serialises_it() {
         let mut dirty = clean(1 << 21, 9);
-        dirty.set(9..11);
+        dirty.set(9..11).unwrap();
         assert_eq!(dirty.ranges(), vec![9 * 512..11 * 512]);
         assert!(
             matches!(&dirty.pages[0], Page::Bits(bytes) if bytes[..3] == [0, 0b110, 0] && bytes.len() == 512)
         );
-        dirty.set(0..4096);
+        dirty.set(0..4096).unwrap();
         assert_eq!(dirty.pages, [Page::Ones]);
     }
 
     #[test]
     fn what_is_cut_off_is_not_dirty_when_the_disk_grows_again() {
         let mut dirty = clean(10 * 512, 9);
-        dirty.set(0..10);
-        let shorter = dirty.resized(3 * 512 + 100, geometry()).unwrap();
+        dirty.set(0..10).unwrap();
+        let shorter = dirty.resized(3 * 512 + 100, geometry()).unwrap().unwrap();
         assert_eq!(shorter.ranges(), vec![0..3 * 512 + 100]);
-        let longer = shorter.resized(1 << 22, geometry()).unwrap();
+        let longer = shorter.resized(1 << 22, geometry()).unwrap().unwrap();
         assert_eq!(longer.ranges(), vec![0..4 * 512]);
+    }
+
+    #[test]
+    fn bits_that_a_bitmap_does_not_have_are_a_fault() {
+        let mut dirty = clean(1 << 21, 9);
+        assert!(dirty.set(4096..4097).is_err());
+        assert!(dirty.merge(&clean(1 << 22, 9)).is_err());
+        assert!(set_bits(&mut [0; 2], 15..17).is_err() && clear_from(&mut [0; 2], 24).is_err());
     }
 
     #[test]
@@ -446,7 +466,7 @@ mod tests {
                 let bits = start / of.granularity()..end.div_ceil(of.granularity());
                 if start < end {
                     let unit = of.granularity();
-                    of.set(bits.clone());
+                    of.set(bits.clone()).unwrap();
                     let bytes = bits.start * unit..(bits.end * unit).min(size);
                     let range = bytes.start >> mine..bytes.end.div_ceil(1 << mine);
                     for bit in range {
@@ -454,7 +474,7 @@ mod tests {
                     }
                 }
             }
-            a.merge(&b);
+            a.merge(&b).unwrap();
             let mut found = vec![false; expected.len()];
             a.each_run(&mut |bits| {
                 for bit in bits {

@@ -23,6 +23,7 @@ use crate::qcow2::bitmap::{Bitmap, BitmapFlags, encode_directory, parse_director
 use crate::qcow2::{Autoclear, Header, HostOffset};
 
 use super::error::{IoContext, Result};
+use super::internal::{self, OfFile};
 use super::{Error, ErrorKind};
 
 /// Bytes of all bitmap tables of an image that are read when it is opened: a thousand times what any
@@ -139,7 +140,7 @@ fn directory(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Option
         return Ok(None);
     };
     // The format's limits bound the directory to 64 MiB.
-    let mut bytes = vec![0; usize::try_from(extension.directory_size).unwrap_or(0)];
+    let mut bytes = vec![0; internal::index(extension.directory_size).of(path)?];
     let offset = extension.directory_offset;
     file.read_padded(&mut bytes, offset.get())
         .at(path, "read the bitmap directory")?;

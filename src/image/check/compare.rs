@@ -4,8 +4,9 @@
 use crate::qcow2::{RefcountBlock, refcount};
 
 use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::super::l2_tables::Holes;
-use super::super::refcounts::read_block;
+use super::super::refcounts::{NO_BLOCK, read_block};
 use super::super::{Error, ErrorKind, Pace};
 use super::Image;
 use super::finding::{Finding, FindingKind, Findings};
@@ -72,8 +73,8 @@ impl<'a, 'b> Comparing<'a, 'b> {
             let index = cluster / per_block;
             let upto = (index + 1).saturating_mul(per_block).min(end);
             let slots = window.slots(cluster, upto - cluster);
-            let at = usize::try_from(index).unwrap_or(usize::MAX);
-            let raw = self.layout.refcounts.get(at).unwrap_or(0);
+            let at = internal::index(index).of(image.path)?;
+            let raw = self.layout.refcounts.get(at).unwrap_or(NO_BLOCK);
             // As QEMU, which reads through reserved bits.
             match refcount::parse_table_entry(raw, image.geometry) {
                 // Nobody knows these counts; that was told.
@@ -82,7 +83,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
                     let (path, file) = (image.path, image.file);
                     let read = read_block(path, file, image.geometry, raw, spare.take())?;
                     if let Some((_, block)) = read {
-                        self.block(slots, cluster, &block, cluster % per_block);
+                        self.block(slots, cluster, &block, cluster % per_block)?;
                         spare = Some(block);
                     }
                 }
@@ -98,14 +99,17 @@ impl<'a, 'b> Comparing<'a, 'b> {
     }
 
     /// Compares clusters with the block that counts them, from its count number `skip` on.
-    fn block(&mut self, slots: &[u32], first: u64, block: &RefcountBlock, skip: u64) {
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    fn block(&mut self, slots: &[u32], first: u64, block: &RefcountBlock, skip: u64) -> Result<()> {
+        let path = self.image.path;
+        let skip = internal::index(skip).of(path)?;
         let Some(counts) = block.as_sixteen_bits() else {
             self.counted(slots, first, block.iter().skip(skip));
-            return;
+            return Ok(());
         };
         // The usual width: clusters that are all alike, and as they should be, are judged at once.
-        let counts = counts.get(skip..).unwrap_or_default().chunks(ALIKE);
+        let counts = internal::part(counts, skip..counts.len())
+            .of(path)?
+            .chunks(ALIKE);
         let mut at = first;
         for (slots, counts) in slots.chunks(ALIKE).zip(counts) {
             match (slots, counts) {
@@ -123,6 +127,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
             }
             at += slots.len() as u64;
         }
+        Ok(())
     }
 
     #[inline]

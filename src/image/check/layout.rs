@@ -9,6 +9,7 @@ use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, limits, refcount
 
 use super::super::entries::each_entry;
 use super::super::error::{IoContext, Result};
+use super::super::internal::{self, Fault, OfFile};
 use super::super::qcow2_layer::read_entries;
 use super::super::snapshots::salvage;
 use super::super::{Error, ErrorKind};
@@ -47,6 +48,18 @@ pub(super) struct TableRef {
     pub(super) l1_index: u32,
     /// Roles that its cluster has by the active L1 table.
     pub(super) roles: u32,
+}
+
+/// The number of a cluster of an image that is checked.
+///
+/// # Errors
+/// The image has more than are checked.
+#[track_caller]
+pub(super) fn cluster_number(cluster: u64) -> std::result::Result<u32, Fault> {
+    match u32::try_from(cluster) {
+        Ok(cluster) => Ok(cluster),
+        Err(_) => Err(Fault::new("a cluster beyond those that are checked")),
+    }
 }
 
 impl TableRef {
@@ -222,7 +235,7 @@ impl Collector<'_> {
                 (None, false) => NOT_COPIED,
             };
             self.layout.tables.push(TableRef {
-                cluster: u32::try_from(offset / size).unwrap_or(u32::MAX),
+                cluster: cluster_number(offset / size).of(image.path)?,
                 weight,
                 l1_index: index,
                 roles,
@@ -361,7 +374,7 @@ impl Collector<'_> {
             return Ok(());
         }
         // The format's limits bound the directory to 64 MiB.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut bytes = vec![0; internal::index(len).of(image.path)?];
         image
             .file
             .read_padded(&mut bytes, offset)

@@ -28,13 +28,14 @@ use crate::host::{FileKind, HostFile};
 use crate::qcow2::{Geometry, Header, Incompatible, L2Context, L2Entry, Stretch, stretches};
 
 use super::error::{IoContext, Result};
+use super::internal::OfFile;
 use super::l2_tables::Tables;
 use super::qcow2_layer::read_header;
 use super::{Error, ErrorKind, Pace, TableMap};
 
 use compare::Comparing;
 use finding::Findings;
-use layout::{Layout, TableRef};
+use layout::{Layout, TableRef, cluster_number};
 use walk::Counting;
 use window::{L2, Window};
 
@@ -292,11 +293,11 @@ fn count_and_compare(
             image
                 .tables(pace)
                 .each(placed(image, &layout.tables), &mut |table, bytes| {
-                    let span = counting.table(table, bytes);
+                    let span = counting.table(table, bytes)?;
                     if several {
-                        spans.push(span.and_then(|(from, to)| {
-                            Some((u32::try_from(from).ok()?, u32::try_from(to).ok()?))
-                        }));
+                        let number = |cluster| cluster_number(cluster).of(image.path);
+                        let span = span.map(|(from, to)| Ok((number(from)?, number(to)?)));
+                        spans.push(span.transpose()?);
                     }
                     Ok(())
                 })?;
@@ -307,8 +308,7 @@ fn count_and_compare(
                 (u64::from(from) < upto && u64::from(to) >= first).then_some(table)
             });
             image.tables(pace).each(of_window, &mut |table, bytes| {
-                counting.table(table, bytes);
-                Ok(())
+                counting.table(table, bytes).map(drop)
             })?;
         }
         let mut comparing = Comparing::new(image, layout, findings);

@@ -2,6 +2,8 @@
 
 use crate::qcow2::{FormatError, L2Entry, Stretch, l2, stretches};
 
+use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::finding::{FindingKind, Findings};
 use super::layout::TableRef;
 use super::window::{COMPRESSED, COPIED, DATA, NOT_COPIED, Window};
@@ -21,7 +23,10 @@ pub(super) struct Counting<'a, 'b> {
 
 impl Counting<'_, '_> {
     /// Counts one table's entries; tells the first and the last cluster they refer to, if any.
-    pub(super) fn table(&mut self, table: &TableRef, bytes: &[u8]) -> Option<(u64, u64)> {
+    ///
+    /// # Errors
+    /// A fault of this program.
+    pub(super) fn table(&mut self, table: &TableRef, bytes: &[u8]) -> Result<Option<(u64, u64)>> {
         let image = self.image;
         let (size, bits) = (image.size(), image.geometry.cluster_bits());
         self.span = None;
@@ -55,12 +60,12 @@ impl Counting<'_, '_> {
             }
             // Beyond the end of the file each is told.
             for index in inside..len {
-                let at = at + usize::try_from(index).unwrap_or(0);
+                let at = at + internal::index(index).of(image.path)?;
                 let raw = (host + index * size) | (u64::from(copied) << 63);
                 self.entry(table, at, (raw, 0), &mut next);
             }
         }
-        self.span
+        Ok(self.span)
     }
 
     /// References of plain entries to clusters in a row.

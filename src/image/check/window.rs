@@ -1,6 +1,8 @@
 //! What is known of each cluster of a part of the file: how often it is referred to, and as what.
 //! Four bytes a cluster; a longer file is looked at part by part.
 
+use super::super::internal::at_most;
+
 /// Clusters looked at in one pass: 1 TiB of 64 KiB clusters and their tables in one.
 pub(super) const WINDOW: u64 = (1 << 24) + (1 << 20);
 
@@ -92,7 +94,7 @@ pub(super) struct Window {
 impl Window {
     /// Of `len` clusters from `first` on; at most [`WINDOW`] of them.
     pub(super) fn new(first: u64, len: u64) -> Self {
-        let len = usize::try_from(len.min(WINDOW)).unwrap_or(0);
+        let len = at_most(len.min(WINDOW), usize::MAX);
         Self {
             first,
             slots: vec![0; len],
@@ -105,22 +107,21 @@ impl Window {
 
     /// The slots of `count` clusters from `cluster` on, as far as they are in the window.
     pub(super) fn slots(&self, cluster: u64, count: u64) -> &[u32] {
-        self.slots
-            .get(self.part(cluster, count))
-            .unwrap_or_default()
+        let part = self.part(cluster, count);
+        let (upto, _) = self.slots.split_at(part.end);
+        upto.split_at(part.start).1
     }
 
+    /// Where these clusters are among the slots, as far as they are.
     fn part(&self, cluster: u64, count: u64) -> std::ops::Range<usize> {
-        let place = |cluster: u64| {
-            let at = cluster.saturating_sub(self.first);
-            usize::try_from(at).map_or(self.slots.len(), |at| at.min(self.slots.len()))
-        };
+        let place = |cluster: u64| at_most(cluster.saturating_sub(self.first), self.slots.len());
         place(cluster)..place(cluster.saturating_add(count))
     }
 
     fn slots_mut(&mut self, cluster: u64, count: u64) -> &mut [u32] {
         let part = self.part(cluster, count);
-        self.slots.get_mut(part).unwrap_or_default()
+        let (upto, _) = self.slots.split_at_mut(part.end);
+        upto.split_at_mut(part.start).1
     }
 
     /// `weight` references to each of `count` clusters from `first` on, in these roles.

@@ -2,6 +2,7 @@
 //! thread. What lies behind the end of the sources stays.
 
 use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::super::target::Target;
 use super::super::{Error, ErrorKind, Pace, Source};
 use super::pieces::{Piece, Pieces};
@@ -34,7 +35,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
             }
             Piece::Work { start, len, runs } => {
                 // A piece is a few MiB at most.
-                buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+                buffer.resize(internal::index(len).of(target.path())?, 0);
                 reader.fill(start, &runs, &mut buffer)?;
                 write(target, start, &buffer, from.sparse)?;
                 let data = runs.iter().filter(|run| run.holds_data());
@@ -48,7 +49,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
 
 /// Writes a piece; whole units of zeros as what they are.
 fn write(target: &mut Target, start: u64, buffer: &[u8], sparse: SparseSize) -> Result<()> {
-    let unit = usize::try_from(sparse.unit(target.unit())).unwrap_or(usize::MAX);
+    let unit = internal::index(sparse.unit(target.unit())).of(target.path())?;
     let mut done = 0;
     let zeros = |target: &mut Target, from: usize, to: usize| {
         if from < to {
@@ -59,7 +60,7 @@ fn write(target: &mut Target, start: u64, buffer: &[u8], sparse: SparseSize) -> 
     for (from, len) in parts(buffer, unit, sparse) {
         zeros(target, done, from)?;
         done = from + len;
-        let bytes = buffer.get(from..done).unwrap_or_default();
+        let bytes = internal::part(buffer, from..done).of(target.path())?;
         target.write(start + from as u64, len as u64, Source::Bytes(bytes))?;
     }
     zeros(target, done, buffer.len())

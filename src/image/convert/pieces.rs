@@ -1,9 +1,11 @@
 //! The sources cut into pieces that one worker deals with at a time: which bytes of the new disk come
 //! from where. Nothing is read here but tables.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::super::{Chain, Extent, Layer, Resolved, State};
 use super::sparse::LONGEST;
 use super::{ConvertFrom, SparseSize};
@@ -28,6 +30,12 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
+    }
+
+    /// The image that stores it, by name; of no name where none does.
+    pub(super) fn path(&self) -> &Path {
+        let layer = self.layer.as_ref();
+        layer.map_or(Path::new(""), |(layer, _)| layer.path())
     }
 
     pub(super) fn holds_data(&self) -> bool {
@@ -115,9 +123,8 @@ impl<'a> Walk<'a> {
             start: self.at,
             len: found.extent.len.min(end - local).max(1),
             state: found.extent.state,
-            layer: found
-                .layer
-                .and_then(|index| chain.layers().get(index))
+            layer: chain
+                .decider(&found)?
                 .map(|layer| (Arc::clone(layer), local)),
         };
         self.at = run.end();
@@ -127,9 +134,8 @@ impl<'a> Walk<'a> {
     /// What a run that no copied layer holds shows through the layers below. Only for the one chain
     /// of a target with a backing file.
     fn shown(&self, run: &Run, runs: &mut Vec<Run>) -> Result<()> {
-        let Some(chain) = self.from.sources.get(self.index) else {
-            return Ok(());
-        };
+        let path = self.from.sources.first().map_or(Path::new(""), Chain::name);
+        let chain = internal::item(&self.from.sources, self.index).of(path)?;
         let mut at = run.start;
         while at < run.end() {
             let found = chain.resolve(at - self.base, run.end() - self.base)?;
@@ -138,9 +144,8 @@ impl<'a> Walk<'a> {
                 start: at,
                 len,
                 state: found.extent.state,
-                layer: found
-                    .layer
-                    .and_then(|index| chain.layers().get(index))
+                layer: chain
+                    .decider(&found)?
                     .map(|layer| (Arc::clone(layer), at - self.base)),
             });
             at += len;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::super::packed::Packer;
 use super::super::{Error, ErrorKind, Pace};
 use super::pieces::{Piece, Pieces, RAW_UNIT, Run};
@@ -114,7 +115,7 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
         for _ in 0..workers {
             let (waiting, ended) = (waiting.clone(), ended.clone());
             let reader = Reader::saving(from.salvage.clone());
-            scope.spawn(move || work(target, reader, &waiting, &ended, stop));
+            scope.spawn(move || work((target, path), reader, &waiting, &ended, stop));
         }
         drop((ended, waiting, buffers));
         let mut writer = Writer {
@@ -172,7 +173,7 @@ fn cut(
 
 /// Works on pieces until there are no more.
 fn work(
-    target: Target<'_>,
+    target: (Target<'_>, &Path),
     mut reader: Reader,
     waiting: &Receiver<Task>,
     ended: &Sender<Numbered>,
@@ -205,7 +206,7 @@ impl Drop for Watch<'_> {
 }
 
 fn one(
-    target: Target<'_>,
+    (target, path): (Target<'_>, &Path),
     task: Task,
     reader: &mut Reader,
     deflater: &mut Option<Deflater>,
@@ -219,7 +220,7 @@ fn one(
         mut buffer,
     } = task;
     // A piece is a few MiB at most.
-    buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+    buffer.resize(internal::index(len).of(path)?, 0);
     reader.fill(start, &runs, &mut buffer)?;
     let data = runs
         .iter()
@@ -256,6 +257,7 @@ fn one(
                 deflater.as_mut(),
                 scratch,
             )
+            .of(path)?
         }
     };
     Ok((

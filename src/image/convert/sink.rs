@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 
 use super::super::error::{IoContext, Result};
+use super::super::internal::{self, OfFile};
 use super::super::packed::Packer;
 use super::work::{Cell, parts};
 use super::{CompressionLevel, SparseSize};
@@ -42,10 +43,10 @@ impl RawSink {
 
     /// Writes all of the buffer that is to be stored.
     pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
-        let unit = usize::try_from(self.sparse.unit(HOLE)).unwrap_or(usize::MAX);
+        let unit = internal::index(self.sparse.unit(HOLE)).of(&self.path)?;
         for (from, len) in parts(buffer, unit, self.sparse) {
             let at = start + from as u64;
-            let bytes = buffer.get(from..from + len).unwrap_or_default();
+            let bytes = internal::part(buffer, from..from + len).of(&self.path)?;
             self.file
                 .write_at(bytes, at)
                 .at(&self.path, &format!("write at {at:#x}"))?;
@@ -57,19 +58,18 @@ impl RawSink {
 /// Packs a piece: one cell a cluster.
 pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
     let len = packer.header().geometry.cluster_len();
-    let size = len as u64;
+    let (path, size) = (packer.path().to_path_buf(), len as u64);
     let part = |from: usize, count: usize| {
         let from = from * len;
-        buffer
-            .get(from..(from + count * len).min(buffer.len()))
-            .unwrap_or_default()
+        let bytes = internal::part(buffer, from..(from + count * len).min(buffer.len()));
+        bytes.of(&path)
     };
     let mut cells = cells.into_iter().enumerate().peekable();
     while let Some((index, cell)) = cells.next() {
         let guest = start + index as u64 * size;
         match cell {
-            Cell::Absent => packer.nothing(guest, part(index, 1).len() as u64)?,
-            Cell::Zero => packer.zeros(guest, part(index, 1).len() as u64)?,
+            Cell::Absent => packer.nothing(guest, part(index, 1)?.len() as u64)?,
+            Cell::Zero => packer.zeros(guest, part(index, 1)?.len() as u64)?,
             Cell::Plain => {
                 // As many in one write as follow each other.
                 let mut count = 1;
@@ -79,9 +79,9 @@ pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Ce
                 {
                     count += 1;
                 }
-                packer.store(guest, part(index, count))?;
+                packer.store(guest, part(index, count)?)?;
             }
-            Cell::Some(bitmap) => packer.store_some(guest, part(index, 1), bitmap)?,
+            Cell::Some(bitmap) => packer.store_some(guest, part(index, 1)?, bitmap)?,
             Cell::Stream(stream) => packer.compressed(guest, &stream)?,
         }
     }

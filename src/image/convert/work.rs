@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::super::error::Result;
+use super::super::internal::{Fault, OfFile, distance, index, item, part, part_mut};
 use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, ErrorKind, Layer, State};
 use super::pieces::Run;
@@ -69,11 +70,9 @@ impl Reader {
     /// Fills `buffer`, which starts at `start` of the new disk, from the runs.
     pub(super) fn fill(&mut self, start: u64, runs: &[Run], buffer: &mut [u8]) -> Result<()> {
         for run in runs {
-            let from = usize::try_from(run.start - start).unwrap_or(usize::MAX);
-            let to = usize::try_from(run.end() - start).unwrap_or(usize::MAX);
-            let Some(part) = buffer.get_mut(from..to) else {
-                continue;
-            };
+            let (from, to) = (distance(start, run.start), distance(start, run.end()));
+            let range = from.of(run.path())?..to.of(run.path())?;
+            let part = part_mut(buffer, range).of(run.path())?;
             match (self.read(run, part), self.lost.clone()) {
                 (Ok(()), _) => {}
                 (Err(error), Some(lost)) if is_loss(&error) => self.save(run, part, &lost)?,
@@ -137,36 +136,30 @@ impl Reader {
         layer: &Layer,
         within: u64,
         (host, len): (u64, u64),
-        part: &mut [u8],
+        into: &mut [u8],
     ) -> Result<()> {
         let Layer::Qcow2(image) = layer else {
-            part.fill(0);
-            return Ok(());
+            let fault = Fault::new("a compressed cluster of a raw image");
+            return Err(Error::new(layer.path(), fault));
         };
         // The descriptor bounds the length to a few clusters.
-        self.source.resize(usize::try_from(len).unwrap_or(0), 0);
+        self.source.resize(index(len).of(image.path())?, 0);
         read_zero_filled(image.path(), &**image.file(), &mut self.source, host)?;
         let source = &self.source;
         let header = image.header();
         let damaged = |error| Error::new(image.path(), super::super::ErrorKind::Format(error));
         let inflater = inflater(&mut self.inflaters, header.compression).map_err(damaged)?;
         let whole = header.geometry.cluster_len();
-        if within == 0 && part.len() == whole {
-            return inflater.inflate(source, part).map_err(damaged);
+        if within == 0 && into.len() == whole {
+            return inflater.inflate(source, into).map_err(damaged);
         }
         self.cluster.resize(whole, 0);
         inflater
             .inflate(source, &mut self.cluster)
             .map_err(damaged)?;
-        let from = usize::try_from(within).unwrap_or(usize::MAX);
-        let bytes = self
-            .cluster
-            .get(from..)
-            .and_then(|rest| rest.get(..part.len()));
-        match bytes {
-            Some(bytes) => part.copy_from_slice(bytes),
-            None => part.fill(0),
-        }
+        let from = index(within).of(image.path())?;
+        let bytes = part(&self.cluster, from..from + into.len());
+        into.copy_from_slice(bytes.of(image.path())?);
         Ok(())
     }
 }
@@ -205,7 +198,7 @@ pub(super) fn cells(
     shape: Shape,
     mut deflater: Option<&mut Deflater>,
     scratch: &mut Vec<u8>,
-) -> Vec<Cell> {
+) -> std::result::Result<Vec<Cell>, Fault> {
     let Shape {
         geometry,
         has_backing,
@@ -213,6 +206,7 @@ pub(super) fn cells(
     } = shape;
     let is_compressed = deflater.is_some();
     let size = geometry.cluster_size();
+    let part = index(geometry.subcluster_size())?;
     let mut runs = runs.iter().peekable();
     let mut cells: Vec<Cell> = buffer
         .chunks(geometry.cluster_len())
@@ -247,7 +241,7 @@ pub(super) fn cells(
             if !geometry.extended_l2() || sparse.stores_all() {
                 return Cell::Plain;
             }
-            let bitmap = subclusters(cluster, geometry, has_backing);
+            let bitmap = subclusters(cluster, part, has_backing);
             if bitmap.allocated == u32::MAX {
                 Cell::Plain
             } else {
@@ -256,34 +250,36 @@ pub(super) fn cells(
         })
         .collect();
     if !is_compressed {
-        store_short_gaps(&mut cells, sparse.bytes().div_ceil(size));
+        store_short_gaps(&mut cells, sparse.bytes().div_ceil(size))?;
     }
-    cells
+    Ok(cells)
 }
 
 /// Has zeros between data stored that are fewer than `least` clusters.
-fn store_short_gaps(cells: &mut [Cell], least: u64) {
+fn store_short_gaps(cells: &mut [Cell], least: u64) -> std::result::Result<(), Fault> {
     let mut stored: Option<usize> = None;
     for at in 0..cells.len() {
-        if !matches!(cells.get(at), Some(Cell::Plain | Cell::Some(_))) {
-            if !matches!(cells.get(at), Some(Cell::Zero)) {
+        match item(cells, at)? {
+            Cell::Plain | Cell::Some(_) => {}
+            Cell::Zero => continue,
+            Cell::Absent | Cell::Stream(_) => {
                 stored = None;
+                continue;
             }
-            continue;
         }
         let gap = stored.map_or(0..0, |last| last + 1..at);
         if (gap.len() as u64) < least {
-            for cell in cells.get_mut(gap).unwrap_or_default() {
+            for cell in part_mut(cells, gap)? {
                 *cell = Cell::Plain;
             }
         }
         stored = Some(at);
     }
+    Ok(())
 }
 
-/// Which subclusters hold something else than zeros.
-fn subclusters(cluster: &[u8], geometry: Geometry, has_backing: bool) -> SubclusterBitmap {
-    let size = usize::try_from(geometry.subcluster_size()).unwrap_or(usize::MAX);
+/// Which subclusters, of `size` bytes, hold something else than zeros.
+fn subclusters(cluster: &[u8], size: usize, has_backing: bool) -> SubclusterBitmap {
     let empty = if has_backing {
         SubclusterState::Zero
     } else {
@@ -310,12 +306,13 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 /// as many zeros as `sparse` says, or more.
 pub(super) fn parts(buffer: &[u8], unit: usize, sparse: SparseSize) -> Vec<(usize, usize)> {
     let mut parts: Vec<(usize, usize)> = Vec::new();
-    let least = usize::try_from(sparse.bytes()).unwrap_or(usize::MAX);
     let mut at = 0;
     for block in buffer.chunks(unit) {
         if sparse.stores_all() || !is_zero(block) {
             match parts.last_mut() {
-                Some((from, len)) if *from + *len == at || at - (*from + *len) < least => {
+                Some((from, len))
+                    if *from + *len == at || ((at - (*from + *len)) as u64) < sparse.bytes() =>
+                {
                     *len = at + block.len() - *from;
                 }
                 _ => parts.push((at, block.len())),

@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::qcow2::luks::Hash;
 
 use super::super::Pace;
+use super::super::internal::{Fault, part_mut};
 
 /// Rounds between two looks at whether to go on: a few milliseconds.
 const LOOK_EVERY: u32 = 1 << 14;
@@ -102,43 +103,54 @@ pub(super) fn digest(hash: Hash, parts: &[&[u8]], out: &mut [u8]) {
 }
 
 /// The key that was split into these stripes, each `key_len` bytes.
-pub(super) fn af_merge(hash: Hash, stripes: &[u8], key_len: usize) -> Zeroizing<Vec<u8>> {
+///
+/// # Errors
+/// A fault of this program.
+pub(super) fn af_merge(
+    hash: Hash,
+    stripes: &[u8],
+    key_len: usize,
+) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let mut key = Zeroizing::new(vec![0; key_len]);
     let mut rest = stripes.chunks_exact(key_len).peekable();
     while let Some(stripe) = rest.next() {
         xor(&mut key, stripe);
         if rest.peek().is_some() {
-            diffuse(hash, &mut key);
+            diffuse(hash, &mut key)?;
         }
     }
-    key
+    Ok(key)
 }
 
 /// Splits `key` into stripes of its length: all but the last of `stripes` hold random bytes already,
 /// the last is made to fit.
-pub(super) fn af_split(hash: Hash, key: &[u8], stripes: &mut [u8]) {
+///
+/// # Errors
+/// The stripes have no room for the key, a fault of this program.
+pub(super) fn af_split(hash: Hash, key: &[u8], stripes: &mut [u8]) -> Result<(), Fault> {
     let Some(before) = stripes.len().checked_sub(key.len()) else {
-        return;
+        return Err(Fault::new("stripes that are shorter than their key"));
     };
     let (random, last) = stripes.split_at_mut(before);
     let mut sum = Zeroizing::new(vec![0; key.len()]);
     for stripe in random.chunks_exact(key.len().max(1)) {
         xor(&mut sum, stripe);
-        diffuse(hash, &mut sum);
+        diffuse(hash, &mut sum)?;
     }
     last.copy_from_slice(key);
     xor(last, &sum);
+    Ok(())
 }
 
 /// Replaces each part of `key` that is as long as a digest by its digest, numbered.
-fn diffuse(hash: Hash, key: &mut [u8]) {
+fn diffuse(hash: Hash, key: &mut [u8]) -> Result<(), Fault> {
     for (number, part) in (0_u32..).zip(key.chunks_mut(hash.digest_len())) {
         let mut copy = Zeroizing::new([0; 64]);
-        if let Some(copy) = copy.get_mut(..part.len()) {
-            copy.copy_from_slice(part);
-            digest(hash, &[&number.to_be_bytes(), copy], part);
-        }
+        let copy = part_mut(copy.as_mut_slice(), 0..part.len())?;
+        copy.copy_from_slice(part);
+        digest(hash, &[&number.to_be_bytes(), copy], part);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -185,10 +197,11 @@ mod tests {
     fn what_is_split_is_merged_again() {
         let key: Vec<u8> = (1..=64).collect();
         let mut stripes: Vec<u8> = (0_u8..=255).cycle().take(64 * 50).collect();
-        af_split(Hash::Sha256, &key, &mut stripes);
-        assert_eq!(*af_merge(Hash::Sha256, &stripes, 64), key);
+        af_split(Hash::Sha256, &key, &mut stripes).unwrap();
+        assert_eq!(*af_merge(Hash::Sha256, &stripes, 64).unwrap(), key);
         stripes[7] ^= 1;
-        assert_ne!(*af_merge(Hash::Sha256, &stripes, 64), key);
+        assert_ne!(*af_merge(Hash::Sha256, &stripes, 64).unwrap(), key);
+        assert!(af_split(Hash::Sha256, &key, &mut [0; 63]).is_err());
     }
 
     #[test]

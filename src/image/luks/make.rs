@@ -13,6 +13,7 @@ use crate::qcow2::luks::{
 use crate::qcow2::{FormatError, LuksHeader};
 
 use super::super::error::Result;
+use super::super::internal::{self, OfFile};
 use super::super::{Error, ErrorKind, Pace};
 use super::derive::{af_split, pbkdf2};
 use super::unlock::MAX_ITERATIONS;
@@ -110,7 +111,7 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
     let stripes = material(path, suite, slot, &master, &new.passphrase, pace)?;
 
     let mut bytes = header.encode().map_err(|e| Error::new(path, e))?;
-    bytes.resize(usize::try_from(KEY_ALIGNMENT).unwrap_or(bytes.len()), 0);
+    bytes.resize(internal::index(KEY_ALIGNMENT).of(path)?, 0);
     bytes.extend_from_slice(&stripes);
     let cipher = SectorCipher::new(suite, &master).ok_or_else(|| unsuited(path))?;
     Ok(Volume { bytes, cipher })
@@ -147,7 +148,7 @@ pub(super) fn material(
     }
     let mut stripes = Zeroizing::new(vec![0; master.len().saturating_mul(STRIPES as usize)]);
     random(path, &mut stripes)?;
-    af_split(suite.hash, master, &mut stripes);
+    af_split(suite.hash, master, &mut stripes).of(path)?;
     let cipher = SectorCipher::new(suite, &key).ok_or_else(|| unsuited(path))?;
     cipher.encrypt(0, &mut stripes);
     Ok(stripes)
@@ -175,8 +176,8 @@ fn uuid_text(bytes: [u8; 16]) -> String {
 }
 
 pub(super) fn bounded(rounds: u64) -> u32 {
-    let rounds = rounds.clamp(MIN_ITERATIONS, MAX_ITERATIONS.into());
-    u32::try_from(rounds).unwrap_or(MAX_ITERATIONS)
+    let rounds = rounds.max(MIN_ITERATIONS);
+    u32::try_from(rounds).map_or(MAX_ITERATIONS, |rounds| rounds.min(MAX_ITERATIONS))
 }
 
 /// Rounds that take this processor so many milliseconds; none if it was stopped. Measured in processor

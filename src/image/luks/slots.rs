@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::host::HostFile;
 use crate::qcow2::extension::CryptoHeader;
-use crate::qcow2::luks::{SALT_LEN, Suite};
+use crate::qcow2::luks::{KeySlot, SALT_LEN, Suite};
 use crate::qcow2::{CryptMethod, FormatError, Header, LuksHeader};
 
 use super::super::error::{IoContext, Result};
@@ -174,9 +174,7 @@ impl KeySlots {
         let (place, inactive) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&inactive, self.in_file(place), "write the key slot")?;
         self.flush()?;
-        if let Some(entry) = luks.slots.get_mut(slot) {
-            entry.active = true;
-        }
+        self.entry(&mut luks, slot)?.active = true;
         self.switch(slot, luks)
     }
 
@@ -187,18 +185,14 @@ impl KeySlots {
     pub fn erase(&mut self, slot: usize) -> Result<()> {
         let at = self.material_at(slot)?;
         let mut luks = self.luks.clone();
-        let Some(entry) = luks.slots.get_mut(slot) else {
-            return Err(self.no_such(slot));
-        };
-        entry.active = false;
+        self.entry(&mut luks, slot)?.active = false;
         self.switch(slot, luks.clone())?;
         let mut noise = vec![0; self.luks.material_len()];
         random(&self.path, &mut noise)?;
         self.write(&noise, at, "write over key material")?;
-        if let Some(entry) = luks.slots.get_mut(slot) {
-            entry.iterations = 0;
-            entry.salt = [0; SALT_LEN];
-        }
+        let entry = self.entry(&mut luks, slot)?;
+        entry.iterations = 0;
+        entry.salt = [0; SALT_LEN];
         let (place, empty) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&empty, self.in_file(place), "write the key slot")?;
         self.flush()?;
@@ -230,6 +224,11 @@ impl KeySlots {
             }));
         }
         Ok(self.in_file(entry.key_offset))
+    }
+
+    fn entry<'h>(&self, luks: &'h mut LuksHeader, slot: usize) -> Result<&'h mut KeySlot> {
+        let entry = luks.slots.get_mut(slot);
+        entry.ok_or_else(|| self.no_such(slot))
     }
 
     fn in_file(&self, offset: u64) -> u64 {

@@ -12,6 +12,7 @@ use crate::qcow2::luks::{DIGEST_LEN, HEADER_LEN, KeySlot, Suite};
 use crate::qcow2::{CryptMethod, FormatError, Header, LuksHeader};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal::OfFile;
 use super::super::{Error, ErrorKind, Pace};
 use super::derive::{af_merge, pbkdf2};
 use super::{Keys, Passphrase, SectorCipher};
@@ -183,7 +184,7 @@ impl Slots<'_> {
         };
         let mut split = Zeroizing::new(material.to_vec());
         cipher.decrypt(0, &mut split);
-        let master = af_merge(hash, &split, luks.key_bytes);
+        let master = af_merge(hash, &split, luks.key_bytes).of(self.path)?;
         let digest = derive(
             &master,
             &luks.digest_salt,

@@ -8,6 +8,7 @@ use crate::host::HostFile;
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset, RefcountBlock, refcount};
 
 use super::super::error::Result;
+use super::super::internal::OfFile;
 use super::super::refcounts::read_block;
 use super::super::{Error, ErrorKind};
 use super::{Block, Clusters, NewCounts};
@@ -37,10 +38,14 @@ impl NewCounts {
     }
 
     /// Never hands out these clusters: something on disk still needs them.
-    pub(crate) fn keep_off(&mut self, first: u64, clusters: u64) {
+    ///
+    /// # Errors
+    /// A fault of this program.
+    pub(crate) fn keep_off(&mut self, first: u64, clusters: u64) -> Result<()> {
         for cluster in first..first.saturating_add(clusters).min(KEPT_OFF_END) {
-            self.freed.insert(cluster);
+            self.freed.insert(cluster).of(&self.path)?;
         }
+        Ok(())
     }
 
     /// Counts `times` references more to each of these clusters.

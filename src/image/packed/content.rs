@@ -3,6 +3,7 @@
 use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal;
 use super::super::luks::SECTOR;
 use super::super::transfer::BUFFER;
 use super::super::{DataFile, Preallocation};
@@ -52,12 +53,12 @@ impl Packer {
 
     /// Writes what is read as zeros.
     pub(super) fn seal_zeros(&mut self, host: u64, len: u64) -> Result<()> {
-        let zeros = vec![0; usize::try_from(len).map_or(BUFFER, |len| len.min(BUFFER))];
+        let zeros = vec![0; internal::at_most(len, BUFFER)];
         let mut done = 0;
         while done < len {
-            let part =
-                usize::try_from(len - done).map_or(zeros.len(), |left| left.min(zeros.len()));
-            self.put_guest(host + done, zeros.get(..part).unwrap_or(&zeros))?;
+            let part = internal::at_most(len - done, zeros.len());
+            let (bytes, _) = zeros.split_at(part);
+            self.put_guest(host + done, bytes)?;
             done += part as u64;
         }
         Ok(())

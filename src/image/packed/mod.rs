@@ -122,6 +122,11 @@ impl Packer {
         &self.header
     }
 
+    /// The name of the new image.
+    pub(crate) fn path(&self) -> &Path {
+        self.out.path()
+    }
+
     fn cluster_size(&self) -> u64 {
         self.header.geometry.cluster_size()
     }

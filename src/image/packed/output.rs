@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 
 use super::super::error::{IoContext, Result};
+use super::super::internal;
 use super::super::transfer::BUFFER;
 
 /// A gap up to this length is written as zeros, so that what stands around it is one write.
@@ -127,12 +128,13 @@ pub(crate) fn reserve(path: &Path, file: &dyn HostFile, offset: u64, len: u64) -
 
 /// Writes zeros, not holes.
 pub(crate) fn write_zeros(path: &Path, file: &dyn HostFile, offset: u64, len: u64) -> Result<()> {
-    let zeros = vec![0; usize::try_from(len).map_or(BUFFER, |len| len.min(BUFFER))];
+    let zeros = vec![0; internal::at_most(len, BUFFER)];
     let mut done = 0;
     while done < len {
-        let part = usize::try_from(len - done).map_or(zeros.len(), |left| left.min(zeros.len()));
+        let part = internal::at_most(len - done, zeros.len());
+        let (bytes, _) = zeros.split_at(part);
         let at = offset + done;
-        file.write_at(zeros.get(..part).unwrap_or(&zeros), at)
+        file.write_at(bytes, at)
             .at(path, &format!("write zeros at {at:#x}"))?;
         done += part as u64;
     }

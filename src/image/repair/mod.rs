@@ -168,7 +168,7 @@ impl Repair {
                 FindingKind::SnapshotTable if self.survey.list_stays => *found,
                 // A cluster at two places of the guest's disk stays so, and is counted right.
                 FindingKind::SharedCluster => *found,
-                kind => self.survey.report.left.get(kind).copied().unwrap_or(0),
+                kind => self.survey.report.left.get(kind).map_or(0, |left| *left),
             };
             let mended = found.saturating_sub(stays);
             (mended > 0).then_some((*kind, mended))

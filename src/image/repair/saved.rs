@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::host::{FileKind, HostFile};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal::{self, Fault, OfFile};
 use super::super::qcow2_layer::read_zero_filled;
 use super::super::{Error, ErrorKind};
 
@@ -117,7 +118,7 @@ fn each_piece(
     let mut done = 0;
     while done < len {
         let piece = (len - done).min(PIECE);
-        buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
+        buffer.resize(internal::index(piece).of(path)?, 0);
         let at = offset.saturating_add(done);
         read_zero_filled(path, file, &mut buffer, at)?;
         tell(at, &buffer)?;
@@ -161,21 +162,34 @@ impl Saved {
             })
             .filter(|head| kept_count.max(written_count) <= MOST_RANGES && *head < len)
             .ok_or_else(|| damaged("its lists are longer than it is"))?;
-        let mut bytes = vec![0; usize::try_from(head).unwrap_or(0)];
+        let mut bytes = vec![0; internal::index(head).of(path)?];
         file.read_at(&mut bytes, 0).at(path, "read")?;
-        let mut numbers = bytes
-            .chunks_exact(8)
-            .skip(4)
-            .map(|word| word.try_into().map_or(0, u64::from_be_bytes));
-        let mut next = || numbers.next().unwrap_or(0);
-        let kept: Vec<(u64, u64)> = (0..kept_count).map(|_| (next(), next())).collect();
+        let (words, _) = bytes.as_chunks::<8>();
+        let mut numbers = words.iter().skip(4).map(|word| u64::from_be_bytes(*word));
+        let mut next = || {
+            let number = numbers.next();
+            number
+                .ok_or(Fault::new("a list of saved tables that is too short"))
+                .of(path)
+        };
+        let kept: Vec<(u64, u64)> = (0..kept_count)
+            .map(|_| Ok((next()?, next()?)))
+            .collect::<Result<_>>()?;
         let written: Vec<Written> = (0..written_count)
-            .map(|_| Written {
-                offset: next(),
-                len: next(),
-                digest: Digest(next()),
+            .map(|_| {
+                Ok(Written {
+                    offset: next()?,
+                    len: next()?,
+                    digest: Digest(next()?),
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
+        if !kept
+            .first()
+            .is_some_and(|(offset, len)| *offset == 0 && *len > 0)
+        {
+            return Err(damaged("it does not begin with the header"));
+        }
         let bytes_len = kept
             .iter()
             .try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
@@ -251,8 +265,8 @@ impl Saved {
 
     /// Whether the header is the one that was saved: the old tables are back before it is.
     fn is_switched(&self, image: &Path, file: &dyn HostFile) -> Result<bool> {
-        let len = self.kept.first().map_or(0, |(_, len)| *len).min(512);
-        let mut saved = vec![0; usize::try_from(len).unwrap_or(0)];
+        let len = self.header_len()?.min(512);
+        let mut saved = vec![0; internal::index(len).of(&self.path)?];
         self.file
             .read_padded(&mut saved, self.bytes_at)
             .at(&self.path, "read")?;
@@ -307,6 +321,12 @@ impl Saved {
         self.wrote_all_of((image, file), self.image_len, len)
     }
 
+    /// Bytes of the first range that is kept, a cluster with the header.
+    fn header_len(&self) -> Result<u64> {
+        let first = internal::item(&self.kept, 0).of(&self.path)?;
+        Ok(first.1)
+    }
+
     fn digest_at(&self, image: &Path, file: &dyn HostFile, range: &Written) -> Result<Digest> {
         let mut digest = Digest::new();
         each_piece(image, file, range.offset, range.len, &mut |_, bytes| {
@@ -333,7 +353,7 @@ impl Saved {
         tell: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
     ) -> Result<u64> {
         // The first cluster comes first and is put back by the switch.
-        let first = self.kept.first().map_or(0, |(_, len)| *len);
+        let first = self.header_len()?;
         let mut there = Vec::new();
         each_piece(
             &self.path,
@@ -412,8 +432,7 @@ impl Saved {
             };
         }
         file.fence().at(image, "flush")?;
-        let len = self.kept.first().map_or(0, |(_, len)| *len);
-        let mut first = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut first = vec![0; internal::index(self.header_len()?).of(&self.path)?];
         self.file
             .read_padded(&mut first, self.bytes_at)
             .at(&self.path, "read")?;
@@ -421,9 +440,9 @@ impl Saved {
         file.read_padded(&mut there, 0).at(image, "read")?;
         // The switch is one sector; what follows it was not in use in the repaired header.
         for part in [0..512.min(first.len()), 512.min(first.len())..first.len()] {
-            let (old, now) = (first.get(part.clone()), there.get(part.clone()));
-            if let Some(bytes) = old.filter(|old| !old.is_empty() && Some(*old) != now) {
-                file.write_at(bytes, part.start as u64)
+            let old = internal::part(&first, part.clone()).of(image)?;
+            if old != internal::part(&there, part.clone()).of(image)? {
+                file.write_at(old, part.start as u64)
                     .at(image, "write the header")?;
                 file.fence().at(image, "flush")?;
             }
@@ -455,7 +474,7 @@ impl Saved {
 
     /// Whether all that lies in this part of the file is what the repair wrote, and nothing between.
     fn wrote_all_of(&self, image: (&Path, &dyn HostFile), from: u64, to: u64) -> Result<bool> {
-        let cluster = self.kept.first().map_or(1, |(_, len)| *len).max(1);
+        let cluster = self.header_len()?;
         let mut written: Vec<_> = self.written.iter().collect();
         written.sort_unstable_by_key(|range| range.offset);
         let (mut covered, mut empty) = (from, true);

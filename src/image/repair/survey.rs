@@ -239,9 +239,9 @@ impl Survey {
         (offset / size, clusters)
     }
 
-    fn keep_off_bytes(&mut self, offset: u64, bytes: u64) {
+    fn keep_off_bytes(&mut self, offset: u64, bytes: u64) -> Result<()> {
         let (first, clusters) = self.run(offset, bytes);
-        self.counts.keep_off(first, clusters);
+        self.counts.keep_off(first, clusters)
     }
 
     /// Places of refcount blocks on disk that can be read: index and cluster.
@@ -265,11 +265,11 @@ impl Survey {
             self.header.refcount_table_offset.get(),
             self.old_refcounts.len() as u64 * 8,
         );
-        self.keep_off_bytes(offset, bytes);
+        self.keep_off_bytes(offset, bytes)?;
         // Whether anything counts it or it is in the file at all: until the switch it is what is read.
-        self.keep_off_bytes(self.header.snapshots_offset.get(), self.old_list_len);
+        self.keep_off_bytes(self.header.snapshots_offset.get(), self.old_list_len)?;
         for (index, cluster) in self.blocks_on_disk() {
-            self.counts.keep_off(cluster, 1);
+            self.counts.keep_off(cluster, 1)?;
             let first = index.saturating_mul(per_block);
             if first >= clusters {
                 continue;
@@ -278,7 +278,7 @@ impl Survey {
                 .counts
                 .read_block(cluster, self.rules.context.geometry)?;
             for (counted, _) in (first..clusters).zip(block.iter()).filter(|(_, n)| *n > 0) {
-                self.counts.keep_off(counted, 1);
+                self.counts.keep_off(counted, 1)?;
             }
         }
         Ok(())
@@ -347,7 +347,7 @@ impl Survey {
             )));
         }
         for (owner, offset, entries) in roots {
-            self.keep_off_bytes(offset, entries * 8);
+            self.keep_off_bytes(offset, entries * 8)?;
             let table = read_entries(&self.path, &*self.file, offset, entries, "L1 table")?;
             self.roots.push(Root {
                 owner,
@@ -383,7 +383,7 @@ impl Survey {
                     continue;
                 }
                 let offset = raw & !l1::reserved_bits(raw) & !(1 << 63);
-                self.keep_off_bytes(offset, size);
+                self.keep_off_bytes(offset, size)?;
                 let guest = index.saturating_mul(coverage);
                 let clean = match self.clean_l1(raw) {
                     Ok(clean) => clean,
@@ -452,7 +452,7 @@ impl Survey {
                 };
                 let judged = self.rules.judge(raw, bitmap);
                 table.changed |= (judged.raw, judged.bitmap) != (raw, bitmap);
-                self.tell(table, at, raw, judged);
+                self.tell(table, at, raw, judged)?;
                 let Some((start, count)) = judged.refers else {
                     continue;
                 };
@@ -533,14 +533,14 @@ impl Survey {
     }
 
     /// Notes what is to be said of an entry.
-    fn tell(&mut self, table: &Table, at: usize, raw: u64, judged: Judged) {
+    fn tell(&mut self, table: &Table, at: usize, raw: u64, judged: Judged) -> Result<()> {
         if judged.left.is_none() && !judged.emptied {
-            return;
+            return Ok(());
         }
         let size = self.size();
         let offset = l2::offset_bits(raw);
         // Whatever that place is one day: nothing new may come to lie there.
-        self.keep_off_bytes(offset, size.saturating_mul(2));
+        self.keep_off_bytes(offset, size.saturating_mul(2))?;
         let guest = table.active.map(|index| {
             let start = index.saturating_mul(self.rules.context.geometry.l2_coverage());
             start.saturating_add((at as u64).saturating_mul(size))
@@ -559,6 +559,7 @@ impl Survey {
             };
             self.report.leave(kind, offset, text);
         }
+        Ok(())
     }
 
     /// Brings a table's entries to what they are to be; whether any was not.
@@ -604,7 +605,7 @@ impl Survey {
     fn fixed_tables(&mut self) -> Result<()> {
         if let Some(crypto) = self.header.crypto_header() {
             let (offset, bytes) = (crypto.offset.get(), crypto.length);
-            self.keep_off_bytes(offset, bytes);
+            self.keep_off_bytes(offset, bytes)?;
             let (first, clusters) = self.run(offset, bytes);
             if self.is_past_end(offset, bytes) {
                 let text = || {
@@ -647,7 +648,7 @@ impl Survey {
             return Ok(false);
         }
         self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
-            survey.keep_off_bytes(offset, bytes);
+            survey.keep_off_bytes(offset, bytes)?;
             Ok(true)
         })?;
         let mut claimed = 0_u64;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use super::super::internal::{Fault, at_most, distance, part, part_mut};
 use crate::host::{Cloned, HostFile, Lock, LockProbe, LockSet, Segment, Stat};
 
 /// The file behind other bytes.
@@ -38,15 +39,19 @@ impl Switched {
     }
 }
 
-/// Copies what two ranges have in common.
-fn copy_common((from_at, from): (u64, &[u8]), (to_at, to): (u64, &mut [u8])) {
+/// Copies what two ranges, which overlap, have in common.
+fn copy_common(
+    (from_at, from): (u64, &[u8]),
+    (to_at, to): (u64, &mut [u8]),
+) -> std::result::Result<(), Fault> {
     let start = from_at.max(to_at);
-    let behind = |at: u64| usize::try_from(start - at).ok();
-    let from = behind(from_at).and_then(|skipped| from.get(skipped..));
-    let to = behind(to_at).and_then(|skipped| to.get_mut(skipped..));
-    for (to, from) in to.into_iter().flatten().zip(from.into_iter().flatten()) {
+    let (of_from, of_to) = (distance(from_at, start)?, distance(to_at, start)?);
+    let (from_len, to_len) = (from.len(), to.len());
+    let to = part_mut(to, of_to..to_len)?.iter_mut();
+    for (to, from) in to.zip(part(from, of_from..from_len)?) {
         *to = *from;
     }
+    Ok(())
 }
 
 fn refused<T>() -> io::Result<T> {
@@ -59,15 +64,14 @@ fn refused<T>() -> io::Result<T> {
 impl HostFile for Switched {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.inner.read_at(buf, offset)?;
-        let len = usize::try_from(self.end().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = buf.len();
         // Between the file's end and a piece behind it there are zeros.
-        if let Some(behind) = buf.get_mut(got..) {
-            behind.fill(0);
+        let behind = part_mut(buf, got..len).map_err(io::Error::other)?;
+        behind.fill(0);
+        for piece in self.pieces_in(offset, len as u64) {
+            copy_common(piece, (offset, buf)).map_err(io::Error::other)?;
         }
-        for piece in self.pieces_in(offset, buf.len() as u64) {
-            copy_common(piece, (offset, buf));
-        }
-        Ok(got.max(len.min(buf.len())))
+        Ok(got.max(at_most(self.end().saturating_sub(offset), len)))
     }
     fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
         refused()

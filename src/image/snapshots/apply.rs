@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::host::HostFile;
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{EntryTable, Version};
+use crate::qcow2::{EntryTable, L1Entry, Version};
 
 use super::super::error::Result;
 use super::super::{Error, ErrorKind, Pace, bitmaps};
@@ -14,7 +14,8 @@ use super::change::{Flags, SnapshotChange};
 
 /// Whether two L1 tables name the same L2 tables.
 fn leads_to_the_same(one: &EntryTable, other: &EntryTable) -> bool {
-    let table = |entries: &EntryTable, at| entries.get(at).map_or(0, |raw| raw & !(1 << 63));
+    let table =
+        |entries: &EntryTable, at| entries.get(at).unwrap_or(L1Entry::UNMAPPED) & !(1 << 63);
     (0..one.len().max(other.len())).all(|at| table(one, at) == table(other, at))
 }
 

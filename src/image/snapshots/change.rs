@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::snapshot::encode_table;
-use crate::qcow2::stretch::{any_copied, set_copied};
+use crate::qcow2::stretch::{any_copied, clear_copied, set_copied};
 use crate::qcow2::{
     Autoclear, EntryTable, FormatError, Header, HostOffset, L1Entry, L2Context, Snapshot, Stretch,
     Version, stretches,
@@ -192,7 +192,10 @@ impl SnapshotChange {
         let trees = trees(&path, &*file, self.context, pace);
         trees.each(l1, |named, table| {
             let mut differs = false;
-            each_wrong_flag(&trees, table, &mut self.counts, |_, _| differs = true)?;
+            each_wrong_flag(&trees, table, &mut self.counts, |_, _| {
+                differs = true;
+                Ok(())
+            })?;
             tell(self, named, differs)
         })
     }
@@ -335,10 +338,11 @@ impl SnapshotChange {
         trees.tables().each(moved, &mut |moved, table| {
             let new = batch.put_mut(moved.to, table)?;
             match moved.flags {
-                Flags::None => set_copied(new, geometry, 0..usize::MAX, false),
+                Flags::None => clear_copied(new, geometry),
                 Flags::ByCount => {
                     each_wrong_flag(&trees, table, &mut self.counts, |entries, copied| {
-                        set_copied(new, geometry, entries, copied);
+                        set_copied(new, geometry, entries, copied)
+                            .map_err(|error| Error::new(&path, error))
                     })?;
                 }
             }
@@ -409,13 +413,15 @@ fn each_wrong_flag(
     trees: &Trees<'_>,
     table: &[u8],
     counts: &mut NewCounts,
-    mut tell: impl FnMut(Range<usize>, bool),
+    mut tell: impl FnMut(Range<usize>, bool) -> Result<()>,
 ) -> Result<()> {
     trees.flagged(table, |at, len, cluster, copied| {
+        let mut told = Ok(());
         counts.ones(cluster, len as u64, |entries, one| {
-            if one != copied {
-                tell(at + entries.start..at + entries.end, one);
+            if one != copied && told.is_ok() {
+                told = tell(at + entries.start..at + entries.end, one);
             }
-        })
+        })?;
+        told
     })
 }

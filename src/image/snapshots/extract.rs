@@ -136,7 +136,7 @@ fn next_run(view: &Chain, at: u64, end: u64, own: bool) -> Result<(Option<&Layer
         }
     }
     let run = view.resolve(at, end)?;
-    let layer = run.layer.and_then(|index| view.layers().get(index));
+    let layer = view.decider(&run)?;
     Ok((layer.map(|layer| &**layer), run.extent))
 }
 

@@ -8,6 +8,7 @@ use crate::qcow2::snapshot::{Snapshot, parse_first, parse_overlong_table, parse_
 use crate::qcow2::{FormatError, Header};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal::{self, OfFile};
 use super::super::{Error, ErrorKind};
 
 /// The image's internal snapshots, in the table's order.
@@ -105,7 +106,7 @@ pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Resu
         Err(error) => return Err(error),
     }
     let len = have.min(MAX_SNAPSHOT_TABLE_BYTES);
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
+    let mut bytes = vec![0; internal::index(len).of(path)?];
     file.read_padded(&mut bytes, offset)
         .at(path, "read the snapshot table")?;
     let (snapshots, len) = parse_first(&bytes, header.snapshot_count);
@@ -130,7 +131,7 @@ fn read_as(
     // The length is recorded nowhere: read more until it is enough.
     let mut len = 4096;
     loop {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(4096)];
+        let mut bytes = vec![0; internal::index(len).of(path)?];
         file.read_padded(&mut bytes, header.snapshots_offset.get())
             .at(path, "read the snapshot table")?;
         match parse(&bytes, header.snapshot_count) {

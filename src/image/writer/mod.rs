@@ -43,9 +43,6 @@ use super::{Chain, Error, ErrorKind};
 /// Bytes of changed L2 tables kept before a transaction is closed by itself.
 const TABLE_BUDGET: u64 = 16 << 20;
 
-/// An entry that leads nowhere.
-const UNMAPPED: u64 = 0;
-
 /// Clusters to be freed kept before a transaction is closed by itself.
 const FREE_BUDGET: usize = 1 << 16;
 
@@ -290,7 +287,7 @@ impl Writer {
         if !self.tree.tables.contains_key(&index) {
             // Past the table's end nothing is mapped.
             let at = internal::index(index).of(&self.path)?;
-            let raw = self.tree.l1.get(at).unwrap_or(UNMAPPED);
+            let raw = self.tree.l1.get(at).unwrap_or(L1Entry::UNMAPPED);
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
             let Some(offset) = entry.table else {
                 return Ok(L2Entry::Unallocated);
@@ -637,10 +634,8 @@ impl Writer {
         };
         match source {
             Source::Bytes(bytes) => {
-                let bytes = usize::try_from(len)
-                    .ok()
-                    .and_then(|len| bytes.get(..len))
-                    .unwrap_or(bytes);
+                let len = internal::index(len).of(path)?;
+                let bytes = internal::part(bytes, 0..len).of(path)?;
                 self.transfer.write(bytes, to)
             }
             Source::File { path, file, offset } => {

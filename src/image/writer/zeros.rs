@@ -3,6 +3,7 @@
 use crate::qcow2::{Autoclear, GuestOffset, L2Entry, SubclusterState, Version};
 
 use super::super::error::{IoContext, Result};
+use super::super::internal;
 use super::{Source, Writer};
 
 impl Writer {
@@ -102,7 +103,7 @@ impl Writer {
     }
 
     pub(super) fn write_zero_bytes(&mut self, start: u64, end: u64) -> Result<()> {
-        let zeros = vec![0; usize::try_from((end - start).min(self.cluster_size())).unwrap_or(512)];
+        let zeros = vec![0; internal::at_most(end - start, self.geometry().cluster_len())];
         let mut at = start;
         while at < end {
             let len = (end - at).min(zeros.len() as u64);

@@ -118,7 +118,7 @@ pub(crate) fn tables(data: &[u8]) {
     let some = (0..l2.len()).filter(|at| l2.raw(*at) != Some((0, 0)));
     assert_eq!(entries, some.count());
     let mut flagless = l2.as_bytes().to_vec();
-    stretch::set_copied(&mut flagless, geometry, 0..usize::MAX, false);
+    stretch::clear_copied(&mut flagless, geometry);
     assert!(!stretch::any_copied(&flagless, geometry));
     let mut block = RefcountBlock::from_bytes(table, geometry).unwrap();
     let some = block.len().min(4096);
