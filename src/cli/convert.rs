@@ -47,7 +47,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
             }),
         },
     };
-    let request = Request::Convert(Box::new(Convert {
+    let request = Request::Convert(Convert {
         sources: args.sources,
         format: args.source_format.map(|format| match format {
             FormatArg::Qcow2 => Format::Qcow2,
@@ -69,6 +69,6 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: ConvertArgs) -> anyhow:
         } else {
             BackingStyle::Relative
         },
-    }));
+    });
     execute(out, globals, args.consent, &context, &request)
 }

@@ -33,14 +33,14 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::
             (context::nowhere(), request)
         }
         (Some(base), Some(size)) if args.unchecked => {
-            let request = Request::BranchUnchecked(Box::new(BranchUnchecked {
+            let request = Request::BranchUnchecked(BranchUnchecked {
                 base,
                 format: Format::from_name(&args.backing_format.unwrap_or_default()),
                 new: args.new,
                 size,
                 style,
                 image,
-            }));
+            });
             (context::around(&[], &args.scan.scan)?, request)
         }
         (Some(base), size) => {

@@ -2,15 +2,8 @@
 //! plan; here is only how a person at a command line agrees to it.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
 
-use crate::host::shell_quoted;
-use crate::ops::{
-    self, BackingStyle, ChangeSnapshot, Commit, CommittedLayer, Confirm, Consent, Context, Danger,
-    Dependants, Discard, EmptyTrash, NewSize, Outcome, Plan, Rebase, RecoverEntry, Recovery,
-    Relink, RepairAction, RepairImage, Request, Resize, Siblings, SnapshotAction, SnapshotName,
-    Tone, Unlink,
-};
+use crate::ops::{self, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Tone};
 
 use super::args::{ConsentArgs, Globals};
 use super::exit::Stop;
@@ -40,7 +33,7 @@ pub(super) fn execute(
             }
             let ways_out = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
             for (index, way) in ways_out.enumerate() {
-                if let Some(command) = command(&way.request) {
+                if let Some(command) = way.request.command_line() {
                     out.line(format_args!("To do {}: {command}", index + 1))?;
                 }
             }
@@ -88,121 +81,6 @@ pub(super) fn execute(
             units::size(bytes)
         ))
         .into()),
-    }
-}
-
-/// The command line that asks for this, where it is one that is offered instead of a refused one.
-fn command(request: &Request) -> Option<String> {
-    match request {
-        Request::Commit(Commit {
-            overlay,
-            into,
-            layer,
-            siblings,
-            keep_old,
-        }) => {
-            let path = |option: &str, path: &Option<PathBuf>| {
-                let path = path.as_ref().map(shell_quoted);
-                path.map_or_else(String::new, |path| format!(" {option} {path}"))
-            };
-            let (into, old) = (path("--into", into), path("--keep-old", keep_old));
-            let keep = match layer {
-                CommittedLayer::Trash => "",
-                CommittedLayer::Keep => " --keep",
-            };
-            let siblings = match siblings {
-                Siblings::Refuse => "",
-                Siblings::Preserve => " --siblings preserve",
-                Siblings::Break => " --siblings break",
-            };
-            let overlay = shell_quoted(overlay);
-            Some(format!(
-                "qanopy commit {overlay}{into}{keep}{siblings}{old}"
-            ))
-        }
-        Request::Snapshot(ChangeSnapshot {
-            image,
-            action:
-                SnapshotAction::Apply {
-                    snapshot: SnapshotName::Id(id),
-                    dependants: Dependants::Break,
-                },
-        }) => {
-            let (image, id) = (shell_quoted(image), shell_quoted(id));
-            Some(format!(
-                "qanopy snapshot apply {image} {id} --id --dependants break"
-            ))
-        }
-        Request::Repair(RepairImage {
-            image,
-            action: RepairAction::All,
-        }) => Some(format!("qanopy check --repair all {}", shell_quoted(image))),
-        Request::Resize(Resize {
-            image,
-            size: NewSize::To(size),
-            shrink,
-            dependants,
-            ..
-        }) => {
-            let image = shell_quoted(image);
-            let shrink = if *shrink { " --shrink" } else { "" };
-            let dependants = match dependants {
-                Dependants::Refuse => "",
-                Dependants::Break => " --dependants break",
-            };
-            Some(format!("qanopy resize {image} {size}{shrink}{dependants}"))
-        }
-        Request::EmptyTrash(EmptyTrash { entries }) if entries.len() == 1 => {
-            let entry = entries.first().map(shell_quoted)?;
-            Some(format!("qanopy trash empty {entry}"))
-        }
-        Request::Discard(Discard { images, .. }) if images.len() == 1 => {
-            let image = images.first().map(shell_quoted)?;
-            Some(format!("qanopy discard {image}"))
-        }
-        Request::Rebase(Rebase {
-            image,
-            to,
-            format: None,
-            style: None,
-            dedupe,
-            compress,
-        }) => Some(format!(
-            "qanopy rebase {} --to {}{}{}",
-            shell_quoted(image),
-            shell_quoted(to),
-            if *dedupe { " --dedupe" } else { "" },
-            if *compress { " --compress" } else { "" }
-        )),
-        Request::Relink(Relink {
-            image,
-            base,
-            format,
-            style,
-        }) => {
-            let mut words = format!("qanopy relink {}", shell_quoted(image));
-            if let Some(base) = base {
-                words.push_str(&format!(" --to {}", shell_quoted(base)));
-            }
-            if let Some(format) = format {
-                words.push_str(&format!(" --format {}", shell_quoted(format.name())));
-            }
-            words.push_str(match style {
-                None => "",
-                Some(BackingStyle::Relative) => " --relative",
-                Some(BackingStyle::Absolute) => " --absolute",
-            });
-            Some(words)
-        }
-        Request::Unlink(Unlink { image }) => {
-            Some(format!("qanopy relink {} --to none", shell_quoted(image)))
-        }
-        Request::Recover(RecoverEntry { entry, way }) => Some(match way {
-            Recovery::Finish => format!("qanopy recover {entry} --finish"),
-            Recovery::RollBack => format!("qanopy recover {entry} --roll-back"),
-            Recovery::Forget => format!("qanopy recover {entry} --forget"),
-        }),
-        _ => None,
     }
 }
 

@@ -1,28 +1,112 @@
 //! Amend: another version, refcount width or feature of an image. Its guest sees the same, and so
 //! does everything built on it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Content, Node};
 use crate::host::{Access, LockSet, printable_bytes};
-use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried};
+use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried, Version};
 use crate::qcow2::Header;
 
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    AmendImage, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find, space,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
 };
 
+/// Make an image of another version, refcount width or feature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AmendImage {
+    /// The image.
+    pub image: PathBuf,
+    /// What is to be another way.
+    pub amendment: Amendment,
+}
+
+impl Operation for AmendImage {
+    fn name(&self) -> &'static str {
+        "amend"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Amend"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let to = &self.amendment;
+        let switch = |is_on: bool| if is_on { "on" } else { "off" };
+        let line = CommandLine::new(&["amend"])
+            .path(&self.image)
+            .option(
+                "--compat",
+                to.version.map(|version| match version {
+                    Version::V2 => "0.10",
+                    Version::V3 => "1.1",
+                }),
+            )
+            .option("--lazy-refcounts", to.lazy_refcounts.map(switch))
+            .number(
+                "--refcount-bits",
+                to.refcount_order.map(|order| 1_u64 << order.min(63)),
+            )
+            .option(
+                "--compression-type",
+                to.compression.map(|kind| kind.to_string()),
+            )
+            .option(
+                "--data-file",
+                to.data_file.as_deref().map(OsStr::from_bytes),
+            )
+            .flag("--data-file-relative", to.data_file.is_some())
+            .option("--data-file-raw", to.data_file_raw.map(switch));
+        Some(line)
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_amendment(plan, &self.image, &self.amendment)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Identity)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
+
 /// Plans to amend an image.
-pub(super) fn plan(plan: &mut Plan, image: &Path, amendment: &Amendment) {
+fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     let context = plan.context().clone();
     plan.title = format!("Amend {}", name(image));
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
@@ -12,14 +14,129 @@ use crate::qcow2::bitmap::BitmapFlags;
 
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{command, name, shown, size};
 use super::{
-    BitmapAction, ChangeBitmap, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
-    Undo, find, space,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
 };
 
+/// Do something with a dirty bitmap of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeBitmap {
+    /// The image it is in.
+    pub image: PathBuf,
+    /// Its name, 1 to 1023 bytes.
+    pub bitmap: OsString,
+    /// What to do.
+    pub action: BitmapAction,
+}
+
+/// What is done with a dirty bitmap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BitmapAction {
+    /// Add it; nothing is dirty in it.
+    Add {
+        /// Guest bytes per bit; none for QEMU's choice.
+        granularity: Option<u64>,
+        /// Whether it records writes from then on.
+        enabled: bool,
+    },
+    /// Remove it.
+    Remove,
+    /// Call nothing dirty in it.
+    Clear,
+    /// Have it record writes from then on.
+    Enable,
+    /// Have it record nothing from then on.
+    Disable,
+    /// Call dirty also what another one does.
+    Merge {
+        /// The other one's name.
+        source: OsString,
+        /// The image that one is in; none for the same.
+        from: Option<PathBuf>,
+    },
+}
+
+impl Operation for ChangeBitmap {
+    fn name(&self) -> &'static str {
+        "bitmap"
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.action {
+            BitmapAction::Add { .. } => "Add",
+            BitmapAction::Remove => "Remove",
+            BitmapAction::Clear => "Clear",
+            BitmapAction::Enable => "Enable",
+            BitmapAction::Disable => "Disable",
+            BitmapAction::Merge { .. } => "Merge",
+        }
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        if let BitmapAction::Merge {
+            from: Some(from), ..
+        } = &mut self.action
+        {
+            visit(Name::Path(from));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = |command| CommandLine::new(&["bitmap", command]);
+        let which = |line: CommandLine| line.path(&self.image).word(&self.bitmap);
+        Some(match &self.action {
+            BitmapAction::Add {
+                granularity,
+                enabled,
+            } => which(
+                line("add")
+                    .number("--granularity", *granularity)
+                    .flag("--disabled", !enabled),
+            ),
+            BitmapAction::Remove => which(line("remove")),
+            BitmapAction::Clear => which(line("clear")),
+            BitmapAction::Enable => which(line("enable")),
+            BitmapAction::Disable => which(line("disable")),
+            BitmapAction::Merge { source, from } => {
+                which(line("merge").option_path("--source-file", from.as_ref())).word(source)
+            }
+        })
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_bitmap(plan, &self.image, &self.bitmap, &self.action)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
+
 /// Plans what is asked of an image's bitmap.
-pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAction) {
+fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAction) {
     let context = plan.context().clone();
     let title = printable(bitmap);
     plan.title = match action {
@@ -34,7 +151,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
             name(image)
         ),
     };
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
@@ -47,7 +164,7 @@ pub(super) fn plan(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &Bitma
         from: Some(from), ..
     } = action
     {
-        let source = match find::named(&context, from) {
+        let source = match resolve::named(&context, from) {
             Ok(source) => source,
             Err(sentence) => return plan.refuse(sentence),
         };

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{self, Format};
 
@@ -15,19 +17,114 @@ use super::chain_files::{self, ChainFile};
 use super::copy_file::{Copy, folder, same_but_header};
 use super::in_use::{Locking, claim};
 use super::members::format_of;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo,
-    absolute, backing_name, device, find, new_file, resumed,
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, absolute,
+    backing_name, device, new_file, resolve, resumed,
 };
 
+/// Copy an image, file for file; the copy is built on the same base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneImage {
+    /// The image.
+    pub image: PathBuf,
+    /// The file to create; for a whole chain the directory that receives the files.
+    pub new: PathBuf,
+    /// Whether all it is built on is copied along, so that the copy is built on copies.
+    #[serde(default)]
+    pub chain: bool,
+    /// Whether blocks are shared.
+    #[serde(default)]
+    pub reflink: Reflink,
+}
+
+/// Whether a copy shares the blocks of the original until either is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Reflink {
+    /// Where the filesystem can.
+    #[default]
+    Auto,
+    /// Always: it fails where the filesystem cannot.
+    Always,
+    /// Never: every byte is written.
+    Never,
+}
+
+impl Operation for CloneImage {
+    fn name(&self) -> &'static str {
+        "clone"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Clone"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        match self.chain {
+            false => Nature::CreatesImage(&self.new),
+            true => Nature::CreatesFiles,
+        }
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        visit(Name::Path(&mut self.new));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let reflink = match self.reflink {
+            Reflink::Auto => None,
+            Reflink::Always => Some("always"),
+            Reflink::Never => Some("never"),
+        };
+        Some(
+            CommandLine::new(&["clone"])
+                .path(&self.image)
+                .path(&self.new)
+                .flag("--chain", self.chain)
+                .option("--reflink", reflink),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        match self.chain {
+            false => plan_clone(plan, &self.image, &self.new, self.reflink),
+            true => plan_chain(plan, &self.image, &self.new, self.reflink),
+        }
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        match self.chain {
+            false => half.finish_making(self.clone()),
+            true => half.finish_making_the_rest(self.clone()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.unmake()
+    }
+}
+
 /// Plans a copy of the image.
-pub(super) fn plan(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
+fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     plan.title = format!("Clone {} as {}", name(image), name(new));
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
@@ -120,7 +217,7 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         name(image),
         shown(dir)
     );
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

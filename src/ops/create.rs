@@ -3,18 +3,83 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::image::{self, Preallocation};
+use serde::{Deserialize, Serialize};
 
-use super::held::Held;
-use super::in_use::Locking;
+use crate::image::{self};
+
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{command, name, size};
 use super::{
-    Create, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, new_file, new_image,
-    overlay,
+    EffectKind, Error, ImageOptions, Job, Outcome, Plan, Progress, Undo, branch, new_file,
+    new_image,
 };
 
+/// A new image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    /// The file to create.
+    pub path: PathBuf,
+    /// Virtual size in bytes; rounded up to a multiple of 512, as QEMU does.
+    pub size: u64,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+impl Operation for Create {
+    fn name(&self) -> &'static str {
+        "create"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Create"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::CreatesImage(&self.path)
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.path));
+        self.image.each_name(visit);
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            self.image.add_to(
+                CommandLine::new(&["create"])
+                    .path(&self.path)
+                    .plain(self.size),
+            ),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_create(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        half.finish_making(self.clone())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.unmake()
+    }
+}
+
 /// Plans a new image.
-pub(super) fn plan(plan: &mut Plan, options: &Create) {
+fn plan_create(plan: &mut Plan, options: &Create) {
     let new = options.path.as_path();
     plan.title = format!("Create {}", name(new));
     let whole = new_file::whole_sectors(plan, options.size);
@@ -61,61 +126,6 @@ pub(super) struct CreateJob {
 
 impl Job for CreateJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        overlay::new_image(plan, progress, &self.new, &self.options, None, &[])
-    }
-}
-
-/// Plans a new raw image.
-pub(super) fn plan_raw(plan: &mut Plan, new: &Path, bytes: u64, preallocation: Preallocation) {
-    plan.title = format!("Create {}", name(new));
-    new_image::refuse_metadata_of_raw(plan, preallocation);
-    let whole = new_file::whole_sectors(plan, bytes);
-    let blocks = match preallocation {
-        Preallocation::Off | Preallocation::Metadata => 0,
-        Preallocation::Falloc | Preallocation::Full => whole,
-    };
-    if new_file::check(plan, new, blocks).is_none() {
-        return;
-    }
-    plan.effect(
-        EffectKind::Creates,
-        new,
-        Some(blocks),
-        format!("{}, an empty raw disk of {}", size(blocks), size(whole)),
-    );
-    plan.undo = Undo::Possible(format!("discard {}", name(new)));
-    let mut words = vec!["qemu-img".into(), "create".into()];
-    words.extend(["-f".into(), "raw".into()]);
-    if preallocation != Preallocation::Off {
-        let option = format!("preallocation={}", preallocation.name());
-        words.extend(["-o".into(), option.into()]);
-    }
-    words.extend([new.as_os_str().to_owned(), whole.to_string().into()]);
-    plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(CreateRawJob {
-        new: new.to_path_buf(),
-        size: whole,
-        preallocation,
-    }));
-}
-
-#[derive(Debug)]
-struct CreateRawJob {
-    new: PathBuf,
-    size: u64,
-    preallocation: Preallocation,
-}
-
-impl Job for CreateRawJob {
-    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        match self.preallocation {
-            Preallocation::Full => progress.enter(Phase::Copy, self.size),
-            _ => progress.enter(Phase::Switch, 0),
-        }
-        let locks = Locking::default().settle(plan)?;
-        let host = Held::new(plan.host(), &locks);
-        image::create_raw(&host, &self.new, self.size, self.preallocation, progress)
-            .map_err(|error| overlay::not_created(&self.new, &error))?;
-        Ok(overlay::created(&self.new, vec![self.new.clone()]))
+        branch::new_image(plan, progress, &self.new, &self.options, None, &[])
     }
 }

@@ -7,7 +7,7 @@ use crate::host::{printable, shell_quoted};
 use crate::image::{self, Format, Layer};
 
 use super::words::{shown, size};
-use super::{CloneImage, Commit, Export, Flatten, Plan, Rebase, Request, Squash, find};
+use super::{Plan, resolve};
 
 /// Warns of every layer that the plan would copy from and whose tables place something past the end of its
 /// file. Plans that copy nothing, and those that are refused, look at nothing.
@@ -17,19 +17,11 @@ pub(super) fn warn(plan: &mut Plan) {
     }
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
-    let named = match &plan.request {
-        Request::Convert(options) => options.sources.clone(),
-        Request::Commit(Commit { overlay: image, .. })
-        | Request::Flatten(Flatten { image, .. })
-        | Request::Export(Export { image, .. })
-        | Request::Clone(CloneImage { image, .. })
-        | Request::Squash(Squash { layer: image, .. }) => vec![image.clone()],
-        Request::Rebase(Rebase { image, to, .. }) => vec![image.clone(), to.clone()],
-        _ => return,
-    };
+    let named = plan.request.operation().copies();
+
     let tops = named
         .iter()
-        .filter_map(|path| find::named(&context, path).ok());
+        .filter_map(|path| resolve::named(&context, path).ok());
     let layers: BTreeSet<NodeId> = tops.flat_map(|top| forest.chain(top.id)).collect();
     let mut warnings = Vec::new();
     for node in layers.into_iter().filter_map(|id| forest.get(id)) {

@@ -5,21 +5,118 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::is_trashed;
 
 use super::in_use::{Locking, Use, who_uses};
 use super::members::refuse_as_data_file;
+use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Restore, Undo, device, find,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Restore, Undo, device, resolve,
 };
 
+/// Move these images and everything built on them to the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discard {
+    /// The images named; what is built on them follows by itself.
+    pub images: Vec<PathBuf>,
+    /// What is built on them and stays where it is all the same, with all above it: a restore that is taken
+    /// back leaves what stood without its base before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<PathBuf>,
+}
+
+impl Request {
+    /// To move these images and everything built on them to the trash.
+    #[must_use]
+    pub fn discard(images: Vec<PathBuf>) -> Self {
+        Discard {
+            images,
+            spare: Vec::new(),
+        }
+        .into()
+    }
+}
+
+impl Operation for Discard {
+    fn name(&self) -> &'static str {
+        "discard"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Discard"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        for path in &mut self.images {
+            visit(Name::Path(path));
+        }
+        for path in &mut self.spare {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        // Who stays without its base is no choice that a person makes.
+        self.spare
+            .is_empty()
+            .then(|| CommandLine::new(&["discard"]).paths(&self.images))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_discard(plan, &self.images, &self.spare)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        match half.left() {
+            Left::All => Way::Ask(self.clone().into()),
+            Left::Some(images) => Way::Ask(
+                Self {
+                    images,
+                    spare: self.spare.clone(),
+                }
+                .into(),
+            ),
+            Left::None => Way::Nothing("every image is in the trash".to_owned()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        if let Some(way) = half.planned_way_back() {
+            return way;
+        }
+        let entries = half.batches(&half.entry.goes, None);
+        match entries.is_empty() {
+            true => Way::Nothing("every image is at its place".to_owned()),
+            false => Way::Ask(Restore { entries }.into()),
+        }
+    }
+}
+
 /// Plans to discard the images named and all that is built on them but what is spared.
-pub(super) fn plan(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
+fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
     let mut marked = Vec::new();
@@ -105,7 +202,7 @@ fn look_up<'f>(host: &dyn Host, forest: &'f Forest, path: &Path) -> Result<&'f N
     };
     match node.whereabouts {
         Whereabouts::Scanned => {}
-        Whereabouts::InTrash => return Err(find::in_trash(&node.path)),
+        Whereabouts::InTrash => return Err(resolve::in_trash(&node.path)),
         Whereabouts::OutsideScan => {
             return Err(format!(
                 "{} lies outside the scanned directories, so not all that is built on it is known: \

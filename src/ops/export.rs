@@ -18,10 +18,81 @@ use super::chain_files::{self, ChainFile};
 use super::copy_file::folder;
 use super::held::Held;
 use super::in_use::Locking;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{count, name, shown, size};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, find, new_file,
+    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, new_file, resolve,
 };
+
+/// Copy an image and all it is built on into a new folder that stands alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// The image.
+    pub image: PathBuf,
+    /// The folder to create.
+    pub dir: PathBuf,
+}
+
+impl Operation for Export {
+    fn name(&self) -> &'static str {
+        "export"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Export"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::CreatesFiles
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        visit(Name::Path(&mut self.dir));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            CommandLine::new(&["export"])
+                .path(&self.image)
+                .path(&self.dir),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_export(plan, &self.image, &self.dir)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        // The folder gets its name when all of it is there.
+        match half.there_of(&half.entry.creates) {
+            made if made.is_empty() => Way::Ask(self.clone().into()),
+            made => Half::made(&made),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        match half.there_of(&half.entry.creates).is_empty() {
+            true => half.unmake(),
+            false => Way::Impossible(format!(
+                "{} is there as a whole; nothing else was changed, and it can be removed like any folder",
+                shown(&self.dir)
+            )),
+        }
+    }
+}
 
 /// The manifest's name in the folder.
 pub(super) const MANIFEST: &str = "qanopy-export.json";
@@ -116,10 +187,10 @@ pub(super) fn digest(host: &dyn Host, path: &Path, progress: &Progress) -> Resul
 }
 
 /// Plans to write the chain of `image` into the new folder `dir`.
-pub(super) fn plan(plan: &mut Plan, image: &Path, dir: &Path) {
+fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
     let context = plan.context().clone();
     plan.title = format!("Export {} to {}", name(image), shown(dir));
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

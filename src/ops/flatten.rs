@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Host, printable};
 use crate::image::{
@@ -12,55 +14,141 @@ use crate::image::{
     Keys, Layer, Sight, Unhurried, new_overlay,
 };
 
+use super::branch::not_created;
 use super::held::{Held, files_of, has_secrets};
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
-use super::overlay::not_created;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::rebase::RebaseJob;
 use super::reroot::{self, NewBase};
 use super::words::{command, name, shown, size};
 use super::{
     BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Rebase,
-    Request, Undo, WayOut, backing_format, backing_name, find, locked, new_file, new_image,
+    Request, Undo, WayOut, backing_format, backing_name, new_file, new_image, resolve, unlock,
 };
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) image: &'a Path,
-    /// None: onto nothing.
-    pub(super) onto: Option<&'a Path>,
-    /// None: in place.
-    pub(super) new: Option<&'a Path>,
-    pub(super) compress: Option<Compress>,
+/// Take the layers between an image and one it is built on out of its chain: it receives what they
+/// hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flatten {
+    /// The image, whose guest sees the same afterwards.
+    pub image: PathBuf,
+    /// What it is built on then, one of the images it is built on now; none for nothing.
+    pub onto: Option<PathBuf>,
+    /// The file that is created to show the same; none to change the image itself.
+    pub new: Option<PathBuf>,
+    /// Whether the clusters of the new file are compressed, and how.
+    #[serde(default)]
+    pub compress: Option<Compress>,
+}
+
+impl Operation for Flatten {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Flatten"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        match &self.new {
+            Some(new) => Nature::CreatesImage(new),
+            None => Nature::Changes,
+        }
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        if let Some(path) = &mut self.onto {
+            visit(Name::Path(path));
+        }
+        if let Some(path) = &mut self.new {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let mut line = CommandLine::new(&["flatten"]).path(&self.image);
+        line = match &self.new {
+            Some(new) => line.path(new),
+            None => line.flag("--in-place", true),
+        };
+        line = line.option_path("--onto", self.onto.as_ref());
+        if let Some(Compress { kind, level }) = self.compress {
+            line = line
+                .flag("--compress", true)
+                .option("--compression-type", Some(kind.name()))
+                .number("--compression-level", level.number());
+        }
+        Some(line)
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_flatten(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        if self.new.is_some() {
+            return half.finish_making(self.clone());
+        }
+        match &self.onto {
+            Some(onto) if half.is_built_on(&self.image, onto) => Way::Nothing(format!(
+                "{} is built on {} already",
+                name(&self.image),
+                name(onto)
+            )),
+            Some(_) | None => Way::Ask(self.clone().into()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        self.new.is_some()
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        match self.new {
+            Some(_) => half.unmake(),
+            None => half.as_planned(),
+        }
+    }
 }
 
 /// Plans to flatten the image onto an image below it, or onto nothing.
-pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = format!("Flatten {}", name(wish.image));
-    if let Some(onto) = wish.onto {
+    plan.title = format!("Flatten {}", name(&wish.image));
+    if let Some(onto) = &wish.onto {
         plan.title.push_str(&format!(" onto {}", name(onto)));
     }
-    if let Some(new) = wish.new {
+    if let Some(new) = &wish.new {
         plan.title.push_str(&format!(" into {}", name(new)));
     }
-    let node = match find::named(&context, wish.image) {
+    let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
     let base = match wish
         .onto
-        .map(|onto| find::named(&context, onto))
+        .as_deref()
+        .map(|onto| resolve::named(&context, onto))
         .transpose()
     {
         Ok(base) => base,
         Err(sentence) => return plan.refuse(sentence),
     };
-    let Some(base) = fit(plan, forest, node, base, wish.new) else {
+    let Some(base) = fit(plan, forest, node, base, wish.new.as_deref()) else {
         return;
     };
-    match (wish.new, wish.compress) {
+    match (wish.new.as_deref(), wish.compress) {
         (None, None) => in_place(plan, node, base),
         (None, Some(_)) => plan.refuse(
             "only a new file is compressed: what is in place already stays as it is stored",
@@ -175,7 +263,7 @@ fn into_new(
     if !plan.refusals.is_empty() {
         return;
     }
-    if let Err(error) = locked::unlock_chain(&context, node.id) {
+    if let Err(error) = unlock::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
     }
     if let Some(closed) = chain

@@ -6,12 +6,15 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{self, Format};
 
 use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
 use super::in_use::{Locking, claim};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::words::{count, name, shown, size};
 use super::{
@@ -19,8 +22,64 @@ use super::{
     new_file, resumed,
 };
 
+/// Copy what an exported folder holds to where it is to live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The exported folder.
+    pub dir: PathBuf,
+    /// The folder that receives the images.
+    pub to: PathBuf,
+}
+
+impl Operation for Import {
+    fn name(&self) -> &'static str {
+        "import"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Import"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::CreatesFiles
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.dir));
+        visit(Name::Path(&mut self.to));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(CommandLine::new(&["import"]).path(&self.dir).path(&self.to))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_import(plan, &self.dir, &self.to)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        half.finish_making_the_rest(self.clone())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.unmake()
+    }
+}
+
 /// Plans to copy what the folder `dir` holds into the folder `to`.
-pub(super) fn plan(plan: &mut Plan, dir: &Path, to: &Path) {
+fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     plan.title = format!("Import {} into {}", shown(dir), shown(to));

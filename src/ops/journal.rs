@@ -11,11 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::host::{LogFile, is_running, printable, this_process};
 
 use super::absolute;
+use super::operation::{Name, Nature};
 use super::pin::Pins;
-use super::{
-    Commit, Direction, EffectKind, MoveImages, Outcome, Plan, RecoverEntry, Recovery, RedoEntry,
-    RepairAction, RepairImage, Request, Restore, Squash, Uncommit, UndoEntry,
-};
+use super::{EffectKind, Outcome, Plan, Recovery, Request};
 
 /// The file's name in the state directory.
 const FILE: &str = "journal.jsonl";
@@ -32,7 +30,7 @@ enum Event {
         title: String,
         request: Request,
         /// What takes back a half of it, if anything does.
-        roll_back: Option<Request>,
+        roll_back: Option<Box<Request>>,
         /// The files the plan speaks of or rests on.
         files: Vec<PathBuf>,
         /// Those of them that come into being, or come back.
@@ -130,29 +128,14 @@ impl Entry {
     /// look at the files.
     #[must_use]
     pub fn may_be_rolled_back(&self) -> bool {
-        self.roll_back.is_some()
-            || match &self.request {
-                Request::Export(_)
-                | Request::Repair(RepairImage {
-                    action: RepairAction::PutBack { .. },
-                    ..
-                }) => false,
-                Request::Discard(_)
-                | Request::Commit(Commit {
-                    keep_old: Some(_), ..
-                })
-                | Request::Squash(Squash {
-                    direction: Some(Direction::Up),
-                    ..
-                }) => true,
-                other => other.only_adds(),
-            }
+        self.roll_back.is_some() || self.request.operation().can_roll_back()
     }
 
     /// Whether it ended well and does not itself take back or finish another entry.
     pub(super) fn is_done(&self) -> bool {
-        let is_redo = matches!(self.request, Request::Redo(_));
-        matches!(self.standing, Standing::Done(_)) && (is_redo || self.request.is_plain())
+        let nature = self.request.operation().nature();
+        let is_redo = matches!(nature, Nature::DoesAgain(_));
+        matches!(self.standing, Standing::Done(_)) && (is_redo || nature.is_of_images())
     }
 
     /// All files that it is about: of one that has ended, also those it changed.
@@ -170,7 +153,7 @@ impl Entry {
     pub(super) fn concerned(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.before.paths().map(Path::to_path_buf).collect();
         files.extend(self.creates.iter().cloned());
-        if let Request::Move(MoveImages { moves, .. }) = &self.request {
+        if let Nature::Renames(moves) = self.request.operation().nature() {
             files.extend(moves.iter().map(|one| one.to.clone()));
         }
         files.sort();
@@ -274,8 +257,8 @@ impl Journal {
             time: now.as_ref().map_or(0, Duration::as_secs),
             process: this_process(),
             title: plan.title.clone(),
-            request: absolute::request(&plan.request),
-            roll_back: plan.roll_back.as_ref().map(absolute::request),
+            request: plan.request.clone().absolute(),
+            roll_back: plan.roll_back.clone().map(Request::absolute).map(Box::new),
             files: files_of(plan),
             creates: files_with(plan, |kind| {
                 matches!(kind, EffectKind::Creates | EffectKind::Restores)
@@ -306,7 +289,7 @@ impl Journal {
         let touched: Vec<PathBuf> = touched.iter().map(|path| absolute::path(path)).collect();
         let event = match ended {
             Ok(outcome) => {
-                let undo = outcome.undo.as_ref().map(absolute::request);
+                let undo = outcome.undo.clone().map(Request::absolute);
                 Event::Done {
                     id,
                     summary: outcome.summary.clone(),
@@ -430,7 +413,7 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
             },
             why: None,
             undo: None,
-            roll_back,
+            roll_back: roll_back.map(|back| *back),
             touched: files,
             creates,
             goes,
@@ -483,51 +466,45 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
 
 /// What the end of the entry `id` means for those before it.
 fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
-    match request {
-        Request::Undo(UndoEntry {
-            entry: Some(undone),
-            ..
-        }) => take_back(entries, *undone, id),
-        Request::Redo(RedoEntry {
-            entry: Some(redone),
-            ..
-        }) => {
-            do_again(entries, *redone, id);
-        }
-        Request::Recover(RecoverEntry { entry: about, way }) => {
-            let was = with(entries, *about, |entry| {
-                entry.standing = Standing::Settled;
-                entry.request.clone()
-            });
-            match (way, was) {
-                // An undo that was interrupted and is through now.
-                (
-                    Recovery::Finish,
-                    Some(Request::Undo(UndoEntry {
-                        entry: Some(undone),
-                        ..
-                    })),
-                ) => take_back(entries, undone, id),
-                (
-                    Recovery::Finish,
-                    Some(Request::Redo(RedoEntry {
-                        entry: Some(redone),
-                        ..
-                    })),
-                ) => {
-                    do_again(entries, redone, id);
-                }
-                (Recovery::RollBack, _) => pass_on(entries, *about, id),
-                _ => {}
-            }
-        }
-        _ => {}
+    match request.operation().nature() {
+        Nature::TakesBack(Some(undone)) => take_back(entries, undone, id),
+        Nature::DoesAgain(Some(redone)) => do_again(entries, redone, id),
+        Nature::EndsInterrupted(about, way) => ended(entries, about, way, id),
+        Nature::TakesBack(None)
+        | Nature::DoesAgain(None)
+        | Nature::CreatesImage(_)
+        | Nature::CreatesFiles
+        | Nature::Restores
+        | Nature::Repairs
+        | Nature::Renames(_)
+        | Nature::Changes => {}
     }
     // Done again from the start: what was interrupted before is through as well.
     for entry in entries {
         if entry.id < id && entry.standing == Standing::Interrupted && entry.request == *request {
             entry.standing = Standing::Settled;
         }
+    }
+}
+
+/// The interrupted entry `about` was brought to an end in this way by the entry `id`.
+fn ended(entries: &mut [Entry], about: u64, way: Recovery, id: u64) {
+    let was = with(entries, about, |entry| {
+        entry.standing = Standing::Settled;
+        entry.request.clone()
+    });
+    match way {
+        Recovery::Finish => {
+            let nature = was.as_ref().map(|was| was.operation().nature());
+            // An undo or a redo that was interrupted and is through now.
+            if let Some(Nature::TakesBack(Some(undone))) = nature {
+                take_back(entries, undone, id);
+            } else if let Some(Nature::DoesAgain(Some(redone))) = nature {
+                do_again(entries, redone, id);
+            }
+        }
+        Recovery::RollBack => pass_on(entries, about, id),
+        Recovery::Forget => {}
     }
 }
 
@@ -543,8 +520,10 @@ fn take_back(entries: &mut [Entry], undone: u64, by: u64) {
 /// What came back from the trash and went there again when that was taken back has another name there now.
 fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
     let names = |request: Option<&Request>| match request {
-        Some(Request::Restore(Restore { entries })) => entries.clone(),
-        _ => Vec::new(),
+        Some(request) if request.operation().nature() == Nature::Restores => {
+            trash_entries(request.clone())
+        }
+        Some(_) | None => Vec::new(),
     };
     let find = |id| entries.iter().find(|entry| entry.id == id);
     let old = names(find(undone).map(|entry| &entry.request));
@@ -553,21 +532,33 @@ fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
         return;
     }
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
-        match &mut entry.undo {
-            Some(Request::Restore(Restore { entries: named }))
-                if named.iter().any(|name| old.contains(name)) =>
-            {
+        let Some(undo) = &mut entry.undo else {
+            continue;
+        };
+        undo.each_name(&mut |name| match name {
+            Name::TrashEntries(named) if named.iter().any(|name| old.contains(name)) => {
                 named.retain(|name| !old.contains(name));
                 named.extend(new.iter().cloned());
             }
-            Some(Request::Uncommit(Uncommit { entry: named, .. })) if old.contains(named) => {
+            Name::TrashEntry(named) if old.contains(named) => {
                 if let Some(new) = new.first() {
                     named.clone_from(new);
                 }
             }
-            _ => {}
-        }
+            Name::TrashEntries(_) | Name::TrashEntry(_) | Name::Path(_) => {}
+        });
     }
+}
+
+/// The entries of the trash that a request names.
+fn trash_entries(mut request: Request) -> Vec<String> {
+    let mut entries = Vec::new();
+    request.each_name(&mut |name| match name {
+        Name::TrashEntry(entry) => entries.push(entry.clone()),
+        Name::TrashEntries(named) => entries.extend(named.iter().cloned()),
+        Name::Path(_) => {}
+    });
+    entries
 }
 
 fn do_again(entries: &mut [Entry], redone: u64, by: u64) {
@@ -604,8 +595,8 @@ fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
 /// A recovery that was itself cut off is a part of what it was about, and settled with it.
 fn settle_recoveries(entries: &mut [Entry]) {
     for entry in entries {
-        if let Request::Recover(RecoverEntry { entry: about, .. }) = &entry.request
-            && *about < entry.id
+        if let Nature::EndsInterrupted(about, _) = entry.request.operation().nature()
+            && about < entry.id
             && entry.standing == Standing::Interrupted
         {
             entry.standing = Standing::Settled;

@@ -13,10 +13,87 @@ use crate::qcow2::luks::SLOTS;
 
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{count, name, shown};
-use super::{
-    ChangeKeySlot, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, find,
-};
+use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve};
+
+/// Have other passphrases open an image that is encrypted with LUKS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeKeySlot {
+    /// The image.
+    pub image: PathBuf,
+    /// What becomes of its key slots.
+    pub action: KeySlotAction,
+}
+
+impl Operation for ChangeKeySlot {
+    fn name(&self) -> &'static str {
+        "keyslot"
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.action {
+            KeySlotAction::Add { .. } => "Add",
+            KeySlotAction::Change { .. } => "Change",
+            KeySlotAction::Erase { .. } => "Erase",
+        }
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = |command| CommandLine::new(&["keyslot", command]).path(&self.image);
+        match self.action {
+            KeySlotAction::Add { slot, iter_time_ms } => Some(
+                line("add")
+                    .number("--slot", slot)
+                    .number("--iter-time", Some(iter_time_ms)),
+            ),
+            KeySlotAction::Change {
+                slot,
+                into: None,
+                iter_time_ms,
+            } => Some(
+                line("change")
+                    .number("--slot", slot)
+                    .number("--iter-time", Some(iter_time_ms)),
+            ),
+            // Which slot is filled is chosen by the plan.
+            KeySlotAction::Change { into: Some(_), .. } => None,
+            KeySlotAction::Erase { slot } => Some(line("erase").number("--slot", Some(slot))),
+        }
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_key_slot(plan, &self.image, self.action)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
 
 /// What becomes of the key slots of an image. A slot that is not named is chosen when planning, and named in
 /// the plan's request, so that an interrupted change is finished on the slot it was begun on.
@@ -46,14 +123,14 @@ pub enum KeySlotAction {
 }
 
 /// Plans to change the key slots of an image.
-pub(super) fn plan(plan: &mut Plan, image: &Path, action: KeySlotAction) {
+fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     let context = plan.context().clone();
     plan.title = match action {
         KeySlotAction::Add { .. } => format!("Add a passphrase to {}", name(image)),
         KeySlotAction::Change { .. } => format!("Change a passphrase of {}", name(image)),
         KeySlotAction::Erase { slot } => format!("Erase key slot {slot} of {}", name(image)),
     };
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

@@ -8,24 +8,27 @@ mod amend;
 mod backing_format;
 mod backing_name;
 mod bitmap;
+mod branch;
+mod branch_unchecked;
 mod built_on;
 mod chain_files;
 mod check;
 mod clone;
+mod command_line;
 mod commit;
 mod context;
 mod convert;
 mod copy_file;
 mod create;
+mod create_raw;
 mod cut_short;
 mod data_files;
 mod demo;
 mod dependants;
 mod device;
 mod discard;
-mod empty;
+mod empty_trash;
 mod export;
-mod find;
 mod flatten;
 mod held;
 mod import;
@@ -33,13 +36,13 @@ mod in_use;
 pub mod journal;
 mod key_slot;
 mod leaks;
-mod leftovers;
-mod locked;
 mod may_write;
 mod members;
+mod move_images;
 mod new_file;
 mod new_image;
-mod overlay;
+mod operation;
+mod options;
 mod pin;
 mod plan;
 mod progress;
@@ -48,12 +51,14 @@ mod readers;
 mod reading;
 mod rebase;
 mod recover;
+mod redo;
 mod relink;
-mod relocate;
+mod remove_leftovers;
 mod repair;
 mod request;
 mod reroot;
 mod resize;
+mod resolve;
 mod restore;
 mod resumed;
 mod snapshot;
@@ -61,18 +66,34 @@ mod space;
 mod squash;
 mod together;
 pub mod trash;
-mod unchecked;
 pub mod undo;
+mod unlock;
 mod verify;
 mod words;
 
+pub use amend::AmendImage;
+pub use bitmap::{BitmapAction, ChangeBitmap};
+pub use branch::Branch;
+pub use branch_unchecked::BranchUnchecked;
 pub use check::{chain_notices, check};
+pub use clone::{CloneImage, Reflink};
+pub use command_line::CommandLine;
+pub use commit::{Commit, CommittedLayer, Relinked, Siblings, Uncommit};
 pub use context::{Context, Looked, LookedIn};
 pub use convert::{Convert, ConvertForm};
+pub use create::Create;
+pub use create_raw::CreateRaw;
 pub use demo::demo;
-pub use key_slot::KeySlotAction;
-pub use leftovers::{Leftover, leftovers};
-pub use locked::is_locked;
+pub use discard::Discard;
+pub use empty_trash::EmptyTrash;
+pub use export::Export;
+pub use flatten::Flatten;
+pub use import::Import;
+pub use key_slot::{ChangeKeySlot, KeySlotAction};
+pub use move_images::{MoveImages, Relocation};
+pub use options::{
+    BackingStyle, Compress, DataFileOption, Dependants, EncryptionOption, ImageOptions,
+};
 pub use plan::{
     Confirm, Consent, Danger, Denied, Effect, EffectKind, Line, Note, Plan, Ready, Refusal,
     SpaceNeed, Tone, Undo, WayOut,
@@ -80,18 +101,21 @@ pub use plan::{
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
 pub use reading::{ReadOptions, Reading, open_to_read};
-pub use request::{
-    AmendImage, BackingStyle, BitmapAction, Branch, BranchUnchecked, ChangeBitmap, ChangeKeySlot,
-    ChangeSnapshot, CloneImage, Commit, CommittedLayer, Compress, Create, CreateRaw,
-    DataFileOption, Dependants, Direction, Discard, EmptyTrash, EncryptionOption, Export,
-    ExtractAs, Flatten, ImageOptions, Import, MoveImages, NewSize, Rebase, RecoverEntry, Recovery,
-    RedoEntry, Reflink, Relink, Relinked, Relocation, RemoveLeftovers, RepairAction, RepairImage,
-    Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash, Uncommit, UndoEntry,
-    Unlink,
-};
+pub use rebase::Rebase;
+pub use recover::{RecoverEntry, Recovery};
+pub use redo::RedoEntry;
+pub use relink::{Relink, Unlink};
+pub use remove_leftovers::{Leftover, RemoveLeftovers, leftovers};
+pub use repair::{RepairAction, RepairImage};
+pub use request::Request;
+pub use resize::{NewSize, Resize};
+pub use restore::Restore;
 pub use resumed::moved_to;
-
+pub use snapshot::{ChangeSnapshot, ExtractAs, SnapshotAction, SnapshotName};
+pub use squash::{Direction, Squash};
 pub use together::plan_each;
+pub use undo::UndoEntry;
+pub use unlock::is_locked;
 pub use words::lines_of_each;
 
 use std::fmt;
@@ -173,161 +197,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
 
 fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
-    match request {
-        Request::Discard(Discard { images, spare }) => discard::plan(&mut plan, images, spare),
-        Request::Restore(Restore { entries }) => restore::plan(&mut plan, entries),
-        Request::EmptyTrash(EmptyTrash { entries }) => empty::plan(&mut plan, entries),
-        Request::Branch(Branch {
-            base,
-            new,
-            size,
-            style,
-            image,
-        }) => overlay::plan(
-            &mut plan,
-            overlay::Wish {
-                base,
-                new,
-                size: *size,
-                style: *style,
-                image,
-            },
-        ),
-        Request::BranchUnchecked(wish) => unchecked::plan(&mut plan, wish),
-        Request::KeySlot(ChangeKeySlot { image, action }) => {
-            key_slot::plan(&mut plan, image, *action)
-        }
-        Request::Amend(AmendImage { image, amendment }) => amend::plan(&mut plan, image, amendment),
-        Request::Bitmap(ChangeBitmap {
-            image,
-            bitmap,
-            action,
-        }) => bitmap::plan(&mut plan, image, bitmap, action),
-        Request::Resize(Resize {
-            image,
-            size,
-            shrink,
-            preallocation,
-            dependants,
-        }) => resize::plan(
-            &mut plan,
-            &resize::Wish {
-                image,
-                size: *size,
-                shrink: *shrink,
-                preallocation: *preallocation,
-                dependants: *dependants,
-            },
-        ),
-        Request::Snapshot(ChangeSnapshot { image, action }) => {
-            snapshot::plan(&mut plan, image, action)
-        }
-        Request::Relink(Relink {
-            image,
-            base,
-            format,
-            style,
-        }) => relink::plan(
-            &mut plan,
-            relink::Wish {
-                image,
-                base: base.as_deref(),
-                format: format.as_ref(),
-                style: *style,
-            },
-        ),
-        Request::Unlink(Unlink { image }) => relink::plan_nothing(&mut plan, image),
-        Request::Repair(RepairImage { image, action }) => repair::plan(&mut plan, image, action),
-        Request::Rebase(Rebase {
-            image,
-            to,
-            format,
-            style,
-            dedupe,
-            compress,
-        }) => rebase::plan(
-            &mut plan,
-            rebase::Wish {
-                image,
-                to,
-                format: format.as_ref(),
-                style: *style,
-                dedupe: *dedupe,
-                compress: *compress,
-            },
-        ),
-        Request::Squash(Squash { layer, direction }) => squash::plan(&mut plan, layer, *direction),
-        Request::Flatten(Flatten {
-            image,
-            onto,
-            new,
-            compress,
-        }) => flatten::plan(
-            &mut plan,
-            flatten::Wish {
-                image,
-                onto: onto.as_deref(),
-                new: new.as_deref(),
-                compress: *compress,
-            },
-        ),
-        Request::Clone(CloneImage {
-            image,
-            new,
-            chain,
-            reflink,
-        }) if *chain => clone::plan_chain(&mut plan, image, new, *reflink),
-        Request::Clone(CloneImage {
-            image,
-            new,
-            reflink,
-            ..
-        }) => clone::plan(&mut plan, image, new, *reflink),
-        Request::Export(Export { image, dir }) => export::plan(&mut plan, image, dir),
-        Request::Import(Import { dir, to }) => import::plan(&mut plan, dir, to),
-        Request::Move(MoveImages { moves, subtree }) => relocate::plan(&mut plan, moves, *subtree),
-        Request::RemoveLeftovers(RemoveLeftovers { files }) => leftovers::plan(&mut plan, files),
-        Request::Undo(UndoEntry { entry, folders }) => undo::plan(&mut plan, *entry, folders),
-        Request::Redo(RedoEntry { entry, folders }) => undo::plan_again(&mut plan, *entry, folders),
-        Request::Recover(RecoverEntry { entry, way }) => recover::plan(&mut plan, *entry, *way),
-        Request::Uncommit(Uncommit {
-            old,
-            layers,
-            entry,
-            children,
-        }) => commit::uncommit(
-            &mut plan,
-            commit::Back {
-                old,
-                layers,
-                entry,
-                children,
-            },
-        ),
-        Request::Create(options) => create::plan(&mut plan, options),
-        Request::CreateRaw(CreateRaw {
-            new,
-            size,
-            preallocation,
-        }) => create::plan_raw(&mut plan, new, *size, *preallocation),
-        Request::Convert(options) => convert::plan(&mut plan, options),
-        Request::Commit(Commit {
-            overlay,
-            into,
-            layer,
-            siblings,
-            keep_old,
-        }) => commit::plan(
-            &mut plan,
-            commit::Wish {
-                overlay,
-                into: into.as_deref(),
-                layer: *layer,
-                siblings: *siblings,
-                keep_old: keep_old.as_deref(),
-            },
-        ),
-    }
+    request.operation().plan(&mut plan);
     readers::refuse_all(&mut plan);
     readers::tell_names_left(&mut plan);
     cut_short::warn(&mut plan);
@@ -396,7 +266,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
 /// interrupted it.
 fn half_done(plan: &Plan, before: &Pins, error: &Error, progress: &Progress) -> bool {
     let host = plan.host();
-    if plan.request.makes_files() {
+    if plan.request.operation().nature().makes_files() {
         let mut made = plan
             .effects
             .iter()

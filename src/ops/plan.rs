@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::host::Host;
 use crate::image::{self, ErrorKind};
 
+use super::operation::Nature;
 use super::pin::Pins;
 use super::words::name;
 use super::{Context, Error, Job, LookedIn, Relink, RepairAction, RepairImage, Request};
@@ -338,9 +339,16 @@ impl Plan {
 
     /// Why something goes to the trash by it: the word for what was done, for the trash's list.
     pub(super) fn reason(&self, word: &'static str) -> &'static str {
-        match self.request {
-            Request::Undo(_) => "undo",
-            _ => word,
+        match self.request.operation().nature() {
+            Nature::TakesBack(_) => "undo",
+            Nature::CreatesImage(_)
+            | Nature::CreatesFiles
+            | Nature::Restores
+            | Nature::Repairs
+            | Nature::Renames(_)
+            | Nature::Changes
+            | Nature::DoesAgain(_)
+            | Nature::EndsInterrupted(..) => word,
         }
     }
 

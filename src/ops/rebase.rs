@@ -1,8 +1,10 @@
 //! Rebase: an image is built on another one from then on, and its guest sees what it saw. Only what
 //! would show otherwise is copied, and the header is switched last.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, printable};
@@ -10,30 +12,107 @@ use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, give_up
 
 use super::held::Held;
 use super::members::Members;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
 use super::{
-    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Rebase, Request, backing_format,
-    find, space,
+    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, resolve,
+    space,
 };
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) image: &'a Path,
-    pub(super) to: &'a Path,
-    pub(super) format: Option<&'a Format>,
-    pub(super) style: Option<BackingStyle>,
-    pub(super) dedupe: bool,
-    pub(super) compress: bool,
+/// Build an image on another one, and keep what it shows: it receives what would show otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebase {
+    /// The image, whose guest sees the same afterwards.
+    pub image: PathBuf,
+    /// What it is built on then: any image but itself and those built on it.
+    pub to: PathBuf,
+    /// That image's format; none for the one it was recognised by.
+    pub format: Option<Format>,
+    /// How the name is recorded; none for as it was.
+    pub style: Option<BackingStyle>,
+    /// Whether clusters are given up that the new base shows as well.
+    pub dedupe: bool,
+    /// Whether whole clusters that it receives are compressed.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+impl Operation for Rebase {
+    fn name(&self) -> &'static str {
+        "rebase"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Rebase"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        visit(Name::Path(&mut self.to));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.image, &self.to]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            CommandLine::new(&["rebase"])
+                .path(&self.image)
+                .option_path("--to", Some(&self.to))
+                .option("--format", self.format.as_ref().map(Format::name))
+                .style(self.style)
+                .flag("--dedupe", self.dedupe)
+                .flag("--compress", self.compress),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_rebase(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Identity)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        if !half.is_built_on(&self.image, &self.to) {
+            return Way::Ask(self.clone().into());
+        }
+        let text = format!(
+            "{} is built on {} already",
+            name(&self.image),
+            name(&self.to)
+        );
+        match self.dedupe {
+            true => Way::But(
+                self.clone().into(),
+                format!("{text}: only giving up what that shows as well is repeated"),
+            ),
+            false => Way::Nothing(text),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
 }
 
 /// Plans to build the image on another one.
-pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
     let context = plan.context().clone();
-    plan.title = format!("Rebase {} to {}", name(wish.image), name(wish.to));
-    let (node, base) = match find::named(&context, wish.image)
-        .and_then(|node| Ok((node, find::named(&context, wish.to)?)))
+    plan.title = format!("Rebase {} to {}", name(&wish.image), name(&wish.to));
+    let (node, base) = match resolve::named(&context, &wish.image)
+        .and_then(|node| Ok((node, resolve::named(&context, &wish.to)?)))
     {
         Ok(found) => found,
         Err(sentence) => return plan.refuse(sentence),
@@ -126,7 +205,7 @@ fn say_of_compression(plan: &mut Plan, node: &Node) {
 }
 
 /// What the image is going to record as the format of its new base.
-fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Option<Format> {
+fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option<Format> {
     let path = shown(&base.path);
     match base.whereabouts {
         Whereabouts::Scanned | Whereabouts::InTrash => {}
@@ -157,7 +236,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
         ));
         return None;
     }
-    if let Some(said) = wish.format {
+    if let Some(said) = &wish.format {
         return backing_format::said(plan, base, said);
     }
     let forest = Arc::clone(&plan.context().forest);
@@ -168,8 +247,8 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     }
     backing_format::found(plan, &forest, base, |format| {
         Request::Rebase(Rebase {
-            image: wish.image.to_path_buf(),
-            to: wish.to.to_path_buf(),
+            image: wish.image.clone(),
+            to: wish.to.clone(),
             format: Some(format),
             style: wish.style,
             dedupe: wish.dedupe,

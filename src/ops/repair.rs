@@ -7,23 +7,147 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{Access, Host, HostFile, LockSet};
 use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
 
 use super::in_use::{Locking, claim};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
-    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, RepairAction, RepairImage,
-    Request, Undo, WayOut, device, space,
+    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut, device,
+    space,
 };
+
+/// Bring the tables of an image back in line with each other, or take that back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairImage {
+    /// The image.
+    pub image: PathBuf,
+    /// What to do.
+    pub action: RepairAction,
+}
+
+/// What is done about damage in an image's tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RepairAction {
+    /// Free leaked clusters, in an image that has nothing worse.
+    Leaks,
+    /// Repair everything that can be repaired without guessing.
+    All,
+    /// Put back the tables that a repair replaced, as long as nothing was written since.
+    PutBack {
+        /// The trash entry that keeps them, as the repair's outcome and `trash list` name it.
+        entry: String,
+    },
+}
+
+impl RepairImage {
+    /// What puts back the tables that an interrupted repair replaced.
+    fn put_back(&self, half: &Half<'_>) -> Way {
+        let tables = [tables_name(half.context, &self.image)];
+        // What is replaced is saved first: until then the image has to be repaired still.
+        let is_untouched = || {
+            let again = Request::Repair(self.clone());
+            super::plan(half.context, &again).refusals.is_empty()
+        };
+        match half.batches(&tables, Some("repair")).first() {
+            Some(_) if is_untouched() => Way::Nothing(format!(
+                "the tables of {} are as they were; what was saved of them is in the trash",
+                name(&self.image)
+            )),
+            Some(entry) => Way::Ask(
+                Self {
+                    image: self.image.clone(),
+                    action: RepairAction::PutBack {
+                        entry: entry.clone(),
+                    },
+                }
+                .into(),
+            ),
+            None => Way::Nothing("no table was replaced yet".to_owned()),
+        }
+    }
+}
+
+impl Operation for RepairImage {
+    fn name(&self) -> &'static str {
+        "check"
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.action {
+            RepairAction::Leaks | RepairAction::All => "Repair",
+            RepairAction::PutBack { .. } => "Put back",
+        }
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Repairs
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        match &mut self.action {
+            RepairAction::PutBack { entry } => visit(Name::TrashEntry(entry)),
+            RepairAction::Leaks | RepairAction::All => {}
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["check"]);
+        Some(
+            match &self.action {
+                RepairAction::Leaks => line.option("--repair", Some("leaks")),
+                RepairAction::All => line.option("--repair", Some("all")),
+                RepairAction::PutBack { entry } => line.option("--put-back", Some(entry)),
+            }
+            .path(&self.image),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_repair_or_back(plan, &self.image, &self.action)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        match self.action {
+            RepairAction::Leaks | RepairAction::All => true,
+            RepairAction::PutBack { .. } => false,
+        }
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        if let Some(way) = half.planned_way_back() {
+            return way;
+        }
+        match self.action {
+            RepairAction::Leaks | RepairAction::All => self.put_back(half),
+            RepairAction::PutBack { .. } => half.as_planned(),
+        }
+    }
+}
 
 /// Sentences about one thing that a plan has at most.
 const MOST_SENTENCES: usize = 8;
 
 /// Plans a repair, or taking one back.
-pub(super) fn plan(plan: &mut Plan, image: &Path, action: &RepairAction) {
+fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
     let verb = match action {
         RepairAction::Leaks => "Free the leaked clusters of",
         RepairAction::All => "Repair",

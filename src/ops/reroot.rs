@@ -20,8 +20,8 @@ use super::members::{
 };
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, EffectKind, Error, Flatten, Phase, Plan, Progress, Rebase, Request, Undo, locked,
-    space,
+    BackingStyle, EffectKind, Error, Flatten, Phase, Plan, Progress, Rebase, Request, Undo, space,
+    unlock,
 };
 
 /// What an image is going to be built on.
@@ -95,7 +95,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
     // Everything that is read or written is opened before anything is planned on it.
     let base_id = wish.base.map(|(base, _)| base.id);
     for top in std::iter::once(node.id).chain(base_id) {
-        if let Err(error) = locked::unlock_chain(&context, top) {
+        if let Err(error) = unlock::unlock_chain(&context, top) {
             plan.refuse_error(&error);
             return None;
         }

@@ -2,8 +2,10 @@
 //! Nothing is ever overwritten.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::Forest;
 use crate::host::shell_quoted;
@@ -11,15 +13,85 @@ use crate::image::{entry_of, taken_from};
 
 use super::copy_file::folder;
 use super::in_use::Locking;
-
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
 use super::{
     Discard, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write,
 };
 
+/// Bring entries back from the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The trash entries' names, as `trash list` shows them.
+    pub entries: Vec<String>,
+}
+
+impl Operation for Restore {
+    fn name(&self) -> &'static str {
+        "trash restore"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Restore"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Restores
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::TrashEntries(&mut self.entries));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["trash", "restore"]);
+        Some(
+            self.entries
+                .iter()
+                .fold(line, |line, entry| line.word(entry)),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_restore(plan, &self.entries)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let entries = half.in_trash(&self.entries);
+        match entries.is_empty() {
+            true => Way::Nothing("everything named is back at its place".to_owned()),
+            false => Way::Ask(Self { entries }.into()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        let spare = match &half.entry.roll_back {
+            Some(Request::Discard(Discard { spare, .. })) => spare.clone(),
+            _ => Vec::new(),
+        };
+        let images = half.there_of(&half.entry.creates);
+        match images.is_empty() {
+            true => Way::Nothing("everything is in the trash still".to_owned()),
+            false => Way::Ask(Discard { images, spare }.into()),
+        }
+    }
+}
+
 /// Plans to bring these entries back.
-pub(super) fn plan(plan: &mut Plan, names: &[String]) {
+fn plan_restore(plan: &mut Plan, names: &[String]) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     let state_dir = context.state_dir.as_deref();

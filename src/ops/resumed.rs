@@ -17,7 +17,7 @@ fn interrupted(state_dir: Option<&Path>) -> Vec<Entry> {
 
 /// The files that the same request was to make when it was interrupted: one of them that is there may be its.
 pub(super) fn made(context: &Context, request: &Request) -> Vec<PathBuf> {
-    let request = absolute::request(request);
+    let request = request.clone().absolute();
     interrupted(context.state_dir.as_deref())
         .into_iter()
         .filter(|entry| entry.request == request)

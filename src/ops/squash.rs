@@ -5,27 +5,198 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::Node;
 use crate::image::Format;
 
 use super::held::Held;
 use super::members::Members;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::reroot::{self, Move, before_the_switch};
 use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{count, name, shown, size};
 use super::{
-    Commit, CommittedLayer, Direction, EffectKind, Error, Job, Outcome, Phase, Plan, Progress,
-    Request, Siblings, Squash, Undo, WayOut, backing_format, find,
+    Commit, CommittedLayer, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Rebase,
+    Request, Restore, Siblings, Undo, WayOut, backing_format, resolve,
 };
+
+/// Take one layer out of its chain; every other image shows what it showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Squash {
+    /// The layer, which goes to the trash.
+    pub layer: PathBuf,
+    /// Where its content goes; none for whichever copies less.
+    pub direction: Option<Direction>,
+}
+
+/// Where the content of a squashed layer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// Into what it is built on; others there are kept intact.
+    Down,
+    /// Into each image that is built on it.
+    Up,
+}
+
+impl Direction {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Down => Self::Up,
+            Self::Up => Self::Down,
+        }
+    }
+}
+
+impl Operation for Squash {
+    fn name(&self) -> &'static str {
+        "squash"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Squash"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.layer));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.layer]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(
+            CommandLine::new(&["squash"])
+                .path(&self.layer)
+                .option("--direction", self.direction.map(Direction::word)),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_squash(plan, &self.layer, self.direction)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let layer = &self.layer;
+        if half.is_in_trash(layer) {
+            return Way::Nothing(format!("{} is in the trash", name(layer)));
+        }
+        if let Some(sentence) = half.unknown() {
+            return Way::Impossible(sentence);
+        }
+        let node = resolve::named(half.context, layer);
+        if node.is_ok_and(|node| node.children.is_empty()) {
+            // Nobody reads it any more: only its way to the trash is left.
+            return Way::Ask(Request::discard(vec![layer.clone()]));
+        }
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        self.direction == Some(Direction::Up)
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        if let Some(way) = half.planned_way_back() {
+            return way;
+        }
+        match self.direction {
+            Some(Direction::Up) => unsquash(half, &self.layer),
+            Some(Direction::Down) | None => Way::Impossible(format!(
+                "what is merged down is not taken out of there again. Every image but {} shows what it showed, \
+         and the rest can be finished",
+                name(&self.layer)
+            )),
+        }
+    }
+}
 
 /// Bytes a second for the time said in a plan: that of a plain disk, so that both ways can be compared.
 const RATE: u64 = 500 << 20;
 
+/// What was built on the layer is built on it again. What each received of it stays where it is, which
+/// shows the same.
+fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
+    if !half.is_there(layer) {
+        let batches = half.batches(&[layer.to_path_buf()], Some("squash"));
+        return match batches.is_empty() {
+            true => Way::Impossible(format!(
+                "{} is neither at its place nor in the trash",
+                shown(layer)
+            )),
+            false => Way::But(
+                Request::Restore(Restore { entries: batches }),
+                format!(
+                    "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
+                    name(layer)
+                ),
+            ),
+        };
+    }
+    let node = match resolve::named(half.context, layer) {
+        Ok(node) => node,
+        Err(sentence) => return Way::Impossible(sentence),
+    };
+    if let Some(sentence) = half.unknown() {
+        return Way::Impossible(sentence);
+    }
+    let has_moved = |path: &&PathBuf| {
+        resolve::named(half.context, path).is_ok_and(|image| {
+            image.id != node.id
+                && image.facts().is_some()
+                && image.parent == node.parent
+                && image.backing.is_some() == node.backing.is_some()
+        })
+    };
+    // The plan spoke of those that were built on it, and of nobody beside it.
+    let mut moved: Vec<&PathBuf> = half.entry.touched.iter().filter(has_moved).collect();
+    moved.dedup();
+    if moved.is_empty() {
+        return Way::Nothing(format!(
+            "what was built on {} is built on it still",
+            name(layer)
+        ));
+    }
+    // What was built on it recorded what it looks like: a squash wants that.
+    let format = backing_format::seen(node);
+    let back = moved.into_iter().map(|image| {
+        Request::Rebase(Rebase {
+            image: image.clone(),
+            to: layer.to_path_buf(),
+            format: format.clone(),
+            style: None,
+            dedupe: false,
+            compress: false,
+        })
+    });
+    Way::Each(back.collect())
+}
+
 /// Plans to take the layer out of its chain.
-pub(super) fn plan(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
+fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
     let context = plan.context().clone();
     plan.title = format!("Squash {}", name(layer));
-    let node = match find::named(&context, layer) {
+    let node = match resolve::named(&context, layer) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

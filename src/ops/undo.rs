@@ -5,20 +5,88 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{Host, printable};
 
 use super::journal::{Entry, Journal, Standing};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::{Pins, Seen, Watch};
 use super::words::{ago, count, listed, shown};
-use super::{
-    AmendImage, ChangeBitmap, ChangeSnapshot, Discard, EffectKind, Plan, Rebase, RedoEntry, Relink,
-    RepairImage, Request, Resize, Restore, Uncommit, UndoEntry, trash,
-};
+use super::{Discard, EffectKind, Plan, Request, Uncommit, trash};
+
+/// Take back an operation of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoEntry {
+    /// Its number; none for the newest that can be taken back.
+    pub entry: Option<u64>,
+    /// Without a number: it concerns a file at or below one of these, or any where there are none.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+}
+
+impl Operation for UndoEntry {
+    fn name(&self) -> &'static str {
+        "undo"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Undo"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::TakesBack(self.entry)
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        for path in &mut self.folders {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(line_of("undo", self.entry, &self.folders))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_undo(plan, self.entry, &self.folders)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
+
+/// `qanopy undo 3`, `qanopy redo --dir images`.
+pub(super) fn line_of(command: &str, entry: Option<u64>, folders: &[PathBuf]) -> CommandLine {
+    let line = CommandLine::new(&[command]);
+    match entry {
+        Some(entry) => line.plain(entry),
+        None => folders
+            .iter()
+            .fold(line, |line, dir| line.option_path("--dir", Some(dir))),
+    }
+}
 
 /// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
 /// that it would change, and of a file whose content it keeps only which one it is.
 pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> Pins {
-    let one = |image: &PathBuf, watch| Pins::watching(host, std::slice::from_ref(image), watch);
     // What is in the trash is looked at there, by the name it has then.
     let in_trash = |path: &&PathBuf| {
         let mut parts = path.components();
@@ -29,18 +97,9 @@ pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> 
         .filter(|path| !in_trash(path))
         .cloned()
         .collect();
-    match undo {
-        Request::Move(_) => Pins::watching(host, &files, Watch::Identity),
-        // They keep what the guest sees, whatever that has become.
-        Request::Amend(AmendImage { image, .. }) | Request::Rebase(Rebase { image, .. }) => {
-            one(image, Watch::Identity)
-        }
-        Request::Relink(Relink { image, .. })
-        | Request::Bitmap(ChangeBitmap { image, .. })
-        | Request::Snapshot(ChangeSnapshot { image, .. })
-        | Request::Repair(RepairImage { image, .. })
-        | Request::Resize(Resize { image, .. }) => one(image, Watch::Content),
-        _ => Pins::of(host, &files),
+    match undo.operation().rests_on() {
+        RestsOn::Image(image, watch) => Pins::watching(host, &[image.to_path_buf()], watch),
+        RestsOn::Touched(watch) => Pins::watching(host, &files, watch),
     }
 }
 
@@ -72,7 +131,7 @@ pub fn taken_back_last<'e>(entries: &'e [Entry], folders: &[PathBuf]) -> Option<
 }
 
 /// The journal's entries, or the reason why there is none.
-fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
+pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
     let Some(state_dir) = plan.context().state_dir.as_deref() else {
         return Err("nothing is remembered from run to run: there is no journal".to_owned());
     };
@@ -86,9 +145,7 @@ fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
 /// What an entry did: of one that did another one again, what that did.
 pub(super) fn origin<'e>(entries: &'e [Entry], entry: &'e Entry) -> &'e Entry {
     let mut at = entry;
-    while let Request::Redo(RedoEntry {
-        entry: Some(id), ..
-    }) = at.request
+    while let Nature::DoesAgain(Some(id)) = at.request.operation().nature()
         && id < at.id
         && let Some(earlier) = entries.iter().find(|one| one.id == id)
     {
@@ -97,7 +154,7 @@ pub(super) fn origin<'e>(entries: &'e [Entry], entry: &'e Entry) -> &'e Entry {
     at
 }
 
-fn titled(plan: &Plan, verb: &str, entries: &[Entry], entry: &Entry) -> String {
+pub(super) fn titled(plan: &Plan, verb: &str, entries: &[Entry], entry: &Entry) -> String {
     let what = printable(&origin(entries, entry).title);
     let age = age(plan.host().now(), entry);
     format!("{verb}: {what} ({age})")
@@ -109,7 +166,7 @@ fn age(now: SystemTime, entry: &Entry) -> String {
 }
 
 /// Plans to take back the entry of this number, or the newest that can be and concerns the folders.
-pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
+fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     plan.title = "Undo".to_owned();
     let context = plan.context().clone();
     let entries = match entries(plan) {
@@ -124,7 +181,7 @@ pub(super) fn plan(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     plan.title.clone_from(&title);
     let what = printable(&origin(&entries, entry).title);
     // One that leads back into the journal was not written by us, and might lead round in a circle.
-    let Some(undo) = entry.undo.as_ref().filter(|undo| undo.is_plain()) else {
+    let Some(undo) = entry.undo.as_ref().filter(|undo| undo.is_of_images()) else {
         return plan.refuse(format!("nothing takes back what was done: {what}"));
     };
     if let Some(path) = entry.left.moved_on(context.host.as_ref()) {
@@ -262,88 +319,5 @@ fn choose<'e>(
                 listed(&dirs, 5)
             ))
         }
-    }
-}
-
-/// Plans to do again the entry of this number, which was taken back, or the one that was taken back last.
-pub(super) fn plan_again(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
-    plan.title = "Redo".to_owned();
-    let context = plan.context().clone();
-    let entries = match entries(plan) {
-        Ok(entries) => entries,
-        Err(sentence) => return plan.refuse(sentence),
-    };
-    let entry = match choose_again(&entries, wanted, folders) {
-        Ok(entry) => entry,
-        Err(sentence) => return plan.refuse(sentence),
-    };
-    let title = titled(plan, "Redo", &entries, entry);
-    plan.title.clone_from(&title);
-    let by = entries
-        .iter()
-        .find(|one| Some(one.id) == entry.taken_back_by);
-    if let Some(path) = by.and_then(|by| by.after.moved_on(context.host.as_ref())) {
-        return plan.refuse(format!(
-            "{} has changed since “{}” was taken back: ask for it anew",
-            shown(path),
-            printable(&origin(&entries, entry).title)
-        ));
-    }
-    let first = origin(&entries, entry);
-    // What was made is in the trash, and comes back from there.
-    let kept = by.and_then(|by| by.undo.clone()).filter(|back| match back {
-        Request::Restore(Restore { entries }) => {
-            let host = context.host.as_ref();
-            let dirs = &context.looked_in.dirs();
-            let found = trash::find(host, context.state_dir.as_deref(), dirs, entries);
-            first.request.only_adds() && found.1.is_empty()
-        }
-        _ => false,
-    });
-    let request = kept.unwrap_or_else(|| first.request.clone());
-    if !request.is_plain() {
-        return plan.refuse(format!(
-            "the journal is damaged: entry {} leads back into it",
-            entry.id
-        ));
-    }
-    let asked = Request::Redo(RedoEntry {
-        entry: Some(entry.id),
-        folders: Vec::new(),
-    });
-    plan.become_plan_of(&request, asked);
-    plan.title = title;
-}
-
-fn choose_again<'e>(
-    entries: &'e [Entry],
-    wanted: Option<u64>,
-    folders: &[PathBuf],
-) -> Result<&'e Entry, String> {
-    let entry = match wanted {
-        Some(id) => {
-            let entry = entries.iter().find(|entry| entry.id == id);
-            entry.ok_or_else(|| format!("the journal has no entry {id}"))?
-        }
-        None => taken_back_last(entries, folders)
-            .ok_or("nothing was taken back that could be done again")?,
-    };
-    if entry.standing != Standing::Undone {
-        return Err(format!("entry {} is not taken back", entry.id));
-    }
-    let is_newer =
-        |one: &&Entry| Some(one.id) > entry.taken_back_by && one.is_done() && one.concerns(folders);
-    let since = entries
-        .iter()
-        .filter(is_newer)
-        .find(|one| !matches!(one.request, Request::Redo(_)));
-    match since.filter(|_| wanted.is_none()) {
-        Some(since) => Err(format!(
-            "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",
-            printable(&since.title),
-            printable(&entry.title),
-            entry.id
-        )),
-        None => Ok(entry),
     }
 }

@@ -47,6 +47,10 @@ const FRAME: Duration = Duration::from_millis(16);
 const PARKING: Duration = Duration::from_secs(2);
 
 /// What comes from outside.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, and each is taken before many more have come"
+)]
 enum Input {
     Msg(Msg),
     Lost(io::Error),

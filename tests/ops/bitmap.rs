@@ -695,7 +695,7 @@ fn a_bitmap_that_nobody_may_trust_is_not_taken_along() {
         "old.qcow2",
         "1M",
     ]);
-    let request = |wish: Convert| Request::Convert(Box::new(wish));
+    let request = |wish: Convert| Request::Convert(wish);
     let all = || conversion(dir, "image.qcow2", "new.qcow2", CarriedBitmaps::All);
     let mut raw = all();
     raw.form = ConvertForm::Raw {
@@ -784,7 +784,7 @@ fn a_crash_leaves_a_copy_with_all_its_bitmaps_or_none_at_all() {
     if let ConvertForm::Qcow2 { image, .. } = &mut wish.form {
         image.format.cluster_bits = 9;
     }
-    run(&host, dir, &Request::Convert(Box::new(wish))).unwrap();
+    run(&host, dir, &Request::Convert(wish)).unwrap();
     recorder.mark("done");
     let log = recorder.log();
     let mut whole = 0;

@@ -454,14 +454,14 @@ fn qemu_reads_every_image_of_the_demo() {
 
 /// An overlay `new` on `base`, which is not there.
 fn unchecked(dir: &Path, base: &str, format: Format, new: &str) -> Request {
-    Request::BranchUnchecked(Box::new(BranchUnchecked {
+    Request::BranchUnchecked(BranchUnchecked {
         base: dir.join(base),
         format,
         new: dir.join(new),
         size: 1 << 20,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
-    }))
+    })
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn wish(dir: &Path, source: &str, form: ConvertForm) -> Convert {
 }
 
 fn plan(dir: &Path, wish: Convert) -> ops::Plan {
-    ops::plan(&real(dir), &Request::Convert(Box::new(wish)))
+    ops::plan(&real(dir), &Request::Convert(wish))
 }
 
 fn run(dir: &Path, wish: Convert) {
@@ -617,7 +617,7 @@ fn a_crash_leaves_the_new_image_whole_or_absent() {
         disk(&root.join("disk.img"), (1 << 20) + 700);
         let before = fs::read(root.join("disk.img")).unwrap();
         let host = Arc::new(RecordingHost::new(&root));
-        let request = Request::Convert(Box::new(wish(&root, "disk.img", form.clone())));
+        let request = Request::Convert(wish(&root, "disk.img", form.clone()));
         carry_out_request(&context(host.clone(), &root), &request).unwrap();
         host.mark("done");
         let whole = fs::read(root.join("new")).unwrap();
@@ -681,8 +681,7 @@ fn whatever_call_fails_nothing_is_left_behind() {
                     Then::Recover,
                 ));
                 let context = context(host.clone(), dir.path());
-                let request =
-                    Request::Convert(Box::new(wish(dir.path(), "source.qcow2", form.clone())));
+                let request = Request::Convert(wish(dir.path(), "source.qcow2", form.clone()));
                 let plan = ops::plan(&context, &request);
                 if plan.danger == Danger::Refused {
                     assert!(host.struck().is_some(), "{}", words(&plan));
@@ -997,7 +996,7 @@ fn what_must_not_be_overwritten_is_refused_as_a_target() {
 fn a_target_that_is_there_survives_crashes_and_failures_with_old_and_new_bytes() {
     for options in ["cluster_size=4k", "cluster_size=64k,extended_l2=on"] {
         let mut trial = support::trial::Trial::new(&["source", "base", "target"], |dir| {
-            Request::Convert(Box::new(over(dir, "source", "target")))
+            Request::Convert(over(dir, "source", "target"))
         });
         trial.target = Some(("target", "source"));
         let script = &mut trial.script;
@@ -1262,7 +1261,7 @@ fn a_read_that_fails_once_is_no_loss_for_who_saves_what_there_is() {
             Fault::eio(),
             Then::Recover,
         ));
-        let wish = Request::Convert(Box::new(salvaging(dir.path(), "source.img", RAW)));
+        let wish = Request::Convert(salvaging(dir.path(), "source.img", RAW));
         let plan = ops::plan(&context(host.clone(), dir.path()), &wish);
         if plan.danger == Danger::Refused {
             continue;

@@ -267,7 +267,7 @@ fn what_cannot_be_encrypted_is_refused_and_nothing_is_made() {
     if let ConvertForm::Qcow2 { compress, .. } = &mut wish.form {
         *compress = Some(CompressionLevel::Default);
     }
-    let text = refused(&Request::Convert(Box::new(wish)), encrypted::keys());
+    let text = refused(&Request::Convert(wish), encrypted::keys());
     assert!(text.contains("compress, or encrypt"), "{text}");
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
 }
@@ -379,7 +379,7 @@ fn what_is_converted_to_and_from_encrypted_images_shows_the_same() {
     ] {
         let image = dir.join("one.qcow2");
         let wish = convert(&top, &image, options(dir, text));
-        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        act(&real(), dir, &Request::Convert(wish)).unwrap();
         let kind = [(image.as_path(), Kind::Luks)];
         assert!(theirs(&qemu, &kind) == shown, "{text}");
         assert!(encrypted::check_is_clean(&qemu, &kind), "{text}");
@@ -394,12 +394,12 @@ fn what_is_converted_to_and_from_encrypted_images_shows_the_same() {
         // And out of it again, under another passphrase, then in the clear.
         let (again, raw) = (dir.join("two.qcow2"), dir.join("raw"));
         let wish = convert(&image, &again, options(dir, "cluster_size=8192"));
-        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        act(&real(), dir, &Request::Convert(wish)).unwrap();
         let mut wish = convert(&again, &raw, ImageOptions::default());
         wish.form = ConvertForm::Raw {
             preallocation: Preallocation::Off,
         };
-        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        act(&real(), dir, &Request::Convert(wish)).unwrap();
         assert!(fs::read(&raw).unwrap() == shown, "{text}");
         for path in [&image, &again, &raw].into_iter().chain(&holder) {
             fs::remove_file(path).unwrap();
@@ -410,7 +410,7 @@ fn what_is_converted_to_and_from_encrypted_images_shows_the_same() {
         let image = dir.join("one.qcow2");
         let mut wish = convert(&top, &image, options(dir, text));
         wish.backing = Some(dir.join("base.qcow2"));
-        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        act(&real(), dir, &Request::Convert(wish)).unwrap();
         let base = dir.join("base.qcow2");
         let chain = [(image.as_path(), Kind::Luks), (base.as_path(), Kind::Plain)];
         assert!(theirs(&qemu, &chain) == shown, "{text}");
@@ -422,7 +422,7 @@ fn what_is_converted_to_and_from_encrypted_images_shows_the_same() {
     let mut bytes = noise(9, 100_001);
     fs::write(&odd, &bytes).unwrap();
     let wish = convert(&odd, &image, options(dir, ""));
-    act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+    act(&real(), dir, &Request::Convert(wish)).unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     assert!(theirs(&qemu, &[(&image, Kind::Luks)]) == bytes);
 }
@@ -492,7 +492,7 @@ proptest! {
                 encryption: Some(CHEAP),
             };
             let new = dir.join("one.qcow2");
-            let wish = Request::Convert(Box::new(convert(&source, &new, image)));
+            let wish = Request::Convert(convert(&source, &new, image));
             let made = act(&real(), dir, &wish);
             prop_assert!(made.is_ok(), "{made:?}\n{what}");
             let kind = [(new.as_path(), Kind::Luks)];
@@ -525,7 +525,7 @@ fn a_crash_leaves_the_new_encrypted_image_whole_or_absent() {
         let host: Arc<dyn Host> = recorder.clone();
         let image = dir.join("one.qcow2");
         let request = if converted {
-            Request::Convert(Box::new(convert(&top, &image, options(dir))))
+            Request::Convert(convert(&top, &image, options(dir)))
         } else {
             Request::Create(Create {
                 path: image.clone(),
@@ -1159,7 +1159,7 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
             ..options(dir, text.trim_end_matches(','))
         };
         let new = dir.join("one.qcow2");
-        let wish = Request::Convert(Box::new(convert(&source, &new, image)));
+        let wish = Request::Convert(convert(&source, &new, image));
         let plan = ops::plan(&context(&real(), dir), &wish);
         let warned = known::words(&plan);
         assert!(warned.contains("what is made of it is not"), "{warned}");
@@ -1190,7 +1190,7 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
         encrypted::io(&qemu, &kind, &["write -P 9 0 5M"]);
         let mut wish = convert(&source, &there, ImageOptions::default());
         wish.form = ConvertForm::Existing;
-        act(&real(), dir, &Request::Convert(Box::new(wish))).unwrap();
+        act(&real(), dir, &Request::Convert(wish)).unwrap();
         assert!(theirs(&qemu, &kind) == shown, "{text}");
         assert!(encrypted::check_is_clean(&qemu, &kind), "{text}");
         let holder = if text.contains("data_file") {
@@ -1207,7 +1207,7 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
     let mut wish = convert(&source, &new, options(dir, ""));
     wish.sparse = qanopy::image::SparseSize::new(0).unwrap();
     wish.salvage = true;
-    let plan = ops::plan(&context(&real(), dir), &Request::Convert(Box::new(wish)));
+    let plan = ops::plan(&context(&real(), dir), &Request::Convert(wish));
     let lost = plan.unread().unwrap();
     ops::run(support::ours::agree(plan).unwrap(), &Progress::new()).unwrap();
     assert_eq!(lost.bytes(), 0);

@@ -55,7 +55,7 @@ fn commit(dir: &Path, layer: CommittedLayer) -> Request {
 }
 
 fn converted(dir: &Path, new: &str, form: ConvertForm) -> Request {
-    Request::Convert(Box::new(Convert {
+    Request::Convert(Convert {
         sources: vec![dir.join("top")],
         format: None,
         snapshot: None,
@@ -66,7 +66,7 @@ fn converted(dir: &Path, new: &str, form: ConvertForm) -> Request {
         form,
         backing: None,
         style: BackingStyle::Relative,
-    }))
+    })
 }
 
 fn moved(dir: &Path, from: &str, to: &str) -> Request {

@@ -635,7 +635,7 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
         &Case {
             build: &chain,
             request: &|dir| {
-                Request::Convert(Box::new(ops::Convert {
+                Request::Convert(ops::Convert {
                     sources: vec![dir.join("other.qcow2")],
                     format: None,
                     snapshot: None,
@@ -646,7 +646,7 @@ fn what_is_one_write_is_made_or_not_and_can_be_taken_back() {
                     form: ops::ConvertForm::Existing,
                     backing: None,
                     style: BackingStyle::Relative,
-                }))
+                })
             },
             back: Back::No("is not kept"),
         },

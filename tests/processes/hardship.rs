@@ -262,7 +262,7 @@ fn operations() -> Vec<(&'static str, Trial)> {
         Request::discard(vec![dir.join("layer.qcow2")])
     });
     add("convert", |dir| {
-        Request::Convert(Box::new(Convert {
+        Request::Convert(Convert {
             salvage: false,
             sparse: qanopy::image::SparseSize::default(),
             sources: vec![dir.join("two.qcow2")],
@@ -276,7 +276,7 @@ fn operations() -> Vec<(&'static str, Trial)> {
             backing: None,
             style: BackingStyle::Relative,
             bitmaps: qanopy::image::CarriedBitmaps::None,
-        }))
+        })
     });
     for (name, trial) in &mut all {
         let (goes, mixed): (&[&'static str], &[&'static str]) = match *name {
@@ -659,7 +659,7 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
             })
         }),
         ("convert", |dir| {
-            Request::Convert(Box::new(Convert {
+            Request::Convert(Convert {
                 salvage: false,
                 sparse: qanopy::image::SparseSize::default(),
                 sources: vec![dir.join("one.qcow2")],
@@ -673,7 +673,7 @@ fn bytes_stop_flowing_soon_after_a_cancel_at_any_size() {
                 backing: None,
                 style: BackingStyle::Relative,
                 bitmaps: qanopy::image::CarriedBitmaps::None,
-            }))
+            })
         }),
     ];
     for (name, request) in operations {

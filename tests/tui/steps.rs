@@ -809,7 +809,7 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
     ));
     desk.press("<esc>V");
     let converted = |desk: &Desk| match desk.planned().1 {
-        Request::Convert(options) => *options,
+        Request::Convert(options) => options,
         other => panic!("{other:?}"),
     };
     assert!(matches!(
@@ -1277,7 +1277,7 @@ fn a_conversion_encrypts_and_takes_bitmaps_along_where_there_are_any() {
     desk.press("<esc>");
     desk.go_to("tracked.qcow2");
     let converted = |desk: &Desk| match desk.planned().1 {
-        Request::Convert(options) => *options,
+        Request::Convert(options) => options,
         other => panic!("{other:?}"),
     };
     desk.press("V<up><up>");

@@ -74,7 +74,9 @@ pub enum CompressionLevel {
 }
 
 impl CompressionLevel {
-    fn number(self) -> Option<u8> {
+    /// The codec's own number, if one is meant.
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
         match self {
             Self::Default => None,
             Self::Level(number) => Some(number),

@@ -10,22 +10,26 @@ mod uncommit;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Node, NodeId};
+use crate::host::printable;
 use crate::image::{self, CreateOptions, Format, Views};
 
 use super::members::{
     Members, format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit,
     warn_of_unread,
 };
+use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    BackingStyle, Commit, CommittedLayer, Context, EffectKind, Plan, Relinked, Request, Siblings,
-    Undo, WayOut, backing_name, device, find, locked, new_file, readers, space,
+    BackingStyle, Context, EffectKind, Plan, Request, Undo, WayOut, backing_name, device, new_file,
+    readers, resolve, space, unlock,
 };
 
 use merge::{Child, CommitJob, KeepOld, Kept, Member};
@@ -33,35 +37,188 @@ use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
 
-pub(super) use uncommit::{Back, plan as uncommit};
+pub use uncommit::{Relinked, Uncommit};
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    /// The uppermost layer that is merged.
-    pub(super) overlay: &'a Path,
-    /// The image it is merged into, with all that is between; none for the one it is built on.
-    pub(super) into: Option<&'a Path>,
-    pub(super) layer: CommittedLayer,
-    pub(super) siblings: Siblings,
-    /// An overlay to create that shows what the base shows now.
-    pub(super) keep_old: Option<&'a Path>,
+/// Merge `overlay`, and all that is between, down into an image it is built on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The uppermost layer to merge.
+    pub overlay: PathBuf,
+    /// The image that receives what the layers hold; none for the one the overlay is built on.
+    pub into: Option<PathBuf>,
+    /// What happens to the overlay afterwards; layers between go to the trash.
+    pub layer: CommittedLayer,
+    /// What happens to others that are built on the same base.
+    pub siblings: Siblings,
+    /// An overlay to create first, that keeps what the base shows now.
+    pub keep_old: Option<PathBuf>,
+}
+
+/// What becomes of a layer that was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CommittedLayer {
+    /// To the trash; its children are then built on the base.
+    #[default]
+    Trash,
+    /// Kept, emptied, still built on the base.
+    Keep,
+}
+
+/// What becomes of other images on the base that is committed into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Siblings {
+    /// Refuse if there are any.
+    #[default]
+    Refuse,
+    /// Copy into each of them first exactly what it would lose.
+    Preserve,
+    /// Let them change; their number has to be typed.
+    Break,
+}
+
+impl Operation for Commit {
+    fn name(&self) -> &'static str {
+        "commit"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Commit"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.overlay));
+        if let Some(path) = &mut self.into {
+            visit(Name::Path(path));
+        }
+        if let Some(path) = &mut self.keep_old {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        vec![&self.overlay]
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let siblings = match self.siblings {
+            Siblings::Refuse => None,
+            Siblings::Preserve => Some("preserve"),
+            Siblings::Break => Some("break"),
+        };
+        Some(
+            CommandLine::new(&["commit"])
+                .path(&self.overlay)
+                .option_path("--into", self.into.as_ref())
+                .flag("--keep", self.layer == CommittedLayer::Keep)
+                .option("--siblings", siblings)
+                .option_path("--keep-old", self.keep_old.as_ref()),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_commit(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let overlay = &self.overlay;
+        if half.is_there(overlay) {
+            return Way::Ask(self.clone().into());
+        }
+        if !half.is_in_trash(overlay) {
+            return Way::Impossible(format!(
+                "{} is neither at its place nor in the trash: how far it came cannot be told",
+                shown(overlay)
+            ));
+        }
+        // The uppermost goes first, and not before all of it is merged.
+        match half.left() {
+            Left::Some(images) => Way::Ask(Request::discard(images)),
+            Left::All | Left::None => Way::Nothing(format!(
+                "it was merged, and {} is in the trash",
+                name(overlay)
+            )),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        self.keep_old.is_some()
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        if let Some(way) = half.planned_way_back() {
+            return way;
+        }
+        match &self.keep_old {
+            Some(old) => commit_back(half, old),
+            None => Way::Impossible(format!(
+                "what a commit overwrites is not kept, unless it was begun with --keep-old. {} shows what it \
+         showed, and the commit can be finished",
+                name(&self.overlay)
+            )),
+        }
+    }
+}
+
+/// The overlay that keeps the old content of the base is committed into it again.
+fn commit_back(half: &Half<'_>, old: &Path) -> Way {
+    let Ok(node) = resolve::named(half.context, old) else {
+        return Way::Nothing(format!(
+            "{} was not created yet, and nothing is overwritten before it is",
+            shown(old)
+        ));
+    };
+    let forest = half.context.forest.as_ref();
+    let base = node.parent.and_then(|id| forest.get(id));
+    let grown = base.is_some_and(|base| base.virtual_size() > node.virtual_size());
+    if grown {
+        return Way::Impossible(format!(
+            "what was built on has grown, and stays as long as it became; {} shows its old content",
+            shown(old)
+        ));
+    }
+    let back = Request::Commit(Commit {
+        overlay: old.to_path_buf(),
+        into: None,
+        layer: CommittedLayer::Trash,
+        siblings: Siblings::Preserve,
+        keep_old: None,
+    });
+    let gone = half.batches(&half.entry.goes, Some("commit"));
+    match gone.first() {
+        None => Way::Ask(back),
+        Some(batch) => Way::But(
+            back,
+            format!(
+                "it was merged as a whole: the layers are in the trash, and `qanopy trash restore {}` brings \
+                 them back",
+                printable(batch)
+            ),
+        ),
+    }
 }
 
 /// Plans to merge layers into an image below them.
-pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+fn plan_commit(plan: &mut Plan, wish: &Commit) {
     if let Some(commit) = plan_sparing(plan, wish, &HashSet::new()) {
         plan.job = Some(Arc::new(commit));
     }
 }
 
 /// The same where these images are not asked about: they show the same whichever content the base has.
-fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Option<CommitJob> {
+fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Option<CommitJob> {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
-    plan.title = format!("Commit {}", name(wish.overlay));
-    let run = find_run(plan, &context, wish.overlay, wish.into)?;
-    let wish = leave_devices(plan, &run, wish);
+    plan.title = format!("Commit {}", name(&wish.overlay));
+    let run = find_run(plan, &context, &wish.overlay, wish.into.as_deref())?;
+    let wish = &leave_devices(plan, &run, wish);
     let (top, base) = (run.top(), run.base);
     let between = match run.layers.len() {
         0 | 1 => String::new(),
@@ -84,10 +241,10 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
                 label: "move it to the trash with the layers between".to_owned(),
                 request: Request::Commit(Commit {
                     overlay: top.path.clone(),
-                    into: wish.into.map(Path::to_path_buf),
+                    into: wish.into.clone(),
                     layer: CommittedLayer::Trash,
                     siblings: wish.siblings,
-                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                    keep_old: wish.keep_old.clone(),
                 }),
             }],
         );
@@ -108,7 +265,7 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
         return None;
     }
     // Everything that is read or written is opened before anything is planned on it.
-    if let Err(error) = locked::unlock_chain(&context, top.id) {
+    if let Err(error) = unlock::unlock_chain(&context, top.id) {
         plan.refuse_error(&error);
         return None;
     }
@@ -152,7 +309,7 @@ fn plan_sparing(plan: &mut Plan, wish: Wish<'_>, spared: &HashSet<NodeId>) -> Op
         Some(survey.data + survey.zeros),
         what_is_written(&survey),
     );
-    let keep_old = match wish.keep_old {
+    let keep_old = match wish.keep_old.as_deref() {
         None => None,
         Some(new) => Some(plan_keep_old(plan, &run, &mut survey, new)?),
     };
@@ -228,12 +385,12 @@ fn were(plan: &Plan, children: &[Child]) -> Vec<Relinked> {
 }
 
 /// A layer on a block device cannot go to the trash: it stays, emptied, until the person removes the device.
-fn leave_devices<'a>(plan: &mut Plan, run: &Run<'_>, wish: Wish<'a>) -> Wish<'a> {
+fn leave_devices(plan: &mut Plan, run: &Run<'_>, wish: &Commit) -> Commit {
     if wish.layer == CommittedLayer::Keep {
-        return wish;
+        return wish.clone();
     }
     let Some(layer) = run.layers.iter().find(|layer| device::is_device(layer)) else {
-        return wish;
+        return wish.clone();
     };
     let path = shown(&layer.path);
     if run.layers.len() > 1 {
@@ -249,11 +406,11 @@ fn leave_devices<'a>(plan: &mut Plan, run: &Run<'_>, wish: Wish<'a>) -> Wish<'a>
                     into: None,
                     layer: CommittedLayer::Keep,
                     siblings: wish.siblings,
-                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                    keep_old: wish.keep_old.clone(),
                 }),
             }],
         );
-        return wish;
+        return wish.clone();
     }
     if let Some(stat) = layer.stat.as_ref() {
         plan.note(format!(
@@ -262,9 +419,9 @@ fn leave_devices<'a>(plan: &mut Plan, run: &Run<'_>, wish: Wish<'a>) -> Wish<'a>
             device::remove_line(stat)
         ));
     }
-    Wish {
+    Commit {
         layer: CommittedLayer::Keep,
-        ..wish
+        ..wish.clone()
     }
 }
 
@@ -315,7 +472,7 @@ fn plan_keep_old(
         is_there,
     };
     // What a commit that was cut off has made holds all that is overwritten, and is left as it is.
-    let there = find::named(plan.context(), new).ok().map(|node| node.id);
+    let there = resolve::named(plan.context(), new).ok().map(|node| node.id);
     let mut own = survey
         .dependants
         .iter()
@@ -556,7 +713,7 @@ fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[
 fn list_commands(
     plan: &mut Plan,
     run: &Run<'_>,
-    wish: Wish<'_>,
+    wish: &Commit,
     children: &[Child],
     kept: &[Dependant],
 ) {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::Node;
@@ -13,9 +12,8 @@ use crate::image;
 use super::super::members::{leading_to, refuse_corrupt, refuse_receiver_elsewhere};
 use super::super::words::{count, listed, name, shown, size};
 use super::super::{
-    Commit, Context, EffectKind, EmptyTrash, Plan, Request, Siblings, WayOut, locked,
+    Commit, Context, EffectKind, EmptyTrash, Plan, Request, Siblings, WayOut, unlock,
 };
-use super::Wish;
 use super::merge::Child;
 use super::run::Run;
 use super::survey::{Dependant, Survey};
@@ -26,7 +24,7 @@ pub(super) fn judge_dependants(
     plan: &mut Plan,
     run: &Run<'_>,
     survey: &Survey,
-    wish: Wish<'_>,
+    wish: &Commit,
 ) -> Vec<Dependant> {
     let forest = Arc::clone(&plan.context().forest);
     let siblings = wish.siblings;
@@ -91,10 +89,10 @@ pub(super) fn judge_dependants(
             let commit = |siblings| {
                 Request::Commit(Commit {
                     overlay: run.top().path.clone(),
-                    into: wish.into.map(Path::to_path_buf),
+                    into: wish.into.clone(),
                     layer: wish.layer,
                     siblings,
-                    keep_old: wish.keep_old.map(Path::to_path_buf),
+                    keep_old: wish.keep_old.clone(),
                 })
             };
             let mut ways_out = Vec::new();
@@ -144,7 +142,7 @@ fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec
     let (mut kept, mut checked) = (Vec::new(), BTreeSet::new());
     for dependant in losers {
         let closed = dependant.closed.clone().or_else(|| {
-            let opened = locked::unlock(plan.context(), &dependant.path);
+            let opened = unlock::unlock(plan.context(), &dependant.path);
             opened.err().map(|error| error.kind.to_string())
         });
         if let Some(why) = &closed {

@@ -8,7 +8,7 @@ use crate::image::Format;
 
 use super::super::members::refuse_unnamed;
 use super::super::words::{listed, name, shown};
-use super::super::{Context, Plan, WayOut, find, readers};
+use super::super::{Context, Plan, WayOut, readers, resolve};
 
 /// What is committed into what.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ pub(super) fn find_run<'f>(
     into: Option<&Path>,
 ) -> Option<Run<'f>> {
     let forest = context.forest.as_ref();
-    let found = find::named(context, overlay).and_then(|top| {
+    let found = resolve::named(context, overlay).and_then(|top| {
         Ok((
             top,
-            into.map(|into| find::named(context, into)).transpose()?,
+            into.map(|into| resolve::named(context, into)).transpose()?,
         ))
     });
     let (top, into) = match found {

@@ -3,42 +3,119 @@
 //! At every instant each of them shows what it shows: a layer over the merged base shows what it showed.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::{Node, NodeId};
 use crate::host::{Access, LockSet};
 use crate::image;
+use crate::image::Format;
 
 use super::super::held::Held;
 use super::super::in_use::{Locking, claim};
+use super::super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::super::trash;
 use super::super::words::{count, name, shown, size};
 use super::super::{
-    CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relinked,
-    Siblings, Undo, find,
+    CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Siblings,
+    Undo, resolve,
 };
 use super::merge::{CommitJob, Kept};
-use super::{Wish, plan_sparing};
+use super::{Commit, plan_sparing};
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::ops) struct Back<'a> {
-    /// The overlay that shows what the base showed.
-    pub(in crate::ops) old: &'a Path,
-    /// The layers that went to the trash, the uppermost first.
-    pub(in crate::ops) layers: &'a [PathBuf],
+/// Take back a commit that kept what its base showed: the layers come back, what was built on them is
+/// built on them again, and the base receives its old content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncommit {
+    /// The overlay that shows the old content.
+    pub old: PathBuf,
+    /// The layers, the uppermost first, by the places they had.
+    pub layers: Vec<PathBuf>,
     /// The trash's entry that holds them.
-    pub(in crate::ops) entry: &'a str,
-    /// What was built on them, and how it named them.
-    pub(in crate::ops) children: &'a [Relinked],
+    pub entry: String,
+    /// What was built on them.
+    pub children: Vec<Relinked>,
+}
+
+/// An image that was built on something else before, and what its header said then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relinked {
+    /// The image.
+    pub image: PathBuf,
+    /// The name it recorded.
+    pub recorded: OsString,
+    /// The format it recorded, or that it was taken for.
+    pub format: Format,
+}
+
+impl Operation for Uncommit {
+    fn name(&self) -> &'static str {
+        "undo"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Take back"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.old));
+        for path in &mut self.layers {
+            visit(Name::Path(path));
+        }
+        for child in &mut self.children {
+            visit(Name::Path(&mut child.image));
+        }
+        visit(Name::TrashEntry(&mut self.entry));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        // It is what undoing a commit becomes, and asked for in no other way.
+        None
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_uncommit(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        if half.is_there(&self.old) {
+            return Way::Ask(self.clone().into());
+        }
+        Way::Nothing(format!(
+            "the base has its old content, and {} is in the trash",
+            name(&self.old)
+        ))
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
 }
 
 /// Plans to take the commit back.
-pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
+fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
-    plan.title = format!("Take back the commit that {} was made by", name(back.old));
+    plan.title = format!("Take back the commit that {} was made by", name(&back.old));
     let names = [back.entry.to_owned()];
     let state_dir = context.state_dir.as_deref();
     let (entries, _) = trash::find(host, state_dir, &context.looked_in.dirs(), &names);
@@ -64,11 +141,11 @@ pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
                 "{} is neither at its place nor in the trash any more: commit {} into what it is built on instead, \
                  keeping the others intact",
                 shown(layer),
-                name(back.old)
+                name(&back.old)
             )),
         }
     }
-    for child in back.children {
+    for child in &back.children {
         claim(plan, &child.image, LockSet::ReadWrite);
         let text = format!(
             "built on {} again: its header only",
@@ -80,15 +157,15 @@ pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
         return;
     }
     let spared = spared(&context, back);
-    let wish = Wish {
-        overlay: back.old,
+    let wish = Commit {
+        overlay: back.old.clone(),
         into: None,
         layer: CommittedLayer::Trash,
         siblings: Siblings::Preserve,
         keep_old: None,
     };
     let (title, request) = (plan.title.clone(), plan.request.clone());
-    let Some(mut commit) = plan_sparing(plan, wish, &spared) else {
+    let Some(mut commit) = plan_sparing(plan, &wish, &spared) else {
         return;
     };
     plan.title = title;
@@ -106,13 +183,13 @@ pub(in crate::ops) fn plan(plan: &mut Plan, back: Back<'_>) {
 
 /// Those who read the base now, or a layer in the trash, and will read a layer over it. That one shows the
 /// same whichever content the base has: what it does not hold itself it is given first, like any sibling.
-fn spared(context: &Context, back: Back<'_>) -> HashSet<NodeId> {
+fn spared(context: &Context, back: &Uncommit) -> HashSet<NodeId> {
     let forest = &context.forest;
     let children = back.children.iter().map(|child| child.image.as_path());
     let layers = back.layers.iter().map(PathBuf::as_path);
     let tops: Vec<&Node> = children
         .chain(layers)
-        .filter_map(|path| find::named(context, path).ok())
+        .filter_map(|path| resolve::named(context, path).ok())
         .collect();
     let above = tops.iter().flat_map(|node| forest.descendants(node.id));
     let in_trash = forest
@@ -129,11 +206,11 @@ fn spared(context: &Context, back: Back<'_>) -> HashSet<NodeId> {
 }
 
 /// Whether it is one of the layers, where the trash keeps it.
-fn is_of_entry(path: &Path, back: Back<'_>) -> bool {
+fn is_of_entry(path: &Path, back: &Uncommit) -> bool {
     back.layers.iter().any(|layer| {
         let dir = layer.parent().map(|dir| dir.join(trash::DIR));
         let kept = dir.zip(layer.file_name());
-        kept.is_some_and(|(dir, name)| dir.join(back.entry).join(name) == path)
+        kept.is_some_and(|(dir, name)| dir.join(&back.entry).join(name) == path)
     })
 }
 

@@ -20,9 +20,11 @@ use super::super::members::{
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
     Context, Convert, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress,
-    Request, Resize, Undo, WayOut, device, find, locked, space,
+    Request, Resize, Undo, WayOut, device, resolve, space, unlock,
 };
-use super::{Manner, Source, look_at_sources, qemu_manner};
+use super::Manner;
+use super::qemu_line::qemu_manner;
+use super::source::{Source, look_at_sources};
 
 /// Plans a conversion of `sources`, which are open as `from`, into the image of that name.
 pub(super) fn plan(
@@ -33,7 +35,7 @@ pub(super) fn plan(
     manner: Manner,
 ) {
     let context = plan.context().clone();
-    let node = match find::named(&context, &wish.new) {
+    let node = match resolve::named(&context, &wish.new) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
@@ -58,7 +60,7 @@ pub(super) fn plan(
         for base in below {
             members.read(plan.host(), &base.path, &format_of(base));
         }
-        if let Err(error) = locked::unlock_chain(&context, node.id) {
+        if let Err(error) = unlock::unlock_chain(&context, node.id) {
             return plan.refuse_error(&error);
         }
         refuse_corrupt(plan, target);

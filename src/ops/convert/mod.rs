@@ -2,32 +2,35 @@
 //! only read. What goes into an image that is there is planned in `into`.
 
 mod into;
+mod qemu_line;
+mod source;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Node};
-use crate::host::{Host, printable, printable_bytes};
+use crate::host::{Host, printable_bytes};
+use crate::image;
 use crate::image::{
-    self, BitmapFlags, CarriedBitmaps, Chain, CompressionLevel, ConvertFrom, ConvertTo,
-    Error as ImageError, ErrorKind, Format, Keys, Layer, Lost, Preallocation, Room, SparseSize,
-    Unhurried, snapshot_view,
+    BitmapFlags, CarriedBitmaps, CompressionLevel, ConvertFrom, ConvertTo, Format, Keys, Layer,
+    Lost, Preallocation, Room, SparseSize,
 };
 use crate::qcow2::Version;
 
+use super::branch::not_created;
 use super::held::{Held, files_of, has_secrets};
 use super::in_use::Locking;
-use super::members::{self, Members, Need, chain_below_for, refuse_foreign_data};
-use super::overlay::not_created;
-use super::words::{command, listed, name, shown, size};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::words::{listed, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
-    SnapshotName, Undo, backing_format, backing_name, find, locked, new_file, new_image, snapshot,
+    SnapshotName, Undo, backing_format, backing_name, new_file, new_image, resolve,
 };
+
+use qemu_line::qemu_line;
+use source::{Source, find_source, look_at_sources};
 
 /// A conversion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,46 +80,124 @@ pub enum ConvertForm {
     },
 }
 
-/// One source, found and fit to be read.
-#[derive(Debug, Clone)]
-struct Source {
-    path: PathBuf,
-    format: Format,
-    /// The files below it, nearest first.
-    below: Vec<PathBuf>,
-    /// All files that are read.
-    members: Members,
-    /// ID of the internal snapshot that is read instead of what the image shows now.
-    snapshot: Option<Vec<u8>>,
+impl Convert {
+    /// What the command line is; none for sources of a format that it has no word for.
+    fn line(&self) -> Option<CommandLine> {
+        let source_format = match &self.format {
+            None => None,
+            Some(format @ (Format::Qcow2 | Format::Raw)) => Some(format.name()),
+            Some(Format::Other(_)) => return None,
+        };
+        let (name, id) = match &self.snapshot {
+            None => (None, false),
+            Some(SnapshotName::Name(name)) => (Some(name), false),
+            Some(SnapshotName::Id(id)) => (Some(id), true),
+        };
+        let sparse = Some(self.sparse).filter(|sparse| *sparse != SparseSize::default());
+        let line = CommandLine::new(&["convert"])
+            .paths(&self.sources)
+            .path(&self.new)
+            .option("--source-format", source_format)
+            .flag("--salvage", self.salvage)
+            .number("--sparse-size", sparse.map(SparseSize::bytes))
+            .option("--snapshot", name)
+            .flag("--id", id)
+            .flag("--bitmaps", self.bitmaps != CarriedBitmaps::None)
+            .flag(
+                "--skip-broken-bitmaps",
+                self.bitmaps == CarriedBitmaps::Sound,
+            )
+            .option_path("--backing", self.backing.as_ref())
+            .flag("--absolute", self.style == BackingStyle::Absolute);
+        Some(match &self.form {
+            ConvertForm::Existing => line.flag("--into-existing", true),
+            ConvertForm::Raw { preallocation } => {
+                let preallocation = Some(*preallocation).filter(|how| *how != Preallocation::Off);
+                line.option("--to", Some("raw"))
+                    .option("--preallocation", preallocation.map(Preallocation::name))
+            }
+            ConvertForm::Qcow2 { image, compress } => {
+                image.add_to(line.flag("--compress", compress.is_some()).number(
+                    "--compression-level",
+                    compress.and_then(CompressionLevel::number),
+                ))
+            }
+        })
+    }
 }
 
-impl Source {
-    fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        std::iter::once(&self.path).chain(&self.below)
+impl Operation for Convert {
+    fn name(&self) -> &'static str {
+        "convert"
     }
 
-    fn open(&self, host: &dyn Host, keys: &Keys) -> image::Result<Chain> {
-        // The plan has seen that all of them may be followed.
-        let chain = Chain::open(host, &self.path, Some(&self.format), &|_| true)?;
-        chain.unlock(keys, &Unhurried)?;
-        let Some(id) = &self.snapshot else {
-            return Ok(chain);
-        };
-        let snapshots = match chain.layers().first().map(|layer| &**layer) {
-            Some(Layer::Qcow2(top)) => image::snapshots(&self.path, &**top.file(), top.header())?,
-            _ => Vec::new(),
-        };
-        let found = snapshots.iter().find(|snapshot| snapshot.id == *id);
-        let found = found.ok_or_else(|| {
-            let text = format!("has no snapshot with the ID {}", printable_bytes(id));
-            ImageError::new(&self.path, ErrorKind::Limit(text))
-        })?;
-        snapshot_view(&chain, found)
+    fn verb(&self) -> &'static str {
+        "Convert"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        match self.form {
+            ConvertForm::Existing => Nature::Changes,
+            ConvertForm::Raw { .. } | ConvertForm::Qcow2 { .. } => Nature::CreatesImage(&self.new),
+        }
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        for source in &mut self.sources {
+            visit(Name::Path(source));
+        }
+        visit(Name::Path(&mut self.new));
+        if let Some(backing) = &mut self.backing {
+            visit(Name::Path(backing));
+        }
+        if let ConvertForm::Qcow2 { image, .. } = &mut self.form {
+            image.each_name(visit);
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        self.sources.iter().map(PathBuf::as_path).collect()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        self.line()
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_conversion(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        match self.form {
+            ConvertForm::Existing => Way::But(
+                self.clone().into(),
+                format!(
+                    "how much of {} has its new content cannot be told: all of it is written once more",
+                    name(&self.new)
+                ),
+            ),
+            ConvertForm::Raw { .. } | ConvertForm::Qcow2 { .. } => half.finish_making(self.clone()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        self.nature().makes_files()
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        match self.form {
+            ConvertForm::Existing => half.as_planned(),
+            ConvertForm::Raw { .. } | ConvertForm::Qcow2 { .. } => half.unmake(),
+        }
     }
 }
 
 /// Plans a conversion.
-pub(super) fn plan(plan: &mut Plan, wish: &Convert) {
+fn plan_conversion(plan: &mut Plan, wish: &Convert) {
     let new = wish.new.as_path();
     let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
     plan.title = format!("Convert {} to {}", listed(&names, 3), name(new));
@@ -131,7 +212,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Convert) {
     refuse_contradictions(plan, wish);
     let mut sources = Vec::new();
     for path in &wish.sources {
-        match source(plan, path, wish) {
+        match find_source(plan, path, wish) {
             Some(source) => sources.push(source),
             None => return,
         }
@@ -332,124 +413,6 @@ fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
     }
 }
 
-/// One source, if it can be read.
-fn source(plan: &mut Plan, path: &Path, wish: &Convert) -> Option<Source> {
-    let context = plan.context().clone();
-    let node = match find::named(&context, path) {
-        Ok(node) => node,
-        Err(sentence) => {
-            plan.refuse(sentence);
-            return None;
-        }
-    };
-    let need = match wish.salvage {
-        true => Need::WhatIsThere,
-        false => Need::Whole,
-    };
-    let format = format_of(plan, node, wish.format.as_ref(), need)?;
-    // A file that is to be taken as raw is what its bytes are, whatever they look like.
-    let mut members = Members::default();
-    members.read(plan.host(), path, &format);
-    let below: Vec<PathBuf> = if format == Format::Qcow2 {
-        let below = chain_below_for(plan, &context.forest, node, need)?;
-        for base in &below {
-            members.read(plan.host(), &base.path, &members::format_of(base));
-        }
-        let below = below.iter().map(|base| base.path.clone()).collect();
-        refuse_foreign_data(plan, context.forest.chain(node.id));
-        if let Err(error) = locked::unlock_chain(&context, node.id) {
-            plan.refuse_error(&error);
-            return None;
-        }
-        below
-    } else {
-        Vec::new()
-    };
-    let snapshot = match &wish.snapshot {
-        None => None,
-        Some(wanted) => Some(snapshot::named(plan, node, wanted)?.id),
-    };
-    if format == Format::Qcow2
-        && let Some(facts) = node.facts()
-    {
-        let bitmaps = match wish.bitmaps {
-            CarriedBitmaps::None => facts.bitmaps,
-            CarriedBitmaps::All | CarriedBitmaps::Sound => 0,
-        };
-        let left: Vec<String> = [
-            (facts.snapshots, "internal snapshot"),
-            (bitmaps, "dirty bitmap"),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| super::words::count(usize::try_from(count).unwrap_or(0), what))
-        .collect();
-        if !left.is_empty() {
-            plan.note(format!(
-                "{} of {} stay behind: only a disk is copied",
-                listed(&left, 2),
-                name(path)
-            ));
-        }
-        let is_sealed = match &wish.form {
-            ConvertForm::Qcow2 { image, .. } => image.encryption.is_some(),
-            ConvertForm::Existing => find::named(&context, &wish.new)
-                .is_ok_and(|node| node.facts().is_some_and(|facts| facts.encryption.is_some())),
-            ConvertForm::Raw { .. } => false,
-        };
-        if facts.encryption.is_some() && !is_sealed {
-            plan.warn(format!(
-                "{} is encrypted, and what is made of it is not",
-                shown(path)
-            ));
-        }
-        if facts.corrupt {
-            plan.warn(format!(
-                "{} is damaged: the copy can only be as good as it is",
-                shown(path)
-            ));
-        }
-    }
-    Some(Source {
-        path: path.to_path_buf(),
-        format,
-        below,
-        members,
-        snapshot,
-    })
-}
-
-fn format_of(plan: &mut Plan, node: &Node, wanted: Option<&Format>, need: Need) -> Option<Format> {
-    let path = shown(&node.path);
-    let found = backing_format::seen(node);
-    if wanted == Some(&Format::Raw) {
-        return wanted.cloned();
-    }
-    if !matches!(node.content, Content::Opaque(_)) && !need.is_met(plan, node) {
-        return None;
-    }
-    match (wanted, found) {
-        (Some(wanted), Some(found)) if *wanted != found => {
-            plan.refuse(format!(
-                "{path} is not of format {}: it is {}",
-                printable(wanted.name()),
-                printable(found.name())
-            ));
-            None
-        }
-        (_, Some(found @ (Format::Qcow2 | Format::Raw))) => Some(found),
-        (_, Some(other)) => {
-            plan.refuse(format!(
-                "{path} is of format {}, whose content is not read here: taken as raw (--source-format raw) \
-                 its bytes are copied as they are",
-                printable(other.name())
-            ));
-            None
-        }
-        (_, None) => None,
-    }
-}
-
 /// How many layers of the source are copied for the rest to be left to `base`, and how that is
 /// recorded. Only what the source itself is built on shows the right bytes.
 fn kept(
@@ -460,7 +423,7 @@ fn kept(
 ) -> Option<(usize, OsString, Format)> {
     let context = plan.context().clone();
     let source = sources.first()?;
-    let node = match find::named(&context, base) {
+    let node = match resolve::named(&context, base) {
         Ok(node) => node,
         Err(sentence) => {
             plan.refuse(sentence);
@@ -484,7 +447,7 @@ fn kept(
         return None;
     };
     let above = source.files().nth(index);
-    let above = above.and_then(|path| find::named(&context, path).ok())?;
+    let above = above.and_then(|path| resolve::named(&context, path).ok())?;
     let format = backing_format::recorded(plan, above, node)?;
     match backing_name::leading(plan.host(), &wish.new, base, wish.style) {
         Ok(name) => Some((index + 1, name, format)),
@@ -639,90 +602,6 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         ));
     }
     true
-}
-
-fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
-    for source in sources {
-        source.members.secure(plan);
-        for path in source.files() {
-            plan.effect(EffectKind::Reads, path, None, "");
-        }
-    }
-}
-
-/// qemu-img's options for how the sources are read.
-fn qemu_manner(wish: &Convert) -> Vec<OsString> {
-    let mut words: Vec<OsString> = Vec::new();
-    if wish.salvage {
-        words.push("--salvage".into());
-    }
-    if wish.sparse != SparseSize::default() {
-        words.extend(["-S".into(), wish.sparse.bytes().to_string().into()]);
-    }
-    words
-}
-
-/// The same by qemu-img, where it can: what it does with a base further down loses the layers
-/// between.
-fn qemu_line(
-    wish: &Convert,
-    sources: &[Source],
-    made: Option<&image::CreateOptions>,
-    backing: Option<(usize, &OsString, &Format)>,
-) -> Option<String> {
-    let mut words: Vec<OsString> = vec!["qemu-img".into(), "convert".into()];
-    let format = &sources.first()?.format;
-    if sources.iter().any(|source| source.format != *format) {
-        return None;
-    }
-    words.extend(["-f".into(), format.name().into()]);
-    if let Some(id) = &sources.first()?.snapshot {
-        let mut selector = OsString::from("snapshot.id=");
-        selector.push(std::ffi::OsStr::from_bytes(id));
-        words.extend(["-l".into(), selector]);
-    }
-    words.extend(qemu_manner(wish));
-    match wish.bitmaps {
-        CarriedBitmaps::None => {}
-        CarriedBitmaps::All => words.push("--bitmaps".into()),
-        CarriedBitmaps::Sound => {
-            words.extend(["--bitmaps".into(), "--skip-broken-bitmaps".into()]);
-        }
-    }
-    match &wish.form {
-        ConvertForm::Existing => return None,
-        ConvertForm::Raw { preallocation } => {
-            words.extend(["-O".into(), "raw".into()]);
-            if *preallocation != Preallocation::Off {
-                let option = format!("preallocation={}", preallocation.name());
-                words.extend(["-o".into(), option.into()]);
-            }
-        }
-        ConvertForm::Qcow2 { compress, .. } => {
-            words.extend(["-O".into(), "qcow2".into()]);
-            if compress.is_some() {
-                words.push("-c".into());
-            }
-            words.extend(made.map(new_image::qemu_secret).unwrap_or_default());
-            if let Some(options) = made.and_then(new_image::qemu_options) {
-                words.extend(["-o".into(), options]);
-            }
-            match backing {
-                Some((1, name, format)) => {
-                    words.extend(["-F".into(), format.name().into(), "-B".into(), name.clone()])
-                }
-                Some(_) => return None,
-                None => {}
-            }
-        }
-    }
-    words.extend(
-        sources
-            .iter()
-            .map(|source| source.path.as_os_str().to_owned()),
-    );
-    words.push(wish.new.as_os_str().to_owned());
-    Some(command(&words))
 }
 
 #[derive(Debug)]

@@ -1,25 +1,105 @@
 //! Recover: an operation that was interrupted - by a crash, a kill, a power cut - is done to the end,
 //! or what was done of it is taken back. Every operation leaves images that open; this is about not
-//! leaving the rest of the way undone. What is left to do, and what can be taken back, is found in `ways`.
+//! leaving the rest of the way undone. How far it came is found in `half`; what is left to do then, and what
+//! can be taken back, its operation says.
 
-mod ways;
+mod half;
 
+use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::host::printable;
 
 use super::in_use::Locking;
 use super::journal::{Entry, Journal, Standing};
+use super::operation::{CommandLine, Name, Nature, Operation, RestsOn};
+use super::pin::Watch;
 use super::words::shown;
-use super::{
-    Error, Job, Outcome, Plan, Progress, RecoverEntry, Recovery, RedoEntry, Request, Undo,
-    UndoEntry, WayOut, leaks, space, undo,
-};
+use super::{Error, Job, Outcome, Plan, Progress, Request, Undo, WayOut, leaks, space, undo};
 
-use ways::Way;
+pub(super) use half::{Half, Left, Way};
+
+/// Bring an interrupted operation of the journal to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverEntry {
+    /// Its number.
+    pub entry: u64,
+    /// Which end.
+    pub way: Recovery,
+}
+
+/// How an interrupted operation is brought to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recovery {
+    /// It is done to the end.
+    Finish,
+    /// What was done of it is taken back.
+    RollBack,
+    /// It stays half done, and is not told of again.
+    Forget,
+}
+
+impl Operation for RecoverEntry {
+    fn name(&self) -> &'static str {
+        "recover"
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.way {
+            Recovery::Finish => "Finish",
+            Recovery::RollBack => "Roll back",
+            Recovery::Forget => "Forget",
+        }
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::EndsInterrupted(self.entry, self.way)
+    }
+
+    fn each_name(&mut self, _visit: &mut dyn FnMut(Name<'_>)) {}
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let way = match self.way {
+            Recovery::Finish => "--finish",
+            Recovery::RollBack => "--roll-back",
+            Recovery::Forget => "--forget",
+        };
+        Some(
+            CommandLine::new(&["recover"])
+                .plain(self.entry)
+                .flag(way, true),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_recovery(plan, self.entry, self.way)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
 
 /// Plans to bring the entry of this number to an end.
-pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
+fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
     plan.title = format!("Recover {id}");
     let context = plan.context().clone();
     let Some(state_dir) = context.state_dir.as_deref() else {
@@ -58,18 +138,19 @@ pub(super) fn plan(plan: &mut Plan, id: u64, way: Recovery) {
         Err(sentence) => return plan.refuse(sentence),
     };
     // What a repair leaves is what it was asked for.
-    let concerned = match &request {
-        Request::Repair(_) => None,
-        _ => Some(entry.concerned()),
+    let concerned = (request.operation().nature() != Nature::Repairs).then(|| entry.concerned());
+    let half = Half {
+        context: &context,
+        entry: &entry,
     };
     let found = match way {
-        Recovery::Finish => ways::finish(&context, &entry, request),
-        Recovery::RollBack => ways::back(&context, &entry, &request),
+        Recovery::Finish => request.operation().finish(&half),
+        Recovery::RollBack => request.operation().roll_back(&half),
         Recovery::Forget => Way::Nothing(String::new()),
     };
     // One that leads back into the journal was not written by us, and might lead round in a circle.
     let is_plain = match &found {
-        Way::Ask(request) | Way::But(request, _) => request.is_plain(),
+        Way::Ask(request) | Way::But(request, _) => request.is_of_images(),
         Way::Each(_) | Way::Nothing(_) | Way::Impossible(_) => true,
     };
     if !is_plain {
@@ -132,19 +213,18 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
 /// led to: its half has changed the files, so they are not compared with what they were before.
 fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
     let id = entry.id;
-    let (to, undone) = match &entry.request {
-        Request::Undo(UndoEntry {
-            entry: Some(to), ..
-        }) => (*to, true),
-        Request::Redo(RedoEntry {
-            entry: Some(to), ..
-        })
-        | Request::Recover(RecoverEntry { entry: to, .. }) => (*to, false),
-        Request::Undo(UndoEntry { entry: None, .. })
-        | Request::Redo(RedoEntry { entry: None, .. }) => {
+    let (to, undone) = match entry.request.operation().nature() {
+        Nature::TakesBack(Some(to)) => (to, true),
+        Nature::DoesAgain(Some(to)) | Nature::EndsInterrupted(to, _) => (to, false),
+        Nature::TakesBack(None) | Nature::DoesAgain(None) => {
             return Err(format!("the journal is damaged: entry {id} leads nowhere"));
         }
-        other => return Ok(other.clone()),
+        Nature::CreatesImage(_)
+        | Nature::CreatesFiles
+        | Nature::Restores
+        | Nature::Repairs
+        | Nature::Renames(_)
+        | Nature::Changes => return Ok(entry.request.clone()),
     };
     let leads = || format!("the journal is damaged: entry {id} leads to {to}");
     // They lead to entries before them, never in a circle.
@@ -154,12 +234,12 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
     match journal.entry(to) {
         Ok(Some(Entry {
             undo: Some(undo), ..
-        })) if undone && undo.is_plain() => Ok(undo),
-        Ok(Some(_)) if matches!(entry.request, Request::Redo(_)) => {
+        })) if undone && undo.is_of_images() => Ok(undo),
+        Ok(Some(_)) if matches!(entry.request.operation().nature(), Nature::DoesAgain(_)) => {
             let all = journal.entries().map_err(|error| error.to_string())?;
             let redone = all.iter().find(|one| one.id == to);
             let first = redone.map(|redone| undo::origin(&all, redone).request.clone());
-            first.filter(Request::is_plain).ok_or_else(leads)
+            first.filter(Request::is_of_images).ok_or_else(leads)
         }
         Ok(Some(earlier)) if !undone && earlier.standing == Standing::Interrupted => Err(format!(
             "this was to recover entry {to}, which is interrupted still: recover that one, and forget this"
@@ -231,7 +311,11 @@ impl Job for Each {
 fn forget(plan: &mut Plan, journal: &Journal, entry: &Entry) {
     let context = plan.context().clone();
     let halves = match asked(journal, entry) {
-        Ok(request) => ways::half(&context, entry, &request),
+        Ok(request) => Half {
+            context: &context,
+            entry,
+        }
+        .sentences(request.operation().nature()),
         Err(sentence) => vec![sentence],
     };
     for sentence in halves {

@@ -3,10 +3,13 @@
 //! right one is judged in `plausible`.
 
 mod plausible;
+mod unlink;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
@@ -14,28 +17,121 @@ use crate::image::{self, BackingName, Format};
 
 use super::built_on::BuiltOn;
 use super::in_use::{Locking, claim};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::words::{command, name, shown};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Relink, Request, Undo,
-    Unlink, backing_format, backing_name, find,
+    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
+    backing_format, backing_name, resolve,
 };
 
-/// What is asked: whatever is none stays as it is, or is found out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) image: &'a Path,
-    pub(super) base: Option<&'a Path>,
-    pub(super) format: Option<&'a Format>,
-    pub(super) style: Option<BackingStyle>,
+pub use unlink::Unlink;
+
+/// Change what an image's header says about its backing file, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relink {
+    /// The overlay whose header changes.
+    pub image: PathBuf,
+    /// The image it is built on; none for the one it names already.
+    pub base: Option<PathBuf>,
+    /// That image's format; none to find it out where that is safe.
+    pub format: Option<Format>,
+    /// How the name is recorded; none for as it was.
+    pub style: Option<BackingStyle>,
+}
+
+impl Relink {
+    /// Whether the header names that base and that format, as far as they are asked for.
+    pub(super) fn is_done(&self, half: &Half<'_>) -> bool {
+        let Ok(node) = resolve::named(half.context, &self.image) else {
+            return false;
+        };
+        let recorded = node.backing_format();
+        let base = self.base.as_deref();
+        let base_is_right = base.is_none_or(|base| half.is_built_on(&self.image, base));
+        let format_is_right = match &self.format {
+            Some(format) => recorded == Some(format),
+            None => recorded.is_some(),
+        };
+        base_is_right && format_is_right
+    }
+}
+
+impl Operation for Relink {
+    fn name(&self) -> &'static str {
+        "relink"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Relink"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        if let Some(path) = &mut self.base {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        // The word `none` stands for nothing.
+        let base = self
+            .base
+            .as_ref()
+            .map(|base| match base.as_os_str() == "none" {
+                true => Path::new(".").join(base),
+                false => base.clone(),
+            });
+        Some(
+            CommandLine::new(&["relink"])
+                .path(&self.image)
+                .option_path("--to", base)
+                .option("--format", self.format.as_ref().map(Format::name))
+                .style(self.style),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_relink(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        if self.style.is_none() && self.is_done(half) {
+            return Way::Nothing(format!(
+                "the header of {} says so already",
+                name(&self.image)
+            ));
+        }
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
 }
 
 /// Plans to change what the image's header says about its backing file.
-pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
+fn plan_relink(plan: &mut Plan, wish: &Relink) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = format!("Relink {}", name(wish.image));
-    let node = match find::named(&context, wish.image) {
+    plan.title = format!("Relink {}", name(&wish.image));
+    let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
@@ -52,7 +148,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
             shown(&node.path)
         ));
     }
-    let Some(base) = target(plan, &context, forest, node, wish.base) else {
+    let Some(base) = target(plan, &context, forest, node, wish.base.as_deref()) else {
         return;
     };
     let Some(format) = format_of(plan, node, base, wish) else {
@@ -93,7 +189,7 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
     // Where only the name or the format is new it is built on what it was built on.
     let on = (moves && plan.host().stat(&base.path).is_ok())
         .then(|| BuiltOn::ask(plan, &base.path, &node.path, Watch::Header));
-    plan.roll_back = back(forest, node, wish.image);
+    plan.roll_back = back(forest, node, &wish.image);
     plan.undo = undo(plan);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
@@ -111,51 +207,6 @@ pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
         recorded,
         format,
         on,
-    }));
-}
-
-/// Plans to make the image one that is built on nothing.
-pub(super) fn plan_nothing(plan: &mut Plan, image: &Path) {
-    let context = plan.context().clone();
-    let forest = context.forest.as_ref();
-    plan.title = format!("Relink {} to nothing", name(image));
-    let node = match find::named(&context, image) {
-        Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
-    };
-    if !fit(plan, node) {
-        return;
-    }
-    let Some(backing) = &node.backing else {
-        return plan.refuse_as_done(format!("{} is built on nothing already", shown(&node.path)));
-    };
-    plan.effect(
-        EffectKind::Relinks,
-        &node.path,
-        None,
-        format!(
-            "header only: built on nothing, not on {}",
-            printable(backing.name())
-        ),
-    );
-    plausible::breaks(
-        plan,
-        node,
-        "reads as zeros wherever it holds nothing itself, and receives nothing of what lies below",
-    );
-    claim(plan, &node.path, LockSet::ReadWrite);
-    plan.roll_back = back(forest, node, image);
-    plan.undo = undo(plan);
-    plan.commands.push(command(&[
-        "qemu-img".as_ref(),
-        "rebase".as_ref(),
-        "-u".as_ref(),
-        "-b".as_ref(),
-        "".as_ref(),
-        node.path.as_os_str(),
-    ]));
-    plan.job = Some(Arc::new(UnlinkJob {
-        image: node.path.clone(),
     }));
 }
 
@@ -188,7 +239,7 @@ fn target<'f>(
 ) -> Option<&'f Node> {
     let path = shown(&node.path);
     let base = match base {
-        Some(base) => match find::named(context, base) {
+        Some(base) => match resolve::named(context, base) {
             Ok(base) => base,
             Err(sentence) => {
                 plan.refuse(sentence);
@@ -226,8 +277,8 @@ fn target<'f>(
 
 /// The format to be recorded: as it is said, as it is recorded already, or found out where a guess cannot
 /// hurt.
-fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Option<Format> {
-    if let Some(format) = wish.format {
+fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Relink) -> Option<Format> {
+    if let Some(format) = &wish.format {
         return backing_format::said(plan, base, format);
     }
     let recorded = node.backing_format().cloned();
@@ -239,8 +290,8 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: Wish<'_>) -> Optio
     let forest = Arc::clone(&plan.context().forest);
     backing_format::found(plan, &forest, base, |format| {
         Request::Relink(Relink {
-            image: wish.image.to_path_buf(),
-            base: wish.base.map(Path::to_path_buf),
+            image: wish.image.clone(),
+            base: wish.base.clone(),
             format: Some(format),
             style: wish.style,
         })
@@ -253,7 +304,7 @@ fn new_name(
     node: &Node,
     base: &Node,
     recorded: Option<OsString>,
-    wish: Wish<'_>,
+    wish: &Relink,
     moves: bool,
 ) -> Option<OsString> {
     // A name that leads here only from some directories is no answer to where the base is.
@@ -343,34 +394,6 @@ impl Job for RelinkJob {
             ),
             touched: vec![self.image.clone(), self.base.clone()],
             undo,
-            remarks: Vec::new(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct UnlinkJob {
-    image: PathBuf,
-}
-
-impl Job for UnlinkJob {
-    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let host = plan.host();
-        progress.enter(Phase::Collect, 0);
-        let mut locking = Locking::default();
-        let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
-        let locks = locking.settle(plan)?;
-        let file = file.file(&locks);
-        progress.enter(Phase::Switch, 0);
-        image::unlink(&self.image, file)
-            .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
-        Ok(Outcome {
-            summary: format!("{} is built on nothing", shown(&self.image)),
-            touched: vec![self.image.clone()],
-            undo: match plan.undo {
-                Undo::Possible(_) => plan.roll_back.clone(),
-                Undo::Impossible(_) => None,
-            },
             remarks: Vec::new(),
         })
     }

@@ -13,7 +13,7 @@ use crate::image::{self, Chain, Compared, Difference, Format, Layer, Sight, Stat
 use super::super::members::{chain_below, is_readable, refuse_foreign_data};
 use super::super::pin::Watch;
 use super::super::words::{listed, name, shown, size};
-use super::super::{EffectKind, Plan, locked};
+use super::super::{EffectKind, Plan, unlock};
 
 /// Bytes compared at a time.
 const PIECE: u64 = 64 << 10;
@@ -72,7 +72,7 @@ fn open(plan: &Plan, top: &Node, format: &Format) -> Result<Chain, String> {
     }
     let closed = |error: image::Error| error.to_string();
     if *format == Format::Qcow2 {
-        locked::unlock_chain(&context, top.id).map_err(closed)?;
+        unlock::unlock_chain(&context, top.id).map_err(closed)?;
     }
     // Every image of it was just seen to be where the scan was allowed to look.
     let chain = Chain::open(context.host.as_ref(), &top.path, Some(format), &|_| true);

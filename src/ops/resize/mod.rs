@@ -1,8 +1,12 @@
 //! Resize: the disk of an image becomes longer or shorter. What is new reads as zero; what is cut off
 //! is gone, so that nobody may need it: no image built on this one, and no partition of its guest.
 
+mod new_size;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::{Node, Whereabouts};
 use crate::guest::{Partition, Partitions};
@@ -10,7 +14,6 @@ use crate::host::{Access, Host, LockSet};
 use crate::image::{
     self, Chain, DataFile, ErrorKind, Format, Preallocation, Root, Shrink, State, Target, Unhurried,
 };
-
 use crate::qcow2::CryptMethod;
 
 use super::held::Held;
@@ -18,27 +21,93 @@ use super::in_use::{Locking, Locks, claim, data_file};
 use super::members::{
     data_file_of, data_file_users, refuse_corrupt, refuse_foreign_data, refuse_unfit,
 };
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{command, count, listed, name, shown, size};
 use super::{
-    Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress, Request, Resize,
-    Undo, WayOut, device, find, locked, new_file, resumed, space,
+    Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut,
+    device, new_file, resolve, resumed, space, unlock,
 };
 
-/// What is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) image: &'a Path,
-    pub(super) size: NewSize,
-    pub(super) shrink: bool,
-    pub(super) preallocation: Preallocation,
-    pub(super) dependants: Dependants,
+pub use new_size::NewSize;
+
+/// Make the disk of an image longer or shorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// The image, qcow2 or raw.
+    pub image: PathBuf,
+    /// Its new virtual size.
+    pub size: NewSize,
+    /// Whether it may become shorter: what lies past the new end is lost.
+    pub shrink: bool,
+    /// What becomes of the space behind the old end.
+    pub preallocation: Preallocation,
+    /// What becomes of images that read what is cut off.
+    pub dependants: Dependants,
 }
 
-impl Wish<'_> {
+impl Operation for Resize {
+    fn name(&self) -> &'static str {
+        "resize"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Resize"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let preallocation =
+            (self.preallocation != Preallocation::Off).then(|| self.preallocation.name());
+        Some(
+            CommandLine::new(&["resize"])
+                .path(&self.image)
+                .plain(self.size)
+                .flag("--shrink", self.shrink)
+                .option("--preallocation", preallocation)
+                .option(
+                    "--dependants",
+                    (self.dependants == Dependants::Break).then_some("break"),
+                ),
+        )
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_resize(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
+
+impl Resize {
     /// The same for a size that is worked out, with consent to more.
     fn but(&self, size: u64, dependants: Dependants) -> Request {
-        Request::Resize(Resize {
-            image: self.image.to_path_buf(),
+        Request::Resize(Self {
+            image: self.image.clone(),
             size: NewSize::To(size),
             shrink: true,
             preallocation: self.preallocation,
@@ -48,10 +117,10 @@ impl Wish<'_> {
 }
 
 /// Plans to make the disk longer or shorter.
-pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
+fn plan_resize(plan: &mut Plan, wish: &Resize) {
     let context = plan.context().clone();
-    plan.title = format!("Resize {}", name(wish.image));
-    let node = match find::named(&context, wish.image) {
+    plan.title = format!("Resize {}", name(&wish.image));
+    let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };
@@ -69,7 +138,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish<'_>) {
     if !plan.refusals.is_empty() {
         return;
     }
-    if let Err(error) = locked::unlock_chain(&context, node.id) {
+    if let Err(error) = unlock::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
     }
     resumed::refuse_as_resized_in_part(plan, &node.path, wish.size);
@@ -263,7 +332,7 @@ fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     }
 }
 
-fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Wish<'_>) {
+fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) {
     let path = &node.path;
     let (old, new) = (job.old, job.new);
     if job.preallocation != Preallocation::Off {
@@ -397,7 +466,7 @@ fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: 
 }
 
 /// Everybody who reads what is cut off.
-fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Wish<'_>) {
+fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Resize) {
     let forest = Arc::clone(&plan.context().forest);
     let mut open = node.children.to_vec();
     let mut names = Vec::new();
@@ -507,7 +576,7 @@ impl ResizeJob {
             .filter_map(|member| data_file(host, member))
             .collect();
         let may_follow = |path: &Path| {
-            let found = find::named(context, path);
+            let found = resolve::named(context, path);
             found.is_ok_and(|node| node.whereabouts == Whereabouts::Scanned)
                 || data.iter().any(|data| data == path)
         };

@@ -18,7 +18,7 @@ use super::super::members::{Members, format_of, refuse_foreign_data, refuse_unna
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, backing_name, locked, new_file, readers,
+    WayOut, backing_name, new_file, readers, unlock,
 };
 
 /// Plans to copy a snapshot out.
@@ -36,8 +36,8 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
         return;
     };
     let unlocked = match form {
-        SnapshotForm::Overlay { .. } => locked::unlock(&context, &node.path),
-        SnapshotForm::Qcow2 | SnapshotForm::Raw => locked::unlock_chain(&context, node.id),
+        SnapshotForm::Overlay { .. } => unlock::unlock(&context, &node.path),
+        SnapshotForm::Qcow2 | SnapshotForm::Raw => unlock::unlock_chain(&context, node.id),
     };
     if let Err(error) = unlocked {
         return plan.refuse_error(&error);

@@ -4,8 +4,11 @@
 mod change;
 mod extract;
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node};
 use crate::host::{Access, printable, printable_bytes};
@@ -13,14 +16,178 @@ use crate::image;
 use crate::qcow2::Snapshot;
 
 use super::members::refuse_unfit;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{listed, name, shown};
-use super::{Plan, SnapshotAction, SnapshotName, find};
+use super::{Dependants, Plan, resolve};
+
+/// Do something with the internal snapshots of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSnapshot {
+    /// The image they are in.
+    pub image: PathBuf,
+    /// What to do.
+    pub action: SnapshotAction,
+}
+
+/// What is done with the internal snapshots of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotAction {
+    /// Keep what the image shows now as a new snapshot.
+    Create {
+        /// Its name, 1 to 255 bytes.
+        name: OsString,
+    },
+    /// Show again what a snapshot shows, in place of what the image holds now.
+    Apply {
+        /// Which one.
+        snapshot: SnapshotName,
+        /// What becomes of images that are built on this one.
+        dependants: Dependants,
+    },
+    /// Forget a snapshot.
+    Delete {
+        /// Which one.
+        snapshot: SnapshotName,
+    },
+    /// Copy what a snapshot shows into a new image.
+    Extract {
+        /// Which one.
+        snapshot: SnapshotName,
+        /// The file to create.
+        new: PathBuf,
+        /// What it is to be.
+        form: ExtractAs,
+    },
+}
+
+/// Which internal snapshot is meant. An image may hold any bytes as either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotName {
+    /// The one of this name; refused if there are several.
+    Name(OsString),
+    /// The one with this ID.
+    Id(OsString),
+}
+
+/// What a snapshot is copied out as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ExtractAs {
+    /// A qcow2 image that is built on nothing.
+    #[default]
+    Qcow2,
+    /// A raw image.
+    Raw,
+    /// A qcow2 image that is built on what the snapshot's image is built on.
+    Overlay,
+}
+
+impl ChangeSnapshot {
+    fn line(&self) -> CommandLine {
+        let line = |command| CommandLine::new(&["snapshot", command]);
+        // Options come before names, which may begin with a dash.
+        let which = |line: CommandLine, snapshot: &SnapshotName| match snapshot {
+            SnapshotName::Name(name) => line.path(&self.image).word(name),
+            SnapshotName::Id(id) => line.flag("--id", true).path(&self.image).word(id),
+        };
+        match &self.action {
+            SnapshotAction::Create { name } => line("create").path(&self.image).word(name),
+            SnapshotAction::Apply {
+                snapshot,
+                dependants,
+            } => {
+                let breaks = (*dependants == Dependants::Break).then_some("break");
+                which(line("apply").option("--dependants", breaks), snapshot)
+            }
+            SnapshotAction::Delete { snapshot } => which(line("delete"), snapshot),
+            SnapshotAction::Extract {
+                snapshot,
+                new,
+                form,
+            } => {
+                let form = match form {
+                    ExtractAs::Qcow2 => None,
+                    ExtractAs::Raw => Some("raw"),
+                    ExtractAs::Overlay => Some("overlay"),
+                };
+                which(line("extract").option("--as", form), snapshot).path(new)
+            }
+        }
+    }
+}
+
+impl Operation for ChangeSnapshot {
+    fn name(&self) -> &'static str {
+        "snapshot"
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.action {
+            SnapshotAction::Create { .. } => "Take",
+            SnapshotAction::Apply { .. } => "Apply",
+            SnapshotAction::Delete { .. } => "Delete",
+            SnapshotAction::Extract { .. } => "Copy out",
+        }
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        match &self.action {
+            SnapshotAction::Extract { new, .. } => Nature::CreatesImage(new),
+            SnapshotAction::Create { .. }
+            | SnapshotAction::Apply { .. }
+            | SnapshotAction::Delete { .. } => Nature::Changes,
+        }
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        match &mut self.action {
+            SnapshotAction::Extract { new, .. } => visit(Name::Path(new)),
+            SnapshotAction::Create { .. }
+            | SnapshotAction::Apply { .. }
+            | SnapshotAction::Delete { .. } => {}
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        Some(self.line())
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_snapshot(plan, &self.image, &self.action)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        match self.nature().makes_files() {
+            true => half.finish_making(self.clone()),
+            false => Way::Ask(self.clone().into()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        self.nature().makes_files()
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        match self.nature().makes_files() {
+            true => half.unmake(),
+            false => half.as_planned(),
+        }
+    }
+}
 
 /// Plans what is asked of an image's internal snapshots.
-pub(super) fn plan(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
+fn plan_snapshot(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
     let context = plan.context().clone();
     plan.title = title(image, action);
-    let node = match find::named(&context, image) {
+    let node = match resolve::named(&context, image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

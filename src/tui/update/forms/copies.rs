@@ -231,7 +231,7 @@ pub(super) fn convert_each(app: &App) -> Form {
         let to = if form.chosen(2) == 0 { "qcow2" } else { "raw" };
         let made = kind(form, [2, 3, 4, 5])?;
         let requests = form.images.iter().map(|image| {
-            Request::Convert(Box::new(Convert {
+            Request::Convert(Convert {
                 sources: vec![image.clone()],
                 bitmaps: CarriedBitmaps::None,
                 format: None,
@@ -242,7 +242,7 @@ pub(super) fn convert_each(app: &App) -> Form {
                 form: made.clone(),
                 backing: None,
                 style: BackingStyle::default(),
-            }))
+            })
         });
         Ok(requests.collect())
     })
@@ -268,7 +268,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         "" => None,
         id => Some(SnapshotName::Id(OsString::from(id))),
     };
-    Ok(Request::Convert(Box::new(Convert {
+    Ok(Request::Convert(Convert {
         sources: vec![form.image.clone()],
         bitmaps: match form.chosen(5) {
             0 => CarriedBitmaps::None,
@@ -283,7 +283,7 @@ fn converted(form: &Form) -> Result<Request, String> {
         form: kind(form, [1, 2, 6, 9])?,
         backing: form.path_if_any(3),
         style: BackingStyle::default(),
-    })))
+    }))
 }
 
 /// From how many zeros in a row on nothing is stored.

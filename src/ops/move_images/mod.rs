@@ -4,25 +4,109 @@
 //! header is switched in between. To another filesystem the file is copied, and the old one goes to
 //! the trash.
 
+mod run;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileKind, Host, HostFile, LockSet, Stat, printable};
+use crate::host::{Access, FileKind, Host, LockSet, Stat, printable};
 use crate::image;
 
-use super::copy_file::{Copy, folder, same_but_header};
-use super::in_use::{Locking, claim};
+use super::copy_file::{folder, same_but_header};
+use super::in_use::claim;
 use super::members::refuse_as_data_file;
-use super::trash::{Batch, Item, refuse_foreign};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::trash::refuse_foreign;
 use super::words::{command, count, name, shown, size};
 use super::{
-    BackingStyle, Context, EffectKind, Error, Job, MoveImages, Outcome, Phase, Plan, Progress,
-    Reflink, Relocation, Request, Undo, backing_name, device, find, new_file, resumed,
+    BackingStyle, Context, EffectKind, Plan, Request, Undo, backing_name, device, new_file,
+    resolve, resumed,
 };
+
+use run::{Move, Present};
+
+/// Give images another name or place; whatever refers to them follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveImages {
+    /// Which, and where to.
+    pub moves: Vec<Relocation>,
+    /// Whether everything built on them moves along.
+    pub subtree: bool,
+}
+
+/// One image's way to another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// Its name now.
+    pub from: PathBuf,
+    /// The new name, or a directory that is to hold it under the name it has.
+    pub to: PathBuf,
+    /// How it names its own backing file afterwards; none for as it does now.
+    pub style: Option<BackingStyle>,
+}
+
+impl Operation for MoveImages {
+    fn name(&self) -> &'static str {
+        "move"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Move"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Renames(&self.moves)
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        for one in &mut self.moves {
+            visit(Name::Path(&mut one.from));
+            visit(Name::Path(&mut one.to));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        // One command line moves files to one place, and asks for no other style.
+        let to = &self.moves.first()?.to;
+        let is_alike = |one: &Relocation| one.to == *to && one.style.is_none();
+        let from: Vec<&PathBuf> = self.moves.iter().map(|one| &one.from).collect();
+        self.moves.iter().all(is_alike).then(|| {
+            CommandLine::new(&["move"])
+                .paths(&from)
+                .path(to)
+                .flag("--subtree", self.subtree)
+        })
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_moves(plan, &self.moves, self.subtree)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Identity)
+    }
+
+    fn finish(&self, _half: &Half<'_>) -> Way {
+        Way::Ask(self.clone().into())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.as_planned()
+    }
+}
 
 /// One image that moves.
 #[derive(Debug, Clone)]
@@ -58,7 +142,7 @@ struct Child {
 }
 
 /// Plans to move the images.
-pub(super) fn plan(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
+fn plan_moves(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
     plan.title = match moves {
@@ -152,7 +236,7 @@ fn resolve(
             && host.stat_link(&one.from).is_err()
             && host.stat_link(&one.to).is_ok();
         let asked = if is_moved { &one.to } else { &one.from };
-        let node = match find::named(context, asked) {
+        let node = match resolve::named(context, asked) {
             Ok(node) => node,
             Err(sentence) => {
                 plan.refuse(sentence);
@@ -541,265 +625,4 @@ fn look_at_files(plan: &mut Plan, steps: &[Step]) {
     for path in files {
         claim(plan, path, LockSet::ReadWrite);
     }
-}
-
-/// Which name each file has now: an interrupted move has given some their new one already.
-#[derive(Debug)]
-struct Present<'s>(BTreeMap<&'s Path, &'s Path>);
-
-impl<'s> Present<'s> {
-    fn of(host: &dyn Host, steps: &'s [Step]) -> Self {
-        let gone = |step: &&Step| host.stat_link(&step.from).is_err();
-        let moved = steps.iter().filter(gone);
-        Self(moved.map(|step| (&*step.from, &*step.to)).collect())
-    }
-
-    fn of_file<'p>(&self, path: &'p Path) -> &'p Path
-    where
-        's: 'p,
-    {
-        self.0.get(path).copied().unwrap_or(path)
-    }
-}
-
-#[derive(Debug)]
-struct Move {
-    steps: Vec<Step>,
-}
-
-impl Job for Move {
-    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let host = plan.host();
-        let copied = |step: &&Step| step.copied && !step.copy_is_there;
-        progress.enter(Phase::Collect, 0);
-        let mut locking = Locking::default();
-        let mut claimed = BTreeMap::new();
-        let present = Present::of(host, &self.steps);
-        for step in &self.steps {
-            let paths = std::iter::once(&step.from).chain(step.children.iter().map(|c| &c.path));
-            for path in paths {
-                if !claimed.contains_key(path) {
-                    let now = present.of_file(path);
-                    let file = locking.take(host, now, Access::ReadWrite, LockSet::ReadWrite)?;
-                    claimed.insert(path.clone(), file);
-                }
-            }
-            if step.copy_is_there {
-                let (all, to) = (LockSet::ReadWrite, step.to.clone());
-                let file = locking.take(host, &to, Access::ReadWrite, all)?;
-                claimed.insert(to, file);
-            }
-        }
-        let locks = locking.settle(plan)?;
-        let claimed = claimed.into_iter();
-        let mut files: Files = claimed
-            .map(|(path, file)| (path, file.file(&locks)))
-            .collect();
-        let total = self.steps.iter().filter(copied).map(|step| step.bytes);
-        progress.enter(Phase::Copy, total.sum());
-        let mut copies = BTreeMap::new();
-        for step in self.steps.iter().filter(copied) {
-            copies.insert(
-                &step.from,
-                Copy::make(host, &step.from, &step.to, Reflink::Auto, progress)?,
-            );
-        }
-        // Somebody who knows no image locks may have written meanwhile.
-        plan.verify_pins()?;
-        // A folder that takes no trash is found out before anything has a new name.
-        let batch = self.prepare_trash(plan)?;
-        progress.enter(Phase::Switch, 0);
-        let mut remarks = Vec::new();
-        for step in &self.steps {
-            let copy = copies.remove(&step.from);
-            if let Err(error) = step.switch(host, copy, &mut files, &mut remarks) {
-                batch.into_iter().for_each(Batch::give_up);
-                return Err(match error {
-                    Error::Failed(text) => Error::Failed(format!(
-                        "{text}. No image is lost; the same move again completes it"
-                    )),
-                    other => other,
-                });
-            }
-        }
-        if let Some(batch) = batch {
-            remarks.extend(batch.remarks().iter().cloned());
-            remarks.push(format!(
-                "the old files are in the trash as {}",
-                batch.name()
-            ));
-            batch.carry_out(&Progress::new())?;
-        }
-        let mut touched: Vec<PathBuf> = Vec::new();
-        for step in &self.steps {
-            touched.extend([step.from.clone(), step.to.clone()]);
-            touched.extend(step.children.iter().map(|child| child.path.clone()));
-        }
-        touched.sort();
-        touched.dedup();
-        let summary = match self.steps.as_slice() {
-            [one] => format!("moved {} to {}", shown(&one.from), shown(&one.to)),
-            more => format!("moved {}", count(more.len(), "image")),
-        };
-        Ok(Outcome {
-            summary,
-            touched,
-            undo: plan.roll_back.clone(),
-            remarks,
-        })
-    }
-}
-
-impl Move {
-    /// The old files of those that are copied, ready to go.
-    fn prepare_trash<'h>(&self, plan: &'h Plan) -> Result<Option<Batch<'h>>, Error> {
-        let items: Vec<Item> = self
-            .steps
-            .iter()
-            .filter(|step| step.copied)
-            .map(|step| Item {
-                path: step.from.clone(),
-                why: format!("moved to {}", shown(&step.to)),
-                bytes: step.bytes,
-                step: 0,
-            })
-            .collect();
-        if items.is_empty() {
-            return Ok(None);
-        }
-        let state_dir = plan.context().state_dir.as_deref();
-        Batch::prepare(plan.host(), state_dir, &plan.title, items).map(Some)
-    }
-}
-
-type Files = BTreeMap<PathBuf, Arc<dyn HostFile>>;
-
-impl Step {
-    /// Gives the image its new name, lets all that refer to it follow, and takes the old name away.
-    fn switch(
-        &self,
-        host: &dyn Host,
-        copy: Option<Copy<'_>>,
-        files: &mut Files,
-        remarks: &mut Vec<String>,
-    ) -> Result<(), Error> {
-        let is_there = host.stat_link(&self.from).is_ok();
-        if let Some(own) = self.own.as_ref().filter(|own| own.bridge && is_there) {
-            link(
-                host,
-                files,
-                &self.from,
-                &self.from,
-                &own.base,
-                BackingStyle::Absolute,
-            )?;
-        }
-        let sync = |path: &Path| {
-            let dir = folder(path);
-            host.sync_dir(dir)
-                .map_err(|error| Error::io("flush", dir, &error))
-        };
-        match copy {
-            Some(copy) => {
-                remarks.extend(
-                    copy.lost
-                        .iter()
-                        .map(|lost| format!("could not keep {lost} of {}", name(&self.to))),
-                );
-                // The copy names its base as it is to, before anybody can find it.
-                let file = host
-                    .open(copy.temporary(), Access::ReadWrite)
-                    .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-                files.insert(self.from.clone(), file);
-                self.settle_own(host, files)?;
-                copy.publish()?;
-            }
-            // The copy was there, and takes the place of the old file.
-            None if self.copy_is_there => {
-                if let Some(file) = files.remove(&self.to) {
-                    files.insert(self.from.clone(), file);
-                }
-            }
-            None if is_there => {
-                match host.link_new(&self.from, &self.to) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        self.same_file(host)?;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                        return self.rename(host, files);
-                    }
-                    Err(error) => return Err(Error::io("move", &self.from, &error)),
-                }
-                sync(&self.to)?;
-            }
-            None => {}
-        }
-        for child in &self.children {
-            link(host, files, &child.path, &child.path, &self.to, child.style)?;
-        }
-        if is_there && !self.copied {
-            if is_one_place(host, &self.from, &self.to) {
-                return Err(Error::Stale(format!(
-                    "{} and {} have become one name since the plan was made: plan again",
-                    shown(&self.from),
-                    shown(&self.to)
-                )));
-            }
-            host.remove_file(&self.from)
-                .map_err(|error| Error::io("take away the old name", &self.from, &error))?;
-            sync(&self.from)?;
-        }
-        self.settle_own(host, files)
-    }
-
-    /// The link as it is to be from now on.
-    fn settle_own(&self, host: &dyn Host, files: &Files) -> Result<(), Error> {
-        match &self.own {
-            Some(own) => link(host, files, &self.from, &self.to, &own.base, own.style),
-            None => Ok(()),
-        }
-    }
-
-    /// Where a file can have one name only: the children cannot be found for a moment.
-    fn rename(&self, host: &dyn Host, files: &Files) -> Result<(), Error> {
-        host.rename_new(&self.from, &self.to)
-            .map_err(|error| Error::io("move", &self.from, &error))?;
-        for dir in [folder(&self.to), folder(&self.from)] {
-            host.sync_dir(dir)
-                .map_err(|error| Error::io("flush", dir, &error))?;
-        }
-        for child in &self.children {
-            link(host, files, &child.path, &child.path, &self.to, child.style)?;
-        }
-        self.settle_own(host, files)
-    }
-
-    fn same_file(&self, host: &dyn Host) -> Result<(), Error> {
-        let id = |path: &Path| host.stat_link(path).map(|stat| stat.id).ok();
-        if id(&self.from).is_some() && id(&self.from) == id(&self.to) {
-            return Ok(());
-        }
-        Err(Error::Stale(format!(
-            "{} has come into being since the plan was made: plan again",
-            shown(&self.to)
-        )))
-    }
-}
-
-/// Lets the header of the image (known as `known`, called `path` now) name `base`.
-fn link(
-    host: &dyn Host,
-    files: &Files,
-    known: &Path,
-    path: &Path,
-    base: &Path,
-    style: BackingStyle,
-) -> Result<(), Error> {
-    let recorded = backing_name::leading(host, path, base, style).map_err(Error::Failed)?;
-    let Some(file) = files.get(known) else {
-        return Err(Error::Failed(format!("{} is not open", shown(known))));
-    };
-    image::rename_backing(path, Arc::clone(file), &recorded)
-        .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))
 }

@@ -5,14 +5,79 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::{FileKind, Host, LockSet, Stat};
 use crate::image::maker_of;
 
 use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::trash;
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write};
+
+/// Unlink what was half made by processes that have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveLeftovers {
+    /// The files, as [`super::leftovers`] finds them.
+    pub files: Vec<PathBuf>,
+}
+
+impl Operation for RemoveLeftovers {
+    fn name(&self) -> &'static str {
+        "recover --leftovers"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Remove"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        for path in &mut self.files {
+            visit(Name::Path(path));
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        // The command line finds them itself: it names no file.
+        None
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_removal(plan, &self.files)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let files = half.there_of(&self.files);
+        match files.is_empty() {
+            true => Way::Nothing("everything named is removed".to_owned()),
+            false => Way::Ask(Self { files }.into()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.planned_way_back().unwrap_or_else(|| {
+            Way::Impossible("what is removed is gone; it was no image yet".to_owned())
+        })
+    }
+}
 
 /// Longer than a manifest is ever being written.
 const MANIFEST_TAKES: Duration = Duration::from_secs(60);
@@ -96,7 +161,7 @@ fn is_old_manifest(host: &dyn Host, path: &Path, stat: &Stat) -> Option<bool> {
 }
 
 /// Plans to unlink these.
-pub(super) fn plan(plan: &mut Plan, files: &[PathBuf]) {
+fn plan_removal(plan: &mut Plan, files: &[PathBuf]) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     plan.title = match files {

@@ -1,16 +1,94 @@
 //! An overlay on an image that is not there yet, as `qemu-img create -u` makes it: nothing of the base can be
 //! looked at, so that its format and the size are what the person says, and agreed to by number.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, printable};
 use crate::image::Format;
 
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::words::{command, name, shown, size};
-use super::{BranchUnchecked, EffectKind, Plan, Undo, backing_name, create, new_file, new_image};
+use super::{
+    BackingStyle, EffectKind, ImageOptions, Plan, Undo, backing_name, create, new_file, new_image,
+};
+
+/// A new overlay on an image that is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchUnchecked {
+    /// Where the image to build on is going to be.
+    pub base: PathBuf,
+    /// Of which format it is going to be.
+    pub format: Format,
+    /// The file to create.
+    pub new: PathBuf,
+    /// Its virtual size in bytes.
+    pub size: u64,
+    /// How the backing name is recorded.
+    pub style: BackingStyle,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+impl Operation for BranchUnchecked {
+    fn name(&self) -> &'static str {
+        "create"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Create"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::CreatesImage(&self.new)
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.base));
+        visit(Name::Path(&mut self.new));
+        self.image.each_name(visit);
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["create"])
+            .path(&self.new)
+            .plain(self.size)
+            .option_path("--backing", Some(&self.base))
+            .flag("--unchecked", true)
+            .option("--backing-format", Some(self.format.name()))
+            .flag("--absolute", self.style == BackingStyle::Absolute);
+        Some(self.image.add_to(line))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_unchecked(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        half.finish_making(self.clone())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.unmake()
+    }
+}
 
 /// Plans the overlay.
-pub(super) fn plan(plan: &mut Plan, wish: &BranchUnchecked) {
+fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
     let BranchUnchecked {
         base, format, new, ..
     } = wish;

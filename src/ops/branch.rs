@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
@@ -11,35 +13,96 @@ use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 use super::built_on::BuiltOn;
 use super::held::Held;
 use super::in_use::Locking;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
-    Undo, backing_name, find, new_file, new_image,
+    Undo, backing_name, new_file, new_image, resolve,
 };
 
-/// What is asked for: see [`Request::Branch`].
-pub(super) struct Wish<'a> {
-    pub(super) base: &'a Path,
-    pub(super) new: &'a Path,
-    pub(super) size: Option<u64>,
-    pub(super) style: BackingStyle,
-    pub(super) image: &'a ImageOptions,
+/// A new overlay `new` on `base`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// The image to build on: any node, qcow2 or raw, leaf or frozen.
+    pub base: PathBuf,
+    /// The file to create.
+    pub new: PathBuf,
+    /// Its virtual size in bytes; none for the base's.
+    pub size: Option<u64>,
+    /// How the backing name is recorded.
+    pub style: BackingStyle,
+    /// How it is made.
+    pub image: ImageOptions,
+}
+
+impl Operation for Branch {
+    fn name(&self) -> &'static str {
+        "branch"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Create"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::CreatesImage(&self.new)
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.base));
+        visit(Name::Path(&mut self.new));
+        self.image.each_name(visit);
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["branch"])
+            .path(&self.base)
+            .path(&self.new)
+            .number("--size", self.size)
+            .flag("--absolute", self.style == BackingStyle::Absolute);
+        Some(self.image.add_to(line))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_branch(plan, self)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        half.finish_making(self.clone())
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.unmake()
+    }
 }
 
 /// Plans a new overlay.
-pub(super) fn plan(plan: &mut Plan, wish: Wish<'_>) {
-    let Wish {
+fn plan_branch(plan: &mut Plan, wish: &Branch) {
+    let Branch {
         base,
         new,
         size: wanted,
         style,
         image: image_wish,
     } = wish;
+    let (wanted, style) = (*wanted, *style);
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     plan.title = format!("New branch {} on {}", name(new), name(base));
-    let node = match find::named(&context, base) {
+    let node = match resolve::named(&context, base) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse(sentence),
     };

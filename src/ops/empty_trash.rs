@@ -1,8 +1,10 @@
 //! Emptying the trash: the one operation that unlinks images, and only those already in the trash.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::forest::Whereabouts;
 use crate::host::LockSet;
@@ -10,12 +12,77 @@ use crate::image::taken_from;
 
 use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::trash::{self, Entry};
 use super::words::{count, listed, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write, restore};
 
+/// Unlink entries of the trash for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyTrash {
+    /// The trash entries' names; all of them are listed in the plan.
+    pub entries: Vec<String>,
+}
+
+impl Operation for EmptyTrash {
+    fn name(&self) -> &'static str {
+        "trash empty"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Delete for good"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::TrashEntries(&mut self.entries));
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["trash", "empty"]);
+        // Without a name the command line means all.
+        (!self.entries.is_empty()).then(|| {
+            self.entries
+                .iter()
+                .fold(line, |line, entry| line.word(entry))
+        })
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        plan_emptying(plan, &self.entries)
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Touched(Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        let entries = half.in_trash(&self.entries);
+        match entries.is_empty() {
+            true => Way::Nothing("everything named is deleted".to_owned()),
+            false => Way::Ask(Self { entries }.into()),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        half.planned_way_back()
+            .unwrap_or_else(|| Way::Impossible("what is deleted from the trash is gone".to_owned()))
+    }
+}
+
 /// Plans to delete these entries for good.
-pub(super) fn plan(plan: &mut Plan, names: &[String]) {
+fn plan_emptying(plan: &mut Plan, names: &[String]) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     let state_dir = context.state_dir.as_deref();
