@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thin_vec::ThinVec;
 
 use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
-use crate::image::{Format, ImageFacts};
+use crate::image::{Format, ImageFacts, Snapshot};
 
 use super::{Edge, Problem, ProblemKind};
 
@@ -292,6 +292,16 @@ impl Node {
             Content::Qcow2(facts) => Some(facts),
             _ => None,
         }
+    }
+
+    /// The internal snapshots that are known, and how many there are.
+    #[must_use]
+    pub fn known_snapshots(&self) -> (&[Snapshot], usize) {
+        let Some(facts) = self.facts() else {
+            return (&[], 0);
+        };
+        let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
+        (&facts.first_snapshots, all)
     }
 
     /// Whether it lies in the scanned directories and was not looked at yet, the scan being under way.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use tui_input::Input;
 
 use crate::forest::picture::Charset;
-use crate::forest::{Flags, Forest, Node, NodeId};
+use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Stat, printable};
 use crate::image::{Check, Snapshot};
 use crate::ops::Request;
@@ -17,17 +17,19 @@ use crate::units;
 
 use super::config::{Notices, OwnCommand};
 use super::dialog::Mode;
-use super::filter::{Filter, Hits};
+use super::filter::Hits;
 use super::jobs::Jobs;
 use super::keymap::{Action, Keymap, Scope};
 use super::layers::Layers;
-use super::layout::Layout;
 use super::log::{Kind, Log};
 use super::map::MapSeen;
-use super::memory::Memory;
-use super::msg::{LiveFacts, Ticket, Watching};
+use super::msg::{LiveFacts, Watching};
+use super::order::{Sort, View};
 use super::picture::Picture;
-use super::rows::{self, Future, Row, RowKind, Rows, Sort, Summary, View, Wish};
+use super::plan_preview::PlanPreview;
+use super::query::Ticket;
+use super::rows::{self, Row, RowKind, Rows};
+use super::summary::Summary;
 use super::theme::Theme;
 
 /// How the program was started; never changes while it runs.
@@ -156,7 +158,7 @@ pub struct Tree {
     /// What there is to say of the forest as a whole.
     pub summary: Summary,
     /// The forest's epoch and generation when that was found out.
-    summary_of: Option<(u64, u64)>,
+    pub(super) summary_of: Option<(u64, u64)>,
     /// The row under the cursor.
     pub cursor: usize,
     /// The first row shown.
@@ -193,7 +195,7 @@ pub struct Tree {
     pub(super) hits_ticket: Ticket,
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
-    built: Option<(u64, u64, u64, usize)>,
+    pub(super) built: Option<(u64, u64, u64, usize)>,
 }
 
 /// In a forest larger than this the filter is worked out by a worker.
@@ -275,7 +277,7 @@ pub struct App {
     /// The image whose map was asked for last.
     pub map_asked: Option<PathBuf>,
     /// What the shown plan would do.
-    pub future: Option<Future>,
+    pub preview: Option<PlanPreview>,
     /// Whether to leave when the last job is done.
     pub leaving: bool,
     /// Whether the workers hold the passphrase of what is still to be made.
@@ -303,14 +305,6 @@ impl App {
         }
     }
 
-    /// Takes over what was remembered from an earlier run on the same directories.
-    pub fn recall(&mut self, memory: Memory) {
-        self.tree.sort = memory.sort();
-        self.tree.fold_paths = memory.folds.into_iter().collect();
-        self.split = memory.split.clamp(-40, 40);
-        self.changed();
-    }
-
     /// The first key of an action of the panes, as text.
     #[must_use]
     pub fn key(&self, action: Action) -> String {
@@ -336,12 +330,6 @@ impl App {
         self.tickets
     }
 
-    /// Where everything is on the screen.
-    #[must_use]
-    pub fn layout(&self) -> Layout {
-        Layout::of(self)
-    }
-
     /// The image under the cursor.
     #[must_use]
     pub fn selected(&self) -> Option<&Node> {
@@ -358,7 +346,7 @@ impl App {
     #[must_use]
     pub fn snapshot_on(&self, row: &Row) -> Option<&Snapshot> {
         match row.kind {
-            RowKind::Snapshot { of, at } => rows::nth(rows::snapshots(self.forest.get(of)?).0, at),
+            RowKind::Snapshot { of, at } => rows::nth(self.forest.get(of)?.known_snapshots().0, at),
             _ => None,
         }
     }
@@ -406,216 +394,6 @@ impl App {
         self.tree.version += 1;
     }
 
-    /// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
-    /// when nothing of that changed.
-    pub(super) fn settle(&mut self) {
-        let layout = self.layout();
-        let room = usize::from(layout.images.width).saturating_sub(2) * 2 / 5;
-        let built = (
-            self.epoch,
-            self.forest.generation(),
-            self.tree.version,
-            room,
-        );
-        let state = (self.epoch, self.forest.generation());
-        if self.tree.summary_of != Some(state) {
-            self.tree.summary = Summary::of(&self.forest);
-            self.tree.summary_of = Some(state);
-        }
-        if self.tree.built != Some(built) {
-            let filter = Filter::parse(self.tree.filter.value());
-            if filter.is_empty() {
-                self.tree.hits = None;
-            } else if self.forest.len() <= LARGE {
-                let hits = filter.hits(&self.forest, self.now());
-                self.tree.hits = Some(Arc::new(hits));
-            }
-            self.tree.rows = Rows::build(
-                &self.forest,
-                &Wish {
-                    folds: &self.tree.folds,
-                    open_runs: &self.tree.open_runs,
-                    sort: self.tree.sort,
-                    view: self.tree.view,
-                    hits: self.tree.hits.as_deref(),
-                    future: self.future.as_ref(),
-                    indent_room: room,
-                    // The picture is of files.
-                    snapshots: self.picture.is_none(),
-                },
-            );
-            self.tree.builds += 1;
-            self.tree.built = Some(built);
-            self.find_cursor();
-            if let Some(picture) = &mut self.picture {
-                let charset = self.settings.charset();
-                let future = self.future.as_ref();
-                let ambiguous = &self.tree.summary.ambiguous;
-                picture.rebuild(&self.forest, &self.tree.rows, ambiguous, future, charset);
-            }
-        }
-        let last = self.tree.rows.list.len().saturating_sub(1);
-        self.tree.cursor = self.tree.cursor.min(last);
-        let height = usize::from(layout.rows()).max(1);
-        let most = self.tree.rows.list.len().saturating_sub(height);
-        if let Some((first, last)) = self.affected_rows() {
-            // All that a plan changes, or as much of it as fits below and with the cursor.
-            self.tree.top = if last - first < height {
-                first.min(self.tree.top.max((last + 1).saturating_sub(height)))
-            } else {
-                first.max(self.tree.cursor.saturating_sub(height / 3))
-            };
-        }
-        self.tree.top = self
-            .tree
-            .top
-            .min(self.tree.cursor)
-            .max((self.tree.cursor + 1).saturating_sub(height))
-            .min(most);
-        let at = self.tree.rows.node(self.tree.cursor);
-        if self.tree.at != at && !self.is_on_new_row() {
-            self.tree.at = at;
-            self.detail_scroll = 0;
-            self.health_cursor = 0;
-        }
-        self.layers.follow(&self.forest, self.epoch, self.tree.at);
-        self.tree.inside = self.snapshot().map(|snapshot| snapshot.id.clone());
-        if let Some(picture) = &mut self.picture {
-            picture.follow(self.tree.cursor, layout.picture());
-        }
-    }
-
-    /// The first and the last row that the shown plan changes.
-    fn affected_rows(&self) -> Option<(usize, usize)> {
-        let marks = &self.future.as_ref()?.marks;
-        let rows = marks.keys().filter_map(|id| self.tree.rows.place(*id));
-        rows.fold(None, |range, row| match range {
-            None => Some((row, row)),
-            Some((first, last)) => Some((row.min(first), row.max(last))),
-        })
-    }
-
-    fn is_on_new_row(&self) -> bool {
-        let row = self.tree.rows.list.get(self.tree.cursor);
-        row.is_some_and(|row| matches!(row.kind, RowKind::New(_)))
-    }
-
-    /// Puts the cursor back on its image after rows changed: on the image itself, or the nearest
-    /// image below it in its chain that has a row.
-    fn find_cursor(&mut self) {
-        if let Some(path) = &self.tree.wanted
-            && let Some(node) = self.forest.by_path(path)
-            && let Some(row) = self.tree.rows.place(node.id)
-        {
-            self.tree.cursor = row;
-            self.tree.at = Some(node.id);
-            self.tree.wanted = None;
-            return;
-        }
-        let Some(at) = self.tree.at.filter(|_| self.tree.touched) else {
-            return;
-        };
-        if let Some(id) = &self.tree.inside
-            && let Some(node) = self.forest.get(at)
-            && let Some(row) = self.tree.rows.snapshot_place(node, id)
-        {
-            self.tree.cursor = row;
-            return;
-        }
-        if self.tree.inside.is_none() && self.tree.rows.node(self.tree.cursor) == Some(at) {
-            return;
-        }
-        let place = self
-            .forest
-            .chain(at)
-            .into_iter()
-            .find_map(|id| self.tree.rows.place(id));
-        if let Some(row) = place {
-            self.tree.cursor = row;
-        }
-    }
-
-    /// Replaces the forest; folds, marks and the cursor stay with the files they were on.
-    pub(super) fn replace_forest(&mut self, forest: Arc<Forest>) {
-        let old = Arc::clone(&self.forest);
-        let same = |id: &NodeId| -> Option<NodeId> {
-            let node = old.get(*id)?;
-            let found = node
-                .file_id()
-                .and_then(|file| forest.by_file(file))
-                .or_else(|| forest.by_path(&node.path));
-            found.map(|node| node.id)
-        };
-        self.tree.folds = self.tree.folds.iter().filter_map(same).collect();
-        self.tree.open_runs = self.tree.open_runs.iter().filter_map(same).collect();
-        self.tree.marks = self.tree.marks.iter().filter_map(same).collect();
-        self.tree.range = self.tree.range.as_ref().and_then(same);
-        // The numbers in it are those of the old forest.
-        self.tree.hits = None;
-        self.tree.at = self.tree.at.as_ref().and_then(|at| {
-            // What is gone leaves the cursor on what it was built on.
-            old.chain(*at).iter().find_map(same)
-        });
-        self.forest = forest;
-        self.epoch += 1;
-        self.apply_checks();
-        self.find_folds();
-        self.refresh_future();
-        self.changed();
-    }
-
-    /// Tells the forest what checks have found, as far as the files are still what they were.
-    pub(super) fn apply_checks(&mut self) {
-        if self.checks.is_empty() && self.halves.is_empty() && !self.had_halves {
-            return;
-        }
-        let forest = Arc::make_mut(&mut self.forest);
-        forest.note_interrupted(&self.halves);
-        self.had_halves = !self.halves.is_empty();
-        self.checks.retain(|path, checked| {
-            let Some(node) = forest.by_path(path) else {
-                return false;
-            };
-            if node.stat != checked.stat {
-                return false;
-            }
-            let id = node.id;
-            if let Ok(check) = &checked.found {
-                forest.note_check(id, check);
-            }
-            true
-        });
-    }
-
-    /// Folds what was folded in an earlier run, as it is found.
-    pub(super) fn find_folds(&mut self) {
-        if self.tree.fold_paths.is_empty() {
-            return;
-        }
-        let (forest, folds) = (&self.forest, &mut self.tree.folds);
-        self.tree.fold_paths.retain(|path| {
-            let found = forest.by_path(path).filter(|node| rows::holds_rows(node));
-            found.is_none_or(|node| !folds.insert(node.id))
-        });
-    }
-
-    /// Works out anew what the shown plan does to the rows.
-    pub(super) fn refresh_future(&mut self) {
-        let plans = self.mode.plans().iter();
-        let future = plans
-            .map(|plan| Future::of(&self.forest, &plan.request, &plan.effects))
-            .reduce(|mut all, one| {
-                all.marks.extend(one.marks);
-                all.new.extend(one.new);
-                all
-            })
-            .filter(|future| *future != Future::default());
-        if self.future != future {
-            self.future = future;
-            self.changed();
-        }
-    }
-
     /// A path for people: the home directory is `~`.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
@@ -650,79 +428,4 @@ impl App {
             .filter(|inside| !inside.as_os_str().is_empty())
             .map_or_else(|| self.shown(path), printable)
     }
-
-    /// The image's flags as letters, explained by [`LEGEND`].
-    #[must_use]
-    pub fn letters(&self, node: &Node) -> String {
-        letters(&self.forest, node)
-    }
 }
-
-/// An image's flags as letters, explained by [`LEGEND`].
-#[must_use]
-pub fn letters(forest: &Forest, node: &Node) -> String {
-    let flags = forest.flags(node.id);
-    let held = node.holders.iter().any(|holder| holder.locks);
-    let mut letters = String::new();
-    for (letter, flag) in LETTERS {
-        let is_set = match letter {
-            'L' => held,
-            'B' => flags.contains(Flags::IN_USE) && !held,
-            _ => flags.contains(flag),
-        };
-        if is_set {
-            letters.push(letter);
-        }
-    }
-    letters
-}
-
-/// The letters of the flags column, in order.
-const LETTERS: [(char, Flags); 12] = [
-    ('L', Flags::IN_USE),
-    ('B', Flags::IN_USE),
-    ('M', Flags::MISSING_BACKING),
-    ('O', Flags::LOOP),
-    ('F', Flags::NO_BACKING_FORMAT),
-    ('C', Flags::CORRUPT),
-    ('D', Flags::DIRTY),
-    ('U', Flags::UNREADABLE),
-    ('E', Flags::ENCRYPTED),
-    ('S', Flags::SNAPSHOTS),
-    ('N', Flags::UNSUPPORTED),
-    ('X', Flags::OUTSIDE_SCAN),
-];
-
-/// What the signs and letters in the tree mean.
-pub const LEGEND: [(&str, &str); 21] = [
-    (
-        "○",
-        "active: a leaf, the only layer of its chain that may be written",
-    ),
-    ("●", "frozen: others are built on it, it is only read"),
-    ("?", "missing, or not a local file"),
-    ("▸", "images folded away"),
-    ("↺", "a loop closes: the image is drawn further up"),
-    (
-        "!",
-        "something is wrong; the info pane says what and what to do",
-    ),
-    ("L", "locked: a process uses the image"),
-    ("B", "a process uses an image built on this one"),
-    ("M", "the image it is built on is missing"),
-    ("O", "its backing links run in a circle"),
-    ("F", "records no format for its backing file"),
-    ("C", "corrupt"),
-    ("D", "dirty: reference counts may be wrong"),
-    ("U", "unreadable"),
-    ("E", "encrypted"),
-    ("S", "has internal snapshots"),
-    ("N", "not supported: its content stays closed"),
-    ("X", "outside the scanned directories: never opened"),
-    ("◇", "an internal snapshot of the image above it"),
-    (
-        "✗ ! ~ ≈ +",
-        "in a plan: goes, would break, header rewritten, data rewritten, new",
-    ),
-    ("*", "marked"),
-];

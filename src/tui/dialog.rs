@@ -7,15 +7,14 @@ use std::path::PathBuf;
 
 use tui_input::Input;
 
-use crate::image::Measure;
 use crate::ops::trash::Entry;
 use crate::ops::{Candidate, Confirm, Plan, Request, WayOut};
 
 use super::form::Form;
 use super::key::Key;
 use super::keymap::{Action, Scope};
-use super::msg::Ticket;
-use super::rows::Sort;
+use super::order::Sort;
+use super::query::{Measured, Ticket};
 use super::secret::Secret;
 
 /// What has the keyboard.
@@ -191,19 +190,6 @@ pub struct MeasureDialog {
     pub snapshot: Option<Vec<u8>>,
     /// What was found, or why nothing; none while the tables are read.
     pub found: Option<Result<Measured, String>>,
-}
-
-/// How large copies of one image would be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measured {
-    /// As a qcow2 image.
-    pub qcow2: Measure,
-    /// As a qcow2 image that is encrypted with LUKS.
-    pub luks: Measure,
-    /// As a raw image.
-    pub raw: Measure,
-    /// Of each image of its chain that is being written meanwhile, a sentence that says so.
-    pub live: Vec<String>,
 }
 
 /// The log, or one job's part of it.

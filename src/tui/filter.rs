@@ -16,8 +16,6 @@ use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::printable_bytes;
 use crate::units;
 
-use super::rows;
-
 /// A parsed filter line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -279,7 +277,8 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
 fn is_named(node: &Node, named: &dyn Fn(&str) -> bool) -> bool {
     let files = std::iter::once(&node.path).chain(&node.other_names);
     let files = files.map(|path| path.file_name().unwrap_or(path.as_os_str()).as_bytes());
-    let inside = rows::snapshots(node)
+    let inside = node
+        .known_snapshots()
         .0
         .iter()
         .map(|snapshot| &*snapshot.name);

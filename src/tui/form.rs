@@ -9,7 +9,7 @@ use crate::image::Passphrase;
 use crate::ops::{Plan, Request};
 
 use super::key::Key;
-use super::msg::Ticket;
+use super::query::{Completions, Ticket};
 use super::secret::Secret;
 
 /// What a field holds.
@@ -172,18 +172,7 @@ pub struct Completing {
     /// Keys pressed since it was asked: they are meant for whatever field has the focus then.
     pub held: Vec<Key>,
     /// The text that can go on in several ways, and how: Tab goes to the next field then.
-    pub several: Option<(String, WaysOn)>,
-}
-
-/// How the name of a file can go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WaysOn {
-    /// What all of the names begin with; the whole name where there is but one.
-    pub common: String,
-    /// How many names there are.
-    pub count: usize,
-    /// The first of them in order, folders with a slash behind them; no more than help anybody.
-    pub names: Vec<String>,
+    pub several: Option<(String, Completions)>,
 }
 
 impl Form {
@@ -364,7 +353,7 @@ impl Form {
 
     /// Takes in how the name in the field can go on: it goes on as far as all of the ways agree. Says
     /// whether its text changed.
-    pub fn complete(&mut self, ways: WaysOn) -> bool {
+    pub fn complete(&mut self, ways: Completions) -> bool {
         let Some(text) = self.unfinished().map(str::to_owned) else {
             return false;
         };
@@ -412,8 +401,8 @@ mod tests {
         })
     }
 
-    fn ways(common: &str, names: &[&str]) -> WaysOn {
-        WaysOn {
+    fn ways(common: &str, names: &[&str]) -> Completions {
+        Completions {
             common: common.to_owned(),
             count: names.len(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -435,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_whole_or_new_leads_to_the_next_field() {
-        for found in [ways("new.qcow2", &["new.qcow2"]), WaysOn::default()] {
+        for found in [ways("new.qcow2", &["new.qcow2"]), Completions::default()] {
             let mut form = form("new.qcow2");
             assert!(!form.complete(found));
             assert_eq!(form.at, 1);

@@ -49,64 +49,64 @@ pub struct Layout {
 /// Fewer columns or rows than this, and nothing can be shown.
 pub const LEAST: (u16, u16) = (40, 8);
 
-impl Layout {
-    /// Where everything is now.
-    #[must_use]
-    pub fn of(app: &App) -> Self {
-        let (width, height) = app.size;
-        let whole = Rect::new(0, 0, width, height);
-        let room = match (width, height) {
-            (w, h) if w < LEAST.0 || h < LEAST.1 => Room::None,
-            (w, h) if w < 60 || h < 12 => Room::Tree,
-            (w, h) if w >= 180 && h >= 40 => Room::Wide,
-            (w, h) if w >= 110 && h >= 16 => Room::Landscape,
-            _ => Room::Portrait,
-        };
-        let mut layout = Self {
-            room,
-            header: Rect::ZERO,
-            images: Rect::ZERO,
-            detail: Rect::ZERO,
-            chain: Rect::ZERO,
-            jobs: Rect::ZERO,
-            dialog: Rect::ZERO,
-            line: Rect::ZERO,
-            footer: Rect::ZERO,
-        };
-        if room == Room::None {
-            return layout;
-        }
-        let mut rest = whole;
-        if room != Room::Tree {
-            layout.header = take_top(&mut rest, 1);
-            layout.footer = take_bottom(&mut rest, 1);
-        }
-        layout.line = take_bottom(&mut rest, line_height(app, width));
-        let needed = views::dialog_height(app, dialog_width(width));
-        if let Some(needed) = needed {
-            let most = if room == Room::Tree {
-                rest.height
-            } else {
-                // The rows above show what the plan would do to them: some have to be seen.
-                rest.height
-                    .saturating_sub(rest.height / 3)
-                    .max(rest.height.saturating_sub(12))
-            };
-            let mut area = take_bottom(&mut rest, needed.min(most));
-            let width = dialog_width(width);
-            area.x += (area.width - width) / 2;
-            area.width = width;
-            layout.dialog = area;
-        }
-        if room == Room::Tree {
-            layout.images = rest;
-            return layout;
-        }
-        layout.jobs = take_bottom(&mut rest, jobs_height(app, room));
-        panes(app, &mut layout, rest);
-        layout
+/// Where everything is now.
+#[must_use]
+pub fn of(app: &App) -> Layout {
+    let (width, height) = app.size;
+    let whole = Rect::new(0, 0, width, height);
+    let room = match (width, height) {
+        (w, h) if w < LEAST.0 || h < LEAST.1 => Room::None,
+        (w, h) if w < 60 || h < 12 => Room::Tree,
+        (w, h) if w >= 180 && h >= 40 => Room::Wide,
+        (w, h) if w >= 110 && h >= 16 => Room::Landscape,
+        _ => Room::Portrait,
+    };
+    let mut layout = Layout {
+        room,
+        header: Rect::ZERO,
+        images: Rect::ZERO,
+        detail: Rect::ZERO,
+        chain: Rect::ZERO,
+        jobs: Rect::ZERO,
+        dialog: Rect::ZERO,
+        line: Rect::ZERO,
+        footer: Rect::ZERO,
+    };
+    if room == Room::None {
+        return layout;
     }
+    let mut rest = whole;
+    if room != Room::Tree {
+        layout.header = take_top(&mut rest, 1);
+        layout.footer = take_bottom(&mut rest, 1);
+    }
+    layout.line = take_bottom(&mut rest, line_height(app, width));
+    let needed = views::dialog_height(app, dialog_width(width));
+    if let Some(needed) = needed {
+        let most = if room == Room::Tree {
+            rest.height
+        } else {
+            // The rows above show what the plan would do to them: some have to be seen.
+            rest.height
+                .saturating_sub(rest.height / 3)
+                .max(rest.height.saturating_sub(12))
+        };
+        let mut area = take_bottom(&mut rest, needed.min(most));
+        let width = dialog_width(width);
+        area.x += (area.width - width) / 2;
+        area.width = width;
+        layout.dialog = area;
+    }
+    if room == Room::Tree {
+        layout.images = rest;
+        return layout;
+    }
+    layout.jobs = take_bottom(&mut rest, jobs_height(app, room));
+    panes(app, &mut layout, rest);
+    layout
+}
 
+impl Layout {
     /// Rows of images that are seen at once.
     #[must_use]
     pub fn rows(&self) -> u16 {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
-use super::rows::Sort;
+use super::order::Sort;
 
 const FILE: &str = "screen.json";
 /// Sets of directories remembered at most; those seen longest ago are forgotten first.
@@ -50,6 +50,14 @@ impl Memory {
             folds,
             split: app.split,
         }
+    }
+
+    /// Takes over what was remembered from an earlier run on the same directories.
+    pub fn recall(self, app: &mut App) {
+        app.tree.sort = self.sort();
+        app.tree.fold_paths = self.folds.into_iter().collect();
+        app.split = self.split.clamp(-40, 40);
+        app.changed();
     }
 
     /// The order.

@@ -15,15 +15,11 @@ use crate::ops::trash::Entry as TrashEntry;
 use crate::ops::{Candidate, Error, Leftover, Outcome, Plan, Progress, ProgressView, Request};
 
 use super::config::NoticeBy;
-use super::dialog::Measured;
 use super::filter::Hits;
-use super::form::WaysOn;
 use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
-
-/// Numbers a question, so that an answer to an older one is recognised and dropped.
-pub type Ticket = u64;
+use super::query::{Completions, Measured, Ticket};
 
 /// What the mouse did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +76,7 @@ pub enum Msg {
     /// The passphrase of an encrypted image is missing, or wrong; told before the plan that needs it.
     Locked(Ticket, PathBuf),
     /// How a name can go on.
-    Completed(Ticket, WaysOn),
+    Completed(Ticket, Completions),
     /// Somebody looks at the terminal, or no longer.
     Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.

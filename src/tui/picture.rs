@@ -10,8 +10,9 @@ use crate::forest::{Flags, Forest};
 use crate::host::printable;
 use crate::units;
 
-use super::app::letters;
-use super::rows::{Future, Row, RowKind, Rows, nth};
+use super::labels::letters;
+use super::plan_preview::PlanPreview;
+use super::rows::{Row, RowKind, Rows, nth};
 
 /// The picture, and which part of it is seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,11 +32,11 @@ impl Picture {
         forest: &Forest,
         rows: &Rows,
         ambiguous: &HashSet<OsString>,
-        future: Option<&Future>,
+        preview: Option<&PlanPreview>,
         charset: Charset,
     ) {
         let boxes = rows.list.iter().map(|row| ToPlace {
-            name: name(forest, ambiguous, rows, row, future),
+            name: name(forest, ambiguous, rows, row, preview),
             note: note(forest, row),
             parent: row.parent.and_then(|parent| usize::try_from(parent).ok()),
             ..ToPlace::default()
@@ -88,7 +89,7 @@ fn name(
     ambiguous: &HashSet<OsString>,
     rows: &Rows,
     row: &Row,
-    future: Option<&Future>,
+    preview: Option<&PlanPreview>,
 ) -> String {
     match row.kind {
         RowKind::Image(id) | RowKind::Again(id) => {
@@ -110,7 +111,7 @@ fn name(
         RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. } => String::new(),
         RowKind::NewSnapshot(_) => "new snapshot".to_owned(),
         RowKind::New(new) => {
-            let new = future.and_then(|future| nth(&future.new, new));
+            let new = preview.and_then(|preview| nth(&preview.new, new));
             new.map_or_else(|| "new".to_owned(), |(path, _)| units::file_name(path))
         }
     }

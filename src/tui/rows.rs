@@ -1,105 +1,13 @@
 //! The forest as flat rows: which image is on which line, how deep, behind which lines. Built only
 //! when the forest, the folds, the filter or the order change; drawing only reads it.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::hash::{DefaultHasher, Hasher};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
 
 use crate::forest::{Forest, Node, NodeId};
-use crate::image::Snapshot;
-use crate::ops::{
-    Branch, ChangeSnapshot, CloneImage, Effect, EffectKind, Flatten, Request, SnapshotAction,
-    SnapshotName,
-};
 
 use super::filter::{self, Hits};
-
-/// The order of roots, and of the children of one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Sort {
-    /// By path.
-    #[default]
-    Name,
-    /// Largest on disk first.
-    Size,
-    /// Longest untouched first.
-    Oldest,
-    /// Last written first.
-    Newest,
-    /// Whatever has problems first.
-    Problems,
-}
-
-impl Sort {
-    /// The key that stands for it in the menu.
-    #[must_use]
-    pub fn key(self) -> char {
-        match self {
-            Self::Name => 'n',
-            Self::Size => 's',
-            Self::Oldest => 'o',
-            Self::Newest => 'w',
-            Self::Problems => 'p',
-        }
-    }
-
-    /// All orders.
-    pub const ALL: [Self; 5] = [
-        Self::Name,
-        Self::Size,
-        Self::Oldest,
-        Self::Newest,
-        Self::Problems,
-    ];
-
-    /// Its name for people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Size => "size",
-            Self::Oldest => "oldest",
-            Self::Newest => "newest",
-            Self::Problems => "problems",
-        }
-    }
-}
-
-/// Which images are shown at all; ancestors of those stay, dimmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum View {
-    /// All of them.
-    #[default]
-    All,
-    /// Leaves only.
-    Leaves,
-    /// Only what has problems.
-    Problems,
-}
-
-impl View {
-    /// The next one in turn.
-    #[must_use]
-    pub fn next(self) -> Self {
-        match self {
-            Self::All => Self::Leaves,
-            Self::Leaves => Self::Problems,
-            Self::Problems => Self::All,
-        }
-    }
-
-    /// Its name for people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Leaves => "leaves only",
-            Self::Problems => "problems only",
-        }
-    }
-}
+use super::order::{Sort, View};
+use super::plan_preview::PlanPreview;
 
 /// What is on a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +30,7 @@ pub enum RowKind {
     },
     /// Where a loop closes: the image is drawn further up.
     Again(NodeId),
-    /// A file that a plan would create; its number in [`Future::new`].
+    /// A file that a plan would create; its number in [`PlanPreview::new`].
     New(u32),
     /// An internal snapshot of an image.
     Snapshot {
@@ -170,80 +78,6 @@ pub struct Row {
     pub dim: bool,
 }
 
-/// What a plan would do, for marks in the tree.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Future {
-    /// What happens to images that are there.
-    pub marks: HashMap<NodeId, EffectKind>,
-    /// Files that would appear, and what they would be built on.
-    pub new: Vec<(PathBuf, Option<NodeId>)>,
-    /// The internal snapshot that would go.
-    pub forgets: Option<(NodeId, SnapshotName)>,
-    /// The internal snapshot that would be taken, and its name.
-    pub takes: Option<(NodeId, OsString)>,
-}
-
-impl Future {
-    /// What these effects mean for the images of this forest. Where several things happen to one
-    /// file, the gravest counts.
-    #[must_use]
-    pub fn of(forest: &Forest, request: &Request, effects: &[Effect]) -> Self {
-        let mut future = Self::default();
-        let id = |path: &Path| forest.by_path(path).map(|node| node.id);
-        let base = match request {
-            Request::Branch(Branch { base, .. }) => id(base),
-            Request::Flatten(Flatten { onto, .. }) => onto.as_deref().and_then(id),
-            Request::Convert(options) => options.backing.as_deref().and_then(id),
-            Request::Clone(CloneImage { image, .. }) => {
-                forest.by_path(image).and_then(|node| node.parent)
-            }
-            _ => None,
-        };
-        if let Request::Snapshot(ChangeSnapshot { image, action }) = request
-            && let Some(node) = forest.by_path(image).filter(|_| !effects.is_empty())
-        {
-            match action {
-                SnapshotAction::Create { name } => future.takes = Some((node.id, name.clone())),
-                SnapshotAction::Delete { snapshot } => {
-                    future.forgets = Some((node.id, snapshot.clone()));
-                }
-                SnapshotAction::Apply { .. } | SnapshotAction::Extract { .. } => {}
-            }
-        }
-        for effect in effects {
-            if effect.kind.mark().is_none() {
-                continue;
-            }
-            match forest.by_path(&effect.path) {
-                Some(node) => {
-                    let mark = future.marks.entry(node.id).or_insert(effect.kind);
-                    if gravity(effect.kind) > gravity(*mark) {
-                        *mark = effect.kind;
-                    }
-                }
-                None if matches!(effect.kind, EffectKind::Creates | EffectKind::Restores) => {
-                    future.new.push((effect.path.clone(), base));
-                }
-                None => {}
-            }
-        }
-        future
-    }
-}
-
-fn gravity(kind: EffectKind) -> u8 {
-    match kind {
-        EffectKind::Reads => 0,
-        EffectKind::Creates | EffectKind::Restores => 1,
-        EffectKind::Relinks | EffectKind::Moves | EffectKind::Updates | EffectKind::Grows => 2,
-        EffectKind::Preserves => 3,
-        EffectKind::Empties | EffectKind::Drops => 4,
-        EffectKind::Writes => 5,
-        EffectKind::Trashes | EffectKind::Deletes => 6,
-        EffectKind::Breaks => 7,
-    }
-}
-
 /// What the rows are made from, apart from the forest.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
@@ -258,7 +92,7 @@ pub struct Wish<'a> {
     /// Those a filter asks for, if one is set.
     pub hits: Option<&'a Hits>,
     /// What a plan would do.
-    pub future: Option<&'a Future>,
+    pub preview: Option<&'a PlanPreview>,
     /// Cells that connectors may take before straight chains share a lane.
     pub indent_room: usize,
     /// Whether internal snapshots have rows.
@@ -280,64 +114,6 @@ pub struct Rows {
     hidden: Vec<Hidden>,
 }
 
-/// What there is to say of the forest as a whole, whatever its rows.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Names that more than one image has.
-    pub ambiguous: HashSet<OsString>,
-    /// The forest in numbers.
-    pub totals: Totals,
-    /// Images something is wrong with, by path.
-    pub problems: Vec<NodeId>,
-}
-
-impl Summary {
-    /// Looks at every image once.
-    #[must_use]
-    pub fn of(forest: &Forest) -> Self {
-        let has_problems = |node: &&Node| !node.problems.is_empty();
-        let mut problems: Vec<&Node> = forest.nodes().filter(has_problems).collect();
-        problems.sort_by(|a, b| a.path.cmp(&b.path));
-        Self {
-            ambiguous: ambiguous(forest),
-            totals: Totals::of(forest),
-            problems: problems.into_iter().map(|node| node.id).collect(),
-        }
-    }
-}
-
-/// The forest in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Images built on nothing.
-    pub trees: usize,
-    /// Files that are there.
-    pub images: usize,
-    /// Their bytes on disk.
-    pub bytes: u64,
-    /// Images something is wrong with.
-    pub problems: usize,
-}
-
-impl Totals {
-    fn of(forest: &Forest) -> Self {
-        let mut totals = Self {
-            trees: forest.shown_roots().len(),
-            ..Self::default()
-        };
-        // The trash is looked at by itself.
-        for node in forest.nodes().filter(|node| !node.is_in_trash()) {
-            if node.stat.is_some() {
-                totals.images += 1;
-            }
-            let bytes = node.size_on_disk().unwrap_or_default();
-            totals.bytes = totals.bytes.saturating_add(bytes);
-            totals.problems += usize::from(!node.problems.is_empty());
-        }
-        totals
-    }
-}
-
 /// A straight run longer than this is folded into one line where chains share a lane.
 const LONG_RUN: usize = 12;
 /// Internal snapshots of one image that have rows of their own at most.
@@ -354,20 +130,10 @@ pub fn nth<T>(list: &[T], at: u32) -> Option<&T> {
     list.get(usize::try_from(at).ok()?)
 }
 
-/// The internal snapshots of an image that are known, and how many there are.
-#[must_use]
-pub fn snapshots(node: &Node) -> (&[Snapshot], usize) {
-    let Some(facts) = node.facts() else {
-        return (&[], 0);
-    };
-    let all = usize::try_from(facts.snapshots).unwrap_or(usize::MAX);
-    (&facts.first_snapshots, all)
-}
-
 /// Whether anything stands below an image that could be folded away.
 #[must_use]
 pub fn holds_rows(node: &Node) -> bool {
-    !node.children.is_empty() || snapshots(node).1 > 0
+    !node.children.is_empty() || node.known_snapshots().1 > 0
 }
 
 impl Rows {
@@ -437,7 +203,7 @@ impl Rows {
     #[must_use]
     pub fn snapshot_place(&self, node: &Node, id: &[u8]) -> Option<usize> {
         let below = self.place(node.id)? + 1;
-        let (known, _) = snapshots(node);
+        let (known, _) = node.known_snapshots();
         let rows = self.list.get(below..)?.iter();
         let own = rows
             .take_while(|row| matches!(row.kind, RowKind::Snapshot { of, .. } if of == node.id));
@@ -448,43 +214,6 @@ impl Rows {
         own.enumerate()
             .find_map(|(i, row)| is_it(row).then_some(below + i))
     }
-}
-
-fn ambiguous(forest: &Forest) -> HashSet<OsString> {
-    // Numbers are sorted rather than names: hardly any name is met twice, and the others are not kept.
-    let hash = |node: &Node| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(name(node).as_bytes());
-        hasher.finish()
-    };
-    // One in the trash says so beside its name.
-    let nodes = || forest.nodes().filter(|node| !node.is_in_trash());
-    let mut hashes: Vec<u64> = nodes().map(hash).collect();
-    hashes.sort_unstable();
-    let mut twice: Vec<u64> = hashes
-        .windows(2)
-        .filter(|pair| pair.first() == pair.last())
-        .filter_map(|pair| pair.first().copied())
-        .collect();
-    twice.dedup();
-    if twice.is_empty() {
-        return HashSet::new();
-    }
-    let mut count: HashMap<&OsStr, u32> = HashMap::new();
-    for node in nodes() {
-        if twice.binary_search(&hash(node)).is_ok() {
-            *count.entry(name(node)).or_default() += 1;
-        }
-    }
-    let twice = count.into_iter().filter(|(_, count)| *count > 1);
-    twice.map(|(name, _)| name.to_owned()).collect()
-}
-
-/// The last part of an image's path.
-fn name(node: &Node) -> &OsStr {
-    let path = node.path.as_os_str().as_bytes();
-    let begin = path.iter().rposition(|byte| *byte == b'/');
-    OsStr::from_bytes(path.get(begin.map_or(0, |at| at + 1)..).unwrap_or(path))
 }
 
 /// Which images have a row, and which of them are what was asked for; none and none when all are.
@@ -572,7 +301,7 @@ impl Builder<'_> {
         while let Some(due) = stack.pop() {
             self.lay(due, &mut stack);
         }
-        let new = self.wish.future.map_or(&[][..], |future| &future.new);
+        let new = self.wish.preview.map_or(&[][..], |preview| &preview.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if base.is_none() {
                 self.push(RowKind::New(number(i)), 0, true, false, None, None);
@@ -593,7 +322,7 @@ impl Builder<'_> {
             return;
         };
         let mut below = self.below(node);
-        let has_inside = self.wish.snapshots && snapshots(node).1 > 0;
+        let has_inside = self.wish.snapshots && node.known_snapshots().1 > 0;
         if below.is_empty() && !has_inside && !self.takes_snapshot(id) {
             return;
         }
@@ -651,7 +380,7 @@ impl Builder<'_> {
     }
 
     fn takes_snapshot(&self, id: NodeId) -> bool {
-        let takes = self.wish.future.and_then(|future| future.takes.as_ref());
+        let takes = self.wish.preview.and_then(|preview| preview.takes.as_ref());
         takes.is_some_and(|(of, _)| *of == id)
     }
 
@@ -660,7 +389,7 @@ impl Builder<'_> {
         let of = node.id;
         let mut kinds = Vec::new();
         if self.wish.snapshots {
-            let (known, all) = snapshots(node);
+            let (known, all) = node.known_snapshots();
             // A row that says that there is one more could show it as well.
             let shown = match known.len() {
                 len if len <= MOST_SNAPSHOTS + 1 && len == all => len,
@@ -699,7 +428,7 @@ impl Builder<'_> {
                 }
             })
             .collect();
-        let new = self.wish.future.map_or(&[][..], |future| &future.new);
+        let new = self.wish.preview.map_or(&[][..], |preview| &preview.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if *base == Some(node.id) {
                 below.push(RowKind::New(number(i)));

@@ -105,7 +105,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     app.journal = options.state_dir.is_some().then(|| options.roots.clone());
     let remembered = options.state_dir.as_deref();
     match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
-        Some(memory) => app.recall(memory),
+        Some(memory) => memory.recall(&mut app),
         None => app.tree.sort = options.config.sort,
     }
     let mut runner = Runner {

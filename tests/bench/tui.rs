@@ -13,7 +13,8 @@ use qanopy::image::Format;
 use qanopy::tui::filter::Filter;
 use qanopy::tui::key::Key;
 use qanopy::tui::msg::ScanEnd;
-use qanopy::tui::rows::{Rows, Sort, View, Wish};
+use qanopy::tui::order::{Sort, View};
+use qanopy::tui::rows::{Rows, Wish};
 use qanopy::tui::{App, Msg, Settings, start, update, views};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -102,7 +103,7 @@ fn lay_out(forest: &Forest) -> Rows {
             sort: Sort::Name,
             view: View::All,
             hits: None,
-            future: None,
+            preview: None,
             indent_room: 32,
             snapshots: true,
         },

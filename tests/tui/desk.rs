@@ -13,10 +13,10 @@ use qanopy::ops::{
     Refusal, Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
-use qanopy::tui::form::WaysOn;
 use qanopy::tui::jobs::Work;
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::msg::ScanEnd;
+use qanopy::tui::query::Completions;
 use qanopy::tui::{App, Effect, Msg, Settings, start, update, views};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -241,7 +241,7 @@ impl Desk {
         self.asked.extend(asked);
         if let Some(ticket) = completes {
             let names = self.names.clone();
-            let ways = WaysOn {
+            let ways = Completions {
                 common: names.first().cloned().unwrap_or_default(),
                 count: names.len(),
                 names,

@@ -2,8 +2,8 @@
 
 use qanopy::image::Measure;
 use qanopy::ops::{Candidate, Phase, ProgressView};
-use qanopy::tui::dialog::Measured;
 use qanopy::tui::msg::{ScanEnd, Watching};
+use qanopy::tui::query::Measured;
 use qanopy::tui::theme::Theme;
 use qanopy::tui::{Effect, Msg};
 use std::path::PathBuf;

@@ -8,11 +8,12 @@ use qanopy::ops::{
     RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
     UndoEntry, Unlink,
 };
-use qanopy::tui::dialog::{Measured, Mode};
+use qanopy::tui::dialog::Mode;
 use qanopy::tui::filter::Filter;
-use qanopy::tui::form::WaysOn;
 use qanopy::tui::jobs::{JobState, Work};
 use qanopy::tui::msg::Interrupted;
+use qanopy::tui::query::Completions;
+use qanopy::tui::query::{Completions, Measured};
 use qanopy::tui::{Effect, Msg, update};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -1118,7 +1119,7 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
     let Some(Effect::Complete(ticket, _)) = asked.first() else {
         panic!("{asked:?}");
     };
-    desk.send(Msg::Completed(*ticket, WaysOn::default()));
+    desk.send(Msg::Completed(*ticket, Completions::default()));
     let Mode::Form(form) = &desk.app.mode else {
         panic!("a form");
     };

@@ -14,7 +14,7 @@ use etcetera::BaseStrategy;
 pub use command::{Fill, OwnCommand, Place};
 
 use super::keymap::Keymap;
-use super::rows::Sort;
+use super::order::Sort;
 use super::theme::Theme;
 
 /// The name of the file in the program's configuration directory.

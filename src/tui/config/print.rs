@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::tui::keymap::{Group, TABLE};
-use crate::tui::rows::Sort;
+use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
 use super::{Config, NoticeBy, Place};

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::tui::key::{Code, Key};
-use crate::tui::rows::Sort;
+use crate::tui::order::Sort;
 use crate::tui::theme::Theme;
 
 use super::{Config, NoticeBy, OwnCommand, Place, Warning};

@@ -103,7 +103,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 Mode::Plan(dialog) => dialog.plan = Some(plan),
                 _ => {}
             }
-            app.refresh_future();
+            app.refresh_preview();
             dialogs::submit(app, effects);
         }
         Msg::PlannedEach(ticket, plans) => {
@@ -111,7 +111,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
                 && form.ticket == ticket
             {
                 form.plans = plans;
-                app.refresh_future();
+                app.refresh_preview();
                 dialogs::submit(app, effects);
             }
         }

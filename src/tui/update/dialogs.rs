@@ -13,10 +13,11 @@ use crate::ops::{Confirm, Consent, Danger, EmptyTrash, Plan, Ready, Request, Res
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
-use crate::tui::form::{Completing, Holds, Make, WaysOn};
+use crate::tui::form::{Completing, Holds, Make};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
+use crate::tui::query::Completions;
 use crate::tui::views;
 
 use super::{TYPING, forms, jobs, moving, panes, plans};
@@ -318,7 +319,7 @@ fn complete(app: &mut App, effects: &mut Vec<Effect>) -> bool {
 }
 
 /// How the name in a path field can go on.
-pub(super) fn completed(app: &mut App, ticket: u64, ways: WaysOn, effects: &mut Vec<Effect>) {
+pub(super) fn completed(app: &mut App, ticket: u64, ways: Completions, effects: &mut Vec<Effect>) {
     let Mode::Form(form) = &mut app.mode else {
         return;
     };
@@ -433,7 +434,7 @@ pub(super) fn submit(app: &mut App, effects: &mut Vec<Effect>) {
 /// Closes a dialog, to what it came from.
 pub(super) fn close(app: &mut App, to: Mode) {
     app.mode = to;
-    app.refresh_future();
+    app.refresh_preview();
 }
 
 pub(super) fn run_in_prune(app: &mut App, action: Action, effects: &mut Vec<Effect>) {

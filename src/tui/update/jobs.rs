@@ -34,7 +34,7 @@ pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
     }
     app.mode = Mode::Main;
     app.tree.marks.clear();
-    app.refresh_future();
+    app.refresh_preview();
     start_next(app, effects);
 }
 

@@ -12,14 +12,15 @@ use crate::ops::{
     BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, RecoverEntry, Recovery,
     RemoveLeftovers, Request, SnapshotAction, SnapshotName,
 };
-use crate::tui::app::{App, LEGEND};
+use crate::tui::app::App;
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
 use crate::tui::dialog::{Choice, FormKind, Inside, Item, ListMenu, Mode};
 use crate::tui::keymap::{Action, Entry, Group, Scope};
+use crate::tui::labels::LEGEND;
 use crate::tui::msg::Interrupted;
+use crate::tui::order::Sort;
 use crate::tui::reasons::why_not;
-use crate::tui::rows::Sort;
 use crate::tui::text;
 use crate::units;
 

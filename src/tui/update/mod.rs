@@ -10,6 +10,7 @@ mod mouse;
 mod moving;
 mod panes;
 mod plans;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,10 @@ use super::dialog::Mode;
 use super::jobs::{Job, Task};
 use super::key::Key;
 use super::keymap::{Action, Scope};
-use super::layout::Room;
+use super::layout::{self, Room};
 use super::log::Kind;
-use super::msg::{Effect, Msg, Ticket};
+use super::msg::{Effect, Msg};
+use super::query::Ticket;
 use super::views;
 
 /// How long a plan for a form waits for a further key.
@@ -164,7 +166,7 @@ impl App {
 fn on_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
     let scope = app.mode.scope();
     let action = app.settings.keymap.action(scope, key);
-    if app.layout().room == Room::None {
+    if layout::of(app).room == Room::None {
         // Nothing is seen, so nothing but leaving is understood.
         if let Some(action @ (Action::Quit | Action::Close | Action::Back | Action::QuitNow)) =
             action

@@ -7,7 +7,7 @@ use crate::tui::app::{App, Pane};
 use crate::tui::dialog::Mode;
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
-use crate::tui::layout::Room;
+use crate::tui::layout::{self, Room};
 use crate::tui::msg::{Effect, MouseDid};
 use crate::tui::views;
 
@@ -18,7 +18,7 @@ const WHEEL: usize = 3;
 
 /// Takes in what the mouse did.
 pub(super) fn take(app: &mut App, did: MouseDid, column: u16, row: u16, effects: &mut Vec<Effect>) {
-    let layout = app.layout();
+    let layout = layout::of(app);
     if layout.room == Room::None {
         return;
     }
@@ -72,7 +72,7 @@ pub(super) fn take(app: &mut App, did: MouseDid, column: u16, row: u16, effects:
 }
 
 fn press(app: &mut App, spot: Position) {
-    let layout = app.layout();
+    let layout = layout::of(app);
     app.tree.touched = true;
     if layout.jobs.contains(spot) && !app.jobs.list.is_empty() {
         app.mode = Mode::Jobs;

@@ -3,6 +3,7 @@
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::health;
 use crate::tui::keymap::Action;
+use crate::tui::layout;
 use crate::tui::rows::{RowKind, holds_rows};
 use crate::tui::views;
 
@@ -25,7 +26,7 @@ fn select_in_health(app: &mut App, action: Action) -> bool {
     if to == at {
         return false;
     }
-    let page = usize::from(app.layout().detail.height.max(3)) - 2;
+    let page = usize::from(layout::of(app).detail.height.max(3)) - 2;
     if let Some(seen) = views::health_lines_at_cursor(app) {
         let least = seen.end.saturating_sub(page);
         app.detail_scroll = app.detail_scroll.max(least).min(seen.start);
@@ -38,7 +39,7 @@ pub(super) fn scroll_detail(app: &mut App, action: Action) -> bool {
     if app.tab == Tab::Health && select_in_health(app, action) {
         return true;
     }
-    let page = usize::from(app.layout().detail.height.max(3)) - 2;
+    let page = usize::from(layout::of(app).detail.height.max(3)) - 2;
     let most = views::detail_lines(app).saturating_sub(page);
     let at = app.detail_scroll;
     let to = match action {
@@ -64,7 +65,7 @@ pub(super) fn scroll_detail(app: &mut App, action: Action) -> bool {
 pub(super) fn go(app: &mut App, action: Action) -> bool {
     let last = app.tree.rows.list.len().saturating_sub(1);
     let at = app.tree.cursor;
-    let page = usize::from(app.layout().rows()).saturating_sub(1).max(1);
+    let page = usize::from(layout::of(app).rows()).saturating_sub(1).max(1);
     if let Some(picture) = &app.picture
         && matches!(action, Action::Down | Action::Up)
     {

@@ -17,9 +17,10 @@ use crate::tui::dialog::{FormKind, LogView, MeasureDialog, Mode, PruneDialog, Tr
 use crate::tui::health::{self, Remedy};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::msg::Effect;
+use crate::tui::order::View;
 use crate::tui::picture::Picture;
 use crate::tui::reasons::{can_be_checked, two, why_not};
-use crate::tui::rows::{RowKind, View};
+use crate::tui::rows::RowKind;
 
 use super::{dialogs, jobs, menus, moving, plans};
 

@@ -22,7 +22,7 @@ use super::{dialogs, jobs};
 pub(super) fn ask(app: &mut App, request: Request, back: Mode, effects: &mut Vec<Effect>) {
     let ticket = app.ticket();
     app.mode = Mode::Plan(Box::new(PlanDialog::new(ticket, request.clone(), back)));
-    app.refresh_future();
+    app.refresh_preview();
     plan(app, ticket, request, Duration::ZERO, effects);
 }
 

@@ -18,6 +18,7 @@ use crate::host::printable;
 use crate::image::Encryption;
 use crate::tui::app::{App, Tab};
 use crate::tui::keymap::{Action, Scope};
+use crate::tui::layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
@@ -46,7 +47,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let name = app
         .selected()
         .map_or_else(String::new, |node| app.label(node));
-    let beside = !app.layout().chain.is_empty();
+    let beside = !layout::of(app).chain.is_empty();
     let mut tabs = String::new();
     for (of, action, what) in Tab::ALL {
         // What has a pane of its own is no tab of this one.
@@ -110,7 +111,7 @@ fn tab_key(app: &App, action: Action) -> String {
 /// How many lines the chosen tab has at its present width.
 #[must_use]
 pub fn lines_of_detail(app: &App) -> usize {
-    let layout = app.layout();
+    let layout = layout::of(app);
     let area = match app.tab {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
@@ -121,7 +122,7 @@ pub fn lines_of_detail(app: &App) -> usize {
 /// The lines of the health pane that what is under its cursor takes.
 #[must_use]
 pub fn health_lines_at_cursor(app: &App) -> Option<Range<usize>> {
-    let width = usize::from(app.layout().detail.width).saturating_sub(2);
+    let width = usize::from(layout::of(app).detail.width).saturating_sub(2);
     health::lines_at_cursor(app, app.selected()?, width)
 }
 
@@ -168,7 +169,7 @@ fn info(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
     }
     let facts = facts(app, node);
     // A tall narrow pane has a line for each fact; a flat wide one puts them side by side.
-    let flat = app.layout().detail.height < 14;
+    let flat = layout::of(app).detail.height < 14;
     let mut row: Vec<Span<'static>> = vec![Span::raw(" ")];
     let mut used = 1;
     for fact in facts {

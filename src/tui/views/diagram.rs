@@ -112,7 +112,7 @@ fn draw_box(canvas: &mut Canvas<'_>, app: &App, i: usize, placed: &PlacedBox) {
         _ => None,
     };
     let mark = node.and_then(|node| {
-        let kind = app.future.as_ref()?.marks.get(&node.id)?;
+        let kind = app.preview.as_ref()?.marks.get(&node.id)?;
         kind.mark()
     });
     let marked = node.is_some_and(|node| app.tree.marks.contains(&node.id));

@@ -10,6 +10,7 @@ use crate::ops::{self, Commit, CommittedLayer, Danger, Direction, Request, Squas
 use crate::tui::app::App;
 use crate::tui::dialog::{Button, Mode, PlanDialog};
 use crate::tui::keymap::{self, Action, Scope};
+use crate::tui::layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -38,7 +39,7 @@ pub fn scroll_limit(app: &App) -> usize {
     let Mode::Plan(dialog) = &app.mode else {
         return 0;
     };
-    let area = app.layout().dialog;
+    let area = layout::of(app).dialog;
     let inner = usize::from(area.width.saturating_sub(2));
     let lines = plan_lines(app, dialog, inner).len();
     let seen =
@@ -103,7 +104,7 @@ fn draw_plan(frame: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) 
 
 /// The keys of a plan's dialog that had no room on its frame.
 pub(super) fn hints_left(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
-    let room = usize::from(app.layout().dialog.width).saturating_sub(2);
+    let room = usize::from(layout::of(app).dialog.width).saturating_sub(2);
     let hints = plan_hints(app, dialog);
     let shown = super::frame::fitting(app, &hints, room);
     hints.into_iter().skip(shown).collect()

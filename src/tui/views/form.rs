@@ -9,6 +9,7 @@ use crate::tui::app::App;
 use crate::tui::dialog::SecretDialog;
 use crate::tui::form::{Field, Form, Holds};
 use crate::tui::keymap::{self, Action, Scope};
+use crate::tui::layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
@@ -38,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
 /// How far a form can be scrolled beyond where its field with the focus is seen.
 #[must_use]
 pub fn scroll_limit(app: &App, form: &Form) -> usize {
-    let area = app.layout().dialog;
+    let area = layout::of(app).dialog;
     let inside = |cells: u16| usize::from(cells.saturating_sub(2));
     let written = written(app, form, inside(area.width));
     let height = inside(area.height).saturating_sub(written.reason.len());

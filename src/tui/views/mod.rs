@@ -18,7 +18,7 @@ use ratatui::widgets::Paragraph;
 
 use super::app::{App, Pane, Tab};
 use super::dialog::Mode;
-use super::layout::{LEAST, Layout, Room};
+use super::layout::{self, LEAST, Layout, Room};
 
 pub use detail::{health_lines_at_cursor, lines_of_detail as detail_lines};
 pub use dialogs::{needed_height as dialog_height, scroll_limit as plan_scroll};
@@ -27,7 +27,7 @@ pub use list::{entry_at as list_entry, page as list_page};
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App) {
-    let layout = app.layout();
+    let layout = layout::of(app);
     let whole = frame.area();
     if layout.room == Room::None {
         let (columns, rows) = LEAST;

@@ -17,6 +17,7 @@ use crate::tui::app::{App, Pane};
 use crate::tui::dialog::Mode;
 use crate::tui::filter;
 use crate::tui::keymap::Action;
+use crate::tui::labels;
 use crate::tui::msg::Watching;
 use crate::tui::rows::{Row, RowKind, nth};
 use crate::tui::text;
@@ -329,7 +330,10 @@ fn sign(app: &App, row: &Row, id: Option<NodeId>) -> (String, Role) {
     let Some(id) = id else {
         return (" ".to_owned(), Role::Plain);
     };
-    let kind = app.future.as_ref().and_then(|future| future.marks.get(&id));
+    let kind = app
+        .preview
+        .as_ref()
+        .and_then(|preview| preview.marks.get(&id));
     if let Some(mark) = kind.and_then(|kind| kind.mark()) {
         let (mark, role) = match mark {
             '✗' => (if app.settings.ascii { 'x' } else { '✗' }, Role::Error),
@@ -451,9 +455,9 @@ fn is_forgotten(app: &App, row: &Row) -> bool {
         return false;
     };
     let forgets = app
-        .future
+        .preview
         .as_ref()
-        .and_then(|future| future.forgets.as_ref());
+        .and_then(|preview| preview.forgets.as_ref());
     let (Some((image, which)), Some(snapshot)) = (forgets, app.snapshot_on(row)) else {
         return false;
     };
@@ -493,7 +497,10 @@ fn name(app: &App, row: &Row, room: usize) -> String {
             format!("{many} ({key} lists them)")
         }
         RowKind::NewSnapshot(_) => {
-            let takes = app.future.as_ref().and_then(|future| future.takes.as_ref());
+            let takes = app
+                .preview
+                .as_ref()
+                .and_then(|preview| preview.takes.as_ref());
             takes.map_or_else(String::new, |(_, name)| printable(name))
         }
         RowKind::Run { hidden, .. } => {
@@ -501,8 +508,8 @@ fn name(app: &App, row: &Row, room: usize) -> String {
             format!("{images} more in line (Enter shows them)")
         }
         RowKind::New(new) => {
-            let future = app.future.as_ref();
-            let new = future.and_then(|future| nth(&future.new, new));
+            let preview = app.preview.as_ref();
+            let new = preview.and_then(|preview| nth(&preview.new, new));
             new.map(|(path, _)| units::file_name(path))
                 .unwrap_or_default()
         }
@@ -548,6 +555,6 @@ fn letters(app: &App, node: &Node) -> String {
     if filter::is_problem(&app.forest, node) {
         letters.push('!');
     }
-    letters.push_str(&app.letters(node));
+    letters.push_str(&labels::letters(&app.forest, node));
     letters
 }

@@ -3,19 +3,19 @@
 use std::fs::{self, DirEntry};
 use std::path::Path;
 
-use crate::tui::form::WaysOn;
+use crate::tui::query::Completions;
 
 /// Names given at most; more than a screen holds help nobody.
 const MOST: usize = 200;
 
 /// The names in the folder that begin as the path's last part does. Hidden ones only where a dot is typed.
 /// None where the folder cannot be read.
-pub(super) fn ways_on(begun: &Path) -> WaysOn {
+pub(super) fn ways_on(begun: &Path) -> Completions {
     let text = begun.to_string_lossy();
     let (folder, start) = text.rsplit_once('/').unwrap_or((".", &text));
     let folder = if folder.is_empty() { "/" } else { folder };
     let Ok(entries) = fs::read_dir(folder) else {
-        return WaysOn::default();
+        return Completions::default();
     };
     let mut found: Vec<(String, DirEntry)> = entries
         .filter_map(|entry| {
@@ -31,7 +31,7 @@ pub(super) fn ways_on(begun: &Path) -> WaysOn {
     let count = found.len();
     let names = found.into_iter().take(MOST);
     let names: Vec<String> = names.map(|(name, entry)| whole(name, &entry)).collect();
-    WaysOn {
+    Completions {
         common: match &names[..] {
             [only] => only.clone(),
             _ => common,
@@ -90,7 +90,7 @@ mod tests {
         let mut all = dir.path().as_os_str().to_owned();
         all.push("/");
         assert_eq!(ways_on(Path::new(&all)).count, 5, "not the hidden one");
-        assert_eq!(ways_on(Path::new("/nonexistent/x")), WaysOn::default());
+        assert_eq!(ways_on(Path::new("/nonexistent/x")), Completions::default());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::host::Host;
 use crate::image::{self, Measure, MeasureAs, Qcow2Options};
 use crate::ops::{self, ReadOptions};
-use crate::tui::dialog::Measured;
+use crate::tui::query::Measured;
 
 /// Measures copies of what the image shows.
 ///
