@@ -12,9 +12,151 @@ use super::key::Key;
 use super::query::{Completions, Ticket};
 use super::secret::Secret;
 
+/// The fields that forms have, by the words that stand before them; no form has two of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldName {
+    /// As what a snapshot is copied out.
+    As,
+    /// How the backing file is recorded.
+    Backing,
+    /// What the image is to be built on.
+    Base,
+    /// A dirty bitmap.
+    Bitmap,
+    /// Which dirty bitmaps come along.
+    Bitmaps,
+    /// Bytes a cluster.
+    Cluster,
+    /// The algorithm of compressed clusters.
+    Codec,
+    /// The version of the format.
+    Compat,
+    /// Whether, and how, what is copied is compressed.
+    Compress,
+    /// A further file for the guest's data.
+    DataFile,
+    /// Whether that is a raw image at every time.
+    DataRaw,
+    /// Whether what the base shows as well is given up.
+    Dedupe,
+    /// Whether the new image is encrypted.
+    Encrypt,
+    /// What stands behind each name.
+    Ending,
+    /// The key slot that is erased.
+    Erased,
+    /// A folder.
+    Folder,
+    /// A format.
+    Format,
+    /// Where something comes from.
+    From,
+    /// Guest bytes a bit.
+    Granularity,
+    /// What stays of what the image shows.
+    Keeps,
+    /// Whether reference counts are written late.
+    Lazy,
+    /// The file to create, or the name of what is created.
+    Name,
+    /// The same passphrase again.
+    OnceMore,
+    /// An image of the chain to stay built on.
+    Onto,
+    /// Whether all options of the format are asked for.
+    Options,
+    /// A new passphrase.
+    Passphrase,
+    /// Whether a bitmap records from the start.
+    Records,
+    /// Bits of a reference count.
+    Refcounts,
+    /// Whether blocks are shared.
+    Reflink,
+    /// What is reserved in advance for a qcow2 image.
+    Reserve,
+    /// What is reserved in advance for a raw image.
+    ReserveRaw,
+    /// Whether the disk may become shorter.
+    Shrink,
+    /// The size of the disk.
+    Size,
+    /// A key slot.
+    Slot,
+    /// The ID of an internal snapshot.
+    Snapshot,
+    /// The other bitmap.
+    Source,
+    /// From how many zeros in a row on nothing is stored.
+    Sparse,
+    /// Whether clusters have parts.
+    Subcluster,
+    /// Whether what is built on it moves along.
+    Subtree,
+    /// What something becomes, or where it goes.
+    To,
+    /// What becomes of what cannot be read.
+    Unread,
+    /// Which kind of copy.
+    Way,
+    /// What is done.
+    What,
+}
+
+impl FieldName {
+    /// The words that stand before the field.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::As => "as",
+            Self::Backing => "backing",
+            Self::Base => "base",
+            Self::Bitmap => "bitmap",
+            Self::Bitmaps => "bitmaps",
+            Self::Cluster => "cluster",
+            Self::Codec => "codec",
+            Self::Compat => "compat",
+            Self::Compress => "compress",
+            Self::DataFile => "data file",
+            Self::DataRaw => "data raw",
+            Self::Dedupe => "dedupe",
+            Self::Encrypt => "encrypt",
+            Self::Ending => "ending",
+            Self::Erased => "erased",
+            Self::Folder => "folder",
+            Self::Format => "format",
+            Self::From => "from",
+            Self::Granularity => "granularity",
+            Self::Keeps => "keeps",
+            Self::Lazy => "lazy",
+            Self::Name => "name",
+            Self::OnceMore => "once more",
+            Self::Onto => "onto",
+            Self::Options => "options",
+            Self::Passphrase => "passphrase",
+            Self::Records => "records",
+            Self::Refcounts => "refcounts",
+            Self::Reflink => "reflink",
+            Self::Reserve | Self::ReserveRaw => "reserve",
+            Self::Shrink => "shrink",
+            Self::Size => "size",
+            Self::Slot => "slot",
+            Self::Snapshot => "snapshot",
+            Self::Source => "source",
+            Self::Sparse => "sparse",
+            Self::Subcluster => "subcluster",
+            Self::Subtree => "subtree",
+            Self::To => "to",
+            Self::Unread => "unread",
+            Self::Way => "way",
+            Self::What => "what",
+        }
+    }
+}
+
 /// What a field holds.
 #[derive(Debug)]
-pub enum Holds {
+pub enum FieldValue {
     /// A line of text.
     Text(Input),
     /// The name of a file, from the form's directory.
@@ -32,60 +174,60 @@ pub enum Holds {
 
 /// When a field is there. One that is not holds nothing, whatever was typed into it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum There {
+pub enum Visibility {
     /// At all times.
     Always,
     /// Not for this image.
     Never,
-    /// Where another field, by its place, is there and has one of these words chosen.
-    Where(usize, &'static [usize]),
+    /// Where another field is there and has one of these words chosen.
+    Where(FieldName, &'static [usize]),
 }
 
 /// A line of a form.
 #[derive(Debug)]
 pub struct Field {
     /// What it is called.
-    pub label: &'static str,
+    pub name: FieldName,
     /// What it holds.
-    pub holds: Holds,
+    pub holds: FieldValue,
     /// What to know about it, shown while it has the focus.
     pub help: &'static str,
     /// When it is there.
-    pub there: There,
+    pub there: Visibility,
 }
 
 impl Field {
-    fn new(label: &'static str, holds: Holds, help: &'static str) -> Self {
+    fn new(name: FieldName, holds: FieldValue, help: &'static str) -> Self {
         Self {
-            label,
+            name,
             holds,
             help,
-            there: There::Always,
+            there: Visibility::Always,
         }
     }
 
     /// A line of text.
     #[must_use]
-    pub fn text(label: &'static str, value: impl Into<String>, help: &'static str) -> Self {
-        Self::new(label, Holds::Text(Input::new(value.into())), help)
+    pub fn text(name: FieldName, value: impl Into<String>, help: &'static str) -> Self {
+        Self::new(name, FieldValue::Text(Input::new(value.into())), help)
     }
 
     /// The name of a file, from the form's directory.
     #[must_use]
-    pub fn path(label: &'static str, value: impl Into<String>, help: &'static str) -> Self {
-        Self::new(label, Holds::Path(Input::new(value.into())), help)
+    pub fn path(name: FieldName, value: impl Into<String>, help: &'static str) -> Self {
+        Self::new(name, FieldValue::Path(Input::new(value.into())), help)
     }
 
     /// A passphrase that an image is to have. A form has none of them, or two.
     #[must_use]
-    pub fn secret(label: &'static str, help: &'static str) -> Self {
-        Self::new(label, Holds::Secret(Secret::default()), help)
+    pub fn secret(name: FieldName, help: &'static str) -> Self {
+        Self::new(name, FieldValue::Secret(Secret::default()), help)
     }
 
-    /// The same, there only where the field of that place has one of these words chosen.
+    /// The same, there only where the field of that name has one of these words chosen.
     #[must_use]
-    pub fn only_where(mut self, field: usize, chosen: &'static [usize]) -> Self {
-        self.there = There::Where(field, chosen);
+    pub fn only_where(mut self, field: FieldName, chosen: &'static [usize]) -> Self {
+        self.there = Visibility::Where(field, chosen);
         self
     }
 
@@ -93,7 +235,7 @@ impl Field {
     #[must_use]
     pub fn only_if(mut self, means_something: bool) -> Self {
         if !means_something {
-            self.there = There::Never;
+            self.there = Visibility::Never;
         }
         self
     }
@@ -101,25 +243,21 @@ impl Field {
     /// What is typed into it, if anything can be.
     pub fn input_mut(&mut self) -> Option<&mut Input> {
         match &mut self.holds {
-            Holds::Text(input) | Holds::Path(input) => Some(input),
-            Holds::Choice { .. } | Holds::Secret(_) => None,
+            FieldValue::Text(input) | FieldValue::Path(input) => Some(input),
+            FieldValue::Choice { .. } | FieldValue::Secret(_) => None,
         }
     }
 
     /// One of a few words; the first to begin with.
     #[must_use]
-    pub fn choice(
-        label: &'static str,
-        options: &'static [&'static str],
-        help: &'static str,
-    ) -> Self {
-        Self::new(label, Holds::Choice { options, at: 0 }, help)
+    pub fn choice(name: FieldName, options: &'static [&'static str], help: &'static str) -> Self {
+        Self::new(name, FieldValue::Choice { options, at: 0 }, help)
     }
 }
 
 /// What the fields come to, or a sentence why they do not come to anything yet.
 #[derive(Debug, Clone, Copy)]
-pub enum Make {
+pub enum Submit {
     /// One request.
     One(fn(&Form) -> Result<Request, String>),
     /// One for each of the form's images, all of which only create.
@@ -142,7 +280,7 @@ pub struct Form {
     /// Which of them has the focus.
     pub at: usize,
     /// What the fields come to.
-    pub make: Make,
+    pub make: Submit,
     /// Whether it only creates: then the plan is made while one types, and Enter does it. Otherwise
     /// Enter opens the plan.
     pub creates: bool,
@@ -192,7 +330,7 @@ impl Form {
             dir: image.parent().map(Path::to_path_buf).unwrap_or_default(),
             fields,
             at: 0,
-            make: Make::One(make),
+            make: Submit::One(make),
             creates,
             ticket: 0,
             plans: Vec::new(),
@@ -216,7 +354,7 @@ impl Form {
         let first = images.first().cloned().unwrap_or_default();
         let nothing = |_: &Form| Err(String::new());
         Self {
-            make: Make::Each(make),
+            make: Submit::Each(make),
             images,
             ..Self::new(title, &first, fields, true, nothing)
         }
@@ -229,31 +367,42 @@ impl Form {
         self
     }
 
+    fn field(&self, name: FieldName) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The field with the focus.
+    #[must_use]
+    pub fn focused(&self) -> Option<&Field> {
+        self.fields.get(self.at)
+    }
+
     /// Puts text into a field.
-    pub fn set(&mut self, field: usize, text: String) {
-        if let Some(input) = self.fields.get_mut(field).and_then(Field::input_mut) {
+    pub fn set(&mut self, name: FieldName, text: String) {
+        let mut fields = self.fields.iter_mut();
+        let field = fields.find(|field| field.name == name);
+        if let Some(input) = field.and_then(Field::input_mut) {
             *input = Input::new(text);
         }
     }
 
     /// Whether a field is there now.
     #[must_use]
-    pub fn is_there(&self, field: usize) -> bool {
-        self.fields
-            .get(field)
-            .is_some_and(|field| match field.there {
-                There::Always => true,
-                There::Never => false,
-                There::Where(other, words) => {
-                    self.is_there(other) && words.contains(&self.chosen(other))
-                }
-            })
+    pub fn is_there(&self, name: FieldName) -> bool {
+        let visibility = self.field(name).map(|field| field.there);
+        match visibility {
+            Some(Visibility::Always) => true,
+            None | Some(Visibility::Never) => false,
+            Some(Visibility::Where(other, words)) => {
+                self.is_there(other) && words.contains(&self.chosen(other))
+            }
+        }
     }
 
     /// The fields that are there, with their places.
     pub fn shown(&self) -> impl Iterator<Item = (usize, &Field)> {
         let all = self.fields.iter().enumerate();
-        all.filter(|(at, _)| self.is_there(*at))
+        all.filter(|(_, field)| self.is_there(field.name))
     }
 
     /// To the next field that is there, or to the one before; behind the last comes the first.
@@ -268,26 +417,25 @@ impl Form {
         self.at = to.copied().unwrap_or(0);
     }
 
-    fn holds(&self, field: usize) -> Option<&Holds> {
-        let is_there = self.is_there(field);
-        let field = self.fields.get(field).filter(|_| is_there);
+    fn value(&self, name: FieldName) -> Option<&FieldValue> {
+        let field = self.field(name).filter(|_| self.is_there(name));
         field.map(|field| &field.holds)
     }
 
     /// What a text field holds.
     #[must_use]
-    pub fn text(&self, field: usize) -> &str {
-        match self.holds(field) {
-            Some(Holds::Text(input) | Holds::Path(input)) => input.value(),
+    pub fn text(&self, name: FieldName) -> &str {
+        match self.value(name) {
+            Some(FieldValue::Text(input) | FieldValue::Path(input)) => input.value(),
             _ => "",
         }
     }
 
     /// Which word of a choice is chosen.
     #[must_use]
-    pub fn chosen(&self, field: usize) -> usize {
-        match self.holds(field) {
-            Some(Holds::Choice { at, .. }) => *at,
+    pub fn chosen(&self, name: FieldName) -> usize {
+        match self.value(name) {
+            Some(FieldValue::Choice { at, .. }) => *at,
             _ => 0,
         }
     }
@@ -299,7 +447,7 @@ impl Form {
     /// with all that is written under it.
     pub fn passphrase(&self) -> Result<Option<Passphrase>, String> {
         let mut secrets = self.shown().filter_map(|(_, field)| match &field.holds {
-            Holds::Secret(secret) => Some(secret),
+            FieldValue::Secret(secret) => Some(secret),
             _ => None,
         });
         let Some(first) = secrets.next() else {
@@ -325,8 +473,8 @@ impl Form {
     ///
     /// # Errors
     /// A sentence, if it is empty.
-    pub fn path(&self, field: usize, what: &str) -> Result<PathBuf, String> {
-        let text = self.text(field);
+    pub fn path(&self, name: FieldName, what: &str) -> Result<PathBuf, String> {
+        let text = self.text(name);
         if text.is_empty() {
             return Err(format!("{what} needs a name"));
         }
@@ -335,16 +483,16 @@ impl Form {
 
     /// A path field, if anything is in it.
     #[must_use]
-    pub fn path_if_any(&self, field: usize) -> Option<PathBuf> {
-        let text = self.text(field);
+    pub fn path_if_any(&self, name: FieldName) -> Option<PathBuf> {
+        let text = self.text(name);
         (!text.is_empty()).then(|| self.dir.join(text))
     }
 
     /// The text of the field with the focus, if it is a name that could be completed.
     #[must_use]
     pub fn unfinished(&self) -> Option<&str> {
-        match &self.fields.get(self.at)?.holds {
-            Holds::Path(input) if input.cursor() == input.value().chars().count() => {
+        match &self.focused()?.holds {
+            FieldValue::Path(input) if input.cursor() == input.value().chars().count() => {
                 Some(input.value())
             }
             _ => None,
@@ -364,7 +512,9 @@ impl Form {
             });
         if ways.common.len() > begun.len() {
             let whole = format!("{folder}{}", ways.common);
-            self.set(self.at, whole);
+            let name = self.focused().map(|field| field.name);
+            name.into_iter()
+                .for_each(|name| self.set(name, whole.clone()));
             return true;
         }
         if ways.count > 1 {
@@ -381,8 +531,8 @@ impl Form {
     /// A sentence, if they do not come to anything.
     pub fn requests(&self) -> Result<Vec<Request>, String> {
         let requests = match self.make {
-            Make::One(make) => vec![make(self)?],
-            Make::Each(make) => make(self)?,
+            Submit::One(make) => vec![make(self)?],
+            Submit::Each(make) => make(self)?,
         };
         self.passphrase()?;
         Ok(requests)
@@ -391,11 +541,12 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
+    use super::FieldName as F;
     use super::*;
     use crate::ops::UndoEntry;
 
     fn form(text: &str) -> Form {
-        let fields = vec![Field::path("name", text, ""), Field::text("size", "", "")];
+        let fields = vec![Field::path(F::Name, text, ""), Field::text(F::Size, "", "")];
         Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
             Err(String::new())
         })
@@ -414,7 +565,7 @@ mod tests {
         let mut form = form("../images/Ov");
         let two = || ways("Overlay-", &["Overlay-1.qcow2", "Overlay-2.qcow2"]);
         assert!(form.complete(two()));
-        assert_eq!(form.text(0), "../images/Overlay-");
+        assert_eq!(form.text(F::Name), "../images/Overlay-");
         assert!(!form.complete(two()));
         assert_eq!(form.at, 0, "the ways it could go on are shown");
         let several = form.completing.several.clone().unwrap();
@@ -431,24 +582,24 @@ mod tests {
         }
         let mut form = form("ima");
         assert!(form.complete(ways("images/", &["images/"])));
-        assert_eq!(form.text(0), "images/");
+        assert_eq!(form.text(F::Name), "images/");
     }
 
     #[test]
     fn a_field_that_is_not_there_is_stepped_over_and_holds_nothing() {
         const TO: &[&str] = &["qcow2", "raw"];
         let fields = vec![
-            Field::path("name", "a", ""),
-            Field::choice("to", TO, ""),
-            Field::choice("encrypt", &["no", "luks"], "").only_where(1, &[0]),
-            Field::text("cipher", "aes", "").only_where(2, &[1]),
-            Field::text("id", "7", "").only_if(false),
+            Field::path(F::Name, "a", ""),
+            Field::choice(F::To, TO, ""),
+            Field::choice(F::Encrypt, &["no", "luks"], "").only_where(F::To, &[0]),
+            Field::text(F::Codec, "aes", "").only_where(F::Encrypt, &[1]),
+            Field::text(F::Snapshot, "7", "").only_if(false),
         ];
         let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
             Err(String::new())
         });
         let choose = |form: &mut Form, field: usize, word: usize| {
-            if let Holds::Choice { at, .. } = &mut form.fields[field].holds {
+            if let FieldValue::Choice { at, .. } = &mut form.fields[field].holds {
                 *at = word;
             }
         };
@@ -456,10 +607,10 @@ mod tests {
         assert_eq!(places(&form), [0, 1, 2]);
         choose(&mut form, 2, 1);
         assert_eq!(places(&form), [0, 1, 2, 3]);
-        assert_eq!((form.text(3), form.text(4)), ("aes", ""));
+        assert_eq!((form.text(F::Codec), form.text(F::Snapshot)), ("aes", ""));
         choose(&mut form, 1, 1);
         assert_eq!(places(&form), [0, 1], "what hangs on it goes with it");
-        assert_eq!((form.chosen(2), form.text(3)), (0, ""));
+        assert_eq!((form.chosen(F::Encrypt), form.text(F::Codec)), (0, ""));
         form.at = 1;
         form.step(true);
         assert_eq!(form.at, 0);
@@ -469,7 +620,10 @@ mod tests {
 
     #[test]
     fn a_passphrase_is_typed_twice_and_never_printed() {
-        let fields = vec![Field::secret("one", ""), Field::secret("again", "")];
+        let fields = vec![
+            Field::secret(F::Passphrase, ""),
+            Field::secret(F::OnceMore, ""),
+        ];
         let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
             Ok(Request::Undo(UndoEntry {
                 entry: None,
@@ -477,7 +631,7 @@ mod tests {
             }))
         });
         let type_into = |form: &mut Form, field: usize, text: &str| {
-            if let Holds::Secret(secret) = &mut form.fields[field].holds {
+            if let FieldValue::Secret(secret) = &mut form.fields[field].holds {
                 text.chars().for_each(|c| secret.push(c));
             }
         };

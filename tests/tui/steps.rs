@@ -10,9 +10,9 @@ use qanopy::ops::{
 };
 use qanopy::tui::dialog::Mode;
 use qanopy::tui::filter::Filter;
+use qanopy::tui::form::FieldName;
 use qanopy::tui::jobs::{JobState, Work};
 use qanopy::tui::msg::Interrupted;
-use qanopy::tui::query::Completions;
 use qanopy::tui::query::{Completions, Measured};
 use qanopy::tui::{Effect, Msg, update};
 use std::path::{Path, PathBuf};
@@ -829,7 +829,7 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
     let Mode::Form(form) = &desk.app.mode else {
         panic!("a form");
     };
-    let labels: Vec<&str> = form.shown().map(|(_, field)| field.label).collect();
+    let labels: Vec<&str> = form.shown().map(|(_, field)| field.name.label()).collect();
     assert_eq!(
         labels,
         ["name", "to", "reserve", "unread", "sparse"],
@@ -1091,7 +1091,7 @@ fn a_name_is_completed_by_tab_and_a_whole_one_leads_on() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press("B");
     let form = |desk: &Desk| match &desk.app.mode {
-        Mode::Form(form) => (form.text(0).to_owned(), form.at),
+        Mode::Form(form) => (form.text(FieldName::Base).to_owned(), form.at),
         other => panic!("{other:?}"),
     };
     let (proposed, _) = form(&desk);
@@ -1123,8 +1123,16 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
     let Mode::Form(form) = &desk.app.mode else {
         panic!("a form");
     };
-    assert_eq!((form.at, form.chosen(1)), (1, 1), "raw is chosen");
-    assert!(form.text(0).ends_with("-converted.raw"), "{}", form.text(0));
+    assert_eq!(
+        (form.at, form.chosen(FieldName::To)),
+        (1, 1),
+        "raw is chosen"
+    );
+    assert!(
+        form.text(FieldName::Name).ends_with("-converted.raw"),
+        "{}",
+        form.text(FieldName::Name)
+    );
     update(&mut desk.app, Msg::Key(keys_of("<up>")[0]));
     update(&mut desk.app, Msg::Key(keys_of("<tab>")[0]));
     desk.press("<esc>");
@@ -1549,7 +1557,7 @@ fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
         let Mode::Form(form) = &desk.app.mode else {
             panic!("a form");
         };
-        let begin = format!("│ {} ", form.fields[form.at].label);
+        let begin = format!("│ {} ", form.fields[form.at].name.label());
         let screen = desk.screen();
         let is_seen = screen.lines().any(|line| line.starts_with(&begin));
         assert!(is_seen, "{begin} {screen}");

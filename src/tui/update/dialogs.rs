@@ -13,7 +13,7 @@ use crate::ops::{Confirm, Consent, Danger, EmptyTrash, Plan, Ready, Request, Res
 use crate::tui::app::App;
 use crate::tui::config::{Fill, Place};
 use crate::tui::dialog::{Choice, FormKind, Item, ListMenu, Mode};
-use crate::tui::form::{Completing, Holds, Make};
+use crate::tui::form::{Completing, FieldValue, Submit};
 use crate::tui::key::{Code, Key};
 use crate::tui::keymap::Action;
 use crate::tui::msg::Effect;
@@ -57,8 +57,10 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
         Mode::Form(form) => {
             let field = form.fields.get_mut(form.at);
             let (changed, delay) = match field.map(|field| &mut field.holds) {
-                Some(Holds::Text(input) | Holds::Path(input)) => (edit(input, key), TYPING),
-                Some(Holds::Choice { options, at }) => {
+                Some(FieldValue::Text(input) | FieldValue::Path(input)) => {
+                    (edit(input, key), TYPING)
+                }
+                Some(FieldValue::Choice { options, at }) => {
                     let count = options.len().max(1);
                     let step = match key.code {
                         Code::Char(' ') | Code::Right => 1,
@@ -68,7 +70,7 @@ pub(super) fn type_key(app: &mut App, key: Key, effects: &mut Vec<Effect>) {
                     *at = (*at + step) % count;
                     (step > 0, Duration::ZERO)
                 }
-                Some(Holds::Secret(secret)) => {
+                Some(FieldValue::Secret(secret)) => {
                     plans::type_secret(secret, key);
                     (true, TYPING)
                 }
@@ -93,17 +95,17 @@ pub(super) fn paste(app: &mut App, text: &str, effects: &mut Vec<Effect>) {
     let keys = text.chars().filter(|c| !c.is_control()).map(Key::char);
     if let Mode::Form(form) = &mut app.mode {
         match form.fields.get_mut(form.at).map(|field| &mut field.holds) {
-            Some(Holds::Text(input) | Holds::Path(input)) => {
+            Some(FieldValue::Text(input) | FieldValue::Path(input)) => {
                 for key in keys {
                     edit(input, key);
                 }
             }
-            Some(Holds::Secret(secret)) => {
+            Some(FieldValue::Secret(secret)) => {
                 for key in keys {
                     plans::type_secret(secret, key);
                 }
             }
-            Some(Holds::Choice { .. }) | None => return,
+            Some(FieldValue::Choice { .. }) | None => return,
         }
         replan_form(app, Duration::ZERO, effects);
     } else if let Mode::Secret(dialog) = &mut app.mode {
@@ -281,8 +283,8 @@ pub(super) fn replan_form(app: &mut App, delay: Duration, effects: &mut Vec<Effe
             effects.push(Effect::Protect(new, passphrase));
         }
         match form.make {
-            Make::Each(_) => plans::plan_each(app, ticket, requests, delay, effects),
-            Make::One(_) => {
+            Submit::Each(_) => plans::plan_each(app, ticket, requests, delay, effects),
+            Submit::One(_) => {
                 if let Some(request) = requests.pop() {
                     plans::plan(app, ticket, request, delay, effects);
                 }

@@ -21,7 +21,7 @@ use crate::ops::{
 };
 use crate::tui::app::App;
 use crate::tui::dialog::FormKind;
-use crate::tui::form::{Field, Form};
+use crate::tui::form::{Field, FieldName as F, Form};
 use crate::units;
 
 const STYLES: &[&str] = &["relative", "absolute"];
@@ -56,28 +56,28 @@ pub(super) fn form(
             format!("New branch on {name}"),
             image,
             [
-                Field::path("name", free_name(&app.forest, image), "the file to create"),
-                Field::choice("backing", STYLES, HOW_STYLE),
+                Field::path(F::Name, free_name(&app.forest, image), "the file to create"),
+                Field::choice(F::Backing, STYLES, HOW_STYLE),
                 Field::text(
-                    "size",
+                    F::Size,
                     "",
                     "of its disk, with K, M, G or T; empty: as large as that of its base",
                 ),
             ]
             .into_iter()
-            .chain(image::fields(3))
+            .chain(image::fields())
             .collect(),
             true,
             |form| {
                 Ok(Request::Branch(Branch {
                     base: form.image.clone(),
-                    new: form.path(0, "the new file")?,
-                    size: match form.text(2) {
+                    new: form.path(F::Name, "the new file")?,
+                    size: match form.text(F::Size) {
                         "" => None,
-                        _ => Some(size(form, 2)?),
+                        _ => Some(size(form, F::Size)?),
                     },
-                    style: style(form.chosen(1)),
-                    image: image::options(form, 3),
+                    style: style(form.chosen(F::Backing)),
+                    image: image::options(form),
                 }))
             },
         ),
@@ -89,13 +89,13 @@ pub(super) fn form(
             image,
             vec![
                 Field::path(
-                    "name",
+                    F::Name,
                     name_beside(&app.forest, image, "flat"),
                     "the file to create: it shows the same",
                 ),
-                Field::path("onto", "", HOW_ONTO),
+                Field::path(F::Onto, "", HOW_ONTO),
                 Field::choice(
-                    "compress",
+                    F::Compress,
                     &["no", "zlib", "zstd"],
                     "what becomes smaller by it is stored compressed; zstd needs QEMU 5.1 or newer",
                 ),
@@ -108,9 +108,9 @@ pub(super) fn form(
                 };
                 Ok(Request::Flatten(Flatten {
                     image: form.image.clone(),
-                    onto: form.path_if_any(1),
-                    new: Some(form.path(0, "the new file")?),
-                    compress: match form.chosen(2) {
+                    onto: form.path_if_any(F::Onto),
+                    new: Some(form.path(F::Name, "the new file")?),
+                    compress: match form.chosen(F::Compress) {
                         0 => None,
                         1 => Some(compress(Compression::Zlib)),
                         _ => Some(compress(Compression::Zstd)),
@@ -121,12 +121,12 @@ pub(super) fn form(
         FormKind::FlattenHere => Form::new(
             format!("Take layers out of the chain of {name}"),
             image,
-            vec![Field::path("onto", "", HOW_ONTO)],
+            vec![Field::path(F::Onto, "", HOW_ONTO)],
             false,
             |form| {
                 Ok(Request::Flatten(Flatten {
                     image: form.image.clone(),
-                    onto: form.path_if_any(0),
+                    onto: form.path_if_any(F::Onto),
                     new: None,
                     compress: None,
                 }))
@@ -137,12 +137,12 @@ pub(super) fn form(
             image,
             vec![
                 Field::path(
-                    "to",
+                    F::To,
                     image.file_name().unwrap_or_default().to_string_lossy(),
                     "another name, or a folder that is to hold it; what refers to it follows",
                 ),
                 Field::choice(
-                    "subtree",
+                    F::Subtree,
                     &["it alone", "with all built on it"],
                     "whether what is built on it moves along",
                 ),
@@ -152,10 +152,10 @@ pub(super) fn form(
                 Ok(Request::Move(MoveImages {
                     moves: vec![Relocation {
                         from: form.image.clone(),
-                        to: form.path(0, "the new place")?,
+                        to: form.path(F::To, "the new place")?,
                         style: None,
                     }],
-                    subtree: form.chosen(1) == 1,
+                    subtree: form.chosen(F::Subtree) == 1,
                 }))
             },
         ),
@@ -166,12 +166,12 @@ pub(super) fn form(
                 image,
                 vec![
                     Field::text(
-                        "size",
+                        F::Size,
                         "+",
                         "with K, M, G or T: 40G is the new size, +10G so much more, -10G so much less",
                     ),
                     Field::choice(
-                        "shrink",
+                        F::Shrink,
                         &["no", "yes"],
                         "yes lets the disk become shorter: what lies past its new end is lost",
                     ),
@@ -181,9 +181,9 @@ pub(super) fn form(
                 |form| {
                     Ok(Request::Resize(Resize {
                         image: form.image.clone(),
-                        size: form.text(0).parse::<NewSize>()?,
-                        shrink: form.chosen(1) == 1,
-                        preallocation: image::reserved(form.chosen(2)),
+                        size: form.text(F::Size).parse::<NewSize>()?,
+                        shrink: form.chosen(F::Shrink) == 1,
+                        preallocation: image::reserved(form.chosen(F::Reserve)),
                         dependants: Dependants::default(),
                     }))
                 },
@@ -192,9 +192,13 @@ pub(super) fn form(
         FormKind::TakeSnapshot => Form::new(
             format!("New snapshot inside {name}"),
             image,
-            vec![Field::text("name", "", "what it is called, 1 to 255 bytes")],
+            vec![Field::text(
+                F::Name,
+                "",
+                "what it is called, 1 to 255 bytes",
+            )],
             false,
-            |form| match form.text(0) {
+            |form| match form.text(F::Name) {
                 "" => Err("the snapshot needs a name".to_owned()),
                 name => Ok(Request::Snapshot(ChangeSnapshot {
                     image: form.image.clone(),
@@ -235,40 +239,40 @@ fn create(app: &App) -> Form {
         "New image".to_owned(),
         &image,
         [
-            Field::path("name", name.unwrap_or_default(), "the file to create"),
-            Field::text("size", "20G", "with K, M, G or T (powers of 1,024)"),
+            Field::path(F::Name, name.unwrap_or_default(), "the file to create"),
+            Field::text(F::Size, "20G", "with K, M, G or T (powers of 1,024)"),
             Field::choice(
-                "format",
+                F::Format,
                 &["qcow2", "raw"],
                 "what it is to be: qcow2, or the bytes as the guest sees them",
             ),
-            image::reserve_of_raw().only_where(2, &[1]),
+            image::reserve_of_raw().only_where(F::Format, &[1]),
         ]
         .into_iter()
-        .chain(image::only_for_qcow2(image::fields(4), 2))
+        .chain(image::only_for_qcow2(image::fields(), F::Format))
         .collect(),
         true,
         |form| {
-            let (path, size) = (form.path(0, "the new file")?, size(form, 1)?);
-            if form.chosen(2) == 1 {
+            let (path, size) = (form.path(F::Name, "the new file")?, size(form, F::Size)?);
+            if form.chosen(F::Format) == 1 {
                 return Ok(Request::CreateRaw(CreateRaw {
                     new: path,
                     size,
-                    preallocation: image::reserved_of_raw(form.chosen(3)),
+                    preallocation: image::reserved_of_raw(form.chosen(F::ReserveRaw)),
                 }));
             }
             Ok(Request::Create(Create {
                 path,
                 size,
-                image: image::options(form, 4),
+                image: image::options(form),
             }))
         },
     )
-    .tidied_by(|form| image::name_by_format(form, 0, 2))
+    .tidied_by(|form| image::name_by_format(form, F::Format))
 }
 
 /// A size that is typed.
-fn size(form: &Form, field: usize) -> Result<u64, String> {
+fn size(form: &Form, field: F) -> Result<u64, String> {
     units::parse_size(form.text(field))
 }
 
@@ -323,47 +327,50 @@ fn rebase(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         image,
         vec![
             Field::path(
-                "base",
+                F::Base,
                 proposed_base(app, id),
                 "the image to build on; mark this one and go to that one, and its path stands here",
             ),
             Field::choice(
-                "keeps",
+                F::Keeps,
                 &["what it shows", "its own data only"],
                 "what it shows: it receives what would show otherwise; or only the header is changed, without a base to \
                  be built on nothing",
             ),
-            Field::choice("format", FORMATS, HOW_FORMAT),
-            Field::choice("backing", STYLES_KEPT, HOW_STYLE),
+            Field::choice(F::Format, FORMATS, HOW_FORMAT),
+            Field::choice(F::Backing, STYLES_KEPT, HOW_STYLE),
             Field::choice(
-                "dedupe",
+                F::Dedupe,
                 &["no", "yes"],
                 "yes gives up afterwards what the new base shows as well",
             )
-            .only_where(1, &[0]),
+            .only_where(F::Keeps, &[0]),
             Field::choice(
-                "compress",
+                F::Compress,
                 &["no", "yes"],
                 "yes compresses the whole clusters that it receives, where that makes them smaller",
             )
-            .only_where(1, &[0]),
+            .only_where(F::Keeps, &[0]),
         ],
         false,
         |form| {
             let image = form.image.clone();
-            if form.chosen(1) == 1 && form.path_if_any(0).is_none() {
+            if form.chosen(F::Keeps) == 1 && form.path_if_any(F::Base).is_none() {
                 return Ok(Request::Unlink(Unlink { image }));
             }
-            let base = form.path(0, "the base")?;
-            let (format, style) = (format(form.chosen(2)), style_kept(form.chosen(3)));
-            Ok(if form.chosen(1) == 0 {
+            let base = form.path(F::Base, "the base")?;
+            let (format, style) = (
+                format(form.chosen(F::Format)),
+                style_kept(form.chosen(F::Backing)),
+            );
+            Ok(if form.chosen(F::Keeps) == 0 {
                 Request::Rebase(Rebase {
                     image,
                     to: base,
                     format,
                     style,
-                    dedupe: form.chosen(4) == 1,
-                    compress: form.chosen(5) == 1,
+                    dedupe: form.chosen(F::Dedupe) == 1,
+                    compress: form.chosen(F::Compress) == 1,
                 })
             } else {
                 Request::Relink(Relink {
@@ -384,25 +391,25 @@ fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
         image,
         vec![
             Field::path(
-                "base",
+                F::Base,
                 proposed_base(app, id),
                 "where its base is now; only the header changes, so it has to show the same bytes; empty: it is built \
                  on nothing from then on",
             ),
-            Field::choice("format", FORMATS, HOW_FORMAT),
-            Field::choice("backing", STYLES_KEPT, HOW_STYLE),
+            Field::choice(F::Format, FORMATS, HOW_FORMAT),
+            Field::choice(F::Backing, STYLES_KEPT, HOW_STYLE),
         ],
         false,
         |form| {
             let image = form.image.clone();
-            let Some(base) = form.path_if_any(0) else {
+            let Some(base) = form.path_if_any(F::Base) else {
                 return Ok(Request::Unlink(Unlink { image }));
             };
             Ok(Request::Relink(Relink {
                 image,
                 base: Some(base),
-                format: format(form.chosen(1)),
-                style: style_kept(form.chosen(2)),
+                format: format(form.chosen(F::Format)),
+                style: style_kept(form.chosen(F::Backing)),
             }))
         },
     )

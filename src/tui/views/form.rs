@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::ops::lines_of_each;
 use crate::tui::app::App;
 use crate::tui::dialog::SecretDialog;
-use crate::tui::form::{Field, Form, Holds};
+use crate::tui::form::{Field, FieldValue, Form};
 use crate::tui::keymap::{self, Action, Scope};
 use crate::tui::layout;
 use crate::tui::text;
@@ -93,7 +93,9 @@ fn written(app: &App, form: &Form, width: usize) -> Written {
         push_wrapped(&mut reason, app, "", words, Role::Error, width);
     }
     let mut lines = Vec::new();
-    let labels = form.shown().map(|(_, field)| text::width(field.label) + 1);
+    let labels = form
+        .shown()
+        .map(|(_, field)| text::width(field.name.label()) + 1);
     let room = labels.max().unwrap_or(0).max(LABEL_ROOM);
     let (mut focus, mut told) = (0, 0);
     // Behind so many fields nobody would look for it.
@@ -152,8 +154,8 @@ fn push_help(
 ) {
     if let Some(field) = form.fields.get(form.at) {
         let switch = match field.holds {
-            Holds::Text(_) | Holds::Path(_) | Holds::Secret(_) => "",
-            Holds::Choice { .. } => "Space changes it: ",
+            FieldValue::Text(_) | FieldValue::Path(_) | FieldValue::Secret(_) => "",
+            FieldValue::Choice { .. } => "Space changes it: ",
         };
         let help = format!("{switch}{}", field.help);
         push_labelled(lines, app, (" ", labels), &help, Role::Quiet, width);
@@ -172,13 +174,13 @@ fn field_line(
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let label = Span::styled(
-        format!(" {}", text::pad(field.label, labels, ascii)),
+        format!(" {}", text::pad(field.name.label(), labels, ascii)),
         theme.style(if is_at { Role::Focus } else { Role::Quiet }),
     );
     let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });
     let room = width.saturating_sub(labels + 4);
     let input = match &field.holds {
-        Holds::Secret(secret) => {
+        FieldValue::Secret(secret) => {
             let room = room.max(8);
             let shown = secret.len().min(room - 1);
             return Line::from(vec![
@@ -190,8 +192,8 @@ fn field_line(
                 Span::raw("]"),
             ]);
         }
-        Holds::Text(input) | Holds::Path(input) => input,
-        Holds::Choice { options, at } => {
+        FieldValue::Text(input) | FieldValue::Path(input) => input,
+        FieldValue::Choice { options, at } => {
             let mut spans = vec![label];
             let word = |i: usize, option: &str| {
                 let (sign, role) = match (i == *at, ascii) {
@@ -216,7 +218,7 @@ fn field_line(
         }
     };
     // Only file names are seen from a folder.
-    let dir = if matches!(field.holds, Holds::Path(_)) {
+    let dir = if matches!(field.holds, FieldValue::Path(_)) {
         let dir = text::cut_middle(&app.shown(&form.dir), width / 3, ascii);
         format!(" in {dir}")
     } else {

@@ -10,7 +10,7 @@ use crate::ops::{
     ImageOptions, Import, Reflink, Request, SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
-use crate::tui::form::{Field, Form};
+use crate::tui::form::{Field, FieldName as F, Form};
 use crate::units;
 
 use super::{image, name_beside};
@@ -22,49 +22,49 @@ pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
         format!("A copy of {name}"),
         image,
         vec![
-            Field::path("name", new, "the file to create").only_where(2, &[0, 2]),
+            Field::path(F::Name, new, "the file to create").only_where(F::Way, &[0, 2]),
             Field::path(
-                "folder",
+                F::Folder,
                 "",
                 "a folder that is there: the copies keep their names in it",
             )
-            .only_where(2, &[1]),
+            .only_where(F::Way, &[1]),
             Field::choice(
-                "way",
+                F::Way,
                 &["alone", "chain", "linked"],
                 "alone: built on the same; chain: on copies of all below; linked: an overlay on it, no copy",
             ),
             Field::choice(
-                "reflink",
+                F::Reflink,
                 &["auto", "always", "never"],
                 "whether blocks are shared: where that can be; or nothing is created; or never",
             )
-            .only_where(2, &[0, 1]),
+            .only_where(F::Way, &[0, 1]),
         ],
         true,
         |form| {
             let image = form.image.clone();
-            let reflink = match form.chosen(3) {
+            let reflink = match form.chosen(F::Reflink) {
                 0 => Reflink::Auto,
                 1 => Reflink::Always,
                 _ => Reflink::Never,
             };
-            Ok(match form.chosen(2) {
+            Ok(match form.chosen(F::Way) {
                 0 => Request::Clone(CloneImage {
                     image,
-                    new: form.path(0, "the copy")?,
+                    new: form.path(F::Name, "the copy")?,
                     chain: false,
                     reflink,
                 }),
                 1 => Request::Clone(CloneImage {
                     image,
-                    new: form.path(1, "the folder")?,
+                    new: form.path(F::Folder, "the folder")?,
                     chain: true,
                     reflink,
                 }),
                 _ => Request::Branch(Branch {
                     base: image,
-                    new: form.path(0, "the copy")?,
+                    new: form.path(F::Name, "the copy")?,
                     size: None,
                     style: BackingStyle::Relative,
                     image: ImageOptions::default(),
@@ -84,78 +84,77 @@ pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
         .map_or((0, 0), |facts| (facts.snapshots, facts.bitmaps));
     let mut fields = vec![
         Field::path(
-            "name",
+            F::Name,
             name_beside(&app.forest, path, "converted"),
             "the file to create",
         ),
         Field::choice(
-            "to",
+            F::To,
             &["qcow2", "raw", "over it"],
             "what it is to be: qcow2, or the bytes as the guest sees them; or over an image that is there",
         ),
         Field::choice(
-            "compress",
+            F::Compress,
             &["no", "zlib", "zstd"],
             "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
         )
-        .only_where(1, &[0]),
+        .only_where(F::To, &[0]),
         Field::path(
-            "onto",
+            F::Onto,
             "",
             "an image of its chain to build the new one on; empty: it is built on nothing",
         )
-        .only_where(1, &[0]),
+        .only_where(F::To, &[0]),
         Field::text(
-            "snapshot",
+            F::Snapshot,
             id,
             "the ID of an internal snapshot to copy; empty: what the image shows now",
         )
         .only_if(inside.0 > 0),
         Field::choice(
-            "bitmaps",
+            F::Bitmaps,
             &["none", "all", "sound ones"],
             "the dirty bitmaps that come along; sound ones: those in use by nobody, so that they are right",
         )
-        .only_where(1, &[0])
+        .only_where(F::To, &[0])
         .only_if(inside.1 > 0),
     ];
-    fields.push(image::reserve_of_raw().only_where(1, &[1]));
+    fields.push(image::reserve_of_raw().only_where(F::To, &[1]));
     fields.push(Field::choice(
-        "unread",
+        F::Unread,
         &["an error", "zeros"],
         "what becomes of what cannot be read: nothing is made; or it is zeros, and listed at the end",
     ));
     fields.push(Field::text(
-        "sparse",
+        F::Sparse,
         "4K",
         "from how many zeros in a row on nothing is stored for them; 0 stores everything",
     ));
-    fields.extend(image::only_for_qcow2(image::fields(9), 1));
+    fields.extend(image::only_for_qcow2(image::fields(), F::To));
     Form::new(format!("Convert {name}"), path, fields, true, converted)
-        .tidied_by(|form| image::name_by_format(form, 0, 1))
+        .tidied_by(|form| image::name_by_format(form, F::To))
 }
 
-/// What an image is converted to: by the fields that ask for its format, for compression, for what is reserved of
-/// a raw one, and the first of those that ask how a qcow2 image is made.
+/// What an image is converted to.
 ///
 /// # Errors
 /// A sentence, if two of them contradict each other.
-fn kind(form: &Form, [to, compress, reserve, options]: [usize; 4]) -> Result<ConvertForm, String> {
-    match form.chosen(to) {
+fn kind(form: &Form) -> Result<ConvertForm, String> {
+    match form.chosen(F::To) {
         0 => {}
         1 => {
             return Ok(ConvertForm::Raw {
-                preallocation: image::reserved_of_raw(form.chosen(reserve)),
+                preallocation: image::reserved_of_raw(form.chosen(F::ReserveRaw)),
             });
         }
         _ => return Ok(ConvertForm::Existing),
     }
-    let compression = match form.chosen(compress) {
+    let compression = match form.chosen(F::Compress) {
         0 => None,
         1 => Some(Compression::Zlib),
         _ => Some(Compression::Zstd),
     };
-    let mut image = image::options(form, options);
+    let mut image = image::options(form);
     if let Some(compression) = compression {
         if image.format.compression == Compression::Zstd && compression == Compression::Zlib {
             return Err(
@@ -192,33 +191,33 @@ pub(super) fn convert_each(app: &App) -> Form {
         .find(is_free);
     let mut fields = vec![
         Field::text(
-            "ending",
+            F::Ending,
             ending.unwrap_or_default(),
             "what stands behind each name: disk.qcow2 becomes disk-ENDING.qcow2",
         ),
         Field::path(
-            "folder",
+            F::Folder,
             "",
             "a folder that is there, to hold all of them; empty: each is made beside its own",
         ),
         Field::choice(
-            "to",
+            F::To,
             &["qcow2", "raw"],
             "what they are to be: qcow2, or the bytes as the guest sees them",
         ),
         Field::choice(
-            "compress",
+            F::Compress,
             &["no", "zlib", "zstd"],
             "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
         )
-        .only_where(2, &[0]),
+        .only_where(F::To, &[0]),
     ];
-    fields.push(image::reserve_of_raw().only_where(2, &[1]));
-    fields.extend(image::only_for_qcow2(image::fields_of_each(5), 2));
+    fields.push(image::reserve_of_raw().only_where(F::To, &[1]));
+    fields.extend(image::only_for_qcow2(image::fields_of_each(), F::To));
     let title = format!("Convert {} images", images.len());
     Form::for_each(title, images, fields, |form| {
-        let ending = form.text(0);
-        let folder = form.path_if_any(1);
+        let ending = form.text(F::Ending);
+        let folder = form.path_if_any(F::Folder);
         if ending.contains('/') {
             return Err("the ending is a part of names, not a path".to_owned());
         }
@@ -228,8 +227,12 @@ pub(super) fn convert_each(app: &App) -> Form {
                     .to_owned(),
             );
         }
-        let to = if form.chosen(2) == 0 { "qcow2" } else { "raw" };
-        let made = kind(form, [2, 3, 4, 5])?;
+        let to = if form.chosen(F::To) == 0 {
+            "qcow2"
+        } else {
+            "raw"
+        };
+        let made = kind(form)?;
         let requests = form.images.iter().map(|image| {
             Request::Convert(Convert {
                 sources: vec![image.clone()],
@@ -264,24 +267,24 @@ fn renamed(image: &Path, folder: Option<&Path>, ending: &str, to: &str) -> PathB
 }
 
 fn converted(form: &Form) -> Result<Request, String> {
-    let snapshot = match form.text(4) {
+    let snapshot = match form.text(F::Snapshot) {
         "" => None,
         id => Some(SnapshotName::Id(OsString::from(id))),
     };
     Ok(Request::Convert(Convert {
         sources: vec![form.image.clone()],
-        bitmaps: match form.chosen(5) {
+        bitmaps: match form.chosen(F::Bitmaps) {
             0 => CarriedBitmaps::None,
             1 => CarriedBitmaps::All,
             _ => CarriedBitmaps::Sound,
         },
         format: None,
         snapshot,
-        salvage: form.chosen(7) == 1,
-        sparse: sparse(form.text(8))?,
-        new: form.path(0, "the new file")?,
-        form: kind(form, [1, 2, 6, 9])?,
-        backing: form.path_if_any(3),
+        salvage: form.chosen(F::Unread) == 1,
+        sparse: sparse(form.text(F::Sparse))?,
+        new: form.path(F::Name, "the new file")?,
+        form: kind(form)?,
+        backing: form.path_if_any(F::Onto),
         style: BackingStyle::default(),
     }))
 }
@@ -303,7 +306,7 @@ pub(super) fn export(image: &Path, name: &str) -> Form {
         format!("Export {name} with all it is built on"),
         image,
         vec![Field::path(
-            "folder",
+            F::Folder,
             folder,
             "the folder to create: it stands alone and can be carried elsewhere",
         )],
@@ -311,7 +314,7 @@ pub(super) fn export(image: &Path, name: &str) -> Form {
         |form| {
             Ok(Request::Export(Export {
                 image: form.image.clone(),
-                dir: form.path(0, "the folder")?,
+                dir: form.path(F::Folder, "the folder")?,
             }))
         },
     )
@@ -326,16 +329,16 @@ pub(super) fn import(app: &App) -> Form {
         "Import an exported folder".to_owned(),
         &image.unwrap_or_default(),
         vec![
-            Field::path("from", "", "the folder that `export` made"),
-            Field::path("to", ".", "the folder that is to hold the images"),
+            Field::path(F::From, "", "the folder that `export` made"),
+            Field::path(F::To, ".", "the folder that is to hold the images"),
         ],
         true,
         |form| {
             Ok(Request::Import(Import {
-                dir: form.path(0, "the exported folder")?,
-                to: match form.text(1) {
+                dir: form.path(F::From, "the exported folder")?,
+                to: match form.text(F::To) {
                     "." => form.dir.clone(),
-                    _ => form.path(1, "the folder")?,
+                    _ => form.path(F::To, "the folder")?,
                 },
             }))
         },
@@ -351,22 +354,22 @@ pub(super) fn snapshot(image: &Path, name: &str, id: &OsStr) -> Form {
         format!("Copy a snapshot out of {name}"),
         image,
         vec![
-            Field::path("name", new, "the file to create"),
+            Field::path(F::Name, new, "the file to create"),
             Field::choice(
-                "as",
+                F::As,
                 &["qcow2", "raw", "overlay"],
                 "qcow2 built on nothing, raw, or qcow2 built on what this image is built on",
             ),
-            Field::text("snapshot", id, "the snapshot's ID"),
+            Field::text(F::Snapshot, id, "the snapshot's ID"),
         ],
         true,
         |form| {
             Ok(Request::Snapshot(ChangeSnapshot {
                 image: form.image.clone(),
                 action: SnapshotAction::Extract {
-                    snapshot: SnapshotName::Id(OsString::from(form.text(2))),
-                    new: form.path(0, "the new file")?,
-                    form: match form.chosen(1) {
+                    snapshot: SnapshotName::Id(OsString::from(form.text(F::Snapshot))),
+                    new: form.path(F::Name, "the new file")?,
+                    form: match form.chosen(F::As) {
                         0 => ExtractAs::Qcow2,
                         1 => ExtractAs::Raw,
                         _ => ExtractAs::Overlay,

@@ -3,20 +3,7 @@
 
 use crate::image::{Compression, Preallocation};
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
-use crate::tui::form::{Field, Form, There};
-
-/// Places behind the first field.
-const PASSPHRASE: usize = 1;
-const MORE: usize = 3;
-const CLUSTER: usize = 4;
-const SUBCLUSTERS: usize = 5;
-const COMPAT: usize = 6;
-const REFCOUNTS: usize = 7;
-const LAZY: usize = 8;
-const CODEC: usize = 9;
-const RESERVE: usize = 10;
-const DATA: usize = 11;
-const DATA_RAW: usize = 12;
+use crate::tui::form::{Field, FieldName as F, Form, Visibility};
 
 /// Cluster sizes: the usual one, then the others from the smallest on.
 const CLUSTERS: [(&str, u32); 13] = [
@@ -46,65 +33,67 @@ const CLUSTER_WORDS: &[&str] = &{
     words
 };
 
-/// The fields, the first of which is at this place in the form.
-pub(super) fn fields(first: usize) -> Vec<Field> {
-    let more = first + MORE;
-    let optional = |field: Field| field.only_where(more, &[1]);
-    let secret = |label, help| Field::secret(label, help).only_where(first, &[1]);
+/// The fields.
+pub(super) fn fields() -> Vec<Field> {
+    let optional = |field: Field| field.only_where(F::Options, &[1]);
+    let secret = |name, help| Field::secret(name, help).only_where(F::Encrypt, &[1]);
     vec![
         Field::choice(
-            "encrypt",
+            F::Encrypt,
             &["no", "luks"],
             "luks: without its passphrase nobody reads it, and nothing recovers a lost one",
         ),
-        secret("passphrase", "what opens the new image; it is kept nowhere"),
         secret(
-            "once more",
+            F::Passphrase,
+            "what opens the new image; it is kept nowhere",
+        ),
+        secret(
+            F::OnceMore,
             "the same again: mistyped, it would be lost with all that is written under it",
         ),
         Field::choice(
-            "options",
+            F::Options,
             &["as usual", "all of them"],
             "all of them: cluster size, version, reserved room, a data file and more",
         ),
         optional(Field::choice(
-            "cluster",
+            F::Cluster,
             CLUSTER_WORDS,
             "bytes a cluster: larger ones need less metadata and copy more",
         )),
         optional(Field::choice(
-            "subcluster",
+            F::Subcluster,
             &["no", "yes"],
             "yes: each cluster has 32 parts that are allocated by themselves (QEMU 5.2)",
         )),
         optional(Field::choice(
-            "compat",
+            F::Compat,
             &["1.1", "0.10"],
             "the version of the format: 1.1 (3), or 0.10 (2) for QEMU before 1.1",
         )),
         optional(Field::choice(
-            "refcounts",
+            F::Refcounts,
             &["16", "1", "2", "4", "8", "32", "64"],
             "bits of a reference count",
         )),
         optional(Field::choice(
-            "lazy",
+            F::Lazy,
             &["off", "on"],
             "on lets reference counts be written late: faster, with a repair after a crash",
         )),
         optional(Field::choice(
-            "codec",
+            F::Codec,
             &["zlib", "zstd"],
             "algorithm of clusters that are compressed later; zstd needs QEMU 5.1 or newer",
         )),
         optional(reserve()),
         optional(Field::path(
-            "data file",
+            F::DataFile,
             "",
             "a further file to create, which holds the guest's data; empty: the image does",
         )),
         optional(Field::choice(
-            "data raw",
+            F::DataRaw,
             &["no", "yes"],
             "yes: the data file is at every time a raw image of the disk",
         )),
@@ -114,7 +103,7 @@ pub(super) fn fields(first: usize) -> Vec<Field> {
 /// What is reserved in advance for a qcow2 image.
 pub(super) fn reserve() -> Field {
     Field::choice(
-        "reserve",
+        F::Reserve,
         &["nothing", "metadata", "falloc", "full"],
         "what is reserved in advance: places, blocks of the filesystem, blocks full of zeros",
     )
@@ -133,7 +122,7 @@ pub(super) fn reserved(at: usize) -> Preallocation {
 /// What is reserved in advance for a raw image.
 pub(super) fn reserve_of_raw() -> Field {
     Field::choice(
-        "reserve",
+        F::ReserveRaw,
         &["nothing", "falloc", "full"],
         "what is reserved in advance: blocks of the filesystem, or blocks full of zeros",
     )
@@ -149,44 +138,44 @@ pub(super) fn reserved_of_raw(at: usize) -> Preallocation {
 }
 
 /// Has the name end as the format is called: what is called like a qcow2 image is taken for one.
-pub(super) fn name_by_format(form: &mut Form, name: usize, format: usize) {
+pub(super) fn name_by_format(form: &mut Form, format: F) {
     let (from, to) = match form.chosen(format) {
         0 => (".raw", ".qcow2"),
         1 => (".qcow2", ".raw"),
         _ => return,
     };
-    if let Some(stem) = form.text(name).strip_suffix(from) {
+    if let Some(stem) = form.text(F::Name).strip_suffix(from) {
         let text = format!("{stem}{to}");
-        form.set(name, text);
+        form.set(F::Name, text);
     }
 }
 
 /// The [`fields`] for several images at once, which cannot share a data file.
-pub(super) fn fields_of_each(first: usize) -> Vec<Field> {
-    let mut fields = fields(first);
-    fields.truncate(DATA);
+pub(super) fn fields_of_each() -> Vec<Field> {
+    let mut fields = fields();
+    fields.retain(|field| !matches!(field.name, F::DataFile | F::DataRaw));
     fields
 }
 
-/// What the fields say, the first of which is at this place in the form.
-pub(super) fn options(form: &Form, first: usize) -> ImageOptions {
-    let chosen = |place: usize| form.chosen(first + place);
+/// What the fields say.
+pub(super) fn options(form: &Form) -> ImageOptions {
+    let chosen = |name| form.chosen(name);
     let mut image = ImageOptions {
-        encryption: (chosen(0) == 1).then(EncryptionOption::default),
-        data_file: form.path_if_any(first + DATA).map(|path| DataFileOption {
+        encryption: (chosen(F::Encrypt) == 1).then(EncryptionOption::default),
+        data_file: form.path_if_any(F::DataFile).map(|path| DataFileOption {
             path,
-            raw: chosen(DATA_RAW) == 1,
+            raw: chosen(F::DataRaw) == 1,
             style: BackingStyle::Absolute,
         }),
         ..ImageOptions::default()
     };
     let format = &mut image.format;
-    if let Some((_, bits)) = CLUSTERS.get(chosen(CLUSTER)) {
+    if let Some((_, bits)) = CLUSTERS.get(chosen(F::Cluster)) {
         format.cluster_bits = *bits;
     }
-    format.extended_l2 = chosen(SUBCLUSTERS) == 1;
-    format.old_version = chosen(COMPAT) == 1;
-    format.refcount_order = match chosen(REFCOUNTS) {
+    format.extended_l2 = chosen(F::Subcluster) == 1;
+    format.old_version = chosen(F::Compat) == 1;
+    format.refcount_order = match chosen(F::Refcounts) {
         1 => 0,
         2 => 1,
         3 => 2,
@@ -195,22 +184,22 @@ pub(super) fn options(form: &Form, first: usize) -> ImageOptions {
         6 => 6,
         _ => 4,
     };
-    format.lazy_refcounts = chosen(LAZY) == 1;
-    format.compression = match chosen(CODEC) {
+    format.lazy_refcounts = chosen(F::Lazy) == 1;
+    format.compression = match chosen(F::Codec) {
         1 => Compression::Zstd,
         _ => Compression::Zlib,
     };
-    format.preallocation = reserved(chosen(RESERVE));
+    format.preallocation = reserved(chosen(F::Reserve));
     image
 }
 
 /// The fields where they are for an image that may not be a qcow2 image: they are there only where the
-/// choice at the other place is the first one.
-pub(super) fn only_for_qcow2(mut fields: Vec<Field>, to: usize) -> Vec<Field> {
-    for (at, field) in fields.iter_mut().enumerate() {
-        if at < PASSPHRASE || at == MORE {
+/// choice of that name is the first one.
+pub(super) fn only_for_qcow2(mut fields: Vec<Field>, to: F) -> Vec<Field> {
+    for field in &mut fields {
+        if matches!(field.name, F::Encrypt | F::Options) {
             // The others hang on these two.
-            field.there = There::Where(to, &[0]);
+            field.there = Visibility::Where(to, &[0]);
         }
     }
     fields

@@ -8,7 +8,7 @@ use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::{
     AmendImage, BitmapAction, ChangeBitmap, ChangeKeySlot, EncryptionOption, KeySlotAction, Request,
 };
-use crate::tui::form::{Field, Form};
+use crate::tui::form::{Field, FieldName as F, Form};
 use crate::units;
 
 /// Another version, refcount width or feature.
@@ -24,22 +24,22 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
         &node.path,
         vec![
             Field::choice(
-                "compat",
+                F::Compat,
                 &["as it is", "1.1", "0.10"],
                 "the version of the format: 1.1 (3), or 0.10 (2) for QEMU before 1.1",
             ),
             Field::choice(
-                "refcounts",
+                F::Refcounts,
                 &["as it is", "1", "2", "4", "8", "16", "32", "64"],
                 "bits of a reference count",
             ),
             Field::choice(
-                "lazy",
+                F::Lazy,
                 &["as it is", "on", "off"],
                 "on lets reference counts be written late: faster, with a repair after a crash",
             ),
             Field::choice(
-                "codec",
+                F::Codec,
                 &["as it is", "zlib", "zstd"],
                 "algorithm of compressed clusters; only where nothing is compressed",
             ),
@@ -47,21 +47,21 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
         false,
         |form| {
             let amendment = Amendment {
-                version: match form.chosen(0) {
+                version: match form.chosen(F::Compat) {
                     0 => None,
                     1 => Some(Version::V3),
                     _ => Some(Version::V2),
                 },
                 // The words go up by powers of two.
                 refcount_order: form
-                    .chosen(1)
+                    .chosen(F::Refcounts)
                     .checked_sub(1)
                     .and_then(|order| u32::try_from(order).ok()),
-                lazy_refcounts: match form.chosen(2) {
+                lazy_refcounts: match form.chosen(F::Lazy) {
                     0 => None,
                     on => Some(on == 1),
                 },
-                compression: match form.chosen(3) {
+                compression: match form.chosen(F::Codec) {
                     0 => None,
                     1 => Some(CompressionType::Zlib),
                     _ => Some(CompressionType::Zstd),
@@ -82,21 +82,21 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
 
 /// Other passphrases of an encrypted image. The one it opens to now is asked for when that is planned.
 pub(super) fn key_slots(image: &Path, name: &str) -> Form {
-    let secret = |label, help| Field::secret(label, help).only_where(0, &[0, 1]);
+    let secret = |name, help| Field::secret(name, help).only_where(F::What, &[0, 1]);
     Form::new(
         format!("Key slots of {name}"),
         image,
         vec![
             Field::choice(
-                "what",
+                F::What,
                 &["add", "change", "erase"],
                 "add: a passphrase besides; change: instead of the one you give; erase: one less",
             ),
-            Field::text("slot", "", "its number, 0 to 7; empty: chosen for you")
-                .only_where(0, &[0, 1]),
-            Field::text("erased", "", "the slot that is erased, 0 to 7").only_where(0, &[2]),
-            secret("passphrase", "the new one; it is kept nowhere"),
-            secret("once more", "the same again: mistyped, it opens nothing"),
+            Field::text(F::Slot, "", "its number, 0 to 7; empty: chosen for you")
+                .only_where(F::What, &[0, 1]),
+            Field::text(F::Erased, "", "the slot that is erased, 0 to 7").only_where(F::What, &[2]),
+            secret(F::Passphrase, "the new one; it is kept nowhere"),
+            secret(F::OnceMore, "the same again: mistyped, it opens nothing"),
         ],
         false,
         |form| {
@@ -108,18 +108,18 @@ pub(super) fn key_slots(image: &Path, name: &str) -> Form {
                     .map_err(|_| "the slot is a number from 0 to 7".to_owned()),
             };
             let iter_time_ms = EncryptionOption::default().iter_time_ms;
-            let action = match form.chosen(0) {
+            let action = match form.chosen(F::What) {
                 0 => KeySlotAction::Add {
-                    slot: slot(form.text(1))?,
+                    slot: slot(form.text(F::Slot))?,
                     iter_time_ms,
                 },
                 1 => KeySlotAction::Change {
-                    slot: slot(form.text(1))?,
+                    slot: slot(form.text(F::Slot))?,
                     into: None,
                     iter_time_ms,
                 },
                 _ => KeySlotAction::Erase {
-                    slot: slot(form.text(2))?
+                    slot: slot(form.text(F::Erased))?
                         .ok_or_else(|| "say which slot is erased, 0 to 7".to_owned())?,
                 },
             };
@@ -137,32 +137,32 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
         format!("New dirty bitmap in {name}"),
         image,
         vec![
-            Field::text("name", "", "what it is called, 1 to 1023 bytes"),
+            Field::text(F::Name, "", "what it is called, 1 to 1023 bytes"),
             Field::text(
-                "granularity",
+                F::Granularity,
                 "",
                 "guest bytes per bit, such as 64K; empty for QEMU's choice",
             ),
             Field::choice(
-                "records",
+                F::Records,
                 &["yes", "no"],
                 "yes: it records writes from the next start of a machine on",
             ),
         ],
         false,
         |form| {
-            let granularity = match form.text(1) {
+            let granularity = match form.text(F::Granularity) {
                 "" => None,
                 text => Some(units::parse_size(text)?),
             };
-            match form.text(0) {
+            match form.text(F::Name) {
                 "" => Err("the bitmap needs a name".to_owned()),
                 name => Ok(Request::Bitmap(ChangeBitmap {
                     image: form.image.clone(),
                     bitmap: OsString::from(name),
                     action: BitmapAction::Add {
                         granularity,
-                        enabled: form.chosen(2) == 0,
+                        enabled: form.chosen(F::Records) == 0,
                     },
                 })),
             }
@@ -177,23 +177,23 @@ pub(super) fn merge_bitmap(image: &Path, bitmap: &OsStr) -> Form {
         "Merge another dirty bitmap into this one".to_owned(),
         image,
         vec![
-            Field::text("bitmap", name, "the one that takes up what the other says"),
-            Field::text("source", "", "the other one's name"),
+            Field::text(F::Bitmap, name, "the one that takes up what the other says"),
+            Field::text(F::Source, "", "the other one's name"),
             Field::path(
-                "from",
+                F::From,
                 "",
                 "the image that one is in; empty: the same image",
             ),
         ],
         false,
-        |form| match form.text(1) {
+        |form| match form.text(F::Source) {
             "" => Err("the other bitmap needs a name".to_owned()),
             source => Ok(Request::Bitmap(ChangeBitmap {
                 image: form.image.clone(),
-                bitmap: OsString::from(form.text(0)),
+                bitmap: OsString::from(form.text(F::Bitmap)),
                 action: BitmapAction::Merge {
                     source: OsString::from(source),
-                    from: form.path_if_any(2),
+                    from: form.path_if_any(F::From),
                 },
             })),
         },
