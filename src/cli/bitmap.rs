@@ -1,7 +1,9 @@
 //! `qanopy bitmap`: the dirty bitmaps of an image, listed, added, removed, cleared, enabled, disabled
 //! and merged.
 
-use std::path::Path;
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -11,59 +13,151 @@ use crate::image;
 use crate::image::BitmapFlags;
 use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
-use super::args::{BitmapCommand, Globals};
 use super::context;
 use super::execute::execute;
+use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use crate::units;
 
-/// Carries out one of the commands on bitmaps.
-pub(super) fn run(out: &mut Out, globals: Globals, command: BitmapCommand) -> anyhow::Result<()> {
-    let (which, action, consent) = match command {
-        BitmapCommand::List { image } => return list(out, globals, &image),
-        BitmapCommand::Add {
-            which,
-            granularity,
-            disabled,
-            consent,
-        } => {
-            let action = BitmapAction::Add {
+/// Which dirty bitmap of which image.
+#[derive(Debug, Args)]
+pub(super) struct BitmapArgs {
+    /// The image
+    image: PathBuf,
+    /// The bitmap's name
+    #[arg(value_name = "NAME")]
+    bitmap: OsString,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BitmapCommand {
+    /// List the dirty bitmaps of an image, and how much each calls dirty
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    #[command(flatten)]
+    Change(BitmapChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BitmapChange {
+    /// Add a bitmap in which nothing is dirty
+    Add {
+        #[command(flatten)]
+        which: BitmapArgs,
+        /// Bytes of the disk per bit, a power of two from 512 to 2G [default: the cluster size, 4K to 64K]
+        #[arg(long, short = 'g', value_name = "SIZE", value_parser = units::parse_size)]
+        granularity: Option<u64>,
+        /// Let it record nothing until it is enabled
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Remove a bitmap, be it stale or not
+    Remove {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Call nothing dirty in a bitmap
+    Clear {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a bitmap record what is written from then on
+    Enable {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a bitmap record nothing from then on
+    Disable {
+        #[command(flatten)]
+        which: BitmapArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Call dirty in a bitmap also what another one calls dirty
+    Merge {
+        #[command(flatten)]
+        which: BitmapArgs,
+        /// The other one's name
+        source: OsString,
+        /// The image the other one is in [default: the same]
+        #[arg(long, short = 'b', value_name = "IMAGE")]
+        source_file: Option<PathBuf>,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+impl BitmapChange {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let (which, action, _) = self.parts();
+        Ok(Request::Bitmap(ChangeBitmap {
+            image: which.image.clone(),
+            bitmap: which.bitmap.clone(),
+            action,
+        }))
+    }
+
+    fn parts(&self) -> (&BitmapArgs, BitmapAction, ConsentArgs) {
+        match self {
+            Self::Add {
+                which,
                 granularity,
-                enabled: !disabled,
-            };
-            (which, action, consent)
-        }
-        BitmapCommand::Remove { which, consent } => (which, BitmapAction::Remove, consent),
-        BitmapCommand::Clear { which, consent } => (which, BitmapAction::Clear, consent),
-        BitmapCommand::Enable { which, consent } => (which, BitmapAction::Enable, consent),
-        BitmapCommand::Disable { which, consent } => (which, BitmapAction::Disable, consent),
-        BitmapCommand::Merge {
-            which,
-            source,
-            source_file,
-            consent,
-        } => {
-            let action = BitmapAction::Merge {
+                disabled,
+                consent,
+            } => {
+                let action = BitmapAction::Add {
+                    granularity: *granularity,
+                    enabled: !disabled,
+                };
+                (which, action, *consent)
+            }
+            Self::Remove { which, consent } => (which, BitmapAction::Remove, *consent),
+            Self::Clear { which, consent } => (which, BitmapAction::Clear, *consent),
+            Self::Enable { which, consent } => (which, BitmapAction::Enable, *consent),
+            Self::Disable { which, consent } => (which, BitmapAction::Disable, *consent),
+            Self::Merge {
+                which,
                 source,
-                from: source_file,
-            };
-            (which, action, consent)
+                source_file,
+                consent,
+            } => {
+                let action = BitmapAction::Merge {
+                    source: source.clone(),
+                    from: source_file.clone(),
+                };
+                (which, action, *consent)
+            }
         }
+    }
+}
+
+/// Carries out one of the commands on bitmaps.
+pub(super) fn run(out: &mut Out, globals: Globals, command: &BitmapCommand) -> anyhow::Result<()> {
+    let change = match command {
+        BitmapCommand::List { image } => return list(out, globals, image),
+        BitmapCommand::Change(change) => change,
     };
+    let (which, action, consent) = change.parts();
     let mut named = vec![which.image.clone()];
     if let BitmapAction::Merge {
         from: Some(from), ..
-    } = &action
+    } = action
     {
-        named.push(from.clone());
+        named.push(from);
     }
     let context = context::around(&named, &[])?;
-    let request = Request::Bitmap(ChangeBitmap {
-        image: which.image,
-        bitmap: which.bitmap,
-        action,
-    });
-    execute(out, globals, consent, &context, &request)
+    execute(out, globals, consent, &context, &change.request()?)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

@@ -1,29 +1,60 @@
 //! `qanopy branch`: a new overlay on an image.
 
-use crate::ops::{BackingStyle, Branch, Request};
+use std::path::PathBuf;
 
-use super::args::{BranchArgs, Globals};
+use clap::Args;
+
+use crate::ops::{Branch, Request};
+use crate::units;
+
 use super::context;
 use super::execute::execute;
+use super::new_image::{EncryptArgs, ImageArgs};
+use super::options::{ConsentArgs, Globals, ScanArgs, backing_style};
 use super::output::Out;
+use super::passphrase::PassphraseArgs;
+
+#[derive(Debug, Args)]
+pub(super) struct BranchArgs {
+    /// The image to build on: qcow2 or raw, leaf or frozen
+    base: PathBuf,
+    /// The overlay to create; an existing file is never overwritten
+    new: PathBuf,
+    /// Virtual size of the overlay; of a longer base it shows the beginning [default: the base's]
+    #[arg(long, value_parser = units::parse_size)]
+    size: Option<u64>,
+    /// Record the backing file by its absolute path, not as seen from the overlay
+    #[arg(long)]
+    absolute: bool,
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    encryption: EncryptArgs,
+    #[command(flatten)]
+    passphrases: PassphraseArgs,
+    #[command(flatten)]
+    scan: ScanArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+impl BranchArgs {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        Ok(Request::Branch(Branch {
+            base: self.base.clone(),
+            new: self.new.clone(),
+            size: self.size,
+            style: backing_style(self.absolute),
+            image: self.image.options(&self.encryption),
+        }))
+    }
+}
 
 /// Creates the overlay.
-pub(super) fn run(out: &mut Out, globals: Globals, args: BranchArgs) -> anyhow::Result<()> {
-    let mut image = args.image.options();
-    let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
-    image.encryption = encryption;
+pub(super) fn run(out: &mut Out, globals: Globals, args: &BranchArgs) -> anyhow::Result<()> {
+    let keys = args.encryption.keys(&args.passphrases, &args.new)?;
     let mut context = context::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Branch(Branch {
-        base: args.base,
-        new: args.new,
-        size: args.size,
-        style: if args.absolute {
-            BackingStyle::Absolute
-        } else {
-            BackingStyle::Relative
-        },
-        image,
-    });
-    execute(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &args.request()?)
 }

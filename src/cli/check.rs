@@ -12,38 +12,81 @@ use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, RealHost, printable};
 use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
 use crate::ops::{self, RepairAction, RepairImage, Request};
+use clap::Args;
 
-use super::args::{CheckArgs, ConsentArgs, Globals, RepairArg};
 use super::context;
 use super::execute::execute;
 use super::exit::Stop;
+use super::options::{ConsentArgs, Globals, Words, one_of};
 use super::output::{self, Out};
 use crate::units;
 
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The images; of what they are built on only headers are read, and it need not be there
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Repair what is found, after a plan; the tables replaced are kept in the trash
+    #[arg(long, value_parser = one_of(REPAIRS), value_name = "WHAT")]
+    repair: Option<RepairAction>,
+    /// Take a repair back: put the tables that it replaced in place again
+    #[arg(long, value_name = "ENTRY", conflicts_with = "repair")]
+    put_back: Option<String>,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+/// How much is repaired.
+const REPAIRS: &Words<RepairAction> = &[
+    (
+        "leaks",
+        "Free clusters that nothing refers to, in images that have nothing worse",
+        RepairAction::Leaks,
+    ),
+    (
+        "all",
+        "Repair everything that can be repaired without guessing",
+        RepairAction::All,
+    ),
+];
+
+impl CheckArgs {
+    /// What is asked for, where something is to be repaired.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        Ok(Request::Repair(self.repair_request()?))
+    }
+
+    fn repair_request(&self) -> Result<RepairImage, Stop> {
+        let usage = |text: &str| Stop::Usage(text.to_owned());
+        let action = self.action();
+        let action = action.ok_or_else(|| usage("nothing is changed without --repair"))?;
+        let [image] = self.images.as_slice() else {
+            return Err(usage("one image is repaired at a time"));
+        };
+        Ok(RepairImage {
+            image: image.clone(),
+            action,
+        })
+    }
+
+    fn action(&self) -> Option<RepairAction> {
+        let put_back = self.put_back.clone();
+        let repair = self.repair.clone();
+        repair.or_else(|| put_back.map(|entry| RepairAction::PutBack { entry }))
+    }
+}
+
 /// Checks the images, or repairs one.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
-    let action = match (args.repair, &args.put_back) {
-        (Some(RepairArg::Leaks), _) => RepairAction::Leaks,
-        (Some(RepairArg::All), _) => RepairAction::All,
-        (None, Some(entry)) => RepairAction::PutBack {
-            entry: entry.clone(),
-        },
-        (None, None) => return check_all(out, globals, &args.images),
-    };
-    let [image] = args.images.as_slice() else {
-        return Err(Stop::Usage("one image is repaired at a time".to_owned()).into());
-    };
-    repair(out, globals, args.consent, image, action)
+    if args.action().is_none() {
+        return check_all(out, globals, &args.images);
+    }
+    repair(out, globals, args)
 }
 
 /// Tells what is wrong first, then carries the repair out, then tells what is left.
-fn repair(
-    out: &mut Out,
-    globals: Globals,
-    consent: ConsentArgs,
-    image: &Path,
-    action: RepairAction,
-) -> anyhow::Result<()> {
+fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
+    let RepairImage { image, action } = &args.repair_request()?;
     let puts_back = matches!(action, RepairAction::PutBack { .. });
     let found = match ops::check(&RealHost, image, &Unhurried) {
         _ if puts_back => None,
@@ -60,21 +103,17 @@ fn repair(
             .findings
             .iter()
             .all(|f| f.kind == FindingKind::Trailing);
-        if found.findings.is_empty() || (tail_only && action == RepairAction::Leaks) {
+        if found.findings.is_empty() || (tail_only && *action == RepairAction::Leaks) {
             if globals.json {
                 out.json(&described(image, &found, &[]))?;
             }
             return Ok(out.flush()?);
         }
     }
-    let request = Request::Repair(RepairImage {
-        image: image.to_path_buf(),
-        action,
-    });
     // What is built on the image reads what the repair writes.
-    let context = context::around(&[image.to_path_buf()], &[])?;
-    execute(out, globals, consent, &context, &request)?;
-    if consent.dry_run || puts_back {
+    let context = context::around(std::slice::from_ref(image), &[])?;
+    execute(out, globals, args.consent, &context, &args.request()?)?;
+    if args.consent.dry_run || puts_back {
         return Ok(());
     }
     let now = ops::check(&RealHost, image, &Unhurried).map_err(|error| anyhow!("{error}"))?;

@@ -1,29 +1,79 @@
 //! `qanopy commit`: merges an overlay, and what is between, down into an image it is built on.
 
-use crate::ops::{Commit, CommittedLayer, Request};
+use std::path::PathBuf;
 
-use super::args::{CommitArgs, Globals};
+use clap::Args;
+
+use crate::ops::{Commit, CommittedLayer, Request, Siblings};
+
 use super::execute::execute;
+use super::options::{ConsentArgs, Globals, ScanArgs, Words, one_of};
 use super::output::Out;
+use super::passphrase::PassphraseArgs;
 use super::{context, passphrase};
 
+#[derive(Debug, Args)]
+pub(super) struct CommitArgs {
+    /// The overlay to merge down
+    overlay: PathBuf,
+    /// The image of its chain that receives it and all layers between [default: the one it is built on]
+    #[arg(long, value_name = "ANCESTOR")]
+    into: Option<PathBuf>,
+    /// Keep the overlay, emptied, instead of moving it to the trash
+    #[arg(long)]
+    keep: bool,
+    /// What becomes of other images that are built on the same base
+    #[arg(long, value_parser = one_of(SIBLINGS), default_value = "refuse")]
+    siblings: Siblings,
+    /// First create this overlay, which keeps what the base shows now: with it the commit can be undone
+    #[arg(long, value_name = "NEW")]
+    keep_old: Option<PathBuf>,
+    #[command(flatten)]
+    passphrases: PassphraseArgs,
+    #[command(flatten)]
+    scan: ScanArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+/// What becomes of other images on the base that is committed into.
+const SIBLINGS: &Words<Siblings> = &[
+    ("refuse", "Refuse if there are any", Siblings::Refuse),
+    (
+        "preserve",
+        "First copy into each of them exactly what it would lose",
+        Siblings::Preserve,
+    ),
+    (
+        "break",
+        "Let them change; their number has to be given with --confirm",
+        Siblings::Break,
+    ),
+];
+
+impl CommitArgs {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        Ok(Request::Commit(Commit {
+            overlay: self.overlay.clone(),
+            into: self.into.clone(),
+            layer: if self.keep {
+                CommittedLayer::Keep
+            } else {
+                CommittedLayer::Trash
+            },
+            siblings: self.siblings,
+            keep_old: self.keep_old.clone(),
+        }))
+    }
+}
+
 /// Commits the overlay.
-pub(super) fn run(out: &mut Out, globals: Globals, args: CommitArgs) -> anyhow::Result<()> {
+pub(super) fn run(out: &mut Out, globals: Globals, args: &CommitArgs) -> anyhow::Result<()> {
     let keys = passphrase::keys(&args.passphrases)?;
     let mut named = vec![args.overlay.clone()];
     named.extend(args.into.clone());
     let mut context = context::around(&named, &args.scan.scan)?;
     context.keys = keys;
-    let request = Request::Commit(Commit {
-        overlay: args.overlay,
-        into: args.into,
-        layer: if args.keep {
-            CommittedLayer::Keep
-        } else {
-            CommittedLayer::Trash
-        },
-        siblings: args.siblings.into(),
-        keep_old: args.keep_old,
-    });
-    execute(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &args.request()?)
 }

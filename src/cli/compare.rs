@@ -1,9 +1,10 @@
 //! `qanopy compare`: where two images show different bytes.
 
+use clap::{ArgGroup, Args};
 use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -11,11 +12,46 @@ use serde_json::json;
 use crate::host::{json_name, json_text};
 use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried};
 
-use super::args::{CompareArgs, Globals};
 use super::exit::Stop;
+use super::options::{FollowArgs, Globals, snapshot_named};
 use super::output::Out;
+use super::passphrase::PassphraseArgs;
 use super::{passphrase, reading};
 use crate::units;
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("snapshots").multiple(true))]
+pub(super) struct CompareArgs {
+    /// One image
+    one: PathBuf,
+    /// The other
+    other: PathBuf,
+    /// The format of the first [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    /// The format of the other [default: by its content]
+    #[arg(long, short = 'F', value_name = "FORMAT")]
+    other_format: Option<String>,
+    /// Read what this internal snapshot of the first shows
+    #[arg(long, value_name = "NAME", group = "snapshots")]
+    snapshot: Option<OsString>,
+    /// Read what this internal snapshot of the other shows
+    #[arg(long, value_name = "NAME", group = "snapshots")]
+    other_snapshot: Option<OsString>,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long, requires = "snapshots")]
+    id: bool,
+    /// Images of different sizes differ, also where the longer one goes on with zeros
+    #[arg(long, short = 's')]
+    strict: bool,
+    /// Print every differing range, not only the first few (--json always does)
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    follow: FollowArgs,
+    #[command(flatten)]
+    passphrases: PassphraseArgs,
+}
 
 /// Differing ranges printed unless all are asked for.
 const PRINTED: u64 = 20;
@@ -24,7 +60,7 @@ const PRINTED: u64 = 20;
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow::Result<()> {
     let open =
         |path: &Path, format: &Option<String>, snapshot: &Option<OsString>, beside: &Path| {
-            let snapshot = snapshot.clone().map(|name| reading::named(name, args.id));
+            let snapshot = snapshot.as_ref().map(|name| snapshot_named(name, args.id));
             let reading = reading::open(path, format.as_deref(), args.follow, snapshot, &[beside])?;
             reading
                 .whole()

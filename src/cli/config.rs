@@ -4,14 +4,25 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use clap::Subcommand;
 use serde_json::json;
 
 use crate::host::{json_name, printable};
 use crate::tui::config::{Config, Warning};
 
-use super::args::{ConfigCommand, Globals};
 use super::exit::Stop;
+use super::options::Globals;
 use super::output::{self, Out};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the whole configuration as it holds, as a file to start from
+    Print,
+    /// Print where the file is looked for
+    Path,
+    /// Tell every line of the file that does not hold; ends with 3 if there is one
+    Check,
+}
 
 /// Does what is asked.
 pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {

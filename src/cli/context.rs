@@ -12,7 +12,7 @@ use crate::host::{Host, RealHost, printable};
 use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
-use super::args::{LookArgs, OpenArgs};
+use super::options::{LookArgs, OpenArgs};
 use super::output;
 
 /// A forest, and how the search for it went.
@@ -98,6 +98,25 @@ pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Con
         },
     )?;
     Ok(told(looked))
+}
+
+/// The forest around those of the files that are there, and the folders of the others.
+///
+/// # Errors
+/// As [`around`].
+pub(super) fn around_files(touched: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
+    let mut images: Vec<PathBuf> = Vec::new();
+    let mut folders: Vec<PathBuf> = also.to_vec();
+    for path in touched {
+        if path.is_file() {
+            images.push(path.clone());
+        } else if let Some(dir) = path.parent().filter(|dir| dir.is_dir()) {
+            folders.push(dir.to_path_buf());
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    around(&images, &folders)
 }
 
 /// The context, once what could not be looked at is told.

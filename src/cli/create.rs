@@ -1,65 +1,107 @@
 //! `qanopy create`: a new image, with or without a backing file.
 
-use crate::image::Format;
-use crate::ops::{BackingStyle, Branch, BranchUnchecked, Create, CreateRaw, Request};
+use std::path::PathBuf;
 
-use super::args::{CreateArgs, FormatArg, Globals};
+use clap::Args;
+
+use crate::image::Format;
+use crate::ops::{Branch, BranchUnchecked, Create, CreateRaw, Request};
+use crate::units;
+
 use super::context;
 use super::execute::execute;
 use super::exit::Stop;
-use super::new_image::preallocation_of_raw;
+use super::new_image::{EncryptArgs, ImageArgs, preallocation_of_raw};
+use super::options::{ConsentArgs, FormatArg, Globals, ScanArgs, backing_style};
 use super::output::Out;
+use super::passphrase::PassphraseArgs;
 
-/// Creates the image.
-pub(super) fn run(out: &mut Out, globals: Globals, args: CreateArgs) -> anyhow::Result<()> {
-    let mut image = args.image.options();
-    let (encryption, keys) = args.encryption.with_keys(&args.passphrases, &args.new)?;
-    image.encryption = encryption;
-    let style = if args.absolute {
-        BackingStyle::Absolute
-    } else {
-        BackingStyle::Relative
-    };
-    let (mut context, request) = match (args.backing, args.size) {
-        (Some(_), _) if args.format == FormatArg::Raw => {
-            return Err(Stop::Usage("a raw image has no backing file".to_owned()).into());
-        }
-        (None, Some(size)) if args.format == FormatArg::Raw => {
-            let request = Request::CreateRaw(CreateRaw {
-                new: args.new,
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// The file to create; an existing one is never overwritten
+    new: PathBuf,
+    /// Virtual size: a number of bytes, or with K, M, G, T, P or E (powers of 1024) [default: the
+    /// backing file's]
+    #[arg(value_parser = units::parse_size, required_unless_present = "backing")]
+    size: Option<u64>,
+    /// What it is to be; of the options below only --preallocation goes with raw
+    #[arg(long, short = 'f', value_enum, default_value_t = FormatArg::Qcow2)]
+    format: FormatArg,
+    /// Build it on this image, as `qanopy branch` does
+    #[arg(long, value_name = "BASE")]
+    backing: Option<PathBuf>,
+    /// BASE is not there yet: record it as it is said to be, with a size and --backing-format; asks for a number
+    #[arg(long, requires_all = ["backing", "size", "backing_format"])]
+    unchecked: bool,
+    /// The format BASE is going to have
+    #[arg(long, short = 'F', value_name = "FORMAT", requires = "unchecked")]
+    backing_format: Option<String>,
+    /// Record the backing file by its absolute path, not as seen from the new image
+    #[arg(long, requires = "backing")]
+    absolute: bool,
+    #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
+    encryption: EncryptArgs,
+    #[command(flatten)]
+    passphrases: PassphraseArgs,
+    #[command(flatten)]
+    scan: ScanArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+impl CreateArgs {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let image = self.image.options(&self.encryption);
+        let style = backing_style(self.absolute);
+        let new = self.new.clone();
+        Ok(match (self.backing.clone(), self.size) {
+            (Some(_), _) if self.format == FormatArg::Raw => {
+                return Err(Stop::Usage("a raw image has no backing file".to_owned()).into());
+            }
+            (None, Some(size)) if self.format == FormatArg::Raw => Request::CreateRaw(CreateRaw {
+                new,
                 size,
                 preallocation: preallocation_of_raw(&image)?,
-            });
-            (context::nowhere(), request)
-        }
-        (Some(base), Some(size)) if args.unchecked => {
-            let request = Request::BranchUnchecked(BranchUnchecked {
+            }),
+            (Some(base), Some(size)) if self.unchecked => {
+                let format = self.backing_format.as_deref().unwrap_or_default();
+                Request::BranchUnchecked(BranchUnchecked {
+                    base,
+                    format: Format::from_name(format),
+                    new,
+                    size,
+                    style,
+                    image,
+                })
+            }
+            (Some(base), size) => Request::Branch(Branch {
                 base,
-                format: Format::from_name(&args.backing_format.unwrap_or_default()),
-                new: args.new,
+                new,
                 size,
                 style,
                 image,
-            });
-            (context::around(&[], &args.scan.scan)?, request)
-        }
-        (Some(base), size) => {
-            let context = context::around(std::slice::from_ref(&base), &args.scan.scan)?;
-            let request = Request::Branch(Branch {
-                base,
-                new: args.new,
+            }),
+            (None, Some(size)) => Request::Create(Create {
+                path: new,
                 size,
-                style,
                 image,
-            });
-            (context, request)
-        }
-        (None, Some(size)) => {
-            let path = args.new;
-            let request = Request::Create(Create { path, size, image });
-            (context::nowhere(), request)
-        }
-        (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),
+            }),
+            (None, None) => return Err(Stop::Usage("a size is missing".to_owned()).into()),
+        })
+    }
+}
+
+/// Creates the image.
+pub(super) fn run(out: &mut Out, globals: Globals, args: &CreateArgs) -> anyhow::Result<()> {
+    let keys = args.encryption.keys(&args.passphrases, &args.new)?;
+    let request = args.request()?;
+    let mut context = match &args.backing {
+        None => context::nowhere(),
+        Some(_) if args.unchecked => context::around(&[], &args.scan.scan)?,
+        Some(base) => context::around(std::slice::from_ref(base), &args.scan.scan)?,
     };
     context.keys = keys;
     execute(out, globals, args.consent, &context, &request)

@@ -4,14 +4,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::Args;
 
 use crate::host::{RealHost, printable};
 use crate::ops;
 
-use super::args::{DemoArgs, Globals, LookArgs, OpenArgs};
 use super::exit::Stop;
 use super::open;
+use super::options::{Globals, LookArgs, OpenArgs};
 use super::output::{self, Out};
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Where to make them; must not exist or be empty [default: a new temporary directory]
+    dir: Option<PathBuf>,
+}
 
 /// Makes them in the directory named, or in a new temporary one that stays.
 pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<ExitCode> {

@@ -5,10 +5,11 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::ops::{self, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Tone};
 
-use super::args::{ConsentArgs, Globals};
 use super::exit::Stop;
+use super::interrupted::tell_interrupted;
+use super::options::{ConsentArgs, Globals};
 use super::output::{self, Out};
-use super::{json, log, progress_bar};
+use super::{json, progress_bar};
 use crate::units;
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
@@ -21,7 +22,7 @@ pub(super) fn execute(
 ) -> anyhow::Result<()> {
     let plan = ops::plan(context, request);
     if !matches!(request, Request::Recover(_)) {
-        log::tell_interrupted();
+        tell_interrupted();
     }
     if consent.dry_run || !plan.refusals.is_empty() {
         if globals.json {

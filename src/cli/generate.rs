@@ -2,22 +2,20 @@
 //! the definitions of the commands themselves.
 
 use anyhow::Context as _;
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::args::Cli;
 use super::output::Out;
 
 /// Prints a shell's completions.
-pub(super) fn completions(out: &mut Out, shell: Shell) -> anyhow::Result<()> {
+pub(super) fn completions(out: &mut Out, mut program: Command, shell: Shell) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "qanopy", &mut bytes);
+    clap_complete::generate(shell, &mut program, "qanopy", &mut bytes);
     print(out, bytes)
 }
 
 /// Prints the manual page: the program, then each command.
-pub(super) fn man(out: &mut Out) -> anyhow::Result<()> {
-    let mut command = Cli::command();
+pub(super) fn man(out: &mut Out, mut command: Command) -> anyhow::Result<()> {
     command.build();
     let mut bytes = Vec::new();
     let page = clap_mangen::Man::new(command.clone());
@@ -34,8 +32,8 @@ pub(super) fn man(out: &mut Out) -> anyhow::Result<()> {
 }
 
 /// A part for each command that is not hidden, and for each of its own.
-fn sections(command: &clap::Command, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
-    let seen = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+fn sections(command: &Command, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+    let seen = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
     for sub in command.get_subcommands().filter(seen) {
         let name = sub.get_bin_name().unwrap_or(sub.get_name());
         bytes.extend(format!(".SS \"{name}\"\n").as_bytes());

@@ -5,15 +5,42 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf, absolute};
 
 use anyhow::Context as _;
+use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
 use crate::forest::{Index, Remembered};
 use crate::host::{Host, RealHost, printable};
 
-use super::args::{Globals, IndexCommand};
 use super::exit::Stop;
 use super::json::path;
+use super::options::Globals;
 use super::output::Out;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// List the images that are remembered, each with what it is built on
+    List {
+        /// Only those built on these images [default: all]
+        #[arg(value_name = "BASE")]
+        bases: Vec<PathBuf>,
+    },
+    /// Forget images: they are met again by the next run that looks where they are
+    #[command(group = ArgGroup::new("what").required(true).multiple(true))]
+    Forget {
+        /// These images, and those below these folders
+        #[arg(value_name = "PATH", group = "what")]
+        paths: Vec<PathBuf>,
+        /// Those that are not there any more
+        #[arg(long, group = "what", conflicts_with = "all")]
+        gone: bool,
+        /// All of them
+        #[arg(long, group = "what", conflicts_with = "paths")]
+        all: bool,
+        /// Only say which
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+}
 
 pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
     let dir = Index::default_dir().context("there is no directory for what is remembered")?;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
@@ -13,10 +14,19 @@ use crate::image::{
     STRIPES, Snapshot,
 };
 
-use super::args::{Globals, InfoArgs, LookArgs};
 use super::context;
+use super::options::{Globals, LookArgs};
 use super::output::Out;
 use crate::units;
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArgs {
+    /// The image
+    image: PathBuf,
+    /// Also every image it is built on, down to the root
+    #[arg(long)]
+    chain: bool,
+}
 
 /// QEMU counts files in whole sectors of this many bytes.
 const SECTOR: u64 = 512;

@@ -1,68 +1,156 @@
 //! `qanopy keyslot`: the key slots of an image encrypted with LUKS, listed, added, changed and erased.
 
-use std::path::Path;
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable};
-use crate::image;
-use crate::ops::{ChangeKeySlot, KeySlotAction, Request};
+use crate::image::{self, Keys};
+use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
-use super::args::{Globals, KeySlotCommand};
 use super::execute::execute;
+use super::options::{ConsentArgs, Globals};
 use super::output::Out;
+use super::passphrase::PassphraseArgs;
 use super::{context, passphrase};
 
+/// The passphrase that a key slot is to open to.
+#[derive(Debug, Args)]
+pub(super) struct NewPassphraseArgs {
+    /// The file that holds the new passphrase, - for standard input; asked for at the terminal otherwise
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<OsString>,
+    /// How long trying one passphrase is to take, in milliseconds of this processor
+    #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms,
+        value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    iter_time: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeySlotCommand {
+    /// List the key slots of an image
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    #[command(flatten)]
+    Change(KeySlotChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeySlotChange {
+    /// Have another passphrase open an image as well
+    Add {
+        /// The image
+        image: PathBuf,
+        /// The key slot, 0 to 7; the first that is not active otherwise
+        #[arg(long, value_name = "N")]
+        slot: Option<usize>,
+        #[command(flatten)]
+        new: NewPassphraseArgs,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have another passphrase open an image instead of the one given
+    Change {
+        /// The image
+        image: PathBuf,
+        /// The key slot that is erased, 0 to 7; the one that the passphrase given opens otherwise
+        #[arg(long, value_name = "N")]
+        slot: Option<usize>,
+        #[command(flatten)]
+        new: NewPassphraseArgs,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Have a passphrase open an image no longer; one of another slot has to be given
+    Erase {
+        /// The image
+        image: PathBuf,
+        /// The key slot, 0 to 7
+        #[arg(long, value_name = "N")]
+        slot: usize,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+impl KeySlotChange {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let (image, action) = match self {
+            Self::Add {
+                image, slot, new, ..
+            } => {
+                let action = KeySlotAction::Add {
+                    slot: *slot,
+                    iter_time_ms: new.iter_time,
+                };
+                (image, action)
+            }
+            Self::Change {
+                image, slot, new, ..
+            } => {
+                let action = KeySlotAction::Change {
+                    slot: *slot,
+                    into: None,
+                    iter_time_ms: new.iter_time,
+                };
+                (image, action)
+            }
+            Self::Erase { image, slot, .. } => (image, KeySlotAction::Erase { slot: *slot }),
+        };
+        Ok(Request::KeySlot(ChangeKeySlot {
+            image: image.clone(),
+            action,
+        }))
+    }
+
+    /// The image, and how the change is agreed to.
+    fn of(&self) -> (&PathBuf, ConsentArgs) {
+        match self {
+            Self::Add { image, consent, .. }
+            | Self::Change { image, consent, .. }
+            | Self::Erase { image, consent, .. } => (image, *consent),
+        }
+    }
+
+    fn keys(&self) -> anyhow::Result<Keys> {
+        match self {
+            Self::Add {
+                new, passphrases, ..
+            }
+            | Self::Change {
+                new, passphrases, ..
+            } => {
+                let file = new.new_passphrase_file.as_deref();
+                passphrase::keys_with_replacement(passphrases, file)
+            }
+            Self::Erase { passphrases, .. } => passphrase::keys(passphrases),
+        }
+    }
+}
+
 /// Carries out one of the commands on key slots.
-pub(super) fn run(out: &mut Out, globals: Globals, command: KeySlotCommand) -> anyhow::Result<()> {
-    let (image, action, keys, consent) = match command {
-        KeySlotCommand::List { image } => return list(out, globals, &image),
-        KeySlotCommand::Add {
-            image,
-            slot,
-            new,
-            passphrases,
-            consent,
-        } => {
-            let file = new.new_passphrase_file.as_deref();
-            let action = KeySlotAction::Add {
-                slot,
-                iter_time_ms: new.iter_time,
-            };
-            let keys = passphrase::keys_with_replacement(&passphrases, file)?;
-            (image, action, keys, consent)
-        }
-        KeySlotCommand::Change {
-            image,
-            slot,
-            new,
-            passphrases,
-            consent,
-        } => {
-            let file = new.new_passphrase_file.as_deref();
-            let action = KeySlotAction::Change {
-                slot,
-                into: None,
-                iter_time_ms: new.iter_time,
-            };
-            let keys = passphrase::keys_with_replacement(&passphrases, file)?;
-            (image, action, keys, consent)
-        }
-        KeySlotCommand::Erase {
-            image,
-            slot,
-            passphrases,
-            consent,
-        } => {
-            let keys = passphrase::keys(&passphrases)?;
-            (image, KeySlotAction::Erase { slot }, keys, consent)
-        }
+pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> anyhow::Result<()> {
+    let change = match command {
+        KeySlotCommand::List { image } => return list(out, globals, image),
+        KeySlotCommand::Change(change) => change,
     };
-    let mut context = context::around(std::slice::from_ref(&image), &[])?;
+    let (image, consent) = change.of();
+    let keys = change.keys()?;
+    let mut context = context::around(std::slice::from_ref(image), &[])?;
     context.keys = keys;
-    let request = Request::KeySlot(ChangeKeySlot { image, action });
-    execute(out, globals, consent, &context, &request)
+    execute(out, globals, consent, &context, &change.request()?)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

@@ -3,17 +3,38 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::json;
 
 use crate::host::{json_line, json_name};
 use crate::image::{Chain, Map, MapRun, MapState};
 
-use super::args::{Globals, MapArgs};
 use super::exit::Stop;
+use super::options::{FollowArgs, Globals, ViewArgs};
 use super::output::Out;
 use super::reading;
 use crate::units;
+
+#[derive(Debug, Args)]
+pub(super) struct MapArgs {
+    /// The image
+    image: PathBuf,
+    /// The image's format [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT")]
+    format: Option<String>,
+    /// Begin at this guest offset
+    #[arg(long, short = 's', value_name = "OFFSET", value_parser = units::parse_size, default_value = "0")]
+    start_offset: u64,
+    /// Go on for this many bytes [default: to the end]
+    #[arg(long, short = 'l', value_name = "LENGTH", value_parser = units::parse_size)]
+    max_length: Option<u64>,
+    #[command(flatten)]
+    snapshot: ViewArgs,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
 
 /// Lines gathered before they are handed on.
 const GATHERED: usize = 64 << 10;
@@ -24,7 +45,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MapArgs) -> anyhow::Re
         &args.image,
         args.format.as_deref(),
         args.follow,
-        args.snapshot.clone().wanted(),
+        args.snapshot.wanted(),
         &[],
     )?;
     let chain = &reading.chain;

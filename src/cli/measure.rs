@@ -2,23 +2,63 @@
 //! `qemu-img measure`.
 
 use anyhow::anyhow;
+use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 
 use crate::image::{self, Measure, MeasureAs, Qcow2Options};
 use crate::ops::ImageOptions;
 
-use super::args::{Globals, MeasureArgs, TargetArg};
 use super::exit::Stop;
+use super::new_image::{EncryptArg, ImageArgs};
+use super::options::{FollowArgs, FormatArg, Globals, ViewArgs, Words, one_of};
 use super::output::Out;
 use super::reading;
 use crate::units;
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("measured").required(true).multiple(false))]
+pub(super) struct MeasureArgs {
+    /// The image that is to be copied
+    #[arg(group = "measured")]
+    image: Option<PathBuf>,
+    /// Virtual size of an image that is to be empty
+    #[arg(long, value_parser = units::parse_size, group = "measured")]
+    size: Option<u64>,
+    /// The image's format [default: by its content]
+    #[arg(long, short = 'f', value_name = "FORMAT", requires = "image")]
+    format: Option<String>,
+    /// The new image's format
+    #[arg(long, short = 'O', value_parser = one_of(TARGETS), default_value = "qcow2")]
+    target: FormatArg,
+    #[command(flatten)]
+    image_options: ImageArgs,
+    /// Count the header of an encrypted image, which is in this format
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "The new image"
+    )]
+    encrypt: Option<EncryptArg>,
+    #[command(flatten)]
+    snapshot: ViewArgs,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+/// Formats a copy can have.
+const TARGETS: &Words<FormatArg> = &[
+    ("qcow2", "QEMU's copy-on-write format", FormatArg::Qcow2),
+    ("raw", "Bytes as the guest sees them", FormatArg::Raw),
+];
 
 /// Measures and prints.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow::Result<()> {
     let options = options(args)?;
     let source = match &args.image {
         Some(path) => {
-            let snapshot = args.snapshot.clone().wanted();
+            let snapshot = args.snapshot.wanted();
             let reading = reading::open(path, args.format.as_deref(), args.follow, snapshot, &[])?;
             let whole = reading.whole();
             Some(whole.map_err(|error| anyhow!(reading::why(&error)))?)
@@ -31,8 +71,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
         None => None,
     };
     let target = match args.target {
-        TargetArg::Raw => MeasureAs::Raw,
-        TargetArg::Qcow2 => MeasureAs::Qcow2 {
+        FormatArg::Raw => MeasureAs::Raw,
+        FormatArg::Qcow2 => MeasureAs::Qcow2 {
             options: &options,
             backing: false,
             luks: args.encrypt.is_some(),
@@ -71,7 +111,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
 fn options(args: &MeasureArgs) -> Result<Qcow2Options, Stop> {
     let ImageOptions {
         format, data_file, ..
-    } = args.image_options.clone().options();
+    } = args.image_options.plain_options();
     if data_file.is_some() {
         return Err(Stop::Usage(
             "the guest's data would be in the data file: -O raw measures that, and --size 0 the rest"
@@ -79,7 +119,7 @@ fn options(args: &MeasureArgs) -> Result<Qcow2Options, Stop> {
         ));
     }
     let is_plain = format == Qcow2Options::default() && args.encrypt.is_none();
-    if args.target == TargetArg::Raw && !is_plain {
+    if args.target == FormatArg::Raw && !is_plain {
         return Err(Stop::Usage(
             "a raw image is made without options: those given are for -O qcow2".to_owned(),
         ));

@@ -2,25 +2,27 @@
 //! One file a command; nothing here decides what is safe or knows what an image is made of.
 
 mod amend;
-mod args;
 mod bitmap;
 mod branch;
 mod check;
+mod clone;
 mod commit;
 mod compare;
 mod config;
 mod context;
 mod convert;
-mod copies;
 mod create;
 mod demo;
 mod discard;
 mod execute;
 mod exit;
+mod export;
 mod flatten;
 mod generate;
+mod import;
 mod index;
 mod info;
+mod interrupted;
 mod json;
 mod keys;
 mod keyslot;
@@ -30,33 +32,158 @@ mod measure;
 mod move_image;
 mod new_image;
 mod open;
+mod options;
 mod output;
 mod passphrase;
 mod progress_bar;
 mod prune;
 mod reading;
 mod rebase;
+mod recover;
+mod redo;
 mod relink;
 mod resize;
 mod screenshot;
 mod snapshot;
 mod squash;
+#[cfg(test)]
+mod tests;
 mod trash;
 mod tree;
+mod undo;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::host::printable;
 
-use args::{Cli, Command, Globals, OpenArgs};
 use exit::Stop;
+use options::{Globals, OpenArgs};
 use output::Out;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
+tree --check, config check, map), a difference (compare) or something unread (convert --salvage), \
+4 refused, 130 cancelled.
+
+Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
+TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
+
+/// See the forest of qcow2 images on a machine; branch, commit, discard and prune it safely.
+///
+/// Every command that changes something makes a plan first. --dry-run prints the plan and changes
+/// nothing, --yes skips the question, --json gives the plan or the outcome as JSON.
+#[derive(Debug, Parser)]
+#[command(
+    name = "qanopy",
+    version,
+    after_help = AFTER_HELP,
+    override_usage = "qanopy [OPTIONS] [DIR]...\n       qanopy COMMAND ...",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(flatten)]
+    open: OpenArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the forest: who is built on whom
+    Tree(tree::TreeArgs),
+    /// Print what the header of an image says
+    Info(info::InfoArgs),
+    /// Look for what is wrong with the tables of images, and repair it
+    Check(check::CheckArgs),
+    /// Print which layer of a chain holds what, and where
+    Map(map::MapArgs),
+    /// Compare what two images show
+    Compare(compare::CompareArgs),
+    /// Tell how large a copy of an image, or an empty image, would be
+    Measure(measure::MeasureArgs),
+    /// Create an empty qcow2 or raw image
+    Create(create::CreateArgs),
+    /// Create an overlay on an image
+    Branch(branch::BranchArgs),
+    /// Copy what an image shows into a new image of another kind
+    Convert(convert::ConvertArgs),
+    /// Merge an overlay down into the image it is built on
+    Commit(commit::CommitArgs),
+    /// Record anew what an image is built on, or in which format
+    Relink(relink::RelinkArgs),
+    /// Make the disk of an image longer or shorter
+    Resize(resize::ResizeArgs),
+    /// Build an image on another one; what it shows stays
+    Rebase(rebase::RebaseArgs),
+    /// Take one layer out of its chain; every other image shows what it showed
+    Squash(squash::SquashArgs),
+    /// Take the layers below an image out of its chain; what it shows stays
+    Flatten(flatten::FlattenArgs),
+    /// Make an image of another version, refcount width or feature
+    Amend(amend::AmendArgs),
+    /// List, add, change or erase the key slots of an image that is encrypted with LUKS
+    #[command(subcommand)]
+    Keyslot(keyslot::KeySlotCommand),
+    /// List, add, remove, clear, enable, disable or merge the dirty bitmaps of an image
+    #[command(subcommand)]
+    Bitmap(bitmap::BitmapCommand),
+    /// List, take, apply, delete or copy out the internal snapshots of an image
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
+    /// Give images another name or place; whatever refers to them follows
+    #[command(visible_alias = "rename")]
+    Move(move_image::MoveArgs),
+    /// Copy an image, file for file; the copy is built on the same base
+    Clone(clone::CloneArgs),
+    /// Copy an image and all it is built on into a folder that stands alone
+    Export(export::ExportArgs),
+    /// Copy what an exported folder holds to where it is to live
+    Import(import::ImportArgs),
+    /// Take back what was done last, or an entry of the log
+    Undo(undo::UndoArgs),
+    /// Do again what was taken back last, or an entry of the log that was taken back
+    Redo(redo::RedoArgs),
+    /// Finish an operation that was interrupted, or take back what was done of it
+    Recover(recover::RecoverArgs),
+    /// List what was done, oldest first
+    Log(log::LogArgs),
+    /// Move images and everything built on them to the trash
+    Discard(discard::DiscardArgs),
+    /// Propose leaves that nothing uses, oldest first, and discard those you choose
+    Prune(prune::PruneArgs),
+    /// List, restore or empty the trash
+    #[command(subcommand)]
+    Trash(trash::TrashCommand),
+    /// List or forget the images that are remembered from earlier runs
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    /// Make sample forests of real images and open them
+    Demo(demo::DemoArgs),
+    /// Show the configuration: what holds, where it is, whether its lines mean something
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Print the table of keys as Markdown, as README.md shows it
+    #[command(hide = true)]
+    Keys,
+    /// Print a picture of the screen as SVG, as README.md shows it
+    #[command(hide = true)]
+    Screenshot(screenshot::ScreenshotArgs),
+}
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
 /// wrong usage, 3 problems found or images that differ, 4 refused, 130 cancelled.
@@ -127,35 +254,35 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Map(args) => map::run(out, globals, &args)?,
         Command::Compare(args) => compare::run(out, globals, &args)?,
         Command::Measure(args) => measure::run(out, globals, &args)?,
-        Command::Create(args) => create::run(out, globals, args)?,
-        Command::Branch(args) => branch::run(out, globals, args)?,
-        Command::Convert(args) => convert::run(out, globals, args)?,
-        Command::Commit(args) => commit::run(out, globals, args)?,
-        Command::Relink(args) => relink::run(out, globals, args)?,
-        Command::Amend(args) => amend::run(out, globals, args)?,
-        Command::Keyslot(command) => keyslot::run(out, globals, command)?,
-        Command::Bitmap(command) => bitmap::run(out, globals, command)?,
-        Command::Resize(args) => resize::run(out, globals, args)?,
-        Command::Rebase(args) => rebase::run(out, globals, args)?,
-        Command::Squash(args) => squash::run(out, globals, args)?,
-        Command::Flatten(args) => flatten::run(out, globals, args)?,
-        Command::Snapshot(command) => snapshot::run(out, globals, command)?,
-        Command::Move(args) => move_image::run(out, globals, args)?,
-        Command::Clone(args) => copies::clone(out, globals, args)?,
-        Command::Export(args) => copies::export(out, globals, args)?,
-        Command::Import(args) => copies::import(out, globals, args)?,
-        Command::Undo(args) => log::undo(out, globals, &args)?,
-        Command::Redo(args) => log::redo(out, globals, &args)?,
-        Command::Recover(args) => log::recover(out, globals, &args)?,
+        Command::Create(args) => create::run(out, globals, &args)?,
+        Command::Branch(args) => branch::run(out, globals, &args)?,
+        Command::Convert(args) => convert::run(out, globals, &args)?,
+        Command::Commit(args) => commit::run(out, globals, &args)?,
+        Command::Relink(args) => relink::run(out, globals, &args)?,
+        Command::Amend(args) => amend::run(out, globals, &args)?,
+        Command::Keyslot(command) => keyslot::run(out, globals, &command)?,
+        Command::Bitmap(command) => bitmap::run(out, globals, &command)?,
+        Command::Resize(args) => resize::run(out, globals, &args)?,
+        Command::Rebase(args) => rebase::run(out, globals, &args)?,
+        Command::Squash(args) => squash::run(out, globals, &args)?,
+        Command::Flatten(args) => flatten::run(out, globals, &args)?,
+        Command::Snapshot(command) => snapshot::run(out, globals, &command)?,
+        Command::Move(args) => move_image::run(out, globals, &args)?,
+        Command::Clone(args) => clone::run(out, globals, &args)?,
+        Command::Export(args) => export::run(out, globals, &args)?,
+        Command::Import(args) => import::run(out, globals, &args)?,
+        Command::Undo(args) => undo::run(out, globals, &args)?,
+        Command::Redo(args) => redo::run(out, globals, &args)?,
+        Command::Recover(args) => recover::run(out, globals, &args)?,
         Command::Log(args) => log::run(out, globals, &args)?,
-        Command::Discard(args) => discard::run(out, globals, args)?,
+        Command::Discard(args) => discard::run(out, globals, &args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
-        Command::Trash(command) => trash::run(out, globals, command)?,
+        Command::Trash(command) => trash::run(out, globals, &command)?,
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
-        Command::Completions { shell } => generate::completions(out, shell)?,
-        Command::Man => generate::man(out)?,
+        Command::Completions { shell } => generate::completions(out, Cli::command(), shell)?,
+        Command::Man => generate::man(out, Cli::command())?,
         Command::Keys => keys::run(out)?,
         Command::Screenshot(args) => screenshot::run(out, globals, args)?,
     }

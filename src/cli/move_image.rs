@@ -2,22 +2,59 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
+
 use crate::forest::Index;
 use crate::host::{Host, RealHost};
 use crate::ops::{MoveImages, Relocation, Request, moved_to};
 
-use super::args::{Globals, MoveArgs};
 use super::context;
 use super::execute::execute;
 use super::exit::Stop;
+use super::options::{ConsentArgs, Globals, ScanArgs};
 use super::output::Out;
 
+#[derive(Debug, Args)]
+pub(super) struct MoveArgs {
+    /// The images, then their new name or a directory to hold them
+    #[arg(value_name = "IMAGE", num_args = 2.., required = true)]
+    paths: Vec<PathBuf>,
+    /// Everything built on them moves along
+    #[arg(long)]
+    subtree: bool,
+    #[command(flatten)]
+    scan: ScanArgs,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
+
+impl MoveArgs {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let (images, to) = self.images_and_place()?;
+        let moves = images.iter().map(|from| Relocation {
+            from: from.clone(),
+            to: to.clone(),
+            style: None,
+        });
+        Ok(Request::Move(MoveImages {
+            moves: moves.collect(),
+            subtree: self.subtree,
+        }))
+    }
+
+    /// The last of the paths is where the others go.
+    fn images_and_place(&self) -> Result<(&[PathBuf], &PathBuf), Stop> {
+        match self.paths.split_last() {
+            Some((to, images)) => Ok((images, to)),
+            None => Err(Stop::Usage("name the images and where they go".to_owned())),
+        }
+    }
+}
+
 /// Moves the images.
-pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Result<()> {
-    let mut images = args.paths;
-    let Some(to) = images.pop() else {
-        return Err(Stop::Usage("name the images and where they go".to_owned()).into());
-    };
+pub(super) fn run(out: &mut Out, globals: Globals, args: &MoveArgs) -> anyhow::Result<()> {
+    let (images, _) = args.images_and_place()?;
     // What a move that was interrupted has moved already is looked for where it is.
     let state_dir = Index::default_dir();
     let there = images.iter().map(|from| {
@@ -27,17 +64,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: MoveArgs) -> anyhow::Re
     });
     let there: Vec<PathBuf> = there.collect();
     let context = context::around(&there, &args.scan.scan)?;
-    let moves = images
-        .into_iter()
-        .map(|from| Relocation {
-            from,
-            to: to.clone(),
-            style: None,
-        })
-        .collect();
-    let request = Request::Move(MoveImages {
-        moves,
-        subtree: args.subtree,
-    });
-    execute(out, globals, args.consent, &context, &request)
+    execute(out, globals, args.consent, &context, &args.request()?)
 }

@@ -1,33 +1,131 @@
 //! The options of a new qcow2 image, as they are typed: read one by one here, held against each other
 //! where the image is planned.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
 
 use crate::image::{
     Compression, Keys, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS, Preallocation,
-    Qcow2Options, SparseSize,
+    Qcow2Options, Version,
 };
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::units;
 
-use super::args::{CompatArg, CompressionArg, EncryptArg, EncryptArgs, ImageArgs, PassphraseArgs};
 use super::exit::Stop;
-use super::passphrase;
+use super::options::{Words, one_of};
+use super::passphrase::{self, PassphraseArgs};
+
+/// How a new qcow2 image is made. The names and defaults are qemu-img's.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The new image")]
+pub(super) struct ImageArgs {
+    /// Bytes a cluster, a power of two from 512 to 2M
+    #[arg(long, value_name = "SIZE", value_parser = cluster_bits, default_value = "64K")]
+    cluster_size: u32,
+    /// Version of the format: 1.1, or 0.10 for QEMU before 1.1
+    #[arg(long, value_parser = one_of(VERSIONS), value_name = "VERSION", default_value = "1.1")]
+    compat: Version,
+    /// Divide clusters into 32 subclusters, which are allocated one by one
+    #[arg(long)]
+    extended_l2: bool,
+    /// Width of a reference count, a power of two from 1 to 64
+    #[arg(long, value_name = "BITS", value_parser = refcount_order, default_value = "16")]
+    refcount_bits: u32,
+    /// Let reference counts be written late: faster, with a repair after a crash
+    #[arg(long)]
+    lazy_refcounts: bool,
+    /// Algorithm of compressed clusters
+    #[arg(long, value_parser = one_of(COMPRESSIONS), value_name = "TYPE", default_value = "zlib")]
+    compression_type: Compression,
+    /// What is reserved for clusters that hold nothing yet
+    #[arg(long, value_parser = one_of(PREALLOCATIONS), value_name = "MODE", default_value = "off")]
+    preallocation: Preallocation,
+    /// Keep the guest's data in this file of its own; an existing one is never overwritten
+    #[arg(long, value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// Let the data file be a raw image of the disk at every time
+    #[arg(long, requires = "data_file")]
+    data_file_raw: bool,
+    /// Record the data file's name as seen from the image; QEMU takes it from the directory it is started in
+    #[arg(long, requires = "data_file")]
+    data_file_relative: bool,
+}
+
+/// How a new image is encrypted.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The new image")]
+pub(super) struct EncryptArgs {
+    /// Encrypt the content (aes-256, xts, plain64, sha256)
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    encrypt: Option<EncryptArg>,
+    /// Milliseconds of this processor that trying one passphrase is to cost
+    #[arg(long, value_name = "MS", default_value_t = EncryptionOption::default().iter_time_ms, requires = "encrypt",
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    iter_time: u32,
+}
+
+/// Formats of encryption, by qemu-img's names.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum EncryptArg {
+    /// LUKS version 1
+    Luks,
+}
+
+/// Version of the format, by qemu-img's names.
+pub(super) const VERSIONS: &Words<Version> = &[
+    ("0.10", "Version 2", Version::V2),
+    ("1.1", "Version 3", Version::V3),
+];
+
+/// Algorithm of compressed clusters.
+pub(super) const COMPRESSIONS: &Words<Compression> = &[
+    ("zlib", "Deflate, which every QEMU reads", Compression::Zlib),
+    (
+        "zstd",
+        "Zstandard, which QEMU reads since 5.1",
+        Compression::Zstd,
+    ),
+];
+
+/// What of a new image is reserved in advance.
+pub(super) const PREALLOCATIONS: &Words<Preallocation> = &[
+    ("off", "Nothing", Preallocation::Off),
+    (
+        "metadata",
+        "A place in the file for each cluster",
+        Preallocation::Metadata,
+    ),
+    (
+        "falloc",
+        "Also blocks of the filesystem",
+        Preallocation::Falloc,
+    ),
+    ("full", "Also zeros written into them", Preallocation::Full),
+];
 
 impl ImageArgs {
     /// The options as the operations take them.
-    pub(super) fn options(self) -> ImageOptions {
+    pub(super) fn options(&self, encryption: &EncryptArgs) -> ImageOptions {
+        ImageOptions {
+            encryption: encryption.option(),
+            ..self.plain_options()
+        }
+    }
+
+    /// The same of an image that is not encrypted.
+    pub(super) fn plain_options(&self) -> ImageOptions {
         ImageOptions {
             format: Qcow2Options {
                 cluster_bits: self.cluster_size,
                 refcount_order: self.refcount_bits,
                 extended_l2: self.extended_l2,
-                old_version: self.compat == CompatArg::Old,
+                old_version: self.compat == Version::V2,
                 lazy_refcounts: self.lazy_refcounts,
-                compression: self.compression_type.into(),
-                preallocation: self.preallocation.into(),
+                compression: self.compression_type,
+                preallocation: self.preallocation,
             },
-            data_file: self.data_file.map(|path| DataFileOption {
+            data_file: self.data_file.clone().map(|path| DataFileOption {
                 path,
                 raw: self.data_file_raw,
                 style: if self.data_file_relative {
@@ -66,40 +164,22 @@ pub(super) fn preallocation_of_raw(image: &ImageOptions) -> Result<Preallocation
 }
 
 impl EncryptArgs {
-    /// The encryption as the operations take it.
-    pub(super) fn option(&self) -> Option<EncryptionOption> {
+    fn option(&self) -> Option<EncryptionOption> {
         self.encrypt.map(|EncryptArg::Luks| EncryptionOption {
             iter_time_ms: self.iter_time,
         })
     }
 
-    /// The same where nothing but the new image needs a passphrase, and who knows that.
+    /// What opens the new image, where no other needs a passphrase.
     ///
     /// # Errors
     /// As [`passphrase::keys`], and if there is a passphrase without anything to encrypt.
-    pub(super) fn with_keys(
-        &self,
-        passphrases: &PassphraseArgs,
-        new: &Path,
-    ) -> anyhow::Result<(Option<EncryptionOption>, Keys)> {
-        let encryption = self.option();
-        if encryption.is_none() && !passphrases.passphrase_file.is_empty() {
+    pub(super) fn keys(&self, passphrases: &PassphraseArgs, new: &Path) -> anyhow::Result<Keys> {
+        if self.encrypt.is_none() && !passphrases.passphrase_file.is_empty() {
             let text = "--passphrase-file is for an image that is to be encrypted (--encrypt luks)";
             return Err(Stop::Usage(text.to_owned()).into());
         }
-        Ok((
-            encryption,
-            passphrase::keys_with_new(passphrases, &[new.to_path_buf()])?,
-        ))
-    }
-}
-
-impl From<CompressionArg> for Compression {
-    fn from(arg: CompressionArg) -> Self {
-        match arg {
-            CompressionArg::Zlib => Self::Zlib,
-            CompressionArg::Zstd => Self::Zstd,
-        }
+        passphrase::keys_with_new(passphrases, &[new.to_path_buf()])
     }
 }
 
@@ -112,12 +192,6 @@ pub(super) fn cluster_bits(text: &str) -> Result<u32, String> {
     } else {
         Err("a cluster is a power of two from 512 to 2M bytes".to_owned())
     }
-}
-
-/// Reads from how many zeros on a copy stores nothing for them.
-pub(super) fn sparse_size(text: &str) -> Result<SparseSize, String> {
-    let size = SparseSize::new(units::parse_size(text)?);
-    size.ok_or_else(|| "that is a multiple of 512 up to 16M, or 0".to_owned())
 }
 
 /// Reads the width of a reference count and gives its logarithm.

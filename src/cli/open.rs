@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::forest::Index;
 use crate::tui::{self, TuiOptions};
 
-use super::args::{Globals, OpenArgs};
+use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use super::{config, context, tree};
 

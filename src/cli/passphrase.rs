@@ -9,13 +9,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
-use super::args::PassphraseArgs;
 use super::exit::Stop;
+
+/// What opens encrypted images.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PassphraseArgs {
+    /// File with the passphrase of the LUKS-encrypted images, the new one as well, `-` for standard input;
+    /// IMAGE=FILE for that image only. May be given several times [default: ask, at a terminal]
+    #[arg(long, value_name = "[IMAGE=]FILE")]
+    pub(super) passphrase_file: Vec<OsString>,
+}
 
 /// Longest passphrase read from a file, in bytes.
 const MAX_LEN: u64 = 64 << 10;

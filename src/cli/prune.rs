@@ -4,18 +4,33 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use crate::host::printable;
 use crate::ops::{self, Candidate, Request};
 
-use super::args::{Globals, PruneArgs};
 use super::context;
 use super::execute::{execute, question};
 use super::exit::Stop;
 use super::json::path;
+use super::options::{ConsentArgs, Globals, OpenArgs};
 use super::output::{self, Out};
 use crate::units;
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    #[command(flatten)]
+    open: OpenArgs,
+    /// Propose only images unchanged for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = units::parse_age, default_value = "30d")]
+    older_than: std::time::Duration,
+    /// Take everything proposed, without asking which to keep
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
+}
 
 /// Proposes, lets choose, discards.
 pub(super) fn run(out: &mut Out, globals: Globals, args: PruneArgs) -> anyhow::Result<()> {

@@ -1,14 +1,13 @@
 //! Opening what is only read, for the commands that need the whole chain: says on standard error
 //! what a process is writing at the time. What may be opened is decided below.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::host::RealHost;
 use crate::image::{self, ErrorKind, Format};
 use crate::ops::{self, ReadOptions, Reading, SnapshotName};
 
-use super::args::{FollowArgs, ViewArgs};
+use super::options::FollowArgs;
 use super::output;
 
 /// Opens an image; `beside` are other images given on the same line, whose folders were named with them.
@@ -31,22 +30,6 @@ pub(super) fn open(
         output::complain(format_args!("qanopy: {note}"));
     }
     Ok(reading)
-}
-
-impl ViewArgs {
-    /// The internal snapshot that is meant, if one is.
-    pub(super) fn wanted(self) -> Option<SnapshotName> {
-        self.snapshot.map(|name| named(name, self.id))
-    }
-}
-
-/// A snapshot, by its ID or by its name.
-pub(super) fn named(name: OsString, by_id: bool) -> SnapshotName {
-    if by_id {
-        SnapshotName::Id(name)
-    } else {
-        SnapshotName::Name(name)
-    }
 }
 
 /// The folder of a name without one is the current one.

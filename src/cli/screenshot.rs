@@ -1,14 +1,34 @@
 //! `qanopy screenshot`: the screen as an SVG picture, as README.md shows it.
 
 use anyhow::Context as _;
+use clap::Args;
+use std::path::PathBuf;
 
 use crate::host::RealHost;
 use crate::ops;
 use crate::tui::TuiOptions;
 use crate::tui::svg::{self, Screen};
 
-use super::args::{Globals, ScreenshotArgs};
+use super::options::Globals;
 use super::output::Out;
+
+#[derive(Debug, Args)]
+pub(super) struct ScreenshotArgs {
+    /// What to show [default: the demo's forests, in a directory that is removed again]
+    dir: Option<PathBuf>,
+    /// What is open: tree, diagram, help, commit, discard, health, map or job
+    #[arg(long, value_parser = view, default_value = "tree")]
+    view: Screen,
+    /// The image the cursor is on, by its file name
+    #[arg(long, value_name = "NAME")]
+    at: Option<String>,
+    /// Columns of the screen
+    #[arg(long, default_value_t = 120)]
+    width: u16,
+    /// Rows of the screen
+    #[arg(long, default_value_t = 30)]
+    height: u16,
+}
 
 /// Prints the picture of the directory named, or of the demo's forests.
 pub(super) fn run(out: &mut Out, globals: Globals, args: ScreenshotArgs) -> anyhow::Result<()> {

@@ -1,6 +1,8 @@
 //! `qanopy snapshot`: the internal snapshots of an image, listed, taken, applied, deleted, copied out.
 
-use std::path::Path;
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -8,73 +10,188 @@ use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{self, Keys, Snapshot};
-use crate::ops::{ChangeSnapshot, ExtractAs, Request, SnapshotAction, SnapshotName};
+use crate::ops::{ChangeSnapshot, Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
 
-use super::args::{ExtractArg, Globals, SnapshotArgs, SnapshotCommand};
 use super::execute::execute;
+use super::options::{ConsentArgs, DEPENDANTS, Globals, ScanArgs, Words, one_of, snapshot_named};
 use super::output::Out;
-use super::{context, info, passphrase, reading};
+use super::passphrase::PassphraseArgs;
+use super::{context, info, passphrase};
 use crate::units;
 
-/// Carries out one of the commands on snapshots.
-pub(super) fn run(out: &mut Out, globals: Globals, command: SnapshotCommand) -> anyhow::Result<()> {
-    let mut keys = Keys::none();
-    let (image, action, also, consent) = match command {
-        SnapshotCommand::List { image } => return list(out, globals, &image),
-        SnapshotCommand::Create {
-            image,
-            name,
-            consent,
-        } => (image, SnapshotAction::Create { name }, Vec::new(), consent),
-        SnapshotCommand::Apply {
-            which,
-            dependants,
-            scan,
-            consent,
-        } => {
-            let snapshot = name_of(&which);
-            let action = SnapshotAction::Apply {
-                snapshot,
-                dependants: dependants.into(),
-            };
-            (which.image, action, scan.scan, consent)
-        }
-        SnapshotCommand::Delete { which, consent } => {
-            let snapshot = name_of(&which);
-            let action = SnapshotAction::Delete { snapshot };
-            (which.image, action, Vec::new(), consent)
-        }
-        SnapshotCommand::Extract {
-            which,
-            new,
-            form,
-            passphrases,
-            scan,
-            consent,
-        } => {
-            keys = passphrase::keys(&passphrases)?;
-            let form = match form {
-                ExtractArg::Qcow2 => ExtractAs::Qcow2,
-                ExtractArg::Raw => ExtractAs::Raw,
-                ExtractArg::Overlay => ExtractAs::Overlay,
-            };
-            let snapshot = name_of(&which);
-            let action = SnapshotAction::Extract {
-                snapshot,
-                new,
-                form,
-            };
-            (which.image, action, scan.scan, consent)
-        }
-    };
-    let mut context = context::around(std::slice::from_ref(&image), &also)?;
-    context.keys = keys;
-    let request = Request::Snapshot(ChangeSnapshot { image, action });
-    execute(out, globals, consent, &context, &request)
+/// Which internal snapshot of which image.
+#[derive(Debug, Args)]
+pub(super) struct SnapshotArgs {
+    /// The image
+    image: PathBuf,
+    /// The snapshot's name
+    #[arg(value_name = "NAME")]
+    snapshot: OsString,
+    /// NAME is the snapshot's ID, as `snapshot list` shows it
+    #[arg(long)]
+    id: bool,
 }
 
-fn name_of(which: &SnapshotArgs) -> SnapshotName {
-    reading::named(which.snapshot.clone(), which.id)
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotCommand {
+    /// List the internal snapshots of an image
+    List {
+        /// The image
+        image: PathBuf,
+    },
+    #[command(flatten)]
+    Change(SnapshotChange),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotChange {
+    /// Keep what the image shows now as a new snapshot
+    Create {
+        /// The image
+        image: PathBuf,
+        /// The new snapshot's name
+        name: OsString,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Show again what a snapshot shows, in place of what the image holds now
+    Apply {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        /// What becomes of images that are built on this one
+        #[arg(long, value_parser = one_of(DEPENDANTS), default_value = "refuse")]
+        dependants: Dependants,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Delete a snapshot; what the image shows stays
+    Delete {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+    /// Copy what a snapshot shows into a new image
+    Extract {
+        #[command(flatten)]
+        which: SnapshotArgs,
+        /// The file to create; an existing one is never overwritten
+        new: PathBuf,
+        /// What the new image is to be
+        #[arg(long = "as", value_parser = one_of(EXTRACTS), default_value = "qcow2")]
+        form: ExtractAs,
+        #[command(flatten)]
+        passphrases: PassphraseArgs,
+        #[command(flatten)]
+        scan: ScanArgs,
+        #[command(flatten)]
+        consent: ConsentArgs,
+    },
+}
+
+/// What a snapshot is copied out as.
+const EXTRACTS: &Words<ExtractAs> = &[
+    (
+        "qcow2",
+        "A qcow2 image that is built on nothing",
+        ExtractAs::Qcow2,
+    ),
+    ("raw", "A raw image", ExtractAs::Raw),
+    (
+        "overlay",
+        "A qcow2 image that is built on what the image itself is built on",
+        ExtractAs::Overlay,
+    ),
+];
+
+impl SnapshotArgs {
+    fn snapshot(&self) -> SnapshotName {
+        snapshot_named(&self.snapshot, self.id)
+    }
+}
+
+impl SnapshotChange {
+    /// What is asked for.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let (image, action) = match self {
+            Self::Create { image, name, .. } => {
+                (image, SnapshotAction::Create { name: name.clone() })
+            }
+            Self::Apply {
+                which, dependants, ..
+            } => {
+                let action = SnapshotAction::Apply {
+                    snapshot: which.snapshot(),
+                    dependants: *dependants,
+                };
+                (&which.image, action)
+            }
+            Self::Delete { which, .. } => {
+                let snapshot = which.snapshot();
+                (&which.image, SnapshotAction::Delete { snapshot })
+            }
+            Self::Extract {
+                which, new, form, ..
+            } => {
+                let action = SnapshotAction::Extract {
+                    snapshot: which.snapshot(),
+                    new: new.clone(),
+                    form: *form,
+                };
+                (&which.image, action)
+            }
+        };
+        Ok(Request::Snapshot(ChangeSnapshot {
+            image: image.clone(),
+            action,
+        }))
+    }
+
+    /// The image, where else is looked for what is built on it, and how the change is agreed to.
+    fn of(&self) -> (&PathBuf, &[PathBuf], ConsentArgs) {
+        match self {
+            Self::Create { image, consent, .. } => (image, &[], *consent),
+            Self::Delete { which, consent } => (&which.image, &[], *consent),
+            Self::Apply {
+                which,
+                scan,
+                consent,
+                ..
+            }
+            | Self::Extract {
+                which,
+                scan,
+                consent,
+                ..
+            } => (&which.image, &scan.scan, *consent),
+        }
+    }
+
+    fn keys(&self) -> anyhow::Result<Keys> {
+        match self {
+            Self::Extract { passphrases, .. } => passphrase::keys(passphrases),
+            Self::Create { .. } | Self::Apply { .. } | Self::Delete { .. } => Ok(Keys::none()),
+        }
+    }
+}
+
+/// Carries out one of the commands on snapshots.
+pub(super) fn run(
+    out: &mut Out,
+    globals: Globals,
+    command: &SnapshotCommand,
+) -> anyhow::Result<()> {
+    let change = match command {
+        SnapshotCommand::List { image } => return list(out, globals, image),
+        SnapshotCommand::Change(change) => change,
+    };
+    let (image, also, consent) = change.of();
+    let keys = change.keys()?;
+    let mut context = context::around(std::slice::from_ref(image), also)?;
+    context.keys = keys;
+    execute(out, globals, consent, &context, &change.request()?)
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use clap::{ArgGroup, Args};
 use unicode_width::UnicodeWidthStr;
 
 use crate::forest::picture::{self, Charset, Diagram, TreeLine};
@@ -12,11 +13,30 @@ use crate::host::{during_one_survey, printable};
 use crate::image::Unhurried;
 use crate::ops;
 
-use super::args::{Globals, OpenArgs, TreeArgs};
 use super::context::{self, Seen};
 use super::exit::Stop;
+use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
 use crate::units;
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("picture").multiple(false))]
+pub(super) struct TreeArgs {
+    #[command(flatten)]
+    open: OpenArgs,
+    /// Draw boxes joined by arrows that point from an overlay to what it is built on
+    #[arg(long, group = "picture")]
+    boxes: bool,
+    /// Print a graph for Graphviz
+    #[arg(long, group = "picture")]
+    dot: bool,
+    /// Print a graph for Mermaid
+    #[arg(long, group = "picture")]
+    mermaid: bool,
+    /// Look through every image's tables as well; end with exit code 3 if any image has a problem
+    #[arg(long)]
+    check: bool,
+}
 
 /// Columns taken for the picture where standard output is no terminal.
 const WIDTH: usize = 120;
