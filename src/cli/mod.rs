@@ -24,7 +24,6 @@ mod index;
 mod info;
 mod interrupted;
 mod json;
-mod keys;
 mod keyslot;
 mod log;
 mod map;
@@ -43,7 +42,6 @@ mod recover;
 mod redo;
 mod relink;
 mod resize;
-mod screenshot;
 mod snapshot;
 mod squash;
 #[cfg(test)]
@@ -177,12 +175,6 @@ enum Command {
     },
     /// Print the manual page
     Man,
-    /// Print the table of keys as Markdown, as README.md shows it
-    #[command(hide = true)]
-    Keys,
-    /// Print a picture of the screen as SVG, as README.md shows it
-    #[command(hide = true)]
-    Screenshot(screenshot::ScreenshotArgs),
 }
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
@@ -283,8 +275,6 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Config(command) => config::run(out, globals, &command)?,
         Command::Completions { shell } => generate::completions(out, Cli::command(), shell)?,
         Command::Man => generate::man(out, Cli::command())?,
-        Command::Keys => keys::run(out)?,
-        Command::Screenshot(args) => screenshot::run(out, globals, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

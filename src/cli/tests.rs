@@ -51,9 +51,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Demo(_)
         | Command::Config(_)
         | Command::Completions { .. }
-        | Command::Man
-        | Command::Keys
-        | Command::Screenshot(_) => return None,
+        | Command::Man => return None,
     };
     Some(request.unwrap())
 }

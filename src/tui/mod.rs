@@ -29,7 +29,6 @@ pub mod rows;
 mod runner;
 pub mod secret;
 pub mod summary;
-pub mod svg;
 mod terminal;
 pub mod text;
 pub mod theme;

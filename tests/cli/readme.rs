@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use qanopy::tui::keymap;
+
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
 }
@@ -45,14 +47,13 @@ fn assert_shown(name: &str, expected: &str) {
         return;
     }
     panic!(
-        "README.md is old: run QANOPY_UPDATE_README=1 cargo test --test readme -- --test-threads 1\n{expected}"
+        "README.md is old: run QANOPY_UPDATE_README=1 cargo test --test cli readme -- --test-threads 1\n{expected}"
     );
 }
 
 #[test]
 fn the_keys_are_those_of_the_keymap() {
-    let here = tempfile::tempdir().unwrap();
-    assert_shown("keys", &format!("\n{}\n", qanopy(here.path(), "keys")));
+    assert_shown("keys", &format!("\n{}\n", keymap::markdown_table()));
 }
 
 #[test]

@@ -131,6 +131,11 @@ impl Terminal {
         self.seen.lock().unwrap().screen.screen().contents()
     }
 
+    /// What is made of the screen's cells.
+    pub fn look<T>(&self, make: impl FnOnce(&vt100::Screen) -> T) -> T {
+        make(self.seen.lock().unwrap().screen.screen())
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         self.seen.lock().unwrap().bytes.clone()
     }
