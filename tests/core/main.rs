@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod capabilities;
 mod check;
 mod crash;
 mod fuzz_corpus;
