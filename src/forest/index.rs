@@ -144,7 +144,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`Index::all`].
-    pub fn known_overlays_of(&self, bases: &BTreeSet<PathBuf>) -> io::Result<Vec<Remembered>> {
+    fn known_overlays_of(&self, bases: &BTreeSet<PathBuf>) -> io::Result<Vec<Remembered>> {
         if bases.len() <= FEW
             && let Some(found) = self.search(bases)?
         {

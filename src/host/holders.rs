@@ -96,12 +96,6 @@ pub fn holders_of(files: &[FileId]) -> HashMap<FileId, Vec<Holder>> {
     })
 }
 
-/// Every regular file and block device that another process has open, in one pass.
-#[must_use]
-pub fn open_files() -> HashMap<FileId, Vec<Holder>> {
-    Survey::make(|_| true).all()
-}
-
 /// Does something that asks of many files who has them open, such as a plan: on this thread all of that is
 /// answered from one pass over the processes, made when it is asked for first.
 pub fn during_one_survey<T>(work: impl FnOnce() -> T) -> T {
@@ -474,7 +468,7 @@ mod tests {
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
-        let all = open_files();
+        let all = holders_of(&[id]);
         child.kill().unwrap();
         child.wait().unwrap();
         let expected = Holder {

@@ -46,7 +46,7 @@ pub use date::Utc;
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
 pub use heap::{give_back_memory, share_memory};
-pub use holders::{Holder, during_one_survey, holders, holders_of, open_files};
+pub use holders::{Holder, during_one_survey, holders, holders_of};
 pub use json_text::{json_line, json_name, json_name_bytes, json_text};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use log_file::LogFile;

@@ -33,23 +33,10 @@ macro_rules! offset_type {
                 self.0.checked_sub(bytes).map(Self)
             }
 
-            /// Bytes from `earlier` to this offset; `None` if `earlier` is the later one.
-            #[must_use]
-            pub fn distance_from(self, earlier: Self) -> Option<u64> {
-                self.0.checked_sub(earlier.0)
-            }
-
             /// The largest multiple of `unit` (a power of two) not above this offset.
             #[must_use]
             pub const fn align_down(self, unit: u64) -> Self {
                 Self(self.0 & !unit.wrapping_sub(1))
-            }
-
-            /// The smallest multiple of `unit` (a power of two) not below this offset; `None` beyond
-            /// the largest offset.
-            #[must_use]
-            pub fn align_up(self, unit: u64) -> Option<Self> {
-                self.checked_add(unit.wrapping_sub(1)).map(|sum| sum.align_down(unit))
             }
 
             /// Whether this offset is a multiple of `unit` (a power of two).
@@ -261,36 +248,6 @@ impl Geometry {
         (self.cluster_size() * 8) >> self.refcount_order
     }
 
-    /// The largest refcount a cluster can have.
-    #[must_use]
-    pub const fn refcount_max(self) -> u64 {
-        u64::MAX >> (64 - self.refcount_bits())
-    }
-
-    /// The most bytes a file can have so that the largest refcount table still describes them all.
-    #[must_use]
-    pub const fn max_described_bytes(self) -> u128 {
-        (limits::MAX_REFCOUNT_TABLE_BYTES / 8) as u128
-            * self.refcounts_per_block() as u128
-            * self.cluster_size() as u128
-    }
-
-    /// The cluster that holds this host offset.
-    #[must_use]
-    pub const fn cluster_of(self, offset: HostOffset) -> HostCluster {
-        HostCluster(offset.0 >> self.cluster_bits)
-    }
-
-    /// Where a cluster starts in the file; `None` beyond the largest offset.
-    #[must_use]
-    pub fn host_offset(self, cluster: HostCluster) -> Option<HostOffset> {
-        cluster
-            .0
-            .checked_mul(self.cluster_size())
-            .filter(|offset| *offset <= limits::MAX_OFFSET)
-            .map(HostOffset)
-    }
-
     /// Clusters needed for this many bytes.
     #[must_use]
     pub const fn clusters_for(self, bytes: u64) -> u64 {
@@ -326,7 +283,6 @@ mod tests {
         assert_eq!(g.l2_entries(), 8192);
         assert_eq!(g.l2_coverage(), 512 << 20);
         assert_eq!(g.refcounts_per_block(), 32768);
-        assert_eq!(g.refcount_max(), 65535);
         assert_eq!(g.l1_entries_for(0), 0);
         assert_eq!(g.l1_entries_for(1), 1);
         assert_eq!(g.l1_entries_for((512 << 20) + 1), 2);
@@ -352,18 +308,13 @@ mod tests {
         assert!(Geometry::new(16, 7, false).is_err());
         assert!(Geometry::new(13, 4, true).is_err());
         assert!(Geometry::new(14, 4, true).is_ok());
-        assert_eq!(Geometry::new(9, 6, false).unwrap().refcount_max(), u64::MAX);
-        assert_eq!(Geometry::new(9, 0, false).unwrap().refcount_max(), 1);
     }
 
     #[test]
     fn offsets_never_pass_the_largest_file() {
         assert_eq!(HostOffset(i64::MAX as u64).checked_add(1), None);
         assert_eq!(HostOffset(u64::MAX).checked_add(1), None);
-        assert_eq!(HostOffset(0x1ff).align_up(512), Some(HostOffset(0x200)));
         assert_eq!(HostOffset(0x3ff).align_down(512), HostOffset(0x200));
-        let g = Geometry::new(9, 4, false).unwrap();
-        assert_eq!(g.host_offset(HostCluster(u64::MAX)), None);
         assert_eq!(HostOffset(0x30000).to_string(), "0x30000");
     }
 }

@@ -309,12 +309,6 @@ impl RefcountBlock {
         self.iter().take(first).filter(|count| *count != 0).count()
     }
 
-    /// Whether every refcount is zero.
-    #[must_use]
-    pub fn all_free(&self) -> bool {
-        self.bytes.iter().all(|byte| *byte == 0)
-    }
-
     /// The bytes as they are on disk.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -421,7 +415,7 @@ mod tests {
             one.set(0, 2),
             Err(FormatError::DoesNotFit { max: 1, .. })
         ));
-        assert!(one.all_free());
+        assert!(one.as_bytes().iter().all(|byte| *byte == 0));
         assert!(one.set(4096, 1).is_err());
     }
 

@@ -643,29 +643,6 @@ impl Writer {
             }
         }
     }
-
-    /// Whether the guest bytes at `guest` come from below (or from nowhere), and how far the answer
-    /// holds, at most to `end`.
-    ///
-    /// # Errors
-    /// When a table cannot be read or holds an entry that cannot be.
-    pub fn absent_at(&mut self, guest: u64, end: u64) -> Result<(bool, u64)> {
-        let geometry = self.geometry();
-        let entry = self.entry(guest)?;
-        let piece = super::qcow2_layer::piece_of(entry, geometry, guest, end);
-        let covers_table = matches!(entry, L2Entry::Unallocated)
-            && !self
-                .tree
-                .tables
-                .contains_key(&geometry.l1_index(GuestOffset(guest)));
-        let to = if covers_table {
-            let coverage = geometry.l2_coverage();
-            (guest - guest % coverage).saturating_add(coverage).min(end)
-        } else {
-            piece.end()
-        };
-        Ok((piece.state == super::State::Absent, to))
-    }
 }
 
 /// Adds clusters to ranges, in order of coming.
