@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::host::{json_line, json_name};
-use crate::image::{Chain, Map, MapRun, MapState};
+use crate::image::{self, Chain, MapRun, MapState};
 
 use super::exit::Stop;
 use super::options::{FollowArgs, Globals, ViewArgs};
@@ -70,7 +70,11 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MapArgs) -> anyhow::Re
 }
 
 /// Line by line: a map can have millions of runs.
-fn print_json(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()> {
+fn print_json(
+    out: &mut Out,
+    chain: &Chain,
+    runs: impl Iterator<Item = image::Result<MapRun>>,
+) -> anyhow::Result<()> {
     let files: Vec<String> = chain
         .layers()
         .iter()
@@ -114,7 +118,11 @@ fn print_json(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()>
     Ok(out.text(&text)?)
 }
 
-fn print_table(out: &mut Out, chain: &Chain, runs: Map<'_>) -> anyhow::Result<()> {
+fn print_table(
+    out: &mut Out,
+    chain: &Chain,
+    runs: impl Iterator<Item = image::Result<MapRun>>,
+) -> anyhow::Result<()> {
     let files: Vec<String> = chain
         .layers()
         .iter()

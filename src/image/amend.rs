@@ -7,21 +7,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostFile, printable_bytes};
+use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
     Autoclear, Compatible, CompressionType, CryptMethod, EntryTable, Geometry, Header, HostOffset,
     Incompatible, L1Entry, L2Buf, L2Entry, Snapshot, Version,
 };
 
-use super::error::{IoContext, Result};
+use super::error::Result;
 use super::new_counts::NewCounts;
 use super::qcow2_layer::{read_entries, read_l2};
-use super::rework::Rework;
 use super::snapshots::read;
+use super::transaction::MetadataTransaction;
 use super::{Error, ErrorKind, Pace, bitmaps};
-
-/// L1 tables, in bytes, that are held at once: snapshots may name one huge table again and again.
-const MOST_L1_BYTES: u64 = 64 << 20;
 
 /// What is to be another way; whatever is none stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -85,7 +83,7 @@ impl Amendment {
 /// An amendment, ready to be made. Until then nothing is written.
 #[derive(Debug)]
 pub struct Amend {
-    rework: Rework,
+    transaction: MetadataTransaction,
     moved: Vec<Moved>,
     /// Clusters of zeros that zero entries refer to afterwards.
     zeros: Vec<u64>,
@@ -122,55 +120,64 @@ impl Amend {
         amendment: &Amendment,
         pace: &dyn Pace,
     ) -> Result<Self> {
-        let mut rework = Rework::begin(path, file, pace)?;
-        let wish = amendment.clone().differing(rework.header());
-        refuse(&rework, file, amendment, &wish)?;
+        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        let wish = amendment.clone().differing(transaction.header());
+        refuse(&transaction, file, amendment, &wish)?;
         if wish.compression.is_some() {
-            refuse_compressed(&rework, pace)?;
+            refuse_compressed(&transaction, pace)?;
         }
-        let header = rework.header().clone();
+        let header = transaction.header().clone();
         let lazy = |on: bool| {
             let mut bits = header.compatible;
             bits.set(Compatible::LAZY_REFCOUNTS, on);
             bits
         };
-        rework.edit.compatible = wish.lazy_refcounts.map(lazy);
-        rework.edit.compression = wish.compression;
-        rework.edit.data_file = wish.data_file;
+        transaction.edit.compatible = wish.lazy_refcounts.map(lazy);
+        transaction.edit.compression = wish.compression;
+        transaction.edit.data_file = wish.data_file;
         if wish.data_file_raw == Some(false) {
-            rework.edit.autoclear = Some(header.autoclear & Autoclear::BITMAPS);
+            transaction.edit.autoclear = Some(header.autoclear & Autoclear::BITMAPS);
         }
         if let Some(order) = wish.refcount_order {
             let old = header.geometry;
             let new = Geometry::new(old.cluster_bits(), order, old.extended_l2())
-                .map_err(|e| rework.format_error(e))?;
+                .map_err(|e| transaction.format_error(e))?;
             let counts = NewCounts::open(path, Arc::clone(file), &header)?;
-            rework.counts = counts.in_width_of(new)?;
-            rework.edit.refcount_order = Some(order);
+            transaction.counts = counts.in_width_of(new)?;
+            transaction.edit.refcount_order = Some(order);
         }
         let mut amend = Self {
-            rework,
+            transaction,
             moved: Vec::new(),
             zeros: Vec::new(),
         };
-        amend.rework.edit.version = wish.version;
+        amend.transaction.edit.version = wish.version;
         match wish.version {
             Some(Version::V2) => amend.become_version_2(&header, pace)?,
             Some(Version::V3) => amend.become_version_3(&header)?,
             None => {}
         }
-        amend.rework = amend.rework.settle()?;
+        amend.transaction = amend.transaction.settle()?;
         Ok(amend)
     }
 
     /// Version 3 wants every snapshot to say how long its disk is.
     fn become_version_3(&mut self, header: &Header) -> Result<()> {
-        let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
         let (mut list, len) = read(&path, &*file, header)?;
-        if list.iter().all(|snapshot| snapshot.extra.len() >= 16) {
+        if list
+            .iter()
+            .all(|snapshot| snapshot.extra.len() >= MIN_V3_SNAPSHOT_EXTRA_BYTES)
+        {
             return Ok(());
         }
-        for snapshot in list.iter_mut().filter(|s| s.extra.len() < 16) {
+        for snapshot in list
+            .iter_mut()
+            .filter(|s| s.extra.len() < MIN_V3_SNAPSHOT_EXTRA_BYTES)
+        {
             let state = snapshot.vm_state_size();
             snapshot.set_extra(state, header.virtual_size(), None);
         }
@@ -178,51 +185,54 @@ impl Amend {
     }
 
     fn put_snapshots(&mut self, header: &Header, list: &[Snapshot], old_len: u64) -> Result<()> {
-        self.rework.release(header.snapshots_offset, old_len)?;
-        let bytes = encode_table(list).map_err(|e| self.rework.format_error(e))?;
-        let place = self.rework.put(bytes)?;
-        self.rework.edit.snapshots = Some((place, header.snapshot_count));
+        self.transaction.release(header.snapshots_offset, old_len)?;
+        let bytes = encode_table(list).map_err(|e| self.transaction.format_error(e))?;
+        let place = self.transaction.put(bytes)?;
+        self.transaction.edit.snapshots = Some((place, header.snapshot_count));
         Ok(())
     }
 
     /// Version 2 has no zero flag and no feature bits. Zero entries become unallocated where nothing
     /// lies below, and refer to a few clusters of zeros that they share where something does.
     fn become_version_2(&mut self, header: &Header, pace: &dyn Pace) -> Result<()> {
-        self.rework.edit.incompatible = Some(Incompatible::empty());
-        self.rework.edit.compatible = Some(Compatible::empty());
-        self.rework.edit.autoclear = Some(Autoclear::empty());
+        self.transaction.edit.incompatible = Some(Incompatible::empty());
+        self.transaction.edit.compatible = Some(Compatible::empty());
+        self.transaction.edit.autoclear = Some(Autoclear::empty());
         // There are none but such as are out of date.
-        self.rework.edit.bitmaps = Some(None);
-        let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
-        let (context, size) = (self.rework.context, self.rework.cluster_size());
+        self.transaction.edit.bitmaps = Some(None);
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
+        let (context, size) = (self.transaction.context, self.transaction.cluster_size());
         let (mut list, list_len) = read(&path, &*file, header)?;
         let entries = list
             .iter()
             .map(|snapshot| u64::from(snapshot.l1_entries))
             .fold(u64::from(header.l1_entries), u64::saturating_add);
-        if entries.saturating_mul(8) > MOST_L1_BYTES {
+        if entries.saturating_mul(8) > MAX_HELD_L1_BYTES {
             let text =
                 format!("has {entries} entries in its L1 tables, too many to go through at once");
-            return Err(self.rework.limit(text));
+            return Err(self.transaction.limit(text));
         }
         let active = self.l1(header.l1_offset, header.l1_entries)?;
         let mut l1s = vec![active];
         for snapshot in &list {
             l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
         }
-        let tables = Rework::trees(&path, &*file, context, pace);
+        let tables = MetadataTransaction::trees(&path, &*file, context, pace);
         // Every reference a zero entry has is given up, once for each way that leads to it.
         let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
         for l1 in &l1s {
             tables.each(l1, |named, bytes| {
-                let table = parsed(&self.rework, bytes)?;
+                let table = parsed(&self.transaction, bytes)?;
                 let mut entries = 0;
                 for at in 0..table.len() {
                     let entry = table.get(at).map_err(|e| tables.damaged(&e))?;
                     if let L2Entry::Zero { host, .. } = entry {
                         entries += 1;
                         if let Some(host) = host {
-                            self.rework.counts.lower(host.get() / size, 1)?;
+                            self.transaction.counts.lower(host.get() / size, 1)?;
                         }
                     }
                 }
@@ -245,12 +255,12 @@ impl Amend {
             } else {
                 Vec::new()
             };
-            let to = self.rework.counts.allocate(1)?;
+            let to = self.transaction.counts.allocate(1)?;
             for _ in 1..zeroed.names {
-                self.rework.counts.raise(to, 1)?;
+                self.transaction.counts.raise(to, 1)?;
             }
             for _ in 0..zeroed.names {
-                self.rework.release(HostOffset(*offset), size)?;
+                self.transaction.release(HostOffset(*offset), size)?;
             }
             places.insert(*offset, to * size);
             self.moved.push(Moved {
@@ -263,20 +273,18 @@ impl Amend {
         let mut alone = places.clone();
         let active = l1s.first().cloned().unwrap_or_default();
         tables.each(&active, |named, bytes| {
-            let mut table = parsed(&self.rework, bytes)?;
+            let mut table = parsed(&self.transaction, bytes)?;
             if places.contains_key(&named.offset)
-                || !self
-                    .settle_flags(&mut table)
-                    .map_err(|e| tables.damaged(&e))?
+                || !settle_flags(&mut self.transaction, &mut table)?
             {
                 return Ok(());
             }
-            self.rework.release(HostOffset(named.offset), size)?;
+            self.transaction.release(HostOffset(named.offset), size)?;
             // Two entries may name one table, and so they do afterwards.
             if let Some(to) = alone.get(&named.offset) {
-                return self.rework.counts.raise(to / size, 1);
+                return self.transaction.counts.raise(to / size, 1);
             }
-            let to = self.rework.counts.allocate(1)?;
+            let to = self.transaction.counts.allocate(1)?;
             alone.insert(named.offset, to * size);
             self.moved.push(Moved {
                 from: named.offset,
@@ -290,13 +298,13 @@ impl Amend {
             None => return Ok(()),
         };
         self.redirect(&mut active, &alone, true)?;
-        self.rework.put_active_l1(&active)?;
+        self.transaction.put_active_l1(&active)?;
         let mut is_changed = false;
         for (snapshot, mut l1) in list.iter_mut().zip(rest) {
             if self.redirect(&mut l1, &places, false)? {
-                self.rework
+                self.transaction
                     .release(snapshot.l1_offset, u64::from(snapshot.l1_entries) * 8)?;
-                snapshot.l1_offset = self.rework.put(l1.as_bytes().to_vec())?;
+                snapshot.l1_offset = self.transaction.put(l1.as_bytes().to_vec())?;
                 is_changed = true;
             }
         }
@@ -307,7 +315,7 @@ impl Amend {
     }
 
     fn l1(&self, offset: HostOffset, entries: u32) -> Result<EntryTable> {
-        let (path, file) = (&self.rework.path, &*self.rework.file);
+        let (path, file) = (&self.transaction.path, &*self.transaction.file);
         read_entries(path, file, offset.get(), entries.into(), "L1 table")
     }
 
@@ -317,19 +325,21 @@ impl Amend {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for _ in 0..zeroed.entries {
             let open = match self.zeros.last() {
-                Some(last) if self.rework.counts.get(*last)? + zeroed.names <= most => Some(*last),
+                Some(last) if self.transaction.counts.get(*last)? + zeroed.names <= most => {
+                    Some(*last)
+                }
                 _ => None,
             };
             let (cluster, more) = match open {
                 Some(cluster) => (cluster, zeroed.names),
                 None => {
-                    let cluster = self.rework.counts.allocate(1)?;
+                    let cluster = self.transaction.counts.allocate(1)?;
                     self.zeros.push(cluster);
                     (cluster, zeroed.names - 1)
                 }
             };
             for _ in 0..more {
-                self.rework.counts.raise(cluster, 1)?;
+                self.transaction.counts.raise(cluster, 1)?;
             }
             match runs.last_mut() {
                 Some((last, count)) if *last == cluster => *count += 1,
@@ -339,30 +349,6 @@ impl Amend {
         Ok(runs)
     }
 
-    /// Brings a table's copied flags in line with the counts; whether any was not.
-    fn settle_flags(
-        &mut self,
-        table: &mut L2Buf,
-    ) -> std::result::Result<bool, crate::qcow2::FormatError> {
-        let size = self.rework.cluster_size();
-        let mut differs = false;
-        for at in 0..table.len() {
-            let entry = table.get(at)?;
-            let Some(host) = entry.host() else { continue };
-            // A count that cannot be read here was read before.
-            let copied = self
-                .rework
-                .counts
-                .get(host.get() / size)
-                .is_ok_and(|n| n == 1);
-            if copied != entry.copied() {
-                table.set(at, entry.with_copied(copied))?;
-                differs = true;
-            }
-        }
-        Ok(differs)
-    }
-
     /// Has an L1 table name the new places; whether that changes it.
     fn redirect(
         &mut self,
@@ -370,21 +356,23 @@ impl Amend {
         places: &BTreeMap<u64, u64>,
         is_active: bool,
     ) -> Result<bool> {
-        let (geometry, size) = (self.rework.geometry(), self.rework.cluster_size());
+        let (geometry, size) = (self.transaction.geometry(), self.transaction.cluster_size());
         let mut is_changed = false;
         for at in 0..l1.len() {
-            let raw = l1.entry(at).map_err(|e| self.rework.format_error(e))?;
-            let entry = L1Entry::parse(raw, geometry).map_err(|e| self.rework.format_error(e))?;
+            let raw = l1.entry(at).map_err(|e| self.transaction.format_error(e))?;
+            let entry =
+                L1Entry::parse(raw, geometry).map_err(|e| self.transaction.format_error(e))?;
             let place = entry.table.and_then(|table| places.get(&table.get()));
             let Some(place) = place else { continue };
-            let copied = is_active && self.rework.counts.get(place / size)? == 1;
+            let copied = is_active && self.transaction.counts.get(place / size)? == 1;
             let entry = L1Entry {
                 table: Some(HostOffset(*place)),
                 copied,
             };
             let raw = entry.encode(geometry);
-            let raw = raw.map_err(|e| self.rework.format_error(e))?;
-            l1.set(at, raw).map_err(|e| self.rework.format_error(e))?;
+            let raw = raw.map_err(|e| self.transaction.format_error(e))?;
+            l1.set(at, raw)
+                .map_err(|e| self.transaction.format_error(e))?;
             is_changed = true;
         }
         Ok(is_changed)
@@ -393,14 +381,14 @@ impl Amend {
     /// The header of the image as it is.
     #[must_use]
     pub fn header(&self) -> &Header {
-        self.rework.header()
+        self.transaction.header()
     }
 
     /// Bytes that are written, all of them to places that are free now but for the header.
     #[must_use]
     pub fn written(&self) -> u64 {
         let clusters = (self.moved.len() + self.zeros.len()) as u64;
-        self.rework.written() + clusters * self.rework.cluster_size()
+        self.transaction.written() + clusters * self.transaction.cluster_size()
     }
 
     /// Makes the change. At every instant the image on disk is the old one or the new one, each
@@ -408,73 +396,103 @@ impl Amend {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub fn commit(mut self, pace: &dyn Pace) -> Result<()> {
-        let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
-        let size = self.rework.cluster_size();
-        let zeros = vec![0; self.rework.geometry().cluster_len()];
-        let put = |bytes: &[u8], offset: u64| {
-            file.write_at(bytes, offset)
-                .at(&path, &format!("write a table at {offset:#x}"))?;
+    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+        let path = self.transaction.path.clone();
+        let size = self.transaction.cluster_size();
+        let zeros = vec![0; self.transaction.geometry().cluster_len()];
+        let go_on = || {
             if pace.advance(size) {
                 Ok(())
             } else {
                 Err(Error::new(&path, ErrorKind::Stopped))
             }
         };
-        for cluster in &self.zeros {
-            put(&zeros, cluster * size)?;
-        }
-        for moved in std::mem::take(&mut self.moved) {
-            let mut table = read_l2(&path, &*file, moved.from, self.rework.context)?;
-            let mut runs = moved.zeros.into_iter();
-            let mut run = runs.next();
-            for at in 0..table.len() {
-                let entry = table.get(at).map_err(|e| self.rework.format_error(e))?;
-                if !matches!(entry, L2Entry::Zero { .. }) {
-                    continue;
-                }
-                if run.is_some_and(|(_, left)| left == 0) {
-                    run = runs.next();
-                }
-                let new = match &mut run {
-                    None => L2Entry::Unallocated,
-                    Some((cluster, left)) => {
-                        *left = left.saturating_sub(1);
-                        L2Entry::Data {
-                            host: HostOffset(*cluster * size),
-                            copied: false,
-                        }
-                    }
-                };
-                table
-                    .set(at, new)
-                    .map_err(|e| self.rework.format_error(e))?;
+        let Self {
+            transaction,
+            moved,
+            zeros: places,
+        } = self;
+        transaction.commit_with(pace, |transaction, batch| {
+            for cluster in &places {
+                batch.put(cluster * size, &zeros)?;
+                go_on()?;
             }
-            self.settle_flags(&mut table)
-                .map_err(|e| self.rework.format_error(e))?;
-            put(table.as_bytes(), moved.to)?;
-        }
-        self.rework.commit(pace)
+            for moved in moved {
+                let table = without_zeros(transaction, &moved)?;
+                batch.put(moved.to, table.as_bytes())?;
+                go_on()?;
+            }
+            Ok(())
+        })
     }
 }
 
-/// An L2 table as it was handed over: no bytes for one that maps nothing.
-fn parsed(rework: &Rework, bytes: &[u8]) -> Result<L2Buf> {
-    if bytes.is_empty() {
-        return Ok(L2Buf::zeroed(rework.context));
+/// The L2 table that is written anew, without its zero entries and with the flags that its clusters have.
+fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result<L2Buf> {
+    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let size = transaction.cluster_size();
+    let mut table = read_l2(&path, &*file, moved.from, transaction.context)?;
+    let mut runs = moved.zeros.iter().copied();
+    let mut run = runs.next();
+    for at in 0..table.len() {
+        let entry = table.get(at).map_err(|e| transaction.format_error(e))?;
+        if !matches!(entry, L2Entry::Zero { .. }) {
+            continue;
+        }
+        if run.is_some_and(|(_, left)| left == 0) {
+            run = runs.next();
+        }
+        let new = match &mut run {
+            None => L2Entry::Unallocated,
+            Some((cluster, left)) => {
+                *left = left.saturating_sub(1);
+                L2Entry::Data {
+                    host: HostOffset(*cluster * size),
+                    copied: false,
+                }
+            }
+        };
+        let set = table.set(at, new);
+        set.map_err(|e| transaction.format_error(e))?;
     }
-    L2Buf::from_bytes(bytes.to_vec(), rework.context).map_err(|e| rework.format_error(e))
+    settle_flags(transaction, &mut table)?;
+    Ok(table)
+}
+
+/// Brings a table's copied flags in line with the counts; whether any was not.
+fn settle_flags(transaction: &mut MetadataTransaction, table: &mut L2Buf) -> Result<bool> {
+    let size = transaction.cluster_size();
+    let mut differs = false;
+    for at in 0..table.len() {
+        let entry = table.get(at).map_err(|e| transaction.format_error(e))?;
+        let Some(host) = entry.host() else { continue };
+        let copied = transaction.counts.get(host.get() / size)? == 1;
+        if copied != entry.copied() {
+            let set = table.set(at, entry.with_copied(copied));
+            set.map_err(|e| transaction.format_error(e))?;
+            differs = true;
+        }
+    }
+    Ok(differs)
+}
+
+/// An L2 table as it was handed over: no bytes for one that maps nothing.
+fn parsed(transaction: &MetadataTransaction, bytes: &[u8]) -> Result<L2Buf> {
+    if bytes.is_empty() {
+        return Ok(L2Buf::zeroed(transaction.context));
+    }
+    L2Buf::from_bytes(bytes.to_vec(), transaction.context).map_err(|e| transaction.format_error(e))
 }
 
 /// What the format or QEMU does not allow.
 fn refuse(
-    rework: &Rework,
+    transaction: &MetadataTransaction,
     file: &Arc<dyn HostFile>,
     asked: &Amendment,
     wish: &Amendment,
 ) -> Result<()> {
-    let header = rework.header();
-    let limit = |text: &str| Err(rework.limit(text));
+    let header = transaction.header();
+    let limit = |text: &str| Err(transaction.limit(text));
     let version = wish.version.unwrap_or(header.version);
     let order = wish
         .refcount_order
@@ -517,8 +535,8 @@ fn refuse(
     if header.geometry.extended_l2() {
         return limit("has extended L2 entries, which version 2 does not know");
     }
-    if let Some(bitmap) = bitmaps(&rework.path, &**file, header)?.first() {
-        return Err(rework.limit(format!(
+    if let Some(bitmap) = bitmaps(&transaction.path, &**file, header)?.first() {
+        return Err(transaction.limit(format!(
             "has the dirty bitmap {}, and version 2 has none: remove its bitmaps first",
             printable_bytes(&bitmap.name)
         )));
@@ -528,11 +546,11 @@ fn refuse(
             "has header fields that are not known here and that version 2 has no room for",
         );
     }
-    for snapshot in &read(&rework.path, &**file, header)?.0 {
+    for snapshot in &read(&transaction.path, &**file, header)?.0 {
         let size = snapshot.virtual_size();
         let fits = u32::try_from(snapshot.vm_state_size()).is_ok();
         if size.is_some_and(|size| size != header.virtual_size()) || !fits {
-            return Err(rework.limit(format!(
+            return Err(transaction.limit(format!(
                 "has the internal snapshot {}, whose disk is of another size or whose machine's state is too large \
                  for version 2",
                 printable_bytes(&snapshot.name)
@@ -543,16 +561,16 @@ fn refuse(
 }
 
 /// Compressed clusters are read with the codec they were written with.
-fn refuse_compressed(rework: &Rework, pace: &dyn Pace) -> Result<()> {
-    let (path, file, header) = (&rework.path, &rework.file, rework.header());
+fn refuse_compressed(transaction: &MetadataTransaction, pace: &dyn Pace) -> Result<()> {
+    let (path, file, header) = (&transaction.path, &transaction.file, transaction.header());
     let mut l1s = vec![(header.l1_offset, header.l1_entries)];
     let snapshots = read(path, &**file, header)?.0;
     l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
-    let tables = Rework::trees(path, &**file, rework.context, pace);
+    let tables = MetadataTransaction::trees(path, &**file, transaction.context, pace);
     for (offset, entries) in l1s {
         let l1 = read_entries(path, &**file, offset.get(), entries.into(), "L1 table")?;
         tables.each(&l1, |_, bytes| {
-            let table = parsed(rework, bytes)?;
+            let table = parsed(transaction, bytes)?;
             for at in 0..table.len() {
                 let entry = table.get(at).map_err(|e| tables.damaged(&e))?;
                 if matches!(entry, L2Entry::Compressed(_)) {
@@ -560,7 +578,7 @@ fn refuse_compressed(rework: &Rework, pace: &dyn Pace) -> Result<()> {
                         "has clusters compressed with {}, which would be read with another codec: convert it instead",
                         header.compression
                     );
-                    return Err(rework.limit(text));
+                    return Err(transaction.limit(text));
                 }
             }
             Ok(())

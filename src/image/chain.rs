@@ -2,7 +2,6 @@
 //! above hold nothing. Opened for reading only.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::qcow2::Header;
 
 use super::error::{IoContext, Result};
 use super::internal::{self, OfFile};
+use super::joined::{Joined, in_row};
 use super::qcow2_layer::{DataFile, Qcow2};
 use super::trashed::where_it_is;
 use super::{
@@ -129,7 +129,7 @@ impl Layer {
     }
 
     /// As [`Layer::extent_at`], or how far what is told nowhere reaches.
-    fn extent_or_lost(&self, start: u64, end: u64) -> std::result::Result<Extent, u64> {
+    pub(super) fn extent_or_lost(&self, start: u64, end: u64) -> std::result::Result<Extent, u64> {
         match self {
             Self::Qcow2(image) => image.extent_or_lost(start, end),
             Self::Raw(image) => Ok(image.extent_at(start, end).unwrap_or_else(|_| {
@@ -169,33 +169,10 @@ impl Layer {
         }
     }
 
-    /// The runs of this layer alone, in order, over `start..end`.
+    /// The runs of this layer alone, in order, over `start..end`; an error is the last item.
     pub fn extents(&self, start: u64, end: u64) -> impl Iterator<Item = Result<Extent>> + '_ {
-        let mut at = start;
-        let mut held: Option<Extent> = None;
-        std::iter::from_fn(move || {
-            loop {
-                if at >= end {
-                    return held.take().map(Ok);
-                }
-                let next = match self.extent_at(at, end) {
-                    Ok(next) => next,
-                    Err(error) => {
-                        at = end;
-                        held = None;
-                        return Some(Err(error));
-                    }
-                };
-                at = next.end();
-                match held {
-                    Some(run) => match run.joined(&next) {
-                        Some(joined) => held = Some(joined),
-                        None => return held.replace(next).map(Ok),
-                    },
-                    None => held = Some(next),
-                }
-            }
-        })
+        let each = in_row(start, end, move |at| self.extent_at(at, end), Extent::end);
+        Joined::new(each, Extent::joined)
     }
 }
 
@@ -406,116 +383,6 @@ impl Chain {
     #[must_use]
     pub fn virtual_size(&self) -> u64 {
         self.layers.first().map_or(0, |layer| layer.virtual_size())
-    }
-
-    /// Which layer decides the bytes from `start` on, and how they are stored there; the run is
-    /// never empty and ends at `end` at the latest. Past the end of a layer below another one,
-    /// zeros show, whatever lies deeper: so it is in QEMU.
-    ///
-    /// # Errors
-    /// When a table cannot be read or holds an entry that cannot be, or the layer that decides could
-    /// not be opened.
-    pub fn resolve(&self, start: u64, end: u64) -> Result<Resolved> {
-        let mut found = self.resolve_in(0..self.layers.len(), start, end)?;
-        if found.extent.state == State::Absent {
-            if let Some(last) = self.layers.last().filter(|_| self.cut) {
-                let why = "it could not be opened".to_owned();
-                return Err(Error::new(last.path(), ErrorKind::Backing(why)));
-            }
-            found.extent.state = State::Zero;
-        }
-        Ok(found)
-    }
-
-    /// As [`Chain::resolve`], asking only these layers, by number: [`State::Absent`] where none of
-    /// them holds anything and the ones below decide.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn resolve_in(&self, layers: Range<usize>, start: u64, end: u64) -> Result<Resolved> {
-        self.decide(layers, start, end, Layer::extent_at)
-    }
-
-    /// As [`Chain::resolve_in`] for whoever takes what there is: where the tables of the layer that would
-    /// decide cannot be read, how far that reaches.
-    pub(super) fn resolve_or_lost(
-        &self,
-        layers: Range<usize>,
-        start: u64,
-        end: u64,
-    ) -> std::result::Result<Resolved, u64> {
-        self.decide(layers, start, end, Layer::extent_or_lost)
-    }
-
-    fn decide<E>(
-        &self,
-        layers: Range<usize>,
-        start: u64,
-        end: u64,
-        ask: impl Fn(&Layer, u64, u64) -> std::result::Result<Extent, E>,
-    ) -> std::result::Result<Resolved, E> {
-        let mut end = end;
-        let run = |end: u64, state: State| Resolved {
-            extent: Extent {
-                start,
-                len: end - start,
-                state,
-            },
-            layer: None,
-        };
-        let asked = self.layers.iter().enumerate();
-        for (index, layer) in asked.take(layers.end).skip(layers.start) {
-            let size = layer.virtual_size();
-            if start >= size {
-                return Ok(run(end, State::Zero));
-            }
-            let extent = ask(layer, start, end.min(size))?;
-            if extent.state != State::Absent {
-                return Ok(Resolved {
-                    extent,
-                    layer: Some(index),
-                });
-            }
-            end = extent.end();
-        }
-        Ok(run(end, State::Absent))
-    }
-
-    /// The runs of `start..end` that the uppermost `depth` layers decide, in order, as long as they
-    /// are stored in a row.
-    pub fn runs(
-        &self,
-        depth: usize,
-        start: u64,
-        end: u64,
-    ) -> impl Iterator<Item = Result<Resolved>> + '_ {
-        let mut at = start;
-        let mut held: Option<Resolved> = None;
-        std::iter::from_fn(move || {
-            while at < end {
-                let next = match self.resolve_in(0..depth, at, end) {
-                    Ok(next) => next,
-                    Err(error) => {
-                        at = end;
-                        held = None;
-                        return Some(Err(error));
-                    }
-                };
-                at = next.extent.end();
-                let joined = held
-                    .filter(|run| run.layer == next.layer)
-                    .and_then(|run| run.extent.joined(&next.extent));
-                match (joined, held) {
-                    (Some(extent), _) => held = Some(Resolved { extent, ..next }),
-                    (None, None) => held = Some(next),
-                    (None, Some(run)) => {
-                        held = Some(next);
-                        return Some(Ok(run));
-                    }
-                }
-            }
-            held.take().map(Ok)
-        })
     }
 
     /// Reads guest bytes; past the chain's end they are zero.

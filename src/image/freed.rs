@@ -8,7 +8,7 @@ use crate::host::{HostFile, Segment};
 use super::error::{IoContext, Result};
 use super::new_counts::NewCounts;
 use super::qcow2_layer::read_entries;
-use super::rework::Rework;
+use super::transaction::MetadataTransaction;
 use super::{Qcow2, Unhurried};
 
 /// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
@@ -45,7 +45,7 @@ pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
     let mut counts = NewCounts::open(path, Arc::clone(file), header)?;
     let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
     let l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
-    let trees = Rework::trees(path, &**file, context, &Unhurried);
+    let trees = MetadataTransaction::trees(path, &**file, context, &Unhurried);
     trees.each(&l1, |named, table| {
         if !context.data_file {
             trees.references(table, |first, count| counts.lower(first, count))?;

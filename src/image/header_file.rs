@@ -136,6 +136,26 @@ fn backing_edit(header: &HeaderFile, name: &OsStr, format: Option<Vec<u8>>) -> R
     })
 }
 
+/// Autoclear bits of features that are kept up here. Whoever writes clears all others, as the specification
+/// demands.
+pub(crate) const KEPT_AUTOCLEAR: Autoclear = Autoclear::BITMAPS.union(Autoclear::RAW_EXTERNAL_DATA);
+
+/// A table's place, and how many entries (or clusters) it has, as the header says it.
+///
+/// # Errors
+/// When the header has no room for the number.
+pub(crate) fn table_in_header(
+    path: &Path,
+    what: &str,
+    (offset, count): (HostOffset, u64),
+) -> Result<(HostOffset, u32)> {
+    let count = u32::try_from(count).map_err(|_| {
+        let text = format!("{what} is too long for the header");
+        Error::new(path, ErrorKind::Limit(text))
+    })?;
+    Ok((offset, count))
+}
+
 impl HeaderFile {
     /// Reads the header.
     pub(crate) fn read(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
@@ -230,17 +250,13 @@ impl HeaderFile {
         l1: Option<(u64, u64)>,
         refcounts: Option<(u64, u64)>,
     ) -> Result<()> {
-        let narrow = |(offset, count): (u64, u64)| -> Result<(HostOffset, u32)> {
-            let too_long = |e: std::num::TryFromIntError| {
-                Error::new(
-                    &self.path,
-                    ErrorKind::Limit(format!("a table is too long for the header: {e}")),
-                )
-            };
-            Ok((HostOffset(offset), u32::try_from(count).map_err(too_long)?))
+        let narrow = |what, table: Option<(u64, u64)>| {
+            let table = table.map(|(offset, count)| (HostOffset(offset), count));
+            let table = table.map(|table| table_in_header(&self.path, what, table));
+            table.transpose()
         };
-        let l1 = l1.map(narrow).transpose()?;
-        let refcount_table = refcounts.map(narrow).transpose()?;
+        let l1 = narrow("the L1 table", l1)?;
+        let refcount_table = narrow("the refcount table", refcounts)?;
         self.edit(&HeaderEdit {
             l1,
             refcount_table,
@@ -269,7 +285,7 @@ impl HeaderFile {
     /// Before metadata changes and what the guest sees does not: clears the autoclear bits of
     /// features that are not kept up here. Bitmaps stay right.
     pub(crate) fn clear_unkept_features(&mut self) -> Result<()> {
-        let kept = self.header.autoclear & (Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA);
+        let kept = self.header.autoclear & KEPT_AUTOCLEAR;
         if kept == self.header.autoclear {
             return Ok(());
         }

@@ -4,8 +4,9 @@
 use super::error::Result;
 use super::holes::Holes;
 use super::internal::{self, OfFile};
+use super::joined::Joined;
 use super::runs::{Run, Runs};
-use super::{Chain, Error, State};
+use super::{Chain, State};
 
 /// A run of the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,41 +91,35 @@ impl MapRun {
     }
 }
 
-/// The runs of a map in order, each as long as it can be; an error is the last item.
+/// The runs of a map in order, not joined with their neighbours; an error is the last item.
 #[derive(Debug)]
-pub struct Map<'a> {
+struct Pieces<'a> {
     chain: &'a Chain,
     runs: Runs<'a>,
     holes: Vec<Holes>,
     /// What is left of a run of data that holes divide.
     rest: Option<Run>,
-    /// The run so far.
-    held: Option<MapRun>,
-    /// What went wrong, to be told after the runs before it.
-    failed: Option<Error>,
-    ended: bool,
 }
 
 impl Chain {
-    /// The map over `start..end`, which ends where the chain does at the latest. Nothing is read but
-    /// tables; where a chain is cut, its part below is unknown.
-    #[must_use]
-    pub fn map(&self, start: u64, end: u64) -> Map<'_> {
-        Map {
+    /// The map over `start..end`, which ends where the chain does at the latest: its runs in order, each as
+    /// long as it can be; an error is the last item. Nothing is read but tables; where a chain is cut, its
+    /// part below is unknown.
+    pub fn map(&self, start: u64, end: u64) -> impl Iterator<Item = Result<MapRun>> + '_ {
+        let pieces = Pieces {
             chain: self,
             runs: Runs::new(self, start, end),
             holes: self.layers().iter().map(|_| Holes::default()).collect(),
             rest: None,
-            held: None,
-            failed: None,
-            ended: false,
-        }
+        };
+        Joined::new(pieces, MapRun::joined)
     }
 }
 
-impl Map<'_> {
-    /// The next piece, not joined with its neighbours.
-    fn piece(&mut self) -> Option<Result<MapRun>> {
+impl Iterator for Pieces<'_> {
+    type Item = Result<MapRun>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         let mut run = match self.rest.take() {
             Some(rest) => rest,
             None => match self.runs.next()? {
@@ -161,35 +156,12 @@ impl Map<'_> {
             offset: run.placed.place,
         }))
     }
+}
 
+impl Pieces<'_> {
     fn hole(&mut self, run: &Run, host: u64) -> Result<(u64, bool)> {
         let layer = self.chain.layer(run.layer)?;
         let holes = internal::item_mut(&mut self.holes, run.layer).of(layer.path())?;
         holes.at(layer, host, run.placed.extent.len)
-    }
-}
-
-impl Iterator for Map<'_> {
-    type Item = Result<MapRun>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            match self.piece() {
-                None => self.ended = true,
-                Some(Err(error)) => {
-                    self.failed = Some(error);
-                    self.ended = true;
-                }
-                Some(Ok(next)) => match self.held {
-                    Some(run) => match run.joined(&next) {
-                        Some(joined) => self.held = Some(joined),
-                        None => return self.held.replace(next).map(Ok),
-                    },
-                    None => self.held = Some(next),
-                },
-            }
-        }
-        let last = self.held.take().map(Ok);
-        last.or_else(|| self.failed.take().map(Err))
     }
 }

@@ -23,6 +23,7 @@ mod freed;
 mod header_file;
 mod holes;
 mod internal;
+mod joined;
 mod keep;
 mod l2_tables;
 mod luks;
@@ -37,7 +38,6 @@ mod qcow2_layer;
 mod raw;
 mod refcounts;
 mod repair;
-mod rework;
 mod room;
 mod runs;
 mod shrink;
@@ -47,6 +47,7 @@ mod staged;
 mod tables;
 mod tail;
 mod target;
+mod transaction;
 mod transfer;
 mod trashed;
 mod tree;
@@ -62,7 +63,7 @@ pub use backing::{
 };
 pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty, dirty_bits};
 pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
-pub use check::{Check, Finding, FindingKind, Severity, Verdict, check};
+pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
 pub use compare::{Comparison, DifferingRange, compare};
 pub use convert::{
     CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
@@ -82,7 +83,7 @@ pub use keep::{
     new_overlay, sight_loss, snapshot_views, view_loss,
 };
 pub use luks::{KeySlots, Keys, NewEncryption, OpenedSlot, Passphrase, Passphrases, luks_header};
-pub use map::{Map, MapRun, MapState};
+pub use map::{MapRun, MapState};
 pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use new_raw::create_raw;
 pub use pace::{Pace, Unhurried};

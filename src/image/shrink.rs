@@ -14,14 +14,14 @@ use super::error::{IoContext, Result};
 use super::header_file::HeaderFile;
 use super::internal::{self, OfFile};
 use super::qcow2_layer::{read_entries, read_l2};
-use super::rework::Rework;
+use super::transaction::MetadataTransaction;
 use super::writer::provide_zeros;
 use super::{DataFile, Error, ErrorKind, Pace, Preallocation};
 
 /// What makes a disk shorter, ready to be done. Until then nothing is written.
 #[derive(Debug)]
 pub struct Shrink {
-    rework: Rework,
+    transaction: MetadataTransaction,
     data: Option<DataFile>,
     size: u64,
 }
@@ -41,10 +41,10 @@ impl Shrink {
         size: u64,
         pace: &dyn Pace,
     ) -> Result<Self> {
-        let mut rework = Rework::begin(path, file, pace)?;
-        may_resize(path, &**file, rework.header())?;
-        let (geometry, context) = (rework.geometry(), rework.context);
-        let header = rework.header();
+        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        may_resize(path, &**file, transaction.header())?;
+        let (geometry, context) = (transaction.geometry(), transaction.context);
+        let header = transaction.header();
         let old = read_entries(
             path,
             &**file,
@@ -55,23 +55,23 @@ impl Shrink {
         let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
-        let trees = Rework::trees(path, &**file, context, pace);
+        let trees = MetadataTransaction::trees(path, &**file, context, pace);
         let mut lost = old.clone();
         for at in 0..l1.len() {
-            lost.set(at, 0).map_err(|e| rework.format_error(e))?;
+            lost.set(at, 0).map_err(|e| transaction.format_error(e))?;
         }
         trees.each(&lost, |named, table| {
             if !context.data_file {
-                trees.references(table, |first, count| rework.counts.lower(first, count))?;
+                trees.references(table, |first, count| transaction.counts.lower(first, count))?;
             }
-            rework.release(HostOffset(named.offset), geometry.cluster_size())
+            transaction.release(HostOffset(named.offset), geometry.cluster_size())
         })?;
         // The table that the new end lies in keeps what is before it.
         let first_lost = size.next_multiple_of(geometry.cluster_size());
         let at = internal::index(geometry.l1_index(GuestOffset(first_lost))).of(path)?;
         // Where a table ends with the disk there is none.
         let raw = l1.get(at).unwrap_or(L1Entry::UNMAPPED);
-        let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
         if let Some(offset) = entry.table {
             let table = read_l2(path, &**file, offset.get(), context)?;
             let (mut before, mut after) = (table.clone(), table);
@@ -80,38 +80,38 @@ impl Shrink {
                 let emptied = if index < cut { &mut before } else { &mut after };
                 emptied
                     .set(index, L2Entry::Unallocated)
-                    .map_err(|e| rework.format_error(e))?;
+                    .map_err(|e| transaction.format_error(e))?;
             }
             // `before` holds what is lost, `after` what stays.
             let mut is_lost = false;
             for index in cut..before.len() {
-                let entry = before.get(index).map_err(|e| rework.format_error(e))?;
+                let entry = before.get(index).map_err(|e| transaction.format_error(e))?;
                 is_lost |= !matches!(entry, L2Entry::Unallocated);
             }
             if is_lost {
                 if !context.data_file {
                     trees.references(before.as_bytes(), |first, count| {
-                        rework.counts.lower(first, count)
+                        transaction.counts.lower(first, count)
                     })?;
                 }
-                rework.release(offset, geometry.cluster_size())?;
-                let place = rework.put(after.as_bytes().to_vec())?;
+                transaction.release(offset, geometry.cluster_size())?;
+                let place = transaction.put(after.as_bytes().to_vec())?;
                 let raw = L1Entry {
                     table: Some(place),
                     copied: true,
                 }
                 .encode(geometry)
-                .map_err(|e| rework.format_error(e))?;
-                l1.set(at, raw).map_err(|e| rework.format_error(e))?;
+                .map_err(|e| transaction.format_error(e))?;
+                l1.set(at, raw).map_err(|e| transaction.format_error(e))?;
             }
         }
         if l1 != old {
-            rework.put_active_l1(&l1)?;
+            transaction.put_active_l1(&l1)?;
         }
-        resize_all(&mut rework, size)?;
-        rework.edit.virtual_size = Some(size);
+        resize_all(&mut transaction, size)?;
+        transaction.edit.virtual_size = Some(size);
         Ok(Self {
-            rework: rework.settle()?,
+            transaction: transaction.settle()?,
             data,
             size,
         })
@@ -120,13 +120,13 @@ impl Shrink {
     /// Bytes of tables that are written, all of them to places that are free now.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.rework.written()
+        self.transaction.written()
     }
 
     /// Bytes on disk of clusters that nothing refers to afterwards, those of replaced tables included.
     #[must_use]
     pub fn freed(&self) -> u64 {
-        self.rework.freed()
+        self.transaction.freed()
     }
 
     /// Makes the disk shorter. At every instant the image is the old one or the new one, each
@@ -136,14 +136,17 @@ impl Shrink {
     /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
     /// its free space not yet given back.
     pub fn commit(self, pace: &dyn Pace) -> Result<()> {
-        let (path, file) = (self.rework.path.clone(), Arc::clone(&self.rework.file));
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
         let written: BTreeSet<u64> = self
-            .rework
+            .transaction
             .places()?
             .into_iter()
             .flat_map(|(first, clusters)| first..first.saturating_add(clusters))
             .collect();
-        self.rework.commit(pace)?;
+        self.transaction.commit(pace)?;
         if let Some(data) = &self.data
             && data.file.len().at(&data.path, "ask the length")? > self.size
         {
@@ -167,51 +170,53 @@ fn draw_in(
     written: &BTreeSet<u64>,
     pace: &dyn Pace,
 ) -> Result<()> {
-    let mut rework = Rework::begin(path, file, pace)?;
+    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
     let (end, limit) = (
-        rework.counts.end_of_all()?,
-        rework
+        transaction.counts.end_of_all()?,
+        transaction
             .counts
             .end_of(&|cluster| !written.contains(&cluster))?,
     );
-    if end <= limit || !rework.owns_the_end() {
+    if end <= limit || !transaction.owns_the_end() {
         return Ok(());
     }
-    let (geometry, context) = (rework.geometry(), rework.context);
+    let (geometry, context) = (transaction.geometry(), transaction.context);
     let (offset, entries) = (
-        rework.header().l1_offset.get(),
-        u64::from(rework.header().l1_entries),
+        transaction.header().l1_offset.get(),
+        u64::from(transaction.header().l1_entries),
     );
     let behind = |offset: u64| offset / geometry.cluster_size() >= limit;
     let mut l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
     let mut moves = behind(offset);
     for at in 0..l1.len() {
-        let raw = l1.entry(at).map_err(|e| rework.format_error(e))?;
-        let entry = L1Entry::parse(raw, geometry).map_err(|e| rework.format_error(e))?;
+        let raw = l1.entry(at).map_err(|e| transaction.format_error(e))?;
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
         let lies_behind = |table: &HostOffset| entry.copied && behind(table.get());
         let Some(table) = entry.table.filter(lies_behind) else {
             continue;
         };
         let bytes = read_l2(path, &**file, table.get(), context)?;
-        rework.release(table, geometry.cluster_size())?;
+        transaction.release(table, geometry.cluster_size())?;
         let moved = L1Entry {
-            table: Some(rework.put(bytes.as_bytes().to_vec())?),
+            table: Some(transaction.put(bytes.as_bytes().to_vec())?),
             ..entry
         };
-        let raw = moved.encode(geometry).map_err(|e| rework.format_error(e))?;
-        l1.set(at, raw).map_err(|e| rework.format_error(e))?;
+        let raw = moved
+            .encode(geometry)
+            .map_err(|e| transaction.format_error(e))?;
+        l1.set(at, raw).map_err(|e| transaction.format_error(e))?;
         moves = true;
     }
     if moves {
-        rework.put_active_l1(&l1)?;
+        transaction.put_active_l1(&l1)?;
     }
-    let size = rework.header().virtual_size();
-    resize_all(&mut rework, size)?;
-    rework.counts.move_blocks_from(limit)?;
-    let mut rework = rework.settle()?;
+    let size = transaction.header().virtual_size();
+    resize_all(&mut transaction, size)?;
+    transaction.counts.move_blocks_from(limit)?;
+    let mut transaction = transaction.settle()?;
     // Where the free places are too short for it, it stays as it is.
-    match rework.counts.end_of_all()? < end {
-        true => rework.commit(pace),
+    match transaction.counts.end_of_all()? < end {
+        true => transaction.commit(pace),
         false => Ok(()),
     }
 }
@@ -270,8 +275,8 @@ pub fn set_virtual_size(
             ..HeaderEdit::default()
         });
     }
-    let mut rework = Rework::begin(path, file, pace)?;
-    resize_all(&mut rework, size)?;
-    rework.edit.virtual_size = Some(size);
-    rework.settle()?.commit(pace)
+    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+    resize_all(&mut transaction, size)?;
+    transaction.edit.virtual_size = Some(size);
+    transaction.settle()?.commit(pace)
 }

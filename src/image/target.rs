@@ -12,8 +12,8 @@ use super::error::{IoContext, Result};
 use super::qcow2_layer::read_header;
 use super::transfer::{Place, Transfer};
 use super::{
-    Chain, DataFile, Error, ErrorKind, Format, Pace, Root, Source, State, Writer, check,
-    data_file_path, writable,
+    Chain, DataFile, Error, ErrorKind, Format, Pace, Root, Source, State, Writer, data_file_path,
+    require_sound, writable,
 };
 
 /// What a raw file is allocated in.
@@ -68,10 +68,7 @@ impl Target {
                 let header = read_header(path, &*file)?;
                 writable(path, &header)?;
                 let data = open_data_file(host, path, &header)?;
-                let found = check(path, &file, pace)?;
-                if found.corruptions > 0 {
-                    return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
-                }
+                let found = require_sound(path, &file, pace)?;
                 Ok(Self::Qcow2(Box::new(Writer::open(
                     path,
                     file,

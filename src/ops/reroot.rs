@@ -413,11 +413,7 @@ impl Move {
             });
         };
         if let Layer::Qcow2(image) = &**top {
-            let found = image::check(&self.image, image.file(), &Unhurried)?;
-            if found.corruptions > 0 {
-                let kind = image::ErrorKind::Corruptions(found.corruptions);
-                return Err(image::Error::new(&self.image, kind));
-            }
+            image::require_sound(&self.image, image.file(), &Unhurried)?;
         }
         let mut loss = view_loss(top, change)?;
         let snapshots = snapshot_views(&self.image, top)?;

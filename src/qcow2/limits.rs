@@ -54,5 +54,11 @@ pub const MAX_OFFSET: u64 = i64::MAX as u64;
 /// Longest file of QEMU's block layer in bytes (`BDRV_MAX_LENGTH`): reading beyond it is an I/O error
 /// there, where reading past the end of a file gives zeros.
 pub const MAX_FILE_LENGTH: u64 = MAX_OFFSET >> 30 << 30;
+/// Bytes of extra data that a snapshot of a version 3 image must have: VM state and disk size.
+pub const MIN_V3_SNAPSHOT_EXTRA_BYTES: usize = 16;
+/// Bytes of L1 tables held at once. Not a bound of QEMU: snapshots may name one huge table again and again.
+pub const MAX_HELD_L1_BYTES: u64 = 64 << 20;
+/// L2 tables that an image may have to be checked or repaired. Not a bound of QEMU: each takes memory.
+pub const MAX_HELD_L2_TABLES: usize = 1 << 22;
 /// The unit of sizes, compressed lengths and atomic writes, in bytes.
 pub const SECTOR: u64 = 512;

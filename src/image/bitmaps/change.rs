@@ -13,8 +13,9 @@ use crate::qcow2::{Autoclear, Geometry, Header, HostOffset, Version};
 
 use super::super::entries::each_entry;
 use super::super::error::Result;
+use super::super::header_file::KEPT_AUTOCLEAR;
 use super::super::internal::{Fault, OfFile};
-use super::super::rework::Rework;
+use super::super::transaction::MetadataTransaction;
 use super::super::{Error, Pace};
 use super::{Dirty, directory, of_name, stale, usable};
 
@@ -32,7 +33,7 @@ pub struct NewBitmap {
 /// A change of an image's bitmaps, ready to be made. Until then nothing is written.
 #[derive(Debug)]
 pub struct BitmapChange {
-    rework: Rework,
+    transaction: MetadataTransaction,
     list: Vec<Bitmap>,
     /// Place and bytes of the directory on disk.
     old: Option<(HostOffset, u64)>,
@@ -40,16 +41,20 @@ pub struct BitmapChange {
 
 impl BitmapChange {
     fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
-        let rework = Rework::begin(path, file, pace)?;
-        if rework.header().version == Version::V2 {
-            return Err(rework.limit("is of version 2, which has no dirty bitmaps"));
+        let transaction = MetadataTransaction::begin(path, file, pace)?;
+        if transaction.header().version == Version::V2 {
+            return Err(transaction.limit("is of version 2, which has no dirty bitmaps"));
         }
-        let found = directory(path, &**file, rework.header())?;
+        let found = directory(path, &**file, transaction.header())?;
         let (list, old) = match found {
             Some((list, offset, len)) => (list, Some((offset, len))),
             None => (Vec::new(), None),
         };
-        Ok(Self { rework, list, old })
+        Ok(Self {
+            transaction,
+            list,
+            old,
+        })
     }
 
     /// Works out what adds a bitmap.
@@ -64,7 +69,7 @@ impl BitmapChange {
         pace: &dyn Pace,
     ) -> Result<Self> {
         let mut change = Self::begin(path, file, pace)?;
-        let limit = |text: String| Err(change.rework.limit(text));
+        let limit = |text: String| Err(change.transaction.limit(text));
         if new.name.is_empty() || new.name.len() > MAX_BITMAP_NAME_BYTES {
             return limit(format!(
                 "cannot have a dirty bitmap with a name of {} bytes: it has from 1 to {MAX_BITMAP_NAME_BYTES}",
@@ -82,7 +87,7 @@ impl BitmapChange {
                 "has {MAX_BITMAPS} dirty bitmaps already, the most that are allowed"
             ));
         }
-        let header = change.rework.header();
+        let header = change.transaction.header();
         if header.virtual_size() == 0 {
             return limit("has a disk of no bytes, of which nothing can be dirty".to_owned());
         }
@@ -100,7 +105,7 @@ impl BitmapChange {
                 1u64 << granularity_bits
             ));
         };
-        let (table_offset, table_entries) = put(&mut change.rework, &dirty)?;
+        let (table_offset, table_entries) = put(&mut change.transaction, &dirty)?;
         let mut flags = BitmapFlags::empty();
         flags.set(BitmapFlags::AUTO, new.enabled);
         change.list.push(Bitmap {
@@ -125,7 +130,7 @@ impl BitmapChange {
     ) -> Result<Self> {
         let mut change = Self::begin(path, file, pace)?;
         let gone = of_name(path, &change.list, name)?.clone();
-        release(&mut change.rework, &gone)?;
+        release(&mut change.transaction, &gone)?;
         change.list.retain(|bitmap| bitmap.name != name);
         change.settle()
     }
@@ -203,12 +208,12 @@ impl BitmapChange {
         let mut change = Self::begin(path, file, pace)?;
         let old = usable(path, &change.list, name)?.clone();
         let (size, geometry) = (
-            change.rework.header().virtual_size(),
-            change.rework.geometry(),
+            change.transaction.header().virtual_size(),
+            change.transaction.geometry(),
         );
         let dirty = Dirty::read(path, &**file, geometry, &old, size)?;
         let new = new(&dirty, geometry).of(path)?;
-        let bitmap = replaced(&mut change.rework, &old, new)?;
+        let bitmap = replaced(&mut change.transaction, &old, new)?;
         *change.named(name)? = bitmap;
         change.settle()
     }
@@ -217,12 +222,12 @@ impl BitmapChange {
     fn named(&mut self, name: &[u8]) -> Result<&mut Bitmap> {
         let found = self.list.iter_mut().find(|bitmap| bitmap.name == name);
         let found = found.ok_or(Fault::new("a bitmap that was there is gone"));
-        found.of(&self.rework.path)
+        found.of(&self.transaction.path)
     }
 
     fn settle(mut self) -> Result<Self> {
-        put_directory(&mut self.rework, self.old, &self.list)?;
-        self.rework = self.rework.settle()?;
+        put_directory(&mut self.transaction, self.old, &self.list)?;
+        self.transaction = self.transaction.settle()?;
         Ok(self)
     }
 
@@ -235,7 +240,7 @@ impl BitmapChange {
     /// Bytes of tables that are written, all of them to places that are free now.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.rework.written()
+        self.transaction.written()
     }
 
     /// Makes the change. At every instant the image on disk is the old one or the new one, each
@@ -244,7 +249,7 @@ impl BitmapChange {
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
     pub fn commit(self, pace: &dyn Pace) -> Result<()> {
-        self.rework.commit(pace)
+        self.transaction.commit(pace)
     }
 }
 
@@ -263,32 +268,40 @@ fn granularity_bits(header: &Header, asked: Option<u64>) -> Option<u8> {
 ///
 /// # Errors
 /// When one is stale, cannot be read, or would take more room than QEMU allows.
-pub(crate) fn resize_all(rework: &mut Rework, size: u64) -> Result<()> {
-    let (path, file) = (rework.path.clone(), Arc::clone(&rework.file));
-    let Some((mut list, offset, len)) = directory(&path, &*file, rework.header())? else {
+pub(crate) fn resize_all(transaction: &mut MetadataTransaction, size: u64) -> Result<()> {
+    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let Some((mut list, offset, len)) = directory(&path, &*file, transaction.header())? else {
         return Ok(());
     };
-    let (old_size, geometry) = (rework.header().virtual_size(), rework.geometry());
+    let (old_size, geometry) = (transaction.header().virtual_size(), transaction.geometry());
     for bitmap in &mut list {
         if bitmap.flags.contains(BitmapFlags::IN_USE) {
             return Err(stale(&path, bitmap));
         }
         let dirty = Dirty::read(&path, &*file, geometry, bitmap, old_size)?;
-        *bitmap = replaced(rework, bitmap, dirty.resized(size, geometry).of(&path)?)?;
+        *bitmap = replaced(
+            transaction,
+            bitmap,
+            dirty.resized(size, geometry).of(&path)?,
+        )?;
     }
-    put_directory(rework, Some((offset, len)), &list)
+    put_directory(transaction, Some((offset, len)), &list)
 }
 
 /// The same bitmap with other bits.
-fn replaced(rework: &mut Rework, old: &Bitmap, dirty: Option<Dirty>) -> Result<Bitmap> {
+fn replaced(
+    transaction: &mut MetadataTransaction,
+    old: &Bitmap,
+    dirty: Option<Dirty>,
+) -> Result<Bitmap> {
     let Some(dirty) = dirty else {
-        return Err(rework.limit(format!(
+        return Err(transaction.limit(format!(
             "its dirty bitmap {} would take too much room: remove it first",
             printable_bytes(&old.name)
         )));
     };
-    release(rework, old)?;
-    let (table_offset, table_entries) = put(rework, &dirty)?;
+    release(transaction, old)?;
+    let (table_offset, table_entries) = put(transaction, &dirty)?;
     Ok(Bitmap {
         table_offset,
         table_entries,
@@ -297,19 +310,19 @@ fn replaced(rework: &mut Rework, old: &Bitmap, dirty: Option<Dirty>) -> Result<B
 }
 
 /// Has the bits written, and the table that names them: the table's place and entries.
-fn put(rework: &mut Rework, dirty: &Dirty) -> Result<(HostOffset, u32)> {
-    let (path, geometry) = (rework.path.clone(), rework.geometry());
-    let mut put = |bytes: &[u8]| rework.put(bytes.to_vec());
+fn put(transaction: &mut MetadataTransaction, dirty: &Dirty) -> Result<(HostOffset, u32)> {
+    let (path, geometry) = (transaction.path.clone(), transaction.geometry());
+    let mut put = |bytes: &[u8]| transaction.put(bytes.to_vec());
     let table = dirty.store(geometry, &mut put, &|error| Error::new(&path, error))?;
-    let entries = u32::try_from(table.len()).map_err(|e| rework.limit(e.to_string()))?;
-    let place = rework.put(table.as_bytes().to_vec())?;
+    let entries = u32::try_from(table.len()).map_err(|e| transaction.limit(e.to_string()))?;
+    let place = transaction.put(table.as_bytes().to_vec())?;
     Ok((place, entries))
 }
 
 /// Gives up a bitmap's table and bits.
-fn release(rework: &mut Rework, bitmap: &Bitmap) -> Result<()> {
-    let (path, file) = (rework.path.clone(), Arc::clone(&rework.file));
-    let (geometry, size) = (rework.geometry(), rework.cluster_size());
+fn release(transaction: &mut MetadataTransaction, bitmap: &Bitmap) -> Result<()> {
+    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let (geometry, size) = (transaction.geometry(), transaction.cluster_size());
     let (offset, entries) = (bitmap.table_offset, u64::from(bitmap.table_entries));
     let table = (offset.get(), entries);
     each_entry(
@@ -318,36 +331,37 @@ fn release(rework: &mut Rework, bitmap: &Bitmap) -> Result<()> {
         table,
         "bitmap table",
         &mut |_, raw| match BitmapTableEntry::parse(raw, geometry)
-            .map_err(|e| rework.format_error(e))?
+            .map_err(|e| transaction.format_error(e))?
         {
-            BitmapTableEntry::Stored(offset) => rework.release(offset, size),
+            BitmapTableEntry::Stored(offset) => transaction.release(offset, size),
             _ => Ok(()),
         },
     )?;
-    rework.release(offset, entries * 8)
+    transaction.release(offset, entries * 8)
 }
 
 /// Has the directory written anew, or its place removed from the header if nothing is in it.
 fn put_directory(
-    rework: &mut Rework,
+    transaction: &mut MetadataTransaction,
     old: Option<(HostOffset, u64)>,
     list: &[Bitmap],
 ) -> Result<()> {
     if let Some((offset, len)) = old {
-        rework.release(offset, len)?;
+        transaction.release(offset, len)?;
     }
-    let bytes = encode_directory(list, rework.geometry()).map_err(|e| rework.format_error(e))?;
+    let bytes =
+        encode_directory(list, transaction.geometry()).map_err(|e| transaction.format_error(e))?;
     let directory_size = bytes.len() as u64;
-    let directory_offset = rework.put(bytes)?;
-    let count = u32::try_from(list.len()).map_err(|e| rework.limit(e.to_string()))?;
+    let directory_offset = transaction.put(bytes)?;
+    let count = u32::try_from(list.len()).map_err(|e| transaction.limit(e.to_string()))?;
     let place = (count > 0).then_some(BitmapsExtension {
         count,
         directory_size,
         directory_offset,
     });
-    let mut autoclear = rework.header().autoclear & Autoclear::RAW_EXTERNAL_DATA;
+    let mut autoclear = transaction.header().autoclear & KEPT_AUTOCLEAR;
     autoclear.set(Autoclear::BITMAPS, count > 0);
-    rework.edit.bitmaps = Some(place);
-    rework.edit.autoclear = Some(autoclear);
+    transaction.edit.bitmaps = Some(place);
+    transaction.edit.autoclear = Some(autoclear);
     Ok(())
 }

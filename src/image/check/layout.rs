@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
+use crate::qcow2::limits::{MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, limits, refcount};
 
 use super::super::entries::each_entry;
@@ -17,15 +18,9 @@ use super::Image;
 use super::finding::{FindingKind, Findings};
 use super::window::{COPIED, NOT_COPIED, TWICE};
 
-/// L2 tables an image may have to be checked.
-const MOST_TABLES: usize = 1 << 22;
-
 /// Ranges of tables, bitmaps' data included, that an image may have to be checked: a forged bitmap
 /// table could name any number.
 const MOST_RANGES: usize = 1 << 21;
-
-/// Bytes of extra data that a snapshot of a version 3 image must have: VM state and disk size.
-const NEEDED_EXTRA: usize = 16;
 
 /// A table that is nobody else's.
 #[derive(Debug, Clone, Copy)]
@@ -269,11 +264,13 @@ impl Collector<'_> {
     }
 
     fn within_bounds(&self) -> Result<()> {
-        if self.layout.tables.len() <= MOST_TABLES && self.layout.ranges.len() <= MOST_RANGES {
+        if self.layout.tables.len() <= MAX_HELD_L2_TABLES && self.layout.ranges.len() <= MOST_RANGES
+        {
             return Ok(());
         }
-        let text =
-            format!("has too many tables to be checked: {MOST_TABLES} L2 tables are the most");
+        let text = format!(
+            "has too many tables to be checked: {MAX_HELD_L2_TABLES} L2 tables are the most"
+        );
         Err(Error::new(self.image.path, ErrorKind::Limit(text)))
     }
 
@@ -316,7 +313,7 @@ impl Collector<'_> {
         let mut order = Vec::new();
         for snapshot in &snapshots {
             let name = || printable_bytes(&snapshot.name);
-            if header.version == Version::V3 && snapshot.extra.len() < NEEDED_EXTRA {
+            if header.version == Version::V3 && snapshot.extra.len() < MIN_V3_SNAPSHOT_EXTRA_BYTES {
                 self.findings
                     .at(FindingKind::SnapshotTable, table_offset, 0, || {
                         format!(

@@ -241,6 +241,18 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
     Ok(result)
 }
 
+/// Checks an image that something is to be built on: on tables that contradict each other nothing is.
+///
+/// # Errors
+/// As [`check`], and [`ErrorKind::Corruptions`] when there is any.
+pub fn require_sound(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Check> {
+    let found = check(path, file, pace)?;
+    if found.corruptions > 0 {
+        return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+    }
+    Ok(found)
+}
+
 /// The marks that say that somebody did not finish, or met a corruption.
 fn marks(header: &Header, findings: &mut Findings) {
     if header.incompatible.contains(Incompatible::DIRTY) {

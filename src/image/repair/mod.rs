@@ -29,7 +29,7 @@ use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
 
 use super::error::{IoContext, Result};
-use super::header_file::HeaderFile;
+use super::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
 use super::new_counts::Put;
 use super::qcow2_layer::read_l2;
 use super::{Check, Error, ErrorKind, Finding, FindingKind, Pace, check};
@@ -397,19 +397,15 @@ impl Repair {
         let header = self.header.header();
         let size = self.cluster_size();
         let survey = &self.survey;
-        let narrow = |n: u64| {
-            u32::try_from(n).map_err(|_| {
-                let text = "a table would be too long for the header".to_owned();
-                Error::new(&self.path, ErrorKind::Limit(text))
-            })
-        };
         let active = survey.roots.first().and_then(|root| root.to);
         let mut edit = HeaderEdit {
             l1: active.map(|to| (HostOffset(to.saturating_mul(size)), header.l1_entries)),
             ..HeaderEdit::default()
         };
         if let Some((offset, clusters)) = survey.counts.table() {
-            edit.refcount_table = Some((HostOffset(offset), narrow(clusters)?));
+            let table = (HostOffset(offset), clusters);
+            let table = table_in_header(&self.path, "the refcount table", table)?;
+            edit.refcount_table = Some(table);
         }
         if let Some((to, _)) = survey.new_list {
             edit.snapshots = Some((HostOffset(to.saturating_mul(size)), header.snapshot_count));
@@ -417,7 +413,7 @@ impl Repair {
         edit.version = self.new_version();
         edit.refcount_order = self.new_refcount_bits().map(u32::trailing_zeros);
         if survey.header.version == Version::V3 {
-            let mut kept = Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA;
+            let mut kept = KEPT_AUTOCLEAR;
             if survey.report.drops_bitmaps {
                 kept.remove(Autoclear::BITMAPS);
             }

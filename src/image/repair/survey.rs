@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::host::{HostFile, printable_bytes};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
+use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, L1Entry, L2Buf, L2Context, Snapshot,
@@ -24,14 +25,8 @@ use super::super::snapshots::salvage;
 use super::super::{Check, Error, ErrorKind, Finding, FindingKind, Pace, bitmaps};
 use super::mend::{Flag, Judged, Rules};
 
-/// Bytes of L1 tables kept in memory at most.
-const MOST_L1_BYTES: u64 = 64 << 20;
-/// L2 tables that an image may have to be repaired.
-const MOST_TABLES: usize = 1 << 21;
 /// Findings and guest ranges kept with their words.
 const KEPT: usize = 100;
-/// Bytes of extra data that a snapshot of a version 3 image must have.
-const NEEDED_EXTRA: usize = 16;
 /// Leaked clusters that are looked at for what they hold.
 const MOST_LOOKED_AT: usize = 1024;
 
@@ -341,9 +336,9 @@ impl Survey {
             }
         }
         let bytes: u64 = roots.iter().map(|(.., entries)| entries * 8).sum();
-        if bytes > MOST_L1_BYTES {
+        if bytes > MAX_HELD_L1_BYTES {
             return Err(self.limit(format!(
-                "has {bytes} bytes of L1 tables: {MOST_L1_BYTES} are the most that a repair takes"
+                "has {bytes} bytes of L1 tables: {MAX_HELD_L1_BYTES} are the most that a repair takes"
             )));
         }
         for (owner, offset, entries) in roots {
@@ -414,12 +409,12 @@ impl Survey {
                     to: None,
                 });
             }
-            if tables.len() > MOST_TABLES {
+            if tables.len() > MAX_HELD_L2_TABLES {
                 compact(&mut tables);
             }
-            if tables.len() > MOST_TABLES {
+            if tables.len() > MAX_HELD_L2_TABLES {
                 return Err(self.limit(format!(
-                    "has too many L2 tables to be repaired: {MOST_TABLES} is the most"
+                    "has too many L2 tables to be repaired: {MAX_HELD_L2_TABLES} is the most"
                 )));
             }
         }
@@ -815,7 +810,9 @@ impl Survey {
         let geometry = self.rules.context.geometry;
         for snapshot in &mut self.snapshots {
             let has_table = snapshot.check_l1(geometry).is_ok();
-            if self.header.version == Version::V3 && snapshot.extra.len() < NEEDED_EXTRA {
+            if self.header.version == Version::V3
+                && snapshot.extra.len() < MIN_V3_SNAPSHOT_EXTRA_BYTES
+            {
                 let mut whole = snapshot.clone();
                 whole.set_extra(whole.vm_state_size(), virtual_size, None);
                 // With a size that its table does not map, nobody reads it.

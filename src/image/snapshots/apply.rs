@@ -35,10 +35,9 @@ impl SnapshotChange {
         let mut change = Self::begin(path, file, pace)?;
         let snapshot = change.of_id(id)?;
         change.choose_size(snapshot.virtual_size())?;
-        let virtual_size = change
-            .virtual_size
-            .unwrap_or(change.header().virtual_size());
-        change.changes_content = true;
+        let new_size = change.transaction.edit.virtual_size;
+        let virtual_size = new_size.unwrap_or(change.header().virtual_size());
+        change.transaction.changes_content = true;
         let size = change.cluster_size();
         let mut l1 = change.l1_of(&snapshot)?;
         let mut named = Vec::new();
@@ -54,7 +53,7 @@ impl SnapshotChange {
             // What the active view refers to, the snapshot does as well. A table that says otherwise
             // stays the snapshot's own.
             let raw = if copied {
-                let cluster = change.counts.allocate(1)?;
+                let cluster = change.transaction.counts.allocate(1)?;
                 change.move_table(table.offset, cluster, Flags::None);
                 change.l1_entry(cluster * size, true)?
             } else {
@@ -63,13 +62,18 @@ impl SnapshotChange {
             l1.set(table.index, raw)
                 .map_err(|e| change.format_error(e))?;
         }
-        let needed = change.context.geometry.l1_entries_for(virtual_size);
+        let needed = change
+            .transaction
+            .context
+            .geometry
+            .l1_entries_for(virtual_size);
         let needed = usize::try_from(needed).map_err(|e| change.limit(e.to_string()))?;
         l1.resize(needed.max(l1.len()));
         let old = change.active_l1()?;
-        change.is_so = change.virtual_size.is_none() && leads_to_the_same(&old, &shared);
+        change.is_so =
+            change.transaction.edit.virtual_size.is_none() && leads_to_the_same(&old, &shared);
         change.lower_tree(&old, pace, |_, _| ())?;
-        change.set_active_l1(&old, l1)?;
+        change.set_active_l1(&old, &l1)?;
         change.settle()
     }
 
@@ -80,10 +84,12 @@ impl SnapshotChange {
             return Ok(());
         };
         let now = header.virtual_size();
-        if !size.is_multiple_of(SECTOR) || size > self.context.geometry.max_virtual_size() {
+        if !size.is_multiple_of(SECTOR)
+            || size > self.transaction.context.geometry.max_virtual_size()
+        {
             let text =
                 format!("the snapshot says that its disk is {size} bytes large, which no disk is");
-            return Err(Error::new(&self.path, ErrorKind::Damaged(text)));
+            return Err(Error::new(&self.transaction.path, ErrorKind::Damaged(text)));
         }
         if header.version == Version::V2 {
             return Err(self.limit(format!(
@@ -91,13 +97,13 @@ impl SnapshotChange {
                  snapshots cannot change its size"
             )));
         }
-        if !bitmaps(&self.path, &*self.file, header)?.is_empty() {
+        if !bitmaps(&self.transaction.path, &*self.transaction.file, header)?.is_empty() {
             return Err(self.limit(format!(
                 "the snapshot's disk is {size} bytes large and the image's is {now}: its bitmaps go by the \
                  size, remove them first"
             )));
         }
-        self.virtual_size = Some(size);
+        self.transaction.edit.virtual_size = Some(size);
         Ok(())
     }
 }

@@ -55,9 +55,9 @@ impl SnapshotChange {
         for (table, copied) in named {
             let mut offset = table.offset;
             if copied {
-                let cluster = change.counts.allocate(1)?;
-                change.counts.raise(cluster, 1)?;
-                change.counts.replace(table.offset / size)?;
+                let cluster = change.transaction.counts.allocate(1)?;
+                change.transaction.counts.raise(cluster, 1)?;
+                change.transaction.counts.replace(table.offset / size)?;
                 change.move_table(table.offset, cluster, Flags::None);
                 offset = cluster * size;
             }
@@ -66,8 +66,8 @@ impl SnapshotChange {
                 .map_err(|e| change.format_error(e))?;
         }
         let entries = u32::try_from(l1.len()).map_err(|e| change.limit(e.to_string()))?;
-        let l1_offset = change.add_l1(l1.clone())?;
-        change.set_active_l1(&old, l1)?;
+        let l1_offset = change.add_l1(&l1)?;
+        change.set_active_l1(&old, &l1)?;
         let snapshot = change.entry(new, l1_offset, entries);
         change.list.push(snapshot);
         change.settle()

@@ -36,7 +36,7 @@ impl SnapshotChange {
             }
         })?;
         let (first, clusters) = change.l1_run(gone.l1_offset, u64::from(gone.l1_entries));
-        change.counts.lower(first, clusters)?;
+        change.transaction.counts.lower(first, clusters)?;
 
         let size = change.cluster_size();
         let old = change.active_l1()?;
@@ -44,7 +44,7 @@ impl SnapshotChange {
         let mut undecided = old.clone();
         let mut decided = Vec::new();
         for (index, raw) in old.iter().enumerate() {
-            let entry = L1Entry::parse(raw, change.context.geometry);
+            let entry = L1Entry::parse(raw, change.transaction.context.geometry);
             let entry = entry.map_err(|e| change.format_error(e))?;
             if let Some(offset) = entry.table.filter(|table| alone.contains(&table.get())) {
                 undecided
@@ -62,12 +62,12 @@ impl SnapshotChange {
             let raw = if differs {
                 change.move_alone(table.offset)?
             } else {
-                let copied = change.counts.get(table.offset / size)? == 1;
+                let copied = change.transaction.counts.get(table.offset / size)? == 1;
                 change.l1_entry(table.offset, copied)?
             };
             l1.set(table.index, raw).map_err(|e| change.format_error(e))
         })?;
-        change.set_active_l1(&old, l1)?;
+        change.set_active_l1(&old, &l1)?;
         change.settle()
     }
 
@@ -75,8 +75,8 @@ impl SnapshotChange {
     /// L1 entry for it.
     fn move_alone(&mut self, offset: u64) -> Result<u64> {
         let size = self.cluster_size();
-        let cluster = self.counts.allocate(1)?;
-        self.counts.replace(offset / size)?;
+        let cluster = self.transaction.counts.allocate(1)?;
+        self.transaction.counts.replace(offset / size)?;
         self.move_table(offset, cluster, Flags::ByCount);
         self.l1_entry(cluster * size, true)
     }

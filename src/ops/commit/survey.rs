@@ -108,11 +108,7 @@ impl Survey {
         // themselves.
         for layer in chain.layers().iter().take(depth + 1) {
             if let Layer::Qcow2(image) = &**layer {
-                let found = image::check(layer.path(), image.file(), &Unhurried)?;
-                if found.corruptions > 0 {
-                    let kind = image::ErrorKind::Corruptions(found.corruptions);
-                    return Err(image::Error::new(layer.path(), kind));
-                }
+                image::require_sound(layer.path(), image.file(), &Unhurried)?;
             }
         }
         let (size, base_size) = (chain.virtual_size(), below.virtual_size());

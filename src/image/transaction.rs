@@ -1,5 +1,5 @@
 //! A change of an image's tables that is worked out completely before anything is written, and the
-//! write that makes it true. What changes is the business of `shrink`, `amend` and `bitmaps`.
+//! write that makes it true. What changes is the business of `shrink`, `amend`, `bitmaps` and `snapshots`.
 //!
 //! Everything new goes to clusters that are free before the change; it is written there, fenced, and
 //! then one write of one sector of the header switches over to all of it. A crash leaves the image as
@@ -12,21 +12,29 @@ use std::sync::Arc;
 
 use crate::host::HostFile;
 use crate::qcow2::rewrite::HeaderEdit;
-use crate::qcow2::{
-    Autoclear, EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version,
-};
+use crate::qcow2::{EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version};
 
 use super::batch::Batch;
+use super::check::require_sound;
 use super::error::{IoContext, Result};
 use super::freed::on_disk;
-use super::header_file::HeaderFile;
+use super::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
 use super::new_counts::NewCounts;
 use super::tree::Trees;
-use super::{Error, ErrorKind, Pace, check, tail, writable};
+use super::{Error, ErrorKind, Pace, bitmaps, tail, writable};
+
+/// What becomes of clusters that nothing refers to after the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reclaim {
+    /// All are given back to the filesystem, and the file ends with the last cluster in use.
+    All,
+    /// Those of replaced tables stay: the next change fills them.
+    AllButReplaced,
+}
 
 /// The change.
 #[derive(Debug)]
-pub(crate) struct Rework {
+pub(crate) struct MetadataTransaction {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn HostFile>,
     header: HeaderFile,
@@ -37,27 +45,40 @@ pub(crate) struct Rework {
     /// What the header says afterwards; tables and autoclear bits are added when it is settled.
     pub(crate) edit: HeaderEdit,
     edits: Vec<HeaderEdit>,
+    /// Whether the guest sees something else afterwards: bitmaps that miss it are marked so.
+    pub(crate) changes_content: bool,
+    reclaim: Reclaim,
     /// Whether the file is longer than all that is counted: what lies there is not ours to cut off.
     has_trailer: bool,
 }
 
-impl Rework {
+impl MetadataTransaction {
     /// Looks at an image whose tables are to be changed. It is checked first: on counts that cannot
     /// be trusted nothing is built.
     pub(crate) fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
+        Self::begin_where(path, file, Reclaim::All, |_| Ok(()), pace)
+    }
+
+    /// As [`MetadataTransaction::begin`], where `allowed` does not refuse an image with that header.
+    pub(crate) fn begin_where(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        reclaim: Reclaim,
+        allowed: impl FnOnce(&Header) -> Result<()>,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
         let header = HeaderFile::read(path, Arc::clone(file))?;
         writable(path, header.header())?;
-        let found = check(path, file, pace)?;
-        if found.corruptions > 0 {
-            return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
-        }
+        allowed(header.header())?;
+        let found = require_sound(path, file, pace)?;
         let mut counts = NewCounts::open(path, Arc::clone(file), header.header())?;
-        let clusters = found
-            .file_len
-            .div_ceil(header.header().geometry.cluster_size());
+        let size = header.header().geometry.cluster_size();
+        let clusters = found.file_len.div_ceil(size);
         Ok(Self {
             path: path.to_path_buf(),
-            has_trailer: counts.end_of_all()? < clusters,
+            has_trailer: reclaim == Reclaim::All && counts.end_of_all()? < clusters,
+            reclaim,
+            changes_content: false,
             counts,
             context: L2Context::of(header.header()),
             file: Arc::clone(file),
@@ -120,9 +141,13 @@ impl Rework {
     pub(crate) fn put_active_l1(&mut self, table: &EntryTable) -> Result<()> {
         let (old, len) = (self.header().l1_offset, u64::from(self.header().l1_entries));
         self.release(old, len * 8)?;
-        let entries = narrow(self, "the L1 table", table.len() as u64)?;
         let place = self.put(table.as_bytes().to_vec())?;
-        self.edit.l1 = Some((place, entries));
+        let entries = table.len() as u64;
+        self.edit.l1 = Some(table_in_header(
+            &self.path,
+            "the L1 table",
+            (place, entries),
+        )?);
         Ok(())
     }
 
@@ -138,14 +163,13 @@ impl Rework {
             self.counts.place()?;
         }
         if let Some((offset, clusters)) = self.counts.table() {
-            let clusters = narrow(&self, "the refcount table", clusters)?;
-            self.edit.refcount_table = Some((HostOffset(offset), clusters));
+            let table = (HostOffset(offset), clusters);
+            let table = table_in_header(&self.path, "the refcount table", table)?;
+            self.edit.refcount_table = Some(table);
         }
         let version = self.edit.version.unwrap_or(self.header().version);
         if version != Version::V2 && self.edit.autoclear.is_none() {
-            // Bits of features that are not kept up here are cleared, as the specification demands.
-            let kept = Autoclear::BITMAPS | Autoclear::RAW_EXTERNAL_DATA;
-            self.edit.autoclear = Some(self.header().autoclear & kept);
+            self.edit.autoclear = Some(self.header().autoclear & KEPT_AUTOCLEAR);
         }
         self.edits = self.header.split(&self.edit)?;
         Ok(self)
@@ -158,11 +182,19 @@ impl Rework {
         self.writes.iter().map(bytes).sum::<u64>() + self.counts.written()
     }
 
-    /// Bytes on disk of clusters that nothing refers to afterwards, those of replaced tables included.
+    /// Bytes on disk of the clusters that are given back.
     pub(crate) fn freed(&self) -> u64 {
         let size = self.cluster_size();
         let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
-        on_disk(&*self.file, self.counts.freed().map(bytes))
+        on_disk(&*self.file, self.reclaimed().into_iter().map(bytes))
+    }
+
+    /// The clusters that are given back to the filesystem, in order.
+    fn reclaimed(&self) -> Vec<Range<u64>> {
+        match self.reclaim {
+            Reclaim::All => self.counts.freed().collect(),
+            Reclaim::AllButReplaced => self.counts.holes().collect(),
+        }
     }
 
     /// The clusters that are written: first and how many of each run.
@@ -187,36 +219,45 @@ impl Rework {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub(crate) fn commit(mut self, pace: &dyn Pace) -> Result<()> {
+    pub(crate) fn commit(self, pace: &dyn Pace) -> Result<()> {
+        self.commit_with(pace, |_, _| Ok(()))
+    }
+
+    /// As [`MetadataTransaction::commit`], with tables that have their places and are made only now, by
+    /// `make`: too many to be held.
+    pub(crate) fn commit_with(
+        mut self,
+        pace: &dyn Pace,
+        make: impl FnOnce(&mut Self, &mut Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
         let size = self.cluster_size();
-        let mut batch = Batch::new(&self.path, &*self.file);
+        let mut batch = Batch::new(&path, &*file);
+        make(&mut self, &mut batch)?;
         for (cluster, bytes) in &self.writes {
             batch.put(cluster * size, bytes)?;
             if !pace.advance(bytes.len() as u64) {
-                return Err(Error::new(&self.path, ErrorKind::Stopped));
+                return Err(Error::new(&path, ErrorKind::Stopped));
             }
         }
         self.counts.write(&mut batch)?;
         batch.flush()?;
-        self.file.fence().at(&self.path, "flush")?;
+        file.fence().at(&path, "flush")?;
+        if self.changes_content && self.header().version != Version::V2 {
+            bitmaps::mark_stale(&path, &*file, self.header())?;
+        }
         for edit in std::mem::take(&mut self.edits) {
             self.header.edit(&edit)?;
         }
-        for run in self.counts.freed() {
+        for run in self.reclaimed() {
             let (offset, len) = (run.start * size, (run.end - run.start) * size);
-            self.file
-                .punch(offset, len)
-                .at(&self.path, &format!("free {len} bytes at {offset:#x}"))?;
+            file.punch(offset, len)
+                .at(&path, &format!("free {len} bytes at {offset:#x}"))?;
         }
-        if self.has_trailer {
+        if self.reclaim != Reclaim::All || self.has_trailer {
             return Ok(());
         }
         let used = self.counts.end_of_all()?.saturating_mul(size);
-        tail::cut(&self.path, &*self.file, used)
+        tail::cut(&path, &*file, used)
     }
-}
-
-/// A number of entries as the header holds it.
-fn narrow(rework: &Rework, what: &str, count: u64) -> Result<u32> {
-    u32::try_from(count).map_err(|_| rework.limit(format!("{what} is too long for the header")))
 }
