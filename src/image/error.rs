@@ -5,9 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::host::{Conflict, printable};
+use crate::image::{Encryption, Format};
 use crate::qcow2::FormatError;
-
-use super::{Encryption, Format};
 
 /// An error of the image floor: what happened to which file.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +127,7 @@ pub enum ErrorKind {
     Limit(String),
     /// A fault of this program: what was not written by then is not written.
     #[error("{0}")]
-    Internal(#[from] super::internal::Fault),
+    Internal(#[from] crate::image::internal::Fault),
     /// The caller asked to stop.
     #[error("stopped as asked")]
     Stopped,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::panic::Location;
 use std::path::Path;
 
-use super::error::{Error, Result};
+use crate::image::error::{Error, Result};
 
 /// What could not be, and where in the source it was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,103 +3,75 @@
 //! Knows nothing of terminals, JSON, progress bars or users; finds no images (that is
 //! [`crate::forest`]) and decides nothing about what is safe to do with them (that is
 //! [`crate::ops`]).
+//!
+//! Four floors, each of which uses those above it in this table and never one below:
+//!
+//! | floor | what is there |
+//! |---|---|
+//! | `read` | images and chains opened, their tables and bytes read; nothing is written |
+//! | `check` | whether an image's tables agree with each other |
+//! | `write` | clusters, counts, tables and headers written in an order that a crash cannot hurt; new images |
+//! | `change` | whole images changed, repaired, copied and compared |
 
-mod amend;
-mod backing;
-mod batch;
-mod bitmaps;
-mod chain;
+mod change;
 mod check;
-mod compare;
-mod convert;
-mod create;
-mod cut_short;
-mod entries;
 mod error;
-mod extent;
-mod facts;
-mod format;
-mod freed;
-mod header_file;
-mod holes;
 mod internal;
-mod joined;
-mod keep;
-mod l2_tables;
-mod luks;
-mod map;
-mod measure;
-mod new_counts;
-mod new_raw;
-mod pace;
-mod packed;
-mod probe;
-mod qcow2_layer;
-mod raw;
-mod refcounts;
-mod repair;
-mod room;
-mod runs;
-mod shrink;
-mod sight;
-mod snapshots;
-mod staged;
-mod tables;
-mod tail;
-mod target;
-mod transaction;
-mod transfer;
-mod trashed;
-mod tree;
-mod writer;
+mod progress;
+mod read;
+mod write;
 
 pub use crate::qcow2::bitmap::{Bitmap, BitmapFlags};
 pub use crate::qcow2::limits::{MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS};
 pub use crate::qcow2::luks::STRIPES;
 pub use crate::qcow2::{CompressionType, LuksHeader, Snapshot, Version};
-pub use amend::{Amend, Amendment};
-pub use backing::{
-    BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
-};
-pub use bitmaps::{BitmapChange, CarriedBitmaps, Dirty, NewBitmap, bitmaps, dirty, dirty_bits};
-pub use chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
-pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
-pub use compare::{Comparison, DifferingRange, compare};
-pub use convert::{
+pub use change::amend::{Amend, Amendment};
+pub use change::bitmaps::{BitmapChange, NewBitmap};
+pub use change::compare::{Comparison, DifferingRange, compare};
+pub use change::convert::{
     CompressionLevel, ConvertFrom, ConvertTo, Forecast, Lost, SparseSize, convert, convert_into,
 };
-pub use create::{
-    CreateOptions, NewDataFile, NewLen, Preallocation, Qcow2Options, create, new_len,
-};
-pub use cut_short::cut_short;
-pub use error::{Error, ErrorKind, Result, in_use};
-pub use extent::{Extent, Placed, State};
-pub use facts::{BackingRef, Compression, Encryption, ImageFacts};
-pub use format::Format;
-pub use freed::freed_if_emptied;
-pub use header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
-pub use keep::{
+pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
+pub use change::preserve::{
     Below, Change, Judge, Loss, Stores, Views, give_up_equal, give_up_growth, keep_views,
     new_overlay, sight_loss, snapshot_views, view_loss,
 };
-pub use luks::{KeySlots, Keys, NewEncryption, OpenedSlot, Passphrase, Passphrases, luks_header};
-pub use map::{MapRun, MapState};
-pub use measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
-pub use new_raw::create_raw;
-pub use pace::{Pace, Unhurried};
-pub use probe::{Probe, built_on, facts, named_like_qcow2, probe};
-pub use qcow2_layer::{DataFile, Qcow2, closed, read_header};
-pub use raw::Raw;
-pub use repair::{Repair, RepairExtent, Saved, Suspect};
-pub use room::{Growth, Room, end_offset, used_bytes};
-pub use shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
-pub use sight::{Compared, Difference, Place, Sight};
-pub(crate) use snapshots::made_like;
-pub use snapshots::{
-    NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view, snapshots,
+pub use change::repair::{Repair, RepairExtent, Saved, Suspect};
+pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
+pub(crate) use change::snapshots::made_like;
+pub use change::snapshots::{
+    NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view,
 };
-pub use staged::{maker_of, temporary_name};
-pub use tables::TableMap;
-pub use target::{RawWriter, Target};
-pub use trashed::{TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is};
-pub use writer::{Root, Source, Writer, may_compress, may_grow, writable};
+pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
+pub use error::{Error, ErrorKind, Result, in_use};
+pub use progress::{Pace, Unhurried};
+pub use read::backing::{
+    BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
+};
+pub use read::backing_view::{Compared, Difference, Place, Sight};
+pub use read::bitmaps::{CarriedBitmaps, Dirty, bitmaps, dirty, dirty_bits};
+pub use read::chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
+pub use read::cut_short::cut_short;
+pub use read::extent::{Extent, Placed, State};
+pub use read::format::Format;
+pub use read::info::{BackingRef, Compression, Encryption, ImageFacts};
+pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
+pub use read::map::{MapRun, MapState};
+pub use read::metadata_overlap::TableMap;
+pub use read::probe::{Probe, built_on, facts, named_like_qcow2, probe};
+pub use read::qcow2_layer::{DataFile, Qcow2, closed, read_header};
+pub use read::raw::Raw;
+pub use read::snapshots::snapshots;
+pub use read::trashed::{
+    TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is,
+};
+pub use write::allocation_estimate::{Growth, Room, end_offset, used_bytes};
+pub use write::create::{NewLen, create, new_len};
+pub use write::disk_writer::{RawWriter, Target};
+pub use write::freed::freed_if_emptied;
+pub use write::header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
+pub use write::luks::{KeySlots, NewEncryption, OpenedSlot};
+pub use write::new_raw::create_raw;
+pub use write::options::{CreateOptions, NewDataFile, Preallocation, Qcow2Options};
+pub use write::temp_file::{maker_of, temporary_name};
+pub use write::writer::{Root, Source, Writer, may_compress, may_grow, writable};

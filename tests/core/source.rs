@@ -9,32 +9,32 @@ const CORE: [&str; 2] = ["image", "qcow2"];
 /// Lines that fall back on purpose: the file, what the line holds, and why it may.
 const MEANT: &[(&str, &str, &str)] = &[
     (
-        "image/luks/make.rs",
+        "image/write/luks/make.rs",
         "u64::try_from(rounds).unwrap_or(u64::MAX)",
         "bounded right after: more rounds than that are as many as are allowed",
     ),
     (
-        "image/luks/make.rs",
+        "image/write/luks/make.rs",
         "try_from(time.tv_",
         "the clock of the processor, which starts at zero; measured, never stored",
     ),
     (
-        "image/probe.rs",
+        "image/read/probe.rs",
         "first.get(..read).unwrap_or(&first)",
         "what the read did not fill is zeros, which no format begins with",
     ),
     (
-        "image/snapshots/create.rs",
+        "image/change/snapshots/create.rs",
         "u32::try_from(since.as_secs()).unwrap_or(u32::MAX)",
         "the format knows no later date than one of the year 2106",
     ),
     (
-        "image/staged.rs",
+        "image/write/temp_file.rs",
         "own.get(..room).unwrap_or(own)",
         "a name that is short enough is taken whole",
     ),
     (
-        "image/new_counts.rs",
+        "image/write/shadow_refcounts.rs",
         "self.replaced.words.get(at).unwrap_or(&0)",
         "a set of clusters says no of all that lie past its last word",
     ),
@@ -74,6 +74,28 @@ const MEANT: &[(&str, &str, &str)] = &[
         "whole words of the table, from one that was met in it",
     ),
 ];
+
+/// The rooms, from the lowest floor up: those of one line stand on one floor, and use each other no more than
+/// those above them.
+const ROOMS: &[&[&str]] = &[
+    &["host"],
+    &["units", "qcow2"],
+    &["image"],
+    &["forest", "guest"],
+    &["ops"],
+    &["tui"],
+    // It opens the screen.
+    &["cli"],
+];
+
+/// The floors inside `image`, from the lowest up. What lies beside them (errors, progress) stands on the lowest.
+const FLOORS: &[&str] = &["read", "check", "write", "change"];
+
+/// Lines of code that a file has at most.
+const MOST_LINES: usize = 800;
+
+/// Files that are one thing however long: tables.
+const ONE_TABLE: &[&str] = &["tui/keymap.rs"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -186,4 +208,138 @@ fn the_rule_knows_what_it_looks_for() {
     ] {
         assert!(!is_silent(sound, ""), "{sound}");
     }
+}
+
+/// The code without what is said of it.
+fn without_comments(code: &str) -> String {
+    let lines = code.lines().map(|line| line.split("//").next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What follows each `crate::` of a file: paths, and the heads of lists.
+fn paths_from_crate(code: &str) -> Vec<String> {
+    let code = without_comments(code);
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let path = |rest: &str| rest.split(|c| !is_part(c)).next().unwrap().to_owned();
+    code.split("crate::").skip(1).map(path).collect()
+}
+
+fn room_of(name: &str) -> Option<usize> {
+    ROOMS.iter().position(|rooms| rooms.contains(&name))
+}
+
+#[test]
+fn no_room_uses_one_of_a_floor_above_or_beside_its_own() {
+    let mut wrong = Vec::new();
+    let all: Vec<&str> = ROOMS
+        .iter()
+        .flat_map(|rooms| rooms.iter().copied())
+        .collect();
+    let folders: Vec<String> = all
+        .iter()
+        .map(|room| {
+            if *room == "units" {
+                "units.rs".to_owned()
+            } else {
+                (*room).to_owned()
+            }
+        })
+        .collect();
+    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    for (file, code) in code_below(&folders) {
+        let own = file.split('/').next().unwrap().trim_end_matches(".rs");
+        let floor = room_of(own).unwrap();
+        for path in paths_from_crate(&code) {
+            let room = path.split("::").next().unwrap();
+            let above = room_of(room).is_some_and(|at| at > floor || at == floor && room != own);
+            if above {
+                wrong.push(format!("{file}: crate::{path}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "upward:\n{}", wrong.join("\n"));
+}
+
+/// The floor of each name that `image` hands out.
+fn handed_out() -> Vec<(String, usize)> {
+    let facade = fs::read_to_string(source().join("image/mod.rs")).unwrap();
+    let mut names = Vec::new();
+    for statement in without_comments(&facade).split("use ").skip(1) {
+        let statement = statement.split(';').next().unwrap();
+        let floor = statement.split("::").next().unwrap();
+        let Some(floor) = FLOORS.iter().position(|name| *name == floor) else {
+            continue;
+        };
+        let list = statement.rsplit("::").next().unwrap();
+        let each = list.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        names.extend(
+            each.filter(|name| !name.is_empty())
+                .map(|name| (name.to_owned(), floor)),
+        );
+    }
+    names
+}
+
+/// The names that a file takes from `image` itself, in lists and one by one.
+fn taken_from_image(code: &str) -> Vec<String> {
+    let code = without_comments(code);
+    let mut names = Vec::new();
+    for rest in code.split("crate::image::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap();
+                names.extend(list.split(',').map(|name| name.trim().to_owned()));
+            }
+            None => {
+                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+                names.push(rest[..end.unwrap_or(rest.len())].to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn inside_the_image_floor_nothing_uses_what_is_above_it() {
+    let handed = handed_out();
+    assert!(
+        handed.len() > 50,
+        "the names that `image` hands out are not understood"
+    );
+    let mut wrong = Vec::new();
+    for (file, code) in code_below(&["image"]) {
+        let own = file.split('/').nth(1).unwrap();
+        // What lies beside the floors stands on the lowest, but for the file that hands names out.
+        let own = FLOORS.iter().position(|floor| *floor == own).unwrap_or(0);
+        if file == "image/mod.rs" {
+            continue;
+        }
+        for name in taken_from_image(&code) {
+            let floor = FLOORS.iter().position(|floor| *floor == name);
+            let floor = floor.or_else(|| {
+                let found = handed.iter().find(|(handed, _)| *handed == name);
+                found.map(|(_, floor)| *floor)
+            });
+            if floor > Some(own) {
+                wrong.push(format!("{file}: {name}"));
+            }
+        }
+        if code.contains("super::super::super::") {
+            wrong.push(format!("{file}: names its way by `super`"));
+        }
+    }
+    assert!(wrong.is_empty(), "upward:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_one_thing_is() {
+    let mut long = Vec::new();
+    for (file, code) in code_below(&["."]) {
+        let name = file.trim_start_matches("./");
+        let lines = code.lines().count();
+        if lines > MOST_LINES && !ONE_TABLE.contains(&name) {
+            long.push(format!("{name}: {lines} lines"));
+        }
+    }
+    assert!(long.is_empty(), "part them:\n{}", long.join("\n"));
 }

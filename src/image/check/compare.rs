@@ -1,13 +1,13 @@
 //! References found against the image's own counts, block by block; and roles of one cluster that
 //! contradict each other.
 
+use crate::image::error::Result;
+use crate::image::internal::{self, OfFile};
+use crate::image::read::l2_reader::Holes;
+use crate::image::read::table_reader::{NO_BLOCK, read_block};
+use crate::image::{Error, ErrorKind, Pace};
 use crate::qcow2::{RefcountBlock, refcount};
 
-use super::super::error::Result;
-use super::super::internal::{self, OfFile};
-use super::super::l2_tables::Holes;
-use super::super::refcounts::{NO_BLOCK, read_block};
-use super::super::{Error, ErrorKind, Pace};
 use super::Image;
 use super::finding::{Finding, FindingKind, Findings};
 use super::layout::Layout;

@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{self, Fault, OfFile};
+use crate::image::read::snapshots::salvage;
+use crate::image::read::table_reader::{each_entry, read_entries};
+use crate::image::{Error, ErrorKind};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
-use crate::qcow2::limits::{MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
-use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, limits, refcount};
+use crate::qcow2::limits::{self, MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
+use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, refcount};
 
-use super::super::entries::each_entry;
-use super::super::error::{IoContext, Result};
-use super::super::internal::{self, Fault, OfFile};
-use super::super::qcow2_layer::read_entries;
-use super::super::snapshots::salvage;
-use super::super::{Error, ErrorKind};
 use super::Image;
 use super::finding::{FindingKind, Findings};
 use super::window::{COPIED, NOT_COPIED, TWICE};

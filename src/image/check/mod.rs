@@ -25,13 +25,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::OfFile;
+use crate::image::read::l2_reader::Tables;
+use crate::image::read::qcow2_layer::read_header;
+use crate::image::{Error, ErrorKind, Pace, TableMap};
 use crate::qcow2::{Geometry, Header, Incompatible, L2Context, L2Entry, Stretch, stretches};
-
-use super::error::{IoContext, Result};
-use super::internal::OfFile;
-use super::l2_tables::Tables;
-use super::qcow2_layer::read_header;
-use super::{Error, ErrorKind, Pace, TableMap};
 
 use compare::Comparing;
 use finding::Findings;

@@ -1,9 +1,9 @@
 //! Going through the L2 tables: what each refers to is counted, and what is wrong with an entry is told.
 
+use crate::image::error::Result;
+use crate::image::internal::{self, OfFile};
 use crate::qcow2::{FormatError, L2Entry, Stretch, l2, stretches};
 
-use super::super::error::Result;
-use super::super::internal::{self, OfFile};
 use super::finding::{FindingKind, Findings};
 use super::layout::TableRef;
 use super::window::{COMPRESSED, COPIED, DATA, NOT_COPIED, Window};

@@ -1,7 +1,7 @@
 //! What is known of each cluster of a part of the file: how often it is referred to, and as what.
 //! Four bytes a cluster; a longer file is looked at part by part.
 
-use super::super::internal::at_most;
+use crate::image::internal::at_most;
 
 /// Clusters looked at in one pass: 1 TiB of 64 KiB clusters and their tables in one.
 pub(super) const WINDOW: u64 = (1 << 24) + (1 << 20);

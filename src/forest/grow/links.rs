@@ -1,0 +1,152 @@
+//! From an overlay to what it is built on: the node at the end of its link.
+
+use std::path::{Path, PathBuf};
+
+use thin_vec::ThinVec;
+
+use crate::forest::graph::index;
+use crate::forest::{Backing, BackingState, Content, Forest, Node, NodeId, Whereabouts};
+use crate::host::FileId;
+
+use super::sought;
+
+impl Forest {
+    /// Joins a node to the node its backing link leads to.
+    pub(in crate::forest) fn link(&mut self, id: NodeId) {
+        let at = index(id);
+        let Some(node) = self.nodes.get(at) else {
+            return;
+        };
+        let old = node.parent;
+        let overlay = node.path.clone();
+        let backing = self.whole_link(node);
+        let new = backing.map(|backing| self.end_of(&overlay, &backing));
+        self.name_shared(id, new);
+        self.growth.dirty.insert(id);
+        if old == new {
+            return;
+        }
+        self.leave_list(id);
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.parent = new;
+        }
+        self.growth.pending.entry(new).or_default().push(id);
+        if let Some(old) = old {
+            self.growth.relinked = true;
+            self.growth.deserted.push(old);
+        }
+        if let Some(new) = new
+            && !self.growth.relinked
+        {
+            self.join(id, new);
+            if self.in_use.get(at) == Some(&true) {
+                self.spread_use(new);
+            }
+        }
+    }
+
+    /// The node at the end of a backing link; made if nothing is known of it yet.
+    pub(in crate::forest) fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
+        let path = match (&backing.state, &backing.path) {
+            (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(backing.name()),
+            (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
+            (_, Some(path)) => path.to_path_buf(),
+        };
+        let file: Option<FileId> = match &backing.state {
+            BackingState::There(file) => Some(*file),
+            _ => None,
+        };
+        let stat = backing.outside.as_deref();
+        if let Some(file) = file
+            && let Some(id) = self.by_file(file).map(|node| node.id)
+        {
+            self.also_named(id, path);
+            return id;
+        }
+        let by_path = self.by_path(&path).map(|node| node.id);
+        match (by_path, file) {
+            (Some(id), None) => return id,
+            (Some(id), Some(file)) => {
+                if let Some(node) = self.nodes.get_mut(index(id))
+                    && node.stat.is_none()
+                {
+                    node.stat = stat.cloned();
+                    if node.whereabouts == Whereabouts::Missing {
+                        node.whereabouts = Whereabouts::OutsideScan;
+                    }
+                    self.await_file(id, file);
+                    return id;
+                }
+            }
+            (None, _) => {}
+        }
+        let whereabouts = match &backing.state {
+            BackingState::There(_) | BackingState::Unreachable(_) => Whereabouts::OutsideScan,
+            BackingState::Missing => Whereabouts::Missing,
+            BackingState::Elsewhere(_) => Whereabouts::Elsewhere,
+        };
+        let id = self.push(Node {
+            id: NodeId(0),
+            path: path.clone(),
+            symlink: false,
+            other_names: ThinVec::new(),
+            whereabouts,
+            stat: stat.cloned(),
+            content: match &backing.state {
+                BackingState::Unreachable(why) => Content::Unreadable(why.to_string()),
+                _ => Content::Unopened,
+            },
+            backing: None,
+            parent: None,
+            children: ThinVec::new(),
+            in_loop: false,
+            holders: ThinVec::new(),
+            problems: ThinVec::new(),
+        });
+        if let Some(file) = file {
+            self.await_file(id, file);
+        }
+        if matches!(whereabouts, Whereabouts::Missing | Whereabouts::Elsewhere)
+            && let Some(name) = sought(whereabouts, &path)
+        {
+            let missing = &mut self.growth.missing;
+            missing.entry(name).or_default().push(id);
+        }
+        if by_path.is_none() {
+            self.note_name(&path, id);
+        }
+        id
+    }
+
+    /// A link to what is shown by the path that it leads to needs no path of its own.
+    pub(in crate::forest) fn name_shared(&mut self, id: NodeId, end: Option<NodeId>) {
+        let shown = end.and_then(|end| self.nodes.get(index(end)));
+        let node = self.nodes.get(index(id));
+        let link = node.and_then(|node| node.backing.as_deref());
+        let (Some(shown), Some(link)) = (shown, link) else {
+            return;
+        };
+        if link.leads_to_a_path()
+            && link.path.as_deref() == Some(&shown.path)
+            && let Some(node) = self.nodes.get_mut(index(id))
+            && let Some(link) = &mut node.backing
+        {
+            link.path = None;
+        }
+    }
+
+    /// A node that is only named shows the first of the names it is given.
+    pub(in crate::forest) fn also_named(&mut self, id: NodeId, path: PathBuf) {
+        if let Some(node) = self.nodes.get(index(id))
+            && node.whereabouts == Whereabouts::OutsideScan
+            && node.path != path
+        {
+            if path < node.path {
+                self.rename(id, path.clone(), false);
+            }
+            if self.by_path(&path).is_none() {
+                self.note_name(&path, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! Amending: another version, refcount width or feature of an image whose guest sees the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostFile, printable_bytes};
+use crate::image::error::Result;
+use crate::image::read::snapshots::read;
+use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::transaction::MetadataTransaction;
+use crate::image::{Error, ErrorKind, Pace, bitmaps};
+use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
+use crate::qcow2::snapshot::encode_table;
+use crate::qcow2::{
+    Autoclear, Compatible, CompressionType, CryptMethod, EntryTable, Geometry, Header, HostOffset,
+    Incompatible, L1Entry, L2Buf, L2Entry, Snapshot, Version,
+};
+
+/// What is to be another way; whatever is none stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Amendment {
+    /// The version of the format.
+    pub version: Option<Version>,
+    /// Whether refcounts may be written late.
+    pub lazy_refcounts: Option<bool>,
+    /// The refcount width, as a power of two.
+    pub refcount_order: Option<u32>,
+    /// The codec of compressed clusters, of which there must be none.
+    pub compression: Option<CompressionType>,
+    /// The recorded name of the external data file, which the image must have.
+    pub data_file: Option<Vec<u8>>,
+    /// Whether the data file is promised to be what the guest sees; can only be taken back.
+    pub data_file_raw: Option<bool>,
+}
+
+impl Amendment {
+    /// What of it differs from what a header says.
+    #[must_use]
+    pub fn differing(mut self, header: &Header) -> Self {
+        let lazy = header.compatible.contains(Compatible::LAZY_REFCOUNTS);
+        let raw = header.autoclear.contains(Autoclear::RAW_EXTERNAL_DATA);
+        self.version = self.version.filter(|now| *now != header.version);
+        self.lazy_refcounts = self.lazy_refcounts.filter(|now| *now != lazy);
+        let order = header.geometry.refcount_order();
+        self.refcount_order = self.refcount_order.filter(|now| *now != order);
+        self.compression = self.compression.filter(|now| *now != header.compression);
+        self.data_file = self
+            .data_file
+            .filter(|now| header.data_file() != Some(now.as_slice()));
+        self.data_file_raw = self.data_file_raw.filter(|now| *now != raw);
+        self
+    }
+
+    /// The amendment that takes this one back, given the header before; none if nothing can.
+    #[must_use]
+    pub fn inverse(&self, before: &Header) -> Option<Self> {
+        if self.data_file_raw.is_some() {
+            return None;
+        }
+        let lazy = before.compatible.contains(Compatible::LAZY_REFCOUNTS);
+        let from_v3 = self.version.is_some() && before.version == Version::V3;
+        Some(Self {
+            version: self.version.map(|_| before.version),
+            lazy_refcounts: (self.lazy_refcounts.is_some() || from_v3).then_some(lazy),
+            refcount_order: self
+                .refcount_order
+                .map(|_| before.geometry.refcount_order()),
+            compression: self.compression.map(|_| before.compression),
+            data_file: match &self.data_file {
+                Some(_) => Some(before.data_file()?.to_vec()),
+                None => None,
+            },
+            data_file_raw: None,
+        })
+    }
+}
+
+/// An amendment, ready to be made. Until then nothing is written.
+#[derive(Debug)]
+pub struct Amend {
+    transaction: MetadataTransaction,
+    moved: Vec<Moved>,
+    /// Clusters of zeros that zero entries refer to afterwards.
+    zeros: Vec<u64>,
+}
+
+/// An L2 table that is written anew, without zero flags.
+#[derive(Debug)]
+struct Moved {
+    from: u64,
+    to: u64,
+    /// What its zero entries refer to afterwards, in order: cluster, for how many of them. Empty:
+    /// they become unallocated.
+    zeros: Vec<(u64, u64)>,
+}
+
+/// What is to be known of an L2 table to take its zero flags away.
+#[derive(Debug, Default)]
+struct Zeroed {
+    /// L1 entries that name it.
+    names: u64,
+    /// Zero entries.
+    entries: u64,
+}
+
+impl Amend {
+    /// Works out what amends an image.
+    ///
+    /// # Errors
+    /// When the image cannot be read or may not be written, a check finds corruptions, or it holds
+    /// something that it could not hold afterwards.
+    pub fn plan(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        amendment: &Amendment,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        let wish = amendment.clone().differing(transaction.header());
+        refuse(&transaction, file, amendment, &wish)?;
+        if wish.compression.is_some() {
+            refuse_compressed(&transaction, pace)?;
+        }
+        let header = transaction.header().clone();
+        let lazy = |on: bool| {
+            let mut bits = header.compatible;
+            bits.set(Compatible::LAZY_REFCOUNTS, on);
+            bits
+        };
+        transaction.edit.compatible = wish.lazy_refcounts.map(lazy);
+        transaction.edit.compression = wish.compression;
+        transaction.edit.data_file = wish.data_file;
+        if wish.data_file_raw == Some(false) {
+            transaction.edit.autoclear = Some(header.autoclear & Autoclear::BITMAPS);
+        }
+        if let Some(order) = wish.refcount_order {
+            let old = header.geometry;
+            let new = Geometry::new(old.cluster_bits(), order, old.extended_l2())
+                .map_err(|e| transaction.format_error(e))?;
+            let counts = NewCounts::open(path, Arc::clone(file), &header)?;
+            transaction.counts = counts.in_width_of(new)?;
+            transaction.edit.refcount_order = Some(order);
+        }
+        let mut amend = Self {
+            transaction,
+            moved: Vec::new(),
+            zeros: Vec::new(),
+        };
+        amend.transaction.edit.version = wish.version;
+        match wish.version {
+            Some(Version::V2) => amend.become_version_2(&header, pace)?,
+            Some(Version::V3) => amend.become_version_3(&header)?,
+            None => {}
+        }
+        amend.transaction = amend.transaction.settle()?;
+        Ok(amend)
+    }
+
+    /// Version 3 wants every snapshot to say how long its disk is.
+    fn become_version_3(&mut self, header: &Header) -> Result<()> {
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
+        let (mut list, len) = read(&path, &*file, header)?;
+        if list
+            .iter()
+            .all(|snapshot| snapshot.extra.len() >= MIN_V3_SNAPSHOT_EXTRA_BYTES)
+        {
+            return Ok(());
+        }
+        for snapshot in list
+            .iter_mut()
+            .filter(|s| s.extra.len() < MIN_V3_SNAPSHOT_EXTRA_BYTES)
+        {
+            let state = snapshot.vm_state_size();
+            snapshot.set_extra(state, header.virtual_size(), None);
+        }
+        self.put_snapshots(header, &list, len)
+    }
+
+    fn put_snapshots(&mut self, header: &Header, list: &[Snapshot], old_len: u64) -> Result<()> {
+        self.transaction.release(header.snapshots_offset, old_len)?;
+        let bytes = encode_table(list).map_err(|e| self.transaction.format_error(e))?;
+        let place = self.transaction.put(bytes)?;
+        self.transaction.edit.snapshots = Some((place, header.snapshot_count));
+        Ok(())
+    }
+
+    /// Version 2 has no zero flag and no feature bits. Zero entries become unallocated where nothing
+    /// lies below, and refer to a few clusters of zeros that they share where something does.
+    fn become_version_2(&mut self, header: &Header, pace: &dyn Pace) -> Result<()> {
+        self.transaction.edit.incompatible = Some(Incompatible::empty());
+        self.transaction.edit.compatible = Some(Compatible::empty());
+        self.transaction.edit.autoclear = Some(Autoclear::empty());
+        // There are none but such as are out of date.
+        self.transaction.edit.bitmaps = Some(None);
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
+        let (context, size) = (self.transaction.context, self.transaction.cluster_size());
+        let (mut list, list_len) = read(&path, &*file, header)?;
+        let entries = list
+            .iter()
+            .map(|snapshot| u64::from(snapshot.l1_entries))
+            .fold(u64::from(header.l1_entries), u64::saturating_add);
+        if entries.saturating_mul(8) > MAX_HELD_L1_BYTES {
+            let text =
+                format!("has {entries} entries in its L1 tables, too many to go through at once");
+            return Err(self.transaction.limit(text));
+        }
+        let active = self.l1(header.l1_offset, header.l1_entries)?;
+        let mut l1s = vec![active];
+        for snapshot in &list {
+            l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
+        }
+        let tables = MetadataTransaction::trees(&path, &*file, context, pace);
+        // Every reference a zero entry has is given up, once for each way that leads to it.
+        let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
+        for l1 in &l1s {
+            tables.each(l1, |named, bytes| {
+                let table = parsed(&self.transaction, bytes)?;
+                let mut entries = 0;
+                for at in 0..table.len() {
+                    let entry = table.get(at).map_err(|e| tables.damaged(&e))?;
+                    if let L2Entry::Zero { host, .. } = entry {
+                        entries += 1;
+                        if let Some(host) = host {
+                            self.transaction.counts.lower(host.get() / size, 1)?;
+                        }
+                    }
+                }
+                if entries > 0 {
+                    let zeroed = found.entry(named.offset).or_default();
+                    zeroed.entries = entries;
+                    zeroed.names += 1;
+                }
+                Ok(())
+            })?;
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        let shines_through = header.backing_file().is_some();
+        let mut places: BTreeMap<u64, u64> = BTreeMap::new();
+        for (offset, zeroed) in &found {
+            let zeros = if shines_through {
+                self.share_zeros(zeroed)?
+            } else {
+                Vec::new()
+            };
+            let to = self.transaction.counts.allocate(1)?;
+            for _ in 1..zeroed.names {
+                self.transaction.counts.raise(to, 1)?;
+            }
+            for _ in 0..zeroed.names {
+                self.transaction.release(HostOffset(*offset), size)?;
+            }
+            places.insert(*offset, to * size);
+            self.moved.push(Moved {
+                from: *offset,
+                to: to * size,
+                zeros,
+            });
+        }
+        // A cluster that a snapshot's zero entry kept may be the active view's alone now.
+        let mut alone = places.clone();
+        let active = l1s.first().cloned().unwrap_or_default();
+        tables.each(&active, |named, bytes| {
+            let mut table = parsed(&self.transaction, bytes)?;
+            if places.contains_key(&named.offset)
+                || !settle_flags(&mut self.transaction, &mut table)?
+            {
+                return Ok(());
+            }
+            self.transaction.release(HostOffset(named.offset), size)?;
+            // Two entries may name one table, and so they do afterwards.
+            if let Some(to) = alone.get(&named.offset) {
+                return self.transaction.counts.raise(to / size, 1);
+            }
+            let to = self.transaction.counts.allocate(1)?;
+            alone.insert(named.offset, to * size);
+            self.moved.push(Moved {
+                from: named.offset,
+                to: to * size,
+                zeros: Vec::new(),
+            });
+            Ok(())
+        })?;
+        let (mut active, rest) = match l1s.split_first() {
+            Some((active, rest)) => (active.clone(), rest.to_vec()),
+            None => return Ok(()),
+        };
+        self.redirect(&mut active, &alone, true)?;
+        self.transaction.put_active_l1(&active)?;
+        let mut is_changed = false;
+        for (snapshot, mut l1) in list.iter_mut().zip(rest) {
+            if self.redirect(&mut l1, &places, false)? {
+                self.transaction
+                    .release(snapshot.l1_offset, u64::from(snapshot.l1_entries) * 8)?;
+                snapshot.l1_offset = self.transaction.put(l1.as_bytes().to_vec())?;
+                is_changed = true;
+            }
+        }
+        if is_changed {
+            self.put_snapshots(header, &list, list_len)?;
+        }
+        Ok(())
+    }
+
+    fn l1(&self, offset: HostOffset, entries: u32) -> Result<EntryTable> {
+        let (path, file) = (&self.transaction.path, &*self.transaction.file);
+        read_entries(path, file, offset.get(), entries.into(), "L1 table")
+    }
+
+    /// Clusters of zeros for the zero entries of a table, each referred to as often as its count holds.
+    fn share_zeros(&mut self, zeroed: &Zeroed) -> Result<Vec<(u64, u64)>> {
+        let most = u64::from(u16::MAX);
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for _ in 0..zeroed.entries {
+            let open = match self.zeros.last() {
+                Some(last) if self.transaction.counts.get(*last)? + zeroed.names <= most => {
+                    Some(*last)
+                }
+                _ => None,
+            };
+            let (cluster, more) = match open {
+                Some(cluster) => (cluster, zeroed.names),
+                None => {
+                    let cluster = self.transaction.counts.allocate(1)?;
+                    self.zeros.push(cluster);
+                    (cluster, zeroed.names - 1)
+                }
+            };
+            for _ in 0..more {
+                self.transaction.counts.raise(cluster, 1)?;
+            }
+            match runs.last_mut() {
+                Some((last, count)) if *last == cluster => *count += 1,
+                _ => runs.push((cluster, 1)),
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Has an L1 table name the new places; whether that changes it.
+    fn redirect(
+        &mut self,
+        l1: &mut EntryTable,
+        places: &BTreeMap<u64, u64>,
+        is_active: bool,
+    ) -> Result<bool> {
+        let (geometry, size) = (self.transaction.geometry(), self.transaction.cluster_size());
+        let mut is_changed = false;
+        for at in 0..l1.len() {
+            let raw = l1.entry(at).map_err(|e| self.transaction.format_error(e))?;
+            let entry =
+                L1Entry::parse(raw, geometry).map_err(|e| self.transaction.format_error(e))?;
+            let place = entry.table.and_then(|table| places.get(&table.get()));
+            let Some(place) = place else { continue };
+            let copied = is_active && self.transaction.counts.get(place / size)? == 1;
+            let entry = L1Entry {
+                table: Some(HostOffset(*place)),
+                copied,
+            };
+            let raw = entry.encode(geometry);
+            let raw = raw.map_err(|e| self.transaction.format_error(e))?;
+            l1.set(at, raw)
+                .map_err(|e| self.transaction.format_error(e))?;
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+
+    /// The header of the image as it is.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        self.transaction.header()
+    }
+
+    /// Bytes that are written, all of them to places that are free now but for the header.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let clusters = (self.moved.len() + self.zeros.len()) as u64;
+        self.transaction.written() + clusters * self.transaction.cluster_size()
+    }
+
+    /// Makes the change. At every instant the image on disk is the old one or the new one, each
+    /// complete. It can be stopped until the switch.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or it was stopped: the image is as it was.
+    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+        let path = self.transaction.path.clone();
+        let size = self.transaction.cluster_size();
+        let zeros = vec![0; self.transaction.geometry().cluster_len()];
+        let go_on = || {
+            if pace.advance(size) {
+                Ok(())
+            } else {
+                Err(Error::new(&path, ErrorKind::Stopped))
+            }
+        };
+        let Self {
+            transaction,
+            moved,
+            zeros: places,
+        } = self;
+        transaction.commit_with(pace, |transaction, batch| {
+            for cluster in &places {
+                batch.put(cluster * size, &zeros)?;
+                go_on()?;
+            }
+            for moved in moved {
+                let table = without_zeros(transaction, &moved)?;
+                batch.put(moved.to, table.as_bytes())?;
+                go_on()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The L2 table that is written anew, without its zero entries and with the flags that its clusters have.
+fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result<L2Buf> {
+    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let size = transaction.cluster_size();
+    let mut table = read_l2(&path, &*file, moved.from, transaction.context)?;
+    let mut runs = moved.zeros.iter().copied();
+    let mut run = runs.next();
+    for at in 0..table.len() {
+        let entry = table.get(at).map_err(|e| transaction.format_error(e))?;
+        if !matches!(entry, L2Entry::Zero { .. }) {
+            continue;
+        }
+        if run.is_some_and(|(_, left)| left == 0) {
+            run = runs.next();
+        }
+        let new = match &mut run {
+            None => L2Entry::Unallocated,
+            Some((cluster, left)) => {
+                *left = left.saturating_sub(1);
+                L2Entry::Data {
+                    host: HostOffset(*cluster * size),
+                    copied: false,
+                }
+            }
+        };
+        let set = table.set(at, new);
+        set.map_err(|e| transaction.format_error(e))?;
+    }
+    settle_flags(transaction, &mut table)?;
+    Ok(table)
+}
+
+/// Brings a table's copied flags in line with the counts; whether any was not.
+fn settle_flags(transaction: &mut MetadataTransaction, table: &mut L2Buf) -> Result<bool> {
+    let size = transaction.cluster_size();
+    let mut differs = false;
+    for at in 0..table.len() {
+        let entry = table.get(at).map_err(|e| transaction.format_error(e))?;
+        let Some(host) = entry.host() else { continue };
+        let copied = transaction.counts.get(host.get() / size)? == 1;
+        if copied != entry.copied() {
+            let set = table.set(at, entry.with_copied(copied));
+            set.map_err(|e| transaction.format_error(e))?;
+            differs = true;
+        }
+    }
+    Ok(differs)
+}
+
+/// An L2 table as it was handed over: no bytes for one that maps nothing.
+fn parsed(transaction: &MetadataTransaction, bytes: &[u8]) -> Result<L2Buf> {
+    if bytes.is_empty() {
+        return Ok(L2Buf::zeroed(transaction.context));
+    }
+    L2Buf::from_bytes(bytes.to_vec(), transaction.context).map_err(|e| transaction.format_error(e))
+}
+
+/// What the format or QEMU does not allow.
+fn refuse(
+    transaction: &MetadataTransaction,
+    file: &Arc<dyn HostFile>,
+    asked: &Amendment,
+    wish: &Amendment,
+) -> Result<()> {
+    let header = transaction.header();
+    let limit = |text: &str| Err(transaction.limit(text));
+    let version = wish.version.unwrap_or(header.version);
+    let order = wish
+        .refcount_order
+        .unwrap_or(header.geometry.refcount_order());
+    if wish.data_file.is_some() && !header.has_data_file() {
+        return limit("has no external data file: guest data is not moved into one");
+    }
+    if wish.data_file.as_ref().is_some_and(Vec::is_empty) {
+        return limit("could not be opened without the name of its data file");
+    }
+    if wish.data_file_raw == Some(true) {
+        return limit(
+            "cannot be promised to have a raw data file: that can only be said when it is made",
+        );
+    }
+    if version == Version::V3 {
+        return Ok(());
+    }
+    if order != 4 {
+        return limit(
+            "has refcounts of another width than 16 bits, and version 2 knows no other: ask for 16 bits as well",
+        );
+    }
+    if asked.lazy_refcounts == Some(true) {
+        return limit("cannot write refcounts late in version 2");
+    }
+    let compression = wish.compression.unwrap_or(header.compression);
+    if compression != CompressionType::Zlib {
+        return limit("compresses with zstd, which version 2 does not know");
+    }
+    if wish.version.is_none() {
+        return Ok(());
+    }
+    if header.has_data_file() {
+        return limit("has an external data file, which version 2 does not know");
+    }
+    if header.crypt != CryptMethod::None {
+        return limit("is encrypted: only version 3 is written for that here");
+    }
+    if header.geometry.extended_l2() {
+        return limit("has extended L2 entries, which version 2 does not know");
+    }
+    if let Some(bitmap) = bitmaps(&transaction.path, &**file, header)?.first() {
+        return Err(transaction.limit(format!(
+            "has the dirty bitmap {}, and version 2 has none: remove its bitmaps first",
+            printable_bytes(&bitmap.name)
+        )));
+    }
+    if header.unknown_fields.iter().any(|byte| *byte != 0) {
+        return limit(
+            "has header fields that are not known here and that version 2 has no room for",
+        );
+    }
+    for snapshot in &read(&transaction.path, &**file, header)?.0 {
+        let size = snapshot.virtual_size();
+        let fits = u32::try_from(snapshot.vm_state_size()).is_ok();
+        if size.is_some_and(|size| size != header.virtual_size()) || !fits {
+            return Err(transaction.limit(format!(
+                "has the internal snapshot {}, whose disk is of another size or whose machine's state is too large \
+                 for version 2",
+                printable_bytes(&snapshot.name)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Compressed clusters are read with the codec they were written with.
+fn refuse_compressed(transaction: &MetadataTransaction, pace: &dyn Pace) -> Result<()> {
+    let (path, file, header) = (&transaction.path, &transaction.file, transaction.header());
+    let mut l1s = vec![(header.l1_offset, header.l1_entries)];
+    let snapshots = read(path, &**file, header)?.0;
+    l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
+    let tables = MetadataTransaction::trees(path, &**file, transaction.context, pace);
+    for (offset, entries) in l1s {
+        let l1 = read_entries(path, &**file, offset.get(), entries.into(), "L1 table")?;
+        tables.each(&l1, |_, bytes| {
+            let table = parsed(transaction, bytes)?;
+            for at in 0..table.len() {
+                let entry = table.get(at).map_err(|e| tables.damaged(&e))?;
+                if matches!(entry, L2Entry::Compressed(_)) {
+                    let text = format!(
+                        "has clusters compressed with {}, which would be read with another codec: convert it instead",
+                        header.compression
+                    );
+                    return Err(transaction.limit(text));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Converting: what a chain shows, written into a new image of any kind. One thread finds out where the
+//! bytes are, several read them, look for zeros and compress, and the calling one writes in order.
+//! The sources are only read.
+
+mod into;
+mod lost;
+mod pieces;
+mod pipeline;
+mod sink;
+mod sparse;
+mod work;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+use crate::image::error::{IoContext, Result};
+use crate::image::read::bitmaps::{Carried, CarriedBitmaps, carried};
+use crate::image::write::create::{new_header, stage};
+use crate::image::write::new_raw::stage_raw;
+use crate::image::write::temp_file::Staged;
+use crate::image::{
+    Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State,
+};
+use crate::qcow2::extension::BitmapsExtension;
+use crate::qcow2::{FormatError, Header, HostOffset, Version};
+
+use sink::{RawSink, Sink};
+
+pub use into::convert_into;
+pub use lost::Lost;
+pub use sparse::SparseSize;
+
+/// What is read.
+#[derive(Debug, Clone, Default)]
+pub struct ConvertFrom {
+    /// The chains, whose disks follow each other.
+    pub sources: Vec<Chain>,
+    /// How many layers of them are copied, from the top; what those below hold is left to the
+    /// target's backing file. None for all.
+    pub layers: Option<usize>,
+    /// Where what cannot be read is told, which is zeros then; none if that is an error.
+    pub salvage: Option<Arc<Lost>>,
+    /// Which zeros among what is read are stored.
+    pub sparse: SparseSize,
+}
+
+/// What is made of it.
+#[derive(Debug, Clone)]
+pub enum ConvertTo {
+    /// A raw image.
+    Raw {
+        /// What is reserved in advance.
+        preallocation: Preallocation,
+    },
+    /// A qcow2 image.
+    Qcow2 {
+        /// How it is made; the size is that of the sources.
+        options: Box<CreateOptions>,
+        /// Whether clusters are compressed, and how hard.
+        compress: Option<CompressionLevel>,
+        /// Which dirty bitmaps of the one source it gets. They tell of what the source shows now.
+        bitmaps: CarriedBitmaps,
+    },
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CompressionLevel {
+    /// So that the result is no larger than QEMU's.
+    #[default]
+    Default,
+    /// The codec's own number: 1 to 9 for zlib, 1 to 22 for zstd.
+    Level(u8),
+}
+
+impl CompressionLevel {
+    /// The codec's own number, if one is meant.
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
+        match self {
+            Self::Default => None,
+            Self::Level(number) => Some(number),
+        }
+    }
+}
+
+impl ConvertFrom {
+    /// Length of the new disk, in bytes.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
+        self.sources.iter().fold(0, |sum: u64, chain| {
+            sum.saturating_add(chain.virtual_size())
+        })
+    }
+
+    /// Tells of each run of the new disk how it is stored, where it begins and where it ends, in order; gives
+    /// the bytes of those that hold data.
+    ///
+    /// # Errors
+    /// When a table cannot be read, and those of `tell`.
+    pub fn for_each_run(&self, mut tell: impl FnMut(State, u64, u64) -> Result<()>) -> Result<u64> {
+        let mut data = 0_u64;
+        let mut walk = pieces::Walk::new(self);
+        while let Some(run) = walk.next_run(u64::MAX)? {
+            if run.holds_data() {
+                data = data.saturating_add(run.len);
+            }
+            tell(run.state, run.start, run.end())?;
+        }
+        Ok(data)
+    }
+
+    /// Whether so many zeros in a row, which a table tells of, may be stored all the same.
+    #[must_use]
+    pub fn stores_zeros(&self, len: u64) -> bool {
+        self.sparse.stores_all() || len < self.sparse.bytes()
+    }
+
+    /// What is to be moved, as far as tables and holes tell, into a new file where it takes what `room`
+    /// counts.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn forecast(&self, mut room: Room) -> Result<Forecast> {
+        let data = self.for_each_run(|state, start, end| {
+            match state {
+                State::Data { .. } | State::Compressed { .. } => room.data(start, end),
+                State::Zero if self.stores_zeros(end - start) => room.data(start, end),
+                // What is below must not show through.
+                State::Zero if self.layers.is_some() => room.zeros(start, end),
+                State::Zero | State::Absent => {}
+            }
+            Ok(())
+        })?;
+        Ok(Forecast {
+            data,
+            growth: room.growth(),
+        })
+    }
+}
+
+/// How much a conversion moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forecast {
+    /// Bytes that hold data; what [`convert`] reports as work.
+    pub data: u64,
+    /// What they take in the target, at most.
+    pub growth: Growth,
+}
+
+/// Writes what `from` shows into the new image `new`, which gets its name only when all of it is on
+/// stable storage.
+///
+/// # Errors
+/// When something of that name exists, the options cannot be had together, a file cannot be read or
+/// written, or it was stopped; nothing is left behind then.
+pub fn convert(
+    host: &dyn Host,
+    from: &ConvertFrom,
+    new: &Path,
+    to: &ConvertTo,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let size = from.virtual_size();
+    let mut staged = Staged::new(host);
+    match to {
+        ConvertTo::Raw { preallocation } => {
+            // What is copied is the work, not what is filled before.
+            let file = stage_raw(&mut staged, new, size, *preallocation, |_| pace.advance(0))?;
+            let sink = RawSink::new(new, file.clone(), from.sparse);
+            pipeline::run(from, Sink::Raw(&sink), new, pace)?;
+            file.fence().at(new, "flush")?;
+        }
+        ConvertTo::Qcow2 {
+            options,
+            compress,
+            bitmaps,
+        } => {
+            let mut header = new_header(new, options)?;
+            let bitmaps = bitmaps_of(from, *bitmaps, new, &mut header)?;
+            if compress.is_some() && options.data_file.is_some() {
+                let text = "cannot be compressed: it has a data file".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
+            if compress.is_some() && options.encryption.is_some() {
+                let text = "cannot be both compressed and encrypted".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
+            if compress.is_some() && options.format.preallocation != Preallocation::Off {
+                let text = "cannot be both compressed and preallocated".to_owned();
+                return Err(Error::new(new, ErrorKind::Limit(text)));
+            }
+            let mut packer = stage(&mut staged, new, options, header, bitmaps, pace)?;
+            pipeline::run(
+                from,
+                Sink::Qcow2 {
+                    packer: &mut packer,
+                    compress: *compress,
+                },
+                new,
+                pace,
+            )?;
+            packer.finish()?;
+        }
+    }
+    // A wish to stop that came during the last flush.
+    if !pace.advance(0) {
+        return Err(Error::new(new, ErrorKind::Stopped));
+    }
+    staged.publish()
+}
+
+/// The bitmaps that are taken along, with room in the header for where they will be.
+fn bitmaps_of(
+    from: &ConvertFrom,
+    which: CarriedBitmaps,
+    new: &Path,
+    header: &mut Header,
+) -> Result<Vec<Carried>> {
+    let limit = |text: &str| Err(Error::new(new, ErrorKind::Limit(text.to_owned())));
+    if which == CarriedBitmaps::None {
+        return Ok(Vec::new());
+    }
+    if header.version == Version::V2 {
+        return limit("has no dirty bitmaps with compat 0.10");
+    }
+    let [source] = from.sources.as_slice() else {
+        return limit("gets dirty bitmaps from one source only, not from several in a row");
+    };
+    let all = carried(source, which, header.geometry)?;
+    let Some(count) = u32::try_from(all.len()).ok().filter(|count| *count > 0) else {
+        return Ok(all);
+    };
+    // What has no room in the first cluster is found now, not after the data was written.
+    let somewhere = BitmapsExtension {
+        count,
+        directory_size: 0,
+        directory_offset: HostOffset(header.geometry.cluster_size()),
+    };
+    let fail = |error: FormatError| Error::new(new, error);
+    header.set_bitmaps(somewhere).map_err(fail)?;
+    let placed = Header {
+        refcount_table_offset: HostOffset(header.geometry.cluster_size()),
+        refcount_table_clusters: 1,
+        ..header.clone()
+    };
+    placed.encode().map_err(fail)?;
+    Ok(all)
+}

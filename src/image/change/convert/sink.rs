@@ -1,0 +1,89 @@
+//! Where a conversion writes: a raw file, in which every worker writes for itself, or an image that is
+//! packed in order by one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{self, OfFile};
+use crate::image::write::sequential::Packer;
+
+use super::work::{Cell, parts};
+use super::{CompressionLevel, SparseSize};
+
+/// No less than this is a hole of a file.
+const HOLE: u64 = 4096;
+
+/// The target of a conversion.
+pub(super) enum Sink<'a> {
+    Raw(&'a RawSink),
+    Qcow2 {
+        packer: &'a mut Packer,
+        compress: Option<CompressionLevel>,
+    },
+}
+
+/// A raw file of its full length that reads as zero.
+#[derive(Debug)]
+pub(super) struct RawSink {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    sparse: SparseSize,
+}
+
+impl RawSink {
+    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>, sparse: SparseSize) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            file,
+            sparse,
+        }
+    }
+
+    /// Writes all of the buffer that is to be stored.
+    pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
+        let unit = internal::index(self.sparse.unit(HOLE)).of(&self.path)?;
+        for (from, len) in parts(buffer, unit, self.sparse) {
+            let at = start + from as u64;
+            let bytes = internal::part(buffer, from..from + len).of(&self.path)?;
+            self.file
+                .write_at(bytes, at)
+                .at(&self.path, &format!("write at {at:#x}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Packs a piece: one cell a cluster.
+pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
+    let len = packer.header().geometry.cluster_len();
+    let (path, size) = (packer.path().to_path_buf(), len as u64);
+    let part = |from: usize, count: usize| {
+        let from = from * len;
+        let bytes = internal::part(buffer, from..(from + count * len).min(buffer.len()));
+        bytes.of(&path)
+    };
+    let mut cells = cells.into_iter().enumerate().peekable();
+    while let Some((index, cell)) = cells.next() {
+        let guest = start + index as u64 * size;
+        match cell {
+            Cell::Absent => packer.nothing(guest, part(index, 1)?.len() as u64)?,
+            Cell::Zero => packer.zeros(guest, part(index, 1)?.len() as u64)?,
+            Cell::Plain => {
+                // As many in one write as follow each other.
+                let mut count = 1;
+                while cells
+                    .next_if(|(_, next)| matches!(next, Cell::Plain))
+                    .is_some()
+                {
+                    count += 1;
+                }
+                packer.store(guest, part(index, count)?)?;
+            }
+            Cell::Some(bitmap) => packer.store_some(guest, part(index, 1)?, bitmap)?,
+            Cell::Stream(stream) => packer.compressed(guest, &stream)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! Runs of which only the bytes tell whether two sights show the same, read by several threads, some way
+//! ahead of who writes what turns out to differ. Nothing is written here.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::Path;
+use std::thread::{self, Scope};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::image::change::preserve::units::{groups, is_zero};
+use crate::image::change::preserve::{Change, Judge, WINDOW};
+use crate::image::error::Result;
+use crate::image::internal::{Fault, OfFile as _, distance, part};
+use crate::image::read::backing_view::{Place, Sight};
+use crate::image::{Error, ErrorKind};
+
+/// Shares that are read before they are asked for: a share is what one thread takes at a time, at most
+/// [`WINDOW`] bytes of the disk.
+const AHEAD: usize = 6;
+/// More threads than this do not read faster.
+const MOST_THREADS: usize = 4;
+/// Bytes read and compared at a time, unless one unit is longer: two such buffers stay in a core's own
+/// cache.
+const PIECE: u64 = 256 << 10;
+
+/// A run in doubt, at most [`WINDOW`] bytes of whole units.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Where its bytes are stored in the old sight; none where several places hold them.
+    pub(super) old: Option<Place>,
+    /// The same of the new sight.
+    pub(super) new: Option<Place>,
+}
+
+impl Doubt {
+    /// How long it is, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether the tables alone say that the old sight is zero here.
+    pub(super) fn was_zero(&self) -> bool {
+        self.old.as_ref().is_some_and(Place::is_zero)
+    }
+}
+
+/// Reads what a sight shows from `start` on; true where it is zero by the tables, and nothing was read.
+fn read(sight: &Sight, place: Option<&Place>, start: u64, buffer: &mut [u8]) -> Result<bool> {
+    match place {
+        Some(place) if place.is_zero() => return Ok(true),
+        Some(Place {
+            extent,
+            layer: Some(layer),
+        }) => layer.read(extent.state.skip(start - extent.start), start, buffer)?,
+        _ => sight.read_at(buffer, start)?,
+    }
+    Ok(false)
+}
+
+/// Runs in doubt, and the threads that read them.
+pub(super) struct Doubts<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    judge: JudgeOfBytes<'env>,
+    /// What is not handed over yet.
+    filling: Share,
+    /// What was handed over, in order.
+    ahead: VecDeque<Receiver<Result<Share>>>,
+    tasks: Sender<Task>,
+    waiting: Receiver<Task>,
+    helpers: usize,
+    scratch: Scratch,
+    /// Shares that were dealt with: their room is used again.
+    idle: Vec<Share>,
+}
+
+/// A share to be read, and where it goes then.
+type Task = (Share, Sender<Result<Share>>);
+
+/// What decides whether units differ.
+#[derive(Debug, Clone, Copy)]
+struct JudgeOfBytes<'a> {
+    /// The image that receives what differs.
+    path: &'a Path,
+    change: Change<'a>,
+    unit: u64,
+}
+
+/// Two buffers of a thread.
+#[derive(Debug, Default)]
+struct Scratch {
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
+/// What one thread takes at a time.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    doubts: Vec<Doubt>,
+    /// How long they are together, in bytes.
+    pub(super) len: u64,
+    /// The runs that differ, each with the number of its doubt.
+    differing: Vec<(usize, Range<u64>)>,
+    /// Their bytes in the old sight, one after the other; none of those that were zero by the tables.
+    kept: Vec<u8>,
+}
+
+/// A run of units that differ.
+pub(super) struct Differing<'a> {
+    pub(super) doubt: &'a Doubt,
+    /// Guest offsets in bytes.
+    pub(super) range: Range<u64>,
+    /// Its bytes in the old sight, unless that is zero by the tables.
+    pub(super) old: &'a [u8],
+}
+
+impl<'scope, 'env> Doubts<'scope, 'env> {
+    /// Nothing in doubt yet. Threads are started when there is something to read.
+    pub(super) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        path: &'env Path,
+        change: Change<'env>,
+        unit: u64,
+    ) -> Self {
+        let (tasks, waiting) = unbounded();
+        Self {
+            scope,
+            judge: JudgeOfBytes { path, change, unit },
+            filling: Share::default(),
+            ahead: VecDeque::new(),
+            tasks,
+            waiting,
+            helpers: 0,
+            scratch: Scratch::default(),
+            idle: Vec::new(),
+        }
+    }
+
+    /// Adds one. Who is given a share back deals with it before going on.
+    pub(super) fn add(&mut self, doubt: Doubt) -> Result<Option<Share>> {
+        let full = self.filling.len + doubt.len() > WINDOW;
+        if full {
+            self.hand_over();
+        }
+        self.filling.len += doubt.len();
+        self.filling.doubts.push(doubt);
+        if full && self.ahead.len() > AHEAD {
+            return self.next();
+        }
+        Ok(None)
+    }
+
+    /// The earliest share that was not given back yet; none if all were.
+    pub(super) fn next(&mut self) -> Result<Option<Share>> {
+        if self.ahead.is_empty() && !self.filling.doubts.is_empty() {
+            self.hand_over();
+        }
+        let Some(read) = self.ahead.pop_front() else {
+            return Ok(None);
+        };
+        // This thread works as well rather than wait.
+        while read.is_empty() {
+            match self.waiting.try_recv() {
+                Ok(task) => self.judge.work(task, &mut self.scratch),
+                Err(_) => break,
+            }
+        }
+        match read.recv() {
+            Ok(share) => share.map(Some),
+            // The thread that had it is gone: its panic goes on where the threads are joined.
+            Err(_) => Err(Error::new(self.judge.path, ErrorKind::Stopped)),
+        }
+    }
+
+    /// Takes back a share that was dealt with.
+    pub(super) fn reuse(&mut self, mut share: Share) {
+        share.doubts.clear();
+        share.differing.clear();
+        share.kept.clear();
+        share.len = 0;
+        self.idle.push(share);
+    }
+
+    fn hand_over(&mut self) {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        // One more with each share, as far as there are cores beside the one of this thread.
+        if self.helpers + 1 < threads.min(MOST_THREADS) {
+            let (waiting, judge) = (self.waiting.clone(), self.judge);
+            let helper = move || {
+                let mut scratch = Scratch::default();
+                for task in waiting {
+                    judge.work(task, &mut scratch);
+                }
+            };
+            // Where no thread is to be had this one does it all.
+            if thread::Builder::new()
+                .spawn_scoped(self.scope, helper)
+                .is_ok()
+            {
+                self.helpers += 1;
+            }
+        }
+        let next = self.idle.pop().unwrap_or_default();
+        let share = std::mem::replace(&mut self.filling, next);
+        let (done, read) = bounded(1);
+        self.ahead.push_back(read);
+        // This thread has the other end as well, so it is there.
+        drop(self.tasks.send((share, done)));
+    }
+}
+
+/// Whoever stops early waits for nothing that nobody wants.
+impl Drop for Doubts<'_, '_> {
+    fn drop(&mut self) {
+        while self.waiting.try_recv().is_ok() {}
+    }
+}
+
+impl JudgeOfBytes<'_> {
+    fn work(self, (mut share, done): Task, scratch: &mut Scratch) {
+        let read = self.read(&mut share, scratch);
+        // Nobody waits for it any more where it was stopped.
+        drop(done.send(read.map(|()| share)));
+    }
+
+    fn read(self, share: &mut Share, scratch: &mut Scratch) -> Result<()> {
+        for (number, doubt) in share.doubts.iter().enumerate() {
+            let mut at = doubt.start;
+            while at < doubt.end {
+                let to = at.saturating_add(PIECE.max(self.unit)).min(doubt.end);
+                let found = self.compare(doubt, at..to, scratch)?;
+                for (from, end) in found {
+                    if !doubt.was_zero() {
+                        let bytes = distance(at, from)
+                            .and_then(|from| part(&scratch.old, from..distance(at, end)?));
+                        share.kept.extend_from_slice(bytes.of(self.path)?);
+                    }
+                    match share.differing.last_mut() {
+                        Some((of, last)) if *of == number && last.end == from => last.end = end,
+                        _ => share.differing.push((number, from..end)),
+                    }
+                }
+                at = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// The units of this part of a run that differ, as runs. The old bytes are left in `scratch`.
+    fn compare(
+        self,
+        doubt: &Doubt,
+        span: Range<u64>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u64, u64)>> {
+        let Scratch { old, new } = scratch;
+        let len = distance(span.start, span.end).of(self.path)?;
+        old.resize(len, 0);
+        new.resize(len, 0);
+        let Change {
+            old: before,
+            new: after,
+            judge,
+            ..
+        } = self.change;
+        let old_is_zero = read(before, doubt.old.as_ref(), span.start, old)?;
+        if judge == Judge::Tables {
+            // It is put together from several places, so it differs.
+            return Ok(vec![(span.start, span.end)]);
+        }
+        let new_is_zero = read(after, doubt.new.as_ref(), span.start, new)?;
+        groups(span.start, span.end, self.unit, |range| {
+            Ok(match (old_is_zero, new_is_zero) {
+                (true, _) => !is_zero(part(new, range)?),
+                (_, true) => !is_zero(part(old, range)?),
+                _ => part(old, range.clone())? != part(new, range)?,
+            })
+        })
+        .of(self.path)
+    }
+}
+
+impl Share {
+    /// What turned out to differ, in order.
+    pub(super) fn differing(
+        &self,
+    ) -> impl Iterator<Item = std::result::Result<Differing<'_>, Fault>> {
+        let mut rest = self.kept.as_slice();
+        self.differing.iter().map(move |(number, range)| {
+            let doubt = self.doubts.get(*number);
+            let doubt = doubt.ok_or(Fault::new("a run that nobody was in doubt of"))?;
+            let len = if doubt.was_zero() {
+                0
+            } else {
+                distance(range.start, range.end)?
+            };
+            let (old, after) = rest
+                .split_at_checked(len)
+                .ok_or(Fault::new("a run without its bytes"))?;
+            rest = after;
+            Ok(Differing {
+                doubt,
+                range: range.clone(),
+                old,
+            })
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! What a view would lose, told from tables: no guest byte is read.
+
+use crate::image::Room;
+use crate::image::change::preserve::pieces::Pieces;
+use crate::image::change::preserve::{Change, Judge, Loss};
+use crate::image::error::Result;
+use crate::image::read::backing_view::{Compared, Difference, Place};
+
+/// Adds up what is lost.
+pub(super) struct Count<'a> {
+    pieces: Pieces<'a>,
+    judge: Judge,
+    loss: Loss,
+    /// For what is certain, and for everything.
+    sure: Room,
+    all: Room,
+}
+
+impl<'a> Count<'a> {
+    pub(super) fn new(change: Change<'a>, room: Room) -> Result<Self> {
+        Ok(Self {
+            pieces: Pieces {
+                difference: Difference::new(change.old, change.new)?,
+                unit: room.unit(),
+            },
+            judge: change.judge,
+            loss: Loss::default(),
+            sure: room,
+            all: room,
+        })
+    }
+
+    pub(super) fn add(&mut self, start: u64, end: u64) -> Result<()> {
+        let mut at = start;
+        while let Some(piece) = self.pieces.next(at, end)? {
+            at = piece.end();
+            let certain = match &piece.places {
+                Some((old, _)) if old.is_zero() => {
+                    self.loss.zeros += piece.len;
+                    self.sure.zeros(piece.start, piece.end());
+                    self.all.zeros(piece.start, piece.end());
+                    continue;
+                }
+                Some((_, new)) => self.is_lost(new),
+                None => self.is_certain(piece.start, piece.end())?,
+            };
+            if certain {
+                self.loss.certain += piece.len;
+                self.sure.data(piece.start, piece.end());
+            } else {
+                self.loss.possible += piece.len;
+            }
+            self.all.data(piece.start, piece.end());
+        }
+        Ok(())
+    }
+
+    /// Whether what is stored in a place of its own has to be copied where this is the new one.
+    fn is_lost(&self, new: &Place) -> bool {
+        self.judge == Judge::Tables || new.is_zero()
+    }
+
+    /// Whether a unit that is put together from several places has to be copied for one of them.
+    fn is_certain(&self, start: u64, end: u64) -> Result<bool> {
+        let mut at = start;
+        while at < end {
+            match self.pieces.difference.at(at, end)? {
+                Compared::Same(to) => at = to,
+                Compared::Apart { old, new } => {
+                    if !old.is_zero() && self.is_lost(&new) {
+                        return Ok(true);
+                    }
+                    at = old.extent.end();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn loss(self) -> Loss {
+        let growth = self.sure.growth();
+        Loss {
+            growth,
+            possible_growth: self.all.growth().beyond(growth),
+            ..self.loss
+        }
+    }
+}

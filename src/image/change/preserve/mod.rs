@@ -1,0 +1,263 @@
+//! Keeping what an image shows while what it is built on changes: each of its views (what the guest
+//! sees now, and its internal snapshots) receives exactly what it would lose, and nothing else. Works
+//! run by run, in the same small memory whatever the size. Headers are switched by the caller,
+//! afterwards.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `count` | what a view would lose, told from tables |
+//! | `pieces` | the runs that the old and the new sight may show differently |
+//! | `doubts` | those of which only the bytes tell, read by several threads |
+//! | `keeper` | a view that receives what it would lose |
+//! | `equal` | the reverse: what an image and what lies below it hold alike is given up |
+//! | `units` | which units of a buffer are of one kind |
+
+mod compare_queue;
+mod count;
+mod dedupe;
+mod keeper;
+mod pieces;
+mod units;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::{Host, printable_bytes};
+use crate::image::error::Result;
+use crate::image::read::backing_view::Sight;
+use crate::image::write::temp_file::made_aside;
+use crate::image::{
+    Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, Pace, Room, Root, State, create,
+    snapshots,
+};
+
+use count::Count;
+use keeper::keep_view;
+
+pub use dedupe::{give_up_equal, give_up_growth};
+
+/// Bytes compared at a time: a whole number of clusters of any size there is.
+const WINDOW: u64 = 2 << 20;
+
+/// What changes below an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// What is there now.
+    pub old: &'a Sight,
+    /// What is going to be there.
+    pub new: &'a Sight,
+    /// How it is decided whether the two show the same.
+    pub judge: Judge,
+    /// What opens the image that keeps its views, should it be encrypted. The sights are open already.
+    pub keys: &'a Keys,
+}
+
+/// What changes below an image whose views are kept.
+#[derive(Clone, Copy)]
+pub struct Below<'a> {
+    /// Opens what is there now and what is going to be there, unlocked: called for each view, since
+    /// what was read before another one was written may not hold any more.
+    pub sights: &'a dyn Fn() -> Result<(Sight, Sight)>,
+    /// As in [`Change`].
+    pub judge: Judge,
+    /// As in [`Change`].
+    pub keys: &'a Keys,
+    /// How what is copied is stored.
+    pub stores: Stores,
+}
+
+/// How copied clusters are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stores {
+    /// As they are.
+    #[default]
+    Plain,
+    /// Compressed, where a whole cluster becomes smaller by it.
+    Compressed,
+}
+
+/// How it is decided whether two places hold the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judge {
+    /// By where they are stored: what is stored in two places counts as different.
+    Tables,
+    /// By the bytes, where tables do not tell.
+    Bytes,
+}
+
+/// Which views of an image are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Views {
+    /// All there are.
+    All,
+    /// The internal snapshots: what the guest sees now needs nothing.
+    Snapshots,
+}
+
+/// What a view would lose, in bytes, told from tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Has to be copied.
+    pub certain: u64,
+    /// Has to be copied unless the bytes turn out to be the same.
+    pub possible: u64,
+    /// Reads as zero, and has to say so itself then.
+    pub zeros: u64,
+    /// What the file becomes longer by for what is certain and for the zeros, at most.
+    pub growth: Growth,
+    /// And by this much more if all that is possible has to be copied.
+    pub possible_growth: Growth,
+}
+
+impl Loss {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.certain
+            .saturating_add(self.possible)
+            .saturating_add(self.zeros)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            certain: self.certain.saturating_add(other.certain),
+            possible: self.possible.saturating_add(other.possible),
+            zeros: self.zeros.saturating_add(other.zeros),
+            growth: self.growth.and(other.growth),
+            possible_growth: self.possible_growth.and(other.possible_growth),
+        }
+    }
+}
+
+/// The internal snapshots of an opened image: printable name, root, and the view through it.
+///
+/// # Errors
+/// When the snapshot table or an L1 table cannot be read.
+pub fn snapshot_views(path: &Path, layer: &Layer) -> Result<Vec<(String, Root, Layer)>> {
+    let Layer::Qcow2(image) = layer else {
+        return Ok(Vec::new());
+    };
+    let mut views = Vec::new();
+    for snapshot in snapshots(path, &**image.file(), image.header())? {
+        let (l1_offset, l1_entries) = (snapshot.l1_offset.get(), u64::from(snapshot.l1_entries));
+        let size = snapshot
+            .virtual_size()
+            .unwrap_or_else(|| image.virtual_size());
+        let view = Layer::Qcow2(Box::new(image.at_l1(l1_offset, l1_entries, size)?));
+        views.push((
+            printable_bytes(&snapshot.name),
+            Root::Snapshot {
+                l1_offset,
+                l1_entries,
+            },
+            view,
+        ));
+    }
+    Ok(views)
+}
+
+/// What the view `top` would lose.
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn view_loss(top: &Layer, change: Change<'_>) -> Result<Loss> {
+    if unit_of(top).is_none() {
+        return Ok(Loss::default());
+    }
+    let mut count = Count::new(change, Room::of(top))?;
+    for extent in absent(top) {
+        let extent = extent?;
+        count.add(extent.start, extent.end())?;
+    }
+    Ok(count.loss())
+}
+
+/// What a new image would have to receive, where it takes what `room` counts.
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn sight_loss(change: Change<'_>, room: Room) -> Result<Loss> {
+    let mut count = Count::new(change, room)?;
+    count.add(0, change.old.virtual_size())?;
+    Ok(count.loss())
+}
+
+/// Copies into the views of the image `path` what they would lose. At every instant each of them shows
+/// what it shows now, below the old sight and, once this has returned, below the new one.
+///
+/// Where a snapshot and the active view part, what the latter holds moves inside the file: whoever opened
+/// the image before must open it anew before it reads on. So are the sights, which may have it in them.
+///
+/// # Errors
+/// When a file cannot be read or written, or it was stopped: the views show the same all the same, and
+/// doing it again goes on.
+pub fn keep_views(
+    host: &dyn Host,
+    path: &Path,
+    views: Views,
+    below: Below<'_>,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let layer = Layer::open(host, path, &Format::Qcow2)?;
+    layer.unlock(below.keys, pace)?;
+    let snapshots = snapshot_views(path, &layer)?;
+    // First: a table that the active view shares with a snapshot is then the snapshot's alone, and
+    // need not be copied twice.
+    let active = (views == Views::All).then_some((Root::Active, layer));
+    let snapshots = snapshots.into_iter().map(|(_, root, view)| (root, view));
+    for (root, view) in active.into_iter().chain(snapshots) {
+        let (old, new) = (below.sights)()?;
+        let change = Change {
+            old: &old,
+            new: &new,
+            judge: below.judge,
+            keys: below.keys,
+        };
+        keep_view(host, path, view, (root, below.stores), change, pace)?;
+    }
+    Ok(())
+}
+
+/// Creates an image that is built on the new sight, as `options` say, and holds what makes it show the
+/// old one. It gets its name only when all of it is on stable storage.
+///
+/// # Errors
+/// As [`keep_views`], and when something of that name exists; nothing is left behind then.
+pub fn new_overlay(
+    host: &dyn Host,
+    new: &Path,
+    options: &CreateOptions,
+    change: Change<'_>,
+    pace: &dyn Pace,
+) -> Result<()> {
+    made_aside(host, new, |temporary| {
+        create(host, temporary, options, pace)?;
+        let layer = Layer::open(host, temporary, &Format::Qcow2)?;
+        let kept = (Root::Active, Stores::Plain);
+        keep_view(host, temporary, layer, kept, change, pace)
+    })
+}
+
+/// The bytes that are here or not here as a whole; none for a raw image, which has nothing below.
+fn unit_of(layer: &Layer) -> Option<u64> {
+    match layer {
+        Layer::Qcow2(image) => Some(image.header().geometry.subcluster_size()),
+        Layer::Raw(_) => None,
+    }
+}
+
+fn over(top: Arc<Layer>, below: &Chain) -> Chain {
+    Chain::new(
+        std::iter::once(top)
+            .chain(below.layers().iter().cloned())
+            .collect(),
+    )
+}
+
+/// The runs that show what lies below, in order.
+fn absent(top: &Layer) -> impl Iterator<Item = Result<Extent>> + '_ {
+    top.extents(0, top.virtual_size())
+        .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Absent))
+}

@@ -1,0 +1,65 @@
+//! The runs that two sights may show differently, in whole units.
+
+use crate::image::error::Result;
+use crate::image::read::backing_view::{Compared, Difference, Place};
+
+/// Whole units that two sights may show differently.
+#[derive(Debug)]
+pub(super) struct Pieces<'a> {
+    pub(super) difference: Difference<'a>,
+    pub(super) unit: u64,
+}
+
+/// Some whole units.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) start: u64,
+    pub(super) len: u64,
+    /// Old and new; none for one unit that is put together from several places.
+    pub(super) places: Option<(Place, Place)>,
+}
+
+impl Piece {
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.len
+    }
+}
+
+impl Pieces<'_> {
+    /// The next one in `at..end`; `at` begins a unit.
+    pub(super) fn next(&self, at: u64, end: u64) -> Result<Option<Piece>> {
+        let mut at = at;
+        while at < end {
+            let (old, new) = match self.difference.at(at, end)? {
+                Compared::Same(to) => {
+                    at = to;
+                    continue;
+                }
+                Compared::Apart { old, new } => (old, new),
+            };
+            let start = at - at % self.unit;
+            let stop = old.extent.end();
+            let whole = if start != at {
+                0
+            } else if stop == end {
+                stop - at
+            } else {
+                (stop - at) - (stop - at) % self.unit
+            };
+            return Ok(Some(if whole == 0 {
+                Piece {
+                    start,
+                    len: (start + self.unit).min(end) - start,
+                    places: None,
+                }
+            } else {
+                Piece {
+                    start,
+                    len: whole,
+                    places: Some((old, new)),
+                }
+            }));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,501 @@
+//! Repairing an image's tables, without losing what can still be read and without guessing at what
+//! cannot.
+//!
+//! As a change of snapshots, a repair never works in place: every table that is to differ is written
+//! to clusters that nothing on disk refers to or counts; it is fenced; the image as it would be is
+//! checked as a whole; and one write of one sector of the header switches over to it. A crash leaves
+//! the image as it was or repaired. Whatever could be read reads the same afterwards. What cannot be
+//! read (an offset that is no cluster's, a subcluster that is two things) is left and named; then
+//! clusters that look leaked stay counted too, since they may be what the damaged entry led to.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `entry_rules` | what becomes of one L2 entry |
+//! | `analysis` | reading all tables, counting anew, finding places |
+//! | `undo_file` | what a repair replaces, kept in a file, and putting it back |
+//! | `header_overlay` | the image as it would be, to be checked before it is |
+
+mod analysis;
+mod entry_rules;
+mod header_overlay;
+mod undo_file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{FileKind, HostFile, Segment};
+use crate::image::error::{IoContext, Result};
+use crate::image::read::table_reader::read_l2;
+use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
+use crate::image::write::shadow_refcounts::Put;
+use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, Pace, check};
+use crate::qcow2::rewrite::HeaderEdit;
+use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
+
+use analysis::Survey;
+use header_overlay::Switched;
+use undo_file::{Digest, Written};
+
+pub use analysis::Suspect;
+pub use undo_file::Saved;
+
+/// Bytes of new tables that are kept in memory at most, to check the image with them before a byte is
+/// written. A repair that writes more is checked before it switches over to them.
+const MOST_REHEARSED: u64 = 256 << 20;
+
+/// How much is to be repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RepairExtent {
+    /// Counts that are too high, in an image that has nothing worse.
+    Leaks,
+    /// Everything; and what lies past the image's end is cut off where nothing was corrupt.
+    All,
+}
+
+/// A repair, worked out completely. Until [`Repair::commit`] nothing is written.
+#[derive(Debug)]
+pub struct Repair {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    header: HeaderFile,
+    found: Check,
+    survey: Survey,
+    edit: HeaderEdit,
+    /// The length the file is cut to, in bytes.
+    cut: Option<u64>,
+}
+
+impl Repair {
+    /// Checks the image and works out its repair.
+    ///
+    /// # Errors
+    /// When it cannot be checked, it has corruptions and only leaks are to be repaired, its L1 table
+    /// is not in the file, its counts would not fit the memory a repair may take, the image would not pass
+    /// the check with its new tables, or it was stopped.
+    pub fn work_out(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        extent: RepairExtent,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let found = check(path, file, pace)?;
+        if extent == RepairExtent::Leaks && found.corruptions > 0 {
+            return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+        }
+        let header = HeaderFile::read(path, Arc::clone(file))?;
+        let survey = survey(path, file, header.header(), (&found, extent), pace)?;
+        let mut repair = Self {
+            path: path.to_path_buf(),
+            file: Arc::clone(file),
+            edit: HeaderEdit::default(),
+            header,
+            found,
+            survey,
+            cut: None,
+        };
+        repair.edit = repair.header_edit()?;
+        let regular = file.stat().at(path, "ask the length")?.kind == FileKind::Regular;
+        let end = repair
+            .survey
+            .counts
+            .end()
+            .saturating_mul(repair.cluster_size());
+        if extent == RepairExtent::All && repair.was_sound() && regular {
+            // The last cluster may end before its end.
+            let moved = !repair.survey.counts_stay;
+            let end = if moved { end } else { repair.found.image_end };
+            let cuts = repair.found.trailing_bytes() > 0 && end < repair.found.file_len;
+            repair.cut = cuts.then_some(end);
+        }
+        if repair.is_needed() && repair.written() <= MOST_REHEARSED {
+            repair.rehearse(pace)?;
+        }
+        Ok(repair)
+    }
+
+    /// Checks the image as the repair would leave it, with nothing written yet.
+    fn rehearse(&mut self, pace: &dyn Pace) -> Result<()> {
+        let mut pieces = BTreeMap::from([(0, self.header.edited(&self.edit)?)]);
+        self.each_table(pace, &mut |_, bytes, offset| {
+            pieces.insert(offset, bytes.to_vec());
+            Ok(())
+        })?;
+        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&self.file), pieces));
+        let now = check(&self.path, &switched, pace)?;
+        self.judge(&now)
+    }
+
+    fn cluster_size(&self) -> u64 {
+        self.header.header().geometry.cluster_size()
+    }
+
+    /// The version that the image gets, as its entries are of that one.
+    #[must_use]
+    pub fn new_version(&self) -> Option<Version> {
+        let version = self.survey.header.version;
+        (version != self.header.header().version).then_some(version)
+    }
+
+    /// The bits that reference counts get, as those that they have cannot count what is there.
+    #[must_use]
+    pub fn new_refcount_bits(&self) -> Option<u32> {
+        let bits = self.survey.counts.refcount_bits();
+        (bits != self.header.header().geometry.refcount_bits()).then_some(bits)
+    }
+
+    /// Whether nothing was corrupt: then what nothing refers to is really nobody's.
+    fn was_sound(&self) -> bool {
+        self.found.corruptions == 0
+    }
+
+    /// What was found before.
+    #[must_use]
+    pub const fn found(&self) -> &Check {
+        &self.found
+    }
+
+    /// What will be mended: kinds of finding and how many of each.
+    pub fn mends(&self) -> impl Iterator<Item = (FindingKind, u64)> + '_ {
+        self.found.numbers.iter().filter_map(|(kind, found)| {
+            let stays = match kind {
+                FindingKind::Trailing if self.cut.is_none() => *found,
+                FindingKind::Leak | FindingKind::MarkedCorrupt | FindingKind::MarkedDirty
+                    if !self.survey.report.left.is_empty() =>
+                {
+                    *found
+                }
+                FindingKind::SnapshotTable if self.survey.list_stays => *found,
+                // A cluster at two places of the guest's disk stays so, and is counted right.
+                FindingKind::SharedCluster => *found,
+                kind => self.survey.report.left.get(kind).map_or(0, |left| *left),
+            };
+            let mended = found.saturating_sub(stays);
+            (mended > 0).then_some((*kind, mended))
+        })
+    }
+
+    /// What stays wrong since nobody can tell how it should be: the first of it.
+    #[must_use]
+    pub fn left(&self) -> &[Finding] {
+        &self.survey.report.left_kept
+    }
+
+    /// How much stays wrong.
+    #[must_use]
+    pub fn left_count(&self) -> u64 {
+        self.survey.report.left.values().sum()
+    }
+
+    /// Parts of the guest's disk that may not hold what they did: the first of them, and how many more
+    /// there are.
+    #[must_use]
+    pub fn suspects(&self) -> (&[Suspect], u64) {
+        let report = &self.survey.report;
+        (&report.suspects, report.more_suspects)
+    }
+
+    /// Leaked clusters that look like L2 tables which nothing leads to any more: offset in the file, and
+    /// how many clusters each maps. The first of them.
+    #[must_use]
+    pub fn lost_tables(&self) -> &[(u64, u64)] {
+        &self.survey.report.lost_tables
+    }
+
+    /// Whether the dirty bitmaps are given up, since their tables are damaged.
+    #[must_use]
+    pub const fn drops_bitmaps(&self) -> bool {
+        self.survey.report.drops_bitmaps
+    }
+
+    /// The length the file is cut to, in bytes, if it is.
+    #[must_use]
+    pub const fn cut(&self) -> Option<u64> {
+        self.cut
+    }
+
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.mends().next().is_some()
+    }
+
+    /// Bytes of tables that will be written, to places that are free now.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let size = self.cluster_size();
+        let survey = &self.survey;
+        let tables = survey.tables.iter().filter(|table| table.to.is_some());
+        let roots = survey.roots.iter().filter(|root| root.to.is_some());
+        let clusters = |bytes: u64| bytes.div_ceil(size).saturating_mul(size);
+        let list = survey.new_list.as_ref();
+        tables.count() as u64 * size
+            + roots
+                .map(|root| clusters(root.entries.len() as u64 * 8))
+                .sum::<u64>()
+            + list.map_or(0, |(_, bytes)| clusters(bytes.len() as u64))
+            + survey.counts.written()
+    }
+
+    /// Bytes that will be replaced: what [`Repair::save`] keeps, tables above all.
+    ///
+    /// # Errors
+    /// When it cannot be told where in the file there is data.
+    pub fn replaced(&self) -> Result<u64> {
+        let len = self.found.file_len;
+        let free = |(offset, bytes): (u64, u64)| bytes.min(len.saturating_sub(offset));
+        let tail: u64 = self.tail()?.iter().map(|(_, len)| len).sum();
+        Ok(self.kept().iter().map(|(_, len)| len).sum::<u64>()
+            + self.places()?.into_iter().map(free).sum::<u64>()
+            + tail)
+    }
+
+    /// Where new tables are going to be: offset and length in bytes.
+    fn places(&self) -> Result<Vec<(u64, u64)>> {
+        let size = self.cluster_size();
+        let at = |cluster: u64| cluster.saturating_mul(size);
+        let survey = &self.survey;
+        let tables = survey.tables.iter().filter_map(|table| table.to);
+        let mut places: Vec<_> = tables.map(|to| (at(to), size)).collect();
+        let roots = survey.roots.iter();
+        places.extend(roots.filter_map(|root| Some((at(root.to?), root.entries.len() as u64 * 8))));
+        places.extend(
+            survey
+                .new_list
+                .iter()
+                .map(|(to, bytes)| (at(*to), bytes.len() as u64)),
+        );
+        survey.counts.each_written(&mut |_, bytes, offset| {
+            places.push((offset, bytes.len() as u64));
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// The data that is cut off with the file's tail: offset and length in bytes of each run.
+    fn tail(&self) -> Result<Vec<(u64, u64)>> {
+        let mut runs = Vec::new();
+        let Some(mut at) = self.cut else {
+            return Ok(runs);
+        };
+        let len = self.found.file_len;
+        while at < len {
+            let segment = self.file.segment_at(at);
+            let (end, is_data) = match segment.at(&self.path, "look for data")? {
+                Segment::Data(end) => (end, true),
+                Segment::Hole(end) => (end, false),
+            };
+            let end = end.clamp(at + 1, len);
+            if is_data {
+                runs.push((at, end - at));
+            }
+            at = end;
+        }
+        Ok(runs)
+    }
+
+    /// Ranges of the file that hold tables which are replaced, the first cluster first.
+    fn kept(&self) -> Vec<(u64, u64)> {
+        let size = self.cluster_size();
+        let survey = &self.survey;
+        let header = self.header.header();
+        let mut clusters = Vec::new();
+        let moved = survey.tables.iter().filter(|table| table.to.is_some());
+        clusters.extend(moved.map(|table| (table.cluster, 1)));
+        for root in survey.roots.iter().filter(|root| root.to.is_some()) {
+            clusters.push(survey.run(root.offset, root.entries.len() as u64 * 8));
+        }
+        if survey.new_list.is_some() {
+            clusters.push(survey.run(header.snapshots_offset.get(), survey.old_list_len));
+        }
+        let (offset, bytes) = (
+            header.refcount_table_offset.get(),
+            survey.old_refcounts.len() as u64 * 8,
+        );
+        if !survey.counts_stay {
+            if !survey.is_past_end(offset, bytes) {
+                clusters.push(survey.run(offset, bytes));
+            }
+            let blocks = survey.blocks_on_disk();
+            clusters.extend(blocks.into_iter().map(|(_, cluster)| (cluster, 1)));
+        }
+        clusters.sort_unstable();
+        let mut kept = vec![(0, size)];
+        // Clusters named twice are kept once; the header is kept already.
+        let mut next = 1;
+        for (first, count) in clusters {
+            let end = first.saturating_add(count);
+            let first = first.max(next);
+            if first < end {
+                kept.push((
+                    first.saturating_mul(size),
+                    (end - first).saturating_mul(size),
+                ));
+                next = end;
+            }
+        }
+        kept
+    }
+
+    /// Keeps what the repair replaces in a new file, on stable storage when this returns: see
+    /// [`Saved`].
+    ///
+    /// # Errors
+    /// When either file fails, or it was stopped.
+    pub fn save(&mut self, path: &Path, out: &dyn HostFile, pace: &dyn Pace) -> Result<()> {
+        let mut kept = self.kept();
+        let first = self.header.edited(&self.edit)?;
+        let mut written = vec![Written {
+            offset: 0,
+            len: first.len() as u64,
+            digest: Digest::of(&first),
+        }];
+        self.each_table(pace, &mut |_, bytes, offset| {
+            written.push(Written {
+                offset,
+                len: bytes.len() as u64,
+                digest: Digest::of(bytes),
+            });
+            Ok(())
+        })?;
+        let len = self.found.file_len;
+        let over = written.iter().skip(1).filter(|range| range.offset < len);
+        kept.extend(over.map(|range| (range.offset, range.len.min(len - range.offset))));
+        kept.extend(self.tail()?);
+        let image = (self.path.as_path(), &*self.file);
+        undo_file::save(image, (path, out), len, &kept, &written)
+    }
+
+    /// Makes every new table and hands it over.
+    fn each_table(&mut self, pace: &dyn Pace, put: Put<'_>) -> Result<()> {
+        let size = self.cluster_size();
+        let tables = std::mem::take(&mut self.survey.tables);
+        for table in &tables {
+            let Some(to) = table.to else { continue };
+            if !pace.advance(size) {
+                return Err(Error::new(&self.path, ErrorKind::Stopped));
+            }
+            let offset = table.cluster.saturating_mul(size);
+            let mut buf = read_l2(&self.path, &*self.file, offset, self.survey.rules.context)?;
+            self.survey.mend(table, &mut buf)?;
+            put("L2 table", buf.as_bytes(), to.saturating_mul(size))?;
+        }
+        self.survey.tables = tables;
+        for root in &self.survey.roots {
+            if let Some(to) = root.to {
+                put("L1 table", root.entries.as_bytes(), to.saturating_mul(size))?;
+            }
+        }
+        if let Some((to, bytes)) = &self.survey.new_list {
+            put("snapshot table", bytes, to.saturating_mul(size))?;
+        }
+        self.survey.counts.each_written(put)
+    }
+
+    /// The switch: everything in it lies in the header's first sector.
+    fn header_edit(&self) -> Result<HeaderEdit> {
+        let header = self.header.header();
+        let size = self.cluster_size();
+        let survey = &self.survey;
+        let active = survey.roots.first().and_then(|root| root.to);
+        let mut edit = HeaderEdit {
+            l1: active.map(|to| (HostOffset(to.saturating_mul(size)), header.l1_entries)),
+            ..HeaderEdit::default()
+        };
+        if let Some((offset, clusters)) = survey.counts.table() {
+            let table = (HostOffset(offset), clusters);
+            let table = table_in_header(&self.path, "the refcount table", table)?;
+            edit.refcount_table = Some(table);
+        }
+        if let Some((to, _)) = survey.new_list {
+            edit.snapshots = Some((HostOffset(to.saturating_mul(size)), header.snapshot_count));
+        }
+        edit.version = self.new_version();
+        edit.refcount_order = self.new_refcount_bits().map(u32::trailing_zeros);
+        if survey.header.version == Version::V3 {
+            let mut kept = KEPT_AUTOCLEAR;
+            if survey.report.drops_bitmaps {
+                kept.remove(Autoclear::BITMAPS);
+            }
+            edit.autoclear = Some(header.autoclear & kept);
+            if survey.report.left.is_empty() {
+                let marks = Incompatible::DIRTY | Incompatible::CORRUPT;
+                edit.incompatible = Some(header.incompatible.difference(marks));
+            }
+        }
+        Ok(edit)
+    }
+
+    /// Makes the repair. It can be stopped until the switch. Gives what a check found in the image as
+    /// the switch leaves it, before the file is cut. Clusters that come free keep their bytes: they may
+    /// hold what somebody will look for, and the repair can be taken back.
+    ///
+    /// # Errors
+    /// When the file cannot be written, what was written does not pass the check, or it was stopped:
+    /// the image reads as it did, or is repaired if the failure came after the switch;
+    /// [`Saved::roll_back`] makes the file what it was.
+    pub fn commit(mut self, pace: &dyn Pace) -> Result<Check> {
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        self.each_table(pace, &mut |what, bytes, offset| {
+            file.write_at(bytes, offset)
+                .at(&path, &format!("write the {what} at {offset:#x}"))
+        })?;
+        file.fence().at(&path, "flush")?;
+        let first = self.header.edited(&self.edit)?;
+        let pieces = BTreeMap::from([(0, first)]);
+        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&file), pieces));
+        let now = check(&path, &switched, pace)?;
+        self.judge(&now)?;
+        self.header.edit(&self.edit)?;
+        if let Some(len) = self.cut {
+            file.set_len(len)
+                .at(&path, "cut off what lies past the end")?;
+            file.fence().at(&path, "flush")?;
+        }
+        Ok(now)
+    }
+
+    /// Whether what a check finds in the repaired image is what it may find.
+    fn judge(&self, now: &Check) -> Result<()> {
+        let worse = if self.survey.report.left.is_empty() {
+            now.corruptions > 0 || now.leaks > 0
+        } else {
+            now.corruptions > self.found.corruptions
+        };
+        if !worse {
+            return Ok(());
+        }
+        let first = now.findings.first().map_or("", |finding| &*finding.text);
+        let text = format!(
+            "cannot be repaired: the tables as they would be do not pass the check ({first}). The image is as it was"
+        );
+        Err(Error::new(&self.path, ErrorKind::Damaged(text)))
+    }
+}
+
+/// Surveys the image. One of version 2 that has zero clusters is read as version 3, which is what wrote
+/// them; counts that are too narrow for what is there are made wider.
+fn survey(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    header: &Header,
+    (found, extent): (&Check, RepairExtent),
+    pace: &dyn Pace,
+) -> Result<Survey> {
+    let mut header = header.clone();
+    if extent == RepairExtent::All && found.numbers.contains_key(&FindingKind::ZeroFlagInV2) {
+        header.version = Version::V3;
+    }
+    let mut order = header.geometry.refcount_order();
+    loop {
+        let surveyed = Survey::of(path, file, (&header, order), found, pace);
+        match surveyed
+            .map_err(|error| (matches!(error.kind, ErrorKind::TooManyReferences(_)), error))
+        {
+            Err((true, _)) if header.version == Version::V3 && order < 6 => {
+                order = if order < 4 { 4 } else { 6 };
+            }
+            other => return other.map_err(|(_, error)| error),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Making the disk of an image shorter, and saying how long it is. Making that of a qcow2 image longer
+//! is the writer's work but for the last step.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::image::change::bitmaps::resize_all;
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{self, OfFile};
+use crate::image::read::bitmaps::bitmaps;
+use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::write::header_file::HeaderFile;
+use crate::image::write::transaction::MetadataTransaction;
+use crate::image::write::writer::provide_zeros;
+use crate::image::{DataFile, Error, ErrorKind, Pace, Preallocation};
+use crate::qcow2::rewrite::HeaderEdit;
+use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
+
+/// What makes a disk shorter, ready to be done. Until then nothing is written.
+#[derive(Debug)]
+pub struct Shrink {
+    transaction: MetadataTransaction,
+    data: Option<DataFile>,
+    size: u64,
+}
+
+impl Shrink {
+    /// Works out what makes the disk `size` bytes long, a multiple of 512 that is not 0 and less than
+    /// now: clusters that lie wholly past the new end are given up, the L1 table gets shorter, the
+    /// bitmaps too. Internal snapshots keep what they hold and their own sizes.
+    ///
+    /// # Errors
+    /// When the image cannot be read or may not be written, a check finds corruptions, it is of
+    /// version 2 and has snapshots, or a bitmap is stale.
+    pub fn plan(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        data: Option<DataFile>,
+        size: u64,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        may_resize(path, &**file, transaction.header())?;
+        let (geometry, context) = (transaction.geometry(), transaction.context);
+        let header = transaction.header();
+        let old = read_entries(
+            path,
+            &**file,
+            header.l1_offset.get(),
+            u64::from(header.l1_entries),
+            "L1 table",
+        )?;
+        let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
+        let mut l1 = old.clone();
+        l1.resize(kept.min(old.len()));
+        let trees = MetadataTransaction::trees(path, &**file, context, pace);
+        let mut lost = old.clone();
+        for at in 0..l1.len() {
+            lost.set(at, 0).map_err(|e| transaction.format_error(e))?;
+        }
+        trees.each(&lost, |named, table| {
+            if !context.data_file {
+                trees.references(table, |first, count| transaction.counts.lower(first, count))?;
+            }
+            transaction.release(HostOffset(named.offset), geometry.cluster_size())
+        })?;
+        // The table that the new end lies in keeps what is before it.
+        let first_lost = size.next_multiple_of(geometry.cluster_size());
+        let at = internal::index(geometry.l1_index(GuestOffset(first_lost))).of(path)?;
+        // Where a table ends with the disk there is none.
+        let raw = l1.get(at).unwrap_or(L1Entry::UNMAPPED);
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
+        if let Some(offset) = entry.table {
+            let table = read_l2(path, &**file, offset.get(), context)?;
+            let (mut before, mut after) = (table.clone(), table);
+            let cut = geometry.l2_index(GuestOffset(first_lost));
+            for index in 0..before.len() {
+                let emptied = if index < cut { &mut before } else { &mut after };
+                emptied
+                    .set(index, L2Entry::Unallocated)
+                    .map_err(|e| transaction.format_error(e))?;
+            }
+            // `before` holds what is lost, `after` what stays.
+            let mut is_lost = false;
+            for index in cut..before.len() {
+                let entry = before.get(index).map_err(|e| transaction.format_error(e))?;
+                is_lost |= !matches!(entry, L2Entry::Unallocated);
+            }
+            if is_lost {
+                if !context.data_file {
+                    trees.references(before.as_bytes(), |first, count| {
+                        transaction.counts.lower(first, count)
+                    })?;
+                }
+                transaction.release(offset, geometry.cluster_size())?;
+                let place = transaction.put(after.as_bytes().to_vec())?;
+                let raw = L1Entry {
+                    table: Some(place),
+                    copied: true,
+                }
+                .encode(geometry)
+                .map_err(|e| transaction.format_error(e))?;
+                l1.set(at, raw).map_err(|e| transaction.format_error(e))?;
+            }
+        }
+        if l1 != old {
+            transaction.put_active_l1(&l1)?;
+        }
+        resize_all(&mut transaction, size)?;
+        transaction.edit.virtual_size = Some(size);
+        Ok(Self {
+            transaction: transaction.settle()?,
+            data,
+            size,
+        })
+    }
+
+    /// Bytes of tables that are written, all of them to places that are free now.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.transaction.written()
+    }
+
+    /// Bytes on disk of clusters that nothing refers to afterwards, those of replaced tables included.
+    #[must_use]
+    pub fn freed(&self) -> u64 {
+        self.transaction.freed()
+    }
+
+    /// Makes the disk shorter. At every instant the image is the old one or the new one, each
+    /// complete. It can be stopped until the switch; stopped later, it leaves free space in the file.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
+    /// its free space not yet given back.
+    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+        let (path, file) = (
+            self.transaction.path.clone(),
+            Arc::clone(&self.transaction.file),
+        );
+        let written: BTreeSet<u64> = self
+            .transaction
+            .places()?
+            .into_iter()
+            .flat_map(|(first, clusters)| first..first.saturating_add(clusters))
+            .collect();
+        self.transaction.commit(pace)?;
+        if let Some(data) = &self.data
+            && data.file.len().at(&data.path, "ask the length")? > self.size
+        {
+            data.file
+                .set_len(self.size)
+                .at(&data.path, "cut off the end")?;
+            data.file.fence().at(&data.path, "flush")?;
+        }
+        // The disk is as long as it is to be, on stable storage. Whatever fails from here on leaves the image
+        // whole, and the file longer than it need be.
+        drop(draw_in(&path, &file, &written, pace));
+        Ok(())
+    }
+}
+
+/// The new tables had to be written behind what was in use before. Writes them once more, to the places
+/// that came free, so that the file can end with the last cluster of data.
+fn draw_in(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    written: &BTreeSet<u64>,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+    let (end, limit) = (
+        transaction.counts.end_of_all()?,
+        transaction
+            .counts
+            .end_of(&|cluster| !written.contains(&cluster))?,
+    );
+    if end <= limit || !transaction.owns_the_end() {
+        return Ok(());
+    }
+    let (geometry, context) = (transaction.geometry(), transaction.context);
+    let (offset, entries) = (
+        transaction.header().l1_offset.get(),
+        u64::from(transaction.header().l1_entries),
+    );
+    let behind = |offset: u64| offset / geometry.cluster_size() >= limit;
+    let mut l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
+    let mut moves = behind(offset);
+    for at in 0..l1.len() {
+        let raw = l1.entry(at).map_err(|e| transaction.format_error(e))?;
+        let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
+        let lies_behind = |table: &HostOffset| entry.copied && behind(table.get());
+        let Some(table) = entry.table.filter(lies_behind) else {
+            continue;
+        };
+        let bytes = read_l2(path, &**file, table.get(), context)?;
+        transaction.release(table, geometry.cluster_size())?;
+        let moved = L1Entry {
+            table: Some(transaction.put(bytes.as_bytes().to_vec())?),
+            ..entry
+        };
+        let raw = moved
+            .encode(geometry)
+            .map_err(|e| transaction.format_error(e))?;
+        l1.set(at, raw).map_err(|e| transaction.format_error(e))?;
+        moves = true;
+    }
+    if moves {
+        transaction.put_active_l1(&l1)?;
+    }
+    let size = transaction.header().virtual_size();
+    resize_all(&mut transaction, size)?;
+    transaction.counts.move_blocks_from(limit)?;
+    let mut transaction = transaction.settle()?;
+    // Where the free places are too short for it, it stays as it is.
+    match transaction.counts.end_of_all()? < end {
+        true => transaction.commit(pace),
+        false => Ok(()),
+    }
+}
+
+/// Whether the disk's size may change at all.
+///
+/// # Errors
+/// Why not, if not.
+pub fn may_resize(path: &Path, file: &dyn HostFile, header: &crate::qcow2::Header) -> Result<()> {
+    // Its snapshots may not record how long the disk was (QEMU refuses as well).
+    if header.version == Version::V2 && header.snapshot_count > 0 {
+        let text = "is of version 2 and has internal snapshots, which do not say how long their disk is: \
+                    its size cannot change";
+        return Err(Error::new(path, ErrorKind::Limit(text.to_owned())));
+    }
+    crate::image::read::bitmaps::refuse_stale(path, &bitmaps(path, file, header)?)
+}
+
+/// Makes a raw image `size` bytes long. What is new reads as zero.
+///
+/// # Errors
+/// When the file cannot be written, or its filesystem cannot reserve space: it is as long as before.
+pub fn resize_raw(
+    path: &Path,
+    file: &dyn HostFile,
+    size: u64,
+    preallocation: Preallocation,
+) -> Result<()> {
+    let old = file.len().at(path, "ask the length")?;
+    file.set_len(size).at(path, "set the length")?;
+    if let Some(new) = size.checked_sub(old).filter(|new| *new > 0)
+        && preallocation != Preallocation::Off
+        && let Err(error) = provide_zeros(path, file, old, new, preallocation)
+    {
+        file.set_len(old).at(path, "set the length back")?;
+        return Err(error);
+    }
+    file.fence().at(path, "flush")
+}
+
+/// Says that the disk is `size` bytes long, after the tables have been made fit for it; the bitmaps
+/// get as long with it.
+///
+/// # Errors
+/// When the image cannot be read or written, or a bitmap is stale or would be too long.
+pub fn set_virtual_size(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    size: u64,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let mut header = HeaderFile::read(path, Arc::clone(file))?;
+    if bitmaps(path, &**file, header.header())?.is_empty() {
+        return header.edit(&HeaderEdit {
+            virtual_size: Some(size),
+            ..HeaderEdit::default()
+        });
+    }
+    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+    resize_all(&mut transaction, size)?;
+    transaction.edit.virtual_size = Some(size);
+    transaction.settle()?.commit(pace)
+}

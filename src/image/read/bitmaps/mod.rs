@@ -1,0 +1,149 @@
+//! The persistent dirty bitmaps of an image: the directory, and marking those that will miss a change.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `dirty` | the bits of one bitmap, read, merged and resized |
+//! | `carry` | bitmaps taken along into a new image |
+
+pub(crate) mod carry;
+pub(crate) mod dirty;
+
+pub use carry::CarriedBitmaps;
+pub(crate) use carry::{Carried, carried};
+pub use dirty::Dirty;
+
+use std::path::Path;
+
+use crate::host::{HostFile, printable_bytes};
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{self, OfFile};
+use crate::image::{Error, ErrorKind};
+use crate::qcow2::bitmap::{Bitmap, BitmapFlags, parse_directory};
+use crate::qcow2::{Autoclear, Header, HostOffset};
+
+/// Bytes of all bitmap tables of an image that are read when it is opened: a thousand times what any
+/// has. QEMU would go through as many as its directory can name, for minutes.
+const MOST_TABLE_BYTES: u64 = 256 << 20;
+
+/// The image's bitmaps; none if the image says that they are not consistent with its content.
+///
+/// # Errors
+/// When the directory cannot be read or breaks the format's rules.
+pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<Bitmap>> {
+    Ok(directory(path, file, header)?.map_or_else(Vec::new, |(bitmaps, ..)| bitmaps))
+}
+
+/// Refuses an image whose bitmaps QEMU would not load, for which it does not open the image. A bitmap
+/// that is marked as in use is not loaded.
+///
+/// # Errors
+/// When the directory or a table breaks the format's rules, or cannot be read.
+pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
+    let size = header.virtual_size();
+    let loaded = bitmaps(path, file, header).and_then(|mut list| {
+        list.retain(|bitmap| !bitmap.flags.contains(BitmapFlags::IN_USE));
+        let entries: u64 = list.iter().map(|it| u64::from(it.table_entries)).sum();
+        if entries * 8 > MOST_TABLE_BYTES {
+            let text = format!(
+                "the tables of its {} dirty bitmaps take more than {MOST_TABLE_BYTES} bytes",
+                list.len()
+            );
+            return Err(Error::new(path, ErrorKind::Damaged(text)));
+        }
+        list.iter()
+            .try_for_each(|it| dirty::require_loadable(path, file, header.geometry, it, size))
+    });
+    loaded.map_err(|error| match error.kind {
+        ErrorKind::Format(why) => Error::new(path, ErrorKind::Bitmaps(why.to_string())),
+        ErrorKind::Damaged(why) => Error::new(path, ErrorKind::Bitmaps(why)),
+        _ => error,
+    })
+}
+
+/// The bits of one of the image's bitmaps.
+///
+/// # Errors
+/// When there is no such bitmap, it is marked as in use (so nobody knows what it would say), or it
+/// cannot be read.
+pub fn dirty(path: &Path, file: &dyn HostFile, header: &Header, name: &[u8]) -> Result<Dirty> {
+    let list = bitmaps(path, file, header)?;
+    let bitmap = usable(path, &list, name)?;
+    dirty_bits(path, file, header, bitmap)
+}
+
+/// The bits of a bitmap that was read from the image: the directory, which may list 65,535 of them, is not
+/// read again.
+///
+/// # Errors
+/// As [`dirty`].
+pub fn dirty_bits(
+    path: &Path,
+    file: &dyn HostFile,
+    header: &Header,
+    bitmap: &Bitmap,
+) -> Result<Dirty> {
+    if bitmap.flags.contains(BitmapFlags::IN_USE) {
+        return Err(stale(path, bitmap));
+    }
+    Dirty::read(path, file, header.geometry, bitmap, header.virtual_size())
+}
+
+/// The bitmap of that name, if it is not stale.
+pub(crate) fn usable<'b>(path: &Path, list: &'b [Bitmap], name: &[u8]) -> Result<&'b Bitmap> {
+    let bitmap = of_name(path, list, name)?;
+    if bitmap.flags.contains(BitmapFlags::IN_USE) {
+        return Err(stale(path, bitmap));
+    }
+    Ok(bitmap)
+}
+
+/// Refuses bitmaps of which one is stale.
+pub(crate) fn refuse_stale(path: &Path, list: &[Bitmap]) -> Result<()> {
+    let mut found = list
+        .iter()
+        .filter(|bitmap| bitmap.flags.contains(BitmapFlags::IN_USE));
+    found
+        .next()
+        .map_or(Ok(()), |bitmap| Err(stale(path, bitmap)))
+}
+
+pub(crate) fn of_name<'b>(path: &Path, list: &'b [Bitmap], name: &[u8]) -> Result<&'b Bitmap> {
+    let missing = || {
+        let text = format!("has no dirty bitmap {}", printable_bytes(name));
+        Error::new(path, ErrorKind::Limit(text))
+    };
+    let found = list.iter().find(|bitmap| bitmap.name == name);
+    found.ok_or_else(missing)
+}
+
+pub(crate) fn stale(path: &Path, bitmap: &Bitmap) -> Error {
+    let text = format!(
+        "its dirty bitmap {} is marked as in use: it was not saved and missed changes, so it can only be removed",
+        printable_bytes(&bitmap.name)
+    );
+    Error::new(path, ErrorKind::Limit(text))
+}
+
+pub(crate) type Directory = (Vec<Bitmap>, HostOffset, u64);
+
+/// The bitmaps, and offset and length of the directory in bytes.
+pub(crate) fn directory(
+    path: &Path,
+    file: &dyn HostFile,
+    header: &Header,
+) -> Result<Option<Directory>> {
+    let Some(extension) = header
+        .bitmaps()
+        .filter(|_| header.autoclear.contains(Autoclear::BITMAPS))
+    else {
+        return Ok(None);
+    };
+    // The format's limits bound the directory to 64 MiB.
+    let mut bytes = vec![0; internal::index(extension.directory_size).of(path)?];
+    let offset = extension.directory_offset;
+    file.read_padded(&mut bytes, offset.get())
+        .at(path, "read the bitmap directory")?;
+    let bitmaps = parse_directory(&bytes, extension.count, header.geometry)
+        .map_err(|e| Error::new(path, e))?;
+    Ok(Some((bitmaps, offset, extension.directory_size)))
+}

@@ -1,0 +1,106 @@
+//! Passphrases, and the master keys that were opened with them. Asking a person is not done here.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::image::read::luks::SectorCipher;
+use crate::qcow2::LuksHeader;
+
+/// A passphrase. It is wiped from memory when it is dropped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// These bytes, as they are. From now on this process is kept out of core dumps.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        crate::host::keep_out_of_dumps();
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+/// Somebody who knows passphrases.
+pub trait Passphrases: fmt::Debug + Send + Sync {
+    /// The passphrases that may open the image of this name, in the order in which they are to be
+    /// tried. None: nobody has one.
+    fn passphrases(&self, image: &Path) -> Vec<Passphrase>;
+
+    /// The passphrase that the image of this name, which is still to be made, is to have. None: nobody
+    /// has one.
+    fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        self.passphrases(image).into_iter().next()
+    }
+}
+
+/// What opens encrypted images: whoever knows the passphrases, and the keys they have opened so far,
+/// since deriving one takes seconds on purpose. Clones share both.
+#[derive(Clone, Default)]
+pub struct Keys {
+    source: Option<Arc<dyn Passphrases>>,
+    opened: Arc<Mutex<Vec<Opened>>>,
+}
+
+/// An image that was opened: salts and digest tell its header from every other.
+type Opened = (LuksHeader, Arc<SectorCipher>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// Nobody knows any passphrase.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Passphrases from `source`.
+    #[must_use]
+    pub fn from(source: Arc<dyn Passphrases>) -> Self {
+        Self {
+            source: Some(source),
+            opened: Arc::default(),
+        }
+    }
+
+    /// The passphrase that a new image of this name is to have.
+    pub(crate) fn for_new(&self, image: &Path) -> Option<Passphrase> {
+        self.source.as_ref()?.for_new(image)
+    }
+
+    /// The passphrases to be tried on an image.
+    pub(crate) fn passphrases(&self, image: &Path) -> Vec<Passphrase> {
+        let source = self.source.as_ref();
+        source.map_or_else(Vec::new, |source| source.passphrases(image))
+    }
+
+    /// What was opened before.
+    pub(crate) fn opened(&self, header: &LuksHeader) -> Option<Arc<SectorCipher>> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = opened.iter().find(|(known, _)| known == header);
+        found.map(|(_, cipher)| Arc::clone(cipher))
+    }
+
+    /// Remembers what was opened.
+    pub(crate) fn remember(&self, header: LuksHeader, cipher: &Arc<SectorCipher>) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.push((header, Arc::clone(cipher)));
+    }
+}

@@ -1,0 +1,66 @@
+//! Writing many tables: those that lie together in the file go there in one write. What is in them is
+//! the caller's.
+
+use std::path::Path;
+
+use crate::host::HostFile;
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{OfFile as _, part_mut};
+
+/// Bytes gathered at most before they are written.
+const MOST: usize = 1 << 20;
+
+/// Bytes on their way to a file.
+pub(crate) struct Batch<'a> {
+    path: &'a Path,
+    file: &'a dyn HostFile,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(path: &'a Path, file: &'a dyn HostFile) -> Self {
+        Self {
+            path,
+            file,
+            offset: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Has `bytes` written at `offset`; the latest when the batch is flushed.
+    pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.room(offset, bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// As [`Batch::put`], with bytes that may still be changed before the next call.
+    pub(crate) fn put_mut(&mut self, offset: u64, bytes: &[u8]) -> Result<&mut [u8]> {
+        self.put(offset, bytes)?;
+        let start = self.bytes.len().saturating_sub(bytes.len());
+        let end = self.bytes.len();
+        part_mut(&mut self.bytes, start..end).of(self.path)
+    }
+
+    fn room(&mut self, offset: u64, len: usize) -> Result<()> {
+        let follows = offset == self.offset + self.bytes.len() as u64;
+        if !follows || self.bytes.len() + len > MOST {
+            self.flush()?;
+            self.offset = offset;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if !self.bytes.is_empty() {
+            let what = format!("write tables at {:#x}", self.offset);
+            self.file
+                .write_at(&self.bytes, self.offset)
+                .at(self.path, &what)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}

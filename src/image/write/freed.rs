@@ -1,0 +1,62 @@
+//! What comes free on disk when clusters are given up: what lies in a hole of the file was free all along.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::host::{HostFile, Segment};
+use crate::image::error::{IoContext, Result};
+use crate::image::read::table_reader::read_entries;
+use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::transaction::MetadataTransaction;
+use crate::image::{Qcow2, Unhurried};
+
+/// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
+/// tell of.
+pub(crate) fn on_disk(file: &dyn HostFile, ranges: impl Iterator<Item = Range<u64>>) -> u64 {
+    let mut bytes = 0_u64;
+    for range in ranges {
+        let mut at = range.start;
+        while at < range.end {
+            let (end, is_data) = match file.segment_at(at) {
+                Ok(Segment::Data(end)) => (end, true),
+                Ok(Segment::Hole(end)) => (end, false),
+                Err(_) => (range.end, true),
+            };
+            let end = end.clamp(at + 1, range.end);
+            if is_data {
+                bytes = bytes.saturating_add(end - at);
+            }
+            at = end;
+        }
+    }
+    bytes
+}
+
+/// Bytes that come free on disk when an image gives up what its disk holds: what an internal snapshot
+/// holds as well stays.
+///
+/// # Errors
+/// When its tables or the length of its data file cannot be read.
+pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
+    let (path, file, header) = (image.path(), image.file(), image.header());
+    let context = crate::qcow2::L2Context::of(header);
+    let size = header.geometry.cluster_size();
+    let mut counts = NewCounts::open(path, Arc::clone(file), header)?;
+    let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
+    let l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
+    let trees = MetadataTransaction::trees(path, &**file, context, &Unhurried);
+    trees.each(&l1, |named, table| {
+        if !context.data_file {
+            trees.references(table, |first, count| counts.lower(first, count))?;
+        }
+        counts.lower(named.offset / size, 1)
+    })?;
+    let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
+    let mut freed = on_disk(&**file, counts.freed().map(bytes));
+    let (data_path, data) = image.stored_in();
+    if context.data_file {
+        let len = data.len().at(data_path, "ask the length")?;
+        freed = freed.saturating_add(on_disk(&**data, std::iter::once(0..len)));
+    }
+    Ok(freed)
+}

@@ -1,0 +1,71 @@
+//! Making a raw image: an empty one, or one that is filled afterwards. It has nothing but its length.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::host::{Host, HostFile};
+use crate::image::error::{IoContext, Result};
+use crate::image::write::sequential::{reserve, write_zeros};
+use crate::image::write::temp_file::Staged;
+use crate::image::{Error, ErrorKind, Pace, Preallocation};
+
+/// Bytes that are written between two looks at whether to go on.
+const PIECE: u64 = 16 << 20;
+
+/// Creates the raw image `path` of `size` bytes, which must not exist. It gets its name when all of it is on
+/// stable storage; `pace` counts the bytes that are filled with zeros.
+///
+/// # Errors
+/// When something of that name exists, metadata is to be preallocated, which a raw image has not, the file
+/// cannot be written, or it was stopped; nothing is left behind then.
+pub fn create_raw(
+    host: &dyn Host,
+    path: &Path,
+    size: u64,
+    preallocation: Preallocation,
+    pace: &dyn Pace,
+) -> Result<()> {
+    let mut staged = Staged::new(host);
+    let file = stage_raw(&mut staged, path, size, preallocation, |len| {
+        pace.advance(len)
+    })?;
+    file.fence().at(path, "flush")?;
+    if !pace.advance(0) {
+        return Err(Error::new(path, ErrorKind::Stopped));
+    }
+    staged.publish()
+}
+
+/// A raw image of its full length that reads as zero, under a temporary name. `go_on` is told how many bytes
+/// were filled, and says whether to.
+pub(crate) fn stage_raw(
+    staged: &mut Staged<'_>,
+    path: &Path,
+    size: u64,
+    preallocation: Preallocation,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> Result<Arc<dyn HostFile>> {
+    if preallocation == Preallocation::Metadata {
+        let text = "has no tables to preallocate: it is raw".to_owned();
+        return Err(Error::new(path, ErrorKind::Limit(text)));
+    }
+    let file = staged.create(path)?;
+    file.set_len(size).at(path, "set the length")?;
+    match preallocation {
+        Preallocation::Off | Preallocation::Metadata => {}
+        Preallocation::Falloc if size == 0 => {}
+        Preallocation::Falloc => reserve(path, &*file, 0, size)?,
+        Preallocation::Full => {
+            let mut at = 0;
+            while at < size {
+                let len = PIECE.min(size - at);
+                write_zeros(path, &*file, at, len)?;
+                at += len;
+                if !go_on(len) {
+                    return Err(Error::new(path, ErrorKind::Stopped));
+                }
+            }
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,596 @@
+//! The reference counts of an image as they are to be after a change, kept beside those on disk: no
+//! cluster that is in use before the change is handed out, and nothing on disk is overwritten. The
+//! change itself is not known here.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::image::error::Result;
+use crate::image::internal::{self, Fault, OfFile as _};
+use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
+use crate::image::write::batch::Batch;
+use crate::image::{Error, ErrorKind};
+use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
+use crate::qcow2::{
+    EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
+};
+
+mod rebuild;
+
+/// Is handed tables to be written: what each is, its bytes, its offset.
+pub(crate) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
+
+/// The counts as they are to be.
+#[derive(Debug)]
+pub(crate) struct NewCounts {
+    path: PathBuf,
+    file: Arc<dyn HostFile>,
+    geometry: Geometry,
+    table: EntryTable,
+    /// First cluster and clusters of the table on disk.
+    old_table: (u64, u64),
+    /// First cluster and clusters of the table that is to be; set by [`NewCounts::place`].
+    new_table: Option<(u64, u64)>,
+    blocks: BTreeMap<u64, Block>,
+    freed: Clusters,
+    /// Those of them that held tables which are written anew elsewhere.
+    replaced: Clusters,
+    /// No cluster before this one can be handed out.
+    hint: u64,
+    /// Nor this one, nor any behind it.
+    reach: u64,
+}
+
+#[derive(Debug)]
+struct Block {
+    counts: RefcountBlock,
+    /// The cluster it is in on disk, if it is there at all.
+    was: Option<u64>,
+    changed: bool,
+    /// The cluster it will be in.
+    place: Option<u64>,
+}
+
+impl NewCounts {
+    /// Reads the refcount table; blocks are read as they are needed.
+    pub(crate) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+        let geometry = header.geometry;
+        let size = geometry.cluster_size();
+        let offset = header.refcount_table_offset.get();
+        let clusters = u64::from(header.refcount_table_clusters);
+        Ok(Self {
+            path: path.to_path_buf(),
+            table: read_entries(
+                path,
+                &*file,
+                offset,
+                clusters * (size / 8),
+                "refcount table",
+            )?,
+            file,
+            geometry,
+            old_table: (offset / size, clusters),
+            new_table: None,
+            blocks: BTreeMap::new(),
+            freed: Clusters::default(),
+            replaced: Clusters::default(),
+            hint: 1,
+            reach: u64::MAX,
+        })
+    }
+
+    fn damaged(&self, error: impl std::fmt::Display) -> Error {
+        Error::new(&self.path, ErrorKind::Damaged(error.to_string()))
+    }
+
+    fn wrong(&self, error: FormatError) -> Error {
+        if let FormatError::DoesNotFit { max, .. } = error {
+            let text = format!(
+                "a cluster of it is shared {max} times already, the most that its refcounts of {} bits \
+                 can count",
+                self.geometry.refcount_bits()
+            );
+            return Error::new(&self.path, ErrorKind::Limit(text));
+        }
+        self.damaged(error)
+    }
+
+    /// Number of the block that counts a cluster, and the place in it.
+    fn split(&self, cluster: u64) -> Result<(u64, usize)> {
+        let per_block = self.geometry.refcounts_per_block();
+        let at = internal::index(cluster % per_block).of(&self.path)?;
+        Ok((cluster / per_block, at))
+    }
+
+    /// Loads a block; false where there is none.
+    fn load(&mut self, index: u64) -> Result<bool> {
+        if self.blocks.contains_key(&index) {
+            return Ok(true);
+        }
+        let at = internal::index(index).of(&self.path)?;
+        let raw = self.table.get(at).unwrap_or(NO_BLOCK);
+        let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
+        let Some((offset, counts)) = read else {
+            return Ok(false);
+        };
+        self.blocks.insert(
+            index,
+            Block {
+                counts,
+                was: Some(offset / self.geometry.cluster_size()),
+                changed: false,
+                place: None,
+            },
+        );
+        Ok(true)
+    }
+
+    /// How often a cluster is to be counted.
+    pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
+        let (index, at) = self.split(cluster)?;
+        if !self.load(index)? {
+            return Ok(0);
+        }
+        let block = self.blocks.get(&index);
+        block
+            .and_then(|block| block.counts.get(at))
+            .ok_or(Fault::new("a count outside its block"))
+            .of(&self.path)
+    }
+
+    /// Which of `count` clusters from `first` on are to be counted exactly once: runs of those that are
+    /// and those that are not, in order, as places from `first` on.
+    pub(crate) fn ones(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut tell: impl FnMut(Range<usize>, bool),
+    ) -> Result<()> {
+        let mut done = 0;
+        self.each_part(first, count, |counts, _, (index, range)| {
+            let len = range.len();
+            if counts.load(index)? {
+                let (from, block) = (range.start, counts.blocks.get(&index));
+                let runs = block
+                    .iter()
+                    .flat_map(|block| block.counts.ones(range.clone()));
+                for (run, one) in runs {
+                    tell(run.start - from + done..run.end - from + done, one);
+                }
+            } else {
+                tell(done..done + len, false);
+            }
+            done += len;
+            Ok(())
+        })
+    }
+
+    /// The block that counts a cluster, to be changed; a new one where there is none.
+    fn block(&mut self, index: u64) -> Result<&mut Block> {
+        self.load(index)?;
+        let geometry = self.geometry;
+        let block = self.blocks.entry(index).or_insert_with(|| Block {
+            counts: RefcountBlock::zeroed(geometry),
+            was: None,
+            changed: true,
+            place: None,
+        });
+        block.changed = true;
+        Ok(block)
+    }
+
+    /// One reference more to each of `count` clusters from `first` on.
+    pub(crate) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
+        self.each_part(first, count, |counts, _, range| counts.block_raise(range))
+    }
+
+    /// One reference less.
+    pub(crate) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
+        self.each_part(first, count, |counts, start, range| {
+            counts.block_lower(start, range)
+        })
+    }
+
+    /// One reference less to a table that is written anew elsewhere.
+    pub(crate) fn replace(&mut self, cluster: u64) -> Result<()> {
+        self.replaced.insert(cluster).of(&self.path)?;
+        self.lower(cluster, 1)
+    }
+
+    /// Cuts a run of clusters into the parts that one block counts: the block's first cluster, and
+    /// the places in the block.
+    fn each_part(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut part: impl FnMut(&mut Self, u64, (u64, Range<usize>)) -> Result<()>,
+    ) -> Result<()> {
+        let per_block = self.geometry.refcounts_per_block();
+        let end = first.saturating_add(count);
+        let mut at = first;
+        while at < end {
+            let (index, from) = self.split(at)?;
+            let block_start = index * per_block;
+            let to = (block_start + per_block).min(end);
+            let len = usize::try_from(to - at).map_err(|e| self.damaged(e))?;
+            part(self, block_start, (index, from..from + len))?;
+            at = to;
+        }
+        Ok(())
+    }
+
+    fn block_raise(&mut self, (index, range): (u64, Range<usize>)) -> Result<()> {
+        let raised = self.block(index)?.counts.raise(range);
+        raised.map_err(|e| self.wrong(e))
+    }
+
+    fn block_lower(&mut self, start: u64, (index, range): (u64, Range<usize>)) -> Result<()> {
+        let mut freed = std::mem::take(&mut self.freed);
+        let mut noted = Ok(());
+        let lowered = self.block(index).map(|block| {
+            block.counts.lower(range, &mut |at| {
+                if noted.is_ok() {
+                    noted = freed.insert(start + at as u64);
+                }
+            })
+        });
+        self.freed = freed;
+        lowered?.map_err(|e| self.wrong(e))?;
+        noted.of(&self.path)
+    }
+
+    /// Whether a cluster is free before and after the change.
+    fn is_free(&mut self, cluster: u64) -> Result<bool> {
+        Ok(!self.freed.contains(cluster) && self.get(cluster)? == 0)
+    }
+
+    /// The first cluster from `from` on that is free before and after the change.
+    fn next_free(&mut self, from: u64) -> Result<u64> {
+        let per_block = self.geometry.refcounts_per_block();
+        let mut at = from;
+        loop {
+            let (index, within) = self.split(at)?;
+            if !self.load(index)? {
+                return Ok(at);
+            }
+            let counts = self.blocks.get(&index).map(|block| &block.counts);
+            at = match counts.and_then(|counts| counts.first_free(within)) {
+                None => (index + 1) * per_block,
+                Some(free) => {
+                    let cluster = index * per_block + free as u64;
+                    if !self.freed.contains(cluster) {
+                        return Ok(cluster);
+                    }
+                    cluster + 1
+                }
+            };
+        }
+    }
+
+    /// Hands out `count` clusters in a row, each counted once; the first one's number. The lowest
+    /// place there is, but for single ones behind those handed out before.
+    pub(crate) fn allocate(&mut self, count: u64) -> Result<u64> {
+        let mut first = self.next_free(self.hint)?;
+        let mut got = 1;
+        while got < count {
+            if self.is_free(first + got)? {
+                got += 1;
+            } else {
+                first = self.next_free(first + got + 1)?;
+                got = 1;
+            }
+        }
+        let end = first.saturating_add(count);
+        if end.saturating_mul(self.geometry.cluster_size()) >= MAX_HOST_OFFSET {
+            let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+        }
+        if end > self.reach {
+            let text = format!(
+                "has no free place in its first {} bytes, and what lies behind them cannot all be kept in mind",
+                self.reach.saturating_mul(self.geometry.cluster_size())
+            );
+            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+        }
+        self.raise(first, count)?;
+        if count == 1 {
+            self.hint = end;
+        }
+        Ok(first)
+    }
+
+    /// Finds a place for every changed block and for the table. Nothing may be counted after this.
+    pub(crate) fn place(&mut self) -> Result<()> {
+        let per_cluster = self.geometry.cluster_size() / 8;
+        let (old_first, mut clusters) = self.old_table;
+        self.lower(old_first, clusters)?;
+        loop {
+            let first = self.allocate(clusters)?;
+            self.place_blocks()?;
+            let blocks = self.blocks.keys().next_back().map_or(0, |last| last + 1);
+            let needed = blocks.div_ceil(per_cluster);
+            if needed <= clusters {
+                self.new_table = Some((first, clusters));
+                break;
+            }
+            // Too short for the blocks it takes itself: the run was never used, and is given back.
+            for cluster in first..first + clusters {
+                let (index, at) = self.split(cluster)?;
+                let given = self.block(index)?.counts.set(at, 0);
+                given.map_err(|e| self.wrong(e))?;
+            }
+            clusters = needed + 1;
+            if clusters * self.geometry.cluster_size() > MAX_REFCOUNT_TABLE_BYTES {
+                let text = "the refcount table is as long as the format allows".to_owned();
+                return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+            }
+        }
+        let entries = usize::try_from(clusters * per_cluster).map_err(|e| self.damaged(e))?;
+        self.table.resize(entries);
+        for (index, block) in &self.blocks {
+            let Some(place) = block.place else { continue };
+            let offset = place.saturating_mul(self.geometry.cluster_size());
+            let raw = refcount::encode_table_entry(Some(HostOffset(offset)), self.geometry)
+                .map_err(|e| self.damaged(e))?;
+            let at = usize::try_from(*index).map_err(|e| self.damaged(e))?;
+            self.table.set(at, raw).map_err(|e| self.damaged(e))?;
+        }
+        Ok(())
+    }
+
+    /// Placing a block changes counts, and so further blocks, until all that changed have a place.
+    fn place_blocks(&mut self) -> Result<()> {
+        loop {
+            let homeless: Vec<(u64, Option<u64>)> = self
+                .blocks
+                .iter()
+                .filter(|(_, block)| block.changed && block.place.is_none())
+                .map(|(index, block)| (*index, block.was))
+                .collect();
+            if homeless.is_empty() {
+                return Ok(());
+            }
+            for (index, was) in homeless {
+                let cluster = self.allocate(1)?;
+                if let Some(was) = was {
+                    self.replace(was)?;
+                }
+                self.block(index)?.place = Some(cluster);
+            }
+        }
+    }
+
+    /// Place of the new table for the header: offset in bytes, clusters.
+    pub(crate) fn table(&self) -> Option<(u64, u64)> {
+        let (first, clusters) = self.new_table?;
+        Some((first * self.geometry.cluster_size(), clusters))
+    }
+
+    /// Bytes that [`NewCounts::write`] is going to write.
+    pub(crate) fn written(&self) -> u64 {
+        let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
+        let table = self.new_table.map_or(0, |(_, clusters)| clusters);
+        (blocks + table).saturating_mul(self.geometry.cluster_size())
+    }
+
+    /// Writes the blocks and the table where nothing refers to them yet.
+    pub(crate) fn write(&self, batch: &mut Batch<'_>) -> Result<()> {
+        self.each_written(&mut |_, bytes, offset| batch.put(offset, bytes))
+    }
+
+    /// Tells what is to be written where, in the file's order but for the table: what it is, its
+    /// bytes, their offset.
+    pub(crate) fn each_written(&self, put: Put<'_>) -> Result<()> {
+        let size = self.geometry.cluster_size();
+        let placed = self.blocks.values();
+        let placed = placed.filter_map(|block| Some((block.place?, block.counts.as_bytes())));
+        let mut placed: Vec<(u64, &[u8])> = placed.collect();
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        for (place, bytes) in placed {
+            put("refcount block", bytes, place * size)?;
+        }
+        match self.table() {
+            Some((offset, _)) => put("refcount table", self.table.as_bytes(), offset),
+            None => Ok(()),
+        }
+    }
+
+    /// The same counts in the width of `geometry`, in blocks and a table that are all new.
+    ///
+    /// # Errors
+    /// When a count is larger than the new width can hold, naming the first such cluster.
+    pub(crate) fn in_width_of(mut self, geometry: Geometry) -> Result<Self> {
+        let mut new = Self {
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+            geometry,
+            table: EntryTable::default(),
+            old_table: self.old_table,
+            new_table: None,
+            blocks: BTreeMap::new(),
+            freed: std::mem::take(&mut self.freed),
+            replaced: std::mem::take(&mut self.replaced),
+            hint: 1,
+            reach: u64::MAX,
+        };
+        let mut old_places = Vec::new();
+        for index in 0..self.table.len() as u64 {
+            if !self.load(index)? {
+                continue;
+            }
+            let Some(block) = self.blocks.remove(&index) else {
+                continue;
+            };
+            old_places.extend(block.was);
+            let first = index * self.geometry.refcounts_per_block();
+            for (cluster, count) in (first..).zip(block.counts.iter()) {
+                if count > 0 {
+                    new.put(cluster, count)?;
+                }
+            }
+        }
+        for place in old_places {
+            new.lower(place, 1)?;
+        }
+        Ok(new)
+    }
+
+    fn put(&mut self, cluster: u64, count: u64) -> Result<()> {
+        let bits = self.geometry.refcount_bits();
+        let offset = cluster.saturating_mul(self.geometry.cluster_size());
+        let (index, at) = self.split(cluster)?;
+        let put = self.block(index)?.counts.set(at, count);
+        put.map_err(|_| {
+            let text = format!(
+                "its cluster at {offset:#x} is referred to {count} times, more than refcounts of \
+                 {bits} bits can count"
+            );
+            Error::new(&self.path, ErrorKind::Limit(text))
+        })
+    }
+
+    /// Whether any count differs from what is on disk.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.blocks.values().any(|block| block.changed)
+    }
+
+    /// The first cluster behind all that are counted, before or after the change.
+    pub(crate) fn end_of_all(&mut self) -> Result<u64> {
+        self.end_of(&|_| true)
+    }
+
+    /// The first cluster behind those that are counted and are among these.
+    pub(crate) fn end_of(&mut self, is_among: &dyn Fn(u64) -> bool) -> Result<u64> {
+        let per_block = self.geometry.refcounts_per_block();
+        let last = self.blocks.keys().next_back().map_or(0, |last| last + 1);
+        for index in (0..last.max(self.table.len() as u64)).rev() {
+            if !self.load(index)? {
+                continue;
+            }
+            let counts = self.blocks.get(&index).map(|block| &block.counts);
+            let used = counts.and_then(|counts| {
+                let mut places = (0..counts.len()).rev();
+                places.find(|at| {
+                    counts.get(*at).is_some_and(|count| count > 0)
+                        && is_among(index * per_block + *at as u64)
+                })
+            });
+            if let Some(at) = used {
+                return Ok(index * per_block + at as u64 + 1);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Has the blocks that are at or behind this cluster on disk written anew.
+    pub(crate) fn move_blocks_from(&mut self, limit: u64) -> Result<()> {
+        for index in 0..self.table.len() as u64 {
+            if !self.load(index)? {
+                continue;
+            }
+            if let Some(block) = self.blocks.get_mut(&index)
+                && block.was.is_some_and(|was| was >= limit)
+            {
+                block.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The clusters that come free, in order, as runs.
+    pub(crate) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.freed.runs()
+    }
+
+    /// Of these, the ones whose space is worth giving back to the filesystem. Tables that moved leave
+    /// single clusters all over the file, which cost a call each, and which the next change fills
+    /// again: they are the lowest free ones.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = Range<u64>> {
+        let words = self
+            .freed
+            .words
+            .iter()
+            .enumerate()
+            .map(|(at, freed)| freed & !self.replaced.words.get(at).unwrap_or(&0));
+        let holes = Clusters {
+            words: words.collect(),
+        };
+        holes.into_runs()
+    }
+}
+
+/// A set of clusters.
+#[derive(Debug, Default)]
+struct Clusters {
+    words: Vec<u64>,
+}
+
+impl Clusters {
+    fn place(cluster: u64) -> std::result::Result<(usize, u64), Fault> {
+        Ok((internal::index(cluster / 64)?, 1 << (cluster % 64)))
+    }
+
+    fn insert(&mut self, cluster: u64) -> std::result::Result<(), Fault> {
+        // A cluster whose count was found has a block in the file: the numbers are bounded by it.
+        let (word, bit) = Self::place(cluster)?;
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        *internal::item_mut(&mut self.words, word)? |= bit;
+        Ok(())
+    }
+
+    fn contains(&self, cluster: u64) -> bool {
+        Self::place(cluster)
+            .is_ok_and(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || self.run_from(&mut at))
+    }
+
+    fn into_runs(self) -> impl Iterator<Item = Range<u64>> {
+        let mut at = 0;
+        std::iter::from_fn(move || self.run_from(&mut at))
+    }
+
+    /// The first run that begins at `at` or later; `at` is behind it then.
+    fn run_from(&self, at: &mut u64) -> Option<Range<u64>> {
+        let end = self.words.len() as u64 * 64;
+        let whole = |at: u64, word: u64| {
+            let held = usize::try_from(at / 64)
+                .ok()
+                .and_then(|at| self.words.get(at));
+            at.is_multiple_of(64) && held == Some(&word)
+        };
+        while *at < end && !self.contains(*at) {
+            *at += if whole(*at, 0) { 64 } else { 1 };
+        }
+        let start = *at;
+        while *at < end && self.contains(*at) {
+            *at += if whole(*at, u64::MAX) { 64 } else { 1 };
+        }
+        (start < *at).then_some(start..*at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_clusters_is_told_in_runs() {
+        let mut set = Clusters::default();
+        assert_eq!(set.runs().count(), 0);
+        for cluster in [3, 4, 63, 64, 65, 300] {
+            set.insert(cluster).unwrap();
+        }
+        assert!(set.contains(64) && !set.contains(5) && !set.contains(1 << 40));
+        let runs: Vec<_> = set.runs().collect();
+        assert_eq!(runs, [3..5, 63..66, 300..301]);
+    }
+}

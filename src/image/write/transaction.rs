@@ -1,0 +1,264 @@
+//! A change of an image's tables that is worked out completely before anything is written, and the
+//! write that makes it true. What changes is the business of `shrink`, `amend`, `bitmaps` and `snapshots`.
+//!
+//! Everything new goes to clusters that are free before the change; it is written there, fenced, and
+//! then one write of one sector of the header switches over to all of it. A crash leaves the image as
+//! it was or as it is to be, and neither leaks. (Where the place of the bitmap directory lies in
+//! another sector of the header: see [`HeaderFile::split`].)
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::HostFile;
+use crate::image::check::require_sound;
+use crate::image::error::{IoContext, Result};
+use crate::image::read::table_walk::Trees;
+use crate::image::write::batch::Batch;
+use crate::image::write::freed::on_disk;
+use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
+use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::stale_bitmaps::mark_stale;
+use crate::image::write::truncate;
+use crate::image::{Error, ErrorKind, Pace, writable};
+use crate::qcow2::rewrite::HeaderEdit;
+use crate::qcow2::{EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version};
+
+/// What becomes of clusters that nothing refers to after the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reclaim {
+    /// All are given back to the filesystem, and the file ends with the last cluster in use.
+    All,
+    /// Those of replaced tables stay: the next change fills them.
+    AllButReplaced,
+}
+
+/// The change.
+#[derive(Debug)]
+pub(crate) struct MetadataTransaction {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn HostFile>,
+    header: HeaderFile,
+    pub(crate) context: L2Context,
+    pub(crate) counts: NewCounts,
+    /// What is written: at which cluster.
+    writes: Vec<(u64, Vec<u8>)>,
+    /// What the header says afterwards; tables and autoclear bits are added when it is settled.
+    pub(crate) edit: HeaderEdit,
+    edits: Vec<HeaderEdit>,
+    /// Whether the guest sees something else afterwards: bitmaps that miss it are marked so.
+    pub(crate) changes_content: bool,
+    reclaim: Reclaim,
+    /// Whether the file is longer than all that is counted: what lies there is not ours to cut off.
+    has_trailer: bool,
+}
+
+impl MetadataTransaction {
+    /// Looks at an image whose tables are to be changed. It is checked first: on counts that cannot
+    /// be trusted nothing is built.
+    pub(crate) fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
+        Self::begin_where(path, file, Reclaim::All, |_| Ok(()), pace)
+    }
+
+    /// As [`MetadataTransaction::begin`], where `allowed` does not refuse an image with that header.
+    pub(crate) fn begin_where(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        reclaim: Reclaim,
+        allowed: impl FnOnce(&Header) -> Result<()>,
+        pace: &dyn Pace,
+    ) -> Result<Self> {
+        let header = HeaderFile::read(path, Arc::clone(file))?;
+        writable(path, header.header())?;
+        allowed(header.header())?;
+        let found = require_sound(path, file, pace)?;
+        let mut counts = NewCounts::open(path, Arc::clone(file), header.header())?;
+        let size = header.header().geometry.cluster_size();
+        let clusters = found.file_len.div_ceil(size);
+        Ok(Self {
+            path: path.to_path_buf(),
+            has_trailer: reclaim == Reclaim::All && counts.end_of_all()? < clusters,
+            reclaim,
+            changes_content: false,
+            counts,
+            context: L2Context::of(header.header()),
+            file: Arc::clone(file),
+            header,
+            writes: Vec::new(),
+            edit: HeaderEdit::default(),
+            edits: Vec::new(),
+        })
+    }
+
+    /// The header of the image as it is.
+    pub(crate) fn header(&self) -> &Header {
+        self.header.header()
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.context.geometry
+    }
+
+    pub(crate) fn cluster_size(&self) -> u64 {
+        self.context.geometry.cluster_size()
+    }
+
+    pub(crate) fn format_error(&self, error: FormatError) -> Error {
+        Error::new(&self.path, error)
+    }
+
+    pub(crate) fn limit(&self, text: impl Into<String>) -> Error {
+        Error::new(&self.path, ErrorKind::Limit(text.into()))
+    }
+
+    /// Goes through what an L1 table leads to.
+    pub(crate) fn trees<'a>(
+        path: &'a Path,
+        file: &'a dyn HostFile,
+        context: L2Context,
+        pace: &'a dyn Pace,
+    ) -> Trees<'a> {
+        Trees {
+            path,
+            file,
+            context,
+            pace,
+        }
+    }
+
+    /// Has bytes written to a place that is free now: the place. No bytes need none.
+    pub(crate) fn put(&mut self, bytes: Vec<u8>) -> Result<HostOffset> {
+        let size = self.cluster_size();
+        let clusters = (bytes.len() as u64).div_ceil(size);
+        if clusters == 0 {
+            return Ok(HostOffset(0));
+        }
+        let first = self.counts.allocate(clusters)?;
+        self.writes.push((first, bytes));
+        Ok(HostOffset(first * size))
+    }
+
+    /// Has an L1 table written anew, which becomes the active one.
+    pub(crate) fn put_active_l1(&mut self, table: &EntryTable) -> Result<()> {
+        let (old, len) = (self.header().l1_offset, u64::from(self.header().l1_entries));
+        self.release(old, len * 8)?;
+        let place = self.put(table.as_bytes().to_vec())?;
+        let entries = table.len() as u64;
+        self.edit.l1 = Some(table_in_header(
+            &self.path,
+            "the L1 table",
+            (place, entries),
+        )?);
+        Ok(())
+    }
+
+    /// Gives up one reference to the clusters of `len` bytes at a cluster-aligned offset.
+    pub(crate) fn release(&mut self, offset: HostOffset, len: u64) -> Result<()> {
+        let size = self.cluster_size();
+        self.counts.lower(offset.get() / size, len.div_ceil(size))
+    }
+
+    /// Finds a place for the counts themselves, and makes sure that the header can be switched over.
+    pub(crate) fn settle(mut self) -> Result<Self> {
+        if self.counts.is_changed() {
+            self.counts.place()?;
+        }
+        if let Some((offset, clusters)) = self.counts.table() {
+            let table = (HostOffset(offset), clusters);
+            let table = table_in_header(&self.path, "the refcount table", table)?;
+            self.edit.refcount_table = Some(table);
+        }
+        let version = self.edit.version.unwrap_or(self.header().version);
+        if version != Version::V2 && self.edit.autoclear.is_none() {
+            self.edit.autoclear = Some(self.header().autoclear & KEPT_AUTOCLEAR);
+        }
+        self.edits = self.header.split(&self.edit)?;
+        Ok(self)
+    }
+
+    /// Bytes of tables that are written, all of them to places that are free now.
+    pub(crate) fn written(&self) -> u64 {
+        let size = self.cluster_size();
+        let bytes = |(_, bytes): &(u64, Vec<u8>)| (bytes.len() as u64).div_ceil(size) * size;
+        self.writes.iter().map(bytes).sum::<u64>() + self.counts.written()
+    }
+
+    /// Bytes on disk of the clusters that are given back.
+    pub(crate) fn freed(&self) -> u64 {
+        let size = self.cluster_size();
+        let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
+        on_disk(&*self.file, self.reclaimed().into_iter().map(bytes))
+    }
+
+    /// The clusters that are given back to the filesystem, in order.
+    fn reclaimed(&self) -> Vec<Range<u64>> {
+        match self.reclaim {
+            Reclaim::All => self.counts.freed().collect(),
+            Reclaim::AllButReplaced => self.counts.holes().collect(),
+        }
+    }
+
+    /// The clusters that are written: first and how many of each run.
+    pub(crate) fn places(&self) -> Result<Vec<(u64, u64)>> {
+        let size = self.cluster_size();
+        let run = |first: u64, bytes: &[u8]| (first, (bytes.len() as u64).div_ceil(size));
+        let writes = self.writes.iter();
+        let mut places: Vec<_> = writes.map(|(first, bytes)| run(*first, bytes)).collect();
+        self.counts.each_written(&mut |_, bytes, offset| {
+            places.push(run(offset / size, bytes));
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// Whether the file ends where what is counted does.
+    pub(crate) const fn owns_the_end(&self) -> bool {
+        !self.has_trailer
+    }
+
+    /// Makes the change. It can be stopped until the switch.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or it was stopped: the image is as it was.
+    pub(crate) fn commit(self, pace: &dyn Pace) -> Result<()> {
+        self.commit_with(pace, |_, _| Ok(()))
+    }
+
+    /// As [`MetadataTransaction::commit`], with tables that have their places and are made only now, by
+    /// `make`: too many to be held.
+    pub(crate) fn commit_with(
+        mut self,
+        pace: &dyn Pace,
+        make: impl FnOnce(&mut Self, &mut Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        let size = self.cluster_size();
+        let mut batch = Batch::new(&path, &*file);
+        make(&mut self, &mut batch)?;
+        for (cluster, bytes) in &self.writes {
+            batch.put(cluster * size, bytes)?;
+            if !pace.advance(bytes.len() as u64) {
+                return Err(Error::new(&path, ErrorKind::Stopped));
+            }
+        }
+        self.counts.write(&mut batch)?;
+        batch.flush()?;
+        file.fence().at(&path, "flush")?;
+        if self.changes_content && self.header().version != Version::V2 {
+            mark_stale(&path, &*file, self.header())?;
+        }
+        for edit in std::mem::take(&mut self.edits) {
+            self.header.edit(&edit)?;
+        }
+        for run in self.reclaimed() {
+            let (offset, len) = (run.start * size, (run.end - run.start) * size);
+            file.punch(offset, len)
+                .at(&path, &format!("free {len} bytes at {offset:#x}"))?;
+        }
+        if self.reclaim != Reclaim::All || self.has_trailer {
+            return Ok(());
+        }
+        let used = self.counts.end_of_all()?.saturating_mul(size);
+        truncate::cut(&path, &*file, used)
+    }
+}

@@ -1,0 +1,158 @@
+//! Moving a run of bytes from one file to another by the cheapest way the two allow: sharing the
+//! blocks, copying inside the kernel, reading and writing.
+
+use std::path::Path;
+
+use crate::host::{Cloned, HostFile};
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{OfFile as _, index, part_mut};
+use crate::image::read::table_reader::read_zero_filled;
+
+/// Bytes moved by one read and one write; also the size of the buffer kept.
+pub(crate) const BUFFER: usize = 1 << 20;
+
+/// Runs shorter than this are cheaper to read and write than to ask the kernel about.
+const WORTH_ASKING: u64 = 64 << 10;
+
+/// Bytes in a row that are sent on their way to the device together.
+const SENT: u64 = 4 << 20;
+
+/// Clones must lie on the filesystem's blocks; this is the largest usual block.
+const BLOCK: u64 = 4096;
+
+/// Moves runs from one source file to one target file, and remembers what the pair cannot do.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    clones: bool,
+    copies: bool,
+    buffer: Vec<u8>,
+    /// What was written last without a gap, and not sent on its way yet: begin and end in the target.
+    unsent: (u64, u64),
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Name, for errors.
+    pub(crate) path: &'a Path,
+    /// The file.
+    pub(crate) file: &'a dyn HostFile,
+    /// Byte offset in it.
+    pub(crate) offset: u64,
+}
+
+impl Transfer {
+    /// Nothing known of the pair yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            clones: true,
+            copies: true,
+            buffer: Vec::new(),
+            unsent: (0, 0),
+        }
+    }
+
+    /// Whether blocks can be shared, as far as is known.
+    pub(crate) fn may_clone(&self) -> bool {
+        self.clones
+    }
+
+    /// Moves `len` bytes. Source bytes past the end of its file count as zero.
+    pub(crate) fn run(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<()> {
+        let inside = from
+            .file
+            .len()
+            .at(from.path, "ask the length")?
+            .saturating_sub(from.offset);
+        let len_inside = len.min(inside);
+        if len_inside < len {
+            let start = to.offset + len_inside;
+            to.file
+                .zero(start, len - len_inside)
+                .at(to.path, &format!("write zeros at {start:#x}"))?;
+        }
+        if self.offload(from, to, len_inside)? {
+            // Shared blocks are on the device already.
+            if !self.clones {
+                self.send(to, len_inside);
+            }
+            return Ok(());
+        }
+        self.buffer.resize(BUFFER, 0);
+        let mut done = 0;
+        while done < len_inside {
+            let want = index((len_inside - done).min(BUFFER as u64)).of(to.path)?;
+            let buffer = part_mut(&mut self.buffer, 0..want).of(to.path)?;
+            let (read_at, write_at) = (from.offset + done, to.offset + done);
+            read_zero_filled(from.path, from.file, buffer, read_at)?;
+            to.file
+                .write_at(buffer, write_at)
+                .at(to.path, &format!("write at {write_at:#x}"))?;
+            done += want as u64;
+        }
+        self.send(to, len_inside);
+        Ok(())
+    }
+
+    /// Writes bytes that are in memory.
+    pub(crate) fn write(&mut self, bytes: &[u8], to: Place<'_>) -> Result<()> {
+        to.file
+            .write_at(bytes, to.offset)
+            .at(to.path, &format!("write at {:#x}", to.offset))?;
+        self.send(to, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Long runs begin their way to the device while the next are copied: the fence at the end has less to
+    /// wait for.
+    fn send(&mut self, to: Place<'_>, len: u64) {
+        let (start, end) = self.unsent;
+        self.unsent = if end == to.offset {
+            (start, to.offset + len)
+        } else {
+            // Short ones wait, and may come to lie beside others.
+            if end - start >= WORTH_ASKING {
+                to.file.write_out(start, end - start);
+            }
+            (to.offset, to.offset + len)
+        };
+        let (start, end) = self.unsent;
+        if end - start >= SENT {
+            to.file.write_out(start, end - start);
+            self.unsent = (end, end);
+        }
+    }
+
+    /// Tries to let the kernel do it; true if it did.
+    fn offload(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<bool> {
+        if len < WORTH_ASKING {
+            return Ok(false);
+        }
+        let aligned = [from.offset, to.offset, len]
+            .iter()
+            .all(|n| n.is_multiple_of(BLOCK));
+        if self.clones && aligned {
+            let what = format!("clone to {:#x}", to.offset);
+            match to
+                .file
+                .clone_range(from.file, from.offset, to.offset, len)
+                .at(to.path, &what)?
+            {
+                Cloned::Done => return Ok(true),
+                Cloned::Unsupported => self.clones = false,
+            }
+        }
+        if self.copies && !self.clones {
+            let what = format!("copy to {:#x}", to.offset);
+            match to
+                .file
+                .copy_range(from.file, from.offset, to.offset, len)
+                .at(to.path, &what)?
+            {
+                Cloned::Done => return Ok(true),
+                Cloned::Unsupported => self.copies = false,
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,119 @@
+//! Writing clusters compressed: streams lie in a row, several in one host cluster, which is counted once for
+//! each of them. Nothing of a stream is ever written again.
+
+use crate::image::error::Result;
+use crate::image::internal::{OfFile as _, index, part, part_mut};
+use crate::image::read::table_reader::read_zero_filled;
+use crate::image::write::writer::{Source, Writer};
+use crate::image::{Error, ErrorKind};
+use crate::qcow2::codec::Deflater;
+use crate::qcow2::compressed::CompressedCluster;
+use crate::qcow2::limits::SECTOR;
+use crate::qcow2::{CryptMethod, HostOffset, L2Entry};
+
+/// What clusters are compressed with, and where the next stream goes.
+#[derive(Debug)]
+pub(super) struct Packing {
+    deflater: Deflater,
+    /// The end of the last stream, while the cluster it lies in has room behind it.
+    open: Option<u64>,
+    /// One cluster.
+    plain: Vec<u8>,
+}
+
+/// Why nothing is compressed in an image with this header, if so.
+pub(super) fn not_compressed(header: &crate::qcow2::Header) -> Option<&'static str> {
+    if header.has_data_file() {
+        return Some("keeps its data in another file, in which nothing is compressed");
+    }
+    (header.crypt != CryptMethod::None)
+        .then_some("is encrypted, and compressed clusters are not: one or the other")
+}
+
+impl Writer {
+    /// From now on whole clusters for which nothing is stored yet are stored compressed where that makes them
+    /// smaller.
+    ///
+    /// # Errors
+    /// When the image has a data file or is encrypted.
+    pub fn compress(&mut self) -> Result<()> {
+        if let Some(why) = not_compressed(self.header()) {
+            return Err(Error::new(&self.path, ErrorKind::Limit(why.to_owned())));
+        }
+        let deflater = Deflater::new(self.header().compression);
+        self.packing = Some(Packing {
+            deflater: deflater.map_err(|error| Error::new(&self.path, error))?,
+            open: None,
+            plain: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Stores the first `len` bytes of `source` as the whole cluster at `guest`, compressed; false, and nothing
+    /// done, where clusters are not compressed, something is stored for this one, or it would not become
+    /// smaller. Less than a cluster is the end of the disk.
+    pub(super) fn write_compressed(
+        &mut self,
+        guest: u64,
+        len: u64,
+        source: Source<'_>,
+    ) -> Result<bool> {
+        let entry = self.entry(guest)?;
+        if matches!(entry, L2Entry::Compressed(_)) || entry.host().is_some() {
+            return Ok(false);
+        }
+        let cluster = self.geometry().cluster_len();
+        let Some(packing) = &mut self.packing else {
+            return Ok(false);
+        };
+        packing.plain.clear();
+        packing.plain.resize(cluster, 0);
+        let len = index(len).of(&self.path)?;
+        let plain = part_mut(&mut packing.plain, 0..len).of(&self.path)?;
+        match source {
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..len).of(&self.path)?),
+            Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
+        }
+        let Some(mut stream) = packing.deflater.deflate(&packing.plain) else {
+            return Ok(false);
+        };
+        let len = stream.len() as u64;
+        let host = self.place_stream(len)?;
+        let end = host + len;
+        let Ok(descriptor) = CompressedCluster::for_stream(HostOffset(host), len, self.geometry())
+        else {
+            // So far out in the file that no descriptor leads there.
+            let size = self.cluster_size();
+            self.free(host / size, (end - 1) / size - host / size + 1);
+            return Ok(false);
+        };
+        // What follows in its last sector is nobody's yet.
+        let padded = index(end.next_multiple_of(SECTOR) - host).of(&self.path)?;
+        stream.resize(padded, 0);
+        self.put(host, stream.len() as u64, Source::Bytes(&stream))?;
+        let has_room = !end.is_multiple_of(self.cluster_size());
+        if let Some(packing) = &mut self.packing {
+            packing.open = has_room.then_some(end);
+        }
+        self.set_entry(guest, L2Entry::Compressed(descriptor))?;
+        Ok(true)
+    }
+
+    /// As QEMU does: into the open cluster, or over its end if the next one follows it, or into a new one.
+    fn place_stream(&mut self, len: u64) -> Result<u64> {
+        let size = self.cluster_size();
+        let Some(open) = self.packing.as_ref().and_then(|packing| packing.open) else {
+            return Ok(self.refs.allocate(1)?.0 * size);
+        };
+        let cluster = open / size;
+        if len <= (cluster + 1) * size - open && self.refs.raise(cluster)? {
+            return Ok(open);
+        }
+        let (next, _) = self.refs.allocate(1)?;
+        let goes_on = len > (cluster + 1) * size - open && next == cluster + 1;
+        if goes_on && self.refs.raise(cluster)? {
+            return Ok(open);
+        }
+        Ok(next * size)
+    }
+}

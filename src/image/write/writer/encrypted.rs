@@ -1,0 +1,99 @@
+//! Guest bytes on their way into an encrypted image: whole sectors, each under the number of the place
+//! where it comes to lie. How sectors are encrypted is in [`crate::image::read::luks`].
+
+use std::sync::Arc;
+
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{OfFile as _, distance, index, part, part_mut};
+use crate::image::read::luks::SectorCipher;
+use crate::image::read::qcow2_layer::read_decrypted;
+use crate::image::read::table_reader::read_zero_filled;
+use crate::image::write::transfer::BUFFER;
+use crate::image::write::writer::{Source, Writer};
+use crate::image::{Chain, ErrorKind, Layer};
+use crate::qcow2::limits::SECTOR;
+use crate::qcow2::{CryptMethod, Header};
+
+/// The cipher of the image on top of `view`, if its header says that it is encrypted.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] where it is not unlocked.
+pub(super) fn cipher_of(
+    view: &Chain,
+    header: &Header,
+) -> std::result::Result<Option<Arc<SectorCipher>>, ErrorKind> {
+    if header.crypt == CryptMethod::None {
+        return Ok(None);
+    }
+    match view.layers().first().map(|layer| &**layer) {
+        Some(Layer::Qcow2(image)) if image.cipher().is_some() => Ok(image.cipher().cloned()),
+        _ => Err(ErrorKind::Locked),
+    }
+}
+
+impl Writer {
+    /// Encrypts and writes to the file that holds the guest's data. Where only a part of a sector is
+    /// written, the rest of it is read, and written again: no disk tears a sector.
+    pub(super) fn put_encrypted(
+        &mut self,
+        cipher: &SectorCipher,
+        host: u64,
+        len: u64,
+        source: Source<'_>,
+    ) -> Result<()> {
+        let mut sealed = std::mem::take(&mut self.sealed);
+        let end = host.saturating_add(len);
+        let mut at = host;
+        let mut result = Ok(());
+        while at < end && result.is_ok() {
+            let start = at - at % SECTOR;
+            let stop = end.min(start.saturating_add(BUFFER as u64));
+            let whole = (stop - start).next_multiple_of(SECTOR);
+            result = index(whole).of(&self.path).and_then(|whole| {
+                sealed.resize(whole, 0);
+                let source = source.skip(at - host).of(&self.path)?;
+                self.put_sectors(cipher, start, at..stop, source, &mut sealed)
+            });
+            at = stop;
+        }
+        self.sealed = sealed;
+        result
+    }
+
+    /// Writes `sealed`, whole sectors from `start` on, after the bytes of `range` came from `source`.
+    fn put_sectors(
+        &self,
+        cipher: &SectorCipher,
+        start: u64,
+        range: std::ops::Range<u64>,
+        source: Source<'_>,
+        sealed: &mut [u8],
+    ) -> Result<()> {
+        let (path, file) = self
+            .data
+            .as_ref()
+            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
+        let sector = index(SECTOR).of(path)?;
+        let from = distance(start, range.start).of(path)?;
+        let to = distance(start, range.end).of(path)?;
+        let last = sealed.len().saturating_sub(sector);
+        if from > 0 {
+            let first = part_mut(sealed, 0..sector).of(path)?;
+            read_decrypted(path, &**file, cipher, first, start)?;
+        }
+        // The first sector is the last one as well where both ends are cut.
+        let len = sealed.len();
+        if to < len && (last > 0 || from == 0) {
+            let end = part_mut(sealed, last..len).of(path)?;
+            read_decrypted(path, &**file, cipher, end, start + last as u64)?;
+        }
+        let plain = part_mut(sealed, from..to).of(path)?;
+        match source {
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..plain.len()).of(path)?),
+            Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
+        }
+        cipher.encrypt(start / SECTOR, sealed);
+        file.write_at(sealed, start)
+            .at(path, &format!("write at {start:#x}"))
+    }
+}

@@ -1,0 +1,184 @@
+//! Closing a transaction: everything changed in memory reaches the disk in the order that at every
+//! instant leaves an image that opens.
+
+use std::ops::Range;
+
+use crate::image::error::{IoContext, Result};
+use crate::image::internal::{OfFile as _, index, part};
+use crate::image::write::writer::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
+
+/// The unit in which table bytes are written in place: no disk tears it.
+const SECTOR: usize = 512;
+
+impl Writer {
+    /// Keeps memory bounded however much is written.
+    pub(super) fn keep_budget(&mut self) -> Result<()> {
+        let tables = self.tree.tables.len() as u64 * self.cluster_size();
+        if self.freed.len() > FREE_BUDGET || (tables > TABLE_BUDGET && self.tree.tables.len() > 4) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the transaction: all that was written so far is on stable storage and reachable.
+    ///
+    /// # Errors
+    /// When a file cannot be written. The image is readable all the same.
+    pub fn flush(&mut self) -> Result<()> {
+        let fresh = self.tree.tables.values().any(|table| table.fresh);
+        let dirty = fresh
+            || self.tree.l1_moved
+            || self.tree.tables.values().any(|table| table.dirty.is_some());
+        if !dirty && self.freed.is_empty() && !self.wrote_data {
+            self.tree.tables.clear();
+            return Ok(());
+        }
+        self.refs.write_blocks()?;
+        for table in self.tree.tables.values_mut().filter(|table| table.fresh) {
+            let what = format!("write the L2 table at {:#x}", table.offset);
+            self.file
+                .write_at(table.entries.as_bytes(), table.offset)
+                .at(&self.path, &what)?;
+            table.dirty = None;
+        }
+        if self.tree.l1_moved {
+            let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
+            self.file
+                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
+                .at(&self.path, &what)?;
+        }
+        self.fence_all()?;
+        self.switch_over()?;
+        if self.write_in_place()? {
+            self.file.fence().at(&self.path, "flush")?;
+        }
+        self.tree.tables.clear();
+        self.apply_frees()
+    }
+
+    /// As [`Writer::flush`], and the space that came free is counted as free on disk as well.
+    ///
+    /// # Errors
+    /// When a file cannot be written. The image is readable all the same.
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush()?;
+        self.part_from_active()?;
+        self.refs.write_blocks()?;
+        self.file.fence().at(&self.path, "flush")
+    }
+
+    fn fence_all(&mut self) -> Result<()> {
+        if let Some(data) = &self.data {
+            data.file.fence().at(&data.path, "flush")?;
+        }
+        self.wrote_data = false;
+        self.file.fence().at(&self.path, "flush")
+    }
+
+    /// Makes new refcount blocks, a moved refcount table and a moved L1 table reachable.
+    fn switch_over(&mut self) -> Result<()> {
+        let publishes = self.refs.must_publish();
+        let table = self.refs.publish()?;
+        if publishes && table.is_none() {
+            self.file.fence().at(&self.path, "flush")?;
+        }
+        let l1 = self
+            .tree
+            .l1_moved
+            .then(|| (self.tree.l1_offset, self.tree.l1.len() as u64));
+        if l1.is_some() || table.is_some() {
+            self.header.set_tables(l1, table)?;
+        }
+        if self.tree.l1_moved {
+            self.tree.l1_moved = false;
+            self.tree.dirty_l1.clear();
+        }
+        if let Some((first, count)) = self.refs.take_old_table() {
+            self.free(first, count);
+        }
+        Ok(())
+    }
+
+    /// Writes changed entries of tables that are reachable already, whole sectors of them: each
+    /// entry is old or new whichever sectors arrive, and either is valid. Returns whether any was.
+    fn write_in_place(&mut self) -> Result<bool> {
+        let mut wrote = false;
+        let entry_size = index(self.context.geometry.l2_entry_size()).of(&self.path)?;
+        for table in self.tree.tables.values_mut() {
+            let Some(dirty) = table.dirty.take() else {
+                continue;
+            };
+            let bytes = sectors(
+                dirty.start * entry_size..dirty.end * entry_size,
+                table.entries.as_bytes().len(),
+            );
+            let offset = table.offset + bytes.start as u64;
+            let part = part(table.entries.as_bytes(), bytes).of(&self.path)?;
+            self.file
+                .write_at(part, offset)
+                .at(&self.path, &format!("write the L2 table at {offset:#x}"))?;
+            wrote = true;
+        }
+        let dirty = std::mem::take(&mut self.tree.dirty_l1);
+        let mut done = 0;
+        for at in dirty {
+            if at * 8 < done {
+                continue;
+            }
+            let bytes = sectors(at * 8..at * 8 + 8, self.tree.l1.as_bytes().len());
+            done = bytes.end;
+            let offset = self.tree.l1_offset + bytes.start as u64;
+            let part = part(self.tree.l1.as_bytes(), bytes).of(&self.path)?;
+            self.file
+                .write_at(part, offset)
+                .at(&self.path, &format!("write the L1 table at {offset:#x}"))?;
+            wrote = true;
+        }
+        Ok(wrote)
+    }
+
+    /// After nothing refers to them any more: counts the freed clusters down and gives the blocks of
+    /// those that nobody else refers to back to the filesystem.
+    pub(super) fn apply_frees(&mut self) -> Result<()> {
+        let mut freed = std::mem::take(&mut self.freed);
+        freed.sort_by_key(|range| range.start);
+        let size = self.cluster_size();
+        let mut hole: Option<Range<u64>> = None;
+        for cluster in freed.into_iter().flatten() {
+            if !self.tree.active && self.refs.get(cluster)? == 2 {
+                // The one left may be the active view's, whose flag would be wrong.
+                push(&mut self.given_up, cluster, 1);
+                continue;
+            }
+            if !self.refs.lower(cluster)? {
+                continue;
+            }
+            // A table that moved away leaves room for data.
+            self.guarded.give_up(cluster);
+            hole = match hole {
+                Some(range) if range.end == cluster => Some(range.start..cluster + 1),
+                Some(range) => {
+                    self.punch(range, size)?;
+                    Some(cluster..cluster + 1)
+                }
+                None => Some(cluster..cluster + 1),
+            };
+        }
+        hole.map_or(Ok(()), |range| self.punch(range, size))
+    }
+
+    fn punch(&self, clusters: Range<u64>, size: u64) -> Result<()> {
+        let (offset, len) = (
+            clusters.start * size,
+            (clusters.end - clusters.start) * size,
+        );
+        self.file
+            .punch(offset, len)
+            .at(&self.path, &format!("free {len} bytes at {offset:#x}"))
+    }
+}
+
+/// `bytes` widened to whole sectors, inside a table of `len` bytes.
+fn sectors(bytes: Range<usize>, len: usize) -> Range<usize> {
+    bytes.start / SECTOR * SECTOR..bytes.end.next_multiple_of(SECTOR).min(len)
+}

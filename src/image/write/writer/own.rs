@@ -1,0 +1,142 @@
+//! Clusters that a snapshot's view gave up and that the active view alone may still hold. A cluster with
+//! one reference has the copied flag in the active view, and no order of two writes keeps flag and
+//! count true to each other: so the active view gets a copy that is its own from the start, and the
+//! shared cluster is freed.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::image::error::Result;
+use crate::image::progress::Unhurried;
+use crate::image::read::qcow2_layer::read_decrypted;
+use crate::image::read::table_reader::read_zero_filled;
+use crate::image::read::table_walk::Trees;
+use crate::image::write::writer::{Source, Tree, Writer};
+use crate::qcow2::{HostOffset, L1Entry};
+
+impl Writer {
+    /// Gives the active view copies of what it shared with the snapshot's view that was written, and
+    /// frees what neither needs any more.
+    pub(super) fn part_from_active(&mut self) -> Result<()> {
+        let given_up = std::mem::take(&mut self.given_up);
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        let header = self.header.header();
+        let l1 = (header.l1_offset.get(), u64::from(header.l1_entries));
+        let active = Tree::read(&self.path, &*self.file, l1, true)?;
+        let own = std::mem::replace(&mut self.tree, active);
+        let done = self.copy_for_active(&given_up);
+        self.tree = own;
+        done
+    }
+
+    fn copy_for_active(&mut self, given_up: &[Range<u64>]) -> Result<()> {
+        let shared = Shared::of(given_up);
+        for guest in self.shared_places(&shared)? {
+            let entry = self.entry(guest)?;
+            let new = match entry.host().map(HostOffset::get) {
+                Some(host) if shared.contains(host / self.cluster_size()) => {
+                    let (place, _) = self.new_clusters(guest, 1)?;
+                    self.copy_cluster(host, place)?;
+                    self.release(entry);
+                    entry.moved_to(HostOffset(place))
+                }
+                // Only its table is shared.
+                _ => entry,
+            };
+            self.set_entry(guest, new)?;
+            self.keep_budget()?;
+        }
+        // Now nothing refers to them any more.
+        self.freed.extend_from_slice(given_up);
+        self.flush()
+    }
+
+    /// A guest offset of each cluster of the active view that is among `shared`, and one of each L2
+    /// table.
+    fn shared_places(&self, shared: &Shared) -> Result<BTreeSet<u64>> {
+        let (geometry, size) = (self.geometry(), self.cluster_size());
+        let trees = Trees {
+            path: &self.path,
+            file: &*self.file,
+            context: self.context,
+            pace: &Unhurried,
+        };
+        let mut places = BTreeSet::new();
+        for (index, raw) in (0u64..).zip(self.tree.l1.iter()) {
+            let entry = L1Entry::parse(raw, geometry).map_err(|e| trees.damaged(&e))?;
+            if entry
+                .table
+                .is_some_and(|at| shared.contains(at.get() / size))
+            {
+                places.insert(index.saturating_mul(geometry.l2_coverage()));
+            }
+        }
+        trees.each(&self.tree.l1, |named, table| {
+            let start = (named.index as u64).saturating_mul(geometry.l2_coverage());
+            trees.flagged(table, |at, len, first, _| {
+                for cluster in shared.among(first..first + len as u64) {
+                    let at = at as u64 + (cluster - first);
+                    places.insert(start.saturating_add(at.saturating_mul(size)));
+                }
+                Ok(())
+            })
+        })?;
+        Ok(places)
+    }
+
+    /// Copies a cluster of guest data inside the file, as the guest sees it.
+    fn copy_cluster(&mut self, from: u64, to: u64) -> Result<()> {
+        let mut bytes = vec![0; self.geometry().cluster_len()];
+        match &self.cipher {
+            Some(cipher) => read_decrypted(&self.path, &*self.file, cipher, &mut bytes, from)?,
+            None => read_zero_filled(&self.path, &*self.file, &mut bytes, from)?,
+        }
+        self.put(to, self.cluster_size(), Source::Bytes(&bytes))
+    }
+}
+
+/// A set of clusters, as ranges in order that do not touch.
+struct Shared(Vec<Range<u64>>);
+
+impl Shared {
+    fn of(ranges: &[Range<u64>]) -> Self {
+        let mut sorted = ranges.to_vec();
+        sorted.sort_unstable_by_key(|range| range.start);
+        let mut merged: Vec<Range<u64>> = Vec::new();
+        for range in sorted {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        Self(merged)
+    }
+
+    fn contains(&self, cluster: u64) -> bool {
+        self.among(cluster..cluster + 1).next().is_some()
+    }
+
+    /// Those clusters of a range that are in the set.
+    fn among(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let first = self.0.partition_point(|own| own.end <= range.start);
+        let rest = self.0.iter().skip(first);
+        let own = rest.take_while(move |own| own.start < range.end);
+        own.flat_map(move |own| own.start.max(range.start)..own.end.min(range.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shared;
+
+    #[test]
+    fn clusters_given_up_more_than_once_are_one_set() {
+        let set = Shared::of(&[7..8, 5..10, 20..21, 10..12]);
+        assert!(set.contains(5) && set.contains(11) && !set.contains(12) && !set.contains(4));
+        let among: Vec<u64> = set.among(9..25).collect();
+        assert_eq!(among, [9, 10, 11, 20]);
+        assert_eq!(set.among(12..20).count(), 0);
+    }
+}
