@@ -15,11 +15,11 @@ use crate::image::{Check, Snapshot};
 use crate::ops::Request;
 use crate::units;
 
+use super::actions::Action;
+use super::bindings::Keymap;
 use super::config::{Notices, OwnCommand};
-use super::dialog::Mode;
 use super::filter::Hits;
 use super::jobs::Jobs;
-use super::keymap::{Action, Keymap, Scope};
 use super::layers::Layers;
 use super::log::{Kind, Log};
 use super::map::MapSeen;
@@ -253,8 +253,6 @@ pub struct App {
     pub halves: Vec<(PathBuf, String)>,
     /// Whether rows are marked as half done.
     pub(super) had_halves: bool,
-    /// What has the keyboard.
-    pub mode: Mode,
     /// The jobs.
     pub jobs: Jobs,
     /// What would take back the operations of this session, newest last: what was done, and the
@@ -308,8 +306,29 @@ impl App {
     /// The first key of an action of the panes, as text.
     #[must_use]
     pub fn key(&self, action: Action) -> String {
-        let entry = self.settings.keymap.entry(Scope::Main, action);
-        entry.map_or_else(String::new, |entry| entry.key())
+        self.settings.keymap.key(action)
+    }
+
+    /// Tells something that is wrong from the start, and keeps it in the log.
+    pub(super) fn complain(&mut self, text: &str) {
+        self.note(None, Kind::Bad, text);
+        self.warn(text);
+    }
+
+    /// Tells something that went well, or only informs.
+    pub(super) fn tell(&mut self, text: impl AsRef<str>) {
+        self.toast = Some(Toast {
+            text: printable(text.as_ref()),
+            bad: false,
+        });
+    }
+
+    /// Tells something that did not go well.
+    pub(super) fn warn(&mut self, text: impl AsRef<str>) {
+        self.toast = Some(Toast {
+            text: printable(text.as_ref()),
+            bad: true,
+        });
     }
 
     /// Writes a line into the log.

@@ -7,9 +7,9 @@ use crate::image::{Check, Severity};
 use crate::ops::RepairAction;
 use crate::units;
 
+use super::actions::Action;
 use super::app::App;
-use super::keymap::Action;
-use super::reasons::can_be_checked;
+use super::disabled_reason::can_be_checked;
 use super::text;
 
 /// Other images listed at most; the rest is counted.

@@ -4,9 +4,9 @@
 use ratatui::layout::Rect;
 
 use super::app::App;
-use super::dialog::Mode;
+use super::dialogs::Keyboard;
 use super::text;
-use super::views;
+use super::ui::Ui;
 
 /// How much room there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub const LEAST: (u16, u16) = (40, 8);
 
 /// Where everything is now.
 #[must_use]
-pub fn of(app: &App) -> Layout {
+pub fn of(ui: &Ui) -> Layout {
+    let app = &ui.app;
     let (width, height) = app.size;
     let whole = Rect::new(0, 0, width, height);
     let room = match (width, height) {
@@ -80,8 +81,8 @@ pub fn of(app: &App) -> Layout {
         layout.header = take_top(&mut rest, 1);
         layout.footer = take_bottom(&mut rest, 1);
     }
-    layout.line = take_bottom(&mut rest, line_height(app, width));
-    let needed = views::dialog_height(app, dialog_width(width));
+    layout.line = take_bottom(&mut rest, line_height(ui, width));
+    let needed = needed_height(ui, dialog_width(width));
     if let Some(needed) = needed {
         let most = if room == Room::Tree {
             rest.height
@@ -101,7 +102,7 @@ pub fn of(app: &App) -> Layout {
         layout.images = rest;
         return layout;
     }
-    layout.jobs = take_bottom(&mut rest, jobs_height(app, room));
+    layout.jobs = take_bottom(&mut rest, jobs_height(ui, room));
     panes(app, &mut layout, rest);
     layout
 }
@@ -165,13 +166,59 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
     }
 }
 
+/// Rows a dialog would like to have with its frame at that width, in the lower part of the screen; none if
+/// none is open there.
+fn needed_height(ui: &Ui, width: u16) -> Option<u16> {
+    let inner = usize::from(width.saturating_sub(2));
+    let lines = ui.dialogs.top()?.window().height(&ui.app, inner)?;
+    u16::try_from(lines + 2).ok().or(Some(u16::MAX))
+}
+
+/// Where the open dialog is drawn: in the lower part, or over the panes. Empty where none is.
+#[must_use]
+pub fn of_dialog(ui: &Ui, layout: &Layout) -> Rect {
+    let Some(open) = ui.dialogs.top() else {
+        return Rect::ZERO;
+    };
+    match ui.dialogs.keyboard() {
+        Keyboard::Panes | Keyboard::FilterLine | Keyboard::Jobs => Rect::ZERO,
+        Keyboard::Dialog if !layout.dialog.is_empty() => layout.dialog,
+        Keyboard::Dialog => match open.window().height(&ui.app, 80) {
+            Some(_) => Rect::ZERO,
+            None => overlay(ui.app.size, open.window().most_lines()),
+        },
+    }
+}
+
+/// Where lists are shown: in the middle, over the panes, and no taller than so many lines need.
+#[must_use]
+pub fn overlay((width, height): (u16, u16), most_lines: Option<usize>) -> Rect {
+    let whole = Rect::new(0, 0, width, height);
+    if width < 60 || height < 12 {
+        return whole;
+    }
+    let width_used = width.saturating_sub(4).min(100);
+    let mut height_used = height.saturating_sub(2).min(40);
+    if let Some(lines) = most_lines {
+        let lines = u16::try_from(lines).unwrap_or(u16::MAX);
+        height_used = height_used.min(lines.saturating_add(2));
+    }
+    Rect::new(
+        (width - width_used) / 2,
+        (height - height_used) / 2,
+        width_used,
+        height_used,
+    )
+}
+
 fn dialog_width(width: u16) -> u16 {
     width.min(104)
 }
 
 /// Rows of the jobs pane.
-fn jobs_height(app: &App, room: Room) -> u16 {
-    let has_focus = matches!(app.mode, Mode::Jobs);
+fn jobs_height(ui: &Ui, room: Room) -> u16 {
+    let app = &ui.app;
+    let has_focus = ui.dialogs.keyboard() == Keyboard::Jobs;
     let open = u16::try_from(app.jobs.open().count()).unwrap_or(u16::MAX);
     let all = u16::try_from(app.jobs.list.len()).unwrap_or(u16::MAX);
     match room {
@@ -184,11 +231,11 @@ fn jobs_height(app: &App, room: Room) -> u16 {
 }
 
 /// Rows of the line above the footer.
-fn line_height(app: &App, width: u16) -> u16 {
-    if matches!(app.mode, Mode::Filter { .. }) {
+fn line_height(ui: &Ui, width: u16) -> u16 {
+    if ui.dialogs.keyboard() == Keyboard::FilterLine {
         return 1;
     }
-    app.toast.as_ref().map_or(0, |toast| {
+    ui.app.toast.as_ref().map_or(0, |toast| {
         let lines = text::wrap(&toast.text, usize::from(width).saturating_sub(4), 0);
         u16::try_from(lines.len()).unwrap_or(3).min(3)
     })

@@ -2,13 +2,16 @@
 //! that only read, one table of keys ([`keymap`]), and a runner that owns the terminal and the
 //! worker threads. No rule about what is safe lives here, and no knowledge of the format.
 
+pub mod actions;
 pub mod app;
+pub mod bindings;
 pub mod config;
 mod copy;
 mod crash;
-pub mod dialog;
+pub mod dialogs;
+pub mod disabled_reason;
 pub mod filter;
-pub mod form;
+pub mod forms;
 pub mod health;
 pub mod jobs;
 pub mod key;
@@ -24,7 +27,6 @@ pub mod order;
 pub mod picture;
 pub mod plan_preview;
 pub mod query;
-pub mod reasons;
 pub mod rows;
 mod runner;
 pub mod secret;
@@ -32,6 +34,7 @@ pub mod summary;
 mod terminal;
 pub mod text;
 pub mod theme;
+pub mod ui;
 mod update;
 pub mod views;
 mod watch;
@@ -40,6 +43,7 @@ mod work;
 pub use app::{App, Settings};
 pub use msg::{Effect, Msg};
 pub use runner::run;
+pub use ui::Ui;
 pub use update::{start, update};
 
 use std::path::PathBuf;

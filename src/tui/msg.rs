@@ -23,7 +23,7 @@ use super::query::{Completions, Measured, Ticket};
 
 /// What the mouse did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MouseDid {
+pub enum MouseEvent {
     /// The left button went down.
     Press,
     /// The wheel turned towards the person.
@@ -50,7 +50,7 @@ pub enum Msg {
     /// A key was pressed.
     Key(Key),
     /// The mouse did something at that column and row.
-    Mouse(MouseDid, u16, u16),
+    Mouse(MouseEvent, u16, u16),
     /// Text was pasted.
     Paste(String),
     /// The terminal has another size, in columns and rows.

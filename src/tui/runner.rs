@@ -20,13 +20,13 @@ use signal_hook::iterator::Signals;
 use crate::forest::ScanOptions;
 use crate::host::{RealHost, printable, share_memory};
 
-use super::app::App;
 use super::crash;
 use super::jobs::JobState;
 use super::key::{Code, Key};
 use super::memory::Memory;
-use super::msg::{Effect, MouseDid, Msg};
+use super::msg::{Effect, MouseEvent, Msg};
 use super::terminal::{Screen, Surface};
+use super::ui::Ui;
 use super::work::Workers;
 use super::{TuiOptions, update};
 
@@ -101,15 +101,15 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         options.state_dir.clone(),
         answers_in,
     );
-    let mut app = App::new(settings, screen.size()?);
-    app.journal = options.state_dir.is_some().then(|| options.roots.clone());
+    let mut ui = Ui::new(settings, screen.size()?);
+    ui.app.journal = options.state_dir.is_some().then(|| options.roots.clone());
     let remembered = options.state_dir.as_deref();
     match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
-        Some(memory) => memory.recall(&mut app),
-        None => app.tree.sort = options.config.sort,
+        Some(memory) => memory.recall(&mut ui.app),
+        None => ui.app.tree.sort = options.config.sort,
     }
     let mut runner = Runner {
-        app,
+        ui,
         screen,
         workers,
         gate,
@@ -179,7 +179,7 @@ impl Gate {
 }
 
 struct Runner<S> {
-    app: App,
+    ui: Ui,
     screen: S,
     workers: Workers,
     gate: Arc<Gate>,
@@ -236,12 +236,12 @@ impl<S: Surface> Runner<S> {
 
     /// Draws the first frame, which waits for nothing, then asks for the first scan.
     fn begin(&mut self, warnings: &[String]) -> anyhow::Result<()> {
-        self.app.now = Some(SystemTime::now());
+        self.ui.app.now = Some(SystemTime::now());
         for warning in warnings {
-            self.app.complain(warning);
+            self.ui.app.complain(warning);
         }
-        self.screen.draw(&self.app)?;
-        let effects = update::start(&mut self.app);
+        self.screen.draw(&self.ui)?;
+        let effects = update::start(&mut self.ui);
         self.carry_out(effects)
     }
 
@@ -289,11 +289,11 @@ impl<S: Surface> Runner<S> {
             }
         }
         let began = Instant::now();
-        if self.app.unsettled {
+        if self.ui.app.unsettled {
             let now = SystemTime::now();
             self.take(Msg::Clock(now))?;
         }
-        self.screen.draw(&self.app)?;
+        self.screen.draw(&self.ui)?;
         // A fifth of the time goes into frames while rows come in, the rest into finding more.
         self.next_find = Instant::now() + (began.elapsed() * 4).max(FRAME);
         Ok(None)
@@ -301,7 +301,7 @@ impl<S: Surface> Runner<S> {
 
     /// When the progress of running jobs is to be shown next; never while none runs.
     fn next_tick(&mut self) -> Receiver<Instant> {
-        if self.app.jobs.running().is_none() {
+        if self.ui.app.jobs.running().is_none() {
             self.tick_at = None;
             return never();
         }
@@ -310,9 +310,9 @@ impl<S: Surface> Runner<S> {
 
     fn take(&mut self, msg: Msg) -> anyhow::Result<()> {
         // Not a message of its own: the time is part of whatever happens.
-        self.app.now = Some(SystemTime::now());
-        let effects = update::update(&mut self.app, msg);
-        let lines = self.app.log.take_new();
+        self.ui.app.now = Some(SystemTime::now());
+        let effects = update::update(&mut self.ui, msg);
+        let lines = self.ui.app.log.take_new();
         if !lines.is_empty() {
             self.workers.write_down(lines);
         }
@@ -368,7 +368,7 @@ impl<S: Surface> Runner<S> {
     /// Gives the terminal back, and keeps what is worth it for the next run.
     fn leave(self, dir: Option<&Path>) {
         let Self {
-            app,
+            ui,
             screen,
             workers,
             ..
@@ -376,17 +376,17 @@ impl<S: Surface> Runner<S> {
         drop(screen);
         if let Some(dir) = dir {
             // Nobody is left to tell, and nothing is lost but folds.
-            let _ = Memory::of(&app).save(dir);
+            let _ = Memory::of(&ui.app).save(dir);
         }
         workers.finish_log();
         // The process ends now and takes it along: to free a hundred thousand images one by one would keep
         // the person waiting.
-        std::mem::forget(app);
+        std::mem::forget(ui);
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
         self.tick_at = None;
-        let running = self.app.jobs.list.iter();
+        let running = self.ui.app.jobs.list.iter();
         let views = running
             .filter(|job| job.state == JobState::Running)
             .map(|job| (job.id, job.progress.view()))
@@ -419,6 +419,7 @@ impl<S: Surface> Runner<S> {
     /// that did not make it is as safe as after a crash: every image is readable.
     fn end(&self, signal: i32, answers: &Receiver<Msg>) -> ExitCode {
         let open: Vec<u64> = self
+            .ui
             .app
             .jobs
             .list
@@ -461,7 +462,7 @@ fn listen(to: &Sender<Input>, gate: &Gate) {
                 }
                 key_of(key).map(|key| Input::Msg(Msg::Key(key)))
             }
-            Ok(Event::Mouse(mouse)) => mouse_did(mouse.kind)
+            Ok(Event::Mouse(mouse)) => mouse_event(mouse.kind)
                 .map(|did| Input::Msg(Msg::Mouse(did, mouse.column, mouse.row))),
             Ok(Event::FocusGained) => Some(Input::Msg(Msg::Focus(true))),
             Ok(Event::FocusLost) => Some(Input::Msg(Msg::Focus(false))),
@@ -481,11 +482,11 @@ fn listen(to: &Sender<Input>, gate: &Gate) {
     }
 }
 
-fn mouse_did(kind: MouseEventKind) -> Option<MouseDid> {
+fn mouse_event(kind: MouseEventKind) -> Option<MouseEvent> {
     match kind {
-        MouseEventKind::Down(MouseButton::Left) => Some(MouseDid::Press),
-        MouseEventKind::ScrollDown => Some(MouseDid::WheelDown),
-        MouseEventKind::ScrollUp => Some(MouseDid::WheelUp),
+        MouseEventKind::Down(MouseButton::Left) => Some(MouseEvent::Press),
+        MouseEventKind::ScrollDown => Some(MouseEvent::WheelDown),
+        MouseEventKind::ScrollUp => Some(MouseEvent::WheelUp),
         _ => None,
     }
 }
@@ -533,9 +534,9 @@ mod tests {
     }
 
     impl Surface for Counted {
-        fn draw(&mut self, app: &App) -> io::Result<()> {
+        fn draw(&mut self, ui: &Ui) -> io::Result<()> {
             self.draws += 1;
-            self.scan_before_first.get_or_insert(app.scan.running);
+            self.scan_before_first.get_or_insert(ui.app.scan.running);
             Ok(())
         }
 
@@ -569,7 +570,7 @@ mod tests {
     fn runner(answers: Sender<Msg>) -> Runner<Counted> {
         let workers = Workers::new(Arc::new(RealHost), ScanOptions::default(), None, answers);
         Runner {
-            app: App::new(Settings::default(), (80, 24)),
+            ui: Ui::new(Settings::default(), (80, 24)),
             screen: Counted::default(),
             workers,
             gate: Arc::default(),
@@ -600,7 +601,7 @@ mod tests {
         runner.begin(&[]).unwrap();
         assert_eq!(runner.screen.draws, 1);
         assert_eq!(runner.screen.scan_before_first, Some(false));
-        assert!(runner.app.scan.running);
+        assert!(runner.ui.app.scan.running);
     }
 
     #[test]

@@ -20,9 +20,9 @@ use ratatui::backend::CrosstermBackend;
 
 use crate::host::printable;
 
-use super::app::App;
 use super::config::NoticeBy;
 use super::msg::Notice;
+use super::ui::Ui;
 use super::views;
 
 /// Whether the terminal is ours now: giving it back twice would leave the person's own screen.
@@ -46,7 +46,7 @@ pub(super) trait Surface {
     ///
     /// # Errors
     /// The system's own: the terminal is gone.
-    fn draw(&mut self, app: &App) -> io::Result<()>;
+    fn draw(&mut self, ui: &Ui) -> io::Result<()>;
 
     /// Columns and rows.
     ///
@@ -139,10 +139,10 @@ impl Surface for Screen {
         Ok((size.width, size.height))
     }
 
-    fn draw(&mut self, app: &App) -> io::Result<()> {
+    fn draw(&mut self, ui: &Ui) -> io::Result<()> {
         // Told that a frame begins and ends, a terminal shows it in one go.
         execute!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(|frame| views::draw(frame, app))?;
+        self.terminal.draw(|frame| views::draw(frame, ui))?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         Ok(())
     }

@@ -175,6 +175,15 @@ pub fn verdict(check: &Check) -> String {
     }
 }
 
+/// How far something is, in per cent; `..` while that is not known.
+#[must_use]
+pub fn percent(done: u64, total: u64) -> String {
+    if total == 0 {
+        return "..".to_owned();
+    }
+    format!("{}%", u128::from(done.min(total)) * 100 / u128::from(total))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use qanopy::tui::key::Key;
 use qanopy::tui::msg::ScanEnd;
 use qanopy::tui::order::{Sort, View};
 use qanopy::tui::rows::{Rows, Wish};
-use qanopy::tui::{App, Msg, Settings, start, update, views};
+use qanopy::tui::{Msg, Settings, Ui, start, update, views};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -80,17 +80,17 @@ fn chain() -> Vec<Found> {
     (0..CHAIN).map(|i| found(i, i.checked_sub(1))).collect()
 }
 
-fn app(images: Vec<Found>, size: (u16, u16)) -> App {
+fn ui(images: Vec<Found>, size: (u16, u16)) -> Ui {
     let settings = Settings {
         roots: vec![PathBuf::from("/vm")],
         ..Settings::default()
     };
-    let mut app = App::new(settings, size);
-    app.now = Some(now());
-    start(&mut app);
-    update(&mut app, Msg::Found(1, images));
-    update(&mut app, Msg::Scanned(1, ScanEnd::default()));
-    app
+    let mut ui = Ui::new(settings, size);
+    ui.app.now = Some(now());
+    start(&mut ui);
+    update(&mut ui, Msg::Found(1, images));
+    update(&mut ui, Msg::Scanned(1, ScanEnd::default()));
+    ui
 }
 
 fn lay_out(forest: &Forest) -> Rows {
@@ -112,86 +112,86 @@ fn lay_out(forest: &Forest) -> Rows {
 
 #[divan::bench(args = SIZES, sample_count = 20)]
 fn flatten(bencher: Bencher, count: usize) {
-    let app = app(trees(count), (200, 60));
-    bencher.bench(|| lay_out(black_box(&app.forest)));
+    let ui = ui(trees(count), (200, 60));
+    bencher.bench(|| lay_out(black_box(&ui.app.forest)));
 }
 
 #[divan::bench(sample_count = 20)]
 fn flatten_a_chain_of_5000(bencher: Bencher) {
-    let app = app(chain(), (200, 60));
-    bencher.bench(|| lay_out(black_box(&app.forest)));
+    let ui = ui(chain(), (200, 60));
+    bencher.bench(|| lay_out(black_box(&ui.app.forest)));
 }
 
-fn draw(bencher: Bencher, app: &App) {
-    let (width, height) = app.size;
+fn draw(bencher: Bencher, ui: &Ui) {
+    let (width, height) = ui.app.size;
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     bencher.bench_local(|| {
-        terminal.draw(|frame| views::draw(frame, app)).unwrap();
+        terminal.draw(|frame| views::draw(frame, ui)).unwrap();
     });
 }
 
 #[divan::bench(args = SIZES)]
 fn draw_80x24(bencher: Bencher, count: usize) {
-    let mut app = app(trees(count), (80, 24));
-    update(&mut app, Msg::Key(Key::char('G')));
-    draw(bencher, &app);
+    let mut ui = ui(trees(count), (80, 24));
+    update(&mut ui, Msg::Key(Key::char('G')));
+    draw(bencher, &ui);
 }
 
 #[divan::bench(args = SIZES)]
 fn draw_200x60(bencher: Bencher, count: usize) {
-    let mut app = app(trees(count), (200, 60));
-    update(&mut app, Msg::Key(Key::char('G')));
-    draw(bencher, &app);
+    let mut ui = ui(trees(count), (200, 60));
+    update(&mut ui, Msg::Key(Key::char('G')));
+    draw(bencher, &ui);
 }
 
 #[divan::bench(args = SIZES)]
 fn draw_the_diagram_200x60(bencher: Bencher, count: usize) {
-    let mut app = app(trees(count), (200, 60));
-    update(&mut app, Msg::Key(Key::char('D')));
-    update(&mut app, Msg::Key(Key::char('G')));
-    draw(bencher, &app);
+    let mut ui = ui(trees(count), (200, 60));
+    update(&mut ui, Msg::Key(Key::char('D')));
+    update(&mut ui, Msg::Key(Key::char('G')));
+    draw(bencher, &ui);
 }
 
 #[divan::bench]
 fn draw_a_chain_of_5000_200x60(bencher: Bencher) {
-    let mut app = app(chain(), (200, 60));
-    update(&mut app, Msg::Key(Key::char('G')));
-    draw(bencher, &app);
+    let mut ui = ui(chain(), (200, 60));
+    update(&mut ui, Msg::Key(Key::char('G')));
+    draw(bencher, &ui);
 }
 
 #[divan::bench(args = SIZES, sample_count = 20)]
 fn filter_by_a_word(bencher: Bencher, count: usize) {
-    let app = app(trees(count), (200, 60));
+    let ui = ui(trees(count), (200, 60));
     let filter = Filter::parse("image-00017 size>100M");
-    bencher.bench(|| filter.hits(black_box(&app.forest), now()));
+    bencher.bench(|| filter.hits(black_box(&ui.app.forest), now()));
 }
 
 #[divan::bench(args = SIZES, sample_count = 20)]
 fn filter_by_letters_in_order(bencher: Bencher, count: usize) {
-    let app = app(trees(count), (200, 60));
+    let ui = ui(trees(count), (200, 60));
     let filter = Filter::parse("imge17q2");
-    bencher.bench(|| filter.hits(black_box(&app.forest), now()));
+    bencher.bench(|| filter.hits(black_box(&ui.app.forest), now()));
 }
 
 #[divan::bench(args = SIZES)]
 fn a_key(bencher: Bencher, count: usize) {
-    let mut app = app(trees(count), (200, 60));
+    let mut ui = ui(trees(count), (200, 60));
     let mut down = true;
     bencher.bench_local(|| {
         down = !down;
         let key = Key::char(if down { 'k' } else { 'j' });
-        update(&mut app, Msg::Key(key))
+        update(&mut ui, Msg::Key(key))
     });
 }
 
 #[divan::bench]
 fn a_key_in_a_chain_of_5000(bencher: Bencher) {
-    let mut app = app(chain(), (200, 60));
+    let mut ui = ui(chain(), (200, 60));
     let mut down = true;
     bencher.bench_local(|| {
         down = !down;
         let key = Key::char(if down { 'k' } else { 'j' });
-        update(&mut app, Msg::Key(key))
+        update(&mut ui, Msg::Key(key))
     });
 }
 
@@ -199,5 +199,5 @@ fn a_key_in_a_chain_of_5000(bencher: Bencher) {
 fn take_in_what_was_found(bencher: Bencher, count: usize) {
     bencher
         .with_inputs(|| trees(count))
-        .bench_local_values(|images| Arc::clone(&app(images, (200, 60)).forest));
+        .bench_local_values(|images| Arc::clone(&ui(images, (200, 60)).app.forest));
 }

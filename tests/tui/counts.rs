@@ -15,23 +15,23 @@ fn many(images: usize) -> Vec<Image> {
 #[test]
 fn moving_the_cursor_builds_no_rows() {
     let mut desk = Desk::new(many(1000), (120, 40));
-    let before = desk.app.tree.builds;
+    let before = desk.ui.app.tree.builds;
     desk.press("jjjjkkGg<down><up>.,><li");
-    assert_eq!(desk.app.tree.builds, before);
+    assert_eq!(desk.ui.app.tree.builds, before);
 }
 
 #[test]
 fn finds_that_wait_together_are_laid_out_once() {
     let mut desk = Desk::scanning((120, 40), |_| {});
-    let before = desk.app.tree.builds;
+    let before = desk.ui.app.tree.builds;
     for (i, image) in many(500).into_iter().enumerate() {
         desk.send(Msg::Found(1, vec![image.found()]));
         desk.send(Msg::Looked(1, i as u64));
     }
-    assert_eq!(desk.app.tree.builds, before);
+    assert_eq!(desk.ui.app.tree.builds, before);
     desk.send(Msg::Clock(now()));
-    assert_eq!(desk.app.tree.builds, before + 1);
-    assert_eq!(desk.app.tree.rows.list.len(), 501);
+    assert_eq!(desk.ui.app.tree.builds, before + 1);
+    assert_eq!(desk.ui.app.tree.rows.list.len(), 501);
 }
 
 #[test]
@@ -62,13 +62,13 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press(" kr");
     let again = Desk::new(forest(), (80, 24));
-    let nodes = again.app.forest.nodes();
+    let nodes = again.ui.app.forest.nodes();
     let found = nodes.map(|node| qanopy::forest::Found {
         also: Vec::new(),
         holders: node.holders.to_vec(),
-        ..again.app.forest.found(node)
+        ..again.ui.app.forest.found(node)
     });
-    let ticket = desk.app.scan.ticket;
+    let ticket = desk.ui.app.scan.ticket;
     desk.send(Msg::Found(
         ticket,
         found.filter(|found| found.stat.is_some()).collect(),
@@ -80,7 +80,7 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
     );
     desk.send(Msg::Scanned(ticket, Default::default()));
     assert_eq!(desk.at(), "Overlay-1B.qcow2");
-    assert_eq!(desk.app.tree.marks.len(), 1);
+    assert_eq!(desk.ui.app.tree.marks.len(), 1);
     assert!(
         desk.screen().contains("2 hidden (folded)"),
         "{}",
@@ -100,5 +100,5 @@ fn a_chain_of_thousands_shares_one_lane_and_folds_to_a_line() {
     assert!(screen.contains("⋮ 4998 more in line"), "{screen}");
     assert!(screen.contains("○ day-4999.qcow2"), "{screen}");
     desk.press("j<enter>");
-    assert_eq!(desk.app.tree.rows.list.len(), 5000);
+    assert_eq!(desk.ui.app.tree.rows.list.len(), 5000);
 }

@@ -17,7 +17,7 @@ use qanopy::tui::jobs::Work;
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::msg::ScanEnd;
 use qanopy::tui::query::Completions;
-use qanopy::tui::{App, Effect, Msg, Settings, start, update, views};
+use qanopy::tui::{Effect, Msg, Settings, Ui, start, update, views};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -187,7 +187,7 @@ pub fn forest() -> Vec<Image> {
 
 /// An interface on a forest in memory.
 pub struct Desk {
-    pub app: App,
+    pub ui: Ui,
     /// Everything that was asked for since the last look.
     pub asked: Vec<Effect>,
     /// How names can go on, one at most: there is no disk to look at.
@@ -222,18 +222,18 @@ impl Desk {
             ..Settings::default()
         };
         change(&mut settings);
-        let mut app = App::new(settings, size);
-        app.now = Some(now());
-        let asked = start(&mut app);
+        let mut ui = Ui::new(settings, size);
+        ui.app.now = Some(now());
+        let asked = start(&mut ui);
         Self {
-            app,
+            ui,
             asked,
             names: Vec::new(),
         }
     }
 
     pub fn send(&mut self, msg: Msg) {
-        let asked = update(&mut self.app, msg);
+        let asked = update(&mut self.ui, msg);
         let completes = asked.iter().find_map(|effect| match effect {
             Effect::Complete(ticket, _) => Some(*ticket),
             _ => None,
@@ -261,18 +261,19 @@ impl Desk {
     pub fn go_to(&mut self, name: &str) {
         let path = Path::new("/vm").join(name);
         let id = self
+            .ui
             .app
             .forest
             .by_path(&path)
             .expect("an image of that name")
             .id;
-        self.app.tree.cursor = self.app.tree.rows.place(id).expect("its row");
+        self.ui.app.tree.cursor = self.ui.app.tree.rows.place(id).expect("its row");
         self.send(Msg::Clock(now()));
     }
 
     /// The name of the image under the cursor.
     pub fn at(&self) -> String {
-        let node = self.app.selected().expect("a selected image");
+        let node = self.ui.app.selected().expect("a selected image");
         node.path
             .file_name()
             .unwrap()
@@ -328,11 +329,9 @@ impl Desk {
     }
 
     pub fn buffer(&self) -> Buffer {
-        let (width, height) = self.app.size;
+        let (width, height) = self.ui.app.size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal
-            .draw(|frame| views::draw(frame, &self.app))
-            .unwrap();
+        terminal.draw(|frame| views::draw(frame, &self.ui)).unwrap();
         terminal.backend().buffer().clone()
     }
 

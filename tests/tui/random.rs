@@ -81,7 +81,7 @@ proptest! {
         let mut desk = Desk::new(images, (100, 30));
         for step in steps {
             desk.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
-            let before = desk.app.mode.plans().first().map(|plan| plan.confirm);
+            let before = desk.ui.dialogs.plans().first().map(|plan| plan.confirm);
             let key = match &step {
                 Step::Key(key) => Some(*key),
                 _ => None,
@@ -95,7 +95,7 @@ proptest! {
                     }
                 }
                 Step::End(well) => {
-                    let running = desk.app.jobs.running().map(|job| job.id);
+                    let running = desk.ui.app.jobs.running().map(|job| job.id);
                     if let Some(id) = running {
                         let result = if well {
                             Err(Error::Cancelled("stopped".to_owned()))
@@ -107,7 +107,7 @@ proptest! {
                 }
                 Step::Resize(width, height) => desk.send(Msg::Resize(width, height)),
             }
-            let jobs = desk.app.jobs.list.len();
+            let jobs = desk.ui.app.jobs.list.len();
             if desk.started() > 0 {
                 // A plan that could be agreed to was on the screen, and a key that agrees was
                 // pressed; or a form's Enter, or the end of the job before, set it going.

@@ -17,7 +17,7 @@ use super::desk::{
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
 fn snapshot(name: &str, desk: &Desk) {
-    let (width, height) = desk.app.size;
+    let (width, height) = desk.ui.app.size;
     insta::assert_snapshot!(format!("{name}-{width}x{height}"), desk.picture());
 }
 
@@ -343,7 +343,7 @@ fn the_prune_checklist() {
         let candidate = |name: &str, days: u64, frees: u64| {
             let path = PathBuf::from("/vm").join(name);
             Candidate {
-                node: desk.app.forest.by_path(&path).unwrap().id,
+                node: desk.ui.app.forest.by_path(&path).unwrap().id,
                 path,
                 age: Duration::from_secs(days * DAY),
                 frees,
@@ -384,7 +384,9 @@ fn the_filter() {
 
 #[test]
 fn an_empty_directory() {
-    each("empty", |desk| *desk = Desk::new(Vec::new(), desk.app.size));
+    each("empty", |desk| {
+        *desk = Desk::new(Vec::new(), desk.ui.app.size)
+    });
 }
 
 #[test]

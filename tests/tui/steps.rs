@@ -8,9 +8,9 @@ use qanopy::ops::{
     RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
     UndoEntry, Unlink,
 };
-use qanopy::tui::dialog::Mode;
+use qanopy::tui::dialogs::Dialog;
+use qanopy::tui::dialogs::form::FieldName;
 use qanopy::tui::filter::Filter;
-use qanopy::tui::form::FieldName;
 use qanopy::tui::jobs::{JobState, Work};
 use qanopy::tui::msg::Interrupted;
 use qanopy::tui::query::{Completions, Measured};
@@ -51,7 +51,7 @@ fn the_cursor_jumps_among_parents_siblings_and_roots() {
     desk.press(">");
     assert_eq!(desk.at(), "golden-win.qcow2");
     desk.press("g");
-    assert_eq!(desk.app.tree.cursor, 0);
+    assert_eq!(desk.ui.app.tree.cursor, 0);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn enter_on_the_focused_cancel_changes_nothing() {
     desk.answer(possible_commit);
     desk.press("<enter>");
     assert_eq!(desk.started(), 0);
-    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(desk.ui.dialogs.is_empty());
     assert!(desk.screen().contains("Nothing was changed."));
 }
 
@@ -182,7 +182,7 @@ fn a_count_has_to_be_typed_and_be_right() {
     );
     desk.press("1<enter>");
     assert_eq!(desk.started(), 1);
-    assert!(desk.app.tree.marks.is_empty());
+    assert!(desk.ui.app.tree.marks.is_empty());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn jobs_run_one_after_the_other_and_leaving_asks() {
         desk.press("y");
     }
     assert_eq!(desk.started(), 1);
-    assert_eq!(desk.app.jobs.list[1].state, JobState::Waiting);
+    assert_eq!(desk.ui.app.jobs.list[1].state, JobState::Waiting);
     desk.press("q");
     assert!(
         !desk
@@ -285,7 +285,7 @@ fn cancelling_a_job_stops_it_and_says_so() {
     desk.press("C");
     desk.answer(possible_commit);
     desk.press("yJX");
-    assert!(desk.app.jobs.list[0].progress.is_cancelled());
+    assert!(desk.ui.app.jobs.list[0].progress.is_cancelled());
     desk.send(Msg::Ended(
         1,
         Err(Error::Cancelled("stopped; nothing is lost".to_owned())),
@@ -335,7 +335,7 @@ fn undo_plans_the_newest_operation_backwards() {
     desk.answer(|_| {});
     desk.press("y");
     desk.send(Msg::Ended(2, Ok(outcome(None))));
-    assert!(desk.app.undo.is_empty());
+    assert!(desk.ui.app.undo.is_empty());
 }
 
 #[test]
@@ -349,13 +349,14 @@ fn actions_say_why_they_are_off() {
         desk.screen()
     );
     let missing = desk
+        .ui
         .app
         .forest
         .nodes()
         .find(|node| node.stat.is_none())
         .unwrap()
         .id;
-    desk.app.tree.cursor = desk.app.tree.rows.place(missing).unwrap();
+    desk.ui.app.tree.cursor = desk.ui.app.tree.rows.place(missing).unwrap();
     desk.press("<down><up>b");
     assert!(
         desk.screen().contains("the file is not there"),
@@ -394,7 +395,7 @@ fn read_only_hides_what_changes_and_refuses_its_keys() {
 fn help_finds_an_action_by_its_name_and_runs_it() {
     let mut desk = desk();
     desk.press("?boxes<enter>");
-    assert!(desk.app.picture.is_some());
+    assert!(desk.ui.app.picture.is_some());
     desk.press("l");
     assert!(desk.screen().contains("Diagram"));
 }
@@ -438,7 +439,7 @@ fn a_menu_shows_its_keys_and_runs_the_entry_of_the_one_pressed() {
     );
     assert!(!xml.contains("backingStore"), "{xml}");
     desk.press("xb");
-    assert!(matches!(desk.app.mode, Mode::Form(_)));
+    assert!(matches!(desk.ui.dialogs.top(), Some(Dialog::Form(_))));
     desk.press("<esc>x&");
     assert!(
         desk.screen().contains("& is none of these"),
@@ -479,7 +480,10 @@ fn the_marked_image_is_built_on_the_one_under_the_cursor() {
     desk.answer(possible_commit);
     assert_eq!(desk.started(), 0, "a plan is shown first");
     desk.press("<esc>");
-    assert!(matches!(desk.app.mode, Mode::Form(_)), "one step back");
+    assert!(
+        matches!(desk.ui.dialogs.top(), Some(Dialog::Form(_))),
+        "one step back"
+    );
     // Space on the second field chooses to change the header only.
     desk.press("<tab> <enter>");
     assert!(matches!(desk.planned().1, Request::Relink(_)));
@@ -493,7 +497,7 @@ fn an_overlay_is_built_on_nothing_by_its_header_alone() {
     desk.press(&"<backspace>".repeat(80));
     desk.press("<enter>");
     assert!(
-        matches!(desk.app.mode, Mode::Form(_)),
+        matches!(desk.ui.dialogs.top(), Some(Dialog::Form(_))),
         "it cannot receive what would show otherwise from nowhere"
     );
     desk.press("<tab> ");
@@ -604,7 +608,7 @@ fn what_cannot_be_looked_through_is_told_in_the_health_pane() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press("c");
     let path = PathBuf::from("/vm/Overlay-1B.qcow2");
-    let stat = desk.app.selected().unwrap().stat.clone();
+    let stat = desk.ui.app.selected().unwrap().stat.clone();
     let found = Err(Error::InUse("process 7 writes it".to_owned()));
     desk.send(Msg::Checked(1, path, stat, Box::new(found)));
     desk.send(Msg::Ended(1, Ok(outcome(None))));
@@ -672,7 +676,7 @@ fn files_that_change_while_others_are_looked_at_are_looked_at_after_them() {
     };
     let first = refreshes(&desk);
     assert_eq!(first.len(), 1);
-    let forest = std::sync::Arc::clone(&desk.app.forest);
+    let forest = std::sync::Arc::clone(&desk.ui.app.forest);
     desk.send(Msg::Refreshed(first[0].0, forest));
     let then = refreshes(&desk);
     assert_eq!(then.len(), 2);
@@ -701,7 +705,7 @@ fn a_move_is_planned_from_its_form_and_undo_looks_into_the_journal() {
 /// Puts the cursor on the row that shows this.
 fn go_to_row(desk: &mut Desk, what: &str) {
     desk.press("g");
-    for _ in 0..desk.app.tree.rows.list.len() {
+    for _ in 0..desk.ui.app.tree.rows.list.len() {
         let screen = desk.screen();
         if screen
             .lines()
@@ -762,7 +766,7 @@ fn snapshots_have_rows_and_what_is_done_there_is_done_to_them() {
     }
     assert!(desk.asked.is_empty(), "{:?}", desk.asked);
     desk.press("p");
-    assert!(desk.app.snapshot().is_none());
+    assert!(desk.ui.app.snapshot().is_none());
     assert_eq!(desk.at(), "golden-win.qcow2");
 }
 
@@ -771,7 +775,7 @@ fn the_cursor_stays_on_its_snapshot_while_rows_come_and_go_and_images_fold_over_
     let mut desk = desk();
     go_to_row(&mut desk, "running (ID 2)");
     desk.press("ss");
-    assert_eq!(desk.app.snapshot().unwrap().id, b"2");
+    assert_eq!(desk.ui.app.snapshot().unwrap().id, b"2");
     desk.press("p");
     desk.press("h");
     assert!(!desk.screen().contains("running (ID 2)"));
@@ -826,7 +830,7 @@ fn copies_of_every_kind_are_planned_from_their_forms() {
         }
     ));
     desk.press("<up> ");
-    let Mode::Form(form) = &desk.app.mode else {
+    let Some(Dialog::Form(form)) = desk.ui.dialogs.top() else {
         panic!("a form");
     };
     let labels: Vec<&str> = form.shown().map(|(_, field)| field.name.label()).collect();
@@ -1013,7 +1017,7 @@ fn a_passphrase_is_typed_unseen_and_the_plan_made_anew() {
     };
     assert_eq!(*unlocked, image);
     assert_eq!(passphrase.bytes(), b"opensesame");
-    assert!(!format!("{:?} {:?}", desk.asked, desk.app.mode).contains("sesame"));
+    assert!(!format!("{:?} {:?}", desk.asked, desk.ui.dialogs).contains("sesame"));
     desk.answer(possible_commit);
     assert!(!desk.screen().contains("give the passphrase"));
     desk.press("y");
@@ -1029,9 +1033,9 @@ fn a_form_whose_image_is_locked_asks_for_the_passphrase_on_enter() {
     desk.send(Msg::Locked(ticket, PathBuf::from("/vm/Overlay-2A.qcow2")));
     desk.answer(refused_commit);
     desk.press("<enter>");
-    assert!(matches!(desk.app.mode, Mode::Secret(_)));
+    assert!(matches!(desk.ui.dialogs.top(), Some(Dialog::Secret(_))));
     desk.press("pw<enter>");
-    assert!(matches!(desk.app.mode, Mode::Form(_)));
+    assert!(matches!(desk.ui.dialogs.top(), Some(Dialog::Form(_))));
     desk.answer(new_branch);
     desk.press("<enter>");
     assert_eq!(desk.started(), 1);
@@ -1044,9 +1048,9 @@ fn the_question_about_running_jobs_goes_when_the_last_one_has_ended() {
     desk.press("C");
     desk.answer(possible_commit);
     desk.press("yq");
-    assert!(matches!(desk.app.mode, Mode::Leave));
+    assert!(matches!(desk.ui.dialogs.top(), Some(Dialog::Leave(_))));
     desk.send(Msg::Ended(1, Ok(outcome(None))));
-    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(desk.ui.dialogs.is_empty());
     assert!(
         desk.screen().contains("That was the last job: q leaves."),
         "{}",
@@ -1067,7 +1071,7 @@ fn the_end_of_a_long_job_is_told_to_somebody_who_looks_elsewhere() {
         if let Some(is_there) = focus {
             desk.send(Msg::Focus(is_there));
         }
-        let mut view = desk.app.jobs.list[0].view;
+        let mut view = desk.ui.app.jobs.list[0].view;
         view.elapsed = Duration::from_secs(seconds);
         desk.send(Msg::Progress(vec![(1, view)]));
         desk.send(Msg::Ended(1, Ok(outcome(None))));
@@ -1090,8 +1094,8 @@ fn a_name_is_completed_by_tab_and_a_whole_one_leads_on() {
     let mut desk = desk();
     desk.go_to("Overlay-1B.qcow2");
     desk.press("B");
-    let form = |desk: &Desk| match &desk.app.mode {
-        Mode::Form(form) => (form.text(FieldName::Base).to_owned(), form.at),
+    let form = |desk: &Desk| match desk.ui.dialogs.top() {
+        Some(Dialog::Form(form)) => (form.text(FieldName::Base).to_owned(), form.at),
         other => panic!("{other:?}"),
     };
     let (proposed, _) = form(&desk);
@@ -1114,13 +1118,13 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
     desk.go_to("Overlay-1B.qcow2");
     desk.press("V");
     // Told straight to the step: the desk would answer at once.
-    let mut asked = update(&mut desk.app, Msg::Key(keys_of("<tab>")[0]));
-    asked.extend(update(&mut desk.app, Msg::Key(keys_of(" ")[0])));
+    let mut asked = update(&mut desk.ui, Msg::Key(keys_of("<tab>")[0]));
+    asked.extend(update(&mut desk.ui, Msg::Key(keys_of(" ")[0])));
     let Some(Effect::Complete(ticket, _)) = asked.first() else {
         panic!("{asked:?}");
     };
     desk.send(Msg::Completed(*ticket, Completions::default()));
-    let Mode::Form(form) = &desk.app.mode else {
+    let Some(Dialog::Form(form)) = desk.ui.dialogs.top() else {
         panic!("a form");
     };
     assert_eq!(
@@ -1133,13 +1137,10 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
         "{}",
         form.text(FieldName::Name)
     );
-    update(&mut desk.app, Msg::Key(keys_of("<up>")[0]));
-    update(&mut desk.app, Msg::Key(keys_of("<tab>")[0]));
+    update(&mut desk.ui, Msg::Key(keys_of("<up>")[0]));
+    update(&mut desk.ui, Msg::Key(keys_of("<tab>")[0]));
     desk.press("<esc>");
-    assert!(
-        matches!(desk.app.mode, Mode::Main),
-        "leaving waits for nothing"
-    );
+    assert!(desk.ui.dialogs.is_empty(), "leaving waits for nothing");
 }
 
 #[test]
@@ -1230,7 +1231,7 @@ fn a_new_image_is_encrypted_with_a_passphrase_that_is_typed_twice_and_never_seen
     desk.press("e");
     let new = PathBuf::from("/vm/Overlay-1C.qcow2");
     assert_eq!(protected(&desk), Some((new.clone(), b"sesame".to_vec())));
-    assert!(!format!("{:?} {:?}", desk.asked, desk.app.mode).contains("sesam"));
+    assert!(!format!("{:?} {:?}", desk.asked, desk.ui.dialogs).contains("sesam"));
     let Request::Branch(Branch { image, .. }) = desk.planned().1 else {
         panic!("{:?}", desk.planned());
     };
@@ -1395,11 +1396,14 @@ fn a_comparison_that_lacks_a_passphrase_asks_for_it_and_begins_anew() {
     };
     assert_eq!((unlocked, passphrase.bytes()), (&image, &b"sesame"[..]));
     assert!(images.contains(&image));
-    assert_eq!(desk.app.jobs.list.len(), 1, "it is the same job");
+    assert_eq!(desk.ui.app.jobs.list.len(), 1, "it is the same job");
     desk.send(locked("opens none of its key slots"));
     desk.press("<esc>");
-    assert!(matches!(desk.app.jobs.list[0].state, JobState::Failed(_)));
-    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(matches!(
+        desk.ui.app.jobs.list[0].state,
+        JobState::Failed(_)
+    ));
+    assert!(desk.ui.dialogs.is_empty());
 }
 
 #[test]
@@ -1450,15 +1454,15 @@ fn how_large_a_copy_would_be_is_told() {
     assert!(row("qcow2, luks").contains("(3,223,322,624)"), "{screen}");
     assert!(row("its bitmaps").contains("+ 1 MiB"), "{screen}");
     desk.press("<esc>");
-    assert!(matches!(desk.app.mode, Mode::Main));
+    assert!(desk.ui.dialogs.is_empty());
 }
 
 /// The images that what is asked for now is about.
 fn about(desk: &Desk) -> Vec<PathBuf> {
-    match &desk.app.mode {
-        Mode::Form(form) => vec![form.image.clone()],
-        Mode::Measure(dialog) => vec![dialog.image.clone()],
-        Mode::List(menu) => {
+    match desk.ui.dialogs.top() {
+        Some(Dialog::Form(form)) => vec![form.image.clone()],
+        Some(Dialog::Measure(dialog)) => vec![dialog.image.clone()],
+        Some(Dialog::List(menu)) => {
             vec![PathBuf::from("/vm").join(menu.title.rsplit(' ').next().unwrap_or_default())]
         }
         _ => match desk.planned().1 {
@@ -1515,7 +1519,7 @@ fn every_action_is_about_the_marks_and_only_without_any_about_the_cursor() {
             screen.contains("one image at a time: U clears the marks"),
             "{key} {screen}"
         );
-        assert!(matches!(desk.app.mode, Mode::Main), "{key}");
+        assert!(desk.ui.dialogs.is_empty(), "{key}");
     }
     desk.press("x");
     assert!(
@@ -1554,7 +1558,7 @@ fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
     // Once around all ten fields.
     for _ in 0..10 {
         desk.press("<down>");
-        let Mode::Form(form) = &desk.app.mode else {
+        let Some(Dialog::Form(form)) = desk.ui.dialogs.top() else {
             panic!("a form");
         };
         let begin = format!("│ {} ", form.fields[form.at].name.label());
@@ -1647,8 +1651,8 @@ fn several_marked_images_are_converted_by_one_form_that_lists_them_all() {
     }
     desk.press("<enter>");
     assert_eq!(desk.started(), 2);
-    assert_eq!(desk.app.jobs.list.len(), 2);
-    assert!(desk.app.tree.marks.is_empty());
+    assert_eq!(desk.ui.app.jobs.list.len(), 2);
+    assert!(desk.ui.app.tree.marks.is_empty());
 }
 
 #[test]
@@ -1671,7 +1675,11 @@ fn where_one_of_several_cannot_be_converted_none_is() {
     assert!(screen.contains("refused"), "{screen}");
     assert!(screen.contains("3 images would break"), "{screen}");
     desk.press("<esc>");
-    assert_eq!(desk.app.tree.marks.len(), 2, "what is marked stays marked");
+    assert_eq!(
+        desk.ui.app.tree.marks.len(),
+        2,
+        "what is marked stays marked"
+    );
     desk.go_to("lost.qcow2");
     desk.press("k V");
     assert!(
@@ -1699,27 +1707,27 @@ fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
     let mut desk = desk();
     let root = PathBuf::from("/vm/Overlay-1B.qcow2");
     let is_half = |desk: &Desk| {
-        let node = desk.app.forest.by_path(&root).unwrap();
-        let flags = desk.app.forest.flags(node.id);
+        let node = desk.ui.app.forest.by_path(&root).unwrap();
+        let flags = desk.ui.app.forest.flags(node.id);
         flags.contains(qanopy::forest::Flags::INTERRUPTED)
     };
-    let problems = desk.app.tree.summary.problems.len();
+    let problems = desk.ui.app.tree.summary.problems.len();
     let found = Interrupted {
         halves: vec![(root.clone(), "it may be half done".to_owned())],
         ..Interrupted::default()
     };
     desk.send(Msg::Interrupted(0, Ok(found)));
     assert!(is_half(&desk));
-    assert_eq!(desk.app.tree.summary.problems.len(), problems + 1);
+    assert_eq!(desk.ui.app.tree.summary.problems.len(), problems + 1);
     desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
     assert!(!is_half(&desk));
-    assert_eq!(desk.app.tree.summary.problems.len(), problems);
+    assert_eq!(desk.ui.app.tree.summary.problems.len(), problems);
 }
 
 #[test]
 fn what_was_taken_back_is_done_again_by_a_key_in_the_folders_that_are_open() {
     let mut desk = desk();
-    desk.app.journal = Some(vec![PathBuf::from("/vm")]);
+    desk.ui.app.journal = Some(vec![PathBuf::from("/vm")]);
     desk.press("Y");
     let folders = vec![PathBuf::from("/vm")];
     let entry = None;
@@ -1782,9 +1790,9 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
         ticket,
         Err("the journal cannot be read".to_owned()),
     ));
-    assert!(desk.app.toast.is_none(), "{:?}", desk.app.toast);
+    assert!(desk.ui.app.toast.is_none(), "{:?}", desk.ui.app.toast);
     desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
-    assert!(desk.app.toast.is_none(), "nothing is no news");
+    assert!(desk.ui.app.toast.is_none(), "nothing is no news");
 }
 
 #[test]

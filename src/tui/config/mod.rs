@@ -3,6 +3,7 @@
 //! number and the rest still holds. How the file is read is in `read`, how it is printed in `print`.
 
 mod command;
+mod notices;
 mod print;
 mod read;
 
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 
 pub use command::{Fill, OwnCommand, Place};
+pub use notices::{NoticeBy, Notices};
 
-use super::keymap::Keymap;
+use super::bindings::Keymap;
 use super::order::Sort;
 use super::theme::Theme;
 
@@ -55,56 +57,6 @@ pub struct Config {
     pub commands: Vec<OwnCommand>,
     /// The person's own lines of colours and keys, as they are in the file.
     own: Own,
-}
-
-/// When the end of a job is told to somebody who does not look at the terminal, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Notices {
-    /// How.
-    pub by: NoticeBy,
-    /// Only of jobs that took so long, in seconds.
-    pub after: u64,
-}
-
-impl Default for Notices {
-    fn default() -> Self {
-        Self {
-            by: NoticeBy::Osc777,
-            after: 10,
-        }
-    }
-}
-
-/// How a terminal is asked to tell somebody something; one that cannot ignores it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoticeBy {
-    /// As urxvt, foot, WezTerm and Ghostty understand it.
-    Osc777,
-    /// As iTerm2, ConEmu and Windows Terminal understand it.
-    Osc9,
-    /// By its bell.
-    Bell,
-    /// Not at all.
-    Off,
-}
-
-impl NoticeBy {
-    /// All of them, with the names the configuration knows.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("osc777", Self::Osc777),
-        ("osc9", Self::Osc9),
-        ("bell", Self::Bell),
-        ("off", Self::Off),
-    ];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        let mut known = Self::NAMES.into_iter();
-        known
-            .find(|(_, by)| *by == self)
-            .map_or("", |(name, _)| name)
-    }
 }
 
 #[derive(Debug, Clone, Default)]

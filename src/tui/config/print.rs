@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::tui::keymap::{Group, TABLE};
+use crate::tui::bindings::Group;
+use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
@@ -107,7 +108,7 @@ impl Config {
             let _ = writeln!(out, "{name} = [{}]", keys.join(", "));
         }
         let own = |name: &str| self.own.keys.iter().any(|(own, _)| own == name);
-        for entry in TABLE.iter().filter(|entry| entry.group != Group::Dialog) {
+        for entry in keymap::table().filter(|entry| entry.group != Group::Dialog) {
             if !own(entry.name) {
                 let keys: Vec<String> = entry
                     .keys

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::tui::key::{Code, Key};
+use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::Theme;
 
@@ -249,8 +250,8 @@ impl Reader<'_> {
             }
             let name = name.get_ref().to_string();
             let scope = |name: &str| {
-                let entry = config.keymap.all().iter().find(|entry| entry.name == name);
-                entry.map(|entry| entry.scope)
+                let row = keymap::table().find(|row| row.name == name);
+                row.map(|row| row.scope)
             };
             let clash = taken
                 .iter()
@@ -260,13 +261,13 @@ impl Reader<'_> {
                 self.warn(value.span(), text);
                 continue;
             }
-            match config.keymap.bind(&name, &keys) {
+            match keymap::bind(&mut config.keymap, &name, &keys) {
                 Ok(()) => {
                     taken.extend(keys.iter().map(|key| (name.clone(), *key)));
                     config.own.keys.push((name, texts));
                 }
                 Err(why) => {
-                    let names = config.keymap.all().iter().map(|entry| entry.name);
+                    let names = keymap::table().map(|row| row.name);
                     let near = if why.contains("is called") {
                         nearest(&name, names)
                     } else {

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::tui::actions::Action;
 use crate::tui::key::Key;
-use crate::tui::keymap::{Action, Scope};
 use crate::tui::theme::Role;
 
 fn read(text: &str) -> (Config, Vec<Warning>) {
@@ -55,10 +55,10 @@ confirm = true
         Some(ratatui::style::Color::Magenta)
     );
     assert_eq!(
-        config.keymap.action(Scope::Main, Key::ctrl('k')),
+        config.keymap.action::<Action>(Key::ctrl('k')),
         Some(Action::Commit)
     );
-    assert_eq!(config.keymap.action(Scope::Main, Key::char('C')), None);
+    assert_eq!(config.keymap.action::<Action>(Key::char('C')), None);
     let command = config.commands.first().expect("a command");
     assert_eq!(command.key, Some(Key::char('b')));
     assert_eq!(command.place, Place::Job);
@@ -96,7 +96,7 @@ fn what_is_wrong_is_told_with_its_line_and_the_rest_holds() {
         warnings[2].text
     );
     assert_eq!(
-        config.keymap.action(Scope::Main, Key::char('K')),
+        config.keymap.action::<Action>(Key::char('K')),
         Some(Action::Mark)
     );
 }

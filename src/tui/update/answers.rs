@@ -8,16 +8,19 @@ use std::time::Duration;
 use crate::forest::Forest;
 use crate::host::Stat;
 use crate::image::{Check, Verdict};
-use crate::ops::Error;
+use crate::ops::{Error, Plan};
+use crate::tui::actions::Action;
 use crate::tui::app::{App, Checked};
-use crate::tui::dialog::Mode;
-use crate::tui::keymap::Action;
+use crate::tui::dialogs::Dialog;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Interrupted, Msg, Watching};
+use crate::tui::query::{AT_START, Ticket};
 use crate::tui::text;
+use crate::tui::ui::Ui;
 use crate::units;
 
-use super::{AT_START, dialogs, jobs, menus, panes};
+use super::settle::{refresh_preview, replace_forest};
+use super::{dialogs, jobs, keys, menus, scan};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
@@ -28,7 +31,8 @@ fn scanned(app: &mut App) -> &mut Forest {
 }
 
 /// Takes in an answer.
-pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
+pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
+    let app = &mut ui.app;
     match msg {
         Msg::Found(ticket, found) if ticket == app.scan.ticket => {
             scanned(app).extend(found);
@@ -45,25 +49,27 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             app.scan.looked_at = end.looked_at;
             app.scan.unreadable = end.unreadable;
             if let Some(fresh) = app.scan.fresh.take() {
-                app.replace_forest(Arc::new(fresh));
+                replace_forest(ui, Arc::new(fresh));
             }
             // What the disk told of the selected image may be old as well.
+            let app = &mut ui.app;
             app.asked = None;
             app.map_asked = None;
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
-            panes::look_at_changed(app, effects);
+            scan::look_at_changed(app, effects);
         }
         Msg::Refreshed(ticket, forest) => {
             if app.refreshing == Some(ticket) {
                 app.refreshing = None;
-                app.replace_forest(forest);
+                replace_forest(ui, forest);
+                let app = &mut ui.app;
                 app.asked = None;
                 app.map_asked = None;
                 effects.push(Effect::Remember(Arc::clone(&app.forest)));
-                panes::look_at_changed(app, effects);
+                scan::look_at_changed(app, effects);
             }
         }
-        Msg::Changed(files) => panes::look_again(app, files, effects),
+        Msg::Changed(files) => scan::look_again(app, files, effects),
         Msg::Watching(watching) => {
             if let Watching::Polling(why) = &watching {
                 let text = format!("Changes are looked for every few seconds: {why}.");
@@ -79,48 +85,35 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             }
         }
         Msg::Checked(job, path, stat, found) => checked(app, job, path, stat, *found),
-        Msg::Locked(ticket, image) => match &mut app.mode {
-            Mode::Form(form) if form.ticket == ticket => form.locked = Some(image),
-            Mode::Plan(dialog) if dialog.ticket == ticket => dialog.locked = Some(image),
+        Msg::Locked(ticket, image) => match ui.dialogs.top_mut() {
+            Some(Dialog::Form(form)) if form.ticket == ticket => form.locked = Some(image),
+            Some(Dialog::Plan(dialog)) if dialog.ticket == ticket => dialog.locked = Some(image),
             _ => {}
         },
-        Msg::Completed(ticket, ways) => dialogs::completed(app, ticket, ways, effects),
-        Msg::Focus(is_there) => app.focused = Some(is_there),
-        Msg::Planned(ticket, plan, forest) => {
-            let is_asked = match &app.mode {
-                Mode::Form(form) => form.ticket == ticket,
-                Mode::Plan(dialog) => dialog.ticket == ticket,
-                _ => false,
-            };
-            if !is_asked {
-                return;
+        Msg::Completed(ticket, ways) => {
+            if let Some(Dialog::Form(form)) = ui.dialogs.top_mut() {
+                for key in form.completed(ticket, ways, app, effects) {
+                    keys::press(ui, key, effects);
+                }
             }
-            if let Some(forest) = forest {
-                app.replace_forest(forest);
-            }
-            match &mut app.mode {
-                Mode::Form(form) => form.plans = vec![*plan],
-                Mode::Plan(dialog) => dialog.plan = Some(plan),
-                _ => {}
-            }
-            app.refresh_preview();
-            dialogs::submit(app, effects);
         }
+        Msg::Focus(is_there) => app.focused = Some(is_there),
+        Msg::Planned(ticket, plan, forest) => planned(ui, ticket, plan, forest, effects),
         Msg::PlannedEach(ticket, plans) => {
-            if let Mode::Form(form) = &mut app.mode
+            if let Some(Dialog::Form(form)) = ui.dialogs.top_mut()
                 && form.ticket == ticket
             {
                 form.plans = plans;
-                app.refresh_preview();
-                dialogs::submit(app, effects);
+                refresh_preview(ui);
+                submit(ui, effects);
             }
         }
         Msg::Progress(views) => jobs::progressed(app, views),
-        Msg::Ended(id, result) => jobs::ended(app, id, result, effects),
+        Msg::Ended(id, result) => jobs::ended(ui, id, result, effects),
         Msg::Facts(facts) => {
             if app.asked.as_ref() == Some(&facts.path) {
                 app.facts = Some(*facts);
-                menus::refresh(app);
+                menus::refresh(ui);
             }
         }
         Msg::Mapped(path, seen) => {
@@ -130,7 +123,7 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
         }
         Msg::Candidates(ticket, candidates) => {
             let old = Duration::from_secs(app.settings.prune_days.saturating_mul(86_400));
-            if let Mode::Prune(dialog) = &mut app.mode
+            if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
                 && dialog.ticket == ticket
             {
                 dialog.ticked = candidates
@@ -141,21 +134,21 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
             }
         }
         Msg::Trash(ticket, entries) => {
-            if let Mode::Trash(dialog) = &mut app.mode
+            if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
                 && dialog.ticket == ticket
             {
                 dialog.entries = Some(entries);
             }
         }
-        Msg::Interrupted(ticket, found) => interrupted(app, ticket, &found),
+        Msg::Interrupted(ticket, found) => interrupted(ui, ticket, &found),
         Msg::Measured(ticket, found) => {
-            if let Mode::Measure(dialog) = &mut app.mode
+            if let Some(Dialog::Measure(dialog)) = ui.dialogs.top_mut()
                 && dialog.ticket == ticket
             {
                 dialog.found = Some(found);
             }
         }
-        Msg::JobLocked(id, image, error) => jobs::locked(app, id, image, error, effects),
+        Msg::JobLocked(id, image, error) => jobs::locked(ui, id, image, error, effects),
         Msg::Tell(text) => {
             app.note(None, Kind::Bad, &text);
             app.warn(text);
@@ -172,8 +165,45 @@ pub(super) fn take(app: &mut App, msg: Msg, effects: &mut Vec<Effect>) {
     }
 }
 
+/// A plan is there: into the dialog that asked for it.
+fn planned(
+    ui: &mut Ui,
+    ticket: Ticket,
+    plan: Box<Plan>,
+    forest: Option<Arc<Forest>>,
+    effects: &mut Vec<Effect>,
+) {
+    let is_asked = match ui.dialogs.top() {
+        Some(Dialog::Form(form)) => form.ticket == ticket,
+        Some(Dialog::Plan(dialog)) => dialog.ticket == ticket,
+        _ => false,
+    };
+    if !is_asked {
+        return;
+    }
+    if let Some(forest) = forest {
+        replace_forest(ui, forest);
+    }
+    match ui.dialogs.top_mut() {
+        Some(Dialog::Form(form)) => form.plans = vec![*plan],
+        Some(Dialog::Plan(dialog)) => dialog.plan = Some(plan),
+        _ => {}
+    }
+    refresh_preview(ui);
+    submit(ui, effects);
+}
+
+/// A form that was sent off before its plans were there goes on with them.
+fn submit(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    if let Some(Dialog::Form(form)) = ui.dialogs.top_mut() {
+        let next = form.submit();
+        dialogs::follow(ui, next, effects);
+    }
+}
+
 /// What was interrupted: into the list that waits for it, or told at the start.
-fn interrupted(app: &mut App, ticket: u64, found: &Result<Interrupted, String>) {
+fn interrupted(ui: &mut Ui, ticket: Ticket, found: &Result<Interrupted, String>) {
+    let app = &mut ui.app;
     if let Ok(found) = found
         && app.halves != found.halves
     {
@@ -181,7 +211,7 @@ fn interrupted(app: &mut App, ticket: u64, found: &Result<Interrupted, String>) 
         app.apply_checks();
         app.changed();
     }
-    if let Mode::List(menu) = &mut app.mode
+    if let Some(Dialog::List(menu)) = ui.dialogs.top_mut()
         && menu.ticket == Some(ticket)
     {
         let mut fresh = menus::interrupted(Some(found));

@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use crate::host::shell_quoted;
 use crate::ops::{Error, Outcome, Phase, ProgressView, Ready, Request};
+use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::config::{NoticeBy, Notices};
-use crate::tui::dialog::{LogView, Mode};
+use crate::tui::dialogs::{Dialog, Keyboard};
 use crate::tui::jobs::{Files, JobState, Task, Work};
-use crate::tui::keymap::Action;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Notice};
+use crate::tui::query::FOR_THE_ROWS;
+use crate::tui::ui::Ui;
 use crate::units;
 
-use super::{panes, plans};
+use super::settle::refresh_preview;
+use super::{open, scan};
 
 /// Makes a job of what the person agreed to, and closes the dialog it came from.
-pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
+pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) {
+    let app = &mut ui.app;
     let plan = ready.plan();
     let files = Files::of_plan(&app.forest, plan);
     let (title, request) = (plan.title.clone(), plan.request.clone());
@@ -32,10 +36,10 @@ pub(super) fn enqueue(app: &mut App, ready: Ready, effects: &mut Vec<Effect>) {
     for command in &commands {
         app.note(Some(id), Kind::Command, command);
     }
-    app.mode = Mode::Main;
     app.tree.marks.clear();
-    app.refresh_preview();
-    start_next(app, effects);
+    ui.dialogs.close_all();
+    refresh_preview(ui);
+    start_next(&mut ui.app, effects);
 }
 
 /// Looks through the tables of images, one after the other.
@@ -128,53 +132,13 @@ pub(super) fn start_next(app: &mut App, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Keys of the jobs pane.
-pub(super) fn run(app: &mut App, action: Action, effects: &mut Vec<Effect>) {
-    let last = app.jobs.list.len().saturating_sub(1);
-    let at = app.jobs.cursor;
-    match action {
-        Action::Down => app.jobs.cursor = (at + 1).min(last),
-        Action::Up => app.jobs.cursor = at.saturating_sub(1),
-        Action::CancelJob => {
-            let Some(job) = app.jobs.list.get_mut(at) else {
-                return;
-            };
-            let text = match job.state {
-                JobState::Running if job.is_switching() => {
-                    format!("{}: finishing, it cannot stop here.", job.title)
-                }
-                JobState::Running | JobState::Waiting => format!("{}: stopping.", job.title),
-                _ => format!("{}: this job is over.", job.title),
-            };
-            job.cancel();
-            app.tell(text);
-            start_next(app, effects);
-        }
-        Action::RetryJob => {
-            let Some(job) = app.jobs.list.get(at) else {
-                return;
-            };
-            let (title, task) = (job.title.clone(), job.task.clone());
-            if job.is_open() || matches!(job.state, JobState::Done(_)) {
-                app.tell(format!(
-                    "{title}: only what failed or was stopped is tried again."
-                ));
-                return;
-            }
-            match task {
-                Task::Change(request) => plans::ask(app, request, Mode::Jobs, effects),
-                Task::Check(images) => check(app, images, effects),
-                Task::Compare(images) => compare(app, images, effects),
-                Task::Command(words) => command(app, title, words, &[], effects),
-            }
-        }
-        Action::JobLog => {
-            let job = app.jobs.list.get(at).map(|job| job.id);
-            app.mode = Mode::Log(LogView { job, up: 0 });
-        }
-        Action::Close => app.mode = Mode::Main,
-        Action::Quit => panes::quit(app, effects),
-        _ => {}
+/// Tries a job again that is over: what it was asked is planned anew.
+pub(super) fn retry(ui: &mut Ui, title: String, task: Task, effects: &mut Vec<Effect>) {
+    match task {
+        Task::Change(request) => open::ask(ui, request, effects),
+        Task::Check(images) => check(&mut ui.app, images, effects),
+        Task::Compare(images) => compare(&mut ui.app, images, effects),
+        Task::Command(words) => command(&mut ui.app, title, words, &[], effects),
     }
 }
 
@@ -198,11 +162,12 @@ pub(super) fn progressed(app: &mut App, views: Vec<(u64, ProgressView)>) {
 
 /// A job is over.
 pub(super) fn ended(
-    app: &mut App,
+    ui: &mut Ui,
     id: u64,
     result: Result<Outcome, Error>,
     effects: &mut Vec<Effect>,
 ) {
+    let app = &mut ui.app;
     let Some(job) = app.jobs.get_mut(id) else {
         return;
     };
@@ -210,7 +175,7 @@ pub(super) fn ended(
     let task = job.task.clone();
     // Cut off half way, or the end of what was: the rows say so.
     if matches!(task, Task::Change(_)) && (result.is_err() || !app.halves.is_empty()) {
-        effects.push(Effect::Interrupted(super::FOR_THE_ROWS, None));
+        effects.push(Effect::Interrupted(FOR_THE_ROWS, None));
     }
     let took = job.view.elapsed;
     let mut touched = Vec::new();
@@ -255,10 +220,10 @@ pub(super) fn ended(
             job.state = JobState::Failed(text.clone());
             app.note(Some(id), Kind::Bad, &text);
             match &task {
-                Task::Change(request) if matches!(app.mode, Mode::Main) && !app.leaving => {
+                Task::Change(request) if ui.dialogs.is_empty() && !app.leaving => {
                     // The person meant it to happen: show what stands against it, planned anew.
-                    plans::ask(app, request.clone(), Mode::Main, effects);
-                    if let Mode::Plan(dialog) = &mut app.mode {
+                    open::ask(ui, request.clone(), effects);
+                    if let Some(Dialog::Plan(dialog)) = ui.dialogs.top_mut() {
                         dialog.reason = Some(text.clone());
                     }
                 }
@@ -267,12 +232,13 @@ pub(super) fn ended(
             text
         }
     };
+    let app = &mut ui.app;
     start_next(app, effects);
     effects.extend(notice(app, title, said, took));
     let is_last = app.jobs.open().next().is_none();
-    if is_last && matches!(app.mode, Mode::Leave) {
+    if is_last && matches!(ui.dialogs.top(), Some(Dialog::Leave(_))) {
         // The question was about running jobs, and there are none: what came of them is to be read.
-        app.mode = Mode::Main;
+        ui.dialogs.close_all();
         let quit = app.key(Action::Quit);
         if let Some(toast) = &mut app.toast {
             toast
@@ -284,22 +250,23 @@ pub(super) fn ended(
         effects.push(Effect::Quit);
     } else if matches!(task, Task::Change(_)) {
         let is_whole = touched.is_empty();
-        panes::look_again(app, (!is_whole).then_some(touched), effects);
+        scan::look_again(app, (!is_whole).then_some(touched), effects);
     }
 }
 
 /// A job is over since the passphrase of an image is missing: a person who does nothing else is asked for
 /// it.
 pub(super) fn locked(
-    app: &mut App,
+    ui: &mut Ui,
     id: u64,
     image: PathBuf,
     error: Error,
     effects: &mut Vec<Effect>,
 ) {
-    ended(app, id, Err(error), effects);
-    if matches!(app.mode, Mode::Main | Mode::Jobs) && !app.leaving {
-        plans::ask_secret(app, image, Some(id));
+    ended(ui, id, Err(error), effects);
+    let is_free = matches!(ui.dialogs.keyboard(), Keyboard::Panes | Keyboard::Jobs);
+    if is_free && !ui.app.leaving {
+        open::ask_secret(ui, image, Some(id));
     }
 }
 

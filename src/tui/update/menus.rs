@@ -12,19 +12,23 @@ use crate::ops::{
     BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, RecoverEntry, Recovery,
     RemoveLeftovers, Request, SnapshotAction, SnapshotName,
 };
+use crate::tui::actions::Action;
 use crate::tui::app::App;
+use crate::tui::bindings::{Entry, Group};
 use crate::tui::config::Place;
 use crate::tui::copy::{libvirt_disk, qemu_command};
-use crate::tui::dialog::{Choice, FormKind, Inside, Item, ListMenu, Mode};
-use crate::tui::keymap::{Action, Entry, Group, Scope};
+use crate::tui::dialogs::Dialog;
+use crate::tui::dialogs::list::{Choice, Inside, Item, ListMenu};
+use crate::tui::disabled_reason::why_not;
+use crate::tui::forms::FormKind;
 use crate::tui::labels::LEGEND;
 use crate::tui::msg::Interrupted;
 use crate::tui::order::Sort;
-use crate::tui::reasons::why_not;
 use crate::tui::text;
+use crate::tui::ui::Ui;
 use crate::units;
 
-fn item(app: &App, entry: &Entry) -> Item {
+fn item(app: &App, entry: Entry<'_, Action>) -> Item {
     Item {
         keys: entry.all_keys(),
         title: entry.title.to_owned(),
@@ -40,8 +44,8 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
     let entries = app
         .settings
         .keymap
-        .entries(Scope::Main)
-        .filter(|entry| !(app.settings.read_only && entry.changes()));
+        .entries::<Action>()
+        .filter(|entry| !(app.settings.read_only && entry.group.changes()));
     let mut items: Vec<Item> = entries.map(|entry| item(app, entry)).collect();
     // What was chosen from here last comes first.
     items.sort_by_key(|item| match item.choice {
@@ -70,7 +74,7 @@ pub(super) fn actions(app: &App) -> ListMenu {
     let entries = app
         .settings
         .keymap
-        .entries(Scope::Main)
+        .entries::<Action>()
         .filter(|entry| match entry.group {
             Group::Create | Group::Change => !app.settings.read_only,
             Group::Look => true,
@@ -251,19 +255,20 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
 
 /// The disk has told more of the selected image: a list of what is inside it is made anew, with what is
 /// searched for.
-pub(super) fn refresh(app: &mut App) {
-    let Mode::List(menu) = &app.mode else { return };
+pub(super) fn refresh(ui: &mut Ui) {
+    let app = &ui.app;
+    let Some(Dialog::List(menu)) = ui.dialogs.top_mut() else {
+        return;
+    };
     let mut fresh = match menu.inside {
         Some(Inside::Snapshots) => snapshots(app),
         Some(Inside::Bitmaps) => bitmaps(app),
         None => return,
     };
-    if let Mode::List(menu) = &mut app.mode {
-        fresh.query = std::mem::take(&mut menu.query);
-        fresh.search();
-        fresh.cursor = menu.cursor.min(fresh.shown.len().saturating_sub(1));
-        **menu = fresh;
-    }
+    fresh.query = std::mem::take(&mut menu.query);
+    fresh.search();
+    fresh.cursor.page_down(fresh.shown.len(), menu.cursor.at);
+    **menu = fresh;
 }
 
 /// What can be done with dirty bitmaps: a new one, and for each there is, all that goes.

@@ -3,83 +3,91 @@
 
 use ratatui::layout::{Position, Rect};
 
-use crate::tui::app::{App, Pane};
-use crate::tui::dialog::Mode;
+use crate::tui::actions::Motion;
+use crate::tui::app::Pane;
+use crate::tui::dialogs::{Dialog, JobsPane, Keyboard};
 use crate::tui::key::{Code, Key};
-use crate::tui::keymap::Action;
-use crate::tui::layout::{self, Room};
-use crate::tui::msg::{Effect, MouseDid};
-use crate::tui::views;
+use crate::tui::layout::{self, Layout, Room};
+use crate::tui::msg::{Effect, MouseEvent};
+use crate::tui::ui::Ui;
 
-use super::moving;
+use super::{keys, moving};
 
 /// Rows a turn of the wheel goes.
 const WHEEL: usize = 3;
 
 /// Takes in what the mouse did.
-pub(super) fn take(app: &mut App, did: MouseDid, column: u16, row: u16, effects: &mut Vec<Effect>) {
-    let layout = layout::of(app);
+pub(super) fn take(ui: &mut Ui, did: MouseEvent, column: u16, row: u16, effects: &mut Vec<Effect>) {
+    let layout = layout::of(ui);
     if layout.room == Room::None {
         return;
     }
-    app.toast = None;
+    ui.app.toast = None;
     let spot = Position::new(column, row);
     let on = |area: Rect| area.contains(spot);
-    match &mut app.mode {
-        Mode::Main | Mode::Filter { .. } | Mode::Jobs => {}
-        Mode::List(menu) if did == MouseDid::Press => {
-            let area = views::overlay(app);
-            if let Mode::List(menu) = &mut app.mode
-                && let Some(at) = views::list_entry(menu, area, spot)
-            {
-                menu.cursor = at;
-            }
-            return;
-        }
-        Mode::Plan(_) | Mode::List(_) | Mode::Prune(_) | Mode::Trash(_) | Mode::Log(_) => {
-            // The wheel does what the arrows do there.
-            let key = match did {
-                MouseDid::WheelDown => Code::Down,
-                MouseDid::WheelUp => Code::Up,
-                MouseDid::Press => return,
-            };
-            super::on_key(app, Key::of(key), effects);
-            return;
-        }
-        Mode::Form(_) | Mode::Leave | Mode::Secret(_) | Mode::Measure(_) => return,
+    if ui.dialogs.keyboard() == Keyboard::Dialog {
+        return on_dialog(ui, did, spot, &layout, effects);
     }
-    let (action, forward) = match did {
-        MouseDid::Press => {
-            press(app, spot);
+    let (motion, forward) = match did {
+        MouseEvent::Press => {
+            press(ui, spot);
             return;
         }
-        MouseDid::WheelDown => (Action::Down, true),
-        MouseDid::WheelUp => (Action::Up, false),
+        MouseEvent::WheelDown => (Motion::Down, true),
+        MouseEvent::WheelUp => (Motion::Up, false),
     };
-    app.tree.touched = true;
+    ui.app.tree.touched = true;
     if on(layout.detail) || on(layout.chain) {
         for _ in 0..WHEEL {
-            moving::scroll_detail(app, action);
+            moving::scroll_detail(ui, motion);
         }
     } else if on(layout.images) {
-        let last = app.tree.rows.list.len().saturating_sub(1);
-        app.tree.cursor = if forward {
-            (app.tree.cursor + WHEEL).min(last)
+        let tree = &mut ui.app.tree;
+        let last = tree.rows.list.len().saturating_sub(1);
+        tree.cursor = if forward {
+            (tree.cursor + WHEEL).min(last)
         } else {
-            app.tree.cursor.saturating_sub(WHEEL)
+            tree.cursor.saturating_sub(WHEEL)
         };
     }
 }
 
-fn press(app: &mut App, spot: Position) {
-    let layout = layout::of(app);
+/// A press goes to the entry of a list it points at; the wheel does what the arrows do, where they scroll.
+fn on_dialog(
+    ui: &mut Ui,
+    did: MouseEvent,
+    spot: Position,
+    layout: &Layout,
+    effects: &mut Vec<Effect>,
+) {
+    let area = layout::of_dialog(ui, layout);
+    let key = match (did, ui.dialogs.top_mut()) {
+        (MouseEvent::Press, Some(Dialog::List(menu))) => {
+            if let Some(at) = menu.entry_at(area, spot) {
+                menu.cursor.at = at;
+            }
+            return;
+        }
+        (MouseEvent::Press, _) => return,
+        (MouseEvent::WheelDown, _) => Code::Down,
+        (MouseEvent::WheelUp, _) => Code::Up,
+    };
+    let turns = ui.dialogs.top().is_some_and(|open| open.window().turns());
+    if turns {
+        keys::press(ui, Key::of(key), effects);
+    }
+}
+
+fn press(ui: &mut Ui, spot: Position) {
+    let layout = layout::of(ui);
+    let app = &mut ui.app;
     app.tree.touched = true;
     if layout.jobs.contains(spot) && !app.jobs.list.is_empty() {
-        app.mode = Mode::Jobs;
+        ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
         return;
     }
-    if matches!(app.mode, Mode::Jobs) {
-        app.mode = Mode::Main;
+    if ui.dialogs.keyboard() == Keyboard::Jobs {
+        ui.dialogs.close_all();
     }
     if layout.detail.contains(spot) || layout.chain.contains(spot) {
         app.pane = Pane::Detail;

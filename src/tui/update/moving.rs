@@ -1,15 +1,16 @@
 //! Moving: the cursor along rows and boxes, folding, scrolling the detail.
 
+use crate::tui::actions::Motion;
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::health;
-use crate::tui::keymap::Action;
-use crate::tui::layout;
+use crate::tui::layout::{self, Layout};
 use crate::tui::rows::{RowKind, holds_rows};
+use crate::tui::ui::Ui;
 use crate::tui::views;
 
 /// Moves among the lines of the health pane that something helps against, as long as there is a further
 /// one.
-fn select_in_health(app: &mut App, action: Action) -> bool {
+fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
     let Some(node) = app.selected() else {
         return false;
     };
@@ -17,17 +18,17 @@ fn select_in_health(app: &mut App, action: Action) -> bool {
     let last = lines.iter().filter(|line| line.remedy.is_some()).count();
     let last = last.saturating_sub(1);
     let at = app.health_cursor.min(last);
-    let to = match action {
-        Action::Down => (at + 1).min(last),
-        Action::Up => at.saturating_sub(1),
+    let to = match motion {
+        Motion::Down => (at + 1).min(last),
+        Motion::Up => at.saturating_sub(1),
         _ => return false,
     };
     app.health_cursor = to;
     if to == at {
         return false;
     }
-    let page = usize::from(layout::of(app).detail.height.max(3)) - 2;
-    if let Some(seen) = views::health_lines_at_cursor(app) {
+    let page = usize::from(layout.detail.height.max(3)) - 2;
+    if let Some(seen) = views::health_lines_at_cursor(app, layout) {
         let least = seen.end.saturating_sub(page);
         app.detail_scroll = app.detail_scroll.max(least).min(seen.start);
     }
@@ -35,78 +36,87 @@ fn select_in_health(app: &mut App, action: Action) -> bool {
 }
 
 /// Scrolls or turns the detail pane, if that is what the action does there.
-pub(super) fn scroll_detail(app: &mut App, action: Action) -> bool {
-    if app.tab == Tab::Health && select_in_health(app, action) {
+pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
+    let layout = &layout::of(ui);
+    let app = &mut ui.app;
+    if app.tab == Tab::Health && select_in_health(app, layout, motion) {
         return true;
     }
-    let page = usize::from(layout::of(app).detail.height.max(3)) - 2;
-    let most = views::detail_lines(app).saturating_sub(page);
+    let page = usize::from(layout.detail.height.max(3)) - 2;
+    let most = views::detail_lines(app, layout).saturating_sub(page);
     let at = app.detail_scroll;
-    let to = match action {
-        Action::Down => at + 1,
-        Action::Up => at.saturating_sub(1),
-        Action::PageDown => at + page,
-        Action::HalfDown => at + page / 2,
-        Action::PageUp => at.saturating_sub(page),
-        Action::HalfUp => at.saturating_sub(page / 2),
-        Action::Top => 0,
-        Action::Bottom => most,
-        Action::Left | Action::Right => {
-            app.tab = app.tab.beside(action == Action::Right);
+    let to = match motion {
+        Motion::Down => at + 1,
+        Motion::Up => at.saturating_sub(1),
+        Motion::PageDown => at + page,
+        Motion::HalfDown => at + page / 2,
+        Motion::PageUp => at.saturating_sub(page),
+        Motion::HalfUp => at.saturating_sub(page / 2),
+        Motion::Top => 0,
+        Motion::Bottom => most,
+        Motion::Left | Motion::Right => {
+            app.tab = app.tab.beside(motion == Motion::Right);
             0
         }
-        _ => return false,
+        Motion::Parent
+        | Motion::PreviousSibling
+        | Motion::NextSibling
+        | Motion::PreviousRoot
+        | Motion::NextRoot
+        | Motion::PreviousHit
+        | Motion::NextHit
+        | Motion::FoldAll
+        | Motion::UnfoldAll => return false,
     };
     app.detail_scroll = to.min(most);
     true
 }
 
-/// Moves the cursor or folds, if that is what the action does.
-pub(super) fn go(app: &mut App, action: Action) -> bool {
+/// Moves the cursor, or folds.
+pub(super) fn go(ui: &mut Ui, motion: Motion) {
+    let page = usize::from(layout::of(ui).rows()).saturating_sub(1).max(1);
+    let app = &mut ui.app;
     let last = app.tree.rows.list.len().saturating_sub(1);
     let at = app.tree.cursor;
-    let page = usize::from(layout::of(app).rows()).saturating_sub(1).max(1);
     if let Some(picture) = &app.picture
-        && matches!(action, Action::Down | Action::Up)
+        && matches!(motion, Motion::Down | Motion::Up)
     {
-        app.tree.cursor = picture.vertical(at, action == Action::Down).unwrap_or(at);
-        return true;
+        app.tree.cursor = picture.vertical(at, motion == Motion::Down).unwrap_or(at);
+        return;
     }
-    let to = match action {
-        Action::Down => at + 1,
-        Action::Up => at.saturating_sub(1),
-        Action::Top => 0,
-        Action::Bottom => last,
-        Action::PageDown => at + page,
-        Action::PageUp => at.saturating_sub(page),
-        Action::HalfDown => at + page.div_ceil(2),
-        Action::HalfUp => at.saturating_sub(page.div_ceil(2)),
-        Action::Left => left(app, at),
-        Action::Right => right(app, at),
-        Action::Parent => {
+    let to = match motion {
+        Motion::Down => at + 1,
+        Motion::Up => at.saturating_sub(1),
+        Motion::Top => 0,
+        Motion::Bottom => last,
+        Motion::PageDown => at + page,
+        Motion::PageUp => at.saturating_sub(page),
+        Motion::HalfDown => at + page.div_ceil(2),
+        Motion::HalfUp => at.saturating_sub(page.div_ceil(2)),
+        Motion::Left => left(app, at),
+        Motion::Right => right(app, at),
+        Motion::Parent => {
             index(app.tree.rows.list.get(at).and_then(|row| row.parent)).unwrap_or(at)
         }
-        Action::NextSibling => sibling(app, at, true).unwrap_or(at),
-        Action::PreviousSibling => sibling(app, at, false).unwrap_or(at),
-        Action::NextRoot => root(app, at, true).unwrap_or(at),
-        Action::PreviousRoot => root(app, at, false).unwrap_or(at),
-        Action::NextHit => hit(app, at, true).unwrap_or(at),
-        Action::PreviousHit => hit(app, at, false).unwrap_or(at),
-        Action::FoldAll => {
+        Motion::NextSibling => sibling(app, at, true).unwrap_or(at),
+        Motion::PreviousSibling => sibling(app, at, false).unwrap_or(at),
+        Motion::NextRoot => root(app, at, true).unwrap_or(at),
+        Motion::PreviousRoot => root(app, at, false).unwrap_or(at),
+        Motion::NextHit => hit(app, at, true).unwrap_or(at),
+        Motion::PreviousHit => hit(app, at, false).unwrap_or(at),
+        Motion::FoldAll => {
             let parents = app.forest.nodes().filter(|node| holds_rows(node));
             app.tree.folds = parents.map(|node| node.id).collect();
             app.changed();
-            return true;
+            return;
         }
-        Action::UnfoldAll => {
+        Motion::UnfoldAll => {
             app.tree.folds.clear();
             app.changed();
-            return true;
+            return;
         }
-        _ => return false,
     };
     app.tree.cursor = to.min(last);
-    true
 }
 
 fn index(row: Option<u32>) -> Option<usize> {

@@ -10,87 +10,132 @@ use crate::tui::layout;
 use crate::tui::plan_preview::PlanPreview;
 use crate::tui::rows::{self, RowKind, Rows, Wish};
 use crate::tui::summary::Summary;
+use crate::tui::ui::Ui;
 
-impl App {
-    /// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
-    /// when nothing of that changed.
-    pub(super) fn settle(&mut self) {
-        let layout = layout::of(self);
-        let room = usize::from(layout.images.width).saturating_sub(2) * 2 / 5;
-        let built = (
-            self.epoch,
-            self.forest.generation(),
-            self.tree.version,
-            room,
+/// Brings rows, cursor and scroll position in line with what they are made from. Costs nothing
+/// when nothing of that changed.
+pub(super) fn settle(ui: &mut Ui) {
+    let layout = layout::of(ui);
+    let app = &mut ui.app;
+    let room = usize::from(layout.images.width).saturating_sub(2) * 2 / 5;
+    let built = (app.epoch, app.forest.generation(), app.tree.version, room);
+    let state = (app.epoch, app.forest.generation());
+    if app.tree.summary_of != Some(state) {
+        app.tree.summary = Summary::of(&app.forest);
+        app.tree.summary_of = Some(state);
+    }
+    if app.tree.built != Some(built) {
+        let filter = Filter::parse(app.tree.filter.value());
+        if filter.is_empty() {
+            app.tree.hits = None;
+        } else if app.forest.len() <= LARGE {
+            let hits = filter.hits(&app.forest, app.now());
+            app.tree.hits = Some(Arc::new(hits));
+        }
+        app.tree.rows = Rows::build(
+            &app.forest,
+            &Wish {
+                folds: &app.tree.folds,
+                open_runs: &app.tree.open_runs,
+                sort: app.tree.sort,
+                view: app.tree.view,
+                hits: app.tree.hits.as_deref(),
+                preview: app.preview.as_ref(),
+                indent_room: room,
+                // The picture is of files.
+                snapshots: app.picture.is_none(),
+            },
         );
-        let state = (self.epoch, self.forest.generation());
-        if self.tree.summary_of != Some(state) {
-            self.tree.summary = Summary::of(&self.forest);
-            self.tree.summary_of = Some(state);
-        }
-        if self.tree.built != Some(built) {
-            let filter = Filter::parse(self.tree.filter.value());
-            if filter.is_empty() {
-                self.tree.hits = None;
-            } else if self.forest.len() <= LARGE {
-                let hits = filter.hits(&self.forest, self.now());
-                self.tree.hits = Some(Arc::new(hits));
-            }
-            self.tree.rows = Rows::build(
-                &self.forest,
-                &Wish {
-                    folds: &self.tree.folds,
-                    open_runs: &self.tree.open_runs,
-                    sort: self.tree.sort,
-                    view: self.tree.view,
-                    hits: self.tree.hits.as_deref(),
-                    preview: self.preview.as_ref(),
-                    indent_room: room,
-                    // The picture is of files.
-                    snapshots: self.picture.is_none(),
-                },
-            );
-            self.tree.builds += 1;
-            self.tree.built = Some(built);
-            self.find_cursor();
-            if let Some(picture) = &mut self.picture {
-                let charset = self.settings.charset();
-                let preview = self.preview.as_ref();
-                let ambiguous = &self.tree.summary.ambiguous;
-                picture.rebuild(&self.forest, &self.tree.rows, ambiguous, preview, charset);
-            }
-        }
-        let last = self.tree.rows.list.len().saturating_sub(1);
-        self.tree.cursor = self.tree.cursor.min(last);
-        let height = usize::from(layout.rows()).max(1);
-        let most = self.tree.rows.list.len().saturating_sub(height);
-        if let Some((first, last)) = self.affected_rows() {
-            // All that a plan changes, or as much of it as fits below and with the cursor.
-            self.tree.top = if last - first < height {
-                first.min(self.tree.top.max((last + 1).saturating_sub(height)))
-            } else {
-                first.max(self.tree.cursor.saturating_sub(height / 3))
-            };
-        }
-        self.tree.top = self
-            .tree
-            .top
-            .min(self.tree.cursor)
-            .max((self.tree.cursor + 1).saturating_sub(height))
-            .min(most);
-        let at = self.tree.rows.node(self.tree.cursor);
-        if self.tree.at != at && !self.is_on_new_row() {
-            self.tree.at = at;
-            self.detail_scroll = 0;
-            self.health_cursor = 0;
-        }
-        self.layers.follow(&self.forest, self.epoch, self.tree.at);
-        self.tree.inside = self.snapshot().map(|snapshot| snapshot.id.clone());
-        if let Some(picture) = &mut self.picture {
-            picture.follow(self.tree.cursor, layout.picture());
+        app.tree.builds += 1;
+        app.tree.built = Some(built);
+        app.find_cursor();
+        if let Some(picture) = &mut app.picture {
+            let charset = app.settings.charset();
+            let preview = app.preview.as_ref();
+            let ambiguous = &app.tree.summary.ambiguous;
+            picture.rebuild(&app.forest, &app.tree.rows, ambiguous, preview, charset);
         }
     }
+    let last = app.tree.rows.list.len().saturating_sub(1);
+    app.tree.cursor = app.tree.cursor.min(last);
+    let height = usize::from(layout.rows()).max(1);
+    let most = app.tree.rows.list.len().saturating_sub(height);
+    if let Some((first, last)) = app.affected_rows() {
+        // All that a plan changes, or as much of it as fits below and with the cursor.
+        app.tree.top = if last - first < height {
+            first.min(app.tree.top.max((last + 1).saturating_sub(height)))
+        } else {
+            first.max(app.tree.cursor.saturating_sub(height / 3))
+        };
+    }
+    app.tree.top = app
+        .tree
+        .top
+        .min(app.tree.cursor)
+        .max((app.tree.cursor + 1).saturating_sub(height))
+        .min(most);
+    let at = app.tree.rows.node(app.tree.cursor);
+    if app.tree.at != at && !app.is_on_new_row() {
+        app.tree.at = at;
+        app.detail_scroll = 0;
+        app.health_cursor = 0;
+    }
+    app.layers.follow(&app.forest, app.epoch, app.tree.at);
+    app.tree.inside = app.snapshot().map(|snapshot| snapshot.id.clone());
+    if let Some(picture) = &mut app.picture {
+        picture.follow(app.tree.cursor, layout.picture());
+    }
+}
 
+/// Works out anew what the shown plan does to the rows.
+pub(super) fn refresh_preview(ui: &mut Ui) {
+    let app = &mut ui.app;
+    let plans = ui.dialogs.plans().iter();
+    let preview = plans
+        .map(|plan| PlanPreview::of(&app.forest, &plan.request, &plan.effects))
+        .reduce(|mut all, one| {
+            all.marks.extend(one.marks);
+            all.new.extend(one.new);
+            all
+        })
+        .filter(|preview| *preview != PlanPreview::default());
+    if app.preview != preview {
+        app.preview = preview;
+        app.changed();
+    }
+}
+
+/// Replaces the forest; folds, marks and the cursor stay with the files they were on.
+pub(super) fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
+    let app = &mut ui.app;
+    let old = Arc::clone(&app.forest);
+    let same = |id: &NodeId| -> Option<NodeId> {
+        let node = old.get(*id)?;
+        let found = node
+            .file_id()
+            .and_then(|file| forest.by_file(file))
+            .or_else(|| forest.by_path(&node.path));
+        found.map(|node| node.id)
+    };
+    app.tree.folds = app.tree.folds.iter().filter_map(same).collect();
+    app.tree.open_runs = app.tree.open_runs.iter().filter_map(same).collect();
+    app.tree.marks = app.tree.marks.iter().filter_map(same).collect();
+    app.tree.range = app.tree.range.as_ref().and_then(same);
+    // The numbers in it are those of the old forest.
+    app.tree.hits = None;
+    app.tree.at = app.tree.at.as_ref().and_then(|at| {
+        // What is gone leaves the cursor on what it was built on.
+        old.chain(*at).iter().find_map(same)
+    });
+    app.forest = forest;
+    app.epoch += 1;
+    app.apply_checks();
+    app.find_folds();
+    refresh_preview(ui);
+    ui.app.changed();
+}
+
+impl App {
     /// The first and the last row that the shown plan changes.
     fn affected_rows(&self) -> Option<(usize, usize)> {
         let marks = &self.preview.as_ref()?.marks;
@@ -141,35 +186,6 @@ impl App {
         }
     }
 
-    /// Replaces the forest; folds, marks and the cursor stay with the files they were on.
-    pub(super) fn replace_forest(&mut self, forest: Arc<Forest>) {
-        let old = Arc::clone(&self.forest);
-        let same = |id: &NodeId| -> Option<NodeId> {
-            let node = old.get(*id)?;
-            let found = node
-                .file_id()
-                .and_then(|file| forest.by_file(file))
-                .or_else(|| forest.by_path(&node.path));
-            found.map(|node| node.id)
-        };
-        self.tree.folds = self.tree.folds.iter().filter_map(same).collect();
-        self.tree.open_runs = self.tree.open_runs.iter().filter_map(same).collect();
-        self.tree.marks = self.tree.marks.iter().filter_map(same).collect();
-        self.tree.range = self.tree.range.as_ref().and_then(same);
-        // The numbers in it are those of the old forest.
-        self.tree.hits = None;
-        self.tree.at = self.tree.at.as_ref().and_then(|at| {
-            // What is gone leaves the cursor on what it was built on.
-            old.chain(*at).iter().find_map(same)
-        });
-        self.forest = forest;
-        self.epoch += 1;
-        self.apply_checks();
-        self.find_folds();
-        self.refresh_preview();
-        self.changed();
-    }
-
     /// Tells the forest what checks have found, as far as the files are still what they were.
     pub(super) fn apply_checks(&mut self) {
         if self.checks.is_empty() && self.halves.is_empty() && !self.had_halves {
@@ -203,22 +219,5 @@ impl App {
             let found = forest.by_path(path).filter(|node| rows::holds_rows(node));
             found.is_none_or(|node| !folds.insert(node.id))
         });
-    }
-
-    /// Works out anew what the shown plan does to the rows.
-    pub(super) fn refresh_preview(&mut self) {
-        let plans = self.mode.plans().iter();
-        let preview = plans
-            .map(|plan| PlanPreview::of(&self.forest, &plan.request, &plan.effects))
-            .reduce(|mut all, one| {
-                all.marks.extend(one.marks);
-                all.new.extend(one.new);
-                all
-            })
-            .filter(|preview| *preview != PlanPreview::default());
-        if self.preview != preview {
-            self.preview = preview;
-            self.changed();
-        }
     }
 }

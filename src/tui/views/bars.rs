@@ -7,14 +7,18 @@ use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use crate::tui::actions::Action;
 use crate::tui::app::App;
-use crate::tui::dialog::Mode;
-use crate::tui::keymap::{self, Scope};
+use crate::tui::bindings::Group;
+use crate::tui::dialogs::Keyboard;
+use crate::tui::disabled_reason::why_not;
 use crate::tui::msg::Watching;
-use crate::tui::reasons::why_not;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::ui::Ui;
 use crate::units;
+
+use super::frame::spread;
 
 /// What is looked at, how much there is, and what needs attention.
 pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -31,7 +35,7 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let sign = if ascii { ">" } else { "▶" };
         right.push_str(&format!(
             "{sign}{open} {}  ",
-            percent(job.view.done, job.view.total)
+            text::percent(job.view.done, job.view.total)
         ));
     }
     if totals.problems > 0 {
@@ -79,81 +83,50 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
     frame.render_widget(Paragraph::new(line).style(style), area);
 }
 
-/// The keys worth knowing now.
-pub(super) fn footer(frame: &mut Frame<'_>, app: &App, area: Rect) {
+/// The keys worth knowing now; the area of the dialog that is open goes with it.
+pub(super) fn footer(frame: &mut Frame<'_>, ui: &Ui, area: Rect, dialog: Rect) {
     if area.is_empty() {
         return;
     }
     let width = usize::from(area.width);
-    let scope = app.mode.scope();
-    let line = if scope == Scope::Main {
-        let entries = app.settings.keymap.entries(Scope::Main).filter(|entry| {
-            entry.hint.is_some()
-                && !(app.settings.read_only && entry.changes())
-                && why_not(app, entry.action).is_none()
-        });
-        let mut entries: Vec<_> = entries.collect();
-        // What works on the image comes first, then what finds and shows.
-        entries.sort_by_key(|entry| match entry.group {
-            keymap::Group::Create => 0,
-            keymap::Group::Change => 1,
-            keymap::Group::Look => 2,
-            keymap::Group::Find => 3,
-            keymap::Group::Mark => 4,
-            keymap::Group::Any => 5,
-            _ => 6,
-        });
-        let hints = entries
-            .into_iter()
-            .map(|entry| (entry.key(), entry.hint.unwrap_or_default().to_owned()));
-        join(app, hints, width)
-    } else if let Mode::Plan(dialog) = &app.mode
-        && let left = super::dialogs::hints_left(app, dialog)
-        && !left.is_empty()
-    {
-        join(app, left.into_iter(), width)
-    } else if let Mode::Form(form) = &app.mode {
-        join(app, super::form::hints(app, form).into_iter(), width)
-    } else if scope == Scope::Plan {
-        let signs = if app.settings.ascii {
-            "x goes  ! would break  ~ header rewritten  = data rewritten  + new"
-        } else {
-            "✗ goes  ! would break  ~ header rewritten  ≈ data rewritten  + new"
-        };
-        Line::raw(text::cut_end(
-            &format!(" {signs}"),
-            width,
-            app.settings.ascii,
-        ))
-    } else {
-        super::frame::hints(app, scope, width)
+    let line = match ui.dialogs.top() {
+        Some(open) => open.window().footer(&ui.app, width, dialog),
+        None => of_panes(&ui.app, width),
     };
     frame.render_widget(Paragraph::new(line), area);
 }
 
-fn join(app: &App, hints: impl Iterator<Item = (String, String)>, width: usize) -> Line<'static> {
-    let mut spans = vec![Span::raw(" ")];
-    let mut used = 1;
-    for (key, what) in hints {
-        let needed = text::width(&key) + 1 + text::width(&what) + 2;
-        if used + needed > width {
-            break;
-        }
-        used += needed;
-        spans.extend(super::frame::hint(app, &key, &what));
-        spans.push(Span::raw("  "));
-    }
-    Line::from(spans)
+fn of_panes(app: &App, width: usize) -> Line<'static> {
+    let entries = app.settings.keymap.entries::<Action>().filter(|entry| {
+        entry.hint.is_some()
+            && !(app.settings.read_only && entry.group.changes())
+            && why_not(app, entry.action).is_none()
+    });
+    let mut entries: Vec<_> = entries.collect();
+    // What works on the image comes first, then what finds and shows.
+    entries.sort_by_key(|entry| match entry.group {
+        Group::Create => 0,
+        Group::Change => 1,
+        Group::Look => 2,
+        Group::Find => 3,
+        Group::Mark => 4,
+        Group::Any => 5,
+        Group::Move | Group::Panes | Group::Dialog => 6,
+    });
+    let hints = entries
+        .into_iter()
+        .map(|entry| (entry.key(), entry.hint.unwrap_or_default().to_owned()));
+    spread(app, hints, width)
 }
 
 /// The filter while it is typed, or what happened last.
-pub(super) fn line(frame: &mut Frame<'_>, app: &App, area: Rect) {
+pub(super) fn line(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
-    if matches!(app.mode, Mode::Filter { .. }) {
+    if keyboard == Keyboard::FilterLine {
         let hits = app.tree.rows.hits.len();
         let of = app.forest.len();
         let count = if app.tree.filter.value().is_empty() {
@@ -198,12 +171,4 @@ pub(super) fn line(frame: &mut Frame<'_>, app: &App, area: Rect) {
         });
         frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
     }
-}
-
-/// How far something is, in per cent; `..` while that is not known.
-pub(super) fn percent(done: u64, total: u64) -> String {
-    if total == 0 {
-        return "..".to_owned();
-    }
-    format!("{}%", u128::from(done.min(total)) * 100 / u128::from(total))
 }

@@ -16,9 +16,9 @@ use ratatui::widgets::Paragraph;
 use crate::forest::{BackingState, Content, Flags, Node, NodeId, Reads, Whereabouts};
 use crate::host::printable;
 use crate::image::Encryption;
+use crate::tui::actions::Action;
 use crate::tui::app::{App, Tab};
-use crate::tui::keymap::{Action, Scope};
-use crate::tui::layout;
+use crate::tui::layout::Layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
@@ -36,7 +36,13 @@ struct Fact {
 }
 
 /// Draws one tab of the detail.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus: bool) {
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    app: &App,
+    layout: &Layout,
+    (area, tab): (Rect, Tab),
+    focus: bool,
+) {
     if area.width < 10 || area.height < 3 {
         return;
     }
@@ -47,7 +53,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let name = app
         .selected()
         .map_or_else(String::new, |node| app.label(node));
-    let beside = !layout::of(app).chain.is_empty();
+    let beside = !layout.chain.is_empty();
     let mut tabs = String::new();
     for (of, action, what) in Tab::ALL {
         // What has a pane of its own is no tab of this one.
@@ -79,7 +85,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let title = Line::styled(title, theme.style(Role::Title));
     let inside_width = usize::from(area.width).saturating_sub(2);
     let height = usize::from(area.height).saturating_sub(2);
-    let count = count(app, tab, inside_width);
+    let count = count(app, layout, tab, inside_width);
     let scroll = if tab == app.tab { app.detail_scroll } else { 0 };
     let scroll = scroll.min(count.saturating_sub(height));
     let below = count.saturating_sub(scroll + height);
@@ -96,52 +102,62 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect, tab: Tab, focus
     let bottom = Line::raw(text::cut_end(&bottom, inside_width, ascii));
     let role = if focus { Role::Focus } else { Role::Frame };
     let inside = super::frame::draw(frame, app, area, title, bottom, role);
-    let shown = lines(app, tab, inside_width, scroll..scroll + height);
+    let shown = lines(app, layout, tab, inside_width, scroll..scroll + height);
     frame.render_widget(Paragraph::new(shown), inside);
 }
 
 /// The key that shows a tab: the last of its action's, which is the pane's number unless it was bound
 /// anew.
 fn tab_key(app: &App, action: Action) -> String {
-    let entry = app.settings.keymap.entry(Scope::Main, action);
+    let entry = app.settings.keymap.entry(action);
     let key = entry.and_then(|entry| entry.keys.last());
     key.map(ToString::to_string).unwrap_or_default()
 }
 
 /// How many lines the chosen tab has at its present width.
 #[must_use]
-pub fn lines_of_detail(app: &App) -> usize {
-    let layout = layout::of(app);
+pub fn lines_of_detail(app: &App, layout: &Layout) -> usize {
     let area = match app.tab {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
     };
-    count(app, app.tab, usize::from(area.width).saturating_sub(2))
+    count(
+        app,
+        layout,
+        app.tab,
+        usize::from(area.width).saturating_sub(2),
+    )
 }
 
 /// The lines of the health pane that what is under its cursor takes.
 #[must_use]
-pub fn health_lines_at_cursor(app: &App) -> Option<Range<usize>> {
-    let width = usize::from(layout::of(app).detail.width).saturating_sub(2);
+pub fn health_lines_at_cursor(app: &App, layout: &Layout) -> Option<Range<usize>> {
+    let width = usize::from(layout.detail.width).saturating_sub(2);
     health::lines_at_cursor(app, app.selected()?, width)
 }
 
 /// How many lines a tab has. A chain may have thousands of layers: they are counted, not made.
-fn count(app: &App, tab: Tab, width: usize) -> usize {
+fn count(app: &App, layout: &Layout, tab: Tab, width: usize) -> usize {
     match (tab, app.selected()) {
         (Tab::Chain, Some(_)) => chain::count(app),
-        _ => lines(app, tab, width, 0..usize::MAX).len(),
+        _ => lines(app, layout, tab, width, 0..usize::MAX).len(),
     }
 }
 
 /// Those lines of a tab that are seen.
-fn lines(app: &App, tab: Tab, width: usize, seen: Range<usize>) -> Vec<Line<'static>> {
+fn lines(
+    app: &App,
+    layout: &Layout,
+    tab: Tab,
+    width: usize,
+    seen: Range<usize>,
+) -> Vec<Line<'static>> {
     let Some(node) = app.selected() else {
         return vec![Line::raw(" no image is selected")];
     };
     let all = match tab {
         Tab::Chain => return chain::lines(app, width, seen),
-        Tab::Info => info(app, node, width),
+        Tab::Info => info(app, layout, node, width),
         Tab::Changes => map::lines(app, node, width, map::Of::Own),
         Tab::Map => map::lines(app, node, width, map::Of::All),
         Tab::Health => health::lines(app, node, width),
@@ -152,7 +168,7 @@ fn lines(app: &App, tab: Tab, width: usize, seen: Range<usize>) -> Vec<Line<'sta
 }
 
 /// All facts: problems first, since they are what one looks for.
-fn info(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+fn info(app: &App, layout: &Layout, node: &Node, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let mut lines = Vec::new();
     for problem in &node.problems {
@@ -169,7 +185,7 @@ fn info(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
     }
     let facts = facts(app, node);
     // A tall narrow pane has a line for each fact; a flat wide one puts them side by side.
-    let flat = layout::of(app).detail.height < 14;
+    let flat = layout.detail.height < 14;
     let mut row: Vec<Span<'static>> = vec![Span::raw(" ")];
     let mut used = 1;
     for fact in facts {

@@ -10,16 +10,17 @@ use ratatui::widgets::Paragraph;
 use crate::forest::Flags;
 use crate::forest::picture::PlacedBox;
 use crate::tui::app::App;
+use crate::tui::dialogs::Keyboard;
 use crate::tui::rows::RowKind;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
 /// Draws the images pane as boxes.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
-    let inside = super::tree::framed(frame, app, area);
+    let inside = super::tree::framed(frame, app, keyboard, area);
     let Some(picture) = &app.picture else { return };
     let diagram = &picture.diagram;
     if diagram.boxes().is_empty() {

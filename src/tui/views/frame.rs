@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use crate::tui::app::App;
-use crate::tui::keymap::Scope;
+use crate::tui::bindings::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -24,7 +24,7 @@ const ASCII: border::Set<'static> = border::Set {
 };
 
 /// Draws a frame with a title and a line at the bottom; returns what is inside.
-pub(super) fn draw(
+pub(in crate::tui) fn draw(
     frame: &mut Frame<'_>,
     app: &App,
     area: Rect,
@@ -53,7 +53,7 @@ pub(super) fn draw(
 }
 
 /// Draws a dialog's frame over whatever is there.
-pub(super) fn dialog(
+pub(in crate::tui) fn dialog(
     frame: &mut Frame<'_>,
     app: &App,
     area: Rect,
@@ -79,7 +79,7 @@ pub(super) fn dialog(
 }
 
 /// Words in the upper right corner of a dialog's frame, where that is wide enough for any.
-pub(super) fn corner(frame: &mut Frame<'_>, app: &App, area: Rect, words: &str) {
+pub(in crate::tui) fn corner(frame: &mut Frame<'_>, app: &App, area: Rect, words: &str) {
     if area.width <= 24 {
         return;
     }
@@ -91,7 +91,7 @@ pub(super) fn corner(frame: &mut Frame<'_>, app: &App, area: Rect, words: &str) 
 }
 
 /// A key and what it does, as it stands on frames and in the footer.
-pub(super) fn hint(app: &App, key: &str, what: &str) -> Vec<Span<'static>> {
+pub(in crate::tui) fn hint(app: &App, key: &str, what: &str) -> Vec<Span<'static>> {
     let theme = app.settings.theme;
     vec![
         Span::styled(key.to_owned(), theme.style(Role::Key)),
@@ -99,18 +99,18 @@ pub(super) fn hint(app: &App, key: &str, what: &str) -> Vec<Span<'static>> {
     ]
 }
 
-/// All hints of a scope, from the keymap, as many as fit.
-pub(super) fn hints(app: &App, scope: Scope, room: usize) -> Line<'static> {
-    let hints = app
-        .settings
-        .keymap
-        .entries(scope)
-        .filter_map(|entry| Some((entry.key(), entry.hint?)));
-    join(app, hints.map(|(key, what)| (key, what.to_owned())), room)
+/// The hints of a place, from the keymap, as many as fit.
+pub(in crate::tui) fn hints<A: Action>(app: &App, room: usize) -> Line<'static> {
+    join(app, app.settings.keymap.hints::<A>(), room)
+}
+
+/// Lines from the first on, as many as fit.
+pub(in crate::tui) fn lines_in(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>) {
+    frame.render_widget(Paragraph::new(lines), area);
 }
 
 /// How many hints [`join`] would show.
-pub(super) fn fitting(app: &App, hints: &[(String, String)], room: usize) -> usize {
+pub(in crate::tui) fn fitting(app: &App, hints: &[(String, String)], room: usize) -> usize {
     let dot = if app.settings.ascii { " - " } else { " · " };
     let mut used = 1;
     let mut fits = |i: usize, key: &str, what: &str| {
@@ -125,7 +125,7 @@ pub(super) fn fitting(app: &App, hints: &[(String, String)], room: usize) -> usi
 }
 
 /// Hints one after the other, as many as fit.
-pub(super) fn join(
+pub(in crate::tui) fn join(
     app: &App,
     hints: impl IntoIterator<Item = (String, String)>,
     room: usize,
@@ -144,5 +144,25 @@ pub(super) fn join(
         spans.extend(hint(app, &key, &what));
     }
     spans.push(Span::raw(" "));
+    Line::from(spans)
+}
+
+/// Hints side by side in the footer, as many as fit.
+pub(in crate::tui) fn spread(
+    app: &App,
+    hints: impl IntoIterator<Item = (String, String)>,
+    width: usize,
+) -> Line<'static> {
+    let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
+    for (key, what) in hints {
+        let needed = text::width(&key) + 1 + text::width(&what) + 2;
+        if used + needed > width {
+            break;
+        }
+        used += needed;
+        spans.extend(hint(app, &key, &what));
+        spans.push(Span::raw("  "));
+    }
     Line::from(spans)
 }

@@ -7,19 +7,18 @@ use ratatui::widgets::Paragraph;
 
 use crate::ops::Phase;
 use crate::tui::app::App;
-use crate::tui::dialog::Mode;
+use crate::tui::dialogs::{JobsAction as Action, Keyboard};
 use crate::tui::jobs::{Job, JobState};
-use crate::tui::keymap::Scope;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
 
 /// Draws the jobs where they have a place: one line without a frame, or a pane.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
-    let focus = matches!(app.mode, Mode::Jobs);
+    let focus = keyboard == Keyboard::Jobs;
     if area.height < 3 {
         let line = app
             .jobs
@@ -44,7 +43,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
     );
     let title = Line::styled(title, app.settings.theme.style(Role::Title));
     let bottom = if focus {
-        super::frame::hints(app, Scope::Jobs, usize::from(area.width).saturating_sub(2))
+        super::frame::hints::<Action>(app, usize::from(area.width).saturating_sub(2))
     } else {
         Line::default()
     };
@@ -154,7 +153,7 @@ fn running(app: &App, job: &Job, width: usize) -> String {
     let mut text = format!(
         "{} {bar} {:>4}",
         view.phase.name(),
-        super::bars::percent(view.done, view.total)
+        text::percent(view.done, view.total)
     );
     if view.phase == Phase::Copy {
         if let Some(rate) = view.rate() {

@@ -13,10 +13,10 @@ use crate::forest::{Flags, Node, NodeId, Whereabouts};
 use crate::host::printable;
 use crate::image::Snapshot;
 use crate::ops::SnapshotName;
+use crate::tui::actions::Action;
 use crate::tui::app::{App, Pane};
-use crate::tui::dialog::Mode;
+use crate::tui::dialogs::Keyboard;
 use crate::tui::filter;
-use crate::tui::keymap::Action;
 use crate::tui::labels;
 use crate::tui::msg::Watching;
 use crate::tui::rows::{Row, RowKind, nth};
@@ -25,11 +25,11 @@ use crate::tui::theme::Role;
 use crate::units;
 
 /// Draws the images pane.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
-    let inside = framed(frame, app, area);
+    let inside = framed(frame, app, keyboard, area);
     if app.tree.rows.list.is_empty() {
         frame.render_widget(Paragraph::new(nothing(app, inside)), inside);
         return;
@@ -38,14 +38,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
 }
 
 /// The frame of the images pane, with what is counted at its bottom.
-pub(super) fn framed(frame: &mut Frame<'_>, app: &App, area: Rect) -> Rect {
+pub(super) fn framed(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) -> Rect {
     let theme = app.settings.theme;
     let (line, dot) = if app.settings.ascii {
         ("-", "-")
     } else {
         ("─", "·")
     };
-    let focus = app.pane == Pane::Images && matches!(app.mode, Mode::Main | Mode::Filter { .. });
+    let focus =
+        app.pane == Pane::Images && matches!(keyboard, Keyboard::Panes | Keyboard::FilterLine);
     let what = if app.picture.is_some() {
         "Diagram"
     } else {
@@ -71,7 +72,7 @@ pub(super) fn framed(frame: &mut Frame<'_>, app: &App, area: Rect) -> Rect {
             units::size(bytes.fold(0, u64::saturating_add))
         ));
     }
-    if !app.tree.filter.value().is_empty() && !matches!(app.mode, Mode::Filter { .. }) {
+    if !app.tree.filter.value().is_empty() && keyboard != Keyboard::FilterLine {
         parts.push(format!("/{}", text::safe(app.tree.filter.value())));
     }
     if app.tree.rows.filtered && app.tree.view != Default::default() {

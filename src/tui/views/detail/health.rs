@@ -6,9 +6,9 @@ use std::ops::Range;
 use ratatui::text::{Line, Span};
 
 use crate::forest::Node;
+use crate::tui::actions::Action;
 use crate::tui::app::{App, Pane, Tab};
 use crate::tui::health::{self, Weight};
-use crate::tui::keymap::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
 

@@ -3,8 +3,8 @@
 use ratatui::text::{Line, Span};
 
 use crate::forest::Node;
+use crate::tui::actions::Action;
 use crate::tui::app::App;
-use crate::tui::keymap::Action;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;

@@ -7,14 +7,14 @@
 use crate::forest::{Node, NodeId, Whereabouts};
 use crate::image::Encryption;
 
+use super::actions::{Action, Motion};
 use super::app::App;
-use super::keymap::{Action, Group, Scope, entry};
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
 pub fn why_not(app: &App, action: Action) -> Option<String> {
-    let group = entry(Scope::Main, action).map(|entry| entry.group);
-    if app.settings.read_only && matches!(group, Some(Group::Create | Group::Change)) {
+    let entry = app.settings.keymap.entry(action);
+    if app.settings.read_only && entry.is_some_and(|entry| entry.group.changes()) {
         return Some("started with --read-only, or so configured".to_owned());
     }
     if let Some(reason) = is_of_images(app, action) {
@@ -117,7 +117,11 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
         // The journal says what is passed over.
         Action::Undo if app.journal.is_some() => None,
         Action::Undo => app.undo.is_empty().then(|| app.no_undo.clone()).flatten(),
-        Action::Info | Action::Chain | Action::Enter | Action::Copy | Action::Parent => app
+        Action::Info
+        | Action::Chain
+        | Action::Enter
+        | Action::Copy
+        | Action::Go(Motion::Parent) => app
             .selected()
             .is_none()
             .then(|| "no image is selected".to_owned()),
@@ -130,7 +134,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             .marks
             .is_empty()
             .then(|| "nothing is marked".to_owned()),
-        Action::NextHit | Action::PreviousHit => app
+        Action::Go(Motion::NextHit) | Action::Go(Motion::PreviousHit) => app
             .tree
             .rows
             .hits
@@ -180,7 +184,7 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
     }
     Some(format!(
         "the cursor is on a snapshot: {} goes to the image that holds it",
-        app.key(Action::Parent)
+        app.key(Action::Go(Motion::Parent))
     ))
 }
 

@@ -4,25 +4,33 @@
 //! |---|---|
 //! | `copies` | new files made of what is there: clone, convert, export, import, a snapshot copied out |
 //! | `image` | how a new image is made: encryption, and every option of its format |
+//! | `kind` | which forms there are |
+//! | `names` | names that are proposed for new files |
 //! | `tables` | what changes in an image's header and tables: amend, dirty bitmaps |
 
 mod copies;
 mod image;
+mod kind;
+mod names;
 mod tables;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::forest::{Forest, Node, NodeId};
+use crate::forest::{Node, NodeId};
 use crate::image::{Compression, CompressionLevel, Format};
 use crate::ops::{
     BackingStyle, Branch, ChangeSnapshot, Compress, Create, CreateRaw, Dependants, Flatten,
     MoveImages, NewSize, Rebase, Relink, Relocation, Request, Resize, SnapshotAction, Unlink,
 };
 use crate::tui::app::App;
-use crate::tui::dialog::FormKind;
-use crate::tui::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Field, FieldName as F, Form};
 use crate::units;
+
+use names::free_name;
+
+pub use kind::FormKind;
+pub use names::name_beside;
 
 const STYLES: &[&str] = &["relative", "absolute"];
 const HOW_STYLE: &str =
@@ -279,18 +287,6 @@ fn size(form: &Form, field: F) -> Result<u64, String> {
 const HOW_ONTO: &str =
     "an image of its chain that it stays built on; empty: it is built on nothing";
 
-/// A free name for a file made of `image`.
-pub(super) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
-    let stem = image.file_stem().unwrap_or(image.as_os_str());
-    let stem = stem.to_string_lossy();
-    let plain = format!("{stem}-{what}.qcow2");
-    let more = (2..u32::MAX).map(|number| format!("{stem}-{what}-{number}.qcow2"));
-    std::iter::once(plain)
-        .chain(more)
-        .find(|name| forest.by_path(&image.with_file_name(name)).is_none())
-        .unwrap_or_default()
-}
-
 /// The image under the cursor, if another image can be built on it; else what is recorded now.
 fn proposed_base(app: &App, id: NodeId) -> String {
     let is_possible = |node: &&Node| !app.forest.chain(node.id).contains(&id);
@@ -413,36 +409,4 @@ fn relink(app: &App, id: NodeId, image: &Path, name: &str) -> Form {
             }))
         },
     )
-}
-
-/// A name for an overlay on `base` that no image has yet, in the manner of people who number and
-/// letter their branches: `RootBase-1`, on that `RootBase-1A`, on that `RootBase-1A-1`.
-fn free_name(forest: &Forest, base: &Path) -> String {
-    let stem = base.file_stem().unwrap_or(base.as_os_str());
-    let stem = stem.to_string_lossy();
-    let dir = base.parent().unwrap_or(Path::new(""));
-    let is_free = |name: &String| forest.by_path(&dir.join(name)).is_none();
-    let letters = ('A'..='Z').map(|letter| format!("{stem}{letter}.qcow2"));
-    let numbers = (1..u32::MAX).map(|number| format!("{stem}-{number}.qcow2"));
-    let is_numbered = stem.ends_with(|c: char| c.is_ascii_digit()) && stem.contains('-');
-    letters
-        .take(if is_numbered { 26 } else { 0 })
-        .chain(numbers)
-        .find(is_free)
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proposed_name_goes_on_as_people_number_their_branches() {
-        let forest = Forest::new();
-        let name = |base: &str| free_name(&forest, Path::new(base));
-        assert_eq!(name("/vm/RootBase.qcow2"), "RootBase-1.qcow2");
-        assert_eq!(name("/vm/Overlay-1.qcow2"), "Overlay-1A.qcow2");
-        assert_eq!(name("/vm/Overlay-1A.qcow2"), "Overlay-1A-1.qcow2");
-        assert_eq!(name("/vm/disk.img"), "disk-1.qcow2");
-    }
 }

@@ -8,7 +8,7 @@ use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::{
     AmendImage, BitmapAction, ChangeBitmap, ChangeKeySlot, EncryptionOption, KeySlotAction, Request,
 };
-use crate::tui::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Field, FieldName as F, Form};
 use crate::units;
 
 /// Another version, refcount width or feature.

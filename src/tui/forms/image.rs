@@ -3,7 +3,7 @@
 
 use crate::image::{Compression, Preallocation};
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
-use crate::tui::form::{Field, FieldName as F, Form, Visibility};
+use crate::tui::dialogs::form::{Field, FieldName as F, Form, Visibility};
 
 /// Cluster sizes: the usual one, then the others from the smallest on.
 const CLUSTERS: [(&str, u32); 13] = [

@@ -1,4 +1,4 @@
-//! Forms in the lower part of the screen, and the line in which a passphrase is typed.
+//! How a form looks: its fields in lines, what they come to below them.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -6,21 +6,22 @@ use ratatui::text::{Line, Span};
 
 use crate::ops::lines_of_each;
 use crate::tui::app::App;
-use crate::tui::dialog::SecretDialog;
-use crate::tui::form::{Field, FieldValue, Form};
-use crate::tui::keymap::{self, Action, Scope};
-use crate::tui::layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
-use crate::units;
+use crate::tui::views::frame;
+use crate::tui::views::words::{
+    LABEL_ROOM, hidden, is_refusal, push_labelled, push_words, push_wrapped,
+};
 
-use super::dialogs::{LABEL_ROOM, is_refusal, push_labelled, push_words, push_wrapped};
+use super::action::Action;
+use super::fields::{Field, FieldValue};
+use super::state::Form;
 
 /// Draws a form.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
+pub(super) fn draw(screen: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = super::frame::join(app, hints(app, form), room);
-    let inside = super::frame::dialog(frame, app, area, &form.title, bottom);
+    let bottom = frame::join(app, hints(app, form), room);
+    let inside = frame::dialog(screen, app, area, &form.title, bottom);
     let written = written(app, form, usize::from(inside.width));
     let height = usize::from(inside.height).saturating_sub(written.reason.len());
     let most = written.lines.len().saturating_sub(height);
@@ -28,18 +29,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, form: &Form, area: Rect) {
     let below = most - first;
     let mut lines = written.reason;
     lines.extend(written.lines.into_iter().skip(first));
-    super::lines_in(frame, inside, lines);
+    frame::lines_in(screen, inside, lines);
     if below > 0 {
-        let key = app.settings.keymap.entry(Scope::Form, Action::ScrollDown);
-        let key = key.map_or_else(String::new, keymap::Entry::key);
-        super::frame::corner(frame, app, area, &format!("{below} more below, {key}"));
+        let key = app.settings.keymap.key(Action::ScrollDown);
+        frame::corner(screen, app, area, &format!("{below} more below, {key}"));
     }
 }
 
 /// How far a form can be scrolled beyond where its field with the focus is seen.
-#[must_use]
-pub fn scroll_limit(app: &App, form: &Form) -> usize {
-    let area = layout::of(app).dialog;
+pub(super) fn scroll_limit(app: &App, form: &Form, area: Rect) -> usize {
     let inside = |cells: u16| usize::from(cells.saturating_sub(2));
     let written = written(app, form, inside(area.width));
     let height = inside(area.height).saturating_sub(written.reason.len());
@@ -50,7 +48,7 @@ pub fn scroll_limit(app: &App, form: &Form) -> usize {
 /// The keys of a form, as far as they mean something there.
 pub(super) fn hints(app: &App, form: &Form) -> Vec<(String, String)> {
     let keymap = &app.settings.keymap;
-    let hints = keymap.entries(Scope::Form).filter_map(|entry| {
+    let hints = keymap.entries::<Action>().filter_map(|entry| {
         let what = match entry.action {
             Action::Fire if !form.creates => "plan",
             Action::NextField if form.shown().count() < 2 => return None,
@@ -275,35 +273,4 @@ fn push_ways_on(
     }
     let words = words.trim_end();
     push_labelled(lines, app, (" ", labels), words, Role::Plain, width);
-}
-
-/// Draws the line in which a passphrase is typed.
-pub(super) fn draw_secret(frame: &mut Frame<'_>, app: &App, dialog: &SecretDialog, area: Rect) {
-    let room = usize::from(area.width).saturating_sub(2);
-    let bottom = super::frame::hints(app, Scope::Secret, room);
-    let title = format!("Passphrase of {}", units::file_name(&dialog.image));
-    let inside = super::frame::dialog(frame, app, area, &title, bottom);
-    let lines = secret_lines(app, dialog, usize::from(inside.width));
-    super::lines_in(frame, inside, lines);
-}
-
-/// So many characters of a passphrase.
-fn hidden(app: &App, count: usize) -> String {
-    if app.settings.ascii { "*" } else { "•" }.repeat(count)
-}
-
-/// What is said of a passphrase that is typed: never what it is.
-pub(super) fn secret_lines(app: &App, dialog: &SecretDialog, width: usize) -> Vec<Line<'static>> {
-    let theme = app.settings.theme;
-    let room = width.saturating_sub(4).max(1);
-    let shown = dialog.secret.len().min(room);
-    let mut lines = vec![Line::from(vec![
-        Span::raw(" "),
-        Span::raw(hidden(app, shown)),
-        Span::styled(" ", theme.style(Role::Cursor)),
-    ])];
-    let text = "It is tried on the image, which takes a moment, and is kept nowhere; the key it \
-                opens is remembered until you leave.";
-    push_wrapped(&mut lines, app, "", text, Role::Quiet, width);
-    lines
 }

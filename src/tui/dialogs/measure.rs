@@ -1,4 +1,6 @@
-//! How large copies of an image would be.
+//! How large copies of one image would be.
+
+use std::path::PathBuf;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,13 +9,68 @@ use ratatui::text::{Line, Span};
 use crate::host::{printable_bytes, shell_quoted};
 use crate::image::Measure;
 use crate::tui::app::App;
-use crate::tui::dialog::MeasureDialog;
-use crate::tui::keymap::Scope;
+use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::key::{Code, Key};
+use crate::tui::query::{Measured, Ticket};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
+use crate::tui::views::words::push_wrapped;
 use crate::units;
 
-use super::dialogs::push_wrapped;
+use super::next::Next;
+use super::window::{Context, Window};
+
+/// What a key can mean there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Leaves a dialog.
+    Close,
+}
+
+impl bindings::Action for Action {
+    const SCOPE: Scope = Scope::Measure;
+
+    #[rustfmt::skip] // One row a line reads as the table it is.
+    const ROWS: &'static [Row<Self>] = &[
+        dialog(Self::Close, "measure-close", &[Key::of(Code::Esc), Key::of(Code::Enter), Key::char('q'), Key::char('W'), Key::ctrl('c')], "close", "close"),
+    ];
+
+    fn leaves(self) -> bool {
+        true
+    }
+}
+
+/// How large a copy of an image would be.
+#[derive(Debug)]
+pub struct MeasureDialog {
+    /// The question's number.
+    pub ticket: Ticket,
+    /// The image.
+    pub image: PathBuf,
+    /// The ID of its internal snapshot, where that is what is measured.
+    pub snapshot: Option<Vec<u8>>,
+    /// What was found, or why nothing; none while the tables are read.
+    pub found: Option<Result<Measured, String>>,
+}
+
+impl Window for MeasureDialog {
+    type Action = Action;
+
+    fn update(&mut self, action: Action, _key: Key, _context: &mut Context<'_>) -> Next {
+        match action {
+            Action::Close => Next::Close,
+        }
+    }
+
+    fn height(&self, app: &App, width: usize) -> Option<usize> {
+        Some(lines(app, self, width).len())
+    }
+
+    fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
+        draw(screen, app, self, area);
+    }
+}
 
 /// Cells for the kinds of copies.
 const KINDS: usize = 14;
@@ -21,10 +78,9 @@ const KINDS: usize = 14;
 /// Cells for a size that is told to the byte.
 const EXACT: usize = 30;
 
-/// Draws the dialog.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, area: Rect) {
+fn draw(screen: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, area: Rect) {
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = super::frame::hints(app, Scope::Measure, room);
+    let bottom = frame::hints::<Action>(app, room);
     let name = units::file_name(&dialog.image);
     let title = match &dialog.snapshot {
         Some(id) => format!(
@@ -33,12 +89,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, are
         ),
         None => format!("How large a copy of {name} would be"),
     };
-    let inside = super::frame::dialog(frame, app, area, &title, bottom);
-    super::lines_in(frame, inside, lines(app, dialog, usize::from(inside.width)));
+    let inside = frame::dialog(screen, app, area, &title, bottom);
+    frame::lines_in(
+        screen,
+        inside,
+        lines(app, dialog, usize::from(inside.width)),
+    );
 }
 
 /// What is in it.
-pub(super) fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line<'static>> {
+fn lines(app: &App, dialog: &MeasureDialog, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let mut lines = Vec::new();

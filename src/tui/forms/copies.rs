@@ -10,10 +10,11 @@ use crate::ops::{
     ImageOptions, Import, Reflink, Request, SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
-use crate::tui::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Field, FieldName as F, Form};
 use crate::units;
 
-use super::{image, name_beside};
+use super::image;
+use super::names::name_beside;
 
 /// A copy, file for file; of all it is built on as well; or an overlay instead.
 pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {

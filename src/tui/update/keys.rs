@@ -1,0 +1,69 @@
+//! A key, on its way to what has the keyboard.
+
+use crate::tui::actions::Action;
+use crate::tui::bindings::Action as _;
+use crate::tui::dialogs::Context;
+use crate::tui::key::Key;
+use crate::tui::layout::{self, Room};
+use crate::tui::msg::Effect;
+use crate::tui::ui::Ui;
+
+use super::{dialogs, panes};
+
+/// A key was pressed.
+pub(super) fn press(ui: &mut Ui, key: Key, effects: &mut Vec<Effect>) {
+    let layout = layout::of(ui);
+    let area = layout::of_dialog(ui, &layout);
+    // Where nothing is seen, nothing but leaving is understood.
+    let is_seen = layout.room != Room::None;
+    let Some(open) = ui.dialogs.top_mut() else {
+        return press_in_panes(ui, key, is_seen, effects);
+    };
+    let window = open.window_mut();
+    if is_seen && window.hold_key(key, &ui.app) {
+        return;
+    }
+    if is_seen {
+        ui.app.toast = None;
+        ui.app.tree.touched = true;
+    }
+    let mut context = Context {
+        app: &mut ui.app,
+        area,
+        effects,
+    };
+    let next = match is_seen {
+        true => window.press(key, &mut context),
+        false => window.press_unseen(key, &mut context),
+    };
+    dialogs::follow(ui, next, effects);
+}
+
+fn press_in_panes(ui: &mut Ui, key: Key, is_seen: bool, effects: &mut Vec<Effect>) {
+    let action = ui.app.settings.keymap.action::<Action>(key);
+    if !is_seen {
+        if let Some(action) = action.filter(|action| action.leaves()) {
+            panes::run(ui, action, effects);
+        }
+        return;
+    }
+    ui.app.toast = None;
+    ui.app.tree.touched = true;
+    if let Some(action) = action {
+        panes::run(ui, action, effects);
+    }
+}
+
+/// Pasted text goes where typed text would.
+pub(super) fn paste(ui: &mut Ui, text: &str, effects: &mut Vec<Effect>) {
+    let layout = layout::of(ui);
+    let area = layout::of_dialog(ui, &layout);
+    if let Some(open) = ui.dialogs.top_mut() {
+        let mut context = Context {
+            app: &mut ui.app,
+            area,
+            effects,
+        };
+        open.window_mut().paste(text, &mut context);
+    }
+}

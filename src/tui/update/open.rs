@@ -1,0 +1,59 @@
+//! Opens dialogs.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::forest::NodeId;
+use crate::ops::Request;
+use crate::tui::dialogs::{Dialog, LeaveDialog, ListMenu, PlanDialog, SecretDialog};
+use crate::tui::forms::{self, FormKind};
+use crate::tui::msg::Effect;
+use crate::tui::secret::Secret;
+use crate::tui::ui::Ui;
+
+use super::settle::refresh_preview;
+
+/// Opens a dialog for what this request would do, over what is open.
+pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
+    let dialog = PlanDialog::ask(&mut ui.app, request, effects);
+    ui.dialogs.open(Dialog::Plan(Box::new(dialog)));
+    refresh_preview(ui);
+}
+
+/// Opens a form about an image, and what is in it, instead of what is open.
+pub(super) fn fill(
+    ui: &mut Ui,
+    image: Option<NodeId>,
+    kind: FormKind,
+    about: Option<&OsStr>,
+    effects: &mut Vec<Effect>,
+) {
+    if let Some(mut form) = forms::form(&ui.app, image, kind, about) {
+        form.replan(&mut ui.app, Duration::ZERO, effects);
+        ui.dialogs.open_alone(Dialog::Form(Box::new(form)));
+    }
+}
+
+/// Opens a list.
+pub(super) fn list(ui: &mut Ui, menu: ListMenu) {
+    ui.dialogs.open_alone(Dialog::List(Box::new(menu)));
+}
+
+/// Asks for the passphrase of an image; what asked for it comes back afterwards, or the job begins anew.
+pub(super) fn ask_secret(ui: &mut Ui, image: PathBuf, job: Option<u64>) {
+    ui.dialogs.open(Dialog::Secret(Box::new(SecretDialog {
+        image,
+        secret: Secret::default(),
+        job,
+    })));
+}
+
+/// Leaves, or asks first.
+pub(super) fn quit(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    if ui.app.jobs.open().next().is_some() {
+        ui.dialogs.open_alone(Dialog::Leave(LeaveDialog));
+    } else {
+        effects.push(Effect::Quit);
+    }
+}

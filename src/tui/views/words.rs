@@ -1,0 +1,80 @@
+//! Words beside labels, wrapped: what plans say, and what stands before it.
+
+use ratatui::text::{Line, Span};
+
+use crate::ops::{self, Tone};
+use crate::tui::app::App;
+use crate::tui::text;
+use crate::tui::theme::Role;
+
+/// Whether the line says why not, or what instead.
+pub(in crate::tui) fn is_refusal(line: &ops::Line) -> bool {
+    line.label == "refused" || line.label.chars().all(|c| c.is_ascii_digit())
+}
+
+/// Cells for the label before a line, and the space behind it.
+pub(in crate::tui) const LABEL_ROOM: usize = 10;
+
+/// The plan's own words, wrapped beside their labels; how much of the width is for these, and all of it.
+pub(in crate::tui) fn push_words(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    said: impl IntoIterator<Item = ops::Line>,
+    (labels, width): (usize, usize),
+    commands: bool,
+) {
+    for line in said {
+        if line.label == "$" && !commands {
+            continue;
+        }
+        let role = match line.tone {
+            Tone::Plain => Role::Plain,
+            Tone::Good => Role::Good,
+            Tone::Warning => Role::Warning,
+            Tone::Danger => Role::Error,
+            Tone::Quiet => Role::Quiet,
+        };
+        push_labelled(lines, app, (&line.label, labels), &line.text, role, width);
+    }
+}
+
+pub(in crate::tui) fn push_wrapped(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    label: &str,
+    words: &str,
+    role: Role,
+    width: usize,
+) {
+    push_labelled(lines, app, (label, LABEL_ROOM), words, role, width);
+}
+
+/// Words beside a label that has so much room, wrapped.
+pub(in crate::tui) fn push_labelled(
+    lines: &mut Vec<Line<'static>>,
+    app: &App,
+    (label, labels): (&str, usize),
+    words: &str,
+    role: Role,
+    width: usize,
+) {
+    let theme = app.settings.theme;
+    let label_room = if label.is_empty() { 0 } else { labels };
+    let label = text::safe(label);
+    let is_way_out = label.chars().all(|c| c.is_ascii_digit());
+    let label_role = if is_way_out { Role::Key } else { role };
+    let parts = text::wrap(&text::safe(words), width.saturating_sub(label_room + 2), 0);
+    for (i, part) in parts.into_iter().enumerate() {
+        let label = if i == 0 { label.as_str() } else { "" };
+        let label = text::pad(label, label_room, app.settings.ascii);
+        lines.push(Line::from(vec![
+            Span::styled(format!(" {label}"), theme.style(label_role)),
+            Span::styled(part, theme.style(role)),
+        ]));
+    }
+}
+
+/// So many characters of a passphrase.
+pub(in crate::tui) fn hidden(app: &App, count: usize) -> String {
+    if app.settings.ascii { "*" } else { "•" }.repeat(count)
+}
