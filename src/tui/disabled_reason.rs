@@ -93,6 +93,7 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
                 .then(|| "no image is selected".to_owned())
         }
         Action::Log => app
+            .session
             .log
             .of(None)
             .next()
@@ -115,8 +116,13 @@ pub fn why_not(app: &App, action: Action) -> Option<String> {
             not_all_there(app)
         }
         // The journal says what is passed over.
-        Action::Undo if app.journal.is_some() => None,
-        Action::Undo => app.undo.is_empty().then(|| app.no_undo.clone()).flatten(),
+        Action::Undo if app.session.journal.is_some() => None,
+        Action::Undo => app
+            .session
+            .undo
+            .is_empty()
+            .then(|| app.session.no_undo.clone())
+            .flatten(),
         Action::Info
         | Action::Chain
         | Action::Enter

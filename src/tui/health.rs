@@ -94,7 +94,7 @@ pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
     let lines = lines.iter().enumerate();
     let with_remedy = lines.filter(|(_, line)| line.remedy.is_some());
     with_remedy
-        .take(app.health_cursor + 1)
+        .take(app.detail.health_cursor + 1)
         .last()
         .map(|(at, _)| at)
 }
@@ -180,7 +180,7 @@ pub fn first_remedy(node: &Node) -> Option<Remedy> {
 /// What the last look through the tables found.
 fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
     let again = can_be_checked(node).then_some(Remedy::Check);
-    let Some(checked) = app.checks.get(&node.path) else {
+    let Some(checked) = app.session.checks.get(&node.path) else {
         let nothing = match node.problems.is_empty() {
             true => "Nothing is known to be wrong. ",
             false => "",

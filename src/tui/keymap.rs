@@ -198,7 +198,7 @@ mod tests {
             Some(Action::Commit)
         );
         assert_eq!(keymap.action::<Action>(Key::char('C')), None);
-        let discard = keymap.keys(Action::Discard).unwrap();
+        let discard = keymap.entry(Action::Discard).unwrap();
         assert!(discard.keys.is_empty());
         assert!(bind(&mut keymap, "plan-yes", &[Key::char('j')]).is_err());
         assert!(bind(&mut keymap, "comit", &[Key::char('j')]).is_err());

@@ -235,7 +235,7 @@ fn line_height(ui: &Ui, width: u16) -> u16 {
     if ui.dialogs.keyboard() == Keyboard::FilterLine {
         return 1;
     }
-    ui.app.toast.as_ref().map_or(0, |toast| {
+    ui.app.session.toast.as_ref().map_or(0, |toast| {
         let lines = text::wrap(&toast.text, usize::from(width).saturating_sub(4), 0);
         u16::try_from(lines.len()).unwrap_or(3).min(3)
     })

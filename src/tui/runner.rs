@@ -102,7 +102,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         answers_in,
     );
     let mut ui = Ui::new(settings, screen.size()?);
-    ui.app.journal = options.state_dir.is_some().then(|| options.roots.clone());
+    ui.app.session.journal = options.state_dir.is_some().then(|| options.roots.clone());
     let remembered = options.state_dir.as_deref();
     match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
         Some(memory) => memory.recall(&mut ui.app),
@@ -289,7 +289,7 @@ impl<S: Surface> Runner<S> {
             }
         }
         let began = Instant::now();
-        if self.ui.app.unsettled {
+        if self.ui.app.refresh.unsettled {
             let now = SystemTime::now();
             self.take(Msg::Clock(now))?;
         }
@@ -312,7 +312,7 @@ impl<S: Surface> Runner<S> {
         // Not a message of its own: the time is part of whatever happens.
         self.ui.app.now = Some(SystemTime::now());
         let effects = update::update(&mut self.ui, msg);
-        let lines = self.ui.app.log.take_new();
+        let lines = self.ui.app.session.log.take_new();
         if !lines.is_empty() {
             self.workers.write_down(lines);
         }
@@ -536,7 +536,8 @@ mod tests {
     impl Surface for Counted {
         fn draw(&mut self, ui: &Ui) -> io::Result<()> {
             self.draws += 1;
-            self.scan_before_first.get_or_insert(ui.app.scan.running);
+            self.scan_before_first
+                .get_or_insert(ui.app.refresh.scan.running);
             Ok(())
         }
 
@@ -601,7 +602,7 @@ mod tests {
         runner.begin(&[]).unwrap();
         assert_eq!(runner.screen.draws, 1);
         assert_eq!(runner.screen.scan_before_first, Some(false));
-        assert!(runner.ui.app.scan.running);
+        assert!(runner.ui.app.refresh.scan.running);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The interface: what is known, and what is open over it.
 
-use super::app::{App, Settings};
+use super::app::App;
 use super::dialogs::Dialogs;
+use super::settings::Settings;
 
 /// The interface.
 #[derive(Debug, Default)]

@@ -68,7 +68,7 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
         holders: node.holders.to_vec(),
         ..again.ui.app.forest.found(node)
     });
-    let ticket = desk.ui.app.scan.ticket;
+    let ticket = desk.ui.app.refresh.scan.ticket;
     desk.send(Msg::Found(
         ticket,
         found.filter(|found| found.stat.is_some()).collect(),

@@ -9,6 +9,7 @@ mod support;
 mod counts;
 mod desk;
 mod errands;
+mod imports;
 mod journeys;
 mod pictures;
 mod pty;

@@ -335,7 +335,7 @@ fn undo_plans_the_newest_operation_backwards() {
     desk.answer(|_| {});
     desk.press("y");
     desk.send(Msg::Ended(2, Ok(outcome(None))));
-    assert!(desk.ui.app.undo.is_empty());
+    assert!(desk.ui.app.session.undo.is_empty());
 }
 
 #[test]
@@ -1727,7 +1727,7 @@ fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
 #[test]
 fn what_was_taken_back_is_done_again_by_a_key_in_the_folders_that_are_open() {
     let mut desk = desk();
-    desk.ui.app.journal = Some(vec![PathBuf::from("/vm")]);
+    desk.ui.app.session.journal = Some(vec![PathBuf::from("/vm")]);
     desk.press("Y");
     let folders = vec![PathBuf::from("/vm")];
     let entry = None;
@@ -1790,9 +1790,13 @@ fn what_is_half_made_is_listed_and_goes_by_a_plan() {
         ticket,
         Err("the journal cannot be read".to_owned()),
     ));
-    assert!(desk.ui.app.toast.is_none(), "{:?}", desk.ui.app.toast);
+    assert!(
+        desk.ui.app.session.toast.is_none(),
+        "{:?}",
+        desk.ui.app.session.toast
+    );
     desk.send(Msg::Interrupted(0, Ok(Interrupted::default())));
-    assert!(desk.ui.app.toast.is_none(), "nothing is no news");
+    assert!(desk.ui.app.session.toast.is_none(), "nothing is no news");
 }
 
 #[test]

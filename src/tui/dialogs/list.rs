@@ -312,8 +312,8 @@ impl ListMenu {
         match item.choice {
             Choice::Explains => Next::Stay,
             Choice::Action(action) => {
-                app.recent.retain(|recent| *recent != action);
-                app.recent.push(action);
+                app.session.recent.retain(|recent| *recent != action);
+                app.session.recent.push(action);
                 Next::Run(action)
             }
             Choice::Sort(sort) => {

@@ -67,7 +67,7 @@ impl Window for LogView {
 
     fn update(&mut self, action: Action, _key: Key, context: &mut Context<'_>) -> Next {
         let page = context.page() + 1;
-        let lines = context.app.log.of(self.job).count();
+        let lines = context.app.session.log.of(self.job).count();
         let most = lines.saturating_sub(page);
         let up = match action {
             Action::ScrollUp => self.up + 1,
@@ -102,7 +102,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, view: LogView, area: Rect) {
     };
     let inside = frame::dialog(screen, app, area, &title, bottom);
     let height = usize::from(inside.height);
-    let all: Vec<_> = app.log.of(view.job).collect();
+    let all: Vec<_> = app.session.log.of(view.job).collect();
     let end = all.len().saturating_sub(view.up).max(height.min(all.len()));
     let first = end.saturating_sub(height);
     let lines = all.get(first..end).unwrap_or_default().iter().map(|line| {

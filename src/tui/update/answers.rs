@@ -10,11 +10,12 @@ use crate::host::Stat;
 use crate::image::{Check, Verdict};
 use crate::ops::{Error, Plan};
 use crate::tui::actions::Action;
-use crate::tui::app::{App, Checked};
+use crate::tui::app::App;
 use crate::tui::dialogs::Dialog;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Interrupted, Msg, Watching};
 use crate::tui::query::{AT_START, Ticket};
+use crate::tui::session::Checked;
 use crate::tui::text;
 use crate::tui::ui::Ui;
 use crate::units;
@@ -24,7 +25,7 @@ use super::{dialogs, jobs, keys, menus, scan};
 
 /// The forest that a scan's finds go to: the one that is shown, or, where that is scanned anew, the next.
 fn scanned(app: &mut App) -> &mut Forest {
-    match &mut app.scan.fresh {
+    match &mut app.refresh.scan.fresh {
         Some(fresh) => fresh,
         None => Arc::make_mut(&mut app.forest),
     }
@@ -34,37 +35,37 @@ fn scanned(app: &mut App) -> &mut Forest {
 pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
     let app = &mut ui.app;
     match msg {
-        Msg::Found(ticket, found) if ticket == app.scan.ticket => {
+        Msg::Found(ticket, found) if ticket == app.refresh.scan.ticket => {
             scanned(app).extend(found);
-            if app.scan.fresh.is_none() {
+            if app.refresh.scan.fresh.is_none() {
                 app.find_folds();
             }
         }
-        Msg::Held(ticket, held) if ticket == app.scan.ticket => scanned(app).hold(held),
-        Msg::Looked(ticket, looked_at) if ticket == app.scan.ticket => {
-            app.scan.looked_at = looked_at;
+        Msg::Held(ticket, held) if ticket == app.refresh.scan.ticket => scanned(app).hold(held),
+        Msg::Looked(ticket, looked_at) if ticket == app.refresh.scan.ticket => {
+            app.refresh.scan.looked_at = looked_at;
         }
-        Msg::Scanned(ticket, end) if ticket == app.scan.ticket => {
-            app.scan.running = false;
-            app.scan.looked_at = end.looked_at;
-            app.scan.unreadable = end.unreadable;
-            if let Some(fresh) = app.scan.fresh.take() {
+        Msg::Scanned(ticket, end) if ticket == app.refresh.scan.ticket => {
+            app.refresh.scan.running = false;
+            app.refresh.scan.looked_at = end.looked_at;
+            app.refresh.scan.unreadable = end.unreadable;
+            if let Some(fresh) = app.refresh.scan.fresh.take() {
                 replace_forest(ui, Arc::new(fresh));
             }
             // What the disk told of the selected image may be old as well.
             let app = &mut ui.app;
-            app.asked = None;
-            app.map_asked = None;
+            app.detail.asked = None;
+            app.detail.map_asked = None;
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
             scan::look_at_changed(app, effects);
         }
         Msg::Refreshed(ticket, forest) => {
-            if app.refreshing == Some(ticket) {
-                app.refreshing = None;
+            if app.refresh.refreshing == Some(ticket) {
+                app.refresh.refreshing = None;
                 replace_forest(ui, forest);
                 let app = &mut ui.app;
-                app.asked = None;
-                app.map_asked = None;
+                app.detail.asked = None;
+                app.detail.map_asked = None;
                 effects.push(Effect::Remember(Arc::clone(&app.forest)));
                 scan::look_at_changed(app, effects);
             }
@@ -76,7 +77,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 app.note(None, Kind::Note, &text);
                 app.tell(text);
             }
-            app.watching = watching;
+            app.refresh.watching = watching;
         }
         Msg::Filtered(ticket, hits) => {
             if app.tree.hits_ticket == ticket {
@@ -111,14 +112,14 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::Progress(views) => jobs::progressed(app, views),
         Msg::Ended(id, result) => jobs::ended(ui, id, result, effects),
         Msg::Facts(facts) => {
-            if app.asked.as_ref() == Some(&facts.path) {
-                app.facts = Some(*facts);
+            if app.detail.asked.as_ref() == Some(&facts.path) {
+                app.detail.facts = Some(*facts);
                 menus::refresh(ui);
             }
         }
         Msg::Mapped(path, seen) => {
-            if app.map_asked.as_ref() == Some(&path) {
-                app.map = Some((path, seen));
+            if app.detail.map_asked.as_ref() == Some(&path) {
+                app.detail.map = Some((path, seen));
             }
         }
         Msg::Candidates(ticket, candidates) => {
@@ -205,9 +206,9 @@ fn submit(ui: &mut Ui, effects: &mut Vec<Effect>) {
 fn interrupted(ui: &mut Ui, ticket: Ticket, found: &Result<Interrupted, String>) {
     let app = &mut ui.app;
     if let Ok(found) = found
-        && app.halves != found.halves
+        && app.session.halves != found.halves
     {
-        app.halves.clone_from(&found.halves);
+        app.session.halves.clone_from(&found.halves);
         app.apply_checks();
         app.changed();
     }
@@ -261,6 +262,6 @@ fn checked(
     };
     app.note(Some(job), kind, &words);
     let at = app.now();
-    app.checks.insert(path, Checked { at, stat, found });
+    app.session.checks.insert(path, Checked { at, stat, found });
     app.apply_checks();
 }

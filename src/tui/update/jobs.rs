@@ -174,7 +174,7 @@ pub(super) fn ended(
     let title = job.title.clone();
     let task = job.task.clone();
     // Cut off half way, or the end of what was: the rows say so.
-    if matches!(task, Task::Change(_)) && (result.is_err() || !app.halves.is_empty()) {
+    if matches!(task, Task::Change(_)) && (result.is_err() || !app.session.halves.is_empty()) {
         effects.push(Effect::Interrupted(FOR_THE_ROWS, None));
     }
     let took = job.view.elapsed;
@@ -240,7 +240,7 @@ pub(super) fn ended(
         // The question was about running jobs, and there are none: what came of them is to be read.
         ui.dialogs.close_all();
         let quit = app.key(Action::Quit);
-        if let Some(toast) = &mut app.toast {
+        if let Some(toast) = &mut app.session.toast {
             toast
                 .text
                 .push_str(&format!(" That was the last job: {quit} leaves."));
@@ -286,13 +286,13 @@ fn notice(app: &App, title: String, text: String, took: Duration) -> Option<Effe
 /// Remembers what would take the operation back; the words to add.
 fn undone_or_not(app: &mut App, request: &Request, outcome: &Outcome) -> String {
     // Having been undone, an operation is no longer there to be undone.
-    let last = app.undo.last();
+    let last = app.session.undo.last();
     if matches!(request, Request::Undo(_)) || last.is_some_and(|(_, undo)| undo == request) {
-        app.undo.pop();
-        app.no_undo = None;
+        app.session.undo.pop();
+        app.session.no_undo = None;
         return String::new();
     }
-    app.no_undo = outcome.undo.is_none().then(|| {
+    app.session.no_undo = outcome.undo.is_none().then(|| {
         format!(
             "{} cannot be taken back",
             outcome.summary.trim_end_matches('.')
@@ -301,7 +301,9 @@ fn undone_or_not(app: &mut App, request: &Request, outcome: &Outcome) -> String 
     let Some(undo) = &outcome.undo else {
         return String::new();
     };
-    app.undo.push((outcome.summary.clone(), undo.clone()));
+    app.session
+        .undo
+        .push((outcome.summary.clone(), undo.clone()));
     if matches!(undo, Request::EmptyTrash(_)) {
         return String::new();
     }

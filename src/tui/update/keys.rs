@@ -24,7 +24,7 @@ pub(super) fn press(ui: &mut Ui, key: Key, effects: &mut Vec<Effect>) {
         return;
     }
     if is_seen {
-        ui.app.toast = None;
+        ui.app.session.toast = None;
         ui.app.tree.touched = true;
     }
     let mut context = Context {
@@ -47,7 +47,7 @@ fn press_in_panes(ui: &mut Ui, key: Key, is_seen: bool, effects: &mut Vec<Effect
         }
         return;
     }
-    ui.app.toast = None;
+    ui.app.session.toast = None;
     ui.app.tree.touched = true;
     if let Some(action) = action {
         panes::run(ui, action, effects);

@@ -50,7 +50,11 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
     // What was chosen from here last comes first.
     items.sort_by_key(|item| match item.choice {
         Choice::Action(action) => {
-            let at = app.recent.iter().position(|recent| *recent == action);
+            let at = app
+                .session
+                .recent
+                .iter()
+                .position(|recent| *recent == action);
             std::cmp::Reverse(at.map_or(0, |at| at + 1))
         }
         _ => std::cmp::Reverse(0),
@@ -236,7 +240,11 @@ pub(super) fn snapshots(app: &App) -> ListMenu {
         return ListMenu::by_key(format!("Snapshot {name} of {}", app.label(node)), items);
     }
     let mut items = vec![new("")];
-    let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
+    let facts = app
+        .detail
+        .facts
+        .as_ref()
+        .filter(|facts| facts.path == node.path);
     let list = facts.and_then(|facts| facts.snapshots.as_ref());
     match list {
         Some(Ok(list)) => {
@@ -282,7 +290,11 @@ pub(super) fn bitmaps(app: &App) -> ListMenu {
         "a bitmap that records what a machine writes from now on",
         Choice::Fill(FormKind::AddBitmap, None),
     )];
-    let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
+    let facts = app
+        .detail
+        .facts
+        .as_ref()
+        .filter(|facts| facts.path == node.path);
     match facts.and_then(|facts| facts.bitmaps.as_ref()) {
         Some(Ok(list)) => items.extend(list.iter().flat_map(|bitmap| with_bitmap(node, bitmap))),
         Some(Err(why)) => items.push(entry("", "", why.clone(), Choice::Explains)),

@@ -17,11 +17,13 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 
-use super::app::{App, LARGE, Tab};
+use super::app::App;
+use super::detail_pane::Tab;
 use super::dialogs::Dialog;
 use super::jobs::{Job, Task};
 use super::msg::{Effect, Msg};
 use super::query::AT_START;
+use super::selection::LARGE;
 use super::ui::Ui;
 use settle::settle;
 
@@ -30,10 +32,10 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
     if msg.may_gather() {
         answers::take(ui, msg, &mut effects);
-        ui.app.unsettled = true;
+        ui.app.refresh.unsettled = true;
         return effects;
     }
-    if std::mem::take(&mut ui.app.unsettled) {
+    if std::mem::take(&mut ui.app.refresh.unsettled) {
         // Keys mean what is on the screen next, not what was before.
         settle(ui);
     }
@@ -48,8 +50,8 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     settle(ui);
     ask_for_hits(&mut ui.app, &mut effects);
     let asked = asked_about(ui).map(|node| node.path.clone());
-    if asked.is_some() && asked != ui.app.asked {
-        ui.app.asked.clone_from(&asked);
+    if asked.is_some() && asked != ui.app.detail.asked {
+        ui.app.detail.asked.clone_from(&asked);
         effects.extend(asked.map(Effect::Facts));
     }
     ask_for_map(&mut ui.app, &mut effects);
@@ -108,15 +110,16 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
 
 /// The map is read only where it is shown.
 fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
-    if !matches!(app.tab, Tab::Map | Tab::Changes) {
+    if !matches!(app.detail.tab, Tab::Map | Tab::Changes) {
         return;
     }
     let Some(node) = app.selected() else { return };
-    if node.whereabouts != Whereabouts::Scanned || app.map_asked.as_ref() == Some(&node.path) {
+    if node.whereabouts != Whereabouts::Scanned || app.detail.map_asked.as_ref() == Some(&node.path)
+    {
         return;
     }
     let (path, format) = (node.path.clone(), node.format());
-    app.map_asked = Some(path.clone());
+    app.detail.map_asked = Some(path.clone());
     effects.push(Effect::Map(path, format));
 }
 

@@ -22,7 +22,7 @@ pub(super) fn take(ui: &mut Ui, did: MouseEvent, column: u16, row: u16, effects:
     if layout.room == Room::None {
         return;
     }
-    ui.app.toast = None;
+    ui.app.session.toast = None;
     let spot = Position::new(column, row);
     let on = |area: Rect| area.contains(spot);
     if ui.dialogs.keyboard() == Keyboard::Dialog {

@@ -1,7 +1,8 @@
 //! Moving: the cursor along rows and boxes, folding, scrolling the detail.
 
 use crate::tui::actions::Motion;
-use crate::tui::app::{App, Pane, Tab};
+use crate::tui::app::{App, Pane};
+use crate::tui::detail_pane::Tab;
 use crate::tui::health;
 use crate::tui::layout::{self, Layout};
 use crate::tui::rows::{RowKind, holds_rows};
@@ -17,20 +18,20 @@ fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
     let lines = health::lines(app, node);
     let last = lines.iter().filter(|line| line.remedy.is_some()).count();
     let last = last.saturating_sub(1);
-    let at = app.health_cursor.min(last);
+    let at = app.detail.health_cursor.min(last);
     let to = match motion {
         Motion::Down => (at + 1).min(last),
         Motion::Up => at.saturating_sub(1),
         _ => return false,
     };
-    app.health_cursor = to;
+    app.detail.health_cursor = to;
     if to == at {
         return false;
     }
     let page = usize::from(layout.detail.height.max(3)) - 2;
     if let Some(seen) = views::health_lines_at_cursor(app, layout) {
         let least = seen.end.saturating_sub(page);
-        app.detail_scroll = app.detail_scroll.max(least).min(seen.start);
+        app.detail.scroll = app.detail.scroll.max(least).min(seen.start);
     }
     true
 }
@@ -39,12 +40,12 @@ fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
 pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
     let layout = &layout::of(ui);
     let app = &mut ui.app;
-    if app.tab == Tab::Health && select_in_health(app, layout, motion) {
+    if app.detail.tab == Tab::Health && select_in_health(app, layout, motion) {
         return true;
     }
     let page = usize::from(layout.detail.height.max(3)) - 2;
     let most = views::detail_lines(app, layout).saturating_sub(page);
-    let at = app.detail_scroll;
+    let at = app.detail.scroll;
     let to = match motion {
         Motion::Down => at + 1,
         Motion::Up => at.saturating_sub(1),
@@ -55,7 +56,7 @@ pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
         Motion::Top => 0,
         Motion::Bottom => most,
         Motion::Left | Motion::Right => {
-            app.tab = app.tab.beside(motion == Motion::Right);
+            app.detail.tab = app.detail.tab.beside(motion == Motion::Right);
             0
         }
         Motion::Parent
@@ -68,7 +69,7 @@ pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
         | Motion::FoldAll
         | Motion::UnfoldAll => return false,
     };
-    app.detail_scroll = to.min(most);
+    app.detail.scroll = to.min(most);
     true
 }
 
@@ -213,8 +214,8 @@ pub(super) fn enter(app: &mut App) {
         Some(RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. })
             if app.pane == Pane::Images =>
         {
-            app.tab = Tab::Snapshots;
-            app.detail_scroll = 0;
+            app.detail.tab = Tab::Snapshots;
+            app.detail.scroll = 0;
             app.pane = Pane::Detail;
         }
         _ => app.pane = Pane::Detail,

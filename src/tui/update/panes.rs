@@ -13,7 +13,8 @@ use crate::ops::{
     SnapshotAction, SnapshotName, Squash, UndoEntry,
 };
 use crate::tui::actions::{Action, Motion};
-use crate::tui::app::{App, Pane, Tab};
+use crate::tui::app::{App, Pane};
+use crate::tui::detail_pane::Tab;
 use crate::tui::dialogs::{
     Dialog, FilterLine, JobsPane, LogView, MeasureDialog, PruneDialog, TrashDialog,
 };
@@ -59,7 +60,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             show(ui, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }
         Action::Log => ui.dialogs.open_alone(Dialog::Log(LogView::default())),
-        Action::Enter if ui.app.pane == Pane::Detail && ui.app.tab == Tab::Health => {
+        Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
             heal_selected(ui, effects);
         }
         Action::Enter => moving::enter(&mut ui.app),
@@ -210,9 +211,14 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             effects.push(Effect::Trash(ticket));
         }
         Action::Undo => {
-            let last = ui.app.undo.last().map(|(_, request)| request.clone());
+            let last = ui
+                .app
+                .session
+                .undo
+                .last()
+                .map(|(_, request)| request.clone());
             // What earlier runs have done is in the journal as well.
-            let request = match (&ui.app.journal, last) {
+            let request = match (&ui.app.session.journal, last) {
                 (None, Some(last)) => last,
                 (folders, _) => Request::Undo(UndoEntry {
                     entry: None,
@@ -224,7 +230,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Redo => {
             let request = Request::Redo(RedoEntry {
                 entry: None,
-                folders: ui.app.journal.clone().unwrap_or_default(),
+                folders: ui.app.session.journal.clone().unwrap_or_default(),
             });
             open::ask(ui, request, effects);
         }
@@ -337,8 +343,8 @@ fn heal_selected(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 fn show(ui: &mut Ui, tab: Tab) {
-    ui.app.tab = tab;
-    ui.app.detail_scroll = 0;
+    ui.app.detail.tab = tab;
+    ui.app.detail.scroll = 0;
     ui.app.pane = Pane::Detail;
 }
 

@@ -10,25 +10,25 @@ use crate::tui::msg::Effect;
 /// Asks for a scan; what was found before stays on the screen until it is done.
 pub(super) fn rescan(app: &mut App, effects: &mut Vec<Effect>) {
     let ticket = app.ticket();
-    app.scan.ticket = ticket;
-    app.scan.running = true;
-    app.scan.looked_at = 0;
-    app.scan.again = false;
+    app.refresh.scan.ticket = ticket;
+    app.refresh.scan.running = true;
+    app.refresh.scan.looked_at = 0;
+    app.refresh.scan.again = false;
     // All of them are looked at by this scan.
-    app.changed_files.clear();
-    app.refreshing = None;
-    app.scan.unreadable.clear();
-    app.scan.fresh = (!app.forest.is_empty()).then(Forest::new);
+    app.refresh.changed_files.clear();
+    app.refresh.refreshing = None;
+    app.refresh.scan.unreadable.clear();
+    app.refresh.scan.fresh = (!app.forest.is_empty()).then(Forest::new);
     effects.push(Effect::Scan(ticket));
 }
 
 /// Files have changed: they alone are looked at again, or everything where it is not known which.
 pub(super) fn look_again(app: &mut App, files: Option<Vec<PathBuf>>, effects: &mut Vec<Effect>) {
     match files {
-        None if app.scan.running => app.scan.again = true,
+        None if app.refresh.scan.running => app.refresh.scan.again = true,
         None => rescan(app, effects),
         Some(files) => {
-            app.changed_files.extend(files);
+            app.refresh.changed_files.extend(files);
             look_at_changed(app, effects);
         }
     }
@@ -37,20 +37,20 @@ pub(super) fn look_again(app: &mut App, files: Option<Vec<PathBuf>>, effects: &m
 /// Looks again at the files that have changed, unless something is being looked at now: its end will
 /// come back here.
 pub(super) fn look_at_changed(app: &mut App, effects: &mut Vec<Effect>) {
-    if app.scan.running || app.refreshing.is_some() {
+    if app.refresh.scan.running || app.refresh.refreshing.is_some() {
         return;
     }
-    if std::mem::take(&mut app.scan.again) {
-        app.changed_files.clear();
+    if std::mem::take(&mut app.refresh.scan.again) {
+        app.refresh.changed_files.clear();
         rescan(app, effects);
         return;
     }
-    if app.changed_files.is_empty() {
+    if app.refresh.changed_files.is_empty() {
         return;
     }
-    let mut files: Vec<PathBuf> = app.changed_files.drain().collect();
+    let mut files: Vec<PathBuf> = app.refresh.changed_files.drain().collect();
     files.sort_unstable();
     let ticket = app.ticket();
-    app.refreshing = Some(ticket);
+    app.refresh.refreshing = Some(ticket);
     effects.push(Effect::Refresh(ticket, Arc::clone(&app.forest), files));
 }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use crate::forest::{Forest, NodeId};
-use crate::tui::app::{App, LARGE};
+use crate::tui::app::App;
 use crate::tui::filter::Filter;
 use crate::tui::layout;
 use crate::tui::plan_preview::PlanPreview;
 use crate::tui::rows::{self, RowKind, Rows, Wish};
+use crate::tui::selection::LARGE;
 use crate::tui::summary::Summary;
 use crate::tui::ui::Ui;
 
@@ -77,10 +78,12 @@ pub(super) fn settle(ui: &mut Ui) {
     let at = app.tree.rows.node(app.tree.cursor);
     if app.tree.at != at && !app.is_on_new_row() {
         app.tree.at = at;
-        app.detail_scroll = 0;
-        app.health_cursor = 0;
+        app.detail.scroll = 0;
+        app.detail.health_cursor = 0;
     }
-    app.layers.follow(&app.forest, app.epoch, app.tree.at);
+    app.detail
+        .layers
+        .follow(&app.forest, app.epoch, app.tree.at);
     app.tree.inside = app.snapshot().map(|snapshot| snapshot.id.clone());
     if let Some(picture) = &mut app.picture {
         picture.follow(app.tree.cursor, layout.picture());
@@ -188,13 +191,16 @@ impl App {
 
     /// Tells the forest what checks have found, as far as the files are still what they were.
     pub(super) fn apply_checks(&mut self) {
-        if self.checks.is_empty() && self.halves.is_empty() && !self.had_halves {
+        if self.session.checks.is_empty()
+            && self.session.halves.is_empty()
+            && !self.session.had_halves
+        {
             return;
         }
         let forest = Arc::make_mut(&mut self.forest);
-        forest.note_interrupted(&self.halves);
-        self.had_halves = !self.halves.is_empty();
-        self.checks.retain(|path, checked| {
+        forest.note_interrupted(&self.session.halves);
+        self.session.had_halves = !self.session.halves.is_empty();
+        self.session.checks.retain(|path, checked| {
             let Some(node) = forest.by_path(path) else {
                 return false;
             };

@@ -41,7 +41,7 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
     if totals.problems > 0 {
         right.push_str(&format!("! {}  ", totals.problems));
     }
-    if matches!(app.watching, Watching::Polling(_)) {
+    if matches!(app.refresh.watching, Watching::Polling(_)) {
         right.push_str("polling  ");
     }
     right.push_str(if app.settings.read_only {
@@ -50,9 +50,12 @@ pub(super) fn header(frame: &mut Frame<'_>, app: &App, area: Rect) {
         ""
     });
     right.push_str("? help ");
-    let counts = if app.scan.running {
+    let counts = if app.refresh.scan.running {
         let dots = if ascii { "..." } else { "…" };
-        format!("scanning {}{dots}", units::grouped(app.scan.looked_at))
+        format!(
+            "scanning {}{dots}",
+            units::grouped(app.refresh.scan.looked_at)
+        )
     } else {
         format!(
             "{} {dot} {} {dot} {} on disk",
@@ -148,7 +151,7 @@ pub(super) fn line(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: R
         frame.render_widget(Paragraph::new(line), area);
         return;
     }
-    if let Some(toast) = &app.toast {
+    if let Some(toast) = &app.session.toast {
         let (sign, role) = match (toast.bad, ascii) {
             (true, _) => ("!", Role::Error),
             (false, true) => ("*", Role::Good),

@@ -17,7 +17,8 @@ use crate::forest::{BackingState, Content, Flags, Node, NodeId, Reads, Whereabou
 use crate::host::printable;
 use crate::image::Encryption;
 use crate::tui::actions::Action;
-use crate::tui::app::{App, Tab};
+use crate::tui::app::App;
+use crate::tui::detail_pane::Tab;
 use crate::tui::layout::Layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -86,7 +87,11 @@ pub(super) fn draw(
     let inside_width = usize::from(area.width).saturating_sub(2);
     let height = usize::from(area.height).saturating_sub(2);
     let count = count(app, layout, tab, inside_width);
-    let scroll = if tab == app.tab { app.detail_scroll } else { 0 };
+    let scroll = if tab == app.detail.tab {
+        app.detail.scroll
+    } else {
+        0
+    };
     let scroll = scroll.min(count.saturating_sub(height));
     let below = count.saturating_sub(scroll + height);
     let bottom = if below > 0 || scroll > 0 {
@@ -117,14 +122,14 @@ fn tab_key(app: &App, action: Action) -> String {
 /// How many lines the chosen tab has at its present width.
 #[must_use]
 pub fn lines_of_detail(app: &App, layout: &Layout) -> usize {
-    let area = match app.tab {
+    let area = match app.detail.tab {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
     };
     count(
         app,
         layout,
-        app.tab,
+        app.detail.tab,
         usize::from(area.width).saturating_sub(2),
     )
 }
@@ -336,7 +341,11 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
             false,
         );
     }
-    let live = app.facts.as_ref().filter(|live| live.path == node.path);
+    let live = app
+        .detail
+        .facts
+        .as_ref()
+        .filter(|live| live.path == node.path);
     if let Some(space) = live.and_then(|live| live.space) {
         add(
             "free",
@@ -448,7 +457,7 @@ fn facts(app: &App, node: &Node) -> Vec<Fact> {
         }
     }
     let arrow = if long_ascii { " <- " } else { " ← " };
-    let layers = &app.layers.ids;
+    let layers = &app.detail.layers.ids;
     if layers.len() > 1 {
         // From the root on; of a long chain only both ends.
         let names = |part: &[NodeId]| -> Vec<String> {

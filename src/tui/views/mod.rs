@@ -12,7 +12,8 @@ pub(super) mod words;
 use ratatui::Frame;
 use ratatui::widgets::Paragraph;
 
-use super::app::{App, Pane, Tab};
+use super::app::{App, Pane};
+use super::detail_pane::Tab;
 use super::layout::{self, LEAST, Layout, Room};
 use super::ui::Ui;
 
@@ -54,10 +55,10 @@ pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
 fn detail_panes(frame: &mut Frame<'_>, app: &App, layout: &Layout) {
     let focus = app.pane == Pane::Detail;
     if layout.chain.is_empty() {
-        detail::draw(frame, app, layout, (layout.detail, app.tab), focus);
+        detail::draw(frame, app, layout, (layout.detail, app.detail.tab), focus);
     } else {
         // Both have a place: the focus frames the one whose tab was chosen.
-        let tab = match app.tab {
+        let tab = match app.detail.tab {
             Tab::Chain => Tab::Info,
             other => other,
         };
@@ -66,14 +67,14 @@ fn detail_panes(frame: &mut Frame<'_>, app: &App, layout: &Layout) {
             app,
             layout,
             (layout.detail, tab),
-            focus && app.tab == tab,
+            focus && app.detail.tab == tab,
         );
         detail::draw(
             frame,
             app,
             layout,
             (layout.chain, Tab::Chain),
-            focus && app.tab == Tab::Chain,
+            focus && app.detail.tab == Tab::Chain,
         );
     }
 }

@@ -93,10 +93,10 @@ pub(super) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
         texts.push("No image matches. Esc shows all again.".to_owned());
-    } else if app.scan.running {
-        let looked_at = units::grouped(app.scan.looked_at);
+    } else if app.refresh.scan.running {
+        let looked_at = units::grouped(app.refresh.scan.looked_at);
         texts.push(format!("Looking for images: {looked_at} files so far."));
-        if app.scan.looked_at > HUGE {
+        if app.refresh.scan.looked_at > HUGE {
             let quit = app.key(Action::Quit);
             texts.push(format!(
                 "That is a lot. Images appear here as they are found; a narrower directory is quicker: \
@@ -117,7 +117,7 @@ const HUGE: u64 = 20_000;
 fn nothing_found(app: &App, texts: &mut Vec<String>) {
     let roots = &app.settings.roots;
     let shown: Vec<String> = roots.iter().map(|root| app.shown(root)).collect();
-    let folders = u64::try_from(app.scan.unreadable.len()).unwrap_or(u64::MAX);
+    let folders = u64::try_from(app.refresh.scan.unreadable.len()).unwrap_or(u64::MAX);
     let unreadable = match folders {
         0 => String::new(),
         n => format!(", {} unreadable", units::count(n, "folder")),
@@ -125,9 +125,9 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
     texts.push(format!(
         "No qcow2 images under {} (looked at {}{unreadable}).",
         shown.join(", "),
-        units::count(app.scan.looked_at, "file")
+        units::count(app.refresh.scan.looked_at, "file")
     ));
-    let told = app.scan.unreadable.iter().take(5);
+    let told = app.refresh.scan.unreadable.iter().take(5);
     texts.extend(told.map(|told| format!("Cannot read {}", text::safe(told))));
     if folders > 0 {
         texts.push(
@@ -148,7 +148,7 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
             ));
         }
     }
-    if let Watching::Polling(why) = &app.watching {
+    if let Watching::Polling(why) = &app.refresh.watching {
         let again = app.key(Action::Rescan);
         texts.push(format!(
             "What comes is seen within seconds, not at once ({}): {again} looks at once.",

@@ -7,7 +7,8 @@ use ratatui::text::{Line, Span};
 
 use crate::forest::Node;
 use crate::tui::actions::Action;
-use crate::tui::app::{App, Pane, Tab};
+use crate::tui::app::{App, Pane};
+use crate::tui::detail_pane::Tab;
 use crate::tui::health::{self, Weight};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -33,7 +34,7 @@ pub(super) fn lines_at_cursor(app: &App, node: &Node, width: usize) -> Option<Ra
 
 /// Which line the cursor is on, while the pane has the focus.
 fn cursor(app: &App, told: &[health::Line]) -> Option<usize> {
-    let has_focus = app.pane == Pane::Detail && app.tab == Tab::Health;
+    let has_focus = app.pane == Pane::Detail && app.detail.tab == Tab::Health;
     health::at_cursor(app, told).filter(|_| has_focus)
 }
 

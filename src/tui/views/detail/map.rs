@@ -21,7 +21,7 @@ pub(super) enum Of {
 
 /// All lines.
 pub(super) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec<Line<'static>> {
-    let seen = match &app.map {
+    let seen = match &app.detail.map {
         Some((path, Ok(seen))) if *path == node.path => seen,
         Some((path, Err(why))) if *path == node.path => {
             return wrapped(app, why, Role::Error, width);

@@ -21,7 +21,11 @@ pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> 
     if node.facts().is_none() {
         return quiet("Only qcow2 images have internal snapshots.");
     }
-    let facts = app.facts.as_ref().filter(|facts| facts.path == node.path);
+    let facts = app
+        .detail
+        .facts
+        .as_ref()
+        .filter(|facts| facts.path == node.path);
     let list = match facts.and_then(|facts| facts.snapshots.as_ref()) {
         Some(Ok(list)) => list,
         Some(Err(why)) => return quiet(why),

@@ -1,0 +1,68 @@
+//! Which rows there are, which of them the cursor is on, and which images are marked.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tui_input::Input;
+
+use crate::forest::NodeId;
+
+use super::filter::Hits;
+use super::order::{Sort, View};
+use super::query::Ticket;
+use super::rows::Rows;
+use super::summary::Summary;
+
+/// The rows, the cursor in them, and what they are made from.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// The rows as last built.
+    pub rows: Rows,
+    /// How often rows were built; for tests.
+    pub builds: u64,
+    /// What there is to say of the forest as a whole.
+    pub summary: Summary,
+    /// The forest's epoch and generation when that was found out.
+    pub(super) summary_of: Option<(u64, u64)>,
+    /// The row under the cursor.
+    pub cursor: usize,
+    /// The first row shown.
+    pub top: usize,
+    /// The image under the cursor, to find it again when rows change.
+    pub at: Option<NodeId>,
+    /// The ID of the image's internal snapshot, where that is what the cursor is on.
+    pub inside: Option<Vec<u8>>,
+    /// Whether a key was pressed: until then the cursor stays on top while rows come in.
+    pub touched: bool,
+    /// A file to go to as soon as it is there.
+    pub wanted: Option<PathBuf>,
+    /// Images whose children are hidden.
+    pub folds: HashSet<NodeId>,
+    /// Straight runs shown in full.
+    pub open_runs: HashSet<NodeId>,
+    /// Marked images.
+    pub marks: HashSet<NodeId>,
+    /// Where a range of marks begins.
+    pub range: Option<NodeId>,
+    /// The order.
+    pub sort: Sort,
+    /// Which images at all.
+    pub view: View,
+    /// Folds remembered from an earlier run whose images have not been found yet.
+    pub fold_paths: HashSet<PathBuf>,
+    /// The filter line.
+    pub filter: Input,
+    /// What the filter line asks for, where a worker has found that out.
+    pub hits: Option<Arc<Hits>>,
+    /// The filter line a worker was asked about last, and the forest's epoch and generation then.
+    pub(super) hits_of: Option<(String, u64, u64)>,
+    /// The number of that question.
+    pub(super) hits_ticket: Ticket,
+    /// Counts changes of whatever the rows are made from, apart from the forest.
+    pub version: u64,
+    pub(super) built: Option<(u64, u64, u64, usize)>,
+}
+
+/// In a forest larger than this the filter is worked out by a worker.
+pub const LARGE: usize = 4000;

@@ -1,0 +1,57 @@
+//! What happened since the program was started, and what of it can be taken back.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::host::Stat;
+use crate::image::Check;
+use crate::ops::Request;
+
+use super::actions::Action;
+use super::log::Log;
+
+/// What a check of an image has found, and of which state of the file.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// When it was done.
+    pub at: SystemTime,
+    /// The file as it was; another state is another image.
+    pub stat: Option<Stat>,
+    /// What was found, or why nothing could be.
+    pub found: Result<Arc<Check>, String>,
+}
+
+/// A line that tells what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toast {
+    /// The sentence.
+    pub text: String,
+    /// Whether something went wrong.
+    pub bad: bool,
+}
+
+/// What happened in this session.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// What would take back the operations of this session, newest last: what was done, and the
+    /// request.
+    pub undo: Vec<(String, Request)>,
+    /// Why the newest operation cannot be taken back, if it cannot.
+    pub no_undo: Option<String>,
+    /// What happened in this session.
+    pub log: Log,
+    /// What happened last.
+    pub toast: Option<Toast>,
+    /// The last actions chosen from the palette, newest last.
+    pub recent: Vec<Action>,
+    /// What checks have found, by file.
+    pub checks: HashMap<PathBuf, Checked>,
+    /// The files that interrupted operations have left half done, each with a sentence.
+    pub halves: Vec<(PathBuf, String)>,
+    /// Whether rows are marked as half done.
+    pub(super) had_halves: bool,
+    /// The folders that are open, where there is a journal: it knows what can be taken back then.
+    pub journal: Option<Vec<PathBuf>>,
+}

@@ -1,0 +1,48 @@
+//! How the program was started.
+
+use std::path::PathBuf;
+
+use crate::forest::picture::Charset;
+
+use super::bindings::Keymap;
+use super::config::{Notices, OwnCommand};
+use super::theme::Theme;
+
+/// How the program was started; never changes while it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The directories looked at.
+    pub roots: Vec<PathBuf>,
+    /// Whether whatever changes files is hidden.
+    pub read_only: bool,
+    /// Whether only ASCII characters are drawn.
+    pub ascii: bool,
+    /// How roles look.
+    pub theme: Theme,
+    /// The person's home, shown as `~`.
+    pub home: Option<PathBuf>,
+    /// What keys do.
+    pub keymap: Keymap,
+    /// The person's own commands.
+    pub commands: Vec<OwnCommand>,
+    /// Leaves untouched for so many days are ticked when pruning.
+    pub prune_days: u64,
+    /// Whether the mouse is listened to from the start.
+    pub mouse: bool,
+    /// Whether raw images are listed by their names' extensions.
+    pub raw: bool,
+    /// When the end of a job is told to somebody who looks elsewhere.
+    pub notices: Notices,
+}
+
+impl Settings {
+    /// The characters that pictures are drawn with.
+    #[must_use]
+    pub fn charset(&self) -> Charset {
+        if self.ascii {
+            Charset::Ascii
+        } else {
+            Charset::Unicode
+        }
+    }
+}
