@@ -43,7 +43,7 @@ pub mod ui;
 mod update;
 pub mod views;
 mod watch;
-mod work;
+mod workers;
 
 pub use app::App;
 pub use msg::{Effect, Msg};

@@ -27,7 +27,7 @@ use super::memory::Memory;
 use super::msg::{Effect, MouseEvent, Msg};
 use super::terminal::{Screen, Surface};
 use super::ui::Ui;
-use super::work::Workers;
+use super::workers::Workers;
 use super::{TuiOptions, update};
 
 /// How often the progress of running jobs is shown.

@@ -6,14 +6,30 @@ use std::path::PathBuf;
 use crate::host::Host;
 use crate::image::{self, Chain, ErrorKind, Keys};
 use crate::ops::{self, Error, Outcome, Phase, Progress, ReadOptions};
+use crate::tui::msg::Msg;
 use crate::units;
+
+use super::Workers;
+
+impl Workers {
+    /// Compares what two images show; the first differences are listed.
+    pub(super) fn compare(&self, job: u64, images: &[PathBuf; 2], progress: &Progress) {
+        let options = self.reading(None, None);
+        let result = compare(&*self.host, images, &options, &self.keys, progress);
+        self.answer(match result {
+            Ok(outcome) => Msg::Ended(job, Ok(outcome)),
+            Err(Stopped::Ended(error)) => Msg::Ended(job, Err(error)),
+            Err(Stopped::Locked(image, error)) => Msg::JobLocked(job, image, error),
+        });
+    }
+}
 
 /// Ranges listed at most.
 const LISTED: usize = 100;
 
 /// Why nothing came of it.
 #[derive(Debug)]
-pub(super) enum Stopped {
+enum Stopped {
     /// The passphrase of this image is missing, or wrong.
     Locked(PathBuf, Error),
     /// It was cancelled, or one of the images cannot be read to its end.
@@ -35,7 +51,7 @@ impl From<image::Error> for Stopped {
 ///
 /// # Errors
 /// See [`Stopped`].
-pub(super) fn compare(
+fn compare(
     host: &dyn Host,
     images: &[PathBuf; 2],
     options: &ReadOptions,

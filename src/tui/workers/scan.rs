@@ -1,0 +1,50 @@
+//! Looking at the directories, and remembering what is there for plans of later runs elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::forest::{Forest, Index, Scan, ScanEvent};
+use crate::host::printable;
+use crate::tui::msg::{Msg, ScanEnd};
+use crate::tui::query::Ticket;
+
+use super::Workers;
+
+impl Workers {
+    pub(super) fn scan(&self, ticket: Ticket) {
+        let scan = Scan::start(Arc::clone(&self.host), self.scan.clone());
+        for event in scan.events() {
+            if self.newest.scan.load(Ordering::SeqCst) != ticket {
+                // Dropping the scan stops it.
+                return;
+            }
+            match event {
+                ScanEvent::Found(found) => self.answer(Msg::Found(ticket, found)),
+                ScanEvent::Held(held) => self.answer(Msg::Held(ticket, held)),
+                ScanEvent::Progress { files, .. } => self.answer(Msg::Looked(ticket, files)),
+                ScanEvent::Done(summary) => {
+                    let unreadable = summary.unreadable_dirs.iter();
+                    let end = ScanEnd {
+                        looked_at: summary.files_looked_at,
+                        unreadable: unreadable
+                            .map(|(dir, why)| format!("{}: {why}", printable(dir)))
+                            .collect(),
+                    };
+                    self.answer(Msg::Scanned(ticket, end));
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn remember(&self, forest: &Forest) {
+        if let Some(dir) = &self.state_dir
+            && let Err(error) = Index::at(dir).merge(&*self.host, forest)
+        {
+            self.answer(Msg::Tell(format!(
+                "The index of images cannot be written to {}: {error}.",
+                printable(dir)
+            )));
+        }
+    }
+}

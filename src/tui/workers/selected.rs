@@ -1,0 +1,94 @@
+//! What the disk tells of the selected image, asked once the cursor rests on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::forest::ScanOptions;
+use crate::host::{Access, Host};
+use crate::image::{self, Bitmap, Format, Snapshot};
+use crate::ops::ReadOptions;
+use crate::tui::map::MapSeen;
+use crate::tui::msg::{LiveFacts, Msg};
+
+/// How long an image has to be selected before the disk is asked about it.
+const REST: Duration = Duration::from_millis(60);
+
+/// Asks the disk about the selected image once the cursor rests on it: passing over thousands of
+/// images asks nothing.
+pub(super) fn look_at_selected(
+    host: &dyn Host,
+    selections: &Receiver<PathBuf>,
+    answers: &Sender<Msg>,
+) {
+    while let Ok(mut path) = selections.recv() {
+        while let Ok(next) = selections.recv_timeout(REST) {
+            path = next;
+        }
+        let dir = path.parent().unwrap_or(&path);
+        let id = host.stat(&path).ok().map(|stat| stat.id);
+        let holders = id.and_then(|id| host.holders(&[id]).remove(&id));
+        let (snapshots, bitmaps) = inside(host, &path);
+        let facts = LiveFacts {
+            snapshots,
+            bitmaps,
+            space: host.space(dir).ok(),
+            holders: holders.unwrap_or_default(),
+            path,
+        };
+        if answers.send(Msg::Facts(Box::new(facts))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads the tables of the selected image once the cursor rests on it, and stops as soon as another one
+/// is asked for.
+pub(super) fn map_selected(
+    host: &dyn Host,
+    scan: &ScanOptions,
+    selections: &Receiver<(PathBuf, Option<Format>)>,
+    answers: &Sender<Msg>,
+) {
+    while let Ok((mut path, mut format)) = selections.recv() {
+        while let Ok(next) = selections.recv_timeout(REST) {
+            (path, format) = next;
+        }
+        let options = ReadOptions {
+            format,
+            folders: scan.roots.clone(),
+            follow: scan.follow,
+            snapshot: None,
+        };
+        let seen = MapSeen::look(host, &path, &options, &|| selections.is_empty());
+        let seen = match seen {
+            Ok(None) => continue,
+            Ok(Some(seen)) => Ok(Arc::new(seen)),
+            Err(why) => Err(why),
+        };
+        if answers.send(Msg::Mapped(path, seen)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What there is of one kind in an image, or why that cannot be told.
+type Inside<T> = Option<Result<Vec<T>, String>>;
+
+/// The image's internal snapshots and dirty bitmaps; none where it is no qcow2 image.
+fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
+    let Ok(file) = host.open(path, Access::Read) else {
+        return (None, None);
+    };
+    let Ok(header) = image::read_header(path, file.as_ref()) else {
+        return (None, None);
+    };
+    let snapshots = image::snapshots(path, file.as_ref(), &header);
+    let bitmaps = image::bitmaps(path, file.as_ref(), &header);
+    (
+        Some(snapshots.map_err(|error| error.to_string())),
+        Some(bitmaps.map_err(|error| error.to_string())),
+    )
+}
