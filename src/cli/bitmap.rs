@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, json_name_bytes, printable, printable_bytes};
@@ -15,6 +14,7 @@ use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
 use super::context;
 use super::execute::execute;
+use super::exit::FileError;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use crate::units;
@@ -163,7 +163,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &BitmapCommand) -> a
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
     let file = RealHost
         .open(path, Access::Read)
-        .with_context(|| format!("cannot open {}", printable(path)))?;
+        .map_err(FileError::at("open", path))?;
     let header = image::read_header(path, file.as_ref())?;
     let bitmaps = image::bitmaps(path, file.as_ref(), &header)?;
     let mut rows = vec![["NAME", "GRANULARITY", "DIRTY", "STATE"].map(str::to_owned)];

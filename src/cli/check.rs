@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{Problem, ProblemKind};
@@ -93,7 +92,7 @@ fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<(
         Ok(found) => Some(found),
         // The plan refuses it as every plan does.
         Err(ops::Error::InUse(_)) => None,
-        Err(error) => return Err(anyhow!("{error}")),
+        Err(error) => return Err(error.into()),
     };
     if let Some(found) = found {
         if !globals.json {
@@ -116,7 +115,7 @@ fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<(
     if args.consent.dry_run || puts_back {
         return Ok(());
     }
-    let now = ops::check(&RealHost, image, &Unhurried).map_err(|error| anyhow!("{error}"))?;
+    let now = ops::check(&RealHost, image, &Unhurried)?;
     if !globals.json {
         print(out, image, &now)?;
         out.flush()?;

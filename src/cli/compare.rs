@@ -6,7 +6,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use serde_json::json;
 
 use crate::host::{json_name, json_text};
@@ -62,9 +61,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow
         |path: &Path, format: &Option<String>, snapshot: &Option<OsString>, beside: &Path| {
             let snapshot = snapshot.as_ref().map(|name| snapshot_named(name, args.id));
             let reading = reading::open(path, format.as_deref(), args.follow, snapshot, &[beside])?;
-            reading
-                .whole()
-                .map_err(|error| anyhow!(reading::why(&error)))
+            anyhow::Ok(reading.whole().map_err(reading::NotOpened)?)
         };
     let one = open(&args.one, &args.format, &args.snapshot, &args.other)?;
     let (format, snapshot) = (&args.other_format, &args.other_snapshot);

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::host::{json_name, printable};
 use crate::tui::config::{Config, Warning};
 
-use super::exit::Stop;
+use super::exit::{FileError, Stop};
 use super::options::Globals;
 use super::output::{self, Out};
 
@@ -101,7 +101,7 @@ fn path() -> anyhow::Result<PathBuf> {
 }
 
 fn load(path: &std::path::Path) -> anyhow::Result<(Config, Vec<Warning>)> {
-    Config::load(path).with_context(|| format!("cannot read {}", printable(path)))
+    Ok(Config::load(path).map_err(FileError::at("read", path))?)
 }
 
 fn sentence(path: &std::path::Path, warning: &Warning) -> String {

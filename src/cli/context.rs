@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 
 use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
 use crate::host::{Host, RealHost, printable};
 use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
+use super::exit::FileError;
 use super::options::{LookArgs, OpenArgs};
 use super::output;
 
@@ -92,11 +93,8 @@ pub(super) fn below_and_remembered(open: &OpenArgs) -> anyhow::Result<Context> {
 /// # Errors
 /// If an image or one of `also` is not there.
 pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
-    let looked = Context::around(Arc::new(RealHost), Index::default_dir(), images, also).map_err(
-        |(path, error)| {
-            anyhow::Error::from(error).context(format!("cannot find {}", printable(path)))
-        },
-    )?;
+    let looked = Context::around(Arc::new(RealHost), Index::default_dir(), images, also)
+        .map_err(|(path, error)| FileError::at("find", &path)(error))?;
     Ok(told(looked))
 }
 
@@ -145,9 +143,7 @@ fn remember(forest: &Forest) {
 /// # Errors
 /// If there is no such file.
 pub(super) fn image(path: &Path, look: LookArgs) -> anyhow::Result<(Forest, NodeId)> {
-    let file = RealHost
-        .stat(path)
-        .with_context(|| format!("cannot open {}", printable(path)))?;
+    let file = RealHost.stat(path).map_err(FileError::at("open", path))?;
     let forest = if look.follow {
         scan(vec![path.to_path_buf()], look).0
     } else {

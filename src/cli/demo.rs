@@ -9,7 +9,7 @@ use clap::Args;
 use crate::host::{RealHost, printable};
 use crate::ops;
 
-use super::exit::Stop;
+use super::exit::{READ_ONLY, Stop};
 use super::open;
 use super::options::{Globals, LookArgs, OpenArgs};
 use super::output::{self, Out};
@@ -23,8 +23,9 @@ pub(super) struct DemoArgs {
 /// Makes them in the directory named, or in a new temporary one that stays.
 pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Result<ExitCode> {
     if globals.read_only {
-        return Err(Stop::Refused(
-            "the demo's images are not made, since --read-only was given".to_owned(),
+        return Err(Stop::refused(
+            READ_ONLY,
+            "the demo's images are not made, since --read-only was given",
         )
         .into());
     }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::ops::{self, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Tone};
 
-use super::exit::Stop;
+use super::exit::{NOT_AGREED, READ_ONLY, Stop};
 use super::interrupted::tell_interrupted;
 use super::options::{ConsentArgs, Globals};
 use super::output::{self, Out};
@@ -43,15 +43,15 @@ pub(super) fn execute(
         return match plan.refusals.first() {
             // What is asked for is so: that is no failure.
             Some(_) if plan.is_so() => Ok(()),
-            Some(refusal) => Err(Stop::Refused(refusal.text.clone()).into()),
+            Some(refusal) => Err(Stop::refused("refused", &refusal.text).into()),
             None => Ok(()),
         };
     }
     if globals.read_only {
-        return Err(Stop::Refused(format!(
-            "{}: not done, since --read-only was given",
-            plan.title
-        ))
+        return Err(Stop::refused(
+            READ_ONLY,
+            format!("{}: not done, since --read-only was given", plan.title),
+        )
         .into());
     }
     let (agreed, shown) = ask(out, globals, consent, &plan)?;
@@ -60,7 +60,7 @@ pub(super) fn execute(
     let lost = plan.unread();
     let ready = plan
         .agree(agreed)
-        .map_err(|denied| Stop::Refused(denied.to_string()))?;
+        .map_err(|denied| Stop::refused(NOT_AGREED, denied.to_string()))?;
     if shown == Shown::No {
         warn(ready.plan());
     }
@@ -156,7 +156,7 @@ fn ask(
         // A command that only creates the file it names has said it all.
         Confirm::Yes if given.yes || is_harmless => return Ok((Consent::Yes, Shown::No)),
         Confirm::Count(needed) if given.yes => {
-            return Err(Stop::Refused(format!(
+            return Err(Stop::refused(NOT_AGREED, format!(
                 "{}: --yes does not suffice for this; look at the plan with --dry-run and agree to it with --confirm {needed}",
                 plan.title
             ))
@@ -169,7 +169,7 @@ fn ask(
             Confirm::Count(needed) => format!("--confirm {needed}"),
             Confirm::Yes | Confirm::Impossible => "--yes".to_owned(),
         };
-        return Err(Stop::Refused(format!(
+        return Err(Stop::refused(NOT_AGREED, format!(
             "{}: nobody is there to ask; look at the plan with --dry-run and agree to it with {how}",
             plan.title
         ))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::forest::{Index, Remembered};
 use crate::host::{Host, RealHost, printable};
 
-use super::exit::Stop;
+use super::exit::{FileError, READ_ONLY, Stop};
 use super::json::path;
 use super::options::Globals;
 use super::output::Out;
@@ -45,10 +45,10 @@ pub(super) enum IndexCommand {
 pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> anyhow::Result<()> {
     let dir = Index::default_dir().context("there is no directory for what is remembered")?;
     let index = Index::at(dir);
-    let unread = || format!("cannot read {}", printable(index.file()));
+    let unread = || FileError::at("read", index.file());
     match command {
         IndexCommand::List { bases } => {
-            let mut entries = index.all().with_context(unread)?;
+            let mut entries = index.all().map_err(unread())?;
             if !bases.is_empty() {
                 let bases: BTreeSet<PathBuf> = bases.iter().flat_map(|base| names(base)).collect();
                 entries.retain(|entry| bases.contains(&entry.backing));
@@ -69,18 +69,19 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: IndexCommand) -> any
                     && (!gone || !is_there(&entry.path))
             };
             let entries = if dry_run {
-                let mut entries = index.all().with_context(unread)?;
+                let mut entries = index.all().map_err(unread())?;
                 entries.retain(|entry| goes(entry));
                 entries
             } else if globals.read_only {
-                return Err(Stop::Refused(
-                    "Forget images: not done, since --read-only was given".to_owned(),
+                return Err(Stop::refused(
+                    READ_ONLY,
+                    "Forget images: not done, since --read-only was given",
                 )
                 .into());
             } else {
                 index
                     .forget(goes)
-                    .with_context(|| format!("cannot write {}", printable(index.file())))?
+                    .map_err(FileError::at("write", index.file()))?
             };
             let what = if dry_run { "would-forget" } else { "forgotten" };
             tell(

@@ -6,16 +6,40 @@ use serde_json::{Value, json};
 
 use crate::host::json_name;
 use crate::image::Lost;
-use crate::ops::{Confirm, Danger, Outcome, Plan, Undo};
+use crate::ops::{Confirm, Danger, Outcome, Plan, Refusal, Undo, WayOut};
 
 /// A path as text.
 pub(super) fn path(path: &Path) -> Value {
     json_name(path)
 }
 
-/// A plan that was not run: `{"plan": ...}`.
+/// A plan that was not run: `{"plan": ...}`, and `"error"` where it is refused.
 pub(super) fn planned(of: &Plan) -> Value {
-    json!({ "plan": plan(of) })
+    let mut planned = json!({ "plan": plan(of) });
+    let refusal = of.refusals.first().filter(|_| !of.is_so());
+    if let (Some(Refusal { text, ways_out }), Some(fields)) = (refusal, planned.as_object_mut()) {
+        fields.insert("error".to_owned(), error("refused", text, None, ways_out));
+    }
+    planned
+}
+
+/// Why something was not done. The kind is for programs to match on, the message for people.
+pub(super) fn error(kind: &str, message: &str, about: Option<&Path>, ways: &[WayOut]) -> Value {
+    json!({
+        "kind": kind,
+        "message": message,
+        "path": about.map(path),
+        "ways-out": ways_out(ways),
+    })
+}
+
+/// What could be done instead, with the command line for it where there is one.
+fn ways_out(ways: &[WayOut]) -> Vec<Value> {
+    let ways = ways.iter().map(|way| {
+        let command = way.request.command_line().map(|line| line.to_string());
+        json!({ "label": way.label, "command": command })
+    });
+    ways.collect()
 }
 
 /// A plan, as [`plan`] gave it before it was used up, and what came of it.
@@ -59,14 +83,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
     let refusals: Vec<Value> = plan
         .refusals
         .iter()
-        .map(|refusal| {
-            let ways_out: Vec<&str> = refusal
-                .ways_out
-                .iter()
-                .map(|way| way.label.as_str())
-                .collect();
-            json!({ "text": refusal.text, "ways-out": ways_out })
-        })
+        .map(|refusal| json!({ "text": refusal.text, "ways-out": ways_out(&refusal.ways_out) }))
         .collect();
     let space: Vec<Value> = plan
         .space

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable};
@@ -12,6 +12,7 @@ use crate::image::{self, Keys};
 use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
+use super::exit::FileError;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
@@ -156,7 +157,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
     let file = RealHost
         .open(path, Access::Read)
-        .with_context(|| format!("cannot open {}", printable(path)))?;
+        .map_err(FileError::at("open", path))?;
     let header = image::read_header(path, file.as_ref())?;
     let luks = image::luks_header(path, file.as_ref(), &header)?.ok_or_else(|| {
         anyhow!(

@@ -2,7 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -10,6 +9,7 @@ use crate::host::printable;
 use crate::ops::journal::{Entry, Journal, Standing};
 use crate::units;
 
+use super::exit::FileError;
 use super::interrupted::journal;
 use super::json as shape;
 use super::options::Globals;
@@ -34,10 +34,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &LogArgs) -> anyhow::Re
 /// # Errors
 /// If it cannot be read.
 pub(super) fn entries(journal: &Journal) -> anyhow::Result<Vec<Entry>> {
-    let path = printable(journal.path());
-    journal
-        .entries()
-        .with_context(|| format!("cannot read {path}"))
+    let entries = journal.entries();
+    Ok(entries.map_err(FileError::at("read", journal.path()))?)
 }
 
 /// Prints entries, or `nothing` where there are none.

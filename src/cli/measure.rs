@@ -1,7 +1,6 @@
 //! `qanopy measure`: how large a copy of an image, or an empty image, would be; with the keys of
 //! `qemu-img measure`.
 
-use anyhow::anyhow;
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -61,7 +60,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &MeasureArgs) -> anyhow
             let snapshot = args.snapshot.wanted();
             let reading = reading::open(path, args.format.as_deref(), args.follow, snapshot, &[])?;
             let whole = reading.whole();
-            Some(whole.map_err(|error| anyhow!(reading::why(&error)))?)
+            Some(whole.map_err(reading::NotOpened)?)
         }
         None if args.snapshot.snapshot.is_some() => {
             let text =

@@ -49,16 +49,14 @@ mod tests;
 mod trash;
 mod tree;
 mod undo;
+mod usage;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
-
-use crate::host::printable;
 
 use exit::Stop;
 use options::{Globals, OpenArgs};
@@ -185,41 +183,17 @@ pub fn main() -> ExitCode {
     let limit = Arc::new(AtomicBool::new(false));
     drop(signal_hook::flag::register(SIGXFSZ, limit));
     match Cli::try_parse() {
-        Ok(cli) => exit::end(run(cli)),
-        Err(told) => usage(told),
+        Ok(cli) => {
+            let mut out = Out::new();
+            let is_json = cli.globals.json;
+            let result = run(&mut out, cli);
+            exit::end(&mut out, is_json, result)
+        }
+        Err(told) => usage::end(told),
     }
 }
 
-/// Says what is wrong with the arguments, none of which reaches the terminal as it is. Also help and
-/// version, which go to standard output. A reader that left is no failure.
-fn usage(mut told: clap::Error) -> ExitCode {
-    let code = ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
-    let odd = |arg: &std::ffi::OsString| arg.to_str().is_none_or(|text| printable(text) != text);
-    if !told.use_stderr() || !std::env::args_os().any(|arg| odd(&arg)) {
-        let _ = told.print();
-        return code;
-    }
-    let mut safe = Vec::new();
-    for (kind, value) in told.context() {
-        let value = match value {
-            ContextValue::String(text) => ContextValue::String(printable(text)),
-            ContextValue::Strings(all) => {
-                ContextValue::Strings(all.iter().map(printable).collect())
-            }
-            _ => continue,
-        };
-        safe.push((kind, value));
-    }
-    for (kind, value) in safe {
-        told.insert(kind, value);
-    }
-    // Advice that repeats an argument: it is laid out already.
-    told.remove(ContextKind::Suggested);
-    output::complain(told.render().to_string().trim_end());
-    code
-}
-
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         mut globals,
         open,
@@ -227,12 +201,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     } = cli;
     let (config, _) = config::of_this_run();
     globals.read_only |= config.read_only;
-    let mut out = Out::new();
     let ended = if let Some(command) = command {
         misplaced(&open)?;
-        dispatch(&mut out, globals, command)?
+        dispatch(out, globals, command)?
     } else {
-        open::run(&mut out, globals, &open)?
+        open::run(out, globals, &open)?
     };
     out.flush()?;
     Ok(ended)

@@ -10,6 +10,8 @@ use crate::host::{json_text, printable_lines};
 #[derive(Debug)]
 pub(super) struct Out {
     to: BufWriter<Stdout>,
+    /// Whether nothing was written yet.
+    is_untouched: bool,
 }
 
 impl Out {
@@ -17,16 +19,24 @@ impl Out {
     pub(super) fn new() -> Self {
         Self {
             to: BufWriter::new(io::stdout()),
+            is_untouched: true,
         }
+    }
+
+    /// Whether nothing was written yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.is_untouched
     }
 
     /// Writes one line.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        self.is_untouched = false;
         writeln!(self.to, "{}", printable_lines(&line.to_string()))
     }
 
     /// Writes text as it is; what has line ends brings them along.
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.is_untouched = false;
         self.to.write_all(text.as_bytes())
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::host::{FileId, Host, RealHost, keep_out_of_dumps, printable};
 use crate::image::{Keys, Passphrase, Passphrases};
 
-use super::exit::Stop;
+use super::exit::{FileError, Stop};
 
 /// What opens encrypted images.
 #[derive(Debug, Clone, Args)]
@@ -121,8 +121,7 @@ impl Given {
                 Ok(stat) => Whose::Image(stat.id),
                 Err(_) if new.iter().any(|new| is_same(new, &image)) => Whose::New,
                 Err(error) => {
-                    let why = format!("cannot find {}", printable(&image));
-                    return Err(anyhow::Error::from(error).context(why));
+                    return Err(FileError::at("find", &image)(error).into());
                 }
             },
         };

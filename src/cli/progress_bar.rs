@@ -53,9 +53,8 @@ pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
     match result {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(ops::Error::Cancelled(message))) => Err(Stop::Cancelled(message).into()),
-        Ok(Err(ops::Error::Stale(message) | ops::Error::InUse(message))) => {
-            Err(Stop::Refused(message).into())
-        }
+        Ok(Err(ops::Error::Stale(message))) => Err(Stop::refused("stale", message).into()),
+        Ok(Err(ops::Error::InUse(message))) => Err(Stop::refused("in-use", message).into()),
         Ok(Err(error @ ops::Error::Failed(_))) => Err(error.into()),
         Err(panic) => std::panic::resume_unwind(panic),
     }

@@ -41,6 +41,11 @@ fn in_words(folder: &Path) -> PathBuf {
     }
 }
 
+/// A chain that cannot be opened, told with the way out there is.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", why(.0))]
+pub(super) struct NotOpened(#[source] pub(super) image::Error);
+
 /// An error of opening a chain, with the way out there is.
 pub(super) fn why(error: &image::Error) -> String {
     match error.kind {

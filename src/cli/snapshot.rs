@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
@@ -13,6 +12,7 @@ use crate::image::{self, Keys, Snapshot};
 use crate::ops::{ChangeSnapshot, Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
 
 use super::execute::execute;
+use super::exit::FileError;
 use super::options::{ConsentArgs, DEPENDANTS, Globals, ScanArgs, Words, one_of, snapshot_named};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
@@ -197,7 +197,7 @@ pub(super) fn run(
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
     let file = RealHost
         .open(path, Access::Read)
-        .with_context(|| format!("cannot open {}", printable(path)))?;
+        .map_err(FileError::at("open", path))?;
     let header = image::read_header(path, file.as_ref())?;
     let snapshots = image::snapshots(path, file.as_ref(), &header)?;
     let disk = |snapshot: &Snapshot| {

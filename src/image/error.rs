@@ -133,6 +133,52 @@ pub enum ErrorKind {
     Stopped,
 }
 
+impl ErrorKind {
+    /// A name for programs to match on, which stays whatever becomes of the sentences.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } => Self::name_of_io(source),
+            Self::Format(_) => "malformed",
+            Self::NotQcow2 => "not-qcow2",
+            Self::Damaged(_) => "damaged",
+            Self::Locked => "passphrase-needed",
+            Self::WrongPassphrase => "wrong-passphrase",
+            Self::Encrypted(_) => "unsupported-encryption",
+            Self::UnknownFeatures(_) => "unknown-features",
+            Self::Closed(_) => "unsupported-format",
+            Self::Dirty => "dirty",
+            Self::CorruptBit => "marked-corrupt",
+            Self::TooManyReferences(_) => "too-many-references",
+            Self::Corruptions(_) => "corruptions",
+            Self::SnapshotTable { .. } => "snapshot-table",
+            Self::Bitmaps(_) => "bitmaps",
+            Self::Backing(_) => "backing",
+            Self::Outside(_) => "outside-roots",
+            Self::Loop => "loop",
+            Self::TooDeep(_) => "too-deep",
+            Self::Overlap { .. } => "metadata-overlap",
+            Self::InUse(_) => "in-use",
+            Self::LocksUnsupported => "locks-unsupported",
+            Self::Limit(_) => "limit",
+            Self::Internal(_) => "internal",
+            Self::Stopped => "cancelled",
+        }
+    }
+
+    /// The same of a call that failed.
+    #[must_use]
+    pub fn name_of_io(error: &io::Error) -> &'static str {
+        match error.kind() {
+            io::ErrorKind::NotFound => "not-found",
+            io::ErrorKind::PermissionDenied => "permission-denied",
+            io::ErrorKind::AlreadyExists => "already-exists",
+            io::ErrorKind::StorageFull => "no-space",
+            _ => "io",
+        }
+    }
+}
+
 /// Who uses a file, as a sentence.
 #[must_use]
 pub fn in_use(conflict: &Conflict) -> String {

@@ -126,6 +126,17 @@ pub struct WayOut {
 }
 
 impl WayOut {
+    /// What helps against an error of an image.
+    #[must_use]
+    pub fn of(error: &image::Error) -> Vec<Self> {
+        match error.kind {
+            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
+                vec![Self::repair(&error.path)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Repairing what is damaged or marked so.
     pub(super) fn repair(image: &Path) -> Self {
         Self {
@@ -459,13 +470,7 @@ impl Plan {
     }
 
     fn refuse_error_as(&mut self, error: &image::Error, text: String) {
-        let ways_out = match error.kind {
-            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
-                vec![WayOut::repair(&error.path)]
-            }
-            _ => Vec::new(),
-        };
-        self.refuse_but(text, ways_out);
+        self.refuse_but(text, WayOut::of(error));
     }
 
     /// What could not be read, known once it has run; none of one for which that is an error.

@@ -16,21 +16,21 @@ use support::recorder::digest_tree;
 use tempfile::TempDir;
 
 /// A directory of images, and a state directory of its own beside it.
-struct Place {
+pub(crate) struct Place {
     images: TempDir,
     state: TempDir,
 }
 
 /// How a call ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
     /// Fails the test, showing everything, unless the exit code is this one.
-    fn with(self, code: i32) -> Self {
+    pub(crate) fn with(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
             "\n--- stdout\n{}\n--- stderr\n{}",
@@ -39,7 +39,7 @@ impl Ended {
         self
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
@@ -52,7 +52,7 @@ impl Place {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.images.path()
     }
 
@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// The same with words divided by blanks.
-    fn q(&self, words: &str) -> Ended {
+    pub(crate) fn q(&self, words: &str) -> Ended {
         self.run(&words.split_whitespace().collect::<Vec<_>>())
     }
 
@@ -94,7 +94,7 @@ impl Place {
 }
 
 /// base <- one <- top, and base <- two; made by ourselves.
-fn small_forest() -> Place {
+pub(crate) fn small_forest() -> Place {
     let place = Place::new();
     place.q("create base.qcow2 8M").with(0);
     place.q("branch base.qcow2 one.qcow2").with(0);
@@ -104,7 +104,7 @@ fn small_forest() -> Place {
 }
 
 /// The program's own sample forests, with data in every layer, below `demo`.
-fn demo_forest() -> Place {
+pub(crate) fn demo_forest() -> Place {
     let place = Place::new();
     place.q("demo demo").with(0);
     place
