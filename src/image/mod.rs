@@ -36,7 +36,7 @@ pub use change::preserve::{
     Below, Change, Judge, Loss, Stores, Views, give_up_equal, give_up_growth, keep_views,
     new_overlay, sight_loss, snapshot_views, view_loss,
 };
-pub use change::repair::{Repair, RepairExtent, Saved, Suspect};
+pub use change::repair::{Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub(crate) use change::snapshots::made_like;
 pub use change::snapshots::{

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host, HostFile, LockSet};
-use crate::image::{self, ErrorKind, FindingKind, Pace, RepairExtent, Saved, Suspect, Unhurried};
+use crate::image::{
+    self, ErrorKind, FindingKind, Pace, RepairExtent, Suspect, UndoFile, Unhurried,
+};
 
 use super::in_use::{Locking, claim};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
@@ -493,12 +495,12 @@ fn saved_tables(plan: &Plan, image: &Path, entry: &str) -> Result<PathBuf, Strin
         })
 }
 
-fn open_saved(plan: &Plan, path: &Path) -> image::Result<Saved> {
+fn open_saved(plan: &Plan, path: &Path) -> image::Result<UndoFile> {
     let file = plan
         .host()
         .open(path, Access::Read)
         .map_err(|error| image::Error::io(path, "open", error))?;
-    Saved::open(path, file)
+    UndoFile::open(path, file)
 }
 
 /// What the kept tables of an image are called beside it: `disk.qcow2.tables`. Beside a device's node there is

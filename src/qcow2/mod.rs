@@ -7,6 +7,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod bitmap;
+pub mod cluster_run;
 pub mod codec;
 pub mod compressed;
 pub mod error;
@@ -21,9 +22,9 @@ pub mod luks;
 pub mod refcount;
 pub mod rewrite;
 pub mod snapshot;
-pub mod stretch;
 pub mod table;
 
+pub use cluster_run::{ClusterRun, cluster_runs};
 pub use codec::{Deflater, Inflater};
 pub use compressed::CompressedCluster;
 pub use error::FormatError;
@@ -36,7 +37,6 @@ pub use luks::LuksHeader;
 pub use refcount::RefcountBlock;
 pub use rewrite::{BackingEdit, HeaderEdit, rewrite};
 pub use snapshot::Snapshot;
-pub use stretch::{Stretch, stretches};
 pub use table::EntryTable;
 
 #[cfg(test)]

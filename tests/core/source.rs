@@ -69,7 +69,7 @@ const MEANT: &[(&str, &str, &str)] = &[
         "extra data that is shorter has none of a later version's",
     ),
     (
-        "qcow2/stretch.rs",
+        "qcow2/cluster_run.rs",
         ".unwrap_or_default()",
         "whole words of the table, from one that was met in it",
     ),

@@ -10,7 +10,7 @@ use crate::host::{HostFile, printable_bytes};
 use crate::image::error::Result;
 use crate::image::read::snapshots::read;
 use crate::image::read::table_reader::{read_entries, read_l2};
-use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::{Error, ErrorKind, Pace, bitmaps};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
@@ -141,7 +141,7 @@ impl Amend {
             let old = header.geometry;
             let new = Geometry::new(old.cluster_bits(), order, old.extended_l2())
                 .map_err(|e| transaction.format_error(e))?;
-            let counts = NewCounts::open(path, Arc::clone(file), &header)?;
+            let counts = ShadowRefcounts::open(path, Arc::clone(file), &header)?;
             transaction.counts = counts.in_width_of(new)?;
             transaction.edit.refcount_order = Some(order);
         }

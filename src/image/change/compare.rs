@@ -130,7 +130,7 @@ struct Piece<'a> {
     sides: [Option<Stored<'a>>; 2],
 }
 
-/// A stretch of the disk, and what of it has to be read.
+/// A run of the disk, and what of it has to be read.
 struct Job<'a> {
     /// Its place in the order of the disk.
     number: u64,

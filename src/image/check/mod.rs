@@ -30,7 +30,7 @@ use crate::image::internal::OfFile;
 use crate::image::read::l2_reader::Tables;
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::{Error, ErrorKind, Pace, TableMap};
-use crate::qcow2::{Geometry, Header, Incompatible, L2Context, L2Entry, Stretch, stretches};
+use crate::qcow2::{ClusterRun, Geometry, Header, Incompatible, L2Context, L2Entry, cluster_runs};
 
 use compare::Comparing;
 use finding::Findings;
@@ -364,10 +364,10 @@ fn locate(
     let bits = image.geometry.cluster_bits();
     let active = placed(image, tables).filter(|(_, table)| table.active());
     image.tables(pace).each(active, &mut |table, bytes| {
-        for stretch in stretches(bytes, image.context) {
-            let (at, len, host) = match stretch {
-                Stretch::Clusters { at, len, host, .. } => (at, len as u64, host),
-                Stretch::Entry { at, raw, bitmap } => {
+        for run in cluster_runs(bytes, image.context) {
+            let (at, len, host) = match run {
+                ClusterRun::Clusters { at, len, host, .. } => (at, len as u64, host),
+                ClusterRun::Entry { at, raw, bitmap } => {
                     let entry = L2Entry::parse(raw, bitmap, image.context);
                     match entry.ok().and_then(|entry| entry.host()) {
                         Some(host) => (at, 1, host),

@@ -2,7 +2,7 @@
 
 use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
-use crate::qcow2::{FormatError, L2Entry, Stretch, l2, stretches};
+use crate::qcow2::{ClusterRun, FormatError, L2Entry, cluster_runs, l2};
 
 use super::finding::{FindingKind, Findings};
 use super::layout::TableRef;
@@ -31,13 +31,13 @@ impl Counting<'_, '_> {
         let (size, bits) = (image.size(), image.geometry.cluster_bits());
         self.span = None;
         let mut next = 0;
-        for stretch in stretches(bytes, image.context) {
-            let (at, len, host, copied) = match stretch {
-                Stretch::Entry { at, raw, bitmap } => {
+        for run in cluster_runs(bytes, image.context) {
+            let (at, len, host, copied) = match run {
+                ClusterRun::Entry { at, raw, bitmap } => {
                     self.entry(table, at, (raw, bitmap), &mut next);
                     continue;
                 }
-                Stretch::Clusters {
+                ClusterRun::Clusters {
                     at,
                     len,
                     host,

@@ -8,7 +8,7 @@ use crate::image::error::Result;
 use crate::image::read::l2_reader::Tables;
 use crate::image::{Error, ErrorKind, Pace};
 use crate::qcow2::{
-    EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, Stretch, stretches,
+    ClusterRun, EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, cluster_runs,
 };
 
 /// An L2 table as an L1 table names it.
@@ -22,14 +22,14 @@ pub(crate) struct Named {
 
 /// The image whose tables are gone through.
 #[derive(Clone, Copy)]
-pub(crate) struct Trees<'a> {
+pub(crate) struct TableWalk<'a> {
     pub(crate) path: &'a Path,
     pub(crate) file: &'a dyn HostFile,
     pub(crate) context: L2Context,
     pub(crate) pace: &'a dyn Pace,
 }
 
-impl Trees<'_> {
+impl TableWalk<'_> {
     pub(crate) fn damaged(&self, error: &FormatError) -> Error {
         Error::new(self.path, ErrorKind::Damaged(error.to_string()))
     }
@@ -70,13 +70,13 @@ impl Trees<'_> {
         mut tell: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         let bits = self.context.geometry.cluster_bits();
-        for stretch in stretches(table, self.context) {
-            let (first, last) = match stretch {
-                Stretch::Clusters { len, host, .. } => {
+        for run in cluster_runs(table, self.context) {
+            let (first, last) = match run {
+                ClusterRun::Clusters { len, host, .. } => {
                     let first = host.get() >> bits;
                     (first, first + len as u64 - 1)
                 }
-                Stretch::Entry { raw, bitmap, .. } => {
+                ClusterRun::Entry { raw, bitmap, .. } => {
                     let entry = L2Entry::parse(raw, bitmap, self.context);
                     match entry.map_err(|e| self.damaged(&e))? {
                         L2Entry::Compressed(stream) => {
@@ -103,15 +103,15 @@ impl Trees<'_> {
         mut tell: impl FnMut(usize, usize, u64, bool) -> Result<()>,
     ) -> Result<()> {
         let bits = self.context.geometry.cluster_bits();
-        for stretch in stretches(table, self.context) {
-            match stretch {
-                Stretch::Clusters {
+        for run in cluster_runs(table, self.context) {
+            match run {
+                ClusterRun::Clusters {
                     at,
                     len,
                     host,
                     copied,
                 } => tell(at, len, host.get() >> bits, copied)?,
-                Stretch::Entry { at, raw, bitmap } => {
+                ClusterRun::Entry { at, raw, bitmap } => {
                     let entry = L2Entry::parse(raw, bitmap, self.context);
                     let entry = entry.map_err(|e| self.damaged(&e))?;
                     if let Some(host) = entry.host() {

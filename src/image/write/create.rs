@@ -9,8 +9,8 @@ use crate::image::error::Result;
 use crate::image::read::bitmaps::Carried;
 use crate::image::write::luks;
 use crate::image::write::options::{CreateOptions, Preallocation};
-use crate::image::write::sequential::{Besides, Packer};
-use crate::image::write::temp_file::Staged;
+use crate::image::write::sequential::{Besides, SequentialWriter};
+use crate::image::write::temp_file::TempFiles;
 use crate::image::{Compression, DataFile, Error, ErrorKind, Pace};
 use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
@@ -99,9 +99,9 @@ pub fn create(
     pace: &dyn Pace,
 ) -> Result<()> {
     let header = new_header(path, options)?;
-    let mut staged = Staged::new(host);
-    let mut packer = stage(&mut staged, path, options, header, Vec::new(), pace)?;
-    let size = packer.header().recorded_size;
+    let mut temp = TempFiles::new(host);
+    let mut sequential = stage(&mut temp, path, options, header, Vec::new(), pace)?;
+    let size = sequential.header().recorded_size;
     // Whole clusters at a time, whatever their size.
     let mut at = 0;
     while at < size {
@@ -109,14 +109,14 @@ pub fn create(
         if options.format.preallocation == Preallocation::Off && !is_raw(options) {
             break;
         }
-        packer.nothing(at, len)?;
+        sequential.nothing(at, len)?;
         at += len;
         if !pace.advance(len) {
             return Err(Error::new(path, ErrorKind::Stopped));
         }
     }
-    packer.finish()?;
-    staged.publish()
+    sequential.finish()?;
+    temp.persist()
 }
 
 fn is_raw(options: &CreateOptions) -> bool {
@@ -125,13 +125,13 @@ fn is_raw(options: &CreateOptions) -> bool {
 
 /// An image to be packed, under a temporary name, with its data file before it.
 pub(crate) fn stage(
-    staged: &mut Staged<'_>,
+    temp: &mut TempFiles<'_>,
     path: &Path,
     options: &CreateOptions,
     header: Header,
     bitmaps: Vec<Carried>,
     pace: &dyn Pace,
-) -> Result<Packer> {
+) -> Result<SequentialWriter> {
     // Before there is any file: it takes its time.
     let volume = match &options.encryption {
         Some(new) => Some(luks::format(path, new, pace)?),
@@ -140,14 +140,14 @@ pub(crate) fn stage(
     let data = match &options.data_file {
         Some(data) => Some(DataFile {
             path: data.path.clone(),
-            file: staged.create(&data.path)?,
+            file: temp.create(&data.path)?,
         }),
         None => None,
     };
-    let file = staged.create(path)?;
+    let file = temp.create(path)?;
     let preallocation = options.format.preallocation;
     let besides = Besides { volume, bitmaps };
-    Packer::new(path, file, data, header, preallocation, besides)
+    SequentialWriter::new(path, file, data, header, preallocation, besides)
 }
 
 /// The header of such an image; its L1 table follows it, and the refcount table has no place yet.

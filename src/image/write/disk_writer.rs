@@ -197,10 +197,10 @@ impl Target {
     /// the same there. Returns how many bytes that was. A raw image has nothing below it.
     ///
     /// # Errors
-    /// As [`Writer::let_through`].
-    pub fn let_through(&mut self, guest: u64, len: u64) -> Result<u64> {
+    /// As [`Writer::unallocate`].
+    pub fn unallocate(&mut self, guest: u64, len: u64) -> Result<u64> {
         match self {
-            Self::Qcow2(writer) => writer.let_through(guest, len),
+            Self::Qcow2(writer) => writer.unallocate(guest, len),
             Self::Raw(_) => Ok(0),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::host::{HostFile, Segment};
 use crate::image::error::{IoContext, Result};
 use crate::image::read::table_reader::read_entries;
-use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::{Qcow2, Unhurried};
 
@@ -41,7 +41,7 @@ pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
     let (path, file, header) = (image.path(), image.file(), image.header());
     let context = crate::qcow2::L2Context::of(header);
     let size = header.geometry.cluster_size();
-    let mut counts = NewCounts::open(path, Arc::clone(file), header)?;
+    let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header)?;
     let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
     let l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
     let trees = MetadataTransaction::trees(path, &**file, context, &Unhurried);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::host::{Host, HostFile};
 use crate::image::error::{IoContext, Result};
 use crate::image::write::sequential::{reserve, write_zeros};
-use crate::image::write::temp_file::Staged;
+use crate::image::write::temp_file::TempFiles;
 use crate::image::{Error, ErrorKind, Pace, Preallocation};
 
 /// Bytes that are written between two looks at whether to go on.
@@ -25,21 +25,21 @@ pub fn create_raw(
     preallocation: Preallocation,
     pace: &dyn Pace,
 ) -> Result<()> {
-    let mut staged = Staged::new(host);
-    let file = stage_raw(&mut staged, path, size, preallocation, |len| {
+    let mut temp = TempFiles::new(host);
+    let file = stage_raw(&mut temp, path, size, preallocation, |len| {
         pace.advance(len)
     })?;
     file.fence().at(path, "flush")?;
     if !pace.advance(0) {
         return Err(Error::new(path, ErrorKind::Stopped));
     }
-    staged.publish()
+    temp.persist()
 }
 
 /// A raw image of its full length that reads as zero, under a temporary name. `go_on` is told how many bytes
 /// were filled, and says whether to.
 pub(crate) fn stage_raw(
-    staged: &mut Staged<'_>,
+    temp: &mut TempFiles<'_>,
     path: &Path,
     size: u64,
     preallocation: Preallocation,
@@ -49,7 +49,7 @@ pub(crate) fn stage_raw(
         let text = "has no tables to preallocate: it is raw".to_owned();
         return Err(Error::new(path, ErrorKind::Limit(text)));
     }
-    let file = staged.create(path)?;
+    let file = temp.create(path)?;
     file.set_len(size).at(path, "set the length")?;
     match preallocation {
         Preallocation::Off | Preallocation::Metadata => {}

@@ -25,14 +25,14 @@ pub(crate) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
 
 /// The counts as they are to be.
 #[derive(Debug)]
-pub(crate) struct NewCounts {
+pub(crate) struct ShadowRefcounts {
     path: PathBuf,
     file: Arc<dyn HostFile>,
     geometry: Geometry,
     table: EntryTable,
     /// First cluster and clusters of the table on disk.
     old_table: (u64, u64),
-    /// First cluster and clusters of the table that is to be; set by [`NewCounts::place`].
+    /// First cluster and clusters of the table that is to be; set by [`ShadowRefcounts::place`].
     new_table: Option<(u64, u64)>,
     blocks: BTreeMap<u64, Block>,
     freed: Clusters,
@@ -54,7 +54,7 @@ struct Block {
     place: Option<u64>,
 }
 
-impl NewCounts {
+impl ShadowRefcounts {
     /// Reads the refcount table; blocks are read as they are needed.
     pub(crate) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
@@ -369,7 +369,7 @@ impl NewCounts {
         Some((first * self.geometry.cluster_size(), clusters))
     }
 
-    /// Bytes that [`NewCounts::write`] is going to write.
+    /// Bytes that [`ShadowRefcounts::write`] is going to write.
     pub(crate) fn written(&self) -> u64 {
         let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
         let table = self.new_table.map_or(0, |(_, clusters)| clusters);

@@ -10,13 +10,13 @@ use crate::host::{FileId, Host, HostFile, Maker};
 use crate::image::error::{IoContext, Result};
 
 /// New files that are removed again unless they were published.
-pub(crate) struct Staged<'h> {
+pub(crate) struct TempFiles<'h> {
     host: &'h dyn Host,
     /// Their own names, the names they have now, and which files they are.
     files: Vec<(PathBuf, PathBuf, FileId)>,
 }
 
-impl<'h> Staged<'h> {
+impl<'h> TempFiles<'h> {
     /// No files yet.
     pub(crate) fn new(host: &'h dyn Host) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl<'h> Staged<'h> {
 
     /// Gives each file its own name, in the order they were created, each on stable storage before
     /// the next. The caller has fenced them.
-    pub(crate) fn publish(mut self) -> Result<()> {
+    pub(crate) fn persist(mut self) -> Result<()> {
         for (path, current, _) in &mut self.files {
             self.host.rename_new(current, path).at(path, "create")?;
             current.clone_from(path);
@@ -54,7 +54,7 @@ impl<'h> Staged<'h> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for TempFiles<'_> {
     fn drop(&mut self) {
         for (_, current, id) in self.files.iter().rev() {
             // Made a moment ago and not whole: failing to remove it changes nothing.

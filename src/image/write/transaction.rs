@@ -13,11 +13,11 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::image::check::require_sound;
 use crate::image::error::{IoContext, Result};
-use crate::image::read::table_walk::Trees;
+use crate::image::read::table_walk::TableWalk;
 use crate::image::write::batch::Batch;
 use crate::image::write::freed::on_disk;
 use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
-use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::write::truncate;
 use crate::image::{Error, ErrorKind, Pace, writable};
@@ -40,7 +40,7 @@ pub(crate) struct MetadataTransaction {
     pub(crate) file: Arc<dyn HostFile>,
     header: HeaderFile,
     pub(crate) context: L2Context,
-    pub(crate) counts: NewCounts,
+    pub(crate) counts: ShadowRefcounts,
     /// What is written: at which cluster.
     writes: Vec<(u64, Vec<u8>)>,
     /// What the header says afterwards; tables and autoclear bits are added when it is settled.
@@ -72,7 +72,7 @@ impl MetadataTransaction {
         writable(path, header.header())?;
         allowed(header.header())?;
         let found = require_sound(path, file, pace)?;
-        let mut counts = NewCounts::open(path, Arc::clone(file), header.header())?;
+        let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header.header())?;
         let size = header.header().geometry.cluster_size();
         let clusters = found.file_len.div_ceil(size);
         Ok(Self {
@@ -117,8 +117,8 @@ impl MetadataTransaction {
         file: &'a dyn HostFile,
         context: L2Context,
         pace: &'a dyn Pace,
-    ) -> Trees<'a> {
-        Trees {
+    ) -> TableWalk<'a> {
+        TableWalk {
             path,
             file,
             context,

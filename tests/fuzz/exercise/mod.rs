@@ -18,9 +18,9 @@ use qanopy::image::{
 };
 use qanopy::qcow2::bitmap::{self, BitmapTableEntry};
 use qanopy::qcow2::{
-    BackingEdit, CompressionType, EntryTable, Geometry, Header, HeaderEdit, Inflater, L1Entry,
-    L2Buf, L2Context, RefcountBlock, Stretch, l1, l2, refcount, rewrite, snapshot, stretch,
-    stretches,
+    BackingEdit, ClusterRun, CompressionType, EntryTable, Geometry, Header, HeaderEdit, Inflater,
+    L1Entry, L2Buf, L2Context, RefcountBlock, cluster_run, cluster_runs, l1, l2, refcount, rewrite,
+    snapshot,
 };
 
 use memory::MemoryFile;
@@ -109,17 +109,17 @@ pub(crate) fn tables(data: &[u8]) {
             }
         }
     }
-    let entries: usize = stretches(l2.as_bytes(), context)
+    let entries: usize = cluster_runs(l2.as_bytes(), context)
         .map(|stretch| match stretch {
-            Stretch::Clusters { len, .. } => len,
-            Stretch::Entry { .. } => 1,
+            ClusterRun::Clusters { len, .. } => len,
+            ClusterRun::Entry { .. } => 1,
         })
         .sum();
     let some = (0..l2.len()).filter(|at| l2.raw(*at) != Some((0, 0)));
     assert_eq!(entries, some.count());
     let mut flagless = l2.as_bytes().to_vec();
-    stretch::clear_copied(&mut flagless, geometry);
-    assert!(!stretch::any_copied(&flagless, geometry));
+    cluster_run::clear_copied(&mut flagless, geometry);
+    assert!(!cluster_run::any_copied(&flagless, geometry));
     let mut block = RefcountBlock::from_bytes(table, geometry).unwrap();
     let some = block.len().min(4096);
     for at in 0..some {

@@ -20,7 +20,7 @@ use crate::image::error::{IoContext, Result};
 use crate::image::read::bitmaps::{Carried, CarriedBitmaps, carried};
 use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
-use crate::image::write::temp_file::Staged;
+use crate::image::write::temp_file::TempFiles;
 use crate::image::{
     Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State,
 };
@@ -165,11 +165,11 @@ pub fn convert(
     pace: &dyn Pace,
 ) -> Result<()> {
     let size = from.virtual_size();
-    let mut staged = Staged::new(host);
+    let mut temp = TempFiles::new(host);
     match to {
         ConvertTo::Raw { preallocation } => {
             // What is copied is the work, not what is filled before.
-            let file = stage_raw(&mut staged, new, size, *preallocation, |_| pace.advance(0))?;
+            let file = stage_raw(&mut temp, new, size, *preallocation, |_| pace.advance(0))?;
             let sink = RawSink::new(new, file.clone(), from.sparse);
             pipeline::run(from, Sink::Raw(&sink), new, pace)?;
             file.fence().at(new, "flush")?;
@@ -193,24 +193,24 @@ pub fn convert(
                 let text = "cannot be both compressed and preallocated".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
             }
-            let mut packer = stage(&mut staged, new, options, header, bitmaps, pace)?;
+            let mut sequential = stage(&mut temp, new, options, header, bitmaps, pace)?;
             pipeline::run(
                 from,
                 Sink::Qcow2 {
-                    packer: &mut packer,
+                    sequential: &mut sequential,
                     compress: *compress,
                 },
                 new,
                 pace,
             )?;
-            packer.finish()?;
+            sequential.finish()?;
         }
     }
     // A wish to stop that came during the last flush.
     if !pace.advance(0) {
         return Err(Error::new(new, ErrorKind::Stopped));
     }
-    staged.publish()
+    temp.persist()
 }
 
 /// The bitmaps that are taken along, with room in the header for where they will be.

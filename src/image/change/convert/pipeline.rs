@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
-use crate::image::write::sequential::Packer;
+use crate::image::write::sequential::SequentialWriter;
 use crate::image::{Error, ErrorKind, Pace};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
@@ -76,10 +76,13 @@ enum Target<'a> {
 /// Moves everything; an error of any thread ends them all.
 pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pace) -> Result<()> {
     let header;
-    let (target, packer) = match sink {
+    let (target, sequential) = match sink {
         Sink::Raw(raw) => (Target::Raw(raw), None),
-        Sink::Qcow2 { packer, compress } => {
-            header = packer.header().clone();
+        Sink::Qcow2 {
+            sequential,
+            compress,
+        } => {
+            header = sequential.header().clone();
             let target = Target::Qcow2 {
                 geometry: header.geometry,
                 has_backing: header.backing.is_some(),
@@ -87,7 +90,7 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
                 sparse: from.sparse,
                 header: &header,
             };
-            (target, Some(packer))
+            (target, Some(sequential))
         }
     };
     let unit = match target {
@@ -125,7 +128,7 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
             next: 0,
             early: BTreeMap::new(),
         };
-        let result = writer.run(&results, &free, packer, stop);
+        let result = writer.run(&results, &free, sequential, stop);
         // Whoever waits for a buffer or a task finds out when these go.
         stop.store(true, Ordering::Relaxed);
         drop((results, free));
@@ -285,7 +288,7 @@ impl Writer<'_> {
         &mut self,
         results: &Receiver<Numbered>,
         free: &Sender<Vec<u8>>,
-        mut packer: Option<&mut Packer>,
+        mut sequential: Option<&mut SequentialWriter>,
         stop: &AtomicBool,
     ) -> Result<()> {
         loop {
@@ -306,8 +309,8 @@ impl Writer<'_> {
                 self.next += 1;
                 let bytes = match done {
                     Done::Gap { start, len, absent } => {
-                        if let Some(packer) = packer.as_deref_mut() {
-                            self.pack_gap(packer, start..start + len, absent)?;
+                        if let Some(sequential) = sequential.as_deref_mut() {
+                            self.pack_gap(sequential, start..start + len, absent)?;
                         }
                         0
                     }
@@ -317,8 +320,8 @@ impl Writer<'_> {
                         buffer,
                         cells,
                     } => {
-                        if let Some(packer) = packer.as_deref_mut() {
-                            pack(packer, start, &buffer, cells)?;
+                        if let Some(sequential) = sequential.as_deref_mut() {
+                            pack(sequential, start, &buffer, cells)?;
                         }
                         // Nobody waits for it once all is cut.
                         drop(free.send(buffer));
@@ -331,14 +334,19 @@ impl Writer<'_> {
     }
 
     /// A part at a time: what is preallocated may have to be written.
-    fn pack_gap(&self, packer: &mut Packer, range: Range<u64>, absent: bool) -> Result<()> {
+    fn pack_gap(
+        &self,
+        sequential: &mut SequentialWriter,
+        range: Range<u64>,
+        absent: bool,
+    ) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
             let len = GAP.min(range.end - at);
             if absent {
-                packer.nothing(at, len)?;
+                sequential.nothing(at, len)?;
             } else {
-                packer.zeros(at, len)?;
+                sequential.zeros(at, len)?;
             }
             at += len;
             self.go_on(0)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::image::error::{IoContext, Result};
 use crate::image::internal::{self, OfFile};
-use crate::image::write::sequential::Packer;
+use crate::image::write::sequential::SequentialWriter;
 
 use super::work::{Cell, parts};
 use super::{CompressionLevel, SparseSize};
@@ -19,7 +19,7 @@ const HOLE: u64 = 4096;
 pub(super) enum Sink<'a> {
     Raw(&'a RawSink),
     Qcow2 {
-        packer: &'a mut Packer,
+        sequential: &'a mut SequentialWriter,
         compress: Option<CompressionLevel>,
     },
 }
@@ -56,9 +56,14 @@ impl RawSink {
 }
 
 /// Packs a piece: one cell a cluster.
-pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Cell>) -> Result<()> {
-    let len = packer.header().geometry.cluster_len();
-    let (path, size) = (packer.path().to_path_buf(), len as u64);
+pub(super) fn pack(
+    sequential: &mut SequentialWriter,
+    start: u64,
+    buffer: &[u8],
+    cells: Vec<Cell>,
+) -> Result<()> {
+    let len = sequential.header().geometry.cluster_len();
+    let (path, size) = (sequential.path().to_path_buf(), len as u64);
     let part = |from: usize, count: usize| {
         let from = from * len;
         let bytes = internal::part(buffer, from..(from + count * len).min(buffer.len()));
@@ -68,8 +73,8 @@ pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Ce
     while let Some((index, cell)) = cells.next() {
         let guest = start + index as u64 * size;
         match cell {
-            Cell::Absent => packer.nothing(guest, part(index, 1)?.len() as u64)?,
-            Cell::Zero => packer.zeros(guest, part(index, 1)?.len() as u64)?,
+            Cell::Absent => sequential.nothing(guest, part(index, 1)?.len() as u64)?,
+            Cell::Zero => sequential.zeros(guest, part(index, 1)?.len() as u64)?,
             Cell::Plain => {
                 // As many in one write as follow each other.
                 let mut count = 1;
@@ -79,10 +84,10 @@ pub(super) fn pack(packer: &mut Packer, start: u64, buffer: &[u8], cells: Vec<Ce
                 {
                     count += 1;
                 }
-                packer.store(guest, part(index, count)?)?;
+                sequential.store(guest, part(index, count)?)?;
             }
-            Cell::Some(bitmap) => packer.store_some(guest, part(index, 1)?, bitmap)?,
-            Cell::Stream(stream) => packer.compressed(guest, &stream)?,
+            Cell::Some(bitmap) => sequential.store_some(guest, part(index, 1)?, bitmap)?,
+            Cell::Stream(stream) => sequential.compressed(guest, &stream)?,
         }
     }
     Ok(())

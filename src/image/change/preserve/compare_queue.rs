@@ -16,7 +16,7 @@ use crate::image::internal::{Fault, OfFile as _, distance, part};
 use crate::image::read::backing_view::{Place, Sight};
 use crate::image::{Error, ErrorKind};
 
-/// Shares that are read before they are asked for: a share is what one thread takes at a time, at most
+/// Chunks that are read before they are asked for: a chunk is what one thread takes at a time, at most
 /// [`WINDOW`] bytes of the disk.
 const AHEAD: usize = 6;
 /// More threads than this do not read faster.
@@ -27,7 +27,7 @@ const PIECE: u64 = 256 << 10;
 
 /// A run in doubt, at most [`WINDOW`] bytes of whole units.
 #[derive(Debug)]
-pub(super) struct Doubt {
+pub(super) struct Candidate {
     pub(super) start: u64,
     pub(super) end: u64,
     /// Where its bytes are stored in the old sight; none where several places hold them.
@@ -36,7 +36,7 @@ pub(super) struct Doubt {
     pub(super) new: Option<Place>,
 }
 
-impl Doubt {
+impl Candidate {
     /// How long it is, in bytes.
     pub(super) fn len(&self) -> u64 {
         self.end - self.start
@@ -62,23 +62,23 @@ fn read(sight: &Sight, place: Option<&Place>, start: u64, buffer: &mut [u8]) -> 
 }
 
 /// Runs in doubt, and the threads that read them.
-pub(super) struct Doubts<'scope, 'env> {
+pub(super) struct CompareQueue<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     judge: JudgeOfBytes<'env>,
     /// What is not handed over yet.
-    filling: Share,
+    filling: Chunk,
     /// What was handed over, in order.
-    ahead: VecDeque<Receiver<Result<Share>>>,
+    ahead: VecDeque<Receiver<Result<Chunk>>>,
     tasks: Sender<Task>,
     waiting: Receiver<Task>,
     helpers: usize,
     scratch: Scratch,
     /// Shares that were dealt with: their room is used again.
-    idle: Vec<Share>,
+    idle: Vec<Chunk>,
 }
 
-/// A share to be read, and where it goes then.
-type Task = (Share, Sender<Result<Share>>);
+/// A chunk to be read, and where it goes then.
+type Task = (Chunk, Sender<Result<Chunk>>);
 
 /// What decides whether units differ.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +98,11 @@ struct Scratch {
 
 /// What one thread takes at a time.
 #[derive(Debug, Default)]
-pub(super) struct Share {
-    doubts: Vec<Doubt>,
+pub(super) struct Chunk {
+    candidates: Vec<Candidate>,
     /// How long they are together, in bytes.
     pub(super) len: u64,
-    /// The runs that differ, each with the number of its doubt.
+    /// The runs that differ, each with the number of its candidate.
     differing: Vec<(usize, Range<u64>)>,
     /// Their bytes in the old sight, one after the other; none of those that were zero by the tables.
     kept: Vec<u8>,
@@ -110,14 +110,14 @@ pub(super) struct Share {
 
 /// A run of units that differ.
 pub(super) struct Differing<'a> {
-    pub(super) doubt: &'a Doubt,
+    pub(super) candidate: &'a Candidate,
     /// Guest offsets in bytes.
     pub(super) range: Range<u64>,
     /// Its bytes in the old sight, unless that is zero by the tables.
     pub(super) old: &'a [u8],
 }
 
-impl<'scope, 'env> Doubts<'scope, 'env> {
+impl<'scope, 'env> CompareQueue<'scope, 'env> {
     /// Nothing in doubt yet. Threads are started when there is something to read.
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
@@ -129,7 +129,7 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         Self {
             scope,
             judge: JudgeOfBytes { path, change, unit },
-            filling: Share::default(),
+            filling: Chunk::default(),
             ahead: VecDeque::new(),
             tasks,
             waiting,
@@ -139,23 +139,23 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
         }
     }
 
-    /// Adds one. Who is given a share back deals with it before going on.
-    pub(super) fn add(&mut self, doubt: Doubt) -> Result<Option<Share>> {
-        let full = self.filling.len + doubt.len() > WINDOW;
+    /// Adds one. Who is given a chunk back deals with it before going on.
+    pub(super) fn add(&mut self, candidate: Candidate) -> Result<Option<Chunk>> {
+        let full = self.filling.len + candidate.len() > WINDOW;
         if full {
             self.hand_over();
         }
-        self.filling.len += doubt.len();
-        self.filling.doubts.push(doubt);
+        self.filling.len += candidate.len();
+        self.filling.candidates.push(candidate);
         if full && self.ahead.len() > AHEAD {
             return self.next();
         }
         Ok(None)
     }
 
-    /// The earliest share that was not given back yet; none if all were.
-    pub(super) fn next(&mut self) -> Result<Option<Share>> {
-        if self.ahead.is_empty() && !self.filling.doubts.is_empty() {
+    /// The earliest chunk that was not given back yet; none if all were.
+    pub(super) fn next(&mut self) -> Result<Option<Chunk>> {
+        if self.ahead.is_empty() && !self.filling.candidates.is_empty() {
             self.hand_over();
         }
         let Some(read) = self.ahead.pop_front() else {
@@ -169,24 +169,24 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
             }
         }
         match read.recv() {
-            Ok(share) => share.map(Some),
+            Ok(chunk) => chunk.map(Some),
             // The thread that had it is gone: its panic goes on where the threads are joined.
             Err(_) => Err(Error::new(self.judge.path, ErrorKind::Stopped)),
         }
     }
 
-    /// Takes back a share that was dealt with.
-    pub(super) fn reuse(&mut self, mut share: Share) {
-        share.doubts.clear();
-        share.differing.clear();
-        share.kept.clear();
-        share.len = 0;
-        self.idle.push(share);
+    /// Takes back a chunk that was dealt with.
+    pub(super) fn reuse(&mut self, mut chunk: Chunk) {
+        chunk.candidates.clear();
+        chunk.differing.clear();
+        chunk.kept.clear();
+        chunk.len = 0;
+        self.idle.push(chunk);
     }
 
     fn hand_over(&mut self) {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        // One more with each share, as far as there are cores beside the one of this thread.
+        // One more with each chunk, as far as there are cores beside the one of this thread.
         if self.helpers + 1 < threads.min(MOST_THREADS) {
             let (waiting, judge) = (self.waiting.clone(), self.judge);
             let helper = move || {
@@ -204,43 +204,43 @@ impl<'scope, 'env> Doubts<'scope, 'env> {
             }
         }
         let next = self.idle.pop().unwrap_or_default();
-        let share = std::mem::replace(&mut self.filling, next);
+        let chunk = std::mem::replace(&mut self.filling, next);
         let (done, read) = bounded(1);
         self.ahead.push_back(read);
         // This thread has the other end as well, so it is there.
-        drop(self.tasks.send((share, done)));
+        drop(self.tasks.send((chunk, done)));
     }
 }
 
 /// Whoever stops early waits for nothing that nobody wants.
-impl Drop for Doubts<'_, '_> {
+impl Drop for CompareQueue<'_, '_> {
     fn drop(&mut self) {
         while self.waiting.try_recv().is_ok() {}
     }
 }
 
 impl JudgeOfBytes<'_> {
-    fn work(self, (mut share, done): Task, scratch: &mut Scratch) {
-        let read = self.read(&mut share, scratch);
+    fn work(self, (mut chunk, done): Task, scratch: &mut Scratch) {
+        let read = self.read(&mut chunk, scratch);
         // Nobody waits for it any more where it was stopped.
-        drop(done.send(read.map(|()| share)));
+        drop(done.send(read.map(|()| chunk)));
     }
 
-    fn read(self, share: &mut Share, scratch: &mut Scratch) -> Result<()> {
-        for (number, doubt) in share.doubts.iter().enumerate() {
-            let mut at = doubt.start;
-            while at < doubt.end {
-                let to = at.saturating_add(PIECE.max(self.unit)).min(doubt.end);
-                let found = self.compare(doubt, at..to, scratch)?;
+    fn read(self, chunk: &mut Chunk, scratch: &mut Scratch) -> Result<()> {
+        for (number, candidate) in chunk.candidates.iter().enumerate() {
+            let mut at = candidate.start;
+            while at < candidate.end {
+                let to = at.saturating_add(PIECE.max(self.unit)).min(candidate.end);
+                let found = self.compare(candidate, at..to, scratch)?;
                 for (from, end) in found {
-                    if !doubt.was_zero() {
+                    if !candidate.was_zero() {
                         let bytes = distance(at, from)
                             .and_then(|from| part(&scratch.old, from..distance(at, end)?));
-                        share.kept.extend_from_slice(bytes.of(self.path)?);
+                        chunk.kept.extend_from_slice(bytes.of(self.path)?);
                     }
-                    match share.differing.last_mut() {
+                    match chunk.differing.last_mut() {
                         Some((of, last)) if *of == number && last.end == from => last.end = end,
-                        _ => share.differing.push((number, from..end)),
+                        _ => chunk.differing.push((number, from..end)),
                     }
                 }
                 at = to;
@@ -252,7 +252,7 @@ impl JudgeOfBytes<'_> {
     /// The units of this part of a run that differ, as runs. The old bytes are left in `scratch`.
     fn compare(
         self,
-        doubt: &Doubt,
+        candidate: &Candidate,
         span: Range<u64>,
         scratch: &mut Scratch,
     ) -> Result<Vec<(u64, u64)>> {
@@ -266,12 +266,12 @@ impl JudgeOfBytes<'_> {
             judge,
             ..
         } = self.change;
-        let old_is_zero = read(before, doubt.old.as_ref(), span.start, old)?;
+        let old_is_zero = read(before, candidate.old.as_ref(), span.start, old)?;
         if judge == Judge::Tables {
             // It is put together from several places, so it differs.
             return Ok(vec![(span.start, span.end)]);
         }
-        let new_is_zero = read(after, doubt.new.as_ref(), span.start, new)?;
+        let new_is_zero = read(after, candidate.new.as_ref(), span.start, new)?;
         groups(span.start, span.end, self.unit, |range| {
             Ok(match (old_is_zero, new_is_zero) {
                 (true, _) => !is_zero(part(new, range)?),
@@ -283,16 +283,16 @@ impl JudgeOfBytes<'_> {
     }
 }
 
-impl Share {
+impl Chunk {
     /// What turned out to differ, in order.
     pub(super) fn differing(
         &self,
     ) -> impl Iterator<Item = std::result::Result<Differing<'_>, Fault>> {
         let mut rest = self.kept.as_slice();
         self.differing.iter().map(move |(number, range)| {
-            let doubt = self.doubts.get(*number);
-            let doubt = doubt.ok_or(Fault::new("a run that nobody was in doubt of"))?;
-            let len = if doubt.was_zero() {
+            let candidate = self.candidates.get(*number);
+            let candidate = candidate.ok_or(Fault::new("a run that nobody was in doubt of"))?;
+            let len = if candidate.was_zero() {
                 0
             } else {
                 distance(range.start, range.end)?
@@ -302,7 +302,7 @@ impl Share {
                 .ok_or(Fault::new("a run without its bytes"))?;
             rest = after;
             Ok(Differing {
-                doubt,
+                candidate,
                 range: range.clone(),
                 old,
             })

@@ -67,7 +67,7 @@ pub fn give_up_equal(
                     none.insert(opened)
                 }
             };
-            given_up += target.let_through(from, to - from)?;
+            given_up += target.unallocate(from, to - from)?;
         }
         at = end;
         if !pace.advance(end - start) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::host::Host;
-use crate::image::change::preserve::compare_queue::{Differing, Doubt, Doubts, Share};
+use crate::image::change::preserve::compare_queue::{Candidate, Chunk, CompareQueue, Differing};
 use crate::image::change::preserve::pieces::{Piece, Pieces};
 use crate::image::change::preserve::units::{groups, is_zero};
 use crate::image::change::preserve::{Change, Judge, Stores, WINDOW, absent, over, unit_of};
@@ -49,7 +49,7 @@ pub(super) fn keep_view(
             unit,
             pace,
             target: None,
-            doubts: Doubts::new(scope, path, change, unit),
+            candidates: CompareQueue::new(scope, path, change, unit),
         };
         for extent in absent(&top) {
             let extent = extent?;
@@ -60,8 +60,8 @@ pub(super) fn keep_view(
             }
             keeper.go_on(0)?;
         }
-        while let Some(share) = keeper.doubts.next()? {
-            keeper.settle(share)?;
+        while let Some(chunk) = keeper.candidates.next()? {
+            keeper.settle(chunk)?;
         }
         keeper.finish()
     })
@@ -79,7 +79,7 @@ struct Keeper<'scope, 'env> {
     pace: &'env dyn Pace,
     /// Opened when there is something to write.
     target: Option<Target>,
-    doubts: Doubts<'scope, 'env>,
+    candidates: CompareQueue<'scope, 'env>,
 }
 
 impl Keeper<'_, '_> {
@@ -123,7 +123,7 @@ impl Keeper<'_, '_> {
     fn keep(&mut self, piece: Piece) -> Result<()> {
         let (start, end) = (piece.start, piece.end());
         let Some((old, new)) = piece.places else {
-            return self.doubt(start, end, None);
+            return self.candidate(start, end, None);
         };
         let mut at = start;
         while at < end {
@@ -133,15 +133,15 @@ impl Keeper<'_, '_> {
     }
 
     /// Leaves it to the bytes whether this has to be copied.
-    fn doubt(&mut self, start: u64, end: u64, places: Option<(&Place, &Place)>) -> Result<()> {
+    fn candidate(&mut self, start: u64, end: u64, places: Option<(&Place, &Place)>) -> Result<()> {
         let (old, new) = places.map(|(old, new)| (old.clone(), new.clone())).unzip();
-        let share = self.doubts.add(Doubt {
+        let chunk = self.candidates.add(Candidate {
             start,
             end,
             old,
             new,
         })?;
-        share.map_or(Ok(()), |share| self.settle(share))
+        chunk.map_or(Ok(()), |chunk| self.settle(chunk))
     }
 
     /// Deals with the first bytes of a run; returns where it stopped.
@@ -150,7 +150,7 @@ impl Keeper<'_, '_> {
         let as_it_lies = judged || new.is_zero() && self.may_clone(old, at)?;
         if !as_it_lies {
             let to = (at - at % WINDOW).saturating_add(WINDOW).min(end);
-            self.doubt(at, to, Some((old, new)))?;
+            self.candidate(at, to, Some((old, new)))?;
             return Ok(to);
         }
         // Whether blocks can be shared turns out with the first ones.
@@ -181,23 +181,23 @@ impl Keeper<'_, '_> {
     }
 
     /// Copies what differs of runs that were in doubt.
-    fn settle(&mut self, share: Share) -> Result<()> {
-        for differing in share.differing() {
+    fn settle(&mut self, chunk: Chunk) -> Result<()> {
+        for differing in chunk.differing() {
             self.copy(differing.of(self.path)?)?;
         }
-        let bytes = share.len;
-        self.doubts.reuse(share);
+        let bytes = chunk.len;
+        self.candidates.reuse(chunk);
         self.go_on(bytes)
     }
 
     /// Copies a run that turned out to differ.
     fn copy(&mut self, differing: Differing<'_>) -> Result<()> {
         let Range { start, end } = differing.range;
-        let (doubt, bytes) = (differing.doubt, differing.old);
-        if doubt.was_zero() {
+        let (candidate, bytes) = (differing.candidate, differing.old);
+        if candidate.was_zero() {
             return self.target()?.write_zeros(start, end - start);
         }
-        let old = doubt.old.as_ref();
+        let old = candidate.old.as_ref();
         let shared = match old.and_then(|old| Some((old, old.layer.as_ref()?))) {
             Some((old, layer)) if self.target.is_some() && self.may_clone(old, start)? => {
                 old.extent.clip(start, end).map(|extent| (layer, extent))

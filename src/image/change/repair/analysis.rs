@@ -1,4 +1,4 @@
-//! The survey of a damaged image: every table is read as far as it can be, what each entry is to be
+//! The analysis of a damaged image: every table is read as far as it can be, what each entry is to be
 //! is decided, and everything that stays in use is counted anew. Where a table cannot stay - because
 //! it changes, or because somebody else's bytes lie there - it is given a free place. Nothing is
 //! written here.
@@ -11,12 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::image::change::repair::entry_rules::{Flag, Judged, Rules};
+use crate::image::change::repair::entry_rules::{EntryRules, Flag, Judged};
 use crate::image::check::past_end;
 use crate::image::error::Result;
 use crate::image::read::snapshots::salvage;
 use crate::image::read::table_reader::{read_entries, read_l2};
-use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, Pace};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES};
 use crate::qcow2::{
@@ -69,7 +69,7 @@ pub(super) struct Root {
     pub(super) to: Option<u64>,
 }
 
-/// What a survey comes to.
+/// What a analysis comes to.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// What stays wrong, by kind.
@@ -120,12 +120,12 @@ impl Report {
 
 /// The image as it is to be.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(super) struct Analysis {
     pub(super) path: std::path::PathBuf,
     pub(super) file: Arc<dyn HostFile>,
     pub(super) header: Header,
-    pub(super) rules: Rules,
-    pub(super) counts: NewCounts,
+    pub(super) rules: EntryRules,
+    pub(super) counts: ShadowRefcounts,
     pub(super) tables: Vec<Table>,
     pub(super) roots: Vec<Root>,
     pub(super) snapshots: Vec<Snapshot>,
@@ -144,8 +144,8 @@ pub(super) struct Survey {
     pub(super) report: Report,
 }
 
-impl Survey {
-    /// Surveys the image that `found` was found in, as one of the header's version. `order` is the
+impl Analysis {
+    /// Analyses the image that `found` was found in, as one of the header's version. `order` is the
     /// refcount width that it is to have, as a power of two.
     pub(super) fn of(
         path: &Path,
@@ -161,9 +161,9 @@ impl Survey {
             .map_err(|e| Error::new(path, e))?;
         let size = old.cluster_size();
         let table_entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
-        let mut survey = Self {
+        let mut analysis = Self {
             path: path.to_path_buf(),
-            counts: NewCounts::blank(path, Arc::clone(file), wanted),
+            counts: ShadowRefcounts::blank(path, Arc::clone(file), wanted),
             old_refcounts: read_entries(
                 path,
                 &**file,
@@ -173,7 +173,7 @@ impl Survey {
             )?,
             file: Arc::clone(file),
             header: header.clone(),
-            rules: Rules {
+            rules: EntryRules {
                 context,
                 len: found.file_len,
                 has_backing: header.backing.is_some(),
@@ -188,26 +188,26 @@ impl Survey {
             counts_stay: false,
             report: Report::default(),
         };
-        survey.keep_off_counted()?;
-        survey.counts.count(0, 1, 1)?;
-        survey.judge_list(list.rest);
-        survey.read_roots()?;
-        survey.collect_tables()?;
-        survey.count_data(found, pace)?;
-        if !survey.report.left.is_empty() {
-            survey.keep_counts(found)?;
+        analysis.keep_off_counted()?;
+        analysis.counts.count(0, 1, 1)?;
+        analysis.judge_list(list.rest);
+        analysis.read_roots()?;
+        analysis.collect_tables()?;
+        analysis.count_data(found, pace)?;
+        if !analysis.report.left.is_empty() {
+            analysis.keep_counts(found)?;
         }
-        survey.look_for_lost_tables(found, pace)?;
-        survey.compare_flags(pace)?;
-        survey.fixed_tables()?;
-        survey.place_tables()?;
-        survey.place_roots()?;
-        survey.place_list()?;
-        if !survey.report.left.is_empty() {
-            survey.keep_leaks(found)?;
+        analysis.look_for_lost_tables(found, pace)?;
+        analysis.compare_flags(pace)?;
+        analysis.fixed_tables()?;
+        analysis.place_tables()?;
+        analysis.place_roots()?;
+        analysis.place_list()?;
+        if !analysis.report.left.is_empty() {
+            analysis.keep_leaks(found)?;
         }
-        survey.settle_counts()?;
-        Ok(survey)
+        analysis.settle_counts()?;
+        Ok(analysis)
     }
 
     fn size(&self) -> u64 {

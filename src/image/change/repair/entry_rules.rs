@@ -7,7 +7,7 @@ use crate::qcow2::{FormatError, L2Context, L2Entry, SubclusterBitmap, Version, l
 
 /// What the fate of an entry depends on besides its bits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(super) struct EntryRules {
     pub(super) context: L2Context,
     /// Length of the file in bytes.
     pub(super) len: u64,
@@ -40,7 +40,7 @@ pub(super) struct Judged {
     pub(super) left: Option<FindingKind>,
 }
 
-impl Rules {
+impl EntryRules {
     fn size(&self) -> u64 {
         self.context.geometry.cluster_size()
     }
@@ -206,9 +206,9 @@ mod tests {
     use super::*;
     use crate::qcow2::Geometry;
 
-    fn rules(version: Version, extended: bool, has_backing: bool) -> Rules {
+    fn rules(version: Version, extended: bool, has_backing: bool) -> EntryRules {
         let bits = if extended { 14 } else { 12 };
-        Rules {
+        EntryRules {
             context: L2Context {
                 geometry: Geometry::new(bits, 4, extended).unwrap(),
                 version,

@@ -10,13 +10,13 @@ use crate::image::internal::{Fault, at_most, distance, part, part_mut};
 
 /// The file behind other bytes.
 #[derive(Debug)]
-pub(super) struct Switched {
+pub(super) struct HeaderOverlay {
     inner: Arc<dyn HostFile>,
     /// Bytes by their offset; none overlap.
     pieces: BTreeMap<u64, Vec<u8>>,
 }
 
-impl Switched {
+impl HeaderOverlay {
     pub(super) const fn new(inner: Arc<dyn HostFile>, pieces: BTreeMap<u64, Vec<u8>>) -> Self {
         Self { inner, pieces }
     }
@@ -61,7 +61,7 @@ fn refused<T>() -> io::Result<T> {
     ))
 }
 
-impl HostFile for Switched {
+impl HostFile for HeaderOverlay {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.inner.read_at(buf, offset)?;
         let len = buf.len();

@@ -33,12 +33,12 @@ use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, Pace, check};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
 
-use analysis::Survey;
-use header_overlay::Switched;
+use analysis::Analysis;
+use header_overlay::HeaderOverlay;
 use undo_file::{Digest, Written};
 
 pub use analysis::Suspect;
-pub use undo_file::Saved;
+pub use undo_file::UndoFile;
 
 /// Bytes of new tables that are kept in memory at most, to check the image with them before a byte is
 /// written. A repair that writes more is checked before it switches over to them.
@@ -60,7 +60,7 @@ pub struct Repair {
     file: Arc<dyn HostFile>,
     header: HeaderFile,
     found: Check,
-    survey: Survey,
+    analysis: Analysis,
     edit: HeaderEdit,
     /// The length the file is cut to, in bytes.
     cut: Option<u64>,
@@ -84,26 +84,26 @@ impl Repair {
             return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
         }
         let header = HeaderFile::read(path, Arc::clone(file))?;
-        let survey = survey(path, file, header.header(), (&found, extent), pace)?;
+        let analysis = analysis(path, file, header.header(), (&found, extent), pace)?;
         let mut repair = Self {
             path: path.to_path_buf(),
             file: Arc::clone(file),
             edit: HeaderEdit::default(),
             header,
             found,
-            survey,
+            analysis,
             cut: None,
         };
         repair.edit = repair.header_edit()?;
         let regular = file.stat().at(path, "ask the length")?.kind == FileKind::Regular;
         let end = repair
-            .survey
+            .analysis
             .counts
             .end()
             .saturating_mul(repair.cluster_size());
         if extent == RepairExtent::All && repair.was_sound() && regular {
             // The last cluster may end before its end.
-            let moved = !repair.survey.counts_stay;
+            let moved = !repair.analysis.counts_stay;
             let end = if moved { end } else { repair.found.image_end };
             let cuts = repair.found.trailing_bytes() > 0 && end < repair.found.file_len;
             repair.cut = cuts.then_some(end);
@@ -121,7 +121,8 @@ impl Repair {
             pieces.insert(offset, bytes.to_vec());
             Ok(())
         })?;
-        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&self.file), pieces));
+        let switched: Arc<dyn HostFile> =
+            Arc::new(HeaderOverlay::new(Arc::clone(&self.file), pieces));
         let now = check(&self.path, &switched, pace)?;
         self.judge(&now)
     }
@@ -133,14 +134,14 @@ impl Repair {
     /// The version that the image gets, as its entries are of that one.
     #[must_use]
     pub fn new_version(&self) -> Option<Version> {
-        let version = self.survey.header.version;
+        let version = self.analysis.header.version;
         (version != self.header.header().version).then_some(version)
     }
 
     /// The bits that reference counts get, as those that they have cannot count what is there.
     #[must_use]
     pub fn new_refcount_bits(&self) -> Option<u32> {
-        let bits = self.survey.counts.refcount_bits();
+        let bits = self.analysis.counts.refcount_bits();
         (bits != self.header.header().geometry.refcount_bits()).then_some(bits)
     }
 
@@ -161,14 +162,14 @@ impl Repair {
             let stays = match kind {
                 FindingKind::Trailing if self.cut.is_none() => *found,
                 FindingKind::Leak | FindingKind::MarkedCorrupt | FindingKind::MarkedDirty
-                    if !self.survey.report.left.is_empty() =>
+                    if !self.analysis.report.left.is_empty() =>
                 {
                     *found
                 }
-                FindingKind::SnapshotTable if self.survey.list_stays => *found,
+                FindingKind::SnapshotTable if self.analysis.list_stays => *found,
                 // A cluster at two places of the guest's disk stays so, and is counted right.
                 FindingKind::SharedCluster => *found,
-                kind => self.survey.report.left.get(kind).map_or(0, |left| *left),
+                kind => self.analysis.report.left.get(kind).map_or(0, |left| *left),
             };
             let mended = found.saturating_sub(stays);
             (mended > 0).then_some((*kind, mended))
@@ -178,20 +179,20 @@ impl Repair {
     /// What stays wrong since nobody can tell how it should be: the first of it.
     #[must_use]
     pub fn left(&self) -> &[Finding] {
-        &self.survey.report.left_kept
+        &self.analysis.report.left_kept
     }
 
     /// How much stays wrong.
     #[must_use]
     pub fn left_count(&self) -> u64 {
-        self.survey.report.left.values().sum()
+        self.analysis.report.left.values().sum()
     }
 
     /// Parts of the guest's disk that may not hold what they did: the first of them, and how many more
     /// there are.
     #[must_use]
     pub fn suspects(&self) -> (&[Suspect], u64) {
-        let report = &self.survey.report;
+        let report = &self.analysis.report;
         (&report.suspects, report.more_suspects)
     }
 
@@ -199,13 +200,13 @@ impl Repair {
     /// how many clusters each maps. The first of them.
     #[must_use]
     pub fn lost_tables(&self) -> &[(u64, u64)] {
-        &self.survey.report.lost_tables
+        &self.analysis.report.lost_tables
     }
 
     /// Whether the dirty bitmaps are given up, since their tables are damaged.
     #[must_use]
     pub const fn drops_bitmaps(&self) -> bool {
-        self.survey.report.drops_bitmaps
+        self.analysis.report.drops_bitmaps
     }
 
     /// The length the file is cut to, in bytes, if it is.
@@ -224,17 +225,17 @@ impl Repair {
     #[must_use]
     pub fn written(&self) -> u64 {
         let size = self.cluster_size();
-        let survey = &self.survey;
-        let tables = survey.tables.iter().filter(|table| table.to.is_some());
-        let roots = survey.roots.iter().filter(|root| root.to.is_some());
+        let analysis = &self.analysis;
+        let tables = analysis.tables.iter().filter(|table| table.to.is_some());
+        let roots = analysis.roots.iter().filter(|root| root.to.is_some());
         let clusters = |bytes: u64| bytes.div_ceil(size).saturating_mul(size);
-        let list = survey.new_list.as_ref();
+        let list = analysis.new_list.as_ref();
         tables.count() as u64 * size
             + roots
                 .map(|root| clusters(root.entries.len() as u64 * 8))
                 .sum::<u64>()
             + list.map_or(0, |(_, bytes)| clusters(bytes.len() as u64))
-            + survey.counts.written()
+            + analysis.counts.written()
     }
 
     /// Bytes that will be replaced: what [`Repair::save`] keeps, tables above all.
@@ -254,18 +255,18 @@ impl Repair {
     fn places(&self) -> Result<Vec<(u64, u64)>> {
         let size = self.cluster_size();
         let at = |cluster: u64| cluster.saturating_mul(size);
-        let survey = &self.survey;
-        let tables = survey.tables.iter().filter_map(|table| table.to);
+        let analysis = &self.analysis;
+        let tables = analysis.tables.iter().filter_map(|table| table.to);
         let mut places: Vec<_> = tables.map(|to| (at(to), size)).collect();
-        let roots = survey.roots.iter();
+        let roots = analysis.roots.iter();
         places.extend(roots.filter_map(|root| Some((at(root.to?), root.entries.len() as u64 * 8))));
         places.extend(
-            survey
+            analysis
                 .new_list
                 .iter()
                 .map(|(to, bytes)| (at(*to), bytes.len() as u64)),
         );
-        survey.counts.each_written(&mut |_, bytes, offset| {
+        analysis.counts.each_written(&mut |_, bytes, offset| {
             places.push((offset, bytes.len() as u64));
             Ok(())
         })?;
@@ -297,26 +298,26 @@ impl Repair {
     /// Ranges of the file that hold tables which are replaced, the first cluster first.
     fn kept(&self) -> Vec<(u64, u64)> {
         let size = self.cluster_size();
-        let survey = &self.survey;
+        let analysis = &self.analysis;
         let header = self.header.header();
         let mut clusters = Vec::new();
-        let moved = survey.tables.iter().filter(|table| table.to.is_some());
+        let moved = analysis.tables.iter().filter(|table| table.to.is_some());
         clusters.extend(moved.map(|table| (table.cluster, 1)));
-        for root in survey.roots.iter().filter(|root| root.to.is_some()) {
-            clusters.push(survey.run(root.offset, root.entries.len() as u64 * 8));
+        for root in analysis.roots.iter().filter(|root| root.to.is_some()) {
+            clusters.push(analysis.run(root.offset, root.entries.len() as u64 * 8));
         }
-        if survey.new_list.is_some() {
-            clusters.push(survey.run(header.snapshots_offset.get(), survey.old_list_len));
+        if analysis.new_list.is_some() {
+            clusters.push(analysis.run(header.snapshots_offset.get(), analysis.old_list_len));
         }
         let (offset, bytes) = (
             header.refcount_table_offset.get(),
-            survey.old_refcounts.len() as u64 * 8,
+            analysis.old_refcounts.len() as u64 * 8,
         );
-        if !survey.counts_stay {
-            if !survey.is_past_end(offset, bytes) {
-                clusters.push(survey.run(offset, bytes));
+        if !analysis.counts_stay {
+            if !analysis.is_past_end(offset, bytes) {
+                clusters.push(analysis.run(offset, bytes));
             }
-            let blocks = survey.blocks_on_disk();
+            let blocks = analysis.blocks_on_disk();
             clusters.extend(blocks.into_iter().map(|(_, cluster)| (cluster, 1)));
         }
         clusters.sort_unstable();
@@ -338,7 +339,7 @@ impl Repair {
     }
 
     /// Keeps what the repair replaces in a new file, on stable storage when this returns: see
-    /// [`Saved`].
+    /// [`UndoFile`].
     ///
     /// # Errors
     /// When either file fails, or it was stopped.
@@ -369,56 +370,56 @@ impl Repair {
     /// Makes every new table and hands it over.
     fn each_table(&mut self, pace: &dyn Pace, put: Put<'_>) -> Result<()> {
         let size = self.cluster_size();
-        let tables = std::mem::take(&mut self.survey.tables);
+        let tables = std::mem::take(&mut self.analysis.tables);
         for table in &tables {
             let Some(to) = table.to else { continue };
             if !pace.advance(size) {
                 return Err(Error::new(&self.path, ErrorKind::Stopped));
             }
             let offset = table.cluster.saturating_mul(size);
-            let mut buf = read_l2(&self.path, &*self.file, offset, self.survey.rules.context)?;
-            self.survey.mend(table, &mut buf)?;
+            let mut buf = read_l2(&self.path, &*self.file, offset, self.analysis.rules.context)?;
+            self.analysis.mend(table, &mut buf)?;
             put("L2 table", buf.as_bytes(), to.saturating_mul(size))?;
         }
-        self.survey.tables = tables;
-        for root in &self.survey.roots {
+        self.analysis.tables = tables;
+        for root in &self.analysis.roots {
             if let Some(to) = root.to {
                 put("L1 table", root.entries.as_bytes(), to.saturating_mul(size))?;
             }
         }
-        if let Some((to, bytes)) = &self.survey.new_list {
+        if let Some((to, bytes)) = &self.analysis.new_list {
             put("snapshot table", bytes, to.saturating_mul(size))?;
         }
-        self.survey.counts.each_written(put)
+        self.analysis.counts.each_written(put)
     }
 
     /// The switch: everything in it lies in the header's first sector.
     fn header_edit(&self) -> Result<HeaderEdit> {
         let header = self.header.header();
         let size = self.cluster_size();
-        let survey = &self.survey;
-        let active = survey.roots.first().and_then(|root| root.to);
+        let analysis = &self.analysis;
+        let active = analysis.roots.first().and_then(|root| root.to);
         let mut edit = HeaderEdit {
             l1: active.map(|to| (HostOffset(to.saturating_mul(size)), header.l1_entries)),
             ..HeaderEdit::default()
         };
-        if let Some((offset, clusters)) = survey.counts.table() {
+        if let Some((offset, clusters)) = analysis.counts.table() {
             let table = (HostOffset(offset), clusters);
             let table = table_in_header(&self.path, "the refcount table", table)?;
             edit.refcount_table = Some(table);
         }
-        if let Some((to, _)) = survey.new_list {
+        if let Some((to, _)) = analysis.new_list {
             edit.snapshots = Some((HostOffset(to.saturating_mul(size)), header.snapshot_count));
         }
         edit.version = self.new_version();
         edit.refcount_order = self.new_refcount_bits().map(u32::trailing_zeros);
-        if survey.header.version == Version::V3 {
+        if analysis.header.version == Version::V3 {
             let mut kept = KEPT_AUTOCLEAR;
-            if survey.report.drops_bitmaps {
+            if analysis.report.drops_bitmaps {
                 kept.remove(Autoclear::BITMAPS);
             }
             edit.autoclear = Some(header.autoclear & kept);
-            if survey.report.left.is_empty() {
+            if analysis.report.left.is_empty() {
                 let marks = Incompatible::DIRTY | Incompatible::CORRUPT;
                 edit.incompatible = Some(header.incompatible.difference(marks));
             }
@@ -433,7 +434,7 @@ impl Repair {
     /// # Errors
     /// When the file cannot be written, what was written does not pass the check, or it was stopped:
     /// the image reads as it did, or is repaired if the failure came after the switch;
-    /// [`Saved::roll_back`] makes the file what it was.
+    /// [`UndoFile::roll_back`] makes the file what it was.
     pub fn commit(mut self, pace: &dyn Pace) -> Result<Check> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
         self.each_table(pace, &mut |what, bytes, offset| {
@@ -443,7 +444,7 @@ impl Repair {
         file.fence().at(&path, "flush")?;
         let first = self.header.edited(&self.edit)?;
         let pieces = BTreeMap::from([(0, first)]);
-        let switched: Arc<dyn HostFile> = Arc::new(Switched::new(Arc::clone(&file), pieces));
+        let switched: Arc<dyn HostFile> = Arc::new(HeaderOverlay::new(Arc::clone(&file), pieces));
         let now = check(&path, &switched, pace)?;
         self.judge(&now)?;
         self.header.edit(&self.edit)?;
@@ -457,7 +458,7 @@ impl Repair {
 
     /// Whether what a check finds in the repaired image is what it may find.
     fn judge(&self, now: &Check) -> Result<()> {
-        let worse = if self.survey.report.left.is_empty() {
+        let worse = if self.analysis.report.left.is_empty() {
             now.corruptions > 0 || now.leaks > 0
         } else {
             now.corruptions > self.found.corruptions
@@ -473,23 +474,23 @@ impl Repair {
     }
 }
 
-/// Surveys the image. One of version 2 that has zero clusters is read as version 3, which is what wrote
+/// Analyses the image. One of version 2 that has zero clusters is read as version 3, which is what wrote
 /// them; counts that are too narrow for what is there are made wider.
-fn survey(
+fn analysis(
     path: &Path,
     file: &Arc<dyn HostFile>,
     header: &Header,
     (found, extent): (&Check, RepairExtent),
     pace: &dyn Pace,
-) -> Result<Survey> {
+) -> Result<Analysis> {
     let mut header = header.clone();
     if extent == RepairExtent::All && found.numbers.contains_key(&FindingKind::ZeroFlagInV2) {
         header.version = Version::V3;
     }
     let mut order = header.geometry.refcount_order();
     loop {
-        let surveyed = Survey::of(path, file, (&header, order), found, pace);
-        match surveyed
+        let analysed = Analysis::of(path, file, (&header, order), found, pace);
+        match analysed
             .map_err(|error| (matches!(error.kind, ErrorKind::TooManyReferences(_)), error))
         {
             Err((true, _)) if header.version == Version::V3 && order < 6 => {

@@ -56,7 +56,7 @@ pub(super) struct Written {
 
 /// What a repair replaces, as it is kept in a file.
 #[derive(Debug)]
-pub struct Saved {
+pub struct UndoFile {
     path: PathBuf,
     file: Arc<dyn HostFile>,
     image_len: u64,
@@ -133,7 +133,7 @@ fn lost(image: &Path, place: u64) -> Error {
     Error::new(image, ErrorKind::Limit(text))
 }
 
-impl Saved {
+impl UndoFile {
     /// Reads what was saved, and that it is complete.
     ///
     /// # Errors
@@ -381,7 +381,7 @@ impl Saved {
     /// Makes the image what it was before the repair. A crash leaves it repaired or as it was.
     ///
     /// # Errors
-    /// As [`Saved::may_put_back`], and when the image cannot be written.
+    /// As [`UndoFile::may_put_back`], and when the image cannot be written.
     pub fn put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
         self.may_put_back(image, file)?;
         let free = if self.is_switched(image, file)? {

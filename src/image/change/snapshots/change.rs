@@ -8,16 +8,16 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::read::table_reader::read_entries;
-use crate::image::read::table_walk::{Named, Trees};
+use crate::image::read::table_walk::{Named, TableWalk};
 use crate::image::write::batch::Batch;
 use crate::image::write::header_file::table_in_header;
-use crate::image::write::shadow_refcounts::NewCounts;
+use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::{MetadataTransaction, Reclaim};
 use crate::image::{Error, ErrorKind, Pace};
+use crate::qcow2::cluster_run::{any_copied, clear_copied, set_copied};
 use crate::qcow2::snapshot::encode_table;
-use crate::qcow2::stretch::{any_copied, clear_copied, set_copied};
 use crate::qcow2::{
-    EntryTable, FormatError, Header, HostOffset, L1Entry, Snapshot, Stretch, stretches,
+    ClusterRun, EntryTable, FormatError, Header, HostOffset, L1Entry, Snapshot, cluster_runs,
 };
 
 /// A change of an image's internal snapshots, ready to be made. Until then nothing is written.
@@ -118,7 +118,7 @@ impl SnapshotChange {
         &mut self,
         l1: &EntryTable,
         pace: &dyn Pace,
-        mut tell: impl FnMut(&mut NewCounts, Named, bool) -> Result<()>,
+        mut tell: impl FnMut(&mut ShadowRefcounts, Named, bool) -> Result<()>,
     ) -> Result<()> {
         let (file, path) = (
             Arc::clone(&self.transaction.file),
@@ -154,11 +154,10 @@ impl SnapshotChange {
                 self.transaction.counts.lower(first, count)
             })?;
             self.transaction.counts.lower(named.offset / size, 1)?;
-            let first =
-                stretches(table, self.transaction.context).find_map(|stretch| match stretch {
-                    Stretch::Clusters { host, copied, .. } => Some((host, copied)),
-                    Stretch::Entry { .. } => None,
-                });
+            let first = cluster_runs(table, self.transaction.context).find_map(|run| match run {
+                ClusterRun::Clusters { host, copied, .. } => Some((host, copied)),
+                ClusterRun::Entry { .. } => None,
+            });
             let alone = match first {
                 Some((host, false)) => self.transaction.counts.get(host.get() / size)? == 1,
                 _ => false,
@@ -319,9 +318,9 @@ fn put_moved(
 
 /// Tells the entries of a table whose copied flag disagrees with the counts, and what it is to be.
 fn each_wrong_flag(
-    trees: &Trees<'_>,
+    trees: &TableWalk<'_>,
     table: &[u8],
-    counts: &mut NewCounts,
+    counts: &mut ShadowRefcounts,
     mut tell: impl FnMut(Range<usize>, bool) -> Result<()>,
 ) -> Result<()> {
     trees.flagged(table, |at, len, cluster, copied| {

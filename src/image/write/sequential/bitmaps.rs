@@ -7,12 +7,12 @@ use crate::qcow2::HostOffset;
 use crate::qcow2::bitmap::{Bitmap, encode_directory};
 use crate::qcow2::extension::BitmapsExtension;
 
-use super::Packer;
+use super::SequentialWriter;
 
 /// Bytes of an entry of the directory without the name.
 const ENTRY: u64 = 24;
 
-impl Packer {
+impl SequentialWriter {
     /// Clusters that all of it takes.
     pub(super) fn clusters_of_bitmaps(&self) -> u64 {
         let geometry = self.header.geometry;

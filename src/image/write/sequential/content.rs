@@ -6,10 +6,10 @@ use crate::image::write::transfer::BUFFER;
 use crate::image::{DataFile, Preallocation, internal};
 use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
 
-use super::Packer;
+use super::SequentialWriter;
 use super::output::Output;
 
-impl Packer {
+impl SequentialWriter {
     /// Guest clusters from `guest` on, in whole; the last may be short where the disk ends.
     pub(crate) fn store(&mut self, guest: u64, bytes: &[u8]) -> Result<()> {
         let clusters = self.header.geometry.clusters_for(bytes.len() as u64);

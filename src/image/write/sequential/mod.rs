@@ -32,7 +32,7 @@ pub(crate) use output::{reserve, write_zeros};
 /// A new image on its way into its file. Guest clusters come in ascending order, each at most once;
 /// those left out hold nothing.
 #[derive(Debug)]
-pub(crate) struct Packer {
+pub(crate) struct SequentialWriter {
     header: Header,
     context: L2Context,
     preallocation: Preallocation,
@@ -64,7 +64,7 @@ pub(crate) struct Besides {
     pub(crate) bitmaps: Vec<Carried>,
 }
 
-impl Packer {
+impl SequentialWriter {
     /// An image like `header` in an empty file. The L1 table follows the header, and the LUKS volume what
     /// counts those; where it lies is set in the header.
     pub(crate) fn new(

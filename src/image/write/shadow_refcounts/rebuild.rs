@@ -8,7 +8,7 @@ use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::internal::OfFile;
 use crate::image::read::table_reader::read_block;
-use crate::image::write::shadow_refcounts::{Block, Clusters, NewCounts};
+use crate::image::write::shadow_refcounts::{Block, Clusters, ShadowRefcounts};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset, RefcountBlock, refcount};
 
@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 128 << 20;
 /// The clusters that can be kept off are those before this one; none behind it is handed out.
 const KEPT_OFF_END: u64 = (1 << 29) + (1 << 26);
 
-impl NewCounts {
+impl ShadowRefcounts {
     /// Counts of a file in which nothing is in use.
     pub(crate) fn blank(path: &Path, file: Arc<dyn HostFile>, geometry: Geometry) -> Self {
         Self {

@@ -10,7 +10,7 @@ use crate::image::error::Result;
 use crate::image::progress::Unhurried;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::read::table_reader::read_zero_filled;
-use crate::image::read::table_walk::Trees;
+use crate::image::read::table_walk::TableWalk;
 use crate::image::write::writer::{Source, Tree, Writer};
 use crate::qcow2::{HostOffset, L1Entry};
 
@@ -57,7 +57,7 @@ impl Writer {
     /// table.
     fn shared_places(&self, shared: &Shared) -> Result<BTreeSet<u64>> {
         let (geometry, size) = (self.geometry(), self.cluster_size());
-        let trees = Trees {
+        let trees = TableWalk {
             path: &self.path,
             file: &*self.file,
             context: self.context,

@@ -12,7 +12,7 @@ impl Writer {
     ///
     /// # Errors
     /// When a table cannot be read or written.
-    pub fn let_through(&mut self, guest: u64, len: u64) -> Result<u64> {
+    pub fn unallocate(&mut self, guest: u64, len: u64) -> Result<u64> {
         let size = self.cluster_size();
         let end = guest.saturating_add(len);
         let mut at = guest;

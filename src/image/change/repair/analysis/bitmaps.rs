@@ -7,9 +7,9 @@ use crate::image::read::bitmaps;
 use crate::image::read::table_reader::each_entry;
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 
-use super::Survey;
+use super::Analysis;
 
-impl Survey {
+impl Analysis {
     /// Counts the clusters of the bitmaps. False, and nothing counted, if any of it cannot be.
     pub(super) fn count_bitmaps(&mut self) -> Result<bool> {
         let Ok(list) = bitmaps::bitmaps(&self.path, &*self.file, &self.header) else {
@@ -26,33 +26,33 @@ impl Survey {
         // With more clusters than the file has, two of them are the same.
         let most = self.rules.len.div_ceil(self.size());
         let mut clusters = 0;
-        let fit = self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
-            clusters += survey.run(offset, bytes).1;
-            Ok(clusters <= most && !survey.is_past_end(offset, bytes))
+        let fit = self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
+            clusters += analysis.run(offset, bytes).1;
+            Ok(clusters <= most && !analysis.is_past_end(offset, bytes))
         })?;
         if !fit {
             return Ok(false);
         }
-        self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
-            survey.keep_off_bytes(offset, bytes)?;
+        self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
+            analysis.keep_off_bytes(offset, bytes)?;
             Ok(true)
         })?;
         let mut claimed = 0_u64;
-        let all = self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
-            let (first, clusters) = survey.run(offset, bytes);
-            let claims = survey.counts.claim(first, clusters)?;
+        let all = self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
+            let (first, clusters) = analysis.run(offset, bytes);
+            let claims = analysis.counts.claim(first, clusters)?;
             claimed += u64::from(claims);
             Ok(claims)
         })?;
         if !all {
             // They are given up again.
-            self.each_bitmap_run(&list, directory, &mut |survey, offset, bytes| {
+            self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
                 if claimed == 0 {
                     return Ok(false);
                 }
                 claimed -= 1;
-                let (first, clusters) = survey.run(offset, bytes);
-                survey.counts.lower(first, clusters)?;
+                let (first, clusters) = analysis.run(offset, bytes);
+                analysis.counts.lower(first, clusters)?;
                 Ok(true)
             })?;
         }

@@ -9,9 +9,9 @@ use crate::qcow2::limits::MIN_V3_SNAPSHOT_EXTRA_BYTES;
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{HostOffset, L1Entry, Version};
 
-use super::{Survey, Table};
+use super::{Analysis, Table};
 
-impl Survey {
+impl Analysis {
     /// L2 tables stay where they are if nothing in them changes and nobody else is there.
     pub(super) fn place_tables(&mut self) -> Result<()> {
         let mut tables = std::mem::take(&mut self.tables);
@@ -163,24 +163,24 @@ impl Survey {
     /// referred to may be what that led to, a snapshot's for one. It stays counted as often, so that
     /// nobody writes to it in place.
     pub(super) fn keep_counts(&mut self, found: &Check) -> Result<()> {
-        self.each_counted(&mut |survey, cluster, counted| {
+        self.each_counted(&mut |analysis, cluster, counted| {
             let weight = match found.tables.at(cluster) {
-                None | Some(L2_TABLE) => survey.table_at(cluster).map_or(0, |table| table.weight),
+                None | Some(L2_TABLE) => analysis.table_at(cluster).map_or(0, |table| table.weight),
                 Some(_) => return Ok(()),
             };
-            let referred = survey.counts.get(cluster)?.saturating_add(weight);
+            let referred = analysis.counts.get(cluster)?.saturating_add(weight);
             match counted.saturating_sub(referred) {
                 0 => Ok(()),
-                more => survey.counts.count(cluster, 1, more),
+                more => analysis.counts.count(cluster, 1, more),
             }
         })
     }
 
     /// As something stays damaged, what looks leaked may belong to it: it stays counted.
     pub(super) fn keep_leaks(&mut self, found: &Check) -> Result<()> {
-        self.each_counted(&mut |survey, cluster, counted| {
-            if survey.counts.get(cluster)? == 0 && found.tables.at(cluster).is_none() {
-                survey.counts.count(cluster, 1, counted)?;
+        self.each_counted(&mut |analysis, cluster, counted| {
+            if analysis.counts.get(cluster)? == 0 && found.tables.at(cluster).is_none() {
+                analysis.counts.count(cluster, 1, counted)?;
             }
             Ok(())
         })

@@ -12,7 +12,7 @@ use super::l2::{COPIED, L2Context, OFFSET};
 
 /// Entries of an L2 table, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
+pub enum ClusterRun {
     /// Entries in a row without a fault, each with a cluster of the image itself, which lie in a row
     /// as well.
     Clusters {
@@ -38,10 +38,10 @@ pub enum Stretch {
 
 /// The entries of a table, given as the bytes it has on disk, in order. Entries that are all zero are
 /// left out.
-pub fn stretches(table: &[u8], context: L2Context) -> impl Iterator<Item = Stretch> + '_ {
+pub fn cluster_runs(table: &[u8], context: L2Context) -> impl Iterator<Item = ClusterRun> + '_ {
     let whole = table.len() / 8 * 8;
     let words = <[U64]>::ref_from_bytes(table.get(..whole).unwrap_or_default());
-    Stretches {
+    ClusterRuns {
         words: words.unwrap_or_default(),
         extended: context.geometry.extended_l2(),
         // Whatever is not an aligned offset and the copied flag.
@@ -55,7 +55,7 @@ pub fn stretches(table: &[u8], context: L2Context) -> impl Iterator<Item = Stret
     }
 }
 
-struct Stretches<'a> {
+struct ClusterRuns<'a> {
     words: &'a [U64],
     extended: bool,
     unusual: u64,
@@ -63,7 +63,7 @@ struct Stretches<'a> {
     at: usize,
 }
 
-impl Stretches<'_> {
+impl ClusterRuns<'_> {
     fn entry(&self, at: usize) -> Option<(u64, u64)> {
         if self.extended {
             let (raw, bitmap) = (self.words.get(2 * at)?, self.words.get(2 * at + 1)?);
@@ -104,10 +104,10 @@ const fn is_consistent(bitmap: u64) -> bool {
     bitmap >> 32 & bitmap & 0xffff_ffff == 0
 }
 
-impl Iterator for Stretches<'_> {
-    type Item = Stretch;
+impl Iterator for ClusterRuns<'_> {
+    type Item = ClusterRun;
 
-    fn next(&mut self) -> Option<Stretch> {
+    fn next(&mut self) -> Option<ClusterRun> {
         loop {
             let at = self.at;
             let (raw, bitmap) = self.entry(at)?;
@@ -117,11 +117,11 @@ impl Iterator for Stretches<'_> {
             }
             if !self.is_usual(raw) || !is_consistent(bitmap) {
                 self.at += 1;
-                return Some(Stretch::Entry { at, raw, bitmap });
+                return Some(ClusterRun::Entry { at, raw, bitmap });
             }
             let len = self.run(at, raw).max(1);
             self.at += len;
-            return Some(Stretch::Clusters {
+            return Some(ClusterRun::Clusters {
                 at,
                 len,
                 host: HostOffset(raw & OFFSET),
@@ -206,14 +206,14 @@ mod tests {
         for (at, raw) in raws {
             table.set_raw(at, raw, 0).unwrap();
         }
-        let clusters = |at, len, host, copied| Stretch::Clusters {
+        let clusters = |at, len, host, copied| ClusterRun::Clusters {
             at,
             len,
             host: HostOffset(host),
             copied,
         };
-        let entry = |at, raw| Stretch::Entry { at, raw, bitmap: 0 };
-        let found: Vec<_> = stretches(table.as_bytes(), c).collect();
+        let entry = |at, raw| ClusterRun::Entry { at, raw, bitmap: 0 };
+        let found: Vec<_> = cluster_runs(table.as_bytes(), c).collect();
         assert_eq!(
             found,
             [
@@ -224,7 +224,7 @@ mod tests {
                 clusters(2047, 1, 0x00ff_ffff_ffff_c000, false),
             ]
         );
-        assert_eq!(stretches(&[], c).count(), 0);
+        assert_eq!(cluster_runs(&[], c).count(), 0);
     }
 
     fn entries() -> impl Strategy<Value = Vec<(u64, u64)>> {
@@ -258,14 +258,14 @@ mod tests {
                 table.set_raw(at, raw, if extended { *bitmap } else { 0 }).unwrap();
             }
             let mut told = vec![false; table.len()];
-            for stretch in stretches(table.as_bytes(), c) {
-                match stretch {
-                    Stretch::Entry { at, raw, bitmap } => {
+            for run in cluster_runs(table.as_bytes(), c) {
+                match run {
+                    ClusterRun::Entry { at, raw, bitmap } => {
                         prop_assert!(!told[at]);
                         told[at] = true;
                         prop_assert_eq!(table.raw(at), Some((raw, bitmap)));
                     }
-                    Stretch::Clusters { at, len, host, copied } => {
+                    ClusterRun::Clusters { at, len, host, copied } => {
                         for index in 0..len {
                             prop_assert!(!told[at + index]);
                             told[at + index] = true;
