@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{Access, Host, RealHost, json_name, json_name_bytes, printable, printable_bytes};
 use crate::image::{
-    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageFacts, LuksHeader,
+    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
     STRIPES, Snapshot,
 };
 
@@ -219,7 +219,7 @@ fn describe(layer: &Layer<'_>) -> Value {
 }
 
 /// What is qcow2's own. Version 2 knows less of itself, and qemu-img leaves out the same keys.
-fn specific(facts: &ImageFacts, bitmaps: &[Bitmap], luks: Option<&LuksHeader>) -> Value {
+fn specific(facts: &ImageInfo, bitmaps: &[Bitmap], luks: Option<&LuksHeader>) -> Value {
     let mut data = Map::new();
     let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
     let is_v3 = facts.version >= 3;
@@ -328,7 +328,7 @@ fn bitmap_flags(bitmap: &Bitmap) -> Vec<&'static str> {
         .collect()
 }
 
-fn compat(facts: &ImageFacts) -> &'static str {
+fn compat(facts: &ImageInfo) -> &'static str {
     if facts.version >= 3 { "1.1" } else { "0.10" }
 }
 
@@ -421,11 +421,7 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     Ok(())
 }
 
-fn print_facts(
-    out: &mut Out,
-    facts: &ImageFacts,
-    luks: Option<&LuksHeader>,
-) -> std::io::Result<()> {
+fn print_facts(out: &mut Out, facts: &ImageInfo, luks: Option<&LuksHeader>) -> std::io::Result<()> {
     let clusters = units::size(facts.cluster_size);
     if facts.extended_l2 {
         let part = units::size(facts.cluster_size / 32);
@@ -473,7 +469,7 @@ fn print_facts(
     Ok(())
 }
 
-fn print_inside(out: &mut Out, facts: &ImageFacts, inside: &Inside) -> std::io::Result<()> {
+fn print_inside(out: &mut Out, facts: &ImageInfo, inside: &Inside) -> std::io::Result<()> {
     if facts.snapshots > 0 {
         field(out, "snapshots", facts.snapshots)?;
     }
@@ -555,7 +551,7 @@ mod tests {
 
     #[test]
     fn version_2_leaves_out_what_it_does_not_know() {
-        let mut facts = ImageFacts {
+        let mut facts = ImageInfo {
             version: 2,
             virtual_size: 1 << 20,
             cluster_size: 65536,
@@ -577,7 +573,7 @@ mod tests {
             lost_map: false,
             unopenable: None,
         };
-        let keys = |facts: &ImageFacts| -> Vec<String> {
+        let keys = |facts: &ImageInfo| -> Vec<String> {
             specific(facts, &[], None)
                 .as_object()
                 .unwrap()

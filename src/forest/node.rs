@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thin_vec::ThinVec;
 
 use crate::host::{FileId, FileKind, Holder, Stat, Volume, volume_of};
-use crate::image::{Format, ImageFacts, Snapshot};
+use crate::image::{Format, ImageInfo, Snapshot};
 
 use super::{Edge, Problem, ProblemKind};
 
@@ -53,7 +53,7 @@ impl Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A qcow2 header that could be read.
-    Qcow2(Arc<ImageFacts>),
+    Qcow2(Arc<ImageInfo>),
     /// Bytes as the guest sees them.
     Raw,
     /// A format known by name only.
@@ -287,7 +287,7 @@ impl Flags {
 impl Node {
     /// The header's facts, if this is a qcow2 image that could be read.
     #[must_use]
-    pub fn facts(&self) -> Option<&ImageFacts> {
+    pub fn facts(&self) -> Option<&ImageInfo> {
         match &self.content {
             Content::Qcow2(facts) => Some(facts),
             _ => None,

@@ -6,7 +6,7 @@ use std::path::Path;
 use thin_vec::ThinVec;
 
 use crate::host::{Volume, printable, shell_quoted};
-use crate::image::{self, BackingName, Format, ImageFacts};
+use crate::image::{self, BackingName, Format, ImageInfo};
 
 use super::written::writer_of;
 use super::{
@@ -185,7 +185,7 @@ fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
 fn missing_data_file(
     forest: &Forest,
     node: &Node,
-    facts: &ImageFacts,
+    facts: &ImageInfo,
     name: &str,
 ) -> Option<String> {
     let recorded = facts.data_file.as_deref()?;
@@ -205,7 +205,7 @@ fn missing_data_file(
 
 /// QEMU takes a relative data-file name from where its process is, and not, as a backing name, from where the
 /// image is.
-fn relative_data_file(node: &Node, facts: &ImageFacts, name: &str) -> Option<String> {
+fn relative_data_file(node: &Node, facts: &ImageInfo, name: &str) -> Option<String> {
     let recorded = facts.data_file.as_deref()?;
     let file = BackingName::interpret(&node.path, recorded);
     let here = file.file()?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
-use qanopy::image::{Compression, Encryption, Format, ImageFacts, Keys, Snapshot};
+use qanopy::image::{Compression, Encryption, Format, ImageInfo, Keys, Snapshot};
 use qanopy::ops::{
     self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan,
     Refusal, Request, Siblings, SpaceNeed, Undo, WayOut,
@@ -45,7 +45,7 @@ pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
             stat: Some(stat(&path, on_disk, age)),
             path,
             symlink: false,
-            content: Content::Qcow2(Arc::new(ImageFacts {
+            content: Content::Qcow2(Arc::new(ImageInfo {
                 version: 3,
                 virtual_size: 40 * GIB,
                 cluster_size: 65_536,
@@ -129,7 +129,7 @@ impl Image {
         self
     }
 
-    pub fn facts(mut self, change: impl FnOnce(&mut ImageFacts)) -> Self {
+    pub fn facts(mut self, change: impl FnOnce(&mut ImageInfo)) -> Self {
         if let Content::Qcow2(facts) = &mut self.found.content {
             change(Arc::make_mut(facts));
         }

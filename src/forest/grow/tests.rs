@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::forest::{Flags, ProblemKind, Reads};
 use crate::host::{FileKind, Holder, Stat};
-use crate::image::{Compression, ImageFacts};
+use crate::image::{Compression, ImageInfo};
 
 fn stat(inode: u64) -> Stat {
     Stat {
@@ -22,8 +22,8 @@ fn stat(inode: u64) -> Stat {
     }
 }
 
-fn facts() -> ImageFacts {
-    ImageFacts {
+fn facts() -> ImageInfo {
+    ImageInfo {
         version: 3,
         virtual_size: 1 << 26,
         cluster_size: 65536,

@@ -14,7 +14,7 @@ use crate::host::{
     Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable, shell_quoted,
 };
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, ImageFacts, Mention, Probe, beside, end_offset,
+    BackingName, BackingRef, BackingTarget, Format, ImageInfo, Mention, Probe, beside, end_offset,
     named_like_qcow2, probe, read_header, where_it_is,
 };
 
@@ -73,7 +73,7 @@ struct State {
     /// the forest does not depend on which file is looked at first.
     awaited: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
-    facts: HashSet<Arc<ImageFacts>>,
+    facts: HashSet<Arc<ImageInfo>>,
     /// All that was found recorded of backing files: overlays on bases of the same name record the same.
     recorded: HashSet<Arc<Recorded>>,
 }

@@ -48,7 +48,7 @@ pub struct BackingRef {
 /// Everything a qcow2 header tells without following anything it names, but for what the image is built on
 /// ([`BackingRef`]): that differs between images that have all else in common, and may be kept once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ImageFacts {
+pub struct ImageInfo {
     /// 2 (`compat=0.10`) or 3 (`compat=1.1`).
     pub version: u32,
     /// What the guest sees, in bytes.

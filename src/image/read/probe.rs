@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::host::{HostFile, printable};
 use crate::image::read::qcow2_layer::require_openable;
-use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageFacts};
+use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageInfo};
 use crate::qcow2::snapshot::parse_first;
 use crate::qcow2::{
     Autoclear, Compatible, CompressionType, CryptMethod, FormatError, Header, Incompatible,
@@ -19,7 +19,7 @@ use crate::qcow2::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// A qcow2 header that could be read, and what it says the image is built on.
-    Qcow2(Box<ImageFacts>, Option<BackingRef>),
+    Qcow2(Box<ImageInfo>, Option<BackingRef>),
     /// The magic number of another format.
     Other(Format),
     /// No magic number that is known: raw, or no image at all.
@@ -110,12 +110,12 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
 /// What a header tells, as plain values. Whether the file holds what the header claims is not looked
 /// at: `truncated` is empty.
 #[must_use]
-pub fn facts(header: &Header) -> ImageFacts {
+pub fn facts(header: &Header) -> ImageInfo {
     let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
     let external = header
         .incompatible
         .contains(Incompatible::EXTERNAL_DATA_FILE);
-    ImageFacts {
+    ImageInfo {
         version: header.version.number(),
         virtual_size: header.virtual_size(),
         cluster_size: header.geometry.cluster_size(),

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use crate::forest::{BackingState, Content, Flags, Node, NodeId, Reads, Whereabouts};
 use crate::host::printable;
-use crate::image::{Encryption, ImageFacts};
+use crate::image::{Encryption, ImageInfo};
 use crate::tui::app::App;
 use crate::tui::layout::Layout;
 use crate::tui::msg::LiveFacts;
@@ -99,7 +99,7 @@ fn told(text: impl Into<String>, role: Role) -> Told {
 }
 
 /// What the header of a qcow2 image says.
-fn of_header(it: &About<'_>, text: fn(&ImageFacts) -> String) -> Told {
+fn of_header(it: &About<'_>, text: fn(&ImageInfo) -> String) -> Told {
     plain(it.node.facts().map(text))
 }
 
