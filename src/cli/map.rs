@@ -171,7 +171,7 @@ impl Sums {
         self.runs += 1;
         *match run.state {
             MapState::Data | MapState::Compressed => &mut self.data,
-            MapState::Hole | MapState::Zero | MapState::Nothing => &mut self.zero,
+            MapState::Hole | MapState::Zero | MapState::Unallocated => &mut self.zero,
             MapState::Unknown => &mut self.unknown,
         } += run.len;
     }

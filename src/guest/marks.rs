@@ -162,7 +162,7 @@ pub fn same_mark(own: &Layer, over: &Chain, mark: &Mark) -> image::Result<Held> 
             return Ok(Held::Nothing);
         }
         for extent in own.extents(start, end) {
-            if extent?.state == State::Absent {
+            if extent?.state == State::Unallocated {
                 return Ok(Held::Nothing);
             }
         }

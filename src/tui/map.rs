@@ -182,7 +182,7 @@ mod tests {
         seen.add(run(0, 150, 0, MapState::Data));
         seen.add(run(150, 50, 0, MapState::Zero));
         seen.add(run(200, 100, 1, MapState::Compressed));
-        seen.add(run(300, pieces * 100 - 300, 1, MapState::Nothing));
+        seen.add(run(300, pieces * 100 - 300, 1, MapState::Unallocated));
         seen
     }
 

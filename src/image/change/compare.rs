@@ -175,7 +175,7 @@ impl<'a> Side<'a> {
             ));
         }
         let stored = match extent.state {
-            State::Absent | State::Zero => None,
+            State::Unallocated | State::Zero => None,
             state @ (State::Data { .. } | State::Compressed { .. }) => layers
                 .get(run.layer)
                 .zip(self.files.get(run.layer))

@@ -115,7 +115,7 @@ fn clusters_with_data(chain: &Chain, geometry: Geometry) -> Result<u64> {
                 clusters += end.saturating_sub(first);
                 counted_to = end.max(counted_to);
             }
-            MapState::Hole | MapState::Zero | MapState::Nothing => {}
+            MapState::Hole | MapState::Zero | MapState::Unallocated => {}
             MapState::Unknown => {
                 return Err(Error::new(
                     chain.layer(run.layer)?.path(),

@@ -23,7 +23,7 @@ pub struct Sight {
 /// A run of guest bytes of a sight.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The run; never [`State::Absent`].
+    /// The run; never [`State::Unallocated`].
     pub extent: Extent,
     /// The layer that stores it; none where it is zero by nobody's word.
     pub layer: Option<Arc<Layer>>,
@@ -119,7 +119,7 @@ fn place(chain: &Chain, from: usize, start: u64, end: u64) -> Result<Place> {
     let found = chain.resolve_in(from..chain.layers().len(), start, end)?;
     let layer = chain.decider(&found)?;
     let state = match found.extent.state {
-        State::Absent => State::Zero,
+        State::Unallocated => State::Zero,
         stored => stored,
     };
     Ok(Place {
@@ -213,7 +213,7 @@ impl<'a> Difference<'a> {
         );
         let old = old_chain.resolve_in(0..old_depth, start, end)?.extent;
         let new = new_chain.resolve_in(0..new_depth, start, old.end())?.extent;
-        if old.state == State::Absent && new.state == State::Absent {
+        if old.state == State::Unallocated && new.state == State::Unallocated {
             return Ok(Compared::Same(new.end()));
         }
         let end = new.end();

@@ -212,7 +212,7 @@ pub fn data_file_path(path: &Path, header: &Header) -> Result<Option<PathBuf>> {
 /// A run of guest bytes of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resolved {
-    /// The run; [`State::Absent`] only where not all layers were asked.
+    /// The run; [`State::Unallocated`] only where not all layers were asked.
     pub extent: Extent,
     /// The layer that decides it, 0 for the top; none where no layer holds anything.
     pub layer: Option<usize>,

@@ -25,7 +25,7 @@ pub fn cut_short(layer: &Layer) -> Result<u64> {
                 .saturating_add(extent.len)
                 .saturating_sub(host.max(end)),
             State::Compressed { host, .. } if host >= end => extent.len,
-            State::Compressed { .. } | State::Absent | State::Zero => 0,
+            State::Compressed { .. } | State::Unallocated | State::Zero => 0,
         };
         lost = lost.saturating_add(gone);
     }

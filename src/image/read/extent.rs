@@ -15,7 +15,7 @@ pub struct Extent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not here: the image it is built on shows through (or zeros, if there is none).
-    Absent,
+    Unallocated,
     /// Reads as zero, whatever lies below.
     Zero,
     /// At this byte of the file that holds the data, uncompressed and in order.
@@ -50,7 +50,7 @@ impl Placed {
     pub fn of(extent: Extent) -> Self {
         let place = match extent.state {
             State::Data { host } => Some(host),
-            State::Absent | State::Zero | State::Compressed { .. } => None,
+            State::Unallocated | State::Zero | State::Compressed { .. } => None,
         };
         Self { extent, place }
     }

@@ -36,7 +36,7 @@ pub enum MapState {
     /// The layer says that it reads as zero.
     Zero,
     /// No layer holds it: reads as zero.
-    Nothing,
+    Unallocated,
     /// The layer that would decide could not be opened.
     Unknown,
 }
@@ -45,13 +45,13 @@ impl MapState {
     /// Whether a layer of the chain holds it: `present` of `qemu-img map`.
     #[must_use]
     pub fn is_present(self) -> bool {
-        !matches!(self, Self::Nothing | Self::Unknown)
+        !matches!(self, Self::Unallocated | Self::Unknown)
     }
 
     /// Whether it is known to read as zero: `zero` of `qemu-img map`.
     #[must_use]
     pub fn is_zero(self) -> bool {
-        matches!(self, Self::Hole | Self::Zero | Self::Nothing)
+        matches!(self, Self::Hole | Self::Zero | Self::Unallocated)
     }
 
     /// Whether it has clusters of data: `data` of `qemu-img map`.
@@ -68,7 +68,7 @@ impl MapState {
             Self::Compressed => "compressed",
             Self::Hole => "hole",
             Self::Zero => "zero",
-            Self::Nothing => "nothing",
+            Self::Unallocated => "nothing",
             Self::Unknown => "unknown",
         }
     }
@@ -145,8 +145,8 @@ impl Iterator for Pieces<'_> {
             },
             State::Compressed { .. } => MapState::Compressed,
             State::Zero => MapState::Zero,
-            State::Absent if run.unknown => MapState::Unknown,
-            State::Absent => MapState::Nothing,
+            State::Unallocated if run.unknown => MapState::Unknown,
+            State::Unallocated => MapState::Unallocated,
         };
         Some(Ok(MapRun {
             start: run.placed.extent.start,

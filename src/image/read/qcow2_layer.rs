@@ -410,7 +410,7 @@ impl Qcow2 {
             return Ok(Placed::of(Extent {
                 start,
                 len: to - start,
-                state: State::Absent,
+                state: State::Unallocated,
             }));
         };
         let end = end.min(index.saturating_add(1).saturating_mul(coverage));
@@ -451,7 +451,7 @@ impl Qcow2 {
     /// encrypted and not unlocked.
     pub fn read(&self, state: State, guest: u64, buf: &mut [u8]) -> Result<()> {
         match state {
-            State::Absent | State::Zero => buf.fill(0),
+            State::Unallocated | State::Zero => buf.fill(0),
             State::Data { host } => {
                 let (path, file) = self.stored_in();
                 if self.is_encrypted() {
@@ -554,7 +554,7 @@ pub(crate) fn piece_of(entry: L2Entry, geometry: Geometry, at: u64, end: u64) ->
         state,
     };
     match entry {
-        L2Entry::Unallocated => whole(State::Absent),
+        L2Entry::Unallocated => whole(State::Unallocated),
         L2Entry::Zero { .. } => whole(State::Zero),
         L2Entry::Data { host, .. } => whole(State::Data {
             host: host.get().saturating_add(within),
@@ -578,7 +578,7 @@ pub(crate) fn piece_of(entry: L2Entry, geometry: Geometry, at: u64, end: u64) ->
                 (SubclusterState::Data, Some(host)) => State::Data {
                     host: host.get().saturating_add(within),
                 },
-                _ => State::Absent,
+                _ => State::Unallocated,
             };
             Extent {
                 start: at,

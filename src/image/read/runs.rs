@@ -98,7 +98,7 @@ impl Chain {
     /// not be opened.
     pub fn resolve(&self, start: u64, end: u64) -> Result<Resolved> {
         let mut found = self.resolve_in(0..self.layers().len(), start, end)?;
-        if found.extent.state == State::Absent {
+        if found.extent.state == State::Unallocated {
             if let Some(last) = self.layers().last().filter(|_| self.is_cut()) {
                 let why = "it could not be opened".to_owned();
                 return Err(Error::new(last.path(), ErrorKind::Backing(why)));
@@ -108,7 +108,7 @@ impl Chain {
         Ok(found)
     }
 
-    /// As [`Chain::resolve`], asking only these layers, by number: [`State::Absent`] where none of
+    /// As [`Chain::resolve`], asking only these layers, by number: [`State::Unallocated`] where none of
     /// them holds anything and the ones below decide.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Chain {
         let state = if decided.is_past_end {
             State::Zero
         } else {
-            State::Absent
+            State::Unallocated
         };
         Ok(Resolved {
             extent: Extent {
@@ -212,7 +212,7 @@ fn decide<'a, T: Told, E>(
         }
         let told = ask(index, layer, decided.end.min(size))?;
         decided.end = told.extent().end();
-        if told.extent().state != State::Absent {
+        if told.extent().state != State::Unallocated {
             decided.by = Some((index, told));
             break;
         }

@@ -224,7 +224,7 @@ impl Target {
         extent: crate::image::Extent,
     ) -> Result<()> {
         match extent.state {
-            State::Absent | State::Zero => self.write_zeros(extent.start, extent.len),
+            State::Unallocated | State::Zero => self.write_zeros(extent.start, extent.len),
             State::Data { host } => {
                 let Some((path, file)) = layer.guest_file() else {
                     return self.write_through(layer, extent);

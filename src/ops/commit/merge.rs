@@ -312,7 +312,7 @@ impl CommitJob {
         base.grow(size)?;
         for run in chain.runs(self.run.len(), 0, size) {
             let run = run?;
-            if run.extent.state == State::Absent {
+            if run.extent.state == State::Unallocated {
                 continue;
             }
             let layer = run.layer.and_then(|index| chain.layers().get(index));

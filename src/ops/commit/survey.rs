@@ -146,7 +146,9 @@ impl Survey {
             match extent.state {
                 // A base that becomes longer says itself that it is zero there, where what it is built
                 // on would shine through.
-                State::Absent => room.zeros(extent.start.max(base_size), extent.end().min(under)),
+                State::Unallocated => {
+                    room.zeros(extent.start.max(base_size), extent.end().min(under))
+                }
                 State::Zero => {
                     survey.zeros += extent.len;
                     room.zeros(extent.start, extent.end());
@@ -166,7 +168,9 @@ impl Survey {
             survey.new_in_base.tables = survey.new_in_base.tables.saturating_add(l1);
             // So is the rest of the last cluster, with zeros, where anything is stored of it.
             let mut tail = Room::of(below);
-            if base_size > 0 && below.extent_at(base_size - 1, base_size)?.state != State::Absent {
+            if base_size > 0
+                && below.extent_at(base_size - 1, base_size)?.state != State::Unallocated
+            {
                 let end = base_size.next_multiple_of(geometry.cluster_size());
                 tail.data(base_size, end);
             }
@@ -212,7 +216,7 @@ fn is_merged(chain: &Chain, depth: usize) -> image::Result<bool> {
     let below = chain.without(depth);
     for found in chain.runs(depth, 0, chain.virtual_size()) {
         let extent = found?.extent;
-        if extent.state == State::Absent {
+        if extent.state == State::Unallocated {
             continue;
         }
         let mut at = extent.start;

@@ -265,7 +265,7 @@ impl Into {
             Layer::Raw(_) => false,
         };
         let data = from.for_each_run(|state, start, end| match state {
-            State::Absent | State::Zero if !from.stores_zeros(end - start) => {
+            State::Unallocated | State::Zero if !from.stores_zeros(end - start) => {
                 room.zeros(start, end);
                 Ok(())
             }

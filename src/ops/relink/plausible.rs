@@ -153,7 +153,7 @@ fn compare(top: &Layer, old: Chain, new: Chain, old_name: String) -> image::Resu
     let walk = |visit: &mut dyn FnMut(u64, u64) -> image::Result<bool>| -> image::Result<()> {
         for extent in top.extents(0, top.virtual_size()) {
             let extent = extent?;
-            if extent.state != State::Absent {
+            if extent.state != State::Unallocated {
                 continue;
             }
             let mut at = extent.start;

@@ -277,7 +277,7 @@ fn forecast(
                 room.data(run.start, run.end());
             }
             State::Zero => room.zeros(run.start, run.end()),
-            State::Absent => {}
+            State::Unallocated => {}
         }
         at = run.end();
     }

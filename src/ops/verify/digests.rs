@@ -230,7 +230,7 @@ impl Pieces {
     }
 
     fn add(&mut self, run: image::Extent, file: u32, blocks: &mut Vec<(u64, Place)>) {
-        if matches!(run.state, State::Zero | State::Absent) {
+        if matches!(run.state, State::Zero | State::Unallocated) {
             return;
         }
         let mut at = run.start;
@@ -252,7 +252,7 @@ impl Pieces {
         let (kind, host, inside) = match run.state {
             State::Data { host } => (1_u8, host.saturating_add(range.start - run.start), 0),
             State::Compressed { cluster, host, .. } => (2, host, range.start.wrapping_sub(cluster)),
-            State::Zero | State::Absent => return,
+            State::Zero | State::Unallocated => return,
         };
         let len = range.end - range.start;
         let hasher = self.hasher.get_or_insert_with(Sha256::new);

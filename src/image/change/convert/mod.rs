@@ -131,7 +131,7 @@ impl ConvertFrom {
                 State::Zero if self.stores_zeros(end - start) => room.data(start, end),
                 // What is below must not show through.
                 State::Zero if self.layers.is_some() => room.zeros(start, end),
-                State::Zero | State::Absent => {}
+                State::Zero | State::Unallocated => {}
             }
             Ok(())
         })?;

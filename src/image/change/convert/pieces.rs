@@ -165,7 +165,7 @@ fn saved(
 ) -> std::result::Result<Resolved, u64> {
     let asked = layers.unwrap_or(chain.layers().len());
     let mut found = chain.resolve_or_lost(0..asked, start, end)?;
-    if layers.is_none() && found.extent.state == State::Absent {
+    if layers.is_none() && found.extent.state == State::Unallocated {
         found.extent.state = State::Zero;
     }
     let layer = found.layer.and_then(|index| chain.layers().get(index));
@@ -241,7 +241,7 @@ impl<'a> Pieces<'a> {
                 first.end() - first.end() % self.unit
             };
             if end > start {
-                let absent = first.state == State::Absent;
+                let absent = first.state == State::Unallocated;
                 if first.end() > end {
                     self.held = Some(Run {
                         start: end,
@@ -273,7 +273,9 @@ impl<'a> Pieces<'a> {
             }
             match runs.last_mut() {
                 // What no layer holds comes as many runs, from many tables.
-                Some(last) if last.state == State::Absent && inside.state == State::Absent => {
+                Some(last)
+                    if last.state == State::Unallocated && inside.state == State::Unallocated =>
+                {
                     last.len += inside.len;
                 }
                 _ => runs.push(inside),
@@ -308,7 +310,7 @@ impl<'a> Pieces<'a> {
         let mut all = Vec::with_capacity(runs.len());
         let mut held_until = 0;
         for (index, run) in runs.iter().enumerate() {
-            if run.state != State::Absent {
+            if run.state != State::Unallocated {
                 held_until = run.end().next_multiple_of(self.unit);
                 all.push(run.clone());
                 continue;

@@ -220,7 +220,7 @@ pub(super) fn cells(
             }
             // An absent run covers whole clusters by now.
             if runs.peek().is_some_and(|run| {
-                run.state == State::Absent && run.start <= from && run.end() >= to
+                run.state == State::Unallocated && run.start <= from && run.end() >= to
             }) {
                 return Cell::Absent;
             }

@@ -37,7 +37,7 @@ pub fn give_up_equal(
     let mut at = 0;
     while at < size {
         let run = top.extent_at(at, size)?;
-        if run.state == State::Absent {
+        if run.state == State::Unallocated {
             at = run.end();
             continue;
         }
@@ -98,7 +98,7 @@ pub fn give_up_growth(top: &Layer) -> Result<Growth> {
     let mut room = Room::of(top);
     for extent in top.extents(0, top.virtual_size()) {
         let extent = extent?;
-        if extent.state != State::Absent {
+        if extent.state != State::Unallocated {
             room.given_up(extent.start, extent.end());
         }
     }

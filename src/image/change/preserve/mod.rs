@@ -259,5 +259,5 @@ fn over(top: Arc<Layer>, below: &Chain) -> Chain {
 /// The runs that show what lies below, in order.
 fn absent(top: &Layer) -> impl Iterator<Item = Result<Extent>> + '_ {
     top.extents(0, top.virtual_size())
-        .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Absent))
+        .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Unallocated))
 }

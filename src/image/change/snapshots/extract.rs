@@ -111,7 +111,7 @@ fn fill(
             ..extent
         };
         match (layer, extent.state) {
-            (Some(_), State::Absent) => {}
+            (Some(_), State::Unallocated) => {}
             // A new image reads as zero, unless something lies below it.
             (_, State::Zero) if !own => {}
             (Some(layer), _) => target.write_from(layer, extent)?,

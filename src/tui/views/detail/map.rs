@@ -127,14 +127,14 @@ fn sums(app: &App, seen: &MapSeen) -> String {
 fn run_line(app: &App, seen: &MapSeen, run: &MapRun, width: usize) -> Line<'static> {
     let layer = seen.layers.get(run.layer).map(|(path, _)| path);
     let from = match (run.state, run.layer, layer) {
-        (MapState::Nothing, ..) => "no layer holds it: zeros".to_owned(),
+        (MapState::Unallocated, ..) => "no layer holds it: zeros".to_owned(),
         (MapState::Unknown, ..) => "from below what could be opened".to_owned(),
         (_, 0, _) => "its own".to_owned(),
         (_, _, Some(path)) => format!("from {}", units::file_name(path)),
         (_, _, None) => String::new(),
     };
     let role = match run.state {
-        MapState::Nothing => Role::Quiet,
+        MapState::Unallocated => Role::Quiet,
         MapState::Unknown => Role::Warning,
         _ => Role::Plain,
     };
