@@ -109,7 +109,7 @@ fn compare(one: &Chain, other: &Chain, printer: &mut Printer<'_>) -> anyhow::Res
         }
     });
     match (result, printer.failed.take()) {
-        (Err(error), Some(why)) if matches!(error.kind, ErrorKind::Stopped) => Err(why.into()),
+        (Err(error), Some(why)) if matches!(error.kind, ErrorKind::Cancelled) => Err(why.into()),
         (result, _) => Ok(result?),
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct NotOpened(#[source] pub(super) image::Error);
 /// An error of opening a chain, with the way out there is.
 pub(super) fn why(error: &image::Error) -> String {
     match error.kind {
-        ErrorKind::Outside(_) => format!("{error} (--follow opens it)"),
+        ErrorKind::OutsideRoots(_) => format!("{error} (--follow opens it)"),
         _ => error.to_string(),
     }
 }

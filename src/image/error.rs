@@ -60,7 +60,7 @@ pub enum ErrorKind {
     UnknownFeatures(Vec<String>),
     /// A format known by name only.
     #[error("is of format {}, whose content is not read here", printable(.0.name()))]
-    Closed(Format),
+    UnsupportedFormat(Format),
     /// The dirty bit is set: reference counts may be wrong.
     #[error(
         "is marked dirty (it was not closed properly): repair it first with `qanopy check --repair all`"
@@ -97,7 +97,7 @@ pub enum ErrorKind {
     Backing(String),
     /// It names a file that lies outside the folders that may be looked in.
     #[error("names {}, which lies outside the folders looked in", printable(.0.as_os_str()))]
-    Outside(PathBuf),
+    OutsideRoots(PathBuf),
     /// Following backing links came back to an image already met.
     #[error("its backing links run in a circle")]
     Loop,
@@ -130,7 +130,7 @@ pub enum ErrorKind {
     Internal(#[from] crate::image::internal::Fault),
     /// The caller asked to stop.
     #[error("stopped as asked")]
-    Stopped,
+    Cancelled,
 }
 
 impl ErrorKind {
@@ -146,7 +146,7 @@ impl ErrorKind {
             Self::WrongPassphrase => "wrong-passphrase",
             Self::Encrypted(_) => "unsupported-encryption",
             Self::UnknownFeatures(_) => "unknown-features",
-            Self::Closed(_) => "unsupported-format",
+            Self::UnsupportedFormat(_) => "unsupported-format",
             Self::Dirty => "dirty",
             Self::CorruptBit => "marked-corrupt",
             Self::TooManyReferences(_) => "too-many-references",
@@ -154,7 +154,7 @@ impl ErrorKind {
             Self::SnapshotTable { .. } => "snapshot-table",
             Self::Bitmaps(_) => "bitmaps",
             Self::Backing(_) => "backing",
-            Self::Outside(_) => "outside-roots",
+            Self::OutsideRoots(_) => "outside-roots",
             Self::Loop => "loop",
             Self::TooDeep(_) => "too-deep",
             Self::Overlap { .. } => "metadata-overlap",
@@ -162,7 +162,7 @@ impl ErrorKind {
             Self::LocksUnsupported => "locks-unsupported",
             Self::Limit(_) => "limit",
             Self::Internal(_) => "internal",
-            Self::Stopped => "cancelled",
+            Self::Cancelled => "cancelled",
         }
     }
 

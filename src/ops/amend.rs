@@ -284,7 +284,7 @@ impl Job for AmendJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let path = shown(&self.image);
         let failed = |error: image::Error| {
-            if matches!(error.kind, ErrorKind::Stopped) {
+            if matches!(error.kind, ErrorKind::Cancelled) {
                 return Error::Cancelled(format!("stopped: {path} is as it was"));
             }
             Error::Failed(format!(

@@ -434,7 +434,7 @@ impl Job for Change {
         let host = plan.host();
         let path = shown(&self.image);
         let failed = |error: image::Error| {
-            if matches!(error.kind, ErrorKind::Stopped) {
+            if matches!(error.kind, ErrorKind::Cancelled) {
                 return Error::Cancelled(format!("stopped: {path} is as it was"));
             }
             Error::Failed(format!(

@@ -416,7 +416,7 @@ pub(super) fn created(new: &Path, touched: Vec<PathBuf>) -> Outcome {
 /// What to say of a new file that did not come into being.
 pub(super) fn not_created(new: &Path, error: &image::Error) -> Error {
     let new = shown(new);
-    if matches!(error.kind, ErrorKind::Stopped) {
+    if matches!(error.kind, ErrorKind::Cancelled) {
         Error::Cancelled(format!("stopped: {new} was not created"))
     } else {
         Error::Failed(format!("{new} was not created: {error}"))

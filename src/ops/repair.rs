@@ -555,7 +555,7 @@ struct Mend {
 impl Mend {
     fn failed(&self, error: &image::Error) -> Error {
         let path = shown(&self.image);
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!(
                 "stopped: {path} reads as it did, or is repaired: `qanopy check` tells which"
             ));
@@ -568,7 +568,7 @@ impl Mend {
     /// The same where nothing of it is left in the file.
     fn undone(&self, error: &image::Error) -> Error {
         let path = shown(&self.image);
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!("stopped: {path} is as it was"));
         }
         Error::Failed(format!("{error}. {path} is as it was"))

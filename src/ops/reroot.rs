@@ -327,7 +327,7 @@ fn undo(node: &Node, request: Option<&Request>) -> Undo {
 /// What to say where the header was not switched.
 pub(super) fn before_the_switch(image: &Path, error: &image::Error) -> Error {
     let shown = shown(image);
-    if matches!(error.kind, ErrorKind::Stopped) {
+    if matches!(error.kind, ErrorKind::Cancelled) {
         return Error::Cancelled(format!(
             "stopped: {shown} is built on what it was built on and shows what it showed; what was copied into it \
              stays, and the same command goes on from there"

@@ -530,7 +530,7 @@ fn open(
     let host = plan.host();
     let may_follow = |name: &Path| may_read(plan, made, path, name);
     if !may_follow(path) {
-        let kind = image::ErrorKind::Outside(path.to_path_buf());
+        let kind = image::ErrorKind::OutsideRoots(path.to_path_buf());
         return Err(image::Error::new(path, kind));
     }
     let chain = Chain::open(host, path, Some(format), &may_follow)?;

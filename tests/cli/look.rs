@@ -814,10 +814,10 @@ fn a_comparison_stops_when_it_is_told_to() {
         told += 1;
         ControlFlow::Break(())
     });
-    assert!(matches!(result.unwrap_err().kind, ErrorKind::Stopped));
+    assert!(matches!(result.unwrap_err().kind, ErrorKind::Cancelled));
     assert_eq!(told, 1);
     let result = image::compare(&one, &other, &Never, &mut |_| ControlFlow::Continue(()));
-    assert!(matches!(result.unwrap_err().kind, ErrorKind::Stopped));
+    assert!(matches!(result.unwrap_err().kind, ErrorKind::Cancelled));
 }
 
 /// Stops everything.

@@ -403,7 +403,7 @@ impl Amend {
             if pace.advance(size) {
                 Ok(())
             } else {
-                Err(Error::new(&path, ErrorKind::Stopped))
+                Err(Error::new(&path, ErrorKind::Cancelled))
             }
         };
         let Self {

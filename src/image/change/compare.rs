@@ -103,7 +103,7 @@ pub fn compare(
 }
 
 fn stopped(chain: &Chain) -> Error {
-    Error::new(chain.path(), ErrorKind::Stopped)
+    Error::new(chain.path(), ErrorKind::Cancelled)
 }
 
 /// One of the two chains.

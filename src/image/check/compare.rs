@@ -90,7 +90,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
                 Ok(_) => self.counted(slots, cluster, std::iter::repeat(0)),
             }
             if !pace.advance(size) {
-                return Err(Error::new(image.path, ErrorKind::Stopped));
+                return Err(Error::new(image.path, ErrorKind::Cancelled));
             }
             cluster = upto;
         }

@@ -55,7 +55,7 @@ impl Layer {
                 let data = match data_file_path(path, &header)? {
                     Some(name) => {
                         if !may_follow(&name) {
-                            return Err(Error::new(path, ErrorKind::Outside(name)));
+                            return Err(Error::new(path, ErrorKind::OutsideRoots(name)));
                         }
                         let file = host.open(&name, Access::Read).at(&name, "open")?;
                         Some(DataFile { path: name, file })
@@ -64,7 +64,10 @@ impl Layer {
                 };
                 Ok(Self::Qcow2(Box::new(Qcow2::open(path, file, data)?)))
             }
-            other => Err(Error::new(path, ErrorKind::Closed(other.clone()))),
+            other => Err(Error::new(
+                path,
+                ErrorKind::UnsupportedFormat(other.clone()),
+            )),
         }
     }
 
@@ -295,7 +298,7 @@ impl Chain {
         if let Some(above) = self.layers.last()
             && !may_follow(path)
         {
-            let kind = ErrorKind::Outside(path.to_path_buf());
+            let kind = ErrorKind::OutsideRoots(path.to_path_buf());
             return Err(Error::new(above.path(), kind));
         }
         let file = host.open(path, Access::Read).at(path, "open")?;

@@ -109,7 +109,7 @@ impl Tables<'_> {
     fn read<T>(&self, batch: &Batch<T>, holes: &mut Holes, buffer: &mut Vec<u8>) -> Result<()> {
         let len = batch.end - batch.start;
         if !self.pace.advance(len) {
-            return Err(Error::new(self.path, ErrorKind::Stopped));
+            return Err(Error::new(self.path, ErrorKind::Cancelled));
         }
         if holes.covers(self.file, batch.start, len) {
             buffer.clear();

@@ -112,7 +112,7 @@ pub fn create(
         sequential.nothing(at, len)?;
         at += len;
         if !pace.advance(len) {
-            return Err(Error::new(path, ErrorKind::Stopped));
+            return Err(Error::new(path, ErrorKind::Cancelled));
         }
     }
     sequential.finish()?;

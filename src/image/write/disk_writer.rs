@@ -77,7 +77,10 @@ impl Target {
                     root,
                 )?)))
             }
-            other => Err(Error::new(path, ErrorKind::Closed(other.clone()))),
+            other => Err(Error::new(
+                path,
+                ErrorKind::UnsupportedFormat(other.clone()),
+            )),
         }
     }
 
@@ -129,7 +132,10 @@ impl Target {
     pub fn compress(&mut self) -> Result<()> {
         match self {
             Self::Qcow2(writer) => writer.compress(),
-            Self::Raw(raw) => Err(Error::new(&raw.path, ErrorKind::Closed(Format::Raw))),
+            Self::Raw(raw) => Err(Error::new(
+                &raw.path,
+                ErrorKind::UnsupportedFormat(Format::Raw),
+            )),
         }
     }
 
@@ -147,7 +153,10 @@ impl Target {
     pub fn empty(&mut self) -> Result<()> {
         match self {
             Self::Qcow2(writer) => writer.empty(),
-            Self::Raw(raw) => Err(Error::new(&raw.path, ErrorKind::Closed(Format::Raw))),
+            Self::Raw(raw) => Err(Error::new(
+                &raw.path,
+                ErrorKind::UnsupportedFormat(Format::Raw),
+            )),
         }
     }
 

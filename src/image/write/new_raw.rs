@@ -31,7 +31,7 @@ pub fn create_raw(
     })?;
     file.fence().at(path, "flush")?;
     if !pace.advance(0) {
-        return Err(Error::new(path, ErrorKind::Stopped));
+        return Err(Error::new(path, ErrorKind::Cancelled));
     }
     temp.persist()
 }
@@ -62,7 +62,7 @@ pub(crate) fn stage_raw(
                 write_zeros(path, &*file, at, len)?;
                 at += len;
                 if !go_on(len) {
-                    return Err(Error::new(path, ErrorKind::Stopped));
+                    return Err(Error::new(path, ErrorKind::Cancelled));
                 }
             }
         }

@@ -238,7 +238,7 @@ impl MetadataTransaction {
         for (cluster, bytes) in &self.writes {
             batch.put(cluster * size, bytes)?;
             if !pace.advance(bytes.len() as u64) {
-                return Err(Error::new(&path, ErrorKind::Stopped));
+                return Err(Error::new(&path, ErrorKind::Cancelled));
             }
         }
         self.counts.write(&mut batch)?;

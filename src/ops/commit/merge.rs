@@ -284,7 +284,7 @@ impl CommitJob {
 
     pub(super) fn failed(&self, error: &image::Error) -> Error {
         let top = self.top_name();
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!(
                 "stopped: {} holds part of {top} now, which still shows what it showed; commit it again to finish",
                 shown(&self.base.path),
@@ -330,7 +330,7 @@ impl CommitJob {
                 };
                 if progress.advance(counted).is_err() {
                     base.finish()?;
-                    return Err(image::Error::new(path, ErrorKind::Stopped));
+                    return Err(image::Error::new(path, ErrorKind::Cancelled));
                 }
             }
         }

@@ -295,7 +295,7 @@ impl Into {
 
     fn failed(&self, error: &image::Error) -> Error {
         let target = shown(&self.target);
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!(
                 "stopped: {target} shows a part of the new content, and the old one behind that; do it again to \
                  finish"

@@ -632,7 +632,7 @@ impl ResizeJob {
 
     fn failed(&self, error: &image::Error) -> Error {
         let path = shown(&self.image);
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!("stopped: the disk of {path} is as large as it was"));
         }
         Error::Failed(format!(

@@ -295,7 +295,7 @@ impl Change {
 
     fn failed(&self, error: &image::Error) -> Error {
         let path = shown(&self.image);
-        if matches!(error.kind, ErrorKind::Stopped) {
+        if matches!(error.kind, ErrorKind::Cancelled) {
             return Error::Cancelled(format!("stopped: {path} is as it was"));
         }
         Error::Failed(format!(

@@ -312,7 +312,7 @@ impl Job for Extract {
             })
             .map_err(|error| {
                 let new = shown(&self.new);
-                if matches!(error.kind, ErrorKind::Stopped) {
+                if matches!(error.kind, ErrorKind::Cancelled) {
                     Error::Cancelled(format!("stopped: {new} was not created"))
                 } else {
                     Error::Failed(format!("{new} was not created: {error}"))

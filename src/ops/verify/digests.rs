@@ -113,7 +113,7 @@ impl Digests {
     /// What the chain shows up to `upto`.
     ///
     /// # Errors
-    /// When something cannot be read, or [`ErrorKind::Stopped`].
+    /// When something cannot be read, or [`ErrorKind::Cancelled`].
     pub(super) fn of(
         &mut self,
         chain: &Chain,
@@ -380,7 +380,7 @@ fn digest_batch(
         own.push((one.place.clone(), digest));
     }
     if progress.advance(len).is_err() {
-        return Err(Error::new(path, ErrorKind::Stopped));
+        return Err(Error::new(path, ErrorKind::Cancelled));
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl From<image::Error> for Stopped {
     fn from(error: image::Error) -> Self {
         let told = Error::Failed(error.to_string());
         match error.kind {
-            ErrorKind::Stopped => Self::Ended(Error::Cancelled("stopped".to_owned())),
+            ErrorKind::Cancelled => Self::Ended(Error::Cancelled("stopped".to_owned())),
             ErrorKind::Locked | ErrorKind::WrongPassphrase => Self::Locked(error.path, told),
             _ => Self::Ended(told),
         }

@@ -73,5 +73,5 @@ fn go_on(target: &mut Target, pace: &dyn Pace, bytes: u64) -> Result<()> {
         return Ok(());
     }
     target.finish()?;
-    Err(Error::new(target.path(), ErrorKind::Stopped))
+    Err(Error::new(target.path(), ErrorKind::Cancelled))
 }

@@ -208,7 +208,7 @@ pub fn convert(
     }
     // A wish to stop that came during the last flush.
     if !pace.advance(0) {
-        return Err(Error::new(new, ErrorKind::Stopped));
+        return Err(Error::new(new, ErrorKind::Cancelled));
     }
     temp.persist()
 }

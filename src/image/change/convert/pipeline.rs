@@ -299,7 +299,7 @@ impl Writer<'_> {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if stop.load(Ordering::Relaxed) {
-                        return Err(Error::new(self.path, ErrorKind::Stopped));
+                        return Err(Error::new(self.path, ErrorKind::Cancelled));
                     }
                     self.go_on(0)?;
                 }
@@ -358,7 +358,7 @@ impl Writer<'_> {
         if self.pace.advance(bytes) {
             Ok(())
         } else {
-            Err(Error::new(self.path, ErrorKind::Stopped))
+            Err(Error::new(self.path, ErrorKind::Cancelled))
         }
     }
 }

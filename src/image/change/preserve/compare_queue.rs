@@ -171,7 +171,7 @@ impl<'scope, 'env> CompareQueue<'scope, 'env> {
         match read.recv() {
             Ok(chunk) => chunk.map(Some),
             // The thread that had it is gone: its panic goes on where the threads are joined.
-            Err(_) => Err(Error::new(self.judge.path, ErrorKind::Stopped)),
+            Err(_) => Err(Error::new(self.judge.path, ErrorKind::Cancelled)),
         }
     }
 

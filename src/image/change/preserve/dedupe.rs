@@ -74,7 +74,7 @@ pub fn give_up_equal(
             if let Some(target) = &mut target {
                 target.finish()?;
             }
-            return Err(Error::new(path, ErrorKind::Stopped));
+            return Err(Error::new(path, ErrorKind::Cancelled));
         }
     }
     if let Some(target) = &mut target {

@@ -117,7 +117,7 @@ impl Keeper<'_, '_> {
             return Ok(());
         }
         self.finish()?;
-        Err(Error::new(self.path, ErrorKind::Stopped))
+        Err(Error::new(self.path, ErrorKind::Cancelled))
     }
 
     fn keep(&mut self, piece: Piece) -> Result<()> {

@@ -520,7 +520,7 @@ impl Analysis {
 
     fn read_table(&self, cluster: u64, pace: &dyn Pace) -> Result<L2Buf> {
         if !pace.advance(self.size()) {
-            return Err(Error::new(&self.path, ErrorKind::Stopped));
+            return Err(Error::new(&self.path, ErrorKind::Cancelled));
         }
         let offset = cluster.saturating_mul(self.size());
         read_l2(&self.path, &*self.file, offset, self.rules.context)

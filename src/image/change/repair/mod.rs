@@ -374,7 +374,7 @@ impl Repair {
         for table in &tables {
             let Some(to) = table.to else { continue };
             if !pace.advance(size) {
-                return Err(Error::new(&self.path, ErrorKind::Stopped));
+                return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
             let offset = table.cluster.saturating_mul(size);
             let mut buf = read_l2(&self.path, &*self.file, offset, self.analysis.rules.context)?;

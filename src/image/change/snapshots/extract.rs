@@ -120,7 +120,7 @@ fn fill(
         at = extent.end();
         let moved = matches!(extent.state, State::Data { .. } | State::Compressed { .. });
         if !pace.advance(if moved { extent.len } else { 0 }) {
-            return Err(Error::new(path, ErrorKind::Stopped));
+            return Err(Error::new(path, ErrorKind::Cancelled));
         }
     }
     target.finish()

@@ -142,7 +142,7 @@ pub(crate) struct Slots<'a> {
 
 impl Slots<'_> {
     fn stopped(&self) -> Error {
-        Error::new(self.path, ErrorKind::Stopped)
+        Error::new(self.path, ErrorKind::Cancelled)
     }
 
     /// The slot's key material as it is on disk, encrypted.

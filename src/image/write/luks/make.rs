@@ -60,7 +60,7 @@ pub(crate) struct Volume {
 /// # Errors
 /// When the system has no randomness to give, or `pace` stopped it.
 pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Result<Volume> {
-    let stopped = || Error::new(path, ErrorKind::Stopped);
+    let stopped = || Error::new(path, ErrorKind::Cancelled);
     let mut master = Zeroizing::new(vec![0; KEY_BYTES]);
     let mut digest_salt = [0; SALT_LEN];
     let mut salt = [0; SALT_LEN];
@@ -143,7 +143,7 @@ pub(crate) fn material(
         &mut key,
         pace,
     ) {
-        return Err(Error::new(path, ErrorKind::Stopped));
+        return Err(Error::new(path, ErrorKind::Cancelled));
     }
     let mut stripes = Zeroizing::new(vec![0; master.len().saturating_mul(STRIPES as usize)]);
     random(path, &mut stripes)?;

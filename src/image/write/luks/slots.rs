@@ -156,7 +156,7 @@ impl KeySlots {
         iter_time_ms: u32,
         pace: &dyn Pace,
     ) -> Result<()> {
-        let stopped = || Error::new(&self.path, ErrorKind::Stopped);
+        let stopped = || Error::new(&self.path, ErrorKind::Cancelled);
         let at = self.material_at(slot)?;
         let rounds = rounds(self.suite.hash, self.suite.key_bytes, iter_time_ms, pace)
             .ok_or_else(stopped)?;

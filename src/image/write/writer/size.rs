@@ -129,7 +129,7 @@ impl Writer {
             };
             self.write_zeros(at, to.saturating_sub(at))?;
             if !pace.advance(0) {
-                return Err(Error::new(&self.path, ErrorKind::Stopped));
+                return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
             at = end;
         }
@@ -192,7 +192,7 @@ impl Writer {
             at += got * size;
             self.keep_budget()?;
             if !pace.advance(got * size) {
-                return Err(Error::new(&self.path, ErrorKind::Stopped));
+                return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
         }
         Ok(())
