@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, RealHost, printable};
-use crate::image::{Check, Finding, FindingKind, Severity, Unhurried};
+use crate::image::{Check, Finding, FindingKind, NoProgress, Severity};
 use crate::ops::{self, RepairAction, RepairImage, Request};
 use clap::Args;
 
@@ -87,7 +87,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::
 fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
     let RepairImage { image, action } = &args.repair_request()?;
     let puts_back = matches!(action, RepairAction::PutBack { .. });
-    let found = match ops::check(&RealHost, image, &Unhurried) {
+    let found = match ops::check(&RealHost, image, &NoProgress) {
         _ if puts_back => None,
         Ok(found) => Some(found),
         // The plan refuses it as every plan does.
@@ -115,7 +115,7 @@ fn repair(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<(
     if args.consent.dry_run || puts_back {
         return Ok(());
     }
-    let now = ops::check(&RealHost, image, &Unhurried)?;
+    let now = ops::check(&RealHost, image, &NoProgress)?;
     if !globals.json {
         print(out, image, &now)?;
         out.flush()?;
@@ -132,7 +132,7 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
     let (mut failed, mut troubled) = (0, 0);
     let mut told = Vec::new();
     for path in images {
-        match ops::check(host.as_ref(), path, &Unhurried) {
+        match ops::check(host.as_ref(), path, &NoProgress) {
             Ok(check) => {
                 let notices = ops::chain_notices(&host, path);
                 // Another size than the base's is worth saying, and no trouble; so is a data file that is

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::host::{json_name, json_text};
-use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, Unhurried};
+use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, NoProgress};
 
 use super::exit::Stop;
 use super::options::{FollowArgs, Globals, snapshot_named};
@@ -67,8 +67,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow
     let (format, snapshot) = (&args.other_format, &args.other_snapshot);
     let other = open(&args.other, format, snapshot, &args.one)?;
     let keys = passphrase::keys(&args.passphrases)?;
-    one.unlock(&keys, &Unhurried)?;
-    other.unlock(&keys, &Unhurried)?;
+    one.unlock(&keys, &NoProgress)?;
+    other.unlock(&keys, &NoProgress)?;
     let sizes = (one.virtual_size(), other.virtual_size());
     let form = match (globals.json, args.all) {
         (true, _) => Form::Json,
@@ -99,7 +99,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CompareArgs) -> anyhow
 }
 
 fn compare(one: &Chain, other: &Chain, printer: &mut Printer<'_>) -> anyhow::Result<Comparison> {
-    let result = image::compare(one, other, &Unhurried, &mut |difference| match printer
+    let result = image::compare(one, other, &NoProgress, &mut |difference| match printer
         .difference(difference)
     {
         Ok(()) => ControlFlow::Continue(()),

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::forest::picture::{self, Charset, Diagram, TreeLine};
 use crate::forest::{Flags, Forest, Node, Whereabouts};
 use crate::host::{during_one_survey, printable};
-use crate::image::Unhurried;
+use crate::image::NoProgress;
 use crate::ops;
 
 use super::context::{self, Seen};
@@ -91,7 +91,7 @@ fn check_all(seen: &mut Seen) {
         .map(|node| (node.id, node.path.clone()))
         .collect();
     for (id, path) in images {
-        match ops::check(host.as_ref(), &path, &Unhurried) {
+        match ops::check(host.as_ref(), &path, &NoProgress) {
             Ok(check) => forest.note_check(id, &check),
             Err(error) => output::complain(format_args!("qanopy: not checked: {error}")),
         }

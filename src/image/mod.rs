@@ -44,7 +44,7 @@ pub use change::snapshots::{
 };
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
 pub use error::{Error, ErrorKind, Result, in_use};
-pub use progress::{Pace, Unhurried};
+pub use progress::{NoProgress, ProgressSink};
 pub use read::backing::{
     BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
 };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node};
 use crate::host::{Access, LockSet, printable_bytes};
-use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, Unhurried, Version};
+use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, NoProgress, Version};
 use crate::qcow2::Header;
 
 use super::in_use::{Locking, claim};
@@ -129,7 +129,7 @@ fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
         .host()
         .open(path, Access::Read)
         .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| Amend::plan(path, &file, amendment, &Unhurried));
+        .and_then(|file| Amend::plan(path, &file, amendment, &NoProgress));
     let amend = match worked_out {
         Ok(amend) => amend,
         Err(error) => return plan.refuse_error(&error),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
-use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, Pace, Unhurried};
+use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, NoProgress, ProgressSink};
 use crate::qcow2::bitmap::BitmapFlags;
 
 use super::in_use::{Locking, claim};
@@ -204,7 +204,7 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
     };
     let worked_out = open(&node.path).and_then(|file| {
         let source = job.source_file.as_deref().map(open).transpose()?;
-        job.work_out(&file, source.as_ref(), &Unhurried)
+        job.work_out(&file, source.as_ref(), &NoProgress)
     });
     match worked_out {
         Ok(_) if job.is_done(host) => return plan.refuse_as_done(job.said_as_done()),
@@ -302,7 +302,7 @@ impl Change {
         &self,
         file: &Arc<dyn HostFile>,
         source_file: Option<&Arc<dyn HostFile>>,
-        pace: &dyn Pace,
+        pace: &dyn ProgressSink,
     ) -> image::Result<BitmapChange> {
         let (path, bitmap) = (&self.image, self.bitmap.as_bytes());
         match &self.action {

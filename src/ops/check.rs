@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Node, Problem, ProblemKind, ScanOptions, scan_all};
 use crate::host::{Access, Host, LockSet};
-use crate::image::{self, Check, Pace};
+use crate::image::{self, Check, ProgressSink};
 
 use super::Error;
 use super::in_use::{Use, who_uses};
@@ -17,7 +17,7 @@ use super::words::{name, shown, size};
 /// # Errors
 /// [`Error::InUse`] while a process writes it, whose tables would change while they are read;
 /// [`Error::Failed`] where it cannot be read or understood.
-pub fn check(host: &dyn Host, path: &Path, pace: &dyn Pace) -> Result<Check, Error> {
+pub fn check(host: &dyn Host, path: &Path, pace: &dyn ProgressSink) -> Result<Check, Error> {
     let looked = who_uses(host, path, LockSet::ReadOnly);
     if let Use::Busy(sentence) = looked.map_err(|error| Error::io("open", path, &error))? {
         return Err(Error::InUse(sentence));

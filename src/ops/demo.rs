@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile};
-use crate::image::{self, Chain, Format, Root, Source, Target, Unhurried};
+use crate::image::{self, Chain, Format, NoProgress, Root, Source, Target};
 use crate::qcow2::Header;
 
 use super::Error;
@@ -211,7 +211,7 @@ fn create(
         backing,
         ..image::CreateOptions::new(size)
     };
-    image::create(host, path, &options, &image::Unhurried)
+    image::create(host, path, &options, &image::NoProgress)
         .map_err(|error| Error::Failed(error.to_string()))
 }
 
@@ -228,7 +228,7 @@ fn write(host: &dyn Host, path: &Path, data: &[(u64, u64)]) -> image::Result<()>
     let format = Format::Qcow2;
     // All of the chain was made here, just now.
     let view = Chain::open(host, path, Some(&format), &|_| true)?;
-    let mut target = Target::open(host, path, &format, view, Root::Active, &Unhurried)?;
+    let mut target = Target::open(host, path, &format, view, Root::Active, &NoProgress)?;
     target.begin()?;
     for (offset, len) in data {
         target.write(*offset, *len, Source::Bytes(&text(path, *offset, *len)))?;
@@ -303,7 +303,7 @@ mod tests {
             }
             if !matches!(layer.base, Base::RawDisk(_)) {
                 let file = RealHost.open(&path, Access::Read).unwrap();
-                let check = image::check(&path, &file, &Unhurried).unwrap();
+                let check = image::check(&path, &file, &NoProgress).unwrap();
                 assert_eq!((check.corruptions, check.leaks), (0, 0), "{}", layer.path);
             }
         }

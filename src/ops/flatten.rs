@@ -11,7 +11,7 @@ use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Host, printable};
 use crate::image::{
     self, CarriedBitmaps, Chain, Change, ConvertFrom, ConvertTo, CreateOptions, Format, Judge,
-    Keys, Layer, Sight, Unhurried, new_overlay,
+    Keys, Layer, NoProgress, Sight, new_overlay,
 };
 
 use super::branch::not_created;
@@ -398,13 +398,13 @@ impl IntoNew {
         let new = match &self.base {
             Some(base) => {
                 let below = Chain::open(host, &base.path, Some(&base.format), &|_| true)?;
-                below.unlock(&self.keys, &Unhurried)?;
+                below.unlock(&self.keys, &NoProgress)?;
                 Sight::of(below)
             }
             None => Sight::nothing(),
         };
         // Opened when the plan was made, so that nothing has to be derived now.
-        chain.unlock(&self.keys, &Unhurried)?;
+        chain.unlock(&self.keys, &NoProgress)?;
         Ok((chain.clone(), Sight::of(chain), new))
     }
 

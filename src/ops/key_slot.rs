@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, LockSet};
-use crate::image::{self, ErrorKind, KeySlots, OpenedSlot, Passphrase, Unhurried};
+use crate::image::{self, ErrorKind, KeySlots, NoProgress, OpenedSlot, Passphrase};
 use crate::qcow2::luks::SLOTS;
 
 use super::in_use::{Locking, claim};
@@ -153,7 +153,7 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
         Ok(slots) => slots,
         Err(error) => return plan.refuse(error.to_string()),
     };
-    match image::check(&path, &file, &Unhurried) {
+    match image::check(&path, &file, &NoProgress) {
         Ok(found) if found.corruptions > 0 => {
             let error = image::Error::new(&path, ErrorKind::Corruptions(found.corruptions));
             return plan.refuse(error.to_string());
@@ -278,7 +278,7 @@ fn plan_filling(
     let slot = match slot {
         Some(slot) if is_active(slots, slot) => {
             // What an interrupted change has filled already.
-            return match slots.opens_to(slot, &new, &Unhurried) {
+            return match slots.opens_to(slot, &new, &NoProgress) {
                 Ok(true) => plan_the_rest(plan, path, slots, slot, erased),
                 Ok(false) => {
                     plan.refuse(format!(
@@ -303,7 +303,7 @@ fn plan_filling(
             }
         },
     };
-    let opened = match slots.open(&keys, None, &Unhurried) {
+    let opened = match slots.open(&keys, None, &NoProgress) {
         Ok(opened) => opened,
         Err(error) => {
             plan.refuse(error.to_string());
@@ -406,7 +406,7 @@ fn plan_erasing(plan: &mut Plan, path: &Path, slots: &KeySlots, slot: usize) -> 
     }
     // Whoever locks the image for a passphrase shows that they have another one for it.
     let keys = plan.context().keys.clone();
-    match slots.open(&keys, Some(slot), &Unhurried) {
+    match slots.open(&keys, Some(slot), &NoProgress) {
         Ok(_) => {}
         Err(error) if matches!(error.kind, ErrorKind::WrongPassphrase) => {
             plan.refuse(format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, FileKind, Host, HostFile, LockSet};
-use crate::image::{self, Format, Repair, RepairExtent, Unhurried};
+use crate::image::{self, Format, NoProgress, Repair, RepairExtent};
 
 use super::in_use::Locking;
 use super::words::{count, name, shown, size};
@@ -59,7 +59,7 @@ fn open(host: &dyn Host, path: &Path) -> Option<Arc<dyn HostFile>> {
 
 /// What frees its leaked clusters, if it has some and nothing worse: then they may be what is missed elsewhere.
 fn needed(path: &Path, file: &Arc<dyn HostFile>) -> Option<Repair> {
-    let repair = Repair::work_out(path, file, RepairExtent::Leaks, &Unhurried).ok()?;
+    let repair = Repair::work_out(path, file, RepairExtent::Leaks, &NoProgress).ok()?;
     (repair.found().corruptions == 0 && repair.found().leaks > 0).then_some(repair)
 }
 
@@ -111,7 +111,7 @@ fn free(host: &dyn Host, path: &Path, done: &Outcome) -> Result<bool, Error> {
         return Ok(false);
     };
     repair
-        .commit(&Unhurried)
+        .commit(&NoProgress)
         .map(|_| true)
         .map_err(|error: image::Error| Error::Failed(format!("{}: {}", name(path), error.kind)))
 }

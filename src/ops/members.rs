@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, Host, LockSet, Stat, Volume, printable};
-use crate::image::{self, BackingName, Encryption, Format, Unhurried};
+use crate::image::{self, BackingName, Encryption, Format, NoProgress};
 
 use super::in_use::{Locking, Locks, claim, data_file};
 use super::words::{listed, name, shown};
@@ -90,7 +90,7 @@ pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
     let opened = plan.host().open(path, Access::Read);
     let found = opened
         .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| image::check(path, &file, &Unhurried));
+        .and_then(|file| image::check(path, &file, &NoProgress));
     match found {
         Ok(found) if found.corruptions > 0 => {
             let kind = image::ErrorKind::Corruptions(found.corruptions);

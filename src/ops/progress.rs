@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::image::Pace;
+use crate::image::ProgressSink;
 
 /// The steps every operation goes through, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,7 +138,7 @@ impl Progress {
     }
 }
 
-impl Pace for Progress {
+impl ProgressSink for Progress {
     fn advance(&self, bytes: u64) -> bool {
         Self::advance(self, bytes).is_ok()
     }

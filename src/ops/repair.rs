@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host, HostFile, LockSet};
 use crate::image::{
-    self, ErrorKind, FindingKind, Pace, RepairExtent, Suspect, UndoFile, Unhurried,
+    self, ErrorKind, FindingKind, NoProgress, ProgressSink, RepairExtent, Suspect, UndoFile,
 };
 
 use super::in_use::{Locking, claim};
@@ -181,7 +181,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         .open(&path, Access::Read)
         .map_err(|error| image::Error::io(&path, "open", error));
     let worked_out =
-        opened.and_then(|file| image::Repair::work_out(&path, &file, extent, &Unhurried));
+        opened.and_then(|file| image::Repair::work_out(&path, &file, extent, &NoProgress));
     let repair = match worked_out {
         Ok(repair) => repair,
         Err(error) => return refuse_damage(plan, &path, &error),
@@ -574,7 +574,11 @@ impl Mend {
         Error::Failed(format!("{error}. {path} is as it was"))
     }
 
-    fn work_out(&self, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<image::Repair, Error> {
+    fn work_out(
+        &self,
+        file: &Arc<dyn HostFile>,
+        pace: &dyn ProgressSink,
+    ) -> Result<image::Repair, Error> {
         image::Repair::work_out(&self.image, file, self.extent, pace)
             .map_err(|error| self.undone(&error))
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, Pace, Sight, Stores,
-    Unhurried, Views, give_up_equal, keep_views, snapshot_views, view_loss,
+    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, NoProgress,
+    ProgressSink, Sight, Stores, Views, give_up_equal, keep_views, snapshot_views, view_loss,
 };
 
 use super::held::Held;
@@ -392,8 +392,8 @@ impl Move {
             None => Chain::new(Vec::new()),
         };
         // Opened when the plan was made, so that nothing has to be derived now.
-        chain.unlock(&self.keys, &Unhurried)?;
-        new.unlock(&self.keys, &Unhurried)?;
+        chain.unlock(&self.keys, &NoProgress)?;
+        new.unlock(&self.keys, &NoProgress)?;
         Ok((chain, new))
     }
 
@@ -413,7 +413,7 @@ impl Move {
             });
         };
         if let Layer::Qcow2(image) = &**top {
-            image::require_sound(&self.image, image.file(), &Unhurried)?;
+            image::require_sound(&self.image, image.file(), &NoProgress)?;
         }
         let mut loss = view_loss(top, change)?;
         let snapshots = snapshot_views(&self.image, top)?;
@@ -427,7 +427,7 @@ impl Move {
     }
 
     /// Copies into the image what it would lose, all of it on stable storage.
-    pub(super) fn copy(&self, host: &dyn Host, pace: &dyn Pace) -> image::Result<()> {
+    pub(super) fn copy(&self, host: &dyn Host, pace: &dyn ProgressSink) -> image::Result<()> {
         let below = Below {
             sights: &|| {
                 let (chain, new) = self.sights(host)?;
@@ -452,7 +452,11 @@ impl Move {
     }
 
     /// Once the header names the new base: gives up what that shows as well.
-    pub(super) fn give_up_equal(&self, host: &dyn Host, pace: &dyn Pace) -> image::Result<u64> {
+    pub(super) fn give_up_equal(
+        &self,
+        host: &dyn Host,
+        pace: &dyn ProgressSink,
+    ) -> image::Result<u64> {
         let (chain, _) = self.sights(host)?;
         give_up_equal(host, &self.image, &chain.below(), &self.keys, pace)
     }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::forest::NodeId;
-use crate::image::{self, ErrorKind, Format, Layer, Unhurried};
+use crate::image::{self, ErrorKind, Format, Layer, NoProgress};
 
 use super::Context;
 
@@ -15,7 +15,7 @@ use super::Context;
 /// When there is no passphrase or a wrong one, or the encryption is not understood.
 pub(super) fn unlock(context: &Context, path: &Path) -> image::Result<()> {
     let layer = Layer::open(context.host.as_ref(), path, &Format::Qcow2)?;
-    layer.unlock(&context.keys, &Unhurried)
+    layer.unlock(&context.keys, &NoProgress)
 }
 
 /// Whether an image is encrypted, and the passphrase is missing or wrong.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, NodeId};
 use crate::host::printable_bytes;
-use crate::image::{self, Chain, Format, Layer, Unhurried, snapshot_view, snapshots, taken_from};
+use crate::image::{self, Chain, Format, Layer, NoProgress, snapshot_view, snapshots, taken_from};
 use crate::qcow2::limits::SECTOR;
 
 use super::members::{format_of, lies_where_the_person_looked};
@@ -534,7 +534,7 @@ fn open(
         return Err(image::Error::new(path, kind));
     }
     let chain = Chain::open(host, path, Some(format), &may_follow)?;
-    chain.unlock(&plan.context().keys, &Unhurried)?;
+    chain.unlock(&plan.context().keys, &NoProgress)?;
     let (Some(id), Some(Layer::Qcow2(top))) =
         (snapshot, chain.layers().first().map(|layer| &**layer))
     else {

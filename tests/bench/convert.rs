@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use qanopy::host::RealHost;
 use qanopy::image::{
     CarriedBitmaps, Chain, Compression, CompressionLevel, ConvertFrom, ConvertTo, CreateOptions,
-    Format, Preallocation, Unhurried, convert,
+    Format, NoProgress, Preallocation, convert,
 };
 use usage::{Spent, Who, timed};
 
@@ -43,7 +43,7 @@ fn ours(from: &Path, format: &Format, to: &Path, form: &ConvertTo) -> Spent {
             sources: vec![chain],
             ..ConvertFrom::default()
         };
-        convert(&RealHost, &from, to, form, &Unhurried).unwrap();
+        convert(&RealHost, &from, to, form, &NoProgress).unwrap();
     })
     .1
 }

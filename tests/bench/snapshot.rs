@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use qanopy::host::{Access, Host, HostFile, RealHost};
-use qanopy::image::{NewSnapshot, SnapshotChange, Unhurried};
+use qanopy::image::{NewSnapshot, NoProgress, SnapshotChange};
 use usage::{Spent, Who, timed};
 
 fn qemu_img(args: &[&str], path: &Path) -> Spent {
@@ -35,7 +35,7 @@ fn open(path: &Path) -> Arc<dyn HostFile> {
 fn ours(change: impl FnOnce() -> SnapshotChange) -> (Spent, Spent) {
     let (worked_out, whole) = timed(Who::Own, || {
         let (change, worked_out) = timed(Who::Own, change);
-        change.commit(&Unhurried).unwrap();
+        change.commit(&NoProgress).unwrap();
         worked_out
     });
     (worked_out, whole)
@@ -93,10 +93,10 @@ fn main() {
             date: SystemTime::now(),
         };
         let (worked_out, taken) =
-            ours(|| SnapshotChange::create(&path, &file, &new, &Unhurried).unwrap());
+            ours(|| SnapshotChange::create(&path, &file, &new, &NoProgress).unwrap());
         create.push((theirs, worked_out, taken));
         let (worked_out, gone) =
-            ours(|| SnapshotChange::delete(&path, &file, b"1", &Unhurried).unwrap());
+            ours(|| SnapshotChange::delete(&path, &file, b"1", &NoProgress).unwrap());
         delete.push((theirs_gone, worked_out, gone));
     }
     let memory = peak_memory_kib();

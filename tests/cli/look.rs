@@ -16,7 +16,7 @@ use qanopy::host::{
 };
 use qanopy::image::{
     self, Chain, Comparison, DifferingRange, ErrorKind, Format, Layer, MapRun, MapState, Measure,
-    MeasureAs, Preallocation, Qcow2, Qcow2Options, Raw, Unhurried,
+    MeasureAs, NoProgress, Preallocation, Qcow2, Qcow2Options, Raw,
 };
 use qanopy::ops::{self, ReadOptions, SnapshotName};
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn differences(one: &Chain, other: &Chain) -> (Comparison, Vec<(u64, u64)>) {
     let compared = image::compare(
         one,
         other,
-        &Unhurried,
+        &NoProgress,
         &mut |DifferingRange { start, len }| {
             found.push((start, start + len));
             ControlFlow::Continue(())
@@ -748,7 +748,7 @@ fn a_chain_that_is_cut_is_mapped_as_far_as_it_goes() {
     // What is not known is neither read as zero, nor equal, nor measured.
     assert!(chain.read_at(&mut [0; 512], 0).is_ok());
     assert!(chain.read_at(&mut [0; 512], 128 << 10).is_err());
-    let compared = image::compare(&chain, &chain, &Unhurried, &mut |_| {
+    let compared = image::compare(&chain, &chain, &NoProgress, &mut |_| {
         ControlFlow::Continue(())
     });
     assert!(compared.is_err(), "{compared:?}");
@@ -810,7 +810,7 @@ fn a_comparison_stops_when_it_is_told_to() {
     assert_eq!(compared.differences, 8192);
     assert_eq!(found.len(), 8192);
     let mut told = 0;
-    let result = image::compare(&one, &other, &Unhurried, &mut |_| {
+    let result = image::compare(&one, &other, &NoProgress, &mut |_| {
         told += 1;
         ControlFlow::Break(())
     });
@@ -823,7 +823,7 @@ fn a_comparison_stops_when_it_is_told_to() {
 /// Stops everything.
 struct Never;
 
-impl image::Pace for Never {
+impl image::ProgressSink for Never {
     fn advance(&self, _: u64) -> bool {
         false
     }

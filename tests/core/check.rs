@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{self, Check, FindingKind, Unhurried, Verdict};
+use qanopy::image::{self, Check, FindingKind, NoProgress, Verdict};
 use support::script::Script;
 use support::{forests, oracle};
 
 fn ours(path: &Path) -> Result<Check, String> {
     let file = RealHost.open(path, Access::Read).unwrap();
-    image::check(path, &file, &Unhurried).map_err(|error| error.to_string())
+    image::check(path, &file, &NoProgress).map_err(|error| error.to_string())
 }
 
 fn word(verdict: &oracle::Verdict) -> &'static str {

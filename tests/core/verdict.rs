@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
     self, Amend, Amendment, BitmapChange, Chain, Format, MeasureAs, NewBitmap, NewSnapshot,
-    Qcow2Options, Repair, RepairExtent, Shrink, SnapshotChange, Unhurried, Verdict,
+    NoProgress, Qcow2Options, Repair, RepairExtent, Shrink, SnapshotChange, Verdict,
 };
 use qanopy::qcow2::Version;
 use serde_json::{Value, json};
@@ -452,7 +452,7 @@ fn done<T>(result: image::Result<T>) -> Option<T> {
 
 fn judge(path: &Path, from: u64) -> Value {
     let file = RealHost.open(path, Access::Read).unwrap();
-    let checked = image::check(path, &file, &Unhurried);
+    let checked = image::check(path, &file, &NoProgress);
     let mut corrupt = Vec::new();
     let (word, kinds) = match &checked {
         Ok(check) => {
@@ -520,7 +520,12 @@ fn look(chain: &Chain, path: &Path) {
     if let Some(measured) = done(image::measure(Some(chain), 0, copy)) {
         assert!(measured.required <= measured.fully_allocated);
     }
-    let itself = image::compare(chain, chain, &Unhurried, &mut |_| ControlFlow::Continue(()));
+    let itself = image::compare(
+        chain,
+        chain,
+        &NoProgress,
+        &mut |_| ControlFlow::Continue(()),
+    );
     if let Some(compared) = done(itself) {
         assert_eq!((compared.differences, compared.read), (0, 0));
     }
@@ -539,7 +544,7 @@ fn look(chain: &Chain, path: &Path) {
 /// Works out what would change the image, of every kind there is. Nothing is written.
 fn plan_everything(path: &Path) {
     let file = RealHost.open(path, Access::Read).unwrap();
-    let pace = &Unhurried;
+    let pace = &NoProgress;
     done(Repair::work_out(path, &file, RepairExtent::All, pace));
     let Ok(header) = image::read_header(path, &*file) else {
         return;

@@ -14,7 +14,7 @@ use std::process::Command;
 use proptest::prelude::*;
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, CreateOptions, Format, Qcow2Options, Root, Source, Target, Unhurried, check, create,
+    Chain, CreateOptions, Format, NoProgress, Qcow2Options, Root, Source, Target, check, create,
 };
 
 fn open(path: &Path) -> (Target, Chain) {
@@ -25,7 +25,7 @@ fn open(path: &Path) -> (Target, Chain) {
         &Format::Qcow2,
         chain.clone(),
         Root::Active,
-        &Unhurried,
+        &NoProgress,
     )
     .unwrap();
     (target, chain)
@@ -180,7 +180,7 @@ proptest! {
         prop_assert!(model == qemu.raw_bytes("image.qcow2"), "the real tools see what was written");
         qemu.check_clean("image.qcow2");
         let file = RealHost.open(&path, Access::Read).unwrap();
-        let found = check(&path, &file, &Unhurried).unwrap();
+        let found = check(&path, &file, &NoProgress).unwrap();
         prop_assert_eq!((found.corruptions, found.leaks), (0, 0), "{:?}", found.findings);
         if let Some(before) = snapshot_before {
             // The real tool shows a snapshot as long as the image is now.
@@ -220,11 +220,11 @@ fn an_image_made_here_is_as_the_real_tools_make_it() {
                     },
                     ..CreateOptions::new(3 << 20 | 700)
                 };
-                create(&RealHost, &path, &options, &Unhurried).unwrap();
+                create(&RealHost, &path, &options, &NoProgress).unwrap();
                 qemu.check_clean("new.qcow2");
                 assert_eq!(qemu.raw_bytes("new.qcow2"), vec![0; (3 << 20) + 1024]);
                 assert!(
-                    create(&RealHost, &path, &options, &Unhurried).is_err(),
+                    create(&RealHost, &path, &options, &NoProgress).is_err(),
                     "never over an existing file"
                 );
                 let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, Format, Keys, Passphrase, Passphrases, Root, Source, Target, Unhurried,
+    Chain, Format, Keys, NoProgress, Passphrase, Passphrases, Root, Source, Target,
 };
 use qanopy::ops::{
     self, ChangeSnapshot, Commit, CommittedLayer, Dependants, ExtractAs, Progress, Request,
@@ -175,7 +175,7 @@ fn a_key_is_derived_once() {
     fs::rename(&image, &other).unwrap();
     ours(&RealHost, &other, &keys).unwrap();
     let chain = Chain::open(&RealHost, &other, Some(&Format::Qcow2), &|_| true).unwrap();
-    assert!(chain.unlock(&encrypted::keys(), &Unhurried).is_err());
+    assert!(chain.unlock(&encrypted::keys(), &NoProgress).is_err());
 }
 
 /// What planning looks at, with the passphrase of every image.
@@ -271,7 +271,7 @@ fn what_we_encrypt_the_real_tool_reads_and_calls_clean() {
                 &format,
                 chain.clone(),
                 Root::Active,
-                &Unhurried,
+                &NoProgress,
             )
         };
         assert!(
@@ -280,7 +280,7 @@ fn what_we_encrypt_the_real_tool_reads_and_calls_clean() {
                 .to_string()
                 .contains("no passphrase")
         );
-        chain.unlock(&encrypted::keys(), &Unhurried).unwrap();
+        chain.unlock(&encrypted::keys(), &NoProgress).unwrap();
         let mut target = open(&chain).unwrap();
         target.begin().unwrap();
         // In place and into new clusters, at and off the boundaries of sectors, from memory and from

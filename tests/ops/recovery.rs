@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Amendment, CarriedBitmaps, Format, Preallocation, SparseSize, Unhurried};
+use qanopy::image::{Amendment, CarriedBitmaps, Format, NoProgress, Preallocation, SparseSize};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
@@ -701,7 +701,7 @@ fn a_repair_is_finished_or_its_tables_are_put_back() {
     let leaks = |dir: &Path| {
         let path = dir.join("top.qcow2");
         let file = RealHost.open(&path, Access::Read).unwrap();
-        qanopy::image::check(&path, &file, &Unhurried)
+        qanopy::image::check(&path, &file, &NoProgress)
             .unwrap()
             .leaks
     };
@@ -1237,7 +1237,7 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
     let leaks = |root: &Path| {
         let path = root.join("top.qcow2");
         let file = RealHost.open(&path, Access::Read).unwrap();
-        qanopy::image::check(&path, &file, &Unhurried)
+        qanopy::image::check(&path, &file, &NoProgress)
             .unwrap()
             .leaks
     };

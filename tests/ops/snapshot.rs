@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, HostFile, RealHost};
 use qanopy::image::{
-    Chain, Format, NewSnapshot, Root, SnapshotChange, Source, TableMap, Target, Unhurried, Writer,
+    Chain, Format, NewSnapshot, NoProgress, Root, SnapshotChange, Source, TableMap, Target, Writer,
     check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
@@ -40,8 +40,8 @@ fn take(path: &Path, name: &str) -> Result<(), String> {
         name: name.as_bytes().to_vec(),
         date: SystemTime::now(),
     };
-    SnapshotChange::create(path, &opened(path), &new, &Unhurried)
-        .and_then(|change| change.commit(&Unhurried))
+    SnapshotChange::create(path, &opened(path), &new, &NoProgress)
+        .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
 
@@ -53,15 +53,15 @@ fn id_of(path: &Path, name: &str) -> Vec<u8> {
 
 fn apply(path: &Path, name: &str) -> Result<(), String> {
     let id = id_of(path, name);
-    SnapshotChange::apply(path, &opened(path), &id, &Unhurried)
-        .and_then(|change| change.commit(&Unhurried))
+    SnapshotChange::apply(path, &opened(path), &id, &NoProgress)
+        .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
 
 fn delete(path: &Path, name: &str) -> Result<(), String> {
     let id = id_of(path, name);
-    SnapshotChange::delete(path, &opened(path), &id, &Unhurried)
-        .and_then(|change| change.commit(&Unhurried))
+    SnapshotChange::delete(path, &opened(path), &id, &NoProgress)
+        .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
 
@@ -127,7 +127,7 @@ fn seen(path: &Path) -> (View, Vec<(String, View)>) {
 
 fn checked(qemu: &Qemu, path: &Path) {
     qemu.check_clean(path);
-    let found = check(path, &opened(path), &Unhurried).unwrap();
+    let found = check(path, &opened(path), &NoProgress).unwrap();
     assert_eq!(
         (found.corruptions, found.leaks),
         (0, 0),
@@ -438,7 +438,7 @@ fn writing_the_view_of_a_snapshot_survives_every_crash() {
         let mut expected = vec![0; 512 << 10];
         view.read_at(&mut expected, 0).unwrap();
         let mut target =
-            Target::open(&*recorder, &path, &Format::Qcow2, view, root, &Unhurried).unwrap();
+            Target::open(&*recorder, &path, &Format::Qcow2, view, root, &NoProgress).unwrap();
         target.begin().unwrap();
         for at in [1 << 10, 270 << 10] {
             let bytes = [0x77; 3 << 10];
@@ -865,7 +865,7 @@ fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares
         l1_entries: snapshot.l1_entries.into(),
     };
     let qcow2 = &Format::Qcow2;
-    let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &Unhurried).unwrap_err();
+    let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &NoProgress).unwrap_err();
     assert!(why.to_string().contains("1 corruptions"), "{why}");
     // Nor by who has not checked it.
     let file = RealHost.open(&path, Access::ReadWrite).unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    self, Chain, Format, MeasureAs, Qcow2Options, Repair, RepairExtent, Unhurried,
+    self, Chain, Format, MeasureAs, NoProgress, Qcow2Options, Repair, RepairExtent,
 };
 use qanopy::ops::{CommittedLayer, Siblings};
 use support::script::Script;
@@ -135,9 +135,9 @@ fn treat_here(dir: &Path, path: &Path) -> Result<Vec<u8>, String> {
         }
     }
     let file = RealHost.open(path, Access::Read).unwrap();
-    let checked = image::check(path, &file, &Unhurried);
+    let checked = image::check(path, &file, &NoProgress);
     assert_plain(checked.map(|_| ()).err());
-    let repair = Repair::work_out(path, &file, RepairExtent::All, &Unhurried);
+    let repair = Repair::work_out(path, &file, RepairExtent::All, &NoProgress);
     assert_plain(repair.map(|_| ()).err());
 
     let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true);
@@ -198,7 +198,12 @@ fn look(chain: &Chain) {
         Ok(measured) => assert!(measured.required <= measured.fully_allocated),
         Err(error) => assert_plain(Some(error)),
     }
-    let same = image::compare(chain, chain, &Unhurried, &mut |_| ControlFlow::Continue(()));
+    let same = image::compare(
+        chain,
+        chain,
+        &NoProgress,
+        &mut |_| ControlFlow::Continue(()),
+    );
     match same {
         Ok(compared) => assert_eq!((compared.differences, compared.read), (0, 0)),
         Err(error) => assert_plain(Some(error)),
@@ -213,7 +218,7 @@ fn look(chain: &Chain) {
 /// Stops after a second.
 struct ForAWhile(Instant);
 
-impl image::Pace for ForAWhile {
+impl image::ProgressSink for ForAWhile {
     fn advance(&self, _: u64) -> bool {
         self.0.elapsed() < Duration::from_secs(1)
     }
@@ -411,14 +416,14 @@ fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_rea
             };
             let before = ours::view(&image, Some("qcow2"));
             let file = RealHost.open(&image, Access::ReadWrite).unwrap();
-            let Ok(repair) = Repair::work_out(&image, &file, RepairExtent::All, &Unhurried) else {
+            let Ok(repair) = Repair::work_out(&image, &file, RepairExtent::All, &NoProgress) else {
                 refused += 1;
                 continue;
             };
             let leaves = repair.left_count();
             // What would not pass the check is found out when the repair is worked out.
             let now = repair
-                .commit(&Unhurried)
+                .commit(&NoProgress)
                 .unwrap_or_else(|why| panic!("{why}: {}", context()));
             if leaves == 0 {
                 whole += 1;

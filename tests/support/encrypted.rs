@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Chain, Format, Keys, Passphrase, Passphrases, Unhurried, relink};
+use qanopy::image::{Chain, Format, Keys, NoProgress, Passphrase, Passphrases, relink};
 
 use super::oracle::View;
 use super::qemu::{Outcome, Qemu};
@@ -184,7 +184,7 @@ pub fn ours(host: &dyn Host, top: &Path, keys: &Keys) -> Result<Vec<u8>, String>
     let chain = Chain::open(host, top, Some(&Format::Qcow2), &|_| true)
         .map_err(|error| error.to_string())?;
     chain
-        .unlock(keys, &Unhurried)
+        .unlock(keys, &NoProgress)
         .map_err(|error| error.to_string())?;
     let mut bytes = vec![0xee; usize::try_from(chain.virtual_size()).unwrap()];
     // In pieces that lie across sectors.

@@ -12,7 +12,7 @@ use crate::image::read::snapshots::read;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
-use crate::image::{Error, ErrorKind, Pace, bitmaps};
+use crate::image::{Error, ErrorKind, ProgressSink, bitmaps};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
@@ -117,13 +117,13 @@ impl Amend {
         path: &Path,
         file: &Arc<dyn HostFile>,
         amendment: &Amendment,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        let mut transaction = MetadataTransaction::begin(path, file, progress)?;
         let wish = amendment.clone().differing(transaction.header());
         refuse(&transaction, file, amendment, &wish)?;
         if wish.compression.is_some() {
-            refuse_compressed(&transaction, pace)?;
+            refuse_compressed(&transaction, progress)?;
         }
         let header = transaction.header().clone();
         let lazy = |on: bool| {
@@ -152,7 +152,7 @@ impl Amend {
         };
         amend.transaction.edit.version = wish.version;
         match wish.version {
-            Some(Version::V2) => amend.become_version_2(&header, pace)?,
+            Some(Version::V2) => amend.become_version_2(&header, progress)?,
             Some(Version::V3) => amend.become_version_3(&header)?,
             None => {}
         }
@@ -193,7 +193,7 @@ impl Amend {
 
     /// Version 2 has no zero flag and no feature bits. Zero entries become unallocated where nothing
     /// lies below, and refer to a few clusters of zeros that they share where something does.
-    fn become_version_2(&mut self, header: &Header, pace: &dyn Pace) -> Result<()> {
+    fn become_version_2(&mut self, header: &Header, progress: &dyn ProgressSink) -> Result<()> {
         self.transaction.edit.incompatible = Some(Incompatible::empty());
         self.transaction.edit.compatible = Some(Compatible::empty());
         self.transaction.edit.autoclear = Some(Autoclear::empty());
@@ -219,7 +219,7 @@ impl Amend {
         for snapshot in &list {
             l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
         }
-        let tables = MetadataTransaction::trees(&path, &*file, context, pace);
+        let tables = MetadataTransaction::trees(&path, &*file, context, progress);
         // Every reference a zero entry has is given up, once for each way that leads to it.
         let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
         for l1 in &l1s {
@@ -395,12 +395,12 @@ impl Amend {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+    pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
         let path = self.transaction.path.clone();
         let size = self.transaction.cluster_size();
         let zeros = vec![0; self.transaction.geometry().cluster_len()];
         let go_on = || {
-            if pace.advance(size) {
+            if progress.advance(size) {
                 Ok(())
             } else {
                 Err(Error::new(&path, ErrorKind::Cancelled))
@@ -411,7 +411,7 @@ impl Amend {
             moved,
             zeros: places,
         } = self;
-        transaction.commit_with(pace, |transaction, batch| {
+        transaction.commit_with(progress, |transaction, batch| {
             for cluster in &places {
                 batch.put(cluster * size, &zeros)?;
                 go_on()?;
@@ -560,12 +560,12 @@ fn refuse(
 }
 
 /// Compressed clusters are read with the codec they were written with.
-fn refuse_compressed(transaction: &MetadataTransaction, pace: &dyn Pace) -> Result<()> {
+fn refuse_compressed(transaction: &MetadataTransaction, progress: &dyn ProgressSink) -> Result<()> {
     let (path, file, header) = (&transaction.path, &transaction.file, transaction.header());
     let mut l1s = vec![(header.l1_offset, header.l1_entries)];
     let snapshots = read(path, &**file, header)?.0;
     l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
-    let tables = MetadataTransaction::trees(path, &**file, transaction.context, pace);
+    let tables = MetadataTransaction::trees(path, &**file, transaction.context, progress);
     for (offset, entries) in l1s {
         let l1 = read_entries(path, &**file, offset.get(), entries.into(), "L1 table")?;
         tables.each(&l1, |_, bytes| {

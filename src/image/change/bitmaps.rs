@@ -10,7 +10,7 @@ use crate::image::read::bitmaps::{Dirty, directory, of_name, stale, usable};
 use crate::image::read::table_reader::each_entry;
 use crate::image::write::header_file::KEPT_AUTOCLEAR;
 use crate::image::write::transaction::MetadataTransaction;
-use crate::image::{Error, Pace};
+use crate::image::{Error, ProgressSink};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, BitmapTableEntry, encode_directory};
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::limits::{
@@ -39,8 +39,8 @@ pub struct BitmapChange {
 }
 
 impl BitmapChange {
-    fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
-        let transaction = MetadataTransaction::begin(path, file, pace)?;
+    fn begin(path: &Path, file: &Arc<dyn HostFile>, progress: &dyn ProgressSink) -> Result<Self> {
+        let transaction = MetadataTransaction::begin(path, file, progress)?;
         if transaction.header().version == Version::V2 {
             return Err(transaction.limit("is of version 2, which has no dirty bitmaps"));
         }
@@ -65,9 +65,9 @@ impl BitmapChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         new: &NewBitmap,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         let limit = |text: String| Err(change.transaction.limit(text));
         if new.name.is_empty() || new.name.len() > MAX_BITMAP_NAME_BYTES {
             return limit(format!(
@@ -125,9 +125,9 @@ impl BitmapChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         name: &[u8],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         let gone = of_name(path, &change.list, name)?.clone();
         release(&mut change.transaction, &gone)?;
         change.list.retain(|bitmap| bitmap.name != name);
@@ -142,9 +142,9 @@ impl BitmapChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         name: &[u8],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        Self::rewrite(path, file, name, pace, &|dirty, geometry| {
+        Self::rewrite(path, file, name, progress, &|dirty, geometry| {
             Ok(Dirty::clean(
                 dirty.size(),
                 dirty.granularity_bits(),
@@ -162,9 +162,9 @@ impl BitmapChange {
         file: &Arc<dyn HostFile>,
         name: &[u8],
         enabled: bool,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         usable(path, &change.list, name)?;
         change.named(name)?.flags.set(BitmapFlags::AUTO, enabled);
         change.settle()
@@ -179,7 +179,7 @@ impl BitmapChange {
         file: &Arc<dyn HostFile>,
         name: &[u8],
         source: &Dirty,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
         let size = crate::image::read_header(path, &**file)?.virtual_size();
         if source.size() != size {
@@ -189,7 +189,7 @@ impl BitmapChange {
             );
             return Err(Error::new(path, crate::image::ErrorKind::Limit(text)));
         }
-        Self::rewrite(path, file, name, pace, &|dirty, _| {
+        Self::rewrite(path, file, name, progress, &|dirty, _| {
             let mut dirty = dirty.clone();
             dirty.merge(source)?;
             Ok(Some(dirty))
@@ -201,10 +201,10 @@ impl BitmapChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         name: &[u8],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
         new: &Rewritten<'_>,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         let old = usable(path, &change.list, name)?.clone();
         let (size, geometry) = (
             change.transaction.header().virtual_size(),
@@ -247,8 +247,8 @@ impl BitmapChange {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
-        self.transaction.commit(pace)
+    pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
+        self.transaction.commit(progress)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::host::FileId;
 use crate::image::error::{IoContext, Result};
 use crate::image::internal::{OfFile as _, index};
 use crate::image::read::runs::{Run, Runs};
-use crate::image::{Chain, Error, ErrorKind, Layer, Pace, State};
+use crate::image::{Chain, Error, ErrorKind, Layer, ProgressSink, State};
 
 /// Differences are told in whole sectors of this many bytes.
 const SECTOR: u64 = 512;
@@ -53,12 +53,12 @@ pub struct Comparison {
 /// longer it differs wherever it is not zero. Memory stays bounded however much differs.
 ///
 /// # Errors
-/// When a table or a file cannot be read, a layer could not be opened, or it was stopped, by `pace`
+/// When a table or a file cannot be read, a layer could not be opened, or it was stopped, by `progress`
 /// or by `tell` breaking off.
 pub fn compare(
     one: &Chain,
     other: &Chain,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
     tell: &mut (dyn FnMut(DifferingRange) -> ControlFlow<()> + Send),
 ) -> Result<Comparison> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -80,7 +80,7 @@ pub fn compare(
             ended: None,
         }),
         moved_on: Condvar::new(),
-        pace,
+        progress,
         one,
     };
     // This thread works as well: handing everything to others costs a switch a job.
@@ -216,7 +216,7 @@ struct Shared<'a, 't> {
     done: Mutex<Done<'t>>,
     /// The earliest job that is not done was done.
     moved_on: Condvar,
-    pace: &'t dyn Pace,
+    progress: &'t dyn ProgressSink,
     one: &'a Chain,
 }
 
@@ -361,7 +361,7 @@ impl Shared<'_, '_> {
                 .differences
                 .into_iter()
                 .try_for_each(|difference| done.teller.add(difference));
-            if told.is_break() || !self.pace.advance(report.covers) {
+            if told.is_break() || !self.progress.advance(report.covers) {
                 done.ended = Some(stopped(self.one));
             }
         }

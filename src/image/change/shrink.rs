@@ -14,7 +14,7 @@ use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::header_file::HeaderFile;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::write::writer::provide_zeros;
-use crate::image::{DataFile, Error, ErrorKind, Pace, Preallocation};
+use crate::image::{DataFile, Error, ErrorKind, Preallocation, ProgressSink};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
 
@@ -39,9 +39,9 @@ impl Shrink {
         file: &Arc<dyn HostFile>,
         data: Option<DataFile>,
         size: u64,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+        let mut transaction = MetadataTransaction::begin(path, file, progress)?;
         may_resize(path, &**file, transaction.header())?;
         let (geometry, context) = (transaction.geometry(), transaction.context);
         let header = transaction.header();
@@ -55,7 +55,7 @@ impl Shrink {
         let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
-        let trees = MetadataTransaction::trees(path, &**file, context, pace);
+        let trees = MetadataTransaction::trees(path, &**file, context, progress);
         let mut lost = old.clone();
         for at in 0..l1.len() {
             lost.set(at, 0).map_err(|e| transaction.format_error(e))?;
@@ -135,7 +135,7 @@ impl Shrink {
     /// # Errors
     /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
     /// its free space not yet given back.
-    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+    pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
         let (path, file) = (
             self.transaction.path.clone(),
             Arc::clone(&self.transaction.file),
@@ -146,7 +146,7 @@ impl Shrink {
             .into_iter()
             .flat_map(|(first, clusters)| first..first.saturating_add(clusters))
             .collect();
-        self.transaction.commit(pace)?;
+        self.transaction.commit(progress)?;
         if let Some(data) = &self.data
             && data.file.len().at(&data.path, "ask the length")? > self.size
         {
@@ -157,7 +157,7 @@ impl Shrink {
         }
         // The disk is as long as it is to be, on stable storage. Whatever fails from here on leaves the image
         // whole, and the file longer than it need be.
-        drop(draw_in(&path, &file, &written, pace));
+        drop(draw_in(&path, &file, &written, progress));
         Ok(())
     }
 }
@@ -168,9 +168,9 @@ fn draw_in(
     path: &Path,
     file: &Arc<dyn HostFile>,
     written: &BTreeSet<u64>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
-    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+    let mut transaction = MetadataTransaction::begin(path, file, progress)?;
     let (end, limit) = (
         transaction.counts.end_of_all()?,
         transaction
@@ -216,7 +216,7 @@ fn draw_in(
     let mut transaction = transaction.settle()?;
     // Where the free places are too short for it, it stays as it is.
     match transaction.counts.end_of_all()? < end {
-        true => transaction.commit(pace),
+        true => transaction.commit(progress),
         false => Ok(()),
     }
 }
@@ -266,7 +266,7 @@ pub fn set_virtual_size(
     path: &Path,
     file: &Arc<dyn HostFile>,
     size: u64,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let mut header = HeaderFile::read(path, Arc::clone(file))?;
     if bitmaps(path, &**file, header.header())?.is_empty() {
@@ -275,8 +275,8 @@ pub fn set_virtual_size(
             ..HeaderEdit::default()
         });
     }
-    let mut transaction = MetadataTransaction::begin(path, file, pace)?;
+    let mut transaction = MetadataTransaction::begin(path, file, progress)?;
     resize_all(&mut transaction, size)?;
     transaction.edit.virtual_size = Some(size);
-    transaction.settle()?.commit(pace)
+    transaction.settle()?.commit(progress)
 }

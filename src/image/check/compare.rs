@@ -5,7 +5,7 @@ use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
 use crate::image::read::l2_reader::Holes;
 use crate::image::read::table_reader::{NO_BLOCK, read_block};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::{RefcountBlock, refcount};
 
 use super::Image;
@@ -61,7 +61,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
     }
 
     /// Compares the clusters of one window.
-    pub(super) fn window(&mut self, window: &Window, pace: &dyn Pace) -> Result<()> {
+    pub(super) fn window(&mut self, window: &Window, progress: &dyn ProgressSink) -> Result<()> {
         let image = self.image;
         let size = image.size();
         let per_block = image.geometry.refcounts_per_block();
@@ -89,7 +89,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
                 }
                 Ok(_) => self.counted(slots, cluster, std::iter::repeat(0)),
             }
-            if !pace.advance(size) {
+            if !progress.advance(size) {
                 return Err(Error::new(image.path, ErrorKind::Cancelled));
             }
             cluster = upto;

@@ -29,7 +29,7 @@ use crate::image::error::{IoContext, Result};
 use crate::image::internal::OfFile;
 use crate::image::read::l2_reader::Tables;
 use crate::image::read::qcow2_layer::read_header;
-use crate::image::{Error, ErrorKind, Pace, TableMap};
+use crate::image::{Error, ErrorKind, ProgressSink, TableMap};
 use crate::qcow2::{ClusterRun, Geometry, Header, Incompatible, L2Context, L2Entry, cluster_runs};
 
 use compare::Comparing;
@@ -134,12 +134,12 @@ pub(in crate::image) const fn past_end(offset: u64, bytes: u64, len: u64, cluste
 
 impl<'a> Image<'a> {
     /// The file, for reading its L2 tables.
-    const fn tables(&self, pace: &'a dyn Pace) -> Tables<'a> {
+    const fn tables(&self, progress: &'a dyn ProgressSink) -> Tables<'a> {
         Tables {
             path: self.path,
             file: self.file,
             geometry: self.geometry,
-            pace,
+            progress,
         }
     }
 
@@ -173,7 +173,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Checks the qcow2 image in `file`. `path` is for errors, `pace` hears of tables looked at (in
+/// Checks the qcow2 image in `file`. `path` is for errors, `progress` hears of tables looked at (in
 /// bytes of the file) and can stop it.
 ///
 /// Memory is bounded by 200 MiB whatever the image says, unless its snapshot table alone is tens of
@@ -182,7 +182,7 @@ impl<'a> Image<'a> {
 /// # Errors
 /// When the file cannot be read, its header is not valid, its snapshot table cannot be understood,
 /// it has more clusters or tables than can be looked at, or it was stopped.
-pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Check> {
+pub fn check(path: &Path, file: &Arc<dyn HostFile>, progress: &dyn ProgressSink) -> Result<Check> {
     let header = read_header(path, &**file)?;
     let unknown = header.unknown_incompatible();
     if !unknown.is_empty() {
@@ -212,7 +212,7 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
     let layout = layout::collect(&image, &mut findings)?;
     let mut statistics = Statistics::default();
     let (end, leaked_bytes, curious) =
-        count_and_compare(&image, &layout, &mut findings, &mut statistics, pace)?;
+        count_and_compare(&image, &layout, &mut findings, &mut statistics, progress)?;
     let image_end = end.saturating_mul(image.size());
     // A device is as long as it is.
     if image.len > image_end && stat.kind == FileKind::Regular {
@@ -235,7 +235,13 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
         file_len: image.len,
         tables: TableMap::default(),
     };
-    locate(&image, &layout.tables, &curious, &mut result.findings, pace)?;
+    locate(
+        &image,
+        &layout.tables,
+        &curious,
+        &mut result.findings,
+        progress,
+    )?;
     result.tables = table_map(layout);
     Ok(result)
 }
@@ -244,8 +250,12 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<C
 ///
 /// # Errors
 /// As [`check`], and [`ErrorKind::Corruptions`] when there is any.
-pub fn require_sound(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Check> {
-    let found = check(path, file, pace)?;
+pub fn require_sound(
+    path: &Path,
+    file: &Arc<dyn HostFile>,
+    progress: &dyn ProgressSink,
+) -> Result<Check> {
+    let found = check(path, file, progress)?;
     if found.corruptions > 0 {
         return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
     }
@@ -273,7 +283,7 @@ fn count_and_compare(
     layout: &Layout,
     findings: &mut Findings,
     statistics: &mut Statistics,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<(u64, u64, Vec<u64>)> {
     // One more: what is in the last cluster may reach a little past the end of the file.
     let total = image.clusters + 1;
@@ -302,7 +312,7 @@ fn count_and_compare(
         if first == 0 {
             let several = upto < total;
             image
-                .tables(pace)
+                .tables(progress)
                 .each(placed(image, &layout.tables), &mut |table, bytes| {
                     let span = counting.table(table, bytes)?;
                     if several {
@@ -318,12 +328,14 @@ fn count_and_compare(
                 let (from, to) = (*span)?;
                 (u64::from(from) < upto && u64::from(to) >= first).then_some(table)
             });
-            image.tables(pace).each(of_window, &mut |table, bytes| {
-                counting.table(table, bytes).map(drop)
-            })?;
+            image
+                .tables(progress)
+                .each(of_window, &mut |table, bytes| {
+                    counting.table(table, bytes).map(drop)
+                })?;
         }
         let mut comparing = Comparing::new(image, layout, findings);
-        comparing.window(&window, pace)?;
+        comparing.window(&window, progress)?;
         end = end.max(comparing.end);
         leaked += comparing.leaked;
         curious.append(&mut comparing.curious);
@@ -349,7 +361,7 @@ fn locate(
     tables: &[TableRef],
     curious: &[u64],
     findings: &mut [Finding],
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     if curious.is_empty() || image.context.data_file {
         return Ok(());
@@ -363,7 +375,7 @@ fn locate(
     }
     let bits = image.geometry.cluster_bits();
     let active = placed(image, tables).filter(|(_, table)| table.active());
-    image.tables(pace).each(active, &mut |table, bytes| {
+    image.tables(progress).each(active, &mut |table, bytes| {
         for run in cluster_runs(bytes, image.context) {
             let (at, len, host) = match run {
                 ClusterRun::Clusters { at, len, host, .. } => (at, len as u64, host),

@@ -12,7 +12,8 @@ use crate::image::read::joined::{Joined, in_row};
 use crate::image::read::qcow2_layer::{DataFile, Qcow2};
 use crate::image::read::trashed::where_it_is;
 use crate::image::{
-    BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Pace, Placed, Raw, State,
+    BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Placed, ProgressSink, Raw,
+    State,
 };
 use crate::qcow2::Header;
 
@@ -103,9 +104,9 @@ impl Layer {
     ///
     /// # Errors
     /// As there.
-    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+    pub fn unlock(&self, keys: &Keys, progress: &dyn ProgressSink) -> Result<()> {
         match self {
-            Self::Qcow2(image) => image.unlock(keys, pace),
+            Self::Qcow2(image) => image.unlock(keys, progress),
             Self::Raw(_) => Ok(()),
         }
     }
@@ -324,10 +325,10 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Qcow2::unlock`].
-    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+    pub fn unlock(&self, keys: &Keys, progress: &dyn ProgressSink) -> Result<()> {
         self.layers
             .iter()
-            .try_for_each(|layer| layer.unlock(keys, pace))
+            .try_for_each(|layer| layer.unlock(keys, progress))
     }
 
     /// The name of its top layer; empty where there is none.

@@ -9,7 +9,7 @@ use std::thread;
 use crate::host::{HostFile, Segment};
 use crate::image::error::{IoContext, Result};
 use crate::image::internal::{OfFile as _, distance, index, part};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::Geometry;
 
 /// Bytes read at once at most, unless one table is longer.
@@ -54,7 +54,7 @@ pub(crate) struct Tables<'a> {
     pub(crate) file: &'a dyn HostFile,
     pub(crate) geometry: Geometry,
     /// Told of the bytes of the file gone through.
-    pub(crate) pace: &'a dyn Pace,
+    pub(crate) progress: &'a dyn ProgressSink,
 }
 
 impl Tables<'_> {
@@ -108,7 +108,7 @@ impl Tables<'_> {
     /// Reads the bytes from the first table of a batch to its last; none where that is one hole.
     fn read<T>(&self, batch: &Batch<T>, holes: &mut Holes, buffer: &mut Vec<u8>) -> Result<()> {
         let len = batch.end - batch.start;
-        if !self.pace.advance(len) {
+        if !self.progress.advance(len) {
             return Err(Error::new(self.path, ErrorKind::Cancelled));
         }
         if holes.covers(self.file, batch.start, len) {

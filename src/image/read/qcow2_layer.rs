@@ -11,7 +11,7 @@ use crate::image::internal::{self, OfFile};
 use crate::image::read::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
 use crate::image::read::table_reader::{read_entries, read_l2, read_zero_filled};
 use crate::image::read::{bitmaps, snapshots};
-use crate::image::{Encryption, Error, ErrorKind, Extent, Keys, Pace, Placed, State};
+use crate::image::{Encryption, Error, ErrorKind, Extent, Keys, Placed, ProgressSink, State};
 use crate::qcow2::header::{CryptMethod, is_qcow2};
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{
@@ -220,10 +220,10 @@ impl Qcow2 {
     ///
     /// # Errors
     /// When there is no passphrase or a wrong one, its encryption is not supported or its header not
-    /// valid, or `pace` stopped it.
-    pub fn unlock(&self, keys: &Keys, pace: &dyn Pace) -> Result<()> {
+    /// valid, or `progress` stopped it.
+    pub fn unlock(&self, keys: &Keys, progress: &dyn ProgressSink) -> Result<()> {
         if self.is_encrypted() && self.cipher.get().is_none() {
-            let cipher = unlock(&self.path, &*self.file, &self.header, keys, pace)?;
+            let cipher = unlock(&self.path, &*self.file, &self.header, keys, progress)?;
             self.cipher.get_or_init(|| cipher);
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::read::l2_reader::Tables;
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::{
     ClusterRun, EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, cluster_runs,
 };
@@ -26,7 +26,7 @@ pub(crate) struct TableWalk<'a> {
     pub(crate) path: &'a Path,
     pub(crate) file: &'a dyn HostFile,
     pub(crate) context: L2Context,
-    pub(crate) pace: &'a dyn Pace,
+    pub(crate) progress: &'a dyn ProgressSink,
 }
 
 impl TableWalk<'_> {
@@ -58,7 +58,7 @@ impl TableWalk<'_> {
             path: self.path,
             file: self.file,
             geometry: self.context.geometry,
-            pace: self.pace,
+            progress: self.progress,
         }
     }
 

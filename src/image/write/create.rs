@@ -11,7 +11,7 @@ use crate::image::write::luks;
 use crate::image::write::options::{CreateOptions, Preallocation};
 use crate::image::write::sequential::{Besides, SequentialWriter};
 use crate::image::write::temp_file::TempFiles;
-use crate::image::{Compression, DataFile, Error, ErrorKind, Pace};
+use crate::image::{Compression, DataFile, Error, ErrorKind, ProgressSink};
 use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
@@ -96,11 +96,11 @@ pub fn create(
     host: &dyn Host,
     path: &Path,
     options: &CreateOptions,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let header = new_header(path, options)?;
     let mut temp = TempFiles::new(host);
-    let mut sequential = stage(&mut temp, path, options, header, Vec::new(), pace)?;
+    let mut sequential = stage(&mut temp, path, options, header, Vec::new(), progress)?;
     let size = sequential.header().recorded_size;
     // Whole clusters at a time, whatever their size.
     let mut at = 0;
@@ -111,7 +111,7 @@ pub fn create(
         }
         sequential.nothing(at, len)?;
         at += len;
-        if !pace.advance(len) {
+        if !progress.advance(len) {
             return Err(Error::new(path, ErrorKind::Cancelled));
         }
     }
@@ -130,11 +130,11 @@ pub(crate) fn stage(
     options: &CreateOptions,
     header: Header,
     bitmaps: Vec<Carried>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<SequentialWriter> {
     // Before there is any file: it takes its time.
     let volume = match &options.encryption {
-        Some(new) => Some(luks::format(path, new, pace)?),
+        Some(new) => Some(luks::format(path, new, progress)?),
         None => None,
     };
     let data = match &options.data_file {

@@ -9,8 +9,8 @@ use crate::image::internal::{OfFile as _, index};
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::transfer::{Place, Transfer};
 use crate::image::{
-    Chain, DataFile, Error, ErrorKind, Format, Pace, Root, Source, State, Writer, data_file_path,
-    require_sound, writable,
+    Chain, DataFile, Error, ErrorKind, Format, ProgressSink, Root, Source, State, Writer,
+    data_file_path, require_sound, writable,
 };
 use crate::qcow2::Header;
 use crate::qcow2::limits::MAX_CLUSTER_BITS;
@@ -52,7 +52,7 @@ impl Target {
         format: &Format,
         view: Chain,
         root: Root,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
         let file = host
             .open(path, Access::ReadWrite)
@@ -67,7 +67,7 @@ impl Target {
                 let header = read_header(path, &*file)?;
                 writable(path, &header)?;
                 let data = open_data_file(host, path, &header)?;
-                let found = require_sound(path, &file, pace)?;
+                let found = require_sound(path, &file, progress)?;
                 Ok(Self::Qcow2(Box::new(Writer::open(
                     path,
                     file,

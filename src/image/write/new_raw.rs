@@ -7,13 +7,13 @@ use crate::host::{Host, HostFile};
 use crate::image::error::{IoContext, Result};
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::temp_file::TempFiles;
-use crate::image::{Error, ErrorKind, Pace, Preallocation};
+use crate::image::{Error, ErrorKind, Preallocation, ProgressSink};
 
 /// Bytes that are written between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
 
 /// Creates the raw image `path` of `size` bytes, which must not exist. It gets its name when all of it is on
-/// stable storage; `pace` counts the bytes that are filled with zeros.
+/// stable storage; `progress` counts the bytes that are filled with zeros.
 ///
 /// # Errors
 /// When something of that name exists, metadata is to be preallocated, which a raw image has not, the file
@@ -23,14 +23,14 @@ pub fn create_raw(
     path: &Path,
     size: u64,
     preallocation: Preallocation,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let mut temp = TempFiles::new(host);
     let file = stage_raw(&mut temp, path, size, preallocation, |len| {
-        pace.advance(len)
+        progress.advance(len)
     })?;
     file.fence().at(path, "flush")?;
-    if !pace.advance(0) {
+    if !progress.advance(0) {
         return Err(Error::new(path, ErrorKind::Cancelled));
     }
     temp.persist()

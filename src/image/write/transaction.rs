@@ -20,7 +20,7 @@ use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_head
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::write::truncate;
-use crate::image::{Error, ErrorKind, Pace, writable};
+use crate::image::{Error, ErrorKind, ProgressSink, writable};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version};
 
@@ -56,8 +56,12 @@ pub(crate) struct MetadataTransaction {
 impl MetadataTransaction {
     /// Looks at an image whose tables are to be changed. It is checked first: on counts that cannot
     /// be trusted nothing is built.
-    pub(crate) fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
-        Self::begin_where(path, file, Reclaim::All, |_| Ok(()), pace)
+    pub(crate) fn begin(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Self> {
+        Self::begin_where(path, file, Reclaim::All, |_| Ok(()), progress)
     }
 
     /// As [`MetadataTransaction::begin`], where `allowed` does not refuse an image with that header.
@@ -66,12 +70,12 @@ impl MetadataTransaction {
         file: &Arc<dyn HostFile>,
         reclaim: Reclaim,
         allowed: impl FnOnce(&Header) -> Result<()>,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
         let header = HeaderFile::read(path, Arc::clone(file))?;
         writable(path, header.header())?;
         allowed(header.header())?;
-        let found = require_sound(path, file, pace)?;
+        let found = require_sound(path, file, progress)?;
         let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header.header())?;
         let size = header.header().geometry.cluster_size();
         let clusters = found.file_len.div_ceil(size);
@@ -116,13 +120,13 @@ impl MetadataTransaction {
         path: &'a Path,
         file: &'a dyn HostFile,
         context: L2Context,
-        pace: &'a dyn Pace,
+        progress: &'a dyn ProgressSink,
     ) -> TableWalk<'a> {
         TableWalk {
             path,
             file,
             context,
-            pace,
+            progress,
         }
     }
 
@@ -220,15 +224,15 @@ impl MetadataTransaction {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub(crate) fn commit(self, pace: &dyn Pace) -> Result<()> {
-        self.commit_with(pace, |_, _| Ok(()))
+    pub(crate) fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
+        self.commit_with(progress, |_, _| Ok(()))
     }
 
     /// As [`MetadataTransaction::commit`], with tables that have their places and are made only now, by
     /// `make`: too many to be held.
     pub(crate) fn commit_with(
         mut self,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
         make: impl FnOnce(&mut Self, &mut Batch<'_>) -> Result<()>,
     ) -> Result<()> {
         let (path, file) = (self.path.clone(), Arc::clone(&self.file));
@@ -237,7 +241,7 @@ impl MetadataTransaction {
         make(&mut self, &mut batch)?;
         for (cluster, bytes) in &self.writes {
             batch.put(cluster * size, bytes)?;
-            if !pace.advance(bytes.len() as u64) {
+            if !progress.advance(bytes.len() as u64) {
                 return Err(Error::new(&path, ErrorKind::Cancelled));
             }
         }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use crate::host::{Access, Host};
 use crate::image::{
-    self, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, Pace, Root, Sight,
-    State, Stores, Target, Unhurried, Views, keep_views, new_overlay,
+    self, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, NoProgress,
+    ProgressSink, Root, Sight, State, Stores, Target, Views, keep_views, new_overlay,
 };
 
 use super::super::held::{Held, files_of, has_secrets};
@@ -81,7 +81,7 @@ pub(super) struct CommitJob {
 /// Work that may be stopped, but reports no bytes of its own.
 struct Looking<'a>(&'a Progress);
 
-impl Pace for Looking<'_> {
+impl ProgressSink for Looking<'_> {
     fn advance(&self, _bytes: u64) -> bool {
         !self.0.is_cancelled()
     }
@@ -278,7 +278,7 @@ impl CommitJob {
         let top = self.top().unwrap_or(&self.base);
         let chain = Chain::open(host, &top.path, Some(&top.format), &|_| true)?;
         // Opened when the plan was made, so that nothing has to be derived now.
-        chain.unlock(&self.keys, &Unhurried)?;
+        chain.unlock(&self.keys, &NoProgress)?;
         Ok(chain)
     }
 
@@ -361,7 +361,7 @@ impl CommitJob {
             &Format::Qcow2,
             chain,
             Root::Active,
-            &Unhurried,
+            &NoProgress,
         )?;
         overlay.empty()
     }

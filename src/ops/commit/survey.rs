@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::forest::{Node, NodeId};
 use crate::host::Host;
 use crate::image::{
-    self, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss, Room, Root,
-    Sight, State, Unhurried, Views, snapshot_views, view_loss,
+    self, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss, NoProgress, Room,
+    Root, Sight, State, Views, snapshot_views, view_loss,
 };
 
 use super::super::words::name;
@@ -96,7 +96,7 @@ impl Survey {
     pub(super) fn make(context: &Context, run: &Run<'_>, stays: bool) -> image::Result<Self> {
         let host = context.host.as_ref();
         let chain = Chain::open(host, &run.top().path, Some(&Format::Qcow2), &|_| true)?;
-        chain.unlock(&context.keys, &Unhurried)?;
+        chain.unlock(&context.keys, &NoProgress)?;
         let depth = run.layers.len();
         let base_chain = chain.without(depth);
         let Some(below) = base_chain.layers().first() else {
@@ -108,7 +108,7 @@ impl Survey {
         // themselves.
         for layer in chain.layers().iter().take(depth + 1) {
             if let Layer::Qcow2(image) = &**layer {
-                image::require_sound(layer.path(), image.file(), &Unhurried)?;
+                image::require_sound(layer.path(), image.file(), &NoProgress)?;
             }
         }
         let (size, base_size) = (chain.virtual_size(), below.virtual_size());

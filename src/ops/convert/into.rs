@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::host::{FileId, Host};
 use crate::image::{
-    self, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, Room, Root, State, Target,
-    Unhurried, convert_into,
+    self, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, NoProgress, Room, Root, State,
+    Target, convert_into,
 };
 
 use super::super::held::Held;
@@ -248,7 +248,7 @@ impl Into {
     /// The target with what it is built on, opened and unlocked.
     fn view(&self, host: &dyn Host, keys: &image::Keys) -> image::Result<Chain> {
         let chain = Chain::open(host, &self.target, Some(&self.format), &|_| true)?;
-        chain.unlock(keys, &Unhurried)?;
+        chain.unlock(keys, &NoProgress)?;
         Ok(chain)
     }
 
@@ -323,7 +323,7 @@ impl Job for Into {
         let written = || {
             let from = self.manner.open(&self.sources, &held, keys)?;
             let view = self.view(&held, keys)?;
-            let (path, looking) = (&self.target, &Unhurried);
+            let (path, looking) = (&self.target, &NoProgress);
             let mut target = Target::open(&held, path, &self.format, view, Root::Active, looking)?;
             convert_into(&from, &mut target, progress)
         };

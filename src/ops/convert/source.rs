@@ -6,7 +6,7 @@ use crate::forest::{Content, Node};
 use crate::host::{Host, printable, printable_bytes};
 use crate::image;
 use crate::image::{
-    CarriedBitmaps, Chain, ErrorKind, Format, Keys, Layer, Unhurried, snapshot_view,
+    CarriedBitmaps, Chain, ErrorKind, Format, Keys, Layer, NoProgress, snapshot_view,
 };
 
 use super::super::members::{Members, Need, chain_below_for, refuse_foreign_data};
@@ -36,7 +36,7 @@ impl Source {
     pub(super) fn open(&self, host: &dyn Host, keys: &Keys) -> image::Result<Chain> {
         // The plan has seen that all of them may be followed.
         let chain = Chain::open(host, &self.path, Some(&self.format), &|_| true)?;
-        chain.unlock(keys, &Unhurried)?;
+        chain.unlock(keys, &NoProgress)?;
         let Some(id) = &self.snapshot else {
             return Ok(chain);
         };

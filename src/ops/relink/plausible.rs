@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::guest::{self, Held, Partition, Partitions};
-use crate::image::{self, Chain, Compared, Difference, Format, Layer, Sight, State, Unhurried};
+use crate::image::{self, Chain, Compared, Difference, Format, Layer, NoProgress, Sight, State};
 
 use super::super::members::{chain_below, is_readable, refuse_foreign_data};
 use super::super::pin::Watch;
@@ -77,7 +77,7 @@ fn open(plan: &Plan, top: &Node, format: &Format) -> Result<Chain, String> {
     // Every image of it was just seen to be where the scan was allowed to look.
     let chain = Chain::open(context.host.as_ref(), &top.path, Some(format), &|_| true);
     let chain = chain.map_err(closed)?;
-    chain.unlock(&context.keys, &Unhurried).map_err(closed)?;
+    chain.unlock(&context.keys, &NoProgress).map_err(closed)?;
     Ok(chain)
 }
 
@@ -242,7 +242,7 @@ fn judge_marks(plan: &mut Plan, node: &Node, base: &Node, new: &Chain) {
     let path = name(&node.path);
     let judged = || -> Result<Found, String> {
         let own = own_layer(plan, node)?;
-        own.unlock(&plan.context().keys, &Unhurried)
+        own.unlock(&plan.context().keys, &NoProgress)
             .map_err(|error| error.to_string())?;
         held(own, new).map_err(|error| error.to_string())
     };

@@ -12,7 +12,8 @@ use crate::forest::{Node, Whereabouts};
 use crate::guest::{Partition, Partitions};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{
-    self, Chain, DataFile, ErrorKind, Format, Preallocation, Root, Shrink, State, Target, Unhurried,
+    self, Chain, DataFile, ErrorKind, Format, NoProgress, Preallocation, Root, Shrink, State,
+    Target,
 };
 use crate::qcow2::CryptMethod;
 
@@ -581,7 +582,7 @@ impl ResizeJob {
                 || data.iter().any(|data| data == path)
         };
         let chain = Chain::open(host, &self.image, Some(&self.format), &may_follow)?;
-        chain.unlock(&context.keys, &Unhurried)?;
+        chain.unlock(&context.keys, &NoProgress)?;
         Ok(chain)
     }
 
@@ -627,7 +628,7 @@ impl ResizeJob {
             .host()
             .open(&self.image, Access::Read)
             .map_err(|error| image::Error::io(&self.image, "open", error))?;
-        Shrink::plan(&self.image, &file, None, self.new, &Unhurried).map(Some)
+        Shrink::plan(&self.image, &file, None, self.new, &NoProgress).map(Some)
     }
 
     fn failed(&self, error: &image::Error) -> Error {
@@ -645,7 +646,7 @@ impl ResizeJob {
         let (host, path) = (Held::new(plan.host(), &files.locks), &self.image);
         let view = self.open_chain(plan, &host)?;
         let root = Root::Active;
-        let mut target = Target::open(&host, path, &self.format, view, root, &Unhurried)?;
+        let mut target = Target::open(&host, path, &self.format, view, root, &NoProgress)?;
         if let Target::Qcow2(writer) = &mut target {
             writer.begin_same_content()?;
             writer.prepare_growth(self.new, self.preallocation, progress)?;
@@ -653,7 +654,7 @@ impl ResizeJob {
         }
         drop(target);
         progress.enter(Phase::Switch, 0);
-        image::set_virtual_size(path, &files.image, self.new, &Unhurried)
+        image::set_virtual_size(path, &files.image, self.new, &NoProgress)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
-use crate::image::{self, ErrorKind, NewSnapshot, Pace, SnapshotChange, Unhurried};
+use crate::image::{self, ErrorKind, NewSnapshot, NoProgress, ProgressSink, SnapshotChange};
 use crate::qcow2::Snapshot;
 
 use super::super::in_use::{Locking, claim};
@@ -246,7 +246,7 @@ fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> 
     let worked_out = host
         .open(path, Access::Read)
         .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| job.work_out(plan, &file, &Unhurried));
+        .and_then(|file| job.work_out(plan, &file, &NoProgress));
     let change = match worked_out {
         Ok(change) => change,
         Err(error) => {
@@ -278,7 +278,7 @@ impl Change {
         &self,
         plan: &Plan,
         file: &Arc<dyn HostFile>,
-        pace: &dyn Pace,
+        pace: &dyn ProgressSink,
     ) -> image::Result<SnapshotChange> {
         match &self.what {
             What::Create(title) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::forest::{Content, Flags, Node, Whereabouts};
 use crate::host::{Host, printable_bytes};
 use crate::image::{
-    self, Chain, ErrorKind, Format, Keys, Room, SnapshotForm, State, Unhurried, extract_snapshot,
+    self, Chain, ErrorKind, Format, Keys, NoProgress, Room, SnapshotForm, State, extract_snapshot,
     snapshot_view,
 };
 use crate::qcow2::Snapshot;
@@ -237,7 +237,7 @@ fn view_of(
             Chain::open(host, image, Some(&Format::Qcow2), &|_| true)?
         }
     };
-    chain.unlock(keys, &Unhurried)?;
+    chain.unlock(keys, &NoProgress)?;
     let snapshots = match chain.layers().first().map(|layer| &**layer) {
         Some(image::Layer::Qcow2(top)) => image::snapshots(image, &**top.file(), top.header())?,
         _ => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::image::Pace;
+use crate::image::ProgressSink;
 use crate::ops::{self, Error, Progress};
 use crate::tui::msg::Msg;
 use crate::units;
@@ -59,7 +59,7 @@ impl Workers {
 /// Passes on how far a check is, and that it shall stop.
 struct Paced<'a>(&'a Progress);
 
-impl Pace for Paced<'_> {
+impl ProgressSink for Paced<'_> {
     fn advance(&self, bytes: u64) -> bool {
         self.0.advance(bytes).is_ok()
     }

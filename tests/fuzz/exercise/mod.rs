@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use qanopy::host::HostFile;
 use qanopy::image::{
-    self, Chain, Layer, NewSnapshot, Pace, Qcow2, Root, SnapshotChange, Source, Unhurried, Verdict,
-    Writer,
+    self, Chain, Layer, NewSnapshot, NoProgress, ProgressSink, Qcow2, Root, SnapshotChange, Source,
+    Verdict, Writer,
 };
 use qanopy::qcow2::bitmap::{self, BitmapTableEntry};
 use qanopy::qcow2::{
@@ -210,7 +210,7 @@ pub(crate) fn compressed(data: &[u8]) {
 #[derive(Debug)]
 struct Patience(std::sync::atomic::AtomicU64);
 
-impl Pace for Patience {
+impl ProgressSink for Patience {
     fn advance(&self, bytes: u64) -> bool {
         let used = self
             .0
@@ -342,11 +342,11 @@ pub(crate) fn write(data: &[u8]) {
         name: b"fuzz".to_vec(),
         date: std::time::SystemTime::UNIX_EPOCH,
     };
-    let Ok(change) = SnapshotChange::create(path, &file, &new, &Unhurried) else {
+    let Ok(change) = SnapshotChange::create(path, &file, &new, &NoProgress) else {
         return;
     };
     let before = seen(&file);
-    if change.commit(&Unhurried).is_ok() {
+    if change.commit(&NoProgress).is_ok() {
         assert_eq!(
             seen(&file),
             before,

@@ -4,7 +4,7 @@
 use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
 use crate::image::write::disk_writer::Target;
-use crate::image::{Error, ErrorKind, Pace, Source};
+use crate::image::{Error, ErrorKind, ProgressSink, Source};
 
 use super::pieces::{Piece, Pieces};
 use super::work::{Reader, parts};
@@ -13,12 +13,16 @@ use super::{ConvertFrom, SparseSize};
 /// Bytes that are zeroed between two looks at whether to go on: a multiple of every cluster size.
 const GAP: u64 = 64 << 20;
 
-/// Writes what `from` shows over the beginning of the disk of `target`, which is no shorter. `pace` counts the
+/// Writes what `from` shows over the beginning of the disk of `target`, which is no shorter. `progress` counts the
 /// bytes that hold data. At every moment each guest byte is its old one or its new one.
 ///
 /// # Errors
 /// When something cannot be read or written, or it was stopped: the target then holds a part.
-pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) -> Result<()> {
+pub fn convert_into(
+    from: &ConvertFrom,
+    target: &mut Target,
+    progress: &dyn ProgressSink,
+) -> Result<()> {
     target.begin()?;
     let unit = target.unit();
     let mut pieces = Pieces::new(from, unit);
@@ -31,7 +35,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
                     let part = GAP.min(start + len - at);
                     target.write_zeros(at, part)?;
                     at += part;
-                    go_on(target, pace, 0)?;
+                    go_on(target, progress, 0)?;
                 }
             }
             Piece::Work { start, len, runs } => {
@@ -41,7 +45,7 @@ pub fn convert_into(from: &ConvertFrom, target: &mut Target, pace: &dyn Pace) ->
                 write(target, start, &buffer, from.sparse)?;
                 let data = runs.iter().filter(|run| run.holds_data());
                 let data = data.map(|run| run.len).sum();
-                go_on(target, pace, data)?;
+                go_on(target, progress, data)?;
             }
         }
     }
@@ -68,8 +72,8 @@ fn write(target: &mut Target, start: u64, buffer: &[u8], sparse: SparseSize) -> 
 }
 
 /// What was written so far is made whole where it is to stop.
-fn go_on(target: &mut Target, pace: &dyn Pace, bytes: u64) -> Result<()> {
-    if pace.advance(bytes) {
+fn go_on(target: &mut Target, progress: &dyn ProgressSink, bytes: u64) -> Result<()> {
+    if progress.advance(bytes) {
         return Ok(());
     }
     target.finish()?;

@@ -22,7 +22,7 @@ use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
 use crate::image::write::temp_file::TempFiles;
 use crate::image::{
-    Chain, CreateOptions, Error, ErrorKind, Growth, Pace, Preallocation, Room, State,
+    Chain, CreateOptions, Error, ErrorKind, Growth, Preallocation, ProgressSink, Room, State,
 };
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::{FormatError, Header, HostOffset, Version};
@@ -162,16 +162,18 @@ pub fn convert(
     from: &ConvertFrom,
     new: &Path,
     to: &ConvertTo,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let size = from.virtual_size();
     let mut temp = TempFiles::new(host);
     match to {
         ConvertTo::Raw { preallocation } => {
             // What is copied is the work, not what is filled before.
-            let file = stage_raw(&mut temp, new, size, *preallocation, |_| pace.advance(0))?;
+            let file = stage_raw(&mut temp, new, size, *preallocation, |_| {
+                progress.advance(0)
+            })?;
             let sink = RawSink::new(new, file.clone(), from.sparse);
-            pipeline::run(from, Sink::Raw(&sink), new, pace)?;
+            pipeline::run(from, Sink::Raw(&sink), new, progress)?;
             file.fence().at(new, "flush")?;
         }
         ConvertTo::Qcow2 {
@@ -193,7 +195,7 @@ pub fn convert(
                 let text = "cannot be both compressed and preallocated".to_owned();
                 return Err(Error::new(new, ErrorKind::Limit(text)));
             }
-            let mut sequential = stage(&mut temp, new, options, header, bitmaps, pace)?;
+            let mut sequential = stage(&mut temp, new, options, header, bitmaps, progress)?;
             pipeline::run(
                 from,
                 Sink::Qcow2 {
@@ -201,13 +203,13 @@ pub fn convert(
                     compress: *compress,
                 },
                 new,
-                pace,
+                progress,
             )?;
             sequential.finish()?;
         }
     }
     // A wish to stop that came during the last flush.
-    if !pace.advance(0) {
+    if !progress.advance(0) {
         return Err(Error::new(new, ErrorKind::Cancelled));
     }
     temp.persist()

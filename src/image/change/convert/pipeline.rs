@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
 use crate::image::write::sequential::SequentialWriter;
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 
@@ -74,7 +74,12 @@ enum Target<'a> {
 }
 
 /// Moves everything; an error of any thread ends them all.
-pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pace) -> Result<()> {
+pub(super) fn run(
+    from: &ConvertFrom,
+    sink: Sink<'_>,
+    path: &Path,
+    progress: &dyn ProgressSink,
+) -> Result<()> {
     let header;
     let (target, sequential) = match sink {
         Sink::Raw(raw) => (Target::Raw(raw), None),
@@ -124,7 +129,7 @@ pub(super) fn run(from: &ConvertFrom, sink: Sink<'_>, path: &Path, pace: &dyn Pa
         drop((ended, waiting, buffers));
         let mut writer = Writer {
             path,
-            pace,
+            progress,
             next: 0,
             early: BTreeMap::new(),
         };
@@ -278,7 +283,7 @@ fn one(
 /// Puts what comes in any order into the order of the disk.
 struct Writer<'a> {
     path: &'a Path,
-    pace: &'a dyn Pace,
+    progress: &'a dyn ProgressSink,
     next: u64,
     early: BTreeMap<u64, Done>,
 }
@@ -355,7 +360,7 @@ impl Writer<'_> {
     }
 
     fn go_on(&self, bytes: u64) -> Result<()> {
-        if self.pace.advance(bytes) {
+        if self.progress.advance(bytes) {
             Ok(())
         } else {
             Err(Error::new(self.path, ErrorKind::Cancelled))

@@ -9,7 +9,7 @@ use crate::image::change::preserve::{WINDOW, over, unit_of};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::{
-    Chain, Error, ErrorKind, Format, Growth, Keys, Layer, Pace, Room, Root, State, Target,
+    Chain, Error, ErrorKind, Format, Growth, Keys, Layer, ProgressSink, Room, Root, State, Target,
 };
 
 /// Gives up what the image `path` holds and `below`, which it is built on, shows as well: the guest
@@ -22,10 +22,10 @@ pub fn give_up_equal(
     path: &Path,
     below: &Chain,
     keys: &Keys,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<u64> {
     let top = Arc::new(Layer::open(host, path, &Format::Qcow2)?);
-    top.unlock(keys, pace)?;
+    top.unlock(keys, progress)?;
     let Some(unit) = unit_of(&top) else {
         return Ok(0);
     };
@@ -61,7 +61,7 @@ pub fn give_up_equal(
                         &Format::Qcow2,
                         chain.clone(),
                         Root::Active,
-                        pace,
+                        progress,
                     )?;
                     opened.begin_same_content()?;
                     none.insert(opened)
@@ -70,7 +70,7 @@ pub fn give_up_equal(
             given_up += target.unallocate(from, to - from)?;
         }
         at = end;
-        if !pace.advance(end - start) {
+        if !progress.advance(end - start) {
             if let Some(target) = &mut target {
                 target.finish()?;
             }

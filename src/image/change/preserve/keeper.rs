@@ -13,7 +13,7 @@ use crate::image::change::preserve::{Change, Judge, Stores, WINDOW, absent, over
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::read::backing_view::{Difference, Place};
-use crate::image::{Error, ErrorKind, Format, Layer, Pace, Root, Source, State, Target};
+use crate::image::{Error, ErrorKind, Format, Layer, ProgressSink, Root, Source, State, Target};
 
 /// Bytes moved between two looks at whether to go on, where they need not be looked at.
 const PIECE: u64 = 16 << 20;
@@ -28,7 +28,7 @@ pub(super) fn keep_view(
     view: Layer,
     (root, stores): (Root, Stores),
     change: Change<'_>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let Some(unit) = unit_of(&view) else {
         return Ok(());
@@ -47,7 +47,7 @@ pub(super) fn keep_view(
             top: Arc::clone(&top),
             change,
             unit,
-            pace,
+            progress,
             target: None,
             candidates: CompareQueue::new(scope, path, change, unit),
         };
@@ -76,7 +76,7 @@ struct Keeper<'scope, 'env> {
     top: Arc<Layer>,
     change: Change<'env>,
     unit: u64,
-    pace: &'env dyn Pace,
+    progress: &'env dyn ProgressSink,
     /// Opened when there is something to write.
     target: Option<Target>,
     candidates: CompareQueue<'scope, 'env>,
@@ -92,7 +92,7 @@ impl Keeper<'_, '_> {
                 &Format::Qcow2,
                 view,
                 self.root,
-                self.pace,
+                self.progress,
             )?;
             target.begin_same_content()?;
             if self.stores == Stores::Compressed {
@@ -113,7 +113,7 @@ impl Keeper<'_, '_> {
     }
 
     fn go_on(&mut self, bytes: u64) -> Result<()> {
-        if self.pace.advance(bytes) {
+        if self.progress.advance(bytes) {
             return Ok(());
         }
         self.finish()?;

@@ -27,8 +27,8 @@ use crate::image::error::Result;
 use crate::image::read::backing_view::Sight;
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
-    Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, Pace, Room, Root, State, create,
-    snapshots,
+    Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, ProgressSink, Room, Root, State,
+    create, snapshots,
 };
 
 use count::Count;
@@ -198,10 +198,10 @@ pub fn keep_views(
     path: &Path,
     views: Views,
     below: Below<'_>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
-    layer.unlock(below.keys, pace)?;
+    layer.unlock(below.keys, progress)?;
     let snapshots = snapshot_views(path, &layer)?;
     // First: a table that the active view shares with a snapshot is then the snapshot's alone, and
     // need not be copied twice.
@@ -215,7 +215,7 @@ pub fn keep_views(
             judge: below.judge,
             keys: below.keys,
         };
-        keep_view(host, path, view, (root, below.stores), change, pace)?;
+        keep_view(host, path, view, (root, below.stores), change, progress)?;
     }
     Ok(())
 }
@@ -230,13 +230,13 @@ pub fn new_overlay(
     new: &Path,
     options: &CreateOptions,
     change: Change<'_>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     made_aside(host, new, |temporary| {
-        create(host, temporary, options, pace)?;
+        create(host, temporary, options, progress)?;
         let layer = Layer::open(host, temporary, &Format::Qcow2)?;
         let kept = (Root::Active, Stores::Plain);
-        keep_view(host, temporary, layer, kept, change, pace)
+        keep_view(host, temporary, layer, kept, change, progress)
     })
 }
 

@@ -17,7 +17,7 @@ use crate::image::error::Result;
 use crate::image::read::snapshots::salvage;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
-use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, Pace};
+use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ProgressSink};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, L1Entry, L2Buf, L2Context, Snapshot, l1, l2,
@@ -152,7 +152,7 @@ impl Analysis {
         file: &Arc<dyn HostFile>,
         (header, order): (&Header, u32),
         found: &Check,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
         let context = L2Context::of(header);
         let list = salvage(path, &**file, header)?;
@@ -193,12 +193,12 @@ impl Analysis {
         analysis.judge_list(list.rest);
         analysis.read_roots()?;
         analysis.collect_tables()?;
-        analysis.count_data(found, pace)?;
+        analysis.count_data(found, progress)?;
         if !analysis.report.left.is_empty() {
             analysis.keep_counts(found)?;
         }
-        analysis.look_for_lost_tables(found, pace)?;
-        analysis.compare_flags(pace)?;
+        analysis.look_for_lost_tables(found, progress)?;
+        analysis.compare_flags(progress)?;
         analysis.fixed_tables()?;
         analysis.place_tables()?;
         analysis.place_roots()?;
@@ -432,11 +432,11 @@ impl Analysis {
     }
 
     /// Counts what all L2 tables refer to.
-    fn count_data(&mut self, found: &Check, pace: &dyn Pace) -> Result<()> {
+    fn count_data(&mut self, found: &Check, progress: &dyn ProgressSink) -> Result<()> {
         let size = self.size();
         let mut tables = std::mem::take(&mut self.tables);
         for table in &mut tables {
-            let buf = self.read_table(table.cluster, pace)?;
+            let buf = self.read_table(table.cluster, progress)?;
             self.tell_empty(table, &buf, found);
             // Runs of clusters in a row are counted at once.
             let (mut first, mut clusters) = (0, 0);
@@ -482,7 +482,7 @@ impl Analysis {
 
     /// Looks at leaked clusters for L2 tables that lead to leaked clusters: what they map may have been
     /// the guest's, and nothing else leads there.
-    fn look_for_lost_tables(&mut self, found: &Check, pace: &dyn Pace) -> Result<()> {
+    fn look_for_lost_tables(&mut self, found: &Check, progress: &dyn ProgressSink) -> Result<()> {
         let size = self.size();
         let is_leak = |finding: &&Finding| finding.kind == FindingKind::Leak;
         let runs = found.findings.iter().filter(is_leak);
@@ -500,7 +500,7 @@ impl Analysis {
             (*from..*end).step_by(self.rules.context.geometry.cluster_len())
         });
         for offset in clusters.take(MOST_LOOKED_AT) {
-            let buf = self.read_table(offset / size, pace)?;
+            let buf = self.read_table(offset / size, progress)?;
             let mut entries = 0;
             let is_table = (0..buf.len()).all(|at| {
                 let Some((raw, bitmap)) = buf.raw(at).filter(|entry| *entry != (0, 0)) else {
@@ -518,8 +518,8 @@ impl Analysis {
         Ok(())
     }
 
-    fn read_table(&self, cluster: u64, pace: &dyn Pace) -> Result<L2Buf> {
-        if !pace.advance(self.size()) {
+    fn read_table(&self, cluster: u64, progress: &dyn ProgressSink) -> Result<L2Buf> {
+        if !progress.advance(self.size()) {
             return Err(Error::new(&self.path, ErrorKind::Cancelled));
         }
         let offset = cluster.saturating_mul(self.size());
@@ -581,13 +581,13 @@ impl Analysis {
     }
 
     /// With all data counted: which tables have copied flags that say otherwise.
-    fn compare_flags(&mut self, pace: &dyn Pace) -> Result<()> {
+    fn compare_flags(&mut self, progress: &dyn ProgressSink) -> Result<()> {
         let mut tables = std::mem::take(&mut self.tables);
         for table in &mut tables {
             if table.changed || table.active.is_none() {
                 continue;
             }
-            let mut buf = self.read_table(table.cluster, pace)?;
+            let mut buf = self.read_table(table.cluster, progress)?;
             table.changed = self.mend(table, &mut buf)?;
         }
         self.tables = tables;

@@ -29,7 +29,7 @@ use crate::image::error::{IoContext, Result};
 use crate::image::read::table_reader::read_l2;
 use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
 use crate::image::write::shadow_refcounts::Put;
-use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, Pace, check};
+use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ProgressSink, check};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
 
@@ -77,14 +77,14 @@ impl Repair {
         path: &Path,
         file: &Arc<dyn HostFile>,
         extent: RepairExtent,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let found = check(path, file, pace)?;
+        let found = check(path, file, progress)?;
         if extent == RepairExtent::Leaks && found.corruptions > 0 {
             return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
         }
         let header = HeaderFile::read(path, Arc::clone(file))?;
-        let analysis = analysis(path, file, header.header(), (&found, extent), pace)?;
+        let analysis = analysis(path, file, header.header(), (&found, extent), progress)?;
         let mut repair = Self {
             path: path.to_path_buf(),
             file: Arc::clone(file),
@@ -109,21 +109,21 @@ impl Repair {
             repair.cut = cuts.then_some(end);
         }
         if repair.is_needed() && repair.written() <= MOST_REHEARSED {
-            repair.rehearse(pace)?;
+            repair.rehearse(progress)?;
         }
         Ok(repair)
     }
 
     /// Checks the image as the repair would leave it, with nothing written yet.
-    fn rehearse(&mut self, pace: &dyn Pace) -> Result<()> {
+    fn rehearse(&mut self, progress: &dyn ProgressSink) -> Result<()> {
         let mut pieces = BTreeMap::from([(0, self.header.edited(&self.edit)?)]);
-        self.each_table(pace, &mut |_, bytes, offset| {
+        self.each_table(progress, &mut |_, bytes, offset| {
             pieces.insert(offset, bytes.to_vec());
             Ok(())
         })?;
         let switched: Arc<dyn HostFile> =
             Arc::new(HeaderOverlay::new(Arc::clone(&self.file), pieces));
-        let now = check(&self.path, &switched, pace)?;
+        let now = check(&self.path, &switched, progress)?;
         self.judge(&now)
     }
 
@@ -343,7 +343,12 @@ impl Repair {
     ///
     /// # Errors
     /// When either file fails, or it was stopped.
-    pub fn save(&mut self, path: &Path, out: &dyn HostFile, pace: &dyn Pace) -> Result<()> {
+    pub fn save(
+        &mut self,
+        path: &Path,
+        out: &dyn HostFile,
+        progress: &dyn ProgressSink,
+    ) -> Result<()> {
         let mut kept = self.kept();
         let first = self.header.edited(&self.edit)?;
         let mut written = vec![Written {
@@ -351,7 +356,7 @@ impl Repair {
             len: first.len() as u64,
             digest: Digest::of(&first),
         }];
-        self.each_table(pace, &mut |_, bytes, offset| {
+        self.each_table(progress, &mut |_, bytes, offset| {
             written.push(Written {
                 offset,
                 len: bytes.len() as u64,
@@ -368,12 +373,12 @@ impl Repair {
     }
 
     /// Makes every new table and hands it over.
-    fn each_table(&mut self, pace: &dyn Pace, put: Put<'_>) -> Result<()> {
+    fn each_table(&mut self, progress: &dyn ProgressSink, put: Put<'_>) -> Result<()> {
         let size = self.cluster_size();
         let tables = std::mem::take(&mut self.analysis.tables);
         for table in &tables {
             let Some(to) = table.to else { continue };
-            if !pace.advance(size) {
+            if !progress.advance(size) {
                 return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
             let offset = table.cluster.saturating_mul(size);
@@ -435,9 +440,9 @@ impl Repair {
     /// When the file cannot be written, what was written does not pass the check, or it was stopped:
     /// the image reads as it did, or is repaired if the failure came after the switch;
     /// [`UndoFile::roll_back`] makes the file what it was.
-    pub fn commit(mut self, pace: &dyn Pace) -> Result<Check> {
+    pub fn commit(mut self, progress: &dyn ProgressSink) -> Result<Check> {
         let (file, path) = (Arc::clone(&self.file), self.path.clone());
-        self.each_table(pace, &mut |what, bytes, offset| {
+        self.each_table(progress, &mut |what, bytes, offset| {
             file.write_at(bytes, offset)
                 .at(&path, &format!("write the {what} at {offset:#x}"))
         })?;
@@ -445,7 +450,7 @@ impl Repair {
         let first = self.header.edited(&self.edit)?;
         let pieces = BTreeMap::from([(0, first)]);
         let switched: Arc<dyn HostFile> = Arc::new(HeaderOverlay::new(Arc::clone(&file), pieces));
-        let now = check(&path, &switched, pace)?;
+        let now = check(&path, &switched, progress)?;
         self.judge(&now)?;
         self.header.edit(&self.edit)?;
         if let Some(len) = self.cut {
@@ -481,7 +486,7 @@ fn analysis(
     file: &Arc<dyn HostFile>,
     header: &Header,
     (found, extent): (&Check, RepairExtent),
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<Analysis> {
     let mut header = header.clone();
     if extent == RepairExtent::All && found.numbers.contains_key(&FindingKind::ZeroFlagInV2) {
@@ -489,7 +494,7 @@ fn analysis(
     }
     let mut order = header.geometry.refcount_order();
     loop {
-        let analysed = Analysis::of(path, file, (&header, order), found, pace);
+        let analysed = Analysis::of(path, file, (&header, order), found, progress);
         match analysed
             .map_err(|error| (matches!(error.kind, ErrorKind::TooManyReferences(_)), error))
         {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
-use crate::image::{Error, ErrorKind, Pace, bitmaps};
+use crate::image::{Error, ErrorKind, ProgressSink, bitmaps};
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{EntryTable, L1Entry, Version};
 
@@ -29,9 +29,9 @@ impl SnapshotChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         id: &[u8],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         let snapshot = change.of_id(id)?;
         change.choose_size(snapshot.virtual_size())?;
         let new_size = change.transaction.edit.virtual_size;
@@ -41,7 +41,7 @@ impl SnapshotChange {
         let mut l1 = change.l1_of(&snapshot)?;
         let mut named = Vec::new();
         let shared = l1.clone();
-        change.raise_tree(&shared, pace, |counts, table, copied| {
+        change.raise_tree(&shared, progress, |counts, table, copied| {
             if !copied {
                 counts.raise(table.offset / size, 1)?;
             }
@@ -71,7 +71,7 @@ impl SnapshotChange {
         let old = change.active_l1()?;
         change.is_so =
             change.transaction.edit.virtual_size.is_none() && leads_to_the_same(&old, &shared);
-        change.lower_tree(&old, pace, |_, _| ())?;
+        change.lower_tree(&old, progress, |_, _| ())?;
         change.set_active_l1(&old, &l1)?;
         change.settle()
     }

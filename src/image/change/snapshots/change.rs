@@ -13,7 +13,7 @@ use crate::image::write::batch::Batch;
 use crate::image::write::header_file::table_in_header;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::{MetadataTransaction, Reclaim};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::cluster_run::{any_copied, clear_copied, set_copied};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
@@ -53,7 +53,11 @@ pub(crate) enum Flags {
 impl SnapshotChange {
     /// Looks at an image whose snapshots are to be changed. It is checked first: on counts that
     /// cannot be trusted nothing is built.
-    pub(crate) fn begin(path: &Path, file: &Arc<dyn HostFile>, pace: &dyn Pace) -> Result<Self> {
+    pub(crate) fn begin(
+        path: &Path,
+        file: &Arc<dyn HostFile>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Self> {
         let allowed = |header: &Header| {
             if header.has_data_file() {
                 let text =
@@ -63,7 +67,7 @@ impl SnapshotChange {
             Ok(())
         };
         let reclaim = Reclaim::AllButReplaced;
-        let transaction = MetadataTransaction::begin_where(path, file, reclaim, allowed, pace)?;
+        let transaction = MetadataTransaction::begin_where(path, file, reclaim, allowed, progress)?;
         let (list, old_list_len) =
             crate::image::read::snapshots::read(path, &**file, transaction.header())?;
         Ok(Self {
@@ -117,14 +121,14 @@ impl SnapshotChange {
     pub(crate) fn raise_tree(
         &mut self,
         l1: &EntryTable,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
         mut tell: impl FnMut(&mut ShadowRefcounts, Named, bool) -> Result<()>,
     ) -> Result<()> {
         let (file, path) = (
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, pace);
+        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
                 self.transaction.counts.raise(first, count)
@@ -140,14 +144,14 @@ impl SnapshotChange {
     pub(crate) fn lower_tree(
         &mut self,
         l1: &EntryTable,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
         mut tell: impl FnMut(Named, bool),
     ) -> Result<()> {
         let (file, path) = (
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, pace);
+        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
         let size = self.cluster_size();
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
@@ -171,14 +175,14 @@ impl SnapshotChange {
     pub(crate) fn compare_flags(
         &mut self,
         l1: &EntryTable,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
         mut tell: impl FnMut(&mut Self, Named, bool) -> Result<()>,
     ) -> Result<()> {
         let (file, path) = (
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, pace);
+        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             let mut differs = false;
             each_wrong_flag(&trees, table, &mut self.transaction.counts, |_, _| {
@@ -275,15 +279,15 @@ impl SnapshotChange {
     ///
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
-    pub fn commit(self, pace: &dyn Pace) -> Result<()> {
+    pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
         let Self {
             transaction,
             mut moved,
             ..
         } = self;
         moved.sort_unstable_by_key(|moved| moved.from);
-        transaction.commit_with(pace, |transaction, batch| {
-            put_moved(transaction, &moved, batch, pace)
+        transaction.commit_with(progress, |transaction, batch| {
+            put_moved(transaction, &moved, batch, progress)
         })
     }
 }
@@ -293,10 +297,10 @@ fn put_moved(
     transaction: &mut MetadataTransaction,
     moved: &[Moved],
     batch: &mut Batch<'_>,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let (file, path) = (Arc::clone(&transaction.file), transaction.path.clone());
-    let trees = MetadataTransaction::trees(&path, &*file, transaction.context, pace);
+    let trees = MetadataTransaction::trees(&path, &*file, transaction.context, progress);
     let geometry = transaction.geometry();
     let moved = moved.iter().map(|moved| (moved.from, moved));
     trees.tables().each(moved, &mut |moved, table| {

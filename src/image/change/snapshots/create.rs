@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::host::HostFile;
-use crate::image::Pace;
+use crate::image::ProgressSink;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::qcow2::limits::MAX_SNAPSHOTS;
@@ -32,9 +32,9 @@ impl SnapshotChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         new: &NewSnapshot,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         if change.list.len() as u64 >= u64::from(MAX_SNAPSHOTS) {
             let text = format!("has {MAX_SNAPSHOTS} snapshots already, the most that are allowed");
             return Err(change.limit(text));
@@ -42,7 +42,7 @@ impl SnapshotChange {
         let size = change.cluster_size();
         let old = change.active_l1()?;
         let mut named = Vec::new();
-        change.raise_tree(&old, pace, |counts, table, copied| {
+        change.raise_tree(&old, progress, |counts, table, copied| {
             // Both views refer to the table, or to what takes its place.
             if !copied {
                 counts.raise(table.offset / size, 1)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::image::Pace;
+use crate::image::ProgressSink;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::qcow2::{L1Entry, Snapshot};
@@ -20,16 +20,16 @@ impl SnapshotChange {
         path: &Path,
         file: &Arc<dyn HostFile>,
         id: &[u8],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, pace)?;
+        let mut change = Self::begin(path, file, progress)?;
         let gone = change.of_id(id)?;
         change.list.retain(|snapshot| snapshot.id != id);
         let tree = change.l1_of(&gone)?;
         // What the active view refers to by this table as well keeps one reference at least: where one is
         // left now, one is left in the end, whatever comes after.
         let mut alone = BTreeSet::new();
-        change.lower_tree(&tree, pace, |table, is_alone| {
+        change.lower_tree(&tree, progress, |table, is_alone| {
             if is_alone {
                 alone.insert(table.offset);
             }
@@ -57,7 +57,7 @@ impl SnapshotChange {
             let raw = change.move_alone(offset)?;
             l1.set(index, raw).map_err(|e| change.format_error(e))?;
         }
-        change.compare_flags(&undecided, pace, |change, table, differs| {
+        change.compare_flags(&undecided, progress, |change, table, differs| {
             let raw = if differs {
                 change.move_alone(table.offset)?
             } else {

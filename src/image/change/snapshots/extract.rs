@@ -8,8 +8,8 @@ use crate::host::Host;
 use crate::image::error::{IoContext, Result};
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
-    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Layer, Pace, Qcow2, Root, State,
-    Target, create,
+    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Layer, ProgressSink, Qcow2, Root,
+    State, Target, create,
 };
 use crate::qcow2::{Snapshot, Version};
 
@@ -74,10 +74,10 @@ pub fn extract_snapshot(
     view: &Chain,
     new: &Path,
     form: &SnapshotForm,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     made_aside(host, new, |temporary| {
-        fill(host, view, temporary, form, pace)
+        fill(host, view, temporary, form, progress)
     })
 }
 
@@ -86,7 +86,7 @@ fn fill(
     view: &Chain,
     path: &Path,
     form: &SnapshotForm,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<()> {
     let size = view.virtual_size();
     let own = matches!(form, SnapshotForm::Overlay { .. });
@@ -97,12 +97,12 @@ fn fill(
             Format::Raw
         }
         Some(options) => {
-            create(host, path, &options, pace)?;
+            create(host, path, &options, progress)?;
             Format::Qcow2
         }
     };
     let as_it_is = Chain::open(host, path, Some(&format), &|_| true)?;
-    let mut target = Target::open(host, path, &format, as_it_is, Root::Active, pace)?;
+    let mut target = Target::open(host, path, &format, as_it_is, Root::Active, progress)?;
     let mut at = 0;
     while at < size {
         let (layer, extent) = next_run(view, at, size, own)?;
@@ -119,7 +119,7 @@ fn fill(
         }
         at = extent.end();
         let moved = matches!(extent.state, State::Data { .. } | State::Compressed { .. });
-        if !pace.advance(if moved { extent.len } else { 0 }) {
+        if !progress.advance(if moved { extent.len } else { 0 }) {
             return Err(Error::new(path, ErrorKind::Cancelled));
         }
     }

@@ -8,14 +8,14 @@ use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::image::Pace;
+use crate::image::ProgressSink;
 use crate::image::internal::{Fault, part_mut};
 use crate::qcow2::luks::Hash;
 
 /// Rounds between two looks at whether to go on: a few milliseconds.
 const LOOK_EVERY: u32 = 1 << 14;
 
-/// Fills `out` with a key derived from `secret`; false if `pace` stopped it. Work grows with
+/// Fills `out` with a key derived from `secret`; false if `progress` stopped it. Work grows with
 /// `iterations` times the digests that fit into `out`: bounding it is the caller's business.
 ///
 /// The crate `pbkdf2` does the same, but cannot be stopped, and the iterations come from an image.
@@ -25,15 +25,15 @@ pub(crate) fn pbkdf2(
     salt: &[u8],
     iterations: u32,
     out: &mut [u8],
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> bool {
     match hash {
-        Hash::Sha1 => derive::<Hmac<Sha1>>(secret, salt, iterations, out, pace),
-        Hash::Sha224 => derive::<Hmac<Sha224>>(secret, salt, iterations, out, pace),
-        Hash::Sha256 => derive::<Hmac<Sha256>>(secret, salt, iterations, out, pace),
-        Hash::Sha384 => derive::<Hmac<Sha384>>(secret, salt, iterations, out, pace),
-        Hash::Sha512 => derive::<Hmac<Sha512>>(secret, salt, iterations, out, pace),
-        Hash::Ripemd160 => derive::<Hmac<Ripemd160>>(secret, salt, iterations, out, pace),
+        Hash::Sha1 => derive::<Hmac<Sha1>>(secret, salt, iterations, out, progress),
+        Hash::Sha224 => derive::<Hmac<Sha224>>(secret, salt, iterations, out, progress),
+        Hash::Sha256 => derive::<Hmac<Sha256>>(secret, salt, iterations, out, progress),
+        Hash::Sha384 => derive::<Hmac<Sha384>>(secret, salt, iterations, out, progress),
+        Hash::Sha512 => derive::<Hmac<Sha512>>(secret, salt, iterations, out, progress),
+        Hash::Ripemd160 => derive::<Hmac<Ripemd160>>(secret, salt, iterations, out, progress),
     }
 }
 
@@ -42,7 +42,7 @@ fn derive<M: Mac + KeyInit + Clone>(
     salt: &[u8],
     iterations: u32,
     out: &mut [u8],
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> bool {
     // HMAC takes keys of any length.
     let Ok(keyed) = <M as Mac>::new_from_slice(secret) else {
@@ -59,7 +59,7 @@ fn derive<M: Mac + KeyInit + Clone>(
             round.update(&last);
             last = round.finalize().into_bytes();
             xor(&mut sum, &last);
-            if done % LOOK_EVERY == 0 && !pace.advance(0) {
+            if done % LOOK_EVERY == 0 && !progress.advance(0) {
                 return false;
             }
         }
@@ -155,7 +155,7 @@ fn diffuse(hash: Hash, key: &mut [u8]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Unhurried;
+    use crate::image::NoProgress;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -166,7 +166,14 @@ mod tests {
         let derived = |hash, secret: &str, salt: &str, iterations, len| {
             let mut out = vec![0; len];
             let (secret, salt) = (secret.as_bytes(), salt.as_bytes());
-            assert!(pbkdf2(hash, secret, salt, iterations, &mut out, &Unhurried));
+            assert!(pbkdf2(
+                hash,
+                secret,
+                salt,
+                iterations,
+                &mut out,
+                &NoProgress
+            ));
             hex(&out)
         };
         // RFC 6070.
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn a_derivation_stops_when_asked() {
         struct Never;
-        impl Pace for Never {
+        impl ProgressSink for Never {
             fn advance(&self, _: u64) -> bool {
                 false
             }

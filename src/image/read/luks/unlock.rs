@@ -11,7 +11,7 @@ use crate::image::error::{IoContext, Result};
 use crate::image::internal::OfFile;
 use crate::image::read::luks::derive::{af_merge, pbkdf2};
 use crate::image::read::luks::{Keys, Passphrase, SectorCipher};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::luks::{DIGEST_LEN, HEADER_LEN, KeySlot, Suite};
 use crate::qcow2::{CryptMethod, FormatError, Header, LuksHeader};
@@ -69,13 +69,13 @@ pub(crate) fn read(
 ///
 /// # Errors
 /// When there is no passphrase or none that opens a slot, the ciphers are not supported, the header is
-/// not valid or asks for too many iterations, or `pace` stopped it.
+/// not valid or asks for too many iterations, or `progress` stopped it.
 pub(crate) fn unlock(
     path: &Path,
     file: &dyn HostFile,
     header: &Header,
     keys: &Keys,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<Arc<SectorCipher>> {
     let (place, luks) = read(path, file, header)?;
     let suite = luks.suite().map_err(|e| Error::new(path, e))?;
@@ -93,7 +93,7 @@ pub(crate) fn unlock(
         place,
         luks: &luks,
         suite,
-        pace,
+        progress,
     };
     for slot in luks.slots.iter().filter(|slot| slot.active) {
         let material = slots.material(slot)?;
@@ -137,7 +137,7 @@ pub(crate) struct Slots<'a> {
     pub(crate) place: CryptoHeader,
     pub(crate) luks: &'a LuksHeader,
     pub(crate) suite: Suite,
-    pub(crate) pace: &'a dyn Pace,
+    pub(crate) progress: &'a dyn ProgressSink,
 }
 
 impl Slots<'_> {
@@ -166,7 +166,7 @@ impl Slots<'_> {
         let (luks, hash) = (self.luks, self.suite.hash);
         let derive = |secret: &[u8], salt: &[u8], iterations: u32, len: usize| {
             let mut key = Zeroizing::new(vec![0; len]);
-            if pbkdf2(hash, secret, salt, iterations, &mut key, self.pace) {
+            if pbkdf2(hash, secret, salt, iterations, &mut key, self.progress) {
                 Ok(key)
             } else {
                 Err(self.stopped())

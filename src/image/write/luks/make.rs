@@ -12,7 +12,7 @@ use crate::image::internal::{self, OfFile};
 use crate::image::read::luks::derive::{af_split, pbkdf2};
 use crate::image::read::luks::unlock::MAX_ITERATIONS;
 use crate::image::read::luks::{Passphrase, SectorCipher};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::luks::{
     DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, SLOTS, STRIPES, Suite, slot_len,
 };
@@ -58,8 +58,12 @@ pub(crate) struct Volume {
 /// Makes a new volume. Takes about as long as trying three passphrases does.
 ///
 /// # Errors
-/// When the system has no randomness to give, or `pace` stopped it.
-pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Result<Volume> {
+/// When the system has no randomness to give, or `progress` stopped it.
+pub(crate) fn format(
+    path: &Path,
+    new: &NewEncryption,
+    progress: &dyn ProgressSink,
+) -> Result<Volume> {
     let stopped = || Error::new(path, ErrorKind::Cancelled);
     let mut master = Zeroizing::new(vec![0; KEY_BYTES]);
     let mut digest_salt = [0; SALT_LEN];
@@ -70,7 +74,7 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
     random(path, &mut salt)?;
     random(path, &mut uuid)?;
 
-    let rounds = rounds(HASH, KEY_BYTES, new.iter_time_ms, pace).ok_or_else(stopped)?;
+    let rounds = rounds(HASH, KEY_BYTES, new.iter_time_ms, progress).ok_or_else(stopped)?;
     let iterations = bounded(rounds);
     let digest_iterations = bounded(rounds / DIGEST_PART);
     let mut digest = [0; DIGEST_LEN];
@@ -80,7 +84,7 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
         &digest_salt,
         digest_iterations,
         &mut digest,
-        pace,
+        progress,
     ) {
         return Err(stopped());
     }
@@ -107,7 +111,7 @@ pub(crate) fn format(path: &Path, new: &NewEncryption, pace: &dyn Pace) -> Resul
     let suite = header.suite().map_err(|e| Error::new(path, e))?;
 
     let [slot, ..] = &header.slots;
-    let stripes = material(path, suite, slot, &master, &new.passphrase, pace)?;
+    let stripes = material(path, suite, slot, &master, &new.passphrase, progress)?;
 
     let mut bytes = header.encode().map_err(|e| Error::new(path, e))?;
     bytes.resize(internal::index(KEY_ALIGNMENT).of(path)?, 0);
@@ -125,14 +129,14 @@ fn unsuited(path: &Path) -> Error {
 /// iterations.
 ///
 /// # Errors
-/// When the system has no randomness to give, or `pace` stopped it.
+/// When the system has no randomness to give, or `progress` stopped it.
 pub(crate) fn material(
     path: &Path,
     suite: Suite,
     slot: &KeySlot,
     master: &[u8],
     passphrase: &Passphrase,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Result<Zeroizing<Vec<u8>>> {
     let mut key = Zeroizing::new(vec![0; master.len()]);
     if !pbkdf2(
@@ -141,7 +145,7 @@ pub(crate) fn material(
         &slot.salt,
         slot.iterations,
         &mut key,
-        pace,
+        progress,
     ) {
         return Err(Error::new(path, ErrorKind::Cancelled));
     }
@@ -185,13 +189,13 @@ pub(crate) fn rounds(
     hash: Hash,
     key_bytes: usize,
     milliseconds: u32,
-    pace: &dyn Pace,
+    progress: &dyn ProgressSink,
 ) -> Option<u64> {
     let mut tried = bounded(0);
     loop {
         let mut out = Zeroizing::new(vec![0; key_bytes]);
         let begun = processor_time();
-        if !pbkdf2(hash, b"", b"", tried, &mut out, pace) {
+        if !pbkdf2(hash, b"", b"", tried, &mut out, progress) {
             return None;
         }
         let took = processor_time().saturating_sub(begun);
@@ -214,12 +218,12 @@ fn processor_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Unhurried;
+    use crate::image::NoProgress;
 
     #[test]
     fn twice_the_time_is_about_twice_the_rounds() {
-        let once = rounds(HASH, KEY_BYTES, 100, &Unhurried).unwrap();
-        let twice = rounds(HASH, KEY_BYTES, 200, &Unhurried).unwrap();
+        let once = rounds(HASH, KEY_BYTES, 100, &NoProgress).unwrap();
+        let twice = rounds(HASH, KEY_BYTES, 200, &NoProgress).unwrap();
         // Loose: the machine may change its speed meanwhile.
         assert!(twice > once && twice < once * 6, "{once} {twice}");
         assert_eq!(bounded(0), 1000);
@@ -232,7 +236,7 @@ mod tests {
             passphrase: Passphrase::new(b"x".to_vec()),
             iter_time_ms: 1,
         };
-        let make = || format(Path::new("x"), &new, &Unhurried).unwrap().bytes;
+        let make = || format(Path::new("x"), &new, &NoProgress).unwrap().bytes;
         let (one, two) = (make(), make());
         let [a, b] = [&one, &two].map(|bytes| LuksHeader::parse(bytes).unwrap());
         assert!(a.digest != b.digest && a.digest_salt != b.digest_salt && a.uuid != b.uuid);

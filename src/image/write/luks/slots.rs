@@ -17,7 +17,7 @@ use crate::image::error::{IoContext, Result};
 use crate::image::read::luks::unlock::{Slots, bound, read};
 use crate::image::read::luks::{Keys, Passphrase};
 use crate::image::write::luks::make::{bounded, material, random, rounds};
-use crate::image::{Error, ErrorKind, Pace};
+use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::luks::{KeySlot, SALT_LEN, Suite};
 use crate::qcow2::{CryptMethod, FormatError, Header, LuksHeader};
@@ -81,32 +81,42 @@ impl KeySlots {
     /// The first active slot that one of the passphrases which `keys` has for the image opens, `except` left out.
     ///
     /// # Errors
-    /// When there is no passphrase or none that opens a slot, key material cannot be read, or `pace` stopped it.
-    pub fn open(&self, keys: &Keys, except: Option<usize>, pace: &dyn Pace) -> Result<OpenedSlot> {
+    /// When there is no passphrase or none that opens a slot, key material cannot be read, or `progress` stopped it.
+    pub fn open(
+        &self,
+        keys: &Keys,
+        except: Option<usize>,
+        progress: &dyn ProgressSink,
+    ) -> Result<OpenedSlot> {
         let passphrases = keys.passphrases(&self.path);
         if passphrases.is_empty() {
             return Err(Error::new(&self.path, ErrorKind::Locked));
         }
         let all = 0..self.luks.slots.len();
         let tried: Vec<usize> = all.filter(|slot| Some(*slot) != except).collect();
-        self.try_on(&tried, &passphrases, pace)?
+        self.try_on(&tried, &passphrases, progress)?
             .ok_or_else(|| Error::new(&self.path, ErrorKind::WrongPassphrase))
     }
 
     /// Whether a slot is active and opens to the passphrase.
     ///
     /// # Errors
-    /// When key material cannot be read, or `pace` stopped it.
-    pub fn opens_to(&self, slot: usize, passphrase: &Passphrase, pace: &dyn Pace) -> Result<bool> {
+    /// When key material cannot be read, or `progress` stopped it.
+    pub fn opens_to(
+        &self,
+        slot: usize,
+        passphrase: &Passphrase,
+        progress: &dyn ProgressSink,
+    ) -> Result<bool> {
         let passphrases = std::slice::from_ref(passphrase);
-        Ok(self.try_on(&[slot], passphrases, pace)?.is_some())
+        Ok(self.try_on(&[slot], passphrases, progress)?.is_some())
     }
 
     fn try_on(
         &self,
         tried: &[usize],
         passphrases: &[Passphrase],
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<Option<OpenedSlot>> {
         let slots = Slots {
             path: &self.path,
@@ -114,7 +124,7 @@ impl KeySlots {
             place: self.place,
             luks: &self.luks,
             suite: self.suite,
-            pace,
+            progress,
         };
         for (number, slot) in self.luks.slots.iter().enumerate() {
             if !slot.active || !tried.contains(&number) {
@@ -147,19 +157,24 @@ impl KeySlots {
     ///
     /// # Errors
     /// When the slot is active or its key material has no place, the file cannot be written, the system has no
-    /// randomness to give, or `pace` stopped it before anything was written.
+    /// randomness to give, or `progress` stopped it before anything was written.
     pub fn fill(
         &mut self,
         slot: usize,
         opened: &OpenedSlot,
         new: &Passphrase,
         iter_time_ms: u32,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<()> {
         let stopped = || Error::new(&self.path, ErrorKind::Cancelled);
         let at = self.material_at(slot)?;
-        let rounds = rounds(self.suite.hash, self.suite.key_bytes, iter_time_ms, pace)
-            .ok_or_else(stopped)?;
+        let rounds = rounds(
+            self.suite.hash,
+            self.suite.key_bytes,
+            iter_time_ms,
+            progress,
+        )
+        .ok_or_else(stopped)?;
         let mut salt = [0; SALT_LEN];
         random(&self.path, &mut salt)?;
         let mut luks = self.luks.clone();
@@ -168,7 +183,7 @@ impl KeySlots {
         };
         entry.iterations = bounded(rounds);
         entry.salt = salt;
-        let bytes = material(&self.path, self.suite, entry, &opened.master, new, pace)?;
+        let bytes = material(&self.path, self.suite, entry, &opened.master, new, progress)?;
         self.write(&bytes, at, "write key material")?;
         let (place, inactive) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&inactive, self.in_file(place), "write the key slot")?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::image::error::Result;
-use crate::image::progress::Unhurried;
+use crate::image::progress::NoProgress;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::read::table_reader::read_zero_filled;
 use crate::image::read::table_walk::TableWalk;
@@ -61,7 +61,7 @@ impl Writer {
             path: &self.path,
             file: &*self.file,
             context: self.context,
-            pace: &Unhurried,
+            progress: &NoProgress,
         };
         let mut places = BTreeSet::new();
         for (index, raw) in (0u64..).zip(self.tree.l1.iter()) {

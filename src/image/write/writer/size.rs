@@ -9,7 +9,7 @@ use crate::image::read::table_reader::read_l2;
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::truncate;
 use crate::image::write::writer::{FREE_BUDGET, Writer};
-use crate::image::{Error, ErrorKind, Pace, Preallocation, Unhurried, bitmaps};
+use crate::image::{Error, ErrorKind, NoProgress, Preallocation, ProgressSink, bitmaps};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{
@@ -88,7 +88,7 @@ impl Writer {
             return Ok(());
         }
         may_grow(&self.path, &*self.file, self.header(), size)?;
-        self.prepare_growth(size, Preallocation::Off, &Unhurried)?;
+        self.prepare_growth(size, Preallocation::Off, &NoProgress)?;
         self.header.set_virtual_size(size)
     }
 
@@ -101,7 +101,7 @@ impl Writer {
         &mut self,
         size: u64,
         preallocation: Preallocation,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<()> {
         let geometry = self.geometry();
         let old = self.header().virtual_size();
@@ -128,7 +128,7 @@ impl Writer {
                 end.min(self.backing_size)
             };
             self.write_zeros(at, to.saturating_sub(at))?;
-            if !pace.advance(0) {
+            if !progress.advance(0) {
                 return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
             at = end;
@@ -146,7 +146,7 @@ impl Writer {
         }
         self.flush()?;
         if preallocation != Preallocation::Off {
-            self.preallocate(cluster_end, size, preallocation, pace)?;
+            self.preallocate(cluster_end, size, preallocation, progress)?;
         }
         self.flush()
     }
@@ -157,7 +157,7 @@ impl Writer {
         start: u64,
         end: u64,
         how: Preallocation,
-        pace: &dyn Pace,
+        progress: &dyn ProgressSink,
     ) -> Result<()> {
         let geometry = self.geometry();
         let size = geometry.cluster_size();
@@ -191,7 +191,7 @@ impl Writer {
             }
             at += got * size;
             self.keep_budget()?;
-            if !pace.advance(got * size) {
+            if !progress.advance(got * size) {
                 return Err(Error::new(&self.path, ErrorKind::Cancelled));
             }
         }
