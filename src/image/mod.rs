@@ -33,8 +33,8 @@ pub use change::convert::{
 };
 pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use change::preserve::{
-    Below, Change, Judge, Loss, Stores, Views, give_up_equal, give_up_growth, keep_views,
-    new_overlay, sight_loss, snapshot_views, view_loss,
+    Below, Change, Judge, Loss, Stores, Views, backing_loss, give_up_equal, give_up_growth,
+    keep_views, new_overlay, snapshot_views, view_loss,
 };
 pub use change::repair::{Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
@@ -48,7 +48,7 @@ pub use progress::{NoProgress, ProgressSink};
 pub use read::backing::{
     BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
 };
-pub use read::backing_view::{Compared, Difference, Place, Sight};
+pub use read::backing_view::{BackingDiff, BackingView, Compared, Place};
 pub use read::bitmaps::{CarriedBitmaps, Dirty, bitmaps, dirty, dirty_bits};
 pub use read::chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use read::cut_short::cut_short;

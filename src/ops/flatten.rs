@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Host, printable};
 use crate::image::{
-    self, CarriedBitmaps, Chain, Change, ConvertFrom, ConvertTo, CreateOptions, Format, Judge,
-    Keys, Layer, NoProgress, Sight, new_overlay,
+    self, BackingView, CarriedBitmaps, Chain, Change, ConvertFrom, ConvertTo, CreateOptions,
+    Format, Judge, Keys, Layer, NoProgress, new_overlay,
 };
 
 use super::branch::not_created;
@@ -393,23 +393,23 @@ struct IntoNew {
 }
 
 impl IntoNew {
-    fn sights(&self, host: &dyn Host) -> image::Result<(Chain, Sight, Sight)> {
+    fn backing_views(&self, host: &dyn Host) -> image::Result<(Chain, BackingView, BackingView)> {
         let chain = Chain::open(host, &self.image, Some(&Format::Qcow2), &|_| true)?;
         let new = match &self.base {
             Some(base) => {
                 let below = Chain::open(host, &base.path, Some(&base.format), &|_| true)?;
                 below.unlock(&self.keys, &NoProgress)?;
-                Sight::of(below)
+                BackingView::of(below)
             }
-            None => Sight::nothing(),
+            None => BackingView::nothing(),
         };
         // Opened when the plan was made, so that nothing has to be derived now.
         chain.unlock(&self.keys, &NoProgress)?;
-        Ok((chain.clone(), Sight::of(chain), new))
+        Ok((chain.clone(), BackingView::of(chain), new))
     }
 
     fn forecast(&self, host: &dyn Host) -> image::Result<Forecast> {
-        let (chain, old, new) = self.sights(host)?;
+        let (chain, old, new) = self.backing_views(host)?;
         let options = self.options(&chain);
         let empty = image::new_len(&self.new, &options)?.image_blocks;
         let room = options.room(&self.new)?;
@@ -425,7 +425,7 @@ impl IntoNew {
                     judge: Judge::Bytes,
                     keys: &self.keys,
                 };
-                let loss = image::sight_loss(change, room)?;
+                let loss = image::backing_loss(change, room)?;
                 (
                     loss.certain.saturating_add(loss.possible),
                     loss.growth.and(loss.possible_growth),
@@ -450,7 +450,7 @@ impl IntoNew {
     }
 
     fn make(&self, host: &dyn Host, progress: &Progress) -> image::Result<()> {
-        let (chain, old, new) = self.sights(host)?;
+        let (chain, old, new) = self.backing_views(host)?;
         let options = self.options(&chain);
         let Some(compress) = self.compress else {
             let change = Change {
@@ -498,7 +498,7 @@ impl Job for IntoNew {
         let locks = self.members.lock(plan)?;
         let held = Held::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
-        self.sights(&held)
+        self.backing_views(&held)
             .and_then(|(chain, ..)| {
                 // The new image is not encrypted.
                 let making =

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss, NoProgress,
-    ProgressSink, Sight, Stores, Views, give_up_equal, keep_views, snapshot_views, view_loss,
+    self, BackingView, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss,
+    NoProgress, ProgressSink, Stores, Views, give_up_equal, keep_views, snapshot_views, view_loss,
 };
 
 use super::held::Held;
@@ -385,7 +385,7 @@ impl Move {
     }
 
     /// The image over what it is built on now, and what it is going to be built on.
-    fn sights(&self, host: &dyn Host) -> image::Result<(Chain, Chain)> {
+    fn backing_views(&self, host: &dyn Host) -> image::Result<(Chain, Chain)> {
         let chain = Chain::open(host, &self.image, Some(&Format::Qcow2), &|_| true)?;
         let new = match &self.base {
             Some(base) => Chain::open(host, &base.path, Some(&base.format), &|_| true)?,
@@ -398,8 +398,8 @@ impl Move {
     }
 
     fn survey(&self, host: &dyn Host) -> image::Result<Survey> {
-        let (chain, new) = self.sights(host)?;
-        let (old, new) = (Sight::of(chain.below()), Sight::of(new));
+        let (chain, new) = self.backing_views(host)?;
+        let (old, new) = (BackingView::of(chain.below()), BackingView::of(new));
         let change = Change {
             old: &old,
             new: &new,
@@ -429,9 +429,9 @@ impl Move {
     /// Copies into the image what it would lose, all of it on stable storage.
     pub(super) fn copy(&self, host: &dyn Host, pace: &dyn ProgressSink) -> image::Result<()> {
         let below = Below {
-            sights: &|| {
-                let (chain, new) = self.sights(host)?;
-                Ok((Sight::of(chain.below()), Sight::of(new)))
+            backing_views: &|| {
+                let (chain, new) = self.backing_views(host)?;
+                Ok((BackingView::of(chain.below()), BackingView::of(new)))
             },
             judge: Judge::Bytes,
             keys: &self.keys,
@@ -457,7 +457,7 @@ impl Move {
         host: &dyn Host,
         pace: &dyn ProgressSink,
     ) -> image::Result<u64> {
-        let (chain, _) = self.sights(host)?;
+        let (chain, _) = self.backing_views(host)?;
         give_up_equal(host, &self.image, &chain.below(), &self.keys, pace)
     }
 }

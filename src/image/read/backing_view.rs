@@ -1,4 +1,4 @@
-//! What an image shows below itself, now or after a change, and where two such sights differ as far as
+//! What an image shows below itself, now or after a change, and where two such views differ as far as
 //! tables tell. Nothing is written here, and no guest byte is read to find a difference.
 
 use std::collections::HashMap;
@@ -11,16 +11,16 @@ use crate::image::{Chain, Extent, Layer, State};
 
 /// What is seen from above: a chain, and past the end of it, where asked, another one.
 ///
-/// An image past whose end the one above it is longer shows zeros there: so does a sight of one chain.
+/// An image past whose end the one above it is longer shows zeros there: so does a backing view of one chain.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct BackingView {
     front: Chain,
     /// Where `rest` begins, in guest bytes.
     len: u64,
     rest: Chain,
 }
 
-/// A run of guest bytes of a sight.
+/// A run of guest bytes of a backing view.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The run; never [`State::Unallocated`].
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-impl Sight {
+impl BackingView {
     /// A chain as it is.
     #[must_use]
     pub fn of(chain: Chain) -> Self {
@@ -131,26 +131,26 @@ fn place(chain: &Chain, from: usize, start: u64, end: u64) -> Result<Place> {
     })
 }
 
-/// What two sights show of one run.
+/// What  backing views show of one run.
 #[derive(Debug)]
 pub enum Compared {
     /// The same, for certain, up to this guest offset.
     Same(u64),
     /// Stored in different places: the bytes may be equal all the same.
-    Apart {
-        /// The first sight's.
+    Differs {
+        /// The first backing view's.
         old: Place,
         /// The second one's, of the same length.
         new: Place,
     },
 }
 
-/// Two sights side by side. What both take from the same bytes of the same file is the same, and
+/// Two views side by side. What both take from the same bytes of the same file is the same, and
 /// layers that both end in are not even looked into where neither holds anything above them.
 #[derive(Debug)]
-pub struct Difference<'a> {
-    old: &'a Sight,
-    new: &'a Sight,
+pub struct BackingDiff<'a> {
+    old: &'a BackingView,
+    new: &'a BackingView,
     /// For each pair of parts (front or rest), how many layers both chains end in.
     tails: [[usize; 2]; 2],
     /// The file that decides which bytes each layer stores, by the layer's address: an open file stays
@@ -158,14 +158,14 @@ pub struct Difference<'a> {
     stored: HashMap<usize, FileId>,
 }
 
-impl<'a> Difference<'a> {
+impl<'a> BackingDiff<'a> {
     /// Lays them side by side.
     ///
     /// # Errors
     /// When a file cannot be asked which one it is.
-    pub fn new(old: &'a Sight, new: &'a Sight) -> Result<Self> {
-        let ids = |sight: &Sight| -> Result<[Vec<Identity>; 2]> {
-            Ok([identities(&sight.front)?, identities(&sight.rest)?])
+    pub fn new(old: &'a BackingView, new: &'a BackingView) -> Result<Self> {
+        let ids = |view: &BackingView| -> Result<[Vec<Identity>; 2]> {
+            Ok([identities(&view.front)?, identities(&view.rest)?])
         };
         let (a, b) = (ids(old)?, ids(new)?);
         let tail = |x: &[Identity], y: &[Identity]| {
@@ -224,7 +224,7 @@ impl<'a> Difference<'a> {
         if self.is_same(&old, &new) {
             return Ok(Compared::Same(end));
         }
-        Ok(Compared::Apart { old, new })
+        Ok(Compared::Differs { old, new })
     }
 
     /// Whether both runs begin at the same bytes of the same file, or are both zero.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use crate::host::{Access, Host};
 use crate::image::{
-    self, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys, NoProgress,
-    ProgressSink, Root, Sight, State, Stores, Target, Views, keep_views, new_overlay,
+    self, BackingView, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys,
+    NoProgress, ProgressSink, Root, State, Stores, Target, Views, keep_views, new_overlay,
 };
 
 use super::super::held::{Held, files_of, has_secrets};
@@ -207,8 +207,8 @@ impl CommitJob {
         let chain = &self.open_chain(host)?;
         let base = chain.without(self.run.len());
         if let Some(old) = self.keep_old.as_ref().filter(|old| !old.is_there) {
-            let now = Sight::of(base.clone());
-            let merged = Sight::merged(chain.clone(), base.clone());
+            let now = BackingView::of(base.clone());
+            let merged = BackingView::merged(chain.clone(), base.clone());
             let change = Change {
                 old: &now,
                 new: &merged,
@@ -238,11 +238,11 @@ impl CommitJob {
         progress.enter(Phase::Copy, self.bytes);
         for kept in all {
             let below = Below {
-                sights: &|| {
+                backing_views: &|| {
                     let chain = self.open_chain(host)?;
-                    let old = Sight::of(chain.without(kept.on));
+                    let old = BackingView::of(chain.without(kept.on));
                     let base = chain.without(self.run.len());
-                    Ok((old, Sight::merged(chain, base)))
+                    Ok((old, BackingView::merged(chain, base)))
                 },
                 judge: Judge::Tables,
                 keys: &self.keys,

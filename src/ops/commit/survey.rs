@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::forest::{Node, NodeId};
 use crate::host::Host;
 use crate::image::{
-    self, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss, NoProgress, Room,
-    Root, Sight, State, Views, snapshot_views, view_loss,
+    self, BackingView, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss,
+    NoProgress, Room, Root, State, Views, snapshot_views, view_loss,
 };
 
 use super::super::words::name;
@@ -176,8 +176,8 @@ impl Survey {
             }
             survey.new_in_base = survey.new_in_base.and(tail.growth());
         }
-        let merged = Sight::merged(chain.clone(), base_chain.clone());
-        let old = Sight::of(base_chain);
+        let merged = BackingView::merged(chain.clone(), base_chain.clone());
+        let old = BackingView::of(base_chain);
         let change = Change {
             old: &old,
             new: &merged,
@@ -185,7 +185,7 @@ impl Survey {
             keys: &context.keys,
         };
         let kept = CreateOptions::new(base_size).room(&run.base.path)?;
-        survey.old = image::sight_loss(change, kept)?;
+        survey.old = image::backing_loss(change, kept)?;
         let views = Readers {
             host,
             chain: &chain,
@@ -238,7 +238,7 @@ fn is_merged(chain: &Chain, depth: usize) -> image::Result<bool> {
 struct Readers<'a> {
     host: &'a dyn Host,
     chain: &'a Chain,
-    merged: &'a Sight,
+    merged: &'a BackingView,
     keys: &'a Keys,
 }
 
@@ -312,7 +312,7 @@ impl Readers<'_> {
                 .map(|error| error.kind.to_string()),
             Layer::Raw(_) => None,
         };
-        let old = Sight::of(self.chain.without(on));
+        let old = BackingView::of(self.chain.without(on));
         let change = Change {
             old: &old,
             new: self.merged,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::guest::{self, Held, Partition, Partitions};
-use crate::image::{self, Chain, Compared, Difference, Format, Layer, NoProgress, Sight, State};
+use crate::image::{
+    self, BackingDiff, BackingView, Chain, Compared, Format, Layer, NoProgress, State,
+};
 
 use super::super::members::{chain_below, is_readable, refuse_foreign_data};
 use super::super::pin::Watch;
@@ -141,8 +143,8 @@ fn pin(plan: &mut Plan, chain: &Chain) {
 }
 
 fn compare(top: &Layer, old: Chain, new: Chain, old_name: String) -> image::Result<Comparison> {
-    let (old_sight, new_sight) = (Sight::of(old.clone()), Sight::of(new.clone()));
-    let difference = Difference::new(&old_sight, &new_sight)?;
+    let (old_sight, new_sight) = (BackingView::of(old.clone()), BackingView::of(new.clone()));
+    let difference = BackingDiff::new(&old_sight, &new_sight)?;
     let mut comparison = Comparison {
         apart: 0,
         compared: 0,
@@ -160,7 +162,7 @@ fn compare(top: &Layer, old: Chain, new: Chain, old_name: String) -> image::Resu
             while at < extent.end() {
                 match difference.at(at, extent.end())? {
                     Compared::Same(to) => at = to,
-                    Compared::Apart { old, .. } => {
+                    Compared::Differs { old, .. } => {
                         let end = old.extent.end();
                         if !visit(at, end)? {
                             return Ok(());

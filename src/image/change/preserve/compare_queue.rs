@@ -1,4 +1,4 @@
-//! Runs of which only the bytes tell whether two sights show the same, read by several threads, some way
+//! Runs of which only the bytes tell whether  backing views show the same, read by several threads, some way
 //! ahead of who writes what turns out to differ. Nothing is written here.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::image::change::preserve::units::{groups, is_zero};
 use crate::image::change::preserve::{Change, Judge, WINDOW};
 use crate::image::error::Result;
 use crate::image::internal::{Fault, OfFile as _, distance, part};
-use crate::image::read::backing_view::{Place, Sight};
+use crate::image::read::backing_view::{BackingView, Place};
 use crate::image::{Error, ErrorKind};
 
 /// Chunks that are read before they are asked for: a chunk is what one thread takes at a time, at most
@@ -30,9 +30,9 @@ const PIECE: u64 = 256 << 10;
 pub(super) struct Candidate {
     pub(super) start: u64,
     pub(super) end: u64,
-    /// Where its bytes are stored in the old sight; none where several places hold them.
+    /// Where its bytes are stored in the old backing view; none where several places hold them.
     pub(super) old: Option<Place>,
-    /// The same of the new sight.
+    /// The same of the new backing view.
     pub(super) new: Option<Place>,
 }
 
@@ -42,21 +42,21 @@ impl Candidate {
         self.end - self.start
     }
 
-    /// Whether the tables alone say that the old sight is zero here.
+    /// Whether the tables alone say that the old backing view is zero here.
     pub(super) fn was_zero(&self) -> bool {
         self.old.as_ref().is_some_and(Place::is_zero)
     }
 }
 
-/// Reads what a sight shows from `start` on; true where it is zero by the tables, and nothing was read.
-fn read(sight: &Sight, place: Option<&Place>, start: u64, buffer: &mut [u8]) -> Result<bool> {
+/// Reads what a backing view shows from `start` on; true where it is zero by the tables, and nothing was read.
+fn read(view: &BackingView, place: Option<&Place>, start: u64, buffer: &mut [u8]) -> Result<bool> {
     match place {
         Some(place) if place.is_zero() => return Ok(true),
         Some(Place {
             extent,
             layer: Some(layer),
         }) => layer.read(extent.state.skip(start - extent.start), start, buffer)?,
-        _ => sight.read_at(buffer, start)?,
+        _ => view.read_at(buffer, start)?,
     }
     Ok(false)
 }
@@ -104,7 +104,7 @@ pub(super) struct Chunk {
     pub(super) len: u64,
     /// The runs that differ, each with the number of its candidate.
     differing: Vec<(usize, Range<u64>)>,
-    /// Their bytes in the old sight, one after the other; none of those that were zero by the tables.
+    /// Their bytes in the old backing view, one after the other; none of those that were zero by the tables.
     kept: Vec<u8>,
 }
 
@@ -113,7 +113,7 @@ pub(super) struct Differing<'a> {
     pub(super) candidate: &'a Candidate,
     /// Guest offsets in bytes.
     pub(super) range: Range<u64>,
-    /// Its bytes in the old sight, unless that is zero by the tables.
+    /// Its bytes in the old backing view, unless that is zero by the tables.
     pub(super) old: &'a [u8],
 }
 

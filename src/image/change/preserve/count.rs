@@ -4,7 +4,7 @@ use crate::image::Room;
 use crate::image::change::preserve::pieces::Pieces;
 use crate::image::change::preserve::{Change, Judge, Loss};
 use crate::image::error::Result;
-use crate::image::read::backing_view::{Compared, Difference, Place};
+use crate::image::read::backing_view::{BackingDiff, Compared, Place};
 
 /// Adds up what is lost.
 pub(super) struct Count<'a> {
@@ -20,7 +20,7 @@ impl<'a> Count<'a> {
     pub(super) fn new(change: Change<'a>, room: Room) -> Result<Self> {
         Ok(Self {
             pieces: Pieces {
-                difference: Difference::new(change.old, change.new)?,
+                difference: BackingDiff::new(change.old, change.new)?,
                 unit: room.unit(),
             },
             judge: change.judge,
@@ -66,7 +66,7 @@ impl<'a> Count<'a> {
         while at < end {
             match self.pieces.difference.at(at, end)? {
                 Compared::Same(to) => at = to,
-                Compared::Apart { old, new } => {
+                Compared::Differs { old, new } => {
                     if !old.is_zero() && self.is_lost(&new) {
                         return Ok(true);
                     }

@@ -12,7 +12,7 @@ use crate::image::change::preserve::units::{groups, is_zero};
 use crate::image::change::preserve::{Change, Judge, Stores, WINDOW, absent, over, unit_of};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
-use crate::image::read::backing_view::{Difference, Place};
+use crate::image::read::backing_view::{BackingDiff, Place};
 use crate::image::{Error, ErrorKind, Format, Layer, ProgressSink, Root, Source, State, Target};
 
 /// Bytes moved between two looks at whether to go on, where they need not be looked at.
@@ -35,7 +35,7 @@ pub(super) fn keep_view(
     };
     let top = Arc::new(view);
     let pieces = Pieces {
-        difference: Difference::new(change.old, change.new)?,
+        difference: BackingDiff::new(change.old, change.new)?,
         unit,
     };
     thread::scope(|scope| {

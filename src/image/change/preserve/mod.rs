@@ -6,7 +6,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `count` | what a view would lose, told from tables |
-//! | `pieces` | the runs that the old and the new sight may show differently |
+//! | `pieces` | the runs that the old and the new backing view may show differently |
 //! | `doubts` | those of which only the bytes tell, read by several threads |
 //! | `keeper` | a view that receives what it would lose |
 //! | `equal` | the reverse: what an image and what lies below it hold alike is given up |
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::host::{Host, printable_bytes};
 use crate::image::error::Result;
-use crate::image::read::backing_view::Sight;
+use crate::image::read::backing_view::BackingView;
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
     Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, ProgressSink, Room, Root, State,
@@ -43,12 +43,12 @@ const WINDOW: u64 = 2 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
     /// What is there now.
-    pub old: &'a Sight,
+    pub old: &'a BackingView,
     /// What is going to be there.
-    pub new: &'a Sight,
+    pub new: &'a BackingView,
     /// How it is decided whether the two show the same.
     pub judge: Judge,
-    /// What opens the image that keeps its views, should it be encrypted. The sights are open already.
+    /// What opens the image that keeps its views, should it be encrypted. The backing views are open already.
     pub keys: &'a Keys,
 }
 
@@ -57,7 +57,7 @@ pub struct Change<'a> {
 pub struct Below<'a> {
     /// Opens what is there now and what is going to be there, unlocked: called for each view, since
     /// what was read before another one was written may not hold any more.
-    pub sights: &'a dyn Fn() -> Result<(Sight, Sight)>,
+    pub backing_views: &'a dyn Fn() -> Result<(BackingView, BackingView)>,
     /// As in [`Change`].
     pub judge: Judge,
     /// As in [`Change`].
@@ -178,14 +178,14 @@ pub fn view_loss(top: &Layer, change: Change<'_>) -> Result<Loss> {
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn sight_loss(change: Change<'_>, room: Room) -> Result<Loss> {
+pub fn backing_loss(change: Change<'_>, room: Room) -> Result<Loss> {
     let mut count = Count::new(change, room)?;
     count.add(0, change.old.virtual_size())?;
     Ok(count.loss())
 }
 
 /// Copies into the views of the image `path` what they would lose. At every instant each of them shows
-/// what it shows now, below the old sight and, once this has returned, below the new one.
+/// what it shows now, below the old backing view and, once this has returned, below the new one.
 ///
 /// Where a snapshot and the active view part, what the latter holds moves inside the file: whoever opened
 /// the image before must open it anew before it reads on. So are the sights, which may have it in them.
@@ -208,7 +208,7 @@ pub fn keep_views(
     let active = (views == Views::All).then_some((Root::Active, layer));
     let snapshots = snapshots.into_iter().map(|(_, root, view)| (root, view));
     for (root, view) in active.into_iter().chain(snapshots) {
-        let (old, new) = (below.sights)()?;
+        let (old, new) = (below.backing_views)()?;
         let change = Change {
             old: &old,
             new: &new,
@@ -220,7 +220,7 @@ pub fn keep_views(
     Ok(())
 }
 
-/// Creates an image that is built on the new sight, as `options` say, and holds what makes it show the
+/// Creates an image that is built on the new backing view, as `options` say, and holds what makes it show the
 /// old one. It gets its name only when all of it is on stable storage.
 ///
 /// # Errors

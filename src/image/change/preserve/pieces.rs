@@ -1,12 +1,12 @@
-//! The runs that two sights may show differently, in whole units.
+//! The runs that  backing views may show differently, in whole units.
 
 use crate::image::error::Result;
-use crate::image::read::backing_view::{Compared, Difference, Place};
+use crate::image::read::backing_view::{BackingDiff, Compared, Place};
 
-/// Whole units that two sights may show differently.
+/// Whole units that  backing views may show differently.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
-    pub(super) difference: Difference<'a>,
+    pub(super) difference: BackingDiff<'a>,
     pub(super) unit: u64,
 }
 
@@ -35,7 +35,7 @@ impl Pieces<'_> {
                     at = to;
                     continue;
                 }
-                Compared::Apart { old, new } => (old, new),
+                Compared::Differs { old, new } => (old, new),
             };
             let start = at - at % self.unit;
             let stop = old.extent.end();
