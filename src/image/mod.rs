@@ -33,8 +33,8 @@ pub use change::convert::{
 };
 pub use change::measure::{Measure, MeasureAs, bytes_of_bitmaps, measure};
 pub use change::preserve::{
-    Below, Change, Judge, Loss, Stores, Views, backing_loss, give_up_equal, give_up_growth,
-    keep_views, new_overlay, snapshot_views, view_loss,
+    BackingChange, BackingSwitch, CompareBy, Loss, Stores, Views, backing_loss, dedupe,
+    dedupe_growth, new_overlay, preserve_views, snapshot_views, view_loss,
 };
 pub use change::repair::{Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Forest, Node, NodeId};
 use crate::host::{Host, printable};
 use crate::image::{
-    self, BackingView, CarriedBitmaps, Chain, Change, ConvertFrom, ConvertTo, CreateOptions,
-    Format, Judge, Keys, Layer, NoProgress, new_overlay,
+    self, BackingChange, BackingView, CarriedBitmaps, Chain, CompareBy, ConvertFrom, ConvertTo,
+    CreateOptions, Format, Keys, Layer, NoProgress, new_overlay,
 };
 
 use super::branch::not_created;
@@ -419,10 +419,10 @@ impl IntoNew {
                 (counted.data, counted.growth)
             }
             None => {
-                let change = Change {
+                let change = BackingChange {
                     old: &old,
                     new: &new,
-                    judge: Judge::Bytes,
+                    judge: CompareBy::Bytes,
                     keys: &self.keys,
                 };
                 let loss = image::backing_loss(change, room)?;
@@ -453,10 +453,10 @@ impl IntoNew {
         let (chain, old, new) = self.backing_views(host)?;
         let options = self.options(&chain);
         let Some(compress) = self.compress else {
-            let change = Change {
+            let change = BackingChange {
                 old: &old,
                 new: &new,
-                judge: Judge::Bytes,
+                judge: CompareBy::Bytes,
                 keys: &self.keys,
             };
             return new_overlay(host, &self.new, &options, change, progress);

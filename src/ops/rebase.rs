@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, printable};
-use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, give_up_growth};
+use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, dedupe_growth};
 
 use super::held::Held;
 use super::members::Members;
@@ -160,7 +160,7 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
     }
     if wish.dedupe {
         let host = plan.host();
-        match Layer::open(host, &node.path, &Format::Qcow2).and_then(|top| give_up_growth(&top)) {
+        match Layer::open(host, &node.path, &Format::Qcow2).and_then(|top| dedupe_growth(&top)) {
             Ok(growth) => space::may_need_growth(plan, &node.path, Growth::default(), growth),
             Err(error) => {
                 return plan.refuse_unsaid(&error, "this");
@@ -274,7 +274,7 @@ impl Job for RebaseJob {
         let mut remarks = Vec::new();
         if self.dedupe {
             progress.enter(Phase::CleanUp, 0);
-            remarks.push(match self.planned.give_up_equal(host, progress) {
+            remarks.push(match self.planned.dedupe(host, progress) {
                 Ok(0) => "nothing it holds is shown by its new base as well".to_owned(),
                 Ok(bytes) => format!(
                     "gave up {} that its new base shows as well",

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, printable};
 use crate::image::{
-    self, BackingView, Below, Chain, Change, ErrorKind, Format, Judge, Keys, Layer, Loss,
-    NoProgress, ProgressSink, Stores, Views, give_up_equal, keep_views, snapshot_views, view_loss,
+    self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, ErrorKind, Format, Keys,
+    Layer, Loss, NoProgress, ProgressSink, Stores, Views, dedupe, preserve_views, snapshot_views,
+    view_loss,
 };
 
 use super::held::Held;
@@ -400,10 +401,10 @@ impl Move {
     fn survey(&self, host: &dyn Host) -> image::Result<Survey> {
         let (chain, new) = self.backing_views(host)?;
         let (old, new) = (BackingView::of(chain.below()), BackingView::of(new));
-        let change = Change {
+        let change = BackingChange {
             old: &old,
             new: &new,
-            judge: Judge::Bytes,
+            judge: CompareBy::Bytes,
             keys: &self.keys,
         };
         let Some(top) = chain.layers().first() else {
@@ -428,16 +429,16 @@ impl Move {
 
     /// Copies into the image what it would lose, all of it on stable storage.
     pub(super) fn copy(&self, host: &dyn Host, pace: &dyn ProgressSink) -> image::Result<()> {
-        let below = Below {
+        let below = BackingSwitch {
             backing_views: &|| {
                 let (chain, new) = self.backing_views(host)?;
                 Ok((BackingView::of(chain.below()), BackingView::of(new)))
             },
-            judge: Judge::Bytes,
+            judge: CompareBy::Bytes,
             keys: &self.keys,
             stores: self.stores,
         };
-        keep_views(host, &self.image, Views::All, below, pace)
+        preserve_views(host, &self.image, Views::All, below, pace)
     }
 
     /// The header names the new base: one write, after which nothing needs the old one.
@@ -452,13 +453,9 @@ impl Move {
     }
 
     /// Once the header names the new base: gives up what that shows as well.
-    pub(super) fn give_up_equal(
-        &self,
-        host: &dyn Host,
-        pace: &dyn ProgressSink,
-    ) -> image::Result<u64> {
+    pub(super) fn dedupe(&self, host: &dyn Host, pace: &dyn ProgressSink) -> image::Result<u64> {
         let (chain, _) = self.backing_views(host)?;
-        give_up_equal(host, &self.image, &chain.below(), &self.keys, pace)
+        dedupe(host, &self.image, &chain.below(), &self.keys, pace)
     }
 }
 

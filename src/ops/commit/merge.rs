@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use crate::host::{Access, Host};
 use crate::image::{
-    self, BackingView, Below, Chain, Change, CreateOptions, ErrorKind, Format, Judge, Keys,
-    NoProgress, ProgressSink, Root, State, Stores, Target, Views, keep_views, new_overlay,
+    self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, CreateOptions, ErrorKind,
+    Format, Keys, NoProgress, ProgressSink, Root, State, Stores, Target, Views, new_overlay,
+    preserve_views,
 };
 
 use super::super::held::{Held, files_of, has_secrets};
@@ -209,10 +210,10 @@ impl CommitJob {
         if let Some(old) = self.keep_old.as_ref().filter(|old| !old.is_there) {
             let now = BackingView::of(base.clone());
             let merged = BackingView::merged(chain.clone(), base.clone());
-            let change = Change {
+            let change = BackingChange {
                 old: &now,
                 new: &merged,
-                judge: Judge::Tables,
+                judge: CompareBy::Tables,
                 keys: &self.keys,
             };
             let secret = old.options.encryption.is_none() && has_secrets(&base);
@@ -237,18 +238,18 @@ impl CommitJob {
     ) -> image::Result<()> {
         progress.enter(Phase::Copy, self.bytes);
         for kept in all {
-            let below = Below {
+            let below = BackingSwitch {
                 backing_views: &|| {
                     let chain = self.open_chain(host)?;
                     let old = BackingView::of(chain.without(kept.on));
                     let base = chain.without(self.run.len());
                     Ok((old, BackingView::merged(chain, base)))
                 },
-                judge: Judge::Tables,
+                judge: CompareBy::Tables,
                 keys: &self.keys,
                 stores: Stores::Plain,
             };
-            keep_views(host, &kept.path, kept.views, below, progress)?;
+            preserve_views(host, &kept.path, kept.views, below, progress)?;
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::forest::{Node, NodeId};
 use crate::host::Host;
 use crate::image::{
-    self, BackingView, Chain, Change, CreateOptions, Format, Growth, Judge, Keys, Layer, Loss,
-    NoProgress, Room, Root, State, Views, snapshot_views, view_loss,
+    self, BackingChange, BackingView, Chain, CompareBy, CreateOptions, Format, Growth, Keys, Layer,
+    Loss, NoProgress, Room, Root, State, Views, snapshot_views, view_loss,
 };
 
 use super::super::words::name;
@@ -178,10 +178,10 @@ impl Survey {
         }
         let merged = BackingView::merged(chain.clone(), base_chain.clone());
         let old = BackingView::of(base_chain);
-        let change = Change {
+        let change = BackingChange {
             old: &old,
             new: &merged,
-            judge: Judge::Tables,
+            judge: CompareBy::Tables,
             keys: &context.keys,
         };
         let kept = CreateOptions::new(base_size).room(&run.base.path)?;
@@ -313,10 +313,10 @@ impl Readers<'_> {
             Layer::Raw(_) => None,
         };
         let old = BackingView::of(self.chain.without(on));
-        let change = Change {
+        let change = BackingChange {
             old: &old,
             new: self.merged,
-            judge: Judge::Tables,
+            judge: CompareBy::Tables,
             keys: self.keys,
         };
         let judged = |dependant: Dependant, view: &Layer| match view_loss(view, change) {

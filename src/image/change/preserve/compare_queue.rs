@@ -10,7 +10,7 @@ use std::thread::{self, Scope};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::image::change::preserve::units::{groups, is_zero};
-use crate::image::change::preserve::{Change, Judge, WINDOW};
+use crate::image::change::preserve::{BackingChange, CompareBy, WINDOW};
 use crate::image::error::Result;
 use crate::image::internal::{Fault, OfFile as _, distance, part};
 use crate::image::read::backing_view::{BackingView, Place};
@@ -85,7 +85,7 @@ type Task = (Chunk, Sender<Result<Chunk>>);
 struct JudgeOfBytes<'a> {
     /// The image that receives what differs.
     path: &'a Path,
-    change: Change<'a>,
+    change: BackingChange<'a>,
     unit: u64,
 }
 
@@ -122,7 +122,7 @@ impl<'scope, 'env> CompareQueue<'scope, 'env> {
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
         path: &'env Path,
-        change: Change<'env>,
+        change: BackingChange<'env>,
         unit: u64,
     ) -> Self {
         let (tasks, waiting) = unbounded();
@@ -260,14 +260,14 @@ impl JudgeOfBytes<'_> {
         let len = distance(span.start, span.end).of(self.path)?;
         old.resize(len, 0);
         new.resize(len, 0);
-        let Change {
+        let BackingChange {
             old: before,
             new: after,
             judge,
             ..
         } = self.change;
         let old_is_zero = read(before, candidate.old.as_ref(), span.start, old)?;
-        if judge == Judge::Tables {
+        if judge == CompareBy::Tables {
             // It is put together from several places, so it differs.
             return Ok(vec![(span.start, span.end)]);
         }

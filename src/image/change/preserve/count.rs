@@ -2,14 +2,14 @@
 
 use crate::image::Room;
 use crate::image::change::preserve::pieces::Pieces;
-use crate::image::change::preserve::{Change, Judge, Loss};
+use crate::image::change::preserve::{BackingChange, CompareBy, Loss};
 use crate::image::error::Result;
 use crate::image::read::backing_view::{BackingDiff, Compared, Place};
 
 /// Adds up what is lost.
 pub(super) struct Count<'a> {
     pieces: Pieces<'a>,
-    judge: Judge,
+    judge: CompareBy,
     loss: Loss,
     /// For what is certain, and for everything.
     sure: Room,
@@ -17,7 +17,7 @@ pub(super) struct Count<'a> {
 }
 
 impl<'a> Count<'a> {
-    pub(super) fn new(change: Change<'a>, room: Room) -> Result<Self> {
+    pub(super) fn new(change: BackingChange<'a>, room: Room) -> Result<Self> {
         Ok(Self {
             pieces: Pieces {
                 difference: BackingDiff::new(change.old, change.new)?,
@@ -57,7 +57,7 @@ impl<'a> Count<'a> {
 
     /// Whether what is stored in a place of its own has to be copied where this is the new one.
     fn is_lost(&self, new: &Place) -> bool {
-        self.judge == Judge::Tables || new.is_zero()
+        self.judge == CompareBy::Tables || new.is_zero()
     }
 
     /// Whether a unit that is put together from several places has to be copied for one of them.

@@ -16,8 +16,8 @@ use crate::image::{
 /// sees the same. Returns the bytes given up. Internal snapshots keep what they hold.
 ///
 /// # Errors
-/// As [`keep_views`](crate::image::change::preserve::keep_views).
-pub fn give_up_equal(
+/// As [`preserve_views`](crate::image::change::preserve::preserve_views).
+pub fn dedupe(
     host: &dyn Host,
     path: &Path,
     below: &Chain,
@@ -83,12 +83,12 @@ pub fn give_up_equal(
     Ok(given_up)
 }
 
-/// How much longer [`give_up_equal`] makes the image, at most: a table that an internal snapshot shares is
+/// How much longer [`dedupe`] makes the image, at most: a table that an internal snapshot shares is
 /// written anew to say that something is given up.
 ///
 /// # Errors
 /// When the tables cannot be read.
-pub fn give_up_growth(top: &Layer) -> Result<Growth> {
+pub fn dedupe_growth(top: &Layer) -> Result<Growth> {
     let Layer::Qcow2(image) = top else {
         return Ok(Growth::default());
     };

@@ -7,16 +7,16 @@
 //! |---|---|
 //! | `count` | what a view would lose, told from tables |
 //! | `pieces` | the runs that the old and the new backing view may show differently |
-//! | `doubts` | those of which only the bytes tell, read by several threads |
-//! | `keeper` | a view that receives what it would lose |
-//! | `equal` | the reverse: what an image and what lies below it hold alike is given up |
+//! | `compare_queue` | those of which only the bytes tell, read by several threads |
+//! | `preserver` | a view that receives what it would lose |
+//! | `dedupe` | the reverse: what an image and what lies below it hold alike is given up |
 //! | `units` | which units of a buffer are of one kind |
 
 mod compare_queue;
 mod count;
 mod dedupe;
-mod keeper;
 mod pieces;
+mod preserver;
 mod units;
 
 use std::path::Path;
@@ -32,35 +32,35 @@ use crate::image::{
 };
 
 use count::Count;
-use keeper::keep_view;
+use preserver::preserve_view;
 
-pub use dedupe::{give_up_equal, give_up_growth};
+pub use dedupe::{dedupe, dedupe_growth};
 
 /// Bytes compared at a time: a whole number of clusters of any size there is.
 const WINDOW: u64 = 2 << 20;
 
 /// What changes below an image.
 #[derive(Debug, Clone, Copy)]
-pub struct Change<'a> {
+pub struct BackingChange<'a> {
     /// What is there now.
     pub old: &'a BackingView,
     /// What is going to be there.
     pub new: &'a BackingView,
     /// How it is decided whether the two show the same.
-    pub judge: Judge,
+    pub judge: CompareBy,
     /// What opens the image that keeps its views, should it be encrypted. The backing views are open already.
     pub keys: &'a Keys,
 }
 
 /// What changes below an image whose views are kept.
 #[derive(Clone, Copy)]
-pub struct Below<'a> {
+pub struct BackingSwitch<'a> {
     /// Opens what is there now and what is going to be there, unlocked: called for each view, since
     /// what was read before another one was written may not hold any more.
     pub backing_views: &'a dyn Fn() -> Result<(BackingView, BackingView)>,
-    /// As in [`Change`].
-    pub judge: Judge,
-    /// As in [`Change`].
+    /// As in [`BackingChange`].
+    pub judge: CompareBy,
+    /// As in [`BackingChange`].
     pub keys: &'a Keys,
     /// How what is copied is stored.
     pub stores: Stores,
@@ -78,7 +78,7 @@ pub enum Stores {
 
 /// How it is decided whether two places hold the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judge {
+pub enum CompareBy {
     /// By where they are stored: what is stored in two places counts as different.
     Tables,
     /// By the bytes, where tables do not tell.
@@ -162,7 +162,7 @@ pub fn snapshot_views(path: &Path, layer: &Layer) -> Result<Vec<(String, Root, L
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn view_loss(top: &Layer, change: Change<'_>) -> Result<Loss> {
+pub fn view_loss(top: &Layer, change: BackingChange<'_>) -> Result<Loss> {
     if unit_of(top).is_none() {
         return Ok(Loss::default());
     }
@@ -178,7 +178,7 @@ pub fn view_loss(top: &Layer, change: Change<'_>) -> Result<Loss> {
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn backing_loss(change: Change<'_>, room: Room) -> Result<Loss> {
+pub fn backing_loss(change: BackingChange<'_>, room: Room) -> Result<Loss> {
     let mut count = Count::new(change, room)?;
     count.add(0, change.old.virtual_size())?;
     Ok(count.loss())
@@ -193,11 +193,11 @@ pub fn backing_loss(change: Change<'_>, room: Room) -> Result<Loss> {
 /// # Errors
 /// When a file cannot be read or written, or it was stopped: the views show the same all the same, and
 /// doing it again goes on.
-pub fn keep_views(
+pub fn preserve_views(
     host: &dyn Host,
     path: &Path,
     views: Views,
-    below: Below<'_>,
+    below: BackingSwitch<'_>,
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
@@ -209,13 +209,13 @@ pub fn keep_views(
     let snapshots = snapshots.into_iter().map(|(_, root, view)| (root, view));
     for (root, view) in active.into_iter().chain(snapshots) {
         let (old, new) = (below.backing_views)()?;
-        let change = Change {
+        let change = BackingChange {
             old: &old,
             new: &new,
             judge: below.judge,
             keys: below.keys,
         };
-        keep_view(host, path, view, (root, below.stores), change, progress)?;
+        preserve_view(host, path, view, (root, below.stores), change, progress)?;
     }
     Ok(())
 }
@@ -224,19 +224,19 @@ pub fn keep_views(
 /// old one. It gets its name only when all of it is on stable storage.
 ///
 /// # Errors
-/// As [`keep_views`], and when something of that name exists; nothing is left behind then.
+/// As [`preserve_views`], and when something of that name exists; nothing is left behind then.
 pub fn new_overlay(
     host: &dyn Host,
     new: &Path,
     options: &CreateOptions,
-    change: Change<'_>,
+    change: BackingChange<'_>,
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     made_aside(host, new, |temporary| {
         create(host, temporary, options, progress)?;
         let layer = Layer::open(host, temporary, &Format::Qcow2)?;
         let kept = (Root::Active, Stores::Plain);
-        keep_view(host, temporary, layer, kept, change, progress)
+        preserve_view(host, temporary, layer, kept, change, progress)
     })
 }
 

@@ -9,7 +9,9 @@ use crate::host::Host;
 use crate::image::change::preserve::compare_queue::{Candidate, Chunk, CompareQueue, Differing};
 use crate::image::change::preserve::pieces::{Piece, Pieces};
 use crate::image::change::preserve::units::{groups, is_zero};
-use crate::image::change::preserve::{Change, Judge, Stores, WINDOW, absent, over, unit_of};
+use crate::image::change::preserve::{
+    BackingChange, CompareBy, Stores, WINDOW, absent, over, unit_of,
+};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::read::backing_view::{BackingDiff, Place};
@@ -22,12 +24,12 @@ const PIECE: u64 = 16 << 20;
 const BLOCK: u64 = 4096;
 
 /// Copies into one view, of that root, what it would lose, stored so.
-pub(super) fn keep_view(
+pub(super) fn preserve_view(
     host: &dyn Host,
     path: &Path,
     view: Layer,
     (root, stores): (Root, Stores),
-    change: Change<'_>,
+    change: BackingChange<'_>,
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     let Some(unit) = unit_of(&view) else {
@@ -39,7 +41,7 @@ pub(super) fn keep_view(
         unit,
     };
     thread::scope(|scope| {
-        let mut keeper = Keeper {
+        let mut keeper = Preserver {
             host,
             path,
             root,
@@ -68,13 +70,13 @@ pub(super) fn keep_view(
 }
 
 /// One view that receives what it would lose.
-struct Keeper<'scope, 'env> {
+struct Preserver<'scope, 'env> {
     host: &'env dyn Host,
     path: &'env Path,
     root: Root,
     stores: Stores,
     top: Arc<Layer>,
-    change: Change<'env>,
+    change: BackingChange<'env>,
     unit: u64,
     progress: &'env dyn ProgressSink,
     /// Opened when there is something to write.
@@ -82,7 +84,7 @@ struct Keeper<'scope, 'env> {
     candidates: CompareQueue<'scope, 'env>,
 }
 
-impl Keeper<'_, '_> {
+impl Preserver<'_, '_> {
     fn target(&mut self) -> Result<&mut Target> {
         if self.target.is_none() {
             let view = over(Arc::clone(&self.top), self.change.old.front());
@@ -146,7 +148,7 @@ impl Keeper<'_, '_> {
 
     /// Deals with the first bytes of a run; returns where it stopped.
     fn keep_some(&mut self, at: u64, end: u64, old: &Place, new: &Place) -> Result<u64> {
-        let judged = self.change.judge == Judge::Tables;
+        let judged = self.change.judge == CompareBy::Tables;
         let as_it_lies = judged || new.is_zero() && self.may_clone(old, at)?;
         if !as_it_lies {
             let to = (at - at % WINDOW).saturating_add(WINDOW).min(end);
