@@ -65,7 +65,7 @@ pub use read::snapshots::snapshots;
 pub use read::trashed::{
     TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is,
 };
-pub use write::allocation_estimate::{Growth, Room, end_offset, used_bytes};
+pub use write::allocation_estimate::{AllocationEstimate, Growth, end_offset, used_bytes};
 pub use write::create::{NewLen, create, new_len};
 pub use write::disk_writer::{RawWriter, Target};
 pub use write::freed::freed_if_emptied;

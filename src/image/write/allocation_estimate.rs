@@ -96,7 +96,7 @@ pub fn end_offset(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Resu
 
 /// Counts what ranges take in one file; they come in ascending order.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct AllocationEstimate {
     /// None for a raw file.
     geometry: Option<Geometry>,
     data: Tally,
@@ -111,7 +111,7 @@ pub struct Room {
     filled: u64,
 }
 
-impl Room {
+impl AllocationEstimate {
     /// In a raw file.
     #[must_use]
     pub fn raw() -> Self {
@@ -305,9 +305,9 @@ impl CreateOptions {
     /// What ranges take in such a new image, besides what it takes while it is empty.
     ///
     /// # Errors
-    /// As [`Room::in_new`]; the image `path` is named.
-    pub fn room(&self, path: &std::path::Path) -> Result<Room> {
-        Room::in_new(&self.format).map_err(|error| Error::new(path, error))
+    /// As [`AllocationEstimate::in_new`]; the image `path` is named.
+    pub fn room(&self, path: &std::path::Path) -> Result<AllocationEstimate> {
+        AllocationEstimate::in_new(&self.format).map_err(|error| Error::new(path, error))
     }
 }
 
@@ -315,8 +315,8 @@ impl CreateOptions {
 mod tests {
     use super::*;
 
-    fn room(cluster_bits: u32, extended_l2: bool, old_version: bool) -> Room {
-        Room::in_new(&Qcow2Options {
+    fn room(cluster_bits: u32, extended_l2: bool, old_version: bool) -> AllocationEstimate {
+        AllocationEstimate::in_new(&Qcow2Options {
             cluster_bits,
             extended_l2,
             old_version,
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn nothing_takes_nothing_and_a_raw_file_takes_blocks() {
         assert_eq!(room(16, false, false).growth(), Growth::default());
-        let mut raw = Room::raw();
+        let mut raw = AllocationEstimate::raw();
         raw.data(100, 200);
         raw.data(300, 5000);
         raw.zeros(8192, 1 << 20);

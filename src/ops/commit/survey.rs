@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::forest::{Node, NodeId};
 use crate::host::Host;
 use crate::image::{
-    self, BackingChange, BackingView, Chain, CompareBy, CreateOptions, Format, Growth, Keys, Layer,
-    Loss, NoProgress, Room, Root, State, Views, snapshot_views, view_loss,
+    self, AllocationEstimate, BackingChange, BackingView, Chain, CompareBy, CreateOptions, Format,
+    Growth, Keys, Layer, Loss, NoProgress, Root, State, Views, snapshot_views, view_loss,
 };
 
 use super::super::words::name;
@@ -121,7 +121,7 @@ impl Survey {
             emptied: chain
                 .layers()
                 .first()
-                .map_or_else(Growth::default, |top| Room::emptied(top)),
+                .map_or_else(Growth::default, |top| AllocationEstimate::emptied(top)),
             freed: match chain.layers().first().map(|top| &**top) {
                 Some(Layer::Qcow2(top)) if stays => image::freed_if_emptied(top)?,
                 _ => 0,
@@ -140,7 +140,7 @@ impl Survey {
             is_merged: false,
         };
         let shared = run.base.facts().is_some_and(|facts| facts.snapshots > 0);
-        let mut room = Room::of(below);
+        let mut room = AllocationEstimate::of(below);
         for found in chain.runs(depth, 0, size) {
             let extent = found?.extent;
             match extent.state {
@@ -167,7 +167,7 @@ impl Survey {
             let l1 = l1.saturating_mul(geometry.cluster_size());
             survey.new_in_base.tables = survey.new_in_base.tables.saturating_add(l1);
             // So is the rest of the last cluster, with zeros, where anything is stored of it.
-            let mut tail = Room::of(below);
+            let mut tail = AllocationEstimate::of(below);
             if base_size > 0
                 && below.extent_at(base_size - 1, base_size)?.state != State::Unallocated
             {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::host::{FileId, Host};
 use crate::image::{
-    self, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, NoProgress, Room, Root, State,
-    Target, convert_into,
+    self, AllocationEstimate, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, NoProgress,
+    Root, State, Target, convert_into,
 };
 
 use super::super::held::Held;
@@ -259,7 +259,7 @@ impl Into {
         let Some(layer) = view.layers().first() else {
             return Ok((0, Growth::default(), disk));
         };
-        let mut room = Room::of(layer);
+        let mut room = AllocationEstimate::of(layer);
         let shared = match &**layer {
             Layer::Qcow2(image) => image.header().snapshot_count > 0,
             Layer::Raw(_) => false,

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Host, printable_bytes};
 use crate::image;
 use crate::image::{
-    BitmapFlags, CarriedBitmaps, CompressionLevel, ConvertFrom, ConvertTo, Format, Keys, Layer,
-    Lost, Preallocation, Room, SparseSize,
+    AllocationEstimate, BitmapFlags, CarriedBitmaps, CompressionLevel, ConvertFrom, ConvertTo,
+    Format, Keys, Layer, Lost, Preallocation, SparseSize,
 };
 use crate::qcow2::Version;
 
@@ -477,7 +477,7 @@ fn target(
     backing: Option<&Kept>,
 ) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
     let new = wish.new.as_path();
-    let counted = |plan: &mut Plan, room: Room| match from.forecast(room) {
+    let counted = |plan: &mut Plan, room: AllocationEstimate| match from.forecast(room) {
         Ok(counted) => Some(counted),
         Err(error) => {
             plan.refuse_error(&error);
@@ -487,7 +487,7 @@ fn target(
     match &wish.form {
         ConvertForm::Existing => None,
         ConvertForm::Raw { preallocation } => {
-            let counted = counted(plan, Room::raw())?;
+            let counted = counted(plan, AllocationEstimate::raw())?;
             let bytes = match preallocation {
                 Preallocation::Off | Preallocation::Metadata => counted.growth.total(),
                 Preallocation::Falloc | Preallocation::Full => disk,
@@ -502,7 +502,7 @@ fn target(
         ConvertForm::Qcow2 { image, compress } => {
             let recorded = backing.map(|(_, _, name, format)| (name.clone(), format.clone()));
             let format = &image.format;
-            let room = match Room::in_new(format) {
+            let room = match AllocationEstimate::in_new(format) {
                 Ok(room) => room,
                 Err(error) => {
                     plan.refuse(error.to_string());

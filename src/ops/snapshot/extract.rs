@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::forest::{Content, Flags, Node, Whereabouts};
 use crate::host::{Host, printable_bytes};
 use crate::image::{
-    self, Chain, ErrorKind, Format, Keys, NoProgress, Room, SnapshotForm, State, extract_snapshot,
-    snapshot_view,
+    self, AllocationEstimate, Chain, ErrorKind, Format, Keys, NoProgress, SnapshotForm, State,
+    extract_snapshot, snapshot_view,
 };
 use crate::qcow2::Snapshot;
 
@@ -261,7 +261,7 @@ fn forecast(
     let view = view_of(host, keys, path, &snapshot.id, form)?;
     let disk = view.virtual_size();
     let (mut room, empty) = match image::made_like(&view, form) {
-        None => (Room::raw(), 0),
+        None => (AllocationEstimate::raw(), 0),
         Some(options) => (
             options.room(path)?,
             image::new_len(path, &options)?.image_blocks,

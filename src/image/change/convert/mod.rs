@@ -22,7 +22,8 @@ use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
 use crate::image::write::temp_file::TempFiles;
 use crate::image::{
-    Chain, CreateOptions, Error, ErrorKind, Growth, Preallocation, ProgressSink, Room, State,
+    AllocationEstimate, Chain, CreateOptions, Error, ErrorKind, Growth, Preallocation,
+    ProgressSink, State,
 };
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::{FormatError, Header, HostOffset, Version};
@@ -124,7 +125,7 @@ impl ConvertFrom {
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn forecast(&self, mut room: Room) -> Result<Forecast> {
+    pub fn forecast(&self, mut room: AllocationEstimate) -> Result<Forecast> {
         let data = self.for_each_run(|state, start, end| {
             match state {
                 State::Data { .. } | State::Compressed { .. } => room.data(start, end),

@@ -1,6 +1,6 @@
 //! What a view would lose, told from tables: no guest byte is read.
 
-use crate::image::Room;
+use crate::image::AllocationEstimate;
 use crate::image::change::preserve::pieces::Pieces;
 use crate::image::change::preserve::{BackingChange, CompareBy, Loss};
 use crate::image::error::Result;
@@ -12,12 +12,12 @@ pub(super) struct Count<'a> {
     judge: CompareBy,
     loss: Loss,
     /// For what is certain, and for everything.
-    sure: Room,
-    all: Room,
+    sure: AllocationEstimate,
+    all: AllocationEstimate,
 }
 
 impl<'a> Count<'a> {
-    pub(super) fn new(change: BackingChange<'a>, room: Room) -> Result<Self> {
+    pub(super) fn new(change: BackingChange<'a>, room: AllocationEstimate) -> Result<Self> {
         Ok(Self {
             pieces: Pieces {
                 difference: BackingDiff::new(change.old, change.new)?,

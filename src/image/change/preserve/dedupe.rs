@@ -9,7 +9,8 @@ use crate::image::change::preserve::{WINDOW, over, unit_of};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::{
-    Chain, Error, ErrorKind, Format, Growth, Keys, Layer, ProgressSink, Room, Root, State, Target,
+    AllocationEstimate, Chain, Error, ErrorKind, Format, Growth, Keys, Layer, ProgressSink, Root,
+    State, Target,
 };
 
 /// Gives up what the image `path` holds and `below`, which it is built on, shows as well: the guest
@@ -95,7 +96,7 @@ pub fn dedupe_growth(top: &Layer) -> Result<Growth> {
     if image.header().snapshot_count == 0 {
         return Ok(Growth::default());
     }
-    let mut room = Room::of(top);
+    let mut room = AllocationEstimate::of(top);
     for extent in top.extents(0, top.virtual_size()) {
         let extent = extent?;
         if extent.state != State::Unallocated {

@@ -27,8 +27,8 @@ use crate::image::error::Result;
 use crate::image::read::backing_view::BackingView;
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
-    Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, ProgressSink, Room, Root, State,
-    create, snapshots,
+    AllocationEstimate, Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, ProgressSink,
+    Root, State, create, snapshots,
 };
 
 use count::Count;
@@ -166,7 +166,7 @@ pub fn view_loss(top: &Layer, change: BackingChange<'_>) -> Result<Loss> {
     if unit_of(top).is_none() {
         return Ok(Loss::default());
     }
-    let mut count = Count::new(change, Room::of(top))?;
+    let mut count = Count::new(change, AllocationEstimate::of(top))?;
     for extent in absent(top) {
         let extent = extent?;
         count.add(extent.start, extent.end())?;
@@ -178,7 +178,7 @@ pub fn view_loss(top: &Layer, change: BackingChange<'_>) -> Result<Loss> {
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn backing_loss(change: BackingChange<'_>, room: Room) -> Result<Loss> {
+pub fn backing_loss(change: BackingChange<'_>, room: AllocationEstimate) -> Result<Loss> {
     let mut count = Count::new(change, room)?;
     count.add(0, change.old.virtual_size())?;
     Ok(count.loss())
