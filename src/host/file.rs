@@ -165,9 +165,9 @@ pub trait HostFile: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
     /// Waits until everything written before is on stable storage (fdatasync).
-    fn fence(&self) -> io::Result<()>;
-    /// Bytes written to this range may begin their way to the device, so that the next fence has less to wait
-    /// for. Promises nothing: only a fence does.
+    fn flush(&self) -> io::Result<()>;
+    /// Bytes written to this range may begin their way to the device, so that the next flush has less to wait
+    /// for. Promises nothing: only a flush does.
     fn write_out(&self, _offset: u64, _len: u64) {}
     /// What lies at `offset` (SEEK_DATA / SEEK_HOLE). Filesystems without holes answer `Data(len)`.
     /// At or past the end: `Hole(u64::MAX)`.

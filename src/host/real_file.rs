@@ -246,7 +246,7 @@ impl HostFile for RealFile {
         Ok(u64::try_from(fstat(self.fd())?.st_size).unwrap_or(0))
     }
 
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         // Never retried after an error other than an interruption: the kernel may have dropped the
         // pages it could not write, and a second call would wrongly succeed.
         loop {
@@ -260,7 +260,7 @@ impl HostFile for RealFile {
 
     fn write_out(&self, offset: u64, len: u64) {
         // Linux begins to write dirty pages of the range back before it drops those that are clean, and does
-        // not wait (mm/fadvise.c). An error of that writing is kept for the next fence.
+        // not wait (mm/fadvise.c). An error of that writing is kept for the next flush.
         if let Some(len) = NonZeroU64::new(len) {
             let _ = fadvise(self.fd(), offset, Some(len), Advice::DontNeed);
         }
@@ -478,7 +478,7 @@ mod tests {
         assert_eq!(file.read_at(&mut buf, 8).unwrap(), 7);
         assert_eq!(&buf[..7], b"\0\0hello");
         assert_eq!(file.read_at(&mut buf, 15).unwrap(), 0);
-        file.fence().unwrap();
+        file.flush().unwrap();
     }
 
     #[test]
@@ -513,7 +513,7 @@ mod tests {
     fn a_punched_range_gives_back_its_blocks_and_shows_as_a_hole() {
         let (_dir, file) = scratch();
         file.write_at(&vec![7; 1 << 20], 0).unwrap();
-        file.fence().unwrap();
+        file.flush().unwrap();
         let before = file.stat().unwrap().allocated;
         file.punch(256 << 10, 512 << 10).unwrap();
         let stat = file.stat().unwrap();

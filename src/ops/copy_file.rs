@@ -76,7 +76,7 @@ impl<'h> Copy<'h> {
         let (source, target_file) = ((from, &*source), (copy.temporary.as_path(), &*target));
         copy_bytes(source, target_file, len, reflink, progress)?;
         target
-            .fence()
+            .flush()
             .map_err(|error| Error::io("flush", &copy.temporary, &error))?;
         Ok(copy)
     }

@@ -221,7 +221,7 @@ fn make_raw(host: &dyn Host, path: &Path, size: u64, data: &[(u64, u64)]) -> io:
     for (offset, len) in data {
         file.write_at(&text(path, *offset, *len), *offset)?;
     }
-    file.fence()
+    file.flush()
 }
 
 fn write(host: &dyn Host, path: &Path, data: &[(u64, u64)]) -> image::Result<()> {
@@ -269,7 +269,7 @@ fn forget_format(host: &dyn Host, path: &Path, base: &str) -> Result<(), Error> 
     let mut cluster = header;
     cluster.resize(4096, 0);
     file.write_at(&cluster, 0).map_err(failed)?;
-    file.fence().map_err(failed)
+    file.flush().map_err(failed)
 }
 
 #[cfg(test)]

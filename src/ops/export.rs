@@ -305,7 +305,7 @@ impl ExportJob {
                 .for_copies(members, false)
                 .create_new(&path)?;
             file.write_at(&text, 0)?;
-            file.fence()?;
+            file.flush()?;
             host.sync_dir(dir)
         };
         write().map_err(|error| Error::io("write", &path, &error))

@@ -2,7 +2,7 @@
 //! or the new one.
 //!
 //! Everything here is a computation on the first cluster's bytes; whoever has the file writes the
-//! steps, with a fence after each. Bytes that need not change are never changed: header fields and
+//! steps, with a flush after each. Bytes that need not change are never changed: header fields and
 //! extensions this program does not know stay as they are, in their order. Only the feature name
 //! table, which is advice for error messages, is dropped when there is no room otherwise.
 
@@ -29,7 +29,7 @@ pub struct Write {
     pub bytes: Vec<u8>,
 }
 
-/// Writes that may reach the disk in any order; a fence belongs before and after a step.
+/// Writes that may reach the disk in any order; a flush belongs before and after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The writes. The last step of a rewrite has exactly one, inside one aligned 512-byte sector,

@@ -600,7 +600,7 @@ impl HostFile for Counting {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {

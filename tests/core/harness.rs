@@ -17,7 +17,7 @@ fn replace_safely(host: &dyn Host, dir: &Path) -> io::Result<()> {
     let (old, new) = (dir.join("a"), dir.join("a.new"));
     let file = host.create_new(&new)?;
     file.write_at(&[2; 2048], 0)?;
-    file.fence()?;
+    file.flush()?;
     host.rename_replace(&new, &old)?;
     host.sync_dir(dir)
 }
@@ -72,7 +72,7 @@ fn a_forgotten_directory_sync_is_found() {
     let host = RecordingHost::new(dir.path());
     host.create_new(&dir.path().join("b"))
         .unwrap()
-        .fence()
+        .flush()
         .unwrap();
     host.mark("done");
     let log = host.log();

@@ -454,10 +454,10 @@ impl HostFile for FaultyFile {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         self.state
             .pass(Call::Sync, &self.path, || self.words("fence", 0, 0))?;
-        self.inner.fence()
+        self.inner.flush()
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
         self.state.pass(Call::Read, &self.path, || {

@@ -569,9 +569,9 @@ impl HostFile for RecordingFile {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         let file = self.file;
-        self.record(Event::Fence { file }, || self.inner.fence())
+        self.record(Event::Fence { file }, || self.inner.flush())
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
         self.inner.segment_at(offset)

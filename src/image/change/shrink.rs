@@ -153,7 +153,7 @@ impl Shrink {
             data.file
                 .set_len(self.size)
                 .at(&data.path, "cut off the end")?;
-            data.file.fence().at(&data.path, "flush")?;
+            data.file.flush().at(&data.path, "flush")?;
         }
         // The disk is as long as it is to be, on stable storage. Whatever fails from here on leaves the image
         // whole, and the file longer than it need be.
@@ -254,7 +254,7 @@ pub fn resize_raw(
         file.set_len(old).at(path, "set the length back")?;
         return Err(error);
     }
-    file.fence().at(path, "flush")
+    file.flush().at(path, "flush")
 }
 
 /// Says that the disk is `size` bytes long, after the tables have been made fit for it; the bitmaps

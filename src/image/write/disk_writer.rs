@@ -170,7 +170,7 @@ impl Target {
             Self::Raw(raw) => {
                 if raw.file.len().at(&raw.path, "ask the length")? < size {
                     raw.file.set_len(size).at(&raw.path, "grow")?;
-                    raw.file.fence().at(&raw.path, "flush")?;
+                    raw.file.flush().at(&raw.path, "flush")?;
                 }
                 Ok(())
             }
@@ -282,7 +282,7 @@ impl Target {
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Qcow2(writer) => writer.finish(),
-            Self::Raw(raw) => raw.file.fence().at(&raw.path, "flush"),
+            Self::Raw(raw) => raw.file.flush().at(&raw.path, "flush"),
         }
     }
 }

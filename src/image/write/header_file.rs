@@ -1,5 +1,5 @@
 //! The header of an image that is written: kept as bytes and as values, changed in steps that each
-//! leave the old header or the new one, with a fence after each.
+//! leave the old header or the new one, with a flush after each.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -226,7 +226,7 @@ impl HeaderFile {
         Ok(edits)
     }
 
-    /// Makes the changes of `edit`, all at once, with a fence after each step.
+    /// Makes the changes of `edit`, all at once, with a flush after each step.
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
         for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
             for write in step.writes {
@@ -237,7 +237,7 @@ impl HeaderFile {
                     .at(&self.path, "write the header")?;
                 self.first_cluster = first_cluster;
             }
-            self.file.fence().at(&self.path, "flush")?;
+            self.file.flush().at(&self.path, "flush")?;
         }
         self.header = Header::parse(&self.first_cluster).map_err(|e| Error::new(&self.path, e))?;
         Ok(())

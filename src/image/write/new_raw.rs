@@ -29,7 +29,7 @@ pub fn create_raw(
     let file = stage_raw(&mut temp, path, size, preallocation, |len| {
         progress.advance(len)
     })?;
-    file.fence().at(path, "flush")?;
+    file.flush().at(path, "flush")?;
     if !progress.advance(0) {
         return Err(Error::new(path, ErrorKind::Cancelled));
     }

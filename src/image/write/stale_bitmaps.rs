@@ -30,5 +30,5 @@ pub(crate) fn mark_stale(path: &Path, file: &dyn HostFile, header: &Header) -> R
     let bytes = encode_directory(&bitmaps, header.geometry).map_err(|e| Error::new(path, e))?;
     file.write_at(&bytes, offset.get())
         .at(path, "mark the bitmaps as in use")?;
-    file.fence().at(path, "flush")
+    file.flush().at(path, "flush")
 }

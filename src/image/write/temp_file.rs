@@ -42,7 +42,7 @@ impl<'h> TempFiles<'h> {
     }
 
     /// Gives each file its own name, in the order they were created, each on stable storage before
-    /// the next. The caller has fenced them.
+    /// the next. The caller has flushed them.
     pub(crate) fn persist(mut self) -> Result<()> {
         for (path, current, _) in &mut self.files {
             self.host.rename_new(current, path).at(path, "create")?;

@@ -1,7 +1,7 @@
 //! A change of an image's tables that is worked out completely before anything is written, and the
 //! write that makes it true. What changes is the business of `shrink`, `amend`, `bitmaps` and `snapshots`.
 //!
-//! Everything new goes to clusters that are free before the change; it is written there, fenced, and
+//! Everything new goes to clusters that are free before the change; it is written there, flushed, and
 //! then one write of one sector of the header switches over to all of it. A crash leaves the image as
 //! it was or as it is to be, and neither leaks. (Where the place of the bitmap directory lies in
 //! another sector of the header: see [`HeaderFile::split`].)
@@ -247,7 +247,7 @@ impl MetadataTransaction {
         }
         self.counts.write(&mut batch)?;
         batch.flush()?;
-        file.fence().at(&path, "flush")?;
+        file.flush().at(&path, "flush")?;
         if self.changes_content && self.header().version != Version::V2 {
             mark_stale(&path, &*file, self.header())?;
         }

@@ -103,7 +103,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Long runs begin their way to the device while the next are copied: the fence at the end has less to
+    /// Long runs begin their way to the device while the next are copied: the flush at the end has less to
     /// wait for.
     fn send(&mut self, to: Place<'_>, len: u64) {
         let (start, end) = self.unsent;

@@ -15,5 +15,5 @@ pub(crate) fn cut(path: &Path, file: &dyn HostFile, used: u64) -> Result<()> {
         return Ok(());
     }
     file.set_len(used).at(path, "cut off the free end")?;
-    file.fence().at(path, "flush")
+    file.flush().at(path, "flush")
 }

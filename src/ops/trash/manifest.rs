@@ -89,7 +89,7 @@ impl Manifest {
         let temporary = temporary_name(path);
         let file = host.create_new(&temporary)?;
         file.write_at(&text, 0)?;
-        file.fence()?;
+        file.flush()?;
         Ok(temporary)
     }
 

@@ -45,7 +45,7 @@ pub(super) fn add(host: &dyn Host, state_dir: &Path, folder: &Path) -> io::Resul
         Err(error) => return Err(error),
     };
     entry.write_at(folder.as_os_str().as_bytes(), 0)?;
-    entry.fence()?;
+    entry.flush()?;
     host.sync_dir(&dir(state_dir))
 }
 

@@ -104,7 +104,7 @@ impl HostFile for MemoryFile {
         Ok(self.bytes().len() as u64)
     }
 
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         Ok(())
     }
 

@@ -175,7 +175,7 @@ pub fn convert(
             })?;
             let sink = RawSink::new(new, file.clone(), from.sparse);
             pipeline::run(from, Sink::Raw(&sink), new, progress)?;
-            file.fence().at(new, "flush")?;
+            file.flush().at(new, "flush")?;
         }
         ConvertTo::Qcow2 {
             options,

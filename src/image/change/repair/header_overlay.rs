@@ -109,7 +109,7 @@ impl HostFile for HeaderOverlay {
     fn len(&self) -> io::Result<u64> {
         Ok(self.inner.len()?.max(self.end()))
     }
-    fn fence(&self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         refused()
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {

@@ -2,7 +2,7 @@
 //! cannot.
 //!
 //! As a change of snapshots, a repair never works in place: every table that is to differ is written
-//! to clusters that nothing on disk refers to or counts; it is fenced; the image as it would be is
+//! to clusters that nothing on disk refers to or counts; it is flushed; the image as it would be is
 //! checked as a whole; and one write of one sector of the header switches over to it. A crash leaves
 //! the image as it was or repaired. Whatever could be read reads the same afterwards. What cannot be
 //! read (an offset that is no cluster's, a subcluster that is two things) is left and named; then
@@ -446,7 +446,7 @@ impl Repair {
             file.write_at(bytes, offset)
                 .at(&path, &format!("write the {what} at {offset:#x}"))
         })?;
-        file.fence().at(&path, "flush")?;
+        file.flush().at(&path, "flush")?;
         let first = self.header.edited(&self.edit)?;
         let pieces = BTreeMap::from([(0, first)]);
         let switched: Arc<dyn HostFile> = Arc::new(HeaderOverlay::new(Arc::clone(&file), pieces));
@@ -456,7 +456,7 @@ impl Repair {
         if let Some(len) = self.cut {
             file.set_len(len)
                 .at(&path, "cut off what lies past the end")?;
-            file.fence().at(&path, "flush")?;
+            file.flush().at(&path, "flush")?;
         }
         Ok(now)
     }

@@ -102,7 +102,7 @@ pub(super) fn save(
     }
     file.write_at(&digest.0.to_be_bytes(), at)
         .at(path, "write")?;
-    file.fence().at(path, "flush")
+    file.flush().at(path, "flush")
 }
 
 /// Reads a range piece by piece: offset and bytes. What lies past the end of the file is zero.
@@ -430,7 +430,7 @@ impl UndoFile {
                 })?
             };
         }
-        file.fence().at(image, "flush")?;
+        file.flush().at(image, "flush")?;
         let mut first = vec![0; internal::index(self.header_len()?).of(&self.path)?];
         self.file
             .read_padded(&mut first, self.bytes_at)
@@ -443,7 +443,7 @@ impl UndoFile {
             if old != internal::part(&there, part.clone()).of(image)? {
                 file.write_at(old, part.start as u64)
                     .at(image, "write the header")?;
-                file.fence().at(image, "flush")?;
+                file.flush().at(image, "flush")?;
             }
         }
         Ok(())
@@ -468,7 +468,7 @@ impl UndoFile {
             }
             at += len;
         }
-        file.fence().at(image, "flush")
+        file.flush().at(image, "flush")
     }
 
     /// Whether all that lies in this part of the file is what the repair wrote, and nothing between.

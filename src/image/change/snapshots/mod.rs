@@ -3,7 +3,7 @@
 //! Taking, applying and deleting work alike, and never in place: [`SnapshotChange`] works out every
 //! table that differs afterwards (refcount blocks and table, the active L1 and L2 tables whose copied
 //! flags change, the snapshot table), all of it for clusters that are free before the change. It is
-//! written there, fenced, and then one write of one sector of the header switches over to all of it.
+//! written there, flushed, and then one write of one sector of the header switches over to all of it.
 //! A crash leaves the image as it was or as it is to be, and neither leaks.
 //!
 //! | file | concept |

@@ -267,6 +267,6 @@ impl KeySlots {
     }
 
     fn flush(&self) -> Result<()> {
-        self.file.fence().at(&self.path, "flush")
+        self.file.flush().at(&self.path, "flush")
     }
 }

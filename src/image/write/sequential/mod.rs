@@ -334,7 +334,7 @@ impl SequentialWriter {
         if let Some(data) = &self.data {
             let len = self.header.recorded_size.next_multiple_of(SECTOR);
             data.file.set_len(len).at(&data.path, "set the length")?;
-            data.file.fence().at(&data.path, "flush")?;
+            data.file.flush().at(&data.path, "flush")?;
         }
         let header = self.header.encode().map_err(|e| self.fail(e))?;
         self.out.put(0, &header)?;

@@ -104,7 +104,7 @@ impl Output {
     pub(super) fn finish(&mut self, len: u64) -> Result<()> {
         self.flush()?;
         self.file.set_len(len).at(&self.path, "set the length")?;
-        self.file.fence().at(&self.path, "flush")
+        self.file.flush().at(&self.path, "flush")
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {

@@ -50,7 +50,7 @@ impl Writer {
         self.fence_all()?;
         self.switch_over()?;
         if self.write_in_place()? {
-            self.file.fence().at(&self.path, "flush")?;
+            self.file.flush().at(&self.path, "flush")?;
         }
         self.tree.tables.clear();
         self.apply_frees()
@@ -64,15 +64,15 @@ impl Writer {
         self.flush()?;
         self.part_from_active()?;
         self.refs.write_blocks()?;
-        self.file.fence().at(&self.path, "flush")
+        self.file.flush().at(&self.path, "flush")
     }
 
     fn fence_all(&mut self) -> Result<()> {
         if let Some(data) = &self.data {
-            data.file.fence().at(&data.path, "flush")?;
+            data.file.flush().at(&data.path, "flush")?;
         }
         self.wrote_data = false;
-        self.file.fence().at(&self.path, "flush")
+        self.file.flush().at(&self.path, "flush")
     }
 
     /// Makes new refcount blocks, a moved refcount table and a moved L1 table reachable.
@@ -80,7 +80,7 @@ impl Writer {
         let publishes = self.refs.must_publish();
         let table = self.refs.publish()?;
         if publishes && table.is_none() {
-            self.file.fence().at(&self.path, "flush")?;
+            self.file.flush().at(&self.path, "flush")?;
         }
         let l1 = self
             .tree

@@ -1,10 +1,10 @@
 //! Changing the content of a qcow2 image: guest bytes and zeros are written, clusters allocated,
-//! tables updated in fenced transactions. What is written where is the caller's decision; whether it
+//! tables updated in flushed transactions. What is written where is the caller's decision; whether it
 //! may be written at all, too. Each guest byte is written at most once between opening and the end.
 //!
-//! Order of a transaction ([`Writer::flush`]): data, new tables and raised reference counts; fence;
-//! the switches that make new tables reachable (header, refcount table); fence; L2 entries in place
-//! and L1 entries; fence; only then reference counts are lowered. A crash between any two writes
+//! Order of a transaction ([`Writer::flush`]): data, new tables and raised reference counts; flush;
+//! the switches that make new tables reachable (header, refcount table); flush; L2 entries in place
+//! and L1 entries; flush; only then reference counts are lowered. A crash between any two writes
 //! leaves every guest byte old or new and leaks clusters at worst. What a snapshot's view and the active
 //! view share stays counted for both until the latter has a copy of its own: `own`.
 

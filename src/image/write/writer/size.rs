@@ -240,7 +240,7 @@ impl Writer {
         self.file
             .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
             .at(&self.path, &what)?;
-        self.file.fence().at(&self.path, "flush")?;
+        self.file.flush().at(&self.path, "flush")?;
         self.free_tree(&gone)?;
         if let Some(data) = &self.data {
             let len = data.file.len().at(&data.path, "ask the length")?;
