@@ -111,3 +111,26 @@ fn the_pictures_of_the_screen_are_there_and_none_is_left_over() {
     all.sort_unstable();
     assert_eq!(shown, all);
 }
+
+#[test]
+fn the_files_that_are_spoken_of_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = [
+        "README.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+    ];
+    let mut found = 0;
+    for name in texts {
+        let text = fs::read_to_string(root.join(name)).unwrap();
+        // Every second part stands between backquotes.
+        for word in text.split('`').skip(1).step_by(2) {
+            let places = ["src/", "tests/", "assets/", ".ci/", ".github/"];
+            if places.iter().any(|place| word.starts_with(place)) {
+                assert!(root.join(word).exists(), "{name}: {word}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 5, "{found}");
+}
