@@ -12,11 +12,11 @@ use crate::units;
 
 use super::actions::Action;
 use super::detail_pane::DetailPane;
+use super::diagram::DiagramPane;
 use super::jobs::Jobs;
 use super::log::Kind;
-use super::picture::Picture;
 use super::plan_preview::PlanPreview;
-use super::query::Ticket;
+use super::query::QueryId;
 use super::refresh::Refresh;
 use super::rows::{self, Row, RowKind};
 use super::selection::Tree;
@@ -55,7 +55,7 @@ pub struct App {
     /// How what is shown is kept in line with the disk.
     pub refresh: Refresh,
     /// The diagram, while it is shown instead of the tree.
-    pub picture: Option<Picture>,
+    pub diagram: Option<DiagramPane>,
     /// The pane with the focus.
     pub pane: Pane,
     /// Per cent added to the images pane's share.
@@ -72,7 +72,7 @@ pub struct App {
     pub leaving: bool,
     /// Whether the workers hold the passphrase of what is still to be made.
     pub protects: bool,
-    pub(super) tickets: Ticket,
+    pub(super) last_query_id: QueryId,
 }
 
 impl App {
@@ -128,9 +128,9 @@ impl App {
     }
 
     /// A new number for a question.
-    pub(super) fn ticket(&mut self) -> Ticket {
-        self.tickets += 1;
-        self.tickets
+    pub(super) fn query_id(&mut self) -> QueryId {
+        self.last_query_id += 1;
+        self.last_query_id
     }
 
     /// The image under the cursor.

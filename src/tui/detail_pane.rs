@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::actions::Action;
-use super::layers::Layers;
 use super::map::MapSeen;
 use super::msg::LiveFacts;
+use super::selected_chain::SelectedChain;
 
 /// What the detail pane shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +58,7 @@ pub struct DetailPane {
     /// Which line of the health pane is selected, counting those that something helps against.
     pub health_cursor: usize,
     /// The chain of the selected image.
-    pub layers: Layers,
+    pub chain: SelectedChain,
     /// What the disk told of the selected image.
     pub facts: Option<LiveFacts>,
     /// The image the disk was asked about last.

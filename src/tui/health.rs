@@ -3,7 +3,7 @@
 //! view's business, doing what helps is `update`'s.
 
 use crate::forest::{Node, NodeId, Problem, ProblemKind};
-use crate::image::{Check, Severity};
+use crate::image::{self, Check};
 use crate::ops::RepairAction;
 use crate::units;
 
@@ -17,7 +17,7 @@ const OTHERS: usize = 200;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum Severity {
     /// All is well.
     Good,
     /// Something is wrong.
@@ -32,7 +32,7 @@ pub enum Weight {
 
 /// What helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
+pub enum Fix {
     /// Say where the missing base went.
     Relink,
     /// Record the backing file's format.
@@ -47,7 +47,7 @@ pub enum Remedy {
     GoTo(NodeId),
 }
 
-impl Remedy {
+impl Fix {
     /// What it does, in a word or two.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -66,24 +66,24 @@ impl Remedy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// How grave it is.
-    pub weight: Weight,
+    pub severity: Severity,
     /// A sentence; not yet safe to print.
     pub text: String,
     /// What helps, if anything does.
-    pub remedy: Option<Remedy>,
+    pub fix: Option<Fix>,
 }
 
-fn line(weight: Weight, text: impl Into<String>) -> Line {
+fn line(severity: Severity, text: impl Into<String>) -> Line {
     Line {
-        weight,
+        severity,
         text: text.into(),
-        remedy: None,
+        fix: None,
     }
 }
 
 impl Line {
-    fn helped_by(mut self, remedy: Option<Remedy>) -> Self {
-        self.remedy = remedy;
+    fn helped_by(mut self, fix: Option<Fix>) -> Self {
+        self.fix = fix;
         self
     }
 }
@@ -92,8 +92,8 @@ impl Line {
 #[must_use]
 pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
     let lines = lines.iter().enumerate();
-    let with_remedy = lines.filter(|(_, line)| line.remedy.is_some());
-    with_remedy
+    let with_fix = lines.filter(|(_, line)| line.fix.is_some());
+    with_fix
         .take(app.detail.health_cursor + 1)
         .last()
         .map(|(at, _)| at)
@@ -105,11 +105,11 @@ pub fn lines(app: &App, node: &Node) -> Vec<Line> {
     let own = node.problems.iter().map(|problem| {
         let goes = app.forest.broken_below(node.id);
         let goes = goes.filter(|_| problem.kind == ProblemKind::BrokenBelow);
-        let remedy = match goes {
-            Some(found) => Some(Remedy::GoTo(found.layer)),
-            None => remedy(node, problem.kind).filter(|_| may_change(app)),
+        let fix = match goes {
+            Some(found) => Some(Fix::GoTo(found.layer)),
+            None => fix(node, problem.kind).filter(|_| may_change(app)),
         };
-        line(Weight::Bad, problem.message.clone()).helped_by(remedy)
+        line(Severity::Bad, problem.message.clone()).helped_by(fix)
     });
     let mut lines: Vec<Line> = own.collect();
     checked(&mut lines, app, node);
@@ -123,16 +123,14 @@ fn may_change(app: &App) -> bool {
 
 /// What helps against this kind of problem of an image.
 #[must_use]
-pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
+pub fn fix(node: &Node, kind: ProblemKind) -> Option<Fix> {
     match kind {
         // One image of a circle, too, has to be pointed at what it was made from.
         ProblemKind::MissingBacking
         | ProblemKind::UnreachableBacking
         | ProblemKind::UnresolvableBacking
-        | ProblemKind::Loop => Some(Remedy::Relink),
-        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
-            Some(Remedy::RecordFormat)
-        }
+        | ProblemKind::Loop => Some(Fix::Relink),
+        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => Some(Fix::RecordFormat),
         ProblemKind::CorruptClusters
         | ProblemKind::CorruptBit
         | ProblemKind::DirtyBit
@@ -144,9 +142,9 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
             } else {
                 RepairAction::All
             };
-            Some(Remedy::Repair(action))
+            Some(Fix::Repair(action))
         }
-        ProblemKind::Interrupted => Some(Remedy::Recover),
+        ProblemKind::Interrupted => Some(Fix::Recover),
         ProblemKind::Unreadable
         | ProblemKind::Damaged
         | ProblemKind::Truncated
@@ -163,15 +161,15 @@ pub fn remedy(node: &Node, kind: ProblemKind) -> Option<Remedy> {
 
 /// What helps first: links before tables, since what is not there cannot be compared.
 #[must_use]
-pub fn first_remedy(node: &Node) -> Option<Remedy> {
-    let mut remedies: Vec<Remedy> = node
+pub fn first_fix(node: &Node) -> Option<Fix> {
+    let mut remedies: Vec<Fix> = node
         .problems
         .iter()
-        .filter_map(|problem| remedy(node, problem.kind))
+        .filter_map(|problem| fix(node, problem.kind))
         .collect();
-    remedies.sort_by_key(|remedy| match remedy {
-        Remedy::Relink => 0,
-        Remedy::RecordFormat => 1,
+    remedies.sort_by_key(|fix| match fix {
+        Fix::Relink => 0,
+        Fix::RecordFormat => 1,
         _ => 2,
     });
     remedies.into_iter().next()
@@ -179,7 +177,7 @@ pub fn first_remedy(node: &Node) -> Option<Remedy> {
 
 /// What the last look through the tables found.
 fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
-    let again = can_be_checked(node).then_some(Remedy::Check);
+    let again = can_be_checked(node).then_some(Fix::Check);
     let Some(checked) = app.session.checks.get(&node.path) else {
         let nothing = match node.problems.is_empty() {
             true => "Nothing is known to be wrong. ",
@@ -188,9 +186,9 @@ fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
         if node.facts().is_some() {
             let check = app.key(Action::Check);
             let text = format!("{nothing}Its tables were not looked through: {check} does.");
-            lines.push(line(Weight::Quiet, text).helped_by(again));
+            lines.push(line(Severity::Quiet, text).helped_by(again));
         } else if node.problems.is_empty() {
-            lines.push(line(Weight::Quiet, nothing.trim_end()));
+            lines.push(line(Severity::Quiet, nothing.trim_end()));
         }
         return;
     };
@@ -199,13 +197,17 @@ fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
         Ok(found) => found,
         Err(why) => {
             let text = format!("Its tables could not be looked through {ago} ago: {why}");
-            return lines.push(line(Weight::Bad, text).helped_by(again));
+            return lines.push(line(Severity::Bad, text).helped_by(again));
         }
     };
     let is_clean = found.corruptions == 0 && found.leaks == 0;
-    let weight = if is_clean { Weight::Good } else { Weight::Bad };
+    let severity = if is_clean {
+        Severity::Good
+    } else {
+        Severity::Bad
+    };
     let text = format!("looked through {ago} ago: {}", text::verdict(found));
-    lines.push(line(weight, text).helped_by(again));
+    lines.push(line(severity, text).helped_by(again));
     findings(lines, found);
 }
 
@@ -215,7 +217,7 @@ fn findings(lines: &mut Vec<Line>, found: &Check) {
         whole => format!("{}%", u128::from(part) * 100 / u128::from(whole)),
     };
     lines.push(line(
-        Weight::Quiet,
+        Severity::Quiet,
         format!(
             "{} of its clusters allocated, {} of these not in a row with the one before",
             percent(found.allocated_clusters, found.total_clusters),
@@ -223,19 +225,19 @@ fn findings(lines: &mut Vec<Line>, found: &Check) {
         ),
     ));
     for finding in &found.findings {
-        let weight = match finding.kind.severity() {
-            Severity::Corruption => Weight::Bad,
-            Severity::Leak => Weight::Warning,
-            Severity::Notice => Weight::Quiet,
+        let severity = match finding.kind.severity() {
+            image::Severity::Corruption => Severity::Bad,
+            image::Severity::Leak => Severity::Warning,
+            image::Severity::Notice => Severity::Quiet,
         };
         let text = format!("{}: {}", finding.kind.name(), finding.text);
-        lines.push(line(weight, text));
+        lines.push(line(severity, text));
     }
     let told = u64::try_from(found.findings.len()).unwrap_or(u64::MAX);
     let all = found.corruptions.saturating_add(found.leaks);
     if all > told {
         lines.push(line(
-            Weight::Quiet,
+            Severity::Quiet,
             format!("and {} more", units::grouped(all - told)),
         ));
     }
@@ -249,12 +251,12 @@ fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
     if count == 0 {
         return;
     }
-    lines.push(line(Weight::Quiet, ""));
+    lines.push(line(Severity::Quiet, ""));
     let has = if count == 1 { "has" } else { "have" };
     let number = format!("{} {has} problems", units::count(count, "other image"));
     let key = app.key(Action::View);
     let text = format!("{number} ({key} shows only those):");
-    lines.push(line(Weight::Title, text));
+    lines.push(line(Severity::Title, text));
     for other in others().take(OTHERS).filter_map(|id| app.forest.get(*id)) {
         let problem = other.problems.first().map(|problem| problem.kind.name());
         let more = match other.problems.len() {
@@ -266,14 +268,13 @@ fn others(lines: &mut Vec<Line>, app: &App, node: &Node) {
             app.label(other),
             problem.unwrap_or_default()
         );
-        let there = app
-            .tree
-            .rows
-            .place(other.id)
-            .map(|_| Remedy::GoTo(other.id));
-        lines.push(line(Weight::Bad, text).helped_by(there));
+        let there = app.tree.rows.place(other.id).map(|_| Fix::GoTo(other.id));
+        lines.push(line(Severity::Bad, text).helped_by(there));
     }
     if count > OTHERS {
-        lines.push(line(Weight::Quiet, format!("and {} more", count - OTHERS)));
+        lines.push(line(
+            Severity::Quiet,
+            format!("and {} more", count - OTHERS),
+        ));
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Forest, NodeId};
 use crate::ops::{EffectKind, Phase, Plan, Progress, ProgressView, Ready, Request};
 
+use super::dialogs::list_cursor::ListCursor;
+
 /// So many jobs run at once at most: disks gain nothing by more.
 const AT_ONCE: usize = 3;
 
@@ -176,7 +178,7 @@ pub struct Jobs {
     /// The jobs.
     pub list: Vec<Job>,
     /// Which one is under the cursor.
-    pub cursor: usize,
+    pub cursor: ListCursor,
 }
 
 impl Jobs {

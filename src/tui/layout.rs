@@ -116,7 +116,7 @@ impl Layout {
 
     /// Columns and rows the diagram has.
     #[must_use]
-    pub fn picture(&self) -> (u16, u16) {
+    pub fn diagram(&self) -> (u16, u16) {
         (self.images.width.saturating_sub(2), self.rows())
     }
 }

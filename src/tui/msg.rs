@@ -19,7 +19,7 @@ use super::filter::Hits;
 use super::jobs::Work;
 use super::key::Key;
 use super::map::MapSeen;
-use super::query::{Completions, Measured, Ticket};
+use super::query::{Completions, Measured, QueryId};
 
 /// What the mouse did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,31 +58,31 @@ pub enum Msg {
     /// The time; sent before whatever happened at that time.
     Clock(SystemTime),
     /// Files a scan has found.
-    Found(Ticket, Vec<Found>),
+    Found(QueryId, Vec<Found>),
     /// Which of them processes have open.
-    Held(Ticket, HashMap<FileId, Vec<Holder>>),
+    Held(QueryId, HashMap<FileId, Vec<Holder>>),
     /// How many files a scan has looked at so far.
-    Looked(Ticket, u64),
+    Looked(QueryId, u64),
     /// A scan has ended.
-    Scanned(Ticket, ScanEnd),
+    Scanned(QueryId, ScanEnd),
     /// The forest after changed files were looked at again.
-    Refreshed(Ticket, Arc<Forest>),
+    Refreshed(QueryId, Arc<Forest>),
     /// Files or folders have changed; none if so many that everything has to be looked at.
     Changed(Option<Vec<PathBuf>>),
     /// How changes are noticed from now on.
     Watching(Watching),
     /// What a filter line asks for.
-    Filtered(Ticket, Arc<Hits>),
+    Filtered(QueryId, Arc<Hits>),
     /// The passphrase of an encrypted image is missing, or wrong; told before the plan that needs it.
-    Locked(Ticket, PathBuf),
+    Locked(QueryId, PathBuf),
     /// How a name can go on.
-    Completed(Ticket, Completions),
+    Completed(QueryId, Completions),
     /// Somebody looks at the terminal, or no longer.
     Focus(bool),
     /// A plan was made, on this forest if that is newer than the one shown.
-    Planned(Ticket, Box<Plan>, Option<Arc<Forest>>),
+    Planned(QueryId, Box<Plan>, Option<Arc<Forest>>),
     /// Plans were made that are agreed to together, one for each request.
-    PlannedEach(Ticket, Vec<Plan>),
+    PlannedEach(QueryId, Vec<Plan>),
     /// How far the running jobs are.
     Progress(Vec<(u64, ProgressView)>),
     /// A job has ended.
@@ -94,13 +94,13 @@ pub enum Msg {
     /// Where the bytes of an image are, or why that cannot be told.
     Mapped(PathBuf, Result<Arc<MapSeen>, String>),
     /// Leaves that could be pruned.
-    Candidates(Ticket, Vec<Candidate>),
+    Candidates(QueryId, Vec<Candidate>),
     /// What is in the trash.
-    Trash(Ticket, Vec<TrashEntry>),
+    Trash(QueryId, Vec<TrashEntry>),
     /// What was interrupted, or why that cannot be told.
-    Interrupted(Ticket, Result<Interrupted, String>),
+    Interrupted(QueryId, Result<Interrupted, String>),
     /// How large copies of an image would be, or why that cannot be told.
-    Measured(Ticket, Result<Measured, String>),
+    Measured(QueryId, Result<Measured, String>),
     /// A job has ended since the passphrase of an image is missing, or wrong: which, and what to say of it.
     JobLocked(u64, PathBuf, Error),
     /// Something to tell the person.
@@ -166,11 +166,11 @@ pub struct Notice {
 #[derive(Debug)]
 pub enum Effect {
     /// Scan the directories anew.
-    Scan(Ticket),
+    Scan(QueryId),
     /// Make a plan, if no newer one is asked for within the delay.
     Plan {
         /// The question's number.
-        ticket: Ticket,
+        query_id: QueryId,
         /// What is asked.
         request: Request,
         /// What is known to exist.
@@ -181,7 +181,7 @@ pub enum Effect {
     /// Make a plan for each of these, all of which only create, if no newer one is asked for within the delay.
     PlanEach {
         /// The question's number.
-        ticket: Ticket,
+        query_id: QueryId,
         /// What is asked.
         requests: Vec<Request>,
         /// What is known to exist.
@@ -190,9 +190,9 @@ pub enum Effect {
         delay: Duration,
     },
     /// Look again at files that changed, and at what they belong to.
-    Refresh(Ticket, Arc<Forest>, Vec<PathBuf>),
+    Refresh(QueryId, Arc<Forest>, Vec<PathBuf>),
     /// Find out what a filter line asks for.
-    Filter(Ticket, String, Arc<Forest>, SystemTime),
+    Filter(QueryId, String, Arc<Forest>, SystemTime),
     /// Run what the person agreed to.
     Run {
         /// The job's number.
@@ -213,19 +213,19 @@ pub enum Effect {
     /// Wipe the passphrase of what was to be made.
     Forget,
     /// Find out how the name of a file can go on.
-    Complete(Ticket, PathBuf),
+    Complete(QueryId, PathBuf),
     /// Tell somebody who looks elsewhere.
     Notify(Notice),
     /// List leaves that could be pruned.
-    Candidates(Ticket, Arc<Forest>),
+    Candidates(QueryId, Arc<Forest>),
     /// List the trash.
-    Trash(Ticket),
+    Trash(QueryId),
     /// Find out what was interrupted; with a forest also what was left half made in its folders.
-    Interrupted(Ticket, Option<Arc<Forest>>),
+    Interrupted(QueryId, Option<Arc<Forest>>),
     /// Find out how large copies of an image would be.
     Measure {
         /// The question's number.
-        ticket: Ticket,
+        query_id: QueryId,
         /// The image.
         image: PathBuf,
         /// Its format, where that is known.

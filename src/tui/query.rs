@@ -3,12 +3,12 @@
 use crate::image::Measure;
 
 /// Numbers a question, so that an answer to an older one is recognised and dropped.
-pub type Ticket = u64;
+pub type QueryId = u64;
 
 /// The number of the question that is asked before all others, which are counted from 1.
-pub(super) const AT_START: Ticket = 0;
+pub(super) const AT_START: QueryId = 0;
 /// That of a question only for the signs on the rows.
-pub(super) const FOR_THE_ROWS: Ticket = Ticket::MAX;
+pub(super) const FOR_THE_ROWS: QueryId = QueryId::MAX;
 
 /// How large copies of one image would be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use crate::forest::Forest;
 
 use super::msg::Watching;
-use super::query::Ticket;
+use super::query::QueryId;
 
 /// A scan that runs, or the last one that did.
 #[derive(Debug, Clone, Default)]
 pub struct Scan {
     /// The newest scan's number.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// Whether it still runs.
     pub running: bool,
     /// Whether something changed meanwhile, so that another one has to follow.
@@ -33,7 +33,7 @@ pub struct Refresh {
     /// Files that changed while they could not be looked at.
     pub(super) changed_files: HashSet<PathBuf>,
     /// The question whose answer will replace the forest by one that was looked at again.
-    pub(super) refreshing: Option<Ticket>,
+    pub(super) refreshing: Option<QueryId>,
     /// How changes on the disk are noticed.
     pub watching: Watching,
     /// Whether files were found since rows were last laid out.

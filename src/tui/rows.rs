@@ -80,7 +80,7 @@ pub struct Row {
 
 /// What the rows are made from, apart from the forest.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct RowOptions<'a> {
     /// Images whose children are hidden.
     pub folds: &'a HashSet<NodeId>,
     /// Straight runs that are shown in full, by the image above them.
@@ -139,11 +139,11 @@ pub fn holds_rows(node: &Node) -> bool {
 impl Rows {
     /// Lays the forest out.
     #[must_use]
-    pub fn build(forest: &Forest, wish: &Wish<'_>) -> Self {
-        let (keep, hit) = selection(forest, wish);
+    pub fn build(forest: &Forest, options: &RowOptions<'_>) -> Self {
+        let (keep, hit) = selection(forest, options);
         let mut builder = Builder {
             forest,
-            wish,
+            options,
             keep,
             hit,
             compact: false,
@@ -161,13 +161,13 @@ impl Rows {
         if usize::try_from(deepest)
             .unwrap_or(usize::MAX)
             .saturating_mul(2)
-            > wish.indent_room
+            > options.indent_room
         {
             builder.compact = true;
             builder.all();
         }
         let mut rows = builder.rows;
-        rows.filtered = wish.view != View::All || wish.hits.is_some();
+        rows.filtered = options.view != View::All || options.hits.is_some();
         rows
     }
 
@@ -217,19 +217,19 @@ impl Rows {
 }
 
 /// Which images have a row, and which of them are what was asked for; none and none when all are.
-fn selection(forest: &Forest, wish: &Wish<'_>) -> (Option<Vec<bool>>, Vec<bool>) {
-    if wish.view == View::All && wish.hits.is_none() {
+fn selection(forest: &Forest, options: &RowOptions<'_>) -> (Option<Vec<bool>>, Vec<bool>) {
+    if options.view == View::All && options.hits.is_none() {
         return (None, Vec::new());
     }
     let mut keep = vec![false; forest.numbers()];
     let mut hit = vec![false; forest.numbers()];
     for node in forest.nodes() {
-        let in_view = match wish.view {
+        let in_view = match options.view {
             View::All => true,
             View::Leaves => forest.is_leaf(node) && !node.is_in_trash(),
             View::Problems => filter::is_problem(forest, node),
         };
-        if !in_view || wish.hits.is_some_and(|hits| !hits.contains(node.id)) {
+        if !in_view || options.hits.is_some_and(|hits| !hits.contains(node.id)) {
             continue;
         }
         set(&mut hit, node.id);
@@ -261,7 +261,7 @@ fn set(list: &mut [bool], id: NodeId) {
 
 struct Builder<'a> {
     forest: &'a Forest,
-    wish: &'a Wish<'a>,
+    options: &'a RowOptions<'a>,
     keep: Option<Vec<bool>>,
     hit: Vec<bool>,
     compact: bool,
@@ -301,7 +301,7 @@ impl Builder<'_> {
         while let Some(due) = stack.pop() {
             self.lay(due, &mut stack);
         }
-        let new = self.wish.preview.map_or(&[][..], |preview| &preview.new);
+        let new = self.options.preview.map_or(&[][..], |preview| &preview.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if base.is_none() {
                 self.push(RowKind::New(number(i)), 0, true, false, None, None);
@@ -322,11 +322,11 @@ impl Builder<'_> {
             return;
         };
         let mut below = self.below(node);
-        let has_inside = self.wish.snapshots && node.known_snapshots().1 > 0;
+        let has_inside = self.options.snapshots && node.known_snapshots().1 > 0;
         if below.is_empty() && !has_inside && !self.takes_snapshot(id) {
             return;
         }
-        if self.wish.folds.contains(&id) && self.keep.is_none() {
+        if self.options.folds.contains(&id) && self.keep.is_none() {
             let hidden = self.sum(&self.forest.descendants(id));
             let hidden = self.hide(hidden);
             let folded = RowKind::Folded { under: id, hidden };
@@ -338,7 +338,7 @@ impl Builder<'_> {
         if lane
             && !due.lane
             && self.keep.is_none()
-            && !self.wish.open_runs.contains(&id)
+            && !self.options.open_runs.contains(&id)
             && let Some((hidden, next)) = self.run(&below)
         {
             let hidden = self.hide(hidden);
@@ -380,7 +380,10 @@ impl Builder<'_> {
     }
 
     fn takes_snapshot(&self, id: NodeId) -> bool {
-        let takes = self.wish.preview.and_then(|preview| preview.takes.as_ref());
+        let takes = self
+            .options
+            .preview
+            .and_then(|preview| preview.takes.as_ref());
         takes.is_some_and(|(of, _)| *of == id)
     }
 
@@ -388,7 +391,7 @@ impl Builder<'_> {
     fn lay_snapshots(&mut self, node: &Node, row: u32, depth: u32, last: bool) {
         let of = node.id;
         let mut kinds = Vec::new();
-        if self.wish.snapshots {
+        if self.options.snapshots {
             let (known, all) = node.known_snapshots();
             // A row that says that there is one more could show it as well.
             let shown = match known.len() {
@@ -428,7 +431,7 @@ impl Builder<'_> {
                 }
             })
             .collect();
-        let new = self.wish.preview.map_or(&[][..], |preview| &preview.new);
+        let new = self.options.preview.map_or(&[][..], |preview| &preview.new);
         for (i, (_, base)) in new.iter().enumerate() {
             if *base == Some(node.id) {
                 below.push(RowKind::New(number(i)));
@@ -445,7 +448,7 @@ impl Builder<'_> {
             let node = self.forest.get(id)?;
             let further = self.below(node);
             if further.len() != 1
-                || self.wish.folds.contains(&id)
+                || self.options.folds.contains(&id)
                 || hidden.len() > self.forest.numbers()
             {
                 break;
@@ -475,7 +478,7 @@ impl Builder<'_> {
     fn order(&self, ids: &mut [NodeId]) {
         let node = |id: &NodeId| self.forest.get(*id);
         let modified = |id: &NodeId| node(id).and_then(|n| Some(n.stat.as_ref()?.modified));
-        match self.wish.sort {
+        match self.options.sort {
             Sort::Name => {}
             Sort::Size => {
                 ids.sort_by_cached_key(|id| {

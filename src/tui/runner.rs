@@ -23,12 +23,13 @@ use crate::host::{RealHost, printable, share_memory};
 use super::crash;
 use super::jobs::JobState;
 use super::key::{Code, Key};
-use super::memory::Memory;
 use super::msg::{Effect, MouseEvent, Msg};
+use super::options::TuiOptions;
+use super::session_state::SessionState;
 use super::terminal::{Screen, Surface};
 use super::ui::Ui;
+use super::update;
 use super::workers::Workers;
-use super::{TuiOptions, update};
 
 /// How often the progress of running jobs is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -104,7 +105,7 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(settings, screen.size()?);
     ui.app.session.journal = options.state_dir.is_some().then(|| options.roots.clone());
     let remembered = options.state_dir.as_deref();
-    match remembered.and_then(|dir| Memory::load(dir, &options.roots)) {
+    match remembered.and_then(|dir| SessionState::load(dir, &options.roots)) {
         Some(memory) => memory.recall(&mut ui.app),
         None => ui.app.tree.sort = options.config.sort,
     }
@@ -376,7 +377,7 @@ impl<S: Surface> Runner<S> {
         drop(screen);
         if let Some(dir) = dir {
             // Nobody is left to tell, and nothing is lost but folds.
-            let _ = Memory::of(&ui.app).save(dir);
+            let _ = SessionState::of(&ui.app).save(dir);
         }
         workers.finish_log();
         // The process ends now and takes it along: to free a hundred thousand images one by one would keep

@@ -10,7 +10,7 @@ use crate::forest::NodeId;
 
 use super::filter::Hits;
 use super::order::{Sort, View};
-use super::query::Ticket;
+use super::query::QueryId;
 use super::rows::Rows;
 use super::summary::Summary;
 
@@ -58,7 +58,7 @@ pub struct Tree {
     /// The filter line a worker was asked about last, and the forest's epoch and generation then.
     pub(super) hits_of: Option<(String, u64, u64)>,
     /// The number of that question.
-    pub(super) hits_ticket: Ticket,
+    pub(super) hits_query_id: QueryId,
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
     pub(super) built: Option<(u64, u64, u64, usize)>,

@@ -14,7 +14,7 @@ use qanopy::tui::filter::Filter;
 use qanopy::tui::key::Key;
 use qanopy::tui::msg::ScanEnd;
 use qanopy::tui::order::{Sort, View};
-use qanopy::tui::rows::{Rows, Wish};
+use qanopy::tui::rows::{RowOptions, Rows};
 use qanopy::tui::{Msg, Settings, Ui, start, update, views};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -97,7 +97,7 @@ fn lay_out(forest: &Forest) -> Rows {
     let none = std::collections::HashSet::new();
     Rows::build(
         forest,
-        &Wish {
+        &RowOptions {
             folds: &none,
             open_runs: &none,
             sort: Sort::Name,

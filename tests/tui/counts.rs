@@ -2,7 +2,7 @@
 
 use qanopy::tui::Msg;
 
-use super::desk::{Desk, Image, forest, now, qcow2};
+use super::app_harness::{AppHarness, Image, forest, now, qcow2};
 
 fn many(images: usize) -> Vec<Image> {
     let mut list = vec![qcow2("base.qcow2", 1 << 30, 60)];
@@ -14,38 +14,38 @@ fn many(images: usize) -> Vec<Image> {
 
 #[test]
 fn moving_the_cursor_builds_no_rows() {
-    let mut desk = Desk::new(many(1000), (120, 40));
-    let before = desk.ui.app.tree.builds;
-    desk.press("jjjjkkGg<down><up>.,><li");
-    assert_eq!(desk.ui.app.tree.builds, before);
+    let mut harness = AppHarness::new(many(1000), (120, 40));
+    let before = harness.ui.app.tree.builds;
+    harness.press("jjjjkkGg<down><up>.,><li");
+    assert_eq!(harness.ui.app.tree.builds, before);
 }
 
 #[test]
 fn finds_that_wait_together_are_laid_out_once() {
-    let mut desk = Desk::scanning((120, 40), |_| {});
-    let before = desk.ui.app.tree.builds;
+    let mut harness = AppHarness::scanning((120, 40), |_| {});
+    let before = harness.ui.app.tree.builds;
     for (i, image) in many(500).into_iter().enumerate() {
-        desk.send(Msg::Found(1, vec![image.found()]));
-        desk.send(Msg::Looked(1, i as u64));
+        harness.send(Msg::Found(1, vec![image.found()]));
+        harness.send(Msg::Looked(1, i as u64));
     }
-    assert_eq!(desk.ui.app.tree.builds, before);
-    desk.send(Msg::Clock(now()));
-    assert_eq!(desk.ui.app.tree.builds, before + 1);
-    assert_eq!(desk.ui.app.tree.rows.list.len(), 501);
+    assert_eq!(harness.ui.app.tree.builds, before);
+    harness.send(Msg::Clock(now()));
+    assert_eq!(harness.ui.app.tree.builds, before + 1);
+    assert_eq!(harness.ui.app.tree.rows.list.len(), 501);
 }
 
 #[test]
 fn drawing_makes_only_the_rows_that_are_seen() {
-    let desk = Desk::new(many(20_000), (80, 24));
+    let harness = AppHarness::new(many(20_000), (80, 24));
     let started = std::time::Instant::now();
     for _ in 0..100 {
-        desk.buffer();
+        harness.buffer();
     }
     let large = started.elapsed();
-    let desk = Desk::new(many(20), (80, 24));
+    let harness = AppHarness::new(many(20), (80, 24));
     let started = std::time::Instant::now();
     for _ in 0..100 {
-        desk.buffer();
+        harness.buffer();
     }
     let small = started.elapsed();
     assert!(
@@ -56,35 +56,35 @@ fn drawing_makes_only_the_rows_that_are_seen() {
 
 #[test]
 fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
-    let mut desk = Desk::new(forest(), (80, 24));
-    desk.go_to("Overlay-2.qcow2");
-    desk.press("h");
-    desk.go_to("Overlay-1B.qcow2");
-    desk.press(" kr");
-    let again = Desk::new(forest(), (80, 24));
+    let mut harness = AppHarness::new(forest(), (80, 24));
+    harness.go_to("Overlay-2.qcow2");
+    harness.press("h");
+    harness.go_to("Overlay-1B.qcow2");
+    harness.press(" kr");
+    let again = AppHarness::new(forest(), (80, 24));
     let nodes = again.ui.app.forest.nodes();
     let found = nodes.map(|node| qanopy::forest::Found {
         also: Vec::new(),
         holders: node.holders.to_vec(),
         ..again.ui.app.forest.found(node)
     });
-    let ticket = desk.ui.app.refresh.scan.ticket;
-    desk.send(Msg::Found(
-        ticket,
+    let query_id = harness.ui.app.refresh.scan.query_id;
+    harness.send(Msg::Found(
+        query_id,
         found.filter(|found| found.stat.is_some()).collect(),
     ));
     assert_eq!(
-        desk.at(),
+        harness.at(),
         "Overlay-1B.qcow2",
         "the old forest stays until the new one is whole"
     );
-    desk.send(Msg::Scanned(ticket, Default::default()));
-    assert_eq!(desk.at(), "Overlay-1B.qcow2");
-    assert_eq!(desk.ui.app.tree.marks.len(), 1);
+    harness.send(Msg::Scanned(query_id, Default::default()));
+    assert_eq!(harness.at(), "Overlay-1B.qcow2");
+    assert_eq!(harness.ui.app.tree.marks.len(), 1);
     assert!(
-        desk.screen().contains("2 hidden (folded)"),
+        harness.screen().contains("2 hidden (folded)"),
         "{}",
-        desk.screen()
+        harness.screen()
     );
 }
 
@@ -95,10 +95,10 @@ fn a_chain_of_thousands_shares_one_lane_and_folds_to_a_line() {
         let base = format!("day-{:04}.qcow2", day - 1);
         images.push(qcow2(&format!("day-{day:04}.qcow2"), 1 << 20, 60).on(&base));
     }
-    let mut desk = Desk::new(images, (80, 24));
-    let screen = desk.screen();
+    let mut harness = AppHarness::new(images, (80, 24));
+    let screen = harness.screen();
     assert!(screen.contains("⋮ 4998 more in line"), "{screen}");
     assert!(screen.contains("○ day-4999.qcow2"), "{screen}");
-    desk.press("j<enter>");
-    assert_eq!(desk.ui.app.tree.rows.list.len(), 5000);
+    harness.press("j<enter>");
+    assert_eq!(harness.ui.app.tree.rows.list.len(), 5000);
 }

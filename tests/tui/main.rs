@@ -6,11 +6,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app_harness;
 mod counts;
-mod desk;
-mod errands;
+
+mod e2e;
 mod imports;
-mod journeys;
 mod pictures;
 mod pty;
 mod random;
@@ -18,3 +18,4 @@ mod screens;
 mod sizes;
 mod steps;
 mod svg;
+mod workflows;

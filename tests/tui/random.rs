@@ -5,9 +5,9 @@ use qanopy::ops::{Confirm, Error, Plan};
 use qanopy::tui::key::{Code, Key};
 use qanopy::tui::{Effect, Msg};
 
-use super::desk::{
-    DAY, Desk, Image, commit_for_good, discard_of_three, forest, new_branch, plan, possible_commit,
-    qcow2, refused_commit, snapshot,
+use super::app_harness::{
+    AppHarness, DAY, Image, commit_for_good, discard_of_three, forest, new_branch, plan,
+    possible_commit, qcow2, refused_commit, snapshot,
 };
 
 #[derive(Debug, Clone)]
@@ -78,37 +78,37 @@ proptest! {
         images in prop_oneof![Just(forest()), any_forest()],
         steps in proptest::collection::vec(step(), 1..80),
     ) {
-        let mut desk = Desk::new(images, (100, 30));
+        let mut harness = AppHarness::new(images, (100, 30));
         for step in steps {
-            desk.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
-            let before = desk.ui.dialogs.plans().first().map(|plan| plan.confirm);
+            harness.asked.retain(|effect| matches!(effect, Effect::Plan { .. }));
+            let before = harness.ui.dialogs.plans().first().map(|plan| plan.confirm);
             let key = match &step {
                 Step::Key(key) => Some(*key),
                 _ => None,
             };
             match step {
-                Step::Key(key) => desk.send(Msg::Key(key)),
+                Step::Key(key) => harness.send(Msg::Key(key)),
                 Step::Answer(which) => {
-                    if desk.asked.iter().any(|effect| matches!(effect, Effect::Plan { .. })) {
-                        let (ticket, request) = desk.planned();
-                        desk.send(Msg::Planned(ticket, Box::new(plan(request, PLANS[which])), None));
+                    if harness.asked.iter().any(|effect| matches!(effect, Effect::Plan { .. })) {
+                        let (query_id, request) = harness.planned();
+                        harness.send(Msg::Planned(query_id, Box::new(plan(request, PLANS[which])), None));
                     }
                 }
                 Step::End(well) => {
-                    let running = desk.ui.app.jobs.running().map(|job| job.id);
+                    let running = harness.ui.app.jobs.running().map(|job| job.id);
                     if let Some(id) = running {
                         let result = if well {
                             Err(Error::Cancelled("stopped".to_owned()))
                         } else {
                             Err(Error::Failed("failed".to_owned()))
                         };
-                        desk.send(Msg::Ended(id, result));
+                        harness.send(Msg::Ended(id, result));
                     }
                 }
-                Step::Resize(width, height) => desk.send(Msg::Resize(width, height)),
+                Step::Resize(width, height) => harness.send(Msg::Resize(width, height)),
             }
-            let jobs = desk.ui.app.jobs.list.len();
-            if desk.started() > 0 {
+            let jobs = harness.ui.app.jobs.list.len();
+            if harness.started() > 0 {
                 // A plan that could be agreed to was on the screen, and a key that agrees was
                 // pressed; or a form's Enter, or the end of the job before, set it going.
                 prop_assert!(jobs > 0);
@@ -117,7 +117,7 @@ proptest! {
                     prop_assert!(matches!(before, Some(Confirm::Yes | Confirm::Count(_))), "{before:?}");
                 }
             }
-            desk.buffer();
+            harness.buffer();
         }
     }
 }

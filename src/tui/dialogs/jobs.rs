@@ -54,11 +54,11 @@ impl Window for JobsPane {
 
     fn update(&mut self, action: Action, _key: Key, context: &mut Context<'_>) -> Next {
         let app = &mut *context.app;
-        let last = app.jobs.list.len().saturating_sub(1);
-        let at = app.jobs.cursor;
+        let len = app.jobs.list.len();
+        let at = app.jobs.cursor.at;
         match action {
-            Action::Down => app.jobs.cursor = (at + 1).min(last),
-            Action::Up => app.jobs.cursor = at.saturating_sub(1),
+            Action::Down => app.jobs.cursor.down(len),
+            Action::Up => app.jobs.cursor.up(),
             Action::CancelJob => {
                 let Some(job) = app.jobs.list.get_mut(at) else {
                     return Next::Stay;

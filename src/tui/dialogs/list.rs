@@ -19,12 +19,12 @@ use crate::tui::forms::FormKind;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
 use crate::tui::order::Sort;
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
 
-use super::cursor::ListCursor;
+use super::list_cursor::ListCursor;
 use super::next::Next;
 use super::typing::edit;
 use super::window::{Context, Window};
@@ -118,7 +118,7 @@ pub struct ListMenu {
     /// What of the selected image it lists, to be made anew when the disk tells more.
     pub inside: Option<Inside>,
     /// The question whose answer fills it.
-    pub ticket: Option<Ticket>,
+    pub query_id: Option<QueryId>,
 }
 
 /// What is inside an image.
@@ -166,7 +166,7 @@ impl ListMenu {
         let mut menu = Self {
             by_key: false,
             inside: None,
-            ticket: None,
+            query_id: None,
             title: title.into(),
             query: Input::default(),
             items,

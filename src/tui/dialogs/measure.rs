@@ -11,7 +11,7 @@ use crate::image::Measure;
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, Scope, dialog};
 use crate::tui::key::{Code, Key};
-use crate::tui::query::{Measured, Ticket};
+use crate::tui::query::{Measured, QueryId};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
@@ -45,7 +45,7 @@ impl bindings::Action for Action {
 #[derive(Debug)]
 pub struct MeasureDialog {
     /// The question's number.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// The image.
     pub image: PathBuf,
     /// The ID of its internal snapshot, where that is what is measured.

@@ -6,14 +6,14 @@
 //! |---|---|
 //! | `window` | what every dialog can do |
 //! | `next` | what a dialog may ask for |
-//! | `cursor`, `typing` | what several of them need |
+//! | `list_cursor`, `typing` | what several of them need |
 
-mod cursor;
 mod filter_line;
 pub mod form;
 mod jobs;
 mod leave;
 pub mod list;
+pub(super) mod list_cursor;
 mod log;
 mod measure;
 mod next;

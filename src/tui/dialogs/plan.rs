@@ -19,7 +19,7 @@ use crate::tui::bindings::{self, Row, Scope, dialog};
 use crate::tui::forms::name_beside;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
@@ -101,7 +101,7 @@ pub enum Button {
 #[derive(Debug)]
 pub struct PlanDialog {
     /// The question's number.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// What is asked.
     pub request: Request,
     /// The plan; none while it is being made.
@@ -125,9 +125,9 @@ pub struct PlanDialog {
 impl PlanDialog {
     /// A dialog that waits for its plan.
     #[must_use]
-    pub fn new(ticket: Ticket, request: Request) -> Self {
+    pub fn new(query_id: QueryId, request: Request) -> Self {
         Self {
-            ticket,
+            query_id,
             request,
             plan: None,
             reason: None,
@@ -171,14 +171,14 @@ impl PlanDialog {
 impl PlanDialog {
     /// Opens the dialog and asks for its plan.
     pub(in crate::tui) fn ask(app: &mut App, request: Request, effects: &mut Vec<Effect>) -> Self {
-        let ticket = app.ticket();
+        let query_id = app.query_id();
         effects.push(Effect::Plan {
-            ticket,
+            query_id,
             request: request.clone(),
             forest: Arc::clone(&app.forest),
             delay: Duration::ZERO,
         });
-        Self::new(ticket, request)
+        Self::new(query_id, request)
     }
 
     /// The person says yes: with the number typed where one is asked for.

@@ -8,13 +8,13 @@ use crate::ops::{Candidate, Request};
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, Scope, dialog};
 use crate::tui::key::{Code, Key};
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
 use crate::units;
 
-use super::cursor::ListCursor;
+use super::list_cursor::ListCursor;
 use super::next::Next;
 use super::window::{Context, Window};
 
@@ -63,7 +63,7 @@ impl bindings::Action for Action {
 #[derive(Debug, Default)]
 pub struct PruneDialog {
     /// The question's number.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// What could go, oldest first; none while that is looked for.
     pub candidates: Option<Vec<Candidate>>,
     /// Which of them are ticked.

@@ -12,13 +12,13 @@ use crate::ops::{EmptyTrash, Request, Restore};
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, Scope, dialog};
 use crate::tui::key::{Code, Key};
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
 use crate::units;
 
-use super::cursor::ListCursor;
+use super::list_cursor::ListCursor;
 use super::next::Next;
 use super::window::{Context, Window};
 
@@ -70,7 +70,7 @@ impl bindings::Action for Action {
 #[derive(Debug, Default)]
 pub struct TrashDialog {
     /// The question's number.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// What is in it, newest first; none while that is looked for.
     pub entries: Option<Vec<Entry>>,
     /// Marked entries by name.

@@ -7,7 +7,7 @@ use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{jobs, moving, open, panes};
+use super::{cursor, jobs, open, panes};
 
 /// Does what a dialog asks for.
 pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
@@ -50,7 +50,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             ui.dialogs.close();
             panes::run(ui, action, effects);
         }
-        Next::Go(motion) => moving::go(ui, motion),
+        Next::Go(motion) => cursor::go(ui, motion),
         Next::Fill(kind, about) => {
             let image = ui.app.target().map(|node| node.id);
             open::fill(ui, image, kind, about.as_deref(), effects);

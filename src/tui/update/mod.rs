@@ -1,15 +1,15 @@
 //! The one step: what is known, and what happened, become what is known now and what is to be done.
 //! Pure: no disk, no terminal, no clock.
 
-mod answers;
+mod cursor;
 mod dialogs;
 mod jobs;
 mod keys;
 mod menus;
 mod mouse;
-mod moving;
 mod open;
 mod panes;
+mod responses;
 mod scan;
 mod settle;
 
@@ -31,7 +31,7 @@ use settle::settle;
 pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
     let mut effects = Vec::new();
     if msg.may_gather() {
-        answers::take(ui, msg, &mut effects);
+        responses::take(ui, msg, &mut effects);
         ui.app.refresh.unsettled = true;
         return effects;
     }
@@ -45,7 +45,7 @@ pub fn update(ui: &mut Ui, msg: Msg) -> Vec<Effect> {
         Msg::Paste(text) => keys::paste(ui, &text, &mut effects),
         Msg::Resize(width, height) => ui.app.size = (width, height),
         Msg::Clock(now) => ui.app.now = Some(now),
-        other => answers::take(ui, other, &mut effects),
+        other => responses::take(ui, other, &mut effects),
     }
     settle(ui);
     ask_for_hits(&mut ui.app, &mut effects);
@@ -84,7 +84,7 @@ fn asked_about(ui: &Ui) -> Option<&Node> {
     }
 }
 
-/// In a large forest a worker finds out what the filter asks for; until it answers, the rows stay.
+/// In a large forest a worker finds out what the filter asks for; until it responses, the rows stay.
 fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
     let line = app.tree.filter.value();
     if line.trim().is_empty() {
@@ -96,10 +96,10 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
     }
     let wanted = (line.to_owned(), app.epoch, app.forest.generation());
     if app.tree.hits_of.as_ref() != Some(&wanted) {
-        let ticket = app.ticket();
-        app.tree.hits_ticket = ticket;
+        let query_id = app.query_id();
+        app.tree.hits_query_id = query_id;
         effects.push(Effect::Filter(
-            ticket,
+            query_id,
             wanted.0.clone(),
             Arc::clone(&app.forest),
             app.now(),

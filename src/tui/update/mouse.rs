@@ -11,7 +11,7 @@ use crate::tui::layout::{self, Layout, Room};
 use crate::tui::msg::{Effect, MouseEvent};
 use crate::tui::ui::Ui;
 
-use super::{keys, moving};
+use super::{cursor, keys};
 
 /// Rows a turn of the wheel goes.
 const WHEEL: usize = 3;
@@ -39,7 +39,7 @@ pub(super) fn take(ui: &mut Ui, did: MouseEvent, column: u16, row: u16, effects:
     ui.app.tree.touched = true;
     if on(layout.detail) || on(layout.chain) {
         for _ in 0..WHEEL {
-            moving::scroll_detail(ui, motion);
+            cursor::scroll_detail(ui, motion);
         }
     } else if on(layout.images) {
         let tree = &mut ui.app.tree;
@@ -104,7 +104,7 @@ fn press(ui: &mut Ui, spot: Position) {
     }
     app.pane = Pane::Images;
     let (x, y) = (usize::from(spot.x - inner.x), usize::from(spot.y - inner.y));
-    let row = match &app.picture {
+    let row = match &app.diagram {
         Some(picture) => picture.at(x, y),
         None => Some(app.tree.top + y),
     };

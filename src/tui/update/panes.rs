@@ -15,19 +15,19 @@ use crate::ops::{
 use crate::tui::actions::{Action, Motion};
 use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
+use crate::tui::diagram::DiagramPane;
 use crate::tui::dialogs::{
     Dialog, FilterLine, JobsPane, LogView, MeasureDialog, PruneDialog, TrashDialog,
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
 use crate::tui::forms::FormKind;
-use crate::tui::health::{self, Remedy};
+use crate::tui::health::{self, Fix};
 use crate::tui::msg::Effect;
 use crate::tui::order::View;
-use crate::tui::picture::Picture;
 use crate::tui::rows::RowKind;
 use crate::tui::ui::Ui;
 
-use super::{jobs, menus, moving, open, scan};
+use super::{cursor, jobs, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
@@ -39,8 +39,8 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
     }
     match action {
         Action::Go(motion) => {
-            if ui.app.pane == Pane::Images || !moving::scroll_detail(ui, motion) {
-                moving::go(ui, motion);
+            if ui.app.pane == Pane::Images || !cursor::scroll_detail(ui, motion) {
+                cursor::go(ui, motion);
             }
         }
         Action::NextPane | Action::PreviousPane => {
@@ -63,18 +63,18 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
             heal_selected(ui, effects);
         }
-        Action::Enter => moving::enter(&mut ui.app),
+        Action::Enter => cursor::enter(&mut ui.app),
         Action::Back => back(ui),
         Action::Grow => ui.app.split = (ui.app.split + 5).min(40),
         Action::Shrink => ui.app.split = (ui.app.split - 5).max(-40),
         Action::Jobs => {
-            ui.app.jobs.cursor = ui.app.jobs.list.len().saturating_sub(1);
+            ui.app.jobs.cursor.at = ui.app.jobs.list.len().saturating_sub(1);
             ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
         }
         Action::Diagram => {
-            ui.app.picture = match ui.app.picture {
+            ui.app.diagram = match ui.app.diagram {
                 Some(_) => None,
-                None => Some(Picture::default()),
+                None => Some(DiagramPane::default()),
             };
             ui.app.pane = Pane::Images;
             ui.app.changed();
@@ -92,7 +92,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Mark => {
             mark(&mut ui.app);
-            moving::go(ui, Motion::Down);
+            cursor::go(ui, Motion::Down);
         }
         Action::MarkSubtree => mark_subtree(&mut ui.app),
         Action::MarkRange => mark_range(&mut ui.app),
@@ -195,20 +195,20 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             open::ask(ui, Request::discard(images), effects);
         }
         Action::Prune => {
-            let ticket = ui.app.ticket();
+            let query_id = ui.app.query_id();
             ui.dialogs.open_alone(Dialog::Prune(Box::new(PruneDialog {
-                ticket,
+                query_id,
                 ..PruneDialog::default()
             })));
-            effects.push(Effect::Candidates(ticket, Arc::clone(&ui.app.forest)));
+            effects.push(Effect::Candidates(query_id, Arc::clone(&ui.app.forest)));
         }
         Action::Trash => {
-            let ticket = ui.app.ticket();
+            let query_id = ui.app.query_id();
             ui.dialogs.open_alone(Dialog::Trash(Box::new(TrashDialog {
-                ticket,
+                query_id,
                 ..TrashDialog::default()
             })));
-            effects.push(Effect::Trash(ticket));
+            effects.push(Effect::Trash(query_id));
         }
         Action::Undo => {
             let last = ui
@@ -235,12 +235,12 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             open::ask(ui, request, effects);
         }
         Action::Recover => {
-            let ticket = ui.app.ticket();
+            let query_id = ui.app.query_id();
             let mut menu = menus::interrupted(None);
-            menu.ticket = Some(ticket);
+            menu.query_id = Some(query_id);
             open::list(ui, menu);
             effects.push(Effect::Interrupted(
-                ticket,
+                query_id,
                 Some(Arc::clone(&ui.app.forest)),
             ));
         }
@@ -268,16 +268,16 @@ fn measure(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(node) = ui.app.target() else { return };
     let (image, format) = (node.path.clone(), node.format());
     let snapshot = ui.app.target_snapshot().map(|snapshot| snapshot.id.clone());
-    let ticket = ui.app.ticket();
+    let query_id = ui.app.query_id();
     ui.dialogs
         .open_alone(Dialog::Measure(Box::new(MeasureDialog {
-            ticket,
+            query_id,
             image: image.clone(),
             snapshot: snapshot.clone(),
             found: None,
         })));
     effects.push(Effect::Measure {
-        ticket,
+        query_id,
         image,
         format,
         snapshot,
@@ -287,8 +287,8 @@ fn measure(ui: &mut Ui, effects: &mut Vec<Effect>) {
 /// Mends the first thing that is known to be wrong and can be mended.
 fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(node) = ui.app.target() else { return };
-    match (node.id, health::first_remedy(node)) {
-        (id, Some(remedy)) => heal(ui, id, remedy, effects),
+    match (node.id, health::first_fix(node)) {
+        (id, Some(fix)) => heal(ui, id, fix, effects),
         (id, None) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
                 ui.app.tree.cursor = row;
@@ -301,13 +301,13 @@ fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 /// Does what helps an image.
-fn heal(ui: &mut Ui, id: NodeId, remedy: Remedy, effects: &mut Vec<Effect>) {
+fn heal(ui: &mut Ui, id: NodeId, fix: Fix, effects: &mut Vec<Effect>) {
     let Some(image) = ui.app.forest.get(id).map(|node| node.path.clone()) else {
         return;
     };
-    match remedy {
-        Remedy::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
-        Remedy::RecordFormat => {
+    match fix {
+        Fix::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
+        Fix::RecordFormat => {
             let request = Request::Relink(Relink {
                 image,
                 base: None,
@@ -316,12 +316,12 @@ fn heal(ui: &mut Ui, id: NodeId, remedy: Remedy, effects: &mut Vec<Effect>) {
             });
             open::ask(ui, request, effects);
         }
-        Remedy::Repair(action) => {
+        Fix::Repair(action) => {
             open::ask(ui, Request::Repair(RepairImage { image, action }), effects);
         }
-        Remedy::Check => jobs::check(&mut ui.app, vec![image], effects),
-        Remedy::Recover => run(ui, Action::Recover, effects),
-        Remedy::GoTo(id) => {
+        Fix::Check => jobs::check(&mut ui.app, vec![image], effects),
+        Fix::Recover => run(ui, Action::Recover, effects),
+        Fix::GoTo(id) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
                 ui.app.tree.cursor = row;
             }
@@ -337,8 +337,8 @@ fn heal_selected(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let (id, mut lines) = (node.id, health::lines(&ui.app, node));
     let at = health::at_cursor(&ui.app, &lines);
     let line = at.and_then(|at| lines.get_mut(at));
-    if let Some(remedy) = line.and_then(|line| line.remedy.take()) {
-        heal(ui, id, remedy, effects);
+    if let Some(fix) = line.and_then(|line| line.fix.take()) {
+        heal(ui, id, fix, effects);
     }
 }
 

@@ -9,8 +9,8 @@ use crate::tui::msg::Effect;
 
 /// Asks for a scan; what was found before stays on the screen until it is done.
 pub(super) fn rescan(app: &mut App, effects: &mut Vec<Effect>) {
-    let ticket = app.ticket();
-    app.refresh.scan.ticket = ticket;
+    let query_id = app.query_id();
+    app.refresh.scan.query_id = query_id;
     app.refresh.scan.running = true;
     app.refresh.scan.looked_at = 0;
     app.refresh.scan.again = false;
@@ -19,7 +19,7 @@ pub(super) fn rescan(app: &mut App, effects: &mut Vec<Effect>) {
     app.refresh.refreshing = None;
     app.refresh.scan.unreadable.clear();
     app.refresh.scan.fresh = (!app.forest.is_empty()).then(Forest::new);
-    effects.push(Effect::Scan(ticket));
+    effects.push(Effect::Scan(query_id));
 }
 
 /// Files have changed: they alone are looked at again, or everything where it is not known which.
@@ -50,7 +50,7 @@ pub(super) fn look_at_changed(app: &mut App, effects: &mut Vec<Effect>) {
     }
     let mut files: Vec<PathBuf> = app.refresh.changed_files.drain().collect();
     files.sort_unstable();
-    let ticket = app.ticket();
-    app.refresh.refreshing = Some(ticket);
-    effects.push(Effect::Refresh(ticket, Arc::clone(&app.forest), files));
+    let query_id = app.query_id();
+    app.refresh.refreshing = Some(query_id);
+    effects.push(Effect::Refresh(query_id, Arc::clone(&app.forest), files));
 }

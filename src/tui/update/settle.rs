@@ -8,7 +8,7 @@ use crate::tui::app::App;
 use crate::tui::filter::Filter;
 use crate::tui::layout;
 use crate::tui::plan_preview::PlanPreview;
-use crate::tui::rows::{self, RowKind, Rows, Wish};
+use crate::tui::rows::{self, RowKind, RowOptions, Rows};
 use crate::tui::selection::LARGE;
 use crate::tui::summary::Summary;
 use crate::tui::ui::Ui;
@@ -35,7 +35,7 @@ pub(super) fn settle(ui: &mut Ui) {
         }
         app.tree.rows = Rows::build(
             &app.forest,
-            &Wish {
+            &RowOptions {
                 folds: &app.tree.folds,
                 open_runs: &app.tree.open_runs,
                 sort: app.tree.sort,
@@ -44,13 +44,13 @@ pub(super) fn settle(ui: &mut Ui) {
                 preview: app.preview.as_ref(),
                 indent_room: room,
                 // The picture is of files.
-                snapshots: app.picture.is_none(),
+                snapshots: app.diagram.is_none(),
             },
         );
         app.tree.builds += 1;
         app.tree.built = Some(built);
         app.find_cursor();
-        if let Some(picture) = &mut app.picture {
+        if let Some(picture) = &mut app.diagram {
             let charset = app.settings.charset();
             let preview = app.preview.as_ref();
             let ambiguous = &app.tree.summary.ambiguous;
@@ -81,12 +81,10 @@ pub(super) fn settle(ui: &mut Ui) {
         app.detail.scroll = 0;
         app.detail.health_cursor = 0;
     }
-    app.detail
-        .layers
-        .follow(&app.forest, app.epoch, app.tree.at);
+    app.detail.chain.follow(&app.forest, app.epoch, app.tree.at);
     app.tree.inside = app.snapshot().map(|snapshot| snapshot.id.clone());
-    if let Some(picture) = &mut app.picture {
-        picture.follow(app.tree.cursor, layout.picture());
+    if let Some(picture) = &mut app.diagram {
+        picture.follow(app.tree.cursor, layout.diagram());
     }
 }
 

@@ -2,11 +2,7 @@
 //! themselves.
 
 mod bars;
-mod detail;
-mod diagram;
 pub(super) mod frame;
-mod jobs;
-mod tree;
 pub(super) mod words;
 
 use ratatui::Frame;
@@ -15,9 +11,8 @@ use ratatui::widgets::Paragraph;
 use super::app::{App, Pane};
 use super::detail_pane::Tab;
 use super::layout::{self, LEAST, Layout, Room};
+use super::panes::{detail, diagram, jobs, tree};
 use super::ui::Ui;
-
-pub use detail::{health_lines_at_cursor, lines_of_detail as detail_lines};
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
@@ -38,7 +33,7 @@ pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
     bars::header(frame, app, layout.header);
     bars::footer(frame, ui, layout.footer, dialog);
     bars::line(frame, app, keyboard, layout.line);
-    if app.picture.is_some() {
+    if app.diagram.is_some() {
         diagram::draw(frame, app, keyboard, layout.images);
     } else {
         tree::draw(frame, app, keyboard, layout.images);

@@ -151,43 +151,43 @@ impl Workers {
     pub(super) fn start(&self, effect: Effect) {
         let me = self.clone();
         match effect {
-            Effect::Scan(ticket) => {
-                me.newest.scan.store(ticket, Ordering::SeqCst);
-                self.spawn(move || me.scan(ticket));
+            Effect::Scan(query_id) => {
+                me.newest.scan.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.scan(query_id));
             }
-            Effect::Refresh(ticket, forest, changed) => {
+            Effect::Refresh(query_id, forest, changed) => {
                 self.spawn(move || {
                     let fresh = refreshed(&forest, &me.host, &me.scan, &changed);
-                    me.answer(Msg::Refreshed(ticket, Arc::new(fresh)));
+                    me.answer(Msg::Refreshed(query_id, Arc::new(fresh)));
                 });
             }
-            Effect::Filter(ticket, line, forest, now) => {
-                me.newest.filter.store(ticket, Ordering::SeqCst);
+            Effect::Filter(query_id, line, forest, now) => {
+                me.newest.filter.store(query_id, Ordering::SeqCst);
                 self.spawn(move || {
                     // A line that was typed on is not worth the work.
-                    if me.newest.filter.load(Ordering::SeqCst) == ticket {
+                    if me.newest.filter.load(Ordering::SeqCst) == query_id {
                         let hits = Filter::parse(&line).hits(&forest, now);
-                        me.answer(Msg::Filtered(ticket, Arc::new(hits)));
+                        me.answer(Msg::Filtered(query_id, Arc::new(hits)));
                     }
                 });
             }
             Effect::Plan {
-                ticket,
+                query_id,
                 request,
                 forest,
                 delay,
             } => {
-                me.newest.plan.store(ticket, Ordering::SeqCst);
-                self.spawn(move || me.plan(ticket, &request, forest, delay));
+                me.newest.plan.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.plan(query_id, &request, forest, delay));
             }
             Effect::PlanEach {
-                ticket,
+                query_id,
                 requests,
                 forest,
                 delay,
             } => {
-                me.newest.plan.store(ticket, Ordering::SeqCst);
-                self.spawn(move || me.plan_each(ticket, &requests, forest, delay));
+                me.newest.plan.store(query_id, Ordering::SeqCst);
+                self.spawn(move || me.plan_each(query_id, &requests, forest, delay));
             }
             Effect::Run {
                 job,
@@ -211,30 +211,30 @@ impl Workers {
             Effect::Unlock(image, passphrase) => me.secrets.give(image, passphrase),
             Effect::Protect(images, passphrase) => me.secrets.protect(images, passphrase),
             Effect::Forget => me.secrets.forget(),
-            Effect::Complete(ticket, begun) => self.spawn(move || {
-                me.answer(Msg::Completed(ticket, complete::ways_on(&begun)));
+            Effect::Complete(query_id, begun) => self.spawn(move || {
+                me.answer(Msg::Completed(query_id, complete::ways_on(&begun)));
             }),
-            Effect::Candidates(ticket, forest) => {
+            Effect::Candidates(query_id, forest) => {
                 self.spawn(move || {
                     let context = me.context(forest, LookedIn::default());
                     let found = ops::candidates(&context, Duration::ZERO);
-                    me.answer(Msg::Candidates(ticket, found));
+                    me.answer(Msg::Candidates(query_id, found));
                 });
             }
-            Effect::Trash(ticket) => {
+            Effect::Trash(query_id) => {
                 self.spawn(move || {
                     let dirs = &me.scan.roots;
                     let list = ops::trash::list(&*me.host, me.state_dir.as_deref(), dirs);
-                    me.answer(Msg::Trash(ticket, list));
+                    me.answer(Msg::Trash(query_id, list));
                 });
             }
-            Effect::Interrupted(ticket, forest) => self.spawn(move || {
+            Effect::Interrupted(query_id, forest) => self.spawn(move || {
                 let found =
                     interrupted::find(&*me.host, me.state_dir.as_deref(), forest.as_deref());
-                me.answer(Msg::Interrupted(ticket, found));
+                me.answer(Msg::Interrupted(query_id, found));
             }),
             Effect::Measure {
-                ticket,
+                query_id,
                 image,
                 format,
                 snapshot,
@@ -242,7 +242,7 @@ impl Workers {
                 let snapshot = snapshot.map(|id| SnapshotName::Id(OsString::from_vec(id)));
                 let options = me.reading(format, snapshot);
                 let found = measure::measure(&*me.host, &image, &options);
-                me.answer(Msg::Measured(ticket, found));
+                me.answer(Msg::Measured(query_id, found));
             }),
             Effect::Remember(forest) => {
                 self.spawn(move || {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::forest::Forest;
 use crate::ops::{self, Context, LookedIn, Request};
 use crate::tui::msg::Msg;
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 
 use super::Workers;
 
@@ -17,7 +17,7 @@ impl Workers {
     /// with the images remembered from elsewhere looked at again.
     pub(super) fn plan(
         &self,
-        ticket: Ticket,
+        query_id: QueryId,
         request: &Request,
         forest: Arc<Forest>,
         delay: Duration,
@@ -25,7 +25,7 @@ impl Workers {
         if !delay.is_zero() {
             thread::sleep(delay);
         }
-        let is_old = || self.newest.plan.load(Ordering::SeqCst) != ticket;
+        let is_old = || self.newest.plan.load(Ordering::SeqCst) != query_id;
         if is_old() {
             return;
         }
@@ -55,38 +55,38 @@ impl Workers {
         self.secrets.take_asked();
         let plan = ops::plan(&context, request);
         if !plan.refusals.is_empty() {
-            self.tell_locked(ticket, &context);
+            self.tell_locked(query_id, &context);
         }
-        self.answer(Msg::Planned(ticket, Box::new(plan), shown));
+        self.answer(Msg::Planned(query_id, Box::new(plan), shown));
     }
 
     /// Makes plans that are agreed to together, and only create.
     pub(super) fn plan_each(
         &self,
-        ticket: Ticket,
+        query_id: QueryId,
         requests: &[Request],
         forest: Arc<Forest>,
         delay: Duration,
     ) {
         thread::sleep(delay);
-        if self.newest.plan.load(Ordering::SeqCst) != ticket {
+        if self.newest.plan.load(Ordering::SeqCst) != query_id {
             return;
         }
         let context = self.context(forest, LookedIn::default());
         self.secrets.take_asked();
         let plans = ops::plan_each(&context, requests);
         if plans.iter().any(|plan| !plan.refusals.is_empty()) {
-            self.tell_locked(ticket, &context);
+            self.tell_locked(query_id, &context);
         }
-        self.answer(Msg::PlannedEach(ticket, plans));
+        self.answer(Msg::PlannedEach(query_id, plans));
     }
 
     /// Tells of the first image whose passphrase was asked for in vain.
-    fn tell_locked(&self, ticket: Ticket, context: &Context) {
+    fn tell_locked(&self, query_id: QueryId, context: &Context) {
         let asked = self.secrets.take_asked();
         let mut asked = asked.into_iter();
         if let Some(image) = asked.find(|image| ops::is_locked(context, image)) {
-            self.answer(Msg::Locked(ticket, image));
+            self.answer(Msg::Locked(query_id, image));
         }
     }
 }

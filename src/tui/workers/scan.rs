@@ -6,22 +6,22 @@ use std::sync::atomic::Ordering;
 use crate::forest::{Forest, Index, Scan, ScanEvent};
 use crate::host::printable;
 use crate::tui::msg::{Msg, ScanEnd};
-use crate::tui::query::Ticket;
+use crate::tui::query::QueryId;
 
 use super::Workers;
 
 impl Workers {
-    pub(super) fn scan(&self, ticket: Ticket) {
+    pub(super) fn scan(&self, query_id: QueryId) {
         let scan = Scan::start(Arc::clone(&self.host), self.scan.clone());
         for event in scan.events() {
-            if self.newest.scan.load(Ordering::SeqCst) != ticket {
+            if self.newest.scan.load(Ordering::SeqCst) != query_id {
                 // Dropping the scan stops it.
                 return;
             }
             match event {
-                ScanEvent::Found(found) => self.answer(Msg::Found(ticket, found)),
-                ScanEvent::Held(held) => self.answer(Msg::Held(ticket, held)),
-                ScanEvent::Progress { files, .. } => self.answer(Msg::Looked(ticket, files)),
+                ScanEvent::Found(found) => self.answer(Msg::Found(query_id, found)),
+                ScanEvent::Held(held) => self.answer(Msg::Held(query_id, held)),
+                ScanEvent::Progress { files, .. } => self.answer(Msg::Looked(query_id, files)),
                 ScanEvent::Done(summary) => {
                     let unreadable = summary.unreadable_dirs.iter();
                     let end = ScanEnd {
@@ -30,7 +30,7 @@ impl Workers {
                             .map(|(dir, why)| format!("{}: {why}", printable(dir)))
                             .collect(),
                     };
-                    self.answer(Msg::Scanned(ticket, end));
+                    self.answer(Msg::Scanned(query_id, end));
                     return;
                 }
             }

@@ -25,7 +25,7 @@ use crate::ops::{Confirm, Consent, Danger, Plan, Ready, Request};
 use crate::tui::app::App;
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
-use crate::tui::query::{Completions, Ticket};
+use crate::tui::query::{Completions, QueryId};
 use crate::tui::views::frame;
 
 use super::next::Next;
@@ -120,7 +120,7 @@ impl Window for Form {
 
     /// While it is being found out how a name goes on, keys wait; leaving the form does not.
     fn hold(&mut self, action: Option<Action>, key: Key) -> bool {
-        let is_held = self.completing.ticket.is_some() && action != Some(Action::Close);
+        let is_held = self.completing.query_id.is_some() && action != Some(Action::Close);
         if is_held {
             self.completing.held.push(key);
         }
@@ -148,8 +148,8 @@ impl Form {
         delay: Duration,
         effects: &mut Vec<Effect>,
     ) {
-        let ticket = app.ticket();
-        self.ticket = ticket;
+        let query_id = app.query_id();
+        self.query_id = query_id;
         self.plans.clear();
         self.scroll = 0;
         self.submitted = false;
@@ -171,13 +171,13 @@ impl Form {
         let forest = Arc::clone(&app.forest);
         match self.make {
             Submit::Each(_) => effects.push(Effect::PlanEach {
-                ticket,
+                query_id,
                 requests,
                 forest,
                 delay,
             }),
             Submit::One(_) => effects.extend(requests.pop().map(|request| Effect::Plan {
-                ticket,
+                query_id,
                 request,
                 forest,
                 delay,
@@ -188,7 +188,7 @@ impl Form {
     /// Asks how the name in a path field can go on; says whether it did. Where that is known already there
     /// is no more to be had.
     fn look_up(&mut self, context: &mut Context<'_>) -> bool {
-        let ticket = context.app.ticket();
+        let query_id = context.app.query_id();
         let Some(text) = self.unfinished().filter(|text| !text.is_empty()) else {
             return false;
         };
@@ -204,8 +204,8 @@ impl Form {
             begun.push("/");
         }
         begun.push(text);
-        self.completing.ticket = Some(ticket);
-        let effect = Effect::Complete(ticket, begun.into());
+        self.completing.query_id = Some(query_id);
+        let effect = Effect::Complete(query_id, begun.into());
         context.effects.push(effect);
         true
     }
@@ -213,15 +213,15 @@ impl Form {
     /// How the name in a path field can go on; returns the keys that had to wait for that.
     pub(in crate::tui) fn completed(
         &mut self,
-        ticket: Ticket,
+        query_id: QueryId,
         ways: Completions,
         app: &mut App,
         effects: &mut Vec<Effect>,
     ) -> Vec<Key> {
-        if self.completing.ticket != Some(ticket) {
+        if self.completing.query_id != Some(query_id) {
             return Vec::new();
         }
-        self.completing.ticket = None;
+        self.completing.query_id = None;
         let held = std::mem::take(&mut self.completing.held);
         if self.complete(ways) {
             self.replan(app, Duration::ZERO, effects);

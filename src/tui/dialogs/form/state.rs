@@ -8,7 +8,7 @@ use tui_input::Input;
 use crate::image::Passphrase;
 use crate::ops::{Plan, Request};
 use crate::tui::key::Key;
-use crate::tui::query::{Completions, Ticket};
+use crate::tui::query::{Completions, QueryId};
 
 use super::fields::{Field, FieldName, FieldValue, Visibility};
 
@@ -42,7 +42,7 @@ pub struct Form {
     /// Enter opens the plan.
     pub creates: bool,
     /// The newest question asked of the planner.
-    pub ticket: Ticket,
+    pub query_id: QueryId,
     /// The plan, or the plans, for what is in the fields; none while they are being made.
     pub plans: Vec<Plan>,
     /// Whether Enter was pressed before the plan was there.
@@ -63,7 +63,7 @@ pub struct Form {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Completing {
     /// The question that is open; answers to others are dropped.
-    pub ticket: Option<Ticket>,
+    pub query_id: Option<QueryId>,
     /// Keys pressed since it was asked: they are meant for whatever field has the focus then.
     pub held: Vec<Key>,
     /// The text that can go on in several ways, and how: Tab goes to the next field then.
@@ -89,7 +89,7 @@ impl Form {
             at: 0,
             make: Submit::One(make),
             creates,
-            ticket: 0,
+            query_id: 0,
             plans: Vec::new(),
             submitted: false,
             reason: None,

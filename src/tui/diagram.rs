@@ -16,7 +16,7 @@ use super::rows::{Row, RowKind, Rows, nth};
 
 /// The picture, and which part of it is seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Picture {
+pub struct DiagramPane {
     /// Where everything is.
     pub diagram: Diagram,
     /// The first column seen.
@@ -25,7 +25,7 @@ pub struct Picture {
     pub top: usize,
 }
 
-impl Picture {
+impl DiagramPane {
     /// Lays the boxes out again.
     pub(super) fn rebuild(
         &mut self,

@@ -9,12 +9,12 @@ use crate::forest::Node;
 use crate::tui::actions::Action;
 use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
-use crate::tui::health::{self, Weight};
+use crate::tui::health::{self, Severity};
 use crate::tui::text;
 use crate::tui::theme::Role;
 
 /// All lines.
-pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
     let told = health::lines(app, node);
     let at = cursor(app, &told);
     let told = told.iter().enumerate();
@@ -23,7 +23,11 @@ pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> 
 }
 
 /// The lines that what is under the cursor takes, to be scrolled to.
-pub(super) fn lines_at_cursor(app: &App, node: &Node, width: usize) -> Option<Range<usize>> {
+pub(in crate::tui) fn lines_at_cursor(
+    app: &App,
+    node: &Node,
+    width: usize,
+) -> Option<Range<usize>> {
     let told = health::lines(app, node);
     let at = cursor(app, &told)?;
     let height = |line: &health::Line, is_at| drawn(app, line, is_at, width).len();
@@ -40,14 +44,14 @@ fn cursor(app: &App, told: &[health::Line]) -> Option<usize> {
 
 fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
-    let (sign, sign_role, role) = match (line.weight, app.settings.ascii) {
-        (Weight::Good, true) => ("*", Role::Good, Role::Good),
-        (Weight::Good, false) => ("✓", Role::Good, Role::Good),
+    let (sign, sign_role, role) = match (line.severity, app.settings.ascii) {
+        (Severity::Good, true) => ("*", Role::Good, Role::Good),
+        (Severity::Good, false) => ("✓", Role::Good, Role::Good),
         // The sign is enough to be seen; the words have to be read.
-        (Weight::Bad, _) => ("!", Role::Error, Role::Plain),
-        (Weight::Warning, _) => ("~", Role::Warning, Role::Warning),
-        (Weight::Quiet, _) => (" ", Role::Quiet, Role::Quiet),
-        (Weight::Title, _) => (" ", Role::Title, Role::Title),
+        (Severity::Bad, _) => ("!", Role::Error, Role::Plain),
+        (Severity::Warning, _) => ("~", Role::Warning, Role::Warning),
+        (Severity::Quiet, _) => (" ", Role::Quiet, Role::Quiet),
+        (Severity::Title, _) => (" ", Role::Title, Role::Title),
     };
     if line.text.is_empty() {
         return vec![Line::raw("")];
@@ -57,12 +61,12 @@ fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<
         false => theme.style(role),
     };
     let mut words = text::safe(&line.text);
-    if let Some(remedy) = line.remedy.as_ref().filter(|_| is_at) {
+    if let Some(fix) = line.fix.as_ref().filter(|_| is_at) {
         let key = app.key(Action::Enter);
         if !words.ends_with(['.', '!', '?']) {
             words.push('.');
         }
-        words.push_str(&format!(" {key} {}.", remedy.word()));
+        words.push_str(&format!(" {key} {}.", fix.word()));
     }
     let parts = text::wrap(&words, width.saturating_sub(4), 0);
     let drawn = parts.into_iter().enumerate().map(|(i, part)| {

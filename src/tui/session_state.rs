@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// What is remembered of one set of directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct SessionState {
     /// The directories.
     pub roots: Vec<PathBuf>,
     /// The name of the order.
@@ -32,7 +32,7 @@ pub struct Memory {
     pub split: i16,
 }
 
-impl Memory {
+impl SessionState {
     /// What is worth remembering of an interface.
     #[must_use]
     pub fn of(app: &App) -> Self {
@@ -94,7 +94,7 @@ impl Memory {
     }
 }
 
-fn all(dir: &Path) -> Vec<Memory> {
+fn all(dir: &Path) -> Vec<SessionState> {
     let path = dir.join(FILE);
     if fs::metadata(&path).is_ok_and(|stat| stat.len() > MOST_BYTES) {
         return Vec::new();
@@ -107,8 +107,8 @@ fn all(dir: &Path) -> Vec<Memory> {
 mod tests {
     use super::*;
 
-    fn memory(root: &str, split: i16) -> Memory {
-        Memory {
+    fn memory(root: &str, split: i16) -> SessionState {
+        SessionState {
             roots: vec![root.into()],
             sort: "size".to_owned(),
             folds: vec!["/vm/a.qcow2".into()],
@@ -123,19 +123,22 @@ mod tests {
         memory("/vm", 5).save(&state).unwrap();
         memory("/srv", 10).save(&state).unwrap();
         memory("/vm", 15).save(&state).unwrap();
-        let seen = Memory::load(&state, &["/vm".into()]).unwrap();
+        let seen = SessionState::load(&state, &["/vm".into()]).unwrap();
         assert_eq!(seen, memory("/vm", 15));
         assert_eq!(seen.sort(), Sort::Size);
-        assert_eq!(Memory::load(&state, &["/srv".into()]).unwrap().split, 10);
-        assert_eq!(Memory::load(&state, &["/other".into()]), None);
+        assert_eq!(
+            SessionState::load(&state, &["/srv".into()]).unwrap().split,
+            10
+        );
+        assert_eq!(SessionState::load(&state, &["/other".into()]), None);
     }
 
     #[test]
     fn a_file_that_makes_no_sense_is_nothing_remembered() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "[{\"roots\":3}]").unwrap();
-        assert_eq!(Memory::load(dir.path(), &["/vm".into()]), None);
+        assert_eq!(SessionState::load(dir.path(), &["/vm".into()]), None);
         memory("/vm", 5).save(dir.path()).unwrap();
-        assert!(Memory::load(dir.path(), &["/vm".into()]).is_some());
+        assert!(SessionState::load(dir.path(), &["/vm".into()]).is_some());
     }
 }

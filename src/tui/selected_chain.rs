@@ -5,7 +5,7 @@ use crate::forest::{Forest, Node, NodeId};
 
 /// The chain, and what it amounts to.
 #[derive(Debug, Default)]
-pub struct Layers {
+pub struct SelectedChain {
     /// The layers, from the image itself down to its root.
     pub ids: Vec<NodeId>,
     /// Their bytes on disk.
@@ -18,7 +18,7 @@ pub struct Layers {
     of: Option<(u64, u64, NodeId)>,
 }
 
-impl Layers {
+impl SelectedChain {
     /// Walks the chain of an image, unless it is the one known.
     pub(super) fn follow(&mut self, forest: &Forest, epoch: u64, at: Option<NodeId>) {
         let Some(id) = at else {

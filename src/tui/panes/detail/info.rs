@@ -300,7 +300,7 @@ fn leads_to(it: &About<'_>) -> Told {
 fn chain(it: &About<'_>) -> Told {
     let app = it.app;
     let arrow = if app.settings.ascii { " <- " } else { " ← " };
-    let layers = &app.detail.layers.ids;
+    let layers = &app.detail.chain.ids;
     if layers.len() < 2 {
         return Told::new();
     }
@@ -390,7 +390,12 @@ fn reading(how: Reads) -> &'static str {
 }
 
 /// All facts: problems first, since they are what one looks for.
-pub(super) fn lines(app: &App, layout: &Layout, node: &Node, width: usize) -> Vec<Line<'static>> {
+pub(in crate::tui) fn lines(
+    app: &App,
+    layout: &Layout,
+    node: &Node,
+    width: usize,
+) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let mut lines = Vec::new();
     for problem in &node.problems {

@@ -186,7 +186,7 @@ pub fn forest() -> Vec<Image> {
 }
 
 /// An interface on a forest in memory.
-pub struct Desk {
+pub struct AppHarness {
     pub ui: Ui,
     /// Everything that was asked for since the last look.
     pub asked: Vec<Effect>,
@@ -194,14 +194,14 @@ pub struct Desk {
     pub names: Vec<String>,
 }
 
-impl Desk {
+impl AppHarness {
     pub fn new(images: Vec<Image>, size: (u16, u16)) -> Self {
         Self::with(images, size, |_| {})
     }
 
     pub fn with(images: Vec<Image>, size: (u16, u16), change: impl FnOnce(&mut Settings)) -> Self {
-        let mut desk = Self::scanning(size, change);
-        desk.send(Msg::Found(
+        let mut harness = Self::scanning(size, change);
+        harness.send(Msg::Found(
             1,
             images.into_iter().map(|image| image.found).collect(),
         ));
@@ -209,9 +209,9 @@ impl Desk {
             looked_at: 812,
             unreadable: Vec::new(),
         };
-        desk.send(Msg::Scanned(1, end));
-        desk.asked.clear();
-        desk
+        harness.send(Msg::Scanned(1, end));
+        harness.asked.clear();
+        harness
     }
 
     /// One whose first scan still runs.
@@ -235,18 +235,18 @@ impl Desk {
     pub fn send(&mut self, msg: Msg) {
         let asked = update(&mut self.ui, msg);
         let completes = asked.iter().find_map(|effect| match effect {
-            Effect::Complete(ticket, _) => Some(*ticket),
+            Effect::Complete(query_id, _) => Some(*query_id),
             _ => None,
         });
         self.asked.extend(asked);
-        if let Some(ticket) = completes {
+        if let Some(query_id) = completes {
             let names = self.names.clone();
             let ways = Completions {
                 common: names.first().cloned().unwrap_or_default(),
                 count: names.len(),
                 names,
             };
-            self.send(Msg::Completed(ticket, ways));
+            self.send(Msg::Completed(query_id, ways));
         }
     }
 
@@ -286,8 +286,8 @@ impl Desk {
         let plans = self.asked.iter().rev();
         let mut plans = plans.filter_map(|effect| match effect {
             Effect::Plan {
-                ticket, request, ..
-            } => Some((*ticket, request.clone())),
+                query_id, request, ..
+            } => Some((*query_id, request.clone())),
             _ => None,
         });
         plans.next().expect("a plan was asked for")
@@ -295,8 +295,12 @@ impl Desk {
 
     /// Answers the newest question for a plan.
     pub fn answer(&mut self, change: impl FnOnce(&mut Plan)) {
-        let (ticket, request) = self.planned();
-        self.send(Msg::Planned(ticket, Box::new(plan(request, change)), None));
+        let (query_id, request) = self.planned();
+        self.send(Msg::Planned(
+            query_id,
+            Box::new(plan(request, change)),
+            None,
+        ));
     }
 
     /// The requests that were asked to be planned together last, with the question's number.
@@ -304,8 +308,8 @@ impl Desk {
         let effects = self.asked.iter().rev();
         let mut all = effects.filter_map(|effect| match effect {
             Effect::PlanEach {
-                ticket, requests, ..
-            } => Some((*ticket, requests.clone())),
+                query_id, requests, ..
+            } => Some((*query_id, requests.clone())),
             _ => None,
         });
         all.next().expect("plans were asked for")
@@ -313,10 +317,10 @@ impl Desk {
 
     /// Answers the newest question for plans that are agreed to together.
     pub fn answer_each(&mut self, change: impl Fn(&mut Plan)) {
-        let (ticket, requests) = self.planned_each();
+        let (query_id, requests) = self.planned_each();
         let plans = requests.into_iter().map(|request| plan(request, &change));
         let plans = plans.collect();
-        self.send(Msg::PlannedEach(ticket, plans));
+        self.send(Msg::PlannedEach(query_id, plans));
     }
 
     /// How many plans were begun since the last look.

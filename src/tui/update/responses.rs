@@ -14,7 +14,7 @@ use crate::tui::app::App;
 use crate::tui::dialogs::Dialog;
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Interrupted, Msg, Watching};
-use crate::tui::query::{AT_START, Ticket};
+use crate::tui::query::{AT_START, QueryId};
 use crate::tui::session::Checked;
 use crate::tui::text;
 use crate::tui::ui::Ui;
@@ -35,17 +35,19 @@ fn scanned(app: &mut App) -> &mut Forest {
 pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
     let app = &mut ui.app;
     match msg {
-        Msg::Found(ticket, found) if ticket == app.refresh.scan.ticket => {
+        Msg::Found(query_id, found) if query_id == app.refresh.scan.query_id => {
             scanned(app).extend(found);
             if app.refresh.scan.fresh.is_none() {
                 app.find_folds();
             }
         }
-        Msg::Held(ticket, held) if ticket == app.refresh.scan.ticket => scanned(app).hold(held),
-        Msg::Looked(ticket, looked_at) if ticket == app.refresh.scan.ticket => {
+        Msg::Held(query_id, held) if query_id == app.refresh.scan.query_id => {
+            scanned(app).hold(held)
+        }
+        Msg::Looked(query_id, looked_at) if query_id == app.refresh.scan.query_id => {
             app.refresh.scan.looked_at = looked_at;
         }
-        Msg::Scanned(ticket, end) if ticket == app.refresh.scan.ticket => {
+        Msg::Scanned(query_id, end) if query_id == app.refresh.scan.query_id => {
             app.refresh.scan.running = false;
             app.refresh.scan.looked_at = end.looked_at;
             app.refresh.scan.unreadable = end.unreadable;
@@ -59,8 +61,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             effects.push(Effect::Remember(Arc::clone(&app.forest)));
             scan::look_at_changed(app, effects);
         }
-        Msg::Refreshed(ticket, forest) => {
-            if app.refresh.refreshing == Some(ticket) {
+        Msg::Refreshed(query_id, forest) => {
+            if app.refresh.refreshing == Some(query_id) {
                 app.refresh.refreshing = None;
                 replace_forest(ui, forest);
                 let app = &mut ui.app;
@@ -79,30 +81,32 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             }
             app.refresh.watching = watching;
         }
-        Msg::Filtered(ticket, hits) => {
-            if app.tree.hits_ticket == ticket {
+        Msg::Filtered(query_id, hits) => {
+            if app.tree.hits_query_id == query_id {
                 app.tree.hits = Some(hits);
                 app.changed();
             }
         }
         Msg::Checked(job, path, stat, found) => checked(app, job, path, stat, *found),
-        Msg::Locked(ticket, image) => match ui.dialogs.top_mut() {
-            Some(Dialog::Form(form)) if form.ticket == ticket => form.locked = Some(image),
-            Some(Dialog::Plan(dialog)) if dialog.ticket == ticket => dialog.locked = Some(image),
+        Msg::Locked(query_id, image) => match ui.dialogs.top_mut() {
+            Some(Dialog::Form(form)) if form.query_id == query_id => form.locked = Some(image),
+            Some(Dialog::Plan(dialog)) if dialog.query_id == query_id => {
+                dialog.locked = Some(image)
+            }
             _ => {}
         },
-        Msg::Completed(ticket, ways) => {
+        Msg::Completed(query_id, ways) => {
             if let Some(Dialog::Form(form)) = ui.dialogs.top_mut() {
-                for key in form.completed(ticket, ways, app, effects) {
+                for key in form.completed(query_id, ways, app, effects) {
                     keys::press(ui, key, effects);
                 }
             }
         }
         Msg::Focus(is_there) => app.focused = Some(is_there),
-        Msg::Planned(ticket, plan, forest) => planned(ui, ticket, plan, forest, effects),
-        Msg::PlannedEach(ticket, plans) => {
+        Msg::Planned(query_id, plan, forest) => planned(ui, query_id, plan, forest, effects),
+        Msg::PlannedEach(query_id, plans) => {
             if let Some(Dialog::Form(form)) = ui.dialogs.top_mut()
-                && form.ticket == ticket
+                && form.query_id == query_id
             {
                 form.plans = plans;
                 refresh_preview(ui);
@@ -122,10 +126,10 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 app.detail.map = Some((path, seen));
             }
         }
-        Msg::Candidates(ticket, candidates) => {
+        Msg::Candidates(query_id, candidates) => {
             let old = Duration::from_secs(app.settings.prune_days.saturating_mul(86_400));
             if let Some(Dialog::Prune(dialog)) = ui.dialogs.top_mut()
-                && dialog.ticket == ticket
+                && dialog.query_id == query_id
             {
                 dialog.ticked = candidates
                     .iter()
@@ -134,17 +138,17 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
                 dialog.candidates = Some(candidates);
             }
         }
-        Msg::Trash(ticket, entries) => {
+        Msg::Trash(query_id, entries) => {
             if let Some(Dialog::Trash(dialog)) = ui.dialogs.top_mut()
-                && dialog.ticket == ticket
+                && dialog.query_id == query_id
             {
                 dialog.entries = Some(entries);
             }
         }
-        Msg::Interrupted(ticket, found) => interrupted(ui, ticket, &found),
-        Msg::Measured(ticket, found) => {
+        Msg::Interrupted(query_id, found) => interrupted(ui, query_id, &found),
+        Msg::Measured(query_id, found) => {
             if let Some(Dialog::Measure(dialog)) = ui.dialogs.top_mut()
-                && dialog.ticket == ticket
+                && dialog.query_id == query_id
             {
                 dialog.found = Some(found);
             }
@@ -169,14 +173,14 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
 /// A plan is there: into the dialog that asked for it.
 fn planned(
     ui: &mut Ui,
-    ticket: Ticket,
+    query_id: QueryId,
     plan: Box<Plan>,
     forest: Option<Arc<Forest>>,
     effects: &mut Vec<Effect>,
 ) {
     let is_asked = match ui.dialogs.top() {
-        Some(Dialog::Form(form)) => form.ticket == ticket,
-        Some(Dialog::Plan(dialog)) => dialog.ticket == ticket,
+        Some(Dialog::Form(form)) => form.query_id == query_id,
+        Some(Dialog::Plan(dialog)) => dialog.query_id == query_id,
         _ => false,
     };
     if !is_asked {
@@ -203,7 +207,7 @@ fn submit(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 /// What was interrupted: into the list that waits for it, or told at the start.
-fn interrupted(ui: &mut Ui, ticket: Ticket, found: &Result<Interrupted, String>) {
+fn interrupted(ui: &mut Ui, query_id: QueryId, found: &Result<Interrupted, String>) {
     let app = &mut ui.app;
     if let Ok(found) = found
         && app.session.halves != found.halves
@@ -213,10 +217,10 @@ fn interrupted(ui: &mut Ui, ticket: Ticket, found: &Result<Interrupted, String>)
         app.changed();
     }
     if let Some(Dialog::List(menu)) = ui.dialogs.top_mut()
-        && menu.ticket == Some(ticket)
+        && menu.query_id == Some(query_id)
     {
         let mut fresh = menus::interrupted(Some(found));
-        fresh.ticket = menu.ticket;
+        fresh.query_id = menu.query_id;
         fresh.query = std::mem::take(&mut menu.query);
         fresh.search();
         **menu = fresh;
@@ -225,7 +229,7 @@ fn interrupted(ui: &mut Ui, ticket: Ticket, found: &Result<Interrupted, String>)
     let entries = found.as_ref().map_or(&[][..], |found| &found.entries);
     let what = match entries {
         // The answer for a list that was closed meanwhile is no news.
-        _ if ticket != AT_START => return,
+        _ if query_id != AT_START => return,
         [] => return,
         [only] => format!("“{}” was interrupted", only.title),
         several => format!("{} operations were interrupted", several.len()),

@@ -11,10 +11,11 @@ use crate::tui::dialogs::{JobsAction as Action, Keyboard};
 use crate::tui::jobs::{Job, JobState};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
 use crate::units;
 
 /// Draws the jobs where they have a place: one line without a frame, or a pane.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
+pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
@@ -43,17 +44,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: R
     );
     let title = Line::styled(title, app.settings.theme.style(Role::Title));
     let bottom = if focus {
-        super::frame::hints::<Action>(app, usize::from(area.width).saturating_sub(2))
+        frame::hints::<Action>(app, usize::from(area.width).saturating_sub(2))
     } else {
         Line::default()
     };
     let role = if focus { Role::Focus } else { Role::Frame };
-    let inside = super::frame::draw(frame, app, area, title, bottom, role);
+    let inside = frame::draw(frame, app, area, title, bottom, role);
     let height = usize::from(inside.height);
     let all = app.jobs.list.len();
     // The cursor's job while the pane has the focus, else the newest ones.
     let end = if focus {
-        (app.jobs.cursor + 1).max(height).min(all)
+        (app.jobs.cursor.at + 1).max(height).min(all)
     } else {
         all
     };
@@ -65,7 +66,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: R
         .enumerate()
         .skip(first)
         .take(height)
-        .map(|(i, job)| line(app, job, inside.width, focus && i == app.jobs.cursor))
+        .map(|(i, job)| line(app, job, inside.width, focus && i == app.jobs.cursor.at))
         .collect();
     if lines.is_empty() {
         let text = Line::styled(

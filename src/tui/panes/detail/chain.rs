@@ -14,17 +14,17 @@ use crate::units;
 const MEASURED: usize = 200;
 
 /// How many lines [`lines`] has in all.
-pub(super) fn count(app: &App) -> usize {
-    let layers = &app.detail.layers;
+pub(in crate::tui) fn count(app: &App) -> usize {
+    let layers = &app.detail.chain;
     (2 * layers.ids.len()).saturating_sub(1) + usize::from(layers.is_circle) + 1
 }
 
 /// The lines seen: a layer, what it reads through, the next layer, and at the end the sum.
-pub(super) fn lines(app: &App, width: usize, seen: Range<usize>) -> Vec<Line<'static>> {
-    let layers = &app.detail.layers.ids;
+pub(in crate::tui) fn lines(app: &App, width: usize, seen: Range<usize>) -> Vec<Line<'static>> {
+    let layers = &app.detail.chain.ids;
     let node = |id: &NodeId| app.forest.get(*id);
     let theme = app.settings.theme;
-    let (total, most) = (app.detail.layers.total, app.detail.layers.most);
+    let (total, most) = (app.detail.chain.total, app.detail.chain.most);
     // A sign, the size, the share; names and bars divide the rest, names first.
     let room = width.saturating_sub(3 + 11 + 6);
     let longest = layers
@@ -52,7 +52,7 @@ pub(super) fn lines(app: &App, width: usize, seen: Range<usize>) -> Vec<Line<'st
         });
     }
     let mut end = Vec::new();
-    if app.detail.layers.is_circle {
+    if app.detail.chain.is_circle {
         let text = " the links run in a circle: the chain has no root";
         end.push(Line::styled(text, theme.style(Role::Error)));
     }

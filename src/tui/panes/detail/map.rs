@@ -20,7 +20,7 @@ pub(super) enum Of {
 }
 
 /// All lines.
-pub(super) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec<Line<'static>> {
+pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize, of: Of) -> Vec<Line<'static>> {
     let seen = match &app.detail.map {
         Some((path, Ok(seen))) if *path == node.path => seen,
         Some((path, Err(why))) if *path == node.path => {

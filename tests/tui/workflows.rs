@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::journeys::{demo, ends_on_the_persons_screen, exists, open};
+use super::e2e::{demo, ends_on_the_persons_screen, exists, open};
 use super::pty::Terminal;
 use crate::support;
 

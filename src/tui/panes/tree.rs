@@ -22,10 +22,11 @@ use crate::tui::msg::Watching;
 use crate::tui::rows::{Row, RowKind, nth};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
 use crate::units;
 
 /// Draws the images pane.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
+pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
@@ -38,7 +39,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: R
 }
 
 /// The frame of the images pane, with what is counted at its bottom.
-pub(super) fn framed(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) -> Rect {
+pub(in crate::tui) fn framed(
+    frame: &mut Frame<'_>,
+    app: &App,
+    keyboard: Keyboard,
+    area: Rect,
+) -> Rect {
     let theme = app.settings.theme;
     let (line, dot) = if app.settings.ascii {
         ("-", "-")
@@ -47,7 +53,7 @@ pub(super) fn framed(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area:
     };
     let focus =
         app.pane == Pane::Images && matches!(keyboard, Keyboard::Panes | Keyboard::FilterLine);
-    let what = if app.picture.is_some() {
+    let what = if app.diagram.is_some() {
         "Diagram"
     } else {
         "Images"
@@ -84,11 +90,11 @@ pub(super) fn framed(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area:
     let bottom = text::cut_end(&bottom, room, app.settings.ascii);
     let role = if focus { Role::Focus } else { Role::Frame };
     let plain = theme.style(Role::Plain);
-    super::frame::draw(frame, app, area, title, Line::styled(bottom, plain), role)
+    frame::draw(frame, app, area, title, Line::styled(bottom, plain), role)
 }
 
 /// What to say when there is no row.
-pub(super) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
+pub(in crate::tui) fn nothing(app: &App, area: Rect) -> Vec<Line<'static>> {
     let room = usize::from(area.width).saturating_sub(2);
     let mut texts = Vec::new();
     if app.tree.rows.filtered && !app.forest.is_empty() {
@@ -192,7 +198,7 @@ impl Columns {
 }
 
 /// The lines that are seen: one a row, from the first shown, no more than fit.
-pub(super) fn lines(app: &App, area: Rect) -> Vec<Line<'static>> {
+pub(in crate::tui) fn lines(app: &App, area: Rect) -> Vec<Line<'static>> {
     let columns = Columns::of(usize::from(area.width));
     let rows = app.tree.rows.list.iter().enumerate();
     rows.skip(app.tree.top)

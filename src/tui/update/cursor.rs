@@ -5,9 +5,9 @@ use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
 use crate::tui::health;
 use crate::tui::layout::{self, Layout};
+use crate::tui::panes::detail;
 use crate::tui::rows::{RowKind, holds_rows};
 use crate::tui::ui::Ui;
-use crate::tui::views;
 
 /// Moves among the lines of the health pane that something helps against, as long as there is a further
 /// one.
@@ -16,7 +16,7 @@ fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
         return false;
     };
     let lines = health::lines(app, node);
-    let last = lines.iter().filter(|line| line.remedy.is_some()).count();
+    let last = lines.iter().filter(|line| line.fix.is_some()).count();
     let last = last.saturating_sub(1);
     let at = app.detail.health_cursor.min(last);
     let to = match motion {
@@ -29,7 +29,7 @@ fn select_in_health(app: &mut App, layout: &Layout, motion: Motion) -> bool {
         return false;
     }
     let page = usize::from(layout.detail.height.max(3)) - 2;
-    if let Some(seen) = views::health_lines_at_cursor(app, layout) {
+    if let Some(seen) = detail::health_lines_at_cursor(app, layout) {
         let least = seen.end.saturating_sub(page);
         app.detail.scroll = app.detail.scroll.max(least).min(seen.start);
     }
@@ -44,7 +44,7 @@ pub(super) fn scroll_detail(ui: &mut Ui, motion: Motion) -> bool {
         return true;
     }
     let page = usize::from(layout.detail.height.max(3)) - 2;
-    let most = views::detail_lines(app, layout).saturating_sub(page);
+    let most = detail::lines_of_detail(app, layout).saturating_sub(page);
     let at = app.detail.scroll;
     let to = match motion {
         Motion::Down => at + 1,
@@ -79,7 +79,7 @@ pub(super) fn go(ui: &mut Ui, motion: Motion) {
     let app = &mut ui.app;
     let last = app.tree.rows.list.len().saturating_sub(1);
     let at = app.tree.cursor;
-    if let Some(picture) = &app.picture
+    if let Some(picture) = &app.diagram
         && matches!(motion, Motion::Down | Motion::Up)
     {
         app.tree.cursor = picture.vertical(at, motion == Motion::Down).unwrap_or(at);
@@ -135,7 +135,7 @@ fn left(app: &mut App, at: usize) -> usize {
         return at;
     };
     if let RowKind::Image(id) = row.kind
-        && app.picture.is_none()
+        && app.diagram.is_none()
         && has_rows_below(app, at)
         && !app.tree.folds.contains(&id)
         && !app.tree.rows.filtered

@@ -16,12 +16,12 @@ use crate::tui::text;
 use crate::tui::theme::Role;
 
 /// Draws the images pane as boxes.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
+pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: Rect) {
     if area.is_empty() {
         return;
     }
     let inside = super::tree::framed(frame, app, keyboard, area);
-    let Some(picture) = &app.picture else { return };
+    let Some(picture) = &app.diagram else { return };
     let diagram = &picture.diagram;
     if diagram.boxes().is_empty() {
         let lines = super::tree::nothing(app, inside);

@@ -10,7 +10,7 @@ use crate::tui::theme::Role;
 use crate::units;
 
 /// All lines.
-pub(super) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
+pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let quiet = |words: &str| -> Vec<Line<'static>> {

@@ -20,9 +20,10 @@ use crate::tui::detail_pane::Tab;
 use crate::tui::layout::Layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
 
 /// Draws one tab of the detail.
-pub(super) fn draw(
+pub(in crate::tui) fn draw(
     frame: &mut Frame<'_>,
     app: &App,
     layout: &Layout,
@@ -91,7 +92,7 @@ pub(super) fn draw(
     };
     let bottom = Line::raw(text::cut_end(&bottom, inside_width, ascii));
     let role = if focus { Role::Focus } else { Role::Frame };
-    let inside = super::frame::draw(frame, app, area, title, bottom, role);
+    let inside = frame::draw(frame, app, area, title, bottom, role);
     let shown = lines(app, layout, tab, inside_width, scroll..scroll + height);
     frame.render_widget(Paragraph::new(shown), inside);
 }
@@ -106,7 +107,7 @@ fn tab_key(app: &App, action: Action) -> String {
 
 /// How many lines the chosen tab has at its present width.
 #[must_use]
-pub fn lines_of_detail(app: &App, layout: &Layout) -> usize {
+pub(in crate::tui) fn lines_of_detail(app: &App, layout: &Layout) -> usize {
     let area = match app.detail.tab {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
@@ -121,7 +122,7 @@ pub fn lines_of_detail(app: &App, layout: &Layout) -> usize {
 
 /// The lines of the health pane that what is under its cursor takes.
 #[must_use]
-pub fn health_lines_at_cursor(app: &App, layout: &Layout) -> Option<Range<usize>> {
+pub(in crate::tui) fn health_lines_at_cursor(app: &App, layout: &Layout) -> Option<Range<usize>> {
     let width = usize::from(layout.detail.width).saturating_sub(2);
     health::lines_at_cursor(app, app.selected()?, width)
 }
