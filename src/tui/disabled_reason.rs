@@ -12,7 +12,7 @@ use super::app::App;
 
 /// Why the action cannot be done now; none if it can.
 #[must_use]
-pub fn why_not(app: &App, action: Action) -> Option<String> {
+pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
     let entry = app.settings.keymap.entry(action);
     if app.settings.read_only && entry.is_some_and(|entry| entry.group.changes()) {
         return Some("started with --read-only, or so configured".to_owned());

@@ -165,7 +165,7 @@ impl Hits {
 
 /// Letters to be found in their order, not necessarily side by side.
 #[derive(Debug)]
-pub struct Fuzzy {
+pub(crate) struct Fuzzy {
     pattern: Pattern,
     /// The words, where nothing in them is special to the matcher.
     plain: Option<Vec<Vec<u8>>>,
@@ -176,7 +176,7 @@ pub struct Fuzzy {
 impl Fuzzy {
     /// Looks for each word of the line.
     #[must_use]
-    pub fn new(line: &str) -> Self {
+    pub(crate) fn new(line: &str) -> Self {
         let is_plain =
             |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && !b"!^'$\\".contains(&byte);
         let words = || line.split_whitespace().map(|word| word.as_bytes().to_vec());
@@ -189,14 +189,14 @@ impl Fuzzy {
 
     /// How well the text fits; none if it does not.
     #[must_use]
-    pub fn score(&self, text: &str) -> Option<u32> {
+    pub(crate) fn score(&self, text: &str) -> Option<u32> {
         let (matcher, room) = &mut *self.work.borrow_mut();
         self.pattern.score(Utf32Str::new(text, room), matcher)
     }
 
     /// Whether the text fits: many times cheaper than how well.
     #[must_use]
-    pub fn fits(&self, text: &str) -> bool {
+    pub(crate) fn fits(&self, text: &str) -> bool {
         match &self.plain {
             Some(words) if text.is_ascii() => {
                 let mut words = words.iter();
@@ -294,7 +294,7 @@ fn is_named(node: &Node, named: &dyn Fn(&str) -> bool) -> bool {
 
 /// Whether anything is wrong with the image.
 #[must_use]
-pub fn is_problem(forest: &Forest, node: &Node) -> bool {
+pub(crate) fn is_problem(forest: &Forest, node: &Node) -> bool {
     // What is in the trash is no trouble to anybody.
     let may_be = !node.is_in_trash();
     !node.problems.is_empty()

@@ -17,7 +17,7 @@ const OTHERS: usize = 200;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// All is well.
     Good,
     /// Something is wrong.
@@ -32,7 +32,7 @@ pub enum Severity {
 
 /// What helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fix {
+pub(crate) enum Fix {
     /// Say where the missing base went.
     Relink,
     /// Record the backing file's format.
@@ -50,7 +50,7 @@ pub enum Fix {
 impl Fix {
     /// What it does, in a word or two.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Relink => "says where it went",
             Self::RecordFormat => "plans to record it",
@@ -64,7 +64,7 @@ impl Fix {
 
 /// One thing to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// How grave it is.
     pub severity: Severity,
     /// A sentence; not yet safe to print.
@@ -90,7 +90,7 @@ impl Line {
 
 /// Which of these lines is under the cursor, which moves among those that something helps against.
 #[must_use]
-pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
+pub(crate) fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
     let lines = lines.iter().enumerate();
     let with_fix = lines.filter(|(_, line)| line.fix.is_some());
     with_fix
@@ -101,7 +101,7 @@ pub fn at_cursor(app: &App, lines: &[Line]) -> Option<usize> {
 
 /// All there is to tell while this image is selected.
 #[must_use]
-pub fn lines(app: &App, node: &Node) -> Vec<Line> {
+pub(crate) fn lines(app: &App, node: &Node) -> Vec<Line> {
     let own = node.problems.iter().map(|problem| {
         let goes = app.forest.broken_below(node.id);
         let goes = goes.filter(|_| problem.kind == ProblemKind::BrokenBelow);
@@ -123,7 +123,7 @@ fn may_change(app: &App) -> bool {
 
 /// What helps against this kind of problem of an image.
 #[must_use]
-pub fn fix(node: &Node, kind: ProblemKind) -> Option<Fix> {
+pub(crate) fn fix(node: &Node, kind: ProblemKind) -> Option<Fix> {
     match kind {
         // One image of a circle, too, has to be pointed at what it was made from.
         ProblemKind::MissingBacking
@@ -161,7 +161,7 @@ pub fn fix(node: &Node, kind: ProblemKind) -> Option<Fix> {
 
 /// What helps first: links before tables, since what is not there cannot be compared.
 #[must_use]
-pub fn first_fix(node: &Node) -> Option<Fix> {
+pub(crate) fn first_fix(node: &Node) -> Option<Fix> {
     let mut remedies: Vec<Fix> = node
         .problems
         .iter()

@@ -12,7 +12,7 @@ use super::{bindings, key::Key};
 
 /// A row of the table, whatever its action is.
 #[derive(Debug, Clone, Copy)]
-pub struct TableRow {
+pub(crate) struct TableRow {
     /// Where its keys are understood.
     pub scope: Scope,
     /// Its group.
@@ -22,7 +22,8 @@ pub struct TableRow {
     /// Its keys, unless the person binds others.
     pub keys: &'static [Key],
     /// What it does, in a few words.
-    pub title: &'static str,
+    #[cfg(test)]
+    title: &'static str,
 }
 
 fn rows<A: bindings::Action>() -> impl Iterator<Item = TableRow> {
@@ -31,12 +32,13 @@ fn rows<A: bindings::Action>() -> impl Iterator<Item = TableRow> {
         group: row.group,
         name: row.name,
         keys: row.keys,
+        #[cfg(test)]
         title: row.title,
     })
 }
 
 /// Everything that can be done.
-pub fn table() -> impl Iterator<Item = TableRow> {
+pub(crate) fn table() -> impl Iterator<Item = TableRow> {
     rows::<Action>()
         .chain(rows::<FilterAction>())
         .chain(rows::<ListAction>())
@@ -56,7 +58,7 @@ pub fn table() -> impl Iterator<Item = TableRow> {
 ///
 /// # Errors
 /// A sentence, if no action has that name or its keys are not to be changed.
-pub fn bind(keymap: &mut Keymap, name: &str, keys: &[Key]) -> Result<(), String> {
+pub(crate) fn bind(keymap: &mut Keymap, name: &str, keys: &[Key]) -> Result<(), String> {
     let Some(bound) = table().find(|row| row.name == name) else {
         return Err(format!("no action is called {name:?}"));
     };

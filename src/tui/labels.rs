@@ -4,7 +4,7 @@ use crate::forest::{Flags, Forest, Node};
 
 /// An image's flags as letters, explained by [`LEGEND`].
 #[must_use]
-pub fn letters(forest: &Forest, node: &Node) -> String {
+pub(crate) fn letters(forest: &Forest, node: &Node) -> String {
     let flags = forest.flags(node.id);
     let held = node.holders.iter().any(|holder| holder.locks);
     let mut letters = String::new();
@@ -38,7 +38,7 @@ const LETTERS: [(char, Flags); 12] = [
 ];
 
 /// What the signs and letters in the tree mean.
-pub const LEGEND: [(&str, &str); 21] = [
+pub(crate) const LEGEND: [(&str, &str); 21] = [
     (
         "○",
         "active: a leaf, the only layer of its chain that may be written",

@@ -10,7 +10,7 @@ use super::ui::Ui;
 
 /// How much room there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub(crate) enum Room {
     /// One polite line.
     None,
     /// The images, and nothing else.
@@ -25,7 +25,7 @@ pub enum Room {
 
 /// Where everything is. Areas without a place are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// How much room there is.
     pub room: Room,
     /// The bar at the top.
@@ -47,11 +47,11 @@ pub struct Layout {
 }
 
 /// Fewer columns or rows than this, and nothing can be shown.
-pub const LEAST: (u16, u16) = (40, 8);
+pub(crate) const LEAST: (u16, u16) = (40, 8);
 
 /// Where everything is now.
 #[must_use]
-pub fn of(ui: &Ui) -> Layout {
+pub(crate) fn of(ui: &Ui) -> Layout {
     let app = &ui.app;
     let (width, height) = app.size;
     let whole = Rect::new(0, 0, width, height);
@@ -110,13 +110,13 @@ pub fn of(ui: &Ui) -> Layout {
 impl Layout {
     /// Rows of images that are seen at once.
     #[must_use]
-    pub fn rows(&self) -> u16 {
+    pub(crate) fn rows(&self) -> u16 {
         self.images.height.saturating_sub(2)
     }
 
     /// Columns and rows the diagram has.
     #[must_use]
-    pub fn diagram(&self) -> (u16, u16) {
+    pub(crate) fn diagram(&self) -> (u16, u16) {
         (self.images.width.saturating_sub(2), self.rows())
     }
 }
@@ -176,7 +176,7 @@ fn needed_height(ui: &Ui, width: u16) -> Option<u16> {
 
 /// Where the open dialog is drawn: in the lower part, or over the panes. Empty where none is.
 #[must_use]
-pub fn of_dialog(ui: &Ui, layout: &Layout) -> Rect {
+pub(crate) fn of_dialog(ui: &Ui, layout: &Layout) -> Rect {
     let Some(open) = ui.dialogs.top() else {
         return Rect::ZERO;
     };
@@ -192,7 +192,7 @@ pub fn of_dialog(ui: &Ui, layout: &Layout) -> Rect {
 
 /// Where lists are shown: in the middle, over the panes, and no taller than so many lines need.
 #[must_use]
-pub fn overlay((width, height): (u16, u16), most_lines: Option<usize>) -> Rect {
+pub(crate) fn overlay((width, height): (u16, u16), most_lines: Option<usize>) -> Rect {
     let whole = Rect::new(0, 0, width, height);
     if width < 60 || height < 12 {
         return whole;

@@ -8,7 +8,7 @@ use crate::image::{MapRun, MapState};
 use crate::ops::{self, ReadOptions};
 
 /// Pieces of the strip.
-pub const PIECES: usize = 512;
+pub(crate) const PIECES: usize = 512;
 /// Runs kept to be listed; the others are only counted.
 const KEPT: usize = 2000;
 

@@ -1,56 +1,71 @@
-//! The terminal interface: state ([`App`]), messages ([`Msg`]), a pure step ([`update`]), views
-//! that only read, one table of keys ([`keymap`]), and a runner that owns the terminal and the
+//! The terminal interface: state (`ui`), messages (`msg`), a pure step (`update`), views
+//! that only read, one table of keys (`keymap`), and a runner that owns the terminal and the
 //! worker threads. No rule about what is safe lives here, and no knowledge of the format.
 
-pub mod actions;
-pub mod app;
-pub mod bindings;
-pub mod config;
+mod actions;
+mod app;
+mod bindings;
+pub(crate) mod config;
 mod copy;
 mod crash;
-pub mod detail_pane;
-pub mod diagram;
-pub mod dialogs;
-pub mod disabled_reason;
-pub mod filter;
-pub mod forms;
-pub mod health;
-pub mod jobs;
-pub mod key;
-pub mod keymap;
-pub mod labels;
-pub mod layout;
-pub mod log;
-pub mod map;
-pub mod msg;
+mod detail_pane;
+mod diagram;
+mod dialogs;
+mod disabled_reason;
+mod filter;
+mod forms;
+mod health;
+mod jobs;
+mod key;
+mod keymap;
+mod labels;
+mod layout;
+mod log;
+mod map;
+mod msg;
 mod options;
-pub mod order;
+mod order;
 mod panes;
-pub mod plan_preview;
-pub mod query;
-pub mod refresh;
-pub mod rows;
+mod plan_preview;
+mod query;
+mod refresh;
+mod rows;
 mod runner;
-pub mod secret;
-pub mod selected_chain;
-pub mod selection;
-pub mod session;
-pub mod session_state;
-pub mod settings;
-pub mod summary;
+mod secret;
+mod selected_chain;
+mod selection;
+mod session;
+mod session_state;
+mod settings;
+mod summary;
 mod terminal;
-pub mod text;
-pub mod theme;
-pub mod ui;
+mod text;
+mod theme;
+mod ui;
 mod update;
-pub mod views;
+mod views;
 mod watch;
 mod workers;
 
-pub use app::App;
-pub use msg::{Effect, Msg};
 pub use options::TuiOptions;
 pub use runner::run;
-pub use settings::Settings;
-pub use ui::Ui;
-pub use update::{start, update};
+
+/// What the tests and benches of the interface reach into. No promise is made about any of it.
+#[doc(hidden)]
+pub mod testing {
+    pub use super::dialogs::Dialog;
+    pub use super::dialogs::form::FieldName;
+    pub use super::filter::Filter;
+    pub use super::jobs::{JobState, Work};
+    pub use super::key::{Code, Key};
+    pub use super::keymap::markdown_table;
+    pub use super::msg::{Effect, Interrupted, Msg, ScanEnd, Watching};
+    pub use super::order::{Sort, View};
+    pub use super::query::{Completions, Measured};
+    pub use super::rows::{RowOptions, Rows};
+    pub use super::settings::Settings;
+    pub use super::theme::Theme;
+    pub use super::ui::Ui;
+    pub use super::update::{start, update};
+    pub use super::views::draw;
+}

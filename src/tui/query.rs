@@ -3,7 +3,7 @@
 use crate::image::Measure;
 
 /// Numbers a question, so that an answer to an older one is recognised and dropped.
-pub type QueryId = u64;
+pub(crate) type QueryId = u64;
 
 /// The number of the question that is asked before all others, which are counted from 1.
 pub(super) const AT_START: QueryId = 0;

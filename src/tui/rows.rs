@@ -126,13 +126,13 @@ fn number(of: usize) -> u32 {
 
 /// What is at a place that a row keeps.
 #[must_use]
-pub fn nth<T>(list: &[T], at: u32) -> Option<&T> {
+pub(crate) fn nth<T>(list: &[T], at: u32) -> Option<&T> {
     list.get(usize::try_from(at).ok()?)
 }
 
 /// Whether anything stands below an image that could be folded away.
 #[must_use]
-pub fn holds_rows(node: &Node) -> bool {
+pub(crate) fn holds_rows(node: &Node) -> bool {
     !node.children.is_empty() || node.known_snapshots().1 > 0
 }
 

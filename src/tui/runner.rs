@@ -523,8 +523,8 @@ fn key_of(key: KeyEvent) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::Settings;
     use crate::tui::msg::Notice;
+    use crate::tui::settings::Settings;
 
     /// A terminal that only counts.
     #[derive(Debug, Default)]

@@ -65,4 +65,4 @@ pub struct Tree {
 }
 
 /// In a forest larger than this the filter is worked out by a worker.
-pub const LARGE: usize = 4000;
+pub(crate) const LARGE: usize = 4000;

@@ -21,7 +21,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// What is remembered of one set of directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SessionState {
+pub(crate) struct SessionState {
     /// The directories.
     pub roots: Vec<PathBuf>,
     /// The name of the order.
@@ -35,7 +35,7 @@ pub struct SessionState {
 impl SessionState {
     /// What is worth remembering of an interface.
     #[must_use]
-    pub fn of(app: &App) -> Self {
+    pub(crate) fn of(app: &App) -> Self {
         let folds = app.tree.folds.iter();
         let mut folds: Vec<PathBuf> = folds
             .filter_map(|id| Some(app.forest.get(*id)?.path.clone()))
@@ -53,7 +53,7 @@ impl SessionState {
     }
 
     /// Takes over what was remembered from an earlier run on the same directories.
-    pub fn recall(self, app: &mut App) {
+    pub(crate) fn recall(self, app: &mut App) {
         app.tree.sort = self.sort();
         app.tree.fold_paths = self.folds.into_iter().collect();
         app.split = self.split.clamp(-40, 40);
@@ -62,14 +62,14 @@ impl SessionState {
 
     /// The order.
     #[must_use]
-    pub fn sort(&self) -> Sort {
+    pub(crate) fn sort(&self) -> Sort {
         let known = Sort::ALL.into_iter().find(|sort| sort.name() == self.sort);
         known.unwrap_or_default()
     }
 
     /// What is remembered of these directories; nothing where the file is not there or makes no sense.
     #[must_use]
-    pub fn load(dir: &Path, roots: &[PathBuf]) -> Option<Self> {
+    pub(crate) fn load(dir: &Path, roots: &[PathBuf]) -> Option<Self> {
         all(dir).into_iter().find(|memory| memory.roots == roots)
     }
 
@@ -78,7 +78,7 @@ impl SessionState {
     ///
     /// # Errors
     /// The system's own.
-    pub fn save(self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn save(self, dir: &Path) -> io::Result<()> {
         let mut all = all(dir);
         if all.contains(&self) {
             return Ok(());

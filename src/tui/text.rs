@@ -14,20 +14,20 @@ use crate::units;
 /// Text from elsewhere (a plan, a problem) made safe to print once more: it is meant to be, and a
 /// terminal is no place to find out.
 #[must_use]
-pub fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     printable(text)
 }
 
 /// How many cells the text takes.
 #[must_use]
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// The text in at most `max` cells; what does not fit is cut out of the middle, where names differ
 /// least.
 #[must_use]
-pub fn cut_middle(text: &str, max: usize, ascii: bool) -> String {
+pub(crate) fn cut_middle(text: &str, max: usize, ascii: bool) -> String {
     if text.width() <= max {
         return text.to_owned();
     }
@@ -62,7 +62,7 @@ pub fn cut_middle(text: &str, max: usize, ascii: bool) -> String {
 
 /// The text in at most `max` cells, cut at the end.
 #[must_use]
-pub fn cut_end(text: &str, max: usize, ascii: bool) -> String {
+pub(crate) fn cut_end(text: &str, max: usize, ascii: bool) -> String {
     if text.width() <= max {
         return text.to_owned();
     }
@@ -84,7 +84,7 @@ pub fn cut_end(text: &str, max: usize, ascii: bool) -> String {
 
 /// The text filled up with spaces to `cells`, or cut at the end to fit.
 #[must_use]
-pub fn pad(text: &str, cells: usize, ascii: bool) -> String {
+pub(crate) fn pad(text: &str, cells: usize, ascii: bool) -> String {
     let mut out = cut_end(text, cells, ascii);
     let used = out.width();
     out.extend(std::iter::repeat_n(' ', cells.saturating_sub(used)));
@@ -93,7 +93,7 @@ pub fn pad(text: &str, cells: usize, ascii: bool) -> String {
 
 /// The text pushed to the right within `cells`.
 #[must_use]
-pub fn pad_left(text: &str, cells: usize, ascii: bool) -> String {
+pub(crate) fn pad_left(text: &str, cells: usize, ascii: bool) -> String {
     let cut = cut_end(text, cells, ascii);
     let used = cut.width();
     format!("{}{cut}", " ".repeat(cells.saturating_sub(used)))
@@ -102,7 +102,7 @@ pub fn pad_left(text: &str, cells: usize, ascii: bool) -> String {
 /// The text broken into lines of at most `cells`, at spaces where there are any; a word longer than a line is
 /// broken inside. Further lines start with `indent` spaces.
 #[must_use]
-pub fn wrap(text: &str, cells: usize, indent: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, cells: usize, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
@@ -136,13 +136,13 @@ pub fn wrap(text: &str, cells: usize, indent: usize) -> Vec<String> {
 
 /// Time since `then` in one number: `2h`, `44d`.
 #[must_use]
-pub fn age(then: SystemTime, now: SystemTime) -> String {
+pub(crate) fn age(then: SystemTime, now: SystemTime) -> String {
     units::age(now.duration_since(then).unwrap_or_default())
 }
 
 /// An internal snapshot for people: its name, and its ID where that tells more.
 #[must_use]
-pub fn snapshot_name(snapshot: &Snapshot) -> String {
+pub(crate) fn snapshot_name(snapshot: &Snapshot) -> String {
     let part = |bytes: &[u8]| safe(&String::from_utf8_lossy(bytes));
     let (name, id) = (part(&snapshot.name), part(&snapshot.id));
     if name.is_empty() {
@@ -154,13 +154,13 @@ pub fn snapshot_name(snapshot: &Snapshot) -> String {
 
 /// When an internal snapshot was taken.
 #[must_use]
-pub fn snapshot_taken(snapshot: &Snapshot) -> SystemTime {
+pub(crate) fn snapshot_taken(snapshot: &Snapshot) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(snapshot.date_seconds.into())
 }
 
 /// What a check amounts to: `clean`, `3 corruptions`, `212 leaked clusters, 13 MiB`.
 #[must_use]
-pub fn verdict(check: &Check) -> String {
+pub(crate) fn verdict(check: &Check) -> String {
     let leaks = format!(
         "{}, {}",
         units::count(check.leaks, "leaked cluster"),
@@ -177,7 +177,7 @@ pub fn verdict(check: &Check) -> String {
 
 /// How far something is, in per cent; `..` while that is not known.
 #[must_use]
-pub fn percent(done: u64, total: u64) -> String {
+pub(crate) fn percent(done: u64, total: u64) -> String {
     if total == 0 {
         return "..".to_owned();
     }

@@ -10,12 +10,10 @@ use divan::{Bencher, black_box};
 use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
 use qanopy::host::{FileId, FileKind, Stat};
 use qanopy::image::Format;
-use qanopy::tui::filter::Filter;
-use qanopy::tui::key::Key;
-use qanopy::tui::msg::ScanEnd;
-use qanopy::tui::order::{Sort, View};
-use qanopy::tui::rows::{RowOptions, Rows};
-use qanopy::tui::{Msg, Settings, Ui, start, update, views};
+use qanopy::tui::testing::{
+    Filter, Key, Msg, RowOptions, Rows, ScanEnd, Settings, Sort, Ui, View, draw as draw_screen,
+    start, update,
+};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -126,7 +124,7 @@ fn draw(bencher: Bencher, ui: &Ui) {
     let (width, height) = ui.app.size;
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     bencher.bench_local(|| {
-        terminal.draw(|frame| views::draw(frame, ui)).unwrap();
+        terminal.draw(|frame| draw_screen(frame, ui)).unwrap();
     });
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use qanopy::tui::keymap;
+use qanopy::tui::testing::markdown_table;
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
@@ -53,7 +53,7 @@ fn assert_shown(name: &str, expected: &str) {
 
 #[test]
 fn the_keys_are_those_of_the_keymap() {
-    assert_shown("keys", &format!("\n{}\n", keymap::markdown_table()));
+    assert_shown("keys", &format!("\n{}\n", markdown_table()));
 }
 
 #[test]

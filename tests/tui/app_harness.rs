@@ -13,11 +13,9 @@ use qanopy::ops::{
     Refusal, Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
-use qanopy::tui::jobs::Work;
-use qanopy::tui::key::{Code, Key};
-use qanopy::tui::msg::ScanEnd;
-use qanopy::tui::query::Completions;
-use qanopy::tui::{Effect, Msg, Settings, Ui, start, update, views};
+use qanopy::tui::testing::{
+    Code, Completions, Effect, Key, Msg, ScanEnd, Settings, Ui, Work, draw, start, update,
+};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -335,7 +333,7 @@ impl AppHarness {
     pub fn buffer(&self) -> Buffer {
         let (width, height) = self.ui.app.size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| views::draw(frame, &self.ui)).unwrap();
+        terminal.draw(|frame| draw(frame, &self.ui)).unwrap();
         terminal.backend().buffer().clone()
     }
 

@@ -1,6 +1,6 @@
 //! What must not cost anything, counted instead of timed.
 
-use qanopy::tui::Msg;
+use qanopy::tui::testing::Msg;
 
 use super::app_harness::{AppHarness, Image, forest, now, qcow2};
 

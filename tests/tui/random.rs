@@ -2,8 +2,7 @@
 
 use proptest::prelude::*;
 use qanopy::ops::{Confirm, Error, Plan};
-use qanopy::tui::key::{Code, Key};
-use qanopy::tui::{Effect, Msg};
+use qanopy::tui::testing::{Code, Effect, Key, Msg};
 
 use super::app_harness::{
     AppHarness, DAY, Image, commit_for_good, discard_of_three, forest, new_branch, plan,

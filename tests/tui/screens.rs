@@ -2,10 +2,7 @@
 
 use qanopy::image::Measure;
 use qanopy::ops::{Candidate, Phase, ProgressView};
-use qanopy::tui::msg::{ScanEnd, Watching};
-use qanopy::tui::query::Measured;
-use qanopy::tui::theme::Theme;
-use qanopy::tui::{Effect, Msg};
+use qanopy::tui::testing::{Effect, Measured, Msg, ScanEnd, Theme, Watching};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ fn nothing_panics_at_any_size() {
                     "X" => harness.answer(discard_of_three),
                     _ => {}
                 }
-                harness.send(qanopy::tui::Msg::Resize(width, height));
+                harness.send(qanopy::tui::testing::Msg::Resize(width, height));
                 harness.buffer();
                 harness.press("jkl");
                 harness.buffer();
@@ -68,5 +68,8 @@ fn too_small_a_terminal_says_what_it_needs_and_understands_only_leaving() {
     harness.press("XjbC");
     assert!(harness.asked.is_empty(), "{:?}", harness.asked);
     harness.press("q");
-    assert!(matches!(harness.asked[..], [qanopy::tui::Effect::Quit]));
+    assert!(matches!(
+        harness.asked[..],
+        [qanopy::tui::testing::Effect::Quit]
+    ));
 }

@@ -8,13 +8,10 @@ use qanopy::ops::{
     RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
     UndoEntry, Unlink,
 };
-use qanopy::tui::dialogs::Dialog;
-use qanopy::tui::dialogs::form::FieldName;
-use qanopy::tui::filter::Filter;
-use qanopy::tui::jobs::{JobState, Work};
-use qanopy::tui::msg::Interrupted;
-use qanopy::tui::query::{Completions, Measured};
-use qanopy::tui::{Effect, Msg, update};
+use qanopy::tui::testing::{
+    Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Work,
+    update,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

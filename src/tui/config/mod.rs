@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-pub use command::{Fill, OwnCommand, Place};
-pub use notices::{NoticeBy, Notices};
+pub(crate) use command::{Fill, OwnCommand, Place};
+pub(crate) use notices::{NoticeBy, Notices};
 
 use super::bindings::Keymap;
 use super::order::Sort;

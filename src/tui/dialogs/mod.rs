@@ -9,10 +9,10 @@
 //! | `list_cursor`, `typing` | what several of them need |
 
 mod filter_line;
-pub mod form;
+pub(crate) mod form;
 mod jobs;
 mod leave;
-pub mod list;
+pub(crate) mod list;
 pub(super) mod list_cursor;
 mod log;
 mod measure;
@@ -26,19 +26,19 @@ mod window;
 
 use crate::ops::Plan;
 
-pub use filter_line::{Action as FilterAction, FilterLine};
-pub use form::{Action as FormAction, Form};
-pub use jobs::{Action as JobsAction, JobsPane};
-pub use leave::{Action as LeaveAction, LeaveDialog};
-pub use list::{Action as ListAction, ListMenu};
-pub use log::{Action as LogAction, LogView};
-pub use measure::{Action as MeasureAction, MeasureDialog};
-pub use next::Next;
-pub use plan::{Action as PlanAction, PlanDialog};
-pub use prune::{Action as PruneAction, PruneDialog};
-pub use secret::{Action as SecretAction, SecretDialog};
-pub use trash::{Action as TrashAction, TrashDialog};
-pub use window::{AnyWindow, Context};
+pub(crate) use filter_line::{Action as FilterAction, FilterLine};
+pub(crate) use form::{Action as FormAction, Form};
+pub(crate) use jobs::{Action as JobsAction, JobsPane};
+pub(crate) use leave::{Action as LeaveAction, LeaveDialog};
+pub(crate) use list::{Action as ListAction, ListMenu};
+pub(crate) use log::{Action as LogAction, LogView};
+pub(crate) use measure::{Action as MeasureAction, MeasureDialog};
+pub(crate) use next::Next;
+pub(crate) use plan::{Action as PlanAction, PlanDialog};
+pub(crate) use prune::{Action as PruneAction, PruneDialog};
+pub(crate) use secret::{Action as SecretAction, SecretDialog};
+pub(crate) use trash::{Action as TrashAction, TrashDialog};
+pub(crate) use window::{AnyWindow, Context};
 
 /// Something that is open.
 #[derive(Debug)]

@@ -29,8 +29,8 @@ use crate::units;
 
 use names::free_name;
 
-pub use kind::FormKind;
-pub use names::name_beside;
+pub(crate) use kind::FormKind;
+pub(crate) use names::name_beside;
 
 const STYLES: &[&str] = &["relative", "absolute"];
 const HOW_STYLE: &str =

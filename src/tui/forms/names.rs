@@ -6,7 +6,7 @@ use crate::forest::Forest;
 
 /// A free name for a file made of `image`.
 #[must_use]
-pub fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
+pub(crate) fn name_beside(forest: &Forest, image: &Path, what: &str) -> String {
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let stem = stem.to_string_lossy();
     let plain = format!("{stem}-{what}.qcow2");

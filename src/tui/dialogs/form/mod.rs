@@ -32,9 +32,10 @@ use super::next::Next;
 use super::typing::{edit, type_secret};
 use super::window::{Context, Window};
 
-pub use action::Action;
-pub use fields::{Field, FieldName, FieldValue, Visibility};
-pub use state::{Completing, Form, Submit};
+pub(crate) use action::Action;
+pub use fields::FieldName;
+pub(crate) use fields::{Field, FieldValue, Visibility};
+pub(crate) use state::{Completing, Form, Submit};
 
 /// How long a plan for a form waits for a further key.
 const TYPING: Duration = Duration::from_millis(40);
