@@ -182,7 +182,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
 }
 
 /// The base's format and the bytes its guest sees, if an overlay on it can work.
-fn base_facts(
+pub(super) fn base_facts(
     plan: &mut Plan,
     forest: &Forest,
     node: &Node,
@@ -254,7 +254,7 @@ fn base_facts(
 }
 
 /// What of a base must not change while an overlay on it is made: a guest may write the rest of one.
-fn watch(format: &Format) -> Watch {
+pub(super) fn watch(format: &Format) -> Watch {
     match format {
         Format::Qcow2 => Watch::Header,
         _ => Watch::Length,

@@ -185,7 +185,11 @@ fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
 }
 
 /// The node a person named, if it can be discarded.
-fn look_up<'f>(host: &dyn Host, forest: &'f Forest, path: &Path) -> Result<&'f Node, String> {
+pub(super) fn look_up<'f>(
+    host: &dyn Host,
+    forest: &'f Forest,
+    path: &Path,
+) -> Result<&'f Node, String> {
     let stat = host.stat(path);
     let node = forest.by_path(path).or_else(|| {
         let id = stat.as_ref().ok()?.id;
@@ -337,7 +341,7 @@ fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
     });
 }
 
-fn add_image(
+pub(super) fn add_image(
     plan: &mut Plan,
     node: &Node,
     names: &[PathBuf],
@@ -377,7 +381,7 @@ fn add_image(
     }
 }
 
-fn check_use(plan: &mut Plan, path: &Path) {
+pub(super) fn check_use(plan: &mut Plan, path: &Path) {
     let host = Arc::clone(&plan.context().host);
     match who_uses(host.as_ref(), path, LockSet::ReadWrite) {
         Ok(Use::Free) => {}
@@ -395,7 +399,7 @@ fn check_use(plan: &mut Plan, path: &Path) {
     }
 }
 
-fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, names: &[PathBuf]) {
+pub(super) fn warn_of_losses(plan: &mut Plan, forest: &Forest, node: &Node, names: &[PathBuf]) {
     let path = name(&node.path);
     let links: Vec<String> = std::iter::once(&node.path)
         .chain(&node.other_names)

@@ -21,15 +21,13 @@ pub(super) struct NewImage {
     pub(super) len: NewLen,
 }
 
-/// Refuses what cannot be had; pins the names, and says what room the files take with `content`
-/// bytes of guest data in them.
-pub(super) fn check(
+/// Refuses options that cannot be had together, or not for this file, whose name is not looked at.
+pub(super) fn options(
     plan: &mut Plan,
     new: &Path,
     disk: u64,
     backing: Option<(OsString, Format)>,
     wish: &ImageOptions,
-    content: u64,
 ) -> Option<NewImage> {
     let data_file = match &wish.data_file {
         Some(data) => match backing_name::of_new_file(plan.host(), new, &data.path, data.style) {
@@ -76,13 +74,26 @@ pub(super) fn check(
         encryption,
         format: wish.format,
     };
-    let len = match image::new_len(new, &options) {
-        Ok(len) => len,
+    match image::new_len(new, &options) {
+        Ok(len) => Some(NewImage { options, len }),
         Err(error) => {
             plan.refuse(format!("{} {}", name(new), error.kind));
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// The same; pins the names as well, and says what room the files take with `content` bytes of guest data in
+/// them.
+pub(super) fn check(
+    plan: &mut Plan,
+    new: &Path,
+    disk: u64,
+    backing: Option<(OsString, Format)>,
+    wish: &ImageOptions,
+    content: u64,
+) -> Option<NewImage> {
+    let NewImage { options, len } = options(plan, new, disk, backing, wish)?;
     // What is reserved already is not needed twice.
     let reserves = matches!(
         wish.format.preallocation,

@@ -8,12 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::absolute;
 use super::command_line::CommandLine;
 use super::operation::{Name, Operation};
-use super::{
-    AmendImage, Branch, BranchUnchecked, ChangeBitmap, ChangeKeySlot, ChangeSnapshot, CloneImage,
-    Commit, Convert, Create, CreateRaw, Discard, EmptyTrash, Export, Flatten, Import, MoveImages,
-    Rebase, RecoverEntry, RedoEntry, Relink, RemoveLeftovers, RepairImage, Resize, Restore, Squash,
-    Uncommit, UndoEntry, Unlink,
-};
 
 /// Makes the register: the enumeration of requests, and the way from each to its operation.
 macro_rules! requests {
@@ -21,7 +15,7 @@ macro_rules! requests {
         /// One wish, complete: planning it needs nothing else. Its serialised form is what journals hold.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Request {
-            $($(#[$doc])+ $variant($operation),)+
+            $($(#[$doc])+ $variant(super::$operation),)+
         }
 
         impl Request {
@@ -39,8 +33,8 @@ macro_rules! requests {
             }
         }
 
-        $(impl From<$operation> for Request {
-            fn from(operation: $operation) -> Self {
+        $(impl From<super::$operation> for Request {
+            fn from(operation: super::$operation) -> Self {
                 Self::$variant(operation)
             }
         })+

@@ -164,7 +164,7 @@ fn orphans(forest: &Forest, entries: &[Entry]) -> Vec<PathBuf> {
 }
 
 /// What the images that come back show, where that is not what they showed.
-fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
+pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     let files = || entries.iter().flat_map(|entry| &entry.files);
