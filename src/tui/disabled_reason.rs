@@ -151,7 +151,33 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
             .list
             .is_empty()
             .then(|| "there are no jobs".to_owned()),
-        _ => None,
+        // They need no image, or open what says itself that there is nothing.
+        Action::Go(_)
+        | Action::NextPane
+        | Action::PreviousPane
+        | Action::Images
+        | Action::Back
+        | Action::Grow
+        | Action::Shrink
+        | Action::Diagram
+        | Action::Quit
+        | Action::Filter
+        | Action::Sort
+        | Action::View
+        | Action::NewImage
+        | Action::Import
+        | Action::Prune
+        | Action::Trash
+        | Action::Redo
+        | Action::Recover
+        | Action::Actions
+        | Action::Help
+        | Action::Palette
+        | Action::Rescan
+        | Action::Shell
+        | Action::Mouse
+        | Action::Suspend
+        | Action::Redraw => None,
     }
 }
 
@@ -186,7 +212,53 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::Bitmaps
         | Action::Resize
         | Action::Repair => {}
-        _ => return None,
+        // They act on the snapshot, on what the cursor shows, or on no image.
+        Action::Flatten
+        | Action::Convert
+        | Action::Snapshots
+        | Action::Discard
+        | Action::Go(_)
+        | Action::NextPane
+        | Action::PreviousPane
+        | Action::Images
+        | Action::Info
+        | Action::Chain
+        | Action::Changes
+        | Action::Map
+        | Action::Health
+        | Action::SnapshotList
+        | Action::Enter
+        | Action::Back
+        | Action::Grow
+        | Action::Shrink
+        | Action::Diagram
+        | Action::Jobs
+        | Action::Log
+        | Action::Quit
+        | Action::Filter
+        | Action::Sort
+        | Action::View
+        | Action::ClearMarks
+        | Action::Copy
+        | Action::Check
+        | Action::CheckAll
+        | Action::Measure
+        | Action::NewImage
+        | Action::Import
+        | Action::Prune
+        | Action::Trash
+        | Action::Undo
+        | Action::Redo
+        | Action::Recover
+        | Action::Actions
+        | Action::Help
+        | Action::Palette
+        | Action::Rescan
+        | Action::Shell
+        | Action::Own
+        | Action::Mouse
+        | Action::Suspend
+        | Action::Redraw => return None,
     }
     Some(format!(
         "the cursor is on a snapshot: {} goes to the image that holds it",

@@ -139,34 +139,13 @@ mod tests {
             row.unwrap().keys
         }
         let confirm = keys(PlanAction::Confirm);
-        let opening = [
-            keys(Action::Branch),
-            keys(Action::Commit),
-            keys(Action::Discard),
-            keys(Action::Rebase),
-            keys(Action::Flatten),
-            keys(Action::FlattenHere),
-            keys(Action::Resize),
-            keys(Action::Move),
-            keys(Action::Repair),
-            keys(Action::Snapshots),
-            keys(Action::Clone),
-            keys(Action::Convert),
-            keys(Action::Export),
-            keys(Action::Import),
-            keys(Action::Squash),
-            keys(Action::Amend),
-            keys(Action::Bitmaps),
-            keys(Action::KeySlots),
-            keys(Action::Prune),
-            keys(Action::Undo),
-            keys(Action::Redo),
-            keys(Action::Recover),
-            keys(Action::Trash),
+        let changing = Action::ROWS.iter().filter(|row| row.group.changes());
+        let mut opening: Vec<&[Key]> = changing.map(|row| row.keys).collect();
+        opening.extend([
             keys(PruneAction::Proceed),
             keys(TrashAction::Proceed),
             keys(TrashAction::EmptyTrash),
-        ];
+        ]);
         for keys in opening {
             assert!(keys.iter().all(|key| !confirm.contains(key)), "{keys:?}");
         }

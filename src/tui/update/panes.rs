@@ -124,15 +124,10 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Export => fill(ui, FormKind::Export, effects),
         Action::Import => fill(ui, FormKind::Import, effects),
         Action::Measure => measure(ui, effects),
-        Action::Squash => {
-            if let Some(layer) = ui.app.target().map(|node| node.path.clone()) {
-                let request = Request::Squash(Squash {
-                    layer,
-                    direction: None,
-                });
-                open::ask(ui, request, effects);
-            }
-        }
+        Action::Squash => ask_of_target(ui, effects, |layer| {
+            let direction = None;
+            Squash { layer, direction }.into()
+        }),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),
         Action::Bitmaps => open::list(ui, menus::bitmaps(&ui.app)),
@@ -412,6 +407,13 @@ fn paths(forest: &Forest, ids: &[NodeId]) -> Vec<PathBuf> {
         .filter_map(|id| forest.get(*id))
         .map(|node| node.path.clone())
         .collect()
+}
+
+/// Asks for an operation that is told by the image it is done to.
+fn ask_of_target(ui: &mut Ui, effects: &mut Vec<Effect>, request: impl FnOnce(PathBuf) -> Request) {
+    if let Some(image) = ui.app.target().map(|node| node.path.clone()) {
+        open::ask(ui, request(image), effects);
+    }
 }
 
 fn commit(ui: &mut Ui, effects: &mut Vec<Effect>) {
