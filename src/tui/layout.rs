@@ -185,7 +185,15 @@ pub(crate) fn of_dialog(ui: &Ui, layout: &Layout) -> Rect {
         Keyboard::Dialog if !layout.dialog.is_empty() => layout.dialog,
         Keyboard::Dialog => match open.window().height(&ui.app, 80) {
             Some(_) => Rect::ZERO,
-            None => overlay(ui.app.size, open.window().most_lines()),
+            None => {
+                let (width, height) = ui.app.size;
+                // A message about a list is not hidden by it.
+                let height = match layout.line.is_empty() {
+                    true => height,
+                    false => layout.line.y,
+                };
+                overlay((width, height), open.window().most_lines())
+            }
         },
     }
 }

@@ -308,7 +308,7 @@ fn a_format_that_nobody_records_is_not_guessed() {
     s.overlay("qcow2", "root.qcow2", "middle.qcow2");
     s.overlay("qcow2", "middle.qcow2", "top.qcow2");
     s.build(dir);
-    forget_format(&dir.join("middle.qcow2"));
+    support::fields::forget_format(&dir.join("middle.qcow2"));
     let info = oracle::info(&dir.join("middle.qcow2")).unwrap();
     assert!(info["backing-filename-format"].is_null(), "{info}");
     let before = Bytes::below(dir);
@@ -327,19 +327,6 @@ fn a_format_that_nobody_records_is_not_guessed() {
     ours::run(&ours::real_host(), dir, &way).unwrap();
     ours::run(&ours::real_host(), dir, &request).unwrap();
     qemu.within(dir).check_clean("top.qcow2");
-}
-
-/// Takes the extension out of a header that names the backing format: an image as old tools made them.
-fn forget_format(image: &Path) {
-    let mut bytes = fs::read(image).unwrap();
-    let magic = 0xe279_2aca_u32.to_be_bytes();
-    let at = (104..4096)
-        .step_by(8)
-        .find(|at| bytes[*at..*at + 4] == magic)
-        .unwrap();
-    // An extension that nobody knows, of the same length.
-    bytes[at..at + 4].copy_from_slice(&0x7171_7171_u32.to_be_bytes());
-    fs::write(image, bytes).unwrap();
 }
 
 #[test]

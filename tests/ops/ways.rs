@@ -315,7 +315,7 @@ const CASES: &[Case] = &[
             fs::remove_file(dir.join("beside")).unwrap();
             let qemu = qemu().unwrap().within(dir);
             qemu.img(&["rebase", "-u", "-b", "base", "-F", "qcow2", "one"]);
-            forget_format(&dir.join("one"));
+            support::fields::forget_format(&dir.join("one"));
         },
         request: |dir| commit(&dir.join("one"), None, CommittedLayer::Trash),
         ways: 1,
@@ -324,7 +324,7 @@ const CASES: &[Case] = &[
         name: "recording the format of a base that is an overlay itself",
         build: |dir| {
             family(dir);
-            forget_format(&dir.join("two"));
+            support::fields::forget_format(&dir.join("two"));
         },
         request: |dir| {
             Request::Relink(Relink {
@@ -337,15 +337,6 @@ const CASES: &[Case] = &[
         ways: 1,
     },
 ];
-
-/// Makes the header extension that records the backing file's format one that nobody knows.
-fn forget_format(path: &Path) {
-    forge(path, |bytes| {
-        let magic = 0xe279_2aca_u32.to_be_bytes();
-        let at = bytes.windows(4).position(|word| word == magic).unwrap();
-        bytes[at..at + 4].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
-    });
-}
 
 fn texts(plan: &Plan) -> Vec<String> {
     let refusals = plan.refusals.iter();

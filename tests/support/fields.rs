@@ -168,3 +168,16 @@ impl Sample {
         ]
     }
 }
+
+/// Takes the extension out of a header that names the backing format: an image as old tools made them.
+pub fn forget_format(image: &Path) {
+    let mut bytes = std::fs::read(image).unwrap();
+    let magic = 0xe279_2aca_u32.to_be_bytes();
+    let at = (104..4096)
+        .step_by(8)
+        .find(|at| bytes[*at..*at + 4] == magic)
+        .unwrap();
+    // An extension that nobody knows, of the same length.
+    bytes[at..at + 4].copy_from_slice(&0x7171_7171_u32.to_be_bytes());
+    std::fs::write(image, bytes).unwrap();
+}
