@@ -42,6 +42,7 @@ mod recover;
 mod redo;
 mod relink;
 mod resize;
+mod revert;
 mod snapshot;
 mod squash;
 #[cfg(test)]
@@ -151,6 +152,8 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// List what was done, oldest first
     Log(log::LogArgs),
+    /// Start a leaf anew: what it holds goes to the trash
+    Revert(revert::RevertArgs),
     /// Move images and everything built on them to the trash
     Discard(discard::DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
@@ -240,6 +243,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Redo(args) => redo::run(out, globals, &args)?,
         Command::Recover(args) => recover::run(out, globals, &args)?,
         Command::Log(args) => log::run(out, globals, &args)?,
+        Command::Revert(args) => revert::run(out, globals, &args)?,
         Command::Discard(args) => discard::run(out, globals, &args)?,
         Command::Prune(args) => prune::run(out, globals, args)?,
         Command::Trash(command) => trash::run(out, globals, &command)?,

@@ -34,6 +34,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         Command::Undo(args) => args.request(),
         Command::Redo(args) => args.request(),
         Command::Recover(args) => args.request(),
+        Command::Revert(args) => args.request(),
         Command::Discard(args) => args.request(),
         Command::Trash(trash::TrashCommand::Change(args)) => args.request(Vec::new),
         Command::Tree(_)
@@ -161,6 +162,8 @@ const LINES: &[&str] = &[
     "resize a 1G",
     "resize a +1G --preallocation falloc",
     "resize a -1G --shrink --dependants break",
+    "revert a",
+    "revert a --to e",
     "snapshot create a n",
     "snapshot apply a n",
     "snapshot apply a 1 --id --dependants break",

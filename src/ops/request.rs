@@ -92,6 +92,8 @@ requests! {
     Uncommit(Uncommit),
     /// Bring entries back from the trash.
     Restore(Restore),
+    /// Throw away what a leaf holds and start it anew under the same name, or take that back.
+    Revert(Revert),
     /// Take back an operation of the journal.
     Undo(UndoEntry),
     /// Do again an operation of the journal that was taken back.

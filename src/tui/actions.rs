@@ -132,6 +132,8 @@ pub enum Action {
     FlattenHere,
     /// Takes one layer out of its chain.
     Squash,
+    /// Starts a leaf anew.
+    Revert,
     /// Another name or folder.
     Move,
     /// A larger or smaller disk.
@@ -250,6 +252,7 @@ impl bindings::Action for Action {
         row(Action::Rebase, Group::Change, "rebase", &[c('B')], "build it on another image"),
         row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "take the layers below it out of its chain"),
         row(Action::Squash, Group::Change, "squash", &[c('Q')], "take this layer out of its chain; all others stay as they look"),
+        row(Action::Revert, Group::Change, "revert", &[c('~')], "throw away what a leaf holds, and start it anew"),
         row(Action::Move, Group::Change, "move", &[c('M')], "move or rename it; what refers to it follows"),
         row(Action::Resize, Group::Change, "resize", &[c('E')], "a larger or smaller disk"),
         row(Action::Repair, Group::Change, "repair", &[c('R')], "mend what is wrong with it"),

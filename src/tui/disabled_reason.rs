@@ -69,6 +69,10 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
                 format!("nothing is known to be wrong with it: {key} looks through its tables")
             })
         }),
+        Action::Revert => one_that(app, |node| {
+            (!app.forest.is_leaf(node))
+                .then(|| "others are built on it: only a leaf starts anew".to_owned())
+        }),
         Action::Squash => one_that(app, |node| {
             app.forest.is_leaf(node).then(|| {
                 let commit = app.key(Action::Commit);
@@ -205,6 +209,7 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::FlattenHere
         | Action::Move
         | Action::Squash
+        | Action::Revert
         | Action::Clone
         | Action::Export
         | Action::Amend

@@ -26,6 +26,7 @@ mod recovery;
 mod relink;
 mod repair;
 mod resize;
+mod revert;
 mod snapshot;
 mod squash;
 mod ways;

@@ -14,9 +14,9 @@ use qanopy::image::{Amendment, CarriedBitmaps, Preallocation, SparseSize};
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Consent, Context, Convert, ConvertForm, Create, Dependants,
-    EmptyTrash, Export, Flatten, ImageOptions, MoveImages, NewSize, Progress, Rebase, Reflink,
-    Relink, Relocation, RepairAction, RepairImage, Request, Resize, Restore, Siblings,
-    SnapshotAction, Squash,
+    Direction, EmptyTrash, Export, Flatten, ImageOptions, MoveImages, NewSize, Progress, Rebase,
+    Reflink, Relink, Relocation, RepairAction, RepairImage, Request, Resize, Restore, Revert,
+    Siblings, SnapshotAction, Squash,
 };
 use support::oracle::View;
 use support::script::{Script, copy_tree, files_below};
@@ -117,11 +117,21 @@ fn operations() -> Vec<Op> {
         op("commit --keep", Some(("mid", "top")), |dir| {
             commit(dir, CommittedLayer::Keep)
         }),
-        op("squash", None, |dir| {
+        // The plan's own choice rests on what lies on the disk by now: each way has its own promise.
+        op("squash up", None, |dir| {
             Request::Squash(Squash {
                 layer: dir.join("mid"),
-                direction: None,
+                direction: Some(Direction::Up),
             })
+        }),
+        op("squash down", Some(("base", "mid")), |dir| {
+            Request::Squash(Squash {
+                layer: dir.join("mid"),
+                direction: Some(Direction::Down),
+            })
+        }),
+        op("revert", None, |dir| {
+            Request::Revert(Revert::anew(dir.join("top")))
         }),
         op("flatten", None, |dir| {
             Request::Flatten(Flatten {

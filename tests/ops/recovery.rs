@@ -17,8 +17,8 @@ use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
     MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, Relink, RemoveLeftovers,
-    RepairAction, RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName,
-    Squash, UndoEntry,
+    RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings, SnapshotAction,
+    SnapshotName, Squash, UndoEntry,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
@@ -173,6 +173,8 @@ fn interrupt(root: &Path, begun: &str, recorded_in: &Path) {
     let mut line: Value = serde_json::from_str(&text).unwrap();
     line["process"] = "1 1 another-boot".into();
     fs::create_dir_all(root.join("state")).unwrap();
+    // What it says of trash folders leads to the directory that was recorded.
+    drop(fs::remove_dir_all(root.join("state/trash-folders")));
     fs::write(root.join("state/journal.jsonl"), format!("{line}\n")).unwrap();
 }
 
@@ -322,6 +324,33 @@ fn what_goes_to_the_trash_and_comes_back_goes_or_comes_as_a_whole() {
             request: &|dir| {
                 Request::Restore(Restore {
                     entries: entries(dir),
+                })
+            },
+            back: Back::AsBefore,
+        },
+    );
+    let revert = |dir: &Path| Request::Revert(Revert::anew(dir.join("top.qcow2")));
+    prove(
+        "revert",
+        &Case {
+            build: &chain,
+            request: &revert,
+            back: Back::AsBefore,
+        },
+    );
+    let reverted = |dir: &Path| {
+        chain(dir);
+        carry_out_request(&context(Arc::new(RealHost), dir), &revert(dir)).unwrap();
+    };
+    prove(
+        "revert to what was before",
+        &Case {
+            build: &reverted,
+            request: &|dir| {
+                Request::Revert(Revert {
+                    image: dir.join("top.qcow2"),
+                    to: entries(dir).pop(),
+                    anew: None,
                 })
             },
             back: Back::AsBefore,
@@ -1332,7 +1361,7 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
     let other = there[below(seed, there.len())].path.clone();
     let (image, number) = (node.path.clone(), below(seed, 1000));
     let new = dir.join(format!("n{number}.qcow2"));
-    match below(seed, 11) {
+    match below(seed, 12) {
         0 | 1 => Request::Branch(Branch {
             base: image,
             new,
@@ -1379,6 +1408,7 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
             siblings: Siblings::Preserve,
             keep_old: Some(new),
         }),
+        10 => Request::Revert(Revert::anew(image)),
         9 => Request::Rebase(Rebase {
             image,
             to: other,

@@ -156,6 +156,27 @@ fn a_layer_leaves_its_chain_and_a_header_changes() {
 }
 
 #[test]
+fn a_leaf_starts_anew_and_gets_back_what_it_held() {
+    let dir = demo();
+    let mut terminal = open(&dir);
+    terminal.go_to("Overlay-3A.qcow2");
+    terminal.press("~");
+    terminal.see("Revert Overlay-3A.qcow2");
+    terminal.see("trash");
+    terminal.press("y");
+    terminal.see("starts anew;");
+    terminal.press("z");
+    terminal.see("Undo: Revert Overlay-3A.qcow2");
+    terminal.press("y");
+    terminal.see("has what it held before");
+    terminal.go_to("RootBase.qcow2");
+    terminal.press(":revert<enter>");
+    terminal.see("only a leaf starts anew");
+    terminal.press("<esc>q");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn a_dirty_bitmap_is_added_switched_off_and_removed() {
     let dir = demo();
     let mut terminal = open(&dir);

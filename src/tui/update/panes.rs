@@ -9,8 +9,8 @@ use tui_input::Input;
 
 use crate::forest::{Forest, Node, NodeId};
 use crate::ops::{
-    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Siblings,
-    SnapshotAction, SnapshotName, Squash, UndoEntry,
+    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Revert,
+    Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry,
 };
 use crate::tui::actions::{Action, Motion};
 use crate::tui::app::{App, Pane};
@@ -124,6 +124,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Export => fill(ui, FormKind::Export, effects),
         Action::Import => fill(ui, FormKind::Import, effects),
         Action::Measure => measure(ui, effects),
+        Action::Revert => ask_of_target(ui, effects, |leaf| Revert::anew(leaf).into()),
         Action::Squash => ask_of_target(ui, effects, |layer| {
             let direction = None;
             Squash { layer, direction }.into()

@@ -1,0 +1,542 @@
+//! Revert: a leaf starts anew under the same name, as empty as it was when it was made. What it held goes to
+//! the trash and can take its place again. The new overlay is whole before the old file moves, and gets its
+//! name when that is in the trash: at no instant does the name lead to half an image.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forest::{Forest, Node};
+use crate::host::{Access, FileId, Host, LockSet, printable};
+use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name};
+
+use super::built_on::BuiltOn;
+use super::copy_file::folder;
+use super::discard::{add_image, check_use, look_up, warn_of_losses};
+use super::held::Held;
+use super::in_use::Locking;
+use super::members::refuse_as_data_file;
+use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
+use super::pin::Watch;
+use super::restore::say_what_became_of_bases;
+use super::trash::{self, Batch, Item};
+use super::words::{command, name, shown, size};
+use super::{
+    Branch, EffectKind, EncryptionOption, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress,
+    Request, Restore, Undo, WayOut, branch, may_write, new_image, space,
+};
+
+/// Throw away what a leaf holds and start it anew under the same name, or take that back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revert {
+    /// The leaf.
+    pub image: PathBuf,
+    /// The trash's entry whose content it has then; none to start anew.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// What it is made as when it starts anew. The plan finds it and the journal keeps it, since an
+    /// interrupted revert may have to be finished when the old image is in the trash.
+    #[serde(default)]
+    pub anew: Option<Box<Branch>>,
+}
+
+impl Revert {
+    /// To start this leaf anew.
+    #[must_use]
+    pub fn anew(image: PathBuf) -> Self {
+        Self {
+            image,
+            to: None,
+            anew: None,
+        }
+    }
+
+    /// The trash's entry that holds what the image was before an interrupted revert.
+    fn before(&self, half: &Half<'_>) -> Option<String> {
+        let image = std::slice::from_ref(&self.image);
+        let of = |reason| {
+            let mut batches = half.batches(image, Some(reason)).into_iter();
+            // What was to come back may have gone there in the same second.
+            batches.find(|batch| Some(batch) != self.to.as_ref())
+        };
+        of("revert").or_else(|| of("undo"))
+    }
+}
+
+impl Operation for Revert {
+    fn name(&self) -> &'static str {
+        "revert"
+    }
+
+    fn verb(&self) -> &'static str {
+        "Revert"
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature::Changes
+    }
+
+    fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
+        visit(Name::Path(&mut self.image));
+        if let Some(entry) = &mut self.to {
+            visit(Name::TrashEntry(entry));
+        }
+        if let Some(branch) = &mut self.anew {
+            branch.each_name(visit);
+        }
+    }
+
+    fn copies(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    fn command_line(&self) -> Option<CommandLine> {
+        let line = CommandLine::new(&["revert"]).path(&self.image);
+        Some(line.option("--to", self.to.as_ref()))
+    }
+
+    fn plan(&self, plan: &mut Plan) {
+        match &self.to {
+            None => plan_anew(plan, &self.image),
+            Some(entry) => plan_back(plan, &self.image, entry),
+        }
+    }
+
+    fn rests_on(&self) -> RestsOn<'_> {
+        RestsOn::Image(&self.image, Watch::Content)
+    }
+
+    fn finish(&self, half: &Half<'_>) -> Way {
+        match (half.is_there(&self.image), self.before(half)) {
+            (true, None) => Way::Ask(self.clone().into()),
+            (true, Some(before)) => Way::Nothing(format!(
+                "{} has its new content, and the old one is in the trash ({before})",
+                name(&self.image)
+            )),
+            (false, Some(_)) => match (&self.to, &self.anew) {
+                (Some(entry), _) => Way::Ask(
+                    Restore {
+                        entries: vec![entry.clone()],
+                    }
+                    .into(),
+                ),
+                (None, Some(branch)) => Way::Ask(Branch::clone(branch).into()),
+                (None, None) => Way::Impossible(format!(
+                    "what {} was to become was not written down: roll it back, then ask again",
+                    name(&self.image)
+                )),
+            },
+            (false, None) => Way::Impossible(format!(
+                "{} is neither at its place nor in the trash: how far it came cannot be told",
+                shown(&self.image)
+            )),
+        }
+    }
+
+    fn can_roll_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(&self, half: &Half<'_>) -> Way {
+        let Some(before) = self.before(half) else {
+            return Way::Nothing(format!("{} is as it was", name(&self.image)));
+        };
+        Way::Ask(match half.is_there(&self.image) {
+            true => back_to(&self.image, before),
+            false => Restore {
+                entries: vec![before],
+            }
+            .into(),
+        })
+    }
+}
+
+fn back_to(image: &Path, entry: String) -> Request {
+    Revert {
+        image: image.to_path_buf(),
+        to: Some(entry),
+        anew: None,
+    }
+    .into()
+}
+
+/// Plans to start the leaf anew.
+fn plan_anew(plan: &mut Plan, image: &Path) {
+    let context = plan.context().clone();
+    let forest = context.forest.as_ref();
+    plan.title = format!("Revert {}", name(image));
+    let Some((node, item)) = leaf(plan, forest, image) else {
+        return;
+    };
+    let Some(branch) = what_anew(plan, forest, node) else {
+        return;
+    };
+    let Some(base) = node.parent.and_then(|id| forest.get(id)) else {
+        return;
+    };
+    let Some((format, _)) = branch::base_facts(plan, forest, base, &branch.base, branch.size)
+    else {
+        return;
+    };
+    let (Some(backing), Some(disk)) = (&node.backing, branch.size) else {
+        return;
+    };
+    let recorded = (backing.name().to_os_string(), format.clone());
+    let Some(made) = new_image::options(plan, image, disk, Some(recorded), &branch.image) else {
+        return;
+    };
+    space::need_in(plan, folder(&node.path), made.len.image_blocks);
+    plan.effect(
+        EffectKind::Creates,
+        &node.path,
+        Some(made.len.image_blocks),
+        format!(
+            "anew: {}, a disk of {}, built on {} ({format}), which shows what {} shows",
+            size(made.len.image_blocks),
+            size(disk),
+            printable(backing.name()),
+            name(&base.path)
+        ),
+    );
+    new_image::describe_encryption(plan, &made);
+    let on = BuiltOn::ask(plan, &branch.base, image, branch::watch(&format));
+    plan.undo = Undo::Possible(
+        "what it holds now comes back from the trash, until that is emptied".to_owned(),
+    );
+    push_commands(plan, node, &made.options);
+    let below = forest.chain(node.id).into_iter().skip(1);
+    let below = below.filter_map(|id| forest.get(id));
+    let below = below.map(|node| node.path.clone()).collect();
+    plan.request = Request::Revert(Revert {
+        image: node.path.clone(),
+        to: None,
+        anew: Some(Box::new(branch)),
+    });
+    plan.job = Some(Arc::new(RevertJob {
+        item,
+        content: Content::Anew {
+            options: Box::new(made.options),
+            on,
+            below,
+        },
+    }));
+}
+
+/// The node and its way to the trash, if it is a leaf that nothing uses and that may go.
+fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f Node, Item)> {
+    let host = Arc::clone(&plan.context().host);
+    let node = match look_up(host.as_ref(), forest, image) {
+        Ok(node) => node,
+        Err(sentence) => {
+            plan.refuse(sentence);
+            return None;
+        }
+    };
+    let is_regular = host
+        .stat_link(&node.path)
+        .is_ok_and(|stat| Some(stat.id) == node.file_id());
+    if !is_regular || super::device::is_device(node) {
+        plan.refuse(format!(
+            "{} is no regular file, or another one than when it was scanned: it cannot go to the trash",
+            shown(&node.path)
+        ));
+        return None;
+    }
+    let children: Vec<String> = node
+        .children
+        .iter()
+        .filter_map(|id| forest.get(*id))
+        .map(|child| name(&child.path))
+        .collect();
+    if !children.is_empty() {
+        plan.refuse(format!(
+            "{} is built on {}, and shows what that holds: only a leaf is reverted",
+            super::words::listed(&children, 5),
+            name(&node.path)
+        ));
+        return None;
+    }
+    let others: Vec<String> = node.other_names.iter().map(|path| shown(path)).collect();
+    if !others.is_empty() {
+        plan.note(format!(
+            "{} is another name of the file: one that is no link keeps what it shows",
+            super::words::listed(&others, 4)
+        ));
+    }
+    let all_names: Vec<PathBuf> = std::iter::once(&node.path)
+        .chain(&node.other_names)
+        .cloned()
+        .collect();
+    let mut items = Vec::new();
+    let names = [node.path.clone()];
+    add_image(
+        plan,
+        node,
+        &names,
+        "its content before a revert",
+        0,
+        &mut items,
+    );
+    check_use(plan, &node.path);
+    warn_of_losses(plan, forest, node, &all_names);
+    refuse_as_data_file(plan, forest, node, "reverted");
+    may_write::refuse_folder(plan, host.as_ref(), folder(&node.path));
+    items.into_iter().next().map(|item| (node, item))
+}
+
+/// What the leaf is made as, by what it is now.
+fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
+    let path = shown(&node.path);
+    let Some(facts) = node.facts() else {
+        plan.refuse(format!(
+            "{path} is no qcow2 image that can be read: discard it, and create a branch of that name"
+        ));
+        return None;
+    };
+    let (Some(_), Some(base)) = (&node.backing, forest.leads_to(node)) else {
+        plan.refuse(format!(
+            "{path} is built on nothing: anew it would be an empty disk. Discard it, and create one"
+        ));
+        return None;
+    };
+    if facts.external_data {
+        plan.refuse(format!(
+            "{path} keeps its data in a file of its own: discard it, and create a branch of that name"
+        ));
+        return None;
+    }
+    if node.backing_format().is_none() {
+        let way = WayOut::record_format(&node.path, base);
+        plan.refuse_but(
+            format!("{path} does not record the format of what it is built on"),
+            vec![way],
+        );
+        return None;
+    }
+    Some(Branch {
+        base: base.to_path_buf(),
+        new: node.path.clone(),
+        size: Some(facts.virtual_size),
+        style: super::backing_name::style_of(node.backing.as_ref()?.name()),
+        image: ImageOptions {
+            format: Qcow2Options {
+                cluster_bits: facts.cluster_size.checked_ilog2()?,
+                refcount_order: facts.refcount_bits.checked_ilog2()?,
+                extended_l2: facts.extended_l2,
+                old_version: facts.version == 2,
+                lazy_refcounts: facts.lazy_refcounts,
+                compression: facts.compression,
+                preallocation: Preallocation::Off,
+            },
+            data_file: None,
+            encryption: (facts.encryption == Some(Encryption::Luks))
+                .then(EncryptionOption::default),
+        },
+    })
+}
+
+/// The same with qemu-img: the old file is moved by hand.
+fn push_commands(plan: &mut Plan, node: &Node, options: &image::CreateOptions) {
+    let Some((recorded, format)) = &options.backing else {
+        return;
+    };
+    let mut old = node.path.clone().into_os_string();
+    old.push(".old");
+    plan.commands.push(command(&[
+        "mv".into(),
+        node.path.clone().into_os_string(),
+        old,
+    ]));
+    let mut words = ["qemu-img", "create", "-f", "qcow2", "-F"]
+        .map(Into::into)
+        .to_vec();
+    words.extend([format.name().into(), "-b".into(), recorded.clone()]);
+    words.extend(new_image::qemu_secret(options));
+    if let Some(options) = new_image::qemu_options(options) {
+        words.extend(["-o".into(), options]);
+    }
+    words.extend([node.path.clone().into(), options.size.to_string().into()]);
+    plan.commands.push(command(&words));
+}
+
+/// Plans to give the leaf the content that the trash keeps.
+fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let forest = context.forest.as_ref();
+    plan.title = format!("Revert {} to what the trash keeps", name(image));
+    let Some((node, item)) = leaf(plan, forest, image) else {
+        return;
+    };
+    let names = [entry.to_owned()];
+    let dirs = context.looked_in.dirs();
+    let (entries, _) = trash::find(host, context.state_dir.as_deref(), &dirs, &names);
+    let [found] = entries.as_slice() else {
+        return plan.refuse(format!("there is no {} in the trash", printable(entry)));
+    };
+    let [file] = found.files.as_slice() else {
+        return plan.refuse(format!(
+            "{} holds more than one file, or none: `qanopy trash restore` brings them back",
+            printable(entry)
+        ));
+    };
+    if file.original != node.path {
+        return plan.refuse(format!(
+            "{} holds {}, not {}",
+            printable(entry),
+            shown(&file.original),
+            name(&node.path)
+        ));
+    }
+    plan.effect(
+        EffectKind::Restores,
+        &node.path,
+        Some(file.bytes),
+        format!("{}, as it was before", size(file.bytes)),
+    );
+    plan.counterpart(&file.kept_at);
+    may_write::refuse_folder(plan, host, folder(&file.kept_at));
+    say_what_became_of_bases(plan, &entries);
+    plan.undo =
+        Undo::Possible("what it holds now comes back, until the trash is emptied".to_owned());
+    plan.beyond_qemu_img("the trash is a folder of this program");
+    plan.job = Some(Arc::new(RevertJob {
+        item,
+        content: Content::Kept {
+            entry: found.clone(),
+            at: file.kept_at.clone(),
+            file: file.file,
+        },
+    }));
+}
+
+/// What takes the place of the image.
+#[derive(Debug)]
+enum Content {
+    /// A new overlay.
+    Anew {
+        options: Box<image::CreateOptions>,
+        on: BuiltOn,
+        /// What it is built on, nearest first.
+        below: Vec<PathBuf>,
+    },
+    /// A file of the trash.
+    Kept {
+        entry: trash::Entry,
+        at: PathBuf,
+        file: FileId,
+    },
+}
+
+#[derive(Debug)]
+struct RevertJob {
+    item: Item,
+    content: Content,
+}
+
+impl Job for RevertJob {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        let image = &self.item.path;
+        progress.enter(Phase::Collect, 0);
+        let mut locking = Locking::default();
+        let _ = locking.take(host, image, Access::Read, LockSet::ReadWrite)?;
+        if let Content::Anew { on, .. } = &self.content {
+            on.hold(host, &mut locking)?;
+        }
+        let locks = locking.settle(plan)?;
+        let (next, file) = match &self.content {
+            Content::Anew { options, below, .. } => {
+                let next = temporary_name(image);
+                let held = Held::new(host, &locks).for_copies(below.clone(), false);
+                image::create(&held, &next, options, progress)
+                    .map_err(|error| branch::not_created(image, &error))?;
+                let made = host.stat_link(&next);
+                let made = made.map_err(|error| Error::io("look at", &next, &error))?;
+                (next, made.id)
+            }
+            Content::Kept { entry, at, file } => {
+                entry.require_unchanged(host)?;
+                (at.clone(), *file)
+            }
+        };
+        let state_dir = plan.context().state_dir.as_deref();
+        let batch = Batch::prepare(
+            host,
+            state_dir,
+            plan.reason("revert"),
+            vec![self.item.clone()],
+        );
+        let result = batch.and_then(|batch| {
+            let (kept, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
+            let places: Vec<PathBuf> = batch.places().map(Path::to_path_buf).collect();
+            progress.enter(Phase::Switch, 0);
+            let mut touched = batch.carry_out(progress)?;
+            if let Err(error) = put(host, &next, file, image) {
+                return Err(take_back(host, image, &places, &kept, &error));
+            }
+            touched.push(next.clone());
+            Ok((kept, remarks, touched))
+        });
+        let (kept, remarks, touched) = match (result, &self.content) {
+            (Ok(done), _) => done,
+            (Err(error), Content::Anew { .. }) => {
+                let _ = host.remove_file(&next);
+                return Err(error);
+            }
+            (Err(error), Content::Kept { .. }) => return Err(error),
+        };
+        let has = match &self.content {
+            Content::Kept { entry, .. } => {
+                entry.clear(host, state_dir);
+                "has what it held before"
+            }
+            Content::Anew { on, .. } => {
+                on.look_again(host, &touched)?;
+                "starts anew"
+            }
+        };
+        Ok(Outcome {
+            summary: format!(
+                "{} {has}; what it held until now is in the trash as {kept}",
+                shown(image)
+            ),
+            touched,
+            undo: Some(back_to(image, kept)),
+            remarks,
+        })
+    }
+}
+
+/// Gives the file its name, stable when this returns.
+fn put(host: &dyn Host, from: &Path, file: FileId, to: &Path) -> io::Result<()> {
+    host.rename_new_of(file, from, to)?;
+    host.sync_dir(folder(to))?;
+    match folder(from) == folder(to) {
+        true => Ok(()),
+        false => host.sync_dir(folder(from)),
+    }
+}
+
+/// Brings the old image back from the trash, and says what came of it.
+fn take_back(
+    host: &dyn Host,
+    image: &Path,
+    places: &[PathBuf],
+    kept: &str,
+    why: &io::Error,
+) -> Error {
+    let back = places.iter().try_for_each(|place| {
+        host.rename_new(place, image)?;
+        host.sync_dir(folder(image))
+    });
+    let why = Error::io("give its new content to", image, why);
+    match back {
+        Ok(()) => why,
+        Err(error) => Error::Failed(format!(
+            "{why}; then it could not be moved back: {error}. `qanopy trash restore {kept}` brings it back"
+        )),
+    }
+}

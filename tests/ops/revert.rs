@@ -1,0 +1,349 @@
+//! A leaf that is reverted shows what it is built on, as an overlay that was just made does; what it held can
+//! take its place again.
+
+use crate::support;
+
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use qanopy::host::Host;
+use qanopy::image::{Chain, Format};
+use qanopy::ops::{CloneImage, Confirm, EffectKind, Reflink, Request, Revert, trash};
+use support::crash_suite::{Attempt, CrashSuite, Promise};
+use support::oracle::{Bytes, View};
+use support::script::Script;
+use support::{HoldMode, checker, encrypted, oracle, ours};
+
+const LEAF: &str = "leaf.qcow2";
+
+fn revert(dir: &Path) -> Request {
+    Request::Revert(Revert::anew(dir.join(LEAF)))
+}
+
+fn back_to(dir: &Path, entry: &str) -> Request {
+    Request::Revert(Revert {
+        image: dir.join(LEAF),
+        to: Some(entry.to_owned()),
+        anew: None,
+    })
+}
+
+/// base <- leaf, sibling; the leaf is longer, and of other options than a new image has by default.
+fn family() -> Script {
+    let mut s = Script::default();
+    s.create("-o cluster_size=4k", "base.qcow2", "256k");
+    s.io("qcow2", "base.qcow2", &["write -P 0x10 0 128k"]);
+    s.create(
+        "-o cluster_size=8k,refcount_bits=8,lazy_refcounts=on -F qcow2 -b base.qcow2",
+        LEAF,
+        "320k",
+    );
+    s.io("qcow2", LEAF, &["write -P 0x21 16k 64k", "write -z 96k 8k"]);
+    s.create("-F qcow2 -b base.qcow2", "sibling.qcow2", "");
+    s
+}
+
+fn view(dir: &Path) -> View {
+    ours::view(&dir.join(LEAF), Some("qcow2")).unwrap()
+}
+
+/// What it shows once it is anew.
+fn anew(dir: &Path) -> View {
+    let base = ours::view(&dir.join("base.qcow2"), Some("qcow2")).unwrap();
+    base.resized(320 << 10)
+}
+
+#[test]
+fn a_leaf_starts_anew_and_what_it_held_comes_back() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    let host = ours::real_host();
+    let (old, bytes) = (view(dir), fs::read(dir.join(LEAF)).unwrap());
+    let others = || ["base.qcow2", "sibling.qcow2"].map(|name| fs::read(dir.join(name)).unwrap());
+    let before = others();
+    let done = ours::run(&host, dir, &revert(dir)).unwrap();
+    assert!(view(dir) == anew(dir), "{}", view(dir).explain(&anew(dir)));
+    assert!(oracle::check(&dir.join(LEAF)).is_clean());
+    assert!(checker::check(&dir.join(LEAF)).is_clean());
+    assert!(others() == before, "only the leaf changes");
+    // Made as qemu-img makes it with the options that the image had.
+    let mut same = Script::default();
+    same.create(
+        "-o cluster_size=8k,refcount_bits=8,lazy_refcounts=on -F qcow2 -b base.qcow2",
+        "same.qcow2",
+        "320k",
+    );
+    same.build(dir);
+    let facts = |name: &str| {
+        let info = oracle::info(&dir.join(name)).unwrap();
+        let keys = ["format-specific", "virtual-size", "cluster-size"];
+        let names = ["backing-filename", "backing-filename-format"];
+        let of = keys.iter().chain(&names).map(|key| info[key].clone());
+        of.collect::<Vec<_>>()
+    };
+    assert_eq!(facts(LEAF), facts("same.qcow2"));
+    fs::remove_file(dir.join("same.qcow2")).unwrap();
+
+    let undone = ours::run(&host, dir, &done.undo.unwrap()).unwrap();
+    assert!(view(dir) == old);
+    assert_eq!(
+        fs::read(dir.join(LEAF)).unwrap(),
+        bytes,
+        "the very same file"
+    );
+    ours::run(&host, dir, &undone.undo.unwrap()).unwrap();
+    assert!(view(dir) == anew(dir));
+    assert!(ours::trashed(dir, LEAF).is_some(), "nothing is lost by it");
+}
+
+/// What holds whatever cuts it off: the name leads to the old content or to the new, or to nothing while the
+/// trash keeps the old; and where it is anew the old is in the trash.
+struct OldOrAnew {
+    old: View,
+}
+
+impl OldOrAnew {
+    fn kept(&self, dir: &Path, context: &dyn Display) {
+        let entries = trash::list(&qanopy::host::RealHost, None, &[dir.to_path_buf()]);
+        let files: Vec<PathBuf> = entries
+            .iter()
+            .flat_map(|entry| &entry.files)
+            .map(|file| file.kept_at.clone())
+            .collect();
+        let is_old = |path: &PathBuf| {
+            let chain = Chain::open(&qanopy::host::RealHost, path, Some(&Format::Qcow2), &|_| {
+                true
+            });
+            let chain = chain.unwrap_or_else(|error| panic!("{error}\n{context}"));
+            let mut bytes = vec![0; usize::try_from(chain.virtual_size()).unwrap()];
+            chain.read_at(&mut bytes, 0).unwrap();
+            View::of(&bytes) == self.old
+        };
+        assert!(files.iter().any(is_old), "{files:?}\n{context}");
+    }
+}
+
+impl Promise for OldOrAnew {
+    fn completed(&mut self, dir: &Path, context: &dyn Display) {
+        assert!(view(dir) == anew(dir), "{context}");
+    }
+
+    fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+        if !dir.join(LEAF).exists() {
+            assert!(!done, "{context}");
+            return self.kept(dir, context);
+        }
+        assert!(checker::check(&dir.join(LEAF)).is_sound(), "{context}");
+        let now = view(dir);
+        if now == self.old {
+            return assert!(!done, "{context}");
+        }
+        assert!(now == anew(dir), "{}\n{context}", now.explain(&anew(dir)));
+        self.kept(dir, context);
+    }
+
+    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+        if dir.join(LEAF).exists() {
+            let verdict = oracle::check(&dir.join(LEAF));
+            assert!(verdict.is_sound(), "{verdict:?}\n{context}");
+        }
+        assert!(
+            oracle::check(&dir.join("sibling.qcow2")).is_clean(),
+            "{context}"
+        );
+    }
+
+    fn finish(&self, dir: &Path, context: &dyn Display) {
+        // Half-made files bear the number of the process that made them: here it is the same one.
+        for file in support::script::files_below(dir) {
+            if qanopy::image::maker_of(&file).is_some() {
+                fs::remove_file(file).unwrap();
+            }
+        }
+        if !dir.join(LEAF).exists() {
+            let entry = ours::trashed(dir, LEAF).unwrap();
+            let restore = Request::Restore(qanopy::ops::Restore {
+                entries: vec![entry],
+            });
+            let done = ours::run(&ours::real_host(), dir, &restore);
+            done.unwrap_or_else(|why| panic!("{why}\n{context}"));
+            assert!(view(dir) == self.old, "{context}");
+        }
+        let done = ours::run(&ours::real_host(), dir, &revert(dir));
+        done.unwrap_or_else(|why| panic!("{why}\n{context}"));
+        assert!(view(dir) == anew(dir), "{context}");
+    }
+}
+
+#[test]
+fn whatever_cuts_a_revert_off_the_old_content_is_there() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
+        result: ours::run(host, dir, &revert(dir)),
+        unread: false,
+    };
+    let suite = CrashSuite {
+        script: &family(),
+        what: "revert".to_owned(),
+        attempt: &attempt,
+        states: 120,
+        failures: 16,
+        every: 13,
+    };
+    let promise = |dir: &Path| OldOrAnew { old: view(dir) };
+    let _ = suite.survives_crashes(promise);
+    suite.survives_failures(promise);
+}
+
+#[test]
+fn whoever_depends_on_the_image_is_asked_before_it_and_nothing_changes() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    let host = ours::real_host();
+    let refused = |word: &str| {
+        let before = Bytes::below(dir);
+        let plan = ours::plan(&host, dir, &revert(dir));
+        let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
+        assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
+        assert!(said.join(" ").contains(word), "{word}: {said:?}");
+        before.assert_unchanged(dir, &word);
+        plan
+    };
+    for name in [LEAF, "base.qcow2"] {
+        let holding = qemu.hold_with_nbd(&dir.join(name), HoldMode::ReadWrite);
+        if name == LEAF {
+            refused(&holding.pid().to_string());
+        } else {
+            // A base that something writes is said, as by a branch: what is built on it is worth nothing.
+            let plan = ours::plan(&host, dir, &revert(dir));
+            let breaks = |effect: &&qanopy::ops::Effect| effect.kind == EffectKind::Breaks;
+            assert!(
+                plan.effects.iter().any(|effect| breaks(&effect)),
+                "{plan:?}"
+            );
+        }
+    }
+    let planned = ours::plan(&host, dir, &revert(dir));
+    let holding = qemu.hold_with_nbd(&dir.join(LEAF), HoldMode::ReadWrite);
+    let ready = ours::agree(planned).unwrap();
+    let error = qanopy::ops::run(ready, &qanopy::ops::Progress::new()).unwrap_err();
+    assert!(
+        error.to_string().contains(&holding.pid().to_string()),
+        "{error}"
+    );
+    drop(holding);
+
+    let mut child = Script::default();
+    child.create("-F qcow2 -b leaf.qcow2", "child.qcow2", "");
+    child.build(dir);
+    refused("is built on leaf.qcow2");
+    // Also where that is in the trash.
+    ours::run(&host, dir, &Request::discard(vec![dir.join("child.qcow2")])).unwrap();
+    refused("is built on leaf.qcow2");
+}
+
+#[test]
+fn what_cannot_start_anew_is_told_apart() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let host = ours::real_host();
+    for (options, more, word) in [
+        ("-o cluster_size=64k", "256k", "is built on nothing"),
+        (
+            "-o data_file=d.img -F qcow2 -b base.qcow2",
+            "",
+            "a file of its own",
+        ),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        let mut s = Script::default();
+        s.create("", "base.qcow2", "256k");
+        s.create(options, LEAF, more);
+        s.build(dir);
+        let before = Bytes::below(dir);
+        let plan = ours::plan(&host, dir, &revert(dir));
+        let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
+        assert!(said.join(" ").contains(word), "{word}: {said:?}");
+        before.assert_unchanged(dir, &word);
+    }
+    // The format it would be given is nobody's guess.
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    support::fields::forget_format(&dir.join(LEAF));
+    let plan = ours::plan(&host, dir, &revert(dir));
+    let way = &plan.refusals[0].ways_out[0].request;
+    assert!(matches!(way, Request::Relink(_)), "{plan:?}");
+    ours::run(&host, dir, way).unwrap();
+    ours::run(&host, dir, &revert(dir)).unwrap();
+    // An entry of another image, or of several, is none of this one.
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    ours::run(
+        &host,
+        dir,
+        &Request::discard(vec![dir.join("sibling.qcow2")]),
+    )
+    .unwrap();
+    let entry = ours::trashed(dir, "sibling.qcow2").unwrap();
+    for entry in [entry.as_str(), "no-such-entry"] {
+        let plan = ours::plan(&host, dir, &back_to(dir, entry));
+        assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
+    }
+}
+
+#[test]
+fn an_encrypted_leaf_stays_encrypted_and_a_hard_link_keeps_the_old_content() {
+    let Some(qemu) = support::qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    fs::hard_link(dir.join(LEAF), dir.join("other-name.qcow2")).unwrap();
+    let old = view(dir);
+    let host = ours::real_host();
+    ours::run(&host, dir, &revert(dir)).unwrap();
+    let other = ours::view(&dir.join("other-name.qcow2"), Some("qcow2")).unwrap();
+    assert!(other == old && view(dir) == anew(dir));
+    // Nobody gave the passphrase that the new image is to have.
+    let secret = home.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    let mut base = Script::default();
+    base.create("", "base.qcow2", "4M");
+    base.build(&secret);
+    encrypted::one(&qemu, &secret.join(LEAF));
+    encrypted::build_on(&secret.join(LEAF), "base.qcow2", "qcow2");
+    let plan = ours::plan(&host, &secret, &revert(&secret));
+    let said = format!("{:?}", plan.refusals);
+    assert!(said.contains("passphrase"), "{said}");
+    let mut context = ours::context(&host, &secret);
+    context.keys = encrypted::keys();
+    let plan = qanopy::ops::plan(&context, &revert(&secret));
+    assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+    let ready = ours::agree(plan).unwrap();
+    qanopy::ops::run(ready, &qanopy::ops::Progress::new()).unwrap();
+    let info = oracle::info(&secret.join(LEAF)).unwrap();
+    assert_eq!(info["encrypted"], true, "{info}");
+    // The copy of a clone is a leaf like any other.
+    let clone = Request::Clone(CloneImage {
+        image: dir.join("sibling.qcow2"),
+        new: dir.join("copy.qcow2"),
+        chain: false,
+        reflink: Reflink::Auto,
+    });
+    ours::run(&host, dir, &clone).unwrap();
+    let revert = Request::Revert(Revert::anew(dir.join("copy.qcow2")));
+    ours::run(&host, dir, &revert).unwrap();
+}
