@@ -13,6 +13,8 @@
 //! | `write` | clusters, counts, tables and headers written in an order that a crash cannot hurt; new images |
 //! | `change` | whole images changed, repaired, copied and compared |
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
 mod change;
 mod check;
 mod error;

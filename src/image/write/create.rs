@@ -123,7 +123,7 @@ fn is_raw(options: &CreateOptions) -> bool {
     options.data_file.as_ref().is_some_and(|data| data.raw)
 }
 
-/// An image to be packed, under a temporary name, with its data file before it.
+/// An image to be written, under a temporary name, with its data file before it.
 pub(crate) fn stage(
     temp: &mut TempFiles<'_>,
     path: &Path,

@@ -188,7 +188,7 @@ pub fn backing_loss(change: BackingChange<'_>, room: AllocationEstimate) -> Resu
 /// what it shows now, below the old backing view and, once this has returned, below the new one.
 ///
 /// Where a snapshot and the active view part, what the latter holds moves inside the file: whoever opened
-/// the image before must open it anew before it reads on. So are the sights, which may have it in them.
+/// the image before must open it anew before it reads on. So are the backing views, which may have it in them.
 ///
 /// # Errors
 /// When a file cannot be read or written, or it was stopped: the views show the same all the same, and

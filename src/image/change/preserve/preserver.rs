@@ -41,7 +41,7 @@ pub(super) fn preserve_view(
         unit,
     };
     thread::scope(|scope| {
-        let mut keeper = Preserver {
+        let mut preserver = Preserver {
             host,
             path,
             root,
@@ -58,14 +58,14 @@ pub(super) fn preserve_view(
             let mut at = extent.start;
             while let Some(piece) = pieces.next(at, extent.end())? {
                 at = piece.end();
-                keeper.keep(piece)?;
+                preserver.keep(piece)?;
             }
-            keeper.go_on(0)?;
+            preserver.go_on(0)?;
         }
-        while let Some(chunk) = keeper.candidates.next()? {
-            keeper.settle(chunk)?;
+        while let Some(chunk) = preserver.candidates.next()? {
+            preserver.settle(chunk)?;
         }
-        keeper.finish()
+        preserver.finish()
     })
 }
 
