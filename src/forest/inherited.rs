@@ -91,6 +91,9 @@ impl Forest {
         let differs = |id: &&NodeId| old.get(*id) != new.get(*id);
         retold.extend(old.keys().filter(differs));
         retold.extend(new.keys().filter(differs));
+        // What is said of an image depends on what else is wrong with the layer.
+        let of_changed = new.iter().filter(|(_, it)| changed.contains(&it.layer));
+        retold.extend(of_changed.map(|(id, _)| id));
         for id in retold {
             let problem = self.inherited_problem(id);
             if let Some(node) = self.nodes.get_mut(index(id)) {

@@ -340,7 +340,9 @@ pub(super) fn entries_below<'a>(
         }
         entry.depth() == 0
             || !is_dir
-            || !KERNEL_FILESYSTEMS.iter().any(|path| entry.path() == Path::new(path))
+            || !KERNEL_FILESYSTEMS
+                .iter()
+                .any(|path| entry.path() == Path::new(path))
     })
 }
 

@@ -453,6 +453,21 @@ fn a_loop_of_many_members_is_found_once() {
     assert_eq!(forest.descendants(first[0]).len(), 4999);
 }
 
+#[test]
+fn what_is_said_above_a_layer_follows_what_becomes_wrong_with_it() {
+    let top = image("d/top", 1, Some(("d/b", Some(2))));
+    let mut layer = image("d/b", 2, Some(("d/c", Some(3))));
+    record_format(&mut layer, None);
+    let before = image("d/c", 3, Some(("d/gone", None)));
+    let circle = image("d/c", 3, Some(("d/b", Some(2))));
+    let mut one = Forest::new();
+    one.extend([top.clone(), layer.clone(), circle.clone()]);
+    let mut other = Forest::new();
+    other.extend([top, layer, before]);
+    other.add(circle);
+    assert_eq!(told(&one), told(&other));
+}
+
 /// Random files over few inodes and names: links by every state, further names, raw claims, holders.
 fn found_files() -> impl Strategy<Value = Vec<Found>> {
     let entry = (0u64..8, prop::option::of(0u64..11), 0u8..4, 0u8..8, 0u8..3);
