@@ -62,8 +62,6 @@ pub enum ScanEvent {
     Progress {
         /// Files looked at so far.
         files: u64,
-        /// Directories that could not be read so far.
-        dirs_unreadable: u64,
     },
     /// The end; nothing comes after it.
     Done(ScanSummary),
@@ -95,7 +93,6 @@ pub struct Scan {
 #[derive(Debug, Default)]
 struct Counts {
     files: AtomicU64,
-    dirs_unreadable: AtomicU64,
 }
 
 impl Scan {
@@ -117,8 +114,8 @@ impl Scan {
         }
         drop((visits, found_in));
         let walker = {
-            let (looker, cancel, counts) = (looker.clone(), cancel.clone(), counts.clone());
-            thread::spawn(move || walk(&looker, &options.roots, &visits_in, &cancel, &counts))
+            let (looker, cancel) = (looker.clone(), cancel.clone());
+            thread::spawn(move || walk(&looker, &options.roots, &visits_in, &cancel))
         };
         {
             let cancel = cancel.clone();
@@ -238,13 +235,9 @@ fn walk(
     roots: &[PathBuf],
     visits: &Sender<Visit>,
     cancel: &AtomicBool,
-    counts: &Counts,
 ) -> Unreadable {
     let mut unreadable = Unreadable::new();
-    let mut not_read = |what: (PathBuf, String)| {
-        counts.dirs_unreadable.fetch_add(1, Ordering::Relaxed);
-        unreadable.push(what);
-    };
+    let mut not_read = |what: (PathBuf, String)| unreadable.push(what);
     let told = |path: &Path, error: &io::Error| (path.to_path_buf(), error.kind().to_string());
     for (i, root) in roots.iter().enumerate() {
         if roots.iter().take(i).any(|before| before == root) {
@@ -455,7 +448,6 @@ impl Collector {
         }
         self.send(ScanEvent::Progress {
             files: self.counts.files.load(Ordering::Relaxed),
-            dirs_unreadable: self.counts.dirs_unreadable.load(Ordering::Relaxed),
         })
     }
 

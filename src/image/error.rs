@@ -114,14 +114,6 @@ pub enum ErrorKind {
         /// Where, in bytes.
         offset: u64,
     },
-    /// Somebody else uses the file.
-    #[error("{}", in_use(.0))]
-    InUse(Conflict),
-    /// The filesystem has no locks that QEMU would see.
-    #[error(
-        "its filesystem knows no file locks, so nobody can tell whether a virtual machine uses it"
-    )]
-    LocksUnsupported,
     /// The image cannot be larger, or has no room for what is asked.
     #[error("{0}")]
     Limit(String),
@@ -158,8 +150,6 @@ impl ErrorKind {
             Self::Loop => "loop",
             Self::TooDeep(_) => "too-deep",
             Self::Overlap { .. } => "metadata-overlap",
-            Self::InUse(_) => "in-use",
-            Self::LocksUnsupported => "locks-unsupported",
             Self::Limit(_) => "limit",
             Self::Internal(_) => "internal",
             Self::Cancelled => "cancelled",

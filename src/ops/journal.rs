@@ -318,14 +318,6 @@ impl Journal {
         self.put(&Event::Stopped { id, error })
     }
 
-    /// Writes down that nothing is left to do about this entry.
-    ///
-    /// # Errors
-    /// When it cannot be written down.
-    pub fn settle(&self, id: u64) -> io::Result<()> {
-        self.put(&Event::Settled { id })
-    }
-
     fn put(&self, event: &Event) -> io::Result<()> {
         self.file.append(|_| Ok((line(event)?, ())))
     }

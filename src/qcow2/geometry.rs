@@ -33,12 +33,6 @@ macro_rules! offset_type {
                 self.0.checked_sub(bytes).map(Self)
             }
 
-            /// The largest multiple of `unit` (a power of two) not above this offset.
-            #[must_use]
-            pub const fn align_down(self, unit: u64) -> Self {
-                Self(self.0 & !unit.wrapping_sub(1))
-            }
-
             /// Whether this offset is a multiple of `unit` (a power of two).
             #[must_use]
             pub const fn is_aligned(self, unit: u64) -> bool {
@@ -314,7 +308,6 @@ mod tests {
     fn offsets_never_pass_the_largest_file() {
         assert_eq!(HostOffset(i64::MAX as u64).checked_add(1), None);
         assert_eq!(HostOffset(u64::MAX).checked_add(1), None);
-        assert_eq!(HostOffset(0x3ff).align_down(512), HostOffset(0x200));
         assert_eq!(HostOffset(0x30000).to_string(), "0x30000");
     }
 }

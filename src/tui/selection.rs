@@ -19,8 +19,6 @@ use super::summary::Summary;
 pub struct Tree {
     /// The rows as last built.
     pub rows: Rows,
-    /// How often rows were built; for tests.
-    pub builds: u64,
     /// What there is to say of the forest as a whole.
     pub summary: Summary,
     /// The forest's epoch and generation when that was found out.

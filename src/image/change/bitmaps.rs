@@ -230,12 +230,6 @@ impl BitmapChange {
         Ok(self)
     }
 
-    /// The bitmaps as they are going to be.
-    #[must_use]
-    pub fn bitmaps(&self) -> &[Bitmap] {
-        &self.list
-    }
-
     /// Bytes of tables that are written, all of them to places that are free now.
     #[must_use]
     pub fn written(&self) -> u64 {

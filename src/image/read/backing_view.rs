@@ -93,15 +93,6 @@ impl BackingView {
         }
     }
 
-    /// How the bytes from `start` on are stored; the run is never empty and ends at `end` at the latest.
-    ///
-    /// # Errors
-    /// As [`Chain::resolve`].
-    pub fn resolve(&self, start: u64, end: u64) -> Result<Place> {
-        let (chain, to) = self.part(start);
-        place(chain, 0, start, end.min(to))
-    }
-
     /// Reads guest bytes; past the end they are zero.
     ///
     /// # Errors

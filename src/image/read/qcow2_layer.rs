@@ -246,12 +246,6 @@ impl Qcow2 {
         &self.file
     }
 
-    /// The external data file, if it has one.
-    #[must_use]
-    pub fn data_file(&self) -> Option<&DataFile> {
-        self.data.as_ref()
-    }
-
     /// The name and file that hold the guest's bytes as the guest sees them. None of an encrypted
     /// image: what is stored there means something only where it lies.
     #[must_use]

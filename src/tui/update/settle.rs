@@ -47,7 +47,6 @@ pub(super) fn settle(ui: &mut Ui) {
                 snapshots: app.diagram.is_none(),
             },
         );
-        app.tree.builds += 1;
         app.tree.built = Some(built);
         app.find_cursor();
         if let Some(picture) = &mut app.diagram {

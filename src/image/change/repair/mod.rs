@@ -209,12 +209,6 @@ impl Repair {
         self.analysis.report.drops_bitmaps
     }
 
-    /// The length the file is cut to, in bytes, if it is.
-    #[must_use]
-    pub const fn cut(&self) -> Option<u64> {
-        self.cut
-    }
-
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_needed(&self) -> bool {
