@@ -9,6 +9,7 @@ mod check;
 mod crash;
 mod fuzz_corpus;
 mod harness;
+mod imports;
 mod read;
 mod source;
 mod verdict;

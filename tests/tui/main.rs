@@ -10,7 +10,6 @@ mod app_harness;
 mod counts;
 
 mod e2e;
-mod imports;
 mod pictures;
 mod pty;
 mod random;
