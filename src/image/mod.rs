@@ -51,7 +51,7 @@ pub use read::backing::{
     BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
 };
 pub use read::backing_view::{BackingDiff, BackingView, Compared, Place};
-pub use read::bitmaps::{CarriedBitmaps, Dirty, bitmaps, dirty, dirty_bits};
+pub use read::bitmaps::{Dirty, bitmaps, dirty, dirty_bits};
 pub use read::chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use read::cut_short::cut_short;
 pub use read::extent::{Extent, Placed, State};
@@ -68,6 +68,7 @@ pub use read::trashed::{
     TRASH_FOLDER, entry_of, foreign_trash, is_trashed, taken_from, where_it_is,
 };
 pub use write::allocation_estimate::{AllocationEstimate, Growth, end_offset, used_bytes};
+pub use write::carried_bitmaps::CarriedBitmaps;
 pub use write::create::{NewLen, create, new_len};
 pub use write::disk_writer::{RawWriter, Target};
 pub use write::freed::freed_if_emptied;

@@ -8,8 +8,8 @@ use crate::image::read::table_reader::{NO_BLOCK, read_block};
 use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::{RefcountBlock, refcount};
 
-use super::Image;
 use super::finding::{Finding, FindingKind, Findings};
+use super::image::Image;
 use super::layout::Layout;
 use super::window::{COMPRESSED, L2, Slot, TABLE, TABLES, TWICE, Window};
 

@@ -13,8 +13,8 @@ use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
 use crate::qcow2::limits::{self, MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, refcount};
 
-use super::Image;
 use super::finding::{FindingKind, Findings};
+use super::image::Image;
 use super::window::{COPIED, NOT_COPIED, TWICE};
 
 /// Ranges of tables, bitmaps' data included, that an image may have to be checked: a forged bitmap

@@ -3,6 +3,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `image` | the image as all parts of the check see it |
 //! | `finding` | what can be found, and how bad it is |
 //! | `layout` | where the image's tables are |
 //! | `walk` | going through the L2 tables |
@@ -16,6 +17,7 @@
 
 mod compare;
 mod finding;
+mod image;
 mod layout;
 mod walk;
 mod window;
@@ -27,17 +29,18 @@ use std::sync::Arc;
 use crate::host::{FileKind, HostFile};
 use crate::image::error::{IoContext, Result};
 use crate::image::internal::OfFile;
-use crate::image::read::l2_reader::Tables;
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::{Error, ErrorKind, ProgressSink, TableMap};
-use crate::qcow2::{ClusterRun, Geometry, Header, Incompatible, L2Context, L2Entry, cluster_runs};
+use crate::qcow2::{ClusterRun, Header, Incompatible, L2Context, L2Entry, cluster_runs};
 
 use compare::Comparing;
 use finding::Findings;
+use image::Image;
 use layout::{Layout, TableRef, cluster_number};
-use walk::Counting;
+use walk::{Counting, Statistics};
 use window::{L2, Window};
 
+pub(in crate::image) use image::past_end;
 pub(in crate::image) use walk::kind_of;
 
 pub use finding::{Finding, FindingKind, Severity};
@@ -103,73 +106,6 @@ impl Check {
     #[must_use]
     pub const fn trailing_bytes(&self) -> u64 {
         self.file_len.saturating_sub(self.image_end)
-    }
-}
-
-/// Counts of guest clusters, for the active disk.
-#[derive(Debug, Default)]
-struct Statistics {
-    allocated: u64,
-    compressed: u64,
-    fragmented: u64,
-}
-
-/// The image as the parts of the check see it.
-#[derive(Debug)]
-struct Image<'a> {
-    path: &'a Path,
-    file: &'a dyn HostFile,
-    header: &'a Header,
-    geometry: Geometry,
-    context: L2Context,
-    len: u64,
-    /// Clusters of the file, the last one perhaps in part.
-    clusters: u64,
-}
-
-/// Whether bytes reach a whole cluster or more past the end of a file of `len` bytes.
-pub(in crate::image) const fn past_end(offset: u64, bytes: u64, len: u64, cluster: u64) -> bool {
-    offset.saturating_add(bytes).saturating_sub(len) >= cluster
-}
-
-impl<'a> Image<'a> {
-    /// The file, for reading its L2 tables.
-    const fn tables(&self, progress: &'a dyn ProgressSink) -> Tables<'a> {
-        Tables {
-            path: self.path,
-            file: self.file,
-            geometry: self.geometry,
-            progress,
-        }
-    }
-
-    /// Bytes of a cluster.
-    const fn size(&self) -> u64 {
-        self.geometry.cluster_size()
-    }
-
-    /// Whether these bytes reach a whole cluster or more past the end of the file. Less may be
-    /// missing at the end of an image.
-    fn is_past_end(&self, offset: u64, bytes: u64) -> bool {
-        past_end(offset, bytes, self.len, self.size())
-    }
-
-    /// The last offset at which a cluster is not past the end.
-    fn last_start(&self) -> u64 {
-        self.len.saturating_sub(1)
-    }
-
-    /// The guest's bytes that one entry of the active L1 table maps.
-    fn l1_guest(&self, index: u64) -> (u64, u64) {
-        let coverage = self.geometry.l2_coverage();
-        (index.saturating_mul(coverage), coverage)
-    }
-
-    /// The guest's bytes that one L2 entry maps.
-    fn l2_guest(&self, l1_index: u64, at: u64) -> (u64, u64) {
-        let (start, _) = self.l1_guest(l1_index);
-        let within = at.saturating_mul(self.size());
-        (start.saturating_add(within), self.size())
     }
 }
 

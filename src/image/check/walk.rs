@@ -5,11 +5,19 @@ use crate::image::internal::{self, OfFile};
 use crate::qcow2::{ClusterRun, FormatError, L2Entry, cluster_runs, l2};
 
 use super::finding::{FindingKind, Findings};
+use super::image::Image;
 use super::layout::TableRef;
 use super::window::{COMPRESSED, COPIED, DATA, NOT_COPIED, Window};
-use super::{Image, Statistics};
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+
+/// Counts of guest clusters, for the active disk.
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    pub(super) allocated: u64,
+    pub(super) compressed: u64,
+    pub(super) fragmented: u64,
+}
 
 /// Counts what the L2 tables refer to.
 pub(super) struct Counting<'a, 'b> {

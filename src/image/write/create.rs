@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::host::Host;
 use crate::image::error::Result;
-use crate::image::read::bitmaps::Carried;
+use crate::image::write::carried_bitmaps::Carried;
 use crate::image::write::luks;
 use crate::image::write::options::{CreateOptions, Preallocation};
 use crate::image::write::sequential::{Besides, SequentialWriter};

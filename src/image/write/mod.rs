@@ -3,6 +3,7 @@
 
 pub(crate) mod allocation_estimate;
 pub(crate) mod batch;
+pub(crate) mod carried_bitmaps;
 pub(crate) mod create;
 pub(crate) mod disk_writer;
 pub(crate) mod freed;

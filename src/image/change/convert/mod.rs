@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
 use crate::image::error::{IoContext, Result};
-use crate::image::read::bitmaps::{Carried, CarriedBitmaps, carried};
+use crate::image::write::carried_bitmaps::{Carried, CarriedBitmaps, carried};
 use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
 use crate::image::write::temp_file::TempFiles;

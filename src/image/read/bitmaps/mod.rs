@@ -1,15 +1,8 @@
-//! The persistent dirty bitmaps of an image: the directory, and marking those that will miss a change.
-//!
-//! | file | concept |
-//! |---|---|
-//! | `dirty` | the bits of one bitmap, read, merged and resized |
-//! | `carry` | bitmaps taken along into a new image |
+//! The persistent dirty bitmaps of an image: the directory, and in `dirty` the bits of one, read, merged and
+//! resized.
 
-pub(crate) mod carry;
 pub(crate) mod dirty;
 
-pub use carry::CarriedBitmaps;
-pub(crate) use carry::{Carried, carried};
 pub use dirty::Dirty;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The dirty bitmaps of a new image: bits, tables and the directory, behind everything else.
 
 use crate::image::error::Result;
-use crate::image::read::bitmaps::Carried;
+use crate::image::write::carried_bitmaps::Carried;
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::HostOffset;
 use crate::qcow2::bitmap::{Bitmap, encode_directory};
