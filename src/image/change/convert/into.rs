@@ -6,9 +6,10 @@ use crate::image::internal::{self, OfFile};
 use crate::image::write::disk_writer::Target;
 use crate::image::{Error, ErrorKind, ProgressSink, Source};
 
+use super::options::ConvertFrom;
 use super::pieces::{Piece, Pieces};
+use super::sparse::SparseSize;
 use super::work::{Reader, parts};
-use super::{ConvertFrom, SparseSize};
 
 /// Bytes that are zeroed between two looks at whether to go on: a multiple of every cluster size.
 const GAP: u64 = 64 << 20;

@@ -4,6 +4,7 @@
 
 mod into;
 mod lost;
+mod options;
 mod pieces;
 mod pipeline;
 mod sink;
@@ -11,9 +12,6 @@ mod sparse;
 mod work;
 
 use std::path::Path;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
 use crate::image::error::{IoContext, Result};
@@ -22,8 +20,7 @@ use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
 use crate::image::write::temp_file::TempFiles;
 use crate::image::{
-    AllocationEstimate, Chain, CreateOptions, Error, ErrorKind, Growth, Preallocation,
-    ProgressSink, State,
+    AllocationEstimate, Error, ErrorKind, Growth, Preallocation, ProgressSink, State,
 };
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::{FormatError, Header, HostOffset, Version};
@@ -32,71 +29,10 @@ use sink::{RawSink, Sink};
 
 pub use into::convert_into;
 pub use lost::Lost;
+pub use options::{CompressionLevel, ConvertFrom, ConvertTo};
 pub use sparse::SparseSize;
 
-/// What is read.
-#[derive(Debug, Clone, Default)]
-pub struct ConvertFrom {
-    /// The chains, whose disks follow each other.
-    pub sources: Vec<Chain>,
-    /// How many layers of them are copied, from the top; what those below hold is left to the
-    /// target's backing file. None for all.
-    pub layers: Option<usize>,
-    /// Where what cannot be read is told, which is zeros then; none if that is an error.
-    pub salvage: Option<Arc<Lost>>,
-    /// Which zeros among what is read are stored.
-    pub sparse: SparseSize,
-}
-
-/// What is made of it.
-#[derive(Debug, Clone)]
-pub enum ConvertTo {
-    /// A raw image.
-    Raw {
-        /// What is reserved in advance.
-        preallocation: Preallocation,
-    },
-    /// A qcow2 image.
-    Qcow2 {
-        /// How it is made; the size is that of the sources.
-        options: Box<CreateOptions>,
-        /// Whether clusters are compressed, and how hard.
-        compress: Option<CompressionLevel>,
-        /// Which dirty bitmaps of the one source it gets. They tell of what the source shows now.
-        bitmaps: CarriedBitmaps,
-    },
-}
-
-/// How hard to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum CompressionLevel {
-    /// So that the result is no larger than QEMU's.
-    #[default]
-    Default,
-    /// The codec's own number: 1 to 9 for zlib, 1 to 22 for zstd.
-    Level(u8),
-}
-
-impl CompressionLevel {
-    /// The codec's own number, if one is meant.
-    #[must_use]
-    pub fn number(self) -> Option<u8> {
-        match self {
-            Self::Default => None,
-            Self::Level(number) => Some(number),
-        }
-    }
-}
-
 impl ConvertFrom {
-    /// Length of the new disk, in bytes.
-    #[must_use]
-    pub fn virtual_size(&self) -> u64 {
-        self.sources.iter().fold(0, |sum: u64, chain| {
-            sum.saturating_add(chain.virtual_size())
-        })
-    }
-
     /// Tells of each run of the new disk how it is stored, where it begins and where it ends, in order; gives
     /// the bytes of those that hold data.
     ///
@@ -112,12 +48,6 @@ impl ConvertFrom {
             tell(run.state, run.start, run.end())?;
         }
         Ok(data)
-    }
-
-    /// Whether so many zeros in a row, which a table tells of, may be stored all the same.
-    #[must_use]
-    pub fn stores_zeros(&self, len: u64) -> bool {
-        self.sparse.stores_all() || len < self.sparse.bytes()
     }
 
     /// What is to be moved, as far as tables and holes tell, into a new file where it takes what `room`

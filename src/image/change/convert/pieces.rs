@@ -8,8 +8,9 @@ use crate::image::error::Result;
 use crate::image::internal::{self, OfFile};
 use crate::image::{Chain, Extent, Layer, Resolved, State};
 
+use super::options::ConvertFrom;
 use super::sparse::LONGEST;
-use super::{ConvertFrom, SparseSize};
+use super::sparse::SparseSize;
 
 /// Pieces of a raw target start at multiples of this.
 pub(super) const RAW_UNIT: u64 = 1 << 16;

@@ -17,10 +17,11 @@ use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 
+use super::options::{CompressionLevel, ConvertFrom};
 use super::pieces::{Piece, Pieces, RAW_UNIT, Run};
 use super::sink::{RawSink, Sink, pack};
+use super::sparse::SparseSize;
 use super::work::{Cell, Reader, Shape, cells};
-use super::{CompressionLevel, ConvertFrom, SparseSize};
 
 /// Threads that read and compress.
 const MIN_WORKERS: usize = 2;

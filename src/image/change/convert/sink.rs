@@ -9,8 +9,9 @@ use crate::image::error::{IoContext, Result};
 use crate::image::internal::{self, OfFile};
 use crate::image::write::sequential::SequentialWriter;
 
+use super::options::CompressionLevel;
+use super::sparse::SparseSize;
 use super::work::{Cell, parts};
-use super::{CompressionLevel, SparseSize};
 
 /// No less than this is a hole of a file.
 const HOLE: u64 = 4096;

@@ -13,8 +13,9 @@ use crate::qcow2::codec::{Deflater, Inflater};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::{Geometry, SubclusterBitmap, SubclusterState};
 
+use super::lost::Lost;
 use super::pieces::Run;
-use super::{Lost, SparseSize};
+use super::sparse::SparseSize;
 
 /// What is read by itself where more cannot be read.
 const SECTOR: usize = 512;

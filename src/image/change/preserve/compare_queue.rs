@@ -9,8 +9,8 @@ use std::thread::{self, Scope};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::image::change::preserve::units::{groups, is_zero};
-use crate::image::change::preserve::{BackingChange, CompareBy, WINDOW};
+use crate::image::change::preserve::backing_change::{BackingChange, CompareBy};
+use crate::image::change::preserve::units::{WINDOW, groups, is_zero};
 use crate::image::error::Result;
 use crate::image::internal::{Fault, OfFile as _, distance, part};
 use crate::image::read::backing_view::{BackingView, Place};

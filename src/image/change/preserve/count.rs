@@ -1,8 +1,9 @@
 //! What a view would lose, told from tables: no guest byte is read.
 
 use crate::image::AllocationEstimate;
+use crate::image::change::preserve::backing_change::{BackingChange, CompareBy};
+use crate::image::change::preserve::loss::Loss;
 use crate::image::change::preserve::pieces::Pieces;
-use crate::image::change::preserve::{BackingChange, CompareBy, Loss};
 use crate::image::error::Result;
 use crate::image::read::backing_view::{BackingDiff, Compared, Place};
 

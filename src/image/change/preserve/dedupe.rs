@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::image::change::preserve::units::groups;
-use crate::image::change::preserve::{WINDOW, over, unit_of};
+use crate::image::change::preserve::units::{WINDOW, groups, over, unit_of};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::{

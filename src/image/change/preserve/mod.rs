@@ -5,6 +5,8 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `backing_change` | what changes below, and how that is decided and kept |
+//! | `loss` | what a view would lose, in bytes |
 //! | `count` | what a view would lose, told from tables |
 //! | `pieces` | the runs that the old and the new backing view may show differently |
 //! | `compare_queue` | those of which only the bytes tell, read by several threads |
@@ -12,124 +14,31 @@
 //! | `dedupe` | the reverse: what an image and what lies below it hold alike is given up |
 //! | `units` | which units of a buffer are of one kind |
 
+mod backing_change;
 mod compare_queue;
 mod count;
 mod dedupe;
+mod loss;
 mod pieces;
 mod preserver;
 mod units;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::host::{Host, printable_bytes};
 use crate::image::error::Result;
-use crate::image::read::backing_view::BackingView;
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
-    AllocationEstimate, Chain, CreateOptions, Extent, Format, Growth, Keys, Layer, ProgressSink,
-    Root, State, create, snapshots,
+    AllocationEstimate, CreateOptions, Format, Layer, ProgressSink, Root, create, snapshots,
 };
 
 use count::Count;
 use preserver::preserve_view;
+use units::{absent, unit_of};
 
+pub use backing_change::{BackingChange, BackingSwitch, CompareBy, Stores, Views};
 pub use dedupe::{dedupe, dedupe_growth};
-
-/// Bytes compared at a time: a whole number of clusters of any size there is.
-const WINDOW: u64 = 2 << 20;
-
-/// What changes below an image.
-#[derive(Debug, Clone, Copy)]
-pub struct BackingChange<'a> {
-    /// What is there now.
-    pub old: &'a BackingView,
-    /// What is going to be there.
-    pub new: &'a BackingView,
-    /// How it is decided whether the two show the same.
-    pub judge: CompareBy,
-    /// What opens the image that keeps its views, should it be encrypted. The backing views are open already.
-    pub keys: &'a Keys,
-}
-
-/// What changes below an image whose views are kept.
-#[derive(Clone, Copy)]
-pub struct BackingSwitch<'a> {
-    /// Opens what is there now and what is going to be there, unlocked: called for each view, since
-    /// what was read before another one was written may not hold any more.
-    pub backing_views: &'a dyn Fn() -> Result<(BackingView, BackingView)>,
-    /// As in [`BackingChange`].
-    pub judge: CompareBy,
-    /// As in [`BackingChange`].
-    pub keys: &'a Keys,
-    /// How what is copied is stored.
-    pub stores: Stores,
-}
-
-/// How copied clusters are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stores {
-    /// As they are.
-    #[default]
-    Plain,
-    /// Compressed, where a whole cluster becomes smaller by it.
-    Compressed,
-}
-
-/// How it is decided whether two places hold the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompareBy {
-    /// By where they are stored: what is stored in two places counts as different.
-    Tables,
-    /// By the bytes, where tables do not tell.
-    Bytes,
-}
-
-/// Which views of an image are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Views {
-    /// All there are.
-    All,
-    /// The internal snapshots: what the guest sees now needs nothing.
-    Snapshots,
-}
-
-/// What a view would lose, in bytes, told from tables.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Loss {
-    /// Has to be copied.
-    pub certain: u64,
-    /// Has to be copied unless the bytes turn out to be the same.
-    pub possible: u64,
-    /// Reads as zero, and has to say so itself then.
-    pub zeros: u64,
-    /// What the file becomes longer by for what is certain and for the zeros, at most.
-    pub growth: Growth,
-    /// And by this much more if all that is possible has to be copied.
-    pub possible_growth: Growth,
-}
-
-impl Loss {
-    /// All of it.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.certain
-            .saturating_add(self.possible)
-            .saturating_add(self.zeros)
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            certain: self.certain.saturating_add(other.certain),
-            possible: self.possible.saturating_add(other.possible),
-            zeros: self.zeros.saturating_add(other.zeros),
-            growth: self.growth.and(other.growth),
-            possible_growth: self.possible_growth.and(other.possible_growth),
-        }
-    }
-}
+pub use loss::Loss;
 
 /// The internal snapshots of an opened image: printable name, root, and the view through it.
 ///
@@ -238,26 +147,4 @@ pub fn new_overlay(
         let kept = (Root::Active, Stores::Plain);
         preserve_view(host, temporary, layer, kept, change, progress)
     })
-}
-
-/// The bytes that are here or not here as a whole; none for a raw image, which has nothing below.
-fn unit_of(layer: &Layer) -> Option<u64> {
-    match layer {
-        Layer::Qcow2(image) => Some(image.header().geometry.subcluster_size()),
-        Layer::Raw(_) => None,
-    }
-}
-
-fn over(top: Arc<Layer>, below: &Chain) -> Chain {
-    Chain::new(
-        std::iter::once(top)
-            .chain(below.layers().iter().cloned())
-            .collect(),
-    )
-}
-
-/// The runs that show what lies below, in order.
-fn absent(top: &Layer) -> impl Iterator<Item = Result<Extent>> + '_ {
-    top.extents(0, top.virtual_size())
-        .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Unallocated))
 }

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::host::Host;
+use crate::image::change::preserve::backing_change::{BackingChange, CompareBy, Stores};
 use crate::image::change::preserve::compare_queue::{Candidate, Chunk, CompareQueue, Differing};
 use crate::image::change::preserve::pieces::{Piece, Pieces};
-use crate::image::change::preserve::units::{groups, is_zero};
-use crate::image::change::preserve::{
-    BackingChange, CompareBy, Stores, WINDOW, absent, over, unit_of,
-};
+use crate::image::change::preserve::units::{WINDOW, absent, groups, is_zero, over, unit_of};
 use crate::image::error::Result;
 use crate::image::internal::{OfFile as _, distance, part};
 use crate::image::read::backing_view::{BackingDiff, Place};

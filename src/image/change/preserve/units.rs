@@ -1,6 +1,12 @@
-//! Which units of a buffer are of one kind.
+//! The units that are kept or given up as a whole, and which of a buffer are of one kind.
+
+use std::sync::Arc;
 
 use crate::image::internal::{Fault, distance};
+use crate::image::{Chain, Extent, Layer, Result as ImageResult, State};
+
+/// Bytes compared at a time: a whole number of clusters of any size there is.
+pub(super) const WINDOW: u64 = 2 << 20;
 
 /// The runs of whole units of `start..end` for which `wanted` holds, asked with the unit's place in a
 /// buffer that begins at `start`.
@@ -38,4 +44,26 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
         && tail
             .get(tail.len() - head..)
             .is_none_or(|rest| rest.iter().all(|byte| *byte == 0))
+}
+
+/// The bytes that are here or not here as a whole; none for a raw image, which has nothing below.
+pub(super) fn unit_of(layer: &Layer) -> Option<u64> {
+    match layer {
+        Layer::Qcow2(image) => Some(image.header().geometry.subcluster_size()),
+        Layer::Raw(_) => None,
+    }
+}
+
+pub(super) fn over(top: Arc<Layer>, below: &Chain) -> Chain {
+    Chain::new(
+        std::iter::once(top)
+            .chain(below.layers().iter().cloned())
+            .collect(),
+    )
+}
+
+/// The runs that show what lies below, in order.
+pub(super) fn absent(top: &Layer) -> impl Iterator<Item = ImageResult<Extent>> + '_ {
+    top.extents(0, top.virtual_size())
+        .filter(|extent| !matches!(extent, Ok(extent) if extent.state != State::Unallocated))
 }
