@@ -1,6 +1,22 @@
-//! The terminal interface: state (`ui`), messages (`msg`), a pure step (`update`), views
-//! that only read, one table of keys (`keymap`), and a runner that owns the terminal and the
-//! worker threads. No rule about what is safe lives here, and no knowledge of the format.
+//! The terminal interface: state, messages, a pure step, what draws and only reads, one table of keys, and a
+//! runner that owns the terminal and the worker threads. No rule about what is safe lives here, and no
+//! knowledge of the format.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ui`, `app` | the state: what is known, and what is open over it |
+//! | `settings`, `selection`, `detail_pane`, `session`, `refresh`, `jobs` | its parts |
+//! | `rows`, `order`, `filter`, `summary`, `plan_preview`, `diagram` | what the images pane shows |
+//! | `health`, `map`, `selected_chain` | what the detail shows |
+//! | `actions`, `bindings`, `keymap`, `disabled_reason` | what keys mean, and when not |
+//! | `msg`, `query` | what happens, and what is asked for |
+//! | `dialogs`, `forms` | what takes the keyboard from the panes |
+//! | `update` | the step |
+//! | `layout`, `views`, `panes`, `labels`, `text`, `theme` | how it looks |
+//! | `runner`, `terminal`, `workers`, `watch`, `crash` | the world around it |
+//! | `options`, `config`, `session_state` | how it is begun |
+//!
+//! No two of these files import each other, by any way; `tests/tui/imports.rs` holds that.
 
 mod actions;
 mod app;

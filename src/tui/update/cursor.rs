@@ -221,3 +221,10 @@ pub(super) fn enter(app: &mut App) {
         _ => app.pane = Pane::Detail,
     }
 }
+
+/// Into the detail pane, to that tab.
+pub(super) fn show(app: &mut App, tab: Tab) {
+    app.detail.tab = tab;
+    app.detail.scroll = 0;
+    app.pane = Pane::Detail;
+}

@@ -37,7 +37,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             close(ui);
             effects.push(Effect::Unlock(image, passphrase));
             match job {
-                Some(id) => jobs::again(&mut ui.app, id, effects),
+                Some(id) => jobs::again(&mut ui.app.jobs, id, effects),
                 None => ask_anew(ui, effects),
             }
         }
@@ -63,7 +63,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             ui.dialogs.close();
             jobs::command(&mut ui.app, title, words, &reads, effects);
         }
-        Next::StartJobs => jobs::start_next(&mut ui.app, effects),
+        Next::StartJobs => jobs::start_next(&mut ui.app.jobs, effects),
         Next::Retry { title, task } => jobs::retry(ui, title, task, effects),
         Next::Log(job) => ui.dialogs.open(Dialog::Log(LogView { job, up: 0 })),
         Next::Quit => open::quit(ui, effects),

@@ -11,7 +11,7 @@ use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::config::{NoticeBy, Notices};
 use crate::tui::dialogs::{Dialog, Keyboard};
-use crate::tui::jobs::{Files, JobState, Task, Work};
+use crate::tui::jobs::{Files, JobState, Jobs, Task, Work};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Notice};
 use crate::tui::query::FOR_THE_ROWS;
@@ -39,7 +39,7 @@ pub(super) fn enqueue(ui: &mut Ui, ready: Ready, effects: &mut Vec<Effect>) {
     app.tree.marks.clear();
     ui.dialogs.close_all();
     refresh_preview(ui);
-    start_next(&mut ui.app, effects);
+    start_next(&mut ui.app.jobs, effects);
 }
 
 /// Looks through the tables of images, one after the other.
@@ -62,7 +62,7 @@ pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effec
         app.note(Some(id), Kind::Command, &command);
     }
     app.tree.marks.clear();
-    start_next(app, effects);
+    start_next(&mut app.jobs, effects);
     tell_if_waiting(app, id, &title);
 }
 
@@ -96,7 +96,7 @@ pub(super) fn compare(app: &mut App, images: [PathBuf; 2], effects: &mut Vec<Eff
     app.note(Some(id), Kind::Step, &title);
     app.note(Some(id), Kind::Command, &command);
     app.tree.marks.clear();
-    start_next(app, effects);
+    start_next(&mut app.jobs, effects);
     tell_if_waiting(app, id, &title);
 }
 
@@ -118,12 +118,12 @@ pub(super) fn command(
     );
     app.note(Some(id), Kind::Step, &title);
     app.note(Some(id), Kind::Command, &line.join(" "));
-    start_next(app, effects);
+    start_next(&mut app.jobs, effects);
 }
 
 /// Starts every waiting job that may begin now.
-pub(super) fn start_next(app: &mut App, effects: &mut Vec<Effect>) {
-    while let Some((job, work, progress)) = app.jobs.begin_next() {
+pub(super) fn start_next(jobs: &mut Jobs, effects: &mut Vec<Effect>) {
+    while let Some((job, work, progress)) = jobs.begin_next() {
         effects.push(Effect::Run {
             job,
             work,
@@ -233,7 +233,7 @@ pub(super) fn ended(
         }
     };
     let app = &mut ui.app;
-    start_next(app, effects);
+    start_next(&mut app.jobs, effects);
     effects.extend(notice(app, title, said, took));
     let is_last = app.jobs.open().next().is_none();
     if is_last && matches!(ui.dialogs.top(), Some(Dialog::Leave(_))) {
@@ -271,9 +271,9 @@ pub(super) fn locked(
 }
 
 /// Begins a job anew that has ended for lack of something.
-pub(super) fn again(app: &mut App, id: u64, effects: &mut Vec<Effect>) {
-    app.jobs.again(id);
-    start_next(app, effects);
+pub(super) fn again(jobs: &mut Jobs, id: u64, effects: &mut Vec<Effect>) {
+    jobs.again(id);
+    start_next(jobs, effects);
 }
 
 /// Tells the end of a long job to somebody who looks elsewhere.

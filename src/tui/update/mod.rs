@@ -1,5 +1,14 @@
 //! The one step: what is known, and what happened, become what is known now and what is to be done.
 //! Pure: no disk, no terminal, no clock.
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys`, `mouse` | where a key or a press goes |
+//! | `panes`, `cursor`, `operations`, `menus` | what keys do in the panes |
+//! | `open`, `dialogs` | opening dialogs, and doing what they ask for |
+//! | `jobs`, `scan` | what is begun, and what comes of it |
+//! | `responses` | answers of the workers |
+//! | `settle` | what follows from every change |
 
 mod cursor;
 mod dialogs;
@@ -8,6 +17,7 @@ mod keys;
 mod menus;
 mod mouse;
 mod open;
+mod operations;
 mod panes;
 mod responses;
 mod scan;

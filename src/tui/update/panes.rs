@@ -1,17 +1,11 @@
 //! What keys do in the panes: choosing what to look at, marking, opening dialogs, leaving.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::forest::{Forest, Node, NodeId};
-use crate::ops::{
-    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Revert,
-    Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry,
-};
+use crate::forest::{Node, NodeId};
 use crate::tui::actions::{Action, Motion};
 use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
@@ -21,12 +15,12 @@ use crate::tui::dialogs::{
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
 use crate::tui::forms::FormKind;
-use crate::tui::health::{self, Fix};
 use crate::tui::msg::Effect;
 use crate::tui::order::View;
 use crate::tui::rows::RowKind;
 use crate::tui::ui::Ui;
 
+use super::operations::{self, paths};
 use super::{cursor, jobs, menus, open, scan};
 
 /// Runs an action of the panes, or says why not.
@@ -57,34 +51,20 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         | Action::Health
         | Action::SnapshotList => {
             let tab = Tab::ALL.iter().find(|(_, shows, _)| *shows == action);
-            show(ui, tab.map_or(Tab::Info, |(tab, ..)| *tab));
+            cursor::show(&mut ui.app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }
         Action::Log => ui.dialogs.open_alone(Dialog::Log(LogView::default())),
         Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
-            heal_selected(ui, effects);
+            operations::heal_selected(ui, effects);
         }
         Action::Enter => cursor::enter(&mut ui.app),
         Action::Back => back(ui),
         Action::Grow => ui.app.split = (ui.app.split + 5).min(40),
         Action::Shrink => ui.app.split = (ui.app.split - 5).max(-40),
-        Action::Jobs => {
-            ui.app.jobs.cursor.at = ui.app.jobs.list.len().saturating_sub(1);
-            ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
-        }
-        Action::Diagram => {
-            ui.app.diagram = match ui.app.diagram {
-                Some(_) => None,
-                None => Some(DiagramPane::default()),
-            };
-            ui.app.pane = Pane::Images;
-            ui.app.changed();
-        }
+        Action::Jobs => jobs_pane(ui),
+        Action::Diagram => diagram(&mut ui.app),
         Action::Quit => open::quit(ui, effects),
-        Action::Filter => {
-            ui.app.pane = Pane::Images;
-            let before = ui.app.tree.filter.value().to_owned();
-            ui.dialogs.open_alone(Dialog::Filter(FilterLine { before }));
-        }
+        Action::Filter => filter(ui),
         Action::View => {
             ui.app.tree.view = ui.app.tree.view.next();
             ui.app.changed();
@@ -112,134 +92,37 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             jobs::check(&mut ui.app, images, effects);
         }
         Action::Branch => fill(ui, FormKind::Branch, effects),
-        Action::Compare => {
-            let images = paths(&ui.app.forest, &two(&ui.app));
-            if let [one, other] = &images[..] {
-                jobs::compare(&mut ui.app, [one.clone(), other.clone()], effects);
-            }
-        }
+        Action::Compare => compare(&mut ui.app, effects),
         Action::Clone => fill(ui, FormKind::Clone, effects),
         Action::Convert if ui.app.tree.marks.len() > 1 => fill(ui, FormKind::ConvertEach, effects),
         Action::Convert => fill(ui, FormKind::Convert, effects),
         Action::Export => fill(ui, FormKind::Export, effects),
         Action::Import => fill(ui, FormKind::Import, effects),
         Action::Measure => measure(ui, effects),
-        Action::Revert => ask_of_target(ui, effects, |leaf| Revert::anew(leaf).into()),
-        Action::Squash => ask_of_target(ui, effects, |layer| {
-            let direction = None;
-            Squash { layer, direction }.into()
-        }),
+        Action::Revert => operations::revert(ui, effects),
+        Action::Squash => operations::squash(ui, effects),
         Action::KeySlots => fill(ui, FormKind::KeySlots, effects),
         Action::Amend => fill(ui, FormKind::Amend, effects),
         Action::Bitmaps => open::list(ui, menus::bitmaps(&ui.app)),
         Action::NewImage => fill(ui, FormKind::Create, effects),
         Action::Rebase => fill(ui, FormKind::Rebase, effects),
-        Action::Flatten => match ui.app.target_snapshot() {
-            Some(snapshot) => {
-                let id = OsStr::from_bytes(&snapshot.id).to_owned();
-                let image = ui.app.target().map(|node| node.id);
-                open::fill(ui, image, FormKind::ExtractSnapshot, Some(&id), effects);
-            }
-            None => fill(ui, FormKind::Flatten, effects),
-        },
+        Action::Flatten => operations::flatten(ui, effects),
         Action::FlattenHere => fill(ui, FormKind::FlattenHere, effects),
         Action::Resize => fill(ui, FormKind::Resize, effects),
         Action::Move => fill(ui, FormKind::Move, effects),
-        Action::Repair => repair(ui, effects),
+        Action::Repair => operations::repair(ui, effects),
         Action::Snapshots => open::list(ui, menus::snapshots(&ui.app)),
-        Action::Shell => {
-            let dir = ui.app.selected().and_then(|node| node.path.parent());
-            let dir = dir.map(Path::to_path_buf);
-            effects.extend(
-                dir.or_else(|| ui.app.settings.roots.first().cloned())
-                    .map(Effect::Shell),
-            );
-        }
+        Action::Shell => shell(&ui.app, effects),
         Action::Own => open::list(ui, menus::own(&ui.app)),
-        Action::Mouse => {
-            ui.app.mouse = !ui.app.mouse;
-            effects.push(Effect::Mouse(ui.app.mouse));
-            ui.app.tell(if ui.app.mouse {
-                "The mouse moves the cursor and scrolls; with Shift it selects text."
-            } else {
-                "The mouse is the terminal's own again: it selects text."
-            });
-        }
+        Action::Mouse => mouse(&mut ui.app, effects),
         Action::Suspend => effects.push(Effect::Suspend),
-        Action::Commit => commit(ui, effects),
-        Action::Discard if ui.app.target_snapshot().is_some() => {
-            let request =
-                ui.app
-                    .selected()
-                    .zip(ui.app.target_snapshot())
-                    .map(|(node, snapshot)| {
-                        Request::Snapshot(ChangeSnapshot {
-                            image: node.path.clone(),
-                            action: SnapshotAction::Delete {
-                                snapshot: SnapshotName::Id(
-                                    OsStr::from_bytes(&snapshot.id).to_owned(),
-                                ),
-                            },
-                        })
-                    });
-            if let Some(request) = request {
-                open::ask(ui, request, effects);
-            }
-        }
-        Action::Discard => {
-            let images = paths(&ui.app.forest, &ui.app.targets());
-            open::ask(ui, Request::discard(images), effects);
-        }
-        Action::Prune => {
-            let query_id = ui.app.query_id();
-            ui.dialogs.open_alone(Dialog::Prune(Box::new(PruneDialog {
-                query_id,
-                ..PruneDialog::default()
-            })));
-            effects.push(Effect::Candidates(query_id, Arc::clone(&ui.app.forest)));
-        }
-        Action::Trash => {
-            let query_id = ui.app.query_id();
-            ui.dialogs.open_alone(Dialog::Trash(Box::new(TrashDialog {
-                query_id,
-                ..TrashDialog::default()
-            })));
-            effects.push(Effect::Trash(query_id));
-        }
-        Action::Undo => {
-            let last = ui
-                .app
-                .session
-                .undo
-                .last()
-                .map(|(_, request)| request.clone());
-            // What earlier runs have done is in the journal as well.
-            let request = match (&ui.app.session.journal, last) {
-                (None, Some(last)) => last,
-                (folders, _) => Request::Undo(UndoEntry {
-                    entry: None,
-                    folders: folders.clone().unwrap_or_default(),
-                }),
-            };
-            open::ask(ui, request, effects);
-        }
-        Action::Redo => {
-            let request = Request::Redo(RedoEntry {
-                entry: None,
-                folders: ui.app.session.journal.clone().unwrap_or_default(),
-            });
-            open::ask(ui, request, effects);
-        }
-        Action::Recover => {
-            let query_id = ui.app.query_id();
-            let mut menu = menus::interrupted(None);
-            menu.query_id = Some(query_id);
-            open::list(ui, menu);
-            effects.push(Effect::Interrupted(
-                query_id,
-                Some(Arc::clone(&ui.app.forest)),
-            ));
-        }
+        Action::Commit => operations::commit(ui, effects),
+        Action::Discard => operations::discard(ui, effects),
+        Action::Prune => prune(ui, effects),
+        Action::Trash => trash(ui, effects),
+        Action::Undo => operations::undo(ui, effects),
+        Action::Redo => operations::redo(ui, effects),
+        Action::Recover => operations::recover(ui, effects),
         Action::Rescan => scan::rescan(&mut ui.app, effects),
         Action::Redraw => effects.push(Effect::Redraw),
     }
@@ -278,70 +161,6 @@ fn measure(ui: &mut Ui, effects: &mut Vec<Effect>) {
         format,
         snapshot,
     });
-}
-
-/// Mends the first thing that is known to be wrong and can be mended.
-fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
-    let Some(node) = ui.app.target() else { return };
-    match (node.id, health::first_fix(node)) {
-        (id, Some(fix)) => heal(ui, id, fix, effects),
-        (id, None) => {
-            if let Some(row) = ui.app.tree.rows.place(id) {
-                ui.app.tree.cursor = row;
-            }
-            show(ui, Tab::Health);
-            ui.app
-                .tell("What is wrong, and what helps, is in the health pane.");
-        }
-    }
-}
-
-/// Does what helps an image.
-fn heal(ui: &mut Ui, id: NodeId, fix: Fix, effects: &mut Vec<Effect>) {
-    let Some(image) = ui.app.forest.get(id).map(|node| node.path.clone()) else {
-        return;
-    };
-    match fix {
-        Fix::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
-        Fix::RecordFormat => {
-            let request = Request::Relink(Relink {
-                image,
-                base: None,
-                format: None,
-                style: None,
-            });
-            open::ask(ui, request, effects);
-        }
-        Fix::Repair(action) => {
-            open::ask(ui, Request::Repair(RepairImage { image, action }), effects);
-        }
-        Fix::Check => jobs::check(&mut ui.app, vec![image], effects),
-        Fix::Recover => run(ui, Action::Recover, effects),
-        Fix::GoTo(id) => {
-            if let Some(row) = ui.app.tree.rows.place(id) {
-                ui.app.tree.cursor = row;
-            }
-        }
-    }
-}
-
-/// Does what helps against the line of the health pane that is under the cursor.
-fn heal_selected(ui: &mut Ui, effects: &mut Vec<Effect>) {
-    let Some(node) = ui.app.selected() else {
-        return;
-    };
-    let (id, mut lines) = (node.id, health::lines(&ui.app, node));
-    let at = health::at_cursor(&ui.app, &lines);
-    let line = at.and_then(|at| lines.get_mut(at));
-    if let Some(fix) = line.and_then(|line| line.fix.take()) {
-        heal(ui, id, fix, effects);
-    }
-}
-
-fn show(ui: &mut Ui, tab: Tab) {
-    ui.app.detail.tab = tab;
-    ui.app.detail.scroll = 0;
-    ui.app.pane = Pane::Detail;
 }
 
 /// One step back: out of the detail, a range, a filter, a view; never out of the program.
@@ -403,30 +222,64 @@ fn mark_range(app: &mut App) {
     app.tree.marks.extend(images);
 }
 
-fn paths(forest: &Forest, ids: &[NodeId]) -> Vec<PathBuf> {
-    ids.iter()
-        .filter_map(|id| forest.get(*id))
-        .map(|node| node.path.clone())
-        .collect()
+fn jobs_pane(ui: &mut Ui) {
+    ui.app.jobs.cursor.at = ui.app.jobs.list.len().saturating_sub(1);
+    ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
 }
 
-/// Asks for an operation that is told by the image it is done to.
-fn ask_of_target(ui: &mut Ui, effects: &mut Vec<Effect>, request: impl FnOnce(PathBuf) -> Request) {
-    if let Some(image) = ui.app.target().map(|node| node.path.clone()) {
-        open::ask(ui, request(image), effects);
+fn diagram(app: &mut App) {
+    app.diagram = match app.diagram {
+        Some(_) => None,
+        None => Some(DiagramPane::default()),
+    };
+    app.pane = Pane::Images;
+    app.changed();
+}
+
+fn filter(ui: &mut Ui) {
+    ui.app.pane = Pane::Images;
+    let before = ui.app.tree.filter.value().to_owned();
+    ui.dialogs.open_alone(Dialog::Filter(FilterLine { before }));
+}
+
+fn compare(app: &mut App, effects: &mut Vec<Effect>) {
+    let images = paths(&app.forest, &two(app));
+    if let [one, other] = &images[..] {
+        jobs::compare(app, [one.clone(), other.clone()], effects);
     }
 }
 
-fn commit(ui: &mut Ui, effects: &mut Vec<Effect>) {
-    let Some(overlay) = paths(&ui.app.forest, &ui.app.targets()).into_iter().next() else {
-        return;
-    };
-    let request = Request::Commit(Commit {
-        overlay,
-        into: None,
-        layer: CommittedLayer::default(),
-        siblings: Siblings::default(),
-        keep_old: None,
+fn shell(app: &App, effects: &mut Vec<Effect>) {
+    let dir = app.selected().and_then(|node| node.path.parent());
+    let dir = dir.map(Path::to_path_buf);
+    let dir = dir.or_else(|| app.settings.roots.first().cloned());
+    effects.extend(dir.map(Effect::Shell));
+}
+
+fn mouse(app: &mut App, effects: &mut Vec<Effect>) {
+    app.mouse = !app.mouse;
+    effects.push(Effect::Mouse(app.mouse));
+    app.tell(if app.mouse {
+        "The mouse moves the cursor and scrolls; with Shift it selects text."
+    } else {
+        "The mouse is the terminal's own again: it selects text."
     });
-    open::ask(ui, request, effects);
+}
+
+fn prune(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let query_id = ui.app.query_id();
+    ui.dialogs.open_alone(Dialog::Prune(Box::new(PruneDialog {
+        query_id,
+        ..PruneDialog::default()
+    })));
+    effects.push(Effect::Candidates(query_id, Arc::clone(&ui.app.forest)));
+}
+
+fn trash(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let query_id = ui.app.query_id();
+    ui.dialogs.open_alone(Dialog::Trash(Box::new(TrashDialog {
+        query_id,
+        ..TrashDialog::default()
+    })));
+    effects.push(Effect::Trash(query_id));
 }

@@ -269,9 +269,9 @@ impl Form {
             });
         if ways.common.len() > begun.len() {
             let whole = format!("{folder}{}", ways.common);
-            let name = self.focused().map(|field| field.name);
-            name.into_iter()
-                .for_each(|name| self.set(name, whole.clone()));
+            if let Some(name) = self.focused().map(|field| field.name) {
+                self.set(name, whole);
+            }
             return true;
         }
         if ways.count > 1 {

@@ -1,0 +1,175 @@
+//! What the panes' keys ask of images: requests made of what is marked or under the cursor. Each is planned, and
+//! nothing happens before the person agrees.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::forest::{Forest, NodeId};
+use crate::ops::{
+    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Revert,
+    Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry,
+};
+use crate::tui::detail_pane::Tab;
+use crate::tui::forms::FormKind;
+use crate::tui::health::{self, Fix};
+use crate::tui::msg::Effect;
+use crate::tui::ui::Ui;
+
+use super::{cursor, jobs, menus, open};
+
+pub(super) fn commit(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let Some(overlay) = paths(&ui.app.forest, &ui.app.targets()).into_iter().next() else {
+        return;
+    };
+    let request = Request::Commit(Commit {
+        overlay,
+        into: None,
+        layer: CommittedLayer::default(),
+        siblings: Siblings::default(),
+        keep_old: None,
+    });
+    open::ask(ui, request, effects);
+}
+
+/// What a leaf holds is thrown away, and it begins anew.
+pub(super) fn revert(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    ask_of_target(ui, effects, |leaf| Revert::anew(leaf).into());
+}
+
+pub(super) fn squash(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    ask_of_target(ui, effects, |layer| {
+        let direction = None;
+        Squash { layer, direction }.into()
+    });
+}
+
+/// A flat copy of an image, or of the snapshot under the cursor.
+pub(super) fn flatten(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let image = ui.app.target().map(|node| node.id);
+    let snapshot = ui.app.target_snapshot();
+    match snapshot.map(|snapshot| OsStr::from_bytes(&snapshot.id).to_owned()) {
+        Some(id) => open::fill(ui, image, FormKind::ExtractSnapshot, Some(&id), effects),
+        None => open::fill(ui, image, FormKind::Flatten, None, effects),
+    }
+}
+
+/// Images go to the trash; of a snapshot under the cursor the image forgets it.
+pub(super) fn discard(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let app = &ui.app;
+    let request = match (app.target_snapshot(), app.selected()) {
+        (Some(snapshot), Some(node)) => Request::Snapshot(ChangeSnapshot {
+            image: node.path.clone(),
+            action: SnapshotAction::Delete {
+                snapshot: SnapshotName::Id(OsStr::from_bytes(&snapshot.id).to_owned()),
+            },
+        }),
+        _ => Request::discard(paths(&app.forest, &app.targets())),
+    };
+    open::ask(ui, request, effects);
+}
+
+pub(super) fn undo(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let session = &ui.app.session;
+    let last = session.undo.last().map(|(_, request)| request.clone());
+    // What earlier runs have done is in the journal as well.
+    let request = match (&session.journal, last) {
+        (None, Some(last)) => last,
+        (folders, _) => Request::Undo(UndoEntry {
+            entry: None,
+            folders: folders.clone().unwrap_or_default(),
+        }),
+    };
+    open::ask(ui, request, effects);
+}
+
+pub(super) fn redo(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let request = Request::Redo(RedoEntry {
+        entry: None,
+        folders: ui.app.session.journal.clone().unwrap_or_default(),
+    });
+    open::ask(ui, request, effects);
+}
+
+/// Lists what was interrupted.
+pub(super) fn recover(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let query_id = ui.app.query_id();
+    let mut menu = menus::interrupted(None);
+    menu.query_id = Some(query_id);
+    open::list(ui, menu);
+    let forest = Arc::clone(&ui.app.forest);
+    effects.push(Effect::Interrupted(query_id, Some(forest)));
+}
+
+/// Mends the first thing that is known to be wrong and can be mended.
+pub(super) fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let Some(node) = ui.app.target() else { return };
+    match (node.id, health::first_fix(node)) {
+        (id, Some(fix)) => heal(ui, id, fix, effects),
+        (id, None) => {
+            if let Some(row) = ui.app.tree.rows.place(id) {
+                ui.app.tree.cursor = row;
+            }
+            cursor::show(&mut ui.app, Tab::Health);
+            ui.app
+                .tell("What is wrong, and what helps, is in the health pane.");
+        }
+    }
+}
+
+/// Does what helps an image.
+fn heal(ui: &mut Ui, id: NodeId, fix: Fix, effects: &mut Vec<Effect>) {
+    let Some(image) = ui.app.forest.get(id).map(|node| node.path.clone()) else {
+        return;
+    };
+    match fix {
+        Fix::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
+        Fix::RecordFormat => {
+            let request = Request::Relink(Relink {
+                image,
+                base: None,
+                format: None,
+                style: None,
+            });
+            open::ask(ui, request, effects);
+        }
+        Fix::Repair(action) => {
+            open::ask(ui, Request::Repair(RepairImage { image, action }), effects);
+        }
+        Fix::Check => jobs::check(&mut ui.app, vec![image], effects),
+        Fix::Recover => recover(ui, effects),
+        Fix::GoTo(id) => {
+            if let Some(row) = ui.app.tree.rows.place(id) {
+                ui.app.tree.cursor = row;
+            }
+        }
+    }
+}
+
+/// Does what helps against the line of the health pane that is under the cursor.
+pub(super) fn heal_selected(ui: &mut Ui, effects: &mut Vec<Effect>) {
+    let Some(node) = ui.app.selected() else {
+        return;
+    };
+    let (id, mut lines) = (node.id, health::lines(&ui.app, node));
+    let at = health::at_cursor(&ui.app, &lines);
+    let line = at.and_then(|at| lines.get_mut(at));
+    if let Some(fix) = line.and_then(|line| line.fix.take()) {
+        heal(ui, id, fix, effects);
+    }
+}
+
+pub(super) fn paths(forest: &Forest, ids: &[NodeId]) -> Vec<PathBuf> {
+    ids.iter()
+        .filter_map(|id| forest.get(*id))
+        .map(|node| node.path.clone())
+        .collect()
+}
+
+/// Asks for an operation that is told by the image it is done to.
+fn ask_of_target(ui: &mut Ui, effects: &mut Vec<Effect>, request: impl FnOnce(PathBuf) -> Request) {
+    if let Some(image) = ui.app.target().map(|node| node.path.clone()) {
+        open::ask(ui, request(image), effects);
+    }
+}
