@@ -17,7 +17,9 @@ use super::image;
 use super::names::name_beside;
 
 /// A copy, file for file; of all it is built on as well; or an overlay instead.
-pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
+pub(super) fn clone(app: &App, node: &Node) -> Form {
+    let image = node.path.as_path();
+    let name = units::file_name(&node.path);
     let new = name_beside(&app.forest, image, "copy");
     Form::new(
         format!("A copy of {name}"),
@@ -76,7 +78,8 @@ pub(super) fn clone(app: &App, image: &Path, name: &str) -> Form {
 }
 
 /// What an image, or the snapshot under the cursor, shows as an image of another kind.
-pub(super) fn convert(app: &App, node: &Node, name: &str) -> Form {
+pub(super) fn convert(app: &App, node: &Node) -> Form {
+    let name = units::file_name(&node.path);
     let path = node.path.as_path();
     let snapshot = app.target_snapshot().map(|snapshot| snapshot.id.clone());
     let id = snapshot.map_or_else(String::new, |id| String::from_utf8_lossy(&id).into_owned());
@@ -300,7 +303,9 @@ fn sparse(text: &str) -> Result<SparseSize, String> {
 }
 
 /// A folder that holds the whole chain.
-pub(super) fn export(image: &Path, name: &str) -> Form {
+pub(super) fn export(node: &Node) -> Form {
+    let image = node.path.as_path();
+    let name = units::file_name(&node.path);
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let folder = format!("{}-export", stem.to_string_lossy());
     Form::new(
@@ -347,7 +352,9 @@ pub(super) fn import(app: &App) -> Form {
 }
 
 /// A snapshot copied out into a file.
-pub(super) fn snapshot(image: &Path, name: &str, id: &OsStr) -> Form {
+pub(super) fn snapshot(node: &Node, id: &OsStr) -> Form {
+    let image = node.path.as_path();
+    let name = units::file_name(&node.path);
     let id = id.to_string_lossy().into_owned();
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let new = format!("{}-snapshot-{id}.qcow2", stem.to_string_lossy());

@@ -4,6 +4,7 @@
 use crate::image::{Compression, Preallocation};
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
 use crate::tui::dialogs::form::{Field, FieldName as F, Form, Visibility};
+use crate::units;
 
 /// Cluster sizes: the usual one, then the others from the smallest on.
 const CLUSTERS: [(&str, u32); 13] = [
@@ -203,4 +204,9 @@ pub(super) fn only_for_qcow2(mut fields: Vec<Field>, to: F) -> Vec<Field> {
         }
     }
     fields
+}
+
+/// A size that is typed.
+pub(super) fn size(form: &Form, field: F) -> Result<u64, String> {
+    units::parse_size(form.text(field))
 }

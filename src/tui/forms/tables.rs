@@ -1,7 +1,6 @@
 //! Forms for what changes in an image's header and tables while its guest sees the same.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 
 use crate::forest::Node;
 use crate::image::{Amendment, CompressionType, Version};
@@ -12,7 +11,8 @@ use crate::tui::dialogs::form::{Field, FieldName as F, Form};
 use crate::units;
 
 /// Another version, refcount width or feature.
-pub(super) fn amend(node: &Node, name: &str) -> Form {
+pub(super) fn amend(node: &Node) -> Form {
+    let name = units::file_name(&node.path);
     let now = node.facts().map_or_else(String::new, |facts| {
         format!(
             ", now version {} with {}-bit refcounts",
@@ -81,7 +81,9 @@ pub(super) fn amend(node: &Node, name: &str) -> Form {
 }
 
 /// Other passphrases of an encrypted image. The one it opens to now is asked for when that is planned.
-pub(super) fn key_slots(image: &Path, name: &str) -> Form {
+pub(super) fn key_slots(node: &Node) -> Form {
+    let image = node.path.as_path();
+    let name = units::file_name(&node.path);
     let secret = |name, help| Field::secret(name, help).only_where(F::What, &[0, 1]);
     Form::new(
         format!("Key slots of {name}"),
@@ -132,7 +134,9 @@ pub(super) fn key_slots(image: &Path, name: &str) -> Form {
 }
 
 /// A new dirty bitmap.
-pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
+pub(super) fn add_bitmap(node: &Node) -> Form {
+    let image = node.path.as_path();
+    let name = units::file_name(&node.path);
     Form::new(
         format!("New dirty bitmap in {name}"),
         image,
@@ -171,7 +175,8 @@ pub(super) fn add_bitmap(image: &Path, name: &str) -> Form {
 }
 
 /// A dirty bitmap that takes up what another one says.
-pub(super) fn merge_bitmap(image: &Path, bitmap: &OsStr) -> Form {
+pub(super) fn merge_bitmap(node: &Node, bitmap: &OsStr) -> Form {
+    let image = node.path.as_path();
     let name = bitmap.to_string_lossy().into_owned();
     Form::new(
         "Merge another dirty bitmap into this one".to_owned(),
