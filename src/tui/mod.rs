@@ -16,7 +16,7 @@
 //! | `runner`, `terminal`, `workers`, `watch`, `crash` | the world around it |
 //! | `options`, `config`, `session_state` | how it is begun |
 //!
-//! No two of these files import each other, by any way; `tests/tui/imports.rs` holds that.
+//! No two of these files import each other, by any way; `tests/core/imports.rs` holds that.
 
 mod actions;
 mod app;
