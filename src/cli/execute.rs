@@ -43,7 +43,7 @@ pub(super) fn execute(
         return match plan.refusals.first() {
             // What is asked for is so: that is no failure.
             Some(_) if plan.is_so() => Ok(()),
-            Some(refusal) => Err(Stop::refused("refused", &refusal.text).into()),
+            Some(refusal) => Err(Stop::refused(refusal.kind.name(), &refusal.text).into()),
             None => Ok(()),
         };
     }

@@ -17,8 +17,13 @@ pub(super) fn path(path: &Path) -> Value {
 pub(super) fn planned(of: &Plan) -> Value {
     let mut planned = json!({ "plan": plan(of) });
     let refusal = of.refusals.first().filter(|_| !of.is_so());
-    if let (Some(Refusal { text, ways_out }), Some(fields)) = (refusal, planned.as_object_mut()) {
-        fields.insert("error".to_owned(), error("refused", text, None, ways_out));
+    if let (Some(refusal), Some(fields)) = (refusal, planned.as_object_mut()) {
+        let Refusal {
+            kind,
+            text,
+            ways_out,
+        } = refusal;
+        fields.insert("error".to_owned(), error(kind.name(), text, None, ways_out));
     }
     planned
 }
@@ -83,7 +88,13 @@ pub(super) fn plan(plan: &Plan) -> Value {
     let refusals: Vec<Value> = plan
         .refusals
         .iter()
-        .map(|refusal| json!({ "text": refusal.text, "ways-out": ways_out(&refusal.ways_out) }))
+        .map(|refusal| {
+            json!({
+                "kind": refusal.kind.name(),
+                "text": refusal.text,
+                "ways-out": ways_out(&refusal.ways_out),
+            })
+        })
         .collect();
     let space: Vec<Value> = plan
         .space

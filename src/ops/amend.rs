@@ -16,6 +16,7 @@ use crate::qcow2::Header;
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
@@ -108,7 +109,7 @@ fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     plan.title = format!("Amend {}", name(image));
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     refuse_unfit(plan, node, "amended");
     if !plan.refusals.is_empty() {
@@ -116,10 +117,13 @@ fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     }
     let path = &node.path;
     if !matches!(node.content, Content::Qcow2(_)) {
-        return plan.refuse(format!(
-            "{} is a raw image: there is nothing in it to amend",
-            shown(path)
-        ));
+        return plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is a raw image: there is nothing in it to amend",
+                shown(path)
+            ),
+        );
     }
     claim(plan, path, LockSet::ReadWrite);
     if !plan.refusals.is_empty() {

@@ -6,6 +6,7 @@ use crate::forest::{Content, Forest, Node};
 use crate::host::printable;
 use crate::image::Format;
 
+use super::refusal::RefusalKind;
 use super::words::{name, shown};
 use super::{Plan, Request, WayOut};
 
@@ -25,7 +26,7 @@ pub(super) fn recorded(plan: &mut Plan, above: &Node, base: &Node) -> Option<For
     let (over, under) = (shown(&above.path), shown(&base.path));
     match (above.backing_format().cloned(), seen(base)) {
         (Some(recorded), Some(seen)) if recorded != seen => {
-            plan.refuse(format!(
+            plan.refuse(RefusalKind::BackingFormat, format!(
                 "{over} records {} as the format of {under}, which looks like {}: relink it first",
                 printable(recorded.name()),
                 printable(seen.name())
@@ -35,6 +36,7 @@ pub(super) fn recorded(plan: &mut Plan, above: &Node, base: &Node) -> Option<For
         (Some(recorded), _) => Some(recorded),
         (None, _) => {
             plan.refuse_but(
+                RefusalKind::BackingFormat,
                 format!("{over} does not record the format of {under}: relink it first"),
                 vec![WayOut::record_format(&above.path, &base.path)],
             );
@@ -54,11 +56,14 @@ pub(super) fn said(plan: &mut Plan, base: &Node, said: &Format) -> Option<Format
             printable(seen.name())
         )),
         Some(seen) => {
-            plan.refuse(format!(
-                "{path} is {}, not {}",
-                printable(seen.name()),
-                printable(said.name())
-            ));
+            plan.refuse(
+                RefusalKind::BackingFormat,
+                format!(
+                    "{path} is {}, not {}",
+                    printable(seen.name()),
+                    printable(said.name())
+                ),
+            );
             return None;
         }
         None => plan.warn(format!(
@@ -79,7 +84,10 @@ pub(super) fn found(
 ) -> Option<Format> {
     let path = shown(&base.path);
     let Some(seen) = seen(base) else {
-        plan.refuse(format!("the format of {path} could not be seen: say it"));
+        plan.refuse(
+            RefusalKind::BackingFormat,
+            format!("the format of {path} could not be seen: say it"),
+        );
         return None;
     };
     let children = base.children.iter().filter_map(|id| forest.get(*id));
@@ -89,7 +97,7 @@ pub(super) fn found(
     }
     if base.backing.is_some() {
         let word = printable(seen.name());
-        plan.refuse_but(
+        plan.refuse_but(RefusalKind::BackingFormat,
             format!(
                 "{path} begins like a {word} image that is itself built on another. The guest of a raw disk \
                  could have written such a header to reach other files, so this is not guessed: say that it is right"

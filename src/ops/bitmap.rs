@@ -15,6 +15,7 @@ use crate::qcow2::bitmap::BitmapFlags;
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{command, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
@@ -153,7 +154,7 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
     };
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     if !is_fit(plan, node, "changed") {
         return;
@@ -166,14 +167,17 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
     {
         let source = match resolve::named(&context, from) {
             Ok(source) => source,
-            Err(sentence) => return plan.refuse(sentence),
+            Err(sentence) => return plan.refuse_for(sentence),
         };
         if source.id != node.id {
             if source.whereabouts != Whereabouts::Scanned {
-                return plan.refuse(format!(
-                    "{} lies outside the folders looked in: look in its folder too",
-                    shown(&source.path)
-                ));
+                return plan.refuse(
+                    RefusalKind::OutsideRoots,
+                    format!(
+                        "{} lies outside the folders looked in: look in its folder too",
+                        shown(&source.path)
+                    ),
+                );
             }
             if !is_fit(plan, source, "read") {
                 return;
@@ -223,10 +227,13 @@ fn is_fit(plan: &mut Plan, node: &Node, how: &str) -> bool {
     let before = plan.refusals.len();
     refuse_unfit(plan, node, how);
     if plan.refusals.len() == before && !matches!(node.content, Content::Qcow2(_)) {
-        plan.refuse(format!(
-            "{} is a raw image: only qcow2 images have dirty bitmaps",
-            shown(&node.path)
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is a raw image: only qcow2 images have dirty bitmaps",
+                shown(&node.path)
+            ),
+        );
     }
     plan.refusals.len() == before
 }

@@ -15,6 +15,7 @@ use super::held::Held;
 use super::in_use::Locking;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
@@ -104,7 +105,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
     plan.title = format!("New branch {} on {}", name(new), name(base));
     let node = match resolve::named(&context, base) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
         return;
@@ -124,7 +125,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
     // name may lead nowhere from it.
     let recorded = match backing_name::leading(plan.host(), new, &node.path, style) {
         Ok(recorded) => recorded,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
     };
     let backing = Some((recorded.clone(), format.clone()));
     let Some(made) = new_image::check(plan, new, whole, backing, image_wish, 0) else {
@@ -192,11 +193,11 @@ pub(super) fn base_facts(
     let path = shown(base);
     match node.whereabouts {
         Whereabouts::Missing => {
-            plan.refuse(format!("{path} is not there"));
+            plan.refuse(RefusalKind::NotFound, format!("{path} is not there"));
             return None;
         }
         Whereabouts::Elsewhere => {
-            plan.refuse(format!("{path} is no local file"));
+            plan.refuse(RefusalKind::NotFound, format!("{path} is no local file"));
             return None;
         }
         Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
@@ -204,16 +205,19 @@ pub(super) fn base_facts(
     let facts = match &node.content {
         Content::Qcow2(facts) => {
             if facts.encryption == Some(Encryption::Aes) {
-                plan.refuse(format!(
+                plan.refuse(RefusalKind::Unsupported, format!(
                     "{path} is encrypted (legacy AES), which is not understood here and which no machine runs \
                      on any more"
                 ));
             }
             if !facts.unknown_features.is_empty() {
-                plan.refuse(format!(
-                    "{path} needs features that are not known here: {}",
-                    printable(facts.unknown_features.join(", "))
-                ));
+                plan.refuse(
+                    RefusalKind::Unsupported,
+                    format!(
+                        "{path} needs features that are not known here: {}",
+                        printable(facts.unknown_features.join(", "))
+                    ),
+                );
             }
             (Format::Qcow2, facts.virtual_size)
         }
@@ -221,7 +225,7 @@ pub(super) fn base_facts(
         Content::Opaque(format) => {
             // The size is inside a format whose content stays closed.
             let Some(wanted) = wanted else {
-                plan.refuse(format!(
+                plan.refuse(RefusalKind::Unsupported, format!(
                     "{path} is of format {format}, whose disk size is not known here: say the size"
                 ));
                 return None;
@@ -234,11 +238,14 @@ pub(super) fn base_facts(
             (format.clone(), 0)
         }
         Content::Damaged(why) | Content::Unreadable(why) => {
-            plan.refuse(format!("{path} cannot be built on: {}", printable(why)));
+            plan.refuse(
+                RefusalKind::Unreadable,
+                format!("{path} cannot be built on: {}", printable(why)),
+            );
             return None;
         }
         Content::Unopened => {
-            plan.refuse(format!(
+            plan.refuse(RefusalKind::OutsideRoots, format!(
                 "{path} was never opened, since it lies outside the scanned directories: scan its \
                  directory too"
             ));
@@ -248,7 +255,10 @@ pub(super) fn base_facts(
     check_chain(plan, forest, node, &path);
     let host = Arc::clone(&plan.context().host);
     if let Err(error) = plan.pins.pin(host.as_ref(), base, watch(&facts.0)) {
-        plan.refuse(format!("{path} cannot be looked at: {error}"));
+        plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be looked at: {error}"),
+        );
     }
     Some(facts)
 }
@@ -284,9 +294,10 @@ fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, wish: &ImageOptions) 
 fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
     let flags = forest.flags(node.id);
     if flags.contains(Flags::LOOP) {
-        plan.refuse(format!(
-            "{path} runs in a circle of backing links: nothing on it can be opened"
-        ));
+        plan.refuse(
+            RefusalKind::Loop,
+            format!("{path} runs in a circle of backing links: nothing on it can be opened"),
+        );
         return;
     }
     for below in forest.chain(node.id) {
@@ -294,10 +305,13 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
             continue;
         };
         if below.whereabouts == Whereabouts::Missing {
-            plan.refuse(format!(
-                "{path} is built on {}, which is not there: nothing on it can be opened",
-                shown(&below.path)
-            ));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!(
+                    "{path} is built on {}, which is not there: nothing on it can be opened",
+                    shown(&below.path)
+                ),
+            );
         }
         if below
             .backing
@@ -314,11 +328,14 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
             continue;
         };
         if let Some(why) = &facts.unopenable {
-            plan.refuse(format!(
-                "{} {}: nothing on it can be opened",
-                shown(&below.path),
-                printable(&**why)
-            ));
+            plan.refuse(
+                RefusalKind::Unreadable,
+                format!(
+                    "{} {}: nothing on it can be opened",
+                    shown(&below.path),
+                    printable(&**why)
+                ),
+            );
         }
         if facts.corrupt || facts.truncated.is_some() {
             plan.warn(format!(

@@ -10,6 +10,7 @@ use crate::host::{FileKind, printable};
 use crate::image::Format;
 
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{command, name, shown, size};
 use super::{
     BackingStyle, EffectKind, ImageOptions, Plan, Undo, backing_name, create, new_file, new_image,
@@ -94,29 +95,41 @@ fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
     } = wish;
     plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
     if !is_a_name(format) {
-        return plan.refuse("the base's format is a word such as qcow2 or raw");
+        return plan.refuse(
+            RefusalKind::Invalid,
+            "the base's format is a word such as qcow2 or raw",
+        );
     }
     match plan.host().stat_link(base) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => plan.pins.pin_absent(base),
         Ok(stat) if stat.kind == FileKind::Symlink && plan.host().stat(base).is_err() => {
-            return plan.refuse(format!(
-                "{} is a link that leads nowhere: name the file that it is to lead to",
-                shown(base)
-            ));
+            return plan.refuse(
+                RefusalKind::Invalid,
+                format!(
+                    "{} is a link that leads nowhere: name the file that it is to lead to",
+                    shown(base)
+                ),
+            );
         }
         Ok(_) => {
-            return plan.refuse(format!(
-                "{} is there: leave --unchecked out, so that it is looked at",
-                shown(base)
-            ));
+            return plan.refuse(
+                RefusalKind::AlreadyExists,
+                format!(
+                    "{} is there: leave --unchecked out, so that it is looked at",
+                    shown(base)
+                ),
+            );
         }
         Err(error) => {
-            return plan.refuse(format!("{} cannot be looked at: {error}", shown(base)));
+            return plan.refuse(
+                RefusalKind::Unreadable,
+                format!("{} cannot be looked at: {error}", shown(base)),
+            );
         }
     }
     let recorded = match backing_name::to_missing(plan.host(), new, base, wish.style) {
         Ok(recorded) => recorded,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
     };
     let whole = new_file::whole_sectors(plan, wish.size);
     let backing = Some((recorded.clone(), format.clone()));

@@ -13,6 +13,7 @@ use crate::image::{self, Format};
 use super::copy_file::Copy;
 use super::in_use::claim;
 use super::members::{chain_below, format_of, is_readable};
+use super::refusal::RefusalKind;
 use super::words::shown;
 use super::{BackingStyle, Error, Plan, Progress, Reflink, backing_format, backing_name, device};
 
@@ -60,14 +61,18 @@ pub(super) fn plan(
 fn file(plan: &mut Plan, node: &Node, taken: &mut BTreeSet<OsString>) -> Option<ChainFile> {
     let path = shown(&node.path);
     if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
-        plan.refuse(format!(
-            "{path} keeps its data in another file: flatten it into a new file first"
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!("{path} keeps its data in another file: flatten it into a new file first"),
+        );
         return None;
     }
     let own = node.path.file_name().and_then(|name| name.to_str());
     let Some(own) = own else {
-        plan.refuse(format!("the name of {path} is no text: rename it first"));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!("the name of {path} is no text: rename it first"),
+        );
         return None;
     };
     // Two different files of one name happen: the one further down gets a number.

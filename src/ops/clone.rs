@@ -19,6 +19,7 @@ use super::in_use::{Locking, claim};
 use super::members::format_of;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::{command, count, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, absolute,
@@ -126,13 +127,16 @@ fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
     plan.title = format!("Clone {} as {}", name(image), name(new));
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let Some(bytes) = node.size_on_disk() else {
-        return plan.refuse(format!("{} is not there", shown(image)));
+        return plan.refuse(
+            RefusalKind::NotFound,
+            format!("{} is not there", shown(image)),
+        );
     };
     if node.facts().is_some_and(|facts| facts.data_file.is_some()) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its data in another file, which both would write: flatten it into a new file instead",
             shown(image)
         ));
@@ -153,7 +157,7 @@ fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
         if !same_place && !image::is_described(backing.name()) {
             match backing_name::leading(host, new, base, style) {
                 Ok(name) => recorded = Some(name),
-                Err(sentence) => plan.refuse(sentence),
+                Err(sentence) => plan.refuse(RefusalKind::BackingName, sentence),
             }
         }
     }
@@ -219,16 +223,19 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
     );
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     if !host
         .stat(dir)
         .is_ok_and(|stat| stat.kind == FileKind::Directory)
     {
-        return plan.refuse(format!(
-            "{} is no directory: a chain is copied into one (an export makes one of its own)",
-            shown(dir)
-        ));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is no directory: a chain is copied into one (an export makes one of its own)",
+                shown(dir)
+            ),
+        );
     }
     let Some(files) = chain_files::plan(plan, node, BTreeSet::new()) else {
         return;
@@ -240,7 +247,10 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         let base = files.get(index + 1);
         if made.contains(&absolute::path(&to)) && is_copy(host, file, base, &to) {
             if let Err(error) = plan.pins.pin(host, &to, Watch::Content) {
-                return plan.refuse(format!("{} cannot be looked at: {error}", shown(&to)));
+                return plan.refuse(
+                    RefusalKind::Unreadable,
+                    format!("{} cannot be looked at: {error}", shown(&to)),
+                );
             }
             let text = "it is there already, a copy as it is to be; the rest follows";
             plan.effect(EffectKind::Reads, &to, Some(file.bytes), text);
@@ -253,10 +263,13 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         let built_on = match files.get(index + 1) {
             Some(base) => {
                 if let Err(why) = may_name(host, file, base, dir) {
-                    plan.refuse(format!(
-                        "a copy of {} cannot be built on a copy: {why}",
-                        shown(&file.path)
-                    ));
+                    plan.refuse(
+                        RefusalKind::BackingName,
+                        format!(
+                            "a copy of {} cannot be built on a copy: {why}",
+                            shown(&file.path)
+                        ),
+                    );
                 }
                 format!(", built on {}", printable(&base.name))
             }

@@ -8,6 +8,7 @@ use crate::forest::Node;
 use crate::host::{Access, FileKind, Host, Stat, Volume, shell_quoted, volume_of};
 use crate::image::{self, Format};
 
+use super::refusal::RefusalKind;
 use super::words::{shown, size};
 use super::{EffectKind, Plan};
 
@@ -95,7 +96,7 @@ pub(super) fn judge(plan: &mut Plan) {
     refused.dedup();
     for text in refused {
         if !plan.refusals.iter().any(|known| known.text == text) {
-            plan.refuse(text);
+            plan.refuse(RefusalKind::WouldLose, text);
         }
     }
 }

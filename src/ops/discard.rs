@@ -15,6 +15,7 @@ use super::in_use::{Locking, Use, who_uses};
 use super::members::refuse_as_data_file;
 use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::{Reason, RefusalKind};
 use super::trash::{self, Batch, Item};
 use super::words::{count, listed, name, processes, shown, size};
 use super::{
@@ -123,7 +124,7 @@ fn plan_discard(plan: &mut Plan, images: &[PathBuf], spare: &[PathBuf]) {
     for path in images {
         match look_up(host, forest, path) {
             Ok(node) => marked.push(node.id),
-            Err(sentence) => plan.refuse(sentence),
+            Err(sentence) => plan.refuse_for(sentence),
         }
     }
     let stays = spared(forest, spare, &marked);
@@ -189,7 +190,7 @@ pub(super) fn look_up<'f>(
     host: &dyn Host,
     forest: &'f Forest,
     path: &Path,
-) -> Result<&'f Node, String> {
+) -> Result<&'f Node, Reason> {
     let stat = host.stat(path);
     let node = forest.by_path(path).or_else(|| {
         let id = stat.as_ref().ok()?.id;
@@ -197,31 +198,58 @@ pub(super) fn look_up<'f>(
     });
     let Some(node) = node else {
         return Err(match stat {
-            Ok(_) => format!(
-                "{} is no image that the scan met: what is built on it is not known",
-                shown(path)
+            Ok(_) => Reason::new(
+                RefusalKind::NotFound,
+                format!(
+                    "{} is no image that the scan met: what is built on it is not known",
+                    shown(path)
+                ),
             ),
-            Err(error) => format!("{} cannot be looked at: {error}", shown(path)),
+            Err(error) => Reason::new(
+                resolve::kind_of(&error),
+                format!("{} cannot be looked at: {error}", shown(path)),
+            ),
         });
     };
     match node.whereabouts {
         Whereabouts::Scanned => {}
-        Whereabouts::InTrash => return Err(resolve::in_trash(&node.path)),
-        Whereabouts::OutsideScan => {
-            return Err(format!(
-                "{} lies outside the scanned directories, so not all that is built on it is known: \
-                 scan its directory too",
-                shown(path)
+        Whereabouts::InTrash => {
+            return Err(Reason::new(
+                RefusalKind::InTrash,
+                resolve::in_trash(&node.path),
             ));
         }
-        Whereabouts::Missing => return Err(format!("{} is not there", shown(path))),
-        Whereabouts::Elsewhere => return Err(format!("{} is no local file", shown(path))),
+        Whereabouts::OutsideScan => {
+            return Err(Reason::new(
+                RefusalKind::OutsideRoots,
+                format!(
+                    "{} lies outside the scanned directories, so not all that is built on it is known: \
+                     scan its directory too",
+                    shown(path)
+                ),
+            ));
+        }
+        Whereabouts::Missing => {
+            return Err(Reason::new(
+                RefusalKind::NotFound,
+                format!("{} is not there", shown(path)),
+            ));
+        }
+        Whereabouts::Elsewhere => {
+            return Err(Reason::new(
+                RefusalKind::Unsupported,
+                format!("{} is no local file", shown(path)),
+            ));
+        }
     }
     if let Content::Unreadable(why) = &node.content {
-        return Err(format!(
-            "{} cannot be read ({}), so nobody can tell whether it is in use",
-            shown(path),
-            printable(why)
+        return Err(Reason::new(
+            RefusalKind::Unreadable,
+            format!(
+                "{} cannot be read ({}), so nobody can tell whether it is in use",
+                shown(path),
+                printable(why)
+            ),
         ));
     }
     Ok(node)
@@ -276,7 +304,7 @@ fn tell_what_is_left(
     let (old, new): (Vec<&Node>, Vec<&Node>) = live.partition(|node| spare.contains(&node.path));
     if !new.is_empty() {
         let names: Vec<String> = new.iter().map(|node| shown(&node.path)).collect();
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::HasDependants, format!(
             "{} {} built since on what would be without a base again: discard or rebase {} first",
             listed(&names, 5),
             if names.len() == 1 { "was" } else { "were" },
@@ -321,24 +349,30 @@ fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
 fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
     let path = shown(&node.path);
     if let Some(stat) = device::stat_of(host, &node.path) {
-        return plan.refuse(format!(
-            "{path} is a block device, and a device cannot go to the trash: remove it {}",
-            device::remove_line(&stat)
-        ));
+        return plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{path} is a block device, and a device cannot go to the trash: remove it {}",
+                device::remove_line(&stat)
+            ),
+        );
     }
-    plan.refuse(match host.stat_link(&node.path) {
-        Ok(stat) if stat.kind == FileKind::Symlink => {
-            let target = host
-                .canonical(&node.path)
-                .map_or_else(|_| "a file elsewhere".to_owned(), |target| shown(&target));
-            format!("{path} is a symbolic link to {target}: discard that, or remove the link")
-        }
-        Ok(stat) if stat.kind == FileKind::Regular => {
-            format!("{path} is another file than when it was scanned: scan again")
-        }
-        Ok(_) => format!("{path} is no regular file, so it cannot go to the trash"),
-        Err(error) => format!("{path} cannot be looked at: {error}"),
-    });
+    plan.refuse(
+        RefusalKind::Unsupported,
+        match host.stat_link(&node.path) {
+            Ok(stat) if stat.kind == FileKind::Symlink => {
+                let target = host
+                    .canonical(&node.path)
+                    .map_or_else(|_| "a file elsewhere".to_owned(), |target| shown(&target));
+                format!("{path} is a symbolic link to {target}: discard that, or remove the link")
+            }
+            Ok(stat) if stat.kind == FileKind::Regular => {
+                format!("{path} is another file than when it was scanned: scan again")
+            }
+            Ok(_) => format!("{path} is no regular file, so it cannot go to the trash"),
+            Err(error) => format!("{path} cannot be looked at: {error}"),
+        },
+    );
 }
 
 pub(super) fn add_image(
@@ -366,7 +400,10 @@ pub(super) fn add_image(
         });
         let host = Arc::clone(&plan.context().host);
         if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
-            plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+            plan.refuse(
+                RefusalKind::Unreadable,
+                format!("{} cannot be looked at: {error}", shown(path)),
+            );
         }
     }
     let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
@@ -390,12 +427,15 @@ pub(super) fn check_use(plan: &mut Plan, path: &Path) {
             shown(path),
             processes(&holders)
         )),
-        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Err(error) => plan.refuse(format!(
-            "{} cannot be opened ({error}), so nobody can tell whether it is in use",
-            shown(path)
-        )),
+        Err(error) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!(
+                "{} cannot be opened ({error}), so nobody can tell whether it is in use",
+                shown(path)
+            ),
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::image::taken_from;
 use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::trash::{self, Entry};
 use super::words::{count, listed, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write, restore};
@@ -89,7 +90,10 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
     let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs(), names);
     plan.title = restore::title("Delete for good", names, &entries);
     for name in missing {
-        plan.refuse(format!("there is no {name} in the trash"));
+        plan.refuse(
+            RefusalKind::NotFound,
+            format!("there is no {name} in the trash"),
+        );
     }
     for entry in &entries {
         for file in &entry.files {
@@ -110,7 +114,7 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
             may_write::refuse_folder(plan, host, folder(&file.kept_at));
             // A file that cannot be opened cannot be probed either; its owner may still delete it.
             if let Ok(Use::Busy(sentence)) = who_uses(host, &file.kept_at, LockSet::ReadWrite) {
-                plan.refuse(sentence);
+                plan.refuse(RefusalKind::InUse, sentence);
             }
             let dependants: Vec<String> = context
                 .forest
@@ -142,7 +146,10 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
         }
     }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
-        plan.refuse("there is nothing to delete".to_owned());
+        plan.refuse(
+            RefusalKind::NotFound,
+            "there is nothing to delete".to_owned(),
+        );
     }
     plan.undo = Undo::Impossible("the files are unlinked".to_owned());
     plan.job = Some(Arc::new(Empty { entries }));

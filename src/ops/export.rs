@@ -192,7 +192,7 @@ fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
     plan.title = format!("Export {} to {}", name(image), shown(dir));
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let taken = BTreeSet::from([OsString::from(MANIFEST)]);
     let Some(members) = chain_files::plan(plan, node, taken) else {

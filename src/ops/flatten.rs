@@ -19,6 +19,7 @@ use super::held::{Held, files_of, has_secrets};
 use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
 use super::rebase::RebaseJob;
+use super::refusal::RefusalKind;
 use super::reroot::{self, NewBase};
 use super::words::{command, name, shown, size};
 use super::{
@@ -134,7 +135,7 @@ fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
     }
     let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let base = match wish
         .onto
@@ -143,7 +144,7 @@ fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
         .transpose()
     {
         Ok(base) => base,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let Some(base) = fit(plan, forest, node, base, wish.new.as_deref()) else {
         return;
@@ -151,6 +152,7 @@ fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
     match (wish.new.as_deref(), wish.compress) {
         (None, None) => in_place(plan, node, base),
         (None, Some(_)) => plan.refuse(
+            RefusalKind::Invalid,
             "only a new file is compressed: what is in place already stays as it is stored",
         ),
         (Some(new), compress) => into_new(plan, node, base, new, compress),
@@ -183,6 +185,7 @@ fn fit<'f>(
             .map(|node| name(&node.path))
             .collect();
         plan.refuse_but(
+            RefusalKind::NotInChain,
             format!(
                 "{path} is not built on {}, only on {}",
                 shown(&base.path),
@@ -288,7 +291,7 @@ fn into_new(
                     format,
                     recorded,
                 }),
-                Err(sentence) => return plan.refuse(sentence),
+                Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
             }
         }
     };

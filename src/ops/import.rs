@@ -16,6 +16,7 @@ use super::export::{Exported, Manifest, digest};
 use super::in_use::{Locking, claim};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::{count, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, absolute,
@@ -85,16 +86,22 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
     plan.title = format!("Import {} into {}", shown(dir), shown(to));
     let manifest = match Manifest::read(host, dir) {
         Ok(manifest) => manifest,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     if !host
         .stat(to)
         .is_ok_and(|stat| stat.kind == FileKind::Directory)
     {
-        return plan.refuse(format!("{} is no directory", shown(to)));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!("{} is no directory", shown(to)),
+        );
     }
     if manifest.files.is_empty() {
-        return plan.refuse(format!("the manifest of {} names no file", shown(dir)));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!("the manifest of {} names no file", shown(dir)),
+        );
     }
     let total: u64 = manifest
         .files
@@ -107,14 +114,20 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         let below = manifest.files.get(index + 1);
         // The image above was looked at before, and records the format that the manifest gives.
         if let Err(why) = fits(host, dir, file, below, index > 0) {
-            return plan.refuse(format!("{}: {why}", printable(&file.name)));
+            return plan.refuse(
+                RefusalKind::NotFound,
+                format!("{}: {why}", printable(&file.name)),
+            );
         }
         let from = dir.join(&file.name);
         claim(plan, &from, LockSet::ReadOnly);
         let new = to.join(&file.name);
         if made.contains(&absolute::path(&new)) && is_same(host, &new, file) {
             if let Err(error) = plan.pins.pin(host, &new, Watch::Content) {
-                return plan.refuse(format!("{} cannot be looked at: {error}", shown(&new)));
+                return plan.refuse(
+                    RefusalKind::Unreadable,
+                    format!("{} cannot be looked at: {error}", shown(&new)),
+                );
             }
             let text = "it is there already, as the manifest says; the rest follows";
             plan.effect(EffectKind::Reads, &new, Some(file.bytes), text);

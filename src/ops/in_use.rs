@@ -12,6 +12,7 @@ use crate::image;
 
 use super::backing_name::real_place;
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::{processes, shown};
 use super::{Error, Outcome, Plan, dependants};
 
@@ -67,12 +68,18 @@ pub(super) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
         )),
         // Several may read.
         Ok(Use::Free | Use::Open(_)) => {}
-        Ok(Use::Busy(sentence)) => plan.refuse(sentence),
+        Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
-        Err(error) => plan.refuse(format!("{} cannot be opened: {error}", shown(path))),
+        Err(error) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{} cannot be opened: {error}", shown(path)),
+        ),
     }
     if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
-        plan.refuse(format!("{} cannot be looked at: {error}", shown(path)));
+        plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{} cannot be looked at: {error}", shown(path)),
+        );
     }
 }
 

@@ -14,6 +14,7 @@ use crate::qcow2::luks::SLOTS;
 use super::in_use::{Locking, claim};
 use super::members::refuse_unfit;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{count, name, shown};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve};
 
@@ -132,7 +133,7 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     };
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     refuse_unfit(plan, node, "given other passphrases");
     if !plan.refusals.is_empty() {
@@ -145,21 +146,26 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     }
     let file = match context.host.open(&path, Access::Read) {
         Ok(file) => file,
-        Err(error) => return plan.refuse(Error::io("open", &path, &error).to_string()),
+        Err(error) => {
+            return plan.refuse(
+                RefusalKind::Unreadable,
+                Error::io("open", &path, &error).to_string(),
+            );
+        }
     };
     let read = image::read_header(&path, file.as_ref())
         .and_then(|header| KeySlots::read(&path, &file, &header));
     let slots = match read {
         Ok(slots) => slots,
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     };
     match image::check(&path, &file, &NoProgress) {
         Ok(found) if found.corruptions > 0 => {
             let error = image::Error::new(&path, ErrorKind::Corruptions(found.corruptions));
-            return plan.refuse(error.to_string());
+            return plan.refuse_error(&error);
         }
         Ok(_) => {}
-        Err(error) => return plan.refuse(error.to_string()),
+        Err(error) => return plan.refuse_error(&error),
     }
     let steps = match action {
         KeySlotAction::Add { slot, iter_time_ms } => {
@@ -223,10 +229,13 @@ struct Steps {
 /// Refuses a number that no slot has.
 fn is_slot(plan: &mut Plan, slot: usize) -> bool {
     if slot >= SLOTS {
-        plan.refuse(format!(
-            "there is no key slot {slot}: they are numbered from 0 to {}",
-            SLOTS - 1
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "there is no key slot {slot}: they are numbered from 0 to {}",
+                SLOTS - 1
+            ),
+        );
     }
     slot < SLOTS
 }
@@ -258,13 +267,16 @@ fn plan_filling(
     if let Some(erased) = erased.flatten()
         && !is_active(slots, erased)
     {
-        plan.refuse(format!("key slot {erased} of {file} is not active"));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!("key slot {erased} of {file} is not active"),
+        );
         return None;
     }
     let keys = plan.context().keys.clone();
     let new = keys.for_new(path).filter(|new| !new.bytes().is_empty());
     let Some(new) = new else {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::PassphraseNeeded, format!(
             "no new passphrase was given for {file} (--new-passphrase-file), an empty one, or two that differ"
         ));
         return None;
@@ -275,38 +287,40 @@ fn plan_filling(
              writes a file without)",
         );
     }
-    let slot = match slot {
-        Some(slot) if is_active(slots, slot) => {
-            // What an interrupted change has filled already.
-            return match slots.opens_to(slot, &new, &NoProgress) {
-                Ok(true) => plan_the_rest(plan, path, slots, slot, erased),
-                Ok(false) => {
-                    plan.refuse(format!(
+    let slot =
+        match slot {
+            Some(slot) if is_active(slots, slot) => {
+                // What an interrupted change has filled already.
+                return match slots.opens_to(slot, &new, &NoProgress) {
+                    Ok(true) => plan_the_rest(plan, path, slots, slot, erased),
+                    Ok(false) => {
+                        plan.refuse(RefusalKind::Invalid, format!(
                         "key slot {slot} of {file} is active: change it, or name another one"
                     ));
-                    None
-                }
-                Err(error) => {
-                    plan.refuse(error.to_string());
-                    None
-                }
-            };
-        }
-        Some(slot) => slot,
-        None => match slots.free() {
-            Some(slot) => slot,
-            None => {
-                plan.refuse(format!(
-                    "all key slots of {file} are active: erase one first"
-                ));
-                return None;
+                        None
+                    }
+                    Err(error) => {
+                        plan.refuse_error(&error);
+                        None
+                    }
+                };
             }
-        },
-    };
+            Some(slot) => slot,
+            None => match slots.free() {
+                Some(slot) => slot,
+                None => {
+                    plan.refuse(
+                        RefusalKind::Invalid,
+                        format!("all key slots of {file} are active: erase one first"),
+                    );
+                    return None;
+                }
+            },
+        };
     let opened = match slots.open(&keys, None, &NoProgress) {
         Ok(opened) => opened,
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return None;
         }
     };
@@ -397,7 +411,7 @@ fn plan_erasing(plan: &mut Plan, path: &Path, slots: &KeySlots, slot: usize) -> 
     }
     let others = (0..SLOTS).filter(|other| *other != slot && is_active(slots, *other));
     if others.count() == 0 {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::WouldLose, format!(
             "key slot {slot} is the only one that opens {}: nobody could read it any more. Add another passphrase \
              first",
             name(path)
@@ -409,14 +423,14 @@ fn plan_erasing(plan: &mut Plan, path: &Path, slots: &KeySlots, slot: usize) -> 
     match slots.open(&keys, Some(slot), &NoProgress) {
         Ok(_) => {}
         Err(error) if matches!(error.kind, ErrorKind::WrongPassphrase) => {
-            plan.refuse(format!(
+            plan.refuse(RefusalKind::WouldLose, format!(
                 "the passphrase given opens none of the key slots that {} keeps: give one that opens it afterwards",
                 name(path)
             ));
             return None;
         }
         Err(error) => {
-            plan.refuse(error.to_string());
+            plan.refuse_error(&error);
             return None;
         }
     }

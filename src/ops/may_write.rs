@@ -10,6 +10,7 @@ use crate::host::Host;
 
 use super::copy_file::folder;
 use super::in_use::data_file;
+use super::refusal::RefusalKind;
 use super::words::shown;
 use super::{EffectKind, Plan, trash};
 
@@ -58,11 +59,10 @@ fn refuse_file(plan: &mut Plan, host: &dyn Host, asked: &mut BTreeSet<PathBuf>, 
         return;
     }
     if let Err(error) = host.may_write(path) {
-        plan.refuse(format!(
-            "{} cannot be written: {}",
-            shown(path),
-            why(&error)
-        ));
+        plan.refuse(
+            RefusalKind::NotWritable,
+            format!("{} cannot be written: {}", shown(path), why(&error)),
+        );
     }
 }
 
@@ -79,11 +79,14 @@ fn refuse_renaming(plan: &mut Plan, host: &dyn Host, path: &Path) {
     if let Err(error) = host.may_write(path)
         && is_immutable(&error)
     {
-        plan.refuse(format!(
-            "{} cannot be moved or removed: {}",
-            shown(path),
-            why(&error)
-        ));
+        plan.refuse(
+            RefusalKind::NotWritable,
+            format!(
+                "{} cannot be moved or removed: {}",
+                shown(path),
+                why(&error)
+            ),
+        );
     }
 }
 
@@ -108,7 +111,7 @@ pub(super) fn refuse_folder(plan: &mut Plan, host: &dyn Host, dir: &Path) {
             why(&error)
         );
         if plan.refusals.iter().all(|refusal| refusal.text != sentence) {
-            plan.refuse(sentence);
+            plan.refuse(RefusalKind::NotWritable, sentence);
         }
     }
 }

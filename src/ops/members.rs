@@ -10,6 +10,7 @@ use crate::host::{Access, FileId, Host, LockSet, Stat, Volume, printable};
 use crate::image::{self, BackingName, Encryption, Format, NoProgress};
 
 use super::in_use::{Locking, Locks, claim, data_file};
+use super::refusal::RefusalKind;
 use super::words::{listed, name, shown};
 use super::{
     BackingStyle, Context, Error, Plan, RepairAction, RepairImage, Request, WayOut, backing_name,
@@ -95,6 +96,7 @@ pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
         Ok(found) if found.corruptions > 0 => {
             let kind = image::ErrorKind::Corruptions(found.corruptions);
             plan.refuse_but(
+                RefusalKind::of(&kind),
                 image::Error::new(path, kind).to_string(),
                 vec![WayOut {
                     label: format!("repair {} first", shown(path)),
@@ -106,7 +108,7 @@ pub(super) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
             );
         }
         Ok(_) => {}
-        Err(error) => plan.refuse(error.to_string()),
+        Err(error) => plan.refuse_error(&error),
     }
 }
 
@@ -152,7 +154,10 @@ pub(super) fn chain_below_for<'f>(
 ) -> Option<Vec<&'f Node>> {
     let path = shown(&node.path);
     if forest.flags(node.id).contains(Flags::LOOP) {
-        plan.refuse(format!("the backing links of {path} run in a circle"));
+        plan.refuse(
+            RefusalKind::Loop,
+            format!("the backing links of {path} run in a circle"),
+        );
         return None;
     }
     let mut below = Vec::new();
@@ -185,11 +190,14 @@ pub(super) fn chain_below_for<'f>(
             true => String::new(),
             false => format!("{path} cannot be read: "),
         };
-        plan.refuse(format!(
-            "{way}{} is built on {}, {why}",
-            shown(&overlay.path),
-            shown(&base.path)
-        ));
+        plan.refuse(
+            RefusalKind::OutsideRoots,
+            format!(
+                "{way}{} is built on {}, {why}",
+                shown(&overlay.path),
+                shown(&base.path)
+            ),
+        );
         return None;
     }
     Some(below)
@@ -221,7 +229,10 @@ pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             (None, None) => return true,
         },
     };
-    plan.refuse(format!("{path} cannot be read: {why}"));
+    plan.refuse(
+        RefusalKind::Unreadable,
+        format!("{path} cannot be read: {why}"),
+    );
     false
 }
 
@@ -229,19 +240,27 @@ pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
 pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
     let path = shown(&node.path);
     match &node.content {
-        Content::Unreadable(why) => {
-            plan.refuse(format!("{path} cannot be {how}: {}", printable(why)))
-        }
-        Content::Damaged(why) => plan.refuse(format!("{path} cannot be {how}: {}", printable(why))),
+        Content::Unreadable(why) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be {how}: {}", printable(why)),
+        ),
+        Content::Damaged(why) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be {how}: {}", printable(why)),
+        ),
         Content::Opaque(format) => {
-            plan.refuse(format!(
-                "{path} cannot be {how}: it is of format {}",
-                printable(format.name())
-            ));
+            plan.refuse(
+                RefusalKind::Unsupported,
+                format!(
+                    "{path} cannot be {how}: it is of format {}",
+                    printable(format.name())
+                ),
+            );
         }
-        Content::Unopened => {
-            plan.refuse(format!("{path} cannot be {how}: it was never looked into"))
-        }
+        Content::Unopened => plan.refuse(
+            RefusalKind::Unsupported,
+            format!("{path} cannot be {how}: it was never looked into"),
+        ),
         Content::Raw => {}
         Content::Qcow2(facts) => {
             let mut against = Vec::new();
@@ -280,7 +299,7 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             };
             if !against.is_empty() {
                 let text = format!("{path} cannot be {how}: {}", listed(&against, 5));
-                plan.refuse_but(text, ways_out);
+                plan.refuse_but(RefusalKind::OutsideRoots, text, ways_out);
             }
         }
     }
@@ -324,7 +343,7 @@ pub(super) fn refuse_foreign_data(plan: &mut Plan, concerned: impl IntoIterator<
             continue;
         };
         if !lies_where_the_person_looked(plan, &node.path, &place) {
-            plan.refuse(format!(
+            plan.refuse(RefusalKind::OutsideRoots, format!(
                 "{} names {} as its data file, outside the folders looked in: an image can name any file of \
                  this machine, so {} if that is right",
                 shown(&node.path),
@@ -346,7 +365,7 @@ pub(super) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node) -> bool
     if lies_where_the_person_looked(plan, &image.path, &place) {
         return false;
     }
-    plan.refuse(format!(
+    plan.refuse(RefusalKind::OutsideRoots, format!(
         "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so {} if \
          that is right",
         shown(&image.path),
@@ -363,7 +382,7 @@ pub(super) fn refuse_receiver_elsewhere(plan: &mut Plan, image: &Path) {
         return;
     };
     if !lies_where_the_person_looked(plan, &place, &place) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::OutsideRoots, format!(
             "{} cannot be kept intact: it lies outside the folders looked in, so {} if that is right",
             shown(&place),
             look_there(&place)
@@ -422,11 +441,14 @@ pub(super) fn refuse_as_data_file(plan: &mut Plan, forest: &Forest, node: &Node,
     let context = plan.context().clone();
     let Some(id) = node.file_id() else { return };
     for owner in data_file_users(context.host.as_ref(), forest, node, id) {
-        plan.refuse(format!(
-            "{} keeps its data in {}, which therefore cannot be {how} alone",
-            shown(&owner.path),
-            shown(&node.path)
-        ));
+        plan.refuse(
+            RefusalKind::HasDependants,
+            format!(
+                "{} keeps its data in {}, which therefore cannot be {how} alone",
+                shown(&owner.path),
+                shown(&node.path)
+            ),
+        );
     }
 }
 

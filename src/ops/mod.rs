@@ -52,6 +52,7 @@ mod reading;
 mod rebase;
 mod recover;
 mod redo;
+mod refusal;
 mod relink;
 mod remove_leftovers;
 mod repair;
@@ -96,8 +97,8 @@ pub use options::{
     BackingStyle, Compress, DataFileOption, Dependants, EncryptionOption, ImageOptions,
 };
 pub use plan::{
-    Confirm, Consent, Danger, Denied, Effect, EffectKind, Line, Note, Plan, Ready, Refusal,
-    SpaceNeed, Tone, Undo, WayOut,
+    Confirm, Consent, Danger, Denied, Effect, EffectKind, Line, Note, Plan, Ready, SpaceNeed, Tone,
+    Undo,
 };
 pub use progress::{Cancelled, Phase, Progress, ProgressView};
 pub use prune::{Candidate, candidates};
@@ -105,6 +106,7 @@ pub use reading::{ReadOptions, Reading, open_to_read};
 pub use rebase::Rebase;
 pub use recover::{RecoverEntry, Recovery};
 pub use redo::RedoEntry;
+pub use refusal::{Refusal, RefusalKind, WayOut};
 pub use relink::{Relink, Unlink};
 pub use remove_leftovers::{Leftover, RemoveLeftovers, leftovers};
 pub use repair::{RepairAction, RepairImage};

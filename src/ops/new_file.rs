@@ -8,6 +8,7 @@ use crate::forest::Whereabouts;
 use crate::host::FileKind;
 use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 
+use super::refusal::RefusalKind;
 use super::words::{listed, name, shown, size};
 use super::{Plan, may_write, space};
 
@@ -17,17 +18,26 @@ pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf>
     let context = plan.context().clone();
     let host = context.host.as_ref();
     if new.file_name().is_none() {
-        plan.refuse(format!("{} is no name for a file", shown(new)));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!("{} is no name for a file", shown(new)),
+        );
         return None;
     }
     match host.stat_link(new) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(new),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-        Err(error) => plan.refuse(format!("{} cannot be looked at: {error}", shown(new))),
-        Ok(_) => plan.refuse(format!(
-            "{} exists already, and is never overwritten: choose another name",
-            shown(new)
-        )),
+        Err(error) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{} cannot be looked at: {error}", shown(new)),
+        ),
+        Ok(_) => plan.refuse(
+            RefusalKind::AlreadyExists,
+            format!(
+                "{} exists already, and is never overwritten: choose another name",
+                shown(new)
+            ),
+        ),
     }
     let parent = new.parent()?;
     let parent = if parent.as_os_str().is_empty() {
@@ -41,14 +51,17 @@ pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf>
     {
         Ok((dir, FileKind::Directory)) => dir,
         Ok(_) => {
-            plan.refuse(format!("{} is no directory", shown(parent)));
+            plan.refuse(
+                RefusalKind::Invalid,
+                format!("{} is no directory", shown(parent)),
+            );
             return None;
         }
         Err(error) => {
-            plan.refuse(format!(
-                "the directory {} cannot be used: {error}",
-                shown(parent)
-            ));
+            plan.refuse(
+                RefusalKind::Unreadable,
+                format!("the directory {} cannot be used: {error}", shown(parent)),
+            );
             return None;
         }
     };
@@ -80,12 +93,15 @@ fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
         .map(|child| name(&child.path))
         .collect();
     if !children.is_empty() {
-        plan.refuse(format!(
-            "{} is the name of a base that {} cannot find: a new file there would pass for it. \
+        plan.refuse(
+            RefusalKind::AlreadyExists,
+            format!(
+                "{} is the name of a base that {} cannot find: a new file there would pass for it. \
              Choose another name",
-            shown(new),
-            listed(&children, 5)
-        ));
+                shown(new),
+                listed(&children, 5)
+            ),
+        );
     }
 }
 
@@ -93,11 +109,14 @@ fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
 /// clusters of a qcow2 image map is told where its options are known.
 pub(super) fn whole_sectors(plan: &mut Plan, bytes: u64) -> u64 {
     if bytes > MAX_FILE_LENGTH {
-        plan.refuse(format!(
-            "{} is more than a disk can have ({})",
-            size(bytes),
-            size(MAX_FILE_LENGTH)
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is more than a disk can have ({})",
+                size(bytes),
+                size(MAX_FILE_LENGTH)
+            ),
+        );
         return bytes;
     }
     let rounded = bytes.div_ceil(SECTOR).saturating_mul(SECTOR);

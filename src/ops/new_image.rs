@@ -10,6 +10,7 @@ use crate::image::{
     self, Compression, CompressionLevel, Format, NewDataFile, NewEncryption, NewLen, Preallocation,
 };
 
+use super::refusal::RefusalKind;
 use super::words::{name, size};
 use super::{EffectKind, EncryptionOption, ImageOptions, Plan, backing_name, new_file};
 
@@ -37,7 +38,7 @@ pub(super) fn options(
                 raw: data.raw,
             }),
             Err(sentence) => {
-                plan.refuse(sentence);
+                plan.refuse(RefusalKind::BackingName, sentence);
                 return None;
             }
         },
@@ -47,7 +48,7 @@ pub(super) fn options(
         Some(EncryptionOption { iter_time_ms }) => {
             let passphrase = plan.context().keys.for_new(new);
             let Some(passphrase) = passphrase.filter(|one| !one.bytes().is_empty()) else {
-                plan.refuse(format!(
+                plan.refuse(RefusalKind::PassphraseNeeded, format!(
                     "{} is to be encrypted, but no passphrase was given for it (--passphrase-file), an empty \
                      one, or two that differ",
                     name(new)
@@ -77,7 +78,10 @@ pub(super) fn options(
     match image::new_len(new, &options) {
         Ok(len) => Some(NewImage { options, len }),
         Err(error) => {
-            plan.refuse(format!("{} {}", name(new), error.kind));
+            plan.refuse(
+                RefusalKind::Invalid,
+                format!("{} {}", name(new), error.kind),
+            );
             None
         }
     }
@@ -231,7 +235,10 @@ pub(super) fn qemu_options(options: &image::CreateOptions) -> Option<OsString> {
 /// Refuses for a raw image what only a qcow2 image has.
 pub(super) fn refuse_metadata_of_raw(plan: &mut Plan, preallocation: Preallocation) {
     if preallocation == Preallocation::Metadata {
-        plan.refuse("a raw image has no metadata to preallocate: off, falloc or full");
+        plan.refuse(
+            RefusalKind::Invalid,
+            "a raw image has no metadata to preallocate: off, falloc or full",
+        );
     }
 }
 
@@ -244,10 +251,13 @@ pub(super) fn refuse_level(plan: &mut Plan, kind: Compression, level: Compressio
     if let CompressionLevel::Level(level) = level
         && !(1..=most).contains(&level)
     {
-        plan.refuse(format!(
-            "{} has compression levels from 1 to {most}, not {level}",
-            kind.name()
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} has compression levels from 1 to {most}, not {level}",
+                kind.name()
+            ),
+        );
     }
 }
 

@@ -1,17 +1,17 @@
 //! A plan: everything a person needs to know before they say yes, as data and as words. How each
 //! operation makes its plan lives in the operation's own file.
 
+use super::refusal::{Reason, RefusalKind};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::Host;
-use crate::image::{self, ErrorKind};
+use crate::image::{self};
 
 use super::operation::Nature;
 use super::pin::Pins;
-use super::words::name;
-use super::{Context, Error, Job, LookedIn, Relink, RepairAction, RepairImage, Request};
+use super::{Context, Error, Job, LookedIn, Refusal, Request, WayOut};
 
 /// What happens to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,61 +105,6 @@ pub struct Note {
     pub warning: bool,
     /// A sentence.
     pub text: String,
-}
-
-/// Why it will not be done, and what could be done instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// A sentence with the reason and the files.
-    pub text: String,
-    /// Other requests that would get the person further.
-    pub ways_out: Vec<WayOut>,
-}
-
-/// Another request that gets the person further.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayOut {
-    /// What it does: `keep the others intact: copies 8.1 GiB first`.
-    pub label: String,
-    /// The request to plan instead.
-    pub request: Request,
-}
-
-impl WayOut {
-    /// What helps against an error of an image.
-    #[must_use]
-    pub fn of(error: &image::Error) -> Vec<Self> {
-        match error.kind {
-            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
-                vec![Self::repair(&error.path)]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Repairing what is damaged or marked so.
-    pub(super) fn repair(image: &Path) -> Self {
-        Self {
-            label: "repair all of it".to_owned(),
-            request: Request::Repair(RepairImage {
-                image: image.to_path_buf(),
-                action: RepairAction::All,
-            }),
-        }
-    }
-
-    /// Having an overlay record the format of the image that it is built on.
-    pub(super) fn record_format(overlay: &Path, base: &Path) -> Self {
-        Self {
-            label: format!("record the format of {} in {}", name(base), name(overlay)),
-            request: Request::Relink(Relink {
-                image: overlay.to_path_buf(),
-                base: None,
-                format: None,
-                style: None,
-            }),
-        }
-    }
 }
 
 /// Room needed on one filesystem.
@@ -428,20 +373,25 @@ impl Plan {
     }
 
     /// Adds a reason not to do it, without a way out.
-    pub(super) fn refuse(&mut self, text: impl Into<String>) {
-        self.refuse_but(text, Vec::new());
+    pub(super) fn refuse(&mut self, kind: RefusalKind, text: impl Into<String>) {
+        self.refuse_but(kind, text, Vec::new());
+    }
+
+    /// The same of a reason that was found elsewhere.
+    pub(super) fn refuse_for(&mut self, reason: Reason) {
+        self.refuse(reason.kind, reason.text);
     }
 
     /// Says that everything is as it is asked for already, so that nothing is done.
     pub(super) fn refuse_as_done(&mut self, text: impl Into<String>) {
-        self.refuse(text);
+        self.refuse(RefusalKind::AlreadySo, text);
         self.is_done = true;
         self.is_so = true;
     }
 
     /// A refusal that tells a recovery that the operation has gone through.
     pub(super) fn refuse_as_through(&mut self, text: impl Into<String>) {
-        self.refuse(text);
+        self.refuse(RefusalKind::AlreadySo, text);
         self.is_done = true;
     }
 
@@ -452,8 +402,14 @@ impl Plan {
     }
 
     /// Adds a reason not to do it, and what could be done instead.
-    pub(super) fn refuse_but(&mut self, text: impl Into<String>, ways_out: Vec<WayOut>) {
+    pub(super) fn refuse_but(
+        &mut self,
+        kind: RefusalKind,
+        text: impl Into<String>,
+        ways_out: Vec<WayOut>,
+    ) {
         self.refusals.push(Refusal {
+            kind,
             text: text.into(),
             ways_out,
         });
@@ -470,7 +426,7 @@ impl Plan {
     }
 
     fn refuse_error_as(&mut self, error: &image::Error, text: String) {
-        self.refuse_but(text, WayOut::of(error));
+        self.refuse_but(RefusalKind::of(&error.kind), text, WayOut::of(error));
     }
 
     /// What could not be read, known once it has run; none of one for which that is an error.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Forest, Node, NodeId, Reads};
 use crate::host::{FileKind, printable};
 
+use super::refusal::RefusalKind;
 use super::words::{count, shown};
 use super::{EffectKind, Plan};
 
@@ -109,7 +110,7 @@ pub(super) fn refuse(
         };
         let text = format!("{} cannot be {how}: {why}", shown(&node.path));
         if !plan.refusals.iter().any(|known| known.text == text) {
-            plan.refuse(text);
+            plan.refuse(RefusalKind::Unsupported, text);
         }
     }
 }
@@ -121,7 +122,7 @@ pub(super) fn is_understood(plan: &mut Plan, forest: &Forest, node: &Node) -> bo
         return true;
     }
     let recorded = node.backing.as_deref().map(|link| printable(link.name()));
-    plan.refuse(format!(
+    plan.refuse(RefusalKind::Unsupported, format!(
         "how {} reads what it is built on is not understood here ({}), so nothing is read through it",
         shown(&node.path),
         recorded.unwrap_or_default()

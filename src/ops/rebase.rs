@@ -13,6 +13,7 @@ use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, dedupe_
 use super::held::Held;
 use super::members::Members;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::reroot::{self, Move};
 use super::words::{name, shown, size};
 use super::{
@@ -115,7 +116,7 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
         .and_then(|node| Ok((node, resolve::named(&context, &wish.to)?)))
     {
         Ok(found) => found,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let Some(format) = format_of(plan, node, base, wish) else {
         return;
@@ -210,30 +211,36 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option
     match base.whereabouts {
         Whereabouts::Scanned | Whereabouts::InTrash => {}
         Whereabouts::Missing => {
-            plan.refuse(format!("{path} is not there"));
+            plan.refuse(RefusalKind::NotFound, format!("{path} is not there"));
             return None;
         }
         Whereabouts::Elsewhere => {
-            plan.refuse(format!(
-                "{path} is no local file: nothing is known of it here"
-            ));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!("{path} is no local file: nothing is known of it here"),
+            );
             return None;
         }
         Whereabouts::OutsideScan => {
-            plan.refuse(format!(
-                "{path} lies outside the folders looked in: look in its folder too"
-            ));
+            plan.refuse(
+                RefusalKind::OutsideRoots,
+                format!("{path} lies outside the folders looked in: look in its folder too"),
+            );
             return None;
         }
     }
     if let Content::Damaged(why) | Content::Unreadable(why) = &base.content {
-        plan.refuse(format!("{path} cannot be built on: {}", printable(why)));
+        plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be built on: {}", printable(why)),
+        );
         return None;
     }
     if matches!(base.content, Content::Unopened) {
-        plan.refuse(format!(
-            "{path} cannot be built on: it was never looked into"
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!("{path} cannot be built on: it was never looked into"),
+        );
         return None;
     }
     if let Some(said) = &wish.format {

@@ -9,6 +9,7 @@ use crate::host::printable;
 
 use super::journal::{Entry, Standing};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::undo::{entries, line_of, origin, taken_back_last, titled};
 use super::words::shown;
 use super::{Plan, Request, Restore, trash};
@@ -77,11 +78,11 @@ fn plan_redo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     let context = plan.context().clone();
     let entries = match entries(plan) {
         Ok(entries) => entries,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     let entry = match choose_again(&entries, wanted, folders) {
         Ok(entry) => entry,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     let title = titled(plan, "Redo", &entries, entry);
     plan.title.clone_from(&title);
@@ -89,11 +90,14 @@ fn plan_redo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
         .iter()
         .find(|one| Some(one.id) == entry.taken_back_by);
     if let Some(path) = by.and_then(|by| by.after.moved_on(context.host.as_ref())) {
-        return plan.refuse(format!(
-            "{} has changed since “{}” was taken back: ask for it anew",
-            shown(path),
-            printable(&origin(&entries, entry).title)
-        ));
+        return plan.refuse(
+            RefusalKind::Stale,
+            format!(
+                "{} has changed since “{}” was taken back: ask for it anew",
+                shown(path),
+                printable(&origin(&entries, entry).title)
+            ),
+        );
     }
     let first = origin(&entries, entry);
     // What was made is in the trash, and comes back from there.
@@ -110,10 +114,13 @@ fn plan_redo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     });
     let request = kept.unwrap_or_else(|| first.request.clone());
     if !request.is_of_images() {
-        return plan.refuse(format!(
-            "the journal is damaged: entry {} leads back into it",
-            entry.id
-        ));
+        return plan.refuse(
+            RefusalKind::Damaged,
+            format!(
+                "the journal is damaged: entry {} leads back into it",
+                entry.id
+            ),
+        );
     }
     let asked = Request::Redo(RedoEntry {
         entry: Some(entry.id),

@@ -13,6 +13,7 @@ use crate::image::maker_of;
 use super::copy_file::folder;
 use super::in_use::{Locking, Use, who_uses};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::trash;
 use super::words::{count, name, shown, size};
 use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write};
@@ -169,28 +170,34 @@ fn plan_removal(plan: &mut Plan, files: &[PathBuf]) {
         more => format!("Remove {}", count(more.len(), "half-made file")),
     };
     if files.is_empty() {
-        return plan.refuse("nothing half-made is named");
+        return plan.refuse(RefusalKind::NotFound, "nothing half-made is named");
     }
     let mut found = Vec::new();
     for path in files {
         let Some((leftover, inside)) = look_at(host, path) else {
-            plan.refuse(format!(
-                "{} is nothing that qanopy was making: only that is removed by this",
-                shown(path)
-            ));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!(
+                    "{} is nothing that qanopy was making: only that is removed by this",
+                    shown(path)
+                ),
+            );
             continue;
         };
         if leftover.runs {
-            plan.refuse(format!(
-                "{} may be in the making: process {} runs",
-                shown(path),
-                leftover.process
-            ));
+            plan.refuse(
+                RefusalKind::InUse,
+                format!(
+                    "{} may be in the making: process {} runs",
+                    shown(path),
+                    leftover.process
+                ),
+            );
         }
         for file in &inside {
             // What cannot be opened cannot be asked about, and may be deleted by its owner all the same.
             if let Ok(Use::Busy(sentence)) = who_uses(host, file, LockSet::ReadWrite) {
-                plan.refuse(sentence);
+                plan.refuse(RefusalKind::InUse, sentence);
             }
         }
         may_write::refuse_folder(plan, host, folder(path));

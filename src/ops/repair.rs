@@ -17,6 +17,7 @@ use crate::image::{
 use super::in_use::{Locking, claim};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
@@ -161,7 +162,10 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
     let path = match host.canonical(image) {
         Ok(path) => path,
         Err(error) => {
-            return plan.refuse(format!("{} cannot be looked at: {error}", shown(image)));
+            return plan.refuse(
+                RefusalKind::Unreadable,
+                format!("{} cannot be looked at: {error}", shown(image)),
+            );
         }
     };
     claim(plan, &path, LockSet::ReadWrite);
@@ -235,7 +239,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         .push("whatever can be read of its guest's disk and of its snapshots".to_owned());
     let context = plan.context().clone();
     if device::stat_of(context.host.as_ref(), &path).is_some() && context.state_dir.is_none() {
-        return plan.refuse(format!(
+        return plan.refuse(RefusalKind::Unsupported, format!(
             "{} is a block device, and there is no state directory to keep the tables in that its repair replaces",
             shown(&path)
         ));
@@ -290,9 +294,9 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
 
 fn refuse_damage(plan: &mut Plan, path: &Path, error: &image::Error) {
     let ErrorKind::Corruptions(number) = error.kind else {
-        return plan.refuse(error.to_string());
+        return plan.refuse_error(error);
     };
-    plan.refuse_but(
+    plan.refuse_but(RefusalKind::WouldLose,
         format!(
             "{} has {number} corruptions: what looks leaked may belong to what is damaged, so leaks alone are not \
              freed",
@@ -436,7 +440,7 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     let found = saved_tables(plan, &path, entry);
     let saved_at = match found {
         Ok(saved_at) => saved_at,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     let host = Arc::clone(&plan.context().host);
     let ready = open_saved(plan, &saved_at).and_then(|saved| {
@@ -466,7 +470,10 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     );
     plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
     if let Err(error) = plan.pins.pin(host.as_ref(), &saved_at, Watch::Content) {
-        plan.refuse(format!("{} cannot be looked at: {error}", shown(&saved_at)));
+        plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{} cannot be looked at: {error}", shown(&saved_at)),
+        );
     }
     plan.undo = Undo::Possible("repair it again".to_owned());
     plan.job = Some(Arc::new(PutBack {

@@ -19,6 +19,7 @@ use super::members::{
     Members, chain_below, format_of, is_readable, leading_to, refuse_corrupt, refuse_foreign_data,
     refuse_receiver_elsewhere, refuse_unfit,
 };
+use super::refusal::RefusalKind;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, Flatten, Phase, Plan, Progress, Rebase, Request, Undo, space,
@@ -65,19 +66,25 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
     let path = &node.path;
     refuse_unfit(plan, node, "built on another image");
     if plan.refusals.is_empty() && !matches!(node.content, Content::Qcow2(_)) {
-        plan.refuse(format!(
-            "{} is a raw image: only qcow2 images are built on others",
-            shown(path)
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is a raw image: only qcow2 images are built on others",
+                shown(path)
+            ),
+        );
     }
     let mut read = chain_below(plan, forest, node)?;
     if let Some((base, _)) = wish.base {
         if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
-            plan.refuse(format!(
-                "{} is built on {} itself: the links would run in a circle",
-                shown(&base.path),
-                name(path)
-            ));
+            plan.refuse(
+                RefusalKind::Loop,
+                format!(
+                    "{} is built on {} itself: the links would run in a circle",
+                    shown(&base.path),
+                    name(path)
+                ),
+            );
             return None;
         }
         if !is_readable(plan, base) {
@@ -121,11 +128,14 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
                     recorded,
                 }),
                 Err(why) => {
-                    plan.refuse(format!(
-                        "{} cannot be built on {}: {why}",
-                        shown(path),
-                        shown(&base.path)
-                    ));
+                    plan.refuse(
+                        RefusalKind::BackingName,
+                        format!(
+                            "{} cannot be built on {}: {why}",
+                            shown(path),
+                            shown(&base.path)
+                        ),
+                    );
                     return None;
                 }
             }

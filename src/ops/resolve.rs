@@ -7,22 +7,39 @@ use crate::host::shell_quoted;
 use crate::image::entry_of;
 
 use super::Context;
+use super::refusal::{Reason, RefusalKind};
 use super::words::shown;
 
 /// The node of this name, or of the file this name leads to.
 ///
 /// # Errors
 /// A sentence, if the scan met no such image, or only in the trash.
-pub(super) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c Node, String> {
+pub(super) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c Node, Reason> {
     let forest = context.forest.as_ref();
     let stat = context.host.stat(path);
     let by_file = || stat.as_ref().ok().and_then(|stat| forest.by_file(stat.id));
     let node = forest.by_path(path).or_else(by_file);
     match (node, &stat) {
-        (Some(node), _) if node.is_in_trash() => Err(in_trash(&node.path)),
+        (Some(node), _) if node.is_in_trash() => {
+            Err(Reason::new(RefusalKind::InTrash, in_trash(&node.path)))
+        }
         (Some(node), _) => Ok(node),
-        (None, Ok(_)) => Err(format!("{} is no image that the scan met", shown(path))),
-        (None, Err(error)) => Err(format!("{} cannot be looked at: {error}", shown(path))),
+        (None, Ok(_)) => Err(Reason::new(
+            RefusalKind::NotFound,
+            format!("{} is no image that the scan met", shown(path)),
+        )),
+        (None, Err(error)) => Err(Reason::new(
+            kind_of(error),
+            format!("{} cannot be looked at: {error}", shown(path)),
+        )),
+    }
+}
+
+/// What kind of reason it is that the system does not let a file be looked at.
+pub(super) fn kind_of(error: &std::io::Error) -> RefusalKind {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => RefusalKind::NotFound,
+        _ => RefusalKind::Unreadable,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::image::{entry_of, taken_from};
 use super::copy_file::folder;
 use super::in_use::Locking;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::trash::{self, Entry, Since};
 use super::words::{count, name, shown, size};
 use super::{
@@ -98,7 +99,10 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
     let (entries, missing) = trash::find(host, state_dir, &context.looked_in.dirs(), names);
     plan.title = title("Restore", names, &entries);
     for name in missing {
-        plan.refuse(format!("there is no {name} in the trash"));
+        plan.refuse(
+            RefusalKind::NotFound,
+            format!("there is no {name} in the trash"),
+        );
     }
     let mut targets = BTreeSet::new();
     for entry in &entries {
@@ -113,15 +117,21 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
             plan.counterpart(&file.kept_at);
             may_write::refuse_folder(plan, host, folder(&file.kept_at));
             if host.stat_link(&file.original).is_ok() {
-                plan.refuse(format!(
-                    "{} is taken: move what is there away first",
-                    shown(&file.original)
-                ));
+                plan.refuse(
+                    RefusalKind::AlreadyExists,
+                    format!(
+                        "{} is taken: move what is there away first",
+                        shown(&file.original)
+                    ),
+                );
             } else if !targets.insert(file.original.clone()) {
-                plan.refuse(format!(
-                    "two of the entries named hold {}: restore one of them",
-                    shown(&file.original)
-                ));
+                plan.refuse(
+                    RefusalKind::AlreadyExists,
+                    format!(
+                        "two of the entries named hold {}: restore one of them",
+                        shown(&file.original)
+                    ),
+                );
             } else {
                 plan.pins.pin_absent(&file.original);
             }
@@ -138,7 +148,10 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
         }
     }
     if plan.effects.is_empty() && plan.refusals.is_empty() {
-        plan.refuse("there is nothing to restore".to_owned());
+        plan.refuse(
+            RefusalKind::NotFound,
+            "there is nothing to restore".to_owned(),
+        );
     }
     plan.undo = Undo::Possible("discard the images again".to_owned());
     let files = entries.iter().flat_map(|entry| &entry.files);

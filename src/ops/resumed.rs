@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::absolute;
 use super::journal::{Entry, Journal, Standing};
+use super::refusal::RefusalKind;
 use super::{
     Context, MoveImages, NewSize, Plan, RecoverEntry, Recovery, Relocation, Request, Resize, WayOut,
 };
@@ -96,7 +97,7 @@ pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: N
     if entry.may_be_rolled_back() {
         ways_out.push(way("take back what was done of it", Recovery::RollBack));
     }
-    plan.refuse_but(
+    plan.refuse_but(RefusalKind::Interrupted,
         format!(
             "“{}” was interrupted, so it may have happened already: finish that, or say which size it is to be",
             crate::host::printable(&entry.title)

@@ -20,6 +20,7 @@ use super::in_use::Locking;
 use super::members::refuse_as_data_file;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::restore::say_what_became_of_bases;
 use super::trash::{self, Batch, Item};
 use super::words::{command, name, shown, size};
@@ -230,7 +231,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     let node = match look_up(host.as_ref(), forest, image) {
         Ok(node) => node,
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse_for(sentence);
             return None;
         }
     };
@@ -238,7 +239,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
         .stat_link(&node.path)
         .is_ok_and(|stat| Some(stat.id) == node.file_id());
     if !is_regular || super::device::is_device(node) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{} is no regular file, or another one than when it was scanned: it cannot go to the trash",
             shown(&node.path)
         ));
@@ -251,11 +252,14 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
         .map(|child| name(&child.path))
         .collect();
     if !children.is_empty() {
-        plan.refuse(format!(
-            "{} is built on {}, and shows what that holds: only a leaf is reverted",
-            super::words::listed(&children, 5),
-            name(&node.path)
-        ));
+        plan.refuse(
+            RefusalKind::HasDependants,
+            format!(
+                "{} is built on {}, and shows what that holds: only a leaf is reverted",
+                super::words::listed(&children, 5),
+                name(&node.path)
+            ),
+        );
         return None;
     }
     let others: Vec<String> = node.other_names.iter().map(|path| shown(path)).collect();
@@ -290,19 +294,19 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
 fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
     let path = shown(&node.path);
     let Some(facts) = node.facts() else {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{path} is no qcow2 image that can be read: discard it, and create a branch of that name"
         ));
         return None;
     };
     let (Some(_), Some(base)) = (&node.backing, forest.leads_to(node)) else {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::NotInChain, format!(
             "{path} is built on nothing: anew it would be an empty disk. Discard it, and create one"
         ));
         return None;
     };
     if facts.external_data {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{path} keeps its data in a file of its own: discard it, and create a branch of that name"
         ));
         return None;
@@ -310,6 +314,7 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
     if node.backing_format().is_none() {
         let way = WayOut::record_format(&node.path, base);
         plan.refuse_but(
+            RefusalKind::BackingFormat,
             format!("{path} does not record the format of what it is built on"),
             vec![way],
         );
@@ -374,21 +379,30 @@ fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
     let dirs = context.looked_in.dirs();
     let (entries, _) = trash::find(host, context.state_dir.as_deref(), &dirs, &names);
     let [found] = entries.as_slice() else {
-        return plan.refuse(format!("there is no {} in the trash", printable(entry)));
+        return plan.refuse(
+            RefusalKind::NotFound,
+            format!("there is no {} in the trash", printable(entry)),
+        );
     };
     let [file] = found.files.as_slice() else {
-        return plan.refuse(format!(
-            "{} holds more than one file, or none: `qanopy trash restore` brings them back",
-            printable(entry)
-        ));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} holds more than one file, or none: `qanopy trash restore` brings them back",
+                printable(entry)
+            ),
+        );
     };
     if file.original != node.path {
-        return plan.refuse(format!(
-            "{} holds {}, not {}",
-            printable(entry),
-            shown(&file.original),
-            name(&node.path)
-        ));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} holds {}, not {}",
+                printable(entry),
+                shown(&file.original),
+                name(&node.path)
+            ),
+        );
     }
     plan.effect(
         EffectKind::Restores,

@@ -8,6 +8,7 @@ use crate::image::Growth;
 use super::copy_file::folder;
 use super::device;
 use super::in_use::data_file;
+use super::refusal::RefusalKind;
 use super::words::{shown, size};
 use super::{Plan, SpaceNeed};
 
@@ -47,12 +48,15 @@ pub(super) fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u64) {
         }
     };
     if space.available < needed {
-        plan.refuse(format!(
-            "there is no room in {}: {} needed, {} free",
-            shown(dir),
-            size(needed),
-            size(space.available)
-        ));
+        plan.refuse(
+            RefusalKind::NoSpace,
+            format!(
+                "there is no room in {}: {} needed, {} free",
+                shown(dir),
+                size(needed),
+                size(space.available)
+            ),
+        );
     }
 }
 
@@ -87,14 +91,17 @@ fn at(plan: &mut Plan, path: &Path, certain: u64, possible: u64) {
         }
     };
     if available < needed {
-        plan.refuse(format!(
-            "there is no room on the device {}, which is {} long: {} needed, {} left: {}",
-            shown(path),
-            size(stat.len),
-            size(needed),
-            size(available),
-            device::extend_line(&stat, needed - available)
-        ));
+        plan.refuse(
+            RefusalKind::NoSpace,
+            format!(
+                "there is no room on the device {}, which is {} long: {} needed, {} left: {}",
+                shown(path),
+                size(stat.len),
+                size(needed),
+                size(available),
+                device::extend_line(&stat, needed - available)
+            ),
+        );
     }
 }
 

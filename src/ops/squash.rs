@@ -13,6 +13,7 @@ use crate::image::Format;
 use super::held::Held;
 use super::members::Members;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::reroot::{self, Move, before_the_switch};
 use super::trash::{Batch, Item, refuse_foreign};
 use super::words::{count, name, shown, size};
@@ -155,7 +156,7 @@ fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
     }
     let node = match resolve::named(half.context, layer) {
         Ok(node) => node,
-        Err(sentence) => return Way::Impossible(sentence),
+        Err(reason) => return Way::Impossible(reason.text),
     };
     if let Some(sentence) = half.unknown() {
         return Way::Impossible(sentence);
@@ -198,7 +199,7 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
     plan.title = format!("Squash {}", name(layer));
     let node = match resolve::named(&context, layer) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     if context.forest.is_leaf(node) {
         let mut ways_out = vec![WayOut {
@@ -218,6 +219,7 @@ fn plan_squash(plan: &mut Plan, layer: &Path, direction: Option<Direction>) {
             );
         }
         return plan.refuse_but(
+            RefusalKind::NotInChain,
             format!(
                 "nothing is built on {}: no other image shows what it holds",
                 shown(&node.path)
@@ -332,10 +334,10 @@ fn plan_up(plan: &mut Plan, node: &Node) {
             None => return,
         },
         (Some(_), None) => {
-            return plan.refuse(format!(
-                "what {} is built on is not known",
-                shown(&node.path)
-            ));
+            return plan.refuse(
+                RefusalKind::Unreadable,
+                format!("what {} is built on is not known", shown(&node.path)),
+            );
         }
     };
     let mut members = Members::default();

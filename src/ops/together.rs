@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::host::during_one_survey;
 
+use super::refusal::RefusalKind;
 use super::words::{shown, size};
 use super::{Context, EffectKind, Plan, Request, plan};
 
@@ -48,7 +49,7 @@ pub fn plan_each(context: &Context, requests: &[Request]) -> Vec<Plan> {
             }
         }
         if let Some(why) = why {
-            plan.refuse(why);
+            plan.refuse(RefusalKind::Invalid, why);
             plan.settle();
         }
     }

@@ -12,6 +12,7 @@ use crate::host::{Host, printable};
 use super::journal::{Entry, Journal, Standing};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::{Pins, Seen, Watch};
+use super::refusal::RefusalKind;
 use super::words::{ago, count, listed, shown};
 use super::{Discard, EffectKind, Plan, Request, Uncommit, trash};
 
@@ -171,24 +172,30 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     let context = plan.context().clone();
     let entries = match entries(plan) {
         Ok(entries) => entries,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     let (entry, skipped) = match choose(&entries, wanted, folders) {
         Ok(found) => found,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
     };
     let title = titled(plan, "Undo", &entries, entry);
     plan.title.clone_from(&title);
     let what = printable(&origin(&entries, entry).title);
     // One that leads back into the journal was not written by us, and might lead round in a circle.
     let Some(undo) = entry.undo.as_ref().filter(|undo| undo.is_of_images()) else {
-        return plan.refuse(format!("nothing takes back what was done: {what}"));
+        return plan.refuse(
+            RefusalKind::NotReversible,
+            format!("nothing takes back what was done: {what}"),
+        );
     };
     if let Some(path) = entry.left.moved_on(context.host.as_ref()) {
-        return plan.refuse(format!(
-            "{} has changed since: taking back “{what}” would lose that",
-            shown(path),
-        ));
+        return plan.refuse(
+            RefusalKind::Stale,
+            format!(
+                "{} has changed since: taking back “{what}” would lose that",
+                shown(path),
+            ),
+        );
     }
     if let Request::Uncommit(Uncommit {
         layers,
@@ -197,7 +204,7 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     }) = undo
         && let Some(layer) = changed_layer(context.host.as_ref(), entry, layers, batch)
     {
-        return plan.refuse(format!(
+        return plan.refuse(RefusalKind::Stale, format!(
             "{} was changed since it was merged: taking back “{what}” would change what is built on it",
             shown(&layer)
         ));
@@ -271,12 +278,15 @@ fn refuse_others(plan: &mut Plan, made: &[PathBuf]) {
         .map(|effect| shown(&effect.path))
         .collect();
     if !others.is_empty() {
-        plan.refuse(format!(
-            "{} {} built on what this takes away: discard, rebase or take {} back first",
-            listed(&others, 5),
-            if others.len() == 1 { "is" } else { "are" },
-            if others.len() == 1 { "it" } else { "them" },
-        ));
+        plan.refuse(
+            RefusalKind::HasDependants,
+            format!(
+                "{} {} built on what this takes away: discard, rebase or take {} back first",
+                listed(&others, 5),
+                if others.len() == 1 { "is" } else { "are" },
+                if others.len() == 1 { "it" } else { "them" },
+            ),
+        );
     }
 }
 

@@ -45,7 +45,7 @@ fn a_refused_plan_is_told_with_the_command_lines_that_lead_on() {
     let ended = place.q(commit);
     let plan = ended.json()["plan"].clone();
     let error = error(ended, 4);
-    assert_eq!(error["kind"], "refused");
+    assert_eq!(error["kind"], "dependants");
     assert_eq!(error["ways-out"], plan["refusals"][0]["ways-out"]);
     let ways = error["ways-out"].as_array().unwrap();
     let lines = ways.iter().map(|way| way["command"].as_str().unwrap());

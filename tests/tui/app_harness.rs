@@ -10,7 +10,7 @@ use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
 use qanopy::image::{Compression, Encryption, Format, ImageInfo, Keys, Snapshot};
 use qanopy::ops::{
     self, Commit, Confirm, Context, Danger, Effect as Change, EffectKind, LookedIn, Note, Plan,
-    Refusal, Request, Siblings, SpaceNeed, Undo, WayOut,
+    Refusal, RefusalKind, Request, Siblings, SpaceNeed, Undo, WayOut,
 };
 use qanopy::qcow2::HostOffset;
 use qanopy::tui::testing::{
@@ -530,6 +530,7 @@ pub fn refused_commit(plan: &mut Plan) {
         })
     };
     plan.refusals = vec![Refusal {
+        kind: RefusalKind::HasDependants,
         text: "3 images would break".to_owned(),
         ways_out: vec![
             WayOut {

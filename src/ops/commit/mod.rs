@@ -25,6 +25,7 @@ use super::members::{
 };
 use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::trash;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
@@ -232,6 +233,7 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
     if wish.layer == CommittedLayer::Keep && run.layers.len() > 1 {
         // Between two of its steps it would leave a layer that shows a mixture.
         plan.refuse_but(
+            RefusalKind::Invalid,
             format!(
                 "{} can only be kept where no layer lies between it and {}",
                 shown(&top.path),
@@ -284,22 +286,28 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
         && let Some(grown) = survey.grows_to
         && let Some(stat) = device::stat_of(context.host.as_ref(), &base.path)
     {
-        plan.refuse(format!(
-            "{} is longer than {}, which is a raw block device of {}: {}",
-            name(&top.path),
-            shown(&base.path),
-            size(stat.len),
-            device::extend_line(&stat, grown - survey.base_size)
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is longer than {}, which is a raw block device of {}: {}",
+                name(&top.path),
+                shown(&base.path),
+                size(stat.len),
+                device::extend_line(&stat, grown - survey.base_size)
+            ),
+        );
         return None;
     }
     if let Some(why) = &survey.cannot_grow {
-        plan.refuse(format!(
-            "{} is longer than {}, which {}",
-            name(&top.path),
-            name(&base.path),
-            why.kind
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is longer than {}, which {}",
+                name(&top.path),
+                name(&base.path),
+                why.kind
+            ),
+        );
         return None;
     }
     refuse_as_data_file(plan, &forest, base, "committed into");
@@ -395,7 +403,7 @@ fn leave_devices(plan: &mut Plan, run: &Run<'_>, wish: &Commit) -> Commit {
     let path = shown(&layer.path);
     if run.layers.len() > 1 {
         // What lies between would show a mixture, and stays where it is.
-        plan.refuse_but(
+        plan.refuse_but(RefusalKind::Unsupported,
             format!(
                 "{path} is a block device, which cannot go to the trash with the other layers: commit them one by one"
             ),
@@ -458,7 +466,7 @@ fn plan_keep_old(
     let recorded = match recorded {
         Ok(recorded) => recorded,
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse(RefusalKind::BackingName, sentence);
             return None;
         }
     };
@@ -500,7 +508,10 @@ fn plan_keep_old(
     let empty = match image::new_len(new, &options) {
         Ok(len) => len.image_blocks,
         Err(error) => {
-            plan.refuse(format!("{} {}", name(new), error.kind));
+            plan.refuse(
+                RefusalKind::Invalid,
+                format!("{} {}", name(new), error.kind),
+            );
             return None;
         }
     };

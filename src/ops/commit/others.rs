@@ -10,6 +10,7 @@ use crate::host::{Access, printable};
 use crate::image;
 
 use super::super::members::{leading_to, refuse_corrupt, refuse_receiver_elsewhere};
+use super::super::refusal::RefusalKind;
 use super::super::words::{count, listed, name, shown, size};
 use super::super::{
     Commit, Context, EffectKind, EmptyTrash, Plan, Request, Siblings, WayOut, unlock,
@@ -117,6 +118,7 @@ pub(super) fn judge_dependants(
             }
             let verb = if names.len() == 1 { "reads" } else { "read" };
             plan.refuse_but(
+                RefusalKind::HasDependants,
                 format!(
                     "{} {verb} {} as well, and would lose what this overwrites",
                     listed(&names, 5),
@@ -147,7 +149,11 @@ fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec
         });
         if let Some(why) = &closed {
             let text = format!("{} cannot be kept intact: {why}", dependant.what);
-            plan.refuse_but(text, empty_trash(std::iter::once(dependant)));
+            plan.refuse_but(
+                RefusalKind::HasDependants,
+                text,
+                empty_trash(std::iter::once(dependant)),
+            );
         }
         refuse_receiver_elsewhere(plan, &dependant.path);
         if closed.is_none() && checked.insert(dependant.path.clone()) {
@@ -222,7 +228,7 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
             .facts()
             .is_some_and(|facts| !facts.unknown_features.is_empty())
         {
-            plan.refuse(format!("{path} is built on a layer that goes and needs features that are not known here: its header cannot be changed"));
+            plan.refuse(RefusalKind::Unsupported, format!("{path} is built on a layer that goes and needs features that are not known here: its header cannot be changed"));
             continue;
         }
         match new_name(&context, child, run) {
@@ -234,10 +240,10 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
                     recorded,
                 });
             }
-            Err(why) => plan.refuse(format!(
-                "{path} cannot be built on {}: {why}",
-                shown(&run.base.path)
-            )),
+            Err(why) => plan.refuse(
+                RefusalKind::BackingName,
+                format!("{path} cannot be built on {}: {why}", shown(&run.base.path)),
+            ),
         }
     }
     children

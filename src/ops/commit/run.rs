@@ -7,6 +7,7 @@ use crate::host::printable;
 use crate::image::Format;
 
 use super::super::members::refuse_unnamed;
+use super::super::refusal::RefusalKind;
 use super::super::words::{listed, name, shown};
 use super::super::{Context, Plan, WayOut, readers, resolve};
 
@@ -44,13 +45,13 @@ pub(super) fn find_run<'f>(
     let (top, into) = match found {
         Ok(found) => found,
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse_for(sentence);
             return None;
         }
     };
     let path = shown(&top.path);
     if forest.flags(top.id).contains(Flags::LOOP) {
-        plan.refuse(format!("the backing links of {path} run in a circle: there is nothing at its end to commit into"));
+        plan.refuse(RefusalKind::Loop, format!("the backing links of {path} run in a circle: there is nothing at its end to commit into"));
         return None;
     }
     if let Some(into) = into {
@@ -62,14 +63,17 @@ pub(super) fn find_run<'f>(
             .collect();
         if !below.iter().any(|node| node.id == into.id) {
             let below: Vec<String> = below.iter().map(|node| name(&node.path)).collect();
-            plan.refuse(match below.as_slice() {
-                [] => format!("{path} is built on nothing: there is no image to commit into"),
-                below => format!(
-                    "{path} is not built on {}, only on {}",
-                    shown(&into.path),
-                    listed(below, 5)
-                ),
-            });
+            plan.refuse(
+                RefusalKind::NotInChain,
+                match below.as_slice() {
+                    [] => format!("{path} is built on nothing: there is no image to commit into"),
+                    below => format!(
+                        "{path} is not built on {}, only on {}",
+                        shown(&into.path),
+                        listed(below, 5)
+                    ),
+                },
+            );
             return None;
         }
     }
@@ -94,9 +98,10 @@ pub(super) fn find_run<'f>(
 fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f Node, Format)> {
     let path = shown(&node.path);
     let Some(backing) = &node.backing else {
-        plan.refuse(format!(
-            "{path} is built on nothing: there is no image to commit into"
-        ));
+        plan.refuse(
+            RefusalKind::NotInChain,
+            format!("{path} is built on nothing: there is no image to commit into"),
+        );
         return None;
     };
     if !readers::is_understood(plan, forest, node) {
@@ -105,7 +110,7 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
     let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
     let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
-        plan.refuse(match base.map(|base| base.whereabouts) {
+        plan.refuse(RefusalKind::OutsideRoots, match base.map(|base| base.whereabouts) {
             Some(Whereabouts::OutsideScan) => format!(
                 "{path} is built on {recorded}, outside the folders looked in: what else is built on that is not \
                  known. Look in its folder too"
@@ -120,6 +125,7 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
     }
     let Some(base_format) = backing.format().cloned() else {
         plan.refuse_but(
+            RefusalKind::BackingFormat,
             format!(
                 "{path} does not record the format of {recorded}, and a guess would risk the data: \
                  record it first with qanopy relink"
@@ -139,21 +145,27 @@ fn refuse_doubtful(plan: &mut Plan, node: &Node, base: &Node, base_format: &Form
     if *base_format != Format::Raw && base.format().as_ref() != Some(base_format)
         || *base_format == Format::Raw && !matches!(base.content, Content::Raw)
     {
-        plan.refuse(format!(
-            "{path} records {recorded} as {}, and it looks like {}: nothing is written into it",
-            printable(base_format.name()),
-            base.format().map_or_else(
-                || "something else".to_owned(),
-                |format| printable(format.name())
-            )
-        ));
+        plan.refuse(
+            RefusalKind::BackingFormat,
+            format!(
+                "{path} records {recorded} as {}, and it looks like {}: nothing is written into it",
+                printable(base_format.name()),
+                base.format().map_or_else(
+                    || "something else".to_owned(),
+                    |format| printable(format.name())
+                )
+            ),
+        );
         return None;
     }
     if let Format::Other(format) = base_format {
-        plan.refuse(format!(
-            "{recorded} is of format {}: only qcow2 and raw images are written here",
-            printable(format)
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{recorded} is of format {}: only qcow2 and raw images are written here",
+                printable(format)
+            ),
+        );
         return None;
     }
     Some(())

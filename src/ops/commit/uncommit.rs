@@ -17,6 +17,7 @@ use crate::image::Format;
 use super::super::held::Held;
 use super::super::in_use::{Locking, claim};
 use super::super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::super::refusal::RefusalKind;
 use super::super::trash;
 use super::super::words::{count, name, shown, size};
 use super::super::{
@@ -133,11 +134,11 @@ fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
             }
             // By the same, interrupted.
             (None, true) => {}
-            (Some(_), true) => plan.refuse(format!(
+            (Some(_), true) => plan.refuse(RefusalKind::AlreadyExists, format!(
                 "{} is taken: move what is there away first",
                 shown(layer)
             )),
-            (None, false) => plan.refuse(format!(
+            (None, false) => plan.refuse(RefusalKind::NotReversible, format!(
                 "{} is neither at its place nor in the trash any more: commit {} into what it is built on instead, \
                  keeping the others intact",
                 shown(layer),

@@ -17,6 +17,7 @@ use super::super::members::{
     Members, chain_below, format_of, refuse_as_data_file, refuse_corrupt, refuse_foreign_data,
     refuse_unfit, warn_of_unread,
 };
+use super::super::refusal::RefusalKind;
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
     Context, Convert, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress,
@@ -37,7 +38,7 @@ pub(super) fn plan(
     let context = plan.context().clone();
     let node = match resolve::named(&context, &wish.new) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let target = node.path.as_path();
     let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
@@ -119,11 +120,14 @@ fn refuse_if_read(plan: &mut Plan, context: &Context, node: &Node, sources: &[So
     let written = with_data(&node.path);
     let is_it = |path: &PathBuf| with_data(path).iter().any(|id| written.contains(id));
     if let Some(source) = sources.iter().find(|source| source.files().any(is_it)) {
-        plan.refuse(format!(
-            "{} is read for what {} shows: it cannot receive that",
-            shown(&node.path),
-            shown(&source.path)
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is read for what {} shows: it cannot receive that",
+                shown(&node.path),
+                shown(&source.path)
+            ),
+        );
     }
 }
 
@@ -136,7 +140,7 @@ fn refuse_to_nest(plan: &mut Plan, from: &ConvertFrom, job: &Into) {
         .first()
         .map(|chain| chain.read_at(&mut first, 0));
     if job.format == Format::Raw && matches!(read, Some(Ok(()))) && &first == b"QFI\xfb" {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Invalid, format!(
             "the disk of {} begins as a qcow2 image does, and {} would be taken for one: convert into a qcow2 image \
              instead",
             job.sources.first().map_or_else(String::new, |source| name(&source.path)),
@@ -154,12 +158,15 @@ fn refuse_if_built_on(plan: &mut Plan, context: &Context, node: &Node) {
         .map(|child| name(&child.path))
         .collect();
     if !children.is_empty() {
-        plan.refuse(format!(
-            "{} {} built on {}, and would show other content: convert into a new image instead",
-            listed(&children, 5),
-            if children.len() == 1 { "is" } else { "are" },
-            shown(&node.path)
-        ));
+        plan.refuse(
+            RefusalKind::HasDependants,
+            format!(
+                "{} {} built on {}, and would show other content: convert into a new image instead",
+                listed(&children, 5),
+                if children.len() == 1 { "is" } else { "are" },
+                shown(&node.path)
+            ),
+        );
     }
     warn_of_unread(plan, &node.path);
 }
@@ -176,11 +183,12 @@ fn refuse_if_shorter(plan: &mut Plan, node: &Node, disk: u64, needed: u64) {
         size(needed)
     );
     match (node.format(), device::stat_of(plan.host(), &node.path)) {
-        (Some(Format::Raw) | None, Some(stat)) => plan.refuse(format!(
-            "{text}: {}",
-            device::extend_line(&stat, needed - disk)
-        )),
+        (Some(Format::Raw) | None, Some(stat)) => plan.refuse(
+            RefusalKind::WouldLose,
+            format!("{text}: {}", device::extend_line(&stat, needed - disk)),
+        ),
         _ => plan.refuse_but(
+            RefusalKind::WouldLose,
             text,
             vec![WayOut {
                 label: format!("make {} as large first", name(&node.path)),

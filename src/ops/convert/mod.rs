@@ -23,6 +23,7 @@ use super::branch::not_created;
 use super::held::{Held, files_of, has_secrets};
 use super::in_use::Locking;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{listed, name, shown, size};
 use super::{
     BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
@@ -202,10 +203,11 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
     let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
     plan.title = format!("Convert {} to {}", listed(&names, 3), name(new));
     if wish.sources.is_empty() {
-        return plan.refuse("no image to convert is named");
+        return plan.refuse(RefusalKind::Invalid, "no image to convert is named");
     }
     if wish.sources.len() > 1 && (wish.snapshot.is_some() || wish.backing.is_some()) {
         return plan.refuse(
+            RefusalKind::Invalid,
             "a snapshot or a backing file goes with one source only, not with several in a row",
         );
     }
@@ -362,21 +364,32 @@ fn ranges_of(lost: &Lost) -> String {
 fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
     if wish.bitmaps != CarriedBitmaps::None {
         if wish.sources.len() > 1 {
-            plan.refuse("bitmaps are taken along from one source only, not from several in a row");
+            plan.refuse(
+                RefusalKind::Invalid,
+                "bitmaps are taken along from one source only, not from several in a row",
+            );
         }
         if wish.snapshot.is_some() {
-            plan.refuse(
+            plan.refuse(RefusalKind::Invalid,
                 "dirty bitmaps tell of what an image shows now, and would be wrong for what a snapshot of it \
                  shows",
             );
         }
         match &wish.form {
-            ConvertForm::Raw { .. } => plan.refuse("a raw image has no dirty bitmaps"),
+            ConvertForm::Raw { .. } => {
+                plan.refuse(RefusalKind::Unsupported, "a raw image has no dirty bitmaps")
+            }
             ConvertForm::Existing => {
-                plan.refuse("dirty bitmaps are taken along into new images only");
+                plan.refuse(
+                    RefusalKind::Invalid,
+                    "dirty bitmaps are taken along into new images only",
+                );
             }
             ConvertForm::Qcow2 { image, .. } if image.format.old_version => {
-                plan.refuse("an image with compat 0.10 has no dirty bitmaps");
+                plan.refuse(
+                    RefusalKind::Unsupported,
+                    "an image with compat 0.10 has no dirty bitmaps",
+                );
             }
             ConvertForm::Qcow2 { .. } => {}
         }
@@ -384,14 +397,14 @@ fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
     match &wish.form {
         ConvertForm::Existing => {
             if wish.backing.is_some() {
-                plan.refuse(
+                plan.refuse(RefusalKind::Invalid,
                     "an image that is there stays built on what it is built on: rebase it afterwards",
                 );
             }
         }
         ConvertForm::Raw { preallocation } => {
             if wish.backing.is_some() {
-                plan.refuse("a raw image has no backing file");
+                plan.refuse(RefusalKind::Unsupported, "a raw image has no backing file");
             }
             new_image::refuse_metadata_of_raw(plan, *preallocation);
         }
@@ -399,14 +412,21 @@ fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
             let Some(level) = compress else { return };
             if image.format.preallocation != Preallocation::Off {
                 plan.refuse(
+                    RefusalKind::Invalid,
                     "compressed clusters have no place in advance: compress, or preallocate",
                 );
             }
             if image.data_file.is_some() {
-                plan.refuse("an image with a data file has no compressed clusters");
+                plan.refuse(
+                    RefusalKind::Unsupported,
+                    "an image with a data file has no compressed clusters",
+                );
             }
             if image.encryption.is_some() {
-                plan.refuse("compressed clusters are not encrypted: compress, or encrypt");
+                plan.refuse(
+                    RefusalKind::Invalid,
+                    "compressed clusters are not encrypted: compress, or encrypt",
+                );
             }
             new_image::refuse_level(plan, image.format.compression, *level);
         }
@@ -426,7 +446,7 @@ fn kept(
     let node = match resolve::named(&context, base) {
         Ok(node) => node,
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse_for(sentence);
             return None;
         }
     };
@@ -437,7 +457,7 @@ fn kept(
             .is_some_and(|below| below.id == node.id)
     };
     let Some(index) = source.below.iter().position(is_base) else {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::NotInChain, format!(
             "{} is not built on {}: an image that shows the same can leave nothing to it. Convert without a \
              backing file, or name one that {} is built on",
             shown(&source.path),
@@ -452,7 +472,7 @@ fn kept(
     match backing_name::leading(plan.host(), &wish.new, base, wish.style) {
         Ok(name) => Some((index + 1, name, format)),
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse(RefusalKind::BackingName, sentence);
             None
         }
     }
@@ -505,7 +525,7 @@ fn target(
             let room = match AllocationEstimate::in_new(format) {
                 Ok(room) => room,
                 Err(error) => {
-                    plan.refuse(error.to_string());
+                    plan.refuse(RefusalKind::Invalid, error.to_string());
                     return None;
                 }
             };
@@ -562,6 +582,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         Some(Layer::Qcow2(image)) if image.header().version != Version::V2 => image,
         _ => {
             plan.refuse(
+                RefusalKind::Unsupported,
                 "only qcow2 images of version 3 have dirty bitmaps that could be taken along",
             );
             return false;
@@ -583,7 +604,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         listed(&names, 8)
     };
     if !stale.is_empty() && wish.bitmaps == CarriedBitmaps::All {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Invalid, format!(
             "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}. \
              Remove them, or leave them behind (--skip-broken-bitmaps)",
             shown(path),

@@ -10,6 +10,7 @@ use crate::image::{
 };
 
 use super::super::members::{Members, Need, chain_below_for, refuse_foreign_data};
+use super::super::refusal::RefusalKind;
 use super::super::words::{count, listed, name, shown};
 use super::super::{
     Convert, ConvertForm, EffectKind, Plan, backing_format, members, resolve, snapshot, unlock,
@@ -59,7 +60,7 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
     let node = match resolve::named(&context, path) {
         Ok(node) => node,
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse_for(sentence);
             return None;
         }
     };
@@ -156,16 +157,19 @@ pub(super) fn format_of(
     }
     match (wanted, found) {
         (Some(wanted), Some(found)) if *wanted != found => {
-            plan.refuse(format!(
-                "{path} is not of format {}: it is {}",
-                printable(wanted.name()),
-                printable(found.name())
-            ));
+            plan.refuse(
+                RefusalKind::BackingFormat,
+                format!(
+                    "{path} is not of format {}: it is {}",
+                    printable(wanted.name()),
+                    printable(found.name())
+                ),
+            );
             None
         }
         (_, Some(found @ (Format::Qcow2 | Format::Raw))) => Some(found),
         (_, Some(other)) => {
-            plan.refuse(format!(
+            plan.refuse(RefusalKind::Unsupported, format!(
                 "{path} is of format {}, whose content is not read here: taken as raw (--source-format raw) \
                  its bytes are copied as they are",
                 printable(other.name())

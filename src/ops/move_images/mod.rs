@@ -21,6 +21,7 @@ use super::copy_file::{folder, same_but_header};
 use super::in_use::claim;
 use super::members::refuse_as_data_file;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::trash::refuse_foreign;
 use super::words::{command, count, name, shown, size};
 use super::{
@@ -239,12 +240,15 @@ fn resolve(
         let node = match resolve::named(context, asked) {
             Ok(node) => node,
             Err(sentence) => {
-                plan.refuse(sentence);
+                plan.refuse_for(sentence);
                 return None;
             }
         };
         if node.whereabouts != Whereabouts::Scanned {
-            plan.refuse(format!("{} is not there to be moved", shown(&node.path)));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!("{} is not there to be moved", shown(&node.path)),
+            );
             return None;
         }
         let into = host
@@ -252,10 +256,13 @@ fn resolve(
             .is_ok_and(|stat| stat.kind == FileKind::Directory);
         let together = moves.iter().filter(|other| other.to == one.to).count() > 1;
         if !into && (together || subtree && !forest.is_leaf(node)) {
-            plan.refuse(format!(
-                "{} is no directory: several images can only be moved into one",
-                shown(&one.to)
-            ));
+            plan.refuse(
+                RefusalKind::Invalid,
+                format!(
+                    "{} is no directory: several images can only be moved into one",
+                    shown(&one.to)
+                ),
+            );
             return None;
         }
         let from = std::path::absolute(&one.from).unwrap_or_else(|_| one.from.clone());
@@ -291,10 +298,13 @@ fn resolve(
     let mut taken = BTreeSet::new();
     for wish in wishes.values() {
         if !taken.insert(&wish.to) {
-            plan.refuse(format!(
-                "two of the images would be called {}: move them one by one",
-                shown(&wish.to)
-            ));
+            plan.refuse(
+                RefusalKind::AlreadyExists,
+                format!(
+                    "two of the images would be called {}: move them one by one",
+                    shown(&wish.to)
+                ),
+            );
         }
     }
     Some(wishes)
@@ -318,7 +328,7 @@ fn plan_step(
     let host = context.host.as_ref();
     let path = shown(&wish.from);
     if let Some(stat) = device::stat_of(host, &wish.from) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{path} is a block device, whose name is not ours to change: rename it with {}, then let what is built \
              on it follow with `qanopy relink`; `qanopy convert` copies it into a file",
             device::rename_line(&stat, &wish.to)
@@ -329,15 +339,17 @@ fn plan_step(
         .stat_link(&wish.from)
         .is_ok_and(|stat| stat.kind == FileKind::Symlink)
     {
-        plan.refuse(format!(
-            "{path} is a symbolic link: name the file it leads to"
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!("{path} is a symbolic link: name the file it leads to"),
+        );
         return None;
     }
     if node.in_loop {
-        plan.refuse(format!(
-            "the backing links of {path} run in a circle: relink it first"
-        ));
+        plan.refuse(
+            RefusalKind::Loop,
+            format!("the backing links of {path} run in a circle: relink it first"),
+        );
         return None;
     }
     let stat = node.stat.as_ref()?;
@@ -417,9 +429,10 @@ fn plan_step(
         let fits = backing_name::between(host, &wish.to, &own.base, own.style)
             .and_then(|recorded| fits(host, &node.path, &recorded));
         if let Err(why) = fits {
-            plan.refuse(format!(
-                "{path} cannot name its backing file from there: {why}"
-            ));
+            plan.refuse(
+                RefusalKind::BackingName,
+                format!("{path} cannot name its backing file from there: {why}"),
+            );
         }
     }
     Some(Step {
@@ -478,7 +491,7 @@ fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wish
         .filter(|header| header.has_data_file())
         .and_then(|header| header.data_file());
     if named.is_some_and(|name| !name.starts_with(b"/")) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its data in another file, which it names relative to its own folder: it can be \
              renamed there, not moved",
             shown(&wish.from)
@@ -507,11 +520,14 @@ fn own_link(
         return None;
     }
     if image::is_described(backing.name()) {
-        plan.refuse(format!(
-            "{} names its backing file as {}: such a name is not rewritten",
-            shown(&wish.from),
-            printable(backing.name())
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} names its backing file as {}: such a name is not rewritten",
+                shown(&wish.from),
+                printable(backing.name())
+            ),
+        );
         return None;
     }
     let missing = node
@@ -519,10 +535,13 @@ fn own_link(
         .and_then(|parent| forest.get(parent))
         .is_none_or(|parent| parent.whereabouts == Whereabouts::Missing);
     if missing {
-        plan.refuse(format!(
-            "what {} is built on is not there: relink it first, so that its name can follow",
-            shown(&wish.from)
-        ));
+        plan.refuse(
+            RefusalKind::NotFound,
+            format!(
+                "what {} is built on is not there: relink it first, so that its name can follow",
+                shown(&wish.from)
+            ),
+        );
         return None;
     }
     Some(Own {
@@ -562,11 +581,14 @@ fn plan_children(
         };
         let path = shown(&child.path);
         if image::is_described(backing.name()) {
-            plan.refuse(format!(
-                "{path} names {} as {}: such a name is not rewritten",
-                name(&wish.from),
-                printable(backing.name())
-            ));
+            plan.refuse(
+                RefusalKind::Unsupported,
+                format!(
+                    "{path} names {} as {}: such a name is not rewritten",
+                    name(&wish.from),
+                    printable(backing.name())
+                ),
+            );
             continue;
         }
         let style = match wishes.get(&child.id) {
@@ -589,7 +611,10 @@ fn plan_children(
                     style,
                 });
             }
-            Err(why) => plan.refuse(format!("{path} cannot follow: {why}")),
+            Err(why) => plan.refuse(
+                RefusalKind::BackingName,
+                format!("{path} cannot follow: {why}"),
+            ),
         }
     }
     children

@@ -16,6 +16,7 @@ use super::in_use::Locking;
 use super::journal::{Entry, Journal, Standing};
 use super::operation::{CommandLine, Name, Nature, Operation, RestsOn};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::shown;
 use super::{Error, Job, Outcome, Plan, Progress, Request, Undo, WayOut, leaks, space, undo};
 
@@ -103,25 +104,42 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
     plan.title = format!("Recover {id}");
     let context = plan.context().clone();
     let Some(state_dir) = context.state_dir.as_deref() else {
-        return plan.refuse("nothing is remembered from run to run: there is no journal");
+        return plan.refuse(
+            RefusalKind::NotReversible,
+            "nothing is remembered from run to run: there is no journal",
+        );
     };
     let journal = Journal::at(state_dir);
     let entry = match journal.entry(id) {
         Ok(Some(entry)) => entry,
-        Ok(None) => return plan.refuse(format!("the journal has no entry {id}")),
+        Ok(None) => {
+            return plan.refuse(
+                RefusalKind::NotFound,
+                format!("the journal has no entry {id}"),
+            );
+        }
         Err(error) => {
             let file = shown(journal.path());
-            return plan.refuse(format!("the journal {file} cannot be read: {error}"));
+            return plan.refuse(
+                RefusalKind::Unreadable,
+                format!("the journal {file} cannot be read: {error}"),
+            );
         }
     };
     let what = printable(&entry.title);
     match entry.standing {
         Standing::Interrupted => {}
-        Standing::Running => return plan.refuse(format!("“{what}” is still being carried out")),
+        Standing::Running => {
+            return plan.refuse(
+                RefusalKind::InUse,
+                format!("“{what}” is still being carried out"),
+            );
+        }
         Standing::Done(_) | Standing::Failed(_) | Standing::Undone | Standing::Settled => {
-            return plan.refuse(format!(
-                "“{what}” was not interrupted: nothing is left to do"
-            ));
+            return plan.refuse(
+                RefusalKind::NotReversible,
+                format!("“{what}” was not interrupted: nothing is left to do"),
+            );
         }
     }
     let title = match way {
@@ -135,7 +153,7 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
     }
     let request = match asked(&journal, &entry) {
         Ok(request) => request,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse(RefusalKind::Interrupted, sentence),
     };
     // What a repair leaves is what it was asked for.
     let concerned = (request.operation().nature() != Nature::Repairs).then(|| entry.concerned());
@@ -154,9 +172,10 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
         Way::Each(_) | Way::Nothing(_) | Way::Impossible(_) => true,
     };
     if !is_plain {
-        return plan.refuse(format!(
-            "the journal is damaged: entry {id} leads back into it"
-        ));
+        return plan.refuse(
+            RefusalKind::Damaged,
+            format!("the journal is damaged: entry {id} leads back into it"),
+        );
     }
     carry(plan, (id, way), found, &title, &what);
     if let Some(concerned) = concerned {
@@ -204,7 +223,11 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
                     way: other.0,
                 }),
             };
-            plan.refuse_but(format!("“{what}”: {sentence}"), vec![way_out]);
+            plan.refuse_but(
+                RefusalKind::NotReversible,
+                format!("“{what}”: {sentence}"),
+                vec![way_out],
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ use super::built_on::BuiltOn;
 use super::in_use::{Locking, claim};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::Watch;
+use super::refusal::RefusalKind;
 use super::words::{command, name, shown};
 use super::{
     BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -133,7 +134,7 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
     plan.title = format!("Relink {}", name(&wish.image));
     let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     if !fit(plan, node) {
         return;
@@ -143,10 +144,13 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
         .as_ref()
         .map(|backing| backing.name().to_os_string());
     if recorded.is_none() && wish.base.is_none() {
-        return plan.refuse(format!(
-            "{} is built on nothing: say which image it is to be built on",
-            shown(&node.path)
-        ));
+        return plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is built on nothing: say which image it is to be built on",
+                shown(&node.path)
+            ),
+        );
     }
     let Some(base) = target(plan, &context, forest, node, wish.base.as_deref()) else {
         return;
@@ -214,14 +218,15 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
 fn fit(plan: &mut Plan, node: &Node) -> bool {
     let path = shown(&node.path);
     let Some(facts) = node.facts() else {
-        plan.refuse(format!(
-            "{path} is no qcow2 image that can be read: only those name a backing file"
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!("{path} is no qcow2 image that can be read: only those name a backing file"),
+        );
         return false;
     };
     if !facts.unknown_features.is_empty() {
         let unknown = printable(facts.unknown_features.join(", "));
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{path} needs features that are not known here ({unknown}): its header stays as it is"
         ));
         return false;
@@ -242,7 +247,7 @@ fn target<'f>(
         Some(base) => match resolve::named(context, base) {
             Ok(base) => base,
             Err(sentence) => {
-                plan.refuse(sentence);
+                plan.refuse_for(sentence);
                 return None;
             }
         },
@@ -250,26 +255,35 @@ fn target<'f>(
     };
     match base.whereabouts {
         Whereabouts::Missing => {
-            plan.refuse(format!(
-                "{} is not there: say which image {path} is built on",
-                shown(&base.path)
-            ));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!(
+                    "{} is not there: say which image {path} is built on",
+                    shown(&base.path)
+                ),
+            );
             return None;
         }
         Whereabouts::Elsewhere => {
-            plan.refuse(format!(
-                "{} is no local file: nothing is known of it here",
-                shown(&base.path)
-            ));
+            plan.refuse(
+                RefusalKind::NotFound,
+                format!(
+                    "{} is no local file: nothing is known of it here",
+                    shown(&base.path)
+                ),
+            );
             return None;
         }
         Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
     }
     if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
-        plan.refuse(format!(
-            "{} is built on {path} itself: the links would run in a circle",
-            shown(&base.path)
-        ));
+        plan.refuse(
+            RefusalKind::Loop,
+            format!(
+                "{} is built on {path} itself: the links would run in a circle",
+                shown(&base.path)
+            ),
+        );
         return None;
     }
     Some(base)
@@ -321,7 +335,7 @@ fn new_name(
     match backing_name::leading_from_all(&context, node, &base.path, style) {
         Ok(name) => Some(name),
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse(RefusalKind::BackingName, sentence);
             None
         }
     }

@@ -78,7 +78,7 @@ fn plan_unlink(plan: &mut Plan, image: &Path) {
     plan.title = format!("Relink {} to nothing", name(image));
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     if !fit(plan, node) {
         return;

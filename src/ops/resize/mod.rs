@@ -23,6 +23,7 @@ use super::members::{
     data_file_of, data_file_users, refuse_corrupt, refuse_foreign_data, refuse_unfit,
 };
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{command, count, listed, name, shown, size};
 use super::{
     Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut,
@@ -123,16 +124,19 @@ fn plan_resize(plan: &mut Plan, wish: &Resize) {
     plan.title = format!("Resize {}", name(&wish.image));
     let node = match resolve::named(&context, &wish.image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     refuse_unfit(plan, node, "resized");
     refuse_foreign_data(plan, context.forest.chain(node.id));
     let (Some(old), Some(format)) = (node.virtual_size(), node.format()) else {
         if plan.refusals.is_empty() {
-            plan.refuse(format!(
-                "how large the disk of {} is cannot be seen",
-                shown(&node.path)
-            ));
+            plan.refuse(
+                RefusalKind::Unreadable,
+                format!(
+                    "how large the disk of {} is cannot be seen",
+                    shown(&node.path)
+                ),
+            );
         }
         return;
     };
@@ -198,10 +202,13 @@ fn plan_resize(plan: &mut Plan, wish: &Resize) {
         } else {
             "make the device itself shorter, if nothing past its new end is needed".to_owned()
         };
-        return plan.refuse(format!(
-            "{} is a raw block device, and its disk is as long as the device: {line}",
-            shown(&node.path)
-        ));
+        return plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is a raw block device, and its disk is as long as the device: {line}",
+                shown(&node.path)
+            ),
+        );
     }
     if new > old {
         plan_growth(plan, node, &job);
@@ -225,16 +232,19 @@ fn wanted_size(plan: &mut Plan, node: &Node, old: u64, wanted: NewSize) -> Optio
         NewSize::Less(bytes) => old.checked_sub(bytes),
     };
     let Some(bytes) = bytes.filter(|bytes| *bytes > 0) else {
-        plan.refuse(match wanted {
-            NewSize::More(_) => "that is more than a disk can have".to_owned(),
-            NewSize::To(_) => "a disk of no bytes is of no use".to_owned(),
-            NewSize::Less(bytes) => format!(
-                "{} is {} large: it cannot become {} shorter",
-                shown(&node.path),
-                size(old),
-                size(bytes)
-            ),
-        });
+        plan.refuse(
+            RefusalKind::Invalid,
+            match wanted {
+                NewSize::More(_) => "that is more than a disk can have".to_owned(),
+                NewSize::To(_) => "a disk of no bytes is of no use".to_owned(),
+                NewSize::Less(bytes) => format!(
+                    "{} is {} large: it cannot become {} shorter",
+                    shown(&node.path),
+                    size(old),
+                    size(bytes)
+                ),
+            },
+        );
         return None;
     };
     let whole = new_file::whole_sectors(plan, bytes);
@@ -337,10 +347,13 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) 
     let path = &node.path;
     let (old, new) = (job.old, job.new);
     if job.preallocation != Preallocation::Off {
-        plan.refuse("preallocation is for what is new, and this disk becomes shorter".to_owned());
+        plan.refuse(
+            RefusalKind::Invalid,
+            "preallocation is for what is new, and this disk becomes shorter".to_owned(),
+        );
     }
     if node.whereabouts == Whereabouts::OutsideScan {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::OutsideRoots, format!(
             "{} lies outside the folders looked in, so not all that is built on it is known: look in its folder too",
             shown(path)
         ));
@@ -370,6 +383,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) 
     );
     if !wish.shrink {
         plan.refuse_but(
+            RefusalKind::WouldLose,
             format!(
                 "{} would become shorter, and what lies past the new end would be lost",
                 shown(path)
@@ -446,7 +460,7 @@ impl Lost {
 fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: u64) {
     let path = shown(&node.path);
     if let Some(Partition { number, end, .. }) = partitions.last().filter(|one| one.end > new) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::WouldLose, format!(
             "partition {number} on the disk of {path} reaches to {end} bytes, past the new end at {new}: shrink it \
              in the guest first, or make the disk no shorter than {}",
             size(end)
@@ -513,6 +527,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Resize) {
     }
     let is = if names.len() == 1 { "is" } else { "are" };
     plan.refuse_but(
+        RefusalKind::HasDependants,
         format!(
             "{} {is} built on {}, and {} what would be cut off",
             listed(&names, 5),

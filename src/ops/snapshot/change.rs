@@ -12,6 +12,7 @@ use crate::image::{self, ErrorKind, NewSnapshot, NoProgress, ProgressSink, Snaps
 use crate::qcow2::Snapshot;
 
 use super::super::in_use::{Locking, claim};
+use super::super::refusal::RefusalKind;
 use super::super::words::{command, count, listed, name, shown, size};
 use super::super::{
     ChangeSnapshot, Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
@@ -26,10 +27,13 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
     let wanted = title.as_bytes();
     let path = shown(&node.path);
     if wanted.is_empty() || wanted.len() > MAX_NAME {
-        plan.refuse(format!(
-            "a snapshot's name has from 1 to {MAX_NAME} bytes, and this one has {}",
-            wanted.len()
-        ));
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "a snapshot's name has from 1 to {MAX_NAME} bytes, and this one has {}",
+                wanted.len()
+            ),
+        );
     }
     if there.iter().any(|snapshot| snapshot.name == wanted) {
         plan.refuse_as_through(format!(
@@ -71,7 +75,7 @@ pub(super) fn plan_apply(
     dependants: Dependants,
 ) {
     if node.whereabouts == Whereabouts::OutsideScan {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::OutsideRoots, format!(
             "{} lies outside the folders looked in, so not all that is built on it is known: look in its \
              folder too",
             shown(&node.path)
@@ -150,6 +154,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, snapshot: &Snapshot, dependant
         dependants: Dependants::Break,
     };
     plan.refuse_but(
+        RefusalKind::HasDependants,
         format!(
             "{} {} built on {}, and would see other content below what they hold",
             listed(&names, 5),

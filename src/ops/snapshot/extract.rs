@@ -15,6 +15,7 @@ use crate::qcow2::Snapshot;
 
 use super::super::held::{Held, files_of, has_secrets};
 use super::super::members::{Members, format_of, refuse_foreign_data, refuse_unnamed};
+use super::super::refusal::RefusalKind;
 use super::super::words::{command, name, shown, size};
 use super::super::{
     BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
@@ -143,7 +144,10 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
     let forest = Arc::clone(&plan.context().forest);
     let path = shown(&node.path);
     if forest.flags(node.id).contains(Flags::LOOP) {
-        plan.refuse(format!("the backing links of {path} run in a circle"));
+        plan.refuse(
+            RefusalKind::Loop,
+            format!("the backing links of {path} run in a circle"),
+        );
         return None;
     }
     let mut below = Vec::new();
@@ -169,10 +173,13 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
                 continue;
             }
         };
-        plan.refuse(format!(
-            "{path} is built on {}, {why}: a part of what the snapshot shows is in there",
-            shown(&base.path)
-        ));
+        plan.refuse(
+            RefusalKind::OutsideRoots,
+            format!(
+                "{path} is built on {}, {why}: a part of what the snapshot shows is in there",
+                shown(&base.path)
+            ),
+        );
         return None;
     }
     Some(below)
@@ -191,7 +198,7 @@ fn form_of(
         ExtractAs::Overlay => {
             let path = shown(&node.path);
             let (Some(base), Some(backing)) = (below.first(), &node.backing) else {
-                plan.refuse(format!(
+                plan.refuse(RefusalKind::NotInChain, format!(
                     "{path} is built on nothing, so its snapshot can only become an image that is built on \
                      nothing"
                 ));
@@ -199,6 +206,7 @@ fn form_of(
             };
             let Some(format) = backing.format().cloned() else {
                 plan.refuse_but(
+                    RefusalKind::BackingFormat,
                     format!(
                         "{path} does not record the format of what it is built on: record it first"
                     ),
@@ -210,7 +218,7 @@ fn form_of(
             match backing_name::leading(plan.host(), new, base, style) {
                 Ok(name) => Some(SnapshotForm::Overlay { name, format }),
                 Err(sentence) => {
-                    plan.refuse(sentence);
+                    plan.refuse(RefusalKind::BackingName, sentence);
                     None
                 }
             }

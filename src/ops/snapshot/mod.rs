@@ -17,6 +17,7 @@ use crate::qcow2::Snapshot;
 
 use super::members::refuse_unfit;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::RefusalKind;
 use super::words::{listed, name, shown};
 use super::{Dependants, Plan, resolve};
 
@@ -189,7 +190,7 @@ fn plan_snapshot(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
     plan.title = title(image, action);
     let node = match resolve::named(&context, image) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse(sentence),
+        Err(sentence) => return plan.refuse_for(sentence),
     };
     let how = match action {
         SnapshotAction::Extract { .. } => "read",
@@ -198,15 +199,18 @@ fn plan_snapshot(plan: &mut Plan, image: &Path, action: &SnapshotAction) {
     refuse_unfit(plan, node, how);
     if !matches!(node.content, Content::Qcow2(_)) {
         if plan.refusals.is_empty() {
-            plan.refuse(format!(
-                "{} is a raw image: only qcow2 images have internal snapshots",
-                shown(&node.path)
-            ));
+            plan.refuse(
+                RefusalKind::Unsupported,
+                format!(
+                    "{} is a raw image: only qcow2 images have internal snapshots",
+                    shown(&node.path)
+                ),
+            );
         }
         return;
     }
     if node.facts().is_some_and(|facts| facts.external_data) {
-        plan.refuse(format!(
+        plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its guest's data in an external data file: such images have no internal snapshots",
             shown(&node.path)
         ));
@@ -275,10 +279,13 @@ fn words(snapshot: &SnapshotName) -> String {
 /// The internal snapshot of an image that is meant.
 pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Option<Snapshot> {
     if !matches!(node.content, Content::Qcow2(_)) {
-        plan.refuse(format!(
-            "{} is no qcow2 image: only those have internal snapshots",
-            shown(&node.path)
-        ));
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{} is no qcow2 image: only those have internal snapshots",
+                shown(&node.path)
+            ),
+        );
         return None;
     }
     match snapshots_of(plan, node) {
@@ -358,7 +365,7 @@ fn chosen<'s>(
     match choose(&node.path, snapshots, wanted) {
         Ok(snapshot) => Some(snapshot),
         Err(sentence) => {
-            plan.refuse(sentence);
+            plan.refuse(RefusalKind::NotFound, sentence);
             None
         }
     }

@@ -1,6 +1,7 @@
 //! Putting a batch of files into the trash, crash-safe: first the manifests, stable, then the
 //! renames in the order given, each step stable before the next one.
 
+use super::super::refusal::RefusalKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -284,7 +285,7 @@ pub(in crate::ops) fn refuse_foreign(plan: &mut Plan, file: &Path) {
     {
         let text = not_used(&trash, &why);
         if !plan.refusals.iter().any(|refusal| refusal.text == text) {
-            plan.refuse(text);
+            plan.refuse(RefusalKind::NotWritable, text);
         }
     }
 }
