@@ -227,3 +227,15 @@ impl<T> IoContext<T> for io::Result<T> {
         self.map_err(|source| Error::io(path, action, source))
     }
 }
+
+/// Names the file that was worked on.
+pub(crate) trait OfFile<T> {
+    /// The fault as an error about `path`.
+    fn of(self, path: &Path) -> Result<T>;
+}
+
+impl<T> OfFile<T> for std::result::Result<T, super::internal::Fault> {
+    fn of(self, path: &Path) -> Result<T> {
+        self.map_err(|fault| Error::new(path, fault))
+    }
+}

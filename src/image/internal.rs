@@ -3,9 +3,6 @@
 
 use std::ops::Range;
 use std::panic::Location;
-use std::path::Path;
-
-use crate::image::error::{Error, Result};
 
 /// What could not be, and where in the source it was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,21 +114,12 @@ pub(crate) fn distance(start: u64, at: u64) -> std::result::Result<usize, Fault>
     }
 }
 
-/// Names the file that was worked on.
-pub(crate) trait OfFile<T> {
-    /// The fault as an error about `path`.
-    fn of(self, path: &Path) -> Result<T>;
-}
-
-impl<T> OfFile<T> for std::result::Result<T, Fault> {
-    fn of(self, path: &Path) -> Result<T> {
-        self.map_err(|fault| Error::new(path, fault))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::image::error::OfFile;
 
     #[test]
     fn what_cannot_be_is_an_error_that_says_where() {

@@ -10,6 +10,7 @@ use crate::host::{HostFile, printable_bytes};
 use crate::image::error::Result;
 use crate::image::read::snapshots::read;
 use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::{Error, ErrorKind, ProgressSink, bitmaps};
@@ -219,7 +220,7 @@ impl Amend {
         for snapshot in &list {
             l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
         }
-        let tables = MetadataTransaction::trees(&path, &*file, context, progress);
+        let tables = TableWalk::new(&path, &*file, context, progress);
         // Every reference a zero entry has is given up, once for each way that leads to it.
         let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
         for l1 in &l1s {
@@ -565,7 +566,7 @@ fn refuse_compressed(transaction: &MetadataTransaction, progress: &dyn ProgressS
     let mut l1s = vec![(header.l1_offset, header.l1_entries)];
     let snapshots = read(path, &**file, header)?.0;
     l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
-    let tables = MetadataTransaction::trees(path, &**file, transaction.context, progress);
+    let tables = TableWalk::new(path, &**file, transaction.context, progress);
     for (offset, entries) in l1s {
         let l1 = read_entries(path, &**file, offset.get(), entries.into(), "L1 table")?;
         tables.each(&l1, |_, bytes| {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::image::error::Result;
-use crate::image::internal::{Fault, OfFile};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::Fault;
 use crate::image::read::bitmaps::{Dirty, directory, of_name, stale, usable};
 use crate::image::read::table_reader::each_entry;
 use crate::image::write::header_file::KEPT_AUTOCLEAR;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::host::FileId;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, index};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::index;
 use crate::image::read::runs::{Run, Runs};
 use crate::image::{Chain, Error, ErrorKind, Layer, ProgressSink, State};
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use crate::host::HostFile;
 use crate::image::change::bitmaps::resize_all;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::bitmaps::bitmaps;
 use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_walk::TableWalk;
 use crate::image::write::header_file::HeaderFile;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::write::writer::provide_zeros;
-use crate::image::{DataFile, Error, ErrorKind, Preallocation, ProgressSink};
+use crate::image::{DataFile, Error, ErrorKind, Preallocation, ProgressSink, internal};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
 
@@ -55,7 +55,7 @@ impl Shrink {
         let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
-        let trees = MetadataTransaction::trees(path, &**file, context, progress);
+        let trees = TableWalk::new(path, &**file, context, progress);
         let mut lost = old.clone();
         for at in 0..l1.len() {
             lost.set(at, 0).map_err(|e| transaction.format_error(e))?;

@@ -1,11 +1,10 @@
 //! References found against the image's own counts, block by block; and roles of one cluster that
 //! contradict each other.
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::l2_reader::Holes;
 use crate::image::read::table_reader::{NO_BLOCK, read_block};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ProgressSink, internal};
 use crate::qcow2::{RefcountBlock, refcount};
 
 use super::finding::{Finding, FindingKind, Findings};

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, Fault, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::read::snapshots::salvage;
 use crate::image::read::table_reader::{each_entry, read_entries};
 use crate::image::{Error, ErrorKind};

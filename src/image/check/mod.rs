@@ -27,8 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::OfFile;
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::{Error, ErrorKind, ProgressSink, TableMap};
 use crate::qcow2::{ClusterRun, Header, Incompatible, L2Context, L2Entry, cluster_runs};

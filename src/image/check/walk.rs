@@ -1,7 +1,7 @@
 //! Going through the L2 tables: what each refers to is counted, and what is wrong with an entry is told.
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal;
 use crate::qcow2::{ClusterRun, FormatError, L2Entry, cluster_runs, l2};
 
 use super::finding::{FindingKind, Findings};

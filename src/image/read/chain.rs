@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, FileId, Host, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::joined::{Joined, in_row};
 use crate::image::read::qcow2_layer::{DataFile, Qcow2};
 use crate::image::read::trashed::where_it_is;
 use crate::image::{
     BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Placed, ProgressSink, Raw,
-    State,
+    State, internal,
 };
 use crate::qcow2::Header;
 

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, distance, index, part};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{distance, index, part};
 use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::Geometry;
 

@@ -1,12 +1,11 @@
 //! The map of a chain: which layer decides each run of guest bytes, how it stores them, and where. In
 //! the terms of `qemu-img map`, and with the same runs.
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::holes::Holes;
 use crate::image::read::joined::Joined;
 use crate::image::read::runs::{Run, Runs};
-use crate::image::{Chain, State};
+use crate::image::{Chain, State, internal};
 
 /// A run of the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

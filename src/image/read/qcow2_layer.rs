@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
 use crate::image::read::table_reader::{read_entries, read_l2, read_zero_filled};
 use crate::image::read::{bitmaps, snapshots};
-use crate::image::{Encryption, Error, ErrorKind, Extent, Keys, Placed, ProgressSink, State};
+use crate::image::{
+    Encryption, Error, ErrorKind, Extent, Keys, Placed, ProgressSink, State, internal,
+};
 use crate::qcow2::header::{CryptMethod, is_qcow2};
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{

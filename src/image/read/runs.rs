@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::image::error::Result;
-use crate::image::internal::{self, Fault, OfFile};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::read::joined::{Joined, in_row};
 use crate::image::{Chain, Error, ErrorKind, Extent, Layer, Placed, Resolved, State};
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
-use crate::image::{Error, ErrorKind};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::{Error, ErrorKind, internal};
 use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
 use crate::qcow2::snapshot::{Snapshot, parse_first, parse_overlong_table, parse_table};
 use crate::qcow2::{FormatError, Header};

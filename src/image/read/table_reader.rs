@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, Fault, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, HostOffset, L2Buf, L2Context, RefcountBlock, refcount,

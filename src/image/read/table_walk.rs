@@ -29,6 +29,23 @@ pub(crate) struct TableWalk<'a> {
     pub(crate) progress: &'a dyn ProgressSink,
 }
 
+impl<'a> TableWalk<'a> {
+    /// Goes through what L1 tables of a file lead to.
+    pub(crate) const fn new(
+        path: &'a Path,
+        file: &'a dyn HostFile,
+        context: L2Context,
+        progress: &'a dyn ProgressSink,
+    ) -> Self {
+        Self {
+            path,
+            file,
+            context,
+            progress,
+        }
+    }
+}
+
 impl TableWalk<'_> {
     pub(crate) fn damaged(&self, error: &FormatError) -> Error {
         Error::new(self.path, ErrorKind::Damaged(error.to_string()))

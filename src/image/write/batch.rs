@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, part_mut};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::part_mut;
 
 /// Bytes gathered at most before they are written.
 const MOST: usize = 1 << 20;

@@ -4,8 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host::printable_bytes;
-use crate::image::error::Result;
-use crate::image::internal::OfFile;
+use crate::image::error::{OfFile, Result};
 use crate::image::read::bitmaps::{Dirty, bitmaps, stale};
 use crate::image::{Chain, Error, ErrorKind, Layer};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags};

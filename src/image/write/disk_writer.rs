@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, index};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::index;
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::transfer::{Place, Transfer};
 use crate::image::{

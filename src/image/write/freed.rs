@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::host::{HostFile, Segment};
 use crate::image::error::{IoContext, Result};
 use crate::image::read::table_reader::read_entries;
+use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
-use crate::image::write::transaction::MetadataTransaction;
 use crate::image::{NoProgress, Qcow2};
 
 /// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
@@ -44,7 +44,7 @@ pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
     let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header)?;
     let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
     let l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
-    let trees = MetadataTransaction::trees(path, &**file, context, &NoProgress);
+    let trees = TableWalk::new(path, &**file, context, &NoProgress);
     trees.each(&l1, |named, table| {
         if !context.data_file {
             trees.references(table, |first, count| counts.lower(first, count))?;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{Fault, OfFile as _, index, part_mut};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{Fault, index, part_mut};
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::{Error, ErrorKind, Format};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, Fault, OfFile as _, index};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{self, Fault, index};
 use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::Result;
-use crate::image::internal::{self, Fault, OfFile as _};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
 use crate::image::write::batch::Batch;
 use crate::image::{Error, ErrorKind};

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use crate::host::HostFile;
 use crate::image::check::require_sound;
 use crate::image::error::{IoContext, Result};
-use crate::image::read::table_walk::TableWalk;
 use crate::image::write::batch::Batch;
 use crate::image::write::freed::on_disk;
 use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
@@ -113,21 +112,6 @@ impl MetadataTransaction {
 
     pub(crate) fn limit(&self, text: impl Into<String>) -> Error {
         Error::new(&self.path, ErrorKind::Limit(text.into()))
-    }
-
-    /// Goes through what an L1 table leads to.
-    pub(crate) fn trees<'a>(
-        path: &'a Path,
-        file: &'a dyn HostFile,
-        context: L2Context,
-        progress: &'a dyn ProgressSink,
-    ) -> TableWalk<'a> {
-        TableWalk {
-            path,
-            file,
-            context,
-            progress,
-        }
     }
 
     /// Has bytes written to a place that is free now: the place. No bytes need none.

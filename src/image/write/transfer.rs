@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use crate::host::{Cloned, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, index, part_mut};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{index, part_mut};
 use crate::image::read::table_reader::read_zero_filled;
 
 /// Bytes moved by one read and one write; also the size of the buffer kept.

@@ -1,10 +1,9 @@
 //! Converting into an image that is there: its guest bytes are overwritten in place, in order and by one
 //! thread. What lies behind the end of the sources stays.
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
 use crate::image::write::disk_writer::Target;
-use crate::image::{Error, ErrorKind, ProgressSink, Source};
+use crate::image::{Error, ErrorKind, ProgressSink, Source, internal};
 
 use super::options::ConvertFrom;
 use super::pieces::{Piece, Pieces};

@@ -4,13 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
-use crate::image::{Chain, Extent, Layer, Resolved, State};
+use crate::image::error::{OfFile, Result};
+use crate::image::{Chain, Extent, Layer, Resolved, State, internal};
 
 use super::options::ConvertFrom;
-use super::sparse::LONGEST;
-use super::sparse::SparseSize;
+use super::sparse::{LONGEST, SparseSize};
 
 /// Pieces of a raw target start at multiples of this.
 pub(super) const RAW_UNIT: u64 = 1 << 16;

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
 use crate::image::write::sequential::SequentialWriter;
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ProgressSink, internal};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::{Geometry, Header};
 

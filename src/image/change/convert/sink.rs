@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal;
 use crate::image::write::sequential::SequentialWriter;
 
 use super::options::CompressionLevel;

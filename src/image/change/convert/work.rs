@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::image::error::Result;
-use crate::image::internal::{Fault, OfFile, distance, index, item, part, part_mut};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{Fault, distance, index, item, part, part_mut};
 use crate::image::read::table_reader::read_zero_filled;
 use crate::image::{Error, ErrorKind, Layer, State};
 use crate::qcow2::codec::{Deflater, Inflater};

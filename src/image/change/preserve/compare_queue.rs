@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::image::change::preserve::backing_change::{BackingChange, CompareBy};
 use crate::image::change::preserve::units::{WINDOW, groups, is_zero};
-use crate::image::error::Result;
-use crate::image::internal::{Fault, OfFile as _, distance, part};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{Fault, distance, part};
 use crate::image::read::backing_view::{BackingView, Place};
 use crate::image::{Error, ErrorKind};
 

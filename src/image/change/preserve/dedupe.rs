@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::host::Host;
 use crate::image::change::preserve::units::{WINDOW, groups, over, unit_of};
-use crate::image::error::Result;
-use crate::image::internal::{OfFile as _, distance, part};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{distance, part};
 use crate::image::{
     AllocationEstimate, Chain, Error, ErrorKind, Format, Growth, Keys, Layer, ProgressSink, Root,
     State, Target,

@@ -10,8 +10,8 @@ use crate::image::change::preserve::backing_change::{BackingChange, CompareBy, S
 use crate::image::change::preserve::compare_queue::{Candidate, Chunk, CompareQueue, Differing};
 use crate::image::change::preserve::pieces::{Piece, Pieces};
 use crate::image::change::preserve::units::{WINDOW, absent, groups, is_zero, over, unit_of};
-use crate::image::error::Result;
-use crate::image::internal::{OfFile as _, distance, part};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{distance, part};
 use crate::image::read::backing_view::{BackingDiff, Place};
 use crate::image::{Error, ErrorKind, Format, Layer, ProgressSink, Root, Source, State, Target};
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, Fault, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::read::table_reader::read_zero_filled;
 use crate::image::{Error, ErrorKind};
 

@@ -128,7 +128,7 @@ impl SnapshotChange {
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
+        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
                 self.transaction.counts.raise(first, count)
@@ -151,7 +151,7 @@ impl SnapshotChange {
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
+        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
         let size = self.cluster_size();
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
@@ -182,7 +182,7 @@ impl SnapshotChange {
             Arc::clone(&self.transaction.file),
             self.transaction.path.clone(),
         );
-        let trees = MetadataTransaction::trees(&path, &*file, self.transaction.context, progress);
+        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             let mut differs = false;
             each_wrong_flag(&trees, table, &mut self.transaction.counts, |_, _| {
@@ -300,7 +300,7 @@ fn put_moved(
     progress: &dyn ProgressSink,
 ) -> Result<()> {
     let (file, path) = (Arc::clone(&transaction.file), transaction.path.clone());
-    let trees = MetadataTransaction::trees(&path, &*file, transaction.context, progress);
+    let trees = TableWalk::new(&path, &*file, transaction.context, progress);
     let geometry = transaction.geometry();
     let moved = moved.iter().map(|moved| (moved.from, moved));
     trees.tables().each(moved, &mut |moved, table| {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, Fault, OfFile};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{self, Fault};
 use crate::image::read::table_reader::read_entries;
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};

@@ -8,9 +8,8 @@ pub use dirty::Dirty;
 use std::path::Path;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile};
-use crate::image::{Error, ErrorKind};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::{Error, ErrorKind, internal};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, parse_directory};
 use crate::qcow2::{Autoclear, Header, HostOffset};
 

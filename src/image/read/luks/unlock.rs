@@ -7,10 +7,10 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::OfFile;
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::read::luks::cipher::SectorCipher;
 use crate::image::read::luks::derive::{af_merge, pbkdf2};
-use crate::image::read::luks::{Keys, Passphrase, SectorCipher};
+use crate::image::read::luks::keys::{Keys, Passphrase};
 use crate::image::{Error, ErrorKind, ProgressSink};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::luks::{DIGEST_LEN, HEADER_LEN, KeySlot, Suite};

@@ -7,12 +7,11 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use zeroize::Zeroizing;
 
-use crate::image::error::Result;
-use crate::image::internal::{self, OfFile};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::derive::{af_split, pbkdf2};
 use crate::image::read::luks::unlock::MAX_ITERATIONS;
 use crate::image::read::luks::{Passphrase, SectorCipher};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ProgressSink, internal};
 use crate::qcow2::luks::{
     DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, SLOTS, STRIPES, Suite, slot_len,
 };

@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile as _};
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::luks::SectorCipher;
 use crate::image::write::carried_bitmaps::Carried;
 use crate::image::write::luks::Volume;
-use crate::image::{DataFile, Error, ErrorKind, Preallocation};
+use crate::image::{DataFile, Error, ErrorKind, Preallocation, internal};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::Result;
-use crate::image::internal::OfFile;
+use crate::image::error::{OfFile, Result};
 use crate::image::read::table_reader::read_block;
 use crate::image::write::shadow_refcounts::{Block, Clusters, ShadowRefcounts};
 use crate::image::{Error, ErrorKind};

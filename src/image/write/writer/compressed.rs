@@ -1,8 +1,8 @@
 //! Writing clusters compressed: streams lie in a row, several in one host cluster, which is counted once for
 //! each of them. Nothing of a stream is ever written again.
 
-use crate::image::error::Result;
-use crate::image::internal::{OfFile as _, index, part, part_mut};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{index, part, part_mut};
 use crate::image::read::table_reader::read_zero_filled;
 use crate::image::write::writer::{Source, Writer};
 use crate::image::{Error, ErrorKind};

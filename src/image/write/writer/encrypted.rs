@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, distance, index, part, part_mut};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{distance, index, part, part_mut};
 use crate::image::read::luks::SectorCipher;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::read::table_reader::read_zero_filled;

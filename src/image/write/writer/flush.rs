@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{OfFile as _, index, part};
+use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::internal::{index, part};
 use crate::image::write::writer::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
 
 /// The unit in which table bytes are written in place: no disk tears it.

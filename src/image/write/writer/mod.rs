@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::HostFile;
-use crate::image::error::Result;
-use crate::image::internal::{self, Fault, OfFile as _, bit, index, part};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::{self, Fault, bit, index, part};
 use crate::image::read::luks::SectorCipher;
 use crate::image::read::metadata_overlap::TableMap;
 use crate::image::read::qcow2_layer::{DataFile, closed};

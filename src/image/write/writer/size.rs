@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use crate::host::{HostFile, printable_bytes};
-use crate::image::error::{IoContext, Result};
-use crate::image::internal::{self, OfFile as _};
+use crate::image::error::{IoContext, OfFile, Result};
 use crate::image::read::table_reader::read_l2;
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::truncate;
 use crate::image::write::writer::{FREE_BUDGET, Writer};
-use crate::image::{Error, ErrorKind, NoProgress, Preallocation, ProgressSink, bitmaps};
+use crate::image::{Error, ErrorKind, NoProgress, Preallocation, ProgressSink, bitmaps, internal};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{

@@ -1,7 +1,7 @@
 //! Giving up guest bytes that the image below shows as well, so that it shows through again.
 
-use crate::image::error::Result;
-use crate::image::internal::{OfFile as _, bit};
+use crate::image::error::{OfFile, Result};
+use crate::image::internal::bit;
 use crate::image::write::writer::Writer;
 use crate::qcow2::{L2Entry, SubclusterState};
 
