@@ -2,6 +2,7 @@
 //! about to be replaced by another. The bytes of the file are the caller's business.
 
 use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -11,7 +12,6 @@ use rustix::io::Errno;
 
 use super::file::HostFile;
 use super::printable::printable_bytes;
-use super::real_file::RealFile;
 
 /// The kernel's bound on the value of one extended attribute, and on the list of their names.
 const MAX_XATTR: usize = 64 << 10;
@@ -26,6 +26,19 @@ pub struct AttributesKept {
     pub lost: Vec<String>,
 }
 
+/// A file, and its descriptor.
+struct Open<'a> {
+    file: &'a dyn HostFile,
+    fd: BorrowedFd<'a>,
+}
+
+impl<'a> Open<'a> {
+    fn of(file: &'a dyn HostFile) -> Option<Self> {
+        let fd = file.fd()?;
+        Some(Self { file, fd })
+    }
+}
+
 /// Gives `to` the owner, mode and extended attributes of `from`, as far as the system allows.
 ///
 /// Call it on a new file before anything secret is written there. When the group cannot be kept,
@@ -33,13 +46,13 @@ pub struct AttributesKept {
 /// never given.
 pub fn copy_attributes(from: &dyn HostFile, to: &dyn HostFile) -> AttributesKept {
     let mut kept = AttributesKept::default();
-    let (Some(source), Some(target)) = (from.real(), to.real()) else {
+    let (Some(source), Some(target)) = (Open::of(from), Open::of(to)) else {
         kept.lost
             .push("its owner, mode and extended attributes".into());
         return kept;
     };
-    copy_owner_and_mode(source, target, &mut kept);
-    copy_xattrs(source, target, &mut kept);
+    copy_owner_and_mode(&source, &target, &mut kept);
+    copy_xattrs(&source, &target, &mut kept);
     kept
 }
 
@@ -48,10 +61,10 @@ pub fn copy_attributes(from: &dyn HostFile, to: &dyn HostFile) -> AttributesKept
 /// [`Host::create_private`](super::Host::create_private) before anything is written there. What cannot be
 /// granted is not: the file stays the owner's alone.
 pub fn limit_readers(to: &dyn HostFile, from: &[Arc<dyn HostFile>], secret: bool) {
-    let Some(target) = to.real() else { return };
+    let Some(target) = Open::of(to) else { return };
     // A directory's default list would let others in as soon as the mode does.
     let without_list = matches!(
-        fremovexattr(target.fd(), POSIX_ACL),
+        fremovexattr(target.fd, POSIX_ACL),
         Ok(()) | Err(Errno::NODATA | Errno::NOTSUP)
     );
     let mut readers = if secret || !without_list {
@@ -60,19 +73,19 @@ pub fn limit_readers(to: &dyn HostFile, from: &[Arc<dyn HostFile>], secret: bool
         0o044 & !umask()
     };
     let mut groups = Vec::new();
-    for file in from.iter().filter_map(|file| file.real()) {
-        readers &= file.stat().map_or(0, |stat| {
+    for file in from.iter().filter_map(|file| Open::of(file.as_ref())) {
+        readers &= file.file.stat().map_or(0, |stat| {
             groups.push(stat.gid);
-            readers_of(file, stat.mode)
+            readers_of(&file, stat.mode)
         });
     }
     if readers == 0o040 {
         // Only the group: it has to be the same one.
         groups.dedup();
-        let is_given = match (groups.as_slice(), target.stat()) {
+        let is_given = match (groups.as_slice(), target.file.stat()) {
             ([], Ok(_)) => true,
             ([one], Ok(stat)) => {
-                stat.gid == *one || fchown(target.fd(), None, Some(Gid::from_raw(*one))).is_ok()
+                stat.gid == *one || fchown(target.fd, None, Some(Gid::from_raw(*one))).is_ok()
             }
             _ => false,
         };
@@ -81,11 +94,11 @@ pub fn limit_readers(to: &dyn HostFile, from: &[Arc<dyn HostFile>], secret: bool
         }
     }
     // Refused, it stays as it was created.
-    let _ = fchmod(target.fd(), Mode::from_raw_mode(0o600 | readers));
+    let _ = fchmod(target.fd, Mode::from_raw_mode(0o600 | readers));
 }
 
 /// Which of group and others may read a file. Whom an access control list bars is not seen in the mode.
-fn readers_of(file: &RealFile, mode: u32) -> u32 {
+fn readers_of(file: &Open<'_>, mode: u32) -> u32 {
     match value(file, POSIX_ACL) {
         Err(Errno::NODATA | Errno::NOTSUP) => match mode & 0o044 {
             // The group's members are others to the new file.
@@ -104,12 +117,12 @@ fn umask() -> u32 {
         .unwrap_or(0o077)
 }
 
-fn copy_owner_and_mode(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) {
-    let (Ok(old), Ok(new)) = (source.stat(), target.stat()) else {
+fn copy_owner_and_mode(source: &Open<'_>, target: &Open<'_>, kept: &mut AttributesKept) {
+    let (Ok(old), Ok(new)) = (source.file.stat(), target.file.stat()) else {
         kept.lost.push("its owner and mode".into());
         return;
     };
-    let fd = target.fd();
+    let fd = target.fd;
     let mut mode = old.mode & 0o777;
     // The group first: after giving the file away we may no longer change it.
     if old.gid != new.gid && fchown(fd, None, Some(Gid::from_raw(old.gid))).is_err() {
@@ -124,7 +137,7 @@ fn copy_owner_and_mode(source: &RealFile, target: &RealFile, kept: &mut Attribut
     }
 }
 
-fn copy_xattrs(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) {
+fn copy_xattrs(source: &Open<'_>, target: &Open<'_>, kept: &mut AttributesKept) {
     let names = match list(source) {
         Ok(names) => names,
         Err(Errno::NOTSUP) => return,
@@ -135,7 +148,7 @@ fn copy_xattrs(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) 
     };
     // A directory's default list gives a new file one that the old file never had.
     if !names.iter().any(|name| name.as_c_str() == POSIX_ACL) {
-        match fremovexattr(target.fd(), POSIX_ACL) {
+        match fremovexattr(target.fd, POSIX_ACL) {
             Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
             Err(_) => kept
                 .lost
@@ -147,18 +160,18 @@ fn copy_xattrs(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) 
             if value(target, &name).is_ok_and(|present| present == wanted) {
                 return Ok(());
             }
-            fsetxattr(target.fd(), name.as_c_str(), &wanted, XattrFlags::empty())
+            fsetxattr(target.fd, name.as_c_str(), &wanted, XattrFlags::empty())
         });
         match carried {
             // Taken away between listing and reading: nothing to keep.
             Ok(()) | Err(Errno::NODATA) => {}
             Err(_) => {
                 if name.as_c_str() == POSIX_ACL
-                    && let Ok(stat) = target.stat()
+                    && let Ok(stat) = target.file.stat()
                 {
                     // Without the list the mode's group bits, its mask, would let the whole group in.
                     let alone = Mode::from_raw_mode(stat.mode & 0o700);
-                    let _ = fchmod(target.fd(), alone);
+                    let _ = fchmod(target.fd, alone);
                 }
                 let name = printable_bytes(name.as_bytes());
                 kept.lost.push(format!("its attribute {name}"));
@@ -167,9 +180,9 @@ fn copy_xattrs(source: &RealFile, target: &RealFile, kept: &mut AttributesKept) 
     }
 }
 
-fn list(file: &RealFile) -> Result<Vec<std::ffi::CString>, Errno> {
+fn list(file: &Open<'_>) -> Result<Vec<std::ffi::CString>, Errno> {
     let mut names = vec![0_u8; MAX_XATTR];
-    let len = flistxattr(file.fd(), names.as_mut_slice())?;
+    let len = flistxattr(file.fd, names.as_mut_slice())?;
     names.truncate(len);
     Ok(names
         .split_inclusive(|byte| *byte == 0)
@@ -177,9 +190,9 @@ fn list(file: &RealFile) -> Result<Vec<std::ffi::CString>, Errno> {
         .collect())
 }
 
-fn value(file: &RealFile, name: &CStr) -> Result<Vec<u8>, Errno> {
+fn value(file: &Open<'_>, name: &CStr) -> Result<Vec<u8>, Errno> {
     let mut value = vec![0_u8; MAX_XATTR];
-    let len = fgetxattr(file.fd(), name, value.as_mut_slice())?;
+    let len = fgetxattr(file.fd, name, value.as_mut_slice())?;
     value.truncate(len);
     Ok(value)
 }
@@ -197,14 +210,14 @@ mod tests {
         std::fs::write(&old, b"x").unwrap();
         std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o640)).unwrap();
         let source = RealHost.open(&old, Access::ReadWrite).unwrap();
-        let fd = source.real().unwrap().fd();
+        let fd = source.fd().unwrap();
         let named = fsetxattr(fd, c"user.note", b"golden", XattrFlags::empty()).is_ok();
         let target = RealHost.create_new(&new).unwrap();
         let kept = copy_attributes(&*source, &*target);
         assert!(kept.lost.is_empty(), "{kept:?}");
         assert_eq!(target.stat().unwrap().mode, 0o640);
         if named {
-            let note = value(target.real().unwrap(), c"user.note").unwrap();
+            let note = value(&Open::of(&*target).unwrap(), c"user.note").unwrap();
             assert_eq!(note, b"golden");
         }
     }

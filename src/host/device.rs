@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{major, minor};
 
-use super::file::FileId;
+use super::stat::FileId;
 
 /// A logical volume, as the device mapper names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,69 +8,21 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use super::file::FileId;
-use super::ofd::is_image_lock;
+use super::holder::Holder;
+use super::lock::is_image_lock;
 use super::printable::printable_bytes;
+use super::stat::FileId;
 
 /// At most so many descriptors are looked at in one pass, in one process and over all: somebody
 /// else's runaway process must not stop a scan.
 const MAX_DESCRIPTORS_PER_PROCESS: usize = 65_536;
 /// See [`MAX_DESCRIPTORS_PER_PROCESS`].
 const MAX_DESCRIPTORS: usize = 1 << 20;
-
-/// A process that has a file open.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Holder {
-    /// Process id; 0 where there is somebody and nobody can see who.
-    pub pid: u32,
-    /// The command's name, control characters escaped.
-    pub command: String,
-    /// The name of the virtual machine that it runs (`-name guest=NAME`), control characters escaped.
-    pub machine: Option<Box<str>>,
-    /// Whether it has the file open for writing.
-    pub writes: bool,
-    /// Whether it holds image locks on the file, as QEMU and qanopy do for an image in use. A
-    /// process that merely reads the file, like `less`, has it open and holds none.
-    pub locks: bool,
-}
-
-impl Holder {
-    /// Somebody who holds image locks and cannot be seen: of another user, or on another machine.
-    #[must_use]
-    pub fn unseen(writes: bool) -> Self {
-        Self {
-            pid: 0,
-            command: String::new(),
-            machine: None,
-            writes,
-            locks: true,
-        }
-    }
-
-    /// Whether only its locks tell of it.
-    #[must_use]
-    pub fn is_unseen(&self) -> bool {
-        self.pid == 0
-    }
-}
-
-/// `machine c2 (qemu-system-x86_64, process 3750)`, `less (process 12)`.
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, command, .. } = self;
-        match &self.machine {
-            _ if self.is_unseen() => f.write_str("a process that cannot be seen from here"),
-            Some(machine) => write!(f, "machine {machine} ({command}, process {pid})"),
-            None => write!(f, "{command} (process {pid})"),
-        }
-    }
-}
 
 /// Which other processes have this file open.
 #[must_use]

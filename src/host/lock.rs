@@ -2,7 +2,20 @@
 
 use std::fmt;
 
-use super::holders::Holder;
+use super::holder::Holder;
+
+/// First byte of "I use permission n".
+pub(super) const USES: u64 = 100;
+/// First byte of "I allow nobody else permission n".
+pub(super) const FORBIDS: u64 = 200;
+/// "I use write".
+pub(super) const WRITES: u64 = USES + 1;
+
+/// Whether `first..=last` touches a byte of QEMU's image locks.
+pub(super) fn is_image_lock(first: u64, last: u64) -> bool {
+    let within = |base: u64| first <= base + 3 && last >= base;
+    within(USES) || within(FORBIDS)
+}
 
 /// Which of QEMU's lock bytes to take (QEMU's `file-posix`, observed with 10.0.2). Byte `100 + n`
 /// says "I use permission n", byte `200 + n` says "I allow nobody else permission n", where n is

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::file::{Access, FileId, FileKind, HostFile, Stat};
-use super::holders::Holder;
+use super::file::{Access, HostFile};
+use super::holder::Holder;
+use super::stat::{FileId, FileKind, Stat};
 
 /// Bytes on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

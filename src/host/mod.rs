@@ -1,7 +1,7 @@
 //! The only floor that makes system calls: files, directories, locks, clones, holes, who holds what.
 //!
 //! Everything above sees a host through two small traits, [`Host`] and [`HostFile`], so that a test
-//! can record, cut short, reorder or fail every call; [`RealHost`] and [`RealFile`] are the Linux
+//! can record, cut short, reorder or fail every call; [`RealHost`] and what it opens are the Linux
 //! behind them. Nothing here knows what an image is, except for the bytes QEMU locks in one.
 //!
 //! | file | concept |
@@ -27,6 +27,7 @@ mod date;
 mod device;
 mod file;
 mod heap;
+mod holder;
 mod holders;
 mod json_text;
 mod lock;
@@ -40,13 +41,15 @@ mod process;
 mod real;
 mod real_file;
 mod reflink;
+mod stat;
 
 pub use attributes::{AttributesKept, copy_attributes, limit_readers};
 pub use date::Utc;
 pub use device::{Volume, volume_of};
-pub use file::{Access, Cloned, FileId, FileKind, HostFile, Segment, Stat};
+pub use file::{Access, Cloned, HostFile, Segment};
 pub use heap::{give_back_memory, share_memory};
-pub use holders::{Holder, during_one_survey, holders, holders_of};
+pub use holder::Holder;
+pub use holders::{during_one_survey, holders, holders_of};
 pub use json_text::{json_line, json_name, json_name_bytes, json_text};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use log_file::LogFile;
@@ -56,4 +59,4 @@ pub use own::{OwnWork, own_work, working_as};
 pub use printable::{printable, printable_bytes, printable_lines, shell_quoted};
 pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;
-pub use real_file::RealFile;
+pub use stat::{FileId, FileKind, Stat};

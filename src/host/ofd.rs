@@ -16,20 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::lock::{LockSet, LocksSeen};
-
-/// First byte of "I use permission n".
-const USES: u64 = 100;
-/// First byte of "I allow nobody else permission n".
-const FORBIDS: u64 = 200;
-/// "I use write".
-const WRITES: u64 = USES + 1;
-
-/// Whether `first..=last` touches a byte of QEMU's image locks.
-pub(super) fn is_image_lock(first: u64, last: u64) -> bool {
-    let within = |base: u64| first <= base + 3 && last >= base;
-    within(USES) || within(FORBIDS)
-}
+use super::lock::{FORBIDS, LockSet, LocksSeen, USES, WRITES};
 
 /// An open description and how often each of its lock bytes is held: a file locked twice stays
 /// locked until both guards are gone.

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::file::FileId;
 use super::lock::LockSet;
+use super::stat::FileId;
 
 /// What this process has locked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,10 +17,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::device;
-use super::file::{Access, FileId, FileKind, HostFile, Stat};
-use super::holders::{Holder, holders_of};
+use super::file::{Access, HostFile};
+use super::holder::Holder;
+use super::holders::holders_of;
 use super::machine::{Host, Space, require_file};
 use super::real_file::{RealFile, kind_of, refuse_unless_bytes, stat_of};
+use super::stat::{FileId, FileKind, Stat};
 
 /// The machine this program runs on.
 #[derive(Debug, Clone, Copy, Default)]

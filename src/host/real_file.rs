@@ -14,13 +14,14 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pread, pwrite};
 
-use super::file::{Cloned, FileId, FileKind, HostFile, Segment, Stat};
+use super::file::{Cloned, HostFile, Segment};
 use super::holders::holders_in_the_way;
 use super::lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 use super::ofd::{Attempt, Description};
 use super::own::{OwnLock, own_work};
 use super::process::is_child;
 use super::reflink::clone_file_range;
+use super::stat::{FileId, FileKind, Stat};
 
 /// How much is written at a time where zeros must be written out.
 const ZEROS: usize = 1 << 20;
@@ -34,7 +35,7 @@ const A_CHILD_BEGINS: Duration = Duration::from_millis(20);
 
 /// An open file. Cheap to share: locks keep their own hold on the descriptor.
 #[derive(Debug)]
-pub struct RealFile {
+pub(super) struct RealFile {
     description: Arc<Description>,
     kind: FileKind,
 }
@@ -52,15 +53,15 @@ impl RealFile {
     }
 
     /// The descriptor.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
         self.description.fd()
     }
 
     /// Turns a failed attempt into a conflict with names.
     fn conflict(&self, writer: bool) -> Conflict {
-        let holders = fstat(self.fd()).map_or_else(
+        let holders = fstat(self.descriptor()).map_or_else(
             |_| Vec::new(),
-            |stat| holders_in_the_way(id_of(&stat), self.fd().as_raw_fd()),
+            |stat| holders_in_the_way(id_of(&stat), self.descriptor().as_raw_fd()),
         );
         Conflict { writer, holders }
     }
@@ -104,7 +105,7 @@ impl HostFile for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match pread(self.fd(), rest, add(offset, done)?) {
+            match pread(self.descriptor(), rest, add(offset, done)?) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
@@ -117,7 +118,7 @@ impl HostFile for RealFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
-            match pwrite(self.fd(), rest, add(offset, done)?) {
+            match pwrite(self.descriptor(), rest, add(offset, done)?) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
@@ -137,8 +138,8 @@ impl HostFile for RealFile {
         let file_len = self.len()?;
         let inside = end.min(file_len).saturating_sub(offset);
         if inside > 0
-            && !allocate(self.fd(), punch, offset, inside)?
-            && !allocate(self.fd(), zero, offset, inside)?
+            && !allocate(self.descriptor(), punch, offset, inside)?
+            && !allocate(self.descriptor(), zero, offset, inside)?
         {
             self.write_zeros(offset, inside)?;
         }
@@ -152,7 +153,7 @@ impl HostFile for RealFile {
         end_of(offset, len)?;
         if len > 0 {
             let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            allocate(self.fd(), punch, offset, len)?;
+            allocate(self.descriptor(), punch, offset, len)?;
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl HostFile for RealFile {
         if len == 0 {
             return Ok(true);
         }
-        allocate(self.fd(), FallocateFlags::empty(), offset, len)
+        allocate(self.descriptor(), FallocateFlags::empty(), offset, len)
     }
 
     fn clone_range(
@@ -172,7 +173,7 @@ impl HostFile for RealFile {
         to: u64,
         len: u64,
     ) -> io::Result<Cloned> {
-        let Some(source) = source.real() else {
+        let Some(source) = source.fd() else {
             return Ok(Cloned::Unsupported);
         };
         end_of(from, len)?;
@@ -181,7 +182,7 @@ impl HostFile for RealFile {
             return Ok(Cloned::Done);
         }
         loop {
-            match clone_file_range(self.fd(), source.fd(), from, to, len) {
+            match clone_file_range(self.descriptor(), source, from, to, len) {
                 Ok(()) => return Ok(Cloned::Done),
                 Err(Errno::INTR) => {}
                 Err(errno) if cannot_share(errno) => return Ok(Cloned::Unsupported),
@@ -197,7 +198,7 @@ impl HostFile for RealFile {
         mut to: u64,
         mut len: u64,
     ) -> io::Result<Cloned> {
-        let Some(source) = source.real() else {
+        let Some(source) = source.fd() else {
             return Ok(Cloned::Unsupported);
         };
         end_of(from, len)?;
@@ -205,7 +206,13 @@ impl HostFile for RealFile {
         while len > 0 {
             let step = usize::try_from(len.min(COPY_STEP)).unwrap_or(usize::MAX);
             // The kernel's call moves both offsets on by what it copied.
-            match copy_file_range(source.fd(), Some(&mut from), self.fd(), Some(&mut to), step) {
+            match copy_file_range(
+                source,
+                Some(&mut from),
+                self.descriptor(),
+                Some(&mut to),
+                step,
+            ) {
                 // The source has ended, or is of a kind that pretends to.
                 Ok(0) => return Ok(Cloned::Unsupported),
                 Ok(n) => len = len.saturating_sub(as_u64(n)),
@@ -230,7 +237,7 @@ impl HostFile for RealFile {
             };
         }
         loop {
-            match ftruncate(self.fd(), len) {
+            match ftruncate(self.descriptor(), len) {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -241,16 +248,16 @@ impl HostFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         if self.kind == FileKind::BlockDevice {
             // A device's `stat` tells no length; the position is not used by anything else.
-            return Ok(seek(self.fd(), SeekFrom::End(0))?);
+            return Ok(seek(self.descriptor(), SeekFrom::End(0))?);
         }
-        Ok(u64::try_from(fstat(self.fd())?.st_size).unwrap_or(0))
+        Ok(u64::try_from(fstat(self.descriptor())?.st_size).unwrap_or(0))
     }
 
     fn flush(&self) -> io::Result<()> {
         // Never retried after an error other than an interruption: the kernel may have dropped the
         // pages it could not write, and a second call would wrongly succeed.
         loop {
-            match fdatasync(self.fd()) {
+            match fdatasync(self.descriptor()) {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -262,7 +269,7 @@ impl HostFile for RealFile {
         // Linux begins to write dirty pages of the range back before it drops those that are clean, and does
         // not wait (mm/fadvise.c). An error of that writing is kept for the next flush.
         if let Some(len) = NonZeroU64::new(len) {
-            let _ = fadvise(self.fd(), offset, Some(len), Advice::DontNeed);
+            let _ = fadvise(self.descriptor(), offset, Some(len), Advice::DontNeed);
         }
     }
 
@@ -278,9 +285,9 @@ impl HostFile for RealFile {
         if i64::try_from(offset).is_err() {
             return Ok(Segment::Hole(u64::MAX));
         }
-        match seek(self.fd(), SeekFrom::Data(offset)) {
+        match seek(self.descriptor(), SeekFrom::Data(offset)) {
             Ok(data) if data > offset => Ok(Segment::Hole(data)),
-            Ok(_) => match seek(self.fd(), SeekFrom::Hole(offset)) {
+            Ok(_) => match seek(self.descriptor(), SeekFrom::Hole(offset)) {
                 Ok(hole) if hole > offset => Ok(Segment::Data(hole)),
                 // The file changed between the two calls.
                 Ok(_) | Err(_) => no_holes(),
@@ -295,7 +302,7 @@ impl HostFile for RealFile {
     }
 
     fn stat(&self) -> io::Result<Stat> {
-        let mut stat = stat_of(&fstat(self.fd())?);
+        let mut stat = stat_of(&fstat(self.descriptor())?);
         if self.kind == FileKind::BlockDevice {
             stat.len = self.len()?;
         }
@@ -305,7 +312,7 @@ impl HostFile for RealFile {
     fn lock(&self, want: LockSet) -> io::Result<Lock> {
         Ok(match self.attempt(|| self.description.take(want))? {
             Ok(Attempt::Held(bytes)) => {
-                let own = OwnLock::note(id_of(&fstat(self.fd())?), want);
+                let own = OwnLock::note(id_of(&fstat(self.descriptor())?), want);
                 Lock::Held(LockGuard::new(Some(Box::new((own, bytes)))))
             }
             Ok(Attempt::Busy { writer }) => Lock::Busy(self.conflict(writer)),
@@ -326,7 +333,7 @@ impl HostFile for RealFile {
     fn locks_seen(&self) -> io::Result<LocksSeen> {
         match self.description.seen()? {
             LocksSeen::Read | LocksSeen::Written
-                if !own_work(id_of(&fstat(self.fd())?)).is_empty() =>
+                if !own_work(id_of(&fstat(self.descriptor())?)).is_empty() =>
             {
                 Ok(LocksSeen::Free)
             }
@@ -334,8 +341,8 @@ impl HostFile for RealFile {
         }
     }
 
-    fn real(&self) -> Option<&RealFile> {
-        Some(self)
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.description.fd())
     }
 }
 
@@ -503,8 +510,10 @@ mod tests {
         let (_dir, file) = scratch();
         let len = ZEROS + 5000;
         file.write_at(&vec![7; len + 10], 0).unwrap();
-        file.real().unwrap().write_zeros(5, as_u64(len)).unwrap();
-        let all = content(&*file);
+        let fd = file.fd().unwrap().try_clone_to_owned().unwrap();
+        let file = RealFile::new(fd).unwrap();
+        file.write_zeros(5, as_u64(len)).unwrap();
+        let all = content(&file);
         assert!(all[5..len + 5].iter().all(|byte| *byte == 0));
         assert_eq!((all[4], all[len + 5]), (7, 7));
     }

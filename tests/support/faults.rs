@@ -21,12 +21,13 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use qanopy::host::{
-    Access, Cloned, FileId, Holder, Host, HostFile, Lock, LockProbe, LockSet, RealFile, Segment,
+    Access, Cloned, FileId, Holder, Host, HostFile, Lock, LockProbe, LockSet, LocksSeen, Segment,
     Space, Stat,
 };
 use rustix::io::Errno;
@@ -474,7 +475,10 @@ impl HostFile for FaultyFile {
     fn probe_lock(&self, want: LockSet) -> io::Result<LockProbe> {
         self.inner.probe_lock(want)
     }
-    fn real(&self) -> Option<&RealFile> {
-        self.inner.real()
+    fn locks_seen(&self) -> io::Result<LocksSeen> {
+        self.inner.locks_seen()
+    }
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 }

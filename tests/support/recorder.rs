@@ -42,13 +42,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use qanopy::host::{
-    Access, Cloned, FileId, Holder, Host, HostFile, Lock, LockProbe, LockSet, RealFile, RealHost,
+    Access, Cloned, FileId, Holder, Host, HostFile, Lock, LockProbe, LockSet, LocksSeen, RealHost,
     Segment, Space, Stat,
 };
 
@@ -585,8 +586,11 @@ impl HostFile for RecordingFile {
     fn probe_lock(&self, want: LockSet) -> io::Result<LockProbe> {
         self.inner.probe_lock(want)
     }
-    fn real(&self) -> Option<&RealFile> {
-        self.inner.real()
+    fn locks_seen(&self) -> io::Result<LocksSeen> {
+        self.inner.locks_seen()
+    }
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 }
 

@@ -1,0 +1,74 @@
+//! What the system tells of a file, open or not: which one it is, of what kind and how large.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// Which file this is, whatever name led to it: device and inode. A block device is told by its own number,
+/// since it is the same under every node that was made for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device number, as `stat` gives it.
+    pub device: u64,
+    /// Inode number on that device.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// Stands for the inode of a block device, which no filesystem on a device gives out.
+    const OF_DEVICE: u64 = u64::MAX;
+
+    /// The block device of this number (`st_rdev`).
+    #[must_use]
+    pub fn of_device(number: u64) -> Self {
+        Self {
+            device: number,
+            inode: Self::OF_DEVICE,
+        }
+    }
+
+    /// The number, if this is a block device.
+    #[must_use]
+    pub fn device_number(self) -> Option<u64> {
+        (self.inode == Self::OF_DEVICE).then_some(self.device)
+    }
+}
+
+/// What kind of thing a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A block device.
+    BlockDevice,
+    /// A symbolic link (only from calls that do not follow links).
+    Symlink,
+    /// A pipe, a socket, a character device.
+    Other,
+}
+
+/// What `stat` tells about a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stat {
+    /// Which file it is.
+    pub id: FileId,
+    /// What kind of thing it is.
+    pub kind: FileKind,
+    /// Length in bytes. For a block device this is the device's size (0 if the kernel does not
+    /// tell).
+    pub len: u64,
+    /// Bytes allocated on disk (`st_blocks` times 512).
+    pub allocated: u64,
+    /// Time of the last change of content.
+    pub modified: SystemTime,
+    /// Permission bits, with set-user-id, set-group-id and sticky (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Number of hard links.
+    pub links: u64,
+}
