@@ -1,14 +1,107 @@
 //! `qanopy` shows the forest of disk images on a machine and lets a person work on it safely.
 //!
-//! The crate is a house of five floors; a lower floor never imports a higher one.
+//! This page is the map of the source. The crate is a house of five floors; a lower floor never imports a higher
+//! one, and no two files of a room import each other (`tests/core/imports.rs`).
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
 //! | 4 | [`ops`], [`guest`] | what can be done: plans, and what runs them; what lies inside a guest's disk |
 //! | 3 | [`forest`] | what exists: scan, nodes, the graph, its pictures |
-//! | 2 | [`image`] | an image or a chain: open, map, read, allocate, write |
+//! | 2 | [`image`] | an image or a chain, in four rooms: read, check, write, change |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
+//!
+//! # The life of a change
+//!
+//! ```text
+//! face            ops                                               image, host
+//! Request ──────▶ plan(context, request) ─▶ Plan
+//!                   Operation::plan looks, and changes nothing
+//! the plan is shown; the person agrees
+//! Plan::agree ──▶ Ready ─▶ run(ready)
+//!                   preconditions: is every file what it was? ────▶ locks, then looked at again
+//!                   journal: begun
+//!                   Job::run ─────────────────────────────────────▶ writes, flushes, renames
+//!                   journal: done, and what takes it back
+//!                ◀─ Outcome { summary, touched, undo }
+//! ```
+//!
+//! Only an agreed plan runs. Who depends on a file is asked while planning (over all folders looked in and all
+//! images remembered) and once more under locks. What is cut off half way is told by the journal:
+//! [`ops::Request::Recover`] asks the operation itself what is left to do, or what takes it back.
+//!
+//! # The life of a scan
+//!
+//! [`forest::scan_all`] walks the folders in threads; each file that may be an image is opened, its header is read
+//! ([`image::probe`]) and becomes a `ScannedFile`, in batches; the forest inserts them, joins children to what they
+//! name, and tells problems. Screens draw after each batch. What was found is remembered in an index, so that who
+//! depends on an image is known where nobody looks; a refresh looks again at what changed.
+//!
+//! # The life of a key
+//!
+//! `tui` is one pure step and what surrounds it. State is `Ui`: `App` (what is known) and `Dialogs` (what is open
+//! over it; the topmost has the keyboard).
+//!
+//! 1. `runner.rs` reads a key and calls `update::update(&mut Ui, Msg::Key(key))`. Nothing in there touches a disk, a
+//!    terminal, a thread or a clock.
+//! 2. `update/keys.rs` gives it to the topmost dialog, or to the panes. There it becomes an action of that place's
+//!    own type, looked up in its rows of the table of keys with the person's own keys over them.
+//! 3. `update` of the dialog (trait `Window`) or `update/panes.rs` does it: one `match` over all actions of the place,
+//!    so that a missing handler does not compile. A dialog says by a `Next` what concerns others.
+//! 4. What is to be done outside comes back as `Effect`s: `runner.rs` does those of the terminal, `workers/` those of
+//!    the disk. Their answers come in as further messages (`update/responses.rs`).
+//! 5. `update/settle.rs` brings rows, cursor and scrolling in line; `views::draw` draws.
+//!
+//! # Add an operation
+//!
+//! 1. `ops/NAME.rs`: a struct with what is asked, and its `impl Operation`: name, nature, what it names, its command
+//!    line, its plan, what finishes it and what takes it back after an interruption. No method has a default: the
+//!    compiler asks for each answer. Planning ends with a private `Job` that does it.
+//! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/request.rs`. The serialised form of a
+//!    request is what journals hold: fields that come later have `#[serde(default)]`.
+//! 3. `cli/NAME.rs`: arguments, help text and `fn request`; in `cli/mod.rs` one line for `mod`, the command and its
+//!    arm; in `cli/tests.rs` its command lines, which have to come back as the same request.
+//! 4. `tui/actions.rs`: a row of the table of keys; its arms in `tui/update/panes.rs` and `tui/disabled_reason.rs`.
+//! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
+//!    refused, and who is asked before it. A row in `tests/ops/recovery.rs` (cut off, finished, taken back) and in
+//!    `tests/ops/meanwhile.rs` (what else runs while it stands still).
+//! 6. `README.md` (a test compares both tables) and `CHANGELOG.md`.
+//!
+//! # Add a problem and what helps against it
+//!
+//! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence.
+//! 2. `ops/doctor.rs`: its arm in `fixes`, the operations that help. The screen shows them as a key, JSON as command
+//!    lines.
+//! 3. `tests/support/forests.rs`: an image that has it.
+//!
+//! # Add a key
+//!
+//! 1. `tui/actions.rs`: a variant of `Action` and its row: group, name, keys, title. Existing data is reached with
+//!    Shift only; a test holds that.
+//! 2. The compiler asks for its arm in `tui/update/panes.rs` (what it does) and for two in `tui/disabled_reason.rs`
+//!    (when it makes no sense, and what it means while the cursor is on a snapshot).
+//! 3. `README.md`: the table of keys; a test prints it as it has to be.
+//!
+//! A key of a dialog is a variant and a row in that dialog's file, and the arm in its `update`.
+//!
+//! # Add a dialog
+//!
+//! 1. `tui/dialogs/NAME.rs`: a struct with its state, an `Action` with its rows, and `impl Window`: `update`, `draw`,
+//!    and `height` if it is in the lower part of the screen instead of over the panes.
+//! 2. `tui/dialogs/mod.rs`: `mod`, `pub(crate) use`, a variant of `Dialog` and its arms in `window` and `window_mut`;
+//!    `tui/bindings.rs`: a variant of `Scope`; `tui/keymap.rs`: one line in `table()`.
+//! 3. Where it is opened: an arm in `tui/update/panes.rs`.
+//! 4. If it asks the disk: an `Effect` and a `Msg` in `tui/msg.rs`, the work in `tui/workers/NAME.rs`, the answer's arm
+//!    in `tui/update/responses.rs`. An answer to an older question is dropped by its `QueryId`.
+//!
+//! A form is no dialog of its own: a variant in `tui/forms/kind.rs`, its fields and its request in `tui/forms/`.
+//!
+//! # Add a pane
+//!
+//! A tab of the detail: `tui/panes/detail/NAME.rs` with `lines(app, node, width)`; a variant of `Tab` and its row in
+//! `tui/detail_pane.rs`; its arm in `tui/panes/detail.rs`; the key that shows it, as above. A pane with a place of its
+//! own: `tui/panes/NAME.rs` with `draw`, an area in `tui/layout.rs`, one line in `tui/views/mod.rs`, and a snapshot in
+//! `tests/tui/screens.rs` at the three sizes.
 
 pub mod cli;
 pub mod forest;

@@ -13,6 +13,7 @@ use crate::image::{
     self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
     STRIPES, Snapshot,
 };
+use crate::ops;
 
 use super::context;
 use super::options::{Globals, LookArgs};
@@ -91,7 +92,10 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &InfoArgs) -> anyhow::R
         bail!("{why}");
     }
     if globals.json {
-        let mut values: Vec<Value> = layers.iter().map(describe).collect();
+        let mut values: Vec<Value> = layers
+            .iter()
+            .map(|layer| describe(&forest, layer))
+            .collect();
         let value = if args.chain {
             Value::Array(values)
         } else {
@@ -144,7 +148,7 @@ fn text(name: impl AsRef<std::ffi::OsStr>) -> Value {
 }
 
 /// The image with the keys that qemu-img uses, as far as the fact is the same.
-fn describe(layer: &Layer<'_>) -> Value {
+fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     let node = layer.node;
     let mut map = Map::new();
     let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
@@ -210,7 +214,13 @@ fn describe(layer: &Layer<'_>) -> Value {
     let problems: Vec<Value> = node
         .problems
         .iter()
-        .map(|problem| json!({ "kind": problem.kind.name(), "message": problem.message }))
+        .map(|problem| {
+            json!({
+                "kind": problem.kind.name(),
+                "message": problem.message,
+                "fixes": ops::fix_lines(forest, node, problem.kind),
+            })
+        })
         .collect();
     if !problems.is_empty() {
         put("problems", Value::Array(problems));

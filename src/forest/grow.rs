@@ -624,6 +624,12 @@ impl Forest {
         self.growth.retell_missing(nodes, name);
     }
 
+    /// A scanned image of the file name that a node's backing file has, which that one may have become.
+    #[must_use]
+    pub fn namesake(&self, node: &Node) -> Option<&Node> {
+        self.candidate(self.leads_to(node)?, node.id)
+    }
+
     /// A scanned image of the same file name as `missing`, other than `child`.
     pub(super) fn candidate(&self, missing: &Path, child: NodeId) -> Option<&Node> {
         let known = self.growth.of_name(&self.nodes, missing.file_name()?);

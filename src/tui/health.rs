@@ -2,9 +2,9 @@
 //! what the last look through its tables found, then what is wrong elsewhere. How lines look is the
 //! view's business, doing what helps is `update`'s.
 
-use crate::forest::{Node, NodeId, Problem, ProblemKind};
+use crate::forest::{Forest, Node, NodeId, ProblemKind};
 use crate::image::{self, Check};
-use crate::ops::RepairAction;
+use crate::ops::{Request, fixes};
 use crate::units;
 
 use super::actions::Action;
@@ -35,10 +35,8 @@ pub(crate) enum Severity {
 pub(crate) enum Fix {
     /// Say where the missing base went.
     Relink,
-    /// Record the backing file's format.
-    RecordFormat,
-    /// Repair the tables.
-    Repair(RepairAction),
+    /// This operation, which is a plan first.
+    Ask(Box<Request>),
     /// Look through the tables.
     Check,
     /// Finish what was interrupted, or take it back.
@@ -53,8 +51,10 @@ impl Fix {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Relink => "says where it went",
-            Self::RecordFormat => "plans to record it",
-            Self::Repair(_) => "plans the repair",
+            Self::Ask(request) => match **request {
+                Request::Relink(_) => "plans to record it",
+                _ => "plans the repair",
+            },
             Self::Check => "looks through them",
             Self::Recover => "finishes it, or takes it back",
             Self::GoTo(_) => "goes there",
@@ -107,7 +107,7 @@ pub(crate) fn lines(app: &App, node: &Node) -> Vec<Line> {
         let goes = goes.filter(|_| problem.kind == ProblemKind::BrokenBelow);
         let fix = match goes {
             Some(found) => Some(Fix::GoTo(found.layer)),
-            None => fix(node, problem.kind).filter(|_| may_change(app)),
+            None => fix(&app.forest, node, problem.kind).filter(|_| may_change(app)),
         };
         line(Severity::Bad, problem.message.clone()).helped_by(fix)
     });
@@ -121,55 +121,35 @@ fn may_change(app: &App) -> bool {
     !app.settings.read_only
 }
 
-/// What helps against this kind of problem of an image.
+/// What helps against this kind of problem of an image: an operation that [`fixes`] knows, or where a person
+/// has something to say first, the place to say it.
 #[must_use]
-pub(crate) fn fix(node: &Node, kind: ProblemKind) -> Option<Fix> {
+pub(crate) fn fix(forest: &Forest, node: &Node, kind: ProblemKind) -> Option<Fix> {
     match kind {
         // One image of a circle, too, has to be pointed at what it was made from.
         ProblemKind::MissingBacking
         | ProblemKind::UnreachableBacking
         | ProblemKind::UnresolvableBacking
         | ProblemKind::Loop => Some(Fix::Relink),
-        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => Some(Fix::RecordFormat),
-        ProblemKind::CorruptClusters
-        | ProblemKind::CorruptBit
-        | ProblemKind::DirtyBit
-        | ProblemKind::LeakedClusters => {
-            let is_leak = |problem: &Problem| problem.kind == ProblemKind::LeakedClusters;
-            // Freeing what is lost needs less than a repair, and is refused where that is needed.
-            let action = if node.problems.iter().all(is_leak) {
-                RepairAction::Leaks
-            } else {
-                RepairAction::All
-            };
-            Some(Fix::Repair(action))
-        }
         ProblemKind::Interrupted => Some(Fix::Recover),
-        ProblemKind::Unreadable
-        | ProblemKind::Damaged
-        | ProblemKind::Truncated
-        | ProblemKind::Unopenable
-        | ProblemKind::UnknownFeature
-        | ProblemKind::BrokenBelow
-        | ProblemKind::DirectoryDependentBacking
-        | ProblemKind::DirectoryDependentDataFile
-        | ProblemKind::MissingDataFile
-        | ProblemKind::WrittenUnder
-        | ProblemKind::BackingSize => None,
+        other => fixes(forest, node, other)
+            .into_iter()
+            .next()
+            .map(|request| Fix::Ask(Box::new(request))),
     }
 }
 
 /// What helps first: links before tables, since what is not there cannot be compared.
 #[must_use]
-pub(crate) fn first_fix(node: &Node) -> Option<Fix> {
+pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
     let mut remedies: Vec<Fix> = node
         .problems
         .iter()
-        .filter_map(|problem| fix(node, problem.kind))
+        .filter_map(|problem| fix(forest, node, problem.kind))
         .collect();
     remedies.sort_by_key(|fix| match fix {
         Fix::Relink => 0,
-        Fix::RecordFormat => 1,
+        Fix::Ask(request) if matches!(**request, Request::Relink(_)) => 1,
         _ => 2,
     });
     remedies.into_iter().next()

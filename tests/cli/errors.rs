@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::commands::{Ended, demo_forest, small_forest};
+use crate::commands::{Ended, Place, demo_forest, small_forest};
 
 /// The error of a call that ended so, which its standard error tells as well.
 fn error(ended: Ended, code: i32) -> Value {
@@ -64,4 +64,43 @@ fn what_is_found_is_no_error_and_what_is_said_stays_one_document() {
     // Nobody asked for JSON.
     let ended = place.q("info nothing").with(1);
     assert_eq!(ended.out, "");
+}
+
+/// What helps against the first problem of an image, as `info --json` gives it, carried out as it is given.
+fn helped(place: &Place, image: &str) -> String {
+    let info = place.q(&format!("info {image} --json")).with(0).json();
+    let problem = &info["problems"][0];
+    let line = problem["fixes"][0]
+        .as_str()
+        .unwrap_or_else(|| panic!("{info}"));
+    let words = line.strip_prefix("qanopy ").unwrap();
+    place.q(&format!("{words} --yes")).with(0);
+    problem["kind"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_helps_against_a_problem_is_a_command_line_that_ends_it() {
+    let place = small_forest();
+    let one = place.path().join("one.qcow2");
+    crate::support::fields::forget_format(&one);
+    assert_eq!(helped(&place, "one.qcow2"), "no-backing-format");
+    // A base that was moved away is found by its name.
+    let info = place.q("info one.qcow2 --json").with(0).json();
+    assert_eq!(info.get("problems"), None, "{info}");
+    let base = info["full-backing-filename"].as_str().unwrap().to_owned();
+    fs::create_dir(place.path().join("elsewhere")).unwrap();
+    let name = std::path::Path::new(&base).file_name().unwrap();
+    let base = place.path().join(&base);
+    fs::rename(&base, place.path().join("elsewhere").join(name)).unwrap();
+    let tree = place.q("tree --json").with(0).json();
+    let images = tree["images"].as_array().unwrap();
+    let broken = images
+        .iter()
+        .find(|image| image["problems"][0]["kind"] == "missing-backing")
+        .unwrap_or_else(|| panic!("{tree}"));
+    let line = broken["problems"][0]["fixes"][0].as_str().unwrap();
+    assert!(
+        line.starts_with("qanopy relink ") && line.contains("elsewhere"),
+        "{line}"
+    );
 }

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value, json as value};
 
-use crate::forest::{Forest, Node, Reads};
+use crate::forest::{Forest, Node, ProblemKind, Reads};
 use crate::host::{json_name, json_name_bytes};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
+
+/// The command lines of what helps against a problem: what that is, the operations know.
+pub type FixLines<'a> = &'a dyn Fn(&Forest, &Node, ProblemKind) -> Vec<String>;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
 /// Names are made by [`json_name`]: it is printed by [`json_text`](crate::host::json_text). An image with internal snapshots has
@@ -17,11 +20,11 @@ use super::order::order;
 /// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
 /// layer below that keeps it from being opened.
 #[must_use]
-pub fn json(forest: &Forest) -> Value {
+pub fn json(forest: &Forest, fixes: FixLines<'_>) -> Value {
     let images: Vec<Value> = order(forest)
         .iter()
         .filter_map(|place| forest.get(place.id))
-        .map(|node| image_json(forest, node))
+        .map(|node| image_json(forest, node, fixes))
         .collect();
     value!({ "images": images })
 }
@@ -32,7 +35,7 @@ fn text(path: impl AsRef<Path>) -> Value {
 
 /// One image as it is among those of [`json`].
 #[must_use]
-pub fn image_json(forest: &Forest, node: &Node) -> Value {
+pub fn image_json(forest: &Forest, node: &Node, fixes: FixLines<'_>) -> Value {
     let mut names = vec![text(&node.path)];
     names.extend(node.other_names.iter().map(text));
     let backing = node.backing.as_ref().map(|link| {
@@ -64,7 +67,13 @@ pub fn image_json(forest: &Forest, node: &Node) -> Value {
     let problems: Vec<Value> = node
         .problems
         .iter()
-        .map(|problem| value!({ "kind": problem.kind.name(), "message": problem.message }))
+        .map(|problem| {
+            value!({
+                "kind": problem.kind.name(),
+                "message": problem.message,
+                "fixes": fixes(forest, node, problem.kind),
+            })
+        })
         .collect();
     let mut image = value!({
         "path": text(&node.path),

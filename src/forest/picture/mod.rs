@@ -13,7 +13,7 @@ mod tree;
 pub use boxes::{BOX_GAP, Diagram, PlacedBox, ToPlace};
 pub use dot::dot;
 pub use inside::{SnapshotLine, snapshot_lines, snapshot_sign};
-pub use json::{image_json, json};
+pub use json::{FixLines, image_json, json};
 pub use mermaid::mermaid;
 pub use names::{cut_middle, labels};
 pub use tree::{TreeLine, tree};

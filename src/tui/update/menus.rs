@@ -157,7 +157,7 @@ pub(super) fn copy(app: &App) -> ListMenu {
             chain.join("\n"),
         );
         add("s", "its path, quoted for a shell", quoted.clone());
-        let json = json_text(image_json(&app.forest, node));
+        let json = json_text(image_json(&app.forest, node, &crate::ops::fix_lines));
         add("j", "what is known of it, as JSON", json);
         add(
             "i",

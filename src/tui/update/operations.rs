@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, NodeId};
 use crate::ops::{
-    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Relink, RepairImage, Request, Revert,
-    Siblings, SnapshotAction, SnapshotName, Squash, UndoEntry,
+    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Request, Revert, Siblings, SnapshotAction,
+    SnapshotName, Squash, UndoEntry,
 };
 use crate::tui::detail_pane::Tab;
 use crate::tui::forms::FormKind;
@@ -105,7 +105,7 @@ pub(super) fn recover(ui: &mut Ui, effects: &mut Vec<Effect>) {
 /// Mends the first thing that is known to be wrong and can be mended.
 pub(super) fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(node) = ui.app.target() else { return };
-    match (node.id, health::first_fix(node)) {
+    match (node.id, health::first_fix(&ui.app.forest, node)) {
         (id, Some(fix)) => heal(ui, id, fix, effects),
         (id, None) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
@@ -125,18 +125,7 @@ fn heal(ui: &mut Ui, id: NodeId, fix: Fix, effects: &mut Vec<Effect>) {
     };
     match fix {
         Fix::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
-        Fix::RecordFormat => {
-            let request = Request::Relink(Relink {
-                image,
-                base: None,
-                format: None,
-                style: None,
-            });
-            open::ask(ui, request, effects);
-        }
-        Fix::Repair(action) => {
-            open::ask(ui, Request::Repair(RepairImage { image, action }), effects);
-        }
+        Fix::Ask(request) => open::ask(ui, *request, effects),
         Fix::Check => jobs::check(&mut ui.app, vec![image], effects),
         Fix::Recover => recover(ui, effects),
         Fix::GoTo(id) => {
