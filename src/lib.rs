@@ -1,7 +1,8 @@
 //! `qanopy` shows the forest of disk images on a machine and lets a person work on it safely.
 //!
 //! This page is the map of the source. The crate is a house of five floors; a lower floor never imports a higher
-//! one, and no two files of a room import each other (`tests/core/imports.rs`).
+//! one (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each
+//! other.
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
