@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::host::{printable, shell_quoted};
 use crate::image::{Check, Severity};
 
-use super::graph::index;
+use super::node::index;
 use super::{Forest, Node, NodeId, Problem, ProblemKind};
 
 impl Forest {

@@ -6,24 +6,8 @@ use std::collections::{HashMap, HashSet};
 use crate::host::{Volume, printable, shell_quoted};
 use crate::image::Format;
 
-use super::graph::index;
-use super::{Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts};
-
-/// The nearest layer below an image that keeps it from being opened, by QEMU or by libvirt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BrokenBelow {
-    /// The layer.
-    pub layer: NodeId,
-    /// How many layers below: 1 for what the image itself is built on.
-    pub distance: u32,
-}
-
-/// The layers that break what is built on them, and who is broken by them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Inherited {
-    layers: HashSet<NodeId>,
-    broken: HashMap<NodeId, BrokenBelow>,
-}
+use super::node::index;
+use super::{BrokenBelow, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts};
 
 impl Forest {
     /// The nearest layer below that keeps an image from being opened; none where all below is well, or the

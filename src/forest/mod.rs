@@ -1,16 +1,21 @@
 //! What exists: files found by a scan, as nodes of a graph whose arrows point from each overlay to
 //! the image it is built on. Nothing here changes a file, and nothing here decides what may be done.
 
+mod broken_below;
 mod checked;
 mod edge;
+mod edges;
 mod graph;
-mod grow;
+mod growth;
 mod index;
 mod inherited;
+mod insert;
+mod names;
 mod node;
 pub mod picture;
 mod problem;
 mod problem_text;
+mod readers;
 mod refresh;
 mod scan;
 mod table;
@@ -18,12 +23,13 @@ mod trash_folder;
 mod written;
 
 pub use crate::image::TRASH_FOLDER;
-pub use edge::{Edge, Reader, Reads};
+pub use broken_below::BrokenBelow;
+pub use edge::{Edge, Reads};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
-pub use inherited::BrokenBelow;
 pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
 pub use problem::{Problem, ProblemKind};
+pub use readers::Reader;
 pub use refresh::{changed_since, news, refreshed};
 pub use scan::{
     RAW_EXTENSIONS, Scan, ScanEvent, ScanOptions, ScanSummary, follow, look_at, scan_all,

@@ -15,6 +15,11 @@ use super::{Edge, Problem, ProblemKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
+/// Where a node stands in the lists by number.
+pub(super) fn index(id: NodeId) -> usize {
+    usize::try_from(id.0).unwrap_or(usize::MAX)
+}
+
 /// One file as the scan met it: the forest is built from these, in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

@@ -1,8 +1,9 @@
 //! Finds images: one thread walks the directories, several look at the files, and what they find
-//! comes out in batches while the walk goes on. What is done with one file is in `look`; how the
-//! finds become a forest is `grow`'s business.
+//! comes out in batches while the walk goes on. What is done with one file is in
+//! `inspect`; how the finds become a forest is `insert`'s business.
 
-mod look;
+mod inspect;
+mod options;
 
 use std::collections::HashMap;
 use std::io;
@@ -21,10 +22,8 @@ use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
 
 use super::trash_folder::left_alone;
 use super::{Forest, Found};
-pub(super) use look::{Looker, Visit, Why};
-
-/// The extensions of files that [`ScanOptions::raw`] lists though nothing in them tells an image.
-pub const RAW_EXTENSIONS: [&str; 4] = ["img", "raw", "dd", "iso"];
+pub(super) use inspect::{Looker, Visit, Why};
+pub use options::{RAW_EXTENSIONS, ScanOptions};
 
 /// Kernel filesystems at their usual places: their files are no images, and reading some of them
 /// waits for ever.
@@ -38,18 +37,6 @@ const WAITING: usize = 4;
 const BATCH_TIME: Duration = Duration::from_millis(16);
 /// How often progress is told while nothing is found.
 const PROGRESS_TIME: Duration = Duration::from_millis(100);
-
-/// Where to look, and how far.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ScanOptions {
-    /// Directories, looked through with all below them, and single files.
-    pub roots: Vec<PathBuf>,
-    /// Whether backing files outside the roots are opened too, and their backing files in turn.
-    pub follow: bool,
-    /// Whether files without a known format are listed when they are called like a disk image
-    /// ([`RAW_EXTENSIONS`]).
-    pub raw: bool,
-}
 
 /// What a running scan tells.
 #[derive(Debug, Clone)]

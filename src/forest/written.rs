@@ -1,16 +1,14 @@
 //! Layers that somebody writes although others are built on them: all that these show changes under them. Who
 //! has a file open is `host`'s to find; what is said of it is in `problem_text`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use super::graph::WrittenUnder;
 use super::{Forest, Node, NodeId, Whereabouts};
 use crate::host::Holder;
 
 /// Commands that keep the images above what they write intact.
 const OURS: &str = "qanopy";
-
-/// By image, the layer that is written: itself, or one it is built on.
-pub(super) type WrittenUnder = HashMap<NodeId, NodeId>;
 
 /// Who writes a layer that others are built on.
 pub(super) fn writer_of(node: &Node) -> Option<&Holder> {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
-use crate::forest::Found;
-use crate::forest::grow::tests::{image, record_format};
+use crate::forest::insert::tests::{image, record_format};
+use crate::forest::{Content, Forest, Found};
 use crate::image::Format;
 
 /// A forest from `name <- backing name` pairs in the folder `vm`; inodes follow the names.

@@ -1,12 +1,13 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::forest::{Flags, ProblemKind, Reads};
+use crate::forest::{Backing, BackingState, Flags, ProblemKind, Reads};
 use crate::host::{FileKind, Holder, Stat};
-use crate::image::{Compression, ImageInfo};
+use crate::image::{Compression, Format, ImageInfo};
 
 fn stat(inode: u64) -> Stat {
     Stat {

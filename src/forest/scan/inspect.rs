@@ -18,7 +18,7 @@ use crate::image::{
     named_like_qcow2, probe, read_header, where_it_is,
 };
 
-use super::{RAW_EXTENSIONS, ScanOptions};
+use super::options::{RAW_EXTENSIONS, ScanOptions};
 use crate::forest::{Backing, BackingState, Content, Edge, Found, Reads, Recorded};
 
 /// A file to be looked at.

@@ -1,18 +1,18 @@
 //! From an overlay to what it is built on: the node at the end of its link.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use thin_vec::ThinVec;
 
-use crate::forest::graph::index;
+use crate::forest::node::index;
 use crate::forest::{Backing, BackingState, Content, Forest, Node, NodeId, Whereabouts};
 use crate::host::FileId;
-
-use super::sought;
+use crate::image::unresolvable;
 
 impl Forest {
     /// Joins a node to the node its backing link leads to.
-    pub(in crate::forest) fn link(&mut self, id: NodeId) {
+    pub(super) fn link(&mut self, id: NodeId) {
         let at = index(id);
         let Some(node) = self.nodes.get(at) else {
             return;
@@ -46,7 +46,7 @@ impl Forest {
     }
 
     /// The node at the end of a backing link; made if nothing is known of it yet.
-    pub(in crate::forest) fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
+    pub(super) fn end_of(&mut self, overlay: &Path, backing: &Backing) -> NodeId {
         let path = match (&backing.state, &backing.path) {
             (BackingState::Elsewhere(_), _) | (_, None) => PathBuf::from(backing.name()),
             (_, Some(path)) if path.as_os_str().is_empty() => overlay.to_path_buf(),
@@ -119,7 +119,7 @@ impl Forest {
     }
 
     /// A link to what is shown by the path that it leads to needs no path of its own.
-    pub(in crate::forest) fn name_shared(&mut self, id: NodeId, end: Option<NodeId>) {
+    pub(super) fn name_shared(&mut self, id: NodeId, end: Option<NodeId>) {
         let shown = end.and_then(|end| self.nodes.get(index(end)));
         let node = self.nodes.get(index(id));
         let link = node.and_then(|node| node.backing.as_deref());
@@ -136,7 +136,7 @@ impl Forest {
     }
 
     /// A node that is only named shows the first of the names it is given.
-    pub(in crate::forest) fn also_named(&mut self, id: NodeId, path: PathBuf) {
+    pub(super) fn also_named(&mut self, id: NodeId, path: PathBuf) {
         if let Some(node) = self.nodes.get(index(id))
             && node.whereabouts == Whereabouts::OutsideScan
             && node.path != path
@@ -148,5 +148,20 @@ impl Forest {
                 self.note_name(&path, id);
             }
         }
+    }
+}
+
+/// The name of the file that is looked for where nothing is at the end of a link.
+fn sought(whereabouts: Whereabouts, path: &Path) -> Option<OsString> {
+    let own = path.file_name();
+    let recorded = match whereabouts {
+        // Beside the overlay, and called as a whole path of Windows.
+        Whereabouts::Missing => own?,
+        _ => path.as_os_str(),
+    };
+    match unresolvable(recorded) {
+        Some(found) => Some(found.file),
+        None if whereabouts == Whereabouts::Missing => own.map(OsStr::to_owned),
+        None => None,
     }
 }
