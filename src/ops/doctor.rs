@@ -72,7 +72,8 @@ fn found_elsewhere(forest: &Forest, node: &Node) -> Option<Request> {
         Relink {
             image: node.path.clone(),
             base: Some(candidate.path.clone()),
-            format: candidate.format(),
+            // What it looks like may be its guest's doing: that is the plan's to judge.
+            format: None,
             style: None,
         }
         .into(),

@@ -13,6 +13,7 @@ use crate::host::{LogFile, is_running, printable, this_process};
 use super::absolute;
 use super::operation::{Name, Nature};
 use super::pin::Pins;
+use super::undo::origin;
 use super::{EffectKind, Outcome, Plan, Recovery, Request};
 
 /// The file's name in the state directory.
@@ -511,34 +512,38 @@ fn take_back(entries: &mut [Entry], undone: u64, by: u64) {
 
 /// What came back from the trash and went there again when that was taken back has another name there now.
 fn rename_batches(entries: &mut [Entry], undone: u64, by: u64) {
-    let names = |request: Option<&Request>| match request {
-        Some(request) if request.operation().nature() == Nature::Restores => {
-            trash_entries(request.clone())
-        }
-        Some(_) | None => Vec::new(),
-    };
+    let names = |request: Option<&Request>| request.cloned().map_or_else(Vec::new, trash_entries);
     let find = |id| entries.iter().find(|entry| entry.id == id);
-    let old = names(find(undone).map(|entry| &entry.request));
+    // What was done again is what was done first.
+    let first = find(undone).map(|entry| origin(entries, entry));
+    let first_id = first.map(|first| first.id);
+    let old = names(first.map(|first| &first.request));
     let new = names(find(by).and_then(|entry| entry.undo.as_ref()));
     if old.is_empty() || new.is_empty() {
         return;
     }
-    for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
-        let Some(undo) = &mut entry.undo else {
-            continue;
-        };
-        undo.each_name(&mut |name| match name {
-            Name::TrashEntries(named) if named.iter().any(|name| old.contains(name)) => {
-                named.retain(|name| !old.contains(name));
-                named.extend(new.iter().cloned());
+    let rename = |name: Name<'_>| match name {
+        Name::TrashEntries(named) if named.iter().any(|name| old.contains(name)) => {
+            named.retain(|name| !old.contains(name));
+            named.extend(new.iter().cloned());
+        }
+        Name::TrashEntry(named) if old.contains(named) => {
+            if let Some(new) = new.first() {
+                named.clone_from(new);
             }
-            Name::TrashEntry(named) if old.contains(named) => {
-                if let Some(new) = new.first() {
-                    named.clone_from(new);
-                }
-            }
-            Name::TrashEntries(_) | Name::TrashEntry(_) | Name::Path(_) => {}
-        });
+        }
+        Name::TrashEntries(_) | Name::TrashEntry(_) | Name::Path(_) => {}
+    };
+    for entry in entries.iter_mut() {
+        if entry.id < undone
+            && let Some(undo) = &mut entry.undo
+        {
+            undo.each_name(&mut { rename });
+        }
+        // It may be done again.
+        if Some(entry.id) == first_id {
+            entry.request.each_name(&mut { rename });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node};
-use crate::host::{Access, FileId, Host, LockSet, printable};
+use crate::host::{Access, FileId, Host, LockSet, copy_attributes, printable};
 use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name};
 
 use super::built_on::BuiltOn;
@@ -26,7 +26,7 @@ use super::trash::{self, Batch, Item};
 use super::words::{command, name, shown, size};
 use super::{
     Branch, EffectKind, EncryptionOption, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress,
-    Request, Restore, Undo, WayOut, branch, may_write, new_image, space,
+    Request, Restore, Undo, backing_format, branch, may_write, new_image, space,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -174,14 +174,18 @@ fn plan_anew(plan: &mut Plan, image: &Path) {
     let Some(branch) = what_anew(plan, forest, node) else {
         return;
     };
-    let Some(base) = node.parent.and_then(|id| forest.get(id)) else {
-        return;
+    let base = node.parent.and_then(|id| forest.get(id));
+    let (Some(base), Some(backing), Some(disk)) = (base, &node.backing, branch.size) else {
+        return plan.refuse(
+            RefusalKind::NotFound,
+            format!("what {} is built on is not known", shown(&node.path)),
+        );
     };
-    let Some((format, _)) = branch::base_facts(plan, forest, base, &branch.base, branch.size)
-    else {
+    if branch::base_facts(plan, forest, base, &branch.base, branch.size).is_none() {
         return;
-    };
-    let (Some(backing), Some(disk)) = (&node.backing, branch.size) else {
+    }
+    // As it records it: what the base looks like may be its guest's doing.
+    let Some(format) = backing_format::recorded(plan, node, base) else {
         return;
     };
     let recorded = (backing.name().to_os_string(), format.clone());
@@ -311,12 +315,13 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         ));
         return None;
     }
-    if node.backing_format().is_none() {
-        let way = WayOut::record_format(&node.path, base);
-        plan.refuse_but(
-            RefusalKind::BackingFormat,
-            format!("{path} does not record the format of what it is built on"),
-            vec![way],
+    if !facts.unknown_features.is_empty() || facts.encryption == Some(Encryption::Aes) {
+        plan.refuse(
+            RefusalKind::Unsupported,
+            format!(
+                "{path} has features that a new image cannot be given here: discard it, and create a branch of that \
+                 name"
+            ),
         );
         return None;
     }
@@ -461,56 +466,66 @@ impl Job for RevertJob {
             on.hold(host, &mut locking)?;
         }
         let locks = locking.settle(plan)?;
-        let (next, file) = match &self.content {
-            Content::Anew { options, below, .. } => {
-                let next = temporary_name(image);
+        let next = match &self.content {
+            Content::Anew { options, on, below } => {
                 let held = Held::new(host, &locks).for_copies(below.clone(), false);
-                image::create(&held, &next, options, progress)
-                    .map_err(|error| branch::not_created(image, &error))?;
-                let made = host.stat_link(&next);
-                let made = made.map_err(|error| Error::io("look at", &next, &error))?;
-                (next, made.id)
+                Next::anew(host, &held, image, options, on, progress)?
             }
             Content::Kept { entry, at, file } => {
                 entry.require_unchanged(host)?;
-                (at.clone(), *file)
+                Next {
+                    path: at.clone(),
+                    file: *file,
+                    remarks: Vec::new(),
+                }
             }
         };
+        match self.switch(plan, &next, progress) {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => {
+                if let Content::Anew { .. } = &self.content {
+                    // Where it has the image's name by now this one is free.
+                    let _ = host.remove_file(&next.path);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl RevertJob {
+    /// The image goes to the trash, and what comes next gets its name.
+    fn switch(&self, plan: &Plan, next: &Next, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
+        let image = &self.item.path;
         let state_dir = plan.context().state_dir.as_deref();
-        let batch = Batch::prepare(
-            host,
-            state_dir,
-            plan.reason("revert"),
-            vec![self.item.clone()],
-        );
-        let result = batch.and_then(|batch| {
-            let (kept, remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
-            let places: Vec<PathBuf> = batch.places().map(Path::to_path_buf).collect();
-            progress.enter(Phase::Switch, 0);
-            let mut touched = batch.carry_out(progress)?;
-            if let Err(error) = put(host, &next, file, image) {
-                return Err(take_back(host, image, &places, &kept, &error));
-            }
-            touched.push(next.clone());
-            Ok((kept, remarks, touched))
-        });
-        let (kept, remarks, touched) = match (result, &self.content) {
-            (Ok(done), _) => done,
-            (Err(error), Content::Anew { .. }) => {
-                let _ = host.remove_file(&next);
-                return Err(error);
-            }
-            (Err(error), Content::Kept { .. }) => return Err(error),
-        };
+        let reason = plan.reason("revert");
+        let batch = Batch::prepare(host, state_dir, reason, vec![self.item.clone()])?;
+        let (kept, mut remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
+        let places: Vec<PathBuf> = batch.places().map(Path::to_path_buf).collect();
+        progress.enter(Phase::Switch, 0);
+        let mut touched = batch.carry_out(progress)?;
+        if let Err(error) = host.rename_new_of(next.file, &next.path, image) {
+            return Err(take_back(plan, image, &places, &kept, &error));
+        }
+        let synced = host
+            .sync_dir(folder(image))
+            .and_then(|()| host.sync_dir(folder(&next.path)));
+        if let Err(error) = synced {
+            return Err(Error::Failed(format!(
+                "{} has its new content, and whether that outlives a power cut is not known: {error}. What it held \
+                 is in the trash as {kept}",
+                shown(image)
+            )));
+        }
+        touched.push(next.path.clone());
+        remarks.extend(next.remarks.iter().cloned());
         let has = match &self.content {
             Content::Kept { entry, .. } => {
                 entry.clear(host, state_dir);
                 "has what it held before"
             }
-            Content::Anew { on, .. } => {
-                on.look_again(host, &touched)?;
-                "starts anew"
-            }
+            Content::Anew { .. } => "starts anew",
         };
         Ok(Outcome {
             summary: format!(
@@ -524,31 +539,66 @@ impl Job for RevertJob {
     }
 }
 
-/// Gives the file its name, stable when this returns.
-fn put(host: &dyn Host, from: &Path, file: FileId, to: &Path) -> io::Result<()> {
-    host.rename_new_of(file, from, to)?;
-    host.sync_dir(folder(to))?;
-    match folder(from) == folder(to) {
-        true => Ok(()),
-        false => host.sync_dir(folder(from)),
+/// The file that is going to have the image's name.
+struct Next {
+    path: PathBuf,
+    file: FileId,
+    /// What the person should know of it.
+    remarks: Vec<String>,
+}
+
+impl Next {
+    /// A new overlay beside the image, with the owner, mode and extended attributes that the image has, on a base
+    /// that is what it was when the plan was made.
+    fn anew(
+        host: &dyn Host,
+        held: &dyn Host,
+        image: &Path,
+        options: &image::CreateOptions,
+        on: &BuiltOn,
+        progress: &Progress,
+    ) -> Result<Self, Error> {
+        let path = temporary_name(image);
+        image::create(held, &path, options, progress)
+            .map_err(|error| branch::not_created(image, &error))?;
+        on.look_again(host, std::slice::from_ref(&path))?;
+        let made = || -> io::Result<Self> {
+            let file = host.stat_link(&path)?.id;
+            let old = host.open(image, Access::Read)?;
+            let new = host.open(&path, Access::ReadWrite)?;
+            let lost = copy_attributes(&*old, &*new).lost;
+            let of_image = |lost| format!("could not keep {lost} of {}", name(image));
+            Ok(Self {
+                path: path.clone(),
+                file,
+                remarks: lost.into_iter().map(of_image).collect(),
+            })
+        };
+        made().map_err(|error| {
+            let _ = host.remove_file(&path);
+            Error::io("make anew", image, &error)
+        })
     }
 }
 
 /// Brings the old image back from the trash, and says what came of it.
-fn take_back(
-    host: &dyn Host,
-    image: &Path,
-    places: &[PathBuf],
-    kept: &str,
-    why: &io::Error,
-) -> Error {
+fn take_back(plan: &Plan, image: &Path, places: &[PathBuf], kept: &str, why: &io::Error) -> Error {
+    let host = plan.host();
     let back = places.iter().try_for_each(|place| {
         host.rename_new(place, image)?;
         host.sync_dir(folder(image))
     });
     let why = Error::io("give its new content to", image, why);
     match back {
-        Ok(()) => why,
+        Ok(()) => {
+            let state_dir = plan.context().state_dir.as_deref();
+            let dirs = [folder(image).to_path_buf()];
+            let (empty, _) = trash::find(host, state_dir, &dirs, &[kept.to_owned()]);
+            for entry in empty.iter().filter(|entry| entry.files.is_empty()) {
+                entry.clear(host, state_dir);
+            }
+            why
+        }
         Err(error) => Error::Failed(format!(
             "{why}; then it could not be moved back: {error}. `qanopy trash restore {kept}` brings it back"
         )),

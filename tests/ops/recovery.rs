@@ -909,6 +909,26 @@ fn undo_is_as_deep_as_the_journal_and_redo_goes_the_same_way_forth() {
 }
 
 #[test]
+fn what_a_revert_brought_back_is_found_again_by_undo_and_redo() {
+    let Some((_home, dir)) = home() else { return };
+    let held = |dir: &Path| ours::view(&dir.join("top.qcow2"), Some("qcow2")).unwrap();
+    let old = held(&dir);
+    let first = run(&dir, &Request::Revert(Revert::anew(dir.join("top.qcow2"))));
+    let anew = held(&dir);
+    run(&dir, &first.undo.unwrap());
+    assert!(held(&dir) == old);
+    run(&dir, &undo());
+    assert!(held(&dir) == anew);
+    run(&dir, &redo());
+    assert!(held(&dir) == old);
+    run(&dir, &undo());
+    run(&dir, &undo());
+    assert!(held(&dir) == old, "the first one is taken back as well");
+    run(&dir, &redo());
+    assert!(held(&dir) == anew);
+}
+
+#[test]
 fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
     let Some((_home, dir)) = home() else { return };
     run(&dir, &amend(&dir, "top.qcow2", 5));

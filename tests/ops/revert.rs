@@ -13,8 +13,8 @@ use qanopy::image::{Chain, Format};
 use qanopy::ops::{CloneImage, Confirm, EffectKind, Reflink, RefusalKind, Request, Revert, trash};
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::oracle::{Bytes, View};
-use support::script::Script;
-use support::{HoldMode, checker, encrypted, oracle, ours};
+use support::script::{Script, copy_tree};
+use support::{Calls, FaultyHost, HoldMode, checker, encrypted, oracle, ours};
 
 const LEAF: &str = "leaf.qcow2";
 
@@ -347,4 +347,65 @@ fn an_encrypted_leaf_stays_encrypted_and_a_hard_link_keeps_the_old_content() {
     ours::run(&host, dir, &clone).unwrap();
     let revert = Request::Revert(Revert::anew(dir.join("copy.qcow2")));
     ours::run(&host, dir, &revert).unwrap();
+}
+
+#[test]
+fn a_base_that_changes_meanwhile_costs_nothing_of_what_the_leaf_held() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let pristine = home.path().join("pristine");
+    family().build(&pristine);
+    let bytes = fs::read(pristine.join(LEAF)).unwrap();
+    let counted = Arc::new(FaultyHost::counting(ours::real_host()));
+    let dir = home.path().join("dir");
+    copy_tree(&pristine, &dir);
+    let host: Arc<dyn Host> = counted.clone();
+    ours::run(&host, &dir, &revert(&dir)).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    let mut refused = 0;
+    for nth in (0..counted.count(Calls::All)).step_by(3) {
+        copy_tree(&pristine, &dir);
+        let base = dir.join("base.qcow2");
+        let host = FaultyHost::telling(ours::real_host(), Calls::All, nth, move || {
+            // Somebody marks the base dirty, as a machine does that begins to write it.
+            let mut header = fs::read(&base).unwrap();
+            header[79] |= 1;
+            fs::write(&base, header).unwrap();
+        });
+        let host: Arc<dyn Host> = Arc::new(host);
+        let result = ours::run(&host, &dir, &revert(&dir));
+        refused += usize::from(result.is_err());
+        let entries = trash::list(&qanopy::host::RealHost, None, std::slice::from_ref(&dir));
+        let kept = entries.iter().flat_map(|entry| &entry.files);
+        let mut places: Vec<PathBuf> = kept.map(|file| file.kept_at.clone()).collect();
+        places.push(dir.join(LEAF));
+        let is_old = |path: &PathBuf| fs::read(path).is_ok_and(|found| found == bytes);
+        assert!(places.iter().any(is_old), "call {nth}: {result:?}");
+        assert!(dir.join(LEAF).exists(), "call {nth}: {result:?}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+    assert!(refused > 0, "it is noticed");
+}
+
+#[test]
+fn a_leaf_that_starts_anew_is_read_by_whoever_read_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    fs::set_permissions(dir.join(LEAF), fs::Permissions::from_mode(0o640)).unwrap();
+    // Only root may give it away; the mode is the same question.
+    drop(std::os::unix::fs::chown(dir.join(LEAF), Some(7), Some(9)));
+    let stat = || {
+        let stat = fs::metadata(dir.join(LEAF)).unwrap();
+        (stat.mode(), stat.uid(), stat.gid())
+    };
+    let before = stat();
+    ours::run(&ours::real_host(), dir, &revert(dir)).unwrap();
+    assert_eq!(stat(), before);
 }
