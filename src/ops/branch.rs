@@ -256,7 +256,7 @@ pub(super) fn base_facts(
     let host = Arc::clone(&plan.context().host);
     if let Err(error) = plan.pins.pin(host.as_ref(), base, watch(&facts.0)) {
         plan.refuse(
-            RefusalKind::Unreadable,
+            resolve::kind_of(&error),
             format!("{path} cannot be looked at: {error}"),
         );
     }

@@ -96,7 +96,7 @@ pub(super) fn judge(plan: &mut Plan) {
     refused.dedup();
     for text in refused {
         if !plan.refusals.iter().any(|known| known.text == text) {
-            plan.refuse(RefusalKind::WouldLose, text);
+            plan.refuse(RefusalKind::Unsupported, text);
         }
     }
 }

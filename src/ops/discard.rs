@@ -401,7 +401,7 @@ pub(super) fn add_image(
         let host = Arc::clone(&plan.context().host);
         if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
             plan.refuse(
-                RefusalKind::Unreadable,
+                resolve::kind_of(&error),
                 format!("{} cannot be looked at: {error}", shown(path)),
             );
         }
@@ -430,7 +430,7 @@ pub(super) fn check_use(plan: &mut Plan, path: &Path) {
         Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
         Err(error) => plan.refuse(
-            RefusalKind::Unreadable,
+            resolve::kind_of(&error),
             format!(
                 "{} cannot be opened ({error}), so nobody can tell whether it is in use",
                 shown(path)

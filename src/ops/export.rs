@@ -19,6 +19,7 @@ use super::copy_file::folder;
 use super::held::Held;
 use super::in_use::Locking;
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::refusal::{Reason, RefusalKind};
 use super::words::{count, name, shown, size};
 use super::{
     EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, new_file, resolve,
@@ -128,30 +129,40 @@ impl Manifest {
     ///
     /// # Errors
     /// A sentence: it is not there, or not one.
-    pub(super) fn read(host: &dyn Host, dir: &Path) -> Result<Self, String> {
+    pub(super) fn read(host: &dyn Host, dir: &Path) -> Result<Self, Reason> {
         let path = dir.join(MANIFEST);
         let why = |error: io::Error| {
-            format!(
-                "{} holds no export that can be read: {}: {error}",
-                shown(dir),
-                MANIFEST
+            Reason::new(
+                resolve::kind_of(&error),
+                format!(
+                    "{} holds no export that can be read: {}: {error}",
+                    shown(dir),
+                    MANIFEST
+                ),
             )
         };
+        let is_none = |sentence: String| Reason::new(RefusalKind::Unreadable, sentence);
         let file = host.open(&path, Access::Read).map_err(why)?;
         let len = file.len().map_err(why)?;
         if len > MAX_MANIFEST {
-            return Err(format!("{} is too long to be a manifest", shown(&path)));
+            return Err(is_none(format!(
+                "{} is too long to be a manifest",
+                shown(&path)
+            )));
         }
         let mut text = vec![0; usize::try_from(len).unwrap_or(0)];
         let read = file.read_at(&mut text, 0).map_err(why)?;
         text.truncate(read);
         let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|error| format!("{} cannot be understood: {error}", shown(&path)))?;
+            .map_err(|error| is_none(format!("{} cannot be understood: {error}", shown(&path))))?;
         if manifest.qanopy_export != 1 {
-            return Err(format!(
-                "{} is of version {}, which is not known here",
-                shown(&path),
-                manifest.qanopy_export
+            return Err(Reason::new(
+                RefusalKind::Unsupported,
+                format!(
+                    "{} is of version {}, which is not known here",
+                    shown(&path),
+                    manifest.qanopy_export
+                ),
             ));
         }
         Ok(manifest)

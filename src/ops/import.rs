@@ -86,7 +86,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
     plan.title = format!("Import {} into {}", shown(dir), shown(to));
     let manifest = match Manifest::read(host, dir) {
         Ok(manifest) => manifest,
-        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     if !host
         .stat(to)
@@ -115,7 +115,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         // The image above was looked at before, and records the format that the manifest gives.
         if let Err(why) = fits(host, dir, file, below, index > 0) {
             return plan.refuse(
-                RefusalKind::NotFound,
+                RefusalKind::Damaged,
                 format!("{}: {why}", printable(&file.name)),
             );
         }

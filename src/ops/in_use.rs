@@ -14,7 +14,7 @@ use super::backing_name::real_place;
 use super::pin::Watch;
 use super::refusal::RefusalKind;
 use super::words::{processes, shown};
-use super::{Error, Outcome, Plan, dependants};
+use super::{Error, Outcome, Plan, dependants, resolve};
 
 /// What is known of a file's use by others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,13 +71,13 @@ pub(super) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
         Ok(Use::Busy(sentence)) => plan.refuse(RefusalKind::InUse, sentence),
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
         Err(error) => plan.refuse(
-            RefusalKind::Unreadable,
+            resolve::kind_of(&error),
             format!("{} cannot be opened: {error}", shown(path)),
         ),
     }
     if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
         plan.refuse(
-            RefusalKind::Unreadable,
+            resolve::kind_of(&error),
             format!("{} cannot be looked at: {error}", shown(path)),
         );
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, Host, LockSet, Stat, Volume, printable};
-use crate::image::{self, BackingName, Encryption, Format, NoProgress};
+use crate::image::{self, BackingName, Encryption, ErrorKind, Format, NoProgress};
 
 use super::in_use::{Locking, Locks, claim, data_file};
 use super::refusal::RefusalKind;
@@ -171,13 +171,17 @@ pub(super) fn chain_below_for<'f>(
             return None;
         }
         let overlay = std::mem::replace(&mut above, base);
-        let why = match base.whereabouts {
-            Whereabouts::Missing if Volume::of_node(&base.path).is_some() => {
-                "a logical volume that is not activated (`lvchange -ay`)"
-            }
-            Whereabouts::Missing => "which is not there",
-            Whereabouts::Elsewhere => "which is no local file",
-            Whereabouts::OutsideScan => "outside the folders looked in: look in its folder too",
+        let (kind, why) = match base.whereabouts {
+            Whereabouts::Missing if Volume::of_node(&base.path).is_some() => (
+                RefusalKind::NotFound,
+                "a logical volume that is not activated (`lvchange -ay`)",
+            ),
+            Whereabouts::Missing => (RefusalKind::NotFound, "which is not there"),
+            Whereabouts::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
+            Whereabouts::OutsideScan => (
+                RefusalKind::OutsideRoots,
+                "outside the folders looked in: look in its folder too",
+            ),
             Whereabouts::Scanned | Whereabouts::InTrash => {
                 if refuse_unnamed(plan, node, base) || !need.is_met(plan, base) {
                     return None;
@@ -191,7 +195,7 @@ pub(super) fn chain_below_for<'f>(
             false => format!("{path} cannot be read: "),
         };
         plan.refuse(
-            RefusalKind::OutsideRoots,
+            kind,
             format!(
                 "{way}{} is built on {}, {why}",
                 shown(&overlay.path),
@@ -206,21 +210,33 @@ pub(super) fn chain_below_for<'f>(
 /// Whether the guest's bytes can be read, refused if not. Marks of an unclean end forbid writing only.
 pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
     let path = shown(&node.path);
-    let why = match &node.content {
-        Content::Unreadable(why) | Content::Damaged(why) => printable(why),
-        Content::Opaque(format) => format!("it is of format {}", printable(format.name())),
-        Content::Unopened => "it was never looked into".to_owned(),
-        Content::Raw => return true,
-        Content::Qcow2(facts) if facts.encryption == Some(Encryption::Aes) => {
-            "its content is encrypted (legacy AES), which is not understood here".to_owned()
+    let (kind, why) = match &node.content {
+        Content::Unreadable(why) | Content::Damaged(why) => {
+            (RefusalKind::Unreadable, printable(why))
         }
-        Content::Qcow2(facts) if !facts.unknown_features.is_empty() => format!(
-            "it needs features that are not known here ({})",
-            printable(facts.unknown_features.join(", "))
+        Content::Opaque(format) => (
+            RefusalKind::Unsupported,
+            format!("it is of format {}", printable(format.name())),
+        ),
+        Content::Unopened => (
+            RefusalKind::OutsideRoots,
+            "it was never looked into".to_owned(),
+        ),
+        Content::Raw => return true,
+        Content::Qcow2(facts) if facts.encryption == Some(Encryption::Aes) => (
+            RefusalKind::Unsupported,
+            "its content is encrypted (legacy AES), which is not understood here".to_owned(),
+        ),
+        Content::Qcow2(facts) if !facts.unknown_features.is_empty() => (
+            RefusalKind::Unsupported,
+            format!(
+                "it needs features that are not known here ({})",
+                printable(facts.unknown_features.join(", "))
+            ),
         ),
         Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
-            (Some(why), _) => format!("it {}", printable(&**why)),
-            (None, Some(why)) if facts.lost_map => printable(why),
+            (Some(why), _) => (RefusalKind::Unreadable, format!("it {}", printable(&**why))),
+            (None, Some(why)) if facts.lost_map => (RefusalKind::Damaged, printable(why)),
             // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
             (None, Some(why)) => {
                 plan.warn(printable(why));
@@ -229,10 +245,7 @@ pub(super) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             (None, None) => return true,
         },
     };
-    plan.refuse(
-        RefusalKind::Unreadable,
-        format!("{path} cannot be read: {why}"),
-    );
+    plan.refuse(kind, format!("{path} cannot be read: {why}"));
     false
 }
 
@@ -258,7 +271,7 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             );
         }
         Content::Unopened => plan.refuse(
-            RefusalKind::Unsupported,
+            RefusalKind::OutsideRoots,
             format!("{path} cannot be {how}: it was never looked into"),
         ),
         Content::Raw => {}
@@ -266,40 +279,41 @@ pub(super) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
             let mut against = Vec::new();
             if facts.encryption == Some(Encryption::Aes) {
                 let text = "its content is encrypted (legacy AES), which is not understood here";
-                against.push(text.to_owned());
+                against.push((RefusalKind::Unsupported, text.to_owned()));
             }
             if !facts.unknown_features.is_empty() {
                 let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
-                against.push(format!(
+                let text = format!(
                     "it needs features that are not known here ({})",
                     listed(&unknown, 3)
-                ));
+                );
+                against.push((RefusalKind::Unsupported, text));
             }
             if facts.corrupt {
-                against.push(
-                    "it is marked corrupt, repair it first with `qanopy check --repair all`"
-                        .to_owned(),
-                );
+                let text = "it is marked corrupt, repair it first with `qanopy check --repair all`";
+                against.push((RefusalKind::of(&ErrorKind::CorruptBit), text.to_owned()));
             }
             if facts.dirty {
-                against.push(
-                    "it is marked dirty (it was not closed properly), repair it first with `qanopy check --repair all`".to_owned(),
-                );
+                let text = "it is marked dirty (it was not closed properly), repair it first with `qanopy check --repair all`";
+                against.push((RefusalKind::of(&ErrorKind::Dirty), text.to_owned()));
             }
             if let Some(why) = &facts.truncated {
-                against.push(printable(why));
+                against.push((RefusalKind::Damaged, printable(why)));
             }
             if let Some(why) = &facts.unopenable {
-                against.push(format!("it {}", printable(&**why)));
+                let text = format!("it {}", printable(&**why));
+                against.push((RefusalKind::Unreadable, text));
             }
             let marks = usize::from(facts.corrupt) + usize::from(facts.dirty);
             let ways_out = match against.len() == marks {
                 true => vec![WayOut::repair(&node.path)],
                 false => Vec::new(),
             };
-            if !against.is_empty() {
+            // All of it is said, and of the kind of what is worst.
+            if let Some(kind) = against.first().map(|(kind, _)| *kind) {
+                let against: Vec<String> = against.into_iter().map(|(_, text)| text).collect();
                 let text = format!("{path} cannot be {how}: {}", listed(&against, 5));
-                plan.refuse_but(RefusalKind::OutsideRoots, text, ways_out);
+                plan.refuse_but(kind, text, ways_out);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 
 use super::refusal::RefusalKind;
 use super::words::{listed, name, shown, size};
-use super::{Plan, may_write, space};
+use super::{Plan, may_write, resolve, space};
 
 /// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
 /// directory with links resolved, if there is one.
@@ -59,7 +59,7 @@ pub(super) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf>
         }
         Err(error) => {
             plan.refuse(
-                RefusalKind::Unreadable,
+                resolve::kind_of(&error),
                 format!("the directory {} cannot be used: {error}", shown(parent)),
             );
             return None;

@@ -390,8 +390,8 @@ impl Plan {
     }
 
     /// A refusal that tells a recovery that the operation has gone through.
-    pub(super) fn refuse_as_through(&mut self, text: impl Into<String>) {
-        self.refuse(RefusalKind::AlreadySo, text);
+    pub(super) fn refuse_as_through(&mut self, kind: RefusalKind, text: impl Into<String>) {
+        self.refuse(kind, text);
         self.is_done = true;
     }
 

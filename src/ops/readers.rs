@@ -97,20 +97,26 @@ pub(super) fn refuse(
             continue;
         };
         let recorded = image.backing.as_deref().map(|link| printable(link.name()));
-        let why = match (reader.how, recorded) {
-            (Reads::NotUnderstood, Some(recorded)) => format!(
-                "{} reads it in a way that is not understood here ({recorded})",
-                shown(&image.path)
+        let (kind, why) = match (reader.how, recorded) {
+            (Reads::NotUnderstood, Some(recorded)) => (
+                RefusalKind::Unsupported,
+                format!(
+                    "{} reads it in a way that is not understood here ({recorded})",
+                    shown(&image.path)
+                ),
             ),
-            (Reads::OtherName, Some(recorded)) => format!(
-                "{} reads it when it is opened by another of its names: its backing name {recorded} leads there",
-                shown(&image.path)
+            (Reads::OtherName, Some(recorded)) => (
+                RefusalKind::HasDependants,
+                format!(
+                    "{} reads it when it is opened by another of its names: its backing name {recorded} leads there",
+                    shown(&image.path)
+                ),
             ),
             _ => continue,
         };
         let text = format!("{} cannot be {how}: {why}", shown(&node.path));
         if !plan.refusals.iter().any(|known| known.text == text) {
-            plan.refuse(RefusalKind::Unsupported, text);
+            plan.refuse(kind, text);
         }
     }
 }

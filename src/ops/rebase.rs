@@ -238,7 +238,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option
     }
     if matches!(base.content, Content::Unopened) {
         plan.refuse(
-            RefusalKind::Unsupported,
+            RefusalKind::OutsideRoots,
             format!("{path} cannot be built on: it was never looked into"),
         );
         return None;

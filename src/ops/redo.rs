@@ -9,8 +9,8 @@ use crate::host::printable;
 
 use super::journal::{Entry, Standing};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::undo::{entries, line_of, origin, taken_back_last, titled};
+use super::refusal::{Reason, RefusalKind};
+use super::undo::{entries, line_of, numbered, origin, taken_back_last, titled};
 use super::words::shown;
 use super::{Plan, Request, Restore, trash};
 
@@ -78,11 +78,11 @@ fn plan_redo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     let context = plan.context().clone();
     let entries = match entries(plan) {
         Ok(entries) => entries,
-        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     let entry = match choose_again(&entries, wanted, folders) {
         Ok(entry) => entry,
-        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     let title = titled(plan, "Redo", &entries, entry);
     plan.title.clone_from(&title);
@@ -134,17 +134,15 @@ fn choose_again<'e>(
     entries: &'e [Entry],
     wanted: Option<u64>,
     folders: &[PathBuf],
-) -> Result<&'e Entry, String> {
+) -> Result<&'e Entry, Reason> {
+    let lasting = |sentence: String| Reason::new(RefusalKind::NotReversible, sentence);
     let entry = match wanted {
-        Some(id) => {
-            let entry = entries.iter().find(|entry| entry.id == id);
-            entry.ok_or_else(|| format!("the journal has no entry {id}"))?
-        }
+        Some(id) => numbered(entries, id)?,
         None => taken_back_last(entries, folders)
-            .ok_or("nothing was taken back that could be done again")?,
+            .ok_or_else(|| lasting("nothing was taken back that could be done again".to_owned()))?,
     };
     if entry.standing != Standing::Undone {
-        return Err(format!("entry {} is not taken back", entry.id));
+        return Err(lasting(format!("entry {} is not taken back", entry.id)));
     }
     let is_newer =
         |one: &&Entry| Some(one.id) > entry.taken_back_by && one.is_done() && one.concerns(folders);
@@ -153,11 +151,14 @@ fn choose_again<'e>(
         .filter(is_newer)
         .find(|one| !matches!(one.request.operation().nature(), Nature::DoesAgain(_)));
     match since.filter(|_| wanted.is_none()) {
-        Some(since) => Err(format!(
-            "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",
-            printable(&since.title),
-            printable(&entry.title),
-            entry.id
+        Some(since) => Err(Reason::new(
+            RefusalKind::Stale,
+            format!(
+                "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",
+                printable(&since.title),
+                printable(&entry.title),
+                entry.id
+            ),
         )),
         None => Ok(entry),
     }

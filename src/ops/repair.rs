@@ -22,7 +22,7 @@ use super::trash;
 use super::words::{command, name, shown, size};
 use super::{
     Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut, device,
-    space,
+    resolve, space,
 };
 
 /// Bring the tables of an image back in line with each other, or take that back.
@@ -163,7 +163,7 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
         Ok(path) => path,
         Err(error) => {
             return plan.refuse(
-                RefusalKind::Unreadable,
+                resolve::kind_of(&error),
                 format!("{} cannot be looked at: {error}", shown(image)),
             );
         }
@@ -201,7 +201,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
     }
     if !repair.is_needed() {
         if repair.left_count() > 0 {
-            return plan.refuse_as_through(format!(
+            return plan.refuse_as_through(RefusalKind::Damaged, format!(
                 "nothing that is wrong in {} can be repaired: what its damaged entries meant cannot be told",
                 shown(&path)
             ));
@@ -296,7 +296,7 @@ fn refuse_damage(plan: &mut Plan, path: &Path, error: &image::Error) {
     let ErrorKind::Corruptions(number) = error.kind else {
         return plan.refuse_error(error);
     };
-    plan.refuse_but(RefusalKind::WouldLose,
+    plan.refuse_but(RefusalKind::Damaged,
         format!(
             "{} has {number} corruptions: what looks leaked may belong to what is damaged, so leaks alone are not \
              freed",
@@ -471,7 +471,7 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
     if let Err(error) = plan.pins.pin(host.as_ref(), &saved_at, Watch::Content) {
         plan.refuse(
-            RefusalKind::Unreadable,
+            resolve::kind_of(&error),
             format!("{} cannot be looked at: {error}", shown(&saved_at)),
         );
     }

@@ -126,7 +126,7 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
                 );
             } else if !targets.insert(file.original.clone()) {
                 plan.refuse(
-                    RefusalKind::AlreadyExists,
+                    RefusalKind::Invalid,
                     format!(
                         "two of the entries named hold {}: restore one of them",
                         shown(&file.original)

@@ -12,7 +12,7 @@ use crate::host::{Host, printable};
 use super::journal::{Entry, Journal, Standing};
 use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
 use super::pin::{Pins, Seen, Watch};
-use super::refusal::RefusalKind;
+use super::refusal::{Reason, RefusalKind};
 use super::words::{ago, count, listed, shown};
 use super::{Discard, EffectKind, Plan, Request, Uncommit, trash};
 
@@ -132,14 +132,20 @@ pub fn taken_back_last<'e>(entries: &'e [Entry], folders: &[PathBuf]) -> Option<
 }
 
 /// The journal's entries, or the reason why there is none.
-pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, String> {
+pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, Reason> {
     let Some(state_dir) = plan.context().state_dir.as_deref() else {
-        return Err("nothing is remembered from run to run: there is no journal".to_owned());
+        return Err(Reason::new(
+            RefusalKind::NotReversible,
+            "nothing is remembered from run to run: there is no journal",
+        ));
     };
     let journal = Journal::at(state_dir);
     journal.entries().map_err(|error| {
         let file = shown(journal.path());
-        format!("the journal {file} cannot be read: {error}")
+        Reason::new(
+            RefusalKind::Unreadable,
+            format!("the journal {file} cannot be read: {error}"),
+        )
     })
 }
 
@@ -172,11 +178,11 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     let context = plan.context().clone();
     let entries = match entries(plan) {
         Ok(entries) => entries,
-        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     let (entry, skipped) = match choose(&entries, wanted, folders) {
         Ok(found) => found,
-        Err(sentence) => return plan.refuse(RefusalKind::NotFound, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     let title = titled(plan, "Undo", &entries, entry);
     plan.title.clone_from(&title);
@@ -290,41 +296,63 @@ fn refuse_others(plan: &mut Plan, made: &[PathBuf]) {
     }
 }
 
+/// The entry of this number.
+///
+/// # Errors
+/// There is none.
+pub(super) fn numbered(entries: &[Entry], id: u64) -> Result<&Entry, Reason> {
+    let entry = entries.iter().find(|entry| entry.id == id);
+    entry.ok_or_else(|| {
+        Reason::new(
+            RefusalKind::NotFound,
+            format!("the journal has no entry {id}"),
+        )
+    })
+}
+
 /// Which entry is meant, and what is passed over to get to it.
 fn choose<'e>(
     entries: &'e [Entry],
     wanted: Option<u64>,
     folders: &[PathBuf],
-) -> Result<(&'e Entry, Vec<&'e Entry>), String> {
+) -> Result<(&'e Entry, Vec<&'e Entry>), Reason> {
+    let lasting = |sentence: String| Err(Reason::new(RefusalKind::NotReversible, sentence));
     if let Some(id) = wanted {
-        let entry = entries.iter().find(|entry| entry.id == id);
-        let entry = entry.ok_or_else(|| format!("the journal has no entry {id}"))?;
+        let entry = numbered(entries, id)?;
         return match &entry.standing {
             Standing::Done(_) => Ok((entry, Vec::new())),
-            Standing::Undone => Err(format!(
+            Standing::Undone => lasting(format!(
                 "entry {id} is taken back already: `qanopy redo {id}` does it again"
             )),
-            Standing::Settled => Err(format!("entry {id} is taken back or finished already")),
-            Standing::Running => Err(format!("entry {id} is still being carried out")),
-            Standing::Failed(_) => Err(format!("entry {id} failed: there is nothing to take back")),
-            Standing::Interrupted => Err(format!(
-                "entry {id} was interrupted: `qanopy recover {id}` says what can be done about it"
+            Standing::Settled => lasting(format!("entry {id} is taken back or finished already")),
+            Standing::Running => Err(Reason::new(
+                RefusalKind::InUse,
+                format!("entry {id} is still being carried out"),
+            )),
+            Standing::Failed(_) => {
+                lasting(format!("entry {id} failed: there is nothing to take back"))
+            }
+            Standing::Interrupted => Err(Reason::new(
+                RefusalKind::Interrupted,
+                format!(
+                    "entry {id} was interrupted: `qanopy recover {id}` says what can be done about it"
+                ),
             )),
         };
     }
     let (possible, skipped) = newest(entries, folders);
     match (possible, skipped.first()) {
         (Some(entry), _) => Ok((entry, skipped)),
-        (None, Some(newest)) => Err(format!(
+        (None, Some(newest)) => lasting(format!(
             "nothing in the journal can be taken back; the newest entry is “{}”",
             printable(&newest.title)
         )),
         (None, None) if folders.is_empty() => {
-            Err("nothing was done yet that could be taken back".to_owned())
+            lasting("nothing was done yet that could be taken back".to_owned())
         }
         (None, None) => {
             let dirs: Vec<String> = folders.iter().map(|dir| shown(dir)).collect();
-            Err(format!(
+            lasting(format!(
                 "nothing was done yet in {} that could be taken back",
                 listed(&dirs, 5)
             ))

@@ -300,7 +300,7 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
     }
     if let Some(why) = &survey.cannot_grow {
         plan.refuse(
-            RefusalKind::Invalid,
+            RefusalKind::of(&why.kind),
             format!(
                 "{} is longer than {}, which {}",
                 name(&top.path),

@@ -110,14 +110,15 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
     let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
     let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
-        plan.refuse(RefusalKind::OutsideRoots, match base.map(|base| base.whereabouts) {
-            Some(Whereabouts::OutsideScan) => format!(
-                "{path} is built on {recorded}, outside the folders looked in: what else is built on that is not \
-                 known. Look in its folder too"
+        let (kind, why) = match base.map(|base| base.whereabouts) {
+            Some(Whereabouts::OutsideScan) => (
+                RefusalKind::OutsideRoots,
+                "outside the folders looked in: what else is built on that is not known. Look in its folder too",
             ),
-            Some(Whereabouts::Elsewhere) => format!("{path} is built on {recorded}, which is no local file"),
-            _ => format!("{path} is built on {recorded}, which is not there"),
-        });
+            Some(Whereabouts::Elsewhere) => (RefusalKind::NotFound, "which is no local file"),
+            _ => (RefusalKind::NotFound, "which is not there"),
+        };
+        plan.refuse(kind, format!("{path} is built on {recorded}, {why}"));
         return None;
     };
     if refuse_unnamed(plan, node, base) {

@@ -604,7 +604,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         listed(&names, 8)
     };
     if !stale.is_empty() && wish.bitmaps == CarriedBitmaps::All {
-        plan.refuse(RefusalKind::Invalid, format!(
+        plan.refuse(RefusalKind::WouldLose, format!(
             "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}. \
              Remove them, or leave them behind (--skip-broken-bitmaps)",
             shown(path),

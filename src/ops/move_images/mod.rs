@@ -299,7 +299,7 @@ fn resolve(
     for wish in wishes.values() {
         if !taken.insert(&wish.to) {
             plan.refuse(
-                RefusalKind::AlreadyExists,
+                RefusalKind::Invalid,
                 format!(
                     "two of the images would be called {}: move them one by one",
                     shown(&wish.to)

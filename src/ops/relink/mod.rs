@@ -145,7 +145,7 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
         .map(|backing| backing.name().to_os_string());
     if recorded.is_none() && wish.base.is_none() {
         return plan.refuse(
-            RefusalKind::Invalid,
+            RefusalKind::NotInChain,
             format!(
                 "{} is built on nothing: say which image it is to be built on",
                 shown(&node.path)

@@ -36,10 +36,13 @@ pub(super) fn plan_create(plan: &mut Plan, node: &Node, there: &[Snapshot], titl
         );
     }
     if there.iter().any(|snapshot| snapshot.name == wanted) {
-        plan.refuse_as_through(format!(
-            "{path} has an internal snapshot {} already: choose another name",
-            printable(title)
-        ));
+        plan.refuse_as_through(
+            RefusalKind::AlreadyExists,
+            format!(
+                "{path} has an internal snapshot {} already: choose another name",
+                printable(title)
+            ),
+        );
     }
     if wanted.iter().all(u8::is_ascii_digit) {
         plan.warn("a name that is a number can be taken for an ID by qemu-img".to_owned());

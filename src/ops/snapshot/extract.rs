@@ -159,11 +159,11 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
         if !readers::is_understood(plan, &forest, base) {
             return None;
         }
-        let why = match base.whereabouts {
-            Whereabouts::Missing => "which is not there",
-            Whereabouts::Elsewhere => "which is no local file",
+        let (kind, why) = match base.whereabouts {
+            Whereabouts::Missing => (RefusalKind::NotFound, "which is not there"),
+            Whereabouts::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
             Whereabouts::OutsideScan if matches!(base.content, Content::Unopened) => {
-                "outside the folders looked in"
+                (RefusalKind::OutsideRoots, "outside the folders looked in")
             }
             Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {
                 if refuse_unnamed(plan, node, base) {
@@ -174,7 +174,7 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
             }
         };
         plan.refuse(
-            RefusalKind::OutsideRoots,
+            kind,
             format!(
                 "{path} is built on {}, {why}: a part of what the snapshot shows is in there",
                 shown(&base.path)
