@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use known::{carry_out_request, context, words};
 use qanopy::host::{Host, RealHost};
-use qanopy::ops::{self, CloneImage, Confirm, Error, Export, Import, Outcome, Plan, Request};
+use qanopy::ops::{self, CloneImage, Error, Export, Import, Outcome, Plan, RefusalKind, Request};
+use support::survival::refused_as;
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn plan(dir: &Path, request: &Request) -> Plan {
@@ -79,21 +80,13 @@ fn a_clone_shows_the_same_from_another_folder_and_is_a_file_of_its_own() {
     here.io("copy.qcow2", &["write -P 1 0 64k"]);
     assert_eq!(here.digest("deep/away/disk.qcow2"), want);
     let again = plan(dir, &request);
-    assert!(
-        words(&again).contains("exists already"),
-        "{}",
-        words(&again)
-    );
+    refused_as(&again, RefusalKind::AlreadyExists);
     run(dir, &outcome.undo.unwrap()).unwrap();
     assert!(!dir.join("copy.qcow2").exists());
     let held = here.hold_with_nbd(&dir.join("deep/away/disk.qcow2"), HoldMode::ReadWrite);
     let busy = plan(dir, &request);
-    assert_eq!(busy.confirm, Confirm::Impossible, "{}", words(&busy));
-    assert!(
-        words(&busy).contains(&held.pid().to_string()),
-        "{}",
-        words(&busy)
-    );
+    let said = refused_as(&busy, RefusalKind::InUse);
+    assert!(said.contains(&held.pid().to_string()), "{said}");
 }
 
 #[test]
@@ -112,11 +105,7 @@ fn a_chain_is_cloned_side_by_side_and_built_on_its_own_copies() {
         })
     };
     let asked = plan(dir, &request("nowhere", ops::Reflink::Auto));
-    assert!(
-        words(&asked).contains("is no directory"),
-        "{}",
-        words(&asked)
-    );
+    refused_as(&asked, RefusalKind::Invalid);
     let files = support::script::files_below(dir);
     let outcome = run(dir, &request("copies", ops::Reflink::Never)).unwrap();
     let here = qemu.within(dir.join("copies"));
@@ -133,11 +122,7 @@ fn a_chain_is_cloned_side_by_side_and_built_on_its_own_copies() {
     here.io("2-disk.qcow2", &["write -P 1 0 64k"]);
     assert_eq!(qemu.within(dir).digest("deep/away/disk.qcow2"), want);
     let again = plan(dir, &request("copies", ops::Reflink::Auto));
-    assert!(
-        words(&again).contains("exists already"),
-        "{}",
-        words(&again)
-    );
+    refused_as(&again, RefusalKind::AlreadyExists);
     run(dir, &outcome.undo.unwrap()).unwrap();
     assert!(!dir.join("copies/base.img").exists());
     // What cannot share blocks is refused by the filesystem, and nothing is left.
@@ -237,16 +222,15 @@ fn an_export_makes_a_folder_of_its_own_where_one_can_be() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     build(&qemu, dir);
-    for (out, why) in [("deep", "exists already"), ("nowhere/out", "nowhere")] {
+    for (out, kind) in [
+        ("deep", RefusalKind::AlreadyExists),
+        ("nowhere/out", RefusalKind::NotFound),
+    ] {
         let request = Request::Export(Export {
             image: dir.join("deep/away/disk.qcow2"),
             dir: dir.join(out),
         });
-        let refusals = plan(dir, &request).refusals;
-        assert!(
-            refusals.iter().any(|refusal| refusal.text.contains(why)),
-            "{refusals:?}"
-        );
+        refused_as(&plan(dir, &request), kind);
     }
 }
 
@@ -269,26 +253,25 @@ fn a_forged_manifest_or_image_is_refused() {
         to,
     });
     let manifest = fs::read_to_string(out.join("qanopy-export.json")).unwrap();
-    let forge = |text: &str, why: &str| {
+    let forge = |text: &str, kind: RefusalKind| {
         fs::write(out.join("qanopy-export.json"), text).unwrap();
         let asked = plan(dir, &import);
-        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
-        assert!(words(&asked).contains(why), "{why}: {}", words(&asked));
+        refused_as(&asked, kind);
     };
     forge(
         &manifest.replace("\"disk.qcow2\"", "\"../base.img\""),
-        "no plain file name",
+        RefusalKind::Damaged,
     );
     forge(
         &manifest.replace("\"disk.qcow2\"", "\"/etc/passwd\""),
-        "no plain file name",
+        RefusalKind::Damaged,
     );
     forge(
         &manifest.replace("\"qanopy-export\": 1", "\"qanopy-export\": 9"),
-        "version 9",
+        RefusalKind::Unsupported,
     );
-    forge("{", "cannot be understood");
-    forge("\u{1b}[31m", "cannot be understood");
+    forge("{", RefusalKind::Unreadable);
+    forge("\u{1b}[31m", RefusalKind::Unreadable);
     fs::write(out.join("qanopy-export.json"), &manifest).unwrap();
     // An image that reaches for a file outside.
     qemu.within(&out).img(&[
@@ -300,15 +283,15 @@ fn a_forged_manifest_or_image_is_refused() {
         "/etc/passwd",
         "disk.qcow2",
     ]);
-    forge(&manifest, "not built on what comes next");
+    forge(&manifest, RefusalKind::Damaged);
     // The same, called raw by the manifest, or with its format left out.
     forge(
         &manifest.replace("\"format\": \"qcow2\"", "\"format\": \"raw\""),
-        "begins like another format",
+        RefusalKind::Damaged,
     );
     forge(
         &manifest.replace("\"format\": \"raw\"", "\"format\": \"vmdk\""),
-        "not built on what comes next",
+        RefusalKind::Damaged,
     );
     qemu.within(&out)
         .img(&["rebase", "-u", "-F", "raw", "-b", "base.img", "disk.qcow2"]);
@@ -320,7 +303,7 @@ fn a_forged_manifest_or_image_is_refused() {
     let absolute = absolute.to_str().unwrap();
     qemu.within(&out)
         .img(&["rebase", "-u", "-F", "raw", "-b", absolute, "disk.qcow2"]);
-    forge(&manifest, "not built on what comes next");
+    forge(&manifest, RefusalKind::Damaged);
 }
 
 #[test]

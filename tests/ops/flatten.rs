@@ -11,10 +11,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qanopy::host::Host;
 use qanopy::image::{Compression, CompressionLevel};
-use qanopy::ops::{Compress, Confirm, Flatten, Request};
+use qanopy::ops::{Compress, Flatten, RefusalKind, Request};
 use support::chains::{Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
 use support::script::Script;
+use support::survival::refused_as;
 use support::trial::Trial;
 use support::{FaultyHost, HoldMode, checker, oracle, ours};
 
@@ -288,8 +289,7 @@ fn a_compression_that_cannot_be_had_is_refused() {
     script().build(dir);
     let said = |request: &Request| {
         let plan = ours::plan(&ours::real_host(), dir, request);
-        assert_eq!(plan.confirm, Confirm::Impossible, "{request:?}: {plan:?}");
-        plan.refusals[0].text.clone()
+        refused_as(&plan, RefusalKind::Invalid)
     };
     let zlib = Compression::Zlib;
     let in_place = said(&packed(dir, zlib, CompressionLevel::Default, None));
@@ -315,9 +315,7 @@ fn a_format_that_nobody_records_is_not_guessed() {
     for new in [None, Some("new.qcow2")] {
         let request = flatten(dir, "top.qcow2", Some("root.qcow2"), new);
         let plan = ours::plan(&ours::real_host(), dir, &request);
-        assert_eq!(plan.confirm, Confirm::Impossible, "{plan:?}");
-        let refusal = &plan.refusals[0];
-        assert!(refusal.text.contains("does not record"), "{refusal:?}");
+        refused_as(&plan, RefusalKind::BackingFormat);
     }
     before.assert_unchanged(dir, &"");
     // The way out that is offered makes it possible.
@@ -360,13 +358,7 @@ fn room_is_forecast_in_clusters_and_refused_when_it_is_short() {
             let short: Arc<dyn Host> =
                 Arc::new(FaultyHost::with_free(ours::real_host(), clusters - 1));
             let plan = ours::plan(&short, dir, &request);
-            assert_eq!(
-                plan.confirm,
-                Confirm::Impossible,
-                "{image} {new:?}: {plan:?}"
-            );
-            let said = &plan.refusals[0].text;
-            assert!(said.contains("no room"), "{said}");
+            refused_as(&plan, RefusalKind::NoSpace);
             let enough = clusters + (12 << 21);
             let roomy: Arc<dyn Host> = Arc::new(FaultyHost::with_free(ours::real_host(), enough));
             let plan = ours::plan(&roomy, dir, &request);
@@ -418,31 +410,31 @@ fn what_cannot_be_flattened_is_refused_and_no_byte_changes() {
     script().build(dir);
     fs::write(dir.join("there.qcow2"), "something").unwrap();
     let before = Bytes::below(dir);
-    let refused = |request: &Request, word: &str| {
+    let refused = |request: &Request, kind: RefusalKind| {
         let plan = ours::plan(&ours::real_host(), dir, request);
-        let said: Vec<String> = plan.refusals.iter().map(|r| r.text.clone()).collect();
-        assert_eq!(plan.confirm, Confirm::Impossible, "{request:?}: {plan:?}");
-        assert!(said.join(" ").contains(word), "{word}: {said:?}");
+        let said = refused_as(&plan, kind);
         assert!(ours::agree(plan).is_err());
+        said
     };
-    refused(&flatten(dir, "root.qcow2", None, None), "built on nothing");
+    refused(
+        &flatten(dir, "root.qcow2", None, None),
+        RefusalKind::AlreadySo,
+    );
     refused(
         &flatten(dir, "top.qcow2", Some("upper.qcow2"), None),
-        "directly",
+        RefusalKind::AlreadySo,
     );
     refused(
         &flatten(dir, "top.qcow2", Some("child.qcow2"), None),
-        "not built on",
+        RefusalKind::NotInChain,
     );
     refused(
         &flatten(dir, "top.qcow2", None, Some("there.qcow2")),
-        "exists already",
+        RefusalKind::AlreadyExists,
     );
     let holding = qemu.hold_with_nbd(&dir.join("child.qcow2"), HoldMode::ReadWrite);
-    refused(
-        &flatten(dir, "top.qcow2", None, None),
-        &holding.pid().to_string(),
-    );
+    let said = refused(&flatten(dir, "top.qcow2", None, None), RefusalKind::InUse);
+    assert!(said.contains(&holding.pid().to_string()), "{said}");
     drop(holding);
     before.assert_unchanged(dir, &"");
 }

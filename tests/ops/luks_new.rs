@@ -17,13 +17,14 @@ use qanopy::image::{
 };
 use qanopy::ops::{
     self, BackingStyle, Branch, ChangeKeySlot, Convert, ConvertForm, Create, Danger,
-    DataFileOption, EncryptionOption, ImageOptions, KeySlotAction, Progress, Request,
+    DataFileOption, EncryptionOption, ImageOptions, KeySlotAction, Progress, RefusalKind, Request,
 };
 use serde_json::Value;
 use support::chains::{Shape, trees};
 use support::encrypted::{self, Kind, our_view, ours, theirs};
 use support::oracle::{self, View};
 use support::script::noise;
+use support::survival::refused_as;
 use support::{Qemu, RecordingHost, checker};
 
 /// The cheapest there is.
@@ -246,28 +247,31 @@ fn what_cannot_be_encrypted_is_refused_and_nothing_is_made() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
     fs::write(dir.join("base.img"), noise(1, 1 << 20)).unwrap();
-    let refused = |request: &Request, keys: Keys| {
+    let refused = |request: &Request, keys: Keys, kind: RefusalKind| {
         let mut context = context(&real(), dir);
         context.keys = keys;
         let plan = ops::plan(&context, request);
         assert_eq!(plan.danger, Danger::Refused);
-        let texts = plan.refusals.iter().map(|refusal| refusal.text.clone());
-        texts.collect::<Vec<_>>().join("\n")
+        refused_as(&plan, kind)
     };
+    let invalid = RefusalKind::Invalid;
     let raw = create(dir, "one.qcow2", "data_file=d,data_file_raw=on");
-    let text = refused(&raw, encrypted::keys());
+    let text = refused(&raw, encrypted::keys(), invalid);
     assert!(text.contains("noise to everybody else"), "{text}");
-    let text = refused(&create(dir, "one.qcow2", ""), Keys::none());
-    assert!(text.contains("no passphrase was given"), "{text}");
+    refused(
+        &create(dir, "one.qcow2", ""),
+        Keys::none(),
+        RefusalKind::PassphraseNeeded,
+    );
     let base = dir.join("base.img");
     let new = branch(dir, &base, "one.qcow2", options(dir, "preallocation=full"));
-    let text = refused(&new, encrypted::keys());
+    let text = refused(&new, encrypted::keys(), invalid);
     assert!(text.contains("only with extended L2 entries"), "{text}");
     let mut wish = convert(&base, &dir.join("one.qcow2"), options(dir, ""));
     if let ConvertForm::Qcow2 { compress, .. } = &mut wish.form {
         *compress = Some(CompressionLevel::Default);
     }
-    let text = refused(&Request::Convert(wish), encrypted::keys());
+    let text = refused(&Request::Convert(wish), encrypted::keys(), invalid);
     assert!(text.contains("compress, or encrypt"), "{text}");
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
 }

@@ -14,9 +14,10 @@ use qanopy::host::{Host, RealHost};
 use qanopy::ops::journal::{Journal, Standing};
 use qanopy::ops::{
     self, BackingStyle, Branch, Confirm, MoveImages, Outcome, Plan, RecoverEntry, Recovery,
-    Relocation, Request, UndoEntry,
+    RefusalKind, Relocation, Request, UndoEntry,
 };
 use serde_json::Value;
+use support::survival::refused_as;
 use support::{Calls, Fault, FaultyHost, HoldMode, Qemu, RecordingHost, Then, qemu};
 
 fn moving(dir: &Path, from: &str, to: &str, subtree: bool) -> Request {
@@ -314,23 +315,20 @@ fn what_is_no_copy_of_an_interrupted_move_is_in_its_way() {
         });
         plan(dir, &request)
     };
-    let refused = |to: &Path, why: &str| {
-        let asked = asked(to);
-        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
-        assert!(words(&asked).contains(why), "{why}: {}", words(&asked));
-    };
+    let refused = |to: &Path, kind: RefusalKind| refused_as(&asked(to), kind);
     // The same bytes on the same filesystem: a move there renames, and copies nothing.
     let beside = dir.join("other/beside.qcow2");
     fs::copy(&far, &beside).unwrap();
-    refused(&beside, "exists already");
+    refused(&beside, RefusalKind::AlreadyExists);
     // A link to the very file.
     let link = away.path().join("link.qcow2");
     std::os::unix::fs::symlink(&far, &link).unwrap();
-    refused(&link, "exists already");
+    refused(&link, RefusalKind::AlreadyExists);
     let moved = away.path().join("moved.qcow2");
     fs::copy(&far, &moved).unwrap();
     let held = qemu.hold_with_nbd(&moved, HoldMode::ReadOnly);
-    refused(&moved, &held.pid().to_string());
+    let said = refused(&moved, RefusalKind::InUse);
+    assert!(said.contains(&held.pid().to_string()), "{said}");
     drop(held);
     let asked = asked(&moved);
     assert!(asked.refusals.is_empty(), "{}", words(&asked));
@@ -363,27 +361,23 @@ fn what_cannot_follow_or_is_in_the_way_is_refused() {
     let dir = home.path();
     build(&qemu, dir);
     let here = qemu.within(dir);
-    let refused = |request: &Request, why: &str| {
-        let asked = plan(dir, request);
-        assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
-        assert!(words(&asked).contains(why), "{why}: {}", words(&asked));
-    };
+    let refused = |request: &Request, kind: RefusalKind| refused_as(&plan(dir, request), kind);
     refused(
         &moving(dir, "base.qcow2", "near.qcow2", false),
-        "exists already",
+        RefusalKind::AlreadyExists,
     );
     refused(
         &moving(dir, "base.qcow2", "nowhere/x.qcow2", false),
-        "nowhere",
+        RefusalKind::NotFound,
     );
     refused(
         &moving(dir, "absent.qcow2", "x.qcow2", false),
-        "cannot be looked at",
+        RefusalKind::NotFound,
     );
     std::os::unix::fs::symlink("base.qcow2", dir.join("link.qcow2")).unwrap();
     refused(
         &moving(dir, "link.qcow2", "x.qcow2", false),
-        "symbolic link",
+        RefusalKind::Unsupported,
     );
     here.img(&[
         "create",
@@ -396,7 +390,7 @@ fn what_cannot_follow_or_is_in_the_way_is_refused() {
     ]);
     refused(
         &moving(dir, "data.qcow2", "place", false),
-        "relative to its own folder",
+        RefusalKind::Unsupported,
     );
     let base = dir.join("base.qcow2");
     let json = format!(
@@ -406,7 +400,7 @@ fn what_cannot_follow_or_is_in_the_way_is_refused() {
     here.img(&["rebase", "-u", "-F", "qcow2", "-b", &json, "near.qcow2"]);
     refused(
         &moving(dir, "base.qcow2", "x.qcow2", false),
-        "not rewritten",
+        RefusalKind::Unsupported,
     );
     here.img(&[
         "rebase",
@@ -419,10 +413,11 @@ fn what_cannot_follow_or_is_in_the_way_is_refused() {
     ]);
     // Somebody reads a descendant: the base is in use as well.
     let held = here.hold_with_nbd(&dir.join("near.qcow2"), HoldMode::ReadWrite);
-    refused(
+    let said = refused(
         &moving(dir, "base.qcow2", "x.qcow2", false),
-        &held.pid().to_string(),
+        RefusalKind::InUse,
     );
+    assert!(said.contains(&held.pid().to_string()), "{said}");
 }
 
 /// Wherever the image is by now.
@@ -574,7 +569,7 @@ fn a_subtree_that_was_cut_off_half_way_is_finished_or_rolled_back() {
         if asked
             .refusals
             .iter()
-            .any(|why| why.text.contains("nothing to move"))
+            .any(|why| why.kind == RefusalKind::AlreadySo)
         {
             // Nothing was done yet, or everything.
             continue;
@@ -608,12 +603,7 @@ fn a_file_that_is_the_data_of_another_image_does_not_move_alone() {
         "1M",
     ]);
     let asked = plan(dir, &moving(dir, "d.raw", "place", false));
-    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
-    assert!(
-        words(&asked).contains("keeps its data in"),
-        "{}",
-        words(&asked)
-    );
+    refused_as(&asked, RefusalKind::HasDependants);
 }
 
 #[test]
@@ -668,17 +658,7 @@ fn an_image_that_is_moved_to_where_it_is_stays_there() {
     for to in ["", "one.qcow2", "here", "here/one.qcow2"] {
         for subtree in [false, true] {
             let asked = plan(dir, &moving(dir, "one.qcow2", to, subtree));
-            assert_eq!(
-                asked.confirm,
-                Confirm::Impossible,
-                "{to}: {}",
-                words(&asked)
-            );
-            assert!(
-                words(&asked).contains("nothing to move"),
-                "{}",
-                words(&asked)
-            );
+            refused_as(&asked, RefusalKind::AlreadySo);
             assert!(dir.join("one.qcow2").exists());
         }
     }
@@ -698,7 +678,7 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     let dir = home.path();
     build(&qemu, dir);
     let undo = |dir: &Path| plan(dir, &newest());
-    assert!(words(&undo(dir)).contains("nothing was done yet"));
+    refused_as(&undo(dir), RefusalKind::NotReversible);
     run(dir, &moving(dir, "base.qcow2", "golden.qcow2", false));
     run(
         dir,
@@ -729,12 +709,8 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
     fs::copy(dir.join("golden.qcow2"), dir.join("aside.qcow2")).unwrap();
     fs::rename(dir.join("aside.qcow2"), dir.join("golden.qcow2")).unwrap();
     let asked = undo(dir);
-    assert_eq!(asked.confirm, Confirm::Impossible, "{}", words(&asked));
-    assert!(
-        words(&asked).contains("golden.qcow2 has changed since"),
-        "{}",
-        words(&asked)
-    );
+    let said = refused_as(&asked, RefusalKind::Stale);
+    assert!(said.contains("golden.qcow2"), "{said}");
     assert!(dir.join("golden.qcow2").exists());
     let journal = Journal::at(&dir.join("state"));
     let entries = journal.entries().unwrap();
@@ -747,11 +723,7 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
             folders: Vec::new(),
         }),
     );
-    assert!(
-        words(&twice).contains("taken back already"),
-        "{}",
-        words(&twice)
-    );
+    refused_as(&twice, RefusalKind::NotReversible);
 }
 
 #[test]
@@ -857,5 +829,5 @@ fn a_damaged_or_forged_journal_does_no_harm() {
             way: Recovery::Finish,
         }),
     );
-    assert!(words(&none).contains("no entry 7"), "{}", words(&none));
+    refused_as(&none, RefusalKind::NotFound);
 }

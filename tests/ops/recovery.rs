@@ -16,13 +16,14 @@ use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
-    MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, Relink, RemoveLeftovers,
-    RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings, SnapshotAction,
-    SnapshotName, Squash, UndoEntry,
+    MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, RefusalKind, Relink,
+    RemoveLeftovers, RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings,
+    SnapshotAction, SnapshotName, Squash, UndoEntry,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
 use support::script::Script;
+use support::survival::refused_as;
 use support::{Log, RecordingHost, ours};
 
 /// States looked at in each case.
@@ -784,10 +785,8 @@ fn what_was_half_made_is_no_image_and_is_removed_once_its_process_has_ended() {
             files: vec![running.clone(), dir.join("top.qcow2")],
         }),
     );
-    assert_eq!(refused.confirm, Confirm::Impossible);
-    let said = words(&refused);
-    assert!(said.contains("may be in the making"), "{said}");
-    assert!(said.contains("nothing that qanopy was making"), "{said}");
+    refused_as(&refused, RefusalKind::InUse);
+    refused_as(&refused, RefusalKind::NotFound);
     let asked = plan(
         &dir,
         &Request::RemoveLeftovers(RemoveLeftovers {
@@ -901,11 +900,7 @@ fn undo_is_as_deep_as_the_journal_and_redo_goes_the_same_way_forth() {
     run(&dir, &undo());
     run(&dir, &amend(&dir, "other.qcow2", 5));
     let asked = plan(&dir, &redo());
-    assert!(
-        words(&asked).contains("was done since"),
-        "{}",
-        words(&asked)
-    );
+    refused_as(&asked, RefusalKind::Stale);
 }
 
 #[test]
@@ -950,12 +945,7 @@ fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
             folders: vec![dir.join("sub")],
         }),
     );
-    assert_eq!(elsewhere.confirm, Confirm::Impossible);
-    assert!(
-        words(&elsewhere).contains("nothing was done yet in"),
-        "{}",
-        words(&elsewhere)
-    );
+    refused_as(&elsewhere, RefusalKind::NotReversible);
     fs::create_dir(dir.join("sub")).unwrap();
     run(&dir, &branch(&dir, "top.qcow2", "sub/new.qcow2"));
     let here = |folder: &str| {
@@ -1043,11 +1033,8 @@ fn a_commit_whose_layer_was_written_since_is_not_taken_back() {
     fs::write(layer, bytes).unwrap();
     let seen = everything(&dir);
     let asked = plan(&dir, &undo());
-    assert!(
-        words(&asked).contains("low.qcow2 was changed since it was merged"),
-        "{}",
-        words(&asked)
-    );
+    let said = refused_as(&asked, RefusalKind::Stale);
+    assert!(said.contains("low.qcow2"), "{said}");
     assert_eq!(everything(&dir), seen);
 }
 
@@ -1060,12 +1047,8 @@ fn an_undo_takes_nothing_away_but_what_was_made() {
     let above = branch(&dir, "new.qcow2", "above.qcow2");
     carry_out(ours::plan(&ours::real_host(), &dir, &above)).unwrap();
     let asked = plan(&dir, &undo());
-    assert!(!asked.refusals.is_empty(), "{}", words(&asked));
-    assert!(
-        asked.refusals[0].text.contains("above.qcow2 is built on"),
-        "{}",
-        words(&asked)
-    );
+    let said = refused_as(&asked, RefusalKind::HasDependants);
+    assert!(said.contains("above.qcow2"), "{said}");
 }
 
 #[test]
@@ -1097,11 +1080,8 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
     });
     ours::run(&ours::real_host(), &dir, &branch).unwrap();
     let asked = plan(&dir, &undo());
-    assert!(
-        words(&asked).contains("since.qcow2 was built since"),
-        "{}",
-        words(&asked)
-    );
+    let said = refused_as(&asked, RefusalKind::HasDependants);
+    assert!(said.contains("since.qcow2"), "{said}");
 }
 
 #[test]

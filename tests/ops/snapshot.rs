@@ -16,13 +16,14 @@ use qanopy::image::{
     check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
-    self, ChangeSnapshot, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, Request,
-    SnapshotAction, SnapshotName,
+    self, ChangeSnapshot, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, RefusalKind,
+    Request, SnapshotAction, SnapshotName,
 };
 use qanopy::qcow2::Snapshot;
 use qanopy::qcow2::snapshot::encode_table;
 use support::oracle::{self, View};
 use support::script::Script;
+use support::survival::refused_as;
 use support::{HoldMode, Qemu, RecordingHost, checker, ours};
 
 fn opened(path: &Path) -> Arc<dyn HostFile> {
@@ -735,23 +736,20 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
     let new = |name: &str| SnapshotAction::Create { name: name.into() };
     let delete = |snapshot| SnapshotAction::Delete { snapshot };
     let long = "x".repeat(256);
-    for (image, action, reason) in [
-        ("narrow.qcow2", new("a"), "refcounts of 1 bits"),
-        ("data.qcow2", new("a"), "external data file"),
-        ("plain.img", new("a"), "only qcow2 images"),
-        ("image.qcow2", new("first"), "already"),
-        ("image.qcow2", new(""), "from 1 to 255"),
-        ("image.qcow2", new(&long), "from 1 to 255"),
-        (
-            "image.qcow2",
-            delete(named("third")),
-            "it has first and second",
-        ),
-        ("image.qcow2", delete(named("1")), "with that ID"),
+    let (limit, invalid) = (RefusalKind::Image("limit"), RefusalKind::Invalid);
+    for (image, action, kind) in [
+        ("narrow.qcow2", new("a"), limit),
+        ("data.qcow2", new("a"), RefusalKind::Unsupported),
+        ("plain.img", new("a"), RefusalKind::Unsupported),
+        ("image.qcow2", new("first"), RefusalKind::AlreadyExists),
+        ("image.qcow2", new(""), invalid),
+        ("image.qcow2", new(&long), invalid),
+        ("image.qcow2", delete(named("third")), RefusalKind::NotFound),
+        ("image.qcow2", delete(named("1")), RefusalKind::NotFound),
         (
             "image.qcow2",
             delete(SnapshotName::Id("9".into())),
-            "no such internal snapshot",
+            RefusalKind::NotFound,
         ),
         (
             "bitmaps.qcow2",
@@ -759,7 +757,7 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
                 snapshot: named("small"),
                 dependants: Dependants::Refuse,
             },
-            "bitmaps go by the size",
+            limit,
         ),
     ] {
         let path = home.join(image);
@@ -773,13 +771,7 @@ fn what_cannot_be_done_is_refused_with_the_reason_and_nothing_is_written() {
             context.forest = Arc::new(qanopy::forest::scan_all(Arc::clone(&host), options).0);
         }
         let plan = ops::plan(&context, &request(&path, action.clone()));
-        let text = words(&plan);
-        assert_eq!(
-            plan.confirm,
-            Confirm::Impossible,
-            "{image} {action:?}: {text}"
-        );
-        assert!(text.contains(reason), "{image} {action:?}: {text}");
+        refused_as(&plan, kind);
         assert!(before == std::fs::read(&path).unwrap());
     }
 }
@@ -825,8 +817,7 @@ fn an_image_that_a_process_writes_is_refused() {
         },
     ] {
         let plan = ops::plan(&ours::context(&host, dir.path()), &request(&path, action));
-        assert!(words(&plan).contains("in use"), "{}", words(&plan));
-        assert_eq!(plan.confirm, Confirm::Impossible);
+        refused_as(&plan, RefusalKind::InUse);
     }
 }
 

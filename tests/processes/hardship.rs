@@ -15,8 +15,9 @@ use qanopy::image::Format;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
     Commit, CommittedLayer, Confirm, Convert, ConvertForm, Dependants, Direction, EffectKind,
-    Export, ExtractAs, Flatten, ImageOptions, MoveImages, NewSize, Plan, Progress, Rebase, Relink,
-    Relocation, Request, Resize, Siblings, SnapshotAction, SnapshotName, Squash,
+    Export, ExtractAs, Flatten, ImageOptions, MoveImages, NewSize, Plan, Progress, Rebase, Refusal,
+    RefusalKind, Relink, Relocation, Request, Resize, Siblings, SnapshotAction, SnapshotName,
+    Squash,
 };
 use rustix::io::Errno;
 use support::crash_suite::Promise as _;
@@ -563,6 +564,8 @@ fn nothing_is_done_to_an_image_that_a_process_writes() {
                     Confirm::Impossible,
                     "{name} while {image} is written: {said}"
                 );
+                let in_use = |refusal: &Refusal| refusal.kind == RefusalKind::InUse;
+                assert!(plan.refusals.iter().any(in_use), "{name}: {said}");
                 let pid = holding.pid().to_string();
                 assert!(
                     said.contains(&pid),

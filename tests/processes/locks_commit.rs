@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qanopy::ops::{self, CommittedLayer, Confirm, Plan, Progress, Request, Siblings};
+use qanopy::ops::{
+    self, CommittedLayer, Confirm, Plan, Progress, Refusal, RefusalKind, Request, Siblings,
+};
 use support::oracle::Bytes;
 use support::script::{Script, copy_tree};
 use support::{HoldMode, Holding, Qemu, oracle, ours};
@@ -66,6 +68,8 @@ fn plan_discard(dir: &Path, image: &str) -> Plan {
 fn assert_names_the_holder(plan: &Plan, tool: &str, holding: &Holding, context: &str) {
     let said = refusals(plan);
     assert_eq!(plan.confirm, Confirm::Impossible, "{context}: {said}");
+    let in_use = |refusal: &Refusal| refusal.kind == RefusalKind::InUse;
+    assert!(plan.refusals.iter().any(in_use), "{context}: {said}");
     let pid = holding.pid().to_string();
     assert!(said.contains(&pid), "{context}: no pid {pid} in: {said}");
     // The kernel keeps fifteen bytes of a command's name.

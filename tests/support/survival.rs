@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::image::{Chain, Format};
-use qanopy::ops::{self, Outcome, Plan, Progress, Request, Resize};
+use qanopy::ops::{self, Confirm, Outcome, Plan, Progress, RefusalKind, Request, Resize};
 
 use super::crash_suite::{Attempt, CrashSuite, Promise};
 use super::oracle::{self, View};
@@ -63,6 +63,24 @@ pub fn words(plan: &Plan) -> String {
         .iter()
         .map(|line| format!("{} {}\n", line.label, line.text));
     lines.collect()
+}
+
+/// That a plan is refused for a reason of this kind; the plan's lines.
+#[track_caller]
+pub fn refused_as(plan: &Plan, kind: RefusalKind) -> String {
+    let said = words(plan);
+    assert_eq!(plan.confirm, Confirm::Impossible, "{said}");
+    let is_so = plan.refusals.iter().any(|refusal| refusal.kind == kind);
+    assert!(is_so, "{kind:?} is not among {:?}", plan.refusals);
+    said
+}
+
+/// The same for what an image's format or its tables cannot hold: all that is of one kind, and told apart by
+/// its words.
+#[track_caller]
+pub fn refused_as_limit(plan: &Plan, reason: &str) {
+    let said = refused_as(plan, RefusalKind::Image("limit"));
+    assert!(said.contains(reason), "{reason:?} in\n{said}");
 }
 
 /// What the guest sees of an image, as we read it, in a few words.
