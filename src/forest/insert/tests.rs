@@ -507,8 +507,10 @@ fn found_files() -> impl Strategy<Value = Vec<Found>> {
                 link.path = format!("links/{own}-{i}").into();
                 link.symlink = extra == 0;
                 // Seen from there, a relative name leads elsewhere: to nothing, or to another image.
+                // One name leads to one file.
+                let elsewhere = format!("links/elsewhere-{own}");
                 let end = match own {
-                    0 | 1 => Some(("links/elsewhere", Some(own))),
+                    0 | 1 => Some((elsewhere.as_str(), Some(own))),
                     2 => Some(("out/side", Some(90))),
                     _ => Some(("links/gone", None)),
                 };
