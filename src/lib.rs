@@ -33,10 +33,10 @@
 //!
 //! # The life of a scan
 //!
-//! [`forest::scan_all`] walks the folders in threads; each file that may be an image is opened, its header is read
-//! ([`image::probe`]) and becomes a `ScannedFile`, in batches; the forest inserts them, joins children to what they
-//! name, and tells problems. Screens draw after each batch. What was found is remembered in an index, so that who
-//! depends on an image is known where nobody looks; a refresh looks again at what changed.
+//! [`forest::scan_all`] walks the folders in threads; each file that may be an image is opened and its header is
+//! read ([`image::probe`]). What was found comes in batches; the forest inserts it, joins children to what they
+//! name, and tells problems. Screens draw after each batch. All of it is remembered in an index, so that who depends
+//! on an image is known where nobody looks; a refresh looks again at what changed.
 //!
 //! # The life of a key
 //!
