@@ -333,7 +333,7 @@ fn depth(forest: &Forest, set: &HashSet<NodeId>, id: NodeId) -> usize {
 
 /// The names that are the file itself: a symbolic link is not, and renaming it would not move the
 /// image.
-fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
+pub(super) fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
     std::iter::once(&node.path)
         .chain(&node.other_names)
         .filter(|path| {
@@ -346,7 +346,7 @@ fn own_names(host: &dyn Host, node: &Node) -> Vec<PathBuf> {
         .collect()
 }
 
-fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
+pub(super) fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
     let path = shown(&node.path);
     if let Some(stat) = device::stat_of(host, &node.path) {
         return plan.refuse(
@@ -357,22 +357,30 @@ fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node) {
             ),
         );
     }
-    plan.refuse(
-        RefusalKind::Unsupported,
-        match host.stat_link(&node.path) {
-            Ok(stat) if stat.kind == FileKind::Symlink => {
-                let target = host
-                    .canonical(&node.path)
-                    .map_or_else(|_| "a file elsewhere".to_owned(), |target| shown(&target));
-                format!("{path} is a symbolic link to {target}: discard that, or remove the link")
-            }
-            Ok(stat) if stat.kind == FileKind::Regular => {
-                format!("{path} is another file than when it was scanned: scan again")
-            }
-            Ok(_) => format!("{path} is no regular file, so it cannot go to the trash"),
-            Err(error) => format!("{path} cannot be looked at: {error}"),
-        },
-    );
+    let (kind, text) = match host.stat_link(&node.path) {
+        Ok(stat) if stat.kind == FileKind::Symlink => {
+            let target = host
+                .canonical(&node.path)
+                .map_or_else(|_| "a file elsewhere".to_owned(), |target| shown(&target));
+            (
+                RefusalKind::Invalid,
+                format!("{path} is a symbolic link to {target}: discard that, or remove the link"),
+            )
+        }
+        Ok(stat) if stat.kind == FileKind::Regular => (
+            RefusalKind::Stale,
+            format!("{path} is another file than when it was scanned: scan again"),
+        ),
+        Ok(_) => (
+            RefusalKind::Unsupported,
+            format!("{path} is no regular file, so it cannot go to the trash"),
+        ),
+        Err(error) => (
+            resolve::kind_of(&error),
+            format!("{path} cannot be looked at: {error}"),
+        ),
+    };
+    plan.refuse(kind, text);
 }
 
 pub(super) fn add_image(
@@ -409,8 +417,7 @@ pub(super) fn add_image(
     let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
     match node.stat.as_ref().map(|stat| stat.links) {
         Some(links) if links > known => plan.warn(format!(
-            "{} has {} more by which it stays where it is (hard links outside the scanned \
-             directories): no space comes free",
+            "{} has {} more by which it stays where it is (hard links that do not go with it): no space comes free",
             shown(&node.path),
             count(usize::try_from(links - known).unwrap_or(usize::MAX), "name")
         )),

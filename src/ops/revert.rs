@@ -14,7 +14,9 @@ use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name
 
 use super::built_on::BuiltOn;
 use super::copy_file::folder;
-use super::discard::{add_image, check_use, look_up, warn_of_losses};
+use super::discard::{
+    add_image, check_use, look_up, own_names, refuse_without_name, warn_of_losses,
+};
 use super::held::Held;
 use super::in_use::Locking;
 use super::members::refuse_as_data_file;
@@ -239,14 +241,8 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
             return None;
         }
     };
-    let is_regular = host
-        .stat_link(&node.path)
-        .is_ok_and(|stat| Some(stat.id) == node.file_id());
-    if !is_regular || super::device::is_device(node) {
-        plan.refuse(RefusalKind::Unsupported, format!(
-            "{} is no regular file, or another one than when it was scanned: it cannot go to the trash",
-            shown(&node.path)
-        ));
+    if !own_names(host.as_ref(), node).contains(&node.path) {
+        refuse_without_name(plan, host.as_ref(), node);
         return None;
     }
     let children: Vec<String> = node

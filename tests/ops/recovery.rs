@@ -924,6 +924,23 @@ fn what_a_revert_brought_back_is_found_again_by_undo_and_redo() {
 }
 
 #[test]
+fn what_a_restore_brought_back_is_found_again_by_undo_and_redo() {
+    let Some((_home, dir)) = home() else { return };
+    let top = dir.join("top.qcow2");
+    let discarded = run(&dir, &Request::discard(vec![top.clone()]));
+    run(&dir, &discarded.undo.unwrap());
+    for _ in 0..2 {
+        run(&dir, &undo());
+        assert!(!top.exists());
+        run(&dir, &redo());
+        assert!(top.exists());
+    }
+    run(&dir, &undo());
+    run(&dir, &undo());
+    assert!(top.exists(), "the discard is taken back as well");
+}
+
+#[test]
 fn undo_says_first_what_it_passes_over_and_keeps_to_the_folders_it_is_told() {
     let Some((_home, dir)) = home() else { return };
     run(&dir, &amend(&dir, "top.qcow2", 5));

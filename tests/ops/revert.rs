@@ -279,6 +279,28 @@ fn what_cannot_start_anew_is_told_apart() {
         assert_eq!(plan.refusals[0].kind, kind, "{plan:?}");
         before.assert_unchanged(dir, &kind.name());
     }
+    // What it records is not overruled by what the base looks like, which may be its guest's doing.
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    let mut s = Script::default();
+    s.run("qemu-img rebase -q -u -F raw -b base.qcow2 leaf.qcow2");
+    s.build(dir);
+    let plan = ours::plan(&host, dir, &revert(dir));
+    assert_eq!(
+        plan.refusals[0].kind,
+        RefusalKind::BackingFormat,
+        "{plan:?}"
+    );
+    // An encryption that is not made here any more would become none.
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family().build(dir);
+    let mut bytes = fs::read(dir.join(LEAF)).unwrap();
+    bytes[32..36].copy_from_slice(&1_u32.to_be_bytes());
+    fs::write(dir.join(LEAF), bytes).unwrap();
+    let plan = ours::plan(&host, dir, &revert(dir));
+    assert_eq!(plan.refusals[0].kind, RefusalKind::Unsupported, "{plan:?}");
     // The format it would be given is nobody's guess.
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();

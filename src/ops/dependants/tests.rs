@@ -12,8 +12,8 @@ use crate::image::{Amendment, Preallocation};
 use crate::ops::{
     self, AmendImage, BackingStyle, BitmapAction, ChangeBitmap, ChangeSnapshot, Commit,
     CommittedLayer, Confirm, Consent, Context, Dependants, Error, Flatten, LookedIn, MoveImages,
-    NewSize, Outcome, Plan, Progress, Rebase, Relink, Relocation, Request, Resize, Siblings,
-    SnapshotAction, Squash,
+    NewSize, Outcome, Plan, Progress, Rebase, Relink, Relocation, Request, Resize, Revert,
+    Siblings, SnapshotAction, Squash,
 };
 
 fn qemu(program: &str, dir: &Path, args: &[&str]) {
@@ -157,6 +157,7 @@ fn operations(dir: &Path) -> Vec<(Request, &'static str)> {
         (moved("base", "renamed"), "base"),
         (Request::discard(vec![path("mid")]), "top"),
         (Request::discard(vec![path("other")]), "other"),
+        (Request::Revert(Revert::anew(path("top"))), "top"),
         (
             Request::Amend(AmendImage {
                 image: path("top"),
