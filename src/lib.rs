@@ -1,14 +1,15 @@
 //! `qanopy` shows the forest of disk images on a machine and lets a person work on it safely.
 //!
-//! This page is the map of the source. The crate is a house of five floors; a lower floor never imports a higher
-//! one (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each
-//! other.
+//! This page is the map of the source. It is a house of five floors; a lower floor never imports a higher one
+//! (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each other. The
+//! two lowest are a crate of their own, `qanopy-core` (`src/core/`).
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
 //! | 4 | [`ops`], [`guest`] | what can be done: plans, and what runs them; what lies inside a guest's disk |
 //! | 3 | [`forest`] | what exists: scan, nodes, the graph, its pictures |
+//! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
 //! | 2 | [`image`] | an image or a chain, in four rooms: read, check, write, change |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
 //!
@@ -104,12 +105,13 @@
 //! own: `tui/panes/NAME.rs` with `draw`, an area in `tui/layout.rs`, one line in `tui/views/mod.rs`, and a snapshot in
 //! `tests/tui/screens.rs` at the three sizes.
 
+pub use qanopy_core::{host, image, qcow2};
+
 pub mod cli;
 pub mod forest;
 pub mod guest;
-pub mod host;
-pub mod image;
+pub mod json_text;
 pub mod ops;
-pub mod qcow2;
+pub mod system;
 pub mod tui;
 pub mod units;

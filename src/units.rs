@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::host::{Utc, printable};
+use crate::host::printable;
+use crate::system::Utc;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::host::{Access, Host, RealHost, json_name_bytes, printable, printable_bytes};
+use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image;
 use crate::image::BitmapFlags;
+use crate::json_text::json_name_bytes;
 use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
 use super::context;

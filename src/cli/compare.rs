@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::host::{json_name, json_text};
 use crate::image::{self, Chain, Comparison, DifferingRange, ErrorKind, NoProgress};
+use crate::json_text::{json_name, json_text};
 
 use super::exit::Stop;
 use super::options::{FollowArgs, Globals, snapshot_named};

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::host::{json_name, printable};
+use crate::host::printable;
+use crate::json_text::json_name;
 use crate::tui::config::{Config, Warning};
 
 use super::exit::{FileError, Stop};

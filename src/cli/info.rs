@@ -8,11 +8,12 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
-use crate::host::{Access, Host, RealHost, json_name, json_name_bytes, printable, printable_bytes};
+use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{
     self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
     STRIPES, Snapshot,
 };
+use crate::json_text::{json_name, json_name_bytes};
 use crate::ops;
 
 use super::context;

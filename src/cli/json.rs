@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::host::json_name;
 use crate::image::Lost;
+use crate::json_text::json_name;
 use crate::ops::{Confirm, Danger, Outcome, Plan, Refusal, Undo, WayOut};
 
 /// A path as text.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::host::{json_line, json_name};
 use crate::image::{self, Chain, MapRun, MapState};
+use crate::json_text::{json_line, json_name};
 
 use super::exit::Stop;
 use super::options::{FollowArgs, Globals, ViewArgs};

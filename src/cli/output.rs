@@ -4,7 +4,8 @@
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 
-use crate::host::{json_text, printable_lines};
+use crate::host::printable_lines;
+use crate::json_text::json_text;
 
 /// Standard output, buffered.
 #[derive(Debug)]

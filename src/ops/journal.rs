@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{LogFile, is_running, printable, this_process};
+use crate::host::{is_running, printable, this_process};
+use crate::system::LogFile;
 
 use super::absolute;
 use super::operation::{Name, Nature};

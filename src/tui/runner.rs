@@ -18,7 +18,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
-use crate::host::{RealHost, printable, share_memory};
+use crate::host::{RealHost, printable};
+use crate::system::share_memory;
 
 use super::crash;
 use super::jobs::JobState;

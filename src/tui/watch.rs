@@ -10,8 +10,8 @@ use notify::event::{ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::forest::TRASH_FOLDER;
-use crate::host::network_filesystem;
 use crate::image::is_trashed;
+use crate::system::network_filesystem;
 
 use super::msg::{Msg, Watching};
 

@@ -26,7 +26,9 @@ fn modules(room: &str) -> BTreeMap<Module, String> {
         }
     }
     let mut found = BTreeMap::new();
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let places = [source.join("core").join(room), source.join(room)];
+    let dir = places.into_iter().find(|place| place.exists()).unwrap();
     read(&dir, &Module::new(), &mut found);
     found
 }
@@ -197,7 +199,7 @@ const ROOMS: &[(&str, usize)] = &[
     ("cli", 40),
     ("forest", 30),
     ("guest", 2),
-    ("host", 20),
+    ("host", 15),
     ("qcow2", 15),
     ("tui", 80),
 ];

@@ -1,8 +1,9 @@
 //! What a picture says of the internal snapshots of an image, below the image that holds them.
 
 use crate::forest::Node;
-use crate::host::{Utc, printable_bytes};
+use crate::host::printable_bytes;
 use crate::qcow2::Snapshot;
+use crate::system::Utc;
 use crate::units;
 
 use super::{Charset, cut_middle};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use crate::forest::{Forest, Node, ProblemKind, Reads};
-use crate::host::{json_name, json_name_bytes};
+use crate::json_text::{json_name, json_name_bytes};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
@@ -14,7 +14,7 @@ use super::order::order;
 pub type FixLines<'a> = &'a dyn Fn(&Forest, &Node, ProblemKind) -> Vec<String>;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
-/// Names are made by [`json_name`]: it is printed by [`json_text`](crate::host::json_text). An image with internal snapshots has
+/// Names are made by [`json_name`]: it is printed by [`json_text`](crate::json_text::json_text). An image with internal snapshots has
 /// `snapshots`, the first of them, and `snapshots-left-out`, how many more there are. Where it is not
 /// understood how an image reads what it is built on, `understood` is false; `also-reads` are other files that
 /// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::host::{FileKind, Host, Utc};
+use crate::host::{FileKind, Host};
 use crate::image::{foreign_trash, temporary_name};
 use crate::ops::copy_file::folder;
 use crate::ops::words::{count, shown};
 use crate::ops::{Error, Plan, Progress};
+use crate::system::Utc;
 
 use super::base::Base;
 use super::manifest::{Manifest, ManifestFile, Name};

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::forest::picture::image_json;
 use crate::forest::{Node, NodeId};
-use crate::host::{json_text, printable, printable_bytes, shell_quoted};
+use crate::host::{printable, printable_bytes, shell_quoted};
 use crate::image::{Bitmap, BitmapFlags, Snapshot};
+use crate::json_text::json_text;
 use crate::ops::{
     BitmapAction, ChangeBitmap, ChangeSnapshot, Dependants, RecoverEntry, Recovery,
     RemoveLeftovers, Request, SnapshotAction, SnapshotName,

@@ -34,9 +34,10 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 use crate::forest::{Forest, ScanOptions, refreshed};
-use crate::host::{Host, give_back_memory};
+use crate::host::Host;
 use crate::image::{Format, Keys, Passphrases};
 use crate::ops::{self, Context, LookedIn, Outcome, ReadOptions, SnapshotName};
+use crate::system::give_back_memory;
 
 use super::filter::Filter;
 use super::jobs::Work;

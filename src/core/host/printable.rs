@@ -101,7 +101,8 @@ fn push_escaped(text: &mut String, escape: std::fmt::Arguments<'_>) {
 }
 
 /// Whether a character acts on the terminal, or hides or reorders what stands around it.
-pub(super) fn misleads(c: char) -> bool {
+#[must_use]
+pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' // soft hyphen

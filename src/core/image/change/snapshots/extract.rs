@@ -140,7 +140,7 @@ fn next_run(view: &Chain, at: u64, end: u64, own: bool) -> Result<(Option<&Layer
 }
 
 /// How the new image is made that receives what `view` shows; none of a raw one.
-pub(crate) fn made_like(view: &Chain, form: &SnapshotForm) -> Option<CreateOptions> {
+pub fn made_like(view: &Chain, form: &SnapshotForm) -> Option<CreateOptions> {
     let backing = match form {
         SnapshotForm::Raw => return None,
         SnapshotForm::Qcow2 => None,

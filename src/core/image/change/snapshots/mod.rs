@@ -20,5 +20,5 @@ mod extract;
 
 pub use change::SnapshotChange;
 pub use create::NewSnapshot;
-pub(crate) use extract::made_like;
+pub use extract::made_like;
 pub use extract::{SnapshotForm, extract_snapshot, snapshot_view};

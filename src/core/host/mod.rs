@@ -13,27 +13,19 @@
 //! | `real`, `real_file` | the two traits on Linux |
 //! | `ofd` | open-file-description locks, byte by byte |
 //! | `reflink` | FICLONERANGE, which needs `unsafe` |
-//! | `heap` | giving memory back to the system, which needs it as well |
 //! | `holders` | which process has a file open |
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file that is replaced |
-//! | `log_file` | a file that only grows, one line at a time |
 //! | `process` | which process this is, and whether it still runs |
 //! | `printable` | names made safe for a terminal and for a shell |
-//! | `json_text` | the same for JSON, where a name has to stay exact |
 
 mod attributes;
-mod date;
 mod device;
 mod file;
-mod heap;
 mod holder;
 mod holders;
-mod json_text;
 mod lock;
-mod log_file;
 mod machine;
-mod network;
 mod ofd;
 mod own;
 mod printable;
@@ -44,19 +36,14 @@ mod reflink;
 mod stat;
 
 pub use attributes::{AttributesKept, copy_attributes, limit_readers};
-pub use date::Utc;
 pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
-pub use heap::{give_back_memory, share_memory};
 pub use holder::Holder;
 pub use holders::{during_one_survey, holders, holders_of};
-pub use json_text::{json_line, json_name, json_name_bytes, json_text};
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
-pub use log_file::LogFile;
 pub use machine::{Host, Space};
-pub use network::network_filesystem;
 pub use own::{OwnWork, own_work, working_as};
-pub use printable::{printable, printable_bytes, printable_lines, shell_quoted};
+pub use printable::{misleads, printable, printable_bytes, printable_lines, shell_quoted};
 pub use process::{Maker, effective_user, is_running, keep_out_of_dumps, this_process};
 pub use real::RealHost;
 pub use stat::{FileId, FileKind, Stat};

@@ -42,6 +42,7 @@ pub trait Passphrases: fmt::Debug + Send + Sync {
 
     /// The passphrase that the image of this name, which is still to be made, is to have. None: nobody
     /// has one.
+    #[must_use]
     fn for_new(&self, image: &Path) -> Option<Passphrase> {
         self.passphrases(image).into_iter().next()
     }
@@ -81,7 +82,8 @@ impl Keys {
     }
 
     /// The passphrase that a new image of this name is to have.
-    pub(crate) fn for_new(&self, image: &Path) -> Option<Passphrase> {
+    #[must_use]
+    pub fn for_new(&self, image: &Path) -> Option<Passphrase> {
         self.source.as_ref()?.for_new(image)
     }
 

@@ -40,7 +40,7 @@ pub use change::preserve::{
 };
 pub use change::repair::{Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
-pub(crate) use change::snapshots::made_like;
+pub use change::snapshots::made_like;
 pub use change::snapshots::{
     NewSnapshot, SnapshotChange, SnapshotForm, extract_snapshot, snapshot_view,
 };

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 
-use super::printable::misleads;
+use crate::host::misleads;
 
 /// The key of a name that is no text yet: no object that is printed has one like it.
 const NAME: &str = "\0name";
