@@ -2,11 +2,13 @@
 
 use std::time::SystemTime;
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// Which file this is, whatever name led to it: device and inode. A block device is told by its own number,
 /// since it is the same under every node that was made for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct FileId {
     /// Device number, as `stat` gives it.
     pub device: u64,

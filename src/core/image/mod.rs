@@ -1,8 +1,7 @@
 //! The format core at work: an image or a chain is opened, mapped, read, allocated in, written.
 //!
-//! Knows nothing of terminals, JSON, progress bars or users; finds no images (that is
-//! [`crate::forest`]) and decides nothing about what is safe to do with them (that is
-//! [`crate::ops`]).
+//! Knows nothing of terminals, JSON, progress bars or users; finds no images, and decides nothing about what is
+//! safe to do with them.
 //!
 //! Four floors, each of which uses those above it in this table and never one below:
 //!
@@ -73,7 +72,9 @@ pub use write::create::{NewLen, create, new_len};
 pub use write::disk_writer::{RawWriter, Target};
 pub use write::freed::freed_if_emptied;
 pub use write::header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
-pub use write::luks::{KeySlots, NewEncryption, OpenedSlot};
+pub use write::luks::NewEncryption;
+#[cfg(feature = "luks")]
+pub use write::luks::{KeySlots, OpenedSlot};
 pub use write::new_raw::create_raw;
 pub use write::options::{CreateOptions, NewDataFile, Preallocation, Qcow2Options};
 pub use write::temp_file::{maker_of, temporary_name};

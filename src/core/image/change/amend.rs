@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostFile, printable_bytes};
@@ -22,7 +23,8 @@ use crate::qcow2::{
 };
 
 /// What is to be another way; whatever is none stays.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Amendment {
     /// The version of the format.
     pub version: Option<Version>,

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::image::Format;
 use crate::qcow2::Snapshot;
 
 /// The algorithm of compressed clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Compression {
     /// Raw deflate; QEMU calls it zlib.
     Zlib,

@@ -104,7 +104,10 @@ pub fn closed(header: &Header) -> Option<ErrorKind> {
             "it says that it is encrypted with LUKS and does not say where its LUKS header is"
                 .to_owned(),
         )),
-        // With LUKS it is open to whoever has a passphrase.
+        // With LUKS it is open to whoever has a passphrase, where ciphers are compiled in.
+        CryptMethod::Luks if cfg!(not(feature = "luks")) => {
+            Some(ErrorKind::Encrypted(Encryption::Luks))
+        }
         CryptMethod::None | CryptMethod::Luks => None,
         CryptMethod::Aes => Some(ErrorKind::Encrypted(Encryption::Aes)),
     }

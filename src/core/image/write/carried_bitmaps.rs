@@ -1,6 +1,7 @@
 //! Dirty bitmaps on their way into a new image that shows the same disk. Where they are written is the
 //! business of whoever makes the image.
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::host::printable_bytes;
@@ -12,7 +13,8 @@ use crate::qcow2::{Geometry, HostOffset, Version};
 
 /// Which dirty bitmaps of its source a new image gets. Their names, granularities and bits stay, and
 /// those that record writes go on recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum CarriedBitmaps {
     /// None.
     #[default]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::image::write::luks::NewEncryption;
@@ -10,7 +11,8 @@ use crate::image::{Compression, Format};
 use crate::qcow2::{FormatError, Geometry};
 
 /// How a qcow2 image is made, whatever its size and content. The defaults are QEMU's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Qcow2Options {
     /// Log2 of the cluster size, 9 to 21.
     pub cluster_bits: u32,
@@ -29,7 +31,8 @@ pub struct Qcow2Options {
 }
 
 /// What of a new image is reserved in advance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Preallocation {
     /// Nothing.
     #[default]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::image::write::carried_bitmaps::CarriedBitmaps;
@@ -44,7 +45,8 @@ pub enum ConvertTo {
 }
 
 /// How hard to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum CompressionLevel {
     /// So that the result is no larger than QEMU's.
     #[default]

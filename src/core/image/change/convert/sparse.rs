@@ -1,5 +1,6 @@
 //! From how many zeros in a row on nothing is stored for them.
 
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// The largest there is, as in qemu-img: what is looked at together is no longer.
@@ -12,7 +13,8 @@ const SECTOR: u64 = 512;
 /// Bytes of zeros in a row, a multiple of 512 up to 16 MiB, from which on a copy stores nothing for them; with
 /// 0 zeros are looked for nowhere, and everything is stored. What tables say to be zero is never stored but
 /// with 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SparseSize(u64);
 
 impl Default for SparseSize {

@@ -9,11 +9,9 @@ use serpent::Serpent;
 use twofish::Twofish;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::image::read::luks::SECTOR;
 use crate::image::read::luks::derive::digest;
 use crate::qcow2::luks::{Cipher, IvGen, Mode, Suite};
-
-/// Bytes that one initialisation vector serves.
-pub(crate) const SECTOR: usize = 512;
 
 /// Bytes of a block.
 const BLOCK: usize = 16;

@@ -9,10 +9,12 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `header` | the LUKS header found and read |
 //! | `keys` | passphrases, and the masters keys that were opened with them |
 //! | `derive` | PBKDF2, the anti-forensic splitter |
 //! | `cipher` | sectors encrypted and decrypted |
 //! | `unlock` | a LUKS header's key slots tried with a passphrase |
+//! | `without` | what stands for cipher and unlocking where the feature `luks` is off |
 //!
 //! # How secrets are wiped
 //!
@@ -23,12 +25,27 @@
 //! on the stack for that time and is not wiped: the hash crates offer nothing for it. Nothing is
 //! kept from being swapped out.
 
+#[cfg(feature = "luks")]
 pub(crate) mod cipher;
+#[cfg(feature = "luks")]
 pub(crate) mod derive;
+pub(crate) mod header;
+// Without ciphers nothing asks for passphrases.
+#[cfg_attr(not(feature = "luks"), allow(dead_code))]
 pub(crate) mod keys;
+#[cfg(feature = "luks")]
 pub(crate) mod unlock;
+#[cfg(not(feature = "luks"))]
+mod without;
 
-pub(crate) use cipher::{SECTOR, SectorCipher};
+/// Bytes that one initialisation vector serves.
+pub(crate) const SECTOR: usize = 512;
+
+#[cfg(feature = "luks")]
+pub(crate) use cipher::SectorCipher;
+pub use header::luks_header;
 pub use keys::{Keys, Passphrase, Passphrases};
-pub use unlock::luks_header;
+#[cfg(feature = "luks")]
 pub(crate) use unlock::unlock;
+#[cfg(not(feature = "luks"))]
+pub(crate) use without::{SectorCipher, unlock};

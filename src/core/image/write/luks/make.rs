@@ -11,16 +11,15 @@ use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::derive::{af_split, pbkdf2};
 use crate::image::read::luks::unlock::MAX_ITERATIONS;
 use crate::image::read::luks::{Passphrase, SectorCipher};
+use crate::image::write::luks::new::{KEY_BYTES, NewEncryption, room};
 use crate::image::{Error, ErrorKind, ProgressSink, internal};
 use crate::qcow2::luks::{
-    DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, SLOTS, STRIPES, Suite, slot_len,
+    DIGEST_LEN, Hash, KEY_ALIGNMENT, KeySlot, SALT_LEN, STRIPES, Suite, slot_len,
 };
 use crate::qcow2::{FormatError, LuksHeader};
 
 /// The hash of new volumes: QEMU's default.
 const HASH: Hash = Hash::Sha256;
-/// Bytes of the master key: two of aes-256, for XTS. QEMU's default as well.
-const KEY_BYTES: usize = 64;
 /// Fewer rounds are never recorded, however slow the processor is; the same as with QEMU.
 const MIN_ITERATIONS: u64 = 1000;
 /// The digest of the master key, which is random and not guessed, gets this part of a slot's rounds, as
@@ -28,22 +27,6 @@ const MIN_ITERATIONS: u64 = 1000;
 const DIGEST_PART: u64 = 8;
 /// A measurement that takes less processor time says too little.
 const MEASURED: Duration = Duration::from_millis(20);
-
-/// How a new image is encrypted: aes-256, XTS, plain64, SHA-256, which are QEMU's defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEncryption {
-    /// What opens it.
-    pub passphrase: Passphrase,
-    /// Milliseconds of this processor that trying one passphrase is to cost.
-    pub iter_time_ms: u32,
-}
-
-/// Bytes that the header and the key material of all slots take.
-#[must_use]
-pub(crate) fn room() -> u64 {
-    let slots = slot_len(KEY_BYTES).saturating_mul(SLOTS as u64);
-    KEY_ALIGNMENT.saturating_add(slots)
-}
 
 /// A new volume, and the cipher under its master key.
 #[derive(Debug)]

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use crate::host::HostFile;
 use crate::image::error::{IoContext, Result};
-use crate::image::read::luks::unlock::{Slots, bound, read};
+use crate::image::read::luks::header::read;
+use crate::image::read::luks::unlock::{Slots, bound};
 use crate::image::read::luks::{Keys, Passphrase};
 use crate::image::write::luks::make::{bounded, material, random, rounds};
 use crate::image::{Error, ErrorKind, ProgressSink};
