@@ -59,7 +59,7 @@
 //! 1. `ops/NAME.rs`: a struct with what is asked, and its `impl Operation`: name, nature, what it names, its command
 //!    line, its plan, what finishes it and what takes it back after an interruption. No method has a default: the
 //!    compiler asks for each answer. Planning ends with a private `Job` that does it.
-//! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/request.rs`. The serialised form of a
+//! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/framework/request.rs`. The serialised form of a
 //!    request is what journals hold: fields that come later have `#[serde(default)]`.
 //! 3. `cli/NAME.rs`: arguments, help text and `fn request`; in `cli/mod.rs` one line for `mod`, the command and its
 //!    arm; in `cli/tests.rs` its command lines, which have to come back as the same request.
@@ -72,7 +72,7 @@
 //! # Add a problem and what helps against it
 //!
 //! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence.
-//! 2. `ops/doctor.rs`: its arm in `fixes`, the operations that help. The screen shows them as a key, JSON as command
+//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, the operations that help. The screen shows them as a key, JSON as command
 //!    lines.
 //! 3. `tests/support/forests.rs`: an image that has it.
 //!

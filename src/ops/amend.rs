@@ -12,14 +12,20 @@ use crate::forest::{Content, Node};
 use crate::host::{Access, LockSet, printable_bytes};
 use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, NoProgress, Version};
 use crate::qcow2::Header;
+use crate::units::{count, size};
 
-use super::in_use::{Locking, claim};
-use super::members::refuse_unfit;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{command, count, listed, name, shown, size};
+use super::framework::eligibility::refuse_unfit;
+use super::framework::format::{command, listed, name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{resolve, space};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
 };
 
 /// Make an image of another version, refcount width or feature.

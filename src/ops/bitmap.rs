@@ -11,14 +11,20 @@ use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, NoProgress, ProgressSink};
 use crate::qcow2::bitmap::BitmapFlags;
+use crate::units::size;
 
-use super::in_use::{Locking, claim};
-use super::members::refuse_unfit;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{command, name, shown, size};
+use super::framework::eligibility::refuse_unfit;
+use super::framework::format::{command, name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{resolve, space};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve, space,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
 };
 
 /// Do something with a dirty bitmap of an image.

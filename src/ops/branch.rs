@@ -9,17 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
+use crate::units::{count, size};
 
-use super::built_on::BuiltOn;
-use super::held::Held;
-use super::in_use::Locking;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::words::{command, count, name, shown, size};
+use super::framework::built_on::BuiltOn;
+use super::framework::format::{command, name, shown};
+use super::framework::locked_host::Held;
+use super::framework::locks::Locking;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_name, new_file, new_image, resolve};
 use super::{
-    BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
-    Undo, backing_name, new_file, new_image, resolve,
+    BackingStyle, CommandLine, EffectKind, Error, ImageOptions, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Undo,
 };
 
 /// A new overlay `new` on `base`.

@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, printable};
 use crate::image::Format;
+use crate::units::size;
 
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{command, name, shown, size};
-use super::{
-    BackingStyle, EffectKind, ImageOptions, Plan, Undo, backing_name, create, new_file, new_image,
-};
+use super::framework::format::{command, name, shown};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_name, new_file, new_image};
+use super::{BackingStyle, CommandLine, EffectKind, ImageOptions, Plan, RefusalKind, Undo, create};
 
 /// A new overlay on an image that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

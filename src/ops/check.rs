@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::forest::{Forest, Node, Problem, ProblemKind, ScanOptions, scan_all};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{self, Check, ProgressSink};
+use crate::units::size;
 
 use super::Error;
-use super::in_use::{Use, who_uses};
-use super::words::{name, shown, size};
+use super::framework::format::{name, shown};
+use super::framework::locks::{Use, who_uses};
 
 /// Checks a qcow2 image. What is built on it or below it is not looked at.
 ///

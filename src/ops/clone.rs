@@ -11,19 +11,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{self, Format};
+use crate::units::{count, size};
 
-use super::built_on::BuiltOn;
-use super::chain_files::{self, ChainFile};
-use super::copy_file::{Copy, folder, same_but_header};
-use super::in_use::{Locking, claim};
-use super::members::format_of;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::words::{command, count, name, shown, size};
+use super::framework::built_on::BuiltOn;
+use super::framework::chain_files::ChainFile;
+use super::framework::copy_file::{Copy, folder, same_but_header};
+use super::framework::eligibility::format_of;
+use super::framework::format::{command, name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{absolute, backing_name, chain_files, device, new_file, resolve, resumed};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, absolute,
-    backing_name, device, new_file, resolve, resumed,
+    BackingStyle, CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Reflink,
+    RefusalKind, Request, Undo,
 };
 
 /// Copy an image, file for file; the copy is built on the same base.
@@ -39,18 +44,6 @@ pub struct CloneImage {
     /// Whether blocks are shared.
     #[serde(default)]
     pub reflink: Reflink,
-}
-
-/// Whether a copy shares the blocks of the original until either is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Reflink {
-    /// Where the filesystem can.
-    #[default]
-    Auto,
-    /// Always: it fails where the filesystem cannot.
-    Always,
-    /// Never: every byte is written.
-    Never,
 }
 
 impl Operation for CloneImage {

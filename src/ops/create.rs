@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{self};
+use crate::image;
+use crate::units::size;
 
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::words::{command, name, size};
-use super::{
-    EffectKind, Error, ImageOptions, Job, Outcome, Plan, Progress, Undo, branch, new_file,
-    new_image,
-};
+use super::framework::format::{command, name};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{new_file, new_image};
+use super::{CommandLine, EffectKind, Error, ImageOptions, Outcome, Plan, Progress, Undo, branch};
 
 /// A new image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,14 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::image;
 use crate::image::Preallocation;
+use crate::units::size;
 
-use super::held::Held;
-use super::in_use::Locking;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::words::{command, name, size};
-use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, branch, new_file, new_image,
-};
+use super::framework::format::{command, name};
+use super::framework::locked_host::Held;
+use super::framework::locks::Locking;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{new_file, new_image};
+use super::{CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Undo, branch};
 
 /// A new raw image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,9 +12,10 @@ use crate::image::{self, Chain, Format, NoProgress, Root, Source, Target};
 use crate::qcow2::Header;
 
 use super::Error;
-use super::words::shown;
+use super::framework::format::shown;
 
 const KIB: u64 = 1 << 10;
+
 const MIB: u64 = 1 << 20;
 
 /// One image of a forest: its path below the directory, what it is built on as recorded (itself for

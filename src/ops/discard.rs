@@ -10,16 +10,23 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::is_trashed;
+use crate::units::{count, size};
 
-use super::in_use::{Locking, Use, who_uses};
-use super::members::refuse_as_data_file;
-use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::{Reason, RefusalKind};
-use super::trash::{self, Batch, Item};
-use super::words::{count, listed, name, processes, shown, size};
+use super::framework::eligibility::refuse_as_data_file;
+use super::framework::format::{listed, name, processes, shown};
+use super::framework::locks::{Locking, Use, who_uses};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Left, Way};
+use super::framework::refusal::Reason;
+use super::framework::request::Name;
+use super::framework::trash::{Batch, Item};
+use super::framework::{device, resolve};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Restore, Undo, device, resolve,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Restore,
+    Undo, trash,
 };
 
 /// Move these images and everything built on them to the trash.

@@ -9,14 +9,23 @@ use serde::{Deserialize, Serialize};
 use crate::forest::Whereabouts;
 use crate::host::LockSet;
 use crate::image::taken_from;
+use crate::units::{count, size};
 
-use super::copy_file::folder;
-use super::in_use::{Locking, Use, who_uses};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::trash::{self, Entry};
-use super::words::{count, listed, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write, restore};
+use super::framework::copy_file::folder;
+use super::framework::format::{listed, name, shown};
+use super::framework::locks::{Locking, Use, who_uses};
+use super::framework::may_write;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::trash::Entry;
+use super::{
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Undo, restore,
+    trash,
+};
 
 /// Unlink entries of the trash for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,16 +13,23 @@ use sha2::{Digest, Sha256};
 
 use crate::host::{Access, Host, LockSet};
 use crate::image::{self, Format};
+use crate::units::{count, size};
 
-use super::chain_files::{self, ChainFile};
-use super::copy_file::folder;
-use super::held::Held;
-use super::in_use::Locking;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::{Reason, RefusalKind};
-use super::words::{count, name, shown, size};
+use super::framework::chain_files::ChainFile;
+use super::framework::copy_file::folder;
+use super::framework::format::{name, shown};
+use super::framework::locked_host::Held;
+use super::framework::locks::Locking;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::refusal::Reason;
+use super::framework::request::Name;
+use super::framework::{chain_files, new_file, resolve};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Undo, new_file, resolve,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Reflink, RefusalKind, Undo,
 };
 
 /// Copy an image and all it is built on into a new folder that stands alone.

@@ -13,18 +13,25 @@ use crate::image::{
     self, BackingChange, BackingView, CarriedBitmaps, Chain, CompareBy, ConvertFrom, ConvertTo,
     CreateOptions, Format, Keys, Layer, NoProgress, new_overlay,
 };
+use crate::units::size;
 
 use super::branch::not_created;
-use super::held::{Held, files_of, has_secrets};
-use super::members::{Members, chain_below, format_of, is_readable, refuse_foreign_data};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
+use super::framework::eligibility::{chain_below, format_of, is_readable, refuse_foreign_data};
+use super::framework::files_to_lock::Members;
+use super::framework::format::{command, name, shown};
+use super::framework::locked_host::{Held, files_of, has_secrets};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_format, backing_name, new_file, new_image, resolve, unlock};
 use super::rebase::RebaseJob;
-use super::refusal::RefusalKind;
-use super::reroot::{self, NewBase};
-use super::words::{command, name, shown, size};
+use super::reparent::NewBase;
 use super::{
-    BackingStyle, Compress, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Rebase,
-    Request, Undo, WayOut, backing_format, backing_name, new_file, new_image, resolve, unlock,
+    BackingStyle, CommandLine, Compress, EffectKind, Error, Outcome, Phase, Plan, Progress, Rebase,
+    RefusalKind, Request, Undo, WayOut, reparent,
 };
 
 /// Take the layers between an image and one it is built on out of its chain: it receives what they
@@ -189,7 +196,7 @@ fn fit<'f>(
             format!(
                 "{path} is not built on {}, only on {}",
                 shown(&base.path),
-                super::words::listed(&there, 5)
+                super::framework::format::listed(&there, 5)
             ),
             match new {
                 Some(_) => Vec::new(),
@@ -228,16 +235,16 @@ fn in_place(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
     let mut members = Members::default();
-    let wish = reroot::Wish {
+    let wish = reparent::Wish {
         node,
         base: base.as_ref().map(|(base, format)| (*base, format)),
         style: None,
     };
-    let Some(planned) = reroot::plan(plan, &mut members, wish) else {
+    let Some(planned) = reparent::plan(plan, &mut members, wish) else {
         return;
     };
     let read = forest.chain(node.id).into_iter().skip(1);
-    reroot::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
+    reparent::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
     planned.say_the_rest(plan, &members, node);
     plan.job = Some(Arc::new(RebaseJob {
         planned,
@@ -344,7 +351,7 @@ fn into_new(
     for node in &chain {
         job.members.read(host, &node.path, &format_of(node));
     }
-    reroot::say_what_is_read(plan, chain);
+    reparent::say_what_is_read(plan, chain);
     job.members.secure(plan);
     if let Some(facts) = node.facts()
         && (facts.snapshots > 0 || facts.bitmaps > 0)

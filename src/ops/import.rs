@@ -10,17 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{self, Format};
+use crate::units::{count, size};
 
-use super::copy_file::Copy;
 use super::export::{Exported, Manifest, digest};
-use super::in_use::{Locking, claim};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::words::{count, name, shown, size};
+use super::framework::copy_file::Copy;
+use super::framework::format::{name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{absolute, new_file, resumed};
 use super::{
-    EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Reflink, Request, Undo, absolute,
-    new_file, resumed,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Reflink, RefusalKind, Request,
+    Undo,
 };
 
 /// Copy what an exported folder holds to where it is to live.

@@ -10,13 +10,21 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Access, LockSet};
 use crate::image::{self, ErrorKind, KeySlots, NoProgress, OpenedSlot, Passphrase};
 use crate::qcow2::luks::SLOTS;
+use crate::units::count;
 
-use super::in_use::{Locking, claim};
-use super::members::refuse_unfit;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{count, name, shown};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, resolve};
+use super::framework::eligibility::refuse_unfit;
+use super::framework::format::{name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::resolve;
+use super::{
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
+};
 
 /// Have other passphrases open an image that is encrypted with LUKS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::forest::{Flags, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileId, LockProbe, LockSet, during_one_survey};
 
 use super::Context;
-use super::words::{listed, name};
+use super::framework::format::{listed, name};
 
 /// A leaf that could go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::host::{Access, Host, LockProbe, LockSet};
 use crate::image::{self, Chain, Format, Layer, snapshot_view};
 
-use super::words::shown;
+use super::framework::format::shown;
 use super::{Error, SnapshotName, snapshot};
 
 /// How an image is to be read.

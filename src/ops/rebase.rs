@@ -9,16 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, printable};
 use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, dedupe_growth};
+use crate::units::size;
 
-use super::held::Held;
-use super::members::Members;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::reroot::{self, Move};
-use super::words::{name, shown, size};
+use super::framework::files_to_lock::Members;
+use super::framework::format::{name, shown};
+use super::framework::locked_host::Held;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_format, resolve, space};
+use super::reparent::Move;
 use super::{
-    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Request, backing_format, resolve,
-    space,
+    BackingStyle, CommandLine, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    reparent,
 };
 
 /// Build an image on another one, and keep what it shows: it receives what would show otherwise.
@@ -133,12 +139,12 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
         ));
     }
     let mut members = Members::default();
-    let asked = reroot::Wish {
+    let asked = reparent::Wish {
         node,
         base: Some((base, &format)),
         style: wish.style,
     };
-    let Some(mut planned) = reroot::plan(plan, &mut members, asked) else {
+    let Some(mut planned) = reparent::plan(plan, &mut members, asked) else {
         return;
     };
     if wish.compress {
@@ -147,7 +153,7 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
     }
     let read = context.forest.chain(node.id).into_iter().skip(1);
     let read = read.chain(context.forest.chain(base.id));
-    reroot::say_what_is_read(plan, read.filter_map(|id| context.forest.get(id)));
+    reparent::say_what_is_read(plan, read.filter_map(|id| context.forest.get(id)));
     if let (Some(own), Some(below)) = (node.virtual_size(), base.virtual_size())
         && below < own
     {

@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::printable;
 
-use super::journal::{Entry, Standing};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::{Reason, RefusalKind};
-use super::undo::{entries, line_of, numbered, origin, taken_back_last, titled};
-use super::words::shown;
-use super::{Plan, Request, Restore, trash};
+use super::framework::format::shown;
+use super::framework::journal::{Entry, Standing, origin};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::refusal::Reason;
+use super::framework::request::Name;
+use super::undo::{entries, line_of, numbered, taken_back_last, titled};
+use super::{CommandLine, Plan, RefusalKind, Request, Restore, trash};
 
 /// Do again an operation of the journal that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,14 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{FileKind, Host, LockSet, Stat};
 use crate::image::maker_of;
+use crate::units::{count, size};
 
-use super::copy_file::folder;
-use super::in_use::{Locking, Use, who_uses};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::trash;
-use super::words::{count, name, shown, size};
-use super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, may_write};
+use super::framework::copy_file::folder;
+use super::framework::format::{name, shown};
+use super::framework::locks::{Locking, Use, who_uses};
+use super::framework::may_write;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::{
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Undo, trash,
+};
 
 /// Unlink what was half made by processes that have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

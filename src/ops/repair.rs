@@ -13,16 +13,20 @@ use crate::host::{Access, Host, HostFile, LockSet};
 use crate::image::{
     self, ErrorKind, FindingKind, NoProgress, ProgressSink, RepairExtent, Suspect, UndoFile,
 };
+use crate::units::size;
 
-use super::in_use::{Locking, claim};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::trash;
-use super::words::{command, name, shown, size};
+use super::framework::format::{command, name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{device, resolve, space};
 use super::{
-    Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut, device,
-    resolve, space,
+    CommandLine, Context, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    Undo, WayOut, trash,
 };
 
 /// Bring the tables of an image back in line with each other, or take that back.

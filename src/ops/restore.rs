@@ -10,15 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::forest::Forest;
 use crate::host::shell_quoted;
 use crate::image::{entry_of, taken_from};
+use crate::units::{count, size};
 
-use super::copy_file::folder;
-use super::in_use::Locking;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::trash::{self, Entry, Since};
-use super::words::{count, name, shown, size};
+use super::framework::copy_file::folder;
+use super::framework::format::{name, shown};
+use super::framework::locks::Locking;
+use super::framework::may_write;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::trash::{Entry, Since};
 use super::{
-    Discard, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, may_write,
+    CommandLine, Discard, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    Undo, trash,
 };
 
 /// Bring entries back from the trash.
@@ -193,7 +200,7 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
             )),
             Since::Written(base, now) => {
                 let ago = host.now().duration_since(now.modified());
-                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", super::words::ago(ago)));
+                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", crate::units::ago(ago)));
                 plan.warn(format!(
                     "{} was written after {image} went to the trash{ago}: where {image} reads it, it shows \
                      other content than it did",

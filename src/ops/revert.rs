@@ -11,24 +11,29 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Forest, Node};
 use crate::host::{Access, FileId, Host, LockSet, copy_attributes, printable};
 use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name};
+use crate::units::size;
 
-use super::built_on::BuiltOn;
-use super::copy_file::folder;
 use super::discard::{
     add_image, check_use, look_up, own_names, refuse_without_name, warn_of_losses,
 };
-use super::held::Held;
-use super::in_use::Locking;
-use super::members::refuse_as_data_file;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
+use super::framework::built_on::BuiltOn;
+use super::framework::copy_file::folder;
+use super::framework::eligibility::refuse_as_data_file;
+use super::framework::format::{command, name, shown};
+use super::framework::locked_host::Held;
+use super::framework::locks::Locking;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::trash::{Batch, Item};
+use super::framework::{backing_format, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
-use super::trash::{self, Batch, Item};
-use super::words::{command, name, shown, size};
 use super::{
-    Branch, EffectKind, EncryptionOption, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress,
-    Request, Restore, Undo, backing_format, branch, may_write, new_image, space,
+    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Outcome, Phase, Plan,
+    Progress, RefusalKind, Request, Restore, Undo, branch, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -256,7 +261,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
             RefusalKind::HasDependants,
             format!(
                 "{} is built on {}, and shows what that holds: only a leaf is reverted",
-                super::words::listed(&children, 5),
+                super::framework::format::listed(&children, 5),
                 name(&node.path)
             ),
         );
@@ -266,7 +271,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     if !others.is_empty() {
         plan.note(format!(
             "{} is another name of the file: one that is no link keeps what it shows",
-            super::words::listed(&others, 4)
+            super::framework::format::listed(&others, 4)
         ));
     }
     let all_names: Vec<PathBuf> = std::iter::once(&node.path)
@@ -325,7 +330,7 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         base: base.to_path_buf(),
         new: node.path.clone(),
         size: Some(facts.virtual_size),
-        style: super::backing_name::style_of(node.backing.as_ref()?.name()),
+        style: super::framework::backing_name::style_of(node.backing.as_ref()?.name()),
         image: ImageOptions {
             format: Qcow2Options {
                 cluster_bits: facts.cluster_size.checked_ilog2()?,

@@ -9,17 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::Node;
 use crate::image::Format;
+use crate::units::{count, size};
 
-use super::held::Held;
-use super::members::Members;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::reroot::{self, Move, before_the_switch};
-use super::trash::{Batch, Item, refuse_foreign};
-use super::words::{count, name, shown, size};
+use super::framework::files_to_lock::Members;
+use super::framework::format::{name, shown};
+use super::framework::locked_host::Held;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::trash::{Batch, Item, refuse_foreign};
+use super::framework::{backing_format, resolve};
+use super::reparent::{Move, before_the_switch};
 use super::{
-    Commit, CommittedLayer, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Rebase,
-    Request, Restore, Siblings, Undo, WayOut, backing_format, resolve,
+    CommandLine, Commit, CommittedLayer, EffectKind, Error, Outcome, Phase, Plan, Progress, Rebase,
+    RefusalKind, Request, Restore, Siblings, Undo, WayOut, reparent,
 };
 
 /// Take one layer out of its chain; every other image shows what it showed.
@@ -343,12 +349,12 @@ fn plan_up(plan: &mut Plan, node: &Node) {
     let mut members = Members::default();
     let (mut moves, mut children) = (Vec::new(), Vec::new());
     for child in node.children.iter().filter_map(|id| forest.get(*id)) {
-        let wish = reroot::Wish {
+        let wish = reparent::Wish {
             node: child,
             base: base.as_ref().map(|(base, format)| (*base, format)),
             style: None,
         };
-        let Some(planned) = reroot::plan(plan, &mut members, wish) else {
+        let Some(planned) = reparent::plan(plan, &mut members, wish) else {
             return;
         };
         children.push(child);
@@ -358,7 +364,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
         .into_iter()
         .zip(moves.iter().map(|planned| planned.base.as_ref()))
         .collect();
-    reroot::say_commands(plan, &planned);
+    reparent::say_commands(plan, &planned);
     let bytes = node.size_on_disk().unwrap_or(0);
     refuse_foreign(plan, &node.path);
     plan.effect(
@@ -369,7 +375,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
     );
     plan.frees = bytes;
     let below = forest.chain(node.id).into_iter().skip(1);
-    reroot::say_what_is_read(plan, below.filter_map(|id| forest.get(id)));
+    reparent::say_what_is_read(plan, below.filter_map(|id| forest.get(id)));
     members.write(host, &node.path, &Format::Qcow2);
     members.secure(plan);
     plan.undo = Undo::Impossible(format!(

@@ -8,13 +8,17 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, printable};
+use crate::units::{ago, count};
 
-use super::journal::{Entry, Journal, Standing};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::{Pins, Seen, Watch};
-use super::refusal::{Reason, RefusalKind};
-use super::words::{ago, count, listed, shown};
-use super::{Discard, EffectKind, Plan, Request, Uncommit, trash};
+use super::framework::format::{listed, shown};
+use super::framework::journal::{Entry, Journal, Standing, origin};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::preconditions::{Seen, Watch};
+use super::framework::recovery::{Half, Way};
+use super::framework::refusal::Reason;
+use super::framework::request::Name;
+use super::{CommandLine, Discard, EffectKind, Plan, RefusalKind, Request, Uncommit, trash};
 
 /// Take back an operation of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,25 +89,6 @@ pub(super) fn line_of(command: &str, entry: Option<u64>, folders: &[PathBuf]) ->
     }
 }
 
-/// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
-/// that it would change, and of a file whose content it keeps only which one it is.
-pub(super) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> Pins {
-    // What is in the trash is looked at there, by the name it has then.
-    let in_trash = |path: &&PathBuf| {
-        let mut parts = path.components();
-        parts.any(|part| part.as_os_str() == trash::DIR)
-    };
-    let files: Vec<PathBuf> = touched
-        .iter()
-        .filter(|path| !in_trash(path))
-        .cloned()
-        .collect();
-    match undo.operation().rests_on() {
-        RestsOn::Image(image, watch) => Pins::watching(host, &[image.to_path_buf()], watch),
-        RestsOn::Touched(watch) => Pins::watching(host, &files, watch),
-    }
-}
-
 /// The newest entry that can be taken back and concerns one of these folders (of none: whatever it concerns),
 /// and those newer than it that cannot.
 #[must_use]
@@ -147,18 +132,6 @@ pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, Reason> {
             format!("the journal {file} cannot be read: {error}"),
         )
     })
-}
-
-/// What an entry did: of one that did another one again, what that did.
-pub(super) fn origin<'e>(entries: &'e [Entry], entry: &'e Entry) -> &'e Entry {
-    let mut at = entry;
-    while let Nature::DoesAgain(Some(id)) = at.request.operation().nature()
-        && id < at.id
-        && let Some(earlier) = entries.iter().find(|one| one.id == id)
-    {
-        at = earlier;
-    }
-    at
 }
 
 pub(super) fn titled(plan: &Plan, verb: &str, entries: &[Entry], entry: &Entry) -> String {

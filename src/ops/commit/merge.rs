@@ -12,15 +12,16 @@ use crate::image::{
     Format, Keys, NoProgress, ProgressSink, Root, State, Stores, Target, Views, new_overlay,
     preserve_views,
 };
-
-use super::super::held::{Held, files_of, has_secrets};
-use super::super::in_use::Locks;
-use super::super::members::Members;
-use super::super::trash::{Batch, Item};
-use super::super::words::{count, name, shown};
-use super::super::{
-    Commit, CommittedLayer, Error, Job, Outcome, Phase, Plan, Progress, Relinked, Request, Uncommit,
+use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::format::{name, shown};
+use crate::ops::framework::locked_host::{Held, files_of, has_secrets};
+use crate::ops::framework::locks::Locks;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::trash::{Batch, Item};
+use crate::ops::{
+    Commit, CommittedLayer, Error, Outcome, Phase, Plan, Progress, Relinked, Request, Uncommit,
 };
+use crate::units::count;
 
 /// Bytes moved between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;

@@ -4,78 +4,41 @@
 
 mod merge;
 mod others;
+pub(super) mod request;
 mod run;
 mod survey;
 mod uncommit;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::forest::{Node, NodeId};
 use crate::host::printable;
 use crate::image::{self, CreateOptions, Format, Views};
+use crate::units::{count, size};
 
-use super::members::{
-    Members, format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit,
-    warn_of_unread,
+use super::Relinked;
+use super::framework::eligibility::{
+    format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit, warn_of_unread,
 };
-use super::operation::{CommandLine, Half, Left, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::trash;
-use super::words::{command, count, listed, name, shown, size};
+use super::framework::files_to_lock::Members;
+use super::framework::format::{command, listed, name, shown};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Left, Way};
+use super::framework::request::Name;
+use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
 use super::{
-    BackingStyle, Context, EffectKind, Plan, Request, Undo, WayOut, backing_name, device, new_file,
-    readers, resolve, space, unlock,
+    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Plan, RefusalKind,
+    Request, Siblings, Undo, WayOut, trash,
 };
-
 use merge::{Child, CommitJob, KeepOld, Kept, Member};
 use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
-
-pub use uncommit::{Relinked, Uncommit};
-
-/// Merge `overlay`, and all that is between, down into an image it is built on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commit {
-    /// The uppermost layer to merge.
-    pub overlay: PathBuf,
-    /// The image that receives what the layers hold; none for the one the overlay is built on.
-    pub into: Option<PathBuf>,
-    /// What happens to the overlay afterwards; layers between go to the trash.
-    pub layer: CommittedLayer,
-    /// What happens to others that are built on the same base.
-    pub siblings: Siblings,
-    /// An overlay to create first, that keeps what the base shows now.
-    pub keep_old: Option<PathBuf>,
-}
-
-/// What becomes of a layer that was committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum CommittedLayer {
-    /// To the trash; its children are then built on the base.
-    #[default]
-    Trash,
-    /// Kept, emptied, still built on the base.
-    Keep,
-}
-
-/// What becomes of other images on the base that is committed into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Siblings {
-    /// Refuse if there are any.
-    #[default]
-    Refuse,
-    /// Copy into each of them first exactly what it would lose.
-    Preserve,
-    /// Let them change; their number has to be typed.
-    Break,
-}
 
 impl Operation for Commit {
     fn name(&self) -> &'static str {

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use crate::forest::Node;
 use crate::host::{Access, printable};
 use crate::image;
-
-use super::super::members::{leading_to, refuse_corrupt, refuse_receiver_elsewhere};
-use super::super::refusal::RefusalKind;
-use super::super::words::{count, listed, name, shown, size};
-use super::super::{
-    Commit, Context, EffectKind, EmptyTrash, Plan, Request, Siblings, WayOut, unlock,
+use crate::ops::framework::backing_name::leading_to;
+use crate::ops::framework::eligibility::{refuse_corrupt, refuse_receiver_elsewhere};
+use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::unlock;
+use crate::ops::{
+    Commit, Context, EffectKind, EmptyTrash, Plan, RefusalKind, Request, Siblings, WayOut,
 };
+use crate::units::{count, size};
+
 use super::merge::Child;
 use super::run::Run;
 use super::survey::{Dependant, Survey};

@@ -5,11 +5,10 @@ use std::path::Path;
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
 use crate::host::printable;
 use crate::image::Format;
-
-use super::super::members::refuse_unnamed;
-use super::super::refusal::RefusalKind;
-use super::super::words::{listed, name, shown};
-use super::super::{Context, Plan, WayOut, readers, resolve};
+use crate::ops::framework::eligibility::refuse_unnamed;
+use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::{readers, resolve};
+use crate::ops::{Context, Plan, RefusalKind, WayOut};
 
 /// What is committed into what.
 #[derive(Debug)]

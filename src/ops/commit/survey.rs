@@ -10,9 +10,9 @@ use crate::image::{
     self, AllocationEstimate, BackingChange, BackingView, Chain, CompareBy, CreateOptions, Format,
     Growth, Keys, Layer, Loss, NoProgress, Root, State, Views, snapshot_views, view_loss,
 };
+use crate::ops::Context;
+use crate::ops::framework::format::name;
 
-use super::super::words::name;
-use super::Context;
 use super::run::Run;
 
 /// Bytes compared at a time.

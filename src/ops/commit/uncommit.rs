@@ -3,54 +3,30 @@
 //! At every instant each of them shows what it shows: a layer over the merged base shows what it showed.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::forest::{Node, NodeId};
 use crate::host::{Access, LockSet};
 use crate::image;
-use crate::image::Format;
-
-use super::super::held::Held;
-use super::super::in_use::{Locking, claim};
-use super::super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::super::refusal::RefusalKind;
-use super::super::trash;
-use super::super::words::{count, name, shown, size};
-use super::super::{
-    CommittedLayer, Context, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Siblings,
-    Undo, resolve,
+use crate::ops::framework::format::{name, shown};
+use crate::ops::framework::locked_host::Held;
+use crate::ops::framework::locks::{Locking, claim};
+use crate::ops::framework::nature::{Nature, RestsOn};
+use crate::ops::framework::operation::Operation;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::preconditions::Watch;
+use crate::ops::framework::recovery::{Half, Way};
+use crate::ops::framework::request::Name;
+use crate::ops::framework::resolve;
+use crate::ops::{
+    CommandLine, Commit, CommittedLayer, Context, EffectKind, Error, Outcome, Phase, Plan,
+    Progress, RefusalKind, Relinked, Siblings, Uncommit, Undo, trash,
 };
+use crate::units::{count, size};
+
 use super::merge::{CommitJob, Kept};
-use super::{Commit, plan_sparing};
-
-/// Take back a commit that kept what its base showed: the layers come back, what was built on them is
-/// built on them again, and the base receives its old content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Uncommit {
-    /// The overlay that shows the old content.
-    pub old: PathBuf,
-    /// The layers, the uppermost first, by the places they had.
-    pub layers: Vec<PathBuf>,
-    /// The trash's entry that holds them.
-    pub entry: String,
-    /// What was built on them.
-    pub children: Vec<Relinked>,
-}
-
-/// An image that was built on something else before, and what its header said then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Relinked {
-    /// The image.
-    pub image: PathBuf,
-    /// The name it recorded.
-    pub recorded: OsString,
-    /// The format it recorded, or that it was taken for.
-    pub format: Format,
-}
+use super::plan_sparing;
 
 impl Operation for Uncommit {
     fn name(&self) -> &'static str {

@@ -10,20 +10,23 @@ use crate::image::{
     self, AllocationEstimate, Chain, ConvertFrom, ErrorKind, Format, Growth, Layer, NoProgress,
     Root, State, Target, convert_into,
 };
+use crate::ops::framework::eligibility::{
+    chain_below, format_of, refuse_as_data_file, refuse_corrupt, refuse_foreign_data, refuse_unfit,
+    warn_of_unread,
+};
+use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::format::{command, listed, name, shown};
+use crate::ops::framework::locked_host::Held;
+use crate::ops::framework::locks::{Locking, data_file};
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::{device, resolve, space, unlock};
+use crate::ops::{
+    Context, Convert, Dependants, EffectKind, Error, NewSize, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Resize, Undo, WayOut,
+};
+use crate::units::{count, size};
 
-use super::super::held::Held;
-use super::super::in_use::{Locking, data_file};
-use super::super::members::{
-    Members, chain_below, format_of, refuse_as_data_file, refuse_corrupt, refuse_foreign_data,
-    refuse_unfit, warn_of_unread,
-};
-use super::super::refusal::RefusalKind;
-use super::super::words::{command, count, listed, name, shown, size};
-use super::super::{
-    Context, Convert, Dependants, EffectKind, Error, Job, NewSize, Outcome, Phase, Plan, Progress,
-    Request, Resize, Undo, WayOut, device, resolve, space, unlock,
-};
-use super::Manner;
+use super::manner::Manner;
 use super::qemu_line::qemu_manner;
 use super::source::{Source, look_at_sources};
 

@@ -2,130 +2,42 @@
 //! only read. What goes into an image that is there is planned in `into`.
 
 mod into;
+mod manner;
 mod qemu_line;
+pub(super) mod request;
 mod source;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::host::{Host, printable_bytes};
+use crate::host::printable_bytes;
 use crate::image;
 use crate::image::{
-    AllocationEstimate, BitmapFlags, CarriedBitmaps, CompressionLevel, ConvertFrom, ConvertTo,
-    Format, Keys, Layer, Lost, Preallocation, SparseSize,
+    AllocationEstimate, BitmapFlags, CarriedBitmaps, ConvertFrom, ConvertTo, Format, Layer, Lost,
+    Preallocation,
 };
 use crate::qcow2::Version;
+use crate::units::size;
 
 use super::branch::not_created;
-use super::held::{Held, files_of, has_secrets};
-use super::in_use::Locking;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{listed, name, shown, size};
+use super::framework::format::{listed, name, shown};
+use super::framework::locked_host::{Held, files_of, has_secrets};
+use super::framework::locks::Locking;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
 use super::{
-    BackingStyle, EffectKind, Error, ImageOptions, Job, Outcome, Phase, Plan, Progress, Request,
-    SnapshotName, Undo, backing_format, backing_name, new_file, new_image, resolve,
+    CommandLine, Convert, ConvertForm, EffectKind, Error, Outcome, Phase, Plan, Progress,
+    RefusalKind, Request, Undo,
 };
-
+use manner::Manner;
 use qemu_line::qemu_line;
 use source::{Source, find_source, look_at_sources};
-
-/// A conversion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Convert {
-    /// The images to read, whose disks follow each other on the new one.
-    pub sources: Vec<PathBuf>,
-    /// What to take them for; none for what they are by their looks.
-    pub format: Option<Format>,
-    /// The internal snapshot of the one source that is read instead of what it shows now.
-    pub snapshot: Option<SnapshotName>,
-    /// Which dirty bitmaps of the one source the new image gets.
-    #[serde(default)]
-    pub bitmaps: CarriedBitmaps,
-    /// What cannot be read becomes zeros and is told, instead of ending it.
-    #[serde(default)]
-    pub salvage: bool,
-    /// From how many zeros in a row on the new image stores nothing for them.
-    #[serde(default)]
-    pub sparse: SparseSize,
-    /// The file to create.
-    pub new: PathBuf,
-    /// What it is to be.
-    pub form: ConvertForm,
-    /// An image the one source is built on, directly or not, that the new one is to be built on as
-    /// well; what it shows is not copied.
-    pub backing: Option<PathBuf>,
-    /// How the backing name is recorded.
-    pub style: BackingStyle,
-}
-
-/// What an image is converted to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConvertForm {
-    /// A raw image.
-    Raw {
-        /// What is reserved in advance: not metadata, which it has not.
-        preallocation: Preallocation,
-    },
-    /// What the image of that name is, which is there: it keeps its options, and its content is overwritten.
-    Existing,
-    /// A qcow2 image.
-    Qcow2 {
-        /// How it is made.
-        image: ImageOptions,
-        /// Whether its clusters are compressed, and how hard.
-        compress: Option<CompressionLevel>,
-    },
-}
-
-impl Convert {
-    /// What the command line is; none for sources of a format that it has no word for.
-    fn line(&self) -> Option<CommandLine> {
-        let source_format = match &self.format {
-            None => None,
-            Some(format @ (Format::Qcow2 | Format::Raw)) => Some(format.name()),
-            Some(Format::Other(_)) => return None,
-        };
-        let (name, id) = match &self.snapshot {
-            None => (None, false),
-            Some(SnapshotName::Name(name)) => (Some(name), false),
-            Some(SnapshotName::Id(id)) => (Some(id), true),
-        };
-        let sparse = Some(self.sparse).filter(|sparse| *sparse != SparseSize::default());
-        let line = CommandLine::new(&["convert"])
-            .paths(&self.sources)
-            .path(&self.new)
-            .option("--source-format", source_format)
-            .flag("--salvage", self.salvage)
-            .number("--sparse-size", sparse.map(SparseSize::bytes))
-            .option("--snapshot", name)
-            .flag("--id", id)
-            .flag("--bitmaps", self.bitmaps != CarriedBitmaps::None)
-            .flag(
-                "--skip-broken-bitmaps",
-                self.bitmaps == CarriedBitmaps::Sound,
-            )
-            .option_path("--backing", self.backing.as_ref())
-            .flag("--absolute", self.style == BackingStyle::Absolute);
-        Some(match &self.form {
-            ConvertForm::Existing => line.flag("--into-existing", true),
-            ConvertForm::Raw { preallocation } => {
-                let preallocation = Some(*preallocation).filter(|how| *how != Preallocation::Off);
-                line.option("--to", Some("raw"))
-                    .option("--preallocation", preallocation.map(Preallocation::name))
-            }
-            ConvertForm::Qcow2 { image, compress } => {
-                image.add_to(line.flag("--compress", compress.is_some()).number(
-                    "--compression-level",
-                    compress.and_then(CompressionLevel::number),
-                ))
-            }
-        })
-    }
-}
 
 impl Operation for Convert {
     fn name(&self) -> &'static str {
@@ -293,60 +205,6 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
         to,
         data: forecast.data,
     }));
-}
-
-/// In which manner the sources are read.
-#[derive(Debug, Clone)]
-struct Manner {
-    lost: Option<Arc<Lost>>,
-    sparse: SparseSize,
-}
-
-impl Manner {
-    fn of(wish: &Convert) -> Self {
-        Self {
-            lost: wish.salvage.then(Arc::default),
-            sparse: wish.sparse,
-        }
-    }
-
-    fn open(&self, sources: &[Source], host: &dyn Host, keys: &Keys) -> image::Result<ConvertFrom> {
-        let chains = sources.iter().map(|source| source.open(host, keys));
-        Ok(ConvertFrom {
-            sources: chains.collect::<image::Result<_>>()?,
-            layers: None,
-            salvage: self.lost.clone(),
-            sparse: self.sparse,
-        })
-    }
-
-    /// What was found to be lost when planning.
-    fn say(&self, plan: &mut Plan, wish: &Convert) {
-        let Some(lost) = &self.lost else { return };
-        plan.note("what cannot be read becomes zeros, and is listed at the end".to_owned());
-        if lost.bytes() > 0 {
-            let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
-            plan.warn(format!(
-                "{} of what {} showed cannot be read any more, by the tables alone: {}",
-                size(lost.bytes()),
-                listed(&names, 3),
-                ranges_of(lost)
-            ));
-        }
-    }
-
-    /// What was lost, for the outcome.
-    fn remarks(&self) -> Vec<String> {
-        let lost = self.lost.as_ref().filter(|lost| lost.bytes() > 0);
-        let say = |lost: &Arc<Lost>| {
-            format!(
-                "{} could not be read and are zeros: {}",
-                size(lost.bytes()),
-                ranges_of(lost)
-            )
-        };
-        lost.map(say).into_iter().collect()
-    }
 }
 
 /// The first of the ranges, by where they lie on the new disk.

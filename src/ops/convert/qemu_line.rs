@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::image;
 use crate::image::{CarriedBitmaps, Format, Preallocation, SparseSize};
+use crate::ops::framework::format::command;
+use crate::ops::framework::new_image;
+use crate::ops::{Convert, ConvertForm};
 
-use super::super::words::command;
-use super::super::{Convert, ConvertForm, new_image};
 use super::source::Source;
 
 /// qemu-img's options for how the sources are read.

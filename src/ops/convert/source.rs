@@ -8,13 +8,12 @@ use crate::image;
 use crate::image::{
     CarriedBitmaps, Chain, ErrorKind, Format, Keys, Layer, NoProgress, snapshot_view,
 };
-
-use super::super::members::{Members, Need, chain_below_for, refuse_foreign_data};
-use super::super::refusal::RefusalKind;
-use super::super::words::{count, listed, name, shown};
-use super::super::{
-    Convert, ConvertForm, EffectKind, Plan, backing_format, members, resolve, snapshot, unlock,
-};
+use crate::ops::framework::eligibility::{Need, chain_below_for, refuse_foreign_data};
+use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::{backing_format, eligibility, resolve, unlock};
+use crate::ops::{Convert, ConvertForm, EffectKind, Plan, RefusalKind, snapshot};
+use crate::units::count;
 
 /// One source, found and fit to be read.
 #[derive(Debug, Clone)]
@@ -75,7 +74,7 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
     let below: Vec<PathBuf> = if format == Format::Qcow2 {
         let below = chain_below_for(plan, &context.forest, node, need)?;
         for base in &below {
-            members.read(plan.host(), &base.path, &members::format_of(base));
+            members.read(plan.host(), &base.path, &eligibility::format_of(base));
         }
         let below = below.iter().map(|base| base.path.clone()).collect();
         refuse_foreign_data(plan, context.forest.chain(node.id));

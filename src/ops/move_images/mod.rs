@@ -5,6 +5,7 @@
 //! the trash.
 
 mod run;
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,20 +17,24 @@ use serde::{Deserialize, Serialize};
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, Stat, printable};
 use crate::image;
+use crate::units::{count, size};
 
-use super::copy_file::{folder, same_but_header};
-use super::in_use::claim;
-use super::members::refuse_as_data_file;
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::trash::refuse_foreign;
-use super::words::{command, count, name, shown, size};
+use super::framework::copy_file::{folder, same_but_header};
+use super::framework::eligibility::refuse_as_data_file;
+use super::framework::format::{command, name, shown};
+use super::framework::locks::claim;
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::trash::refuse_foreign;
+use super::framework::{backing_name, device, new_file, resolve, resumed};
 use super::{
-    BackingStyle, Context, EffectKind, Plan, Request, Undo, backing_name, device, new_file,
-    resolve, resumed,
+    BackingStyle, CommandLine, Context, EffectKind, Plan, RefusalKind, Relocation, Request, Undo,
 };
-
 use run::{Move, Present};
+use step::{Child, Own, Step, is_one_place};
 
 /// Give images another name or place; whatever refers to them follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +43,6 @@ pub struct MoveImages {
     pub moves: Vec<Relocation>,
     /// Whether everything built on them moves along.
     pub subtree: bool,
-}
-
-/// One image's way to another name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Relocation {
-    /// Its name now.
-    pub from: PathBuf,
-    /// The new name, or a directory that is to hold it under the name it has.
-    pub to: PathBuf,
-    /// How it names its own backing file afterwards; none for as it does now.
-    pub style: Option<BackingStyle>,
 }
 
 impl Operation for MoveImages {
@@ -107,39 +101,6 @@ impl Operation for MoveImages {
     fn roll_back(&self, half: &Half<'_>) -> Way {
         half.as_planned()
     }
-}
-
-/// One image that moves.
-#[derive(Debug, Clone)]
-struct Step {
-    from: PathBuf,
-    to: PathBuf,
-    /// To another filesystem, where a file cannot have two names.
-    copied: bool,
-    /// The copy was made by a move that was interrupted.
-    copy_is_there: bool,
-    bytes: u64,
-    /// Relative or absolute, as it names its own backing file in the end.
-    style: BackingStyle,
-    /// How it names its own backing file, if that has to be seen to.
-    own: Option<Own>,
-    children: Vec<Child>,
-}
-
-/// The moved image's own link.
-#[derive(Debug, Clone)]
-struct Own {
-    base: PathBuf,
-    style: BackingStyle,
-    /// Whether the link has to hold from both places for a while.
-    bridge: bool,
-}
-
-/// An image that is built on one that moves.
-#[derive(Debug, Clone)]
-struct Child {
-    path: PathBuf,
-    style: BackingStyle,
 }
 
 /// Plans to move the images.
@@ -462,12 +423,6 @@ fn keeps_a_name(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
         1
     };
     node.stat.as_ref().is_some_and(|stat| stat.links > own)
-}
-
-/// Whether both are one name in one directory, whatever links lead there.
-fn is_one_place(host: &dyn Host, one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| backing_name::real_place(host, path).ok();
-    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 /// Whether what is at the new place is the image's copy: the same bytes but for the header, which

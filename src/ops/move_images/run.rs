@@ -5,19 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::HostFile;
-use crate::host::{Access, Host, LockSet};
+use crate::host::{Access, Host, HostFile, LockSet};
 use crate::image;
+use crate::ops::framework::backing_name;
+use crate::ops::framework::copy_file::{Copy, folder};
+use crate::ops::framework::format::{name, shown};
+use crate::ops::framework::locks::Locking;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::trash::{Batch, Item};
+use crate::ops::{BackingStyle, Error, Outcome, Phase, Plan, Progress, Reflink};
+use crate::units::count;
 
-use super::super::copy_file::{Copy, folder};
-use super::super::in_use::Locking;
-use super::super::trash::{Batch, Item};
-use super::super::words::{count, name, shown};
-use super::super::{
-    BackingStyle, Error, Job, Outcome, Phase, Plan, Progress, Reflink, backing_name,
-};
-use super::Step;
-use super::is_one_place;
+use super::step::{Step, is_one_place};
 
 /// Which name each file has now: an interrupted move has given some their new one already.
 #[derive(Debug)]

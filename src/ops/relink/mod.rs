@@ -2,61 +2,34 @@
 //! lacked. Nothing but the header changes; the guest's data stays where it is. Whether the other place is the
 //! right one is judged in `plausible`.
 
-mod plausible;
+mod base_match;
+mod header;
+pub(super) mod request;
 mod unlink;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format};
 
-use super::built_on::BuiltOn;
-use super::in_use::{Locking, claim};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Way};
-use super::pin::Watch;
-use super::refusal::RefusalKind;
-use super::words::{command, name, shown};
+use super::framework::built_on::BuiltOn;
+use super::framework::format::{command, name, shown};
+use super::framework::locks::{Locking, claim};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{backing_format, backing_name, resolve};
 use super::{
-    BackingStyle, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    backing_format, backing_name, resolve,
+    BackingStyle, CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind,
+    Relink, Request, Undo,
 };
-
-pub use unlink::Unlink;
-
-/// Change what an image's header says about its backing file, and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Relink {
-    /// The overlay whose header changes.
-    pub image: PathBuf,
-    /// The image it is built on; none for the one it names already.
-    pub base: Option<PathBuf>,
-    /// That image's format; none to find it out where that is safe.
-    pub format: Option<Format>,
-    /// How the name is recorded; none for as it was.
-    pub style: Option<BackingStyle>,
-}
-
-impl Relink {
-    /// Whether the header names that base and that format, as far as they are asked for.
-    pub(super) fn is_done(&self, half: &Half<'_>) -> bool {
-        let Ok(node) = resolve::named(half.context, &self.image) else {
-            return false;
-        };
-        let recorded = node.backing_format();
-        let base = self.base.as_deref();
-        let base_is_right = base.is_none_or(|base| half.is_built_on(&self.image, base));
-        let format_is_right = match &self.format {
-            Some(format) => recorded == Some(format),
-            None => recorded.is_some(),
-        };
-        base_is_right && format_is_right
-    }
-}
+use header::{back, fit, undo};
 
 impl Operation for Relink {
     fn name(&self) -> &'static str {
@@ -182,7 +155,7 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
     );
     plan.effect(EffectKind::Relinks, &node.path, None, text);
     if moves {
-        plausible::judge(plan, node, base, &format);
+        base_match::judge(plan, node, base, &format);
     } else {
         plan.keeps.push(format!(
             "the content of {} and of all that is built on it",
@@ -212,26 +185,6 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
         format,
         on,
     }));
-}
-
-/// Whether the image's header can be changed.
-fn fit(plan: &mut Plan, node: &Node) -> bool {
-    let path = shown(&node.path);
-    let Some(facts) = node.facts() else {
-        plan.refuse(
-            RefusalKind::Unsupported,
-            format!("{path} is no qcow2 image that can be read: only those name a backing file"),
-        );
-        return false;
-    };
-    if !facts.unknown_features.is_empty() {
-        let unknown = printable(facts.unknown_features.join(", "));
-        plan.refuse(RefusalKind::Unsupported, format!(
-            "{path} needs features that are not known here ({unknown}): its header stays as it is"
-        ));
-        return false;
-    }
-    true
 }
 
 /// The image it is going to be built on.
@@ -339,36 +292,6 @@ fn new_name(
             None
         }
     }
-}
-
-/// A base that is not there would not be recorded again.
-fn undo(plan: &Plan) -> Undo {
-    match &plan.roll_back {
-        Some(Request::Relink(Relink {
-            base: Some(base), ..
-        })) if plan.host().stat(base).is_ok() => {
-            Undo::Possible("relink it to what it named before".to_owned())
-        }
-        Some(Request::Unlink(_)) => {
-            Undo::Possible("make it one that is built on nothing again".to_owned())
-        }
-        _ => Undo::Impossible("what the header said before would not be written again".to_owned()),
-    }
-}
-
-/// The request that records what is recorded now.
-fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
-    let Some(backing) = node.backing.as_ref() else {
-        return Some(Request::Unlink(Unlink {
-            image: image.to_path_buf(),
-        }));
-    };
-    Some(Request::Relink(Relink {
-        image: image.to_path_buf(),
-        base: Some(forest.leads_to(node)?.to_path_buf()),
-        format: Some(backing.format().cloned()?),
-        style: Some(backing_name::style_of(backing.name())),
-    }))
 }
 
 #[derive(Debug)]

@@ -3,23 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::host::{Access, LockSet, printable};
 use crate::image;
+use crate::ops::framework::format::{command, name, shown};
+use crate::ops::framework::locks::{Locking, claim};
+use crate::ops::framework::nature::{Nature, RestsOn};
+use crate::ops::framework::operation::Operation;
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::preconditions::Watch;
+use crate::ops::framework::recovery::{Half, Way};
+use crate::ops::framework::request::Name;
+use crate::ops::framework::resolve;
+use crate::ops::{CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Undo, Unlink};
 
-use super::super::in_use::{Locking, claim};
-use super::super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::super::words::{command, name, shown};
-use super::super::{EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Undo, resolve};
-use super::{back, fit, plausible, undo};
-
-/// Make an image one that is built on nothing, by its header alone: it receives nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unlink {
-    /// The overlay whose header changes.
-    pub image: PathBuf,
-}
+use super::base_match;
+use super::header::{back, fit, undo};
 
 impl Operation for Unlink {
     fn name(&self) -> &'static str {
@@ -95,7 +93,7 @@ fn plan_unlink(plan: &mut Plan, image: &Path) {
             printable(backing.name())
         ),
     );
-    plausible::breaks(
+    base_match::breaks(
         plan,
         node,
         "reads as zeros wherever it holds nothing itself, and receives nothing of what lies below",

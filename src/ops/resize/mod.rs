@@ -1,7 +1,8 @@
 //! Resize: the disk of an image becomes longer or shorter. What is new reads as zero; what is cut off
 //! is gone, so that nobody may need it: no image built on this one, and no partition of its guest.
 
-mod new_size;
+pub(super) mod new_size;
+mod resumed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,21 +17,25 @@ use crate::image::{
     Target,
 };
 use crate::qcow2::CryptMethod;
+use crate::units::{count, size};
 
-use super::held::Held;
-use super::in_use::{Locking, Locks, claim, data_file};
-use super::members::{
-    data_file_of, data_file_users, refuse_corrupt, refuse_foreign_data, refuse_unfit,
-};
-use super::operation::{CommandLine, Half, Name, Nature, Operation, RestsOn, Watch, Way};
-use super::refusal::RefusalKind;
-use super::words::{command, count, listed, name, shown, size};
+pub(super) use super::NewSize;
+use super::framework::data_files::{data_file_of, data_file_users};
+use super::framework::eligibility::{refuse_corrupt, refuse_foreign_data, refuse_unfit};
+use super::framework::format::{command, listed, name, shown};
+use super::framework::locked_host::Held;
+use super::framework::locks::{Locking, Locks, claim, data_file};
+use super::framework::nature::{Nature, RestsOn};
+use super::framework::operation::Operation;
+use super::framework::plan::Job;
+use super::framework::preconditions::Watch;
+use super::framework::recovery::{Half, Way};
+use super::framework::request::Name;
+use super::framework::{device, new_file, resolve, space, unlock};
 use super::{
-    Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request, Undo, WayOut,
-    device, new_file, resolve, resumed, space, unlock,
+    CommandLine, Dependants, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind,
+    Request, Undo, WayOut,
 };
-
-pub use new_size::NewSize;
 
 /// Make the disk of an image longer or shorter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use crate::forest::{Node, Whereabouts};
 use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
 use crate::image::{self, ErrorKind, NewSnapshot, NoProgress, ProgressSink, SnapshotChange};
-use crate::qcow2::Snapshot;
-
-use super::super::in_use::{Locking, claim};
-use super::super::refusal::RefusalKind;
-use super::super::words::{command, count, listed, name, shown, size};
-use super::super::{
-    ChangeSnapshot, Dependants, EffectKind, Error, Job, Outcome, Phase, Plan, Progress, Request,
-    SnapshotAction, SnapshotName, Undo, WayOut, space,
+use crate::ops::framework::format::{command, listed, name, shown};
+use crate::ops::framework::locks::{Locking, claim};
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::space;
+use crate::ops::{
+    ChangeSnapshot, Dependants, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind,
+    Request, SnapshotAction, SnapshotName, Undo, WayOut,
 };
+use crate::qcow2::Snapshot;
+use crate::units::{count, size};
 
 /// The longest name that QEMU shows and finds again, in bytes.
 const MAX_NAME: usize = 255;

@@ -11,16 +11,18 @@ use crate::image::{
     self, AllocationEstimate, Chain, ErrorKind, Format, Keys, NoProgress, SnapshotForm, State,
     extract_snapshot, snapshot_view,
 };
-use crate::qcow2::Snapshot;
-
-use super::super::held::{Held, files_of, has_secrets};
-use super::super::members::{Members, format_of, refuse_foreign_data, refuse_unnamed};
-use super::super::refusal::RefusalKind;
-use super::super::words::{command, name, shown, size};
-use super::super::{
-    BackingStyle, EffectKind, Error, ExtractAs, Job, Outcome, Phase, Plan, Progress, Request, Undo,
-    WayOut, backing_name, new_file, readers, unlock,
+use crate::ops::framework::eligibility::{format_of, refuse_foreign_data, refuse_unnamed};
+use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::format::{command, name, shown};
+use crate::ops::framework::locked_host::{Held, files_of, has_secrets};
+use crate::ops::framework::plan::Job;
+use crate::ops::framework::{backing_name, new_file, readers, unlock};
+use crate::ops::{
+    BackingStyle, EffectKind, Error, ExtractAs, Outcome, Phase, Plan, Progress, RefusalKind,
+    Request, Undo, WayOut,
 };
+use crate::qcow2::Snapshot;
+use crate::units::size;
 
 /// Plans to copy a snapshot out.
 pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path, form: ExtractAs) {

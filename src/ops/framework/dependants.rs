@@ -1,0 +1,147 @@
+//! Who depends on an image? A dependant is every file that reads what an operation touches. The question is
+//! asked of the forest when an operation is planned, and once more by [`look_again`] when its locks are held
+//! and no byte is written: a person may think for an hour, and meanwhile others make images. A dependant that
+//! the plan did not know makes it stale. Where is looked is decided in `context`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use crate::forest::{Found, Index, ScanOptions, news};
+use crate::host::{FileId, Host};
+
+use super::context::Context;
+use super::error::Error;
+use super::format::shown;
+use super::plan::{EffectKind, Plan};
+
+/// What an operation touches, and all that is known to depend on it.
+#[derive(Debug, Default)]
+struct Known {
+    /// Each file, with the name to tell it by.
+    files: HashMap<FileId, PathBuf>,
+    /// Every name by which an image elsewhere may know one of them.
+    names: BTreeSet<PathBuf>,
+}
+
+/// Whether the files that a kind of effect happens to are read by others afterwards as before.
+fn is_touched(kind: EffectKind) -> bool {
+    match kind {
+        EffectKind::Reads | EffectKind::Creates | EffectKind::Restores => false,
+        EffectKind::Writes
+        | EffectKind::Preserves
+        | EffectKind::Relinks
+        | EffectKind::Moves
+        | EffectKind::Updates
+        | EffectKind::Grows
+        | EffectKind::Drops
+        | EffectKind::Empties
+        | EffectKind::Breaks
+        | EffectKind::Trashes
+        | EffectKind::Deletes => true,
+    }
+}
+
+impl Known {
+    fn of(plan: &Plan) -> Self {
+        let context = plan.context();
+        let forest = context.forest.as_ref();
+        let mut known = Self::default();
+        let mut places = BTreeMap::new();
+        let touched = plan.effects.iter().filter(|one| is_touched(one.kind));
+        for effect in touched {
+            let by_file = || context.host.stat(&effect.path).ok();
+            let node = forest
+                .by_path(&effect.path)
+                .or_else(|| forest.by_file(by_file()?.id));
+            let Some(node) = node else {
+                if let Some(stat) = by_file() {
+                    known.files.insert(stat.id, effect.path.clone());
+                }
+                continue;
+            };
+            let mut open = vec![node.id];
+            while let Some(one) = open.pop().and_then(|id| forest.get(id)) {
+                let Some(file) = one.file_id() else { continue };
+                if known.files.insert(file, one.path.clone()).is_some() {
+                    continue;
+                }
+                let names = std::iter::once(&one.path).chain(&one.other_names);
+                known
+                    .names
+                    .extend(names.flat_map(|name| places_of(&*context.host, &mut places, name)));
+                open.extend(forest.readers(one.id).into_iter().map(|reader| reader.node));
+            }
+        }
+        known
+    }
+
+    /// What a found file depends on of all that is known, unless the plan knew it.
+    fn new_on(&self, found: &Found) -> Option<&PathBuf> {
+        let file = found.stat.as_ref()?.id;
+        if self.files.contains_key(&file) {
+            return None;
+        }
+        found.reads().find_map(|base| self.files.get(&base))
+    }
+}
+
+/// A name with the links in its folder resolved, and with all resolved: under either the index may know it.
+pub(in crate::ops) fn places_of(
+    host: &dyn Host,
+    folders: &mut BTreeMap<PathBuf, Option<PathBuf>>,
+    name: &std::path::Path,
+) -> Vec<PathBuf> {
+    let folder = name.parent().unwrap_or(std::path::Path::new("/"));
+    let place = folders
+        .entry(folder.to_path_buf())
+        .or_insert_with(|| host.canonical(folder).ok());
+    let in_folder = place.as_ref().zip(name.file_name());
+    let in_folder = in_folder.map(|(place, name)| place.join(name));
+    in_folder
+        .into_iter()
+        .chain(host.canonical(name).ok())
+        .collect()
+}
+
+/// Looks once more for what depends on the files that the plan touches. Folders are listed again and new or
+/// changed files opened, no others; of the images remembered, those that are built on these files.
+///
+/// # Errors
+/// [`Error::Stale`] names a dependant that the plan did not know, and what it depends on.
+pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
+    let known = Known::of(plan);
+    if known.files.is_empty() {
+        return Ok(());
+    }
+    let context = plan.context();
+    let scan = ScanOptions {
+        roots: context.looked_in.dirs(),
+        follow: false,
+        raw: false,
+    };
+    let came = news(&context.forest, &context.host, &scan);
+    let elsewhere = remembered(context, &known);
+    for found in came.iter().chain(&elsewhere) {
+        if plan.made_before.contains(&found.path) {
+            continue;
+        }
+        if let Some(base) = known.new_on(found) {
+            return Err(Error::Stale(format!(
+                "{} is built on {}, which the plan did not know: plan again",
+                shown(&found.path),
+                shown(base)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What the index knows of images built on these files. An index that cannot be read was told when planning.
+fn remembered(context: &Context, known: &Known) -> Vec<Found> {
+    let index = context.state_dir.as_deref().map(Index::at);
+    let found = index.and_then(|index| index.built_on(&context.host, &known.names).ok());
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+//! The files an operation reads and writes: whether they are fit for it, who uses them, what room they
+//! need. What is done with them is the operations' business.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::host::{Access, Volume, printable};
+use crate::image::{self, BackingName, Encryption, ErrorKind, Format, NoProgress};
+use crate::ops::repair::{RepairAction, RepairImage};
+
+use super::data_files::data_file_users;
+use super::format::{listed, name, shown};
+use super::plan::Plan;
+use super::readers;
+use super::refusal::{RefusalKind, WayOut};
+use super::request::Request;
+
+/// What a node is read as: what an image built on it records, which its content does not contradict.
+pub(in crate::ops) fn format_of(node: &Node) -> Format {
+    node.format().unwrap_or(Format::Raw)
+}
+
+/// Refuses a qcow2 image whose tables contradict each other: whoever writes into it would find that out
+/// first thing.
+pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
+    let opened = plan.host().open(path, Access::Read);
+    let found = opened
+        .map_err(|error| image::Error::io(path, "open", error))
+        .and_then(|file| image::check(path, &file, &NoProgress));
+    match found {
+        Ok(found) if found.corruptions > 0 => {
+            let kind = image::ErrorKind::Corruptions(found.corruptions);
+            plan.refuse_but(
+                RefusalKind::of(&kind),
+                image::Error::new(path, kind).to_string(),
+                vec![WayOut {
+                    label: format!("repair {} first", shown(path)),
+                    request: Request::Repair(RepairImage {
+                        image: path.to_path_buf(),
+                        action: RepairAction::All,
+                    }),
+                }],
+            );
+        }
+        Ok(_) => {}
+        Err(error) => plan.refuse_error(&error),
+    }
+}
+
+/// What of an image has to be there to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) enum Need {
+    /// All of it.
+    Whole,
+    /// Its header: of what cannot be read nothing is wanted.
+    WhatIsThere,
+}
+
+impl Need {
+    /// Whether it is, refused if not.
+    pub(in crate::ops) fn is_met(self, plan: &mut Plan, node: &Node) -> bool {
+        let facts = node.facts().filter(|facts| facts.lost_map);
+        let lost = facts.and_then(|facts| facts.truncated.as_ref());
+        match (self, lost) {
+            (Self::WhatIsThere, Some(why)) => {
+                plan.warn(printable(why));
+                true
+            }
+            _ => is_readable(plan, node),
+        }
+    }
+}
+
+/// What `node` is built on, nearest first, if all of it is there and can be read.
+pub(in crate::ops) fn chain_below<'f>(
+    plan: &mut Plan,
+    forest: &'f Forest,
+    node: &Node,
+) -> Option<Vec<&'f Node>> {
+    chain_below_for(plan, forest, node, Need::Whole)
+}
+
+/// As [`chain_below`], where no more than this has to be there of each.
+pub(in crate::ops) fn chain_below_for<'f>(
+    plan: &mut Plan,
+    forest: &'f Forest,
+    node: &Node,
+    need: Need,
+) -> Option<Vec<&'f Node>> {
+    let path = shown(&node.path);
+    if forest.flags(node.id).contains(Flags::LOOP) {
+        plan.refuse(
+            RefusalKind::Loop,
+            format!("the backing links of {path} run in a circle"),
+        );
+        return None;
+    }
+    let mut below = Vec::new();
+    let mut above = node;
+    if !readers::is_understood(plan, forest, node) {
+        return None;
+    }
+    for id in forest.chain(node.id).into_iter().skip(1) {
+        let base = forest.get(id)?;
+        if !readers::is_understood(plan, forest, base) {
+            return None;
+        }
+        let overlay = std::mem::replace(&mut above, base);
+        let (kind, why) = match base.whereabouts {
+            Whereabouts::Missing if Volume::of_node(&base.path).is_some() => (
+                RefusalKind::NotFound,
+                "a logical volume that is not activated (`lvchange -ay`)",
+            ),
+            Whereabouts::Missing => (RefusalKind::NotFound, "which is not there"),
+            Whereabouts::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
+            Whereabouts::OutsideScan => (
+                RefusalKind::OutsideRoots,
+                "outside the folders looked in: look in its folder too",
+            ),
+            Whereabouts::Scanned | Whereabouts::InTrash => {
+                if refuse_unnamed(plan, node, base) || !need.is_met(plan, base) {
+                    return None;
+                }
+                below.push(base);
+                continue;
+            }
+        };
+        let way = match overlay.id == node.id {
+            true => String::new(),
+            false => format!("{path} cannot be read: "),
+        };
+        plan.refuse(
+            kind,
+            format!(
+                "{way}{} is built on {}, {why}",
+                shown(&overlay.path),
+                shown(&base.path)
+            ),
+        );
+        return None;
+    }
+    Some(below)
+}
+
+/// Whether the guest's bytes can be read, refused if not. Marks of an unclean end forbid writing only.
+pub(in crate::ops) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
+    let path = shown(&node.path);
+    let (kind, why) = match &node.content {
+        Content::Unreadable(why) | Content::Damaged(why) => {
+            (RefusalKind::Unreadable, printable(why))
+        }
+        Content::Opaque(format) => (
+            RefusalKind::Unsupported,
+            format!("it is of format {}", printable(format.name())),
+        ),
+        Content::Unopened => (
+            RefusalKind::OutsideRoots,
+            "it was never looked into".to_owned(),
+        ),
+        Content::Raw => return true,
+        Content::Qcow2(facts) if facts.encryption == Some(Encryption::Aes) => (
+            RefusalKind::Unsupported,
+            "its content is encrypted (legacy AES), which is not understood here".to_owned(),
+        ),
+        Content::Qcow2(facts) if !facts.unknown_features.is_empty() => (
+            RefusalKind::Unsupported,
+            format!(
+                "it needs features that are not known here ({})",
+                printable(facts.unknown_features.join(", "))
+            ),
+        ),
+        Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
+            (Some(why), _) => (RefusalKind::Unreadable, format!("it {}", printable(&**why))),
+            (None, Some(why)) if facts.lost_map => (RefusalKind::Damaged, printable(why)),
+            // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
+            (None, Some(why)) => {
+                plan.warn(printable(why));
+                return true;
+            }
+            (None, None) => return true,
+        },
+    };
+    plan.refuse(kind, format!("{path} cannot be read: {why}"));
+    false
+}
+
+/// What stands against reading or writing an image at all, by its header.
+pub(in crate::ops) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
+    let path = shown(&node.path);
+    match &node.content {
+        Content::Unreadable(why) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be {how}: {}", printable(why)),
+        ),
+        Content::Damaged(why) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{path} cannot be {how}: {}", printable(why)),
+        ),
+        Content::Opaque(format) => {
+            plan.refuse(
+                RefusalKind::Unsupported,
+                format!(
+                    "{path} cannot be {how}: it is of format {}",
+                    printable(format.name())
+                ),
+            );
+        }
+        Content::Unopened => plan.refuse(
+            RefusalKind::OutsideRoots,
+            format!("{path} cannot be {how}: it was never looked into"),
+        ),
+        Content::Raw => {}
+        Content::Qcow2(facts) => {
+            let mut against = Vec::new();
+            if facts.encryption == Some(Encryption::Aes) {
+                let text = "its content is encrypted (legacy AES), which is not understood here";
+                against.push((RefusalKind::Unsupported, text.to_owned()));
+            }
+            if !facts.unknown_features.is_empty() {
+                let unknown: Vec<String> = facts.unknown_features.iter().map(printable).collect();
+                let text = format!(
+                    "it needs features that are not known here ({})",
+                    listed(&unknown, 3)
+                );
+                against.push((RefusalKind::Unsupported, text));
+            }
+            if facts.corrupt {
+                let text = "it is marked corrupt, repair it first with `qanopy check --repair all`";
+                against.push((RefusalKind::of(&ErrorKind::CorruptBit), text.to_owned()));
+            }
+            if facts.dirty {
+                let text = "it is marked dirty (it was not closed properly), repair it first with `qanopy check --repair all`";
+                against.push((RefusalKind::of(&ErrorKind::Dirty), text.to_owned()));
+            }
+            if let Some(why) = &facts.truncated {
+                against.push((RefusalKind::Damaged, printable(why)));
+            }
+            if let Some(why) = &facts.unopenable {
+                let text = format!("it {}", printable(&**why));
+                against.push((RefusalKind::Unreadable, text));
+            }
+            let marks = usize::from(facts.corrupt) + usize::from(facts.dirty);
+            let ways_out = match against.len() == marks {
+                true => vec![WayOut::repair(&node.path)],
+                false => Vec::new(),
+            };
+            // All of it is said, and of the kind of what is worst.
+            if let Some(kind) = against.first().map(|(kind, _)| *kind) {
+                let against: Vec<String> = against.into_iter().map(|(_, text)| text).collect();
+                let text = format!("{path} cannot be {how}: {}", listed(&against, 5));
+                plan.refuse_but(kind, text, ways_out);
+            }
+        }
+    }
+}
+
+/// Says which images around could not be read, and so may be built on `image`.
+pub(in crate::ops) fn warn_of_unread(plan: &mut Plan, image: &Path) {
+    let forest = plan.context().forest.clone();
+    let closed: Vec<String> = forest
+        .nodes()
+        .filter(|node| matches!(node.content, Content::Unreadable(_)))
+        .map(|node| shown(&node.path))
+        .collect();
+    if !closed.is_empty() {
+        plan.warn(format!(
+            "{} cannot be read: whether {} built on {} is not known",
+            listed(&closed, 5),
+            if closed.len() == 1 {
+                "it is"
+            } else {
+                "they are"
+            },
+            name(image)
+        ));
+    }
+}
+
+/// An image may name any file of the machine as its external data file (CVE-2024-32498): one is
+/// only opened where the person looked, or beside the image.
+pub(in crate::ops) fn refuse_foreign_data(
+    plan: &mut Plan,
+    concerned: impl IntoIterator<Item = NodeId>,
+) {
+    let context = plan.context().clone();
+    let (forest, host) = (context.forest.as_ref(), context.host.as_ref());
+    let concerned: BTreeSet<NodeId> = concerned.into_iter().collect();
+    for node in concerned.into_iter().filter_map(|id| forest.get(id)) {
+        let Some(name) = node.facts().and_then(|facts| facts.data_file.as_ref()) else {
+            continue;
+        };
+        let file = BackingName::interpret(&node.path, name);
+        // What is not there, or no local file, is found out when it is to be opened.
+        let Some(place) = file.file().and_then(|file| host.canonical(file).ok()) else {
+            continue;
+        };
+        if !lies_where_the_person_looked(plan, &node.path, &place) {
+            plan.refuse(RefusalKind::OutsideRoots, format!(
+                "{} names {} as its data file, outside the folders looked in: an image can name any file of \
+                 this machine, so {} if that is right",
+                shown(&node.path),
+                shown(&place),
+                look_there(&place)
+            ));
+        }
+    }
+}
+
+/// Refuses to read or write the content of `base`, to which a header leads from `image`, if that is nowhere in
+/// the folders that the person named; tells whether it did. Whoever made an image would else have any file of
+/// this machine copied out, or written, by who may.
+pub(in crate::ops) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node) -> bool {
+    // What is not there, or cannot be reached, is told by whoever opens it.
+    let Ok(place) = plan.host().canonical(&base.path) else {
+        return false;
+    };
+    if lies_where_the_person_looked(plan, &image.path, &place) {
+        return false;
+    }
+    plan.refuse(RefusalKind::OutsideRoots, format!(
+        "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so {} if \
+         that is right",
+        shown(&image.path),
+        shown(&place),
+        look_there(&place)
+    ));
+    true
+}
+
+/// Refuses to copy anything into an image that lies where the person did not look: whoever made it may be
+/// somebody who is not to read that.
+pub(in crate::ops) fn refuse_receiver_elsewhere(plan: &mut Plan, image: &Path) {
+    let Ok(place) = plan.host().canonical(image) else {
+        return;
+    };
+    if !lies_where_the_person_looked(plan, &place, &place) {
+        plan.refuse(RefusalKind::OutsideRoots, format!(
+            "{} cannot be kept intact: it lies outside the folders looked in, so {} if that is right",
+            shown(&place),
+            look_there(&place)
+        ));
+    }
+}
+
+/// The way out: to look where the file is.
+fn look_there(place: &Path) -> String {
+    let folder = shown(place.parent().unwrap_or(place));
+    format!("look in its folder too (--scan {folder})")
+}
+
+/// The one answer to whether the content of a file that an image names may be read or written: whether it
+/// stands in the folders that the person named, among them those of the images that the person named. Where
+/// no folder was named, it is that of the image. A folder that only a header led to does not count. `place`
+/// has no links left in it.
+pub(in crate::ops) fn lies_where_the_person_looked(
+    plan: &Plan,
+    image: &Path,
+    place: &Path,
+) -> bool {
+    let own = image.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let own = [own.unwrap_or(Path::new(".")).to_path_buf()];
+    let dirs = match plan.looked_in.named.as_slice() {
+        [] => own.as_slice(),
+        named => named,
+    };
+    dirs.iter()
+        .filter_map(|dir| plan.host().canonical(dir).ok())
+        .any(|dir| place.starts_with(dir))
+}
+
+/// Refuses what would be done to a file that other images keep their data in.
+pub(in crate::ops) fn refuse_as_data_file(
+    plan: &mut Plan,
+    forest: &Forest,
+    node: &Node,
+    how: &str,
+) {
+    let context = plan.context().clone();
+    let Some(id) = node.file_id() else { return };
+    for owner in data_file_users(context.host.as_ref(), forest, node, id) {
+        plan.refuse(
+            RefusalKind::HasDependants,
+            format!(
+                "{} keeps its data in {}, which therefore cannot be {how} alone",
+                shown(&owner.path),
+                shown(&node.path)
+            ),
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! What an operation that was interrupted has left in the images it wrote: clusters that are counted as used
+//! and that nothing uses. Freed when it is brought to its end, one way or the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::{Access, FileKind, Host, HostFile, LockSet};
+use crate::image::{self, Format, NoProgress, Repair, RepairExtent};
+use crate::units::{count, size};
+
+use super::error::Error;
+use super::format::{name, shown};
+use super::locks::Locking;
+use super::plan::{EffectKind, Job, Outcome, Plan, Undo};
+use super::progress::{Phase, Progress};
+
+/// Has what is planned followed by freeing the leaked clusters of these images.
+pub(in crate::ops) fn free_after(plan: &mut Plan, images: &[PathBuf]) {
+    let host = Arc::clone(&plan.context().host);
+    let mut leaking = Vec::new();
+    for path in images {
+        let Some(repair) = open(host.as_ref(), path).and_then(|file| needed(path, &file)) else {
+            continue;
+        };
+        let (clusters, bytes) = (repair.found().leaks, repair.found().leaked_bytes);
+        let clusters = count(usize::try_from(clusters).unwrap_or(usize::MAX), "cluster");
+        plan.effect(
+            EffectKind::Updates,
+            path,
+            Some(bytes),
+            format!("{clusters} that nothing uses are freed ({})", size(bytes)),
+        );
+        leaking.push(path.clone());
+    }
+    let Some(first) = plan.job.take() else {
+        return;
+    };
+    plan.job = Some(Arc::new(FreeAfter {
+        first,
+        images: images.to_vec(),
+    }));
+    if let Undo::Impossible(why) = &plan.undo
+        && why == "nothing is changed"
+        && !leaking.is_empty()
+    {
+        plan.undo = Undo::Impossible("only what nothing uses is freed".to_owned());
+    }
+}
+
+/// The file, if it is a qcow2 image that is there.
+fn open(host: &dyn Host, path: &Path) -> Option<Arc<dyn HostFile>> {
+    let stat = host.stat_link(path).ok()?;
+    if stat.kind != FileKind::Regular {
+        return None;
+    }
+    let file = host.open(path, Access::Read).ok()?;
+    let mut first = [0; 512];
+    let got = file.read_at(&mut first, 0).ok()?;
+    let format = Format::recognise(first.get(..got)?);
+    (format == Some(Format::Qcow2)).then_some(file)
+}
+
+/// What frees its leaked clusters, if it has some and nothing worse: then they may be what is missed elsewhere.
+fn needed(path: &Path, file: &Arc<dyn HostFile>) -> Option<Repair> {
+    let repair = Repair::work_out(path, file, RepairExtent::Leaks, &NoProgress).ok()?;
+    (repair.found().corruptions == 0 && repair.found().leaks > 0).then_some(repair)
+}
+
+#[derive(Debug)]
+struct FreeAfter {
+    first: Arc<dyn Job>,
+    images: Vec<PathBuf>,
+}
+
+impl Job for FreeAfter {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let mut done = self.first.run(plan, progress)?;
+        progress.enter(Phase::CleanUp, 0);
+        let mut images = self.images.clone();
+        images.extend(done.touched.iter().cloned());
+        images.sort();
+        images.dedup();
+        for path in &images {
+            match free(plan.host(), path, &done) {
+                Ok(false) => {}
+                Ok(true) => {
+                    if !done.touched.contains(path) {
+                        done.touched.push(path.clone());
+                    }
+                }
+                Err(error) => done.remarks.push(format!(
+                    "clusters that nothing uses stay in {}: {error}. `qanopy check --repair leaks` frees them",
+                    shown(path)
+                )),
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Frees what is leaked in the image; whether that was something.
+fn free(host: &dyn Host, path: &Path, done: &Outcome) -> Result<bool, Error> {
+    if open(host, path)
+        .and_then(|file| needed(path, &file))
+        .is_none()
+    {
+        return Ok(false);
+    }
+    let mut locking = Locking::default();
+    let file = locking.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
+    let locks = locking.after(done);
+    let file = file.file(&locks);
+    let Some(repair) = needed(path, &file) else {
+        return Ok(false);
+    };
+    repair
+        .commit(&NoProgress)
+        .map(|_| true)
+        .map_err(|error: image::Error| Error::Failed(format!("{}: {}", name(path), error.kind)))
+}

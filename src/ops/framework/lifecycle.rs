@@ -1,0 +1,121 @@
+//! The life of a change: a request is planned, and a plan that was agreed to is run.
+
+use crate::host::during_one_survey;
+
+use super::context::Context;
+use super::error::Error;
+use super::journal::Journal;
+use super::plan::{EffectKind, Outcome, Plan, Ready};
+use super::preconditions::Pins;
+use super::progress::{Phase, Progress};
+use super::request::Request;
+use super::{cut_short, data_files, device, journal, may_write, readers, trash, verify};
+
+/// Looks at what `request` asks and says what it would do. Changes nothing, and always gives a
+/// plan: what cannot be done is a plan with refusals.
+#[must_use]
+pub fn plan(context: &Context, request: &Request) -> Plan {
+    // Who uses the files is found in one pass over the processes, however many files there are.
+    during_one_survey(|| plan_anew(context, request))
+}
+
+pub(in crate::ops) fn plan_anew(context: &Context, request: &Request) -> Plan {
+    let mut plan = Plan::empty(request.clone(), context);
+    request.operation().plan(&mut plan);
+    readers::refuse_all(&mut plan);
+    readers::tell_names_left(&mut plan);
+    cut_short::warn(&mut plan);
+    data_files::warn(&mut plan);
+    device::judge(&mut plan);
+    if plan.refusals.is_empty() {
+        may_write::refuse_unwritable(&mut plan);
+    }
+    plan.settle();
+    plan
+}
+
+/// Does what the plan says. Locks are taken and the files' identities compared first; a file that
+/// changed since makes it [`Error::Stale`] before anything is written.
+///
+/// # Errors
+/// See [`Error`]; whatever it is, every image is readable and none but the named targets changed.
+pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
+    let plan = ready.plan();
+    plan.verify_pins()?;
+    let Some(job) = &plan.job else {
+        return Err(Error::Failed(format!("{}: nothing to do", plan.title)));
+    };
+    let proof = ready
+        .proves()
+        .then(|| verify::Proof::take(plan, progress))
+        .transpose()?;
+    let journal = plan.context().state_dir.as_deref().map(Journal::at);
+    let begun = journal.as_ref().map(|journal| journal.begin(plan));
+    let before = journal::before(plan);
+    let mut ended = job.run(plan, progress);
+    let mut unwritten = None;
+    match (&journal, begun) {
+        (Some(journal), Some(Ok(id))) => {
+            let half = match &ended {
+                Err(error) => half_done(plan, &before, error, progress),
+                Ok(_) => false,
+            };
+            if half {
+                ended = ended.map_err(|error| {
+                    unwritten = journal.stop(id, &error).err();
+                    error.but_half_done(id)
+                });
+            } else {
+                unwritten = journal.end(id, plan, &ended).err();
+            }
+        }
+        (_, Some(Err(error))) => unwritten = Some(error),
+        _ => {}
+    }
+    if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
+        outcome.remarks.push(format!(
+            "it could not be written down in the journal, so that `undo` does not know it: {error}"
+        ));
+    }
+    if let Ok(outcome) = &ended {
+        trash::record_again(plan, &outcome.touched);
+    }
+    if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
+        outcome.remarks.push(proof.compare(plan, progress)?);
+    }
+    ended
+}
+
+/// Whether an operation that did not end well has changed something: it is interrupted then, whoever
+/// interrupted it.
+pub(in crate::ops) fn half_done(
+    plan: &Plan,
+    before: &Pins,
+    error: &Error,
+    progress: &Progress,
+) -> bool {
+    let host = plan.host();
+    if plan.request.operation().nature().makes_files() {
+        let mut made = plan
+            .effects
+            .iter()
+            .filter(|effect| effect.kind == EffectKind::Creates);
+        return made.any(|effect| before.has_come(host, &effect.path));
+    }
+    // Somebody else may have changed a file before the first switch: that is no half of this.
+    let is_ours = match error {
+        Error::Failed(_) | Error::Cancelled(_) => true,
+        Error::Stale(_) | Error::InUse(_) => {
+            matches!(progress.view().phase, Phase::Switch | Phase::CleanUp)
+        }
+    };
+    is_ours && before.moved_on(host).is_some()
+}
+
+impl Plan {
+    /// Becomes the plan of `request`, asked for as `asked`.
+    pub(in crate::ops) fn become_plan_of(&mut self, request: &Request, asked: Request) {
+        *self = plan(self.context(), request);
+        self.request = asked;
+    }
+}

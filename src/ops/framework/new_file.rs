@@ -1,0 +1,131 @@
+//! What every operation that creates an image asks of the new name: that it is free, that its
+//! directory is there, that there is room.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::forest::Whereabouts;
+use crate::host::FileKind;
+use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
+use crate::units::size;
+
+use super::format::{listed, name, shown};
+use super::plan::Plan;
+use super::refusal::RefusalKind;
+use super::{may_write, resolve, space};
+
+/// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
+/// directory with links resolved, if there is one.
+pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf> {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    if new.file_name().is_none() {
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!("{} is no name for a file", shown(new)),
+        );
+        return None;
+    }
+    match host.stat_link(new) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(new),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+        Err(error) => plan.refuse(
+            RefusalKind::Unreadable,
+            format!("{} cannot be looked at: {error}", shown(new)),
+        ),
+        Ok(_) => plan.refuse(
+            RefusalKind::AlreadyExists,
+            format!(
+                "{} exists already, and is never overwritten: choose another name",
+                shown(new)
+            ),
+        ),
+    }
+    let parent = new.parent()?;
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let dir = match host
+        .canonical(parent)
+        .and_then(|dir| host.stat(&dir).map(|stat| (dir, stat.kind)))
+    {
+        Ok((dir, FileKind::Directory)) => dir,
+        Ok(_) => {
+            plan.refuse(
+                RefusalKind::Invalid,
+                format!("{} is no directory", shown(parent)),
+            );
+            return None;
+        }
+        Err(error) => {
+            plan.refuse(
+                resolve::kind_of(&error),
+                format!("the directory {} cannot be used: {error}", shown(parent)),
+            );
+            return None;
+        }
+    };
+    refuse_as_missing_base(plan, new, &dir);
+    may_write::refuse_folder(plan, host, &dir);
+    space::need_in(plan, &dir, needed);
+    Some(dir)
+}
+
+/// A new file by the name of a base that others miss would become their base without being it.
+fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
+    let forest = plan.context().forest.clone();
+    let resolved = new.file_name().map(|file| dir.join(file));
+    let missed = [Some(new), resolved.as_deref()]
+        .into_iter()
+        .flatten()
+        .find_map(|path| {
+            forest
+                .by_path(path)
+                .filter(|node| node.whereabouts == Whereabouts::Missing)
+        });
+    let Some(missed) = missed else {
+        return;
+    };
+    let children: Vec<String> = missed
+        .children
+        .iter()
+        .filter_map(|child| forest.get(*child))
+        .map(|child| name(&child.path))
+        .collect();
+    if !children.is_empty() {
+        plan.refuse(
+            RefusalKind::AlreadyExists,
+            format!(
+                "{} is the name of a base that {} cannot find: a new file there would pass for it. \
+             Choose another name",
+                shown(new),
+                listed(&children, 5)
+            ),
+        );
+    }
+}
+
+/// The size in whole sectors; a size that no disk can have, of whatever format, is refused. How much the
+/// clusters of a qcow2 image map is told where its options are known.
+pub(in crate::ops) fn whole_sectors(plan: &mut Plan, bytes: u64) -> u64 {
+    if bytes > MAX_FILE_LENGTH {
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!(
+                "{} is more than a disk can have ({})",
+                size(bytes),
+                size(MAX_FILE_LENGTH)
+            ),
+        );
+        return bytes;
+    }
+    let rounded = bytes.div_ceil(SECTOR).saturating_mul(SECTOR);
+    if rounded != bytes {
+        plan.note(format!(
+            "the size becomes {rounded} bytes: disks consist of sectors of {SECTOR} bytes"
+        ));
+    }
+    rounded
+}

@@ -1,0 +1,543 @@
+//! A plan: everything a person needs to know before they say yes, as data and as words. How each
+//! operation makes its plan lives in the operation's own file.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::host::Host;
+use crate::image;
+
+use super::context::{Context, LookedIn};
+use super::error::Error;
+use super::nature::Nature;
+use super::preconditions::Pins;
+use super::progress::Progress;
+use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
+use super::request::Request;
+
+/// What an operation that ran has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// One sentence: what happened to which file.
+    pub summary: String,
+    /// Files created, written, renamed or removed, for the log and for rescanning.
+    pub touched: Vec<PathBuf>,
+    /// What would take it back, if anything can.
+    pub undo: Option<Request>,
+    /// Things the person should know although all went well.
+    pub remarks: Vec<String>,
+}
+
+/// What carries out one plan. Made by the operation's own planning, so that nothing but an accepted
+/// plan can be run.
+pub(in crate::ops) trait Job: fmt::Debug + Send + Sync {
+    /// Takes locks, settles them (see `in_use::Locking`), does it.
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error>;
+}
+
+/// What happens to one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What kind of thing.
+    pub kind: EffectKind,
+    /// To which file.
+    pub path: PathBuf,
+    /// How many bytes, where that means something.
+    pub bytes: Option<u64>,
+    /// In words, without the path: `1.2 GiB over existing data`.
+    pub detail: String,
+    /// Of what moves, its place afterwards; of what is created as a copy, the image whose content it shows.
+    pub counterpart: Option<PathBuf>,
+}
+
+/// The kinds of things that happen to files; the tree marks rows by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EffectKind {
+    /// Only read.
+    Reads,
+    /// A new file appears.
+    Creates,
+    /// Its guest content is rewritten: it is the target.
+    Writes,
+    /// Receives what it would lose, so that its guest content stays.
+    Preserves,
+    /// Only its header changes: it is built on another file now, with the same guest content.
+    Relinks,
+    /// It gets another name or place: its guest content stays.
+    Moves,
+    /// Only its tables change: its guest content stays.
+    Updates,
+    /// Its disk becomes longer: its guest content stays up to the old end.
+    Grows,
+    /// Loses an internal snapshot or what a dirty bitmap says, its guest content stays.
+    Drops,
+    /// Its data is dropped, its guest content stays, since it reads through.
+    Empties,
+    /// Its guest content changes although nobody named it.
+    Breaks,
+    /// Goes to the trash.
+    Trashes,
+    /// Comes back from the trash.
+    Restores,
+    /// Unlinked for good.
+    Deletes,
+}
+
+impl EffectKind {
+    /// The word that starts its line in a plan.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Creates => "creates",
+            Self::Writes => "writes",
+            Self::Preserves => "preserves",
+            Self::Relinks => "relinks",
+            Self::Moves => "moves",
+            Self::Updates => "updates",
+            Self::Grows => "grows",
+            Self::Drops => "drops",
+            Self::Empties => "empties",
+            Self::Breaks => "breaks",
+            Self::Trashes => "trashes",
+            Self::Restores => "restores",
+            Self::Deletes => "deletes",
+        }
+    }
+
+    /// The sign that marks its row in the tree while the plan is shown: `✗` goes, `!` would break,
+    /// `~` header rewritten, `≈` data rewritten, `+` new.
+    #[must_use]
+    pub fn mark(self) -> Option<char> {
+        match self {
+            Self::Reads => None,
+            Self::Creates | Self::Restores => Some('+'),
+            Self::Writes | Self::Preserves | Self::Empties => Some('≈'),
+            Self::Relinks | Self::Moves | Self::Updates | Self::Grows | Self::Drops => Some('~'),
+            Self::Breaks => Some('!'),
+            Self::Trashes | Self::Deletes => Some('✗'),
+        }
+    }
+}
+
+/// Something the person should know, that does not stand in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it warns.
+    pub warning: bool,
+    /// A sentence.
+    pub text: String,
+}
+
+/// Room needed on one filesystem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceNeed {
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// Bytes needed at most.
+    pub needed: u64,
+    /// Bytes needed besides if nothing that may turn out to be the same is.
+    pub possible: u64,
+    /// Bytes free now.
+    pub available: u64,
+}
+
+/// How dangerous it is; computed from the effects, never from the key pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Danger {
+    /// Creates only.
+    Creates,
+    /// Changes files, and can be taken back or loses nothing.
+    Reversible,
+    /// Loses or overwrites something for good.
+    Loses,
+    /// Refused.
+    Refused,
+}
+
+/// What the person has to do to let it happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// Say yes.
+    Yes,
+    /// Type this number (of images that would break, of files that are deleted, or of images that lose what
+    /// they hold).
+    Count(u64),
+    /// Nothing: it is refused.
+    Impossible,
+}
+
+/// What the person did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Said yes.
+    Yes,
+    /// Typed a number.
+    Count(u64),
+}
+
+/// Why a consent does not suffice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The plan is refused.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A number has to be typed, and it was another one or none.
+    #[error("type {needed} to confirm")]
+    Count {
+        /// The number that would do.
+        needed: u64,
+    },
+}
+
+/// Whether it can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// Yes; how, in words.
+    Possible(String),
+    /// No; why, in words.
+    Impossible(String),
+}
+
+/// Everything a person needs to know before they say yes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What was asked.
+    pub request: Request,
+    /// `Commit Overlay-1 into RootBase`.
+    pub title: String,
+    /// What happens to which file, in the order shown.
+    pub effects: Vec<Effect>,
+    /// What stays although one might fear for it, each as the rest of a line that starts `keeps`.
+    pub keeps: Vec<String>,
+    /// What else to know.
+    pub notes: Vec<Note>,
+    /// Why it will not be done; empty if it can be.
+    pub refusals: Vec<Refusal>,
+    /// Bytes that will be copied.
+    pub copies: u64,
+    /// Bytes that come free on disk (for a discard: once the trash is emptied).
+    pub frees: u64,
+    /// Room needed, one entry a filesystem.
+    pub space: Vec<SpaceNeed>,
+    /// How dangerous it is.
+    pub danger: Danger,
+    /// What the person has to do.
+    pub confirm: Confirm,
+    /// Whether it can be taken back.
+    pub undo: Undo,
+    /// The same as qemu-img commands, for the log and for learning.
+    pub commands: Vec<String>,
+    /// Where other images were searched.
+    pub looked_in: LookedIn,
+    /// Files as they were when this plan was made.
+    pub(in crate::ops) pins: Pins,
+    /// What carries it out; none in a plan that was refused.
+    pub(in crate::ops) job: Option<Arc<dyn Job>>,
+    /// Whether the one reason against it is that everything is as it is asked for already.
+    pub(in crate::ops) is_done: bool,
+    /// Files that what was done just before has made or changed, of a plan that follows on others.
+    pub(in crate::ops) made_before: BTreeSet<PathBuf>,
+    /// The same, where that is no failure to whoever asks.
+    is_so: bool,
+    /// Where it tells what could not be read, of one that takes what there is.
+    pub(in crate::ops) unread: Option<Arc<image::Lost>>,
+    /// What takes back a half of it after an interruption, if anything does.
+    pub(in crate::ops) roll_back: Option<Request>,
+    context: Context,
+}
+
+/// A plan the person agreed to: the only thing [`crate::ops::run`] takes.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    plan: Plan,
+    proves: bool,
+}
+
+impl Plan {
+    /// A plan that does nothing yet.
+    pub(in crate::ops) fn empty(request: Request, context: &Context) -> Self {
+        Self {
+            request,
+            title: String::new(),
+            effects: Vec::new(),
+            keeps: Vec::new(),
+            notes: Vec::new(),
+            refusals: Vec::new(),
+            copies: 0,
+            frees: 0,
+            space: Vec::new(),
+            danger: Danger::Creates,
+            confirm: Confirm::Yes,
+            undo: Undo::Impossible(String::new()),
+            commands: Vec::new(),
+            looked_in: context.looked_in.clone(),
+            pins: Pins::default(),
+            job: None,
+            is_done: false,
+            made_before: BTreeSet::new(),
+            is_so: false,
+            unread: None,
+            roll_back: None,
+            context: context.clone(),
+        }
+    }
+
+    /// Why something goes to the trash by it: the word for what was done, for the trash's list.
+    pub(in crate::ops) fn reason(&self, word: &'static str) -> &'static str {
+        match self.request.operation().nature() {
+            Nature::TakesBack(_) => "undo",
+            Nature::CreatesImage(_)
+            | Nature::CreatesFiles
+            | Nature::Restores
+            | Nature::Repairs
+            | Nature::Renames(_)
+            | Nature::Changes
+            | Nature::DoesAgain(_)
+            | Nature::EndsInterrupted(..) => word,
+        }
+    }
+
+    /// What it was planned with.
+    pub(in crate::ops) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The machine it was planned for.
+    pub(in crate::ops) fn host(&self) -> &dyn Host {
+        self.context.host.as_ref()
+    }
+
+    /// Adds what happens to one file.
+    pub(in crate::ops) fn effect(
+        &mut self,
+        kind: EffectKind,
+        path: impl Into<PathBuf>,
+        bytes: Option<u64>,
+        detail: impl Into<String>,
+    ) {
+        self.effects.push(Effect {
+            kind,
+            path: path.into(),
+            bytes,
+            detail: detail.into(),
+            counterpart: None,
+        });
+    }
+
+    /// Says of the effect added last where it moves, or what it is a copy of.
+    pub(in crate::ops) fn counterpart(&mut self, path: &Path) {
+        if let Some(effect) = self.effects.last_mut() {
+            effect.counterpart = Some(path.to_path_buf());
+        }
+    }
+
+    /// Adds something to know.
+    pub(in crate::ops) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(Note {
+            warning: false,
+            text: text.into(),
+        });
+    }
+
+    /// Adds something to look at twice.
+    pub(in crate::ops) fn warn(&mut self, text: impl Into<String>) {
+        self.notes.push(Note {
+            warning: true,
+            text: text.into(),
+        });
+    }
+
+    /// Says that no command of qemu-img does the same, and what it would do instead.
+    pub(in crate::ops) fn beyond_qemu_img(&mut self, instead: &str) {
+        self.note(format!("qemu-img cannot do this: {instead}"));
+    }
+
+    /// Adds something to look at twice before anything else.
+    pub(in crate::ops) fn warn_first(&mut self, text: impl Into<String>) {
+        let note = Note {
+            warning: true,
+            text: text.into(),
+        };
+        self.notes.insert(0, note);
+    }
+
+    /// Adds a reason not to do it, without a way out.
+    pub(in crate::ops) fn refuse(&mut self, kind: RefusalKind, text: impl Into<String>) {
+        self.refuse_but(kind, text, Vec::new());
+    }
+
+    /// The same of a reason that was found elsewhere.
+    pub(in crate::ops) fn refuse_for(&mut self, reason: Reason) {
+        self.refuse(reason.kind, reason.text);
+    }
+
+    /// Says that everything is as it is asked for already, so that nothing is done.
+    pub(in crate::ops) fn refuse_as_done(&mut self, text: impl Into<String>) {
+        self.refuse(RefusalKind::AlreadySo, text);
+        self.is_done = true;
+        self.is_so = true;
+    }
+
+    /// A refusal that tells a recovery that the operation has gone through.
+    pub(in crate::ops) fn refuse_as_through(&mut self, kind: RefusalKind, text: impl Into<String>) {
+        self.refuse(kind, text);
+        self.is_done = true;
+    }
+
+    /// Whether everything is as it is asked for already: nothing is done, and that is no failure.
+    #[must_use]
+    pub fn is_so(&self) -> bool {
+        self.is_so && self.refusals.len() == 1
+    }
+
+    /// Adds a reason not to do it, and what could be done instead.
+    pub(in crate::ops) fn refuse_but(
+        &mut self,
+        kind: RefusalKind,
+        text: impl Into<String>,
+        ways_out: Vec<WayOut>,
+    ) {
+        self.refusals.push(Refusal {
+            kind,
+            text: text.into(),
+            ways_out,
+        });
+    }
+
+    /// Adds why an image cannot be dealt with, and its repair where that helps.
+    pub(in crate::ops) fn refuse_error(&mut self, error: &image::Error) {
+        self.refuse_error_as(error, error.to_string());
+    }
+
+    /// The same for an error without which the rest of the plan cannot be made.
+    pub(in crate::ops) fn refuse_unsaid(&mut self, error: &image::Error, what: &str) {
+        self.refuse_error_as(error, format!("{error}: nothing can be said about {what}"));
+    }
+
+    fn refuse_error_as(&mut self, error: &image::Error, text: String) {
+        self.refuse_but(RefusalKind::of(&error.kind), text, WayOut::of(error));
+    }
+
+    /// What could not be read, known once it has run; none of one for which that is an error.
+    #[must_use]
+    pub fn unread(&self) -> Option<Arc<image::Lost>> {
+        self.unread.clone()
+    }
+
+    /// How many files one kind of thing happens to.
+    fn count(&self, kind: EffectKind) -> u64 {
+        let found = self.effects.iter().filter(|effect| effect.kind == kind);
+        u64::try_from(found.count()).unwrap_or(u64::MAX)
+    }
+
+    /// How many images lose something for good: whose content is overwritten, that lose a snapshot or
+    /// what a bitmap says. None where it can be taken back, and what can be brought back from the trash is
+    /// not lost.
+    fn losers(&self) -> u64 {
+        if matches!(self.undo, Undo::Possible(_)) {
+            return 0;
+        }
+        let lost = self.effects.iter().filter(|effect| match effect.kind {
+            // A commit of an empty layer overwrites nothing.
+            EffectKind::Writes => effect.bytes != Some(0),
+            EffectKind::Drops => true,
+            _ => false,
+        });
+        let paths: BTreeSet<&Path> = lost.map(|effect| effect.path.as_path()).collect();
+        u64::try_from(paths.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How many files something is lost with, and what happens to them, if anything is lost.
+    pub(in crate::ops) fn lost(&self) -> Option<(u64, &'static str)> {
+        // Who nobody named is no less broken when the image below is put back.
+        let lost = [
+            (self.count(EffectKind::Breaks), "would show other content"),
+            (self.count(EffectKind::Deletes), "are deleted for good"),
+            (self.losers(), "lose something for good"),
+        ];
+        lost.into_iter().find(|(number, _)| *number > 0)
+    }
+
+    /// Computes danger and confirmation from what is lost, the one place where that is done: what loses
+    /// something for good asks for the number of files that do, anything else for a yes. A refused plan
+    /// loses what could carry it out.
+    pub(in crate::ops) fn settle(&mut self) {
+        let only_adds = |effect: &Effect| {
+            matches!(
+                effect.kind,
+                EffectKind::Reads | EffectKind::Creates | EffectKind::Restores
+            )
+        };
+        (self.danger, self.confirm) = match self.lost() {
+            _ if !self.refusals.is_empty() => (Danger::Refused, Confirm::Impossible),
+            Some((number, _)) => (Danger::Loses, Confirm::Count(number)),
+            None if self.effects.iter().all(only_adds) => (Danger::Creates, Confirm::Yes),
+            None => (Danger::Reversible, Confirm::Yes),
+        };
+        if self.danger == Danger::Refused {
+            self.job = None;
+            // They would do what is not done here.
+            self.commands.clear();
+        }
+    }
+
+    /// Compares every file the plan looked at with what it was then. Faces ask this when the
+    /// person is about to agree; running asks it again.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] names the first file that is another one, or has changed.
+    pub fn verify_pins(&self) -> Result<(), Error> {
+        self.pins.verify(self.host())
+    }
+
+    /// Agrees to the plan.
+    ///
+    /// # Errors
+    /// [`Denied`] if the plan is refused or the number typed is not the one it asks for.
+    pub fn agree(self, consent: Consent) -> Result<Ready, Denied> {
+        match (self.confirm, consent) {
+            (Confirm::Impossible, _) => Err(Denied::Refused(
+                self.refusals
+                    .first()
+                    .map_or_else(String::new, |r| r.text.clone()),
+            )),
+            (Confirm::Count(needed), Consent::Count(typed)) if needed == typed => {
+                Ok(Ready::new(self))
+            }
+            (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
+            (Confirm::Yes, _) => Ok(Ready::new(self)),
+        }
+    }
+}
+
+impl Ready {
+    fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            proves: false,
+        }
+    }
+
+    /// The same, proving that it changed nobody else's content: what every image around shows is read
+    /// before and after, and compared.
+    #[must_use]
+    pub fn proving(self) -> Self {
+        Self {
+            proves: true,
+            ..self
+        }
+    }
+
+    pub(in crate::ops) fn proves(&self) -> bool {
+        self.proves
+    }
+
+    /// The plan agreed to.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}

@@ -1,0 +1,330 @@
+//! What files were when a plan was made, so that nothing is done to a file that moved on since.
+//! Locks keep others out while an operation runs; a pin covers the time a person thinks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Access, FileId, FileKind, Host, Stat};
+
+use super::absolute::path as absolute;
+use super::error::Error;
+use super::format::shown;
+
+/// What of a file has to stay as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::ops) enum Watch {
+    /// Everything: which file it is, its length, its time of change, its first sector.
+    Content,
+    /// Which file it is and its first sector: a process may be writing the rest.
+    Header,
+    /// Which file it is and its length: a raw image that a process may be writing.
+    Length,
+    /// Which file it is: whatever its content has become, what is done holds for it.
+    Identity,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pin {
+    path: PathBuf,
+    watch: Watch,
+    /// None: there was no file of that name.
+    was: Option<Seen>,
+}
+
+/// Which file it was, and as good as its generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::ops) struct Seen {
+    id: FileId,
+    len: u64,
+    modified: SystemTime,
+    /// Of the first sector; none if it cannot be read.
+    header: Option<u64>,
+}
+
+impl Seen {
+    /// The file of this name as it is now.
+    ///
+    /// # Errors
+    /// The system's, if it cannot be looked at.
+    pub(in crate::ops) fn now(host: &dyn Host, path: &Path) -> io::Result<Self> {
+        look(host, path, Watch::Content)
+    }
+
+    /// Whether it is the same file, whatever was written into it.
+    pub(in crate::ops) fn is_same_file(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// When it was last written.
+    pub(in crate::ops) fn modified(&self) -> SystemTime {
+        self.modified
+    }
+}
+
+/// The files a plan rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::ops) struct Pins(Vec<Pin>);
+
+impl Pins {
+    /// Remembers what the file is now.
+    ///
+    /// # Errors
+    /// The system's, if the file cannot be looked at.
+    pub(in crate::ops) fn pin(
+        &mut self,
+        host: &dyn Host,
+        path: &Path,
+        watch: Watch,
+    ) -> io::Result<()> {
+        let was = Some(look(host, path, watch)?);
+        self.0.push(Pin {
+            path: path.to_path_buf(),
+            watch,
+            was,
+        });
+        Ok(())
+    }
+
+    /// Remembers that there is no file of this name.
+    pub(in crate::ops) fn pin_absent(&mut self, path: &Path) {
+        self.0.push(Pin {
+            path: path.to_path_buf(),
+            watch: Watch::Content,
+            was: None,
+        });
+    }
+
+    /// Remembers what others remembered as well.
+    pub(in crate::ops) fn join(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().cloned());
+    }
+
+    /// The files.
+    pub(in crate::ops) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|pin| pin.path.as_path())
+    }
+
+    /// Remembers each file as it is now, and that those which are not there are not.
+    pub(in crate::ops) fn of(host: &dyn Host, files: &[PathBuf]) -> Self {
+        Self::watching(host, files, Watch::Content)
+    }
+
+    /// The same where only this has to stay as it is.
+    pub(in crate::ops) fn watching(host: &dyn Host, files: &[PathBuf], watch: Watch) -> Self {
+        let mut pins = Self::default();
+        for path in files {
+            if pins.pin(host, path, watch).is_err() {
+                pins.pin_absent(path);
+            }
+        }
+        pins
+    }
+
+    /// Where a file was as `before` remembers it, it is from now on to be as `after` does: what lies between
+    /// was taken back.
+    pub(in crate::ops) fn follow(&mut self, before: &Self, after: &Self) {
+        let of = |pins: &Self, path: &Path| {
+            let mut found = pins.0.iter().filter(|pin| pin.path == path);
+            found.next().map(|pin| pin.was.clone())
+        };
+        for pin in &mut self.0 {
+            let (Some(before), Some(after)) = (of(before, &pin.path), of(after, &pin.path)) else {
+                continue;
+            };
+            let is_same = match (&pin.was, &before, pin.watch) {
+                (Some(was), Some(before), Watch::Identity) => was.id == before.id,
+                (was, before, _) => was == before,
+            };
+            if is_same {
+                pin.was = after;
+            }
+        }
+    }
+
+    /// The same for files that have other names by now: those that are as `before` remembers them, by whatever
+    /// name, are from now on to be as `after` does.
+    pub(in crate::ops) fn follow_files(&mut self, before: &Self, after: &Self) {
+        for pin in &mut self.0 {
+            let was_it = |one: &&Pin| one.was.is_some() && one.was == pin.was;
+            let now = before.0.iter().find(was_it).and_then(|before| {
+                let before = before.was.as_ref()?;
+                let mut files = after.0.iter().filter_map(|one| one.was.as_ref());
+                files.find(|after| before.is_same_file(after))
+            });
+            if let Some(now) = now {
+                pin.was = Some(now.clone());
+            }
+        }
+    }
+
+    /// Whether one of the files, by whatever name, was just this.
+    pub(in crate::ops) fn knows(&self, seen: &Seen) -> bool {
+        self.0.iter().any(|pin| pin.was.as_ref() == Some(seen))
+    }
+
+    /// Whether a file of this name is there that was not.
+    pub(in crate::ops) fn has_come(&self, host: &dyn Host, path: &Path) -> bool {
+        let was_absent = |pin: &Pin| pin.path == absolute(path) && pin.was.is_none();
+        self.0.iter().any(was_absent) && host.stat_link(path).is_ok()
+    }
+
+    /// The first file that is not what it was, if one is not.
+    pub(in crate::ops) fn moved_on(&self, host: &dyn Host) -> Option<&Path> {
+        self.0
+            .iter()
+            .find(|pin| pin.verify(host).is_err())
+            .map(|pin| pin.path.as_path())
+    }
+
+    /// Compares with what is there now.
+    pub(in crate::ops) fn verify(&self, host: &dyn Host) -> Result<(), Error> {
+        self.0.iter().try_for_each(|pin| pin.verify(host))
+    }
+}
+
+impl Pin {
+    fn verify(&self, host: &dyn Host) -> Result<(), Error> {
+        let path = shown(&self.path);
+        let Some(was) = &self.was else {
+            return match host.stat_link(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Ok(_) => Err(Error::Stale(format!(
+                    "{path} has come into being since the plan was made: plan again"
+                ))),
+                Err(error) => Err(Error::Stale(format!(
+                    "{path} cannot be looked at any more: {error}"
+                ))),
+            };
+        };
+        let now = look(host, &self.path, self.watch).map_err(|error| {
+            Error::Stale(if error.kind() == io::ErrorKind::NotFound {
+                format!("{path} is gone since the plan was made: plan again")
+            } else {
+                format!("{path} cannot be looked at any more: {error}")
+            })
+        })?;
+        let same = now.id == was.id
+            && match self.watch {
+                Watch::Content => now == *was,
+                Watch::Header => now.header == was.header,
+                Watch::Length => now.len == was.len,
+                Watch::Identity => true,
+            };
+        if same {
+            return Ok(());
+        }
+        Err(Error::Stale(if now.id != was.id {
+            format!("{path} is another file than when the plan was made: plan again")
+        } else {
+            let when = host.now().duration_since(now.modified).map_or_else(
+                |_| String::new(),
+                |ago| format!(" {} ago", crate::units::ago(ago)),
+            );
+            format!("{path} changed{when}, after the plan was made: plan again")
+        }))
+    }
+}
+
+fn look(host: &dyn Host, path: &Path, watch: Watch) -> io::Result<Seen> {
+    let stat = host.stat(path)?;
+    let header = match watch {
+        Watch::Content | Watch::Header | Watch::Identity => first_sector(host, path, &stat),
+        Watch::Length => None,
+    };
+    Ok(Seen {
+        id: stat.id,
+        len: stat.len,
+        modified: stat.modified,
+        header,
+    })
+}
+
+/// A number that tells one first sector from another; no defence against somebody who forges one,
+/// who could as well write the file after the comparison.
+fn first_sector(host: &dyn Host, path: &Path, stat: &Stat) -> Option<u64> {
+    if !matches!(stat.kind, FileKind::Regular | FileKind::BlockDevice) {
+        return None;
+    }
+    let file = host.open(path, Access::Read).ok()?;
+    let mut sector = [0; 512];
+    let read = file.read_at(&mut sector, 0).ok()?;
+    // FNV-1a: the number is kept from run to run, so it has to be the same in all of them.
+    let hash = sector
+        .get(..read)?
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use std::fs;
+
+    fn stale(pins: &Pins) -> String {
+        match pins.verify(&RealHost) {
+            Err(Error::Stale(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_stays_as_it_is_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"one").unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Content).unwrap();
+        pins.pin_absent(&dir.path().join("b"));
+        pins.verify(&RealHost).unwrap();
+    }
+
+    #[test]
+    fn a_changed_a_replaced_and_a_vanished_file_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"one").unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Content).unwrap();
+        fs::write(&path, b"two!").unwrap();
+        assert!(stale(&pins).contains("changed"), "{}", stale(&pins));
+        let other = dir.path().join("b");
+        fs::write(&other, b"one").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(stale(&pins).contains("another file"));
+        fs::remove_file(&path).unwrap();
+        assert!(stale(&pins).contains("is gone"));
+    }
+
+    #[test]
+    fn a_name_that_was_free_and_is_taken_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let mut pins = Pins::default();
+        pins.pin_absent(&path);
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(stale(&pins).contains("come into being"));
+    }
+
+    #[test]
+    fn a_base_that_a_guest_writes_may_change_behind_its_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, vec![7; 4096]).unwrap();
+        let mut pins = Pins::default();
+        pins.pin(&RealHost, &path, Watch::Header).unwrap();
+        let mut bytes = vec![7; 8192];
+        bytes[3000] = 1;
+        fs::write(&path, &bytes).unwrap();
+        pins.verify(&RealHost).unwrap();
+        bytes[10] = 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(stale(&pins).contains("changed"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The node a person means by a path. What may be done with it is the operations' business.
+
+use std::path::Path;
+
+use crate::forest::Node;
+use crate::host::shell_quoted;
+use crate::image::entry_of;
+
+use super::context::Context;
+use super::format::shown;
+use super::refusal::{Reason, RefusalKind};
+
+/// The node of this name, or of the file this name leads to.
+///
+/// # Errors
+/// A sentence, if the scan met no such image, or only in the trash.
+pub(in crate::ops) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c Node, Reason> {
+    let forest = context.forest.as_ref();
+    let stat = context.host.stat(path);
+    let by_file = || stat.as_ref().ok().and_then(|stat| forest.by_file(stat.id));
+    let node = forest.by_path(path).or_else(by_file);
+    match (node, &stat) {
+        (Some(node), _) if node.is_in_trash() => {
+            Err(Reason::new(RefusalKind::InTrash, in_trash(&node.path)))
+        }
+        (Some(node), _) => Ok(node),
+        (None, Ok(_)) => Err(Reason::new(
+            RefusalKind::NotFound,
+            format!("{} is no image that the scan met", shown(path)),
+        )),
+        (None, Err(error)) => Err(Reason::new(
+            kind_of(error),
+            format!("{} cannot be looked at: {error}", shown(path)),
+        )),
+    }
+}
+
+/// What kind of reason it is that the system does not let a file be looked at.
+pub(in crate::ops) fn kind_of(error: &std::io::Error) -> RefusalKind {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => RefusalKind::NotFound,
+        _ => RefusalKind::Unreadable,
+    }
+}
+
+/// Why nothing is done with an image that is in the trash.
+pub(in crate::ops) fn in_trash(path: &Path) -> String {
+    let way = entry_of(path).map_or_else(String::new, |entry| {
+        let entry = shell_quoted(entry);
+        format!(": `qanopy trash restore {entry}` brings it back")
+    });
+    format!("{} is in the trash{way}", shown(path))
+}

@@ -1,0 +1,75 @@
+//! What an operation that was interrupted has done already, where the same is asked for again: what is there
+//! is recognised, and the rest follows. How it is brought to an end through its entry is in `recover`.
+
+use std::path::{Path, PathBuf};
+
+use crate::ops::move_images::MoveImages;
+
+use super::absolute;
+use super::context::Context;
+use super::journal::{Entry, Journal};
+use super::nature::Relocation;
+use super::request::Request;
+
+pub(in crate::ops) fn interrupted(state_dir: Option<&Path>) -> Vec<Entry> {
+    let journal = state_dir.map(Journal::at);
+    let entries = journal.and_then(|journal| journal.interrupted().ok());
+    entries.unwrap_or_default()
+}
+
+/// The files that the same request was to make when it was interrupted: one of them that is there may be its.
+pub(in crate::ops) fn made(context: &Context, request: &Request) -> Vec<PathBuf> {
+    let request = request.clone().absolute();
+    interrupted(context.state_dir.as_deref())
+        .into_iter()
+        .filter(|entry| entry.request == request)
+        .flat_map(|entry| entry.creates)
+        .collect()
+}
+
+/// The whole of the move that these are a part of and that was interrupted, if the names it gave are there.
+pub(in crate::ops) fn moves(context: &Context, wanted: &[Relocation]) -> Option<Vec<Relocation>> {
+    let host = context.host.as_ref();
+    let id = |path: &Path| host.stat_link(path).ok().map(|stat| stat.id);
+    // It has its new name, and perhaps the old one as well.
+    let is_begun = |one: &Relocation| match (id(&one.from), id(&one.to)) {
+        (None, Some(_)) => true,
+        (from, to) => from.is_some() && from == to,
+    };
+    interrupted(context.state_dir.as_deref())
+        .into_iter()
+        .rev()
+        .find_map(|entry| match entry.request {
+            Request::Move(MoveImages { moves, .. })
+                if wanted.iter().all(|one| is_of(one, &moves)) && moves.iter().any(is_begun) =>
+            {
+                Some(moves)
+            }
+            _ => None,
+        })
+}
+
+fn is_of(wanted: &Relocation, moves: &[Relocation]) -> bool {
+    let (from, to) = (absolute::path(&wanted.from), absolute::path(&wanted.to));
+    moves.iter().any(|one| {
+        let into = one.from.file_name().map(|name| to.join(name));
+        one.from == from && (one.to == to || Some(&one.to) == into.as_ref())
+    })
+}
+
+/// Where a move that was interrupted has taken the file of this name, or was to take it.
+#[must_use]
+pub fn moved_to(state_dir: Option<&Path>, from: &Path) -> Option<PathBuf> {
+    let from = absolute::path(from);
+    let entries = interrupted(state_dir);
+    entries
+        .into_iter()
+        .rev()
+        .find_map(|entry| match entry.request {
+            Request::Move(MoveImages { moves, .. }) => {
+                let mut its = moves.into_iter().filter(|one| one.from == from);
+                its.next().map(|one| one.to)
+            }
+            _ => None,
+        })
+}

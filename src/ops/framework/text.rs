@@ -1,0 +1,277 @@
+//! A plan in words: the same lines in a dialog and in `--dry-run`. Everything passes through
+//! `printable` here; the operations only supply sentences and paths.
+
+use std::path::{Component, Path, PathBuf};
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::host::printable;
+use crate::units::{count, size};
+
+use super::context::LookedIn;
+use super::format::{listed, shown};
+use super::plan::{Confirm, Effect, EffectKind, Note, Plan, SpaceNeed, Undo};
+
+/// The directory all of these files lie below, if that says more than `/`.
+pub(in crate::ops) fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+    let mut common = paths.next()?.parent()?.to_path_buf();
+    for path in paths {
+        while !path.starts_with(&common) {
+            common = common.parent()?.to_path_buf();
+        }
+    }
+    let tells = common
+        .components()
+        .any(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    tells.then_some(common)
+}
+
+pub(in crate::ops) fn tone(kind: EffectKind) -> Tone {
+    match kind {
+        EffectKind::Reads => Tone::Quiet,
+        EffectKind::Creates | EffectKind::Preserves | EffectKind::Restores => Tone::Good,
+        EffectKind::Relinks | EffectKind::Moves | EffectKind::Updates | EffectKind::Grows => {
+            Tone::Plain
+        }
+        EffectKind::Writes | EffectKind::Empties | EffectKind::Drops | EffectKind::Trashes => {
+            Tone::Warning
+        }
+        EffectKind::Breaks | EffectKind::Deletes => Tone::Danger,
+    }
+}
+
+pub(in crate::ops) fn looked_in(looked_in: &LookedIn) -> String {
+    let dirs: Vec<String> = looked_in.dirs().iter().map(|dir| shown(dir)).collect();
+    let remembered = match looked_in.remembered {
+        0 => String::new(),
+        n => format!("{} remembered from earlier scans", count(n, "image")),
+    };
+    match (dirs.is_empty(), remembered.is_empty()) {
+        (true, true) => "nowhere: what else is built on these files is not known".to_owned(),
+        (true, false) => format!("{remembered} only"),
+        (false, true) => format!("{}, and nowhere else", listed(&dirs, 8)),
+        (false, false) => format!("{}, and at {remembered}", listed(&dirs, 8)),
+    }
+}
+
+/// Lines being said.
+#[derive(Default)]
+pub(in crate::ops) struct Said(Vec<Line>);
+
+impl Said {
+    fn say(&mut self, label: &str, text: &str, tone: Tone) {
+        self.0.push(Line {
+            label: label.to_owned(),
+            // The operations made their sentences from printable parts; this is the last gate.
+            text: printable(text),
+            tone,
+        });
+    }
+
+    /// What happens to which file, from the folder that all of them are below.
+    fn say_effects(&mut self, effects: &[&Effect]) {
+        let common = common_dir(effects.iter().map(|effect| effect.path.as_path()));
+        let paths: Vec<String> = effects
+            .iter()
+            .map(|effect| {
+                let inside = common
+                    .as_deref()
+                    .and_then(|dir| effect.path.strip_prefix(dir).ok());
+                shown(inside.unwrap_or(&effect.path))
+            })
+            .collect();
+        let width = paths.iter().map(|path| path.width()).max().unwrap_or(0);
+        let width = width.min(40);
+        if let Some(dir) = common {
+            self.say("in", &shown(&dir), Tone::Quiet);
+        }
+        for (effect, path) in effects.iter().zip(&paths) {
+            let pad = " ".repeat(width.saturating_sub(path.width()));
+            let text = if effect.detail.is_empty() {
+                path.clone()
+            } else {
+                format!("{path}{pad}  {}", effect.detail)
+            };
+            self.say(effect.kind.verb(), &text, tone(effect.kind));
+        }
+    }
+
+    fn say_copies(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.say("copies", &format!("at most {}", size(bytes)), Tone::Plain);
+        }
+    }
+
+    fn say_need(&mut self, need: &SpaceNeed) {
+        let mut text = format!(
+            "{} in {} ({} free)",
+            size(need.needed),
+            shown(&need.dir),
+            size(need.available)
+        );
+        if need.possible > 0 {
+            text.push_str(&format!(
+                ", and up to {} more where bytes differ",
+                size(need.possible)
+            ));
+        }
+        let enough = need.needed <= need.available;
+        let tone = if enough { Tone::Plain } else { Tone::Danger };
+        self.say("needs", &text, tone);
+    }
+
+    fn say_note(&mut self, note: &Note) {
+        if note.warning {
+            self.say("warning", &note.text, Tone::Warning);
+        } else {
+            self.say("note", &note.text, Tone::Plain);
+        }
+    }
+}
+
+/// Several plans that are agreed to at once in words, as [`Plan::lines`] are those of one: what is created
+/// by each, and what they need together. What each only reads is left out.
+#[must_use]
+pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
+    let mut said = Said::default();
+    let effects = plans.iter().flat_map(|plan| &plan.effects);
+    let changes: Vec<&Effect> = effects
+        .filter(|effect| effect.kind != EffectKind::Reads)
+        .collect();
+    said.say_effects(&changes);
+    let copies = plans.iter().map(|plan| plan.copies);
+    said.say_copies(copies.fold(0, u64::saturating_add));
+    let mut needs: Vec<SpaceNeed> = Vec::new();
+    for need in plans.iter().flat_map(|plan| &plan.space) {
+        match needs.iter_mut().find(|known| known.dir == need.dir) {
+            Some(known) => {
+                known.needed = known.needed.saturating_add(need.needed);
+                known.possible = known.possible.saturating_add(need.possible);
+                known.available = known.available.min(need.available);
+            }
+            None => needs.push(need.clone()),
+        }
+    }
+    needs.iter().for_each(|need| said.say_need(need));
+    let mut notes: Vec<&Note> = Vec::new();
+    for note in plans.iter().flat_map(|plan| &plan.notes) {
+        if !notes.contains(&note) {
+            notes.push(note);
+            said.say_note(note);
+        }
+    }
+    let mut refusals: Vec<&str> = Vec::new();
+    for refusal in plans.iter().flat_map(|plan| &plan.refusals) {
+        if !refusals.contains(&refusal.text.as_str()) {
+            refusals.push(&refusal.text);
+            said.say("refused", &refusal.text, Tone::Danger);
+        }
+    }
+    if refusals.is_empty() {
+        said.say("undo", "each by itself, the newest first", Tone::Plain);
+    }
+    for command in plans.iter().flat_map(|plan| &plan.commands) {
+        said.say("$", command, Tone::Quiet);
+    }
+    said.0
+}
+
+impl Plan {
+    /// The plan in words, safe to print on a terminal; the same in a dialog and in `--dry-run`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let mut said = Said::default();
+        said.say_effects(&self.effects.iter().collect::<Vec<_>>());
+        for kept in &self.keeps {
+            said.say("keeps", kept, Tone::Good);
+        }
+        said.say_copies(self.copies);
+        self.space.iter().for_each(|need| said.say_need(need));
+        if self.frees > 0 {
+            let goes = |effect: &Effect| effect.kind == EffectKind::Trashes;
+            let when = match self.effects.iter().any(goes) {
+                true => " once the trash is emptied",
+                false => "",
+            };
+            let text = format!("{}{when}", size(self.frees));
+            said.say("frees", &text, Tone::Plain);
+        }
+        self.notes.iter().for_each(|note| said.say_note(note));
+        if self.refusals.is_empty() {
+            match &self.undo {
+                Undo::Possible(how) if !how.is_empty() => said.say("undo", how, Tone::Plain),
+                Undo::Impossible(why) if !why.is_empty() => {
+                    said.say("undo", &format!("not possible: {why}"), Tone::Warning);
+                }
+                _ => {}
+            }
+            if let (Confirm::Count(number), Some((_, what))) = (self.confirm, self.lost()) {
+                let text = format!("for the number {number}, of files that {what}");
+                said.say("asks", &text, Tone::Danger);
+            }
+        }
+        let mut number = 0;
+        for refusal in &self.refusals {
+            match self.is_so() {
+                true => said.say("is so", &refusal.text, Tone::Good),
+                false => said.say("refused", &refusal.text, Tone::Danger),
+            }
+            for way in &refusal.ways_out {
+                number += 1;
+                said.say(&number.to_string(), &way.label, Tone::Plain);
+            }
+        }
+        if self.asks_who_depends() {
+            said.say("looked in", &looked_in(&self.looked_in), Tone::Quiet);
+        }
+        for command in &self.commands {
+            said.say("$", command, Tone::Quiet);
+        }
+        said.0
+    }
+
+    /// Whether the plan's truth hangs on having found every image that is built on its files.
+    fn asks_who_depends(&self) -> bool {
+        !self.request.only_adds()
+    }
+}
+
+/// One line of a plan in words, the same in a dialog and in `--dry-run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The word at the start: `writes`, `breaks`, `needs`, `note`, `$`.
+    pub label: String,
+    /// The rest, safe to print on a terminal.
+    pub text: String,
+    /// How to colour it.
+    pub tone: Tone,
+}
+
+/// What a line means; faces choose the colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tone {
+    /// Plain.
+    Plain,
+    /// Something appears or is kept safe.
+    Good,
+    /// Look twice.
+    Warning,
+    /// Something is lost, or it is refused.
+    Danger,
+    /// Less important: where it looked, the same as commands.
+    Quiet,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_directory_is_named_only_where_it_says_something() {
+        let dir = |paths: &[&str]| common_dir(paths.iter().map(Path::new));
+        assert_eq!(dir(&["/a/b/x", "/a/b/c/y"]), Some("/a/b".into()));
+        assert_eq!(dir(&["/a/x", "/b/y"]), None);
+        assert_eq!(dir(&["x", "y"]), None);
+        assert_eq!(dir(&[]), None);
+    }
+}
