@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::json_text::json_name;
 use crate::tui::config::{Config, Warning};
 
@@ -90,7 +90,8 @@ pub(super) fn of_this_run() -> (Config, Vec<String>) {
         Err(error) => {
             let text = format!(
                 "{} cannot be read ({error}): the defaults hold",
-                printable(&path)
+                printable(&path),
+                error = io_text(&error)
             );
             (Config::default(), vec![text])
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::forest::{Forest, Index, NodeId, ScanOptions, ScanSummary, look_at, scan_all};
-use crate::host::{Host, RealHost, printable};
+use crate::host::{Host, RealHost, io_text, printable};
 use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
@@ -133,7 +133,8 @@ fn remember(forest: &Forest) {
     if let Err(error) = index.merge(&RealHost, forest) {
         let file = printable(index.file());
         output::complain(format_args!(
-            "qanopy: cannot remember images in {file}: {error}"
+            "qanopy: cannot remember images in {file}: {error}",
+            error = io_text(&error)
         ));
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::image::{self, ErrorKind};
 use crate::ops::{self, WayOut};
 
@@ -151,7 +151,11 @@ fn causes<E: std::error::Error + 'static>(error: &anyhow::Error) -> impl Iterato
 /// What went wrong, and its causes as far as it does not name them itself.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    let words = |cause: &(dyn std::error::Error + 'static)| {
+        let call = cause.downcast_ref::<io::Error>();
+        call.map_or_else(|| cause.to_string(), io_text)
+    };
+    for cause in error.chain().skip(1).map(words) {
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use walkdir::WalkDir;
 
-use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet};
+use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet, io_text};
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
 
 use super::trash_folder::left_alone;
@@ -225,7 +225,7 @@ fn walk(
 ) -> Unreadable {
     let mut unreadable = Unreadable::new();
     let mut not_read = |what: (PathBuf, String)| unreadable.push(what);
-    let told = |path: &Path, error: &io::Error| (path.to_path_buf(), error.kind().to_string());
+    let told = |path: &Path, error: &io::Error| (path.to_path_buf(), io_text(error));
     for (i, root) in roots.iter().enumerate() {
         if roots.iter().take(i).any(|before| before == root) {
             continue;

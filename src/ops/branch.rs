@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 use crate::units::{count, size};
 
@@ -262,7 +262,10 @@ pub(super) fn base_facts(
     if let Err(error) = plan.pins.pin(host.as_ref(), base, watch(&facts.0)) {
         plan.refuse(
             resolve::kind_of(&error),
-            format!("{path} cannot be looked at: {error}"),
+            format!(
+                "{path} cannot be looked at: {error}",
+                error = io_text(&error)
+            ),
         );
     }
     Some(facts)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{FileKind, printable};
+use crate::host::{FileKind, io_text, printable};
 use crate::image::Format;
 use crate::units::size;
 
@@ -126,7 +126,11 @@ fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
         Err(error) => {
             return plan.refuse(
                 RefusalKind::Unreadable,
-                format!("{} cannot be looked at: {error}", shown(base)),
+                format!(
+                    "{} cannot be looked at: {error}",
+                    shown(base),
+                    error = io_text(&error)
+                ),
             );
         }
     }

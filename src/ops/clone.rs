@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, FileKind, Host, LockSet, printable};
+use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
 use crate::image::{self, Format};
 use crate::units::{count, size};
 
@@ -242,7 +242,11 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
             if let Err(error) = plan.pins.pin(host, &to, Watch::Content) {
                 return plan.refuse(
                     RefusalKind::Unreadable,
-                    format!("{} cannot be looked at: {error}", shown(&to)),
+                    format!(
+                        "{} cannot be looked at: {error}",
+                        shown(&to),
+                        error = io_text(&error)
+                    ),
                 );
             }
             let text = "it is there already, a copy as it is to be; the rest follows";
@@ -327,7 +331,7 @@ fn may_name(host: &dyn Host, file: &ChainFile, base: &ChainFile, dir: &Path) -> 
     let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)?;
     let source = host
         .open(&file.path, Access::Read)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| io_text(&error))?;
     image::may_relink(&file.path, source, &recorded, &base.format)
         .map_err(|error| error.kind.to_string())
 }

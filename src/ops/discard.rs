@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileKind, Host, LockSet, printable};
+use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
 use crate::image::is_trashed;
 use crate::units::{count, size};
 
@@ -214,7 +214,11 @@ pub(super) fn look_up<'f>(
             ),
             Err(error) => Reason::new(
                 resolve::kind_of(&error),
-                format!("{} cannot be looked at: {error}", shown(path)),
+                format!(
+                    "{} cannot be looked at: {error}",
+                    shown(path),
+                    error = io_text(&error)
+                ),
             ),
         });
     };
@@ -384,7 +388,10 @@ pub(super) fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node)
         ),
         Err(error) => (
             resolve::kind_of(&error),
-            format!("{path} cannot be looked at: {error}"),
+            format!(
+                "{path} cannot be looked at: {error}",
+                error = io_text(&error)
+            ),
         ),
     };
     plan.refuse(kind, text);
@@ -417,7 +424,11 @@ pub(super) fn add_image(
         if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
             plan.refuse(
                 resolve::kind_of(&error),
-                format!("{} cannot be looked at: {error}", shown(path)),
+                format!(
+                    "{} cannot be looked at: {error}",
+                    shown(path),
+                    error = io_text(&error)
+                ),
             );
         }
     }
@@ -447,7 +458,8 @@ pub(super) fn check_use(plan: &mut Plan, path: &Path) {
             resolve::kind_of(&error),
             format!(
                 "{} cannot be opened ({error}), so nobody can tell whether it is in use",
-                shown(path)
+                shown(path),
+                error = io_text(&error)
             ),
         ),
     }

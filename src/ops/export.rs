@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::host::{Access, Host, LockSet};
+use crate::host::{Access, Host, LockSet, io_text};
 use crate::image::{self, Format};
 use crate::units::{count, size};
 
@@ -144,7 +144,8 @@ impl Manifest {
                 format!(
                     "{} holds no export that can be read: {}: {error}",
                     shown(dir),
-                    MANIFEST
+                    MANIFEST,
+                    error = io_text(&error)
                 ),
             )
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, FileKind, Host, LockSet, printable};
+use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
 use crate::image::{self, Format};
 use crate::units::{count, size};
 
@@ -131,7 +131,11 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
             if let Err(error) = plan.pins.pin(host, &new, Watch::Content) {
                 return plan.refuse(
                     RefusalKind::Unreadable,
-                    format!("{} cannot be looked at: {error}", shown(&new)),
+                    format!(
+                        "{} cannot be looked at: {error}",
+                        shown(&new),
+                        error = io_text(&error)
+                    ),
                 );
             }
             let text = "it is there already, as the manifest says; the rest follows";
@@ -182,7 +186,7 @@ fn fits(
         return Err("is no plain file name".to_owned());
     }
     let path = dir.join(&file.name);
-    let stat = host.stat_link(&path).map_err(|error| error.to_string())?;
+    let stat = host.stat_link(&path).map_err(|error| io_text(&error))?;
     if stat.kind != FileKind::Regular {
         return Err("is no regular file".to_owned());
     }
@@ -194,11 +198,11 @@ fn fits(
     }
     let opened = host
         .open(&path, Access::Read)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| io_text(&error))?;
     let mut first = [0; 512];
     let got = opened
         .read_at(&mut first, 0)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| io_text(&error))?;
     let seen = Format::recognise(first.get(..got).unwrap_or_default());
     match &file.format {
         // A raw disk's guest may have written such a header: only what is built on it says raw then.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::printable;
+use crate::host::{io_text, printable};
 
 use super::framework::format::shown;
 use super::framework::journal::origin;
@@ -114,7 +114,10 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
             let file = shown(journal.path());
             return plan.refuse(
                 RefusalKind::Unreadable,
-                format!("the journal {file} cannot be read: {error}"),
+                format!(
+                    "the journal {file} cannot be read: {error}",
+                    error = io_text(&error)
+                ),
             );
         }
     };
@@ -251,7 +254,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
             undo: Some(undo), ..
         })) if undone && undo.is_of_images() => Ok(undo),
         Ok(Some(_)) if matches!(entry.request.operation().nature(), Nature::DoesAgain(_)) => {
-            let all = journal.entries().map_err(|error| error.to_string())?;
+            let all = journal.entries().map_err(|error| io_text(&error))?;
             let redone = all.iter().find(|one| one.id == to);
             let first = redone.map(|redone| origin(&all, redone).request.clone());
             first.filter(Request::is_of_images).ok_or_else(leads)

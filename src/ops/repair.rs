@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, Host, HostFile, LockSet};
+use crate::host::{Access, Host, HostFile, LockSet, io_text};
 use crate::image::{
     self, ErrorKind, FindingKind, NoProgress, ProgressSink, RepairExtent, Suspect, UndoFile,
 };
@@ -168,7 +168,11 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
         Err(error) => {
             return plan.refuse(
                 resolve::kind_of(&error),
-                format!("{} cannot be looked at: {error}", shown(image)),
+                format!(
+                    "{} cannot be looked at: {error}",
+                    shown(image),
+                    error = io_text(&error)
+                ),
             );
         }
     };
@@ -476,7 +480,11 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     if let Err(error) = plan.pins.pin(host.as_ref(), &saved_at, Watch::Content) {
         plan.refuse(
             resolve::kind_of(&error),
-            format!("{} cannot be looked at: {error}", shown(&saved_at)),
+            format!(
+                "{} cannot be looked at: {error}",
+                shown(&saved_at),
+                error = io_text(&error)
+            ),
         );
     }
     plan.undo = Undo::Possible("repair it again".to_owned());

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Forest, Node};
-use crate::host::{Access, Host, printable};
+use crate::host::{Access, Host, io_text, printable};
 use crate::image::{
     self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, ErrorKind, Format, Keys,
     Layer, Loss, NoProgress, ProgressSink, Stores, Views, dedupe, preserve_views, snapshot_views,
@@ -119,7 +119,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
                 leading_to(&context, node, &base.path, wish.style).and_then(|recorded| {
                     let file = host
                         .open(path, Access::Read)
-                        .map_err(|error| error.to_string())?;
+                        .map_err(|error| io_text(&error))?;
                     image::may_relink(path, file, &recorded, format)
                         .map_err(|error| error.kind.to_string())?;
                     Ok(recorded)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node};
-use crate::host::{Access, FileId, Host, LockSet, copy_attributes, printable};
+use crate::host::{Access, FileId, Host, LockSet, copy_attributes, io_text, printable};
 use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name};
 use crate::units::size;
 
@@ -516,7 +516,8 @@ impl RevertJob {
             return Err(Error::Failed(format!(
                 "{} has its new content, and whether that outlives a power cut is not known: {error}. What it held \
                  is in the trash as {kept}",
-                shown(image)
+                shown(image),
+                error = io_text(&error)
             )));
         }
         touched.push(next.path.clone());

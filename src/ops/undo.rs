@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::io_text;
 use crate::host::{Host, printable};
 use crate::units::{ago, count};
 
@@ -129,7 +130,10 @@ pub(super) fn entries(plan: &Plan) -> Result<Vec<Entry>, Reason> {
         let file = shown(journal.path());
         Reason::new(
             RefusalKind::Unreadable,
-            format!("the journal {file} cannot be read: {error}"),
+            format!(
+                "the journal {file} cannot be read: {error}",
+                error = io_text(&error)
+            ),
         )
     })
 }

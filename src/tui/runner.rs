@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
-use crate::host::{RealHost, printable};
+use crate::host::{RealHost, io_text, printable};
 use crate::system::share_memory;
 
 use super::crash;
@@ -337,7 +337,11 @@ impl<S: Surface> Runner<S> {
         let told = match &ended {
             Ok(status) if status.success() => String::new(),
             Ok(status) => format!("{} ended with {status}. ", printable(program)),
-            Err(error) => format!("{} cannot be run: {error}. ", printable(program)),
+            Err(error) => format!(
+                "{} cannot be run: {error}. ",
+                printable(program),
+                error = io_text(&error)
+            ),
         };
         if wait || ended.is_err() {
             let mut stdout = io::stdout().lock();

@@ -104,3 +104,27 @@ fn what_helps_against_a_problem_is_a_command_line_that_ends_it() {
         "{line}"
     );
 }
+
+#[test]
+fn what_the_system_says_comes_in_words() {
+    let place = small_forest();
+    for words in [
+        "info nothing",
+        "tree nothing",
+        "nothing/below",
+        "commit nothing",
+        "branch nothing new.qcow2",
+        "create nothing/new.qcow2 1M",
+        "clone one.qcow2 nothing/new.qcow2",
+        "import nothing elsewhere",
+        "export one.qcow2 nothing/below",
+    ] {
+        let ended = place.q(words);
+        assert!(
+            ended.err.contains("no such file or directory"),
+            "{}",
+            ended.err
+        );
+        assert!(!ended.err.contains("os error"), "{}", ended.err);
+    }
+}

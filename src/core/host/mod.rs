@@ -17,6 +17,7 @@
 //! | `own` | which files this process has locked, and for what |
 //! | `attributes` | owner, mode and extended attributes of a file that is replaced |
 //! | `process` | which process this is, and whether it still runs |
+//! | `io_text` | what a failed call says, in words |
 //! | `printable` | names made safe for a terminal and for a shell |
 
 mod attributes;
@@ -24,6 +25,7 @@ mod device;
 mod file;
 mod holder;
 mod holders;
+mod io_text;
 mod lock;
 mod machine;
 mod ofd;
@@ -40,6 +42,7 @@ pub use device::{Volume, volume_of};
 pub use file::{Access, Cloned, HostFile, Segment};
 pub use holder::Holder;
 pub use holders::{during_one_survey, holders, holders_of};
+pub use io_text::io_text;
 pub use lock::{Conflict, Lock, LockGuard, LockProbe, LockSet, LocksSeen};
 pub use machine::{Host, Space};
 pub use own::{OwnWork, own_work, working_as};

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::host::{Conflict, printable};
+use crate::host::{Conflict, io_text, printable};
 use crate::image::{Encryption, Format};
 use crate::qcow2::FormatError;
 
@@ -23,7 +23,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// A call to the system failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {}", io_text(.source))]
     Io {
         /// What was tried: `open`, `read at 0x1000`.
         action: String,

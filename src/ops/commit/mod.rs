@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Node, NodeId};
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::image::{self, CreateOptions, Format, Views};
 use crate::units::{count, size};
 
@@ -658,7 +658,8 @@ fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
         {
             plan.warn(format!(
                 "{} cannot be looked at: {error}",
-                shown(&dependant.path)
+                shown(&dependant.path),
+                error = io_text(&error)
             ));
         }
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use crate::forest::Node;
-use crate::host::{Access, printable};
+use crate::host::{Access, io_text, printable};
 use crate::image;
 use crate::ops::framework::backing_name::leading_to;
 use crate::ops::framework::eligibility::{refuse_corrupt, refuse_receiver_elsewhere};
@@ -257,7 +257,7 @@ fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, 
     let file = context
         .host
         .open(&child.path, Access::Read)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| io_text(&error))?;
     image::may_relink(&child.path, file, &recorded, &run.base_format)
         .map_err(|error| error.kind.to_string())?;
     Ok(recorded)

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf, absolute};
 
 use crate::forest::Node;
-use crate::host::{Host, printable};
+use crate::host::{Host, io_text, printable};
 use crate::image::{BackingName, taken_from};
 use crate::qcow2::limits::MAX_BACKING_NAME_BYTES;
 
@@ -224,7 +224,8 @@ pub(in crate::ops) fn to_missing(
     base: &Path,
     style: BackingStyle,
 ) -> Result<OsString, String> {
-    let there = absolute(base).map_err(|error| format!("{}: {error}", shown(base)))?;
+    let there = absolute(base)
+        .map_err(|error| format!("{}: {error}", shown(base), error = io_text(&error)))?;
     let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
     let place = folder(&there).ancestors().find_map(|dir| {
         let dir_there = host.canonical(dir).ok()?;
@@ -263,9 +264,13 @@ pub(in crate::ops) fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf
     let file = path
         .file_name()
         .ok_or_else(|| format!("{} is no name for a file", shown(path)))?;
-    let dir = host
-        .canonical(dir)
-        .map_err(|error| format!("{} cannot be looked at: {error}", shown(dir)))?;
+    let dir = host.canonical(dir).map_err(|error| {
+        format!(
+            "{} cannot be looked at: {error}",
+            shown(dir),
+            error = io_text(&error)
+        )
+    })?;
     Ok(dir.join(file))
 }
 

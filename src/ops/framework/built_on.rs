@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, Host, LockSet};
+use crate::host::{Access, Host, LockSet, io_text};
 
 use super::error::Error;
 use super::format::{name, shown};
@@ -55,7 +55,8 @@ impl BuiltOn {
                 plan.warn(format!(
                     "{} cannot be opened here ({error}): {} can be made, but not read",
                     shown(base),
-                    name(new)
+                    name(new),
+                    error = io_text(&error)
                 ));
                 false
             }

@@ -11,7 +11,7 @@ use crate::forest::{
     Forest, Index, ScanOptions, ScanSummary, Whereabouts, changed_since, follow, refreshed,
     scan_all,
 };
-use crate::host::{Host, printable};
+use crate::host::{Host, io_text, printable};
 use crate::image::Keys;
 
 /// What planning looks at.
@@ -195,8 +195,10 @@ impl Looked {
         let Some(index) = self.index() else { return };
         if let Err(error) = index.merge(&*self.context.host, &self.context.forest) {
             let file = printable(index.file());
-            self.complaints
-                .push(format!("cannot remember images in {file}: {error}"));
+            self.complaints.push(format!(
+                "cannot remember images in {file}: {error}",
+                error = io_text(&error)
+            ));
         }
     }
 
@@ -215,8 +217,7 @@ impl Looked {
             Err(error) => {
                 let file = printable(index.file());
                 self.complaints.push(format!(
-                    "cannot read the images remembered in {file}, so that only the folders named were searched: {error}"
-                ));
+                    "cannot read the images remembered in {file}, so that only the folders named were searched: {error}", error = io_text(&error)));
             }
         }
     }

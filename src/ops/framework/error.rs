@@ -25,7 +25,11 @@ pub enum Error {
 impl Error {
     /// `cannot open disk.qcow2: Permission denied`.
     pub(in crate::ops) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
-        Self::Failed(format!("cannot {doing} {}: {error}", shown(path)))
+        Self::Failed(format!(
+            "cannot {doing} {}: {error}",
+            shown(path),
+            error = io_text(&error)
+        ))
     }
 
     /// The same of an operation that was cut off with a part of it done, and what can be done about it.
@@ -44,3 +48,4 @@ impl Error {
         }
     }
 }
+use crate::host::io_text;

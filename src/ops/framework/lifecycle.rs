@@ -1,6 +1,6 @@
 //! The life of a change: a request is planned, and a plan that was agreed to is run.
 
-use crate::host::during_one_survey;
+use crate::host::{during_one_survey, io_text};
 
 use super::context::Context;
 use super::error::Error;
@@ -74,7 +74,8 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     }
     if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
         outcome.remarks.push(format!(
-            "it could not be written down in the journal, so that `undo` does not know it: {error}"
+            "it could not be written down in the journal, so that `undo` does not know it: {error}",
+            error = io_text(&error)
         ));
     }
     if let Ok(outcome) = &ended {

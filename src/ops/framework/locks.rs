@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{
-    Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet, own_work,
+    Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet, io_text, own_work,
 };
 use crate::image;
 
@@ -73,13 +73,21 @@ pub(in crate::ops) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
         Ok(Use::Unknown(sentence)) => plan.warn(sentence),
         Err(error) => plan.refuse(
             resolve::kind_of(&error),
-            format!("{} cannot be opened: {error}", shown(path)),
+            format!(
+                "{} cannot be opened: {error}",
+                shown(path),
+                error = io_text(&error)
+            ),
         ),
     }
     if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
         plan.refuse(
             resolve::kind_of(&error),
-            format!("{} cannot be looked at: {error}", shown(path)),
+            format!(
+                "{} cannot be looked at: {error}",
+                shown(path),
+                error = io_text(&error)
+            ),
         );
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::host::Host;
+use crate::host::{Host, io_text};
 
 use super::copy_file::folder;
 use super::format::shown;
@@ -131,6 +131,6 @@ fn why(error: &io::Error) -> String {
         Some(libc::EBUSY) => {
             "it is mounted, or a part of another device: `lsblk` shows which".to_owned()
         }
-        _ => error.to_string(),
+        _ => io_text(&error),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::forest::Whereabouts;
-use crate::host::FileKind;
+use crate::host::{FileKind, io_text};
 use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 use crate::units::size;
 
@@ -31,7 +31,11 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
         Err(error) => plan.refuse(
             RefusalKind::Unreadable,
-            format!("{} cannot be looked at: {error}", shown(new)),
+            format!(
+                "{} cannot be looked at: {error}",
+                shown(new),
+                error = io_text(&error)
+            ),
         ),
         Ok(_) => plan.refuse(
             RefusalKind::AlreadyExists,
@@ -62,7 +66,11 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
         Err(error) => {
             plan.refuse(
                 resolve::kind_of(&error),
-                format!("the directory {} cannot be used: {error}", shown(parent)),
+                format!(
+                    "the directory {} cannot be used: {error}",
+                    shown(parent),
+                    error = io_text(&error)
+                ),
             );
             return None;
         }

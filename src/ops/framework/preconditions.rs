@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, FileId, FileKind, Host, Stat};
+use crate::host::{Access, FileId, FileKind, Host, Stat, io_text};
 
 use super::absolute::path as absolute;
 use super::error::Error;
@@ -195,7 +195,8 @@ impl Pin {
                     "{path} has come into being since the plan was made: plan again"
                 ))),
                 Err(error) => Err(Error::Stale(format!(
-                    "{path} cannot be looked at any more: {error}"
+                    "{path} cannot be looked at any more: {error}",
+                    error = io_text(&error)
                 ))),
             };
         };
@@ -203,7 +204,10 @@ impl Pin {
             Error::Stale(if error.kind() == io::ErrorKind::NotFound {
                 format!("{path} is gone since the plan was made: plan again")
             } else {
-                format!("{path} cannot be looked at any more: {error}")
+                format!(
+                    "{path} cannot be looked at any more: {error}",
+                    error = io_text(&error)
+                )
             })
         })?;
         let same = now.id == was.id

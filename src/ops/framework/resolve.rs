@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::forest::Node;
-use crate::host::shell_quoted;
+use crate::host::{io_text, shell_quoted};
 use crate::image::entry_of;
 
 use super::context::Context;
@@ -30,7 +30,11 @@ pub(in crate::ops) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c
         )),
         (None, Err(error)) => Err(Reason::new(
             kind_of(error),
-            format!("{} cannot be looked at: {error}", shown(path)),
+            format!(
+                "{} cannot be looked at: {error}",
+                shown(path),
+                error = io_text(&error)
+            ),
         )),
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
-use crate::host::{Access, FileKind, Host, LockSet, Stat, printable};
+use crate::host::{Access, FileKind, Host, LockSet, Stat, io_text, printable};
 use crate::image;
 use crate::units::{count, size};
 
@@ -579,7 +579,7 @@ fn plan_children(
 fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String> {
     let file = host
         .open(path, Access::Read)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| io_text(&error))?;
     image::may_rename_backing(path, file, recorded).map_err(|error| error.kind.to_string())
 }
 

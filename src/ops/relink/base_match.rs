@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::guest::{self, Held, Partition, Partitions};
+use crate::host::io_text;
 use crate::image::{
     self, BackingDiff, BackingView, Chain, Compared, Format, Layer, NoProgress, State,
 };
@@ -138,7 +139,8 @@ fn pin(plan: &mut Plan, chain: &Chain) {
         if let Err(error) = plan.pins.pin(host.as_ref(), layer.path(), Watch::Content) {
             plan.warn(format!(
                 "{} cannot be looked at: {error}",
-                shown(layer.path())
+                shown(layer.path()),
+                error = io_text(&error)
             ));
         }
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::ops::{Error, Outcome, Progress};
 use crate::tui::msg::Msg;
 
@@ -28,7 +28,11 @@ fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error
         return Err(Error::Failed("there is no program to run".to_owned()));
     };
     let failed = |error: std::io::Error| {
-        Error::Failed(format!("{} cannot be run: {error}", printable(program)))
+        Error::Failed(format!(
+            "{} cannot be run: {error}",
+            printable(program),
+            error = io_text(&error)
+        ))
     };
     // Into files, not pipes: a program that says much must not wait for somebody to read it.
     let said = tempfile::tempfile().map_err(failed)?;

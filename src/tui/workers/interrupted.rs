@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Forest, Whereabouts};
-use crate::host::{Host, printable};
+use crate::host::{Host, io_text, printable};
 use crate::ops;
 use crate::ops::journal::{Entry, Journal, Standing};
 use crate::tui::msg::Interrupted;
@@ -26,7 +26,10 @@ pub(super) fn find(
     let journal = Journal::at(dir);
     let failed = |error| {
         let file = printable(journal.path());
-        format!("the journal {file} cannot be read: {error}")
+        format!(
+            "the journal {file} cannot be read: {error}",
+            error = io_text(&error)
+        )
     };
     let all = journal.entries().map_err(failed)?;
     let touched = all.iter().flat_map(|entry| &entry.touched);

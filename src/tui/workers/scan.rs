@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::forest::{Forest, Index, Scan, ScanEvent};
-use crate::host::printable;
+use crate::host::{io_text, printable};
 use crate::tui::msg::{Msg, ScanEnd};
 use crate::tui::query::QueryId;
 
@@ -43,7 +43,8 @@ impl Workers {
         {
             self.answer(Msg::Tell(format!(
                 "The index of images cannot be written to {}: {error}.",
-                printable(dir)
+                printable(dir),
+                error = io_text(&error)
             )));
         }
     }

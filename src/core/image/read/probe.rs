@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::host::{HostFile, printable};
+use crate::host::{HostFile, io_text, printable};
 use crate::image::read::qcow2_layer::require_openable;
 use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageInfo};
 use crate::qcow2::snapshot::parse_first;
@@ -93,7 +93,14 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
     }
     // What it is built on is known all the same: whoever depends on whom must not hang on this.
     facts.unopenable = unopenable(file, &header, path).unwrap_or_else(|error| {
-        Some(format!("{} cannot be read whole: {error}", printable(path)).into())
+        Some(
+            format!(
+                "{} cannot be read whole: {error}",
+                printable(path),
+                error = io_text(&error)
+            )
+            .into(),
+        )
     });
     if header.snapshot_count > 0 {
         let mut table = vec![0; SNAPSHOT_READ];
@@ -232,7 +239,8 @@ fn truncation(
         Err(error) => {
             let text = format!(
                 "{} has an L1 table that cannot be read: {error}. Restore it from a copy.",
-                printable(path)
+                printable(path),
+                error = io_text(&error)
             );
             return Ok(Some((text, true)));
         }

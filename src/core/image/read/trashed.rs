@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::host::{FileKind, Host, effective_user};
+use crate::host::{FileKind, Host, effective_user, io_text};
 
 /// The name of the folder, beside the images, that discarded images are moved to.
 pub const TRASH_FOLDER: &str = ".qanopy-trash";
@@ -89,7 +89,12 @@ const OTHERS_WRITE: u32 = 0o022;
 pub fn foreign_trash(host: &dyn Host, trash: &Path) -> Option<String> {
     let stat = match host.stat_link(trash) {
         Ok(stat) => stat,
-        Err(error) => return Some(format!("cannot be looked at: {error}")),
+        Err(error) => {
+            return Some(format!(
+                "cannot be looked at: {error}",
+                error = io_text(&error)
+            ));
+        }
     };
     match stat.kind {
         FileKind::Directory => {}

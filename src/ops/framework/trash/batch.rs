@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::host::{FileKind, Host};
+use crate::host::{FileKind, Host, io_text};
 use crate::image::foreign_trash;
 use crate::ops::framework::copy_file::folder;
 use crate::ops::framework::error::Error;
@@ -132,7 +132,8 @@ impl<'a> Batch<'a> {
                     "{} could not be noted in {}: {error}; `trash list` finds it when it is given \
                      the directory",
                     shown(&trash),
-                    shown(state_dir)
+                    shown(state_dir),
+                    error = io_text(&error)
                 ));
             }
             for (name, _, item) in files {

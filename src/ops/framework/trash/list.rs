@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::host::{FileId, FileKind, Host};
+use crate::host::{FileId, FileKind, Host, io_text};
 use crate::image::foreign_trash;
 use crate::ops::framework::error::Error;
 use crate::ops::framework::format::shown;
@@ -281,9 +281,10 @@ fn read_folder(host: &dyn Host, trash: &Path, folder: &Path, entry: &mut Entry) 
         return;
     };
     let manifest = Manifest::read(host, &manifest_path(folder)).unwrap_or_else(|error| {
-        entry
-            .problems
-            .push(format!("its manifest cannot be read ({error})"));
+        entry.problems.push(format!(
+            "its manifest cannot be read ({error})",
+            error = io_text(&error)
+        ));
         Manifest::default()
     });
     if entry.discarded.is_none() && manifest.discarded > 0 {
