@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image;
 use crate::image::BitmapFlags;
+use crate::image::{self, ImageFile};
 use crate::json_text::json_name_bytes;
 use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
@@ -162,11 +162,14 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &BitmapCommand) -> a
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    let file = RealHost
-        .open(path, Access::Read)
-        .map_err(FileError::at("open", path))?;
-    let header = image::read_header(path, file.as_ref())?;
-    let bitmaps = image::bitmaps(path, file.as_ref(), &header)?;
+    let file = ImageFile::new(
+        path,
+        RealHost
+            .open(path, Access::Read)
+            .map_err(FileError::at("open", path))?,
+    );
+    let header = image::read_header(&file)?;
+    let bitmaps = image::bitmaps(&file, &header)?;
     let mut rows = vec![["NAME", "GRANULARITY", "DIRTY", "STATE"].map(str::to_owned)];
     let mut values = Vec::new();
     for bitmap in &bitmaps {
@@ -174,7 +177,7 @@ fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
         let dirty = if is_stale {
             None
         } else {
-            let bits = image::dirty_bits(path, file.as_ref(), &header, bitmap)?;
+            let bits = image::dirty_bits(&file, &header, bitmap)?;
             Some(bits.dirty_bytes())
         };
         let is_enabled = bitmap.flags.contains(BitmapFlags::AUTO);

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::forest::{BackingState, Content, Flags, Forest, Node, NodeId};
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
 use crate::image::{
-    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageInfo, LuksHeader,
-    STRIPES, Snapshot,
+    self, BackingName, BackingTarget, Bitmap, BitmapFlags, Encryption, ImageFile, ImageInfo,
+    LuksHeader, STRIPES, Snapshot,
 };
 use crate::json_text::{json_name, json_name_bytes};
 use crate::ops;
@@ -65,18 +65,18 @@ impl Inside {
     }
 
     fn read(&mut self, path: &Path) -> anyhow::Result<()> {
-        let file = RealHost.open(path, Access::Read)?;
-        let header = image::read_header(path, file.as_ref())?;
+        let file = ImageFile::new(path, RealHost.open(path, Access::Read)?);
+        let header = image::read_header(&file)?;
         // None of these says anything of the others: read all, whatever comes of one.
-        match image::snapshots(path, file.as_ref(), &header) {
+        match image::snapshots(&file, &header) {
             Ok(snapshots) => self.snapshots = snapshots,
             Err(error) => self.unread.push(error.to_string()),
         }
-        match image::luks_header(path, file.as_ref(), &header) {
+        match image::luks_header(&file, &header) {
             Ok(luks) => self.luks = luks,
             Err(error) => self.unread.push(error.to_string()),
         }
-        self.bitmaps = image::bitmaps(path, file.as_ref(), &header)?;
+        self.bitmaps = image::bitmaps(&file, &header)?;
         Ok(())
     }
 }

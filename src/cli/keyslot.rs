@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable};
-use crate::image::{self, Keys};
+use crate::image::{self, ImageFile, Keys};
 use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
@@ -155,11 +155,14 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> 
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    let file = RealHost
-        .open(path, Access::Read)
-        .map_err(FileError::at("open", path))?;
-    let header = image::read_header(path, file.as_ref())?;
-    let luks = image::luks_header(path, file.as_ref(), &header)?.ok_or_else(|| {
+    let file = ImageFile::new(
+        path,
+        RealHost
+            .open(path, Access::Read)
+            .map_err(FileError::at("open", path))?,
+    );
+    let header = image::read_header(&file)?;
+    let luks = image::luks_header(&file, &header)?.ok_or_else(|| {
         anyhow!(
             "{} is not encrypted with LUKS: it has no key slots",
             printable(path)

@@ -79,7 +79,7 @@ fn print_json(
         .layers()
         .iter()
         .map(|layer| {
-            let file = json_line(json!({ "filename": json_name(layer.stored_in().0) }));
+            let file = json_line(json!({ "filename": json_name(layer.stored_in().path()) }));
             format!(", {}", file.trim_start_matches('{'))
         })
         .collect();
@@ -126,7 +126,7 @@ fn print_table(
     let files: Vec<String> = chain
         .layers()
         .iter()
-        .map(|layer| crate::host::printable(layer.stored_in().0))
+        .map(|layer| crate::host::printable(layer.stored_in().path()))
         .collect();
     out.line(format_args!(
         "{:<15} {:<15} {:<10} {:<5} {:<15} FILE",

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image::{self, Keys, Snapshot};
+use crate::image::{self, ImageFile, Keys, Snapshot};
 use crate::ops::{ChangeSnapshot, Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
 
 use super::execute::execute;
@@ -195,11 +195,14 @@ pub(super) fn run(
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    let file = RealHost
-        .open(path, Access::Read)
-        .map_err(FileError::at("open", path))?;
-    let header = image::read_header(path, file.as_ref())?;
-    let snapshots = image::snapshots(path, file.as_ref(), &header)?;
+    let file = ImageFile::new(
+        path,
+        RealHost
+            .open(path, Access::Read)
+            .map_err(FileError::at("open", path))?,
+    );
+    let header = image::read_header(&file)?;
+    let snapshots = image::snapshots(&file, &header)?;
     let disk = |snapshot: &Snapshot| {
         snapshot
             .virtual_size()

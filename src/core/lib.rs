@@ -5,13 +5,13 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`image`] | an image or a chain: [`Chain`], [`Target`], [`check()`], [`create()`], [`convert()`], [`Repair`] |
+//! | [`image`] | an image or a chain: [`ImageFile`], [`Chain`], [`Target`], [`check()`], [`create()`], [`convert()`], [`Repair`] |
 //! | [`qcow2`] | the format itself, pure: bytes to structures and back |
 //! | [`host`] | files, locks, holes and reflinks behind two traits, [`Host`] and [`HostFile`] |
 //!
 //! ```
 //! use qanopy_core::{Chain, CreateOptions, NoProgress, RealHost, Verdict, check, create};
-//! use qanopy_core::{Access, Host as _};
+//! use qanopy_core::{Access, ImageFile};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("new.qcow2");
@@ -24,8 +24,8 @@
 //!     println!("{:#x} {:#x} {}", run.start, run.len, run.state.name());
 //! }
 //!
-//! let file = RealHost.open(&path, Access::Read)?;
-//! assert_eq!(check(&path, &file, &NoProgress)?.verdict(), Verdict::Clean);
+//! let file = ImageFile::open(&RealHost, &path, Access::Read)?;
+//! assert_eq!(check(&file, &NoProgress)?.verdict(), Verdict::Clean);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -68,8 +68,8 @@ pub mod qcow2;
 
 pub use host::{Access, Host, HostFile, Lock, LockSet, RealHost};
 pub use image::{
-    Chain, Check, CreateOptions, Error, ErrorKind, Extent, Finding, Format, ImageInfo, Keys, Layer,
-    MapRun, MapState, NoProgress, Passphrase, Passphrases, ProgressSink, Repair, RepairExtent,
-    Result, Root, State, Target, Verdict, Writer, check, compare, convert, create, facts, measure,
-    preserve_views, probe,
+    Chain, Check, CreateOptions, Error, ErrorKind, Extent, Finding, Format, ImageFile, ImageInfo,
+    Keys, Layer, MapRun, MapState, NoProgress, Passphrase, Passphrases, ProgressSink, Repair,
+    RepairExtent, Result, Root, State, Target, Verdict, Writer, check, compare, convert, create,
+    facts, measure, preserve_views, probe,
 };

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node};
 use crate::host::{Access, LockSet, printable_bytes};
-use crate::image::{self, Amend, Amendment, BackingName, ErrorKind, NoProgress, Version};
+use crate::image::{
+    self, Amend, Amendment, BackingName, ErrorKind, ImageFile, NoProgress, Version,
+};
 use crate::qcow2::Header;
 use crate::units::{count, size};
 
@@ -139,7 +141,7 @@ fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
         .host()
         .open(path, Access::Read)
         .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| Amend::plan(path, &file, amendment, &NoProgress));
+        .and_then(|file| Amend::plan(&ImageFile::new(path, file), amendment, &NoProgress));
     let amend = match worked_out {
         Ok(amend) => amend,
         Err(error) => return plan.refuse_error(&error),
@@ -311,7 +313,12 @@ impl Job for AmendJob {
         )?;
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
-        let amend = Amend::plan(&self.image, &file, &self.amendment, progress).map_err(failed)?;
+        let amend = Amend::plan(
+            &ImageFile::new(&self.image, file.clone()),
+            &self.amendment,
+            progress,
+        )
+        .map_err(failed)?;
         progress.enter(Phase::Copy, amend.written());
         let words = listed(&described(amend.header(), &self.amendment), 9);
         amend.commit(progress).map_err(failed)?;

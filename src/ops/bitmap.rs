@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
-use crate::image::{self, BitmapChange, Dirty, ErrorKind, NewBitmap, NoProgress, ProgressSink};
+use crate::image::{
+    self, BitmapChange, Dirty, ErrorKind, ImageFile, NewBitmap, NoProgress, ProgressSink,
+};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::units::size;
 
@@ -317,7 +319,8 @@ impl Change {
         source_file: Option<&Arc<dyn HostFile>>,
         pace: &dyn ProgressSink,
     ) -> image::Result<BitmapChange> {
-        let (path, bitmap) = (&self.image, self.bitmap.as_bytes());
+        let bitmap = self.bitmap.as_bytes();
+        let file = ImageFile::new(&self.image, Arc::clone(file));
         match &self.action {
             BitmapAction::Add {
                 granularity,
@@ -328,16 +331,20 @@ impl Change {
                     granularity: *granularity,
                     enabled: *enabled,
                 };
-                BitmapChange::add(path, file, &new, pace)
+                BitmapChange::add(&file, &new, pace)
             }
-            BitmapAction::Remove => BitmapChange::remove(path, file, bitmap, pace),
-            BitmapAction::Clear => BitmapChange::clear(path, file, bitmap, pace),
-            BitmapAction::Enable => BitmapChange::set_enabled(path, file, bitmap, true, pace),
-            BitmapAction::Disable => BitmapChange::set_enabled(path, file, bitmap, false, pace),
+            BitmapAction::Remove => BitmapChange::remove(&file, bitmap, pace),
+            BitmapAction::Clear => BitmapChange::clear(&file, bitmap, pace),
+            BitmapAction::Enable => BitmapChange::set_enabled(&file, bitmap, true, pace),
+            BitmapAction::Disable => BitmapChange::set_enabled(&file, bitmap, false, pace),
             BitmapAction::Merge { source, .. } => {
-                let from = self.source_file.as_ref().unwrap_or(path);
-                let source = read_bits(from, source_file.unwrap_or(file), source)?;
-                BitmapChange::merge(path, file, bitmap, &source, pace)
+                let source = match (&self.source_file, source_file) {
+                    (Some(path), Some(from)) => {
+                        read_bits(&ImageFile::new(path, Arc::clone(from)), source)?
+                    }
+                    _ => read_bits(&file, source)?,
+                };
+                BitmapChange::merge(&file, bitmap, &source, pace)
             }
         }
     }
@@ -375,9 +382,9 @@ impl Change {
     }
 }
 
-fn read_bits(path: &Path, file: &Arc<dyn HostFile>, bitmap: &OsStr) -> image::Result<Dirty> {
-    let header = image::read_header(path, &**file)?;
-    image::dirty(path, &**file, &header, bitmap.as_bytes())
+fn read_bits(file: &ImageFile, bitmap: &OsStr) -> image::Result<Dirty> {
+    let header = image::read_header(file)?;
+    image::dirty(file, &header, bitmap.as_bytes())
 }
 
 impl Change {
@@ -414,20 +421,20 @@ impl Change {
     fn is_done(&self, host: &dyn Host) -> bool {
         let found = || -> image::Result<Option<(BitmapFlags, bool)>> {
             let path = &self.image;
-            let file = host
-                .open(path, Access::Read)
-                .map_err(|error| image::Error::io(path, "open", error))?;
-            let header = image::read_header(path, &*file)?;
-            let bitmaps = image::bitmaps(path, &*file, &header)?;
+            let file = ImageFile::new(
+                path,
+                host.open(path, Access::Read)
+                    .map_err(|error| image::Error::io(path, "open", error))?,
+            );
+            let header = image::read_header(&file)?;
+            let bitmaps = image::bitmaps(&file, &header)?;
             let wanted = self.bitmap.as_bytes();
             let Some(bitmap) = bitmaps.iter().find(|bitmap| bitmap.name == wanted) else {
                 return Ok(None);
             };
             // Only a bitmap that is to be cleared is read.
             let is_clear = matches!(self.action, BitmapAction::Clear)
-                && image::dirty(path, &*file, &header, wanted)?
-                    .ranges()
-                    .is_empty();
+                && image::dirty(&file, &header, wanted)?.ranges().is_empty();
             Ok(Some((bitmap.flags, is_clear)))
         };
         let Ok(found) = found() else { return false };

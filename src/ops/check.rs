@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Node, Problem, ProblemKind, ScanOptions, scan_all};
 use crate::host::{Access, Host, LockSet};
-use crate::image::{self, Check, ProgressSink};
+use crate::image::{self, Check, ImageFile, ProgressSink};
 use crate::units::size;
 
 use super::Error;
@@ -23,10 +23,12 @@ pub fn check(host: &dyn Host, path: &Path, pace: &dyn ProgressSink) -> Result<Ch
     if let Use::Busy(sentence) = looked.map_err(|error| Error::io("open", path, &error))? {
         return Err(Error::InUse(sentence));
     }
-    let file = host
-        .open(path, Access::Read)
-        .map_err(|error| Error::io("open", path, &error))?;
-    image::check(path, &file, pace).map_err(|error| Error::Failed(error.to_string()))
+    let file = ImageFile::new(
+        path,
+        host.open(path, Access::Read)
+            .map_err(|error| Error::io("open", path, &error))?,
+    );
+    image::check(&file, pace).map_err(|error| Error::Failed(error.to_string()))
 }
 
 /// What is wrong with the chain below an image, as far as headers tell: loops, files that are not there,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageFile};
 use crate::units::{count, size};
 
 use super::framework::built_on::BuiltOn;
@@ -318,7 +318,7 @@ fn is_copy(host: &dyn Host, file: &ChainFile, base: Option<&ChainFile>, to: &Pat
     let header = host
         .open(to, Access::Read)
         .ok()
-        .and_then(|file| image::read_header(to, &*file).ok());
+        .and_then(|file| image::read_header(&ImageFile::new(to, file)).ok());
     header.is_some_and(|header| {
         header.backing_file() == recorded.as_ref().map(|name| name.as_encoded_bytes())
             && header.backing_format() == Some(base.format.name().as_bytes())
@@ -329,11 +329,12 @@ fn is_copy(host: &dyn Host, file: &ChainFile, base: Option<&ChainFile>, to: &Pat
 fn may_name(host: &dyn Host, file: &ChainFile, base: &ChainFile, dir: &Path) -> Result<(), String> {
     let (to, base_path) = (dir.join(&file.name), dir.join(&base.name));
     let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)?;
-    let source = host
-        .open(&file.path, Access::Read)
-        .map_err(|error| io_text(&error))?;
-    image::may_relink(&file.path, source, &recorded, &base.format)
-        .map_err(|error| error.kind.to_string())
+    let source = ImageFile::new(
+        &file.path,
+        host.open(&file.path, Access::Read)
+            .map_err(|error| io_text(&error))?,
+    );
+    image::may_relink(&source, &recorded, &base.format).map_err(|error| error.kind.to_string())
 }
 
 #[derive(Debug)]
@@ -425,7 +426,7 @@ impl Job for Clone {
             let file = host
                 .open(copy.temporary(), Access::ReadWrite)
                 .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-            image::rename_backing(copy.temporary(), file, recorded)
+            image::rename_backing(&ImageFile::new(copy.temporary(), file.clone()), recorded)
                 .map_err(|error| Error::Failed(error.to_string()))?;
         }
         // Somebody who knows no image locks may have written meanwhile.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile};
-use crate::image::{self, Chain, Format, NoProgress, Root, Source, Target};
+use crate::image::{self, Chain, Format, ImageFile, NoProgress, Root, Source, Target};
 use crate::qcow2::Header;
 
 use super::Error;
@@ -257,7 +257,7 @@ fn text(path: &Path, offset: u64, len: u64) -> Vec<u8> {
 fn forget_format(host: &dyn Host, path: &Path, base: &str) -> Result<(), Error> {
     let failed = |error: io::Error| Error::io("write the header of", path, &error);
     let file: Arc<dyn HostFile> = host.open(path, Access::ReadWrite).map_err(failed)?;
-    let header = image::read_header(path, &*file)
+    let header = image::read_header(&ImageFile::new(path, file.clone()))
         .and_then(|header: Header| {
             let mut header = header;
             header
@@ -303,8 +303,8 @@ mod tests {
                 assert_eq!(bytes, text(&path, *offset, *len), "{}", layer.path);
             }
             if !matches!(layer.base, Base::RawDisk(_)) {
-                let file = RealHost.open(&path, Access::Read).unwrap();
-                let check = image::check(&path, &file, &NoProgress).unwrap();
+                let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+                let check = image::check(&file, &NoProgress).unwrap();
                 assert_eq!((check.corruptions, check.leaks), (0, 0), "{}", layer.path);
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageFile};
 use crate::units::{count, size};
 
 use super::export::{Exported, Manifest, digest};
@@ -218,7 +218,8 @@ fn fits(
             ));
         }
     }
-    let header = image::read_header(&path, &*opened).map_err(|error| error.kind.to_string())?;
+    let header = image::read_header(&ImageFile::new(&path, opened.clone()))
+        .map_err(|error| error.kind.to_string())?;
     if header.has_data_file() {
         return Err("names a data file, which no export does".to_owned());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, LockSet};
-use crate::image::{self, ErrorKind, KeySlots, NoProgress, OpenedSlot, Passphrase};
+use crate::image::{self, ErrorKind, ImageFile, KeySlots, NoProgress, OpenedSlot, Passphrase};
 use crate::qcow2::luks::SLOTS;
 use crate::units::count;
 
@@ -161,13 +161,13 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
             );
         }
     };
-    let read = image::read_header(&path, file.as_ref())
-        .and_then(|header| KeySlots::read(&path, &file, &header));
+    let read = image::read_header(&ImageFile::new(&path, file.clone()))
+        .and_then(|header| KeySlots::read(&ImageFile::new(&path, file.clone()), &header));
     let slots = match read {
         Ok(slots) => slots,
         Err(error) => return plan.refuse_error(&error),
     };
-    match image::check(&path, &file, &NoProgress) {
+    match image::check(&ImageFile::new(&path, file.clone()), &NoProgress) {
         Ok(found) if found.corruptions > 0 => {
             let error = image::Error::new(&path, ErrorKind::Corruptions(found.corruptions));
             return plan.refuse_error(&error);
@@ -476,8 +476,10 @@ impl Job for ChangeSlots {
         )?;
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
-        let header = image::read_header(&self.image, file.as_ref()).map_err(failed)?;
-        let mut slots = KeySlots::read(&self.image, &file, &header).map_err(failed)?;
+        let header =
+            image::read_header(&ImageFile::new(&self.image, file.clone())).map_err(failed)?;
+        let mut slots =
+            KeySlots::read(&ImageFile::new(&self.image, file.clone()), &header).map_err(failed)?;
         progress.enter(Phase::Copy, 0);
         let mut done = Vec::new();
         if let Some(fill) = &self.steps.fill {

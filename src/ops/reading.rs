@@ -102,7 +102,7 @@ fn at_snapshot(path: &Path, chain: &Chain, wanted: &SnapshotName) -> Result<Chai
         )));
     };
     let failed = |error: image::Error| Error::Failed(error.to_string());
-    let all = image::snapshots(path, &**image.file(), image.header()).map_err(failed)?;
+    let all = image::snapshots(image.file(), image.header()).map_err(failed)?;
     let snapshot = snapshot::choose(path, &all, wanted).map_err(Error::Failed)?;
     snapshot_view(chain, snapshot).map_err(failed)
 }
@@ -139,15 +139,14 @@ fn in_use(layer: &Layer) -> Option<String> {
         Layer::Qcow2(image) => image.file(),
         Layer::Raw(image) => image.file(),
     };
-    let (data_path, data) = layer.stored_in();
-    [(layer.path(), own), (data_path, data)]
-        .into_iter()
-        .find_map(|(path, file)| match file.probe_lock(LockSet::ReadOnly) {
+    [own, layer.stored_in()].into_iter().find_map(|file| {
+        match file.host_file().probe_lock(LockSet::ReadOnly) {
             Ok(LockProbe::Busy(conflict)) => Some(format!(
                 "{} {}: what is read of it may be torn",
-                shown(path),
+                shown(file.path()),
                 image::in_use(&conflict)
             )),
             Ok(LockProbe::Free | LockProbe::Unsupported) | Err(_) => None,
-        })
+        }
+    })
 }

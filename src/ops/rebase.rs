@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Node, Whereabouts};
 use crate::host::{Access, printable};
-use crate::image::{self, CompressionType, Format, Growth, Layer, Stores, dedupe_growth};
+use crate::image::{
+    self, CompressionType, Format, Growth, ImageFile, Layer, Stores, dedupe_growth,
+};
 use crate::units::size;
 
 use super::framework::files_to_lock::Members;
@@ -193,7 +195,7 @@ fn say_of_compression(plan: &mut Plan, node: &Node) {
     let header = host
         .open(&node.path, Access::Read)
         .map_err(|error| image::Error::io(&node.path, "open", error))
-        .and_then(|file| image::read_header(&node.path, &*file));
+        .and_then(|file| image::read_header(&ImageFile::new(&node.path, file)));
     let may = header.and_then(|header| {
         image::may_compress(&node.path, &header)?;
         Ok(header.compression)

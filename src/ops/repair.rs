@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, Host, HostFile, LockSet, io_text};
+use crate::host::{Access, Host, LockSet, io_text};
 use crate::image::{
-    self, ErrorKind, FindingKind, NoProgress, ProgressSink, RepairExtent, Suspect, UndoFile,
+    self, ErrorKind, FindingKind, ImageFile, NoProgress, ProgressSink, RepairExtent, Suspect,
+    UndoFile,
 };
 use crate::units::size;
 
@@ -192,8 +193,9 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
         .host()
         .open(&path, Access::Read)
         .map_err(|error| image::Error::io(&path, "open", error));
-    let worked_out =
-        opened.and_then(|file| image::Repair::work_out(&path, &file, extent, &NoProgress));
+    let worked_out = opened.and_then(|file| {
+        image::Repair::work_out(&ImageFile::new(&path, file), extent, &NoProgress)
+    });
     let repair = match worked_out {
         Ok(repair) => repair,
         Err(error) => return refuse_damage(plan, &path, &error),
@@ -452,11 +454,9 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
     };
     let host = Arc::clone(&plan.context().host);
     let ready = open_saved(plan, &saved_at).and_then(|saved| {
-        let file = host
-            .open(&path, Access::Read)
-            .map_err(|error| image::Error::io(&path, "open", error))?;
-        saved.may_put_back(&path, &*file)?;
-        let is_back = saved.is_put_back(&path, &*file)?;
+        let file = ImageFile::open(&*host, &path, Access::Read)?;
+        saved.may_put_back(&file)?;
+        let is_back = saved.is_put_back(&file)?;
         Ok((!is_back).then(|| saved.bytes()))
     });
     let bytes = match ready {
@@ -515,11 +515,8 @@ fn saved_tables(plan: &Plan, image: &Path, entry: &str) -> Result<PathBuf, Strin
 }
 
 fn open_saved(plan: &Plan, path: &Path) -> image::Result<UndoFile> {
-    let file = plan
-        .host()
-        .open(path, Access::Read)
-        .map_err(|error| image::Error::io(path, "open", error))?;
-    UndoFile::open(path, file)
+    let file = ImageFile::open(plan.host(), path, Access::Read)?;
+    UndoFile::open(&file)
 }
 
 /// What the kept tables of an image are called beside it: `disk.qcow2.tables`. Beside a device's node there is
@@ -593,13 +590,8 @@ impl Mend {
         Error::Failed(format!("{error}. {path} is as it was"))
     }
 
-    fn work_out(
-        &self,
-        file: &Arc<dyn HostFile>,
-        pace: &dyn ProgressSink,
-    ) -> Result<image::Repair, Error> {
-        image::Repair::work_out(&self.image, file, self.extent, pace)
-            .map_err(|error| self.undone(&error))
+    fn work_out(&self, file: &ImageFile, pace: &dyn ProgressSink) -> Result<image::Repair, Error> {
+        image::Repair::work_out(file, self.extent, pace).map_err(|error| self.undone(&error))
     }
 }
 
@@ -610,7 +602,7 @@ impl Job for Mend {
         let mut locking = Locking::default();
         let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
         let locks = locking.settle(plan)?;
-        let file = file.file(&locks);
+        let file = ImageFile::new(&self.image, file.file(&locks));
         let mut repair = self.work_out(&file, progress)?;
         let replaced = repair.replaced().map_err(|error| self.undone(&error))?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
@@ -623,17 +615,17 @@ impl Job for Mend {
             why: format!("tables of {} before its repair", name(&self.image)),
             bytes: replaced,
         };
-        let kept = keep.write(host, plan.context().state_dir.as_deref(), |path, out| {
+        let kept = keep.write(host, plan.context().state_dir.as_deref(), |out| {
             repair
-                .save(path, out, progress)
+                .save(out, progress)
                 .map_err(|error| self.undone(&error))
         })?;
         let now = match repair.commit(progress) {
             Ok(now) => now,
             Err(error) => {
                 // What was kept makes the file what it was, whatever was written of the repair.
-                let rolled_back = open_saved(plan, kept.path())
-                    .and_then(|saved| saved.roll_back(&self.image, &*file));
+                let rolled_back =
+                    open_saved(plan, kept.path()).and_then(|saved| saved.roll_back(&file));
                 return Err(match rolled_back {
                     Ok(()) => {
                         kept.give_up(host);
@@ -690,10 +682,10 @@ impl Job for PutBack {
         let mut locking = Locking::default();
         let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
         let locks = locking.settle(plan)?;
-        let file = file.file(&locks);
+        let file = ImageFile::new(&self.image, file.file(&locks));
         progress.enter(Phase::Switch, 0);
         open_saved(plan, &self.saved_at)
-            .and_then(|saved| saved.put_back(&self.image, &*file))
+            .and_then(|saved| saved.put_back(&file))
             .map_err(|error| {
                 Error::Failed(format!(
                     "{error}. {} is still repaired, or as it was before",

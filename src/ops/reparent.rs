@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::forest::{Content, Forest, Node};
 use crate::host::{Access, Host, io_text, printable};
 use crate::image::{
-    self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, ErrorKind, Format, Keys,
-    Layer, Loss, NoProgress, ProgressSink, Stores, Views, dedupe, preserve_views, snapshot_views,
-    view_loss,
+    self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, ErrorKind, Format,
+    ImageFile, Keys, Layer, Loss, NoProgress, ProgressSink, Stores, Views, dedupe, preserve_views,
+    snapshot_views, view_loss,
 };
 use crate::units::{count, size};
 
@@ -117,10 +117,12 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         Some((base, format)) => {
             let recorded =
                 leading_to(&context, node, &base.path, wish.style).and_then(|recorded| {
-                    let file = host
-                        .open(path, Access::Read)
-                        .map_err(|error| io_text(&error))?;
-                    image::may_relink(path, file, &recorded, format)
+                    let file = ImageFile::new(
+                        path,
+                        host.open(path, Access::Read)
+                            .map_err(|error| io_text(&error))?,
+                    );
+                    image::may_relink(&file, &recorded, format)
                         .map_err(|error| error.kind.to_string())?;
                     Ok(recorded)
                 });
@@ -427,10 +429,10 @@ impl Move {
             });
         };
         if let Layer::Qcow2(image) = &**top {
-            image::require_sound(&self.image, image.file(), &NoProgress)?;
+            image::require_sound(image.file(), &NoProgress)?;
         }
         let mut loss = view_loss(top, change)?;
-        let snapshots = snapshot_views(&self.image, top)?;
+        let snapshots = snapshot_views(top)?;
         for (_, _, view) in &snapshots {
             loss = loss.and(view_loss(view, change)?);
         }
@@ -456,12 +458,10 @@ impl Move {
 
     /// The header names the new base: one write, after which nothing needs the old one.
     pub(super) fn switch(&self, host: &dyn Host) -> image::Result<()> {
-        let file = host
-            .open(&self.image, Access::ReadWrite)
-            .map_err(|error| image::Error::io(&self.image, "open for writing", error))?;
+        let file = ImageFile::open(host, &self.image, Access::ReadWrite)?;
         match &self.base {
-            Some(base) => image::relink(&self.image, file, &base.recorded, &base.format),
-            None => image::unlink(&self.image, file),
+            Some(base) => image::relink(&file, &base.recorded, &base.format),
+            None => image::unlink(&file),
         }
     }
 

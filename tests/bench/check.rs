@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{self, NoProgress, Verdict};
+use qanopy::image::{self, ImageFile, NoProgress, Verdict};
 
 fn ours(path: &Path, size: u64) -> Duration {
     let started = Instant::now();
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let check = image::check(path, &file, &NoProgress).unwrap();
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let check = image::check(&file, &NoProgress).unwrap();
     let elapsed = started.elapsed();
     assert_eq!(check.verdict(), Verdict::Clean);
     assert_eq!(check.allocated_clusters, size >> 16);

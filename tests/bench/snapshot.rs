@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use qanopy::host::{Access, Host, HostFile, RealHost};
-use qanopy::image::{NewSnapshot, NoProgress, SnapshotChange};
+use qanopy::image::{ImageFile, NewSnapshot, NoProgress, SnapshotChange};
 use usage::{Spent, Who, timed};
 
 fn qemu_img(args: &[&str], path: &Path) -> Spent {
@@ -87,16 +87,15 @@ fn main() {
     for _ in 0..pairs {
         let theirs = qemu_img(&["snapshot", "-c", "one"], &path);
         let theirs_gone = qemu_img(&["snapshot", "-d", "one"], &path);
-        let file = open(&path);
+        let file = ImageFile::new(&path, open(&path));
         let new = NewSnapshot {
             name: b"one".to_vec(),
             date: SystemTime::now(),
         };
         let (worked_out, taken) =
-            ours(|| SnapshotChange::create(&path, &file, &new, &NoProgress).unwrap());
+            ours(|| SnapshotChange::create(&file, &new, &NoProgress).unwrap());
         create.push((theirs, worked_out, taken));
-        let (worked_out, gone) =
-            ours(|| SnapshotChange::delete(&path, &file, b"1", &NoProgress).unwrap());
+        let (worked_out, gone) = ours(|| SnapshotChange::delete(&file, b"1", &NoProgress).unwrap());
         delete.push((theirs_gone, worked_out, gone));
     }
     let memory = peak_memory_kib();

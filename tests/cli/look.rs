@@ -15,8 +15,8 @@ use qanopy::host::{
     Access, Cloned, Host, HostFile, Lock, LockProbe, LockSet, RealHost, Segment, Stat,
 };
 use qanopy::image::{
-    self, Chain, Comparison, DifferingRange, ErrorKind, Format, Layer, MapRun, MapState, Measure,
-    MeasureAs, NoProgress, Preallocation, Qcow2, Qcow2Options, Raw,
+    self, Chain, Comparison, DifferingRange, ErrorKind, Format, ImageFile, Layer, MapRun, MapState,
+    Measure, MeasureAs, NoProgress, Preallocation, Qcow2, Qcow2Options, Raw,
 };
 use qanopy::ops::{self, ReadOptions, SnapshotName};
 use serde_json::Value;
@@ -545,7 +545,7 @@ fn what_an_internal_snapshot_shows_is_mapped_compared_and_measured() {
 /// The map of every internal snapshot is that of a copy to which the real tool has applied it.
 fn assert_snapshots_are_mapped(dir: &Path, name: &str, chain: &Chain, image: &Qcow2, tree: &Tree) {
     let path = image.path();
-    for snapshot in image::snapshots(path, &**image.file(), image.header()).unwrap() {
+    for snapshot in image::snapshots(image.file(), image.header()).unwrap() {
         let view = image::snapshot_view(chain, &snapshot).unwrap();
         std::fs::copy(path, dir.join("copy")).unwrap();
         let id = String::from_utf8(snapshot.id.clone()).unwrap();
@@ -629,9 +629,11 @@ fn counted(dir: &Path, names: &[&str]) -> (Chain, Vec<Reads>) {
             reads: Arc::clone(&reads),
         });
         layers.push(Arc::new(if name.ends_with(".img") {
-            Layer::Raw(Raw::open(&path, file).unwrap())
+            Layer::Raw(Raw::open(&ImageFile::new(&path, file.clone())).unwrap())
         } else {
-            Layer::Qcow2(Box::new(Qcow2::open(&path, file, None).unwrap()))
+            Layer::Qcow2(Box::new(
+                Qcow2::open(&ImageFile::new(&path, file.clone()), None).unwrap(),
+            ))
         }));
         all.push(reads);
     }

@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{self, Check, FindingKind, NoProgress, Verdict};
+use qanopy::image::{self, Check, FindingKind, ImageFile, NoProgress, Verdict};
 use support::script::Script;
 use support::{forests, oracle};
 
 fn ours(path: &Path) -> Result<Check, String> {
-    let file = RealHost.open(path, Access::Read).unwrap();
-    image::check(path, &file, &NoProgress).map_err(|error| error.to_string())
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    image::check(&file, &NoProgress).map_err(|error| error.to_string())
 }
 
 fn word(verdict: &oracle::Verdict) -> &'static str {

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    self, Amend, Amendment, BitmapChange, Chain, Format, MeasureAs, NewBitmap, NewSnapshot,
-    NoProgress, Qcow2Options, Repair, RepairExtent, Shrink, SnapshotChange, Verdict,
+    self, Amend, Amendment, BitmapChange, Chain, Format, ImageFile, MeasureAs, NewBitmap,
+    NewSnapshot, NoProgress, Qcow2Options, Repair, RepairExtent, Shrink, SnapshotChange, Verdict,
 };
 use qanopy::qcow2::Version;
 use serde_json::{Value, json};
@@ -451,8 +451,8 @@ fn done<T>(result: image::Result<T>) -> Option<T> {
 }
 
 fn judge(path: &Path, from: u64) -> Value {
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let checked = image::check(path, &file, &NoProgress);
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let checked = image::check(&file, &NoProgress);
     let mut corrupt = Vec::new();
     let (word, kinds) = match &checked {
         Ok(check) => {
@@ -531,10 +531,10 @@ fn look(chain: &Chain, path: &Path) {
     }
     let mut last = [0; 700];
     done(chain.read_at(&mut last, size.saturating_sub(300)));
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let header = image::read_header(path, &*file).unwrap();
-    done(image::bitmaps(path, &*file, &header));
-    for snapshot in done(image::snapshots(path, &*file, &header)).unwrap_or_default() {
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let header = image::read_header(&file).unwrap();
+    done(image::bitmaps(&file, &header));
+    for snapshot in done(image::snapshots(&file, &header)).unwrap_or_default() {
         if let Some(view) = done(image::snapshot_view(chain, &snapshot)) {
             done(view.read_at(&mut last, 0));
         }
@@ -543,26 +543,26 @@ fn look(chain: &Chain, path: &Path) {
 
 /// Works out what would change the image, of every kind there is. Nothing is written.
 fn plan_everything(path: &Path) {
-    let file = RealHost.open(path, Access::Read).unwrap();
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
     let pace = &NoProgress;
-    done(Repair::work_out(path, &file, RepairExtent::All, pace));
-    let Ok(header) = image::read_header(path, &*file) else {
+    done(Repair::work_out(&file, RepairExtent::All, pace));
+    let Ok(header) = image::read_header(&file) else {
         return;
     };
     let snapshot = NewSnapshot {
         name: b"new".to_vec(),
         date: SystemTime::UNIX_EPOCH,
     };
-    done(SnapshotChange::create(path, &file, &snapshot, pace));
-    done(SnapshotChange::apply(path, &file, b"1", pace));
-    done(SnapshotChange::delete(path, &file, b"1", pace));
+    done(SnapshotChange::create(&file, &snapshot, pace));
+    done(SnapshotChange::apply(&file, b"1", pace));
+    done(SnapshotChange::delete(&file, b"1", pace));
     let bitmap = NewBitmap {
         name: b"new".to_vec(),
         granularity: None,
         enabled: true,
     };
-    done(BitmapChange::add(path, &file, &bitmap, pace));
-    done(BitmapChange::remove(path, &file, b"map", pace));
+    done(BitmapChange::add(&file, &bitmap, pace));
+    done(BitmapChange::remove(&file, b"map", pace));
     let other = match header.version {
         Version::V2 => Version::V3,
         Version::V3 => Version::V2,
@@ -571,10 +571,10 @@ fn plan_everything(path: &Path) {
         version: Some(other),
         ..Amendment::default()
     };
-    done(Amend::plan(path, &file, &amendment, pace));
+    done(Amend::plan(&file, &amendment, pace));
     let half = (header.virtual_size() / 2).next_multiple_of(512);
     if half > 0 && half < header.virtual_size() {
-        done(Shrink::plan(path, &file, None, half, pace));
+        done(Shrink::plan(&file, None, half, pace));
     }
 }
 

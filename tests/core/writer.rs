@@ -14,7 +14,8 @@ use std::process::Command;
 use proptest::prelude::*;
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, CreateOptions, Format, NoProgress, Qcow2Options, Root, Source, Target, check, create,
+    Chain, CreateOptions, Format, ImageFile, NoProgress, Qcow2Options, Root, Source, Target, check,
+    create,
 };
 
 fn open(path: &Path) -> (Target, Chain) {
@@ -179,8 +180,8 @@ proptest! {
         prop_assert!(model == ours(&path), "our own reader sees what was written");
         prop_assert!(model == qemu.raw_bytes("image.qcow2"), "the real tools see what was written");
         qemu.check_clean("image.qcow2");
-        let file = RealHost.open(&path, Access::Read).unwrap();
-        let found = check(&path, &file, &NoProgress).unwrap();
+        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let found = check(&file, &NoProgress).unwrap();
         prop_assert_eq!((found.corruptions, found.leaks), (0, 0), "{:?}", found.findings);
         if let Some(before) = snapshot_before {
             // The real tool shows a snapshot as long as the image is now.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Amendment, Chain, Format, Preallocation, read_header, snapshot_view, snapshots,
+    Amendment, Chain, Format, ImageFile, Preallocation, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
     AmendImage, BitmapAction, ChangeBitmap, Dependants, NewSize, RefusalKind, Request, Resize,
@@ -43,8 +43,8 @@ fn width(order: u32) -> Amendment {
 }
 
 fn header(path: &Path) -> Header {
-    let file = RealHost.open(path, Access::Read).unwrap();
-    read_header(path, &*file).unwrap()
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    read_header(&file).unwrap()
 }
 
 fn amendments() -> impl Strategy<Value = Amendment> {
@@ -211,8 +211,8 @@ fn shown(dir: &Path) -> String {
         digest(&path)
     );
     let chain = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap();
-    let file = RealHost.open(&path, Access::Read).unwrap();
-    for snapshot in snapshots(&path, &*file, &header).unwrap() {
+    let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+    for snapshot in snapshots(&file, &header).unwrap() {
         let view = snapshot_view(&chain, &snapshot).unwrap();
         let mut bytes = vec![0; usize::try_from(view.virtual_size()).unwrap()];
         view.read_at(&mut bytes, 0).unwrap();
@@ -349,8 +349,8 @@ fn snapshots_that_do_not_say_how_long_their_disk_is_say_so_in_version_3() {
     let path = home.join("image.qcow2");
     // As the first QEMU wrote them: without extra data, and with a machine's state.
     let file = RealHost.open(&path, Access::ReadWrite).unwrap();
-    let before = read_header(&path, &*file).unwrap();
-    let mut list = snapshots(&path, &*file, &before).unwrap();
+    let before = read_header(&ImageFile::new(&path, file.clone())).unwrap();
+    let mut list = snapshots(&ImageFile::new(&path, file.clone()), &before).unwrap();
     for snapshot in &mut list {
         snapshot.extra.clear();
         snapshot.vm_state_size_32 = 4711;
@@ -361,7 +361,11 @@ fn snapshots_that_do_not_say_how_long_their_disk_is_say_so_in_version_3() {
     run(&host, home, &amend(&path, &to(Version::V3))).unwrap();
     qemu.check_clean(&path);
     let after = header(&path);
-    for (now, was) in snapshots(&path, &*file, &after).unwrap().iter().zip(&list) {
+    for (now, was) in snapshots(&ImageFile::new(&path, file.clone()), &after)
+        .unwrap()
+        .iter()
+        .zip(&list)
+    {
         assert_eq!((&now.name, &now.id), (&was.name, &was.id));
         assert_eq!(now.virtual_size(), Some(700 << 10));
         assert_eq!(now.vm_state_size(), 4711);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Amendment, CarriedBitmaps, Format, Preallocation, bitmaps, dirty, read_header,
+    Amendment, CarriedBitmaps, Format, ImageFile, Preallocation, bitmaps, dirty, read_header,
 };
 use qanopy::ops::{
     AmendImage, BackingStyle, BitmapAction, ChangeBitmap, CommittedLayer, Convert, ConvertForm,
@@ -50,14 +50,14 @@ fn merge(source: &str) -> BitmapAction {
 type Listed = (String, u64, BitmapFlags, Option<Vec<std::ops::Range<u64>>>);
 
 fn list(path: &Path) -> Vec<Listed> {
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let header = read_header(path, &*file).unwrap();
-    let mut all: Vec<Listed> = bitmaps(path, &*file, &header)
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let header = read_header(&file).unwrap();
+    let mut all: Vec<Listed> = bitmaps(&file, &header)
         .unwrap()
         .iter()
         .map(|bitmap| {
             let ranges = (!bitmap.flags.contains(BitmapFlags::IN_USE))
-                .then(|| dirty(path, &*file, &header, &bitmap.name).unwrap().ranges());
+                .then(|| dirty(&file, &header, &bitmap.name).unwrap().ranges());
             (
                 String::from_utf8_lossy(&bitmap.name).into_owned(),
                 bitmap.granularity(),
@@ -281,8 +281,8 @@ fn the_first_and_the_last_bitmap_come_and_go_without_a_trace() {
     qemu.check_clean(&path);
     run(&host, home, &added.undo.unwrap()).unwrap();
     assert_eq!(shown(home), before);
-    let file = RealHost.open(&path, Access::Read).unwrap();
-    let header = read_header(&path, &*file).unwrap();
+    let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+    let header = read_header(&file).unwrap();
     assert!(
         header.autoclear.is_empty() && header.extensions.len() == 1,
         "{header:?}"
@@ -314,7 +314,7 @@ fn a_place_in_the_header_that_crosses_a_sector_changes_as_well() {
         if crowded {
             // No room in the first sector even without the names of features.
             let file = RealHost.open(&path, Access::ReadWrite).unwrap();
-            let mut edited = read_header(&path, &*file).unwrap();
+            let mut edited = read_header(&ImageFile::new(&path, file.clone())).unwrap();
             edited.extensions.push(Extension {
                 magic: 0x1234_5678,
                 data: vec![7; 420],
@@ -395,7 +395,7 @@ fn refused(dir: &Path, request: &Request, kind: RefusalKind) -> String {
 /// As a machine that lost power leaves the first bitmap.
 fn mark_in_use(path: &Path) {
     let file = RealHost.open(path, Access::ReadWrite).unwrap();
-    let header = read_header(path, &*file).unwrap();
+    let header = read_header(&ImageFile::new(path, file.clone())).unwrap();
     let offset = header.bitmaps().unwrap().directory_offset.get();
     let mut flags = [0; 4];
     file.read_at(&mut flags, offset + 12).unwrap();
@@ -471,9 +471,9 @@ fn what_cannot_be_done_to_a_bitmap_is_refused_with_the_reason() {
     }
     // A stale one can only be removed, and the others go on.
     let (stale, other) = {
-        let file = RealHost.open(&path, Access::Read).unwrap();
-        let header = read_header(&path, &*file).unwrap();
-        let first = bitmaps(&path, &*file, &header).unwrap().swap_remove(0);
+        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let header = read_header(&file).unwrap();
+        let first = bitmaps(&file, &header).unwrap().swap_remove(0);
         if first.name == b"fine" {
             ("fine", "coarse")
         } else {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use qanopy::forest::{BackingState, Flags, ProblemKind, Reads, Whereabouts};
-use qanopy::image::Format;
+use qanopy::image::{Format, ImageFile};
 use qanopy::ops::{Commit, MoveImages, RefusalKind, Relocation, Request, Resize};
 use support::{Qemu, ours};
 
@@ -132,7 +132,12 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
             &over,
             qanopy::host::Access::ReadWrite,
         );
-        qanopy::image::relink(&over, file.unwrap(), name.as_ref(), &Format::Raw).unwrap();
+        qanopy::image::relink(
+            &ImageFile::new(&over, file.unwrap()),
+            name.as_ref(),
+            &Format::Raw,
+        )
+        .unwrap();
         let forest = ours::scan(&ours::real_host(), dir);
         let node = forest.by_path(&over).unwrap();
         let backing = node.backing.as_ref().unwrap();
@@ -236,11 +241,9 @@ fn nothing_is_done_to_a_file_that_is_read_in_a_way_not_understood() {
         let name = name
             .replace("BASE", &text("base"))
             .replace("MORE", &text("more"));
-        let file = host
-            .open(&at("over"), qanopy::host::Access::ReadWrite)
-            .unwrap();
+        let file = ImageFile::open(&*host, &at("over"), qanopy::host::Access::ReadWrite).unwrap();
         let format = Format::from_name(format);
-        qanopy::image::relink(&at("over"), file, name.as_ref(), &format).unwrap();
+        qanopy::image::relink(&file, name.as_ref(), &format).unwrap();
         let forest = ours::scan(&host, dir);
         let over = forest.by_path(&at("over")).unwrap();
         let base = forest.by_path(&at("base")).unwrap();

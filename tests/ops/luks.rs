@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, Format, Keys, NoProgress, Passphrase, Passphrases, Root, Source, Target,
+    Chain, Format, ImageFile, Keys, NoProgress, Passphrase, Passphrases, Root, Source, Target,
 };
 use qanopy::ops::{
     self, ChangeSnapshot, Commit, CommittedLayer, Dependants, ExtractAs, Progress, RefusalKind,
@@ -251,7 +251,7 @@ fn what_we_encrypt_the_real_tool_reads_and_calls_clean() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("from");
     fs::write(&from, noise(7, 300_000)).unwrap();
-    let source = RealHost.open(&from, Access::Read).unwrap();
+    let source = ImageFile::open(&RealHost, &from, Access::Read).unwrap();
     for (name, make) in [
         ("one.qcow2", encrypted::one as fn(&support::Qemu, &Path)),
         ("two.qcow2", encrypted::two),
@@ -298,8 +298,7 @@ fn what_we_encrypt_the_real_tool_reads_and_calls_clean() {
         }
         for (at, len, offset) in [(200_000, 100_000, 5), (1_400_000, 200_000, 299_000)] {
             let source = Source::File {
-                path: &from,
-                file: &*source,
+                file: &source,
                 offset,
             };
             target.write(at, len, source).unwrap();
@@ -643,8 +642,8 @@ fn forged_luks_headers_are_refused_as_the_real_tool_refuses_them_and_never_hang(
         assert!(begun.elapsed().as_secs() < 20, "{at}: {change:x?}");
         // What it says of itself can be shown on any terminal.
         let file = RealHost.open(&image, Access::Read).unwrap();
-        let head = qanopy::image::read_header(&image, &*file).unwrap();
-        let facts = qanopy::image::luks_header(&image, &*file, &head);
+        let head = qanopy::image::read_header(&ImageFile::new(&image, file.clone())).unwrap();
+        let facts = qanopy::image::luks_header(&ImageFile::new(&image, file.clone()), &head);
         for said in [
             read.as_ref().err().cloned(),
             facts.err().map(|error| error.to_string()),

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use known::{carry_out, carry_out_request, context, words};
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Amendment, CarriedBitmaps, Format, NoProgress, Preallocation, SparseSize};
+use qanopy::image::{
+    Amendment, CarriedBitmaps, Format, ImageFile, NoProgress, Preallocation, SparseSize,
+};
 use qanopy::ops::journal::Journal;
 use qanopy::ops::{
     self, AmendImage, BackingStyle, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage,
@@ -730,10 +732,8 @@ fn a_repair_is_finished_or_its_tables_are_put_back() {
     };
     let leaks = |dir: &Path| {
         let path = dir.join("top.qcow2");
-        let file = RealHost.open(&path, Access::Read).unwrap();
-        qanopy::image::check(&path, &file, &NoProgress)
-            .unwrap()
-            .leaks
+        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        qanopy::image::check(&file, &NoProgress).unwrap().leaks
     };
     let home = tempfile::tempdir().unwrap();
     if support::qemu().is_none() {
@@ -1282,10 +1282,8 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
     let (log, begun) = record(&dir, &request);
     let leaks = |root: &Path| {
         let path = root.join("top.qcow2");
-        let file = RealHost.open(&path, Access::Read).unwrap();
-        qanopy::image::check(&path, &file, &NoProgress)
-            .unwrap()
-            .leaks
+        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        qanopy::image::check(&file, &NoProgress).unwrap().leaks
     };
     let mut leaking = 0;
     for cut in 0..log.len() {

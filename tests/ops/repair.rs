@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qanopy::host::{Access, Host, HostFile, RealHost};
+use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    self, Chain, Check, FindingKind, Format, NoProgress, Repair, RepairExtent, Verdict,
+    self, Chain, Check, FindingKind, Format, ImageFile, NoProgress, Repair, RepairExtent, Verdict,
     read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{self, Outcome, Progress, RefusalKind, RepairAction, RepairImage, Request};
@@ -18,8 +18,8 @@ use support::fields::samples;
 use support::script::{self, Script};
 use support::{Calls, Fault, FaultyHost, HoldMode, RecordingHost, Then, oracle, ours};
 
-fn opened(path: &Path) -> Arc<dyn HostFile> {
-    RealHost.open(path, Access::ReadWrite).unwrap()
+fn opened(path: &Path) -> ImageFile {
+    ImageFile::open(&RealHost, path, Access::ReadWrite).unwrap()
 }
 
 /// What every part of every view reads as; none for what cannot be read.
@@ -31,7 +31,7 @@ const PART: usize = 512;
 fn parts(path: &Path) -> Option<Parts> {
     let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true).ok()?;
     let file = opened(path);
-    let header = read_header(path, &*file).unwrap();
+    let header = read_header(&file).unwrap();
     let mut parts = Vec::new();
     let mut read = |chain: &Chain| {
         let mut at = 0;
@@ -43,7 +43,7 @@ fn parts(path: &Path) -> Option<Parts> {
         }
     };
     read(&chain);
-    for snapshot in snapshots(path, &*file, &header).unwrap_or_default() {
+    for snapshot in snapshots(&file, &header).unwrap_or_default() {
         if let Ok(view) = snapshot_view(&chain, &snapshot) {
             read(&view);
         }
@@ -63,7 +63,7 @@ fn changed(before: &Parts, after: &Parts) -> Option<usize> {
 }
 
 fn work_out(path: &Path, extent: RepairExtent) -> image::Result<Repair> {
-    Repair::work_out(path, &opened(path), extent, &NoProgress)
+    Repair::work_out(&opened(path), extent, &NoProgress)
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn one_forged_field_is_repaired_or_named() {
                 Ok(repair) => repair,
                 Err(error) => {
                     refused += 1;
-                    let known = image::check(&path, &opened(&path), &NoProgress).is_err()
+                    let known = image::check(&opened(&path), &NoProgress).is_err()
                         || error.to_string().contains("beyond the end of the file")
                         || error.to_string().contains("do not pass the check")
                         || error.to_string().contains("refcounts of 1 bits can count");
@@ -338,7 +338,7 @@ fn a_snapshot_table_that_keeps_qemu_from_opening_an_image_is_mended_with_every_s
         let why = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap_err();
         let way = "`qanopy check --repair all` mends that, and keeps every snapshot";
         assert!(why.to_string().contains(way), "{why}");
-        let found = image::check(&path, &opened(&path), &NoProgress).unwrap();
+        let found = image::check(&opened(&path), &NoProgress).unwrap();
         assert_eq!(found.numbers[&FindingKind::SnapshotTable], 1, "{found:?}");
         let outcome = run(&host, dir, &request(&path, RepairAction::All)).unwrap();
         let theirs = oracle::check(&path);
@@ -439,7 +439,7 @@ fn a_snapshot_that_cannot_be_read_is_left_whole_and_the_rest_is_repaired() {
             put(&mut broken, l2 + entry * 8, flipped);
         }
         fs::write(&path, &broken).unwrap();
-        let found = image::check(&path, &opened(&path), &NoProgress).unwrap();
+        let found = image::check(&opened(&path), &NoProgress).unwrap();
         assert!(
             found.numbers[&FindingKind::CopiedFlag] >= 2,
             "{what}: {found:?}"
@@ -457,7 +457,7 @@ fn a_snapshot_that_cannot_be_read_is_left_whole_and_the_rest_is_repaired() {
         drop(repair);
         run(&host, dir, &request(&path, RepairAction::All))
             .unwrap_or_else(|why| panic!("{what}: {why}"));
-        let now = image::check(&path, &opened(&path), &NoProgress).unwrap();
+        let now = image::check(&opened(&path), &NoProgress).unwrap();
         assert_eq!(now.corruptions, 1, "{what}: {now:?}");
         // Once the field is right again the snapshot is, too; also if somebody wrote in between.
         // QEMU writes where it believes no table of a snapshot to be.
@@ -575,10 +575,10 @@ fn whatever_the_kind_of_image_its_repair_is_clean_and_can_be_taken_back() {
             fs::write(&path, &broken).unwrap();
             let context = || format!("{how:?} of {options}");
             let before = parts(&path).unwrap();
-            let was = image::check(&path, &opened(&path), &NoProgress).unwrap();
+            let was = image::check(&opened(&path), &NoProgress).unwrap();
             let outcome = run(&host, dir, &request(&path, RepairAction::All))
                 .unwrap_or_else(|why| panic!("{why}\n{}", context()));
-            let left = image::check(&path, &opened(&path), &NoProgress).unwrap();
+            let left = image::check(&opened(&path), &NoProgress).unwrap();
             let theirs = oracle::check(&path);
             // An L1 table read as an L2 table maps nonsense, of which some cannot be read.
             if !matches!(how, Damage::TableOnTable) {
@@ -590,7 +590,7 @@ fn whatever_the_kind_of_image_its_repair_is_clean_and_can_be_taken_back() {
             assert_eq!(changed(&before, &after), None, "{}", context());
             let undo = outcome.undo.clone().unwrap();
             run(&host, dir, &undo).unwrap_or_else(|why| panic!("{why}\n{}", context()));
-            let back = image::check(&path, &opened(&path), &NoProgress).unwrap();
+            let back = image::check(&opened(&path), &NoProgress).unwrap();
             assert_eq!(back.numbers, was.numbers, "{}", context());
             assert!(fs::read(&path).unwrap() == broken, "{}", context());
             assert_eq!(
@@ -620,7 +620,7 @@ fn survives(options: &str, how: Damage) {
     let dir = home.path();
     let path = build(options, dir, how);
     let before = parts(&path).unwrap();
-    let found = image::check(&path, &opened(&path), &NoProgress).unwrap();
+    let found = image::check(&opened(&path), &NoProgress).unwrap();
     let recorder = Arc::new(RecordingHost::new(dir));
     let host: Arc<dyn Host> = recorder.clone();
     run(&host, dir, &request(&path, RepairAction::All)).unwrap();
@@ -636,7 +636,7 @@ fn survives(options: &str, how: Damage) {
                 log.describe(&state)
             )
         };
-        let now = image::check(&path, &opened(&path), &NoProgress).unwrap();
+        let now = image::check(&opened(&path), &NoProgress).unwrap();
         let is_new = now.verdict() == Verdict::Clean;
         // The file may be longer, so that what led past its end leads to zeros inside it.
         for kind in [FindingKind::TableAliased, FindingKind::TablesOverlap] {
@@ -702,7 +702,7 @@ fn taking_a_repair_back_survives_every_crash() {
         let context = || format!("state {number}:\n{}", log.describe(&state));
         let read = parts(&path).unwrap();
         assert_eq!(changed(&before, &read), None, "{}", context());
-        let now = image::check(&path, &opened(&path), &NoProgress).unwrap();
+        let now = image::check(&opened(&path), &NoProgress).unwrap();
         match now.verdict() {
             Verdict::Clean => repaired += 1,
             _ => back += 1,
@@ -750,7 +750,7 @@ fn a_repair_that_fails_anywhere_can_be_run_again() {
             if done.is_err() && to_the_byte {
                 assert!(fs::read(&path).unwrap() == broken, "{}", context());
             }
-            let now = image::check(&path, &opened(&path), &NoProgress).unwrap();
+            let now = image::check(&opened(&path), &NoProgress).unwrap();
             if now.verdict() != Verdict::Clean || now.trailing_bytes() > 0 {
                 run(
                     &ours::real_host(),
@@ -837,7 +837,7 @@ fn an_image_whose_backing_file_is_missing_is_repaired() {
     damage(&mut bytes, Damage::WildRefcounts);
     fs::write(&path, bytes).unwrap();
     run(&ours::real_host(), dir, &request(&path, RepairAction::All)).unwrap();
-    let now = image::check(&path, &opened(&path), &NoProgress).unwrap();
+    let now = image::check(&opened(&path), &NoProgress).unwrap();
     assert_eq!(now.verdict(), Verdict::Clean, "{now:?}");
 }
 
@@ -949,7 +949,7 @@ fn zero_clusters_of_version_2_and_counts_too_narrow_have_a_way_out() {
     let outcome = run(&host, dir, &request(&path, RepairAction::All)).unwrap();
     assert!(oracle::check(&path).is_clean());
     assert_eq!(parts(&path).unwrap(), before);
-    let header = read_header(&path, &*opened(&path)).unwrap();
+    let header = read_header(&opened(&path)).unwrap();
     assert_eq!(header.geometry.refcount_bits(), 16);
     run(&host, dir, &outcome.undo.unwrap()).unwrap();
     assert!(fs::read(&path).unwrap() == forged);

@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Preallocation, bitmaps, dirty, read_header};
+use qanopy::image::{ImageFile, Preallocation, bitmaps, dirty, read_header};
 use qanopy::ops::{Confirm, Dependants, NewSize, RefusalKind, Request, Resize};
 use support::oracle::{self, View};
 use support::script::Script;
@@ -27,10 +27,10 @@ fn to(image: &Path, size: u64) -> Request {
 
 /// Every bitmap's name and dirty ranges, as we read them.
 fn bits(path: &Path) -> Vec<(String, Vec<std::ops::Range<u64>>)> {
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let header = read_header(path, &*file).unwrap();
-    let list = bitmaps(path, &*file, &header).unwrap();
-    let read = |name: &[u8]| dirty(path, &*file, &header, name).unwrap().ranges();
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let header = read_header(&file).unwrap();
+    let list = bitmaps(&file, &header).unwrap();
+    let read = |name: &[u8]| dirty(&file, &header, name).unwrap().ranges();
     list.iter()
         .map(|bitmap| {
             let name = String::from_utf8_lossy(&bitmap.name).into_owned();
@@ -617,7 +617,7 @@ fn what_cannot_or_should_not_be_done_is_refused_with_the_reason() {
 /// As a machine that lost power leaves it.
 fn mark_in_use(path: &Path) {
     let file = RealHost.open(path, Access::ReadWrite).unwrap();
-    let header = read_header(path, &*file).unwrap();
+    let header = read_header(&ImageFile::new(path, file.clone())).unwrap();
     let offset = header.bitmaps().unwrap().directory_offset.get();
     let mut flags = [0; 4];
     file.read_at(&mut flags, offset + 12).unwrap();

@@ -10,10 +10,10 @@ use std::time::SystemTime;
 
 use proptest::prelude::*;
 
-use qanopy::host::{Access, Host, HostFile, RealHost};
+use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, Format, NewSnapshot, NoProgress, Root, SnapshotChange, Source, TableMap, Target, Writer,
-    check, read_header, snapshot_view, snapshots,
+    Chain, Format, ImageFile, NewSnapshot, NoProgress, Root, SnapshotChange, Source, TableMap,
+    Target, Writer, check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
     self, ChangeSnapshot, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, RefusalKind,
@@ -26,14 +26,14 @@ use support::script::Script;
 use support::survival::refused_as;
 use support::{HoldMode, Qemu, RecordingHost, checker, ours};
 
-fn opened(path: &Path) -> Arc<dyn HostFile> {
-    RealHost.open(path, Access::ReadWrite).unwrap()
+fn opened(path: &Path) -> ImageFile {
+    ImageFile::open(&RealHost, path, Access::ReadWrite).unwrap()
 }
 
 fn list(path: &Path) -> Vec<Snapshot> {
     let file = opened(path);
-    let header = read_header(path, &*file).unwrap();
-    snapshots(path, &*file, &header).unwrap()
+    let header = read_header(&file).unwrap();
+    snapshots(&file, &header).unwrap()
 }
 
 fn take(path: &Path, name: &str) -> Result<(), String> {
@@ -41,7 +41,7 @@ fn take(path: &Path, name: &str) -> Result<(), String> {
         name: name.as_bytes().to_vec(),
         date: SystemTime::now(),
     };
-    SnapshotChange::create(path, &opened(path), &new, &NoProgress)
+    SnapshotChange::create(&opened(path), &new, &NoProgress)
         .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
@@ -54,14 +54,14 @@ fn id_of(path: &Path, name: &str) -> Vec<u8> {
 
 fn apply(path: &Path, name: &str) -> Result<(), String> {
     let id = id_of(path, name);
-    SnapshotChange::apply(path, &opened(path), &id, &NoProgress)
+    SnapshotChange::apply(&opened(path), &id, &NoProgress)
         .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
 
 fn delete(path: &Path, name: &str) -> Result<(), String> {
     let id = id_of(path, name);
-    SnapshotChange::delete(path, &opened(path), &id, &NoProgress)
+    SnapshotChange::delete(&opened(path), &id, &NoProgress)
         .and_then(|change| change.commit(&NoProgress))
         .map_err(|error| error.to_string())
 }
@@ -128,7 +128,7 @@ fn seen(path: &Path) -> (View, Vec<(String, View)>) {
 
 fn checked(qemu: &Qemu, path: &Path) {
     qemu.check_clean(path);
-    let found = check(path, &opened(path), &NoProgress).unwrap();
+    let found = check(&opened(path), &NoProgress).unwrap();
     assert_eq!(
         (found.corruptions, found.leaks),
         (0, 0),
@@ -585,13 +585,14 @@ fn what_a_machine_left_in_a_snapshot_is_kept_byte_for_byte() {
     with_snapshots("").build(dir.path());
     // As a machine's snapshot is: clock, state size, instruction count, and data of the future.
     let file = opened(&path);
-    let header = read_header(&path, &*file).unwrap();
+    let header = read_header(&file).unwrap();
     let mut edited = list(&path);
     edited[0].vm_clock_nanoseconds = 77_000_000_123;
     edited[0].set_extra(5 << 30, 512 << 10, Some(4711));
     edited[0].extra.extend_from_slice(b"of the future!!!");
     let bytes = encode_table(&edited).unwrap();
-    file.write_at(&bytes, header.snapshots_offset.get())
+    file.host_file()
+        .write_at(&bytes, header.snapshots_offset.get())
         .unwrap();
     qemu.check_clean(&path);
     take(&path, "third").unwrap();
@@ -859,8 +860,8 @@ fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares
     let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &NoProgress).unwrap_err();
     assert!(why.to_string().contains("1 corruptions"), "{why}");
     // Nor by who has not checked it.
-    let file = RealHost.open(&path, Access::ReadWrite).unwrap();
-    let why = Writer::open(&path, file, None, view, TableMap::default(), root).unwrap_err();
+    let file = ImageFile::new(&path, RealHost.open(&path, Access::ReadWrite).unwrap());
+    let why = Writer::open(&file, None, view, TableMap::default(), root).unwrap_err();
     assert!(why.to_string().contains("counted 2 times"), "{why}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

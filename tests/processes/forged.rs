@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    self, Chain, Format, MeasureAs, NoProgress, Qcow2Options, Repair, RepairExtent,
+    self, Chain, Format, ImageFile, MeasureAs, NoProgress, Qcow2Options, Repair, RepairExtent,
 };
 use qanopy::ops::{CommittedLayer, Siblings};
 use support::script::Script;
@@ -134,10 +134,10 @@ fn treat_here(dir: &Path, path: &Path) -> Result<Vec<u8>, String> {
             assert!(!said.chars().any(char::is_control), "{said:?}");
         }
     }
-    let file = RealHost.open(path, Access::Read).unwrap();
-    let checked = image::check(path, &file, &NoProgress);
+    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let checked = image::check(&file, &NoProgress);
     assert_plain(checked.map(|_| ()).err());
-    let repair = Repair::work_out(path, &file, RepairExtent::All, &NoProgress);
+    let repair = Repair::work_out(&file, RepairExtent::All, &NoProgress);
     assert_plain(repair.map(|_| ()).err());
 
     let chain = Chain::open(&RealHost, path, Some(&Format::Qcow2), &|_| true);
@@ -415,8 +415,8 @@ fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_rea
                 format!("{} round {round} (kept as {})", sample.name, kept.display())
             };
             let before = ours::view(&image, Some("qcow2"));
-            let file = RealHost.open(&image, Access::ReadWrite).unwrap();
-            let Ok(repair) = Repair::work_out(&image, &file, RepairExtent::All, &NoProgress) else {
+            let file = ImageFile::new(&image, RealHost.open(&image, Access::ReadWrite).unwrap());
+            let Ok(repair) = Repair::work_out(&file, RepairExtent::All, &NoProgress) else {
                 refused += 1;
                 continue;
             };

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use qanopy::host::{Access, Host, RealHost};
-use qanopy::image::{Chain, Format, Keys, NoProgress, Passphrase, Passphrases, relink};
+use qanopy::image::{Chain, Format, ImageFile, Keys, NoProgress, Passphrase, Passphrases, relink};
 
 use super::oracle::View;
 use super::qemu::{Outcome, Qemu};
@@ -83,8 +83,8 @@ fn secret(number: usize, image: &Path) -> String {
 
 /// Records what an encrypted image is built on. The real tool wants the passphrase for that.
 pub fn build_on(image: &Path, base: &str, format: &str) {
-    let file = RealHost.open(image, Access::ReadWrite).unwrap();
-    relink(image, file, base.as_ref(), &Format::from_name(format)).unwrap();
+    let file = ImageFile::new(image, RealHost.open(image, Access::ReadWrite).unwrap());
+    relink(&file, base.as_ref(), &Format::from_name(format)).unwrap();
 }
 
 /// An encrypted image with the content of a raw file.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use qanopy_core::{
-    Access, Check, Error, Host as _, Lock, LockSet, NoProgress, RealHost, Repair, RepairExtent,
+    Access, Check, Error, ImageFile, Lock, LockSet, NoProgress, RealHost, Repair, RepairExtent,
     Result, Verdict, check,
 };
 
@@ -19,13 +19,12 @@ pub(crate) fn examine(image: &Path, mend: bool) -> Result<Check> {
     } else {
         Access::Read
     };
-    let file = RealHost
-        .open(image, access)
-        .map_err(|error| Error::io(image, "open", error))?;
+    let file = ImageFile::open(&RealHost, image, access)?;
     if !mend {
-        return check(image, &file, &NoProgress);
+        return check(&file, &NoProgress);
     }
     let lock = file
+        .host_file()
         .lock(LockSet::ReadWrite)
         .map_err(|error| Error::io(image, "lock", error))?;
     if let Lock::Busy(_) = lock {
@@ -33,11 +32,11 @@ pub(crate) fn examine(image: &Path, mend: bool) -> Result<Check> {
         return Err(Error::io(image, "lock", busy));
     }
     // Nothing is written before all of it is worked out and checked; one write of the header switches over.
-    let repair = Repair::work_out(image, &file, RepairExtent::All, &NoProgress)?;
+    let repair = Repair::work_out(&file, RepairExtent::All, &NoProgress)?;
     if repair.is_needed() {
         repair.commit(&NoProgress)?;
     }
-    check(image, &file, &NoProgress)
+    check(&file, &NoProgress)
 }
 
 #[allow(dead_code)] // The tests call the function above.

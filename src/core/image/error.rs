@@ -1,6 +1,7 @@
 //! Why an image could not be opened, read, written or created: a kind a face can match on, and the
 //! file it happened to.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -196,16 +197,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error about `path`.
     #[must_use]
-    pub fn new(path: &Path, kind: impl Into<ErrorKind>) -> Self {
+    pub fn new(path: impl AsRef<Path>, kind: impl Into<ErrorKind>) -> Self {
         Self {
-            path: path.to_path_buf(),
+            path: path.as_ref().to_path_buf(),
             kind: kind.into(),
         }
     }
 
     /// A failed call about `path`.
     #[must_use]
-    pub fn io(path: &Path, action: impl Into<String>, source: io::Error) -> Self {
+    pub fn io(path: impl AsRef<Path>, action: impl Into<String>, source: io::Error) -> Self {
         Self::new(
             path,
             ErrorKind::Io {
@@ -219,23 +220,23 @@ impl Error {
 /// Turns a failed call into an error that names the file.
 pub(crate) trait IoContext<T> {
     /// Names the file and what was tried.
-    fn at(self, path: &Path, action: &str) -> Result<T>;
+    fn at(self, path: &Path, action: impl Display) -> Result<T>;
 }
 
 impl<T> IoContext<T> for io::Result<T> {
-    fn at(self, path: &Path, action: &str) -> Result<T> {
-        self.map_err(|source| Error::io(path, action, source))
+    fn at(self, path: &Path, action: impl Display) -> Result<T> {
+        self.map_err(|source| Error::io(path, action.to_string(), source))
     }
 }
 
 /// Names the file that was worked on.
 pub(crate) trait OfFile<T> {
     /// The fault as an error about `path`.
-    fn of(self, path: &Path) -> Result<T>;
+    fn of(self, path: impl AsRef<Path>) -> Result<T>;
 }
 
 impl<T> OfFile<T> for std::result::Result<T, super::internal::Fault> {
-    fn of(self, path: &Path) -> Result<T> {
+    fn of(self, path: impl AsRef<Path>) -> Result<T> {
         self.map_err(|fault| Error::new(path, fault))
     }
 }

@@ -17,6 +17,7 @@
 mod change;
 mod check;
 mod error;
+mod image_file;
 mod internal;
 mod progress;
 mod read;
@@ -45,6 +46,7 @@ pub use change::snapshots::{
 };
 pub use check::{Check, Finding, FindingKind, Severity, Verdict, check, require_sound};
 pub use error::{Error, ErrorKind, Result, in_use};
+pub use image_file::ImageFile;
 pub use progress::{NoProgress, ProgressSink};
 pub use read::backing::{
     BackingName, BackingTarget, Mention, Unresolvable, beside, is_described, unresolvable,
@@ -60,7 +62,7 @@ pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
 pub use read::map::{MapRun, MapState};
 pub use read::metadata_overlap::TableMap;
 pub use read::probe::{Probe, built_on, facts, named_like_qcow2, probe};
-pub use read::qcow2_layer::{DataFile, Qcow2, closed, read_header};
+pub use read::qcow2_layer::{Qcow2, closed, read_header};
 pub use read::raw::Raw;
 pub use read::snapshots::snapshots;
 pub use read::trashed::{

@@ -14,8 +14,8 @@ use crate::host::{
     Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable, shell_quoted,
 };
 use crate::image::{
-    BackingName, BackingRef, BackingTarget, Format, ImageInfo, Mention, Probe, beside, end_offset,
-    named_like_qcow2, probe, read_header, where_it_is,
+    BackingName, BackingRef, BackingTarget, Format, ImageFile, ImageInfo, Mention, Probe, beside,
+    end_offset, named_like_qcow2, probe, read_header, where_it_is,
 };
 
 use super::options::{RAW_EXTENSIONS, ScanOptions};
@@ -300,7 +300,7 @@ impl Looker {
             }
         }
         let file = self.host.open(&visit.path, Access::Read)?;
-        let probed = probe(file.as_ref(), &visit.path)?;
+        let probed = probe(&ImageFile::new(&visit.path, Arc::clone(&file)))?;
         if !matches!(probed, Probe::Nothing) || visit.why != Why::Met {
             self.note_locks(&*file);
         }
@@ -572,10 +572,11 @@ impl Looker {
 
 /// What of a device belongs to the image on it. A device has no blocks of its own to be counted.
 fn used_of_device(path: &Path, file: Arc<dyn HostFile>, probed: &Probe, len: u64) -> u64 {
+    let file = ImageFile::new(path, file.clone());
     if !matches!(probed, Probe::Qcow2(..)) {
         return len;
     }
-    let end = read_header(path, &*file).and_then(|header| end_offset(path, file, &header));
+    let end = read_header(&file).and_then(|header| end_offset(&file, &header));
     end.map_or(len, |end| end.min(len))
 }
 

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use crate::host::{Access, Host};
 use crate::image::{
     self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, CreateOptions, ErrorKind,
-    Format, Keys, NoProgress, ProgressSink, Root, State, Stores, Target, Views, new_overlay,
-    preserve_views,
+    Format, ImageFile, Keys, NoProgress, ProgressSink, Root, State, Stores, Target, Views,
+    new_overlay, preserve_views,
 };
 use crate::ops::framework::files_to_lock::Members;
 use crate::ops::framework::format::{name, shown};
@@ -343,10 +343,12 @@ impl CommitJob {
     /// header.
     fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
         for Child { path, recorded } in &self.children {
-            let file = host
-                .open(path, Access::ReadWrite)
-                .map_err(|error| image::Error::io(path, "open for writing", error))?;
-            image::relink(path, file, recorded, &self.base.format)?;
+            let file = ImageFile::new(
+                path,
+                host.open(path, Access::ReadWrite)
+                    .map_err(|error| image::Error::io(path, "open for writing", error))?,
+            );
+            image::relink(&file, recorded, &self.base.format)?;
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ impl Survey {
         // themselves.
         for layer in chain.layers().iter().take(depth + 1) {
             if let Layer::Qcow2(image) = &**layer {
-                image::require_sound(layer.path(), image.file(), &NoProgress)?;
+                image::require_sound(image.file(), &NoProgress)?;
             }
         }
         let (size, base_size) = (chain.virtual_size(), below.virtual_size());
@@ -129,7 +129,7 @@ impl Survey {
             grows_to: (size > base_size).then_some(size),
             cannot_grow: match &**below {
                 Layer::Qcow2(image) if size > base_size => {
-                    image::may_grow(below.path(), &**image.file(), image.header(), size).err()
+                    image::may_grow(image.file(), image.header(), size).err()
                 }
                 _ => None,
             },
@@ -332,7 +332,7 @@ impl Readers<'_> {
         if active {
             found.push(judged(main, &layer));
         }
-        let snapshots = match snapshot_views(&node.path, &layer) {
+        let snapshots = match snapshot_views(&layer) {
             Ok(snapshots) => snapshots,
             Err(error) if active => {
                 let what = format!("{file_name}'s internal snapshots");

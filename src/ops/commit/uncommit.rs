@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::forest::{Node, NodeId};
 use crate::host::{Access, LockSet};
-use crate::image;
+use crate::image::{self, ImageFile};
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locked_host::Held;
 use crate::ops::framework::locks::{Locking, claim};
@@ -229,7 +229,12 @@ impl Job for UncommitJob {
             }
         }
         for (child, file) in self.children.iter().zip(files) {
-            image::relink(&child.image, file, &child.recorded, &child.format).map_err(|error| {
+            image::relink(
+                &ImageFile::new(&child.image, file.clone()),
+                &child.recorded,
+                &child.format,
+            )
+            .map_err(|error| {
                 Error::Failed(format!("{error}. Its header is the old one or the new one"))
             })?;
         }

@@ -447,7 +447,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         }
     };
     let path = image.path();
-    let all = match image::bitmaps(path, &**image.file(), image.header()) {
+    let all = match image::bitmaps(image.file(), image.header()) {
         Ok(all) => all,
         Err(error) => {
             plan.refuse_error(&error);

@@ -41,7 +41,7 @@ impl Source {
             return Ok(chain);
         };
         let snapshots = match chain.layers().first().map(|layer| &**layer) {
-            Some(Layer::Qcow2(top)) => image::snapshots(&self.path, &**top.file(), top.header())?,
+            Some(Layer::Qcow2(top)) => image::snapshots(top.file(), top.header())?,
             _ => Vec::new(),
         };
         let found = snapshots.iter().find(|snapshot| snapshot.id == *id);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
 use crate::host::{Access, Host, LockSet};
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageFile};
 
 use super::backing_style::BackingStyle;
 use super::copy_file::{Copy, Reflink};
@@ -116,8 +116,12 @@ pub(in crate::ops) fn copy<'h>(
         let file = host
             .open(copy.temporary(), Access::ReadWrite)
             .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-        image::relink(copy.temporary(), file, &recorded, &base.format)
-            .map_err(|error| Error::Failed(error.to_string()))?;
+        image::relink(
+            &ImageFile::new(copy.temporary(), file.clone()),
+            &recorded,
+            &base.format,
+        )
+        .map_err(|error| Error::Failed(error.to_string()))?;
     }
     Ok(copy)
 }

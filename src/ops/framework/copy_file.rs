@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Cloned, Host, HostFile, Segment, copy_attributes};
-use crate::image::{self, Format, temporary_name};
+use crate::image::{self, Format, ImageFile, temporary_name};
 
 use super::error::Error;
 use super::format::shown;
@@ -142,7 +142,7 @@ pub(in crate::ops) fn same_but_header(
         Format::Qcow2 => host
             .open(from, Access::Read)
             .ok()
-            .and_then(|file| image::read_header(from, &*file).ok())
+            .and_then(|file| image::read_header(&ImageFile::new(from, file)).ok())
             .map(|header| header.geometry.cluster_size()),
         _ => Some(0),
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::forest::Node;
 use crate::host::{Access, FileKind, Host, Stat, Volume, shell_quoted, volume_of};
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageFile};
 use crate::units::size;
 
 use super::format::shown;
@@ -108,10 +108,10 @@ pub(in crate::ops) fn free(host: &dyn Host, path: &Path) -> Option<(u64, Stat)> 
     let stat = stat_of(host, path)?;
     let file = host.open(path, Access::Read).ok()?;
     let len = file.len().ok()?;
-    let Ok(header) = image::read_header(path, &*file) else {
+    let Ok(header) = image::read_header(&ImageFile::new(path, file.clone())) else {
         return Some((0, stat));
     };
-    let used = image::used_bytes(path, file, &header).unwrap_or(len);
+    let used = image::used_bytes(&ImageFile::new(path, file.clone()), &header).unwrap_or(len);
     Some((len.saturating_sub(used), stat))
 }
 
@@ -121,8 +121,8 @@ pub(in crate::ops) fn copied_len(host: &dyn Host, path: &Path, format: &Format) 
     if *format != Format::Qcow2 {
         return None;
     }
-    let file = host.open(path, Access::Read).ok()?;
-    let header = image::read_header(path, &*file).ok()?;
-    let end = image::end_offset(path, file, &header).ok()?;
+    let file = ImageFile::new(path, host.open(path, Access::Read).ok()?);
+    let header = image::read_header(&file).ok()?;
+    let end = image::end_offset(&file, &header).ok()?;
     Some(end.min(stat.len))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, Volume, printable};
-use crate::image::{self, BackingName, Encryption, ErrorKind, Format, NoProgress};
+use crate::image::{self, BackingName, Encryption, ErrorKind, Format, ImageFile, NoProgress};
 use crate::ops::repair::{RepairAction, RepairImage};
 
 use super::data_files::data_file_users;
@@ -27,7 +27,7 @@ pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
     let opened = plan.host().open(path, Access::Read);
     let found = opened
         .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| image::check(path, &file, &NoProgress));
+        .and_then(|file| image::check(&ImageFile::new(path, file), &NoProgress));
     match found {
         Ok(found) if found.corruptions > 0 => {
             let kind = image::ErrorKind::Corruptions(found.corruptions);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, FileKind, Host, HostFile, LockSet};
-use crate::image::{self, Format, NoProgress, Repair, RepairExtent};
+use crate::image::{self, Format, ImageFile, NoProgress, Repair, RepairExtent};
 use crate::units::{count, size};
 
 use super::error::Error;
@@ -62,7 +62,12 @@ fn open(host: &dyn Host, path: &Path) -> Option<Arc<dyn HostFile>> {
 
 /// What frees its leaked clusters, if it has some and nothing worse: then they may be what is missed elsewhere.
 fn needed(path: &Path, file: &Arc<dyn HostFile>) -> Option<Repair> {
-    let repair = Repair::work_out(path, file, RepairExtent::Leaks, &NoProgress).ok()?;
+    let repair = Repair::work_out(
+        &ImageFile::new(path, file.clone()),
+        RepairExtent::Leaks,
+        &NoProgress,
+    )
+    .ok()?;
     (repair.found().corruptions == 0 && repair.found().leaks > 0).then_some(repair)
 }
 

@@ -67,7 +67,7 @@ pub(in crate::ops) fn has_secrets(chain: &Chain) -> bool {
 /// The files that a chain is read from, external data files among them.
 pub(in crate::ops) fn files_of(chain: &Chain) -> impl Iterator<Item = PathBuf> {
     chain.layers().iter().flat_map(|layer| {
-        let data = layer.stored_in().0;
+        let data = layer.stored_in().path();
         let image = layer.path();
         std::iter::once(image.to_path_buf()).chain((data != image).then(|| data.to_path_buf()))
     })

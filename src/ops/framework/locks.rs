@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::host::{
     Access, FileId, Holder, Host, HostFile, Lock, LockGuard, LockProbe, LockSet, io_text, own_work,
 };
-use crate::image;
+use crate::image::{self, ImageFile};
 
 use super::backing_name::real_place;
 use super::error::Error;
@@ -52,8 +52,8 @@ pub(in crate::ops) fn who_uses(host: &dyn Host, path: &Path, want: LockSet) -> i
 /// The external data file of a qcow2 image that has one. An image that cannot be read has none here:
 /// whoever works on it says so.
 pub(in crate::ops) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf> {
-    let file = host.open(path, Access::Read).ok()?;
-    let header = image::read_header(path, &*file).ok()?;
+    let file = ImageFile::new(path, host.open(path, Access::Read).ok()?);
+    let header = image::read_header(&file).ok()?;
     image::data_file_path(path, &header).ok()?
 }
 

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, NodeId};
 use crate::host::printable_bytes;
-use crate::image::{self, Chain, Format, Layer, NoProgress, snapshot_view, snapshots, taken_from};
+use crate::image::{
+    self, Chain, Format, ImageFile, Layer, NoProgress, snapshot_view, snapshots, taken_from,
+};
 use crate::ops::import::Import;
 use crate::qcow2::limits::SECTOR;
 use crate::units::{count, size};
@@ -279,7 +281,7 @@ impl Proof {
             _ => vec![None],
         };
         if let Some(Layer::Qcow2(top)) = chain.layers().first().map(|layer| &**layer) {
-            let found = snapshots(&subject.path, &**top.file(), top.header())?;
+            let found = snapshots(top.file(), top.header())?;
             ids.extend(found.into_iter().map(|snapshot| Some(snapshot.id)));
         }
         drop(chain);
@@ -450,7 +452,7 @@ fn format_at(plan: &Plan, path: &Path) -> Format {
         return format_of(node);
     }
     let file = plan.host().open(path, crate::host::Access::Read);
-    match file.map(|file| image::read_header(path, &*file).is_ok()) {
+    match file.map(|file| image::read_header(&ImageFile::new(path, file)).is_ok()) {
         Ok(true) => Format::Qcow2,
         _ => Format::Raw,
     }
@@ -549,7 +551,7 @@ fn open(
     else {
         return Ok(Some(chain));
     };
-    let found = snapshots(path, &**top.file(), top.header())?;
+    let found = snapshots(top.file(), top.header())?;
     let snapshot = found.iter().find(|snapshot| snapshot.id == id);
     snapshot
         .map(|snapshot| snapshot_view(&chain, snapshot))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, FileKind, Host, LockSet, Stat, io_text, printable};
-use crate::image;
+use crate::image::{self, ImageFile};
 use crate::units::{count, size};
 
 use super::framework::copy_file::{folder, same_but_header};
@@ -440,7 +440,7 @@ fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wish
     let header = host
         .open(&node.path, Access::Read)
         .ok()
-        .and_then(|file| image::read_header(&node.path, &*file).ok());
+        .and_then(|file| image::read_header(&ImageFile::new(&node.path, file)).ok());
     let named = header
         .as_ref()
         .filter(|header| header.has_data_file())
@@ -577,10 +577,12 @@ fn plan_children(
 
 /// Whether the header has room for the name.
 fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String> {
-    let file = host
-        .open(path, Access::Read)
-        .map_err(|error| io_text(&error))?;
-    image::may_rename_backing(path, file, recorded).map_err(|error| error.kind.to_string())
+    let file = ImageFile::new(
+        path,
+        host.open(path, Access::Read)
+            .map_err(|error| io_text(&error))?,
+    );
+    image::may_rename_backing(&file, recorded).map_err(|error| error.kind.to_string())
 }
 
 /// Asks who uses the files, and pins them.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, Host, HostFile, LockSet};
-use crate::image;
+use crate::image::{self, ImageFile};
 use crate::ops::framework::backing_name;
 use crate::ops::framework::copy_file::{Copy, folder};
 use crate::ops::framework::format::{name, shown};
@@ -275,6 +275,6 @@ fn link(
     let Some(file) = files.get(known) else {
         return Err(Error::Failed(format!("{} is not open", shown(known))));
     };
-    image::rename_backing(path, Arc::clone(file), &recorded)
+    image::rename_backing(&ImageFile::new(path, file.clone()), &recorded)
         .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))
 }

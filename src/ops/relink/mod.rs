@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Node, Whereabouts};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, BackingName, Format};
+use crate::image::{self, BackingName, Format, ImageFile};
 
 use super::framework::built_on::BuiltOn;
 use super::framework::format::{command, name, shown};
@@ -316,8 +316,12 @@ impl Job for RelinkJob {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::relink(&self.image, file, &self.recorded, &self.format)
-            .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
+        image::relink(
+            &ImageFile::new(&self.image, file.clone()),
+            &self.recorded,
+            &self.format,
+        )
+        .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
         let undo = match plan.undo {
             Undo::Possible(_) => plan.roll_back.clone(),
             Undo::Impossible(_) => None,

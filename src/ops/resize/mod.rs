@@ -13,7 +13,7 @@ use crate::forest::{Node, Whereabouts};
 use crate::guest::{Partition, Partitions};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{
-    self, Chain, DataFile, ErrorKind, Format, NoProgress, Preallocation, Root, Shrink, State,
+    self, Chain, ErrorKind, Format, ImageFile, NoProgress, Preallocation, Root, Shrink, State,
     Target,
 };
 use crate::qcow2::CryptMethod;
@@ -314,7 +314,7 @@ fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     let header = host
         .open(path, Access::Read)
         .ok()
-        .and_then(|file| image::read_header(path, &*file).ok());
+        .and_then(|file| image::read_header(&ImageFile::new(path, file)).ok());
     let Some(geometry) = header.as_ref().map(|header| header.geometry) else {
         return;
     };
@@ -616,12 +616,14 @@ impl ResizeJob {
             }
             return Ok(());
         }
-        let file = plan
-            .host()
-            .open(path, Access::Read)
-            .map_err(|error| image::Error::io(path, "open", error))?;
-        let header = image::read_header(path, &*file)?;
-        image::may_resize(path, &*file, &header)?;
+        let file = ImageFile::new(
+            path,
+            plan.host()
+                .open(path, Access::Read)
+                .map_err(|error| image::Error::io(path, "open", error))?,
+        );
+        let header = image::read_header(&file)?;
+        image::may_resize(&file, &header)?;
         if self.new > header.geometry.max_virtual_size() {
             let text = format!(
                 "cannot be {} large: with its clusters of {} a disk has at most {}",
@@ -644,11 +646,13 @@ impl ResizeJob {
         if self.format != Format::Qcow2 {
             return Ok(None);
         }
-        let file = plan
-            .host()
-            .open(&self.image, Access::Read)
-            .map_err(|error| image::Error::io(&self.image, "open", error))?;
-        Shrink::plan(&self.image, &file, None, self.new, &NoProgress).map(Some)
+        let file = ImageFile::new(
+            &self.image,
+            plan.host()
+                .open(&self.image, Access::Read)
+                .map_err(|error| image::Error::io(&self.image, "open", error))?,
+        );
+        Shrink::plan(&file, None, self.new, &NoProgress).map(Some)
     }
 
     fn failed(&self, error: &image::Error) -> Error {
@@ -674,14 +678,14 @@ impl ResizeJob {
         }
         drop(target);
         progress.enter(Phase::Switch, 0);
-        image::set_virtual_size(path, &files.image, self.new, &NoProgress)
+        image::set_virtual_size(&files.image, self.new, &NoProgress)
     }
 }
 
 /// The files an image consists of, opened and locked.
 struct Files {
-    image: Arc<dyn crate::host::HostFile>,
-    data: Option<DataFile>,
+    image: ImageFile,
+    data: Option<ImageFile>,
     locks: Locks,
 }
 
@@ -721,21 +725,18 @@ impl Job for ResizeJob {
         }
         let locks = locking.settle(plan)?;
         let files = Files {
-            image: image.file(&locks),
-            data: data.map(|(path, file)| DataFile {
-                path,
-                file: file.file(&locks),
-            }),
+            image: ImageFile::new(&self.image, image.file(&locks)),
+            data: data.map(|(path, file)| ImageFile::new(&path, file.file(&locks))),
             locks,
         };
         progress.enter(Phase::Copy, self.new.saturating_sub(self.old));
         let done = if self.format != Format::Qcow2 {
-            image::resize_raw(&self.image, &*files.image, self.new, self.preallocation)
+            image::resize_raw(&files.image, self.new, self.preallocation)
         } else if self.new > self.old {
             self.grow(plan, &files, progress)
         } else {
             let data = files.data.clone();
-            Shrink::plan(&self.image, &files.image, data, self.new, progress)
+            Shrink::plan(&files.image, data, self.new, progress)
                 .and_then(|shrink| shrink.commit(progress))
         };
         done.map_err(|error| self.failed(&error))?;

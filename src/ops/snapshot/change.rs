@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::forest::{Node, Whereabouts};
 use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
-use crate::image::{self, ErrorKind, NewSnapshot, NoProgress, ProgressSink, SnapshotChange};
+use crate::image::{
+    self, ErrorKind, ImageFile, NewSnapshot, NoProgress, ProgressSink, SnapshotChange,
+};
 use crate::ops::framework::format::{command, listed, name, shown};
 use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::plan::Job;
@@ -289,16 +291,17 @@ impl Change {
         file: &Arc<dyn HostFile>,
         pace: &dyn ProgressSink,
     ) -> image::Result<SnapshotChange> {
+        let file = ImageFile::new(&self.image, file.clone());
         match &self.what {
             What::Create(title) => {
                 let new = NewSnapshot {
                     name: title.as_bytes().to_vec(),
                     date: plan.host().now(),
                 };
-                SnapshotChange::create(&self.image, file, &new, pace)
+                SnapshotChange::create(&file, &new, pace)
             }
-            What::Apply(id) => SnapshotChange::apply(&self.image, file, id, pace),
-            What::Delete(id) => SnapshotChange::delete(&self.image, file, id, pace),
+            What::Apply(id) => SnapshotChange::apply(&file, id, pace),
+            What::Delete(id) => SnapshotChange::delete(&file, id, pace),
         }
     }
 

@@ -249,7 +249,7 @@ fn view_of(
     };
     chain.unlock(keys, &NoProgress)?;
     let snapshots = match chain.layers().first().map(|layer| &**layer) {
-        Some(image::Layer::Qcow2(top)) => image::snapshots(image, &**top.file(), top.header())?,
+        Some(image::Layer::Qcow2(top)) => image::snapshots(top.file(), top.header())?,
         _ => Vec::new(),
     };
     let found = snapshots.iter().find(|snapshot| snapshot.id == id);

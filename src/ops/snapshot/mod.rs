@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::forest::{Content, Node};
 use crate::host::{Access, printable, printable_bytes};
-use crate::image;
+use crate::image::{self, ImageFile};
 use crate::qcow2::Snapshot;
 
 use super::framework::eligibility::refuse_unfit;
@@ -206,12 +206,14 @@ pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Opti
 
 fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
     let path = &node.path;
-    let file = plan
-        .host()
-        .open(path, Access::Read)
-        .map_err(|error| image::Error::io(path, "open", error))?;
-    let header = image::read_header(path, &*file)?;
-    image::snapshots(path, &*file, &header)
+    let file = ImageFile::new(
+        path,
+        plan.host()
+            .open(path, Access::Read)
+            .map_err(|error| image::Error::io(path, "open", error))?,
+    );
+    let header = image::read_header(&file)?;
+    image::snapshots(&file, &header)
 }
 
 fn is_meant(snapshot: &Snapshot, wanted: &SnapshotName) -> bool {

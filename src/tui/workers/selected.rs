@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::forest::ScanOptions;
 use crate::host::{Access, Host};
-use crate::image::{self, Bitmap, Format, Snapshot};
+use crate::image::{self, Bitmap, Format, ImageFile, Snapshot};
 use crate::ops::ReadOptions;
 use crate::tui::map::MapSeen;
 use crate::tui::msg::{LiveFacts, Msg};
@@ -82,11 +82,11 @@ fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
     let Ok(file) = host.open(path, Access::Read) else {
         return (None, None);
     };
-    let Ok(header) = image::read_header(path, file.as_ref()) else {
+    let Ok(header) = image::read_header(&ImageFile::new(path, file.clone())) else {
         return (None, None);
     };
-    let snapshots = image::snapshots(path, file.as_ref(), &header);
-    let bitmaps = image::bitmaps(path, file.as_ref(), &header);
+    let snapshots = image::snapshots(&ImageFile::new(path, file.clone()), &header);
+    let bitmaps = image::bitmaps(&ImageFile::new(path, file.clone()), &header);
     (
         Some(snapshots.map_err(|error| error.to_string())),
         Some(bitmaps.map_err(|error| error.to_string())),

@@ -11,10 +11,9 @@ mod memory;
 use std::path::Path;
 use std::sync::Arc;
 
-use qanopy::host::HostFile;
 use qanopy::image::{
-    self, Chain, Layer, NewSnapshot, NoProgress, ProgressSink, Qcow2, Root, SnapshotChange, Source,
-    Verdict, Writer,
+    self, Chain, ImageFile, Layer, NewSnapshot, NoProgress, ProgressSink, Qcow2, Root,
+    SnapshotChange, Source, Verdict, Writer,
 };
 use qanopy::qcow2::bitmap::{self, BitmapTableEntry};
 use qanopy::qcow2::{
@@ -243,18 +242,22 @@ fn look_through(view: &Chain) {
     }
 }
 
+/// An image that lies in memory.
+fn in_memory(bytes: &[u8]) -> ImageFile {
+    ImageFile::new(Path::new(NAME), Arc::new(MemoryFile::new(bytes.to_vec())))
+}
+
 /// A whole image: header, facts, snapshots, bitmaps, map, bytes, check.
 pub(crate) fn image(data: &[u8]) {
-    let path = Path::new(NAME);
-    let file: Arc<dyn HostFile> = Arc::new(MemoryFile::new(data.to_vec()));
-    let _ = image::probe(&*file, path);
-    let Ok(header) = image::read_header(path, &*file) else {
+    let file = in_memory(data);
+    let _ = image::probe(&file);
+    let Ok(header) = image::read_header(&file) else {
         return;
     };
-    let snapshots = image::snapshots(path, &*file, &header);
-    let _ = image::bitmaps(path, &*file, &header);
-    let _ = image::check(path, &file, &patience());
-    let Ok(top) = Qcow2::open(path, file, None) else {
+    let snapshots = image::snapshots(&file, &header);
+    let _ = image::bitmaps(&file, &header);
+    let _ = image::check(&file, &patience());
+    let Ok(top) = Qcow2::open(&file, None) else {
         return;
     };
     let view = Chain::new(vec![Arc::new(Layer::Qcow2(Box::new(top)))]);
@@ -267,13 +270,13 @@ pub(crate) fn image(data: &[u8]) {
 }
 
 /// The view of the active disk of an image in memory.
-fn view_of(file: &Arc<dyn HostFile>) -> Option<Chain> {
-    let top = Qcow2::open(Path::new(NAME), Arc::clone(file), None).ok()?;
+fn view_of(file: &ImageFile) -> Option<Chain> {
+    let top = Qcow2::open(file, None).ok()?;
     Some(Chain::new(vec![Arc::new(Layer::Qcow2(Box::new(top)))]))
 }
 
 /// What the guest sees of the first 256 KiB.
-fn seen(file: &Arc<dyn HostFile>) -> Option<Vec<u8>> {
+fn seen(file: &ImageFile) -> Option<Vec<u8>> {
     let view = view_of(file)?;
     let len = usize::try_from(view.virtual_size().min(256 << 10)).ok()?;
     let mut bytes = vec![0; len];
@@ -287,9 +290,8 @@ pub(crate) fn write(data: &[u8]) {
     let Some((what, bytes)) = data.split_at_checked(8) else {
         return;
     };
-    let path = Path::new(NAME);
-    let file: Arc<dyn HostFile> = Arc::new(MemoryFile::new(bytes.to_vec()));
-    let Ok(found) = image::check(path, &file, &patience()) else {
+    let file = in_memory(bytes);
+    let Ok(found) = image::check(&file, &patience()) else {
         return;
     };
     if found.verdict() == Verdict::Corrupt {
@@ -303,14 +305,7 @@ pub(crate) fn write(data: &[u8]) {
     }
     let at = usize::from(u16::from_be_bytes([what[0], what[1]])) * 4 % expected.len();
     let len = (usize::from(u16::from_be_bytes([what[2], what[3]])) + 1).min(expected.len() - at);
-    let Ok(mut writer) = Writer::open(
-        path,
-        Arc::clone(&file),
-        None,
-        view,
-        found.tables.clone(),
-        Root::Active,
-    ) else {
+    let Ok(mut writer) = Writer::open(&file, None, view, found.tables.clone(), Root::Active) else {
         return;
     };
     let result = writer.begin().and_then(|()| {
@@ -323,7 +318,7 @@ pub(crate) fn write(data: &[u8]) {
     });
     let finished = result.and_then(|()| writer.finish());
     drop(writer);
-    let again = image::check(path, &file, &patience());
+    let again = image::check(&file, &patience());
     if finished.is_ok() {
         let fill = if what[4] & 1 == 0 { what[5] } else { 0 };
         expected[at..at + len].fill(fill);
@@ -342,7 +337,7 @@ pub(crate) fn write(data: &[u8]) {
         name: b"fuzz".to_vec(),
         date: std::time::SystemTime::UNIX_EPOCH,
     };
-    let Ok(change) = SnapshotChange::create(path, &file, &new, &NoProgress) else {
+    let Ok(change) = SnapshotChange::create(&file, &new, &NoProgress) else {
         return;
     };
     let before = seen(&file);
@@ -353,6 +348,6 @@ pub(crate) fn write(data: &[u8]) {
             "a snapshot changes nothing the guest sees"
         );
     }
-    let after = image::check(path, &file, &patience()).unwrap();
+    let after = image::check(&file, &patience()).unwrap();
     assert_eq!(after.corruptions, 0, "{:?}", after.findings);
 }

@@ -1,20 +1,18 @@
 //! Amending: another version, refcount width or feature of an image whose guest sees the same.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostFile, printable_bytes};
+use crate::host::printable_bytes;
 use crate::image::error::Result;
 use crate::image::read::snapshots::read;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::MetadataTransaction;
-use crate::image::{Error, ErrorKind, ProgressSink, bitmaps};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, bitmaps};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
@@ -117,14 +115,13 @@ impl Amend {
     /// When the image cannot be read or may not be written, a check finds corruptions, or it holds
     /// something that it could not hold afterwards.
     pub fn plan(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         amendment: &Amendment,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut transaction = MetadataTransaction::begin(path, file, progress)?;
+        let mut transaction = MetadataTransaction::begin(file, progress)?;
         let wish = amendment.clone().differing(transaction.header());
-        refuse(&transaction, file, amendment, &wish)?;
+        refuse(&transaction, amendment, &wish)?;
         if wish.compression.is_some() {
             refuse_compressed(&transaction, progress)?;
         }
@@ -144,7 +141,7 @@ impl Amend {
             let old = header.geometry;
             let new = Geometry::new(old.cluster_bits(), order, old.extended_l2())
                 .map_err(|e| transaction.format_error(e))?;
-            let counts = ShadowRefcounts::open(path, Arc::clone(file), &header)?;
+            let counts = ShadowRefcounts::open(file, &header)?;
             transaction.counts = counts.in_width_of(new)?;
             transaction.edit.refcount_order = Some(order);
         }
@@ -165,11 +162,8 @@ impl Amend {
 
     /// Version 3 wants every snapshot to say how long its disk is.
     fn become_version_3(&mut self, header: &Header) -> Result<()> {
-        let (path, file) = (
-            self.transaction.path.clone(),
-            Arc::clone(&self.transaction.file),
-        );
-        let (mut list, len) = read(&path, &*file, header)?;
+        let file = self.transaction.file.clone();
+        let (mut list, len) = read(&file, header)?;
         if list
             .iter()
             .all(|snapshot| snapshot.extra.len() >= MIN_V3_SNAPSHOT_EXTRA_BYTES)
@@ -202,12 +196,9 @@ impl Amend {
         self.transaction.edit.autoclear = Some(Autoclear::empty());
         // There are none but such as are out of date.
         self.transaction.edit.bitmaps = Some(None);
-        let (path, file) = (
-            self.transaction.path.clone(),
-            Arc::clone(&self.transaction.file),
-        );
+        let file = self.transaction.file.clone();
         let (context, size) = (self.transaction.context, self.transaction.cluster_size());
-        let (mut list, list_len) = read(&path, &*file, header)?;
+        let (mut list, list_len) = read(&file, header)?;
         let entries = list
             .iter()
             .map(|snapshot| u64::from(snapshot.l1_entries))
@@ -222,7 +213,7 @@ impl Amend {
         for snapshot in &list {
             l1s.push(self.l1(snapshot.l1_offset, snapshot.l1_entries)?);
         }
-        let tables = TableWalk::new(&path, &*file, context, progress);
+        let tables = TableWalk::new(&file, context, progress);
         // Every reference a zero entry has is given up, once for each way that leads to it.
         let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
         for l1 in &l1s {
@@ -317,8 +308,12 @@ impl Amend {
     }
 
     fn l1(&self, offset: HostOffset, entries: u32) -> Result<EntryTable> {
-        let (path, file) = (&self.transaction.path, &*self.transaction.file);
-        read_entries(path, file, offset.get(), entries.into(), "L1 table")
+        read_entries(
+            &self.transaction.file,
+            offset.get(),
+            entries.into(),
+            "L1 table",
+        )
     }
 
     /// Clusters of zeros for the zero entries of a table, each referred to as often as its count holds.
@@ -399,14 +394,14 @@ impl Amend {
     /// # Errors
     /// When the file cannot be written, or it was stopped: the image is as it was.
     pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
-        let path = self.transaction.path.clone();
+        let file = self.transaction.file.clone();
         let size = self.transaction.cluster_size();
         let zeros = vec![0; self.transaction.geometry().cluster_len()];
         let go_on = || {
             if progress.advance(size) {
                 Ok(())
             } else {
-                Err(Error::new(&path, ErrorKind::Cancelled))
+                Err(Error::new(&file, ErrorKind::Cancelled))
             }
         };
         let Self {
@@ -431,9 +426,9 @@ impl Amend {
 
 /// The L2 table that is written anew, without its zero entries and with the flags that its clusters have.
 fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result<L2Buf> {
-    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let file = transaction.file.clone();
     let size = transaction.cluster_size();
-    let mut table = read_l2(&path, &*file, moved.from, transaction.context)?;
+    let mut table = read_l2(&file, moved.from, transaction.context)?;
     let mut runs = moved.zeros.iter().copied();
     let mut run = runs.next();
     for at in 0..table.len() {
@@ -487,12 +482,7 @@ fn parsed(transaction: &MetadataTransaction, bytes: &[u8]) -> Result<L2Buf> {
 }
 
 /// What the format or QEMU does not allow.
-fn refuse(
-    transaction: &MetadataTransaction,
-    file: &Arc<dyn HostFile>,
-    asked: &Amendment,
-    wish: &Amendment,
-) -> Result<()> {
+fn refuse(transaction: &MetadataTransaction, asked: &Amendment, wish: &Amendment) -> Result<()> {
     let header = transaction.header();
     let limit = |text: &str| Err(transaction.limit(text));
     let version = wish.version.unwrap_or(header.version);
@@ -537,7 +527,7 @@ fn refuse(
     if header.geometry.extended_l2() {
         return limit("has extended L2 entries, which version 2 does not know");
     }
-    if let Some(bitmap) = bitmaps(&transaction.path, &**file, header)?.first() {
+    if let Some(bitmap) = bitmaps(&transaction.file, header)?.first() {
         return Err(transaction.limit(format!(
             "has the dirty bitmap {}, and version 2 has none: remove its bitmaps first",
             printable_bytes(&bitmap.name)
@@ -548,7 +538,7 @@ fn refuse(
             "has header fields that are not known here and that version 2 has no room for",
         );
     }
-    for snapshot in &read(&transaction.path, &**file, header)?.0 {
+    for snapshot in &read(&transaction.file, header)?.0 {
         let size = snapshot.virtual_size();
         let fits = u32::try_from(snapshot.vm_state_size()).is_ok();
         if size.is_some_and(|size| size != header.virtual_size()) || !fits {
@@ -564,13 +554,13 @@ fn refuse(
 
 /// Compressed clusters are read with the codec they were written with.
 fn refuse_compressed(transaction: &MetadataTransaction, progress: &dyn ProgressSink) -> Result<()> {
-    let (path, file, header) = (&transaction.path, &transaction.file, transaction.header());
+    let (file, header) = (&transaction.file, transaction.header());
     let mut l1s = vec![(header.l1_offset, header.l1_entries)];
-    let snapshots = read(path, &**file, header)?.0;
+    let snapshots = read(file, header)?.0;
     l1s.extend(snapshots.iter().map(|s| (s.l1_offset, s.l1_entries)));
-    let tables = TableWalk::new(path, &**file, transaction.context, progress);
+    let tables = TableWalk::new(file, transaction.context, progress);
     for (offset, entries) in l1s {
-        let l1 = read_entries(path, &**file, offset.get(), entries.into(), "L1 table")?;
+        let l1 = read_entries(file, offset.get(), entries.into(), "L1 table")?;
         tables.each(&l1, |_, bytes| {
             let table = parsed(transaction, bytes)?;
             for at in 0..table.len() {

@@ -1,16 +1,13 @@
 //! Changes of an image's dirty bitmaps. What its guest sees stays as it is.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::host::{HostFile, printable_bytes};
+use crate::host::printable_bytes;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::Fault;
 use crate::image::read::bitmaps::{Dirty, directory, of_name, stale, usable};
 use crate::image::read::table_reader::each_entry;
 use crate::image::write::header_file::KEPT_AUTOCLEAR;
 use crate::image::write::transaction::MetadataTransaction;
-use crate::image::{Error, ProgressSink};
+use crate::image::{Error, ImageFile, ProgressSink};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, BitmapTableEntry, encode_directory};
 use crate::qcow2::extension::BitmapsExtension;
 use crate::qcow2::limits::{
@@ -39,12 +36,12 @@ pub struct BitmapChange {
 }
 
 impl BitmapChange {
-    fn begin(path: &Path, file: &Arc<dyn HostFile>, progress: &dyn ProgressSink) -> Result<Self> {
-        let transaction = MetadataTransaction::begin(path, file, progress)?;
+    fn begin(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Self> {
+        let transaction = MetadataTransaction::begin(file, progress)?;
         if transaction.header().version == Version::V2 {
             return Err(transaction.limit("is of version 2, which has no dirty bitmaps"));
         }
-        let found = directory(path, &**file, transaction.header())?;
+        let found = directory(file, transaction.header())?;
         let (list, old) = match found {
             Some((list, offset, len)) => (list, Some((offset, len))),
             None => (Vec::new(), None),
@@ -61,13 +58,8 @@ impl BitmapChange {
     /// # Errors
     /// When the image cannot be read or may not be written, a check finds corruptions, the name is
     /// taken or not allowed, or the bitmap would take more room than QEMU allows.
-    pub fn add(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        new: &NewBitmap,
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
+    pub fn add(file: &ImageFile, new: &NewBitmap, progress: &dyn ProgressSink) -> Result<Self> {
+        let mut change = Self::begin(file, progress)?;
         let limit = |text: String| Err(change.transaction.limit(text));
         if new.name.is_empty() || new.name.len() > MAX_BITMAP_NAME_BYTES {
             return limit(format!(
@@ -121,14 +113,9 @@ impl BitmapChange {
     ///
     /// # Errors
     /// As [`BitmapChange::add`], and when there is no such bitmap.
-    pub fn remove(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        name: &[u8],
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
-        let gone = of_name(path, &change.list, name)?.clone();
+    pub fn remove(file: &ImageFile, name: &[u8], progress: &dyn ProgressSink) -> Result<Self> {
+        let mut change = Self::begin(file, progress)?;
+        let gone = of_name(file.path(), &change.list, name)?.clone();
         release(&mut change.transaction, &gone)?;
         change.list.retain(|bitmap| bitmap.name != name);
         change.settle()
@@ -138,13 +125,8 @@ impl BitmapChange {
     ///
     /// # Errors
     /// As [`BitmapChange::remove`], and when the bitmap is stale.
-    pub fn clear(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        name: &[u8],
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        Self::rewrite(path, file, name, progress, &|dirty, geometry| {
+    pub fn clear(file: &ImageFile, name: &[u8], progress: &dyn ProgressSink) -> Result<Self> {
+        Self::rewrite(file, name, progress, &|dirty, geometry| {
             Ok(Dirty::clean(
                 dirty.size(),
                 dirty.granularity_bits(),
@@ -158,14 +140,13 @@ impl BitmapChange {
     /// # Errors
     /// As [`BitmapChange::clear`].
     pub fn set_enabled(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         name: &[u8],
         enabled: bool,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
-        usable(path, &change.list, name)?;
+        let mut change = Self::begin(file, progress)?;
+        usable(file.path(), &change.list, name)?;
         change.named(name)?.flags.set(BitmapFlags::AUTO, enabled);
         change.settle()
     }
@@ -175,21 +156,20 @@ impl BitmapChange {
     /// # Errors
     /// As [`BitmapChange::clear`], and when `source` is of a disk of another size.
     pub fn merge(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         name: &[u8],
         source: &Dirty,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let size = crate::image::read_header(path, &**file)?.virtual_size();
+        let size = crate::image::read_header(file)?.virtual_size();
         if source.size() != size {
             let text = format!(
                 "has a disk of {size} bytes, and the bitmap to be merged is of one of {}: they cannot be merged",
                 source.size()
             );
-            return Err(Error::new(path, crate::image::ErrorKind::Limit(text)));
+            return Err(Error::new(file, crate::image::ErrorKind::Limit(text)));
         }
-        Self::rewrite(path, file, name, progress, &|dirty, _| {
+        Self::rewrite(file, name, progress, &|dirty, _| {
             let mut dirty = dirty.clone();
             dirty.merge(source)?;
             Ok(Some(dirty))
@@ -198,20 +178,19 @@ impl BitmapChange {
 
     /// Replaces the bits of a bitmap.
     fn rewrite(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         name: &[u8],
         progress: &dyn ProgressSink,
         new: &Rewritten<'_>,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
-        let old = usable(path, &change.list, name)?.clone();
+        let mut change = Self::begin(file, progress)?;
+        let old = usable(file.path(), &change.list, name)?.clone();
         let (size, geometry) = (
             change.transaction.header().virtual_size(),
             change.transaction.geometry(),
         );
-        let dirty = Dirty::read(path, &**file, geometry, &old, size)?;
-        let new = new(&dirty, geometry).of(path)?;
+        let dirty = Dirty::read(file, geometry, &old, size)?;
+        let new = new(&dirty, geometry).of(file)?;
         let bitmap = replaced(&mut change.transaction, &old, new)?;
         *change.named(name)? = bitmap;
         change.settle()
@@ -221,7 +200,7 @@ impl BitmapChange {
     fn named(&mut self, name: &[u8]) -> Result<&mut Bitmap> {
         let found = self.list.iter_mut().find(|bitmap| bitmap.name == name);
         let found = found.ok_or(Fault::new("a bitmap that was there is gone"));
-        found.of(&self.transaction.path)
+        found.of(&self.transaction.file)
     }
 
     fn settle(mut self) -> Result<Self> {
@@ -262,20 +241,20 @@ fn granularity_bits(header: &Header, asked: Option<u64>) -> Option<u8> {
 /// # Errors
 /// When one is stale, cannot be read, or would take more room than QEMU allows.
 pub(crate) fn resize_all(transaction: &mut MetadataTransaction, size: u64) -> Result<()> {
-    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
-    let Some((mut list, offset, len)) = directory(&path, &*file, transaction.header())? else {
+    let file = transaction.file.clone();
+    let Some((mut list, offset, len)) = directory(&file, transaction.header())? else {
         return Ok(());
     };
     let (old_size, geometry) = (transaction.header().virtual_size(), transaction.geometry());
     for bitmap in &mut list {
         if bitmap.flags.contains(BitmapFlags::IN_USE) {
-            return Err(stale(&path, bitmap));
+            return Err(stale(file.path(), bitmap));
         }
-        let dirty = Dirty::read(&path, &*file, geometry, bitmap, old_size)?;
+        let dirty = Dirty::read(&file, geometry, bitmap, old_size)?;
         *bitmap = replaced(
             transaction,
             bitmap,
-            dirty.resized(size, geometry).of(&path)?,
+            dirty.resized(size, geometry).of(&file)?,
         )?;
     }
     put_directory(transaction, Some((offset, len)), &list)
@@ -304,9 +283,9 @@ fn replaced(
 
 /// Has the bits written, and the table that names them: the table's place and entries.
 fn put(transaction: &mut MetadataTransaction, dirty: &Dirty) -> Result<(HostOffset, u32)> {
-    let (path, geometry) = (transaction.path.clone(), transaction.geometry());
+    let (file, geometry) = (transaction.file.clone(), transaction.geometry());
     let mut put = |bytes: &[u8]| transaction.put(bytes.to_vec());
-    let table = dirty.store(geometry, &mut put, &|error| Error::new(&path, error))?;
+    let table = dirty.store(geometry, &mut put, &|error| Error::new(&file, error))?;
     let entries = u32::try_from(table.len()).map_err(|e| transaction.limit(e.to_string()))?;
     let place = transaction.put(table.as_bytes().to_vec())?;
     Ok((place, entries))
@@ -314,13 +293,12 @@ fn put(transaction: &mut MetadataTransaction, dirty: &Dirty) -> Result<(HostOffs
 
 /// Gives up a bitmap's table and bits.
 fn release(transaction: &mut MetadataTransaction, bitmap: &Bitmap) -> Result<()> {
-    let (path, file) = (transaction.path.clone(), Arc::clone(&transaction.file));
+    let file = transaction.file.clone();
     let (geometry, size) = (transaction.geometry(), transaction.cluster_size());
     let (offset, entries) = (bitmap.table_offset, u64::from(bitmap.table_entries));
     let table = (offset.get(), entries);
     each_entry(
-        &path,
-        &*file,
+        &file,
         table,
         "bitmap table",
         &mut |_, raw| match BitmapTableEntry::parse(raw, geometry)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::host::FileId;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::index;
 use crate::image::read::runs::{Run, Runs};
 use crate::image::{Chain, Error, ErrorKind, Layer, ProgressSink, State};
@@ -143,8 +143,8 @@ struct Job<'a> {
 impl<'a> Side<'a> {
     fn new(chain: &'a Chain) -> Result<Self> {
         let files = chain.layers().iter().map(|layer| {
-            let (path, file) = layer.stored_in();
-            Ok(file.stat().at(path, "stat")?.id)
+            let file = layer.stored_in();
+            Ok(file.stat("stat")?.id)
         });
         Ok(Self {
             chain,

@@ -152,7 +152,7 @@ pub fn bytes_of_bitmaps(chain: &Chain, geometry: Geometry) -> Result<Option<u64>
     }
     let size = geometry.cluster_size();
     let (mut bytes, mut directory) = (0, 0);
-    let all: Vec<Bitmap> = bitmaps(image.path(), &**image.file(), image.header())?;
+    let all: Vec<Bitmap> = bitmaps(image.file(), image.header())?;
     // One that was not saved properly is not copied.
     for bitmap in all
         .iter()

@@ -2,19 +2,16 @@
 //! is the writer's work but for the last step.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::change::bitmaps::resize_all;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::bitmaps::bitmaps;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::header_file::HeaderFile;
 use crate::image::write::transaction::MetadataTransaction;
 use crate::image::write::writer::provide_zeros;
-use crate::image::{DataFile, Error, ErrorKind, Preallocation, ProgressSink, internal};
+use crate::image::{Error, ErrorKind, ImageFile, Preallocation, ProgressSink, internal};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
 
@@ -22,7 +19,7 @@ use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
 #[derive(Debug)]
 pub struct Shrink {
     transaction: MetadataTransaction,
-    data: Option<DataFile>,
+    data: Option<ImageFile>,
     size: u64,
 }
 
@@ -35,27 +32,25 @@ impl Shrink {
     /// When the image cannot be read or may not be written, a check finds corruptions, it is of
     /// version 2 and has snapshots, or a bitmap is stale.
     pub fn plan(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        data: Option<DataFile>,
+        file: &ImageFile,
+        data: Option<ImageFile>,
         size: u64,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut transaction = MetadataTransaction::begin(path, file, progress)?;
-        may_resize(path, &**file, transaction.header())?;
+        let mut transaction = MetadataTransaction::begin(file, progress)?;
+        may_resize(file, transaction.header())?;
         let (geometry, context) = (transaction.geometry(), transaction.context);
         let header = transaction.header();
         let old = read_entries(
-            path,
-            &**file,
+            file,
             header.l1_offset.get(),
             u64::from(header.l1_entries),
             "L1 table",
         )?;
-        let kept = internal::index(geometry.l1_entries_for(size)).of(path)?;
+        let kept = internal::index(geometry.l1_entries_for(size)).of(file)?;
         let mut l1 = old.clone();
         l1.resize(kept.min(old.len()));
-        let trees = TableWalk::new(path, &**file, context, progress);
+        let trees = TableWalk::new(file, context, progress);
         let mut lost = old.clone();
         for at in 0..l1.len() {
             lost.set(at, 0).map_err(|e| transaction.format_error(e))?;
@@ -68,12 +63,12 @@ impl Shrink {
         })?;
         // The table that the new end lies in keeps what is before it.
         let first_lost = size.next_multiple_of(geometry.cluster_size());
-        let at = internal::index(geometry.l1_index(GuestOffset(first_lost))).of(path)?;
+        let at = internal::index(geometry.l1_index(GuestOffset(first_lost))).of(file)?;
         // Where a table ends with the disk there is none.
         let raw = l1.get(at).unwrap_or(L1Entry::UNMAPPED);
         let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
         if let Some(offset) = entry.table {
-            let table = read_l2(path, &**file, offset.get(), context)?;
+            let table = read_l2(file, offset.get(), context)?;
             let (mut before, mut after) = (table.clone(), table);
             let cut = geometry.l2_index(GuestOffset(first_lost));
             for index in 0..before.len() {
@@ -136,10 +131,7 @@ impl Shrink {
     /// When a file cannot be written, or it was stopped: the image is as it was, or shorter with
     /// its free space not yet given back.
     pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
-        let (path, file) = (
-            self.transaction.path.clone(),
-            Arc::clone(&self.transaction.file),
-        );
+        let file = self.transaction.file.clone();
         let written: BTreeSet<u64> = self
             .transaction
             .places()?
@@ -148,29 +140,22 @@ impl Shrink {
             .collect();
         self.transaction.commit(progress)?;
         if let Some(data) = &self.data
-            && data.file.len().at(&data.path, "ask the length")? > self.size
+            && data.len()? > self.size
         {
-            data.file
-                .set_len(self.size)
-                .at(&data.path, "cut off the end")?;
-            data.file.flush().at(&data.path, "flush")?;
+            data.set_len(self.size, "cut off the end")?;
+            data.flush()?;
         }
         // The disk is as long as it is to be, on stable storage. Whatever fails from here on leaves the image
         // whole, and the file longer than it need be.
-        drop(draw_in(&path, &file, &written, progress));
+        drop(draw_in(&file, &written, progress));
         Ok(())
     }
 }
 
 /// The new tables had to be written behind what was in use before. Writes them once more, to the places
 /// that came free, so that the file can end with the last cluster of data.
-fn draw_in(
-    path: &Path,
-    file: &Arc<dyn HostFile>,
-    written: &BTreeSet<u64>,
-    progress: &dyn ProgressSink,
-) -> Result<()> {
-    let mut transaction = MetadataTransaction::begin(path, file, progress)?;
+fn draw_in(file: &ImageFile, written: &BTreeSet<u64>, progress: &dyn ProgressSink) -> Result<()> {
+    let mut transaction = MetadataTransaction::begin(file, progress)?;
     let (end, limit) = (
         transaction.counts.end_of_all()?,
         transaction
@@ -186,7 +171,7 @@ fn draw_in(
         u64::from(transaction.header().l1_entries),
     );
     let behind = |offset: u64| offset / geometry.cluster_size() >= limit;
-    let mut l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
+    let mut l1 = read_entries(file, offset, entries, "L1 table")?;
     let mut moves = behind(offset);
     for at in 0..l1.len() {
         let raw = l1.entry(at).map_err(|e| transaction.format_error(e))?;
@@ -195,7 +180,7 @@ fn draw_in(
         let Some(table) = entry.table.filter(lies_behind) else {
             continue;
         };
-        let bytes = read_l2(path, &**file, table.get(), context)?;
+        let bytes = read_l2(file, table.get(), context)?;
         transaction.release(table, geometry.cluster_size())?;
         let moved = L1Entry {
             table: Some(transaction.put(bytes.as_bytes().to_vec())?),
@@ -225,36 +210,31 @@ fn draw_in(
 ///
 /// # Errors
 /// Why not, if not.
-pub fn may_resize(path: &Path, file: &dyn HostFile, header: &crate::qcow2::Header) -> Result<()> {
+pub fn may_resize(file: &ImageFile, header: &crate::qcow2::Header) -> Result<()> {
     // Its snapshots may not record how long the disk was (QEMU refuses as well).
     if header.version == Version::V2 && header.snapshot_count > 0 {
         let text = "is of version 2 and has internal snapshots, which do not say how long their disk is: \
                     its size cannot change";
-        return Err(Error::new(path, ErrorKind::Limit(text.to_owned())));
+        return Err(Error::new(file, ErrorKind::Limit(text.to_owned())));
     }
-    crate::image::read::bitmaps::refuse_stale(path, &bitmaps(path, file, header)?)
+    crate::image::read::bitmaps::refuse_stale(file.path(), &bitmaps(file, header)?)
 }
 
 /// Makes a raw image `size` bytes long. What is new reads as zero.
 ///
 /// # Errors
 /// When the file cannot be written, or its filesystem cannot reserve space: it is as long as before.
-pub fn resize_raw(
-    path: &Path,
-    file: &dyn HostFile,
-    size: u64,
-    preallocation: Preallocation,
-) -> Result<()> {
-    let old = file.len().at(path, "ask the length")?;
-    file.set_len(size).at(path, "set the length")?;
+pub fn resize_raw(file: &ImageFile, size: u64, preallocation: Preallocation) -> Result<()> {
+    let old = file.len()?;
+    file.set_len(size, "set the length")?;
     if let Some(new) = size.checked_sub(old).filter(|new| *new > 0)
         && preallocation != Preallocation::Off
-        && let Err(error) = provide_zeros(path, file, old, new, preallocation)
+        && let Err(error) = provide_zeros(file, old, new, preallocation)
     {
-        file.set_len(old).at(path, "set the length back")?;
+        file.set_len(old, "set the length back")?;
         return Err(error);
     }
-    file.flush().at(path, "flush")
+    file.flush()
 }
 
 /// Says that the disk is `size` bytes long, after the tables have been made fit for it; the bitmaps
@@ -262,20 +242,15 @@ pub fn resize_raw(
 ///
 /// # Errors
 /// When the image cannot be read or written, or a bitmap is stale or would be too long.
-pub fn set_virtual_size(
-    path: &Path,
-    file: &Arc<dyn HostFile>,
-    size: u64,
-    progress: &dyn ProgressSink,
-) -> Result<()> {
-    let mut header = HeaderFile::read(path, Arc::clone(file))?;
-    if bitmaps(path, &**file, header.header())?.is_empty() {
+pub fn set_virtual_size(file: &ImageFile, size: u64, progress: &dyn ProgressSink) -> Result<()> {
+    let mut header = HeaderFile::read(file)?;
+    if bitmaps(file, header.header())?.is_empty() {
         return header.edit(&HeaderEdit {
             virtual_size: Some(size),
             ..HeaderEdit::default()
         });
     }
-    let mut transaction = MetadataTransaction::begin(path, file, progress)?;
+    let mut transaction = MetadataTransaction::begin(file, progress)?;
     resize_all(&mut transaction, size)?;
     transaction.edit.virtual_size = Some(size);
     transaction.settle()?.commit(progress)

@@ -72,15 +72,15 @@ impl<'a, 'b> Comparing<'a, 'b> {
             let index = cluster / per_block;
             let upto = (index + 1).saturating_mul(per_block).min(end);
             let slots = window.slots(cluster, upto - cluster);
-            let at = internal::index(index).of(image.path)?;
+            let at = internal::index(index).of(image.file)?;
             let raw = self.layout.refcounts.get(at).unwrap_or(NO_BLOCK);
             // As QEMU, which reads through reserved bits.
             match refcount::parse_table_entry(raw, image.geometry) {
                 // Nobody knows these counts; that was told.
                 Err(_) => self.uncounted(slots, cluster),
                 Ok(Some(block)) if !holes.covers(image.file, block.get(), size) => {
-                    let (path, file) = (image.path, image.file);
-                    let read = read_block(path, file, image.geometry, raw, spare.take())?;
+                    let file = image.file;
+                    let read = read_block(file, image.geometry, raw, spare.take())?;
                     if let Some((_, block)) = read {
                         self.block(slots, cluster, &block, cluster % per_block)?;
                         spare = Some(block);
@@ -89,7 +89,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
                 Ok(_) => self.counted(slots, cluster, std::iter::repeat(0)),
             }
             if !progress.advance(size) {
-                return Err(Error::new(image.path, ErrorKind::Cancelled));
+                return Err(Error::new(image.file, ErrorKind::Cancelled));
             }
             cluster = upto;
         }
@@ -99,7 +99,7 @@ impl<'a, 'b> Comparing<'a, 'b> {
 
     /// Compares clusters with the block that counts them, from its count number `skip` on.
     fn block(&mut self, slots: &[u32], first: u64, block: &RefcountBlock, skip: u64) -> Result<()> {
-        let path = self.image.path;
+        let path = self.image.file;
         let skip = internal::index(skip).of(path)?;
         let Some(counts) = block.as_sixteen_bits() else {
             self.counted(slots, first, block.iter().skip(skip));

@@ -1,17 +1,13 @@
 //! The image that is checked, as all parts of the check see it.
 
-use std::path::Path;
-
-use crate::host::HostFile;
-use crate::image::ProgressSink;
 use crate::image::read::l2_reader::Tables;
+use crate::image::{ImageFile, ProgressSink};
 use crate::qcow2::{Geometry, Header, L2Context};
 
 /// The image as the parts of the check see it.
 #[derive(Debug)]
 pub(super) struct Image<'a> {
-    pub(super) path: &'a Path,
-    pub(super) file: &'a dyn HostFile,
+    pub(super) file: &'a ImageFile,
     pub(super) header: &'a Header,
     pub(super) geometry: Geometry,
     pub(super) context: L2Context,
@@ -29,7 +25,6 @@ impl<'a> Image<'a> {
     /// The file, for reading its L2 tables.
     pub(super) const fn tables(&self, progress: &'a dyn ProgressSink) -> Tables<'a> {
         Tables {
-            path: self.path,
             file: self.file,
             geometry: self.geometry,
             progress,

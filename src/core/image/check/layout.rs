@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::host::printable_bytes;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
 use crate::image::read::snapshots::salvage;
 use crate::image::read::table_reader::{each_entry, read_entries};
@@ -141,7 +141,7 @@ impl Collector<'_> {
     }
 
     fn entries(&self, offset: u64, entries: u64, what: &str) -> Result<EntryTable> {
-        read_entries(self.image.path, self.image.file, offset, entries, what)
+        read_entries(self.image.file, offset, entries, what)
     }
 
     /// Notes a table whose entries are gone through. False if it lies outside the file or on another
@@ -185,7 +185,7 @@ impl Collector<'_> {
         let (image, size) = (self.image, self.image.size());
         let whose = || owner.map_or_else(String::new, |name| format!(" of snapshot {name}"));
         let what = format!("L1 table{}", whose());
-        each_entry(image.path, image.file, l1, &what, &mut |index, raw| {
+        each_entry(image.file, l1, &what, &mut |index, raw| {
             let guest = owner.is_none().then(|| image.l1_guest(index.into()));
             let offset = raw & 0x00ff_ffff_ffff_fe00;
             let reserved = l1::reserved_bits(raw);
@@ -229,7 +229,7 @@ impl Collector<'_> {
                 (None, false) => NOT_COPIED,
             };
             self.layout.tables.push(TableRef {
-                cluster: cluster_number(offset / size).of(image.path)?,
+                cluster: cluster_number(offset / size).of(image.file)?,
                 weight,
                 l1_index: index,
                 roles,
@@ -270,12 +270,12 @@ impl Collector<'_> {
         let text = format!(
             "has too many tables to be checked: {MAX_HELD_L2_TABLES} L2 tables are the most"
         );
-        Err(Error::new(self.image.path, ErrorKind::Limit(text)))
+        Err(Error::new(self.image.file, ErrorKind::Limit(text)))
     }
 
     fn snapshots(&mut self) -> Result<()> {
         let (image, header) = (self.image, self.image.header);
-        let list = salvage(image.path, image.file, image.header)?;
+        let list = salvage(image.file, image.header)?;
         let (snapshots, len) = (list.snapshots, list.len);
         let table_offset = header.snapshots_offset.get();
         self.range("the snapshot table", table_offset, len, 1);
@@ -370,11 +370,10 @@ impl Collector<'_> {
             return Ok(());
         }
         // The format's limits bound the directory to 64 MiB.
-        let mut bytes = vec![0; internal::index(len).of(image.path)?];
+        let mut bytes = vec![0; internal::index(len).of(image.file)?];
         image
             .file
-            .read_padded(&mut bytes, offset)
-            .at(image.path, "read the bitmap directory")?;
+            .read_padded(&mut bytes, offset, "read the bitmap directory")?;
         let bitmaps = match parse_directory(&bytes, extension.count, image.geometry) {
             Ok(bitmaps) => bitmaps,
             Err(error) => {
@@ -409,7 +408,7 @@ impl Collector<'_> {
         let image = self.image;
         let named = format!("table of bitmap {name}");
         let table = (offset, entries);
-        each_entry(image.path, image.file, table, &named, &mut |_, raw| {
+        each_entry(image.file, table, &named, &mut |_, raw| {
             match BitmapTableEntry::parse(raw, image.geometry) {
                 Ok(BitmapTableEntry::Stored(place)) => {
                     self.range("a bitmap's data", place.get(), size, 1);

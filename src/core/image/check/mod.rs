@@ -23,13 +23,11 @@ mod walk;
 mod window;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::FileKind;
+use crate::image::error::{OfFile, Result};
 use crate::image::read::qcow2_layer::read_header;
-use crate::image::{Error, ErrorKind, ProgressSink, TableMap};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, TableMap};
 use crate::qcow2::{ClusterRun, Header, Incompatible, L2Context, L2Entry, cluster_runs};
 
 use compare::Comparing;
@@ -117,25 +115,24 @@ impl Check {
 /// # Errors
 /// When the file cannot be read, its header is not valid, its snapshot table cannot be understood,
 /// it has more clusters or tables than can be looked at, or it was stopped.
-pub fn check(path: &Path, file: &Arc<dyn HostFile>, progress: &dyn ProgressSink) -> Result<Check> {
-    let header = read_header(path, &**file)?;
+pub fn check(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Check> {
+    let header = read_header(file)?;
     let unknown = header.unknown_incompatible();
     if !unknown.is_empty() {
         return Err(Error::new(
-            path,
+            file,
             ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
         ));
     }
-    let stat = file.stat().at(path, "ask the length")?;
+    let stat = file.stat("ask the length")?;
     let clusters = stat.len.div_ceil(header.geometry.cluster_size());
     if clusters > MOST_CLUSTERS {
         let text =
             format!("is too long to be checked: {clusters} clusters, {MOST_CLUSTERS} is the most");
-        return Err(Error::new(path, ErrorKind::Limit(text)));
+        return Err(Error::new(file, ErrorKind::Limit(text)));
     }
     let image = Image {
-        path,
-        file: &**file,
+        file,
         header: &header,
         geometry: header.geometry,
         context: L2Context::of(&header),
@@ -185,14 +182,10 @@ pub fn check(path: &Path, file: &Arc<dyn HostFile>, progress: &dyn ProgressSink)
 ///
 /// # Errors
 /// As [`check`], and [`ErrorKind::Corruptions`] when there is any.
-pub fn require_sound(
-    path: &Path,
-    file: &Arc<dyn HostFile>,
-    progress: &dyn ProgressSink,
-) -> Result<Check> {
-    let found = check(path, file, progress)?;
+pub fn require_sound(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Check> {
+    let found = check(file, progress)?;
     if found.corruptions > 0 {
-        return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+        return Err(Error::new(file, ErrorKind::Corruptions(found.corruptions)));
     }
     Ok(found)
 }
@@ -251,7 +244,7 @@ fn count_and_compare(
                 .each(placed(image, &layout.tables), &mut |table, bytes| {
                     let span = counting.table(table, bytes)?;
                     if several {
-                        let number = |cluster| cluster_number(cluster).of(image.path);
+                        let number = |cluster| cluster_number(cluster).of(image.file);
                         let span = span.map(|(from, to)| Ok((number(from)?, number(to)?)));
                         spans.push(span.transpose()?);
                     }

@@ -68,7 +68,7 @@ impl Counting<'_, '_> {
             }
             // Beyond the end of the file each is told.
             for index in inside..len {
-                let at = at + internal::index(index).of(image.path)?;
+                let at = at + internal::index(index).of(image.file)?;
                 let raw = (host + index * size) | (u64::from(copied) << 63);
                 self.entry(table, at, (raw, 0), &mut next);
             }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::host::FileId;
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::internal::at_most;
 use crate::image::{Chain, Extent, Layer, State};
 
@@ -242,13 +242,13 @@ fn address(layer: &Arc<Layer>) -> usize {
 
 /// The file that decides which bytes this layer stores.
 fn stored_in(layer: &Layer) -> Result<FileId> {
-    let (path, file) = match layer {
+    let file = match layer {
         // Two keys make two disks of one data file: only the same image has the same key.
-        Layer::Qcow2(image) if image.is_encrypted() => (image.path(), image.file()),
+        Layer::Qcow2(image) if image.is_encrypted() => image.file(),
         Layer::Qcow2(image) => image.stored_in(),
-        Layer::Raw(image) => (image.path(), image.file()),
+        Layer::Raw(image) => image.file(),
     };
-    Ok(file.stat().at(path, "stat")?.id)
+    Ok(file.stat("stat")?.id)
 }
 
 /// Which file a layer is and how it is read.
@@ -260,7 +260,7 @@ fn identities(chain: &Chain) -> Result<Vec<Identity>> {
             Layer::Qcow2(image) => (image.file(), false),
             Layer::Raw(image) => (image.file(), true),
         };
-        Ok((file.stat().at(layer.path(), "stat")?.id, raw))
+        Ok((file.stat("stat")?.id, raw))
     };
     chain.layers().iter().map(one).collect()
 }

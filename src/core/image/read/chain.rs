@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, FileId, Host, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::{Access, FileId, Host};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::joined::{Joined, in_row};
-use crate::image::read::qcow2_layer::{DataFile, Qcow2};
+use crate::image::read::qcow2_layer::Qcow2;
 use crate::image::read::trashed::where_it_is;
 use crate::image::{
-    BackingName, BackingTarget, Error, ErrorKind, Extent, Format, Keys, Placed, ProgressSink, Raw,
-    State, internal,
+    BackingName, BackingTarget, Error, ErrorKind, Extent, Format, ImageFile, Keys, Placed,
+    ProgressSink, Raw, State, internal,
 };
 use crate::qcow2::Header;
 
@@ -47,22 +47,21 @@ impl Layer {
         format: &Format,
         may_follow: &dyn Fn(&Path) -> bool,
     ) -> Result<Self> {
-        let file = host.open(path, Access::Read).at(path, "open")?;
+        let file = ImageFile::open(host, path, Access::Read)?;
         match format {
-            Format::Raw => Ok(Self::Raw(Raw::open(path, file)?)),
+            Format::Raw => Ok(Self::Raw(Raw::open(&file)?)),
             Format::Qcow2 => {
-                let header = crate::image::read::qcow2_layer::read_header(path, &*file)?;
+                let header = crate::image::read::qcow2_layer::read_header(&file)?;
                 let data = match data_file_path(path, &header)? {
                     Some(name) => {
                         if !may_follow(&name) {
                             return Err(Error::new(path, ErrorKind::OutsideRoots(name)));
                         }
-                        let file = host.open(&name, Access::Read).at(&name, "open")?;
-                        Some(DataFile { path: name, file })
+                        Some(ImageFile::open(host, &name, Access::Read)?)
                     }
                     None => None,
                 };
-                Ok(Self::Qcow2(Box::new(Qcow2::open(path, file, data)?)))
+                Ok(Self::Qcow2(Box::new(Qcow2::open(&file, data)?)))
             }
             other => Err(Error::new(
                 path,
@@ -80,22 +79,22 @@ impl Layer {
         }
     }
 
-    /// The name and file that hold the guest's bytes as the guest sees them. None of an encrypted
+    /// The file that holds the guest's bytes as the guest sees them. None of an encrypted
     /// image, whose bytes have to be read through the layer.
     #[must_use]
-    pub fn guest_file(&self) -> Option<(&Path, &Arc<dyn HostFile>)> {
+    pub fn guest_file(&self) -> Option<&ImageFile> {
         match self {
             Self::Qcow2(image) => image.guest_file(),
-            Self::Raw(image) => Some((image.path(), image.file())),
+            Self::Raw(image) => Some(image.file()),
         }
     }
 
-    /// The name and file in which the guest's bytes are stored, encrypted or not.
+    /// The file in which the guest's bytes are stored, encrypted or not.
     #[must_use]
-    pub fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
+    pub fn stored_in(&self) -> &ImageFile {
         match self {
             Self::Qcow2(image) => image.stored_in(),
-            Self::Raw(image) => (image.path(), image.file()),
+            Self::Raw(image) => image.file(),
         }
     }
 
@@ -161,14 +160,7 @@ impl Layer {
     pub fn read(&self, state: State, guest: u64, buf: &mut [u8]) -> Result<()> {
         match (self, state) {
             (Self::Qcow2(image), _) => image.read(state, guest, buf),
-            (Self::Raw(image), State::Data { host }) => {
-                crate::image::read::table_reader::read_zero_filled(
-                    image.path(),
-                    &**image.file(),
-                    buf,
-                    host,
-                )
-            }
+            (Self::Raw(image), State::Data { host }) => image.file().read(buf, host),
             (Self::Raw(_), _) => {
                 buf.fill(0);
                 Ok(())
@@ -301,13 +293,13 @@ impl Chain {
             let kind = ErrorKind::OutsideRoots(path.to_path_buf());
             return Err(Error::new(above.path(), kind));
         }
-        let file = host.open(path, Access::Read).at(path, "open")?;
-        if !met.insert(file.stat().at(path, "stat")?.id) {
+        let file = ImageFile::open(host, path, Access::Read)?;
+        if !met.insert(file.stat("stat")?.id) {
             return Err(Error::new(top, ErrorKind::Loop));
         }
         let format = match format {
             Some(format) => format,
-            None => recognised(path, &*file)?,
+            None => recognised(&file)?,
         };
         drop(file);
         let layer = Layer::open_within(host, path, &format, may_follow)?;
@@ -461,11 +453,9 @@ fn backing_of(
 }
 
 /// The format QEMU would take an unrecorded one for.
-fn recognised(path: &Path, file: &dyn HostFile) -> Result<Format> {
+fn recognised(file: &ImageFile) -> Result<Format> {
     let mut first = [0; 512];
-    let got = file
-        .read_at(&mut first, 0)
-        .at(path, "read the first bytes")?;
-    let first = internal::part(&first, 0..got).of(path)?;
+    let got = file.read_at(&mut first, 0, "read the first bytes")?;
+    let first = internal::part(&first, 0..got).of(file)?;
     Ok(Format::recognise(first).unwrap_or(Format::Raw))
 }

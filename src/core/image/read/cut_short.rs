@@ -1,6 +1,5 @@
 //! What a file that was cut short has lost: clusters that its tables place past its end, which read as zeros.
 
-use crate::image::error::IoContext as _;
 use crate::image::{Layer, Result, State};
 
 /// Bytes of the guest's disk that one image places past the end of the file which holds its data. A last
@@ -13,9 +12,9 @@ pub fn cut_short(layer: &Layer) -> Result<u64> {
         // A raw image ends where its file does.
         return Ok(0);
     };
-    let (path, file) = layer.stored_in();
+    let file = layer.stored_in();
     let cluster = image.header().geometry.cluster_size();
-    let stat = file.stat().at(path, "look at")?;
+    let stat = file.stat("look at")?;
     let end = stat.len.next_multiple_of(cluster);
     let mut lost = 0u64;
     for extent in layer.extents(0, layer.virtual_size()) {

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, Result};
+use crate::host::Segment;
+use crate::image::error::Result;
 use crate::image::read::table_reader::read_entries;
-use crate::image::{Layer, Qcow2};
+use crate::image::{ImageFile, Layer, Qcow2};
 use crate::qcow2::{HostOffset, RefcountBlock, refcount};
 
 /// Where the holes of one layer's file are, asked for in turn.
@@ -32,13 +32,13 @@ impl Holes {
         let Layer::Qcow2(image) = layer else {
             return Ok((len, false));
         };
-        let Some((path, file)) = image.guest_file() else {
+        let Some(file) = image.guest_file() else {
             return Ok((len, false));
         };
         let looked_for = match self.looked_for {
             Some(looked_for) => looked_for,
             None => {
-                let bytes = file.len().at(path, "ask the length")?;
+                let bytes = file.len()?;
                 self.file_end = bytes.checked_next_multiple_of(512).unwrap_or(bytes);
                 *self.looked_for.insert(looks_preallocated(image))
             }
@@ -77,16 +77,16 @@ fn looks_preallocated(image: &Qcow2) -> bool {
 }
 
 fn count_says_so(image: &Qcow2) -> Option<bool> {
-    let (path, file, header) = (image.path(), &**image.file(), image.header());
+    let (file, header) = (image.file(), image.header());
     let geometry = header.geometry;
-    let stat = file.stat().ok()?;
+    let stat = file.stat("stat").ok()?;
     let size = geometry.cluster_size();
     let on_disk = stat.allocated / size;
     let enough = (on_disk.saturating_mul(10) / 9).max(on_disk + 2);
     let mut clusters = stat.len.div_ceil(size);
     let entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
     let offset = header.refcount_table_offset.get();
-    let table = read_entries(path, file, offset, entries, "refcount table").ok()?;
+    let table = read_entries(file, offset, entries, "refcount table").ok()?;
     let mut counted = 0;
     // Blocks without a count, so that a forged table cannot have one of them read for ever.
     let mut free = HashSet::new();
@@ -103,7 +103,7 @@ fn count_says_so(image: &Qcow2) -> Option<bool> {
             continue;
         }
         let mut bytes = vec![0; geometry.cluster_len()];
-        file.read_padded(&mut bytes, block.get()).ok()?;
+        file.read(&mut bytes, block.get()).ok()?;
         let block_of_counts = RefcountBlock::from_bytes(bytes, geometry).ok()?;
         let used = block_of_counts.used(usize::try_from(within).ok()?);
         if used == 0 {
@@ -115,7 +115,7 @@ fn count_says_so(image: &Qcow2) -> Option<bool> {
 }
 
 /// Whether the cluster there has no byte on disk.
-fn in_a_hole(file: &dyn HostFile, cluster: HostOffset, size: u64) -> bool {
+fn in_a_hole(file: &ImageFile, cluster: HostOffset, size: u64) -> bool {
     let end = cluster.get().saturating_add(size);
     matches!(file.segment_at(cluster.get()), Ok(Segment::Hole(to)) if to >= end)
 }

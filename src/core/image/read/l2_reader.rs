@@ -2,14 +2,13 @@
 //! done with them, and not at all where the file has a hole. What is in them is the caller's business.
 
 use std::iter::Peekable;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
-use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::Segment;
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{distance, index, part};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::Geometry;
 
 /// Bytes read at once at most, unless one table is longer.
@@ -29,7 +28,7 @@ pub(crate) struct Holes {
 
 impl Holes {
     /// Whether these bytes are in a hole as a whole, so that they read as zero.
-    pub(crate) fn covers(&mut self, file: &dyn HostFile, offset: u64, len: u64) -> bool {
+    pub(crate) fn covers(&mut self, file: &ImageFile, offset: u64, len: u64) -> bool {
         if offset < self.from || offset >= self.to {
             // A file that cannot tell has none.
             let segment = file.segment_at(offset).unwrap_or(Segment::Data(u64::MAX));
@@ -50,8 +49,7 @@ impl Holes {
 /// The file whose tables are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) file: &'a dyn HostFile,
+    pub(crate) file: &'a ImageFile,
     pub(crate) geometry: Geometry,
     /// Told of the bytes of the file gone through.
     pub(crate) progress: &'a dyn ProgressSink,
@@ -109,18 +107,15 @@ impl Tables<'_> {
     fn read<T>(&self, batch: &Batch<T>, holes: &mut Holes, buffer: &mut Vec<u8>) -> Result<()> {
         let len = batch.end - batch.start;
         if !self.progress.advance(len) {
-            return Err(Error::new(self.path, ErrorKind::Cancelled));
+            return Err(Error::new(self.file, ErrorKind::Cancelled));
         }
         if holes.covers(self.file, batch.start, len) {
             buffer.clear();
             return Ok(());
         }
-        buffer.resize(index(len).of(self.path)?, 0);
-        let what = format!("read the L2 tables at {:#x}", batch.start);
-        self.file
-            .read_padded(buffer, batch.start)
-            .at(self.path, &what)?;
-        Ok(())
+        buffer.resize(index(len).of(self.file)?, 0);
+        let action = format_args!("read the L2 tables at {:#x}", batch.start);
+        self.file.read_padded(buffer, batch.start, action)
     }
 
     fn hand<T>(
@@ -134,9 +129,9 @@ impl Tables<'_> {
             if buffer.is_empty() {
                 return visit(table, buffer);
             }
-            let from = distance(batch.start, at).of(self.path)?;
+            let from = distance(batch.start, at).of(self.file)?;
             let bytes = part(buffer, from..from + self.geometry.cluster_len());
-            visit(table, bytes.of(self.path)?)
+            visit(table, bytes.of(self.file)?)
         })
     }
 }

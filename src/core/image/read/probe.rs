@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::host::{HostFile, io_text, printable};
 use crate::image::read::qcow2_layer::require_openable;
-use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageInfo};
+use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageFile, ImageInfo};
 use crate::qcow2::snapshot::parse_first;
 use crate::qcow2::{
     Autoclear, Compatible, CompressionType, CryptMethod, FormatError, Header, Incompatible,
@@ -37,13 +37,14 @@ const MAX_L1_READ: u64 = 64 << 10;
 const SNAPSHOT_READ: usize = 16 << 10;
 const MOST_SNAPSHOTS: u32 = 64;
 
-/// Reads what `file` is; `path` is only for the sentences. Reads 4 KiB, up to one cluster (2 MiB at
+/// Reads what `image` is; its name is only for the sentences. Reads 4 KiB, up to one cluster (2 MiB at
 /// most) if the header is longer, an L1 table of up to 64 KiB, and of an image with internal
 /// snapshots the first 16 KiB of their table.
 ///
 /// # Errors
 /// The system's own, if a read fails.
-pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
+pub fn probe(image: &ImageFile) -> io::Result<Probe> {
+    let (file, path) = (&**image.host_file(), image.path());
     // Not from the heap: between all that a scan keeps of its files, each would leave a hole there.
     let mut first = [0; FIRST_READ];
     let read = file.read_at(&mut first, 0)?;
@@ -92,7 +93,7 @@ pub fn probe(file: &dyn HostFile, path: &Path) -> io::Result<Probe> {
         (facts.truncated, facts.lost_map) = (Some(why), lost_map);
     }
     // What it is built on is known all the same: whoever depends on whom must not hang on this.
-    facts.unopenable = unopenable(file, &header, path).unwrap_or_else(|error| {
+    facts.unopenable = unopenable(image, &header).unwrap_or_else(|error| {
         Some(
             format!(
                 "{} cannot be read whole: {error}",
@@ -170,11 +171,11 @@ pub fn built_on(header: &Header) -> Option<BackingRef> {
 
 /// Why an image with a header that can be read is opened by nobody: its snapshot table, what it records
 /// of dirty bitmaps, or its encryption.
-fn unopenable(file: &dyn HostFile, header: &Header, path: &Path) -> io::Result<Option<Box<str>>> {
+fn unopenable(image: &ImageFile, header: &Header) -> io::Result<Option<Box<str>>> {
     if !header.unknown_incompatible().is_empty() {
         return Ok(None);
     }
-    let looked = require_openable(path, file, header);
+    let looked = require_openable(image, header);
     match looked.map_err(|error| error.kind) {
         Ok(()) if header.has_data_file() && header.data_file().is_none() => {
             let text = "does not name the file that holds its data, which no program can guess";
@@ -279,7 +280,7 @@ mod tests {
         let path = dir.path().join("x.qcow2");
         std::fs::write(&path, bytes).unwrap();
         let file = RealHost.open(&path, Access::Read).unwrap();
-        probe(file.as_ref(), Path::new("x\x1b.qcow2")).unwrap()
+        probe(&ImageFile::new(Path::new("x\x1b.qcow2"), file)).unwrap()
     }
 
     /// A header over three clusters: itself, refcount table, L1 table.

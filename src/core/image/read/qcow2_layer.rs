@@ -2,16 +2,15 @@
 //! is the chain's business; changing it is the writer's.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
-use crate::image::read::table_reader::{read_entries, read_l2, read_zero_filled};
+use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::read::{bitmaps, snapshots};
 use crate::image::{
-    Encryption, Error, ErrorKind, Extent, Keys, Placed, ProgressSink, State, internal,
+    Encryption, Error, ErrorKind, Extent, ImageFile, Keys, Placed, ProgressSink, State, internal,
 };
 use crate::qcow2::header::{CryptMethod, is_qcow2};
 use crate::qcow2::limits::SECTOR;
@@ -26,9 +25,8 @@ const CACHED_TABLE_BYTES: u64 = 4 << 20;
 /// An opened qcow2 image.
 #[derive(Debug)]
 pub struct Qcow2 {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
-    data: Option<DataFile>,
+    file: ImageFile,
+    data: Option<ImageFile>,
     header: Header,
     context: L2Context,
     virtual_size: u64,
@@ -37,15 +35,6 @@ pub struct Qcow2 {
     cipher: OnceLock<Arc<SectorCipher>>,
     tables: Mutex<TableCache>,
     inflated: Mutex<Vec<Inflated>>,
-}
-
-/// The external file that holds an image's guest data.
-#[derive(Debug, Clone)]
-pub struct DataFile {
-    /// Its name.
-    pub path: PathBuf,
-    /// The file.
-    pub file: Arc<dyn HostFile>,
 }
 
 #[derive(Debug, Default)]
@@ -68,12 +57,12 @@ struct Inflated {
 ///
 /// # Errors
 /// When the file cannot be read, is not qcow2, or its header breaks the format's rules.
-pub fn read_header(path: &Path, file: &dyn HostFile) -> Result<Header> {
+pub fn read_header(file: &ImageFile) -> Result<Header> {
     let mut first = vec![0; 4096];
-    let got = file.read_at(&mut first, 0).at(path, "read the header")?;
+    let got = file.read_at(&mut first, 0, "read the header")?;
     first.truncate(got);
     if !is_qcow2(&first) {
-        return Err(Error::new(path, ErrorKind::NotQcow2));
+        return Err(Error::new(file, ErrorKind::NotQcow2));
     }
     // Each answer reaches further until it reaches what the header needs; one cluster at most.
     loop {
@@ -83,10 +72,9 @@ pub fn read_header(path: &Path, file: &dyn HostFile) -> Result<Header> {
         }
         // Bytes past the end of the file count as zero, as they do for QEMU.
         first.resize(needed, 0);
-        file.read_padded(&mut first, 0)
-            .at(path, "read the header")?;
+        file.read_padded(&mut first, 0, "read the header")?;
     }
-    Header::parse(&first).map_err(|e| Error::new(path, e))
+    Header::parse(&first).map_err(|e| Error::new(file, e))
 }
 
 /// Why the guest data of an image with this header stays closed to us, if it does.
@@ -117,22 +105,22 @@ pub fn closed(header: &Header) -> Option<ErrorKind> {
 ///
 /// # Errors
 /// Why not, or why that cannot be told.
-pub(crate) fn require_openable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
+pub(crate) fn require_openable(file: &ImageFile, header: &Header) -> Result<()> {
     if header.crypt == CryptMethod::Luks {
         if let Some(kind) = closed(header) {
-            return Err(Error::new(path, kind));
+            return Err(Error::new(file, kind));
         }
-        luks_header(path, file, header)?;
+        luks_header(file, header)?;
     }
-    snapshots::read_unchecked(path, file, header).map_err(|error| match error.kind {
+    snapshots::read_unchecked(file, header).map_err(|error| match error.kind {
         ErrorKind::Format(why) => {
-            let mends = snapshots::salvage(path, file, header).is_ok_and(|it| it.rest.is_none());
+            let mends = snapshots::salvage(file, header).is_ok_and(|it| it.rest.is_none());
             let why = why.to_string();
-            Error::new(path, ErrorKind::SnapshotTable { why, mends })
+            Error::new(file, ErrorKind::SnapshotTable { why, mends })
         }
         _ => error,
     })?;
-    bitmaps::require_loadable(path, file, header)
+    bitmaps::require_loadable(file, header)
 }
 
 impl Qcow2 {
@@ -143,43 +131,40 @@ impl Qcow2 {
     /// # Errors
     /// When the header, the snapshot table or what is recorded of dirty bitmaps is not valid, or its
     /// content is closed to us (legacy encryption, unknown features).
-    pub fn open(path: &Path, file: Arc<dyn HostFile>, data: Option<DataFile>) -> Result<Self> {
-        let header = read_header(path, &*file)?;
+    pub fn open(file: &ImageFile, data: Option<ImageFile>) -> Result<Self> {
+        let header = read_header(file)?;
         if let Some(kind) = closed(&header) {
-            return Err(Error::new(path, kind));
+            return Err(Error::new(file, kind));
         }
         if header.has_data_file() && data.is_none() {
             return Err(Error::new(
-                path,
+                file,
                 ErrorKind::Backing("its external data file is not at hand".to_owned()),
             ));
         }
         let data = data.filter(|_| header.has_data_file());
         // What the guest sees depends on neither, but QEMU does not open such an image: a repair is
         // the way to its content, not a reader that knows better.
-        require_openable(path, &*file, &header)?;
+        require_openable(file, &header)?;
         let l1 = read_entries(
-            path,
-            &*file,
+            file,
             header.l1_offset.get(),
             u64::from(header.l1_entries),
             "L1 table",
         )?;
         let virtual_size = header.virtual_size();
-        Ok(Self::with_l1(path, file, data, header, l1, virtual_size))
+        Ok(Self::with_l1(file, data, header, l1, virtual_size))
     }
 
     fn with_l1(
-        path: &Path,
-        file: Arc<dyn HostFile>,
-        data: Option<DataFile>,
+        file: &ImageFile,
+        data: Option<ImageFile>,
         header: Header,
         l1: EntryTable,
         virtual_size: u64,
     ) -> Self {
         Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             data,
             context: L2Context::of(&header),
             header,
@@ -196,16 +181,10 @@ impl Qcow2 {
     /// # Errors
     /// When the table cannot be read.
     pub fn at_l1(&self, l1_offset: u64, l1_entries: u64, virtual_size: u64) -> Result<Self> {
-        let l1 = read_entries(
-            &self.path,
-            &*self.file,
-            l1_offset,
-            l1_entries,
-            "snapshot's L1 table",
-        )?;
-        let (file, data) = (Arc::clone(&self.file), self.data.clone());
+        let l1 = read_entries(&self.file, l1_offset, l1_entries, "snapshot's L1 table")?;
+        let (file, data) = (&self.file, self.data.clone());
         let header = self.header.clone();
-        let view = Self::with_l1(&self.path, file, data, header, l1, virtual_size);
+        let view = Self::with_l1(file, data, header, l1, virtual_size);
         Ok(Self {
             cipher: self.cipher.clone(),
             ..view
@@ -227,7 +206,7 @@ impl Qcow2 {
     /// valid, or `progress` stopped it.
     pub fn unlock(&self, keys: &Keys, progress: &dyn ProgressSink) -> Result<()> {
         if self.is_encrypted() && self.cipher.get().is_none() {
-            let cipher = unlock(&self.path, &*self.file, &self.header, keys, progress)?;
+            let cipher = unlock(&self.file, &self.header, keys, progress)?;
             self.cipher.get_or_init(|| cipher);
         }
         Ok(())
@@ -241,27 +220,25 @@ impl Qcow2 {
     /// Its name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The file that holds header and tables.
     #[must_use]
-    pub fn file(&self) -> &Arc<dyn HostFile> {
+    pub fn file(&self) -> &ImageFile {
         &self.file
     }
 
-    /// The name and file that hold the guest's bytes as the guest sees them. None of an encrypted
+    /// The file that holds the guest's bytes as the guest sees them. None of an encrypted
     /// image: what is stored there means something only where it lies.
     #[must_use]
-    pub fn guest_file(&self) -> Option<(&Path, &Arc<dyn HostFile>)> {
+    pub fn guest_file(&self) -> Option<&ImageFile> {
         (!self.is_encrypted()).then(|| self.stored_in())
     }
 
-    /// The name and file in which the guest's bytes are stored, encrypted or not.
-    pub(crate) fn stored_in(&self) -> (&Path, &Arc<dyn HostFile>) {
-        self.data
-            .as_ref()
-            .map_or((&self.path, &self.file), |data| (&data.path, &data.file))
+    /// The file in which the guest's bytes are stored, encrypted or not.
+    pub(crate) fn stored_in(&self) -> &ImageFile {
+        self.data.as_ref().unwrap_or(&self.file)
     }
 
     /// Its header as it was when it was opened.
@@ -282,14 +259,14 @@ impl Qcow2 {
 
     fn damaged(&self, guest: u64, error: &FormatError) -> Error {
         Error::new(
-            &self.path,
+            &self.file,
             ErrorKind::Damaged(format!("at guest offset {guest:#x}: {error}")),
         )
     }
 
     /// The L1 entry of that number as it is stored; none past the end of the table.
     fn raw_l1(&self, index: u64) -> Result<Option<u64>> {
-        Ok(self.l1.get(internal::index(index).of(&self.path)?))
+        Ok(self.l1.get(internal::index(index).of(&self.file)?))
     }
 
     /// The L2 table that maps `guest`, if there is one.
@@ -302,13 +279,13 @@ impl Qcow2 {
         if let Some(table) = self.lock_tables().tables.get(&offset) {
             return Ok(Some(Arc::clone(table)));
         }
-        let table = Arc::new(read_l2(&self.path, &*self.file, offset, self.context)?);
+        let table = Arc::new(read_l2(&self.file, offset, self.context)?);
         let mut cache = self.lock_tables();
         if cache.tables.insert(offset, Arc::clone(&table)).is_none() {
             cache.order.push_back(offset);
         }
         let most = CACHED_TABLE_BYTES / self.geometry().cluster_size();
-        let most = internal::index(most).of(&self.path)?.max(4);
+        let most = internal::index(most).of(&self.file)?.max(4);
         while cache.order.len() > most {
             if let Some(oldest) = cache.order.pop_front() {
                 cache.tables.remove(&oldest);
@@ -451,13 +428,13 @@ impl Qcow2 {
         match state {
             State::Unallocated | State::Zero => buf.fill(0),
             State::Data { host } => {
-                let (path, file) = self.stored_in();
+                let file = self.stored_in();
                 if self.is_encrypted() {
-                    let locked = || Error::new(&self.path, ErrorKind::Locked);
+                    let locked = || Error::new(&self.file, ErrorKind::Locked);
                     let cipher = self.cipher.get().ok_or_else(locked)?;
-                    return read_decrypted(path, &**file, cipher, buf, host);
+                    return read_decrypted(file, cipher, buf, host);
                 }
-                read_zero_filled(path, &**file, buf, host)?;
+                file.read(buf, host)?;
             }
             // Compressed clusters are never encrypted: QEMU reads and writes them as they are.
             State::Compressed { cluster, host, len } => {
@@ -465,9 +442,9 @@ impl Qcow2 {
                 if inflated.host != Some(host) {
                     self.inflate(&mut inflated, cluster, host, len)?;
                 }
-                let from = internal::distance(cluster, guest).of(&self.path)?;
+                let from = internal::distance(cluster, guest).of(&self.file)?;
                 let source = internal::part(&inflated.cluster, from..from + buf.len());
-                buf.copy_from_slice(source.of(&self.path)?);
+                buf.copy_from_slice(source.of(&self.file)?);
                 self.lock_inflated().push(inflated);
             }
         }
@@ -496,10 +473,13 @@ impl Qcow2 {
         } = inflated;
         *held = None;
         // The descriptor bounds `len` to a few clusters.
-        source.resize(internal::index(len).of(&self.path)?, 0);
-        let what = format!("read the compressed cluster at {host:#x}");
+        source.resize(internal::index(len).of(&self.file)?, 0);
         // As in QEMU zeros follow the end of the file: a stream may well end before it needs them.
-        self.file.read_padded(source, host).at(&self.path, &what)?;
+        self.file.read_padded(
+            source,
+            host,
+            format_args!("read the compressed cluster at {host:#x}"),
+        )?;
         target.resize(self.geometry().cluster_len(), 0);
         let inflater = match inflater {
             Some(inflater) => inflater,
@@ -518,26 +498,25 @@ impl Qcow2 {
 
 /// Reads encrypted bytes at `offset`; past the end of the file lies what zeros decrypt to, as in QEMU.
 pub(crate) fn read_decrypted(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     cipher: &SectorCipher,
     buf: &mut [u8],
     offset: u64,
 ) -> Result<()> {
-    let within = internal::index(offset % SECTOR).of(path)?;
+    let within = internal::index(offset % SECTOR).of(file)?;
     let start = offset - offset % SECTOR;
     if within == 0 && (buf.len() as u64).is_multiple_of(SECTOR) {
-        read_zero_filled(path, file, buf, start)?;
+        file.read(buf, start)?;
         cipher.decrypt(start / SECTOR, buf);
         return Ok(());
     }
     // A sector is decrypted as a whole.
     let len = (within + buf.len()).div_ceil(CIPHER_SECTOR) * CIPHER_SECTOR;
     let mut whole = vec![0; len];
-    read_zero_filled(path, file, &mut whole, start)?;
+    file.read(&mut whole, start)?;
     cipher.decrypt(start / SECTOR, &mut whole);
     let part = internal::part(&whole, within..within + buf.len());
-    buf.copy_from_slice(part.of(path)?);
+    buf.copy_from_slice(part.of(file)?);
     Ok(())
 }
 

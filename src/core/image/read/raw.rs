@@ -1,18 +1,16 @@
 //! A raw image as a layer: the guest's bytes are the file's bytes. Its format is somebody's word,
 //! never guessed from its content, since that belongs to the guest.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, Result};
-use crate::image::{Extent, Placed, State};
+use crate::host::Segment;
+use crate::image::error::Result;
+use crate::image::{Extent, ImageFile, Placed, State};
 
 /// An opened raw image.
 #[derive(Debug)]
 pub struct Raw {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     len: u64,
 }
 
@@ -21,11 +19,10 @@ impl Raw {
     ///
     /// # Errors
     /// When its length cannot be asked.
-    pub fn open(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
-        let len = file.len().at(path, "ask the length")?;
+    pub fn open(file: &ImageFile) -> Result<Self> {
+        let len = file.len()?;
         Ok(Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             len,
         })
     }
@@ -33,12 +30,12 @@ impl Raw {
     /// Its name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The file.
     #[must_use]
-    pub fn file(&self) -> &Arc<dyn HostFile> {
+    pub fn file(&self) -> &ImageFile {
         &self.file
     }
 
@@ -60,11 +57,7 @@ impl Raw {
                 state: State::Zero,
             });
         }
-        let (to, state) = match self
-            .file
-            .segment_at(start)
-            .at(&self.path, "look for holes")?
-        {
+        let (to, state) = match self.file.segment_at(start)? {
             Segment::Data(to) => (to, State::Data { host: start }),
             Segment::Hole(to) => (to, State::Zero),
         };

@@ -1,10 +1,7 @@
 //! The internal snapshots of an image, read from its snapshot table.
 
-use std::path::Path;
-
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
-use crate::image::{Error, ErrorKind, internal};
+use crate::image::error::{OfFile, Result};
+use crate::image::{Error, ErrorKind, ImageFile, internal};
 use crate::qcow2::limits::MAX_SNAPSHOT_TABLE_BYTES;
 use crate::qcow2::snapshot::{Snapshot, parse_first, parse_overlong_table, parse_table};
 use crate::qcow2::{FormatError, Header};
@@ -13,35 +10,27 @@ use crate::qcow2::{FormatError, Header};
 ///
 /// # Errors
 /// When the table cannot be read or breaks the format's rules.
-pub fn snapshots(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<Snapshot>> {
-    Ok(read(path, file, header)?.0)
+pub fn snapshots(file: &ImageFile, header: &Header) -> Result<Vec<Snapshot>> {
+    Ok(read(file, header)?.0)
 }
 
 /// The snapshots, and the table's length in bytes.
-pub(crate) fn read(
-    path: &Path,
-    file: &dyn HostFile,
-    header: &Header,
-) -> Result<(Vec<Snapshot>, u64)> {
-    let table = read_unchecked(path, file, header)?;
+pub(crate) fn read(file: &ImageFile, header: &Header) -> Result<(Vec<Snapshot>, u64)> {
+    let table = read_unchecked(file, header)?;
     for snapshot in &table.0 {
         snapshot
             .check_l1(header.geometry)
-            .map_err(|e| Error::new(path, e))?;
+            .map_err(|e| Error::new(file, e))?;
     }
     Ok(table)
 }
 
 /// As [`read`], whatever the snapshots say of where their L1 tables are.
-pub(crate) fn read_unchecked(
-    path: &Path,
-    file: &dyn HostFile,
-    header: &Header,
-) -> Result<(Vec<Snapshot>, u64)> {
+pub(crate) fn read_unchecked(file: &ImageFile, header: &Header) -> Result<(Vec<Snapshot>, u64)> {
     if header.snapshot_count == 0 {
         return Ok((Vec::new(), 0));
     }
-    read_as(path, file, header, parse_table)
+    read_as(file, header, parse_table)
 }
 
 /// A snapshot table as far as it can be understood, whatever QEMU says to it.
@@ -62,8 +51,8 @@ pub(crate) struct Salvaged {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Salvaged> {
-    let fault = match read_unchecked(path, file, header) {
+pub(crate) fn salvage(file: &ImageFile, header: &Header) -> Result<Salvaged> {
+    let fault = match read_unchecked(file, header) {
         Ok((snapshots, len)) => {
             return Ok(Salvaged {
                 snapshots,
@@ -79,7 +68,7 @@ pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Resu
         Err(error) => return Err(error),
     };
     let offset = header.snapshots_offset.get();
-    let have = file.len().at(path, "ask the length")?;
+    let have = file.len()?;
     let have = have.saturating_sub(offset);
     // With a wrong length of extra data the ID and the name are other bytes of the file. QEMU counts them.
     let makes_sense = |snapshot: &Snapshot| {
@@ -87,7 +76,7 @@ pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Resu
         let is_text = std::str::from_utf8(&snapshot.name).is_ok_and(|name| !name.contains('\0'));
         is_number && is_text && snapshot.check_l1(header.geometry).is_ok()
     };
-    match read_as(path, file, header, parse_overlong_table) {
+    match read_as(file, header, parse_overlong_table) {
         Ok((snapshots, len)) if len <= have && snapshots.iter().all(makes_sense) => {
             return Ok(Salvaged {
                 snapshots,
@@ -104,9 +93,8 @@ pub(crate) fn salvage(path: &Path, file: &dyn HostFile, header: &Header) -> Resu
         Err(error) => return Err(error),
     }
     let len = have.min(MAX_SNAPSHOT_TABLE_BYTES);
-    let mut bytes = vec![0; internal::index(len).of(path)?];
-    file.read_padded(&mut bytes, offset)
-        .at(path, "read the snapshot table")?;
+    let mut bytes = vec![0; internal::index(len).of(file)?];
+    file.read_padded(&mut bytes, offset, "read the snapshot table")?;
     let (snapshots, len) = parse_first(&bytes, header.snapshot_count);
     Ok(Salvaged {
         snapshots,
@@ -121,24 +109,26 @@ type Parsed = std::result::Result<(Vec<Snapshot>, u64), FormatError>;
 
 /// Reads the table with `parse`, which says how many bytes it needs.
 fn read_as(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     header: &Header,
     parse: fn(&[u8], u32) -> Parsed,
 ) -> Result<(Vec<Snapshot>, u64)> {
     // The length is recorded nowhere: read more until it is enough.
     let mut len = 4096;
     loop {
-        let mut bytes = vec![0; internal::index(len).of(path)?];
-        file.read_padded(&mut bytes, header.snapshots_offset.get())
-            .at(path, "read the snapshot table")?;
+        let mut bytes = vec![0; internal::index(len).of(file)?];
+        file.read_padded(
+            &mut bytes,
+            header.snapshots_offset.get(),
+            "read the snapshot table",
+        )?;
         match parse(&bytes, header.snapshot_count) {
             Err(FormatError::Truncated { needed, .. })
                 if len < MAX_SNAPSHOT_TABLE_BYTES && needed <= MAX_SNAPSHOT_TABLE_BYTES =>
             {
                 len *= 4;
             }
-            Err(error) => return Err(Error::new(path, ErrorKind::Format(error))),
+            Err(error) => return Err(Error::new(file, ErrorKind::Format(error))),
             Ok(table) => return Ok(table),
         }
     }

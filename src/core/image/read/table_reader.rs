@@ -1,12 +1,10 @@
 //! Reading tables: of entries of eight bytes, whole or a window of it at a time, L2 tables, and blocks of
 //! reference counts. What the entries mean is the caller's business.
 
-use std::path::Path;
-
-use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::Segment;
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, HostOffset, L2Buf, L2Context, RefcountBlock, refcount,
 };
@@ -23,8 +21,7 @@ const WINDOW: u64 = 1 << 20;
 /// # Errors
 /// When the file cannot be read, and those of `tell`.
 pub(crate) fn each_entry(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     (offset, entries): (u64, u64),
     what: &str,
     tell: &mut dyn FnMut(u32, u64) -> Result<()>,
@@ -44,12 +41,12 @@ pub(crate) fn each_entry(
         };
         let len = to.min(end).saturating_sub(at).clamp(1, WINDOW);
         let len = len.next_multiple_of(8);
-        let table = read_entries(path, file, at, len / 8, what)?;
+        let table = read_entries(file, at, len / 8, what)?;
         let first = (at - offset) / 8;
         for (index, raw) in (first..).zip(table.iter()).filter(|(_, raw)| *raw != 0) {
             let index = u32::try_from(index)
                 .map_err(|_| Fault::new("a table longer than any"))
-                .of(path)?;
+                .of(file)?;
             tell(index, raw)?;
         }
         at += len;
@@ -59,42 +56,31 @@ pub(crate) fn each_entry(
 
 /// Reads a table of 8-byte entries; what lies past the end of the file reads as zero.
 pub(crate) fn read_entries(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     offset: u64,
     entries: u64,
     what: &str,
 ) -> Result<EntryTable> {
     // The header's limits bound `entries` to what fits 32 MiB.
-    let len = internal::index(entries.saturating_mul(8)).of(path)?;
+    let len = internal::index(entries.saturating_mul(8)).of(file)?;
     let mut bytes = vec![0; len];
-    file.read_padded(&mut bytes, offset)
-        .at(path, &format!("read the {what} at {offset:#x}"))?;
+    file.read_padded(
+        &mut bytes,
+        offset,
+        format_args!("read the {what} at {offset:#x}"),
+    )?;
     Ok(EntryTable::from_bytes(bytes))
 }
 
 /// Reads one L2 table; what lies past the end of the file reads as zero.
-pub(crate) fn read_l2(
-    path: &Path,
-    file: &dyn HostFile,
-    offset: u64,
-    context: L2Context,
-) -> Result<L2Buf> {
+pub(crate) fn read_l2(file: &ImageFile, offset: u64, context: L2Context) -> Result<L2Buf> {
     let mut bytes = vec![0; context.geometry.cluster_len()];
-    file.read_padded(&mut bytes, offset)
-        .at(path, &format!("read the L2 table at {offset:#x}"))?;
-    L2Buf::from_bytes(bytes, context).map_err(|e| Error::new(path, e))
-}
-
-/// Reads at `offset`; bytes past the end of the file are zero.
-pub(crate) fn read_zero_filled(
-    path: &Path,
-    file: &dyn HostFile,
-    buf: &mut [u8],
-    offset: u64,
-) -> Result<()> {
-    file.read_padded(buf, offset)
-        .at(path, &format!("read at {offset:#x}"))
+    file.read_padded(
+        &mut bytes,
+        offset,
+        format_args!("read the L2 table at {offset:#x}"),
+    )?;
+    L2Buf::from_bytes(bytes, context).map_err(|e| Error::new(file, e))
 }
 
 /// Reads the refcount block that a refcount table entry leads to: where it is and what it holds; none
@@ -103,20 +89,19 @@ pub(crate) fn read_zero_filled(
 /// # Errors
 /// When the entry cannot be one, or the file cannot be read.
 pub(crate) fn read_block(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     geometry: Geometry,
     entry: u64,
     spare: Option<RefcountBlock>,
 ) -> Result<Option<(u64, RefcountBlock)>> {
-    let damaged = |e: FormatError| Error::new(path, ErrorKind::Damaged(e.to_string()));
+    let damaged = |e: FormatError| Error::new(file, ErrorKind::Damaged(e.to_string()));
     let place = refcount::parse_table_entry(entry, geometry).map_err(damaged)?;
     let Some(offset) = place.map(HostOffset::get) else {
         return Ok(None);
     };
     let mut bytes = spare.map_or_else(Vec::new, RefcountBlock::into_bytes);
     bytes.resize(geometry.cluster_len(), 0);
-    read_zero_filled(path, file, &mut bytes, offset)?;
+    file.read(&mut bytes, offset)?;
     let block = RefcountBlock::from_bytes(bytes, geometry).map_err(damaged)?;
     Ok(Some((offset, block)))
 }

@@ -1,12 +1,9 @@
 //! Everything one L1 table leads to, gone through table by table. What is done with it is the
 //! caller's.
 
-use std::path::Path;
-
-use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::read::l2_reader::Tables;
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::{
     ClusterRun, EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, cluster_runs,
 };
@@ -23,8 +20,7 @@ pub(crate) struct Named {
 /// The image whose tables are gone through.
 #[derive(Clone, Copy)]
 pub(crate) struct TableWalk<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) file: &'a dyn HostFile,
+    pub(crate) file: &'a ImageFile,
     pub(crate) context: L2Context,
     pub(crate) progress: &'a dyn ProgressSink,
 }
@@ -32,13 +28,11 @@ pub(crate) struct TableWalk<'a> {
 impl<'a> TableWalk<'a> {
     /// Goes through what L1 tables of a file lead to.
     pub(crate) const fn new(
-        path: &'a Path,
-        file: &'a dyn HostFile,
+        file: &'a ImageFile,
         context: L2Context,
         progress: &'a dyn ProgressSink,
     ) -> Self {
         Self {
-            path,
             file,
             context,
             progress,
@@ -48,7 +42,7 @@ impl<'a> TableWalk<'a> {
 
 impl TableWalk<'_> {
     pub(crate) fn damaged(&self, error: &FormatError) -> Error {
-        Error::new(self.path, ErrorKind::Damaged(error.to_string()))
+        Error::new(self.file, ErrorKind::Damaged(error.to_string()))
     }
 
     /// Hands `look` the bytes of each L2 table that `l1` names, in the file's order; none of a table
@@ -72,7 +66,6 @@ impl TableWalk<'_> {
     /// The file, for reading its L2 tables.
     pub(crate) fn tables(&self) -> Tables<'_> {
         Tables {
-            path: self.path,
             file: self.file,
             geometry: self.context.geometry,
             progress: self.progress,

@@ -2,13 +2,9 @@
 //! them and what counts both, each once. An upper bound, made before anything is written; which parts
 //! are stored there already is the caller's to know.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::host::{HostFile, Segment};
-use crate::image::error::IoContext;
+use crate::host::Segment;
 use crate::image::write::refcounts::Refcounts;
-use crate::image::{CreateOptions, Error, Extent, Layer, Qcow2Options, Result, State};
+use crate::image::{CreateOptions, Error, Extent, ImageFile, Layer, Qcow2Options, Result, State};
 use crate::qcow2::{Geometry, Header, Version, refcount};
 
 /// The blocks that a raw file is allocated in.
@@ -78,8 +74,8 @@ impl Tally {
 ///
 /// # Errors
 /// When its counts cannot be read.
-pub fn used_bytes(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<u64> {
-    let used = Refcounts::open(path, file, header)?.used()?;
+pub fn used_bytes(file: &ImageFile, header: &Header) -> Result<u64> {
+    let used = Refcounts::open(file, header)?.used()?;
     Ok(used.saturating_mul(header.geometry.cluster_size()))
 }
 
@@ -87,8 +83,8 @@ pub fn used_bytes(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Resu
 ///
 /// # Errors
 /// When its counts cannot be read.
-pub fn end_offset(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<u64> {
-    let last = Refcounts::open(path, file, header)?.highest_used()?;
+pub fn end_offset(file: &ImageFile, header: &Header) -> Result<u64> {
+    let last = Refcounts::open(file, header)?.highest_used()?;
     Ok(last.map_or(0, |cluster| {
         (cluster + 1).saturating_mul(header.geometry.cluster_size())
     }))
@@ -192,11 +188,11 @@ impl AllocationEstimate {
             return Ok(());
         };
         // It has its place, which may be a hole: that of a preallocated cluster is.
-        let (path, file) = image.stored_in();
+        let file = image.stored_in();
         let end = host.saturating_add(extent.len);
         let mut at = host;
         while at < end {
-            let to = match file.segment_at(at).at(path, "look for holes")? {
+            let to = match file.segment_at(at)? {
                 Segment::Data(to) => to,
                 Segment::Hole(to) => {
                     let blocks = to.min(end).div_ceil(BLOCK) - at / BLOCK;

@@ -1,10 +1,9 @@
 //! Writing many tables: those that lie together in the file go there in one write. What is in them is
 //! the caller's.
 
-use std::path::Path;
+use crate::image::ImageFile;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::part_mut;
 
 /// Bytes gathered at most before they are written.
@@ -12,16 +11,14 @@ const MOST: usize = 1 << 20;
 
 /// Bytes on their way to a file.
 pub(crate) struct Batch<'a> {
-    path: &'a Path,
-    file: &'a dyn HostFile,
+    file: &'a ImageFile,
     offset: u64,
     bytes: Vec<u8>,
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(path: &'a Path, file: &'a dyn HostFile) -> Self {
+    pub(crate) fn new(file: &'a ImageFile) -> Self {
         Self {
-            path,
             file,
             offset: 0,
             bytes: Vec::new(),
@@ -40,7 +37,7 @@ impl<'a> Batch<'a> {
         self.put(offset, bytes)?;
         let start = self.bytes.len().saturating_sub(bytes.len());
         let end = self.bytes.len();
-        part_mut(&mut self.bytes, start..end).of(self.path)
+        part_mut(&mut self.bytes, start..end).of(self.file)
     }
 
     fn room(&mut self, offset: u64, len: usize) -> Result<()> {
@@ -55,10 +52,8 @@ impl<'a> Batch<'a> {
     /// Writes what is left.
     pub(crate) fn flush(&mut self) -> Result<()> {
         if !self.bytes.is_empty() {
-            let what = format!("write tables at {:#x}", self.offset);
-            self.file
-                .write_at(&self.bytes, self.offset)
-                .at(self.path, &what)?;
+            let action = format_args!("write tables at {:#x}", self.offset);
+            self.file.write_at(&self.bytes, self.offset, action)?;
             self.bytes.clear();
         }
         Ok(())

@@ -64,26 +64,26 @@ pub(crate) fn carried(
             return Err(Error::new(path, ErrorKind::Limit(text)));
         }
     };
-    let (path, file, header) = (image.path(), &**image.file(), image.header());
+    let (file, header) = (image.file(), image.header());
     let mut all = Vec::new();
-    for bitmap in bitmaps(path, file, header)? {
+    for bitmap in bitmaps(file, header)? {
         if bitmap.flags.contains(BitmapFlags::IN_USE) {
             match which {
                 CarriedBitmaps::Sound => continue,
-                _ => return Err(stale(path, &bitmap)),
+                _ => return Err(stale(file.path(), &bitmap)),
             }
         }
-        let old = Dirty::read(path, file, header.geometry, &bitmap, header.virtual_size())?;
+        let old = Dirty::read(file, header.geometry, &bitmap, header.virtual_size())?;
         let fitted = Dirty::clean(old.size(), bitmap.granularity_bits, geometry);
         let too_large = || {
             let text = format!(
                 "its dirty bitmap {} would take too much room in the new image",
                 printable_bytes(&bitmap.name)
             );
-            Error::new(path, ErrorKind::Limit(text))
+            Error::new(file, ErrorKind::Limit(text))
         };
         let mut dirty = fitted.ok_or_else(too_large)?;
-        dirty.merge(&old).of(path)?;
+        dirty.merge(&old).of(file)?;
         let table_entries = u32::try_from(dirty.pages().len()).map_err(|_| too_large())?;
         let entry = Bitmap {
             table_offset: HostOffset(0),

@@ -11,7 +11,7 @@ use crate::image::write::luks;
 use crate::image::write::options::{CreateOptions, Preallocation};
 use crate::image::write::sequential::{Besides, SequentialWriter};
 use crate::image::write::temp_file::TempFiles;
-use crate::image::{Compression, DataFile, Error, ErrorKind, ProgressSink};
+use crate::image::{Compression, Error, ErrorKind, ProgressSink};
 use crate::qcow2::extension::{self, CryptoHeader, Extension};
 use crate::qcow2::header::CompressionType;
 use crate::qcow2::limits::{MAX_L1_BYTES, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
@@ -138,16 +138,13 @@ pub(crate) fn stage(
         None => None,
     };
     let data = match &options.data_file {
-        Some(data) => Some(DataFile {
-            path: data.path.clone(),
-            file: temp.create(&data.path)?,
-        }),
+        Some(data) => Some(temp.create(&data.path)?),
         None => None,
     };
     let file = temp.create(path)?;
     let preallocation = options.format.preallocation;
     let besides = Besides { volume, bitmaps };
-    SequentialWriter::new(path, file, data, header, preallocation, besides)
+    SequentialWriter::new(&file, data, header, preallocation, besides)
 }
 
 /// The header of such an image; its L1 table follows it, and the refcount table has no place yet.

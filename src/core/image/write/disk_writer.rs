@@ -1,15 +1,14 @@
 //! An image that guest bytes are written into, qcow2 or raw: one set of verbs for both.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::host::{Access, Host, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::{Access, Host};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::index;
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::transfer::{Place, Transfer};
 use crate::image::{
-    Chain, DataFile, Error, ErrorKind, Format, ProgressSink, Root, Source, State, Writer,
+    Chain, Error, ErrorKind, Format, ImageFile, ProgressSink, Root, Source, State, Writer,
     data_file_path, require_sound, writable,
 };
 use crate::qcow2::Header;
@@ -33,8 +32,7 @@ pub enum Target {
 /// A raw image opened for writing.
 #[derive(Debug)]
 pub struct RawWriter {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     transfer: Transfer,
 }
 
@@ -54,23 +52,19 @@ impl Target {
         root: Root,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let file = host
-            .open(path, Access::ReadWrite)
-            .at(path, "open for writing")?;
+        let file = ImageFile::open(host, path, Access::ReadWrite)?;
         match format {
             Format::Raw => Ok(Self::Raw(RawWriter {
-                path: path.to_path_buf(),
                 file,
                 transfer: Transfer::new(),
             })),
             Format::Qcow2 => {
-                let header = read_header(path, &*file)?;
+                let header = read_header(&file)?;
                 writable(path, &header)?;
                 let data = open_data_file(host, path, &header)?;
-                let found = require_sound(path, &file, progress)?;
+                let found = require_sound(&file, progress)?;
                 Ok(Self::Qcow2(Box::new(Writer::open(
-                    path,
-                    file,
+                    &file,
                     data,
                     view,
                     found.tables,
@@ -89,7 +83,7 @@ impl Target {
     pub fn path(&self) -> &Path {
         match self {
             Self::Qcow2(writer) => writer.path(),
-            Self::Raw(raw) => &raw.path,
+            Self::Raw(raw) => raw.file.path(),
         }
     }
 
@@ -133,7 +127,7 @@ impl Target {
         match self {
             Self::Qcow2(writer) => writer.compress(),
             Self::Raw(raw) => Err(Error::new(
-                &raw.path,
+                &raw.file,
                 ErrorKind::UnsupportedFormat(Format::Raw),
             )),
         }
@@ -154,7 +148,7 @@ impl Target {
         match self {
             Self::Qcow2(writer) => writer.empty(),
             Self::Raw(raw) => Err(Error::new(
-                &raw.path,
+                &raw.file,
                 ErrorKind::UnsupportedFormat(Format::Raw),
             )),
         }
@@ -168,9 +162,9 @@ impl Target {
         match self {
             Self::Qcow2(writer) => writer.grow(size),
             Self::Raw(raw) => {
-                if raw.file.len().at(&raw.path, "ask the length")? < size {
-                    raw.file.set_len(size).at(&raw.path, "grow")?;
-                    raw.file.flush().at(&raw.path, "flush")?;
+                if raw.file.len()? < size {
+                    raw.file.set_len(size, "grow")?;
+                    raw.file.flush()?;
                 }
                 Ok(())
             }
@@ -197,8 +191,7 @@ impl Target {
             Self::Qcow2(writer) => writer.write_zeros(guest, len),
             Self::Raw(raw) => raw
                 .file
-                .zero(guest, len)
-                .at(&raw.path, &format!("write zeros at {guest:#x}")),
+                .zero(guest, len, format_args!("write zeros at {guest:#x}")),
         }
     }
 
@@ -235,17 +228,13 @@ impl Target {
         match extent.state {
             State::Unallocated | State::Zero => self.write_zeros(extent.start, extent.len),
             State::Data { host } => {
-                let Some((path, file)) = layer.guest_file() else {
+                let Some(file) = layer.guest_file() else {
                     return self.write_through(layer, extent);
                 };
                 self.write(
                     extent.start,
                     extent.len,
-                    Source::File {
-                        path,
-                        file: &**file,
-                        offset: host,
-                    },
+                    Source::File { file, offset: host },
                 )
             }
             State::Compressed { .. } => {
@@ -282,7 +271,7 @@ impl Target {
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Qcow2(writer) => writer.finish(),
-            Self::Raw(raw) => raw.file.flush().at(&raw.path, "flush"),
+            Self::Raw(raw) => raw.file.flush(),
         }
     }
 }
@@ -290,26 +279,20 @@ impl Target {
 impl RawWriter {
     fn write(&mut self, guest: u64, len: u64, source: Source<'_>) -> Result<()> {
         let to = Place {
-            path: &self.path,
-            file: &*self.file,
+            file: &self.file,
             offset: guest,
         };
         match source {
             Source::Bytes(bytes) => self.transfer.write(bytes, to),
-            Source::File { path, file, offset } => {
-                self.transfer.run(Place { path, file, offset }, to, len)
-            }
+            Source::File { file, offset } => self.transfer.run(Place { file, offset }, to, len),
         }
     }
 }
 
 /// The external data file of an image that has one, opened for writing.
-fn open_data_file(host: &dyn Host, path: &Path, header: &Header) -> Result<Option<DataFile>> {
+fn open_data_file(host: &dyn Host, path: &Path, header: &Header) -> Result<Option<ImageFile>> {
     let Some(name) = data_file_path(path, header)? else {
         return Ok(None);
     };
-    let file = host
-        .open(&name, Access::ReadWrite)
-        .at(&name, "open for writing")?;
-    Ok(Some(DataFile { path: name, file }))
+    ImageFile::open(host, &name, Access::ReadWrite).map(Some)
 }

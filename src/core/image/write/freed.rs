@@ -1,18 +1,17 @@
 //! What comes free on disk when clusters are given up: what lies in a hole of the file was free all along.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::host::{HostFile, Segment};
-use crate::image::error::{IoContext, Result};
+use crate::host::Segment;
+use crate::image::error::Result;
 use crate::image::read::table_reader::read_entries;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
-use crate::image::{NoProgress, Qcow2};
+use crate::image::{ImageFile, NoProgress, Qcow2};
 
 /// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
 /// tell of.
-pub(crate) fn on_disk(file: &dyn HostFile, ranges: impl Iterator<Item = Range<u64>>) -> u64 {
+pub(crate) fn on_disk(file: &ImageFile, ranges: impl Iterator<Item = Range<u64>>) -> u64 {
     let mut bytes = 0_u64;
     for range in ranges {
         let mut at = range.start;
@@ -38,13 +37,13 @@ pub(crate) fn on_disk(file: &dyn HostFile, ranges: impl Iterator<Item = Range<u6
 /// # Errors
 /// When its tables or the length of its data file cannot be read.
 pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
-    let (path, file, header) = (image.path(), image.file(), image.header());
+    let (file, header) = (image.file(), image.header());
     let context = crate::qcow2::L2Context::of(header);
     let size = header.geometry.cluster_size();
-    let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header)?;
+    let mut counts = ShadowRefcounts::open(file, header)?;
     let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
-    let l1 = read_entries(path, &**file, offset, entries, "L1 table")?;
-    let trees = TableWalk::new(path, &**file, context, &NoProgress);
+    let l1 = read_entries(file, offset, entries, "L1 table")?;
+    let trees = TableWalk::new(file, context, &NoProgress);
     trees.each(&l1, |named, table| {
         if !context.data_file {
             trees.references(table, |first, count| counts.lower(first, count))?;
@@ -52,11 +51,11 @@ pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
         counts.lower(named.offset / size, 1)
     })?;
     let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
-    let mut freed = on_disk(&**file, counts.freed().map(bytes));
-    let (data_path, data) = image.stored_in();
+    let mut freed = on_disk(file, counts.freed().map(bytes));
+    let data = image.stored_in();
     if context.data_file {
-        let len = data.len().at(data_path, "ask the length")?;
-        freed = freed.saturating_add(on_disk(&**data, std::iter::once(0..len)));
+        let len = data.len()?;
+        freed = freed.saturating_add(on_disk(data, std::iter::once(0..len)));
     }
     Ok(freed)
 }

@@ -3,23 +3,20 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{Fault, index, part_mut};
 use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::stale_bitmaps::mark_stale;
-use crate::image::{Error, ErrorKind, Format};
+use crate::image::{Error, ErrorKind, Format, ImageFile};
 use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, Write, rewrite};
 use crate::qcow2::{Autoclear, Header, HostOffset, Version};
 
 /// The header of one image, open for change.
 #[derive(Debug)]
 pub(crate) struct HeaderFile {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     header: Header,
     first_cluster: Vec<u8>,
 }
@@ -30,8 +27,8 @@ pub(crate) struct HeaderFile {
 /// # Errors
 /// When the header is not valid, has no room for the name, needs features that are not known, or
 /// cannot be written.
-pub fn relink(path: &Path, file: Arc<dyn HostFile>, name: &OsStr, format: &Format) -> Result<()> {
-    let mut header = HeaderFile::read(path, file)?;
+pub fn relink(file: &ImageFile, name: &OsStr, format: &Format) -> Result<()> {
+    let mut header = HeaderFile::read(file)?;
     let edit = relink_edit(&header, name, format)?;
     header.clear_unkept_features()?;
     header.edit(&edit)
@@ -42,8 +39,8 @@ pub fn relink(path: &Path, file: Arc<dyn HostFile>, name: &OsStr, format: &Forma
 ///
 /// # Errors
 /// As [`relink`].
-pub fn unlink(path: &Path, file: Arc<dyn HostFile>) -> Result<()> {
-    let mut header = HeaderFile::read(path, file)?;
+pub fn unlink(file: &ImageFile) -> Result<()> {
+    let mut header = HeaderFile::read(file)?;
     refuse_unknown(&header)?;
     header.clear_unkept_features()?;
     header.edit(&HeaderEdit {
@@ -56,17 +53,12 @@ pub fn unlink(path: &Path, file: Arc<dyn HostFile>) -> Result<()> {
 ///
 /// # Errors
 /// As there.
-pub fn may_relink(
-    path: &Path,
-    file: Arc<dyn HostFile>,
-    name: &OsStr,
-    format: &Format,
-) -> Result<()> {
-    let header = HeaderFile::read(path, file)?;
+pub fn may_relink(file: &ImageFile, name: &OsStr, format: &Format) -> Result<()> {
+    let header = HeaderFile::read(file)?;
     let edit = relink_edit(&header, name, format)?;
     rewrite(&header.first_cluster, &edit)
         .map(drop)
-        .map_err(|e| Error::new(path, e))
+        .map_err(|e| Error::new(file, e))
 }
 
 /// Makes a write in the bytes of the first cluster.
@@ -82,7 +74,7 @@ fn refuse_unknown(header: &HeaderFile) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        &header.path,
+        &header.file,
         ErrorKind::UnknownFeatures(unknown.iter().map(ToString::to_string).collect()),
     ))
 }
@@ -93,8 +85,8 @@ fn refuse_unknown(header: &HeaderFile) -> Result<()> {
 ///
 /// # Errors
 /// As [`relink`].
-pub fn rename_backing(path: &Path, file: Arc<dyn HostFile>, name: &OsStr) -> Result<()> {
-    let mut header = HeaderFile::read(path, file)?;
+pub fn rename_backing(file: &ImageFile, name: &OsStr) -> Result<()> {
+    let mut header = HeaderFile::read(file)?;
     if header.header.backing_file() == Some(name.as_bytes()) {
         return Ok(());
     }
@@ -108,12 +100,12 @@ pub fn rename_backing(path: &Path, file: Arc<dyn HostFile>, name: &OsStr) -> Res
 ///
 /// # Errors
 /// As there.
-pub fn may_rename_backing(path: &Path, file: Arc<dyn HostFile>, name: &OsStr) -> Result<()> {
-    let header = HeaderFile::read(path, file)?;
+pub fn may_rename_backing(file: &ImageFile, name: &OsStr) -> Result<()> {
+    let header = HeaderFile::read(file)?;
     let edit = rename_edit(&header, name)?;
     rewrite(&header.first_cluster, &edit)
         .map(drop)
-        .map_err(|e| Error::new(path, e))
+        .map_err(|e| Error::new(file, e))
 }
 
 fn rename_edit(header: &HeaderFile, name: &OsStr) -> Result<HeaderEdit> {
@@ -158,14 +150,12 @@ pub(crate) fn table_in_header(
 
 impl HeaderFile {
     /// Reads the header.
-    pub(crate) fn read(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
-        let header = read_header(path, &*file)?;
+    pub(crate) fn read(file: &ImageFile) -> Result<Self> {
+        let header = read_header(file)?;
         let mut first_cluster = vec![0; header.geometry.cluster_len()];
-        file.read_padded(&mut first_cluster, 0)
-            .at(path, "read the header")?;
+        file.read_padded(&mut first_cluster, 0, "read the header")?;
         Ok(Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             header,
             first_cluster,
         })
@@ -179,9 +169,9 @@ impl HeaderFile {
     /// The first cluster as [`HeaderFile::edit`] would leave it. Writes nothing.
     pub(crate) fn edited(&self, edit: &HeaderEdit) -> Result<Vec<u8>> {
         let mut bytes = self.first_cluster.clone();
-        let steps = rewrite(&bytes, edit).map_err(|e| Error::new(&self.path, e))?;
+        let steps = rewrite(&bytes, edit).map_err(|e| Error::new(&self.file, e))?;
         for write in steps.iter().flat_map(|step| &step.writes) {
-            put(&mut bytes, write).of(&self.path)?;
+            put(&mut bytes, write).of(&self.file)?;
         }
         Ok(bytes)
     }
@@ -193,7 +183,7 @@ impl HeaderFile {
     /// # Errors
     /// When the header cannot hold what it is to say.
     pub(crate) fn split(&self, edit: &HeaderEdit) -> Result<Vec<HeaderEdit>> {
-        let wrong = |e| Error::new(&self.path, e);
+        let wrong = |e| Error::new(&self.file, e);
         let whole = match rewrite(&self.first_cluster, edit) {
             Ok(_) => return Ok(vec![edit.clone()]),
             Err(error) => error,
@@ -219,7 +209,7 @@ impl HeaderFile {
         for edit in &edits {
             for step in rewrite(&cluster, edit).map_err(wrong)? {
                 for write in &step.writes {
-                    put(&mut cluster, write).of(&self.path)?;
+                    put(&mut cluster, write).of(&self.file)?;
                 }
             }
         }
@@ -228,18 +218,17 @@ impl HeaderFile {
 
     /// Makes the changes of `edit`, all at once, with a flush after each step.
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) -> Result<()> {
-        for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.path, e))? {
+        for step in rewrite(&self.first_cluster, edit).map_err(|e| Error::new(&self.file, e))? {
             for write in step.writes {
                 let mut first_cluster = self.first_cluster.clone();
-                put(&mut first_cluster, &write).of(&self.path)?;
+                put(&mut first_cluster, &write).of(&self.file)?;
                 self.file
-                    .write_at(&write.bytes, write.offset)
-                    .at(&self.path, "write the header")?;
+                    .write_at(&write.bytes, write.offset, "write the header")?;
                 self.first_cluster = first_cluster;
             }
-            self.file.flush().at(&self.path, "flush")?;
+            self.file.flush()?;
         }
-        self.header = Header::parse(&self.first_cluster).map_err(|e| Error::new(&self.path, e))?;
+        self.header = Header::parse(&self.first_cluster).map_err(|e| Error::new(&self.file, e))?;
         Ok(())
     }
 
@@ -252,7 +241,7 @@ impl HeaderFile {
     ) -> Result<()> {
         let narrow = |what, table: Option<(u64, u64)>| {
             let table = table.map(|(offset, count)| (HostOffset(offset), count));
-            let table = table.map(|table| table_in_header(&self.path, what, table));
+            let table = table.map(|table| table_in_header(self.file.path(), what, table));
             table.transpose()
         };
         let l1 = narrow("the L1 table", l1)?;
@@ -278,7 +267,7 @@ impl HeaderFile {
         if self.header.version == Version::V2 {
             return Ok(());
         }
-        mark_stale(&self.path, &*self.file, &self.header)?;
+        mark_stale(&self.file, &self.header)?;
         self.clear_unkept_features()
     }
 

@@ -1,13 +1,12 @@
 //! Making a raw image: an empty one, or one that is filled afterwards. It has nothing but its length.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::{Host, HostFile};
-use crate::image::error::{IoContext, Result};
+use crate::host::Host;
+use crate::image::error::Result;
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::temp_file::TempFiles;
-use crate::image::{Error, ErrorKind, Preallocation, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, Preallocation, ProgressSink};
 
 /// Bytes that are written between two looks at whether to go on.
 const PIECE: u64 = 16 << 20;
@@ -29,7 +28,7 @@ pub fn create_raw(
     let file = stage_raw(&mut temp, path, size, preallocation, |len| {
         progress.advance(len)
     })?;
-    file.flush().at(path, "flush")?;
+    file.flush()?;
     if !progress.advance(0) {
         return Err(Error::new(path, ErrorKind::Cancelled));
     }
@@ -44,22 +43,22 @@ pub(crate) fn stage_raw(
     size: u64,
     preallocation: Preallocation,
     mut go_on: impl FnMut(u64) -> bool,
-) -> Result<Arc<dyn HostFile>> {
+) -> Result<ImageFile> {
     if preallocation == Preallocation::Metadata {
         let text = "has no tables to preallocate: it is raw".to_owned();
         return Err(Error::new(path, ErrorKind::Limit(text)));
     }
     let file = temp.create(path)?;
-    file.set_len(size).at(path, "set the length")?;
+    file.set_len(size, "set the length")?;
     match preallocation {
         Preallocation::Off | Preallocation::Metadata => {}
         Preallocation::Falloc if size == 0 => {}
-        Preallocation::Falloc => reserve(path, &*file, 0, size)?,
+        Preallocation::Falloc => reserve(&file, 0, size)?,
         Preallocation::Full => {
             let mut at = 0;
             while at < size {
                 let len = PIECE.min(size - at);
-                write_zeros(path, &*file, at, len)?;
+                write_zeros(&file, at, len)?;
                 at += len;
                 if !go_on(len) {
                     return Err(Error::new(path, ErrorKind::Cancelled));

@@ -2,14 +2,12 @@
 //! clusters handed out, and written back in the order that can at worst leak.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::FileKind;
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault, index};
 use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;
 use crate::qcow2::{EntryTable, Geometry, Header, HostOffset, RefcountBlock, refcount};
 
@@ -19,8 +17,7 @@ const BLOCK_BUDGET: u64 = 32 << 20;
 /// All reference counts of one image, loaded as they are needed.
 #[derive(Debug)]
 pub(crate) struct Refcounts {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     geometry: Geometry,
     table: EntryTable,
     table_offset: u64,
@@ -43,15 +40,14 @@ struct Block {
 
 impl Refcounts {
     /// Reads the refcount table.
-    pub(crate) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+    pub(crate) fn open(file: &ImageFile, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
         let table_offset = header.refcount_table_offset.get();
         let table_clusters = u64::from(header.refcount_table_clusters);
         let entries = table_clusters.saturating_mul(geometry.cluster_size() / 8);
         Ok(Self {
-            path: path.to_path_buf(),
-            table: read_entries(path, &*file, table_offset, entries, "refcount table")?,
-            file,
+            table: read_entries(file, table_offset, entries, "refcount table")?,
+            file: file.clone(),
             geometry,
             table_offset,
             table_clusters,
@@ -67,7 +63,7 @@ impl Refcounts {
     }
 
     fn damaged(&self, error: impl std::fmt::Display) -> Error {
-        Error::new(&self.path, ErrorKind::Damaged(error.to_string()))
+        Error::new(&self.file, ErrorKind::Damaged(error.to_string()))
     }
 
     /// Clusters the table can count at its present length.
@@ -78,7 +74,7 @@ impl Refcounts {
     /// Number of the block that counts a cluster, and the place in it.
     fn split(&self, cluster: u64) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let at = index(cluster % per_block).of(&self.path)?;
+        let at = index(cluster % per_block).of(&self.file)?;
         Ok((cluster / per_block, at))
     }
 
@@ -91,7 +87,7 @@ impl Refcounts {
 
     /// The table's entry for the block of that number; 0 past its end.
     fn entry(&self, index: u64) -> Result<u64> {
-        let index = internal::index(index).of(&self.path)?;
+        let index = internal::index(index).of(&self.file)?;
         Ok(self.table.get(index).unwrap_or(NO_BLOCK))
     }
 
@@ -102,7 +98,7 @@ impl Refcounts {
                 self.blocks.retain(|_, block| block.dirty);
             }
             let raw = self.entry(index)?;
-            let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
+            let read = read_block(&self.file, self.geometry, raw, None)?;
             let Some((offset, counts)) = read else {
                 return Ok(None);
             };
@@ -125,20 +121,20 @@ impl Refcounts {
             None => Ok(0),
             Some(count) => count
                 .ok_or(Fault::new("a count outside its block"))
-                .of(&self.path),
+                .of(&self.file),
         }
     }
 
     fn set(&mut self, cluster: u64, value: u64) -> Result<()> {
         let (index, at) = self.split(cluster)?;
-        let path = self.path.clone();
+        let file = self.file.clone();
         let Some(block) = self.block(index)? else {
             return Err(self.damaged(format!("cluster {cluster:#x} has no refcount block")));
         };
         block
             .counts
             .set(at, value)
-            .map_err(|e| Error::new(&path, e))?;
+            .map_err(|e| Error::new(&file, e))?;
         block.dirty = true;
         Ok(())
     }
@@ -220,7 +216,7 @@ impl Refcounts {
     fn check_reach(&self, cluster: u64) -> Result<()> {
         if cluster.saturating_mul(self.cluster_size()) >= 1 << 56 {
             let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
-            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+            return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
         Ok(())
     }
@@ -229,7 +225,7 @@ impl Refcounts {
     /// or not: there only the counts tell.
     pub(crate) fn end(&mut self) -> Result<u64> {
         let used = self.highest_used()?.map_or(0, |cluster| cluster + 1);
-        let stat = self.file.stat().at(&self.path, "ask the length")?;
+        let stat = self.file.stat("ask the length")?;
         if stat.kind != FileKind::Regular {
             return Ok(used);
         }
@@ -314,7 +310,7 @@ impl Refcounts {
         let at = usize::try_from(index).map_err(|e| self.damaged(e))?;
         self.table
             .set(at, raw)
-            .map_err(|e| Error::new(&self.path, e))?;
+            .map_err(|e| Error::new(&self.file, e))?;
         self.new_entries.insert(at);
         let counts = RefcountBlock::zeroed(self.geometry);
         self.blocks.insert(
@@ -352,7 +348,7 @@ impl Refcounts {
         if clusters > most {
             let text = "the refcount table is as long as the format allows".to_owned();
             if most <= self.table_clusters || (index + 1).div_ceil(per_cluster) > most {
-                return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+                return Err(Error::new(&self.file, ErrorKind::Limit(text)));
             }
             clusters = most;
         }
@@ -378,17 +374,15 @@ impl Refcounts {
     /// written is not referred to yet, or only counts: a crash leaks at worst.
     pub(crate) fn write_blocks(&mut self) -> Result<()> {
         for block in self.blocks.values_mut().filter(|block| block.dirty) {
-            let what = format!("write the refcount block at {:#x}", block.offset);
+            let action = format_args!("write the refcount block at {:#x}", block.offset);
             self.file
-                .write_at(block.counts.as_bytes(), block.offset)
-                .at(&self.path, &what)?;
+                .write_at(block.counts.as_bytes(), block.offset, action)?;
             block.dirty = false;
         }
         if self.old_table.is_some() {
-            let what = format!("write the refcount table at {:#x}", self.table_offset);
+            let action = format_args!("write the refcount table at {:#x}", self.table_offset);
             self.file
-                .write_at(self.table.as_bytes(), self.table_offset)
-                .at(&self.path, &what)?;
+                .write_at(self.table.as_bytes(), self.table_offset, action)?;
         }
         Ok(())
     }
@@ -408,9 +402,10 @@ impl Refcounts {
         for at in entries {
             let raw = self.table.entry(at).map_err(|e| self.damaged(e))?;
             let offset = self.table_offset + at as u64 * 8;
-            self.file.write_at(&raw.to_be_bytes(), offset).at(
-                &self.path,
-                &format!("write the refcount table at {offset:#x}"),
+            self.file.write_at(
+                &raw.to_be_bytes(),
+                offset,
+                format_args!("write the refcount table at {offset:#x}"),
             )?;
         }
         Ok(None)

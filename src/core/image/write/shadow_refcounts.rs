@@ -4,15 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
 use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
 use crate::image::write::batch::Batch;
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
@@ -26,8 +23,7 @@ pub(crate) type Put<'a> = &'a mut dyn FnMut(&str, &[u8], u64) -> Result<()>;
 /// The counts as they are to be.
 #[derive(Debug)]
 pub(crate) struct ShadowRefcounts {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     geometry: Geometry,
     table: EntryTable,
     /// First cluster and clusters of the table on disk.
@@ -56,21 +52,14 @@ struct Block {
 
 impl ShadowRefcounts {
     /// Reads the refcount table; blocks are read as they are needed.
-    pub(crate) fn open(path: &Path, file: Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+    pub(crate) fn open(file: &ImageFile, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
         let size = geometry.cluster_size();
         let offset = header.refcount_table_offset.get();
         let clusters = u64::from(header.refcount_table_clusters);
         Ok(Self {
-            path: path.to_path_buf(),
-            table: read_entries(
-                path,
-                &*file,
-                offset,
-                clusters * (size / 8),
-                "refcount table",
-            )?,
-            file,
+            table: read_entries(file, offset, clusters * (size / 8), "refcount table")?,
+            file: file.clone(),
             geometry,
             old_table: (offset / size, clusters),
             new_table: None,
@@ -83,7 +72,7 @@ impl ShadowRefcounts {
     }
 
     fn damaged(&self, error: impl std::fmt::Display) -> Error {
-        Error::new(&self.path, ErrorKind::Damaged(error.to_string()))
+        Error::new(&self.file, ErrorKind::Damaged(error.to_string()))
     }
 
     fn wrong(&self, error: FormatError) -> Error {
@@ -93,7 +82,7 @@ impl ShadowRefcounts {
                  can count",
                 self.geometry.refcount_bits()
             );
-            return Error::new(&self.path, ErrorKind::Limit(text));
+            return Error::new(&self.file, ErrorKind::Limit(text));
         }
         self.damaged(error)
     }
@@ -101,7 +90,7 @@ impl ShadowRefcounts {
     /// Number of the block that counts a cluster, and the place in it.
     fn split(&self, cluster: u64) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let at = internal::index(cluster % per_block).of(&self.path)?;
+        let at = internal::index(cluster % per_block).of(&self.file)?;
         Ok((cluster / per_block, at))
     }
 
@@ -110,9 +99,9 @@ impl ShadowRefcounts {
         if self.blocks.contains_key(&index) {
             return Ok(true);
         }
-        let at = internal::index(index).of(&self.path)?;
+        let at = internal::index(index).of(&self.file)?;
         let raw = self.table.get(at).unwrap_or(NO_BLOCK);
-        let read = read_block(&self.path, &*self.file, self.geometry, raw, None)?;
+        let read = read_block(&self.file, self.geometry, raw, None)?;
         let Some((offset, counts)) = read else {
             return Ok(false);
         };
@@ -138,7 +127,7 @@ impl ShadowRefcounts {
         block
             .and_then(|block| block.counts.get(at))
             .ok_or(Fault::new("a count outside its block"))
-            .of(&self.path)
+            .of(&self.file)
     }
 
     /// Which of `count` clusters from `first` on are to be counted exactly once: runs of those that are
@@ -196,7 +185,7 @@ impl ShadowRefcounts {
 
     /// One reference less to a table that is written anew elsewhere.
     pub(crate) fn replace(&mut self, cluster: u64) -> Result<()> {
-        self.replaced.insert(cluster).of(&self.path)?;
+        self.replaced.insert(cluster).of(&self.file)?;
         self.lower(cluster, 1)
     }
 
@@ -239,7 +228,7 @@ impl ShadowRefcounts {
         });
         self.freed = freed;
         lowered?.map_err(|e| self.wrong(e))?;
-        noted.of(&self.path)
+        noted.of(&self.file)
     }
 
     /// Whether a cluster is free before and after the change.
@@ -286,14 +275,14 @@ impl ShadowRefcounts {
         let end = first.saturating_add(count);
         if end.saturating_mul(self.geometry.cluster_size()) >= MAX_HOST_OFFSET {
             let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
-            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+            return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
         if end > self.reach {
             let text = format!(
                 "has no free place in its first {} bytes, and what lies behind them cannot all be kept in mind",
                 self.reach.saturating_mul(self.geometry.cluster_size())
             );
-            return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+            return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
         self.raise(first, count)?;
         if count == 1 {
@@ -325,7 +314,7 @@ impl ShadowRefcounts {
             clusters = needed + 1;
             if clusters * self.geometry.cluster_size() > MAX_REFCOUNT_TABLE_BYTES {
                 let text = "the refcount table is as long as the format allows".to_owned();
-                return Err(Error::new(&self.path, ErrorKind::Limit(text)));
+                return Err(Error::new(&self.file, ErrorKind::Limit(text)));
             }
         }
         let entries = usize::try_from(clusters * per_cluster).map_err(|e| self.damaged(e))?;
@@ -404,8 +393,7 @@ impl ShadowRefcounts {
     /// When a count is larger than the new width can hold, naming the first such cluster.
     pub(crate) fn in_width_of(mut self, geometry: Geometry) -> Result<Self> {
         let mut new = Self {
-            path: self.path.clone(),
-            file: Arc::clone(&self.file),
+            file: self.file.clone(),
             geometry,
             table: EntryTable::default(),
             old_table: self.old_table,
@@ -448,7 +436,7 @@ impl ShadowRefcounts {
                 "its cluster at {offset:#x} is referred to {count} times, more than refcounts of \
                  {bits} bits can count"
             );
-            Error::new(&self.path, ErrorKind::Limit(text))
+            Error::new(&self.file, ErrorKind::Limit(text))
         })
     }
 

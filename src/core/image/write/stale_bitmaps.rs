@@ -1,18 +1,15 @@
 //! Marking the dirty bitmaps that will miss a change.
 
-use std::path::Path;
-
-use crate::host::HostFile;
-use crate::image::Error;
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::read::bitmaps::directory;
+use crate::image::{Error, ImageFile};
 use crate::qcow2::Header;
 use crate::qcow2::bitmap::{BitmapFlags, encode_directory};
 
 /// Marks every bitmap that records writes as in use, so that QEMU knows it to be stale: the guest
 /// content is about to change without it being told.
-pub(crate) fn mark_stale(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
-    let Some((mut bitmaps, offset, _)) = directory(path, file, header)? else {
+pub(crate) fn mark_stale(file: &ImageFile, header: &Header) -> Result<()> {
+    let Some((mut bitmaps, offset, _)) = directory(file, header)? else {
         return Ok(());
     };
     let mut stale = bitmaps
@@ -27,8 +24,7 @@ pub(crate) fn mark_stale(path: &Path, file: &dyn HostFile, header: &Header) -> R
     stale.for_each(|bitmap| bitmap.flags |= BitmapFlags::IN_USE);
     // Only flags changed: each lies inside one sector, and a bitmap that is marked too early is
     // merely not used.
-    let bytes = encode_directory(&bitmaps, header.geometry).map_err(|e| Error::new(path, e))?;
-    file.write_at(&bytes, offset.get())
-        .at(path, "mark the bitmaps as in use")?;
-    file.flush().at(path, "flush")
+    let bytes = encode_directory(&bitmaps, header.geometry).map_err(|e| Error::new(file, e))?;
+    file.write_at(&bytes, offset.get(), "mark the bitmaps as in use")?;
+    file.flush()
 }

@@ -4,9 +4,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::{FileId, Host, HostFile, Maker};
+use crate::host::{FileId, Host, Maker};
+use crate::image::ImageFile;
 use crate::image::error::{IoContext, Result};
 
 /// New files that are removed again unless they were published.
@@ -25,8 +25,8 @@ impl<'h> TempFiles<'h> {
         }
     }
 
-    /// An empty file that is to be called `path`.
-    pub(crate) fn create(&mut self, path: &Path) -> Result<Arc<dyn HostFile>> {
+    /// An empty file that is to be called `path`, and is called so in errors.
+    pub(crate) fn create(&mut self, path: &Path) -> Result<ImageFile> {
         let temporary = temporary_name(path);
         let file = self.host.create_new(&temporary).at(&temporary, "create")?;
         let id = match file.stat() {
@@ -38,7 +38,7 @@ impl<'h> TempFiles<'h> {
             }
         };
         self.files.push((path.to_path_buf(), temporary, id));
-        Ok(file)
+        Ok(ImageFile::new(path, file))
     }
 
     /// Gives each file its own name, in the order they were created, each on stable storage before

@@ -7,19 +7,16 @@
 //! another sector of the header: see [`HeaderFile::split`].)
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::check::require_sound;
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::write::batch::Batch;
 use crate::image::write::freed::on_disk;
 use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::write::truncate;
-use crate::image::{Error, ErrorKind, ProgressSink, writable};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, writable};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version};
 
@@ -35,8 +32,7 @@ pub(crate) enum Reclaim {
 /// The change.
 #[derive(Debug)]
 pub(crate) struct MetadataTransaction {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<dyn HostFile>,
+    pub(crate) file: ImageFile,
     header: HeaderFile,
     pub(crate) context: L2Context,
     pub(crate) counts: ShadowRefcounts,
@@ -55,37 +51,31 @@ pub(crate) struct MetadataTransaction {
 impl MetadataTransaction {
     /// Looks at an image whose tables are to be changed. It is checked first: on counts that cannot
     /// be trusted nothing is built.
-    pub(crate) fn begin(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        Self::begin_where(path, file, Reclaim::All, |_| Ok(()), progress)
+    pub(crate) fn begin(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Self> {
+        Self::begin_where(file, Reclaim::All, |_| Ok(()), progress)
     }
 
     /// As [`MetadataTransaction::begin`], where `allowed` does not refuse an image with that header.
     pub(crate) fn begin_where(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         reclaim: Reclaim,
         allowed: impl FnOnce(&Header) -> Result<()>,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let header = HeaderFile::read(path, Arc::clone(file))?;
-        writable(path, header.header())?;
+        let header = HeaderFile::read(file)?;
+        writable(file.path(), header.header())?;
         allowed(header.header())?;
-        let found = require_sound(path, file, progress)?;
-        let mut counts = ShadowRefcounts::open(path, Arc::clone(file), header.header())?;
+        let found = require_sound(file, progress)?;
+        let mut counts = ShadowRefcounts::open(file, header.header())?;
         let size = header.header().geometry.cluster_size();
         let clusters = found.file_len.div_ceil(size);
         Ok(Self {
-            path: path.to_path_buf(),
             has_trailer: reclaim == Reclaim::All && counts.end_of_all()? < clusters,
             reclaim,
             changes_content: false,
             counts,
             context: L2Context::of(header.header()),
-            file: Arc::clone(file),
+            file: file.clone(),
             header,
             writes: Vec::new(),
             edit: HeaderEdit::default(),
@@ -107,11 +97,11 @@ impl MetadataTransaction {
     }
 
     pub(crate) fn format_error(&self, error: FormatError) -> Error {
-        Error::new(&self.path, error)
+        Error::new(&self.file, error)
     }
 
     pub(crate) fn limit(&self, text: impl Into<String>) -> Error {
-        Error::new(&self.path, ErrorKind::Limit(text.into()))
+        Error::new(&self.file, ErrorKind::Limit(text.into()))
     }
 
     /// Has bytes written to a place that is free now: the place. No bytes need none.
@@ -133,7 +123,7 @@ impl MetadataTransaction {
         let place = self.put(table.as_bytes().to_vec())?;
         let entries = table.len() as u64;
         self.edit.l1 = Some(table_in_header(
-            &self.path,
+            self.file.path(),
             "the L1 table",
             (place, entries),
         )?);
@@ -153,7 +143,7 @@ impl MetadataTransaction {
         }
         if let Some((offset, clusters)) = self.counts.table() {
             let table = (HostOffset(offset), clusters);
-            let table = table_in_header(&self.path, "the refcount table", table)?;
+            let table = table_in_header(self.file.path(), "the refcount table", table)?;
             self.edit.refcount_table = Some(table);
         }
         let version = self.edit.version.unwrap_or(self.header().version);
@@ -175,7 +165,7 @@ impl MetadataTransaction {
     pub(crate) fn freed(&self) -> u64 {
         let size = self.cluster_size();
         let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
-        on_disk(&*self.file, self.reclaimed().into_iter().map(bytes))
+        on_disk(&self.file, self.reclaimed().into_iter().map(bytes))
     }
 
     /// The clusters that are given back to the filesystem, in order.
@@ -219,34 +209,33 @@ impl MetadataTransaction {
         progress: &dyn ProgressSink,
         make: impl FnOnce(&mut Self, &mut Batch<'_>) -> Result<()>,
     ) -> Result<()> {
-        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        let file = self.file.clone();
         let size = self.cluster_size();
-        let mut batch = Batch::new(&path, &*file);
+        let mut batch = Batch::new(&file);
         make(&mut self, &mut batch)?;
         for (cluster, bytes) in &self.writes {
             batch.put(cluster * size, bytes)?;
             if !progress.advance(bytes.len() as u64) {
-                return Err(Error::new(&path, ErrorKind::Cancelled));
+                return Err(Error::new(&file, ErrorKind::Cancelled));
             }
         }
         self.counts.write(&mut batch)?;
         batch.flush()?;
-        file.flush().at(&path, "flush")?;
+        file.flush()?;
         if self.changes_content && self.header().version != Version::V2 {
-            mark_stale(&path, &*file, self.header())?;
+            mark_stale(&file, self.header())?;
         }
         for edit in std::mem::take(&mut self.edits) {
             self.header.edit(&edit)?;
         }
         for run in self.reclaimed() {
             let (offset, len) = (run.start * size, (run.end - run.start) * size);
-            file.punch(offset, len)
-                .at(&path, &format!("free {len} bytes at {offset:#x}"))?;
+            file.punch(offset, len, format_args!("free {len} bytes at {offset:#x}"))?;
         }
         if self.reclaim != Reclaim::All || self.has_trailer {
             return Ok(());
         }
         let used = self.counts.end_of_all()?.saturating_mul(size);
-        truncate::cut(&path, &*file, used)
+        truncate::cut(&file, used)
     }
 }

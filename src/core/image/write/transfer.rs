@@ -1,12 +1,11 @@
 //! Moving a run of bytes from one file to another by the cheapest way the two allow: sharing the
 //! blocks, copying inside the kernel, reading and writing.
 
-use std::path::Path;
+use crate::image::ImageFile;
 
-use crate::host::{Cloned, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::Cloned;
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part_mut};
-use crate::image::read::table_reader::read_zero_filled;
 
 /// Bytes moved by one read and one write; also the size of the buffer kept.
 pub(crate) const BUFFER: usize = 1 << 20;
@@ -33,10 +32,8 @@ pub(crate) struct Transfer {
 /// A place in a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    /// Name, for errors.
-    pub(crate) path: &'a Path,
     /// The file.
-    pub(crate) file: &'a dyn HostFile,
+    pub(crate) file: &'a ImageFile,
     /// Byte offset in it.
     pub(crate) offset: u64,
 }
@@ -59,17 +56,15 @@ impl Transfer {
 
     /// Moves `len` bytes. Source bytes past the end of its file count as zero.
     pub(crate) fn run(&mut self, from: Place<'_>, to: Place<'_>, len: u64) -> Result<()> {
-        let inside = from
-            .file
-            .len()
-            .at(from.path, "ask the length")?
-            .saturating_sub(from.offset);
+        let inside = from.file.len()?.saturating_sub(from.offset);
         let len_inside = len.min(inside);
         if len_inside < len {
             let start = to.offset + len_inside;
-            to.file
-                .zero(start, len - len_inside)
-                .at(to.path, &format!("write zeros at {start:#x}"))?;
+            to.file.zero(
+                start,
+                len - len_inside,
+                format_args!("write zeros at {start:#x}"),
+            )?;
         }
         if self.offload(from, to, len_inside)? {
             // Shared blocks are on the device already.
@@ -81,13 +76,11 @@ impl Transfer {
         self.buffer.resize(BUFFER, 0);
         let mut done = 0;
         while done < len_inside {
-            let want = index((len_inside - done).min(BUFFER as u64)).of(to.path)?;
-            let buffer = part_mut(&mut self.buffer, 0..want).of(to.path)?;
+            let want = index((len_inside - done).min(BUFFER as u64)).of(to.file)?;
+            let buffer = part_mut(&mut self.buffer, 0..want).of(to.file)?;
             let (read_at, write_at) = (from.offset + done, to.offset + done);
-            read_zero_filled(from.path, from.file, buffer, read_at)?;
-            to.file
-                .write_at(buffer, write_at)
-                .at(to.path, &format!("write at {write_at:#x}"))?;
+            from.file.read(buffer, read_at)?;
+            to.file.write(buffer, write_at)?;
             done += want as u64;
         }
         self.send(to, len_inside);
@@ -96,9 +89,7 @@ impl Transfer {
 
     /// Writes bytes that are in memory.
     pub(crate) fn write(&mut self, bytes: &[u8], to: Place<'_>) -> Result<()> {
-        to.file
-            .write_at(bytes, to.offset)
-            .at(to.path, &format!("write at {:#x}", to.offset))?;
+        to.file.write(bytes, to.offset)?;
         self.send(to, bytes.len() as u64);
         Ok(())
     }
@@ -132,23 +123,16 @@ impl Transfer {
             .iter()
             .all(|n| n.is_multiple_of(BLOCK));
         if self.clones && aligned {
-            let what = format!("clone to {:#x}", to.offset);
             match to
                 .file
-                .clone_range(from.file, from.offset, to.offset, len)
-                .at(to.path, &what)?
+                .clone_range(from.file, from.offset, to.offset, len)?
             {
                 Cloned::Done => return Ok(true),
                 Cloned::Unsupported => self.clones = false,
             }
         }
         if self.copies && !self.clones {
-            let what = format!("copy to {:#x}", to.offset);
-            match to
-                .file
-                .copy_range(from.file, from.offset, to.offset, len)
-                .at(to.path, &what)?
-            {
+            match to.file.copy_range(from.file, from.offset, to.offset, len)? {
                 Cloned::Done => return Ok(true),
                 Cloned::Unsupported => self.copies = false,
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host};
-use crate::image::{self, BackingName, Probe, taken_from, where_it_is};
+use crate::image::{self, BackingName, ImageFile, Probe, taken_from, where_it_is};
 use crate::ops::framework::preconditions::Seen;
 
 use super::file_name::Name;
@@ -33,8 +33,8 @@ impl Base {
 
 /// What the image at this path is built on, wherever that is now.
 pub(in crate::ops) fn base_of(host: &dyn Host, path: &Path) -> Option<PathBuf> {
-    let file = host.open(path, Access::Read).ok()?;
-    let Probe::Qcow2(_, Some(backing)) = image::probe(&*file, path).ok()? else {
+    let file = ImageFile::open(host, path, Access::Read).ok()?;
+    let Probe::Qcow2(_, Some(backing)) = image::probe(&file).ok()? else {
         return None;
     };
     let named = BackingName::interpret(path, &backing.recorded);

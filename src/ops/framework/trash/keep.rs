@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{Host, HostFile};
+use crate::host::Host;
+use crate::image::ImageFile;
 use crate::ops::framework::error::Error;
 
 use super::batch::{Batch, Item};
@@ -38,7 +39,7 @@ impl Keep {
         self,
         host: &dyn Host,
         state_dir: Option<&Path>,
-        write: impl FnOnce(&Path, &dyn HostFile) -> Result<(), Error>,
+        write: impl FnOnce(&ImageFile) -> Result<(), Error>,
     ) -> Result<Kept, Error> {
         let item = Item {
             path: self.file,
@@ -60,7 +61,7 @@ impl Keep {
         let written = host
             .create_private(&kept.path)
             .map_err(|error| Error::io("create", &kept.path, &error))
-            .and_then(|file| write(&kept.path, &*file))
+            .and_then(|file| write(&ImageFile::new(&kept.path, file)))
             .and_then(|()| {
                 host.sync_dir(folder)
                     .map_err(|error| Error::io("sync", folder, &error))

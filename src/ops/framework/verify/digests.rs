@@ -168,10 +168,8 @@ impl Digests {
     fn numbers(&mut self, chain: &Chain) -> image::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for layer in chain.layers() {
-            let (path, file) = layer.stored_in();
-            let stat = file
-                .stat()
-                .map_err(|error| Error::io(path, "look at", error))?;
+            let file = layer.stored_in();
+            let stat = file.stat("look at")?;
             let seen = Seen {
                 len: stat.len,
                 modified: stat.modified,

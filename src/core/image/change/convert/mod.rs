@@ -14,7 +14,7 @@ mod work;
 use std::path::Path;
 
 use crate::host::Host;
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::write::carried_bitmaps::{Carried, CarriedBitmaps, carried};
 use crate::image::write::create::{new_header, stage};
 use crate::image::write::new_raw::stage_raw;
@@ -103,9 +103,9 @@ pub fn convert(
             let file = stage_raw(&mut temp, new, size, *preallocation, |_| {
                 progress.advance(0)
             })?;
-            let sink = RawSink::new(new, file.clone(), from.sparse);
+            let sink = RawSink::new(&file, from.sparse);
             pipeline::run(from, Sink::Raw(&sink), new, progress)?;
-            file.flush().at(new, "flush")?;
+            file.flush()?;
         }
         ConvertTo::Qcow2 {
             options,

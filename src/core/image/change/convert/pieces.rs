@@ -172,7 +172,7 @@ fn saved(
         (layer.map(|layer| &**layer), found.extent.state)
     {
         // What the tables place past the end of the file is gone, not zero.
-        let held = image.stored_in().1.len().unwrap_or(u64::MAX);
+        let held = image.stored_in().len().unwrap_or(u64::MAX);
         let held = held.checked_next_multiple_of(image.header().geometry.cluster_size());
         let there = held.unwrap_or(u64::MAX).saturating_sub(host);
         if there == 0 {

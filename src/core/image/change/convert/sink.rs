@@ -1,11 +1,9 @@
 //! Where a conversion writes: a raw file, in which every worker writes for itself, or an image that is
 //! packed in order by one.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::image::ImageFile;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal;
 use crate::image::write::sequential::SequentialWriter;
 
@@ -28,29 +26,25 @@ pub(super) enum Sink<'a> {
 /// A raw file of its full length that reads as zero.
 #[derive(Debug)]
 pub(super) struct RawSink {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     sparse: SparseSize,
 }
 
 impl RawSink {
-    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>, sparse: SparseSize) -> Self {
+    pub(super) fn new(file: &ImageFile, sparse: SparseSize) -> Self {
         Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             sparse,
         }
     }
 
     /// Writes all of the buffer that is to be stored.
     pub(super) fn write(&self, start: u64, buffer: &[u8]) -> Result<()> {
-        let unit = internal::index(self.sparse.unit(HOLE)).of(&self.path)?;
+        let unit = internal::index(self.sparse.unit(HOLE)).of(&self.file)?;
         for (from, len) in parts(buffer, unit, self.sparse) {
             let at = start + from as u64;
-            let bytes = internal::part(buffer, from..from + len).of(&self.path)?;
-            self.file
-                .write_at(bytes, at)
-                .at(&self.path, &format!("write at {at:#x}"))?;
+            let bytes = internal::part(buffer, from..from + len).of(&self.file)?;
+            self.file.write(bytes, at)?;
         }
         Ok(())
     }

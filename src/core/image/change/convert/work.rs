@@ -7,7 +7,6 @@ use rustix::io::Errno;
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{Fault, distance, index, item, part, part_mut};
-use crate::image::read::table_reader::read_zero_filled;
 use crate::image::{Error, ErrorKind, Layer, State};
 use crate::qcow2::codec::{Deflater, Inflater};
 use crate::qcow2::header::CompressionType;
@@ -88,7 +87,7 @@ impl Reader {
     fn read(&mut self, run: &Run, part: &mut [u8]) -> Result<()> {
         match (&run.layer, run.state) {
             (Some((layer, local)), State::Data { host }) => match layer.guest_file() {
-                Some((path, file)) => read_zero_filled(path, &**file, part, host),
+                Some(file) => file.read(part, host),
                 // Encrypted.
                 None => layer.read(run.state, *local, part),
             },
@@ -146,7 +145,7 @@ impl Reader {
         };
         // The descriptor bounds the length to a few clusters.
         self.source.resize(index(len).of(image.path())?, 0);
-        read_zero_filled(image.path(), &**image.file(), &mut self.source, host)?;
+        image.file().read(&mut self.source, host)?;
         let source = &self.source;
         let header = image.header();
         let damaged = |error| Error::new(image.path(), crate::image::ErrorKind::Format(error));

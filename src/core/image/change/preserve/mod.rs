@@ -44,12 +44,12 @@ pub use loss::Loss;
 ///
 /// # Errors
 /// When the snapshot table or an L1 table cannot be read.
-pub fn snapshot_views(path: &Path, layer: &Layer) -> Result<Vec<(String, Root, Layer)>> {
+pub fn snapshot_views(layer: &Layer) -> Result<Vec<(String, Root, Layer)>> {
     let Layer::Qcow2(image) = layer else {
         return Ok(Vec::new());
     };
     let mut views = Vec::new();
-    for snapshot in snapshots(path, &**image.file(), image.header())? {
+    for snapshot in snapshots(image.file(), image.header())? {
         let (l1_offset, l1_entries) = (snapshot.l1_offset.get(), u64::from(snapshot.l1_entries));
         let size = snapshot
             .virtual_size()
@@ -111,7 +111,7 @@ pub fn preserve_views(
 ) -> Result<()> {
     let layer = Layer::open(host, path, &Format::Qcow2)?;
     layer.unlock(below.keys, progress)?;
-    let snapshots = snapshot_views(path, &layer)?;
+    let snapshots = snapshot_views(&layer)?;
     // First: a table that the active view shares with a snapshot is then the snapshot's alone, and
     // need not be copied twice.
     let active = (views == Views::All).then_some((Root::Active, layer));

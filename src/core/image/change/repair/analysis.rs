@@ -7,17 +7,15 @@ mod bitmaps;
 mod placing;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::{HostFile, printable_bytes};
+use crate::host::printable_bytes;
 use crate::image::change::repair::entry_rules::{EntryRules, Flag, Judged};
 use crate::image::check::past_end;
 use crate::image::error::Result;
 use crate::image::read::snapshots::salvage;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
-use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ProgressSink};
+use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ImageFile, ProgressSink};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES};
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, Header, L1Entry, L2Buf, L2Context, Snapshot, l1, l2,
@@ -121,8 +119,7 @@ impl Report {
 /// The image as it is to be.
 #[derive(Debug)]
 pub(super) struct Analysis {
-    pub(super) path: std::path::PathBuf,
-    pub(super) file: Arc<dyn HostFile>,
+    pub(super) file: ImageFile,
     pub(super) header: Header,
     pub(super) rules: EntryRules,
     pub(super) counts: ShadowRefcounts,
@@ -148,30 +145,27 @@ impl Analysis {
     /// Analyses the image that `found` was found in, as one of the header's version. `order` is the
     /// refcount width that it is to have, as a power of two.
     pub(super) fn of(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         (header, order): (&Header, u32),
         found: &Check,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
         let context = L2Context::of(header);
-        let list = salvage(path, &**file, header)?;
+        let list = salvage(file, header)?;
         let old = context.geometry;
         let wanted = Geometry::new(old.cluster_bits(), order, old.extended_l2())
-            .map_err(|e| Error::new(path, e))?;
+            .map_err(|e| Error::new(file, e))?;
         let size = old.cluster_size();
         let table_entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
         let mut analysis = Self {
-            path: path.to_path_buf(),
-            counts: ShadowRefcounts::blank(path, Arc::clone(file), wanted),
+            counts: ShadowRefcounts::blank(file, wanted),
             old_refcounts: read_entries(
-                path,
-                &**file,
+                file,
                 header.refcount_table_offset.get(),
                 table_entries,
                 "refcount table",
             )?,
-            file: Arc::clone(file),
+            file: file.clone(),
             header: header.clone(),
             rules: EntryRules {
                 context,
@@ -215,11 +209,11 @@ impl Analysis {
     }
 
     fn limit(&self, text: impl Into<String>) -> Error {
-        Error::new(&self.path, ErrorKind::Limit(text.into()))
+        Error::new(&self.file, ErrorKind::Limit(text.into()))
     }
 
     fn wrong(&self, error: FormatError) -> Error {
-        Error::new(&self.path, error)
+        Error::new(&self.file, error)
     }
 
     pub(super) fn is_past_end(&self, offset: u64, bytes: u64) -> bool {
@@ -342,7 +336,7 @@ impl Analysis {
         }
         for (owner, offset, entries) in roots {
             self.keep_off_bytes(offset, entries * 8)?;
-            let table = read_entries(&self.path, &*self.file, offset, entries, "L1 table")?;
+            let table = read_entries(&self.file, offset, entries, "L1 table")?;
             self.roots.push(Root {
                 owner,
                 offset,
@@ -520,10 +514,10 @@ impl Analysis {
 
     fn read_table(&self, cluster: u64, progress: &dyn ProgressSink) -> Result<L2Buf> {
         if !progress.advance(self.size()) {
-            return Err(Error::new(&self.path, ErrorKind::Cancelled));
+            return Err(Error::new(&self.file, ErrorKind::Cancelled));
         }
         let offset = cluster.saturating_mul(self.size());
-        read_l2(&self.path, &*self.file, offset, self.rules.context)
+        read_l2(&self.file, offset, self.rules.context)
     }
 
     /// Notes what is to be said of an entry.

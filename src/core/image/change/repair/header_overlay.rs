@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::host::{Cloned, HostFile, Lock, LockProbe, LockSet, Segment, Stat};
+use crate::image::ImageFile;
 use crate::image::internal::{Fault, at_most, distance, part, part_mut};
 
 /// The file behind other bytes.
@@ -19,6 +20,12 @@ pub(super) struct HeaderOverlay {
 impl HeaderOverlay {
     pub(super) const fn new(inner: Arc<dyn HostFile>, pieces: BTreeMap<u64, Vec<u8>>) -> Self {
         Self { inner, pieces }
+    }
+
+    /// The same file, of the same name, behind `pieces`.
+    pub(super) fn over(file: &ImageFile, pieces: BTreeMap<u64, Vec<u8>>) -> ImageFile {
+        let overlay = Self::new(Arc::clone(file.host_file()), pieces);
+        ImageFile::new(file.path(), Arc::new(overlay))
     }
 
     /// The pieces that lie in `len` bytes from `offset` on, or reach into them.

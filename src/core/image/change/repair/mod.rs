@@ -21,15 +21,13 @@ mod header_overlay;
 mod undo_file;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::{FileKind, HostFile, Segment};
+use crate::host::{FileKind, Segment};
 use crate::image::error::{IoContext, Result};
 use crate::image::read::table_reader::read_l2;
 use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_header};
 use crate::image::write::shadow_refcounts::Put;
-use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ProgressSink, check};
+use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ImageFile, ProgressSink, check};
 use crate::qcow2::rewrite::HeaderEdit;
 use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
 
@@ -56,8 +54,7 @@ pub enum RepairExtent {
 /// A repair, worked out completely. Until [`Repair::commit`] nothing is written.
 #[derive(Debug)]
 pub struct Repair {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     header: HeaderFile,
     found: Check,
     analysis: Analysis,
@@ -74,20 +71,18 @@ impl Repair {
     /// is not in the file, its counts would not fit the memory a repair may take, the image would not pass
     /// the check with its new tables, or it was stopped.
     pub fn work_out(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         extent: RepairExtent,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let found = check(path, file, progress)?;
+        let found = check(file, progress)?;
         if extent == RepairExtent::Leaks && found.corruptions > 0 {
-            return Err(Error::new(path, ErrorKind::Corruptions(found.corruptions)));
+            return Err(Error::new(file, ErrorKind::Corruptions(found.corruptions)));
         }
-        let header = HeaderFile::read(path, Arc::clone(file))?;
-        let analysis = analysis(path, file, header.header(), (&found, extent), progress)?;
+        let header = HeaderFile::read(file)?;
+        let analysis = analysis(file, header.header(), (&found, extent), progress)?;
         let mut repair = Self {
-            path: path.to_path_buf(),
-            file: Arc::clone(file),
+            file: file.clone(),
             edit: HeaderEdit::default(),
             header,
             found,
@@ -95,7 +90,7 @@ impl Repair {
             cut: None,
         };
         repair.edit = repair.header_edit()?;
-        let regular = file.stat().at(path, "ask the length")?.kind == FileKind::Regular;
+        let regular = file.stat("ask the length")?.kind == FileKind::Regular;
         let end = repair
             .analysis
             .counts
@@ -121,9 +116,7 @@ impl Repair {
             pieces.insert(offset, bytes.to_vec());
             Ok(())
         })?;
-        let switched: Arc<dyn HostFile> =
-            Arc::new(HeaderOverlay::new(Arc::clone(&self.file), pieces));
-        let now = check(&self.path, &switched, progress)?;
+        let now = check(&HeaderOverlay::over(&self.file, pieces), progress)?;
         self.judge(&now)
     }
 
@@ -275,8 +268,8 @@ impl Repair {
         };
         let len = self.found.file_len;
         while at < len {
-            let segment = self.file.segment_at(at);
-            let (end, is_data) = match segment.at(&self.path, "look for data")? {
+            let segment = self.file.host_file().segment_at(at);
+            let (end, is_data) = match segment.at(self.file.path(), "look for data")? {
                 Segment::Data(end) => (end, true),
                 Segment::Hole(end) => (end, false),
             };
@@ -337,12 +330,7 @@ impl Repair {
     ///
     /// # Errors
     /// When either file fails, or it was stopped.
-    pub fn save(
-        &mut self,
-        path: &Path,
-        out: &dyn HostFile,
-        progress: &dyn ProgressSink,
-    ) -> Result<()> {
+    pub fn save(&mut self, out: &ImageFile, progress: &dyn ProgressSink) -> Result<()> {
         let mut kept = self.kept();
         let first = self.header.edited(&self.edit)?;
         let mut written = vec![Written {
@@ -362,8 +350,7 @@ impl Repair {
         let over = written.iter().skip(1).filter(|range| range.offset < len);
         kept.extend(over.map(|range| (range.offset, range.len.min(len - range.offset))));
         kept.extend(self.tail()?);
-        let image = (self.path.as_path(), &*self.file);
-        undo_file::save(image, (path, out), len, &kept, &written)
+        undo_file::save(&self.file, out, len, &kept, &written)
     }
 
     /// Makes every new table and hands it over.
@@ -373,10 +360,10 @@ impl Repair {
         for table in &tables {
             let Some(to) = table.to else { continue };
             if !progress.advance(size) {
-                return Err(Error::new(&self.path, ErrorKind::Cancelled));
+                return Err(Error::new(&self.file, ErrorKind::Cancelled));
             }
             let offset = table.cluster.saturating_mul(size);
-            let mut buf = read_l2(&self.path, &*self.file, offset, self.analysis.rules.context)?;
+            let mut buf = read_l2(&self.file, offset, self.analysis.rules.context)?;
             self.analysis.mend(table, &mut buf)?;
             put("L2 table", buf.as_bytes(), to.saturating_mul(size))?;
         }
@@ -404,7 +391,7 @@ impl Repair {
         };
         if let Some((offset, clusters)) = analysis.counts.table() {
             let table = (HostOffset(offset), clusters);
-            let table = table_in_header(&self.path, "the refcount table", table)?;
+            let table = table_in_header(self.file.path(), "the refcount table", table)?;
             edit.refcount_table = Some(table);
         }
         if let Some((to, _)) = analysis.new_list {
@@ -435,22 +422,23 @@ impl Repair {
     /// the image reads as it did, or is repaired if the failure came after the switch;
     /// [`UndoFile::roll_back`] makes the file what it was.
     pub fn commit(mut self, progress: &dyn ProgressSink) -> Result<Check> {
-        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let file = self.file.clone();
         self.each_table(progress, &mut |what, bytes, offset| {
-            file.write_at(bytes, offset)
-                .at(&path, &format!("write the {what} at {offset:#x}"))
+            file.write_at(
+                bytes,
+                offset,
+                format_args!("write the {what} at {offset:#x}"),
+            )
         })?;
-        file.flush().at(&path, "flush")?;
+        file.flush()?;
         let first = self.header.edited(&self.edit)?;
         let pieces = BTreeMap::from([(0, first)]);
-        let switched: Arc<dyn HostFile> = Arc::new(HeaderOverlay::new(Arc::clone(&file), pieces));
-        let now = check(&path, &switched, progress)?;
+        let now = check(&HeaderOverlay::over(&file, pieces), progress)?;
         self.judge(&now)?;
         self.header.edit(&self.edit)?;
         if let Some(len) = self.cut {
-            file.set_len(len)
-                .at(&path, "cut off what lies past the end")?;
-            file.flush().at(&path, "flush")?;
+            file.set_len(len, "cut off what lies past the end")?;
+            file.flush()?;
         }
         Ok(now)
     }
@@ -469,15 +457,14 @@ impl Repair {
         let text = format!(
             "cannot be repaired: the tables as they would be do not pass the check ({first}). The image is as it was"
         );
-        Err(Error::new(&self.path, ErrorKind::Damaged(text)))
+        Err(Error::new(&self.file, ErrorKind::Damaged(text)))
     }
 }
 
 /// Analyses the image. One of version 2 that has zero clusters is read as version 3, which is what wrote
 /// them; counts that are too narrow for what is there are made wider.
 fn analysis(
-    path: &Path,
-    file: &Arc<dyn HostFile>,
+    file: &ImageFile,
     header: &Header,
     (found, extent): (&Check, RepairExtent),
     progress: &dyn ProgressSink,
@@ -488,7 +475,7 @@ fn analysis(
     }
     let mut order = header.geometry.refcount_order();
     loop {
-        let analysed = Analysis::of(path, file, (&header, order), found, progress);
+        let analysed = Analysis::of(file, (&header, order), found, progress);
         match analysed
             .map_err(|error| (matches!(error.kind, ErrorKind::TooManyReferences(_)), error))
         {

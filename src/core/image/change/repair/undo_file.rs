@@ -9,14 +9,12 @@
 //! this. The first range of both kinds is the first cluster.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::host::{FileKind, HostFile};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::FileKind;
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
-use crate::image::read::table_reader::read_zero_filled;
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"qnptabl1");
 /// Bytes moved at once.
@@ -57,8 +55,7 @@ pub(super) struct Written {
 /// What a repair replaces, as it is kept in a file.
 #[derive(Debug)]
 pub struct UndoFile {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     image_len: u64,
     kept: Vec<(u64, u64)>,
     written: Vec<Written>,
@@ -69,13 +66,12 @@ pub struct UndoFile {
 /// Writes ranges of `image` and what will be written to it into `out`, and waits until they are on
 /// stable storage.
 pub(super) fn save(
-    image: (&Path, &dyn HostFile),
-    out: (&Path, &dyn HostFile),
+    image: &ImageFile,
+    out: &ImageFile,
     image_len: u64,
     kept: &[(u64, u64)],
     written: &[Written],
 ) -> Result<()> {
-    let (path, file) = out;
     let mut head = Vec::new();
     for number in [MAGIC, image_len, kept.len() as u64, written.len() as u64] {
         head.extend_from_slice(&number.to_be_bytes());
@@ -91,24 +87,22 @@ pub(super) fn save(
     }
     let mut at = head.len() as u64;
     let mut digest = Digest::of(&head);
-    file.write_at(&head, 0).at(path, "write")?;
+    out.write_at(&head, 0, "write")?;
     for (offset, len) in kept {
-        each_piece(image.0, image.1, *offset, *len, &mut |_, bytes| {
+        each_piece(image, *offset, *len, &mut |_, bytes| {
             digest.add(bytes);
-            file.write_at(bytes, at).at(path, "write")?;
+            out.write_at(bytes, at, "write")?;
             at += bytes.len() as u64;
             Ok(())
         })?;
     }
-    file.write_at(&digest.0.to_be_bytes(), at)
-        .at(path, "write")?;
-    file.flush().at(path, "flush")
+    out.write_at(&digest.0.to_be_bytes(), at, "write")?;
+    out.flush()
 }
 
 /// Reads a range piece by piece: offset and bytes. What lies past the end of the file is zero.
 fn each_piece(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     offset: u64,
     len: u64,
     tell: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
@@ -117,9 +111,9 @@ fn each_piece(
     let mut done = 0;
     while done < len {
         let piece = (len - done).min(PIECE);
-        buffer.resize(internal::index(piece).of(path)?, 0);
+        buffer.resize(internal::index(piece).of(file)?, 0);
         let at = offset.saturating_add(done);
-        read_zero_filled(path, file, &mut buffer, at)?;
+        file.read(&mut buffer, at)?;
         tell(at, &buffer)?;
         done += piece;
     }
@@ -138,15 +132,15 @@ impl UndoFile {
     ///
     /// # Errors
     /// When the file cannot be read, is no such file, or was cut short or changed.
-    pub fn open(path: &Path, file: Arc<dyn HostFile>) -> Result<Self> {
+    pub fn open(file: &ImageFile) -> Result<Self> {
         let damaged = |what: &str| {
             let text = format!("holds no saved tables of a repair: {what}");
-            Error::new(path, ErrorKind::Damaged(text))
+            Error::new(file, ErrorKind::Damaged(text))
         };
-        let len = file.len().at(path, "ask the length")?;
+        let len = file.len()?;
         let number = |at: u64| -> Result<u64> {
             let mut bytes = [0; 8];
-            file.read_at(&mut bytes, at).at(path, "read")?;
+            file.read_at(&mut bytes, at, "read")?;
             Ok(u64::from_be_bytes(bytes))
         };
         if number(0)? != MAGIC {
@@ -161,15 +155,15 @@ impl UndoFile {
             })
             .filter(|head| kept_count.max(written_count) <= MOST_RANGES && *head < len)
             .ok_or_else(|| damaged("its lists are longer than it is"))?;
-        let mut bytes = vec![0; internal::index(head).of(path)?];
-        file.read_at(&mut bytes, 0).at(path, "read")?;
+        let mut bytes = vec![0; internal::index(head).of(file)?];
+        file.read_at(&mut bytes, 0, "read")?;
         let (words, _) = bytes.as_chunks::<8>();
         let mut numbers = words.iter().skip(4).map(|word| u64::from_be_bytes(*word));
         let mut next = || {
             let number = numbers.next();
             number
                 .ok_or(Fault::new("a list of saved tables that is too short"))
-                .of(path)
+                .of(file)
         };
         let kept: Vec<(u64, u64)> = (0..kept_count)
             .map(|_| Ok((next()?, next()?)))
@@ -197,7 +191,7 @@ impl UndoFile {
             return Err(damaged("it is not as long as it says"));
         };
         let mut digest = Digest::new();
-        each_piece(path, &*file, 0, end, &mut |_, bytes| {
+        each_piece(file, 0, end, &mut |_, bytes| {
             digest.add(bytes);
             Ok(())
         })?;
@@ -205,8 +199,7 @@ impl UndoFile {
             return Err(damaged("its bytes are not those that were saved"));
         }
         Ok(Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             image_len,
             kept,
             written,
@@ -224,24 +217,24 @@ impl UndoFile {
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] says what was changed since; others when a file cannot be read.
-    pub fn may_put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
+    pub fn may_put_back(&self, image: &ImageFile) -> Result<()> {
         let free = self.free_places();
-        if self.is_switched(image, file)? {
+        if self.is_switched(image)? {
             // A putting back that was cut off: the old tables are in place, or it is somebody else's.
             let mut at = self.bytes_at;
             for (offset, len) in self.kept.iter().skip(1) {
                 at = if free.contains(offset) {
                     at + len
                 } else {
-                    self.compare(image, file, *offset, *len, at, &mut |place, _| {
-                        Err(lost(image, place))
+                    self.compare(image, *offset, *len, at, &mut |place, _| {
+                        Err(lost(image.path(), place))
                     })?
                 };
             }
             return Ok(());
         }
         for range in &self.written {
-            if self.digest_at(image, file, range)? != range.digest {
+            if self.digest_at(image, range)? != range.digest {
                 let text = format!(
                     "its tables at {:#x} are not those that the repair wrote: it was changed since, and what was \
                      saved does not fit it any more",
@@ -256,27 +249,25 @@ impl UndoFile {
             at = if free.contains(offset) {
                 at + len
             } else {
-                self.compare(image, file, *offset, *len, at, &mut |_, _| Ok(()))?
+                self.compare(image, *offset, *len, at, &mut |_, _| Ok(()))?
             };
         }
         Ok(())
     }
 
     /// Whether the header is the one that was saved: the old tables are back before it is.
-    fn is_switched(&self, image: &Path, file: &dyn HostFile) -> Result<bool> {
+    fn is_switched(&self, image: &ImageFile) -> Result<bool> {
         let len = self.header_len()?.min(512);
-        let mut saved = vec![0; internal::index(len).of(&self.path)?];
-        self.file
-            .read_padded(&mut saved, self.bytes_at)
-            .at(&self.path, "read")?;
+        let mut saved = vec![0; internal::index(len).of(&self.file)?];
+        self.file.read_padded(&mut saved, self.bytes_at, "read")?;
         let mut now = vec![0; saved.len()];
-        read_zero_filled(image, file, &mut now, 0)?;
+        image.read(&mut now, 0)?;
         if now != saved {
             return Ok(false);
         }
         // A repair that left the header as it was is told by its tables only.
         match self.written.first() {
-            Some(range) => Ok(self.digest_at(image, file, range)? != range.digest),
+            Some(range) => Ok(self.digest_at(image, range)? != range.digest),
             None => Ok(true),
         }
     }
@@ -285,21 +276,21 @@ impl UndoFile {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn is_put_back(&self, image: &Path, file: &dyn HostFile) -> Result<bool> {
-        if !self.is_switched(image, file)? || self.may_put_back(image, file).is_err() {
+    pub fn is_put_back(&self, image: &ImageFile) -> Result<bool> {
+        if !self.is_switched(image)? || self.may_put_back(image).is_err() {
             return Ok(false);
         }
-        let len = file.len().at(image, "ask the length")?;
-        let is_rest = self.may_be_cut((image, file), len)?;
-        Ok(!is_rest && self.still_written(image, file)?.is_empty())
+        let len = image.len()?;
+        let is_rest = self.may_be_cut(image, len)?;
+        Ok(!is_rest && self.still_written(image)?.is_empty())
     }
 
     /// The free places that hold what the repair wrote.
-    fn still_written(&self, image: &Path, file: &dyn HostFile) -> Result<BTreeSet<u64>> {
+    fn still_written(&self, image: &ImageFile) -> Result<BTreeSet<u64>> {
         let kept: BTreeSet<u64> = self.kept.iter().skip(1).map(|(at, _)| *at).collect();
         let mut places = BTreeSet::new();
         for range in self.written.iter().skip(1) {
-            if kept.contains(&range.offset) && self.digest_at(image, file, range)? == range.digest {
+            if kept.contains(&range.offset) && self.digest_at(image, range)? == range.digest {
                 places.insert(range.offset);
             }
         }
@@ -307,28 +298,28 @@ impl UndoFile {
     }
 
     /// Whether the file ends in what the repair wrote and in nothing else.
-    fn may_be_cut(&self, (image, file): (&Path, &dyn HostFile), len: u64) -> Result<bool> {
+    fn may_be_cut(&self, image: &ImageFile, len: u64) -> Result<bool> {
         if len <= self.image_len {
             return Ok(false);
         }
         let past = |range: &&Written| range.offset >= self.image_len;
         for range in self.written.iter().skip(1).filter(past) {
-            if self.digest_at(image, file, range)? != range.digest {
+            if self.digest_at(image, range)? != range.digest {
                 return Ok(false);
             }
         }
-        self.wrote_all_of((image, file), self.image_len, len)
+        self.wrote_all_of(image, self.image_len, len)
     }
 
     /// Bytes of the first range that is kept, a cluster with the header.
     fn header_len(&self) -> Result<u64> {
-        let first = internal::item(&self.kept, 0).of(&self.path)?;
+        let first = internal::item(&self.kept, 0).of(&self.file)?;
         Ok(first.1)
     }
 
-    fn digest_at(&self, image: &Path, file: &dyn HostFile, range: &Written) -> Result<Digest> {
+    fn digest_at(&self, image: &ImageFile, range: &Written) -> Result<Digest> {
         let mut digest = Digest::new();
-        each_piece(image, file, range.offset, range.len, &mut |_, bytes| {
+        each_piece(image, range.offset, range.len, &mut |_, bytes| {
             digest.add(bytes);
             Ok(())
         })?;
@@ -344,8 +335,7 @@ impl UndoFile {
     /// Gives where the next range's bytes are.
     fn compare(
         &self,
-        image: &Path,
-        file: &dyn HostFile,
+        image: &ImageFile,
         offset: u64,
         len: u64,
         at: u64,
@@ -354,27 +344,21 @@ impl UndoFile {
         // The first cluster comes first and is put back by the switch.
         let first = self.header_len()?;
         let mut there = Vec::new();
-        each_piece(
-            &self.path,
-            &*self.file,
-            at + first,
-            len,
-            &mut |from, saved| {
-                let place = offset.saturating_add(from - at - first);
-                there.resize(saved.len(), 0);
-                read_zero_filled(image, file, &mut there, place)?;
-                if there == saved {
-                    return Ok(());
-                }
-                // A hole was punched there, and a putting back that was cut off has filled a part of it;
-                // anything else is somebody's.
-                let mut pairs = there.iter().zip(saved);
-                if pairs.any(|(is, was)| *is != 0 && is != was) {
-                    return Err(lost(image, place));
-                }
-                tell(place, saved)
-            },
-        )?;
+        each_piece(&self.file, at + first, len, &mut |from, saved| {
+            let place = offset.saturating_add(from - at - first);
+            there.resize(saved.len(), 0);
+            image.read(&mut there, place)?;
+            if there == saved {
+                return Ok(());
+            }
+            // A hole was punched there, and a putting back that was cut off has filled a part of it;
+            // anything else is somebody's.
+            let mut pairs = there.iter().zip(saved);
+            if pairs.any(|(is, was)| *is != 0 && is != was) {
+                return Err(lost(image.path(), place));
+            }
+            tell(place, saved)
+        })?;
         Ok(at + len)
     }
 
@@ -382,20 +366,20 @@ impl UndoFile {
     ///
     /// # Errors
     /// As [`UndoFile::may_put_back`], and when the image cannot be written.
-    pub fn put_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
-        self.may_put_back(image, file)?;
-        let free = if self.is_switched(image, file)? {
+    pub fn put_back(&self, image: &ImageFile) -> Result<()> {
+        self.may_put_back(image)?;
+        let free = if self.is_switched(image)? {
             // Somebody may have written since into what is free.
-            self.still_written(image, file)?
+            self.still_written(image)?
         } else {
-            self.restore(image, file)?;
+            self.restore(image)?;
             self.free_places()
         };
-        let now = file.len().at(image, "ask the length")?;
-        if self.may_be_cut((image, file), now)? {
-            file.set_len(self.image_len).at(image, "set the length")?;
+        let now = image.len()?;
+        if self.may_be_cut(image, now)? {
+            image.set_len(self.image_len, "set the length")?;
         }
-        self.restore_free(image, file, &free)
+        self.restore_free(image, &free)
     }
 
     /// Makes the image what it was, to the byte and the length, after a repair that failed anywhere:
@@ -403,20 +387,20 @@ impl UndoFile {
     ///
     /// # Errors
     /// When the image cannot be written: it is as it was or repaired, and perhaps longer.
-    pub fn roll_back(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
-        self.restore(image, file)?;
-        let stat = file.stat().at(image, "ask the length")?;
+    pub fn roll_back(&self, image: &ImageFile) -> Result<()> {
+        self.restore(image)?;
+        let stat = image.stat("ask the length")?;
         if stat.kind == FileKind::Regular && stat.len != self.image_len {
-            file.set_len(self.image_len).at(image, "set the length")?;
+            image.set_len(self.image_len, "set the length")?;
         }
-        self.restore_free(image, file, &self.free_places())
+        self.restore_free(image, &self.free_places())
     }
 
     /// Writes the old tables where they are gone, then switches back to them.
-    fn restore(&self, image: &Path, file: &dyn HostFile) -> Result<()> {
-        let len = file.len().at(image, "ask the length")?;
+    fn restore(&self, image: &ImageFile) -> Result<()> {
+        let len = image.len()?;
         if len < self.image_len {
-            file.set_len(self.image_len).at(image, "set the length")?;
+            image.set_len(self.image_len, "set the length")?;
         }
         let free = self.free_places();
         let mut at = self.bytes_at;
@@ -424,55 +408,54 @@ impl UndoFile {
             at = if free.contains(offset) {
                 at + len
             } else {
-                self.compare(image, file, *offset, *len, at, &mut |place, bytes| {
-                    file.write_at(bytes, place)
-                        .at(image, &format!("write the old tables at {place:#x}"))
+                self.compare(image, *offset, *len, at, &mut |place, bytes| {
+                    image.write_at(
+                        bytes,
+                        place,
+                        format_args!("write the old tables at {place:#x}"),
+                    )
                 })?
             };
         }
-        file.flush().at(image, "flush")?;
-        let mut first = vec![0; internal::index(self.header_len()?).of(&self.path)?];
-        self.file
-            .read_padded(&mut first, self.bytes_at)
-            .at(&self.path, "read")?;
+        image.flush()?;
+        let mut first = vec![0; internal::index(self.header_len()?).of(&self.file)?];
+        self.file.read_padded(&mut first, self.bytes_at, "read")?;
         let mut there = vec![0; first.len()];
-        file.read_padded(&mut there, 0).at(image, "read")?;
+        image.read_padded(&mut there, 0, "read")?;
         // The switch is one sector; what follows it was not in use in the repaired header.
         for part in [0..512.min(first.len()), 512.min(first.len())..first.len()] {
             let old = internal::part(&first, part.clone()).of(image)?;
             if old != internal::part(&there, part.clone()).of(image)? {
-                file.write_at(old, part.start as u64)
-                    .at(image, "write the header")?;
-                file.flush().at(image, "flush")?;
+                image.write_at(old, part.start as u64, "write the header")?;
+                image.flush()?;
             }
         }
         Ok(())
     }
 
     /// With nothing in use there any more: what lay in the places that the repair wrote.
-    fn restore_free(&self, image: &Path, file: &dyn HostFile, free: &BTreeSet<u64>) -> Result<()> {
+    fn restore_free(&self, image: &ImageFile, free: &BTreeSet<u64>) -> Result<()> {
         let mut at = self.bytes_at;
         let mut there = Vec::new();
         for (nth, (offset, len)) in self.kept.iter().enumerate() {
             if nth > 0 && free.contains(offset) {
-                each_piece(&self.path, &*self.file, at, *len, &mut |from, saved| {
+                each_piece(&self.file, at, *len, &mut |from, saved| {
                     let place = offset.saturating_add(from - at);
                     there.resize(saved.len(), 0);
-                    read_zero_filled(image, file, &mut there, place)?;
+                    image.read(&mut there, place)?;
                     if there == saved {
                         return Ok(());
                     }
-                    file.write_at(saved, place)
-                        .at(image, &format!("write what was at {place:#x}"))
+                    image.write_at(saved, place, format_args!("write what was at {place:#x}"))
                 })?;
             }
             at += len;
         }
-        file.flush().at(image, "flush")
+        image.flush()
     }
 
     /// Whether all that lies in this part of the file is what the repair wrote, and nothing between.
-    fn wrote_all_of(&self, image: (&Path, &dyn HostFile), from: u64, to: u64) -> Result<bool> {
+    fn wrote_all_of(&self, image: &ImageFile, from: u64, to: u64) -> Result<bool> {
         let cluster = self.header_len()?;
         let mut written: Vec<_> = self.written.iter().collect();
         written.sort_unstable_by_key(|range| range.offset);
@@ -480,7 +463,7 @@ impl UndoFile {
         for range in written.into_iter().filter(|range| range.offset >= from) {
             if range.offset > covered {
                 let gap = range.offset - covered;
-                each_piece(image.0, image.1, covered, gap, &mut |_, bytes| {
+                each_piece(image, covered, gap, &mut |_, bytes| {
                     empty &= bytes.iter().all(|byte| *byte == 0);
                     Ok(())
                 })?;

@@ -1,13 +1,9 @@
 //! Going back to a snapshot: the active view gets a copy of its L1 table, and what the active view
 //! held until now is let go.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::host::HostFile;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
-use crate::image::{Error, ErrorKind, ProgressSink, bitmaps};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, bitmaps};
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{EntryTable, L1Entry, Version};
 
@@ -25,13 +21,8 @@ impl SnapshotChange {
     /// # Errors
     /// As [`SnapshotChange::create`]; also when there is no such snapshot, and when its virtual size
     /// is another one and the image is of version 2 or has bitmaps, which go by the size.
-    pub fn apply(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        id: &[u8],
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
+    pub fn apply(file: &ImageFile, id: &[u8], progress: &dyn ProgressSink) -> Result<Self> {
+        let mut change = Self::begin(file, progress)?;
         let snapshot = change.of_id(id)?;
         change.choose_size(snapshot.virtual_size())?;
         let new_size = change.transaction.edit.virtual_size;
@@ -88,7 +79,7 @@ impl SnapshotChange {
         {
             let text =
                 format!("the snapshot says that its disk is {size} bytes large, which no disk is");
-            return Err(Error::new(&self.transaction.path, ErrorKind::Damaged(text)));
+            return Err(Error::new(&self.transaction.file, ErrorKind::Damaged(text)));
         }
         if header.version == Version::V2 {
             return Err(self.limit(format!(
@@ -96,7 +87,7 @@ impl SnapshotChange {
                  snapshots cannot change its size"
             )));
         }
-        if !bitmaps(&self.transaction.path, &*self.transaction.file, header)?.is_empty() {
+        if !bitmaps(&self.transaction.file, header)?.is_empty() {
             return Err(self.limit(format!(
                 "the snapshot's disk is {size} bytes large and the image's is {now}: its bitmaps go by the \
                  size, remove them first"

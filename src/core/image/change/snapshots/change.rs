@@ -2,10 +2,7 @@
 //! the one write that makes it true. What it consists of is in `create`, `apply` and `delete`.
 
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::read::table_reader::read_entries;
 use crate::image::read::table_walk::{Named, TableWalk};
@@ -13,7 +10,7 @@ use crate::image::write::batch::Batch;
 use crate::image::write::header_file::table_in_header;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::write::transaction::{MetadataTransaction, Reclaim};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::cluster_run::{any_copied, clear_copied, set_copied};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
@@ -53,23 +50,18 @@ pub(crate) enum Flags {
 impl SnapshotChange {
     /// Looks at an image whose snapshots are to be changed. It is checked first: on counts that
     /// cannot be trusted nothing is built.
-    pub(crate) fn begin(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
+    pub(crate) fn begin(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Self> {
         let allowed = |header: &Header| {
             if header.has_data_file() {
                 let text =
                     "its guest data is in an external data file, of which no snapshot can be taken";
-                return Err(Error::new(path, ErrorKind::Limit(text.to_owned())));
+                return Err(Error::new(file, ErrorKind::Limit(text.to_owned())));
             }
             Ok(())
         };
         let reclaim = Reclaim::AllButReplaced;
-        let transaction = MetadataTransaction::begin_where(path, file, reclaim, allowed, progress)?;
-        let (list, old_list_len) =
-            crate::image::read::snapshots::read(path, &**file, transaction.header())?;
+        let transaction = MetadataTransaction::begin_where(file, reclaim, allowed, progress)?;
+        let (list, old_list_len) = crate::image::read::snapshots::read(file, transaction.header())?;
         Ok(Self {
             transaction,
             list,
@@ -93,17 +85,16 @@ impl SnapshotChange {
 
     /// The active L1 table as it is on disk.
     pub(crate) fn active_l1(&self) -> Result<EntryTable> {
-        let (path, file) = (&self.transaction.path, &*self.transaction.file);
+        let file = &self.transaction.file;
         let header = self.transaction.header();
         let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
-        read_entries(path, file, offset, entries, "L1 table")
+        read_entries(file, offset, entries, "L1 table")
     }
 
     /// The L1 table of a snapshot.
     pub(crate) fn l1_of(&self, snapshot: &Snapshot) -> Result<EntryTable> {
         read_entries(
-            &self.transaction.path,
-            &*self.transaction.file,
+            &self.transaction.file,
             snapshot.l1_offset.get(),
             u64::from(snapshot.l1_entries),
             "snapshot's L1 table",
@@ -124,11 +115,8 @@ impl SnapshotChange {
         progress: &dyn ProgressSink,
         mut tell: impl FnMut(&mut ShadowRefcounts, Named, bool) -> Result<()>,
     ) -> Result<()> {
-        let (file, path) = (
-            Arc::clone(&self.transaction.file),
-            self.transaction.path.clone(),
-        );
-        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
+        let file = self.transaction.file.clone();
+        let trees = TableWalk::new(&file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
                 self.transaction.counts.raise(first, count)
@@ -147,11 +135,8 @@ impl SnapshotChange {
         progress: &dyn ProgressSink,
         mut tell: impl FnMut(Named, bool),
     ) -> Result<()> {
-        let (file, path) = (
-            Arc::clone(&self.transaction.file),
-            self.transaction.path.clone(),
-        );
-        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
+        let file = self.transaction.file.clone();
+        let trees = TableWalk::new(&file, self.transaction.context, progress);
         let size = self.cluster_size();
         trees.each(l1, |named, table| {
             trees.references(table, |first, count| {
@@ -178,11 +163,8 @@ impl SnapshotChange {
         progress: &dyn ProgressSink,
         mut tell: impl FnMut(&mut Self, Named, bool) -> Result<()>,
     ) -> Result<()> {
-        let (file, path) = (
-            Arc::clone(&self.transaction.file),
-            self.transaction.path.clone(),
-        );
-        let trees = TableWalk::new(&path, &*file, self.transaction.context, progress);
+        let file = self.transaction.file.clone();
+        let trees = TableWalk::new(&file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
             let mut differs = false;
             each_wrong_flag(&trees, table, &mut self.transaction.counts, |_, _| {
@@ -224,19 +206,15 @@ impl SnapshotChange {
 
     /// Finds a place for all that is left: the snapshot table, and the counts themselves.
     pub(crate) fn settle(mut self) -> Result<Self> {
-        let (path, file) = (
-            self.transaction.path.clone(),
-            Arc::clone(&self.transaction.file),
-        );
+        let file = self.transaction.file.clone();
         // Applying a snapshot leaves the list as it is.
-        let (now, _) =
-            crate::image::read::snapshots::read(&path, &*file, self.transaction.header())?;
+        let (now, _) = crate::image::read::snapshots::read(&file, self.transaction.header())?;
         if now != self.list {
             let old = self.transaction.header().snapshots_offset;
             self.transaction.release(old, self.old_list_len)?;
             let bytes = encode_table(&self.list).map_err(|e| self.format_error(e))?;
             let list = (self.transaction.put(bytes)?, self.list.len() as u64);
-            let list = table_in_header(&path, "the snapshot table", list)?;
+            let list = table_in_header(file.path(), "the snapshot table", list)?;
             self.transaction.edit.snapshots = Some(list);
         }
         self.transaction = self.transaction.settle()?;
@@ -299,8 +277,8 @@ fn put_moved(
     batch: &mut Batch<'_>,
     progress: &dyn ProgressSink,
 ) -> Result<()> {
-    let (file, path) = (Arc::clone(&transaction.file), transaction.path.clone());
-    let trees = TableWalk::new(&path, &*file, transaction.context, progress);
+    let file = transaction.file.clone();
+    let trees = TableWalk::new(&file, transaction.context, progress);
     let geometry = transaction.geometry();
     let moved = moved.iter().map(|moved| (moved.from, moved));
     trees.tables().each(moved, &mut |moved, table| {
@@ -313,7 +291,7 @@ fn put_moved(
             Flags::ByCount => {
                 each_wrong_flag(&trees, table, &mut transaction.counts, |entries, copied| {
                     set_copied(new, geometry, entries, copied)
-                        .map_err(|error| Error::new(&path, error))
+                        .map_err(|error| Error::new(&file, error))
                 })
             }
         }

@@ -1,14 +1,11 @@
 //! Taking a snapshot: the active view's L1 table is copied, and everything it leads to is referred
 //! to once more and no longer written in place.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::host::HostFile;
-use crate::image::ProgressSink;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
+use crate::image::{ImageFile, ProgressSink};
 use crate::qcow2::limits::MAX_SNAPSHOTS;
 use crate::qcow2::{HostOffset, Snapshot};
 
@@ -29,12 +26,11 @@ impl SnapshotChange {
     /// When the image cannot be read or may not be written, a check finds corruptions, a cluster is
     /// shared as often as its count can hold, a bound of the format is met, or it was stopped.
     pub fn create(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         new: &NewSnapshot,
         progress: &dyn ProgressSink,
     ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
+        let mut change = Self::begin(file, progress)?;
         if change.list.len() as u64 >= u64::from(MAX_SNAPSHOTS) {
             let text = format!("has {MAX_SNAPSHOTS} snapshots already, the most that are allowed");
             return Err(change.limit(text));

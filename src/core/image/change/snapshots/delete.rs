@@ -2,13 +2,11 @@
 //! what is the active view's alone again may be written in place again.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::{HostFile, printable_bytes};
-use crate::image::ProgressSink;
+use crate::host::printable_bytes;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
+use crate::image::{ImageFile, ProgressSink};
 use crate::qcow2::{L1Entry, Snapshot};
 
 impl SnapshotChange {
@@ -16,13 +14,8 @@ impl SnapshotChange {
     ///
     /// # Errors
     /// As [`SnapshotChange::create`], and when there is no such snapshot.
-    pub fn delete(
-        path: &Path,
-        file: &Arc<dyn HostFile>,
-        id: &[u8],
-        progress: &dyn ProgressSink,
-    ) -> Result<Self> {
-        let mut change = Self::begin(path, file, progress)?;
+    pub fn delete(file: &ImageFile, id: &[u8], progress: &dyn ProgressSink) -> Result<Self> {
+        let mut change = Self::begin(file, progress)?;
         let gone = change.of_id(id)?;
         change.list.retain(|snapshot| snapshot.id != id);
         let tree = change.l1_of(&gone)?;

@@ -8,8 +8,8 @@ use crate::host::Host;
 use crate::image::error::{IoContext, Result};
 use crate::image::write::temp_file::made_aside;
 use crate::image::{
-    Chain, CreateOptions, Error, ErrorKind, Extent, Format, Layer, ProgressSink, Qcow2, Root,
-    State, Target, create,
+    Chain, CreateOptions, Error, ErrorKind, Extent, Format, ImageFile, Layer, ProgressSink, Qcow2,
+    Root, State, Target, create,
 };
 use crate::qcow2::{Snapshot, Version};
 
@@ -93,7 +93,7 @@ fn fill(
     let format = match made_like(view, form) {
         None => {
             let file = host.create_new(path).at(path, "create")?;
-            file.set_len(size).at(path, "set the length")?;
+            ImageFile::new(path, file).set_len(size, "set the length")?;
             Format::Raw
         }
         Some(options) => {

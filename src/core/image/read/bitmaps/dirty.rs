@@ -4,11 +4,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
 use crate::image::read::table_reader::read_entries;
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry};
 use crate::qcow2::limits::{MAX_BITMAP_DATA_BYTES, MAX_FILE_LENGTH};
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset};
@@ -47,15 +46,14 @@ fn not_as_long(path: &Path, bitmap: &Bitmap) -> Error {
 
 /// The entries of a bitmap's table.
 fn read_table(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     geometry: Geometry,
     bitmap: &Bitmap,
 ) -> Result<Vec<BitmapTableEntry>> {
     let (offset, entries) = (bitmap.table_offset.get(), u64::from(bitmap.table_entries));
     if offset > MAX_FILE_LENGTH - entries * 8 {
         return Err(Error::new(
-            path,
+            file,
             FormatError::BeyondEnd {
                 field: "bitmap table offset",
                 offset,
@@ -63,9 +61,9 @@ fn read_table(
             },
         ));
     }
-    read_entries(path, file, offset, entries, "bitmap table")?
+    read_entries(file, offset, entries, "bitmap table")?
         .iter()
-        .map(|raw| BitmapTableEntry::parse(raw, geometry).map_err(|e| Error::new(path, e)))
+        .map(|raw| BitmapTableEntry::parse(raw, geometry).map_err(|e| Error::new(file, e)))
         .collect()
 }
 
@@ -74,16 +72,15 @@ fn read_table(
 /// # Errors
 /// As [`Dirty::read`], of whose work the bits are left out.
 pub(crate) fn require_loadable(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     geometry: Geometry,
     bitmap: &Bitmap,
     size: u64,
 ) -> Result<()> {
     if !bitmap.fits(size, geometry) {
-        return Err(not_as_long(path, bitmap));
+        return Err(not_as_long(file.path(), bitmap));
     }
-    read_table(path, file, geometry, bitmap).map(drop)
+    read_table(file, geometry, bitmap).map(drop)
 }
 
 impl Dirty {
@@ -104,8 +101,7 @@ impl Dirty {
     /// When the table does not fit the disk's size, holds an entry that cannot be, or the file
     /// cannot be read.
     pub(crate) fn read(
-        path: &Path,
-        file: &dyn HostFile,
+        file: &ImageFile,
         geometry: Geometry,
         bitmap: &Bitmap,
         size: u64,
@@ -113,20 +109,23 @@ impl Dirty {
         let name = || crate::host::printable_bytes(&bitmap.name);
         let mut dirty = Self::clean(size, bitmap.granularity_bits, geometry)
             .filter(|dirty| dirty.pages.len() as u64 == u64::from(bitmap.table_entries))
-            .ok_or_else(|| not_as_long(path, bitmap))?;
+            .ok_or_else(|| not_as_long(file.path(), bitmap))?;
         let bits = dirty.bits();
-        for (at, entry) in read_table(path, file, geometry, bitmap)?.iter().enumerate() {
+        for (at, entry) in read_table(file, geometry, bitmap)?.iter().enumerate() {
             match *entry {
                 BitmapTableEntry::Zeros => {}
                 BitmapTableEntry::Ones => {
                     let page = dirty.page_bits(at);
-                    dirty.set(page.start..page.end.min(bits)).of(path)?;
+                    dirty.set(page.start..page.end.min(bits)).of(file)?;
                 }
                 BitmapTableEntry::Stored(offset) => {
                     let mut bytes = vec![0; dirty.page_len];
-                    file.read_padded(&mut bytes, offset.get())
-                        .at(path, &format!("read the bitmap {} at {offset}", name()))?;
-                    dirty.put_page(at, bytes).of(path)?;
+                    file.read_padded(
+                        &mut bytes,
+                        offset.get(),
+                        format_args!("read the bitmap {} at {offset}", name()),
+                    )?;
+                    dirty.put_page(at, bytes).of(file)?;
                 }
             }
         }

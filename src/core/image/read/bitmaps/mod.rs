@@ -7,9 +7,9 @@ pub use dirty::Dirty;
 
 use std::path::Path;
 
-use crate::host::{HostFile, printable_bytes};
-use crate::image::error::{IoContext, OfFile, Result};
-use crate::image::{Error, ErrorKind, internal};
+use crate::host::printable_bytes;
+use crate::image::error::{OfFile, Result};
+use crate::image::{Error, ErrorKind, ImageFile, internal};
 use crate::qcow2::bitmap::{Bitmap, BitmapFlags, parse_directory};
 use crate::qcow2::{Autoclear, Header, HostOffset};
 
@@ -21,8 +21,8 @@ const MOST_TABLE_BYTES: u64 = 256 << 20;
 ///
 /// # Errors
 /// When the directory cannot be read or breaks the format's rules.
-pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<Bitmap>> {
-    Ok(directory(path, file, header)?.map_or_else(Vec::new, |(bitmaps, ..)| bitmaps))
+pub fn bitmaps(file: &ImageFile, header: &Header) -> Result<Vec<Bitmap>> {
+    Ok(directory(file, header)?.map_or_else(Vec::new, |(bitmaps, ..)| bitmaps))
 }
 
 /// Refuses an image whose bitmaps QEMU would not load, for which it does not open the image. A bitmap
@@ -30,9 +30,9 @@ pub fn bitmaps(path: &Path, file: &dyn HostFile, header: &Header) -> Result<Vec<
 ///
 /// # Errors
 /// When the directory or a table breaks the format's rules, or cannot be read.
-pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header) -> Result<()> {
+pub(crate) fn require_loadable(file: &ImageFile, header: &Header) -> Result<()> {
     let size = header.virtual_size();
-    let loaded = bitmaps(path, file, header).and_then(|mut list| {
+    let loaded = bitmaps(file, header).and_then(|mut list| {
         list.retain(|bitmap| !bitmap.flags.contains(BitmapFlags::IN_USE));
         let entries: u64 = list.iter().map(|it| u64::from(it.table_entries)).sum();
         if entries * 8 > MOST_TABLE_BYTES {
@@ -40,14 +40,14 @@ pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header
                 "the tables of its {} dirty bitmaps take more than {MOST_TABLE_BYTES} bytes",
                 list.len()
             );
-            return Err(Error::new(path, ErrorKind::Damaged(text)));
+            return Err(Error::new(file, ErrorKind::Damaged(text)));
         }
         list.iter()
-            .try_for_each(|it| dirty::require_loadable(path, file, header.geometry, it, size))
+            .try_for_each(|it| dirty::require_loadable(file, header.geometry, it, size))
     });
     loaded.map_err(|error| match error.kind {
-        ErrorKind::Format(why) => Error::new(path, ErrorKind::Bitmaps(why.to_string())),
-        ErrorKind::Damaged(why) => Error::new(path, ErrorKind::Bitmaps(why)),
+        ErrorKind::Format(why) => Error::new(file, ErrorKind::Bitmaps(why.to_string())),
+        ErrorKind::Damaged(why) => Error::new(file, ErrorKind::Bitmaps(why)),
         _ => error,
     })
 }
@@ -57,10 +57,10 @@ pub(crate) fn require_loadable(path: &Path, file: &dyn HostFile, header: &Header
 /// # Errors
 /// When there is no such bitmap, it is marked as in use (so nobody knows what it would say), or it
 /// cannot be read.
-pub fn dirty(path: &Path, file: &dyn HostFile, header: &Header, name: &[u8]) -> Result<Dirty> {
-    let list = bitmaps(path, file, header)?;
-    let bitmap = usable(path, &list, name)?;
-    dirty_bits(path, file, header, bitmap)
+pub fn dirty(file: &ImageFile, header: &Header, name: &[u8]) -> Result<Dirty> {
+    let list = bitmaps(file, header)?;
+    let bitmap = usable(file.path(), &list, name)?;
+    dirty_bits(file, header, bitmap)
 }
 
 /// The bits of a bitmap that was read from the image: the directory, which may list 65,535 of them, is not
@@ -68,16 +68,11 @@ pub fn dirty(path: &Path, file: &dyn HostFile, header: &Header, name: &[u8]) -> 
 ///
 /// # Errors
 /// As [`dirty`].
-pub fn dirty_bits(
-    path: &Path,
-    file: &dyn HostFile,
-    header: &Header,
-    bitmap: &Bitmap,
-) -> Result<Dirty> {
+pub fn dirty_bits(file: &ImageFile, header: &Header, bitmap: &Bitmap) -> Result<Dirty> {
     if bitmap.flags.contains(BitmapFlags::IN_USE) {
-        return Err(stale(path, bitmap));
+        return Err(stale(file.path(), bitmap));
     }
-    Dirty::read(path, file, header.geometry, bitmap, header.virtual_size())
+    Dirty::read(file, header.geometry, bitmap, header.virtual_size())
 }
 
 /// The bitmap of that name, if it is not stale.
@@ -119,11 +114,7 @@ pub(crate) fn stale(path: &Path, bitmap: &Bitmap) -> Error {
 pub(crate) type Directory = (Vec<Bitmap>, HostOffset, u64);
 
 /// The bitmaps, and offset and length of the directory in bytes.
-pub(crate) fn directory(
-    path: &Path,
-    file: &dyn HostFile,
-    header: &Header,
-) -> Result<Option<Directory>> {
+pub(crate) fn directory(file: &ImageFile, header: &Header) -> Result<Option<Directory>> {
     let Some(extension) = header
         .bitmaps()
         .filter(|_| header.autoclear.contains(Autoclear::BITMAPS))
@@ -131,11 +122,10 @@ pub(crate) fn directory(
         return Ok(None);
     };
     // The format's limits bound the directory to 64 MiB.
-    let mut bytes = vec![0; internal::index(extension.directory_size).of(path)?];
+    let mut bytes = vec![0; internal::index(extension.directory_size).of(file)?];
     let offset = extension.directory_offset;
-    file.read_padded(&mut bytes, offset.get())
-        .at(path, "read the bitmap directory")?;
+    file.read_padded(&mut bytes, offset.get(), "read the bitmap directory")?;
     let bitmaps = parse_directory(&bytes, extension.count, header.geometry)
-        .map_err(|e| Error::new(path, e))?;
+        .map_err(|e| Error::new(file, e))?;
     Ok(Some((bitmaps, offset, extension.directory_size)))
 }

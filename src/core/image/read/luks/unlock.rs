@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::cipher::SectorCipher;
 use crate::image::read::luks::derive::{af_merge, pbkdf2};
 use crate::image::read::luks::header::read;
 use crate::image::read::luks::keys::{Keys, Passphrase};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::luks::{DIGEST_LEN, KeySlot, Suite};
 use crate::qcow2::{FormatError, Header, LuksHeader};
@@ -27,24 +26,22 @@ pub(crate) const MAX_ITERATIONS: u32 = 100_000_000;
 /// When there is no passphrase or none that opens a slot, the ciphers are not supported, the header is
 /// not valid or asks for too many iterations, or `progress` stopped it.
 pub(crate) fn unlock(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     header: &Header,
     keys: &Keys,
     progress: &dyn ProgressSink,
 ) -> Result<Arc<SectorCipher>> {
-    let (place, luks) = read(path, file, header)?;
-    let suite = luks.suite().map_err(|e| Error::new(path, e))?;
+    let (place, luks) = read(file, header)?;
+    let suite = luks.suite().map_err(|e| Error::new(file, e))?;
     if let Some(cipher) = keys.opened(&luks) {
         return Ok(cipher);
     }
-    bound(path, &luks)?;
-    let passphrases = keys.passphrases(path);
+    bound(file.path(), &luks)?;
+    let passphrases = keys.passphrases(file.path());
     if passphrases.is_empty() {
-        return Err(Error::new(path, ErrorKind::Locked));
+        return Err(Error::new(file, ErrorKind::Locked));
     }
     let slots = Slots {
-        path,
         file,
         place,
         luks: &luks,
@@ -63,7 +60,7 @@ pub(crate) fn unlock(
             return Ok(cipher);
         }
     }
-    Err(Error::new(path, ErrorKind::WrongPassphrase))
+    Err(Error::new(file, ErrorKind::WrongPassphrase))
 }
 
 /// Refuses work without end.
@@ -88,8 +85,7 @@ pub(crate) fn bound(path: &Path, luks: &LuksHeader) -> Result<()> {
 
 /// The key slots of one image.
 pub(crate) struct Slots<'a> {
-    pub(crate) path: &'a Path,
-    pub(crate) file: &'a dyn HostFile,
+    pub(crate) file: &'a ImageFile,
     pub(crate) place: CryptoHeader,
     pub(crate) luks: &'a LuksHeader,
     pub(crate) suite: Suite,
@@ -98,7 +94,7 @@ pub(crate) struct Slots<'a> {
 
 impl Slots<'_> {
     fn stopped(&self) -> Error {
-        Error::new(self.path, ErrorKind::Cancelled)
+        Error::new(self.file, ErrorKind::Cancelled)
     }
 
     /// The slot's key material as it is on disk, encrypted.
@@ -106,9 +102,11 @@ impl Slots<'_> {
         // At most 64 bytes times the number of stripes.
         let mut bytes = vec![0; self.luks.material_len()];
         let offset = self.place.offset.get().saturating_add(slot.key_offset);
-        self.file
-            .read_padded(&mut bytes, offset)
-            .at(self.path, &format!("read key material at {offset:#x}"))?;
+        self.file.read_padded(
+            &mut bytes,
+            offset,
+            format_args!("read key material at {offset:#x}"),
+        )?;
         Ok(bytes)
     }
 
@@ -139,7 +137,7 @@ impl Slots<'_> {
         };
         let mut split = Zeroizing::new(material.to_vec());
         cipher.decrypt(0, &mut split);
-        let master = af_merge(hash, &split, luks.key_bytes).of(self.path)?;
+        let master = af_merge(hash, &split, luks.key_bytes).of(self.file)?;
         let digest = derive(
             &master,
             &luks.digest_salt,

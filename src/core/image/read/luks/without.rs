@@ -1,12 +1,10 @@
 //! What stands for ciphers where none are compiled in: nothing unlocks an image, so nothing decrypts one.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::error::Result;
 use crate::image::read::luks::Keys;
-use crate::image::{Encryption, Error, ErrorKind, ProgressSink};
+use crate::image::{Encryption, Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::Header;
 
 /// A cipher of which there is none.
@@ -25,11 +23,10 @@ impl SectorCipher {
 
 /// Refuses: an encrypted image is not read in this build.
 pub(crate) fn unlock(
-    path: &Path,
-    _file: &dyn HostFile,
+    file: &ImageFile,
     _header: &Header,
     _keys: &Keys,
     _progress: &dyn ProgressSink,
 ) -> Result<Arc<SectorCipher>> {
-    Err(Error::new(path, ErrorKind::Encrypted(Encryption::Luks)))
+    Err(Error::new(file, ErrorKind::Encrypted(Encryption::Luks)))
 }

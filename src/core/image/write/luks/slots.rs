@@ -7,18 +7,15 @@
 //! nobody, and none takes away another slot.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::read::luks::header::read;
 use crate::image::read::luks::unlock::{Slots, bound};
 use crate::image::read::luks::{Keys, Passphrase};
 use crate::image::write::luks::make::{bounded, material, random, rounds};
-use crate::image::{Error, ErrorKind, ProgressSink};
+use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::luks::{KeySlot, SALT_LEN, Suite};
 use crate::qcow2::{CryptMethod, FormatError, Header, LuksHeader};
@@ -29,8 +26,7 @@ const ACTIVE_LEN: usize = 4;
 /// The key slots of one image.
 #[derive(Debug)]
 pub struct KeySlots {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     place: CryptoHeader,
     luks: LuksHeader,
     suite: Suite,
@@ -56,17 +52,16 @@ impl KeySlots {
     /// # Errors
     /// When the image has none, it cannot be read or breaks the format's rules, the ciphers are not
     /// supported, or a slot asks for too many iterations.
-    pub fn read(path: &Path, file: &Arc<dyn HostFile>, header: &Header) -> Result<Self> {
+    pub fn read(file: &ImageFile, header: &Header) -> Result<Self> {
         if header.crypt != CryptMethod::Luks {
             let reason = "the image is not encrypted with LUKS: it has no key slots";
-            return Err(Error::new(path, FormatError::Inconsistent { reason }));
+            return Err(Error::new(file, FormatError::Inconsistent { reason }));
         }
-        let (place, luks) = read(path, file.as_ref(), header)?;
-        let suite = luks.suite().map_err(|e| Error::new(path, e))?;
-        bound(path, &luks)?;
+        let (place, luks) = read(file, header)?;
+        let suite = luks.suite().map_err(|e| Error::new(file, e))?;
+        bound(file.path(), &luks)?;
         Ok(Self {
-            path: path.to_path_buf(),
-            file: Arc::clone(file),
+            file: file.clone(),
             place,
             luks,
             suite,
@@ -89,14 +84,14 @@ impl KeySlots {
         except: Option<usize>,
         progress: &dyn ProgressSink,
     ) -> Result<OpenedSlot> {
-        let passphrases = keys.passphrases(&self.path);
+        let passphrases = keys.passphrases(self.file.path());
         if passphrases.is_empty() {
-            return Err(Error::new(&self.path, ErrorKind::Locked));
+            return Err(Error::new(&self.file, ErrorKind::Locked));
         }
         let all = 0..self.luks.slots.len();
         let tried: Vec<usize> = all.filter(|slot| Some(*slot) != except).collect();
         self.try_on(&tried, &passphrases, progress)?
-            .ok_or_else(|| Error::new(&self.path, ErrorKind::WrongPassphrase))
+            .ok_or_else(|| Error::new(&self.file, ErrorKind::WrongPassphrase))
     }
 
     /// Whether a slot is active and opens to the passphrase.
@@ -120,8 +115,7 @@ impl KeySlots {
         progress: &dyn ProgressSink,
     ) -> Result<Option<OpenedSlot>> {
         let slots = Slots {
-            path: &self.path,
-            file: self.file.as_ref(),
+            file: &self.file,
             place: self.place,
             luks: &self.luks,
             suite: self.suite,
@@ -167,7 +161,7 @@ impl KeySlots {
         iter_time_ms: u32,
         progress: &dyn ProgressSink,
     ) -> Result<()> {
-        let stopped = || Error::new(&self.path, ErrorKind::Cancelled);
+        let stopped = || Error::new(&self.file, ErrorKind::Cancelled);
         let at = self.material_at(slot)?;
         let rounds = rounds(
             self.suite.hash,
@@ -177,14 +171,21 @@ impl KeySlots {
         )
         .ok_or_else(stopped)?;
         let mut salt = [0; SALT_LEN];
-        random(&self.path, &mut salt)?;
+        random(self.file.path(), &mut salt)?;
         let mut luks = self.luks.clone();
         let Some(entry) = luks.slots.get_mut(slot).filter(|entry| !entry.active) else {
             return Err(self.no_such(slot));
         };
         entry.iterations = bounded(rounds);
         entry.salt = salt;
-        let bytes = material(&self.path, self.suite, entry, &opened.master, new, progress)?;
+        let bytes = material(
+            self.file.path(),
+            self.suite,
+            entry,
+            &opened.master,
+            new,
+            progress,
+        )?;
         self.write(&bytes, at, "write key material")?;
         let (place, inactive) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&inactive, self.in_file(place), "write the key slot")?;
@@ -203,7 +204,7 @@ impl KeySlots {
         self.entry(&mut luks, slot)?.active = false;
         self.switch(slot, luks.clone())?;
         let mut noise = vec![0; self.luks.material_len()];
-        random(&self.path, &mut noise)?;
+        random(self.file.path(), &mut noise)?;
         self.write(&noise, at, "write over key material")?;
         let entry = self.entry(&mut luks, slot)?;
         entry.iterations = 0;
@@ -258,16 +259,15 @@ impl KeySlots {
     }
 
     fn format(&self, error: FormatError) -> Error {
-        Error::new(&self.path, error)
+        Error::new(&self.file, error)
     }
 
     fn write(&self, bytes: &[u8], at: u64, what: &str) -> Result<()> {
         self.file
-            .write_at(bytes, at)
-            .at(&self.path, &format!("{what} at {at:#x}"))
+            .write_at(bytes, at, format_args!("{what} at {at:#x}"))
     }
 
     fn flush(&self) -> Result<()> {
-        self.file.flush().at(&self.path, "flush")
+        self.file.flush()
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn format(
 mod tests {
     use super::*;
     use crate::host::RealHost;
-    use crate::image::{CreateOptions, NoProgress, Passphrase, closed, create};
+    use crate::image::{CreateOptions, ImageFile, NoProgress, Passphrase, closed, create};
     use crate::qcow2::CryptMethod;
 
     #[test]
@@ -36,8 +36,8 @@ mod tests {
         let path = dir.path().join("new.qcow2");
         let mut options = CreateOptions::new(1 << 20);
         create(&RealHost, &path, &options, &NoProgress).unwrap();
-        let file = crate::host::Host::open(&RealHost, &path, crate::host::Access::Read).unwrap();
-        let mut header = crate::image::read_header(&path, &*file).unwrap();
+        let file = ImageFile::open(&RealHost, &path, crate::host::Access::Read).unwrap();
+        let mut header = crate::image::read_header(&file).unwrap();
         assert!(closed(&header).is_none());
         header.crypt = CryptMethod::Luks;
         assert!(closed(&header).is_some());

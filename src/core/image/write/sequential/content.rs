@@ -1,9 +1,9 @@
 //! Guest content on its way into a new image: stored, encrypted, compressed or zero.
 
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::read::luks::SECTOR;
 use crate::image::write::transfer::BUFFER;
-use crate::image::{DataFile, Preallocation, internal};
+use crate::image::{ImageFile, Preallocation, internal};
 use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
 
 use super::SequentialWriter;
@@ -128,12 +128,9 @@ impl SequentialWriter {
 }
 
 /// Puts bytes where the guest's are.
-fn put(data: Option<&DataFile>, out: &mut Output, host: u64, bytes: &[u8]) -> Result<()> {
+fn put(data: Option<&ImageFile>, out: &mut Output, host: u64, bytes: &[u8]) -> Result<()> {
     match data {
-        Some(data) => data
-            .file
-            .write_at(bytes, host)
-            .at(&data.path, &format!("write at {host:#x}")),
+        Some(data) => data.write(bytes, host),
         None => out.put(host, bytes),
     }
 }

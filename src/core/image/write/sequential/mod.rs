@@ -8,14 +8,12 @@ mod counts;
 mod output;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::read::luks::SectorCipher;
 use crate::image::write::carried_bitmaps::Carried;
 use crate::image::write::luks::Volume;
-use crate::image::{DataFile, Error, ErrorKind, Preallocation, internal};
+use crate::image::{Error, ErrorKind, ImageFile, Preallocation, internal};
 use crate::qcow2::extension::CryptoHeader;
 use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
@@ -36,7 +34,7 @@ pub(crate) struct SequentialWriter {
     context: L2Context,
     preallocation: Preallocation,
     out: Output,
-    data: Option<DataFile>,
+    data: Option<ImageFile>,
     l1: EntryTable,
     /// The table being filled, its number and its place.
     table: Option<(u64, u64, L2Buf)>,
@@ -67,22 +65,21 @@ impl SequentialWriter {
     /// An image like `header` in an empty file. The L1 table follows the header, and the LUKS volume what
     /// counts those; where it lies is set in the header.
     pub(crate) fn new(
-        path: &Path,
-        file: Arc<dyn HostFile>,
-        data: Option<DataFile>,
+        file: &ImageFile,
+        data: Option<ImageFile>,
         header: Header,
         preallocation: Preallocation,
         besides: Besides,
     ) -> Result<Self> {
         let geometry = header.geometry;
         let entries = usize::try_from(header.l1_entries)
-            .map_err(|e| Error::new(path, ErrorKind::Limit(e.to_string())))?;
+            .map_err(|e| Error::new(file, ErrorKind::Limit(e.to_string())))?;
         let l1_clusters = geometry.clusters_for(u64::from(header.l1_entries) * 8);
         let mut this = Self {
             context: L2Context::of(&header),
             header,
             preallocation,
-            out: Output::new(path, file),
+            out: Output::new(file),
             data,
             l1: EntryTable::zeroed(entries),
             table: None,
@@ -234,8 +231,8 @@ impl SequentialWriter {
                 // The data file is as long as the disk.
                 let len = len.min(self.header.recorded_size.saturating_sub(guest));
                 match how {
-                    Preallocation::Full => write_zeros(&data.path, &*data.file, host, len)?,
-                    _ => reserve(&data.path, &*data.file, host, len)?,
+                    Preallocation::Full => write_zeros(data, host, len)?,
+                    _ => reserve(data, host, len)?,
                 }
             }
         }
@@ -332,8 +329,8 @@ impl SequentialWriter {
         }
         if let Some(data) = &self.data {
             let len = self.header.recorded_size.next_multiple_of(SECTOR);
-            data.file.set_len(len).at(&data.path, "set the length")?;
-            data.file.flush().at(&data.path, "flush")?;
+            data.set_len(len, "set the length")?;
+            data.flush()?;
         }
         let header = self.header.encode().map_err(|e| self.fail(e))?;
         self.out.put(0, &header)?;

@@ -1,11 +1,10 @@
 //! The file that a new image is written to, mostly from front to back: small writes that follow each
 //! other become one large one.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use crate::host::HostFile;
-use crate::image::error::{IoContext, Result};
+use crate::image::ImageFile;
+use crate::image::error::Result;
 use crate::image::internal;
 use crate::image::write::transfer::BUFFER;
 
@@ -14,25 +13,23 @@ const SMALL_GAP: u64 = 4096;
 
 #[derive(Debug)]
 pub(super) struct Output {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
+    file: ImageFile,
     /// What is still to be written, and where its first byte goes.
     buffer: Vec<u8>,
     start: u64,
 }
 
 impl Output {
-    pub(super) fn new(path: &Path, file: Arc<dyn HostFile>) -> Self {
+    pub(super) fn new(file: &ImageFile) -> Self {
         Self {
-            path: path.to_path_buf(),
-            file,
+            file: file.clone(),
             buffer: Vec::new(),
             start: 0,
         }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     fn tail(&self) -> u64 {
@@ -81,12 +78,12 @@ impl Output {
 
     /// Reserves blocks for a range, or writes zeros where the filesystem cannot.
     pub(super) fn reserve(&mut self, offset: u64, len: u64) -> Result<()> {
-        reserve(&self.path, &*self.file, offset, len)
+        reserve(&self.file, offset, len)
     }
 
     /// Writes zeros, not holes.
     pub(super) fn write_zeros(&mut self, offset: u64, len: u64) -> Result<()> {
-        write_zeros(&self.path, &*self.file, offset, len)
+        write_zeros(&self.file, offset, len)
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
@@ -103,38 +100,33 @@ impl Output {
     /// All is on stable storage, in a file of `len` bytes.
     pub(super) fn finish(&mut self, len: u64) -> Result<()> {
         self.flush()?;
-        self.file.set_len(len).at(&self.path, "set the length")?;
-        self.file.flush().at(&self.path, "flush")
+        self.file.set_len(len, "set the length")?;
+        self.file.flush()
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_at(bytes, offset)
-            .at(&self.path, &format!("write at {offset:#x}"))
+        self.file.write(bytes, offset)
     }
 }
 
 /// Reserves blocks for a range that reads as zero, or writes zeros where the filesystem cannot.
-pub(crate) fn reserve(path: &Path, file: &dyn HostFile, offset: u64, len: u64) -> Result<()> {
-    let reserved = file
-        .reserve(offset, len)
-        .at(path, &format!("reserve blocks at {offset:#x}"))?;
+pub(crate) fn reserve(file: &ImageFile, offset: u64, len: u64) -> Result<()> {
+    let reserved = file.reserve(offset, len, format_args!("reserve blocks at {offset:#x}"))?;
     if reserved {
         return Ok(());
     }
-    write_zeros(path, file, offset, len)
+    write_zeros(file, offset, len)
 }
 
 /// Writes zeros, not holes.
-pub(crate) fn write_zeros(path: &Path, file: &dyn HostFile, offset: u64, len: u64) -> Result<()> {
+pub(crate) fn write_zeros(file: &ImageFile, offset: u64, len: u64) -> Result<()> {
     let zeros = vec![0; internal::at_most(len, BUFFER)];
     let mut done = 0;
     while done < len {
         let part = internal::at_most(len - done, zeros.len());
         let (bytes, _) = zeros.split_at(part);
         let at = offset + done;
-        file.write_at(bytes, at)
-            .at(path, &format!("write zeros at {at:#x}"))?;
+        file.write_at(bytes, at, format_args!("write zeros at {at:#x}"))?;
         done += part as u64;
     }
     Ok(())

@@ -1,14 +1,10 @@
 //! Counts made from nothing, for a repair that believes none of those on disk: every reference is
 //! told, then the blocks on disk that say the same are kept where they are.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::host::HostFile;
 use crate::image::error::{OfFile, Result};
 use crate::image::read::table_reader::read_block;
 use crate::image::write::shadow_refcounts::{Block, Clusters, ShadowRefcounts};
-use crate::image::{Error, ErrorKind};
+use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::{EntryTable, FormatError, Geometry, HostOffset, RefcountBlock, refcount};
 
 /// Bytes of counts kept in memory at most: a repair keeps all of them.
@@ -19,11 +15,10 @@ const KEPT_OFF_END: u64 = (1 << 29) + (1 << 26);
 
 impl ShadowRefcounts {
     /// Counts of a file in which nothing is in use.
-    pub(crate) fn blank(path: &Path, file: Arc<dyn HostFile>, geometry: Geometry) -> Self {
+    pub(crate) fn blank(file: &ImageFile, geometry: Geometry) -> Self {
         Self {
-            path: path.to_path_buf(),
             table: EntryTable::default(),
-            file,
+            file: file.clone(),
             geometry,
             old_table: (0, 0),
             new_table: None,
@@ -41,7 +36,7 @@ impl ShadowRefcounts {
     /// A fault of this program.
     pub(crate) fn keep_off(&mut self, first: u64, clusters: u64) -> Result<()> {
         for cluster in first..first.saturating_add(clusters).min(KEPT_OFF_END) {
-            self.freed.insert(cluster).of(&self.path)?;
+            self.freed.insert(cluster).of(&self.file)?;
         }
         Ok(())
     }
@@ -66,7 +61,7 @@ impl ShadowRefcounts {
             counted.map_err(|e| match e {
                 FormatError::DoesNotFit { .. } => {
                     let bits = counts.geometry.refcount_bits();
-                    Error::new(&counts.path, ErrorKind::TooManyReferences(bits))
+                    Error::new(&counts.file, ErrorKind::TooManyReferences(bits))
                 }
                 other => counts.wrong(other),
             })
@@ -83,7 +78,7 @@ impl ShadowRefcounts {
         }
         let text = "refers to places too far apart in its file, or to too many: its reference counts \
                     do not fit the memory that a repair may take";
-        Err(Error::new(&self.path, ErrorKind::Limit(text.to_owned())))
+        Err(Error::new(&self.file, ErrorKind::Limit(text.to_owned())))
     }
 
     /// Counts these clusters once more if nothing is counted there yet. Whether it was so.
@@ -119,7 +114,7 @@ impl ShadowRefcounts {
     /// Reads the counts on disk of the block at `cluster`, which are as wide as `on_disk` says.
     pub(crate) fn read_block(&self, cluster: u64, on_disk: Geometry) -> Result<RefcountBlock> {
         let offset = cluster.saturating_mul(on_disk.cluster_size());
-        let read = read_block(&self.path, &*self.file, on_disk, offset, None)?;
+        let read = read_block(&self.file, on_disk, offset, None)?;
         Ok(read.map_or_else(|| RefcountBlock::zeroed(on_disk), |(_, block)| block))
     }
 

@@ -3,7 +3,6 @@
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part, part_mut};
-use crate::image::read::table_reader::read_zero_filled;
 use crate::image::write::writer::{Source, Writer};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::codec::Deflater;
@@ -38,11 +37,11 @@ impl Writer {
     /// When the image has a data file or is encrypted.
     pub fn compress(&mut self) -> Result<()> {
         if let Some(why) = not_compressed(self.header()) {
-            return Err(Error::new(&self.path, ErrorKind::Limit(why.to_owned())));
+            return Err(Error::new(&self.file, ErrorKind::Limit(why.to_owned())));
         }
         let deflater = Deflater::new(self.header().compression);
         self.packing = Some(Packing {
-            deflater: deflater.map_err(|error| Error::new(&self.path, error))?,
+            deflater: deflater.map_err(|error| Error::new(&self.file, error))?,
             open: None,
             plain: Vec::new(),
         });
@@ -68,11 +67,11 @@ impl Writer {
         };
         packing.plain.clear();
         packing.plain.resize(cluster, 0);
-        let len = index(len).of(&self.path)?;
-        let plain = part_mut(&mut packing.plain, 0..len).of(&self.path)?;
+        let len = index(len).of(&self.file)?;
+        let plain = part_mut(&mut packing.plain, 0..len).of(&self.file)?;
         match source {
-            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..len).of(&self.path)?),
-            Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..len).of(&self.file)?),
+            Source::File { file, offset } => file.read(plain, offset)?,
         }
         let Some(mut stream) = packing.deflater.deflate(&packing.plain) else {
             return Ok(false);
@@ -88,7 +87,7 @@ impl Writer {
             return Ok(false);
         };
         // What follows in its last sector is nobody's yet.
-        let padded = index(end.next_multiple_of(SECTOR) - host).of(&self.path)?;
+        let padded = index(end.next_multiple_of(SECTOR) - host).of(&self.file)?;
         stream.resize(padded, 0);
         self.put(host, stream.len() as u64, Source::Bytes(&stream))?;
         let has_room = !end.is_multiple_of(self.cluster_size());

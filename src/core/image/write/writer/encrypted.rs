@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{distance, index, part, part_mut};
 use crate::image::read::luks::SectorCipher;
 use crate::image::read::qcow2_layer::read_decrypted;
-use crate::image::read::table_reader::read_zero_filled;
 use crate::image::write::transfer::BUFFER;
 use crate::image::write::writer::{Source, Writer};
 use crate::image::{Chain, ErrorKind, Layer};
@@ -49,9 +48,9 @@ impl Writer {
             let start = at - at % SECTOR;
             let stop = end.min(start.saturating_add(BUFFER as u64));
             let whole = (stop - start).next_multiple_of(SECTOR);
-            result = index(whole).of(&self.path).and_then(|whole| {
+            result = index(whole).of(&self.file).and_then(|whole| {
                 sealed.resize(whole, 0);
-                let source = source.skip(at - host).of(&self.path)?;
+                let source = source.skip(at - host).of(&self.file)?;
                 self.put_sectors(cipher, start, at..stop, source, &mut sealed)
             });
             at = stop;
@@ -69,31 +68,27 @@ impl Writer {
         source: Source<'_>,
         sealed: &mut [u8],
     ) -> Result<()> {
-        let (path, file) = self
-            .data
-            .as_ref()
-            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
-        let sector = index(SECTOR).of(path)?;
-        let from = distance(start, range.start).of(path)?;
-        let to = distance(start, range.end).of(path)?;
+        let target = self.data.as_ref().unwrap_or(&self.file);
+        let sector = index(SECTOR).of(target)?;
+        let from = distance(start, range.start).of(target)?;
+        let to = distance(start, range.end).of(target)?;
         let last = sealed.len().saturating_sub(sector);
         if from > 0 {
-            let first = part_mut(sealed, 0..sector).of(path)?;
-            read_decrypted(path, &**file, cipher, first, start)?;
+            let first = part_mut(sealed, 0..sector).of(target)?;
+            read_decrypted(target, cipher, first, start)?;
         }
         // The first sector is the last one as well where both ends are cut.
         let len = sealed.len();
         if to < len && (last > 0 || from == 0) {
-            let end = part_mut(sealed, last..len).of(path)?;
-            read_decrypted(path, &**file, cipher, end, start + last as u64)?;
+            let end = part_mut(sealed, last..len).of(target)?;
+            read_decrypted(target, cipher, end, start + last as u64)?;
         }
-        let plain = part_mut(sealed, from..to).of(path)?;
+        let plain = part_mut(sealed, from..to).of(target)?;
         match source {
-            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..plain.len()).of(path)?),
-            Source::File { path, file, offset } => read_zero_filled(path, file, plain, offset)?,
+            Source::Bytes(bytes) => plain.copy_from_slice(part(bytes, 0..plain.len()).of(target)?),
+            Source::File { file, offset } => file.read(plain, offset)?,
         }
         cipher.encrypt(start / SECTOR, sealed);
-        file.write_at(sealed, start)
-            .at(path, &format!("write at {start:#x}"))
+        target.write(sealed, start)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part};
 use crate::image::write::writer::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
 
@@ -35,22 +35,20 @@ impl Writer {
         }
         self.refs.write_blocks()?;
         for table in self.tree.tables.values_mut().filter(|table| table.fresh) {
-            let what = format!("write the L2 table at {:#x}", table.offset);
+            let action = format_args!("write the L2 table at {:#x}", table.offset);
             self.file
-                .write_at(table.entries.as_bytes(), table.offset)
-                .at(&self.path, &what)?;
+                .write_at(table.entries.as_bytes(), table.offset, action)?;
             table.dirty = None;
         }
         if self.tree.l1_moved {
-            let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
+            let action = format_args!("write the L1 table at {:#x}", self.tree.l1_offset);
             self.file
-                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
-                .at(&self.path, &what)?;
+                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset, action)?;
         }
         self.fence_all()?;
         self.switch_over()?;
         if self.write_in_place()? {
-            self.file.flush().at(&self.path, "flush")?;
+            self.file.flush()?;
         }
         self.tree.tables.clear();
         self.apply_frees()
@@ -64,15 +62,15 @@ impl Writer {
         self.flush()?;
         self.part_from_active()?;
         self.refs.write_blocks()?;
-        self.file.flush().at(&self.path, "flush")
+        self.file.flush()
     }
 
     fn fence_all(&mut self) -> Result<()> {
         if let Some(data) = &self.data {
-            data.file.flush().at(&data.path, "flush")?;
+            data.flush()?;
         }
         self.wrote_data = false;
-        self.file.flush().at(&self.path, "flush")
+        self.file.flush()
     }
 
     /// Makes new refcount blocks, a moved refcount table and a moved L1 table reachable.
@@ -80,7 +78,7 @@ impl Writer {
         let publishes = self.refs.must_publish();
         let table = self.refs.publish()?;
         if publishes && table.is_none() {
-            self.file.flush().at(&self.path, "flush")?;
+            self.file.flush()?;
         }
         let l1 = self
             .tree
@@ -103,7 +101,7 @@ impl Writer {
     /// entry is old or new whichever sectors arrive, and either is valid. Returns whether any was.
     fn write_in_place(&mut self) -> Result<bool> {
         let mut wrote = false;
-        let entry_size = index(self.context.geometry.l2_entry_size()).of(&self.path)?;
+        let entry_size = index(self.context.geometry.l2_entry_size()).of(&self.file)?;
         for table in self.tree.tables.values_mut() {
             let Some(dirty) = table.dirty.take() else {
                 continue;
@@ -113,10 +111,12 @@ impl Writer {
                 table.entries.as_bytes().len(),
             );
             let offset = table.offset + bytes.start as u64;
-            let part = part(table.entries.as_bytes(), bytes).of(&self.path)?;
-            self.file
-                .write_at(part, offset)
-                .at(&self.path, &format!("write the L2 table at {offset:#x}"))?;
+            let part = part(table.entries.as_bytes(), bytes).of(&self.file)?;
+            self.file.write_at(
+                part,
+                offset,
+                format_args!("write the L2 table at {offset:#x}"),
+            )?;
             wrote = true;
         }
         let dirty = std::mem::take(&mut self.tree.dirty_l1);
@@ -128,10 +128,12 @@ impl Writer {
             let bytes = sectors(at * 8..at * 8 + 8, self.tree.l1.as_bytes().len());
             done = bytes.end;
             let offset = self.tree.l1_offset + bytes.start as u64;
-            let part = part(self.tree.l1.as_bytes(), bytes).of(&self.path)?;
-            self.file
-                .write_at(part, offset)
-                .at(&self.path, &format!("write the L1 table at {offset:#x}"))?;
+            let part = part(self.tree.l1.as_bytes(), bytes).of(&self.file)?;
+            self.file.write_at(
+                part,
+                offset,
+                format_args!("write the L1 table at {offset:#x}"),
+            )?;
             wrote = true;
         }
         Ok(wrote)
@@ -173,8 +175,7 @@ impl Writer {
             (clusters.end - clusters.start) * size,
         );
         self.file
-            .punch(offset, len)
-            .at(&self.path, &format!("free {len} bytes at {offset:#x}"))
+            .punch(offset, len, format_args!("free {len} bytes at {offset:#x}"))
     }
 }
 

@@ -21,20 +21,19 @@ pub(crate) use size::provide_zeros;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::host::HostFile;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault, bit, index, part};
 use crate::image::read::luks::SectorCipher;
 use crate::image::read::metadata_overlap::TableMap;
-use crate::image::read::qcow2_layer::{DataFile, closed};
+use crate::image::read::qcow2_layer::closed;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::header_file::HeaderFile;
 use crate::image::write::refcounts::Refcounts;
 use crate::image::write::transfer::{Place, Transfer};
-use crate::image::{Chain, Error, ErrorKind};
+use crate::image::{Chain, Error, ErrorKind, ImageFile};
 use crate::qcow2::{
     EntryTable, Geometry, GuestOffset, Header, HostOffset, Incompatible, L1Entry, L2Buf, L2Context,
     L2Entry, SubclusterBitmap, SubclusterState,
@@ -53,10 +52,8 @@ pub enum Source<'a> {
     Bytes(&'a [u8]),
     /// From a file, at this byte offset; bytes past its end are zero.
     File {
-        /// Its name.
-        path: &'a Path,
         /// The file.
-        file: &'a dyn HostFile,
+        file: &'a ImageFile,
         /// Byte offset of the first byte.
         offset: u64,
     },
@@ -67,8 +64,7 @@ impl Source<'_> {
     fn skip(self, by: u64) -> std::result::Result<Self, Fault> {
         Ok(match self {
             Self::Bytes(bytes) => Self::Bytes(part(bytes, index(by)?..bytes.len())?),
-            Self::File { path, file, offset } => Self::File {
-                path,
+            Self::File { file, offset } => Self::File {
                 file,
                 offset: offset.saturating_add(by),
             },
@@ -93,9 +89,8 @@ pub enum Root {
 /// A qcow2 image opened for changing its content.
 #[derive(Debug)]
 pub struct Writer {
-    path: PathBuf,
-    file: Arc<dyn HostFile>,
-    data: Option<DataFile>,
+    file: ImageFile,
+    data: Option<ImageFile>,
     header: HeaderFile,
     context: L2Context,
     tree: Tree,
@@ -135,15 +130,10 @@ struct Tree {
 
 impl Tree {
     /// Reads the L1 table, whose offset in bytes and entries are given.
-    fn read(
-        path: &Path,
-        file: &dyn HostFile,
-        (l1_offset, l1_entries): (u64, u64),
-        active: bool,
-    ) -> Result<Self> {
+    fn read(file: &ImageFile, (l1_offset, l1_entries): (u64, u64), active: bool) -> Result<Self> {
         Ok(Self {
             active,
-            l1: read_entries(path, file, l1_offset, l1_entries, "L1 table")?,
+            l1: read_entries(file, l1_offset, l1_entries, "L1 table")?,
             l1_offset,
             l1_moved: false,
             dirty_l1: BTreeSet::new(),
@@ -171,17 +161,16 @@ impl Writer {
     /// When the header or a table cannot be read, or the image may not be written: locked, unknown
     /// features, dirty, corrupt.
     pub fn open(
-        path: &Path,
-        file: Arc<dyn HostFile>,
-        data: Option<DataFile>,
+        file: &ImageFile,
+        data: Option<ImageFile>,
         view: Chain,
         guarded: TableMap,
         root: Root,
     ) -> Result<Self> {
-        let header = HeaderFile::read(path, Arc::clone(&file))?;
-        writable(path, header.header())?;
+        let header = HeaderFile::read(file)?;
+        writable(file.path(), header.header())?;
         let cipher =
-            encrypted::cipher_of(&view, header.header()).map_err(|e| Error::new(path, e))?;
+            encrypted::cipher_of(&view, header.header()).map_err(|e| Error::new(file, e))?;
         let context = L2Context::of(header.header());
         let (l1_offset, l1_entries) = match root {
             Root::Active => (
@@ -194,15 +183,19 @@ impl Writer {
             } => (l1_offset, l1_entries),
         };
         let active = root == Root::Active;
-        let tree = Tree::read(path, &*file, (l1_offset, l1_entries), active)?;
-        let mut refs = Refcounts::open(path, Arc::clone(&file), header.header())?;
+        let tree = Tree::read(file, (l1_offset, l1_entries), active)?;
+        let mut refs = Refcounts::open(file, header.header())?;
         if !active {
-            refuse_shared(path, &mut refs, context.geometry, (l1_offset, l1_entries))?;
+            refuse_shared(
+                file.path(),
+                &mut refs,
+                context.geometry,
+                (l1_offset, l1_entries),
+            )?;
         }
         Ok(Self {
-            path: path.to_path_buf(),
             refs,
-            file,
+            file: file.clone(),
             data: data.filter(|_| header.header().has_data_file()),
             header,
             context,
@@ -224,7 +217,7 @@ impl Writer {
     /// The image's name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The image's header as it stands.
@@ -249,7 +242,7 @@ impl Writer {
 
     fn damaged(&self, guest: u64, error: impl std::fmt::Display) -> Error {
         Error::new(
-            &self.path,
+            &self.file,
             ErrorKind::Damaged(format!("at guest offset {guest:#x}: {error}")),
         )
     }
@@ -286,13 +279,13 @@ impl Writer {
         let index = geometry.l1_index(GuestOffset(guest));
         if !self.tree.tables.contains_key(&index) {
             // Past the table's end nothing is mapped.
-            let at = internal::index(index).of(&self.path)?;
+            let at = internal::index(index).of(&self.file)?;
             let raw = self.tree.l1.get(at).unwrap_or(L1Entry::UNMAPPED);
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
             let Some(offset) = entry.table else {
                 return Ok(L2Entry::Unallocated);
             };
-            let entries = read_l2(&self.path, &*self.file, offset.get(), self.context)?;
+            let entries = read_l2(&self.file, offset.get(), self.context)?;
             let table = Table {
                 entries,
                 offset: offset.get(),
@@ -318,7 +311,7 @@ impl Writer {
     fn set_entry(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
         let geometry = self.geometry();
         let index = geometry.l1_index(GuestOffset(guest));
-        let at_l1 = internal::index(index).of(&self.path)?;
+        let at_l1 = internal::index(index).of(&self.file)?;
         if at_l1 >= self.tree.l1.len() {
             return Err(self.damaged(guest, "the L1 table has no entry for it"));
         }
@@ -368,7 +361,7 @@ impl Writer {
         table
             .entries
             .set(at, entry.with_copied(copied))
-            .map_err(|e| Error::new(&self.path, e))?;
+            .map_err(|e| Error::new(&self.file, e))?;
         table.dirty = Some(
             table
                 .dirty
@@ -416,7 +409,7 @@ impl Writer {
         }
         if let Some(what) = self.guarded.at(cluster) {
             return Err(Error::new(
-                &self.path,
+                &self.file,
                 ErrorKind::Overlap {
                     what,
                     offset: host.get(),
@@ -437,7 +430,7 @@ impl Writer {
         let mut at = guest;
         let end = guest.saturating_add(len);
         while at < end {
-            let source = source.skip(at - guest).of(&self.path)?;
+            let source = source.skip(at - guest).of(&self.file)?;
             at += self.write_some(at, end, source)?;
             self.keep_budget()?;
         }
@@ -549,7 +542,7 @@ impl Writer {
         };
         let mut after = bitmap;
         for index in 0..u64::from(geometry.subclusters()) {
-            let bit = bit(index).of(&self.path)?;
+            let bit = bit(index).of(&self.file)?;
             let was_data = bitmap.state(bit) == SubclusterState::Data;
             let is_written = written.contains(&index);
             if !(is_written || was_data && moved) {
@@ -623,24 +616,15 @@ impl Writer {
         if let Some(cipher) = self.cipher.clone() {
             return self.put_encrypted(&cipher, host, len, source);
         }
-        let (path, file) = self
-            .data
-            .as_ref()
-            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
-        let to = Place {
-            path,
-            file: &**file,
-            offset: host,
-        };
+        let file = self.data.as_ref().unwrap_or(&self.file);
+        let to = Place { file, offset: host };
         match source {
             Source::Bytes(bytes) => {
-                let len = internal::index(len).of(path)?;
-                let bytes = internal::part(bytes, 0..len).of(path)?;
+                let len = internal::index(len).of(file)?;
+                let bytes = internal::part(bytes, 0..len).of(file)?;
                 self.transfer.write(bytes, to)
             }
-            Source::File { path, file, offset } => {
-                self.transfer.run(Place { path, file, offset }, to, len)
-            }
+            Source::File { file, offset } => self.transfer.run(Place { file, offset }, to, len),
         }
     }
 }

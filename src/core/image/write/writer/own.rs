@@ -9,7 +9,6 @@ use std::ops::Range;
 use crate::image::error::Result;
 use crate::image::progress::NoProgress;
 use crate::image::read::qcow2_layer::read_decrypted;
-use crate::image::read::table_reader::read_zero_filled;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::writer::{Source, Tree, Writer};
 use crate::qcow2::{HostOffset, L1Entry};
@@ -24,7 +23,7 @@ impl Writer {
         }
         let header = self.header.header();
         let l1 = (header.l1_offset.get(), u64::from(header.l1_entries));
-        let active = Tree::read(&self.path, &*self.file, l1, true)?;
+        let active = Tree::read(&self.file, l1, true)?;
         let own = std::mem::replace(&mut self.tree, active);
         let done = self.copy_for_active(&given_up);
         self.tree = own;
@@ -57,12 +56,7 @@ impl Writer {
     /// table.
     fn shared_places(&self, shared: &Shared) -> Result<BTreeSet<u64>> {
         let (geometry, size) = (self.geometry(), self.cluster_size());
-        let trees = TableWalk {
-            path: &self.path,
-            file: &*self.file,
-            context: self.context,
-            progress: &NoProgress,
-        };
+        let trees = TableWalk::new(&self.file, self.context, &NoProgress);
         let mut places = BTreeSet::new();
         for (index, raw) in (0u64..).zip(self.tree.l1.iter()) {
             let entry = L1Entry::parse(raw, geometry).map_err(|e| trees.damaged(&e))?;
@@ -90,8 +84,8 @@ impl Writer {
     fn copy_cluster(&mut self, from: u64, to: u64) -> Result<()> {
         let mut bytes = vec![0; self.geometry().cluster_len()];
         match &self.cipher {
-            Some(cipher) => read_decrypted(&self.path, &*self.file, cipher, &mut bytes, from)?,
-            None => read_zero_filled(&self.path, &*self.file, &mut bytes, from)?,
+            Some(cipher) => read_decrypted(&self.file, cipher, &mut bytes, from)?,
+            None => self.file.read(&mut bytes, from)?,
         }
         self.put(to, self.cluster_size(), Source::Bytes(&bytes))
     }

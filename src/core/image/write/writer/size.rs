@@ -1,14 +1,14 @@
 //! The virtual size of an image that is written, and emptying it.
 
-use std::path::Path;
-
-use crate::host::{HostFile, printable_bytes};
-use crate::image::error::{IoContext, OfFile, Result};
+use crate::host::printable_bytes;
+use crate::image::error::{OfFile, Result};
 use crate::image::read::table_reader::read_l2;
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::truncate;
 use crate::image::write::writer::{FREE_BUDGET, Writer};
-use crate::image::{Error, ErrorKind, NoProgress, Preallocation, ProgressSink, bitmaps, internal};
+use crate::image::{
+    Error, ErrorKind, ImageFile, NoProgress, Preallocation, ProgressSink, bitmaps, internal,
+};
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{
@@ -23,20 +23,19 @@ const PREALLOCATE_AT_ONCE: u64 = 8 << 20;
 /// # Errors
 /// When the file cannot be written, or its filesystem cannot reserve space.
 pub(crate) fn provide_zeros(
-    path: &Path,
-    file: &dyn HostFile,
+    file: &ImageFile,
     offset: u64,
     len: u64,
     how: Preallocation,
 ) -> Result<()> {
     let action = format!("provide {len} bytes at {offset:#x}");
     match how {
-        Preallocation::Off | Preallocation::Metadata => file.zero(offset, len).at(path, &action),
+        Preallocation::Off | Preallocation::Metadata => file.zero(offset, len, &action),
         Preallocation::Falloc => {
-            file.zero(offset, len).at(path, &action)?;
-            reserve(path, file, offset, len)
+            file.zero(offset, len, &action)?;
+            reserve(file, offset, len)
         }
-        Preallocation::Full => write_zeros(path, file, offset, len),
+        Preallocation::Full => write_zeros(file, offset, len),
     }
 }
 
@@ -44,9 +43,9 @@ pub(crate) fn provide_zeros(
 ///
 /// # Errors
 /// Why not, if not.
-pub fn may_grow(path: &Path, file: &dyn HostFile, header: &Header, size: u64) -> Result<()> {
+pub fn may_grow(file: &ImageFile, header: &Header, size: u64) -> Result<()> {
     let geometry = header.geometry;
-    let limit = |text: String| Err(Error::new(path, ErrorKind::Limit(text)));
+    let limit = |text: String| Err(Error::new(file, ErrorKind::Limit(text)));
     if geometry.l1_entries_for(size).saturating_mul(8) > MAX_L1_BYTES {
         return limit(format!(
             "cannot be {size} bytes large: the L1 table would be too long for this cluster size"
@@ -58,7 +57,7 @@ pub fn may_grow(path: &Path, file: &dyn HostFile, header: &Header, size: u64) ->
             "is of version 2 and has internal snapshots: its disk cannot grow".to_owned(),
         );
     }
-    for bitmap in bitmaps(path, file, header)? {
+    for bitmap in bitmaps(file, header)? {
         let bytes = u64::from(bitmap.table_entries).saturating_mul(geometry.cluster_size());
         let covered = bytes.saturating_mul(8).saturating_mul(bitmap.granularity());
         // Those that record writes are marked as in use first, and then QEMU asks for no length.
@@ -86,7 +85,7 @@ impl Writer {
         if size <= self.header().virtual_size() {
             return Ok(());
         }
-        may_grow(&self.path, &*self.file, self.header(), size)?;
+        may_grow(&self.file, self.header(), size)?;
         self.prepare_growth(size, Preallocation::Off, &NoProgress)?;
         self.header.set_virtual_size(size)
     }
@@ -119,7 +118,7 @@ impl Writer {
         while at < size {
             let coverage = geometry.l2_coverage();
             let end = (at - at % coverage).saturating_add(coverage).min(size);
-            let index = internal::index(at / coverage).of(&self.path)?;
+            let index = internal::index(at / coverage).of(&self.file)?;
             let is_mapped = self.tree.l1.get(index).is_some_and(|raw| raw != 0);
             let to = if is_mapped {
                 end
@@ -128,19 +127,19 @@ impl Writer {
             };
             self.write_zeros(at, to.saturating_sub(at))?;
             if !progress.advance(0) {
-                return Err(Error::new(&self.path, ErrorKind::Cancelled));
+                return Err(Error::new(&self.file, ErrorKind::Cancelled));
             }
             at = end;
         }
         if let Some(data) = &self.data {
-            let len = data.file.len().at(&data.path, "ask the length")?;
+            let len = data.len()?;
             if self.promises_raw_data() {
                 self.zero_data_file(old, len.min(size).saturating_sub(old))?;
             }
             if let Some(data) = &self.data
                 && len < size
             {
-                data.file.set_len(size).at(&data.path, "grow")?;
+                data.set_len(size, "grow")?;
             }
         }
         self.flush()?;
@@ -191,7 +190,7 @@ impl Writer {
             at += got * size;
             self.keep_budget()?;
             if !progress.advance(got * size) {
-                return Err(Error::new(&self.path, ErrorKind::Cancelled));
+                return Err(Error::new(&self.file, ErrorKind::Cancelled));
             }
         }
         Ok(())
@@ -200,11 +199,8 @@ impl Writer {
     /// Makes a range of the file that holds the guest's data read as zero.
     fn provide_zeros(&mut self, offset: u64, len: u64, how: Preallocation) -> Result<()> {
         self.wrote_data = true;
-        let (path, file) = self
-            .data
-            .as_ref()
-            .map_or((&self.path, &self.file), |data| (&data.path, &data.file));
-        provide_zeros(path, &**file, offset, len, how)
+        let file = self.data.as_ref().unwrap_or(&self.file);
+        provide_zeros(file, offset, len, how)
     }
 
     /// Gives the L1 table a new place with room for `entries`; the next flush switches over.
@@ -235,15 +231,14 @@ impl Writer {
         self.header.clear_unkept_features()?;
         let gone = std::mem::take(&mut self.tree.l1);
         self.tree.l1 = EntryTable::zeroed(gone.len());
-        let what = format!("write the L1 table at {:#x}", self.tree.l1_offset);
+        let action = format_args!("write the L1 table at {:#x}", self.tree.l1_offset);
         self.file
-            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset)
-            .at(&self.path, &what)?;
-        self.file.flush().at(&self.path, "flush")?;
+            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset, action)?;
+        self.file.flush()?;
         self.free_tree(&gone)?;
         if let Some(data) = &self.data {
-            let len = data.file.len().at(&data.path, "ask the length")?;
-            data.file.punch(0, len).at(&data.path, "free the data")?;
+            let len = data.len()?;
+            data.punch(0, len, "free the data")?;
         }
         self.finish()?;
         self.truncate_tail()
@@ -256,7 +251,7 @@ impl Writer {
             let guest = at.saturating_mul(geometry.l2_coverage());
             let entry = L1Entry::parse(raw, geometry).map_err(|e| self.damaged(guest, e))?;
             let Some(offset) = entry.table else { continue };
-            let table = read_l2(&self.path, &*self.file, offset.get(), self.context)?;
+            let table = read_l2(&self.file, offset.get(), self.context)?;
             for entry in table.iter() {
                 let entry = entry.map_err(|e| self.damaged(guest, e))?;
                 self.release(entry);
@@ -274,6 +269,6 @@ impl Writer {
         let used = self.refs.highest_used()?.map_or(0, |cluster| {
             (cluster + 1).saturating_mul(self.cluster_size())
         });
-        truncate::cut(&self.path, &*self.file, used)
+        truncate::cut(&self.file, used)
     }
 }

@@ -51,8 +51,8 @@ impl Writer {
             return Ok(false);
         }
         let unit = self.geometry().subcluster_size();
-        let first = bit((start - cluster).div_ceil(unit)).of(&self.path)?;
-        let last = bit((end - cluster) / unit).of(&self.path)?;
+        let first = bit((start - cluster).div_ceil(unit)).of(&self.file)?;
+        let last = bit((end - cluster) / unit).of(&self.file)?;
         if first >= last {
             return Ok(false);
         }

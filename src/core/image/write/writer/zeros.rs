@@ -1,6 +1,6 @@
 //! Writing zeros: by table entries where the format can say "reads as zero", by bytes where not.
 
-use crate::image::error::{IoContext, Result};
+use crate::image::error::Result;
 use crate::image::internal;
 use crate::image::write::writer::{Source, Writer};
 use crate::qcow2::{Autoclear, GuestOffset, L2Entry, SubclusterState, Version};
@@ -123,9 +123,7 @@ impl Writer {
     pub(super) fn zero_data_file(&mut self, host: u64, len: u64) -> Result<()> {
         if let Some(data) = &self.data {
             self.wrote_data = true;
-            data.file
-                .zero(host, len)
-                .at(&data.path, &format!("write zeros at {host:#x}"))?;
+            data.zero(host, len, format_args!("write zeros at {host:#x}"))?;
         }
         Ok(())
     }

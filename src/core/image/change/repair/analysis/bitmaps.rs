@@ -1,7 +1,5 @@
 //! Dirty bitmaps: their tables and bits are counted, or all are given up where one is damaged.
 
-use std::sync::Arc;
-
 use crate::image::error::Result;
 use crate::image::read::bitmaps;
 use crate::image::read::table_reader::each_entry;
@@ -12,7 +10,7 @@ use super::Analysis;
 impl Analysis {
     /// Counts the clusters of the bitmaps. False, and nothing counted, if any of it cannot be.
     pub(super) fn count_bitmaps(&mut self) -> Result<bool> {
-        let Ok(list) = bitmaps::bitmaps(&self.path, &*self.file, &self.header) else {
+        let Ok(list) = bitmaps::bitmaps(&self.file, &self.header) else {
             return Ok(false);
         };
         let Some(extension) = self.header.bitmaps().filter(|_| !list.is_empty()) else {
@@ -68,7 +66,7 @@ impl Analysis {
         (offset, bytes): (u64, u64),
         tell: &mut dyn FnMut(&mut Self, u64, u64) -> Result<bool>,
     ) -> Result<bool> {
-        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        let file = self.file.clone();
         let (size, geometry) = (self.size(), self.rules.context.geometry);
         let mut goes_on = tell(self, offset, bytes)?;
         for bitmap in list {
@@ -78,7 +76,7 @@ impl Analysis {
                 return Ok(false);
             }
             let table = (offset, entries);
-            each_entry(&path, &*file, table, "bitmap table", &mut |_, raw| {
+            each_entry(&file, table, "bitmap table", &mut |_, raw| {
                 goes_on = goes_on
                     && match BitmapTableEntry::parse(raw, geometry) {
                         Ok(BitmapTableEntry::Stored(place)) => tell(self, place.get(), size)?,
