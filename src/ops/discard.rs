@@ -25,8 +25,8 @@ use super::framework::request::Name;
 use super::framework::trash::{Batch, Item};
 use super::framework::{device, resolve};
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Restore,
-    Undo, trash,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
+    trash,
 };
 
 /// Move these images and everything built on them to the trash.
@@ -90,7 +90,7 @@ impl Operation for Discard {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Made(&self.images)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -118,7 +118,7 @@ impl Operation for Discard {
         let entries = half.batches(&half.entry.goes, None);
         match entries.is_empty() {
             true => Way::Nothing("every image is at its place".to_owned()),
-            false => Way::Ask(Restore { entries }.into()),
+            false => Way::Ask(Request::restore(entries)),
         }
     }
 }
@@ -576,9 +576,7 @@ impl Job for DiscardJob {
         Ok(Outcome {
             summary: format!("moved {what} to the trash as {entry}"),
             touched,
-            undo: Some(Request::Restore(Restore {
-                entries: vec![entry],
-            })),
+            undo: Some(Request::restore(vec![entry])),
             remarks,
         })
     }

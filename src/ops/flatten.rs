@@ -49,6 +49,18 @@ pub struct Flatten {
     pub compress: Option<Compress>,
 }
 
+impl Request {
+    /// To have an image receive all that it is built on.
+    pub(super) fn flatten(image: &Path) -> Self {
+        Self::Flatten(Flatten {
+            image: image.to_path_buf(),
+            onto: None,
+            new: None,
+            compress: None,
+        })
+    }
+}
+
 impl Operation for Flatten {
     fn name(&self) -> &'static str {
         "flatten"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Node, Whereabouts};
+use crate::forest::{Content, Forest, Node, Whereabouts};
 use crate::host::{Access, printable};
 use crate::image::{
     self, CompressionType, Format, Growth, ImageFile, Layer, Stores, dedupe_growth,
@@ -22,7 +22,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::Watch;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::{backing_format, resolve, space};
+use super::framework::{backing_format, backing_name, resolve, space};
 use super::reparent::Move;
 use super::{
     BackingStyle, CommandLine, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
@@ -45,6 +45,22 @@ pub struct Rebase {
     /// Whether whole clusters that it receives are compressed.
     #[serde(default)]
     pub compress: bool,
+}
+
+impl Request {
+    /// To build the image on what it is built on now, once it is built on something else; none if not all of that
+    /// is known.
+    pub(super) fn rebase_back(forest: &Forest, node: &Node) -> Option<Self> {
+        let backing = node.backing.as_ref()?;
+        Some(Self::Rebase(Rebase {
+            image: node.path.clone(),
+            to: forest.leads_to(node)?.to_path_buf(),
+            format: Some(backing.format().cloned()?),
+            style: Some(backing_name::style_of(backing.name())),
+            dedupe: true,
+            compress: false,
+        }))
+    }
 }
 
 impl Operation for Rebase {

@@ -81,6 +81,20 @@ impl RepairImage {
     }
 }
 
+impl Request {
+    /// To bring all of an image back in line.
+    pub(super) fn repair(image: &Path) -> Self {
+        let (image, action) = (image.to_path_buf(), RepairAction::All);
+        RepairImage { image, action }.into()
+    }
+
+    /// To free what is counted in an image and that nothing uses.
+    pub(super) fn free_leaks(image: &Path) -> Self {
+        let (image, action) = (image.to_path_buf(), RepairAction::Leaks);
+        RepairImage { image, action }.into()
+    }
+}
+
 impl Operation for RepairImage {
     fn name(&self) -> &'static str {
         "check"

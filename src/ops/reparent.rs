@@ -24,10 +24,7 @@ use super::framework::format::{command, listed, name, shown};
 use super::framework::locked_host::Held;
 use super::framework::locks::Locks;
 use super::framework::{space, unlock};
-use super::{
-    BackingStyle, EffectKind, Error, Flatten, Phase, Plan, Progress, Rebase, RefusalKind, Request,
-    Undo,
-};
+use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, RefusalKind, Request, Undo};
 
 /// What an image is going to be built on.
 #[derive(Debug, Clone)]
@@ -298,31 +295,13 @@ fn rebase_command(image: &Path, base: Option<&NewBase>) -> String {
     command(&words)
 }
 
-/// The request that builds the image on what it is built on now, if it says all that is needed.
-fn way_back(forest: &Forest, node: &Node) -> Option<Request> {
-    let backing = node.backing.as_ref()?;
-    Some(Request::Rebase(Rebase {
-        image: node.path.clone(),
-        to: forest.leads_to(node)?.to_path_buf(),
-        format: Some(backing.format().cloned()?),
-        style: Some(super::framework::backing_name::style_of(backing.name())),
-        dedupe: true,
-        compress: false,
-    }))
-}
-
 /// The request that takes it back: to what it is built on now, or to nothing where it is built on
 /// nothing.
 pub(super) fn undo_request(forest: &Forest, node: &Node) -> Option<Request> {
     if node.backing.is_some() {
-        return way_back(forest, node);
+        return Request::rebase_back(forest, node);
     }
-    Some(Request::Flatten(Flatten {
-        image: node.path.clone(),
-        onto: None,
-        new: None,
-        compress: None,
-    }))
+    Some(Request::flatten(&node.path))
 }
 
 /// How it could be taken back, by that request.

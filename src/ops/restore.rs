@@ -35,6 +35,13 @@ pub struct Restore {
     pub entries: Vec<String>,
 }
 
+impl Request {
+    /// To bring these entries back from the trash.
+    pub(super) fn restore(entries: Vec<String>) -> Self {
+        Restore { entries }.into()
+    }
+}
+
 impl Operation for Restore {
     fn name(&self) -> &'static str {
         "trash restore"

@@ -19,7 +19,7 @@ use super::framework::preconditions::{Seen, Watch};
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
-use super::{CommandLine, Discard, EffectKind, Plan, RefusalKind, Request, Uncommit, trash};
+use super::{CommandLine, EffectKind, Plan, RefusalKind, Request, trash};
 
 /// Take back an operation of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,11 +180,11 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
             ),
         );
     }
-    if let Request::Uncommit(Uncommit {
+    let rests_on = undo.operation().rests_on();
+    if let RestsOn::Trashed {
         layers,
         entry: batch,
-        ..
-    }) = undo
+    } = rests_on
         && let Some(layer) = changed_layer(context.host.as_ref(), entry, layers, batch)
     {
         return plan.refuse(RefusalKind::Stale, format!(
@@ -198,7 +198,7 @@ fn plan_undo(plan: &mut Plan, wanted: Option<u64>, folders: &[PathBuf]) {
     });
     plan.become_plan_of(undo, asked);
     plan.title = title;
-    if let Request::Discard(Discard { images, .. }) = undo {
+    if let RestsOn::Made(images) = rests_on {
         refuse_others(plan, images);
     }
     if !skipped.is_empty() {

@@ -200,28 +200,61 @@ const ROOMS: &[(&str, usize)] = &[
     ("forest", 30),
     ("guest", 2),
     ("host", 15),
+    ("ops", 80),
     ("qcow2", 15),
     ("tui", 80),
 ];
+
+/// The arrow that is left out: a request is answered by its own operation, which makes the plan that holds the
+/// request. The one file with the register leads round that way, and no other.
+const ANSWERED_BY: (&str, &str, &str) = ("ops", "framework/request", "framework/operation");
+
+fn module(name: &str) -> Module {
+    name.split('/').map(str::to_owned).collect()
+}
 
 #[test]
 fn no_two_files_of_a_room_import_each_other_by_any_way() {
     for (name, least) in ROOMS {
         let room = room(name);
         assert!(room.code.len() > *least, "{name}: {}", room.code.len());
-        let arrows = room
+        let mut arrows: BTreeMap<Module, BTreeSet<Module>> = room
             .code
             .keys()
             .map(|module| (module.clone(), room.targets(module)))
             .collect();
+        if *name == ANSWERED_BY.0 {
+            let from = arrows.get_mut(&module(ANSWERED_BY.1)).unwrap();
+            assert!(
+                from.remove(&module(ANSWERED_BY.2)),
+                "it is no exception any more"
+            );
+        }
         assert_eq!(circle(&arrows), None, "{name}");
+    }
+}
+
+#[test]
+fn what_all_operations_rest_on_imports_none_of_them() {
+    let ops = room("ops");
+    let is_inside = |file: &Module| file[0] == "framework";
+    let files: Vec<&Module> = ops.code.keys().filter(|file| !file.is_empty()).collect();
+    let (inside, outside): (Vec<&Module>, Vec<&Module>) =
+        files.into_iter().partition(|file| is_inside(file));
+    assert!(inside.len() > 40 && outside.len() > 40);
+    for file in inside {
+        let up: Vec<Module> = ops
+            .targets(file)
+            .into_iter()
+            .filter(|to| !is_inside(to))
+            .collect();
+        assert!(up.is_empty(), "{file:?} imports {up:?}");
     }
 }
 
 #[test]
 fn the_rule_sees_what_it_looks_for() {
     let tui = room("tui");
-    let module = |name: &str| name.split('/').map(str::to_owned).collect::<Module>();
     let has = |from: &str, to: &str| tui.targets(&module(from)).contains(&module(to));
     // By a plain import, by a name that the folder's front passes on, by a path in the code.
     assert!(has("dialogs/prune", "app"));

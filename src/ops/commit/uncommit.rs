@@ -15,7 +15,6 @@ use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
-use crate::ops::framework::preconditions::Watch;
 use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::request::Name;
 use crate::ops::framework::resolve;
@@ -66,7 +65,10 @@ impl Operation for Uncommit {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Trashed {
+            layers: &self.layers,
+            entry: &self.entry,
+        }
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {

@@ -9,7 +9,6 @@ use crate::ops::framework::format::{listed, name};
 use crate::ops::{Convert, Plan};
 use crate::units::size;
 
-use super::ranges_of;
 use super::source::Source;
 
 /// In which manner the sources are read.
@@ -69,4 +68,15 @@ impl Manner {
         };
         lost.map(say).into_iter().collect()
     }
+}
+
+/// The first of the ranges, by where they lie on the new disk.
+fn ranges_of(lost: &Lost) -> String {
+    let ranges = lost.ranges();
+    let words: Vec<String> = ranges
+        .iter()
+        .map(|range| format!("{} at {:#x}", size(range.end - range.start), range.start))
+        .collect();
+    let more = if lost.has_more() { ", and more" } else { "" };
+    format!("{}{more}", listed(&words, 20))
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::host::printable_bytes;
 use crate::image;
 use crate::image::{
-    AllocationEstimate, BitmapFlags, CarriedBitmaps, ConvertFrom, ConvertTo, Format, Layer, Lost,
+    AllocationEstimate, BitmapFlags, CarriedBitmaps, ConvertFrom, ConvertTo, Format, Layer,
     Preallocation,
 };
 use crate::qcow2::Version;
@@ -205,17 +205,6 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
         to,
         data: forecast.data,
     }));
-}
-
-/// The first of the ranges, by where they lie on the new disk.
-fn ranges_of(lost: &Lost) -> String {
-    let ranges = lost.ranges();
-    let words: Vec<String> = ranges
-        .iter()
-        .map(|range| format!("{} at {:#x}", size(range.end - range.start), range.start))
-        .collect();
-    let more = if lost.has_more() { ", and more" } else { "" };
-    format!("{}{more}", listed(&words, 20))
 }
 
 /// What cannot be had together, whatever the sources.

@@ -1,12 +1,15 @@
-//! What helps against what is wrong with an image. A problem is found in the forest; here is decided, once for
-//! every face, which operations help against it. The screen shows them as a key, the command line as a line.
+//! What helps against what is wrong with an image. A problem is found in the forest, an error by whoever reads;
+//! here is decided, once for plans and faces, which operations help against it. The screen shows them as a key,
+//! the command line as a line.
 
 use std::path::Path;
 
 use crate::forest::{BackingState, Forest, Node, ProblemKind};
-use crate::ops::relink::request::Relink;
-use crate::ops::repair::{RepairAction, RepairImage};
 
+use crate::image::{self, ErrorKind};
+
+use super::format::name;
+use super::refusal::WayOut;
 use super::request::Request;
 
 /// The operations that help against this kind of problem of an image, the best first. Each is a plan of its own
@@ -20,19 +23,18 @@ pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Request> {
             found_elsewhere(forest, node).into_iter().collect()
         }
         ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
-            vec![record_format(&image)]
+            vec![Request::record_format(&image)]
         }
         ProblemKind::CorruptClusters | ProblemKind::CorruptBit | ProblemKind::DirtyBit => {
-            vec![repair(&image, RepairAction::All)]
+            vec![Request::repair(&image)]
         }
         ProblemKind::LeakedClusters => {
             // Freeing what is lost needs less than a repair, and is refused where that is needed.
             let is_leak = |kind| kind == ProblemKind::LeakedClusters;
-            let action = match node.problems.iter().all(|problem| is_leak(problem.kind)) {
-                true => RepairAction::Leaks,
-                false => RepairAction::All,
-            };
-            vec![repair(&image, action)]
+            match node.problems.iter().all(|problem| is_leak(problem.kind)) {
+                true => vec![Request::free_leaks(&image)],
+                false => vec![Request::repair(&image)],
+            }
         }
         // One image of a circle, too, has to be pointed at what it was made from.
         ProblemKind::Loop
@@ -70,33 +72,34 @@ fn found_elsewhere(forest: &Forest, node: &Node) -> Option<Request> {
         return None;
     }
     let candidate = forest.namesake(node)?;
-    Some(
-        Relink {
-            image: node.path.clone(),
-            base: Some(candidate.path.clone()),
-            // What it looks like may be its guest's doing: that is the plan's to judge.
-            format: None,
-            style: None,
+    Some(Request::relink_to(&node.path, &candidate.path))
+}
+
+impl WayOut {
+    /// What helps against an error of an image.
+    #[must_use]
+    pub fn of(error: &image::Error) -> Vec<Self> {
+        match error.kind {
+            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
+                vec![Self::repair(&error.path)]
+            }
+            _ => Vec::new(),
         }
-        .into(),
-    )
-}
-
-/// Which format that is the plan finds out where a guess cannot hurt.
-fn record_format(image: &Path) -> Request {
-    Relink {
-        image: image.to_path_buf(),
-        base: None,
-        format: None,
-        style: None,
     }
-    .into()
-}
 
-fn repair(image: &Path, action: RepairAction) -> Request {
-    RepairImage {
-        image: image.to_path_buf(),
-        action,
+    /// Repairing what is damaged or marked so.
+    pub(in crate::ops) fn repair(image: &Path) -> Self {
+        Self {
+            label: "repair all of it".to_owned(),
+            request: Request::repair(image),
+        }
     }
-    .into()
+
+    /// Having an overlay record the format of the image that it is built on.
+    pub(in crate::ops) fn record_format(overlay: &Path, base: &Path) -> Self {
+        Self {
+            label: format!("record the format of {} in {}", name(base), name(overlay)),
+            request: Request::record_format(overlay),
+        }
+    }
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
 use crate::host::{Access, Volume, printable};
 use crate::image::{self, BackingName, Encryption, ErrorKind, Format, ImageFile, NoProgress};
-use crate::ops::repair::{RepairAction, RepairImage};
 
 use super::data_files::data_file_users;
 use super::format::{listed, name, shown};
@@ -36,10 +35,7 @@ pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
                 image::Error::new(path, kind).to_string(),
                 vec![WayOut {
                     label: format!("repair {} first", shown(path)),
-                    request: Request::Repair(RepairImage {
-                        image: path.to_path_buf(),
-                        action: RepairAction::All,
-                    }),
+                    request: Request::repair(path),
                 }],
             );
         }

@@ -625,6 +625,7 @@ pub(in crate::ops) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathB
         .collect();
     match undo.operation().rests_on() {
         RestsOn::Image(image, watch) => Pins::watching(host, &[image.to_path_buf()], watch),
+        RestsOn::Made(_) | RestsOn::Trashed { .. } => Pins::of(host, &files),
         RestsOn::Touched(watch) => Pins::watching(host, &files, watch),
     }
 }

@@ -94,6 +94,15 @@ pub(in crate::ops) enum RestsOn<'a> {
     Image(&'a Path, Watch),
     /// That of every file which the operation touched.
     Touched(Watch),
+    /// The same of images that it made, on which moreover nothing has come to be built.
+    Made(&'a [PathBuf]),
+    /// The same of layers that lie in this entry of the trash, or were brought back from there.
+    Trashed {
+        /// By the places they had.
+        layers: &'a [PathBuf],
+        /// The entry.
+        entry: &'a str,
+    },
 }
 
 /// One image's way to another name.

@@ -162,14 +162,6 @@ impl Half<'_> {
     /// The way back that was written down when it was begun.
     pub(in crate::ops) fn planned_way_back(&self) -> Option<Way> {
         let back = self.entry.roll_back.as_ref()?;
-        if let Request::Relink(relink) = back
-            && relink.is_done(self)
-        {
-            return Some(Way::Nothing(format!(
-                "the header of {} is as it was",
-                name(&relink.image)
-            )));
-        }
         Some(Way::Ask(back.clone()))
     }
 

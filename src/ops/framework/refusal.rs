@@ -1,13 +1,8 @@
 //! Why something is not done: a kind that programs match on, a sentence for people, and what would get them
 //! further instead.
 
-use std::path::Path;
+use crate::image::ErrorKind;
 
-use crate::image::{self, ErrorKind};
-use crate::ops::relink::request::Relink;
-use crate::ops::repair::{RepairAction, RepairImage};
-
-use super::format::name;
 use super::request::Request;
 
 /// What kind of reason there is against something. Its name stays whatever becomes of the sentences.
@@ -134,41 +129,4 @@ pub struct WayOut {
     pub label: String,
     /// The request to plan instead.
     pub request: Request,
-}
-
-impl WayOut {
-    /// What helps against an error of an image.
-    #[must_use]
-    pub fn of(error: &image::Error) -> Vec<Self> {
-        match error.kind {
-            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
-                vec![Self::repair(&error.path)]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Repairing what is damaged or marked so.
-    pub(in crate::ops) fn repair(image: &Path) -> Self {
-        Self {
-            label: "repair all of it".to_owned(),
-            request: Request::Repair(RepairImage {
-                image: image.to_path_buf(),
-                action: RepairAction::All,
-            }),
-        }
-    }
-
-    /// Having an overlay record the format of the image that it is built on.
-    pub(in crate::ops) fn record_format(overlay: &Path, base: &Path) -> Self {
-        Self {
-            label: format!("record the format of {} in {}", name(base), name(overlay)),
-            request: Request::Relink(Relink {
-                image: overlay.to_path_buf(),
-                base: None,
-                format: None,
-                style: None,
-            }),
-        }
-    }
 }

@@ -3,14 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ops::move_images::MoveImages;
-
 use super::absolute;
 use super::context::Context;
 use super::journal::{Entry, Journal};
-use super::nature::Relocation;
+use super::nature::{Nature, Relocation};
 use super::request::Request;
 
+/// The operations that were interrupted, if any of that can be told.
 pub(in crate::ops) fn interrupted(state_dir: Option<&Path>) -> Vec<Entry> {
     let journal = state_dir.map(Journal::at);
     let entries = journal.and_then(|journal| journal.interrupted().ok());
@@ -39,14 +38,26 @@ pub(in crate::ops) fn moves(context: &Context, wanted: &[Relocation]) -> Option<
     interrupted(context.state_dir.as_deref())
         .into_iter()
         .rev()
-        .find_map(|entry| match entry.request {
-            Request::Move(MoveImages { moves, .. })
-                if wanted.iter().all(|one| is_of(one, &moves)) && moves.iter().any(is_begun) =>
-            {
-                Some(moves)
-            }
-            _ => None,
+        .find_map(|entry| {
+            let moves = moves_of(&entry)?;
+            let is_it = wanted.iter().all(|one| is_of(one, moves)) && moves.iter().any(is_begun);
+            is_it.then(|| moves.to_vec())
         })
+}
+
+/// The names that it gives, if it gives files other names.
+fn moves_of(entry: &Entry) -> Option<&[Relocation]> {
+    match entry.request.operation().nature() {
+        Nature::Renames(moves) => Some(moves),
+        Nature::CreatesImage(_)
+        | Nature::CreatesFiles
+        | Nature::Restores
+        | Nature::Repairs
+        | Nature::Changes
+        | Nature::TakesBack(_)
+        | Nature::DoesAgain(_)
+        | Nature::EndsInterrupted(..) => None,
+    }
 }
 
 fn is_of(wanted: &Relocation, moves: &[Relocation]) -> bool {
@@ -61,15 +72,8 @@ fn is_of(wanted: &Relocation, moves: &[Relocation]) -> bool {
 #[must_use]
 pub fn moved_to(state_dir: Option<&Path>, from: &Path) -> Option<PathBuf> {
     let from = absolute::path(from);
-    let entries = interrupted(state_dir);
-    entries
-        .into_iter()
-        .rev()
-        .find_map(|entry| match entry.request {
-            Request::Move(MoveImages { moves, .. }) => {
-                let mut its = moves.into_iter().filter(|one| one.from == from);
-                its.next().map(|one| one.to)
-            }
-            _ => None,
-        })
+    interrupted(state_dir).into_iter().rev().find_map(|entry| {
+        let mut its = moves_of(&entry)?.iter().filter(|one| one.from == from);
+        its.next().map(|one| one.to.clone())
+    })
 }

@@ -12,7 +12,6 @@ use crate::host::printable_bytes;
 use crate::image::{
     self, Chain, Format, ImageFile, Layer, NoProgress, snapshot_view, snapshots, taken_from,
 };
-use crate::ops::import::Import;
 use crate::qcow2::limits::SECTOR;
 use crate::units::{count, size};
 
@@ -21,7 +20,7 @@ use super::error::Error;
 use super::format::{listed, shown};
 use super::plan::{Effect, EffectKind, Plan};
 use super::progress::{Phase, Progress};
-use super::request::Request;
+use super::request::{Name, Request};
 use super::text::{Line, Tone};
 use super::verify::digests::{Digest, Digests};
 
@@ -507,15 +506,17 @@ impl Plan {
     }
 }
 
-/// Whether a file lies in the folder whose images are imported: the person named it.
-fn is_imported(plan: &Plan, place: &Path) -> bool {
-    match &plan.request {
-        Request::Import(Import { dir, .. }) => {
-            let dir = plan.host().canonical(dir);
-            dir.is_ok_and(|dir| place.starts_with(dir))
-        }
-        _ => false,
-    }
+/// Whether it is a file that the person named, or lies in a folder that is: one whose images are imported.
+fn is_named(plan: &Plan, place: &Path) -> bool {
+    let mut named = Vec::new();
+    plan.request.clone().each_name(&mut |name| match name {
+        Name::Path(path) => named.push(path.clone()),
+        Name::TrashEntry(_) | Name::TrashEntries(_) => {}
+    });
+    let mut places = named
+        .iter()
+        .filter_map(|path| plan.host().canonical(path).ok());
+    places.any(|named| place.starts_with(named))
 }
 
 /// Whether the content of a file may be read to prove something: where the person looked, or what the plan
@@ -526,7 +527,7 @@ fn may_read(plan: &Plan, made: &BTreeSet<PathBuf>, image: &Path, name: &Path) ->
         made.iter()
             .any(|made| host.canonical(made).is_ok_and(|made| made == place))
             || lies_where_the_person_looked(plan, image, &place)
-            || is_imported(plan, &place)
+            || is_named(plan, &place)
     })
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::forest::{Forest, Node};
 use crate::host::printable;
 use crate::ops::framework::backing_name;
-use crate::ops::framework::format::shown;
+use crate::ops::framework::format::{name, shown};
+use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::{Plan, RefusalKind, Relink, Request, Undo, Unlink};
 
 /// Whether the image's header can be changed.
@@ -56,4 +57,15 @@ pub(super) fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request
         format: Some(backing.format().cloned()?),
         style: Some(backing_name::style_of(backing.name())),
     }))
+}
+
+/// What puts the header back, where a change of it was interrupted.
+pub(super) fn roll_back(half: &Half<'_>) -> Way {
+    match &half.entry.roll_back {
+        Some(Request::Relink(relink)) if relink.is_done(half) => Way::Nothing(format!(
+            "the header of {} is as it was",
+            name(&relink.image)
+        )),
+        _ => half.as_planned(),
+    }
 }

@@ -96,7 +96,7 @@ impl Operation for Relink {
     }
 
     fn roll_back(&self, half: &Half<'_>) -> Way {
-        half.as_planned()
+        header::roll_back(half)
     }
 }
 

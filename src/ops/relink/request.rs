@@ -1,13 +1,13 @@
 //! What a relink, and an unlink, is asked with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::image::Format;
-use crate::ops::BackingStyle;
 use crate::ops::framework::recovery::Half;
 use crate::ops::framework::resolve;
+use crate::ops::{BackingStyle, Request};
 
 /// Make an image one that is built on nothing, by its header alone: it receives nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,17 @@ pub struct Relink {
 }
 
 impl Relink {
+    fn format_left_open(overlay: &Path, base: Option<PathBuf>) -> Self {
+        Self {
+            image: overlay.to_path_buf(),
+            base,
+            format: None,
+            style: None,
+        }
+    }
+
     /// Whether the header names that base and that format, as far as they are asked for.
-    pub(in crate::ops) fn is_done(&self, half: &Half<'_>) -> bool {
+    pub(super) fn is_done(&self, half: &Half<'_>) -> bool {
         let Ok(node) = resolve::named(half.context, &self.image) else {
             return false;
         };
@@ -43,5 +52,19 @@ impl Relink {
             None => recorded.is_some(),
         };
         base_is_right && format_is_right
+    }
+}
+
+impl Request {
+    /// To have an overlay record the format of what it is built on. Which that is the plan finds out where a
+    /// guess cannot hurt.
+    pub(in crate::ops) fn record_format(overlay: &Path) -> Self {
+        Relink::format_left_open(overlay, None).into()
+    }
+
+    /// To build an overlay on this image. What its format looks like may be its guest's doing: that is the plan's
+    /// to judge.
+    pub(in crate::ops) fn relink_to(overlay: &Path, base: &Path) -> Self {
+        Relink::format_left_open(overlay, Some(base.to_path_buf())).into()
     }
 }

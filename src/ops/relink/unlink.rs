@@ -17,7 +17,7 @@ use crate::ops::framework::resolve;
 use crate::ops::{CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Undo, Unlink};
 
 use super::base_match;
-use super::header::{back, fit, undo};
+use super::header::{self, back, fit, undo};
 
 impl Operation for Unlink {
     fn name(&self) -> &'static str {
@@ -65,7 +65,7 @@ impl Operation for Unlink {
     }
 
     fn roll_back(&self, half: &Half<'_>) -> Way {
-        half.as_planned()
+        header::roll_back(half)
     }
 }
 

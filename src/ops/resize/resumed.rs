@@ -7,8 +7,6 @@ use crate::ops::framework::journal::Standing;
 use crate::ops::framework::resumed::interrupted;
 use crate::ops::{NewSize, Plan, RecoverEntry, Recovery, RefusalKind, Request, WayOut};
 
-use super::Resize;
-
 /// Refuses to make a disk so much larger or smaller where a resize of it was interrupted: how large it was
 /// meant to become then is known, and whether this is the same is not.
 pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: NewSize) {
@@ -17,9 +15,10 @@ pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: N
     }
     let path = absolute::path(image);
     let state_dir = plan.context().state_dir.clone();
-    let found = interrupted(state_dir.as_deref()).into_iter().rev().find(
-        |entry| matches!(&entry.request, Request::Resize(Resize { image, .. }) if *image == path),
-    );
+    let found = interrupted(state_dir.as_deref())
+        .into_iter()
+        .rev()
+        .find(|entry| matches!(&entry.request, Request::Resize(resize) if resize.image == path));
     let Some(entry) = found else { return };
     let way = |label: &str, way| WayOut {
         label: format!("{label}: {}", crate::host::printable(&entry.title)),

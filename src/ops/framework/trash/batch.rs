@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::forest::TRASH_FOLDER as DIR;
 use crate::host::{FileKind, Host, io_text};
 use crate::image::foreign_trash;
 use crate::ops::framework::copy_file::folder;
@@ -23,7 +24,7 @@ use super::base::Base;
 use super::file_name::Name;
 use super::folder::{manifest_path, remove_folder};
 use super::manifest::{Manifest, ManifestFile};
-use super::{DIR, register};
+use super::register;
 
 /// One file to go.
 #[derive(Debug, Clone)]

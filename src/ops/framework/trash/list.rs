@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::forest::TRASH_FOLDER as DIR;
 use crate::host::{FileId, FileKind, Host, io_text};
 use crate::image::foreign_trash;
 use crate::ops::framework::error::Error;
@@ -13,7 +14,7 @@ use crate::ops::framework::format::shown;
 use super::base::Base;
 use super::folder::{manifest_path, remove_folder};
 use super::manifest::Manifest;
-use super::{DIR, register};
+use super::register;
 
 /// One batch in the trash: what was discarded together comes back together.
 #[derive(Debug, Clone, PartialEq, Eq)]

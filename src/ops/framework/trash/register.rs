@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::forest::TRASH_FOLDER;
 use crate::host::{Access, Host};
 
 /// Longer than any path the system takes.
@@ -70,7 +71,7 @@ pub(super) fn all(host: &dyn Host, state_dir: &Path) -> Vec<PathBuf> {
             let path = PathBuf::from(OsString::from_vec(path));
             // An entry cut short by a crash, or written by hand, names no trash folder.
             let is_one =
-                path.is_absolute() && path.file_name().is_some_and(|name| name == super::DIR);
+                path.is_absolute() && path.file_name().is_some_and(|name| name == TRASH_FOLDER);
             is_one.then_some(path)
         })
         .collect()
