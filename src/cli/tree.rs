@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use unicode_width::UnicodeWidthStr;
 
 use crate::forest::picture::{self, Charset, Diagram, TreeLine};
-use crate::forest::{Flags, Forest, Node, Whereabouts};
+use crate::forest::{Flags, Forest, Location, Node};
 use crate::host::{during_one_survey, printable};
 use crate::image::NoProgress;
 use crate::ops;
@@ -87,7 +87,7 @@ fn check_all(seen: &mut Seen) {
     let forest = Arc::make_mut(&mut seen.context.forest);
     let images: Vec<_> = forest
         .nodes()
-        .filter(|node| node.whereabouts == Whereabouts::Scanned && node.facts().is_some())
+        .filter(|node| node.location == Location::Scanned && node.facts().is_some())
         .map(|node| (node.id, node.path.clone()))
         .collect();
     for (id, path) in images {

@@ -13,7 +13,7 @@ use super::edges::Edges;
 use super::growth::Growth;
 use super::node::index;
 use super::table::Table;
-use super::{Backing, Flags, Found, Node, NodeId, Whereabouts};
+use super::{Backing, Flags, Location, Node, NodeId, ScannedFile};
 
 /// By image, the layer that is written: itself, or one it is built on.
 pub(super) type WrittenUnder = HashMap<NodeId, NodeId>;
@@ -39,7 +39,7 @@ pub struct Forest {
     /// By the file that a node's `stat` tells.
     pub(super) by_file: Table<NodeId>,
     /// By the file, where a node's `stat` is not known yet: it was only named, and the scan will meet it.
-    pub(super) awaited: HashMap<FileId, NodeId>,
+    pub(super) pending: HashMap<FileId, NodeId>,
     /// By the name that a node shows.
     pub(super) by_path: Table<NodeId>,
     /// By every other name, met by the scan or recorded by an image built on it.
@@ -151,8 +151,8 @@ impl Forest {
 
     /// What a scan found when it met the file of a node, but for who has it open.
     #[must_use]
-    pub fn found(&self, node: &Node) -> Found {
-        Found {
+    pub fn found(&self, node: &Node) -> ScannedFile {
+        ScannedFile {
             path: node.path.clone(),
             symlink: node.symlink,
             stat: node.stat.clone(),
@@ -234,7 +234,7 @@ impl Forest {
             flags.set(
                 Flags::ACTIVE,
                 is_leaf
-                    && node.whereabouts != Whereabouts::InTrash
+                    && node.location != Location::InTrash
                     && (flags.contains(Flags::ACTIVE) || node.stat.is_some()),
             );
         }
@@ -265,7 +265,7 @@ impl Forest {
     pub fn shown_roots(&self) -> Vec<NodeId> {
         let is_met = |id: &NodeId| {
             let node = self.get(*id);
-            node.is_some_and(|node| node.whereabouts == Whereabouts::Scanned)
+            node.is_some_and(|node| node.location == Location::Scanned)
         };
         let mut roots = self.roots();
         roots.retain(|root| {

@@ -11,7 +11,7 @@ use crate::image::{Format, is_trashed};
 
 use super::node::index;
 use super::table::Table;
-use super::{Backing, BackingState, Content, Edge, Found, Node, NodeId};
+use super::{Backing, BackingState, Content, Edge, Node, NodeId, ScannedFile};
 
 /// What growing remembers between one found file and the next.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +78,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn of(found: &Found) -> Self {
+    pub(super) fn of(found: &ScannedFile) -> Self {
         Self {
             path: found.path.clone(),
             symlink: found.symlink,

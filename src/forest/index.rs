@@ -25,7 +25,7 @@ use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed};
 
 use super::scan::{Looker, ScanOptions, Visit, Why};
 use super::trash_folder::trash_folder_of;
-use super::{Content, Forest, Found, Node};
+use super::{Content, Forest, Node, ScannedFile};
 
 /// The index of all images ever seen that are built on another one: a file of one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Index {
         let mut scanned = HashSet::new();
         let mut targets: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
         for node in forest.nodes() {
-            if !node.whereabouts.is_met() {
+            if !node.location.is_met() {
                 continue;
             }
             let Some(path) = absolute(&node.path) else {
@@ -273,7 +273,7 @@ impl Index {
         host: &Arc<dyn Host>,
         forest: &Forest,
         scanned: &[PathBuf],
-    ) -> io::Result<Vec<Found>> {
+    ) -> io::Result<Vec<ScannedFile>> {
         let scanned: Vec<PathBuf> = scanned
             .iter()
             .filter_map(|dir| host.canonical(dir).ok())
@@ -374,7 +374,7 @@ impl Index {
         &self,
         host: &Arc<dyn Host>,
         bases: &BTreeSet<PathBuf>,
-    ) -> io::Result<Vec<Found>> {
+    ) -> io::Result<Vec<ScannedFile>> {
         let looker = Looker::new(host.clone(), &ScanOptions::default());
         let entries = self.known_overlays_of(bases)?.into_iter();
         let seen = entries.flat_map(|entry| match look(&looker, &entry.path) {
@@ -544,7 +544,7 @@ fn place_of(
 /// What became of a remembered image.
 enum Seen {
     /// It is there, and built on another one, or cannot be read.
-    Image(Box<Found>),
+    Image(Box<ScannedFile>),
     /// It went, or is built on nothing any more.
     Gone,
     /// Nobody can tell: its folder is not there either.
@@ -582,7 +582,7 @@ fn look(looker: &Looker, path: &Path) -> Seen {
 }
 
 /// The images that were taken from this place into a trash folder that is ours.
-fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, Found)> {
+fn discarded(looker: &Looker, path: &Path) -> Vec<(PathBuf, ScannedFile)> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Vec::new();
     };

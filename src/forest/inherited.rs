@@ -7,7 +7,7 @@ use crate::host::{Volume, printable, shell_quoted};
 use crate::image::Format;
 
 use super::node::index;
-use super::{BrokenBelow, Content, Forest, Node, NodeId, Problem, ProblemKind, Whereabouts};
+use super::{BrokenBelow, Content, Forest, Location, Node, NodeId, Problem, ProblemKind};
 
 impl Forest {
     /// The nearest layer below that keeps an image from being opened; none where all below is well, or the
@@ -128,7 +128,7 @@ impl Forest {
         };
         let has = |kind| layer.problems.iter().any(|problem| problem.kind == kind);
         let volume = Volume::of_node(&layer.path);
-        let missing = layer.whereabouts == Whereabouts::Missing;
+        let missing = layer.location == Location::Missing;
         let message = if let (true, Some(volume)) = (missing, volume) {
             format!(
                 "{name} cannot be opened: {below}, {how_far}, is a logical volume that is not activated: \
@@ -140,9 +140,7 @@ impl Forest {
                 "{name} cannot be opened: {below}, {how_far}, is not there. Put it back, or relink the image \
                  that names it."
             )
-        } else if layer.whereabouts == Whereabouts::Elsewhere
-            || layer.whereabouts == Whereabouts::OutsideScan
-        {
+        } else if layer.location == Location::Elsewhere || layer.location == Location::OutsideScan {
             format!(
                 "{name} cannot be opened: {below}, {how_far}, cannot be looked at. Relink the image that names \
                  it."

@@ -27,7 +27,9 @@ pub use broken_below::BrokenBelow;
 pub use edge::{Edge, Reads};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
-pub use node::{Backing, BackingState, Content, Flags, Found, Node, NodeId, Recorded, Whereabouts};
+pub use node::{
+    Backing, BackingState, Content, Flags, Location, Node, NodeId, Recorded, ScannedFile,
+};
 pub use problem::{Problem, ProblemKind};
 pub use readers::Reader;
 pub use refresh::{changed_since, news, refreshed};

@@ -22,7 +22,7 @@ pub(super) fn index(id: NodeId) -> usize {
 
 /// One file as the scan met it: the forest is built from these, in any order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ScannedFile {
     /// The name it was met by.
     pub path: PathBuf,
     /// Whether that name is a symbolic link: renaming it would not move the file.
@@ -39,7 +39,7 @@ pub struct Found {
     pub holders: Vec<Holder>,
 }
 
-impl Found {
+impl ScannedFile {
     /// The files that reading this one reads as well, as far as they are there.
     pub fn reads(&self) -> impl Iterator<Item = FileId> {
         let backing = self.backing.as_deref().and_then(|link| match link.state {
@@ -160,7 +160,7 @@ pub enum BackingState {
 
 /// How a node came to be in the forest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Whereabouts {
+pub enum Location {
     /// Met by the scan, or named by the person.
     Scanned,
     /// Only named by a scanned image; there, but outside the scanned directories: never opened.
@@ -174,7 +174,7 @@ pub enum Whereabouts {
     InTrash,
 }
 
-impl Whereabouts {
+impl Location {
     /// Whether the scan met it, be it in the trash.
     #[must_use]
     pub fn is_met(self) -> bool {
@@ -198,7 +198,7 @@ pub struct Node {
     /// Its other names (symbolic and hard links met by the scan), in order.
     pub other_names: ThinVec<PathBuf>,
     /// How it came to be here.
-    pub whereabouts: Whereabouts,
+    pub location: Location,
     /// What `stat` told.
     pub stat: Option<Stat>,
     /// What is in it.
@@ -313,7 +313,7 @@ impl Node {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         // Of what lies outside, the images built on it tell the `stat`, or why there is none.
-        self.whereabouts == Whereabouts::OutsideScan
+        self.location == Location::OutsideScan
             && self.stat.is_none()
             && matches!(self.content, Content::Unopened)
     }
@@ -321,7 +321,7 @@ impl Node {
     /// Whether it is in the trash.
     #[must_use]
     pub fn is_in_trash(&self) -> bool {
-        self.whereabouts == Whereabouts::InTrash
+        self.location == Location::InTrash
     }
 
     /// Device and inode, if the file is there.
@@ -375,10 +375,7 @@ impl Node {
     #[must_use]
     pub fn own_flags(&self) -> Flags {
         let mut flags = Flags::empty();
-        let is_there = matches!(
-            self.whereabouts,
-            Whereabouts::Scanned | Whereabouts::OutsideScan
-        );
+        let is_there = matches!(self.location, Location::Scanned | Location::OutsideScan);
         let mut problems = self.problems.iter();
         let is_half = problems.any(|problem| problem.kind == ProblemKind::Interrupted);
         flags.set(Flags::INTERRUPTED, is_half);
@@ -391,7 +388,7 @@ impl Node {
         flags.set(Flags::LOOP, self.in_loop);
         flags.set(
             Flags::OUTSIDE_SCAN,
-            self.whereabouts == Whereabouts::OutsideScan && !self.is_awaited(),
+            self.location == Location::OutsideScan && !self.is_awaited(),
         );
         flags.set(Flags::IN_TRASH, self.is_in_trash());
         flags.set(

@@ -10,7 +10,7 @@ use crate::image::{self, BackingName, Format, ImageInfo};
 
 use super::written::writer_of;
 use super::{
-    Backing, BackingState, Content, Forest, Node, NodeId, Problem, ProblemKind, Reads, Whereabouts,
+    Backing, BackingState, Content, Forest, Location, Node, NodeId, Problem, ProblemKind, Reads,
 };
 
 /// Everything wrong with a node, the worst first.
@@ -19,7 +19,7 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
         return ThinVec::new();
     };
     let mut problems = ThinVec::new();
-    if node.whereabouts != Whereabouts::Scanned {
+    if node.location != Location::Scanned {
         // The images that name it have the problem; what is in the trash is no trouble to anybody.
         return problems;
     }
@@ -102,7 +102,7 @@ fn backing_problems(
             ProblemKind::UnresolvableBacking,
             unresolvable.unwrap_or_default(),
         ),
-        BackingState::Missing if parent.is_none_or(|p| p.whereabouts == Whereabouts::Missing) => {
+        BackingState::Missing if parent.is_none_or(|p| p.location == Location::Missing) => {
             say(
                 ProblemKind::MissingBacking,
                 missing(forest, node, &name, &recorded),

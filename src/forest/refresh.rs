@@ -12,7 +12,7 @@ use crate::image::{is_described, maker_of};
 
 use super::scan::{Looker, ScanOptions, Visit, Why, entries_below};
 use super::trash_folder::{is_looked_at, trash_folder_of};
-use super::{Backing, BackingState, Content, Forest, Found, Node, NodeId, Whereabouts};
+use super::{Backing, BackingState, Content, Forest, Location, Node, NodeId, ScannedFile};
 
 /// Up to so many images are asked for their locks again though their files did not change.
 const MOST_ASKED: usize = 2000;
@@ -42,7 +42,7 @@ pub fn refreshed(
     let scanned = || {
         // The others are made anew by those that name them.
         let nodes = forest.nodes();
-        nodes.filter(|node| node.whereabouts.is_met())
+        nodes.filter(|node| node.location.is_met())
     };
     let mut looked_at: HashSet<NodeId> = HashSet::new();
     for node in scanned() {
@@ -86,7 +86,7 @@ pub fn refreshed(
             }
         }
     }
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<ScannedFile> = Vec::new();
     for path in again {
         let Ok(stat) = host.stat_link(&path) else {
             continue;
@@ -144,7 +144,7 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
         changed.extend(names.filter(|path| {
             // A link that leads nowhere is met, but what is looked up through it stays missing.
             let known = forest.by_path(path);
-            known.is_none_or(|node| node.whereabouts == Whereabouts::Missing)
+            known.is_none_or(|node| node.location == Location::Missing)
         }));
     }
     for node in forest.nodes() {
@@ -166,11 +166,11 @@ pub fn changed_since(forest: &Forest, host: &dyn Host, options: &ScanOptions) ->
 /// The images that came, or are not what they were, since the forest was looked at, as they are now. Names are
 /// listed and looked up; no other file is opened.
 #[must_use]
-pub fn news(forest: &Forest, host: &Arc<dyn Host>, options: &ScanOptions) -> Vec<Found> {
+pub fn news(forest: &Forest, host: &Arc<dyn Host>, options: &ScanOptions) -> Vec<ScannedFile> {
     let looker = Looker::new(Arc::clone(host), options);
     let is_scanned = |path: &PathBuf| {
         let known = forest.by_path(path);
-        known.is_none_or(|node| node.whereabouts.is_met())
+        known.is_none_or(|node| node.location.is_met())
     };
     let changed: BTreeSet<PathBuf> = changed_since(forest, host.as_ref(), options)
         .into_iter()

@@ -21,7 +21,7 @@ use crate::host::{Access, FileId, FileKind, Holder, Host, LockProbe, LockSet, io
 use crate::image::{TRASH_FOLDER, foreign_trash, is_trashed, maker_of};
 
 use super::trash_folder::left_alone;
-use super::{Forest, Found};
+use super::{Forest, ScannedFile};
 pub(super) use inspect::{Looker, Visit, Why};
 pub use options::{RAW_EXTENSIONS, ScanOptions};
 
@@ -42,7 +42,7 @@ const PROGRESS_TIME: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub enum ScanEvent {
     /// Files found, to be taken in by [`Forest::extend`]. A file may come twice; the later one holds.
-    Found(Vec<Found>),
+    Found(Vec<ScannedFile>),
     /// Which of them processes have open, to be taken in by [`Forest::hold`].
     Held(HashMap<FileId, Vec<Holder>>),
     /// How far the scan is.
@@ -91,7 +91,7 @@ impl Scan {
         let counts = Arc::new(Counts::default());
         let looker = Arc::new(Looker::new(host, &options));
         let (visits_in, visits) = bounded::<Visit>(1024);
-        let (found_in, found) = bounded::<Found>(1024);
+        let (found_in, found) = bounded::<ScannedFile>(1024);
 
         let workers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
         for _ in 0..workers {
@@ -161,7 +161,7 @@ pub fn scan_all(host: Arc<dyn Host>, options: ScanOptions) -> (Forest, ScanSumma
 /// One file, as a scan finds it that was told of no other: by this thread alone, so that it costs no
 /// more than opening it. Processes are looked for only where the file's locks say that there are some.
 #[must_use]
-pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<Found> {
+pub fn look_at(host: Arc<dyn Host>, path: &Path) -> Option<ScannedFile> {
     let looker = Looker::new(Arc::clone(&host), &ScanOptions::default());
     let symlink = host
         .stat_link(path)
@@ -330,7 +330,7 @@ pub(super) fn entries_below<'a>(
 fn work(
     looker: &Looker,
     visits: &Receiver<Visit>,
-    found: &Sender<Found>,
+    found: &Sender<ScannedFile>,
     cancel: &AtomicBool,
     counts: &Counts,
 ) {
@@ -361,7 +361,7 @@ struct Unheard;
 impl Collector {
     fn run(
         &mut self,
-        found: &Receiver<Found>,
+        found: &Receiver<ScannedFile>,
         looker: &Looker,
         walker: thread::JoinHandle<Unreadable>,
     ) -> Result<(), Unheard> {
@@ -396,7 +396,7 @@ impl Collector {
         }))
     }
 
-    fn gather(&self, found: &Receiver<Found>) -> Result<(), Unheard> {
+    fn gather(&self, found: &Receiver<ScannedFile>) -> Result<(), Unheard> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut due = Instant::now() + PROGRESS_TIME;
         loop {
@@ -420,14 +420,14 @@ impl Collector {
         }
     }
 
-    fn flush_full(&self, batch: &mut Vec<Found>) -> Result<(), Unheard> {
+    fn flush_full(&self, batch: &mut Vec<ScannedFile>) -> Result<(), Unheard> {
         if batch.len() >= BATCH {
             self.flush(batch)?;
         }
         Ok(())
     }
 
-    fn flush(&self, batch: &mut Vec<Found>) -> Result<(), Unheard> {
+    fn flush(&self, batch: &mut Vec<ScannedFile>) -> Result<(), Unheard> {
         if !batch.is_empty() {
             // All of one size, so that one takes the room of another.
             let found = std::mem::replace(batch, Vec::with_capacity(BATCH));

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::graph::WrittenUnder;
-use super::{Forest, Node, NodeId, Whereabouts};
+use super::{Forest, Location, Node, NodeId};
 use crate::host::Holder;
 
 /// Commands that keep the images above what they write intact.
@@ -38,7 +38,7 @@ pub(super) fn written_under(forest: &Forest) -> WrittenUnder {
         // What is in the trash says so when it is to come back.
         let is_there = |id: &NodeId| {
             let node = forest.get(*id);
-            node.is_some_and(|node| node.whereabouts != Whereabouts::InTrash)
+            node.is_some_and(|node| node.location != Location::InTrash)
         };
         let harmed = above.into_iter().filter(|id| !own.contains(id));
         let mut harmed = harmed.filter(is_there).peekable();

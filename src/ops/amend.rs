@@ -22,7 +22,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{resolve, space};
@@ -95,7 +95,7 @@ impl Operation for AmendImage {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Identity)
+        RestsOn::Image(&self.image, Compare::Identity)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {

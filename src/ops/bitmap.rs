@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Node, Whereabouts};
+use crate::forest::{Content, Location, Node};
 use crate::host::{Access, Host, HostFile, LockSet, printable};
 use crate::image::{
     self, BitmapChange, Dirty, ErrorKind, ImageFile, NewBitmap, NoProgress, ProgressSink,
@@ -21,7 +21,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{resolve, space};
@@ -128,7 +128,7 @@ impl Operation for ChangeBitmap {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -178,7 +178,7 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
             Err(sentence) => return plan.refuse_for(sentence),
         };
         if source.id != node.id {
-            if source.whereabouts != Whereabouts::Scanned {
+            if source.location != Location::Scanned {
                 return plan.refuse(
                     RefusalKind::OutsideRoots,
                     format!(

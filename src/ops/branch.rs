@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
+use crate::forest::{Content, Flags, Forest, Location, Node};
 use crate::host::{io_text, printable};
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 use crate::units::{count, size};
 
 use super::framework::built_on::BuiltOn;
 use super::framework::format::{command, name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_name, new_file, new_image, resolve};
@@ -79,7 +79,7 @@ impl Operation for Branch {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -96,14 +96,14 @@ impl Operation for Branch {
 }
 
 /// Plans a new overlay.
-fn plan_branch(plan: &mut Plan, wish: &Branch) {
+fn plan_branch(plan: &mut Plan, request: &Branch) {
     let Branch {
         base,
         new,
         size: wanted,
         style,
-        image: image_wish,
-    } = wish;
+        image,
+    } = request;
     let (wanted, style) = (*wanted, *style);
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
@@ -115,7 +115,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
     let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
         return;
     };
-    check_secrecy(plan, node, new, image_wish);
+    check_secrecy(plan, node, new, image);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
         plan.warn(format!(
@@ -133,7 +133,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
         Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
     };
     let backing = Some((recorded.clone(), format.clone()));
-    let Some(made) = new_image::check(plan, new, whole, backing, image_wish, 0) else {
+    let Some(made) = new_image::check(plan, new, whole, backing, image, 0) else {
         return;
     };
     let needed = made.len.image_blocks;
@@ -181,7 +181,7 @@ fn plan_branch(plan: &mut Plan, wish: &Branch) {
             .chain(node.id)
             .into_iter()
             .filter_map(|id| forest.get(id))
-            .filter(|node| node.whereabouts == Whereabouts::Scanned)
+            .filter(|node| node.location == Location::Scanned)
             .map(|node| node.path.clone())
             .collect(),
     }));
@@ -196,16 +196,16 @@ pub(super) fn base_facts(
     wanted: Option<u64>,
 ) -> Option<(Format, u64)> {
     let path = shown(base);
-    match node.whereabouts {
-        Whereabouts::Missing => {
+    match node.location {
+        Location::Missing => {
             plan.refuse(RefusalKind::NotFound, format!("{path} is not there"));
             return None;
         }
-        Whereabouts::Elsewhere => {
+        Location::Elsewhere => {
             plan.refuse(RefusalKind::NotFound, format!("{path} is no local file"));
             return None;
         }
-        Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
+        Location::Scanned | Location::OutsideScan | Location::InTrash => {}
     }
     let facts = match &node.content {
         Content::Qcow2(facts) => {
@@ -259,7 +259,7 @@ pub(super) fn base_facts(
     };
     check_chain(plan, forest, node, &path);
     let host = Arc::clone(&plan.context().host);
-    if let Err(error) = plan.pins.pin(host.as_ref(), base, watch(&facts.0)) {
+    if let Err(error) = plan.preconditions.add(host.as_ref(), base, watch(&facts.0)) {
         plan.refuse(
             resolve::kind_of(&error),
             format!(
@@ -272,18 +272,18 @@ pub(super) fn base_facts(
 }
 
 /// What of a base must not change while an overlay on it is made: a guest may write the rest of one.
-pub(super) fn watch(format: &Format) -> Watch {
+pub(super) fn watch(format: &Format) -> Compare {
     match format {
-        Format::Qcow2 => Watch::Header,
-        _ => Watch::Length,
+        Format::Qcow2 => Compare::Header,
+        _ => Compare::Length,
     }
 }
 
 /// An overlay and its base may differ in whether they are encrypted; what that means is easily missed.
-fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, wish: &ImageOptions) {
+fn check_secrecy(plan: &mut Plan, node: &Node, new: &Path, image: &ImageOptions) {
     let facts = node.facts();
     let below = facts.is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
-    match (below, wish.encryption.is_some()) {
+    match (below, image.encryption.is_some()) {
         (true, false) => plan.warn(format!(
             "{} is encrypted, and the overlay is not: what its guest writes will lie there for everybody to \
              read",
@@ -312,7 +312,7 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
         let Some(below) = forest.get(below) else {
             continue;
         };
-        if below.whereabouts == Whereabouts::Missing {
+        if below.location == Location::Missing {
             plan.refuse(
                 RefusalKind::NotFound,
                 format!(
@@ -416,7 +416,7 @@ pub(super) fn new_image(
         on.hold(host, &mut locking)?;
     }
     let locks = locking.settle(plan)?;
-    let host = &Held::new(host, &locks).for_copies(below.to_vec(), false);
+    let host = &LockedHost::new(host, &locks).for_copies(below.to_vec(), false);
     image::create(host, new, options, progress).map_err(|error| not_created(new, &error))?;
     let data_file = options.data_file.iter().map(|data| data.path.clone());
     let touched: Vec<PathBuf> = std::iter::once(new.to_path_buf())

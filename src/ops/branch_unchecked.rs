@@ -13,7 +13,7 @@ use crate::units::size;
 use super::framework::format::{command, name, shown};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_name, new_file, new_image};
@@ -75,7 +75,7 @@ impl Operation for BranchUnchecked {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -92,10 +92,10 @@ impl Operation for BranchUnchecked {
 }
 
 /// Plans the overlay.
-fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
+fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
     let BranchUnchecked {
         base, format, new, ..
-    } = wish;
+    } = request;
     plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
     if !is_a_name(format) {
         return plan.refuse(
@@ -104,7 +104,9 @@ fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
         );
     }
     match plan.host().stat_link(base) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => plan.pins.pin_absent(base),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            plan.preconditions.add_absent(base)
+        }
         Ok(stat) if stat.kind == FileKind::Symlink && plan.host().stat(base).is_err() => {
             return plan.refuse(
                 RefusalKind::Invalid,
@@ -134,13 +136,13 @@ fn plan_unchecked(plan: &mut Plan, wish: &BranchUnchecked) {
             );
         }
     }
-    let recorded = match backing_name::to_missing(plan.host(), new, base, wish.style) {
+    let recorded = match backing_name::to_missing(plan.host(), new, base, request.style) {
         Ok(recorded) => recorded,
         Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
     };
-    let whole = new_file::whole_sectors(plan, wish.size);
+    let whole = new_file::whole_sectors(plan, request.size);
     let backing = Some((recorded.clone(), format.clone()));
-    let Some(made) = new_image::check(plan, new, whole, backing, &wish.image, 0) else {
+    let Some(made) = new_image::check(plan, new, whole, backing, &request.image, 0) else {
         return;
     };
     let needed = made.len.image_blocks;

@@ -22,7 +22,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{absolute, backing_name, chain_files, device, new_file, resolve, resumed};
@@ -94,7 +94,7 @@ impl Operation for CloneImage {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -143,7 +143,7 @@ fn plan_clone(plan: &mut Plan, image: &Path, new: &Path, reflink: Reflink) {
         && let Some(base) = context.forest.leads_to(node)
     {
         if host.stat(base).is_ok() {
-            on = Some(BuiltOn::ask(plan, base, new, Watch::Header));
+            on = Some(BuiltOn::ask(plan, base, new, Compare::Header));
         }
         let style = backing_name::style_of(backing.name());
         let same_place = node.path.parent() == new.parent();
@@ -239,7 +239,7 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         let to = dir.join(&file.name);
         let base = files.get(index + 1);
         if made.contains(&absolute::path(&to)) && is_copy(host, file, base, &to) {
-            if let Err(error) = plan.pins.pin(host, &to, Watch::Content) {
+            if let Err(error) = plan.preconditions.add(host, &to, Compare::Content) {
                 return plan.refuse(
                     RefusalKind::Unreadable,
                     format!(
@@ -369,7 +369,7 @@ impl Job for CloneChain {
             below = Some(file);
         }
         // Somebody who knows no image locks may have written meanwhile.
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         progress.enter(Phase::Switch, 0);
         let mut touched: Vec<PathBuf> = self.present.iter().cloned().collect();
         if !touched.is_empty() {
@@ -430,7 +430,7 @@ impl Job for Clone {
                 .map_err(|error| Error::Failed(error.to_string()))?;
         }
         // Somebody who knows no image locks may have written meanwhile.
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         progress.enter(Phase::Switch, 0);
         let remarks = copy
             .lost

@@ -12,7 +12,7 @@ use super::framework::format::{command, name};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{new_file, new_image};
@@ -66,7 +66,7 @@ impl Operation for Create {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {

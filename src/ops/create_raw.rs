@@ -10,12 +10,12 @@ use crate::image::Preallocation;
 use crate::units::size;
 
 use super::framework::format::{command, name};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{new_file, new_image};
@@ -70,7 +70,7 @@ impl Operation for CreateRaw {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -134,7 +134,7 @@ impl Job for CreateRawJob {
             _ => progress.enter(Phase::Switch, 0),
         }
         let locks = Locking::default().settle(plan)?;
-        let host = Held::new(plan.host(), &locks);
+        let host = LockedHost::new(plan.host(), &locks);
         image::create_raw(&host, &self.new, self.size, self.preallocation, progress)
             .map_err(|error| branch::not_created(&self.new, &error))?;
         Ok(branch::created(&self.new, vec![self.new.clone()]))

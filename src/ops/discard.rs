@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::forest::{Content, Flags, Forest, Location, Node, NodeId};
 use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
 use crate::image::is_trashed;
 use crate::units::{count, size};
@@ -18,7 +18,7 @@ use super::framework::locks::{Locking, Use, who_uses};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Left, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
@@ -222,15 +222,15 @@ pub(super) fn look_up<'f>(
             ),
         });
     };
-    match node.whereabouts {
-        Whereabouts::Scanned => {}
-        Whereabouts::InTrash => {
+    match node.location {
+        Location::Scanned => {}
+        Location::InTrash => {
             return Err(Reason::new(
                 RefusalKind::InTrash,
                 resolve::in_trash(&node.path),
             ));
         }
-        Whereabouts::OutsideScan => {
+        Location::OutsideScan => {
             return Err(Reason::new(
                 RefusalKind::OutsideRoots,
                 format!(
@@ -240,13 +240,13 @@ pub(super) fn look_up<'f>(
                 ),
             ));
         }
-        Whereabouts::Missing => {
+        Location::Missing => {
             return Err(Reason::new(
                 RefusalKind::NotFound,
                 format!("{} is not there", shown(path)),
             ));
         }
-        Whereabouts::Elsewhere => {
+        Location::Elsewhere => {
             return Err(Reason::new(
                 RefusalKind::Unsupported,
                 format!("{} is no local file", shown(path)),
@@ -421,7 +421,10 @@ pub(super) fn add_image(
             step,
         });
         let host = Arc::clone(&plan.context().host);
-        if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+        if let Err(error) = plan
+            .preconditions
+            .add(host.as_ref(), path, Compare::Content)
+        {
             plan.refuse(
                 resolve::kind_of(&error),
                 format!(
@@ -529,7 +532,7 @@ fn kept(forest: &Forest, set: &HashSet<NodeId>, goes: &[NodeId]) -> Vec<String> 
         .filter_map(|id| forest.get(*id)?.parent)
         .filter(|parent| !set.contains(parent) && seen.insert(*parent))
         .filter_map(|parent| forest.get(parent))
-        .filter(|parent| parent.whereabouts != Whereabouts::Missing)
+        .filter(|parent| parent.location != Location::Missing)
         .map(|parent| {
             let others: Vec<String> = parent
                 .children

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::Whereabouts;
+use crate::forest::Location;
 use crate::host::LockSet;
 use crate::image::taken_from;
 use crate::units::{count, size};
@@ -18,7 +18,7 @@ use super::framework::may_write;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::Entry;
@@ -70,7 +70,7 @@ impl Operation for EmptyTrash {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -128,7 +128,7 @@ fn plan_emptying(plan: &mut Plan, names: &[String]) {
             let dependants: Vec<String> = context
                 .forest
                 .by_path(&file.original)
-                .filter(|node| node.whereabouts == Whereabouts::Missing)
+                .filter(|node| node.location == Location::Missing)
                 .map(|node| node.children.as_slice())
                 .unwrap_or_default()
                 .iter()

@@ -18,12 +18,12 @@ use crate::units::{count, size};
 use super::framework::chain_files::ChainFile;
 use super::framework::copy_file::folder;
 use super::framework::format::{name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
@@ -76,7 +76,7 @@ impl Operation for Export {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -214,11 +214,11 @@ fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
         Err(sentence) => return plan.refuse_for(sentence),
     };
     let taken = BTreeSet::from([OsString::from(MANIFEST)]);
-    let Some(members) = chain_files::plan(plan, node, taken) else {
+    let Some(files_to_lock) = chain_files::plan(plan, node, taken) else {
         return;
     };
     let mut needed = 0_u64;
-    for member in &members {
+    for member in &files_to_lock {
         let to = dir.join(&member.name);
         let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
         plan.effect(EffectKind::Creates, to, Some(member.bytes), text);
@@ -231,14 +231,14 @@ fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
     }
     plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
     plan.job = Some(Arc::new(ExportJob {
-        members,
+        files_to_lock,
         dir: dir.to_path_buf(),
     }));
 }
 
 #[derive(Debug)]
 struct ExportJob {
-    members: Vec<ChainFile>,
+    files_to_lock: Vec<ChainFile>,
     dir: PathBuf,
 }
 
@@ -247,7 +247,7 @@ impl Job for ExportJob {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
-        for member in &self.members {
+        for member in &self.files_to_lock {
             let _ = locking.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
         }
         let _locks = locking.settle(plan)?;
@@ -271,7 +271,7 @@ impl Job for ExportJob {
         Ok(Outcome {
             summary: format!(
                 "exported {} to {}",
-                count(self.members.len(), "image"),
+                count(self.files_to_lock.len(), "image"),
                 shown(&self.dir)
             ),
             touched: vec![self.dir.clone()],
@@ -285,11 +285,11 @@ impl ExportJob {
     /// Copies the files, what is built on last, and writes the manifest.
     fn fill(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<(), Error> {
         let host = plan.host();
-        let total: u64 = self.members.iter().map(|member| member.bytes).sum();
+        let total: u64 = self.files_to_lock.iter().map(|member| member.bytes).sum();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut files: Vec<Exported> = Vec::new();
         let mut below: Option<&ChainFile> = None;
-        for member in self.members.iter().rev() {
+        for member in self.files_to_lock.iter().rev() {
             let to = dir.join(&member.name);
             let copy = chain_files::copy(host, member, below, dir, Reflink::Auto, progress)?;
             copy.publish()?;
@@ -313,15 +313,15 @@ impl ExportJob {
             files,
         };
         // Somebody who knows no image locks may have written meanwhile.
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         let mut text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::Failed(error.to_string()))?;
         text.push(b'\n');
         let path = dir.join(MANIFEST);
         let write = || -> io::Result<()> {
-            let members = self.members.iter().map(|member| member.path.clone());
-            let file = Held::unlocked(host)
-                .for_copies(members, false)
+            let files_to_lock = self.files_to_lock.iter().map(|member| member.path.clone());
+            let file = LockedHost::unlocked(host)
+                .for_copies(files_to_lock, false)
                 .create_new(&path)?;
             file.write_at(&text, 0)?;
             file.flush()?;

@@ -17,13 +17,13 @@ use crate::units::size;
 
 use super::branch::not_created;
 use super::framework::eligibility::{chain_below, format_of, is_readable, refuse_foreign_data};
-use super::framework::files_to_lock::Members;
+use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{command, name, shown};
-use super::framework::locked_host::{Held, files_of, has_secrets};
+use super::framework::locked_host::{LockedHost, files_of, has_secrets};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve, unlock};
@@ -112,7 +112,7 @@ impl Operation for Flatten {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -142,21 +142,21 @@ impl Operation for Flatten {
 }
 
 /// Plans to flatten the image onto an image below it, or onto nothing.
-fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
+fn plan_flatten(plan: &mut Plan, request: &Flatten) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = format!("Flatten {}", name(&wish.image));
-    if let Some(onto) = &wish.onto {
+    plan.title = format!("Flatten {}", name(&request.image));
+    if let Some(onto) = &request.onto {
         plan.title.push_str(&format!(" onto {}", name(onto)));
     }
-    if let Some(new) = &wish.new {
+    if let Some(new) = &request.new {
         plan.title.push_str(&format!(" into {}", name(new)));
     }
-    let node = match resolve::named(&context, &wish.image) {
+    let node = match resolve::named(&context, &request.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse_for(sentence),
     };
-    let base = match wish
+    let base = match request
         .onto
         .as_deref()
         .map(|onto| resolve::named(&context, onto))
@@ -165,10 +165,10 @@ fn plan_flatten(plan: &mut Plan, wish: &Flatten) {
         Ok(base) => base,
         Err(sentence) => return plan.refuse_for(sentence),
     };
-    let Some(base) = fit(plan, forest, node, base, wish.new.as_deref()) else {
+    let Some(base) = fit(plan, forest, node, base, request.new.as_deref()) else {
         return;
     };
-    match (wish.new.as_deref(), wish.compress) {
+    match (request.new.as_deref(), request.compress) {
         (None, None) => in_place(plan, node, base),
         (None, Some(_)) => plan.refuse(
             RefusalKind::Invalid,
@@ -246,21 +246,21 @@ fn fit<'f>(
 fn in_place(plan: &mut Plan, node: &Node, base: Option<(&Node, Format)>) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    let mut members = Members::default();
-    let wish = reparent::Wish {
+    let mut files_to_lock = FilesToLock::default();
+    let request = reparent::Reparenting {
         node,
         base: base.as_ref().map(|(base, format)| (*base, format)),
         style: None,
     };
-    let Some(planned) = reparent::plan(plan, &mut members, wish) else {
+    let Some(planned) = reparent::plan(plan, &mut files_to_lock, request) else {
         return;
     };
     let read = forest.chain(node.id).into_iter().skip(1);
     reparent::say_what_is_read(plan, read.filter_map(|id| forest.get(id)));
-    planned.say_the_rest(plan, &members, node);
+    planned.say_the_rest(plan, &files_to_lock, node);
     plan.job = Some(Arc::new(RebaseJob {
         planned,
-        members,
+        files_to_lock,
         dedupe: false,
     }));
 }
@@ -320,7 +320,7 @@ fn into_new(
         layers,
         new: new.to_path_buf(),
         compress,
-        members: Members::default(),
+        files_to_lock: FilesToLock::default(),
         bytes: 0,
         keys: context.keys.clone(),
     };
@@ -361,10 +361,10 @@ fn into_new(
         new_image::say_of_compression(plan, new, forecast.at_most);
     }
     for node in &chain {
-        job.members.read(host, &node.path, &format_of(node));
+        job.files_to_lock.read(host, &node.path, &format_of(node));
     }
     reparent::say_what_is_read(plan, chain);
-    job.members.secure(plan);
+    job.files_to_lock.secure(plan);
     if let Some(facts) = node.facts()
         && (facts.snapshots > 0 || facts.bitmaps > 0)
     {
@@ -409,7 +409,7 @@ struct IntoNew {
     layers: Option<usize>,
     new: PathBuf,
     compress: Option<Compress>,
-    members: Members,
+    files_to_lock: FilesToLock,
     bytes: u64,
     keys: Keys,
 }
@@ -517,14 +517,14 @@ impl Job for IntoNew {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(plan)?;
-        let held = Held::new(host, &locks);
+        let locks = self.files_to_lock.lock(plan)?;
+        let held = LockedHost::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
         self.backing_views(&held)
             .and_then(|(chain, ..)| {
                 // The new image is not encrypted.
                 let making =
-                    Held::new(host, &locks).for_copies(files_of(&chain), has_secrets(&chain));
+                    LockedHost::new(host, &locks).for_copies(files_of(&chain), has_secrets(&chain));
                 self.make(&making, progress)
             })
             .map_err(|error| not_created(&self.new, &error))?;

@@ -19,7 +19,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{absolute, new_file, resumed};
@@ -68,7 +68,7 @@ impl Operation for Import {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -128,7 +128,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         claim(plan, &from, LockSet::ReadOnly);
         let new = to.join(&file.name);
         if made.contains(&absolute::path(&new)) && is_same(host, &new, file) {
-            if let Err(error) = plan.pins.pin(host, &new, Watch::Content) {
+            if let Err(error) = plan.preconditions.add(host, &new, Compare::Content) {
                 return plan.refuse(
                     RefusalKind::Unreadable,
                     format!(
@@ -282,7 +282,7 @@ impl Job for ImportJob {
             }
             copies.push(copy);
         }
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         progress.enter(Phase::Switch, 0);
         let mut touched: Vec<PathBuf> = self.present.iter().cloned().collect();
         if !touched.is_empty() {

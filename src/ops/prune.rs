@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forest::{Flags, Node, NodeId, Whereabouts};
+use crate::forest::{Flags, Location, Node, NodeId};
 use crate::host::{Access, FileId, LockProbe, LockSet, during_one_survey};
 
 use super::Context;
@@ -82,7 +82,7 @@ fn is_spare_leaf(context: &Context, node: &Node) -> bool {
         | Flags::UNREADABLE
         | Flags::UNSUPPORTED
         | Flags::CORRUPT;
-    node.whereabouts == Whereabouts::Scanned
+    node.location == Location::Scanned
         && !node.symlink
         && node.facts().is_some()
         && node.backing.is_some()

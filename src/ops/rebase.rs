@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Content, Forest, Node, Whereabouts};
+use crate::forest::{Content, Forest, Location, Node};
 use crate::host::{Access, printable};
 use crate::image::{
     self, CompressionType, Format, Growth, ImageFile, Layer, Stores, dedupe_growth,
 };
 use crate::units::size;
 
-use super::framework::files_to_lock::Members;
+use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, resolve, space};
@@ -102,7 +102,7 @@ impl Operation for Rebase {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Identity)
+        RestsOn::Image(&self.image, Compare::Identity)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -133,22 +133,22 @@ impl Operation for Rebase {
 }
 
 /// Plans to build the image on another one.
-fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
+fn plan_rebase(plan: &mut Plan, request: &Rebase) {
     let context = plan.context().clone();
-    plan.title = format!("Rebase {} to {}", name(&wish.image), name(&wish.to));
-    let (node, base) = match resolve::named(&context, &wish.image)
-        .and_then(|node| Ok((node, resolve::named(&context, &wish.to)?)))
+    plan.title = format!("Rebase {} to {}", name(&request.image), name(&request.to));
+    let (node, base) = match resolve::named(&context, &request.image)
+        .and_then(|node| Ok((node, resolve::named(&context, &request.to)?)))
     {
         Ok(found) => found,
         Err(sentence) => return plan.refuse_for(sentence),
     };
-    let Some(format) = format_of(plan, node, base, wish) else {
+    let Some(format) = format_of(plan, node, base, request) else {
         return;
     };
     if node.parent == Some(base.id)
         && node.backing_format() == Some(&format)
-        && wish.style.is_none()
-        && !wish.dedupe
+        && request.style.is_none()
+        && !request.dedupe
     {
         return plan.refuse_as_done(format!(
             "{} is built on {} already",
@@ -156,16 +156,16 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
             name(&base.path)
         ));
     }
-    let mut members = Members::default();
-    let asked = reparent::Wish {
+    let mut files_to_lock = FilesToLock::default();
+    let asked = reparent::Reparenting {
         node,
         base: Some((base, &format)),
-        style: wish.style,
+        style: request.style,
     };
-    let Some(mut planned) = reparent::plan(plan, &mut members, asked) else {
+    let Some(mut planned) = reparent::plan(plan, &mut files_to_lock, asked) else {
         return;
     };
-    if wish.compress {
+    if request.compress {
         planned.stores = Stores::Compressed;
         say_of_compression(plan, node);
     }
@@ -183,7 +183,7 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
             size(own)
         ));
     }
-    if wish.dedupe {
+    if request.dedupe {
         let host = plan.host();
         match Layer::open(host, &node.path, &Format::Qcow2).and_then(|top| dedupe_growth(&top)) {
             Ok(growth) => space::may_need_growth(plan, &node.path, Growth::default(), growth),
@@ -197,11 +197,11 @@ fn plan_rebase(plan: &mut Plan, wish: &Rebase) {
             name(&base.path)
         ));
     }
-    planned.say_the_rest(plan, &members, node);
+    planned.say_the_rest(plan, &files_to_lock, node);
     plan.job = Some(Arc::new(RebaseJob {
         planned,
-        members,
-        dedupe: wish.dedupe,
+        files_to_lock,
+        dedupe: request.dedupe,
     }));
 }
 
@@ -230,22 +230,22 @@ fn say_of_compression(plan: &mut Plan, node: &Node) {
 }
 
 /// What the image is going to record as the format of its new base.
-fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option<Format> {
+fn format_of(plan: &mut Plan, node: &Node, base: &Node, request: &Rebase) -> Option<Format> {
     let path = shown(&base.path);
-    match base.whereabouts {
-        Whereabouts::Scanned | Whereabouts::InTrash => {}
-        Whereabouts::Missing => {
+    match base.location {
+        Location::Scanned | Location::InTrash => {}
+        Location::Missing => {
             plan.refuse(RefusalKind::NotFound, format!("{path} is not there"));
             return None;
         }
-        Whereabouts::Elsewhere => {
+        Location::Elsewhere => {
             plan.refuse(
                 RefusalKind::NotFound,
                 format!("{path} is no local file: nothing is known of it here"),
             );
             return None;
         }
-        Whereabouts::OutsideScan => {
+        Location::OutsideScan => {
             plan.refuse(
                 RefusalKind::OutsideRoots,
                 format!("{path} lies outside the folders looked in: look in its folder too"),
@@ -267,7 +267,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option
         );
         return None;
     }
-    if let Some(said) = &wish.format {
+    if let Some(said) = &request.format {
         return backing_format::said(plan, base, said);
     }
     let forest = Arc::clone(&plan.context().forest);
@@ -278,12 +278,12 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option
     }
     backing_format::found(plan, &forest, base, |format| {
         Request::Rebase(Rebase {
-            image: wish.image.clone(),
-            to: wish.to.clone(),
+            image: request.image.clone(),
+            to: request.to.clone(),
             format: Some(format),
-            style: wish.style,
-            dedupe: wish.dedupe,
-            compress: wish.compress,
+            style: request.style,
+            dedupe: request.dedupe,
+            compress: request.compress,
         })
     })
 }
@@ -292,7 +292,7 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Rebase) -> Option
 #[derive(Debug)]
 pub(super) struct RebaseJob {
     pub(super) planned: Move,
-    pub(super) members: Members,
+    pub(super) files_to_lock: FilesToLock,
     /// Whether it gives up afterwards what its new base shows as well.
     pub(super) dedupe: bool,
 }
@@ -300,8 +300,10 @@ pub(super) struct RebaseJob {
 impl Job for RebaseJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
-        let locks = self.planned.carry_out(&self.members, plan, progress)?;
-        let host = &Held::new(host, &locks);
+        let locks = self
+            .planned
+            .carry_out(&self.files_to_lock, plan, progress)?;
+        let host = &LockedHost::new(host, &locks);
         let mut remarks = Vec::new();
         if self.dedupe {
             progress.enter(Phase::CleanUp, 0);

@@ -17,7 +17,7 @@ use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{leaks, space};
@@ -75,7 +75,7 @@ impl Operation for RecoverEntry {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -290,7 +290,7 @@ fn each(plan: &mut Plan, plans: Vec<Plan>) {
             space::add(plan, &need.dir, need.needed, need.possible);
         }
         plan.copies = plan.copies.saturating_add(one.copies);
-        plan.pins.join(&one.pins);
+        plan.preconditions.join(&one.preconditions);
     }
     plan.undo = Undo::Impossible("it is the way back itself".to_owned());
     plan.job = Some(Arc::new(Each { plans }));

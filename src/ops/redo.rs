@@ -11,7 +11,7 @@ use super::framework::format::shown;
 use super::framework::journal::{Entry, Standing, origin};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
@@ -60,7 +60,7 @@ impl Operation for RedoEntry {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {

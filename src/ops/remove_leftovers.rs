@@ -18,7 +18,7 @@ use super::framework::may_write;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::{
@@ -65,7 +65,7 @@ impl Operation for RemoveLeftovers {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {

@@ -21,7 +21,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{device, resolve, space};
@@ -140,7 +140,7 @@ impl Operation for RepairImage {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -491,7 +491,10 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
         ),
     );
     plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
-    if let Err(error) = plan.pins.pin(host.as_ref(), &saved_at, Watch::Content) {
+    if let Err(error) = plan
+        .preconditions
+        .add(host.as_ref(), &saved_at, Compare::Content)
+    {
         plan.refuse(
             resolve::kind_of(&error),
             format!(

@@ -19,9 +19,9 @@ use super::framework::eligibility::{
     chain_below, format_of, is_readable, refuse_corrupt, refuse_foreign_data,
     refuse_receiver_elsewhere, refuse_unfit,
 };
-use super::framework::files_to_lock::Members;
+use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{command, listed, name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locks;
 use super::framework::{space, unlock};
 use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, RefusalKind, Request, Undo};
@@ -50,7 +50,7 @@ pub(super) struct Move {
 
 /// What is asked of one image.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'f> {
+pub(super) struct Reparenting<'f> {
     pub(super) node: &'f Node,
     /// None: on nothing.
     pub(super) base: Option<(&'f Node, &'f Format)>,
@@ -59,10 +59,14 @@ pub(super) struct Wish<'f> {
 
 /// Plans one of them: says what happens to the image and to those that are read, and what is known of
 /// the room it needs.
-pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Option<Move> {
+pub(super) fn plan(
+    plan: &mut Plan,
+    files_to_lock: &mut FilesToLock,
+    asked: Reparenting<'_>,
+) -> Option<Move> {
     let context = plan.context().clone();
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
-    let node = wish.node;
+    let node = asked.node;
     let path = &node.path;
     refuse_unfit(plan, node, "built on another image");
     if plan.refusals.is_empty() && !matches!(node.content, Content::Qcow2(_)) {
@@ -75,7 +79,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         );
     }
     let mut read = chain_below(plan, forest, node)?;
-    if let Some((base, _)) = wish.base {
+    if let Some((base, _)) = asked.base {
         if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
             plan.refuse(
                 RefusalKind::Loop,
@@ -101,7 +105,7 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         return None;
     }
     // Everything that is read or written is opened before anything is planned on it.
-    let base_id = wish.base.map(|(base, _)| base.id);
+    let base_id = asked.base.map(|(base, _)| base.id);
     for top in std::iter::once(node.id).chain(base_id) {
         if let Err(error) = unlock::unlock_chain(&context, top) {
             plan.refuse_error(&error);
@@ -109,11 +113,11 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
         }
     }
     warn_of_plain_copies(plan, node, &read);
-    let base = match wish.base {
+    let base = match asked.base {
         None => None,
         Some((base, format)) => {
             let recorded =
-                leading_to(&context, node, &base.path, wish.style).and_then(|recorded| {
+                leading_to(&context, node, &base.path, asked.style).and_then(|recorded| {
                     let file = ImageFile::new(
                         path,
                         host.open(path, Access::Read)
@@ -160,9 +164,9 @@ pub(super) fn plan(plan: &mut Plan, members: &mut Members, wish: Wish<'_>) -> Op
     };
     planned.bytes = survey.loss.certain.saturating_add(survey.loss.possible);
     describe(plan, node, &planned, &survey);
-    members.write(host, path, &Format::Qcow2);
+    files_to_lock.write(host, path, &Format::Qcow2);
     for below in read {
-        members.read(host, &below.path, &format_of(below));
+        files_to_lock.read(host, &below.path, &format_of(below));
     }
     Some(planned)
 }
@@ -338,14 +342,14 @@ impl Move {
     /// the header is switched. The locks are held until what is given back is dropped.
     pub(super) fn carry_out(
         &self,
-        members: &Members,
+        files_to_lock: &FilesToLock,
         plan: &Plan,
         progress: &Progress,
     ) -> Result<Locks, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = members.lock(plan)?;
-        let host = &Held::new(host, &locks);
+        let locks = files_to_lock.lock(plan)?;
+        let host = &LockedHost::new(host, &locks);
         progress.enter(Phase::Copy, self.bytes);
         self.copy(host, progress)
             .and_then(|()| {
@@ -357,8 +361,8 @@ impl Move {
     }
 
     /// What the plan says of taking it back, and the same with qemu-img.
-    pub(super) fn say_the_rest(&self, plan: &mut Plan, members: &Members, node: &Node) {
-        members.secure(plan);
+    pub(super) fn say_the_rest(&self, plan: &mut Plan, files_to_lock: &FilesToLock, node: &Node) {
+        files_to_lock.secure(plan);
         plan.roll_back = undo_request(&plan.context().forest, node);
         plan.undo = undo(node, plan.roll_back.as_ref());
         say_commands(plan, &[(node, self.base.as_ref())]);

@@ -19,7 +19,7 @@ use super::framework::may_write;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Entry, Since};
@@ -77,7 +77,7 @@ impl Operation for Restore {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -147,7 +147,7 @@ fn plan_restore(plan: &mut Plan, names: &[String]) {
                     ),
                 );
             } else {
-                plan.pins.pin_absent(&file.original);
+                plan.preconditions.add_absent(&file.original);
             }
         }
         for problem in &entry.problems {

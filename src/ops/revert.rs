@@ -20,12 +20,12 @@ use super::framework::built_on::BuiltOn;
 use super::framework::copy_file::folder;
 use super::framework::eligibility::refuse_as_data_file;
 use super::framework::format::{command, name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Batch, Item};
@@ -113,7 +113,7 @@ impl Operation for Revert {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -469,7 +469,7 @@ impl Job for RevertJob {
         let locks = locking.settle(plan)?;
         let next = match &self.content {
             Content::Anew { options, on, below } => {
-                let held = Held::new(host, &locks).for_copies(below.clone(), false);
+                let held = LockedHost::new(host, &locks).for_copies(below.clone(), false);
                 Next::anew(host, &held, image, options, on, progress)?
             }
             Content::Kept { entry, at, file } => {

@@ -11,13 +11,13 @@ use crate::forest::Node;
 use crate::image::Format;
 use crate::units::{count, size};
 
-use super::framework::files_to_lock::Members;
+use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Batch, Item, refuse_foreign};
@@ -100,7 +100,7 @@ impl Operation for Squash {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -326,7 +326,7 @@ fn adopt(plan: &mut Plan, other: Plan) {
     plan.space = other.space;
     plan.undo = other.undo;
     plan.commands = other.commands;
-    plan.pins = other.pins;
+    plan.preconditions = other.preconditions;
     plan.job = other.job;
 }
 
@@ -346,15 +346,15 @@ fn plan_up(plan: &mut Plan, node: &Node) {
             );
         }
     };
-    let mut members = Members::default();
+    let mut files_to_lock = FilesToLock::default();
     let (mut moves, mut children) = (Vec::new(), Vec::new());
     for child in node.children.iter().filter_map(|id| forest.get(*id)) {
-        let wish = reparent::Wish {
+        let asked = reparent::Reparenting {
             node: child,
             base: base.as_ref().map(|(base, format)| (*base, format)),
             style: None,
         };
-        let Some(planned) = reparent::plan(plan, &mut members, wish) else {
+        let Some(planned) = reparent::plan(plan, &mut files_to_lock, asked) else {
             return;
         };
         children.push(child);
@@ -376,8 +376,8 @@ fn plan_up(plan: &mut Plan, node: &Node) {
     plan.frees = bytes;
     let below = forest.chain(node.id).into_iter().skip(1);
     reparent::say_what_is_read(plan, below.filter_map(|id| forest.get(id)));
-    members.write(host, &node.path, &Format::Qcow2);
-    members.secure(plan);
+    files_to_lock.write(host, &node.path, &Format::Qcow2);
+    files_to_lock.secure(plan);
     plan.undo = Undo::Impossible(format!(
         "{} can be restored from the trash, but nothing is built on it any more",
         name(&node.path)
@@ -386,7 +386,7 @@ fn plan_up(plan: &mut Plan, node: &Node) {
         layer: node.path.clone(),
         layer_bytes: bytes,
         moves,
-        members,
+        files_to_lock,
     }));
 }
 
@@ -395,15 +395,15 @@ struct Up {
     layer: PathBuf,
     layer_bytes: u64,
     moves: Vec<Move>,
-    members: Members,
+    files_to_lock: FilesToLock,
 }
 
 impl Job for Up {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(plan)?;
-        let host = &Held::new(host, &locks);
+        let locks = self.files_to_lock.lock(plan)?;
+        let host = &LockedHost::new(host, &locks);
         let item = Item {
             path: self.layer.clone(),
             why: "squashed into what was built on it".to_owned(),

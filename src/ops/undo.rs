@@ -15,7 +15,7 @@ use super::framework::format::{listed, shown};
 use super::framework::journal::{Entry, Journal, Standing, origin};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::{Seen, Watch};
+use super::framework::preconditions::{Compare, FileVersion};
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
@@ -63,7 +63,7 @@ impl Operation for UndoEntry {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -246,7 +246,7 @@ fn changed_layer(
             .into_iter()
             .find(|place| host.stat_link(place).is_ok())
     });
-    places.find(|place| !Seen::now(host, place).is_ok_and(|now| commit.after.knows(&now)))
+    places.find(|place| !FileVersion::now(host, place).is_ok_and(|now| commit.after.knows(&now)))
 }
 
 /// Taking back what made some images removes these, and nothing that came to be built on them.

@@ -72,12 +72,12 @@ fn escaped(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forest::{Backing, BackingState, Content, Forest, Found};
+    use crate::forest::{Backing, BackingState, Content, Forest, ScannedFile};
     use crate::image::Format;
 
     fn forest() -> Forest {
         let mut forest = Forest::new();
-        let found = |path: &str, content, backing: Option<Backing>| Found {
+        let found = |path: &str, content, backing: Option<Backing>| ScannedFile {
             path: path.into(),
             symlink: false,
             stat: None,

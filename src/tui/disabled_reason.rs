@@ -4,7 +4,7 @@
 //! What an action is about is one rule: the marked images, or where none is marked the one under the
 //! cursor. Where an action takes two, the cursor points at the other. What only shows follows the cursor.
 
-use crate::forest::{Node, NodeId, Whereabouts};
+use crate::forest::{Location, Node, NodeId};
 use crate::image::Encryption;
 
 use super::actions::{Action, Motion};
@@ -276,13 +276,13 @@ fn not_all_there(app: &App) -> Option<String> {
     let targets = app.targets();
     let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
     nodes
-        .find(|node| node.whereabouts != Whereabouts::Scanned)
+        .find(|node| node.location != Location::Scanned)
         .map(|node| format!("{} is not among the scanned files", app.label(node)))
 }
 
 /// Whether there are tables to look through.
 pub(super) fn can_be_checked(node: &Node) -> bool {
-    node.whereabouts == Whereabouts::Scanned && node.facts().is_some()
+    node.location == Location::Scanned && node.facts().is_some()
 }
 
 /// The two images to be compared: both marked, or the marked one and the one under the cursor.
@@ -291,7 +291,7 @@ pub(super) fn two(app: &App) -> Vec<NodeId> {
     two.extend(app.tree.at.filter(|at| two.len() == 1 && !two.contains(at)));
     let is_there = |id: &NodeId| {
         let node = app.forest.get(*id);
-        node.is_some_and(|node| node.whereabouts == Whereabouts::Scanned)
+        node.is_some_and(|node| node.location == Location::Scanned)
     };
     two.retain(is_there);
     two
@@ -324,16 +324,16 @@ fn file_of(node: Option<&Node>) -> Result<&Node, String> {
     let Some(node) = node else {
         return Err("no image is selected".to_owned());
     };
-    Err(match node.whereabouts {
-        Whereabouts::Scanned => return Ok(node),
-        Whereabouts::OutsideScan if node.is_awaited() => {
+    Err(match node.location {
+        Location::Scanned => return Ok(node),
+        Location::OutsideScan if node.is_awaited() => {
             "it was not looked at yet: wait for the scan".to_owned()
         }
-        Whereabouts::OutsideScan => {
+        Location::OutsideScan => {
             "it lies outside the scanned directories: open its directory too".to_owned()
         }
-        Whereabouts::Missing => "the file is not there".to_owned(),
-        Whereabouts::Elsewhere => "it is not a local file".to_owned(),
-        Whereabouts::InTrash => "it is in the trash: restore it first".to_owned(),
+        Location::Missing => "the file is not there".to_owned(),
+        Location::Elsewhere => "it is not a local file".to_owned(),
+        Location::InTrash => "it is in the trash: restore it first".to_owned(),
     })
 }

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-use crate::forest::{Flags, Forest, Node, NodeId, Whereabouts};
+use crate::forest::{Flags, Forest, Location, Node, NodeId};
 use crate::host::printable_bytes;
 use crate::units;
 
@@ -268,7 +268,7 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
                     .iter()
                     .any(|p| p.kind.name().contains(state.as_str()))
                 || (state == "bad" && is_problem(forest, node))
-                || (state == "missing" && node.whereabouts == Whereabouts::Missing)
+                || (state == "missing" && node.location == Location::Missing)
         }
     }
 }

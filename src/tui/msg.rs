@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::forest::{Forest, Found};
+use crate::forest::{Forest, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::ops::journal::Entry;
@@ -58,7 +58,7 @@ pub enum Msg {
     /// The time; sent before whatever happened at that time.
     Clock(SystemTime),
     /// Files a scan has found.
-    Found(QueryId, Vec<Found>),
+    Found(QueryId, Vec<ScannedFile>),
     /// Which of them processes have open.
     Held(QueryId, HashMap<FileId, Vec<Holder>>),
     /// How many files a scan has looked at so far.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use divan::{Bencher, black_box};
-use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
+use qanopy::forest::{Backing, BackingState, Content, Forest, ScannedFile};
 use qanopy::host::{FileId, FileKind, Stat};
 use qanopy::image::Format;
 use qanopy::tui::testing::{
@@ -34,7 +34,7 @@ fn path(i: usize) -> PathBuf {
     PathBuf::from(format!("/vm/tree-{:05}/image-{i:06}.qcow2", i / TREE))
 }
 
-fn found(i: usize, base: Option<usize>) -> Found {
+fn found(i: usize, base: Option<usize>) -> ScannedFile {
     let stat = |i: usize| Stat {
         id: FileId {
             device: 1,
@@ -49,7 +49,7 @@ fn found(i: usize, base: Option<usize>) -> Found {
         gid: 0,
         links: 1,
     };
-    Found {
+    ScannedFile {
         path: path(i),
         symlink: false,
         stat: Some(stat(i)),
@@ -65,7 +65,7 @@ fn found(i: usize, base: Option<usize>) -> Found {
 }
 
 /// Trees of a base, seven overlays on it, and others on these.
-fn trees(count: usize) -> Vec<Found> {
+fn trees(count: usize) -> Vec<ScannedFile> {
     let base = |i: usize| match i % TREE {
         0 => None,
         at if at < 8 => Some(i - at),
@@ -74,11 +74,11 @@ fn trees(count: usize) -> Vec<Found> {
     (0..count).map(|i| found(i, base(i))).collect()
 }
 
-fn chain() -> Vec<Found> {
+fn chain() -> Vec<ScannedFile> {
     (0..CHAIN).map(|i| found(i, i.checked_sub(1))).collect()
 }
 
-fn ui(images: Vec<Found>, size: (u16, u16)) -> Ui {
+fn ui(images: Vec<ScannedFile>, size: (u16, u16)) -> Ui {
     let settings = Settings {
         roots: vec![PathBuf::from("/vm")],
         ..Settings::default()

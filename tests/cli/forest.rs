@@ -6,7 +6,7 @@ use crate::support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use qanopy::forest::{Forest, Node, Whereabouts};
+use qanopy::forest::{Forest, Location, Node};
 use support::forests::{self, Described, Reading};
 use support::script::Script;
 use support::{oracle, ours};
@@ -117,7 +117,7 @@ fn every_sample_is_listed_with_its_parent_state_and_sizes() {
             let told = rows.iter().any(|row| {
                 Path::new(row.path) == path || row.names.iter().any(|n| Path::new(n) == path)
             });
-            let missing = node.whereabouts == Whereabouts::Missing
+            let missing = node.location == Location::Missing
                 && rows
                     .iter()
                     .any(|row| row.parent.map(Path::new) == Some(path));
@@ -244,7 +244,7 @@ fn a_scan_changes_nothing_and_opens_nothing_outside() {
     before.assert_unchanged(dir, &"a scan");
     let top = node(&forest, &dir.join("inside/top.qcow2"));
     let base = forest.get(top.parent.unwrap()).unwrap();
-    assert_eq!(base.whereabouts, Whereabouts::OutsideScan);
+    assert_eq!(base.location, Location::OutsideScan);
     assert_eq!(base.facts(), None);
     assert!(base.stat.is_some());
     assert_eq!(

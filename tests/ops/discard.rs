@@ -185,7 +185,7 @@ fn an_image_changed_after_planning_stays() {
     let dir = small_forest(&qemu);
     let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["a"]));
     qemu.within(dir.path()).io("a2", &["write -P 8 0 4k"]);
-    plan.verify_pins().unwrap_err();
+    plan.verify_preconditions().unwrap_err();
     assert!(matches!(carry_out(plan), Err(Error::Stale(_))));
     assert_eq!(names(dir.path()), ["a", "a1", "a2", "b", "root"]);
 }

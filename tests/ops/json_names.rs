@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use qanopy::forest::{BackingState, Flags, ProblemKind, Reads, Whereabouts};
+use qanopy::forest::{BackingState, Flags, Location, ProblemKind, Reads};
 use qanopy::image::{Format, ImageFile};
 use qanopy::ops::{Commit, MoveImages, RefusalKind, Relocation, Request, Resize};
 use support::{Qemu, ours};
@@ -144,8 +144,8 @@ fn what_is_no_plain_file_is_shown_and_left_alone() {
         assert_eq!(backing.state, BackingState::Elsewhere(what.into()));
         assert_eq!(backing.name(), name.as_str());
         assert_eq!(
-            forest.get(node.parent.unwrap()).unwrap().whereabouts,
-            Whereabouts::Elsewhere
+            forest.get(node.parent.unwrap()).unwrap().location,
+            Location::Elsewhere
         );
         let error = ours::view(&over, Some("qcow2")).unwrap_err();
         assert!(error.contains("not a local file but json: "), "{error}");
@@ -384,10 +384,7 @@ fn a_described_file_outside_the_folders_is_never_opened_and_a_name_is_kept_as_it
     overlay(&qemu, &dir, &describe(&outside), Some("qcow2"));
     let forest = ours::scan(&ours::real_host(), &dir);
     let parent = forest.by_path(&dir.join("over")).unwrap().parent.unwrap();
-    assert_eq!(
-        forest.get(parent).unwrap().whereabouts,
-        Whereabouts::OutsideScan
-    );
+    assert_eq!(forest.get(parent).unwrap().location, Location::OutsideScan);
     assert!(forest.get(parent).unwrap().format().is_none());
 
     // A commit rewrites the image it empties, and its name stays.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use qanopy::forest::{Backing, BackingState, Content, Forest, Found};
+use qanopy::forest::{Backing, BackingState, Content, Forest, ScannedFile};
 use qanopy::host::{FileId, FileKind, Holder, RealHost, Stat};
 use qanopy::image::{Compression, Encryption, Format, ImageInfo, Keys, Snapshot};
 use qanopy::ops::{
@@ -33,13 +33,13 @@ pub fn now() -> SystemTime {
 /// One image to be.
 #[derive(Debug, Clone)]
 pub struct Image {
-    found: Found,
+    found: ScannedFile,
 }
 
 pub fn qcow2(name: &str, on_disk: u64, age: u64) -> Image {
     let path = PathBuf::from("/vm").join(name);
     Image {
-        found: Found {
+        found: ScannedFile {
             stat: Some(stat(&path, on_disk, age)),
             path,
             symlink: false,
@@ -95,7 +95,7 @@ fn stat(path: &Path, allocated: u64, age: u64) -> Stat {
 }
 
 impl Image {
-    pub fn found(self) -> Found {
+    pub fn found(self) -> ScannedFile {
         self.found
     }
 

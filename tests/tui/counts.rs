@@ -62,7 +62,7 @@ fn a_rescan_leaves_cursor_marks_and_folds_where_they_were() {
     harness.press(" kr");
     let again = AppHarness::new(forest(), (80, 24));
     let nodes = again.ui.app.forest.nodes();
-    let found = nodes.map(|node| qanopy::forest::Found {
+    let found = nodes.map(|node| qanopy::forest::ScannedFile {
         also: Vec::new(),
         holders: node.holders.to_vec(),
         ..again.ui.app.forest.found(node)

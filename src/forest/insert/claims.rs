@@ -74,7 +74,7 @@ impl Forest {
         let looks_otherwise = matches!(
             node.content,
             Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_)
-        ) && node.whereabouts.is_met();
+        ) && node.location.is_met();
         if is_raw && !overruled && looks_otherwise {
             // A link that is hidden follows no change of the name that its end shows.
             let backing = self.whole_link(node);

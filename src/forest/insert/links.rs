@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thin_vec::ThinVec;
 
 use crate::forest::node::index;
-use crate::forest::{Backing, BackingState, Content, Forest, Node, NodeId, Whereabouts};
+use crate::forest::{Backing, BackingState, Content, Forest, Location, Node, NodeId};
 use crate::host::FileId;
 use crate::image::unresolvable;
 
@@ -71,8 +71,8 @@ impl Forest {
                     && node.stat.is_none()
                 {
                     node.stat = stat.cloned();
-                    if node.whereabouts == Whereabouts::Missing {
-                        node.whereabouts = Whereabouts::OutsideScan;
+                    if node.location == Location::Missing {
+                        node.location = Location::OutsideScan;
                     }
                     self.await_file(id, file);
                     return id;
@@ -80,17 +80,17 @@ impl Forest {
             }
             (None, _) => {}
         }
-        let whereabouts = match &backing.state {
-            BackingState::There(_) | BackingState::Unreachable(_) => Whereabouts::OutsideScan,
-            BackingState::Missing => Whereabouts::Missing,
-            BackingState::Elsewhere(_) => Whereabouts::Elsewhere,
+        let location = match &backing.state {
+            BackingState::There(_) | BackingState::Unreachable(_) => Location::OutsideScan,
+            BackingState::Missing => Location::Missing,
+            BackingState::Elsewhere(_) => Location::Elsewhere,
         };
         let id = self.push(Node {
             id: NodeId(0),
             path: path.clone(),
             symlink: false,
             other_names: ThinVec::new(),
-            whereabouts,
+            location,
             stat: stat.cloned(),
             content: match &backing.state {
                 BackingState::Unreachable(why) => Content::Unreadable(why.to_string()),
@@ -106,8 +106,8 @@ impl Forest {
         if let Some(file) = file {
             self.await_file(id, file);
         }
-        if matches!(whereabouts, Whereabouts::Missing | Whereabouts::Elsewhere)
-            && let Some(name) = sought(whereabouts, &path)
+        if matches!(location, Location::Missing | Location::Elsewhere)
+            && let Some(name) = sought(location, &path)
         {
             let missing = &mut self.growth.missing;
             missing.entry(name).or_default().push(id);
@@ -138,7 +138,7 @@ impl Forest {
     /// A node that is only named shows the first of the names it is given.
     pub(super) fn also_named(&mut self, id: NodeId, path: PathBuf) {
         if let Some(node) = self.nodes.get(index(id))
-            && node.whereabouts == Whereabouts::OutsideScan
+            && node.location == Location::OutsideScan
             && node.path != path
         {
             if path < node.path {
@@ -152,16 +152,16 @@ impl Forest {
 }
 
 /// The name of the file that is looked for where nothing is at the end of a link.
-fn sought(whereabouts: Whereabouts, path: &Path) -> Option<OsString> {
+fn sought(location: Location, path: &Path) -> Option<OsString> {
     let own = path.file_name();
-    let recorded = match whereabouts {
+    let recorded = match location {
         // Beside the overlay, and called as a whole path of Windows.
-        Whereabouts::Missing => own?,
+        Location::Missing => own?,
         _ => path.as_os_str(),
     };
     match unresolvable(recorded) {
         Some(found) => Some(found.file),
-        None if whereabouts == Whereabouts::Missing => own.map(OsStr::to_owned),
+        None if location == Location::Missing => own.map(OsStr::to_owned),
         None => None,
     }
 }

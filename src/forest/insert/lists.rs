@@ -60,7 +60,7 @@ impl Forest {
     pub(super) fn drop_deserted(&mut self) {
         for id in std::mem::take(&mut self.growth.deserted) {
             let Some(node) = self.get(id) else { continue };
-            if node.whereabouts.is_met() || !node.children.is_empty() {
+            if node.location.is_met() || !node.children.is_empty() {
                 continue;
             }
             self.leave_list(id);

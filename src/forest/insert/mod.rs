@@ -20,8 +20,8 @@ use super::edges::by_other_name;
 use super::growth::Claim;
 use super::node::index;
 use super::written::written_under;
-use super::{Content, Edge, Forest, Found, Node, NodeId, Whereabouts, problem_text};
-use names::whereabouts;
+use super::{Content, Edge, Forest, Location, Node, NodeId, ScannedFile, problem_text};
+use names::location;
 
 impl Forest {
     /// Takes in one found file: a new node, a further name of a known one, or the file behind a
@@ -29,14 +29,14 @@ impl Forest {
     /// under the same name replaces what was known of it.
     ///
     /// For many files [`Forest::extend`] is cheaper.
-    pub fn add(&mut self, found: Found) -> NodeId {
+    pub fn add(&mut self, found: ScannedFile) -> NodeId {
         let id = self.take(found);
         self.settle();
         id
     }
 
     /// [`Forest::add`] for many files at once.
-    pub fn extend(&mut self, found: impl IntoIterator<Item = Found>) {
+    pub fn extend(&mut self, found: impl IntoIterator<Item = ScannedFile>) {
         let mut any = false;
         for found in found {
             any = true;
@@ -98,19 +98,19 @@ impl Forest {
         }
     }
 
-    fn take(&mut self, mut found: Found) -> NodeId {
+    fn take(&mut self, mut found: ScannedFile) -> NodeId {
         let file = found.stat.as_ref().map(|stat| stat.id);
         let by_file = file.and_then(|file| self.by_file(file)).map(|node| node.id);
         let known = by_file.or_else(|| self.by_path(&found.path).map(|node| node.id));
-        let whereabouts = whereabouts(&found.path);
-        let is_trashed = whereabouts == Whereabouts::InTrash;
+        let location = location(&found.path);
+        let is_trashed = location == Location::InTrash;
         let Some(id) = known else {
             let id = self.push(Node {
                 id: NodeId(0),
                 path: std::mem::take(&mut found.path),
                 symlink: found.symlink,
                 other_names: ThinVec::new(),
-                whereabouts,
+                location,
                 stat: None,
                 content: Content::Unopened,
                 backing: None,
@@ -131,11 +131,11 @@ impl Forest {
         };
         let in_order = (is_trashed, found.symlink, &found.path)
             < (node.is_in_trash(), node.symlink, &node.path);
-        if !node.whereabouts.is_met() {
+        if !node.location.is_met() {
             self.rename(id, std::mem::take(&mut found.path), found.symlink);
             self.note_shown_name(id);
             if let Some(node) = self.nodes.get_mut(at) {
-                node.whereabouts = whereabouts;
+                node.location = location;
             }
             self.remember_name(id);
             self.set(id, found);
@@ -152,7 +152,7 @@ impl Forest {
             self.rename(id, std::mem::take(&mut found.path), found.symlink);
             self.note_shown_name(id);
             if let Some(node) = self.nodes.get_mut(at) {
-                node.whereabouts = whereabouts;
+                node.location = location;
             }
             self.other_name(id, old);
             self.remember_name(id);
@@ -192,7 +192,7 @@ impl Forest {
     }
 
     /// Sets what is known of a scanned file, and links it.
-    fn set(&mut self, id: NodeId, found: Found) {
+    fn set(&mut self, id: NodeId, found: ScannedFile) {
         let at = index(id);
         let file = found.stat.as_ref().map(|stat| stat.id);
         let is_same_file = self.nodes.get(at).and_then(Node::file_id) == file;

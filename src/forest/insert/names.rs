@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::forest::growth::{Alike, Named};
 use crate::forest::node::index;
-use crate::forest::{Forest, Found, Node, NodeId, Whereabouts};
+use crate::forest::{Forest, Location, Node, NodeId, ScannedFile};
 use crate::image::is_trashed;
 
 /// So many images of one name are remembered as candidates for a missing one.
@@ -12,7 +12,7 @@ const CANDIDATES: usize = 4;
 
 impl Forest {
     /// Takes in what was found by one of several names of an image that is built on something.
-    pub(super) fn take_name(&mut self, id: NodeId, found: Found) {
+    pub(super) fn take_name(&mut self, id: NodeId, found: ScannedFile) {
         let Some(node) = self.nodes.get(index(id)) else {
             return;
         };
@@ -37,7 +37,7 @@ impl Forest {
             self.rename(id, best.path.clone(), best.symlink);
             self.note_shown_name(id);
             if let Some(node) = self.nodes.get_mut(index(id)) {
-                node.whereabouts = whereabouts(&best.path);
+                node.location = location(&best.path);
             }
             self.other_name(id, shown);
             self.remember_name(id);
@@ -51,7 +51,7 @@ impl Forest {
             self.note_name(&best.path, id);
             self.set(
                 id,
-                Found {
+                ScannedFile {
                     path: best.path,
                     symlink: best.symlink,
                     backing: best.backing,
@@ -168,10 +168,10 @@ impl Forest {
 }
 
 /// What a file that was met is by its name.
-pub(super) fn whereabouts(path: &Path) -> Whereabouts {
+pub(super) fn location(path: &Path) -> Location {
     if is_trashed(path) {
-        Whereabouts::InTrash
+        Location::InTrash
     } else {
-        Whereabouts::Scanned
+        Location::Scanned
     }
 }

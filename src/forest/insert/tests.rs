@@ -49,7 +49,7 @@ fn facts() -> ImageInfo {
 }
 
 /// Another format is recorded for its backing file.
-pub(in crate::forest) fn record_format(overlay: &mut Found, format: Option<Format>) {
+pub(in crate::forest) fn record_format(overlay: &mut ScannedFile, format: Option<Format>) {
     if let Some(link) = &mut overlay.backing {
         Arc::make_mut(&mut link.recorded).format = format;
     }
@@ -60,7 +60,7 @@ pub(in crate::forest) fn image(
     path: &str,
     inode: u64,
     backing: Option<(&str, Option<u64>)>,
-) -> Found {
+) -> ScannedFile {
     let link = backing.map(|(path, inode)| {
         let state = inode.map_or(BackingState::Missing, |inode| {
             BackingState::There(stat(inode).id)
@@ -72,7 +72,7 @@ pub(in crate::forest) fn image(
         link.outside = outside.map(|inode| Box::new(stat(inode)));
         link
     });
-    Found {
+    ScannedFile {
         path: path.into(),
         symlink: false,
         stat: Some(stat(inode)),
@@ -111,7 +111,7 @@ fn told(forest: &Forest) -> Vec<String> {
                 node.path,
                 node.symlink,
                 node.other_names,
-                node.whereabouts,
+                node.location,
                 node.content,
                 node.parent.map(name),
                 forest.flags(node.id),
@@ -132,8 +132,8 @@ fn children_met_before_their_base_are_joined_to_it() {
     forest.add(image("d/b", 2, Some(("d/base", Some(1)))));
     forest.add(image("d/a", 3, Some(("d/base", Some(1)))));
     assert_eq!(
-        forest.by_path(Path::new("d/base")).unwrap().whereabouts,
-        Whereabouts::OutsideScan
+        forest.by_path(Path::new("d/base")).unwrap().location,
+        Location::OutsideScan
     );
     let base = forest.add(image("d/base", 1, None));
     assert_eq!(forest.len(), 3);
@@ -220,7 +220,7 @@ fn every_image_above_a_broken_layer_says_which_and_how_far_below() {
         image("d2", 9, Some(("d1", Some(8)))),
         image("d3", 10, Some(("d2", Some(9)))),
     ]);
-    forest.add(Found {
+    forest.add(ScannedFile {
         content: Content::Damaged("no header".to_owned()),
         ..image("d1", 8, None)
     });
@@ -470,7 +470,7 @@ fn what_is_said_above_a_layer_follows_what_becomes_wrong_with_it() {
 }
 
 /// Random files over few inodes and names: links by every state, further names, raw claims, holders.
-fn found_files() -> impl Strategy<Value = Vec<Found>> {
+fn found_files() -> impl Strategy<Value = Vec<ScannedFile>> {
     let entry = (0u64..8, prop::option::of(0u64..11), 0u8..4, 0u8..8, 0u8..3);
     prop::collection::vec(entry, 8).prop_map(|entries| {
         let mut files = Vec::new();

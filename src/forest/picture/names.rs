@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::forest::{Forest, NodeId, Whereabouts};
+use crate::forest::{Forest, Location, NodeId};
 use crate::host::printable;
 
 use super::Charset;
@@ -19,7 +19,7 @@ pub fn labels(forest: &Forest) -> HashMap<NodeId, String> {
     let mut labels = HashMap::with_capacity(forest.len());
     let mut open: Vec<(NodeId, Vec<&OsStr>)> = Vec::new();
     for node in forest.nodes() {
-        if node.whereabouts == Whereabouts::Elsewhere {
+        if node.location == Location::Elsewhere {
             labels.insert(node.id, printable(&node.path));
         } else {
             open.push((node.id, parts(&node.path)));

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use crate::forest::{Content, Forest, NodeId, Whereabouts};
+use crate::forest::{Content, Forest, Location, NodeId};
 use crate::host::{Volume, printable};
 
 /// What stands in brackets below or behind a name: `Active` for a leaf, what the image is where it is
@@ -17,8 +17,8 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
             None => more,
         });
     };
-    if let (_, Content::Opaque(format)) = (&node.whereabouts, &node.content)
-        && node.whereabouts == Whereabouts::Scanned
+    if let (_, Content::Opaque(format)) = (&node.location, &node.content)
+        && node.location == Location::Scanned
         && !node.in_loop
     {
         add(printable(format.name()));
@@ -36,13 +36,13 @@ pub fn note(forest: &Forest, id: NodeId) -> Option<String> {
 
 fn word(forest: &Forest, id: NodeId) -> Option<&'static str> {
     let node = forest.get(id)?;
-    Some(match (&node.whereabouts, &node.content) {
-        (Whereabouts::Missing, _) if Volume::of_node(&node.path).is_some() => "not activated",
-        (Whereabouts::Missing, _) => "missing",
-        (Whereabouts::Elsewhere, _) => "elsewhere",
+    Some(match (&node.location, &node.content) {
+        (Location::Missing, _) if Volume::of_node(&node.path).is_some() => "not activated",
+        (Location::Missing, _) => "missing",
+        (Location::Elsewhere, _) => "elsewhere",
         _ if node.is_awaited() => "not looked at yet",
-        (Whereabouts::OutsideScan, _) => "outside the scan",
-        (Whereabouts::InTrash, _) => "in trash",
+        (Location::OutsideScan, _) => "outside the scan",
+        (Location::InTrash, _) => "in trash",
         _ if node.in_loop => "loop",
         (_, Content::Unreadable(_)) => "unreadable",
         (_, Content::Damaged(_)) => "damaged",

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::forest::insert::tests::{image, record_format};
-use crate::forest::{Content, Forest, Found};
+use crate::forest::{Content, Forest, ScannedFile};
 use crate::image::Format;
 
 /// A forest from `name <- backing name` pairs in the folder `vm`; inodes follow the names.
@@ -86,7 +86,7 @@ fn the_diagram_of_the_seeds_forest_is_the_seeds_picture() {
 #[test]
 fn two_files_of_one_name_show_the_folder_that_tells_them_apart() {
     let mut forest = Forest::new();
-    let base = Found {
+    let base = ScannedFile {
         content: Content::Raw,
         ..image("f/FedoraBase.img", 1, None)
     };

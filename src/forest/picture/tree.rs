@@ -2,7 +2,7 @@
 //! 40 % of the width, straight runs share one lane, and what is deeper still shows only the nearest
 //! connectors.
 
-use crate::forest::{Forest, NodeId, Whereabouts};
+use crate::forest::{Forest, Location, NodeId};
 
 use super::order::{Place, order};
 use super::{Charset, labels, note};
@@ -93,8 +93,8 @@ pub fn tree(forest: &Forest, width: usize, charset: Charset) -> Vec<TreeLine> {
         .enumerate()
         .filter_map(|(at, place)| {
             let node = forest.get(place.id)?;
-            let marker = match node.whereabouts {
-                Whereabouts::Missing | Whereabouts::Elsewhere => signs.missing,
+            let marker = match node.location {
+                Location::Missing | Location::Elsewhere => signs.missing,
                 _ if node.in_loop => signs.circle,
                 _ if place.parent.is_none() => signs.root,
                 _ => signs.overlay,

@@ -19,7 +19,7 @@ use crate::image::{
 };
 
 use super::options::{RAW_EXTENSIONS, ScanOptions};
-use crate::forest::{Backing, BackingState, Content, Edge, Found, Reads, Recorded};
+use crate::forest::{Backing, BackingState, Content, Edge, Reads, Recorded, ScannedFile};
 
 /// A file to be looked at.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ struct State {
     /// Names that images record for their backing files, with the format: the walk should meet them and
     /// recognise what they lead to. Those it does not are looked at after it, so that what belongs into
     /// the forest does not depend on which file is looked at first.
-    awaited: BTreeMap<(FileId, PathBuf), Option<Format>>,
+    pending: BTreeMap<(FileId, PathBuf), Option<Format>>,
     /// All facts that were found: those of most images are alike.
     facts: HashSet<Arc<ImageInfo>>,
     /// All that was found recorded of backing files: overlays on bases of the same name record the same.
@@ -90,7 +90,7 @@ impl State {
         if self.found.contains(&file) && is_met() {
             return;
         }
-        match self.awaited.entry((file, path.to_path_buf())) {
+        match self.pending.entry((file, path.to_path_buf())) {
             Entry::Vacant(new) => {
                 new.insert(format.cloned());
             }
@@ -172,8 +172,8 @@ impl Looker {
 
     /// Names that images record and by which nothing was recognised so far, in order.
     pub(in crate::forest) fn left_over(&self) -> Vec<Visit> {
-        let awaited = std::mem::take(&mut lock(&self.state).awaited);
-        let visits = awaited.into_iter();
+        let pending = std::mem::take(&mut lock(&self.state).pending);
+        let visits = pending.into_iter();
         visits
             .map(|((_, path), format)| self.named(path, format))
             .collect()
@@ -228,9 +228,9 @@ impl Looker {
 
     /// What the file is, if it belongs into the forest. A file it names that has to be looked at as
     /// well is among those left over.
-    pub(in crate::forest) fn look(&self, visit: &Visit) -> Option<Found> {
+    pub(in crate::forest) fn look(&self, visit: &Visit) -> Option<ScannedFile> {
         let path = &visit.path;
-        let mut found = Found {
+        let mut found = ScannedFile {
             path: path.clone(),
             symlink: visit.symlink,
             stat: None,
@@ -328,7 +328,7 @@ impl Looker {
         }
     }
 
-    fn remember_found(&self, found: &Found) {
+    fn remember_found(&self, found: &ScannedFile) {
         if let Some(stat) = &found.stat {
             self.remember(stat.id, &found.path);
         }
@@ -338,8 +338,8 @@ impl Looker {
     pub(in crate::forest) fn remember(&self, file: FileId, path: &Path) {
         let mut state = lock(&self.state);
         // Most are met soon after they were named: what is kept of them meanwhile is not to pile up.
-        if !state.awaited.is_empty() {
-            state.awaited.remove(&(file, path.to_path_buf()));
+        if !state.pending.is_empty() {
+            state.pending.remove(&(file, path.to_path_buf()));
         }
         state.found.insert(file);
         let met = state.hash(file, path);

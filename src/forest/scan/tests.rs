@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forest::{BackingState, Content, ProblemKind, Whereabouts};
+use crate::forest::{BackingState, Content, Location, ProblemKind};
 use crate::host::RealHost;
 use crate::image::Format;
 use crate::qcow2::{Geometry, Header, HostOffset, Version};
@@ -93,7 +93,7 @@ fn a_scan_finds_images_by_content_and_raw_bases_by_their_overlays() {
     );
     assert_eq!(node("guess").problems[0].kind, ProblemKind::NoBackingFormat);
     assert!(node("a/top").problems.is_empty());
-    assert_eq!(node("base.bin").whereabouts, Whereabouts::Scanned);
+    assert_eq!(node("base.bin").location, Location::Scanned);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn what_was_discarded_is_found_in_the_trash_and_seen_from_where_it_was() {
     assert_eq!(node(batch.join("top")).parent, Some(over.id));
     for path in ["over", "top", "alone"] {
         let node = node(batch.join(path));
-        assert_eq!(node.whereabouts, Whereabouts::InTrash);
+        assert_eq!(node.location, Location::InTrash);
         let flags: Vec<&str> = forest.flags(node.id).names().collect();
         assert_eq!(flags, ["in-trash"]);
         assert!(node.problems.is_empty());
@@ -162,7 +162,7 @@ fn what_lies_outside_is_not_opened_unless_told_to_follow() {
     let top = forest.by_path(&inside.join("top")).unwrap();
     let mid = forest.get(top.parent.unwrap()).unwrap();
     assert_eq!(mid.content, Content::Unopened);
-    assert_eq!(mid.whereabouts, Whereabouts::OutsideScan);
+    assert_eq!(mid.location, Location::OutsideScan);
     assert_eq!(mid.stat.as_ref().unwrap().len, 0x30000);
     let forest = scanned(ScanOptions {
         follow: true,

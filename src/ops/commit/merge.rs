@@ -12,9 +12,9 @@ use crate::image::{
     Format, ImageFile, Keys, NoProgress, ProgressSink, Root, State, Stores, Target, Views,
     new_overlay, preserve_views,
 };
-use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{name, shown};
-use crate::ops::framework::locked_host::{Held, files_of, has_secrets};
+use crate::ops::framework::locked_host::{LockedHost, files_of, has_secrets};
 use crate::ops::framework::locks::Locks;
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::trash::{Batch, Item};
@@ -28,7 +28,7 @@ const PIECE: u64 = 16 << 20;
 
 /// A file and what it is.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct MergedFile {
     pub(super) path: PathBuf,
     pub(super) format: Format,
     /// Bytes it takes on disk.
@@ -64,10 +64,10 @@ pub(super) struct KeepOld {
 #[derive(Debug)]
 pub(super) struct CommitJob {
     /// The layers to be merged, the uppermost first.
-    pub(super) run: Vec<Member>,
-    pub(super) base: Member,
+    pub(super) run: Vec<MergedFile>,
+    pub(super) base: MergedFile,
     /// Every file that is opened.
-    pub(super) members: Members,
+    pub(super) files_to_lock: FilesToLock,
     pub(super) children: Vec<Child>,
     pub(super) kept: Vec<Kept>,
     pub(super) keep_old: Option<KeepOld>,
@@ -92,7 +92,7 @@ impl ProgressSink for Looking<'_> {
 impl Job for CommitJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(plan)?;
+        let locks = self.files_to_lock.lock(plan)?;
         self.carry_out(plan, &locks, progress)
     }
 }
@@ -105,7 +105,7 @@ impl CommitJob {
         locks: &Locks,
         progress: &Progress,
     ) -> Result<Outcome, Error> {
-        let host = &Held::new(plan.host(), locks);
+        let host = &LockedHost::new(plan.host(), locks);
         // A folder that takes no trash is found out before anything is written.
         let batch = self.prepare_trash(plan)?;
         if let Err(error) = self.merge(host, progress) {
@@ -152,7 +152,7 @@ impl CommitJob {
         }
     }
 
-    fn top(&self) -> Option<&Member> {
+    fn top(&self) -> Option<&MergedFile> {
         self.run.first()
     }
 
@@ -218,7 +218,7 @@ impl CommitJob {
                 keys: &self.keys,
             };
             let secret = old.options.encryption.is_none() && has_secrets(&base);
-            let making = Held::unlocked(host).for_copies(files_of(&base), secret);
+            let making = LockedHost::unlocked(host).for_copies(files_of(&base), secret);
             new_overlay(&making, &old.path, &old.options, change, progress)?;
         }
         self.copy(host, chain, base, progress)?;

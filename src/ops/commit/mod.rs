@@ -23,11 +23,11 @@ use super::Relinked;
 use super::framework::eligibility::{
     format_of, is_readable, refuse_as_data_file, refuse_foreign_data, refuse_unfit, warn_of_unread,
 };
-use super::framework::files_to_lock::Members;
+use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{command, listed, name, shown};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Left, Way};
 use super::framework::request::Name;
 use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
@@ -35,7 +35,7 @@ use super::{
     BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Plan, RefusalKind,
     Request, Siblings, Undo, WayOut, trash,
 };
-use merge::{Child, CommitJob, KeepOld, Kept, Member};
+use merge::{Child, CommitJob, KeepOld, Kept, MergedFile};
 use others::{judge_dependants, plan_children};
 use run::{Run, find_run};
 use survey::{Dependant, Survey};
@@ -88,7 +88,7 @@ impl Operation for Commit {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -170,19 +170,19 @@ fn commit_back(half: &Half<'_>, old: &Path) -> Way {
 }
 
 /// Plans to merge layers into an image below them.
-fn plan_commit(plan: &mut Plan, wish: &Commit) {
-    if let Some(commit) = plan_sparing(plan, wish, &HashSet::new()) {
+fn plan_commit(plan: &mut Plan, request: &Commit) {
+    if let Some(commit) = plan_sparing(plan, request, &HashSet::new()) {
         plan.job = Some(Arc::new(commit));
     }
 }
 
 /// The same where these images are not asked about: they show the same whichever content the base has.
-fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Option<CommitJob> {
+fn plan_sparing(plan: &mut Plan, request: &Commit, spared: &HashSet<NodeId>) -> Option<CommitJob> {
     let context = plan.context().clone();
     let forest = Arc::clone(&context.forest);
-    plan.title = format!("Commit {}", name(&wish.overlay));
-    let run = find_run(plan, &context, &wish.overlay, wish.into.as_deref())?;
-    let wish = &leave_devices(plan, &run, wish);
+    plan.title = format!("Commit {}", name(&request.overlay));
+    let run = find_run(plan, &context, &request.overlay, request.into.as_deref())?;
+    let request = &leave_devices(plan, &run, request);
     let (top, base) = (run.top(), run.base);
     let between = match run.layers.len() {
         0 | 1 => String::new(),
@@ -193,7 +193,7 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
         name(&top.path),
         name(&base.path)
     );
-    if wish.layer == CommittedLayer::Keep && run.layers.len() > 1 {
+    if request.layer == CommittedLayer::Keep && run.layers.len() > 1 {
         // Between two of its steps it would leave a layer that shows a mixture.
         plan.refuse_but(
             RefusalKind::Invalid,
@@ -206,10 +206,10 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
                 label: "move it to the trash with the layers between".to_owned(),
                 request: Request::Commit(Commit {
                     overlay: top.path.clone(),
-                    into: wish.into.clone(),
+                    into: request.into.clone(),
                     layer: CommittedLayer::Trash,
-                    siblings: wish.siblings,
-                    keep_old: wish.keep_old.clone(),
+                    siblings: request.siblings,
+                    keep_old: request.keep_old.clone(),
                 }),
             }],
         );
@@ -234,7 +234,7 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
         plan.refuse_error(&error);
         return None;
     }
-    let stays = wish.layer == CommittedLayer::Keep;
+    let stays = request.layer == CommittedLayer::Keep;
     let mut survey = match Survey::make(&context, &run, stays) {
         Ok(survey) => survey,
         Err(error) => {
@@ -280,13 +280,13 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
         Some(survey.data + survey.zeros),
         what_is_written(&survey),
     );
-    let keep_old = match wish.keep_old.as_deref() {
+    let keep_old = match request.keep_old.as_deref() {
         None => None,
         Some(new) => Some(plan_keep_old(plan, &run, &mut survey, new)?),
     };
-    let kept = judge_dependants(plan, &run, &survey, wish);
+    let kept = judge_dependants(plan, &run, &survey, request);
     let children = plan_children(plan, &run, &survey);
-    say_what_goes(plan, &run, &survey, wish.layer);
+    say_what_goes(plan, &run, &survey, request.layer);
     plan.frees = match stays {
         true => survey.freed,
         false => run.layers.iter().map(|layer| on_disk(layer)).sum(),
@@ -297,9 +297,9 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
     }
     note_facts(plan, &run, &survey);
     say_of_secrecy(plan, &run, &kept, keep_old.as_ref());
-    let members = members_of(&context, &run, &kept, &children);
-    members.secure(plan);
-    pin_others(plan, &survey, &kept);
+    let files_to_lock = files_to_lock(&context, &run, &kept, &children);
+    files_to_lock.secure(plan);
+    require_unchanged(plan, &survey, &kept);
     if run.base_format == Format::Qcow2 {
         space::need_growth(plan, &base.path, survey.new_in_base);
     } else {
@@ -312,10 +312,10 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
     for dependant in &kept {
         space::need_growth(plan, &dependant.path, dependant.growth);
     }
-    let undo = say_undo(plan, &run, &survey, keep_old.as_ref(), wish.layer);
+    let undo = say_undo(plan, &run, &survey, keep_old.as_ref(), request.layer);
     let were = were(plan, &children);
-    list_commands(plan, &run, wish, &children, &kept);
-    let member = |node: &Node, format: &Format| Member {
+    list_commands(plan, &run, request, &children, &kept);
+    let member = |node: &Node, format: &Format| MergedFile {
         path: node.path.clone(),
         format: format.clone(),
         bytes: on_disk(node),
@@ -327,11 +327,11 @@ fn plan_sparing(plan: &mut Plan, wish: &Commit, spared: &HashSet<NodeId>) -> Opt
             .map(|layer| member(layer, &Format::Qcow2))
             .collect(),
         base: member(base, &run.base_format),
-        members,
+        files_to_lock,
         children,
         kept: by_file(&kept),
         keep_old,
-        layer: wish.layer,
+        layer: request.layer,
         bytes: plan.copies,
         undo,
         were,
@@ -356,12 +356,12 @@ fn were(plan: &Plan, children: &[Child]) -> Vec<Relinked> {
 }
 
 /// A layer on a block device cannot go to the trash: it stays, emptied, until the person removes the device.
-fn leave_devices(plan: &mut Plan, run: &Run<'_>, wish: &Commit) -> Commit {
-    if wish.layer == CommittedLayer::Keep {
-        return wish.clone();
+fn leave_devices(plan: &mut Plan, run: &Run<'_>, request: &Commit) -> Commit {
+    if request.layer == CommittedLayer::Keep {
+        return request.clone();
     }
     let Some(layer) = run.layers.iter().find(|layer| device::is_device(layer)) else {
-        return wish.clone();
+        return request.clone();
     };
     let path = shown(&layer.path);
     if run.layers.len() > 1 {
@@ -376,12 +376,12 @@ fn leave_devices(plan: &mut Plan, run: &Run<'_>, wish: &Commit) -> Commit {
                     overlay: run.top().path.clone(),
                     into: None,
                     layer: CommittedLayer::Keep,
-                    siblings: wish.siblings,
-                    keep_old: wish.keep_old.clone(),
+                    siblings: request.siblings,
+                    keep_old: request.keep_old.clone(),
                 }),
             }],
         );
-        return wish.clone();
+        return request.clone();
     }
     if let Some(stat) = layer.stat.as_ref() {
         plan.note(format!(
@@ -392,7 +392,7 @@ fn leave_devices(plan: &mut Plan, run: &Run<'_>, wish: &Commit) -> Commit {
     }
     Commit {
         layer: CommittedLayer::Keep,
-        ..wish.clone()
+        ..request.clone()
     }
 }
 
@@ -619,8 +619,8 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
 /// Says which images besides the base receive what was encrypted, and are not.
 fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: Option<&KeepOld>) {
     let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
-    let mut members = run.layers.iter().copied().chain([run.base]);
-    let Some(from) = members.find(|node| is_encrypted(node)) else {
+    let mut files_to_lock = run.layers.iter().copied().chain([run.base]);
+    let Some(from) = files_to_lock.find(|node| is_encrypted(node)) else {
         return;
     };
     let forest = Arc::clone(&plan.context().forest);
@@ -646,15 +646,15 @@ fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: 
 }
 
 /// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.
-fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
+fn require_unchanged(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
     let host = Arc::clone(&plan.context().host);
     for dependant in &survey.dependants {
         if kept.iter().any(|other| other.path == dependant.path) {
             continue;
         }
         if let Err(error) = plan
-            .pins
-            .pin(host.as_ref(), &dependant.path, Watch::Content)
+            .preconditions
+            .add(host.as_ref(), &dependant.path, Compare::Content)
         {
             plan.warn(format!(
                 "{} cannot be looked at: {error}",
@@ -666,29 +666,34 @@ fn pin_others(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
 }
 
 /// Everything written, and what lies below the base.
-fn members_of(context: &Context, run: &Run<'_>, kept: &[Dependant], children: &[Child]) -> Members {
+fn files_to_lock(
+    context: &Context,
+    run: &Run<'_>,
+    kept: &[Dependant],
+    children: &[Child],
+) -> FilesToLock {
     let (host, forest) = (context.host.as_ref(), context.forest.as_ref());
-    let mut members = Members::default();
+    let mut files_to_lock = FilesToLock::default();
     for layer in &run.layers {
-        members.write(host, &layer.path, &Format::Qcow2);
+        files_to_lock.write(host, &layer.path, &Format::Qcow2);
     }
-    members.write(host, &run.base.path, &run.base_format);
+    files_to_lock.write(host, &run.base.path, &run.base_format);
     let others = kept.iter().map(|dependant| &dependant.path);
     for path in others.chain(children.iter().map(|child| &child.path)) {
-        members.write(host, path, &Format::Qcow2);
+        files_to_lock.write(host, path, &Format::Qcow2);
     }
     let below = forest.chain(run.base.id).into_iter().skip(1);
     for node in below.filter_map(|id| forest.get(id)) {
-        members.read(host, &node.path, &format_of(node));
+        files_to_lock.read(host, &node.path, &format_of(node));
     }
-    members
+    files_to_lock
 }
 
 /// The same with qemu-img, where qemu-img can do it.
 fn list_commands(
     plan: &mut Plan,
     run: &Run<'_>,
-    wish: &Commit,
+    request: &Commit,
     children: &[Child],
     kept: &[Dependant],
 ) {
@@ -701,13 +706,13 @@ fn list_commands(
             if names.len() == 1 { "s" } else { "" }
         ));
     }
-    if wish.keep_old.is_some() {
+    if request.keep_old.is_some() {
         return plan.beyond_qemu_img(&format!(
             "`qemu-img commit` would overwrite the old content of {}, and nothing would show it any more",
             name(&run.base.path)
         ));
     }
-    let layer = wish.layer;
+    let layer = request.layer;
     let mut words: Vec<OsString> = vec!["qemu-img".into(), "commit".into()];
     if run.layers.len() > 1 {
         words.extend(["-b".into(), run.base.path.clone().into()]);

@@ -27,10 +27,10 @@ pub(super) fn judge_dependants(
     plan: &mut Plan,
     run: &Run<'_>,
     survey: &Survey,
-    wish: &Commit,
+    request: &Commit,
 ) -> Vec<Dependant> {
     let forest = Arc::clone(&plan.context().forest);
-    let siblings = wish.siblings;
+    let siblings = request.siblings;
     let mut kept = keep(
         plan,
         survey.dependants.iter().filter(|d| d.moves && d.loses > 0),
@@ -92,10 +92,10 @@ pub(super) fn judge_dependants(
             let commit = |siblings| {
                 Request::Commit(Commit {
                     overlay: run.top().path.clone(),
-                    into: wish.into.clone(),
-                    layer: wish.layer,
+                    into: request.into.clone(),
+                    layer: request.layer,
                     siblings,
-                    keep_old: wish.keep_old.clone(),
+                    keep_old: request.keep_old.clone(),
                 })
             };
             let mut ways_out = Vec::new();

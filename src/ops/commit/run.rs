@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::forest::{Content, Flags, Forest, Node, Whereabouts};
+use crate::forest::{Content, Flags, Forest, Location, Node};
 use crate::host::printable;
 use crate::image::Format;
 use crate::ops::framework::eligibility::refuse_unnamed;
@@ -108,13 +108,13 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
     }
     let recorded = printable(backing.name());
     let base = node.parent.and_then(|id| forest.get(id));
-    let Some(base) = base.filter(|base| base.whereabouts == Whereabouts::Scanned) else {
-        let (kind, why) = match base.map(|base| base.whereabouts) {
-            Some(Whereabouts::OutsideScan) => (
+    let Some(base) = base.filter(|base| base.location == Location::Scanned) else {
+        let (kind, why) = match base.map(|base| base.location) {
+            Some(Location::OutsideScan) => (
                 RefusalKind::OutsideRoots,
                 "outside the folders looked in: what else is built on that is not known. Look in its folder too",
             ),
-            Some(Whereabouts::Elsewhere) => (RefusalKind::NotFound, "which is no local file"),
+            Some(Location::Elsewhere) => (RefusalKind::NotFound, "which is no local file"),
             _ => (RefusalKind::NotFound, "which is not there"),
         };
         plan.refuse(kind, format!("{path} is built on {recorded}, {why}"));

@@ -10,7 +10,7 @@ use crate::forest::{Node, NodeId};
 use crate::host::{Access, LockSet};
 use crate::image::{self, ImageFile};
 use crate::ops::framework::format::{name, shown};
-use crate::ops::framework::locked_host::Held;
+use crate::ops::framework::locked_host::LockedHost;
 use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
@@ -107,7 +107,7 @@ fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
             (Some(file), false) => {
                 let text = size(file.bytes);
                 plan.effect(EffectKind::Restores, layer, Some(file.bytes), text);
-                plan.pins.pin_absent(layer);
+                plan.preconditions.add_absent(layer);
                 moves.push((file.kept_at.clone(), layer.clone()));
             }
             // By the same, interrupted.
@@ -136,7 +136,7 @@ fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
         return;
     }
     let spared = spared(&context, back);
-    let wish = Commit {
+    let asked = Commit {
         overlay: back.old.clone(),
         into: None,
         layer: CommittedLayer::Trash,
@@ -144,7 +144,7 @@ fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
         keep_old: None,
     };
     let (title, request) = (plan.title.clone(), plan.request.clone());
-    let Some(mut commit) = plan_sparing(plan, &wish, &spared) else {
+    let Some(mut commit) = plan_sparing(plan, &asked, &spared) else {
         return;
     };
     plan.title = title;
@@ -209,7 +209,7 @@ impl Job for UncommitJob {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
-        self.commit.members.take(&mut locking, host)?;
+        self.commit.files_to_lock.take(&mut locking, host)?;
         let mut claimed = Vec::new();
         for child in &self.children {
             let all = LockSet::ReadWrite;
@@ -218,7 +218,7 @@ impl Job for UncommitJob {
         let locks = locking.settle(plan)?;
         let files: Vec<_> = claimed.into_iter().map(|one| one.file(&locks)).collect();
         let failed = |error| self.commit.failed(&error);
-        let held = &Held::new(host, &locks);
+        let held = &LockedHost::new(host, &locks);
         self.commit
             .keep(&self.kept, held, progress)
             .map_err(failed)?;

@@ -14,9 +14,9 @@ use crate::ops::framework::eligibility::{
     chain_below, format_of, refuse_as_data_file, refuse_corrupt, refuse_foreign_data, refuse_unfit,
     warn_of_unread,
 };
-use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{command, listed, name, shown};
-use crate::ops::framework::locked_host::Held;
+use crate::ops::framework::locked_host::LockedHost;
 use crate::ops::framework::locks::{Locking, data_file};
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::{device, resolve, space, unlock};
@@ -33,18 +33,18 @@ use super::source::{Source, look_at_sources};
 /// Plans a conversion of `sources`, which are open as `from`, into the image of that name.
 pub(super) fn plan(
     plan: &mut Plan,
-    wish: &Convert,
+    request: &Convert,
     sources: Vec<Source>,
     from: &ConvertFrom,
     manner: Manner,
 ) {
     let context = plan.context().clone();
-    let node = match resolve::named(&context, &wish.new) {
+    let node = match resolve::named(&context, &request.new) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse_for(sentence),
     };
     let target = node.path.as_path();
-    let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+    let names: Vec<String> = request.sources.iter().map(|path| name(path)).collect();
     plan.title = format!("Convert {} into {}", listed(&names, 3), name(target));
     refuse_unfit(plan, node, "overwritten");
     refuse_if_read(plan, &context, node, &sources);
@@ -55,14 +55,14 @@ pub(super) fn plan(
         return;
     }
     let format = format_of(node);
-    let mut members = Members::default();
-    members.write(plan.host(), target, &format);
+    let mut files_to_lock = FilesToLock::default();
+    files_to_lock.write(plan.host(), target, &format);
     if format == Format::Qcow2 {
         let Some(below) = chain_below(plan, &context.forest, node) else {
             return;
         };
         for base in below {
-            members.read(plan.host(), &base.path, &format_of(base));
+            files_to_lock.read(plan.host(), &base.path, &format_of(base));
         }
         if let Err(error) = unlock::unlock_chain(&context, node.id) {
             return plan.refuse_error(&error);
@@ -74,7 +74,7 @@ pub(super) fn plan(
         manner,
         target: target.to_path_buf(),
         format,
-        members,
+        files_to_lock,
         data: 0,
     };
     let (data, growth, disk) = match job.forecast(&context, from) {
@@ -84,7 +84,7 @@ pub(super) fn plan(
     refuse_if_shorter(plan, node, disk, from.virtual_size());
     space::need_growth(plan, target, growth);
     look_at_sources(plan, &job.sources);
-    job.members.secure(plan);
+    job.files_to_lock.secure(plan);
     plan.effect(
         EffectKind::Writes,
         target,
@@ -102,7 +102,7 @@ pub(super) fn plan(
         "what {} shows now is overwritten, and kept nowhere",
         name(target)
     ));
-    plan.commands.extend(job.qemu_line(wish));
+    plan.commands.extend(job.qemu_line(request));
     plan.job = Some(Arc::new(Into { data, ..job }));
 }
 
@@ -250,7 +250,7 @@ struct Into {
     target: PathBuf,
     format: Format,
     /// The target, its data file and what it is built on.
-    members: Members,
+    files_to_lock: FilesToLock,
     /// Bytes of data that are moved.
     data: u64,
 }
@@ -286,15 +286,15 @@ impl Into {
     }
 
     /// The same by qemu-img, where all sources are of one format.
-    fn qemu_line(&self, wish: &Convert) -> Option<String> {
+    fn qemu_line(&self, request: &Convert) -> Option<String> {
         let first = self.sources.first()?;
         let mut words = vec!["qemu-img".into(), "convert".into(), "-n".into()];
-        if self.sources.iter().any(|one| one.format != first.format) || wish.snapshot.is_some() {
+        if self.sources.iter().any(|one| one.format != first.format) || request.snapshot.is_some() {
             return None;
         }
         words.extend(["-f".into(), first.format.name().into()]);
         words.extend(["-O".into(), self.format.name().into()]);
-        words.extend(qemu_manner(wish));
+        words.extend(qemu_manner(request));
         let paths = self.sources.iter().map(|source| &source.path);
         words.extend(
             paths
@@ -323,12 +323,12 @@ impl Job for Into {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
-        self.members.take(&mut locking, host)?;
+        self.files_to_lock.take(&mut locking, host)?;
         for source in &self.sources {
-            source.members.take(&mut locking, host)?;
+            source.files_to_lock.take(&mut locking, host)?;
         }
         let locks = locking.settle(plan)?;
-        let held = Held::new(host, &locks);
+        let held = LockedHost::new(host, &locks);
         let keys = &plan.context().keys;
         progress.enter(Phase::Copy, self.data);
         let written = || {

@@ -19,10 +19,10 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    pub(super) fn of(wish: &Convert) -> Self {
+    pub(super) fn of(request: &Convert) -> Self {
         Self {
-            lost: wish.salvage.then(Arc::default),
-            sparse: wish.sparse,
+            lost: request.salvage.then(Arc::default),
+            sparse: request.sparse,
         }
     }
 
@@ -42,11 +42,11 @@ impl Manner {
     }
 
     /// What was found to be lost when planning.
-    pub(super) fn say(&self, plan: &mut Plan, wish: &Convert) {
+    pub(super) fn say(&self, plan: &mut Plan, request: &Convert) {
         let Some(lost) = &self.lost else { return };
         plan.note("what cannot be read becomes zeros, and is listed at the end".to_owned());
         if lost.bytes() > 0 {
-            let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+            let names: Vec<String> = request.sources.iter().map(|path| name(path)).collect();
             plan.warn(format!(
                 "{} of what {} showed cannot be read any more, by the tables alone: {}",
                 size(lost.bytes()),

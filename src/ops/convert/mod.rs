@@ -22,12 +22,12 @@ use crate::units::size;
 
 use super::branch::not_created;
 use super::framework::format::{listed, name, shown};
-use super::framework::locked_host::{Held, files_of, has_secrets};
+use super::framework::locked_host::{LockedHost, files_of, has_secrets};
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
@@ -81,7 +81,7 @@ impl Operation for Convert {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -110,23 +110,23 @@ impl Operation for Convert {
 }
 
 /// Plans a conversion.
-fn plan_conversion(plan: &mut Plan, wish: &Convert) {
-    let new = wish.new.as_path();
-    let names: Vec<String> = wish.sources.iter().map(|path| name(path)).collect();
+fn plan_conversion(plan: &mut Plan, request: &Convert) {
+    let new = request.new.as_path();
+    let names: Vec<String> = request.sources.iter().map(|path| name(path)).collect();
     plan.title = format!("Convert {} to {}", listed(&names, 3), name(new));
-    if wish.sources.is_empty() {
+    if request.sources.is_empty() {
         return plan.refuse(RefusalKind::Invalid, "no image to convert is named");
     }
-    if wish.sources.len() > 1 && (wish.snapshot.is_some() || wish.backing.is_some()) {
+    if request.sources.len() > 1 && (request.snapshot.is_some() || request.backing.is_some()) {
         return plan.refuse(
             RefusalKind::Invalid,
             "a snapshot or a backing file goes with one source only, not with several in a row",
         );
     }
-    refuse_contradictions(plan, wish);
+    refuse_contradictions(plan, request);
     let mut sources = Vec::new();
-    for path in &wish.sources {
-        match find_source(plan, path, wish) {
+    for path in &request.sources {
+        match find_source(plan, path, request) {
             Some(source) => sources.push(source),
             None => return,
         }
@@ -136,21 +136,21 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
     }
     let context = plan.context().clone();
     // What the tables tell is counted by itself: what cannot be read is found out by reading.
-    let seen = Manner::of(wish);
+    let seen = Manner::of(request);
     let mut from = match seen.open(&sources, context.host.as_ref(), &context.keys) {
         Ok(from) => from,
         Err(error) => return plan.refuse_error(&error),
     };
-    let manner = Manner::of(wish);
+    let manner = Manner::of(request);
     plan.unread.clone_from(&manner.lost);
-    if wish.form == ConvertForm::Existing {
-        into::plan(plan, wish, sources, &from, manner);
-        return seen.say(plan, wish);
+    if request.form == ConvertForm::Existing {
+        into::plan(plan, request, sources, &from, manner);
+        return seen.say(plan, request);
     }
     let disk = new_file::whole_sectors(plan, from.virtual_size());
-    let backing = match &wish.backing {
+    let backing = match &request.backing {
         None => None,
-        Some(base) => match kept(plan, wish, &sources, base) {
+        Some(base) => match kept(plan, request, &sources, base) {
             Some((layers, recorded, format)) => {
                 from.layers = Some(layers);
                 Some((base.clone(), layers, recorded, format))
@@ -158,10 +158,10 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
             None => return,
         },
     };
-    if wish.bitmaps != CarriedBitmaps::None && !say_of_bitmaps(plan, wish, &from) {
+    if request.bitmaps != CarriedBitmaps::None && !say_of_bitmaps(plan, request, &from) {
         return;
     }
-    let Some((to, forecast, kind, options)) = target(plan, wish, &from, disk, backing.as_ref())
+    let Some((to, forecast, kind, options)) = target(plan, request, &from, disk, backing.as_ref())
     else {
         return;
     };
@@ -172,7 +172,11 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
         Some(forecast.bytes),
         format!("a disk of {}, {kind}", size(disk)),
     );
-    if let ([source], None, false) = (wish.sources.as_slice(), &wish.snapshot, wish.salvage) {
+    if let ([source], None, false) = (
+        request.sources.as_slice(),
+        &request.snapshot,
+        request.salvage,
+    ) {
         plan.counterpart(source);
     }
     if let Some(made) = &options {
@@ -182,21 +186,21 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
     plan.copies = forecast.data;
     if let ConvertForm::Qcow2 {
         compress: Some(_), ..
-    } = &wish.form
+    } = &request.form
     {
         new_image::say_of_compression(plan, new, forecast.bytes);
     }
     plan.undo = Undo::Possible(format!("discard {}", name(new)));
     let made = options.as_ref().map(|made| &made.options);
     if let Some(line) = qemu_line(
-        wish,
+        request,
         &sources,
         made,
         backing.as_ref().map(|b| (b.1, &b.2, &b.3)),
     ) {
         plan.commands.push(line);
     }
-    seen.say(plan, wish);
+    seen.say(plan, request);
     plan.job = Some(Arc::new(ConvertJob {
         sources,
         manner,
@@ -208,21 +212,21 @@ fn plan_conversion(plan: &mut Plan, wish: &Convert) {
 }
 
 /// What cannot be had together, whatever the sources.
-fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
-    if wish.bitmaps != CarriedBitmaps::None {
-        if wish.sources.len() > 1 {
+fn refuse_contradictions(plan: &mut Plan, request: &Convert) {
+    if request.bitmaps != CarriedBitmaps::None {
+        if request.sources.len() > 1 {
             plan.refuse(
                 RefusalKind::Invalid,
                 "bitmaps are taken along from one source only, not from several in a row",
             );
         }
-        if wish.snapshot.is_some() {
+        if request.snapshot.is_some() {
             plan.refuse(RefusalKind::Invalid,
                 "dirty bitmaps tell of what an image shows now, and would be wrong for what a snapshot of it \
                  shows",
             );
         }
-        match &wish.form {
+        match &request.form {
             ConvertForm::Raw { .. } => {
                 plan.refuse(RefusalKind::Unsupported, "a raw image has no dirty bitmaps")
             }
@@ -241,16 +245,16 @@ fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
             ConvertForm::Qcow2 { .. } => {}
         }
     }
-    match &wish.form {
+    match &request.form {
         ConvertForm::Existing => {
-            if wish.backing.is_some() {
+            if request.backing.is_some() {
                 plan.refuse(RefusalKind::Invalid,
                     "an image that is there stays built on what it is built on: rebase it afterwards",
                 );
             }
         }
         ConvertForm::Raw { preallocation } => {
-            if wish.backing.is_some() {
+            if request.backing.is_some() {
                 plan.refuse(RefusalKind::Unsupported, "a raw image has no backing file");
             }
             new_image::refuse_metadata_of_raw(plan, *preallocation);
@@ -284,7 +288,7 @@ fn refuse_contradictions(plan: &mut Plan, wish: &Convert) {
 /// recorded. Only what the source itself is built on shows the right bytes.
 fn kept(
     plan: &mut Plan,
-    wish: &Convert,
+    request: &Convert,
     sources: &[Source],
     base: &Path,
 ) -> Option<(usize, OsString, Format)> {
@@ -316,7 +320,7 @@ fn kept(
     let above = source.files().nth(index);
     let above = above.and_then(|path| resolve::named(&context, path).ok())?;
     let format = backing_format::recorded(plan, above, node)?;
-    match backing_name::leading(plan.host(), &wish.new, base, wish.style) {
+    match backing_name::leading(plan.host(), &request.new, base, request.style) {
         Ok(name) => Some((index + 1, name, format)),
         Err(sentence) => {
             plan.refuse(RefusalKind::BackingName, sentence);
@@ -338,12 +342,12 @@ type Kept = (PathBuf, usize, OsString, Format);
 /// The target, what it takes, and what to say of it; a qcow2 image also as it was checked.
 fn target(
     plan: &mut Plan,
-    wish: &Convert,
+    request: &Convert,
     from: &ConvertFrom,
     disk: u64,
     backing: Option<&Kept>,
 ) -> Option<(ConvertTo, Forecast, String, Option<new_image::NewImage>)> {
-    let new = wish.new.as_path();
+    let new = request.new.as_path();
     let counted = |plan: &mut Plan, room: AllocationEstimate| match from.forecast(room) {
         Ok(counted) => Some(counted),
         Err(error) => {
@@ -351,7 +355,7 @@ fn target(
             None
         }
     };
-    match &wish.form {
+    match &request.form {
         ConvertForm::Existing => None,
         ConvertForm::Raw { preallocation } => {
             let counted = counted(plan, AllocationEstimate::raw())?;
@@ -378,7 +382,7 @@ fn target(
             };
             let counted = counted(plan, room)?;
             let content = counted.growth.total();
-            let bitmaps = match (wish.bitmaps, from.sources.first(), format.geometry()) {
+            let bitmaps = match (request.bitmaps, from.sources.first(), format.geometry()) {
                 (CarriedBitmaps::All | CarriedBitmaps::Sound, Some(source), Ok(geometry)) => {
                     match image::bytes_of_bitmaps(source, geometry) {
                         Ok(bytes) => bytes.unwrap_or(0),
@@ -411,7 +415,7 @@ fn target(
             let to = ConvertTo::Qcow2 {
                 options: Box::new(made.options.clone()),
                 compress: *compress,
-                bitmaps: wish.bitmaps,
+                bitmaps: request.bitmaps,
             };
             let data = counted.data;
             Some((to, Forecast { data, bytes }, kind, Some(made)))
@@ -420,7 +424,7 @@ fn target(
 }
 
 /// Says which bitmaps come along; false if one stands in the way.
-fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
+fn say_of_bitmaps(plan: &mut Plan, request: &Convert, from: &ConvertFrom) -> bool {
     let top = from
         .sources
         .first()
@@ -450,7 +454,7 @@ fn say_of_bitmaps(plan: &mut Plan, wish: &Convert, from: &ConvertFrom) -> bool {
         let names: Vec<String> = list.iter().map(|b| printable_bytes(&b.name)).collect();
         listed(&names, 8)
     };
-    if !stale.is_empty() && wish.bitmaps == CarriedBitmaps::All {
+    if !stale.is_empty() && request.bitmaps == CarriedBitmaps::All {
         plan.refuse(RefusalKind::WouldLose, format!(
             "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}. \
              Remove them, or leave them behind (--skip-broken-bitmaps)",
@@ -488,10 +492,10 @@ impl Job for ConvertJob {
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
         for source in &self.sources {
-            source.members.take(&mut locking, host)?;
+            source.files_to_lock.take(&mut locking, host)?;
         }
         let locks = locking.settle(plan)?;
-        let held = Held::new(host, &locks);
+        let held = LockedHost::new(host, &locks);
         progress.enter(Phase::Copy, self.data);
         self.manner
             .open(&self.sources, &held, &plan.context().keys)
@@ -503,7 +507,7 @@ impl Job for ConvertJob {
                 };
                 let secret = is_plain && from.sources.iter().any(has_secrets);
                 let files: Vec<PathBuf> = from.sources.iter().flat_map(files_of).collect();
-                let making = Held::new(host, &locks).for_copies(files, secret);
+                let making = LockedHost::new(host, &locks).for_copies(files, secret);
                 image::convert(&making, &from, &self.new, &self.to, progress)
             })
             .map_err(|error| not_created(&self.new, &error))?;

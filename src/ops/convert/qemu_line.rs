@@ -12,13 +12,13 @@ use crate::ops::{Convert, ConvertForm};
 use super::source::Source;
 
 /// qemu-img's options for how the sources are read.
-pub(super) fn qemu_manner(wish: &Convert) -> Vec<OsString> {
+pub(super) fn qemu_manner(request: &Convert) -> Vec<OsString> {
     let mut words: Vec<OsString> = Vec::new();
-    if wish.salvage {
+    if request.salvage {
         words.push("--salvage".into());
     }
-    if wish.sparse != SparseSize::default() {
-        words.extend(["-S".into(), wish.sparse.bytes().to_string().into()]);
+    if request.sparse != SparseSize::default() {
+        words.extend(["-S".into(), request.sparse.bytes().to_string().into()]);
     }
     words
 }
@@ -26,7 +26,7 @@ pub(super) fn qemu_manner(wish: &Convert) -> Vec<OsString> {
 /// The same by qemu-img, where it can: what it does with a base further down loses the layers
 /// between.
 pub(super) fn qemu_line(
-    wish: &Convert,
+    request: &Convert,
     sources: &[Source],
     made: Option<&image::CreateOptions>,
     backing: Option<(usize, &OsString, &Format)>,
@@ -42,15 +42,15 @@ pub(super) fn qemu_line(
         selector.push(std::ffi::OsStr::from_bytes(id));
         words.extend(["-l".into(), selector]);
     }
-    words.extend(qemu_manner(wish));
-    match wish.bitmaps {
+    words.extend(qemu_manner(request));
+    match request.bitmaps {
         CarriedBitmaps::None => {}
         CarriedBitmaps::All => words.push("--bitmaps".into()),
         CarriedBitmaps::Sound => {
             words.extend(["--bitmaps".into(), "--skip-broken-bitmaps".into()]);
         }
     }
-    match &wish.form {
+    match &request.form {
         ConvertForm::Existing => return None,
         ConvertForm::Raw { preallocation } => {
             words.extend(["-O".into(), "raw".into()]);
@@ -82,6 +82,6 @@ pub(super) fn qemu_line(
             .iter()
             .map(|source| source.path.as_os_str().to_owned()),
     );
-    words.push(wish.new.as_os_str().to_owned());
+    words.push(request.new.as_os_str().to_owned());
     Some(command(&words))
 }

@@ -9,7 +9,7 @@ use crate::image::{
     CarriedBitmaps, Chain, ErrorKind, Format, Keys, Layer, NoProgress, snapshot_view,
 };
 use crate::ops::framework::eligibility::{Need, chain_below_for, refuse_foreign_data};
-use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::{backing_format, eligibility, resolve, unlock};
 use crate::ops::{Convert, ConvertForm, EffectKind, Plan, RefusalKind, snapshot};
@@ -23,7 +23,7 @@ pub(super) struct Source {
     /// The files below it, nearest first.
     pub(super) below: Vec<PathBuf>,
     /// All files that are read.
-    pub(super) members: Members,
+    pub(super) files_to_lock: FilesToLock,
     /// ID of the internal snapshot that is read instead of what the image shows now.
     pub(super) snapshot: Option<Vec<u8>>,
 }
@@ -54,7 +54,7 @@ impl Source {
 }
 
 /// One source, if it can be read.
-pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Option<Source> {
+pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Option<Source> {
     let context = plan.context().clone();
     let node = match resolve::named(&context, path) {
         Ok(node) => node,
@@ -63,18 +63,18 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
             return None;
         }
     };
-    let need = match wish.salvage {
+    let need = match request.salvage {
         true => Need::WhatIsThere,
         false => Need::Whole,
     };
-    let format = format_of(plan, node, wish.format.as_ref(), need)?;
+    let format = format_of(plan, node, request.format.as_ref(), need)?;
     // A file that is to be taken as raw is what its bytes are, whatever they look like.
-    let mut members = Members::default();
-    members.read(plan.host(), path, &format);
+    let mut files_to_lock = FilesToLock::default();
+    files_to_lock.read(plan.host(), path, &format);
     let below: Vec<PathBuf> = if format == Format::Qcow2 {
         let below = chain_below_for(plan, &context.forest, node, need)?;
         for base in &below {
-            members.read(plan.host(), &base.path, &eligibility::format_of(base));
+            files_to_lock.read(plan.host(), &base.path, &eligibility::format_of(base));
         }
         let below = below.iter().map(|base| base.path.clone()).collect();
         refuse_foreign_data(plan, context.forest.chain(node.id));
@@ -86,14 +86,14 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
     } else {
         Vec::new()
     };
-    let snapshot = match &wish.snapshot {
+    let snapshot = match &request.snapshot {
         None => None,
         Some(wanted) => Some(snapshot::named(plan, node, wanted)?.id),
     };
     if format == Format::Qcow2
         && let Some(facts) = node.facts()
     {
-        let bitmaps = match wish.bitmaps {
+        let bitmaps = match request.bitmaps {
             CarriedBitmaps::None => facts.bitmaps,
             CarriedBitmaps::All | CarriedBitmaps::Sound => 0,
         };
@@ -112,9 +112,9 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
                 name(path)
             ));
         }
-        let is_sealed = match &wish.form {
+        let is_sealed = match &request.form {
             ConvertForm::Qcow2 { image, .. } => image.encryption.is_some(),
-            ConvertForm::Existing => resolve::named(&context, &wish.new)
+            ConvertForm::Existing => resolve::named(&context, &request.new)
                 .is_ok_and(|node| node.facts().is_some_and(|facts| facts.encryption.is_some())),
             ConvertForm::Raw { .. } => false,
         };
@@ -135,7 +135,7 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, wish: &Convert) -> Optio
         path: path.to_path_buf(),
         format,
         below,
-        members,
+        files_to_lock,
         snapshot,
     })
 }
@@ -181,7 +181,7 @@ pub(super) fn format_of(
 
 pub(super) fn look_at_sources(plan: &mut Plan, sources: &[Source]) {
     for source in sources {
-        source.members.secure(plan);
+        source.files_to_lock.secure(plan);
         for path in source.files() {
             plan.effect(EffectKind::Reads, path, None, "");
         }

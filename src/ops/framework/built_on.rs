@@ -11,14 +11,14 @@ use super::error::Error;
 use super::format::{name, shown};
 use super::locks::{Locking, Use, who_uses};
 use super::plan::{EffectKind, Plan};
-use super::preconditions::{Pins, Watch};
+use super::preconditions::{Compare, Preconditions};
 
 /// An image that is going to have one more overlay.
 #[derive(Debug, Clone)]
 pub(in crate::ops) struct BuiltOn {
     path: PathBuf,
     /// What must not change meanwhile.
-    pins: Pins,
+    preconditions: Preconditions,
     /// Whether its read lock is taken: not where it cannot be opened, nor where something writes it and the
     /// person agreed to that.
     holds: bool,
@@ -26,11 +26,11 @@ pub(in crate::ops) struct BuiltOn {
 
 impl BuiltOn {
     /// Asks who uses the base of `new`, and has the plan say what that means.
-    pub(in crate::ops) fn ask(plan: &mut Plan, base: &Path, new: &Path, watch: Watch) -> Self {
+    pub(in crate::ops) fn ask(plan: &mut Plan, base: &Path, new: &Path, watch: Compare) -> Self {
         let host = Arc::clone(&plan.context().host);
-        let mut pins = Pins::default();
-        // What cannot be looked at is refused where the plan pins it.
-        let _ = pins.pin(host.as_ref(), base, watch);
+        let mut preconditions = Preconditions::default();
+        // What cannot be looked at is refused where the plan adds it.
+        let _ = preconditions.add(host.as_ref(), base, watch);
         let holds = match who_uses(host.as_ref(), base, LockSet::ReadOnly) {
             Ok(Use::Free | Use::Open(_)) => true,
             Ok(Use::Unknown(sentence)) => {
@@ -63,7 +63,7 @@ impl BuiltOn {
         };
         Self {
             path: base.to_path_buf(),
-            pins,
+            preconditions,
             holds,
         }
     }
@@ -85,7 +85,7 @@ impl BuiltOn {
     /// # Errors
     /// [`Error::Stale`] says what became of the base.
     pub(in crate::ops) fn look_again(&self, host: &dyn Host, new: &[PathBuf]) -> Result<(), Error> {
-        let Err(error) = self.pins.verify(host) else {
+        let Err(error) = self.preconditions.verify(host) else {
             return Ok(());
         };
         let mut left = Vec::new();

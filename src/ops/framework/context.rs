@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use crate::forest::{
-    Forest, Index, ScanOptions, ScanSummary, Whereabouts, changed_since, follow, refreshed,
-    scan_all,
+    Forest, Index, Location, ScanOptions, ScanSummary, changed_since, follow, refreshed, scan_all,
 };
 use crate::host::{Host, io_text, printable};
 use crate::image::Keys;
@@ -40,7 +39,7 @@ impl std::fmt::Debug for Context {
 }
 
 /// Where images were searched for. Two lists, since an image's header can name any folder of the machine:
-/// that it does is no wish of the person.
+/// that it does is not asked by the person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LookedIn {
     /// Folders that the person named, or in which a file lies that the person named; none inside another.
@@ -121,7 +120,7 @@ impl Context {
         let named = outermost(named.into_iter().chain(also).collect());
         let met = forest
             .nodes()
-            .filter(|node| node.whereabouts == Whereabouts::Scanned);
+            .filter(|node| node.location == Location::Scanned);
         let reached: BTreeSet<PathBuf> = met
             .flat_map(|node| std::iter::once(&node.path).chain(&node.other_names))
             .filter_map(|path| folder(path))

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use crate::forest::{Found, Index, ScanOptions, news};
+use crate::forest::{Index, ScanOptions, ScannedFile, news};
 use crate::host::{FileId, Host};
 
 use super::context::Context;
@@ -76,7 +76,7 @@ impl Known {
     }
 
     /// What a found file depends on of all that is known, unless the plan knew it.
-    fn new_on(&self, found: &Found) -> Option<&PathBuf> {
+    fn new_on(&self, found: &ScannedFile) -> Option<&PathBuf> {
         let file = found.stat.as_ref()?.id;
         if self.files.contains_key(&file) {
             return None;
@@ -137,7 +137,7 @@ pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
 }
 
 /// What the index knows of images built on these files. An index that cannot be read was told when planning.
-fn remembered(context: &Context, known: &Known) -> Vec<Found> {
+fn remembered(context: &Context, known: &Known) -> Vec<ScannedFile> {
     let index = context.state_dir.as_deref().map(Index::at);
     let found = index.and_then(|index| index.built_on(&context.host, &known.names).ok());
     found.unwrap_or_default()

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::forest::{Content, Flags, Forest, Node, NodeId, Whereabouts};
+use crate::forest::{Content, Flags, Forest, Location, Node, NodeId};
 use crate::host::{Access, Volume, printable};
 use crate::image::{self, BackingName, Encryption, ErrorKind, Format, ImageFile, NoProgress};
 
@@ -103,18 +103,18 @@ pub(in crate::ops) fn chain_below_for<'f>(
             return None;
         }
         let overlay = std::mem::replace(&mut above, base);
-        let (kind, why) = match base.whereabouts {
-            Whereabouts::Missing if Volume::of_node(&base.path).is_some() => (
+        let (kind, why) = match base.location {
+            Location::Missing if Volume::of_node(&base.path).is_some() => (
                 RefusalKind::NotFound,
                 "a logical volume that is not activated (`lvchange -ay`)",
             ),
-            Whereabouts::Missing => (RefusalKind::NotFound, "which is not there"),
-            Whereabouts::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
-            Whereabouts::OutsideScan => (
+            Location::Missing => (RefusalKind::NotFound, "which is not there"),
+            Location::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
+            Location::OutsideScan => (
                 RefusalKind::OutsideRoots,
                 "outside the folders looked in: look in its folder too",
             ),
-            Whereabouts::Scanned | Whereabouts::InTrash => {
+            Location::Scanned | Location::InTrash => {
                 if refuse_unnamed(plan, node, base) || !need.is_met(plan, base) {
                     return None;
                 }

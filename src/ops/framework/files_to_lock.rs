@@ -13,14 +13,14 @@ use super::plan::Plan;
 
 /// Files an operation works on.
 #[derive(Debug, Clone, Default)]
-pub(in crate::ops) struct Members {
+pub(in crate::ops) struct FilesToLock {
     /// Opened for writing. The sets of locks are those that QEMU takes.
     written: BTreeSet<PathBuf>,
     /// Only read.
     read: BTreeSet<PathBuf>,
 }
 
-impl Members {
+impl FilesToLock {
     /// An image that is written, and its external data file: QEMU locks those as the images they
     /// belong to.
     pub(in crate::ops) fn write(&mut self, host: &dyn Host, path: &Path, format: &Format) {
@@ -37,7 +37,7 @@ impl Members {
         self.read.difference(&self.written)
     }
 
-    /// Asks who uses each file, and pins them all.
+    /// Asks who uses each file, and has them stay as they are.
     pub(in crate::ops) fn secure(&self, plan: &mut Plan) {
         for path in &self.written {
             claim(plan, path, LockSet::ReadWrite);

@@ -13,7 +13,7 @@ use crate::system::LogFile;
 
 use super::nature::{Nature, Recovery, RestsOn};
 use super::plan::{EffectKind, Outcome, Plan};
-use super::preconditions::Pins;
+use super::preconditions::Preconditions;
 use super::request::{Name, Request};
 use super::{absolute, trash};
 
@@ -43,7 +43,7 @@ enum Event {
         goes: Vec<PathBuf>,
         /// What the files that it changes were before.
         #[serde(default)]
-        before: Pins,
+        before: Preconditions,
     },
     Done {
         id: u64,
@@ -51,10 +51,10 @@ enum Event {
         undo: Option<Request>,
         touched: Vec<PathBuf>,
         /// What the files that taking it back would change were at the end.
-        left: Pins,
+        left: Preconditions,
         /// What all the files touched were at the end.
         #[serde(default)]
-        after: Pins,
+        after: Preconditions,
     },
     /// It failed before it had changed anything.
     Failed { id: u64, error: String },
@@ -109,13 +109,13 @@ pub struct Entry {
     /// The files that were to go to the trash.
     pub(in crate::ops) goes: Vec<PathBuf>,
     /// What the files that it changes were before.
-    before: Pins,
+    before: Preconditions,
     /// What the files that taking it back would change were at the end, as later undos have left them.
-    pub(in crate::ops) left: Pins,
+    pub(in crate::ops) left: Preconditions,
     /// The undo that took it back.
     pub(in crate::ops) taken_back_by: Option<u64>,
     /// What all the files it touched were at the end.
-    pub(in crate::ops) after: Pins,
+    pub(in crate::ops) after: Preconditions,
 }
 
 impl Entry {
@@ -295,10 +295,10 @@ impl Journal {
                 Event::Done {
                     id,
                     summary: outcome.summary.clone(),
-                    left: undo.as_ref().map_or_else(Pins::default, |undo| {
+                    left: undo.as_ref().map_or_else(Preconditions::default, |undo| {
                         super::journal::rests_on(plan.host(), undo, &touched)
                     }),
-                    after: Pins::of(plan.host(), &touched),
+                    after: Preconditions::of(plan.host(), &touched),
                     undo,
                     touched,
                 }
@@ -326,16 +326,16 @@ impl Journal {
 }
 
 /// What the files that a plan changes are now.
-pub(in crate::ops) fn before(plan: &Plan) -> Pins {
+pub(in crate::ops) fn before(plan: &Plan) -> Preconditions {
     let files = files_with(plan, |kind| kind != EffectKind::Reads);
-    Pins::of(plan.host(), &files)
+    Preconditions::of(plan.host(), &files)
 }
 
 /// The files a plan speaks of or rests on, each once: around them everything is found that is needed to bring
 /// it to an end.
 fn files_of(plan: &Plan) -> Vec<PathBuf> {
     let effects = plan.effects.iter().map(|effect| effect.path.as_path());
-    each_once(effects.chain(plan.pins.paths()))
+    each_once(effects.chain(plan.preconditions.paths()))
 }
 
 /// The files to which these kinds of things happen, each once.
@@ -412,9 +412,9 @@ fn apply(entries: &mut Vec<Entry>, event: Event) {
             creates,
             goes,
             before,
-            left: Pins::default(),
+            left: Preconditions::default(),
             taken_back_by: None,
-            after: Pins::default(),
+            after: Preconditions::default(),
         }),
         Event::Done {
             id,
@@ -572,20 +572,23 @@ fn do_again(entries: &mut [Entry], redone: u64, by: u64) {
 /// What rested on the files as they were before `undone` rests from now on on them as `by`, which took it
 /// back, has left them.
 fn pass_on(entries: &mut [Entry], undone: u64, by: u64) {
-    let pins = |id, of: fn(&Entry) -> &Pins| {
+    let preconditions = |id, of: fn(&Entry) -> &Preconditions| {
         let entry = entries.iter().find(|entry| entry.id == id);
         entry.map(of).cloned().unwrap_or_default()
     };
-    let (mut before, mut after) = (pins(undone, |e| &e.before), pins(by, |e| &e.after));
+    let (mut before, mut after) = (
+        preconditions(undone, |e| &e.before),
+        preconditions(by, |e| &e.after),
+    );
     // What only the way back had to write shows what it showed.
-    before.join(&pins(by, |e| &e.before));
+    before.join(&preconditions(by, |e| &e.before));
     // What shows the same either way stays as the operation left it.
-    after.join(&pins(undone, |e| &e.after));
+    after.join(&preconditions(undone, |e| &e.after));
     for entry in entries.iter_mut().filter(|entry| entry.id < undone) {
-        for pins in [&mut entry.left, &mut entry.after] {
-            pins.follow(&before, &after);
+        for preconditions in [&mut entry.left, &mut entry.after] {
+            preconditions.follow(&before, &after);
             // What went to the trash meanwhile, or came from there, is followed under its other name.
-            pins.follow_files(&before, &after);
+            preconditions.follow_files(&before, &after);
         }
     }
 }
@@ -612,7 +615,11 @@ fn with<T>(entries: &mut [Entry], id: u64, act: impl FnOnce(&mut Entry) -> T) ->
 
 /// What has to be as the operation left it, so that `undo` takes back that and nothing more: the files
 /// that it would change, and of a file whose content it keeps only which one it is.
-pub(in crate::ops) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathBuf]) -> Pins {
+pub(in crate::ops) fn rests_on(
+    host: &dyn Host,
+    undo: &Request,
+    touched: &[PathBuf],
+) -> Preconditions {
     // What is in the trash is looked at there, by the name it has then.
     let in_trash = |path: &&PathBuf| {
         let mut parts = path.components();
@@ -624,9 +631,11 @@ pub(in crate::ops) fn rests_on(host: &dyn Host, undo: &Request, touched: &[PathB
         .cloned()
         .collect();
     match undo.operation().rests_on() {
-        RestsOn::Image(image, watch) => Pins::watching(host, &[image.to_path_buf()], watch),
-        RestsOn::Made(_) | RestsOn::Trashed { .. } => Pins::of(host, &files),
-        RestsOn::Touched(watch) => Pins::watching(host, &files, watch),
+        RestsOn::Image(image, watch) => {
+            Preconditions::comparing(host, &[image.to_path_buf()], watch)
+        }
+        RestsOn::Made(_) | RestsOn::Trashed { .. } => Preconditions::of(host, &files),
+        RestsOn::Touched(watch) => Preconditions::comparing(host, &files, watch),
     }
 }
 

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::Error;
 use super::journal::Journal;
 use super::plan::{EffectKind, Outcome, Plan, Ready};
-use super::preconditions::Pins;
+use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
 use super::{cut_short, data_files, device, journal, may_write, readers, trash, verify};
@@ -41,7 +41,7 @@ pub(in crate::ops) fn plan_anew(context: &Context, request: &Request) -> Plan {
 /// See [`Error`]; whatever it is, every image is readable and none but the named targets changed.
 pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let plan = ready.plan();
-    plan.verify_pins()?;
+    plan.verify_preconditions()?;
     let Some(job) = &plan.job else {
         return Err(Error::Failed(format!("{}: nothing to do", plan.title)));
     };
@@ -91,7 +91,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
 /// interrupted it.
 pub(in crate::ops) fn half_done(
     plan: &Plan,
-    before: &Pins,
+    before: &Preconditions,
     error: &Error,
     progress: &Progress,
 ) -> bool {

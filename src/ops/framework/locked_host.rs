@@ -15,14 +15,14 @@ use super::locks::Locks;
 
 /// A machine, and files of it that are held.
 #[derive(Debug)]
-pub(in crate::ops) struct Held<'a> {
+pub(in crate::ops) struct LockedHost<'a> {
     host: &'a dyn Host,
     locks: Option<&'a Locks>,
     /// What new files hold a part of, and whether nobody else is to read them for that.
     origin: Option<(Vec<PathBuf>, bool)>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> LockedHost<'a> {
     /// The machine with these files held.
     pub(in crate::ops) fn new(host: &'a dyn Host, locks: &'a Locks) -> Self {
         Self {
@@ -73,7 +73,7 @@ pub(in crate::ops) fn files_of(chain: &Chain) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-impl Host for Held<'_> {
+impl Host for LockedHost<'_> {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn HostFile>> {
         let held = self
             .locks
@@ -189,7 +189,7 @@ mod tests {
         let _ = locks.take(&RealHost, &image, Access::Read, read).unwrap();
         let locks = locks.unsettled();
         std::fs::rename(&other, &image).unwrap();
-        let host = Held::new(&RealHost, &locks);
+        let host = LockedHost::new(&RealHost, &locks);
         let seen = |access| {
             let mut bytes = [0; 4];
             host.open(&image, access)

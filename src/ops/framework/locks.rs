@@ -13,7 +13,7 @@ use super::backing_name::real_place;
 use super::error::Error;
 use super::format::{processes, shown};
 use super::plan::{Outcome, Plan};
-use super::preconditions::Watch;
+use super::preconditions::Compare;
 use super::refusal::RefusalKind;
 use super::{dependants, resolve};
 
@@ -80,7 +80,10 @@ pub(in crate::ops) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
             ),
         ),
     }
-    if let Err(error) = plan.pins.pin(host.as_ref(), path, Watch::Content) {
+    if let Err(error) = plan
+        .preconditions
+        .add(host.as_ref(), path, Compare::Content)
+    {
         plan.refuse(
             resolve::kind_of(&error),
             format!(
@@ -204,7 +207,7 @@ impl Locking {
     /// # Errors
     /// [`Error::Stale`] names the file that is not as the plan knew it.
     pub(in crate::ops) fn settle(self, plan: &Plan) -> Result<Locks, Error> {
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         dependants::look_again(plan)?;
         Ok(Locks { held: self.held })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::backing_style::BackingStyle;
-use super::preconditions::Watch;
+use super::preconditions::Compare;
 
 /// What an operation does to files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +91,9 @@ impl<'a> Nature<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum RestsOn<'a> {
     /// That of this image.
-    Image(&'a Path, Watch),
+    Image(&'a Path, Compare),
     /// That of every file which the operation touched.
-    Touched(Watch),
+    Touched(Compare),
     /// The same of images that it made, on which moreover nothing has come to be built.
     Made(&'a [PathBuf]),
     /// The same of layers that lie in this entry of the trash, or were brought back from there.

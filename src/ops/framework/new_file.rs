@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::forest::Whereabouts;
+use crate::forest::Location;
 use crate::host::{FileKind, io_text};
 use crate::qcow2::limits::{MAX_FILE_LENGTH, SECTOR};
 use crate::units::size;
@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::refusal::RefusalKind;
 use super::{may_write, resolve, space};
 
-/// Checks the name, pins that it is free, and says what room `needed` bytes leave. Returns the
+/// Checks the name, has it stay free, and says what room `needed` bytes leave. Returns the
 /// directory with links resolved, if there is one.
 pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf> {
     let context = plan.context().clone();
@@ -27,7 +27,7 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
         return None;
     }
     match host.stat_link(new) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.pins.pin_absent(new),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => plan.preconditions.add_absent(new),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
         Err(error) => plan.refuse(
             RefusalKind::Unreadable,
@@ -91,7 +91,7 @@ fn refuse_as_missing_base(plan: &mut Plan, new: &Path, dir: &Path) {
         .find_map(|path| {
             forest
                 .by_path(path)
-                .filter(|node| node.whereabouts == Whereabouts::Missing)
+                .filter(|node| node.location == Location::Missing)
         });
     let Some(missed) = missed else {
         return;

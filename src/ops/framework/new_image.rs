@@ -31,9 +31,9 @@ pub(in crate::ops) fn options(
     new: &Path,
     disk: u64,
     backing: Option<(OsString, Format)>,
-    wish: &ImageOptions,
+    asked: &ImageOptions,
 ) -> Option<NewImage> {
-    let data_file = match &wish.data_file {
+    let data_file = match &asked.data_file {
         Some(data) => match backing_name::of_new_file(plan.host(), new, &data.path, data.style) {
             Ok(recorded) => Some(NewDataFile {
                 path: data.path.clone(),
@@ -47,7 +47,7 @@ pub(in crate::ops) fn options(
         },
         None => None,
     };
-    let encryption = match wish.encryption {
+    let encryption = match asked.encryption {
         Some(EncryptionOption { iter_time_ms }) => {
             let passphrase = plan.context().keys.for_new(new);
             let Some(passphrase) = passphrase.filter(|one| !one.bytes().is_empty()) else {
@@ -76,7 +76,7 @@ pub(in crate::ops) fn options(
         backing,
         data_file,
         encryption,
-        format: wish.format,
+        format: asked.format,
     };
     match image::new_len(new, &options) {
         Ok(len) => Some(NewImage { options, len }),
@@ -90,20 +90,20 @@ pub(in crate::ops) fn options(
     }
 }
 
-/// The same; pins the names as well, and says what room the files take with `content` bytes of guest data in
+/// The same; has the names stay free as well, and says what room the files take with `content` bytes of guest data in
 /// them.
 pub(in crate::ops) fn check(
     plan: &mut Plan,
     new: &Path,
     disk: u64,
     backing: Option<(OsString, Format)>,
-    wish: &ImageOptions,
+    asked: &ImageOptions,
     content: u64,
 ) -> Option<NewImage> {
-    let NewImage { options, len } = options(plan, new, disk, backing, wish)?;
+    let NewImage { options, len } = options(plan, new, disk, backing, asked)?;
     // What is reserved already is not needed twice.
     let reserves = matches!(
-        wish.format.preallocation,
+        asked.format.preallocation,
         Preallocation::Falloc | Preallocation::Full
     );
     let content = if reserves { 0 } else { content };

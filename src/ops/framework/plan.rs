@@ -12,7 +12,7 @@ use crate::image;
 use super::context::{Context, LookedIn};
 use super::error::Error;
 use super::nature::Nature;
-use super::preconditions::Pins;
+use super::preconditions::Preconditions;
 use super::progress::Progress;
 use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
 use super::request::Request;
@@ -233,7 +233,7 @@ pub struct Plan {
     /// Where other images were searched.
     pub looked_in: LookedIn,
     /// Files as they were when this plan was made.
-    pub(in crate::ops) pins: Pins,
+    pub(in crate::ops) preconditions: Preconditions,
     /// What carries it out; none in a plan that was refused.
     pub(in crate::ops) job: Option<Arc<dyn Job>>,
     /// Whether the one reason against it is that everything is as it is asked for already.
@@ -274,7 +274,7 @@ impl Plan {
             undo: Undo::Impossible(String::new()),
             commands: Vec::new(),
             looked_in: context.looked_in.clone(),
-            pins: Pins::default(),
+            preconditions: Preconditions::default(),
             job: None,
             is_done: false,
             made_before: BTreeSet::new(),
@@ -489,8 +489,8 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Stale`] names the first file that is another one, or has changed.
-    pub fn verify_pins(&self) -> Result<(), Error> {
-        self.pins.verify(self.host())
+    pub fn verify_preconditions(&self) -> Result<(), Error> {
+        self.preconditions.verify(self.host())
     }
 
     /// Agrees to the plan.

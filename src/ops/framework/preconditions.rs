@@ -1,5 +1,5 @@
 //! What files were when a plan was made, so that nothing is done to a file that moved on since.
-//! Locks keep others out while an operation runs; a pin covers the time a person thinks.
+//! Locks keep others out while an operation runs; a precondition covers the time a person thinks.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::format::shown;
 
 /// What of a file has to stay as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(in crate::ops) enum Watch {
+pub(in crate::ops) enum Compare {
     /// Everything: which file it is, its length, its time of change, its first sector.
     Content,
     /// Which file it is and its first sector: a process may be writing the rest.
@@ -27,16 +27,17 @@ pub(in crate::ops) enum Watch {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Pin {
+struct Precondition {
     path: PathBuf,
-    watch: Watch,
+    #[serde(rename = "watch")]
+    compare: Compare,
     /// None: there was no file of that name.
-    was: Option<Seen>,
+    was: Option<FileVersion>,
 }
 
 /// Which file it was, and as good as its generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::ops) struct Seen {
+pub(in crate::ops) struct FileVersion {
     id: FileId,
     len: u64,
     modified: SystemTime,
@@ -44,13 +45,13 @@ pub(in crate::ops) struct Seen {
     header: Option<u64>,
 }
 
-impl Seen {
+impl FileVersion {
     /// The file of this name as it is now.
     ///
     /// # Errors
     /// The system's, if it cannot be looked at.
     pub(in crate::ops) fn now(host: &dyn Host, path: &Path) -> io::Result<Self> {
-        look(host, path, Watch::Content)
+        look(host, path, Compare::Content)
     }
 
     /// Whether it is the same file, whatever was written into it.
@@ -66,33 +67,33 @@ impl Seen {
 
 /// The files a plan rests on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::ops) struct Pins(Vec<Pin>);
+pub(in crate::ops) struct Preconditions(Vec<Precondition>);
 
-impl Pins {
+impl Preconditions {
     /// Remembers what the file is now.
     ///
     /// # Errors
     /// The system's, if the file cannot be looked at.
-    pub(in crate::ops) fn pin(
+    pub(in crate::ops) fn add(
         &mut self,
         host: &dyn Host,
         path: &Path,
-        watch: Watch,
+        compare: Compare,
     ) -> io::Result<()> {
-        let was = Some(look(host, path, watch)?);
-        self.0.push(Pin {
+        let was = Some(look(host, path, compare)?);
+        self.0.push(Precondition {
             path: path.to_path_buf(),
-            watch,
+            compare,
             was,
         });
         Ok(())
     }
 
     /// Remembers that there is no file of this name.
-    pub(in crate::ops) fn pin_absent(&mut self, path: &Path) {
-        self.0.push(Pin {
+    pub(in crate::ops) fn add_absent(&mut self, path: &Path) {
+        self.0.push(Precondition {
             path: path.to_path_buf(),
-            watch: Watch::Content,
+            compare: Compare::Content,
             was: None,
         });
     }
@@ -104,42 +105,42 @@ impl Pins {
 
     /// The files.
     pub(in crate::ops) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().map(|pin| pin.path.as_path())
+        self.0.iter().map(|one| one.path.as_path())
     }
 
     /// Remembers each file as it is now, and that those which are not there are not.
     pub(in crate::ops) fn of(host: &dyn Host, files: &[PathBuf]) -> Self {
-        Self::watching(host, files, Watch::Content)
+        Self::comparing(host, files, Compare::Content)
     }
 
     /// The same where only this has to stay as it is.
-    pub(in crate::ops) fn watching(host: &dyn Host, files: &[PathBuf], watch: Watch) -> Self {
-        let mut pins = Self::default();
+    pub(in crate::ops) fn comparing(host: &dyn Host, files: &[PathBuf], compare: Compare) -> Self {
+        let mut preconditions = Self::default();
         for path in files {
-            if pins.pin(host, path, watch).is_err() {
-                pins.pin_absent(path);
+            if preconditions.add(host, path, compare).is_err() {
+                preconditions.add_absent(path);
             }
         }
-        pins
+        preconditions
     }
 
     /// Where a file was as `before` remembers it, it is from now on to be as `after` does: what lies between
     /// was taken back.
     pub(in crate::ops) fn follow(&mut self, before: &Self, after: &Self) {
-        let of = |pins: &Self, path: &Path| {
-            let mut found = pins.0.iter().filter(|pin| pin.path == path);
-            found.next().map(|pin| pin.was.clone())
+        let of = |preconditions: &Self, path: &Path| {
+            let mut found = preconditions.0.iter().filter(|one| one.path == path);
+            found.next().map(|one| one.was.clone())
         };
-        for pin in &mut self.0 {
-            let (Some(before), Some(after)) = (of(before, &pin.path), of(after, &pin.path)) else {
+        for one in &mut self.0 {
+            let (Some(before), Some(after)) = (of(before, &one.path), of(after, &one.path)) else {
                 continue;
             };
-            let is_same = match (&pin.was, &before, pin.watch) {
-                (Some(was), Some(before), Watch::Identity) => was.id == before.id,
+            let is_same = match (&one.was, &before, one.compare) {
+                (Some(was), Some(before), Compare::Identity) => was.id == before.id,
                 (was, before, _) => was == before,
             };
             if is_same {
-                pin.was = after;
+                one.was = after;
             }
         }
     }
@@ -147,27 +148,27 @@ impl Pins {
     /// The same for files that have other names by now: those that are as `before` remembers them, by whatever
     /// name, are from now on to be as `after` does.
     pub(in crate::ops) fn follow_files(&mut self, before: &Self, after: &Self) {
-        for pin in &mut self.0 {
-            let was_it = |one: &&Pin| one.was.is_some() && one.was == pin.was;
+        for one in &mut self.0 {
+            let was_it = |one: &&Precondition| one.was.is_some() && one.was == one.was;
             let now = before.0.iter().find(was_it).and_then(|before| {
                 let before = before.was.as_ref()?;
                 let mut files = after.0.iter().filter_map(|one| one.was.as_ref());
                 files.find(|after| before.is_same_file(after))
             });
             if let Some(now) = now {
-                pin.was = Some(now.clone());
+                one.was = Some(now.clone());
             }
         }
     }
 
     /// Whether one of the files, by whatever name, was just this.
-    pub(in crate::ops) fn knows(&self, seen: &Seen) -> bool {
-        self.0.iter().any(|pin| pin.was.as_ref() == Some(seen))
+    pub(in crate::ops) fn knows(&self, seen: &FileVersion) -> bool {
+        self.0.iter().any(|one| one.was.as_ref() == Some(seen))
     }
 
     /// Whether a file of this name is there that was not.
     pub(in crate::ops) fn has_come(&self, host: &dyn Host, path: &Path) -> bool {
-        let was_absent = |pin: &Pin| pin.path == absolute(path) && pin.was.is_none();
+        let was_absent = |one: &Precondition| one.path == absolute(path) && one.was.is_none();
         self.0.iter().any(was_absent) && host.stat_link(path).is_ok()
     }
 
@@ -175,17 +176,17 @@ impl Pins {
     pub(in crate::ops) fn moved_on(&self, host: &dyn Host) -> Option<&Path> {
         self.0
             .iter()
-            .find(|pin| pin.verify(host).is_err())
-            .map(|pin| pin.path.as_path())
+            .find(|one| one.verify(host).is_err())
+            .map(|one| one.path.as_path())
     }
 
     /// Compares with what is there now.
     pub(in crate::ops) fn verify(&self, host: &dyn Host) -> Result<(), Error> {
-        self.0.iter().try_for_each(|pin| pin.verify(host))
+        self.0.iter().try_for_each(|one| one.verify(host))
     }
 }
 
-impl Pin {
+impl Precondition {
     fn verify(&self, host: &dyn Host) -> Result<(), Error> {
         let path = shown(&self.path);
         let Some(was) = &self.was else {
@@ -200,7 +201,7 @@ impl Pin {
                 ))),
             };
         };
-        let now = look(host, &self.path, self.watch).map_err(|error| {
+        let now = look(host, &self.path, self.compare).map_err(|error| {
             Error::Stale(if error.kind() == io::ErrorKind::NotFound {
                 format!("{path} is gone since the plan was made: plan again")
             } else {
@@ -211,11 +212,11 @@ impl Pin {
             })
         })?;
         let same = now.id == was.id
-            && match self.watch {
-                Watch::Content => now == *was,
-                Watch::Header => now.header == was.header,
-                Watch::Length => now.len == was.len,
-                Watch::Identity => true,
+            && match self.compare {
+                Compare::Content => now == *was,
+                Compare::Header => now.header == was.header,
+                Compare::Length => now.len == was.len,
+                Compare::Identity => true,
             };
         if same {
             return Ok(());
@@ -232,13 +233,13 @@ impl Pin {
     }
 }
 
-fn look(host: &dyn Host, path: &Path, watch: Watch) -> io::Result<Seen> {
+fn look(host: &dyn Host, path: &Path, compare: Compare) -> io::Result<FileVersion> {
     let stat = host.stat(path)?;
-    let header = match watch {
-        Watch::Content | Watch::Header | Watch::Identity => first_sector(host, path, &stat),
-        Watch::Length => None,
+    let header = match compare {
+        Compare::Content | Compare::Header | Compare::Identity => first_sector(host, path, &stat),
+        Compare::Length => None,
     };
-    Ok(Seen {
+    Ok(FileVersion {
         id: stat.id,
         len: stat.len,
         modified: stat.modified,
@@ -271,8 +272,8 @@ mod tests {
     use crate::host::RealHost;
     use std::fs;
 
-    fn stale(pins: &Pins) -> String {
-        match pins.verify(&RealHost) {
+    fn stale(preconditions: &Preconditions) -> String {
+        match preconditions.verify(&RealHost) {
             Err(Error::Stale(text)) => text,
             other => panic!("{other:?}"),
         }
@@ -283,10 +284,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, b"one").unwrap();
-        let mut pins = Pins::default();
-        pins.pin(&RealHost, &path, Watch::Content).unwrap();
-        pins.pin_absent(&dir.path().join("b"));
-        pins.verify(&RealHost).unwrap();
+        let mut preconditions = Preconditions::default();
+        preconditions
+            .add(&RealHost, &path, Compare::Content)
+            .unwrap();
+        preconditions.add_absent(&dir.path().join("b"));
+        preconditions.verify(&RealHost).unwrap();
     }
 
     #[test]
@@ -294,26 +297,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, b"one").unwrap();
-        let mut pins = Pins::default();
-        pins.pin(&RealHost, &path, Watch::Content).unwrap();
+        let mut preconditions = Preconditions::default();
+        preconditions
+            .add(&RealHost, &path, Compare::Content)
+            .unwrap();
         fs::write(&path, b"two!").unwrap();
-        assert!(stale(&pins).contains("changed"), "{}", stale(&pins));
+        assert!(
+            stale(&preconditions).contains("changed"),
+            "{}",
+            stale(&preconditions)
+        );
         let other = dir.path().join("b");
         fs::write(&other, b"one").unwrap();
         fs::rename(&other, &path).unwrap();
-        assert!(stale(&pins).contains("another file"));
+        assert!(stale(&preconditions).contains("another file"));
         fs::remove_file(&path).unwrap();
-        assert!(stale(&pins).contains("is gone"));
+        assert!(stale(&preconditions).contains("is gone"));
     }
 
     #[test]
     fn a_name_that_was_free_and_is_taken_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new");
-        let mut pins = Pins::default();
-        pins.pin_absent(&path);
+        let mut preconditions = Preconditions::default();
+        preconditions.add_absent(&path);
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
-        assert!(stale(&pins).contains("come into being"));
+        assert!(stale(&preconditions).contains("come into being"));
     }
 
     #[test]
@@ -321,14 +330,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, vec![7; 4096]).unwrap();
-        let mut pins = Pins::default();
-        pins.pin(&RealHost, &path, Watch::Header).unwrap();
+        let mut preconditions = Preconditions::default();
+        preconditions
+            .add(&RealHost, &path, Compare::Header)
+            .unwrap();
         let mut bytes = vec![7; 8192];
         bytes[3000] = 1;
         fs::write(&path, &bytes).unwrap();
-        pins.verify(&RealHost).unwrap();
+        preconditions.verify(&RealHost).unwrap();
         bytes[10] = 1;
         fs::write(&path, &bytes).unwrap();
-        assert!(stale(&pins).contains("changed"));
+        assert!(stale(&preconditions).contains("changed"));
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::ops) enum Name<'a> {
 /// Makes the register: the enumeration of requests, and the way from each to its operation.
 macro_rules! requests {
     ($($(#[$doc:meta])+ $variant:ident($operation:ident),)+) => {
-        /// One wish, complete: planning it needs nothing else. Its serialised form is what journals hold.
+        /// One thing asked, complete: planning it needs nothing else. Its serialised form is what journals hold.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Request {
             $($(#[$doc])+ $variant(crate::ops::$operation),)+

@@ -390,7 +390,7 @@ fn around(plan: &Plan) -> Vec<Subject> {
             _ => means,
         };
         let can_be_read =
-            node.whereabouts.is_met() && matches!(node.content, Content::Qcow2(_) | Content::Raw);
+            node.location.is_met() && matches!(node.content, Content::Qcow2(_) | Content::Raw);
         if can_be_read && means != Means::NotCompared {
             subjects.push(Subject {
                 path: node.path.clone(),

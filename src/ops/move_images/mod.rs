@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Forest, Node, NodeId, Whereabouts};
+use crate::forest::{Forest, Location, Node, NodeId};
 use crate::host::{Access, FileKind, Host, LockSet, Stat, io_text, printable};
 use crate::image::{self, ImageFile};
 use crate::units::{count, size};
@@ -25,7 +25,7 @@ use super::framework::format::{command, name, shown};
 use super::framework::locks::claim;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::refuse_foreign;
@@ -87,7 +87,7 @@ impl Operation for MoveImages {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Identity)
+        RestsOn::Touched(Compare::Identity)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -124,16 +124,16 @@ fn plan_moves(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
             ));
         }
     }
-    let Some(wishes) = resolve(plan, &context, &forest, moves, subtree) else {
+    let Some(every_wanted) = resolve(plan, &context, &forest, moves, subtree) else {
         return;
     };
-    let order = roots_first(&forest, &wishes);
+    let order = roots_first(&forest, &every_wanted);
     let mut steps = Vec::new();
     for id in order {
-        let (Some(node), Some(wish)) = (forest.get(id), wishes.get(&id)) else {
+        let (Some(node), Some(wanted)) = (forest.get(id), every_wanted.get(&id)) else {
             continue;
         };
-        if let Some(step) = plan_step(plan, &context, &forest, node, wish, &wishes) {
+        if let Some(step) = plan_step(plan, &context, &forest, node, wanted, &every_wanted) {
             steps.push(step);
         }
     }
@@ -176,7 +176,7 @@ fn plan_moves(plan: &mut Plan, moves: &[Relocation], subtree: bool) {
 
 /// Where an image goes, and how it is to name its backing file.
 #[derive(Debug, Clone)]
-struct Wish {
+struct Wanted {
     from: PathBuf,
     to: PathBuf,
     style: Option<BackingStyle>,
@@ -189,9 +189,9 @@ fn resolve(
     forest: &Forest,
     moves: &[Relocation],
     subtree: bool,
-) -> Option<BTreeMap<NodeId, Wish>> {
+) -> Option<BTreeMap<NodeId, Wanted>> {
     let host = context.host.as_ref();
-    let mut wishes: BTreeMap<NodeId, Wish> = BTreeMap::new();
+    let mut every_wanted: BTreeMap<NodeId, Wanted> = BTreeMap::new();
     for one in moves {
         // Moved already by an operation that was interrupted: what is left is its own link.
         let is_moved = one.style.is_some()
@@ -205,7 +205,7 @@ fn resolve(
                 return None;
             }
         };
-        if node.whereabouts != Whereabouts::Scanned {
+        if node.location != Location::Scanned {
             plan.refuse(
                 RefusalKind::NotFound,
                 format!("{} is not there to be moved", shown(&node.path)),
@@ -249,7 +249,7 @@ fn resolve(
                 let place = inside.map_or_else(|| to.join(file), |inside| to.join(inside));
                 (member.path.clone(), place)
             };
-            wishes.entry(id).or_insert(Wish {
+            every_wanted.entry(id).or_insert(Wanted {
                 from,
                 to,
                 style: one.style,
@@ -257,23 +257,23 @@ fn resolve(
         }
     }
     let mut taken = BTreeSet::new();
-    for wish in wishes.values() {
-        if !taken.insert(&wish.to) {
+    for wanted in every_wanted.values() {
+        if !taken.insert(&wanted.to) {
             plan.refuse(
                 RefusalKind::Invalid,
                 format!(
                     "two of the images would be called {}: move them one by one",
-                    shown(&wish.to)
+                    shown(&wanted.to)
                 ),
             );
         }
     }
-    Some(wishes)
+    Some(every_wanted)
 }
 
 /// An image after what it is built on.
-fn roots_first(forest: &Forest, wishes: &BTreeMap<NodeId, Wish>) -> Vec<NodeId> {
-    let mut order: Vec<NodeId> = wishes.keys().copied().collect();
+fn roots_first(forest: &Forest, every_wanted: &BTreeMap<NodeId, Wanted>) -> Vec<NodeId> {
+    let mut order: Vec<NodeId> = every_wanted.keys().copied().collect();
     order.sort_by_key(|id| forest.chain(*id).len());
     order
 }
@@ -283,21 +283,21 @@ fn plan_step(
     context: &Context,
     forest: &Forest,
     node: &Node,
-    wish: &Wish,
-    wishes: &BTreeMap<NodeId, Wish>,
+    wanted: &Wanted,
+    every_wanted: &BTreeMap<NodeId, Wanted>,
 ) -> Option<Step> {
     let host = context.host.as_ref();
-    let path = shown(&wish.from);
-    if let Some(stat) = device::stat_of(host, &wish.from) {
+    let path = shown(&wanted.from);
+    if let Some(stat) = device::stat_of(host, &wanted.from) {
         plan.refuse(RefusalKind::Unsupported, format!(
             "{path} is a block device, whose name is not ours to change: rename it with {}, then let what is built \
              on it follow with `qanopy relink`; `qanopy convert` copies it into a file",
-            device::rename_line(&stat, &wish.to)
+            device::rename_line(&stat, &wanted.to)
         ));
         return None;
     }
     if host
-        .stat_link(&wish.from)
+        .stat_link(&wanted.from)
         .is_ok_and(|stat| stat.kind == FileKind::Symlink)
     {
         plan.refuse(
@@ -315,51 +315,56 @@ fn plan_step(
     }
     let stat = node.stat.as_ref()?;
     let elsewhere = host
-        .space(folder(&wish.to))
+        .space(folder(&wanted.to))
         .is_ok_and(|space| space.device != stat.id.device);
     // The one name it has, perhaps by another way: taking the old one away would take the image.
-    if is_one_place(host, &wish.from, &wish.to) {
+    if is_one_place(host, &wanted.from, &wanted.to) {
         return None;
     }
     // Both names are there, or only the new one: an interrupted move goes on where it was.
     let there = |path: &Path| host.stat_link(path).ok();
-    let (old, new) = (there(&wish.from), there(&wish.to));
+    let (old, new) = (there(&wanted.from), there(&wanted.to));
     let same = matches!((&old, &new), (Some(old), Some(new)) if old.id == new.id);
     let is_file = |stat: &Stat| stat.kind == FileKind::Regular;
     let half_copied = elsewhere
-        && wish.style.is_some()
+        && wanted.style.is_some()
         && old.is_some()
         && !same
         && new.as_ref().is_some_and(is_file)
-        && is_copy(host, node, wish);
+        && is_copy(host, node, wanted);
     let resumed = half_copied || new.is_some() && (same || old.is_none());
     if !resumed {
         let needed = if elsewhere { stat.allocated } else { 0 };
-        new_file::check(plan, &wish.to, needed)?;
+        new_file::check(plan, &wanted.to, needed)?;
     }
     let copied = elsewhere && (half_copied || !resumed);
     let text = match (copied, resumed) {
         (true, false) => format!(
             "to {}: copied, the old file goes to the trash",
-            shown(&wish.to)
+            shown(&wanted.to)
         ),
-        (_, true) => format!("to {}: begun before, finished now", shown(&wish.to)),
-        _ => format!("to {}", shown(&wish.to)),
+        (_, true) => format!("to {}: begun before, finished now", shown(&wanted.to)),
+        _ => format!("to {}", shown(&wanted.to)),
     };
     plan.effect(
         EffectKind::Moves,
-        &wish.from,
+        &wanted.from,
         copied.then_some(stat.allocated),
         text,
     );
-    plan.counterpart(&wish.to);
+    plan.counterpart(&wanted.to);
     if copied {
         if !half_copied {
             plan.copies = plan.copies.saturating_add(stat.allocated);
         }
         let text = format!("{}, once its copy is in place", size(stat.allocated));
-        refuse_foreign(plan, &wish.from);
-        plan.effect(EffectKind::Trashes, &wish.from, Some(stat.allocated), text);
+        refuse_foreign(plan, &wanted.from);
+        plan.effect(
+            EffectKind::Trashes,
+            &wanted.from,
+            Some(stat.allocated),
+            text,
+        );
     }
     if stat.links > 1 && !resumed {
         plan.warn(format!(
@@ -382,12 +387,12 @@ fn plan_step(
             links.join(", ")
         ));
     }
-    refuse_relative_data_file(plan, host, node, wish);
+    refuse_relative_data_file(plan, host, node, wanted);
     refuse_as_data_file(plan, forest, node, "moved");
-    let own = own_link(plan, forest, node, wish, wishes);
-    let children = plan_children(plan, context, forest, node, wish, wishes);
+    let own = own_link(plan, forest, node, wanted, every_wanted);
+    let children = plan_children(plan, context, forest, node, wanted, every_wanted);
     if let Some(own) = &own {
-        let fits = backing_name::between(host, &wish.to, &own.base, own.style)
+        let fits = backing_name::between(host, &wanted.to, &own.base, own.style)
             .and_then(|recorded| fits(host, &node.path, &recorded));
         if let Err(why) = fits {
             plan.refuse(
@@ -397,12 +402,12 @@ fn plan_step(
         }
     }
     Some(Step {
-        from: wish.from.clone(),
-        to: wish.to.clone(),
+        from: wanted.from.clone(),
+        to: wanted.to.clone(),
         copied,
         copy_is_there: half_copied,
         bytes: stat.allocated,
-        style: wish
+        style: wanted
             .style
             .unwrap_or_else(|| backing_name::recorded_style(node)),
         own,
@@ -412,12 +417,12 @@ fn plan_step(
 
 /// Whether the image has a name besides the one that goes and the one that comes; of a move that was
 /// interrupted both may be there.
-fn keeps_a_name(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
+fn keeps_a_name(host: &dyn Host, node: &Node, wanted: &Wanted) -> bool {
     let is_it = |path: &Path| {
         host.stat_link(path)
             .is_ok_and(|stat| Some(stat.id) == node.file_id())
     };
-    let own = if is_it(&wish.from) && is_it(&wish.to) {
+    let own = if is_it(&wanted.from) && is_it(&wanted.to) {
         2
     } else {
         1
@@ -427,14 +432,14 @@ fn keeps_a_name(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
 
 /// Whether what is at the new place is the image's copy: the same bytes but for the header, which
 /// names the backing file from there.
-fn is_copy(host: &dyn Host, node: &Node, wish: &Wish) -> bool {
+fn is_copy(host: &dyn Host, node: &Node, wanted: &Wanted) -> bool {
     node.format()
-        .is_some_and(|format| same_but_header(host, &wish.from, &wish.to, &format))
+        .is_some_and(|format| same_but_header(host, &wanted.from, &wanted.to, &format))
 }
 
 /// The data file's name is in a place of the header that is not rewritten here.
-fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wish: &Wish) {
-    if folder(&wish.from) == folder(&wish.to) {
+fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wanted: &Wanted) {
+    if folder(&wanted.from) == folder(&wanted.to) {
         return;
     }
     let header = host
@@ -449,7 +454,7 @@ fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, wish
         plan.refuse(RefusalKind::Unsupported, format!(
             "{} keeps its data in another file, which it names relative to its own folder: it can be \
              renamed there, not moved",
-            shown(&wish.from)
+            shown(&wanted.from)
         ));
     }
 }
@@ -459,15 +464,15 @@ fn own_link(
     plan: &mut Plan,
     forest: &Forest,
     node: &Node,
-    wish: &Wish,
-    wishes: &BTreeMap<NodeId, Wish>,
+    wanted: &Wanted,
+    every_wanted: &BTreeMap<NodeId, Wanted>,
 ) -> Option<Own> {
     let backing = node.backing.as_ref()?;
     let base = forest.leads_to(node)?;
-    let base_moves = node.parent.and_then(|parent| wishes.get(&parent));
+    let base_moves = node.parent.and_then(|parent| every_wanted.get(&parent));
     let recorded = backing_name::style_of(backing.name());
-    let style = wish.style.unwrap_or(recorded);
-    let dir_changes = folder(&wish.from) != folder(&wish.to);
+    let style = wanted.style.unwrap_or(recorded);
+    let dir_changes = folder(&wanted.from) != folder(&wanted.to);
     if base_moves.is_none() && !dir_changes && style == recorded {
         return None;
     }
@@ -479,7 +484,7 @@ fn own_link(
             RefusalKind::Unsupported,
             format!(
                 "{} names its backing file as {}: such a name is not rewritten",
-                shown(&wish.from),
+                shown(&wanted.from),
                 printable(backing.name())
             ),
         );
@@ -488,21 +493,21 @@ fn own_link(
     let missing = node
         .parent
         .and_then(|parent| forest.get(parent))
-        .is_none_or(|parent| parent.whereabouts == Whereabouts::Missing);
+        .is_none_or(|parent| parent.location == Location::Missing);
     if missing {
         plan.refuse(
             RefusalKind::NotFound,
             format!(
                 "what {} is built on is not there: relink it first, so that its name can follow",
-                shown(&wish.from)
+                shown(&wanted.from)
             ),
         );
         return None;
     }
     Some(Own {
-        base: base_moves.map_or_else(|| base.to_path_buf(), |wish| wish.to.clone()),
+        base: base_moves.map_or_else(|| base.to_path_buf(), |wanted| wanted.to.clone()),
         // A hard link that stays in another folder reads the same header.
-        style: match keeps_a_name(plan.host(), node, wish) {
+        style: match keeps_a_name(plan.host(), node, wanted) {
             true => BackingStyle::Absolute,
             false => style,
         },
@@ -515,15 +520,15 @@ fn plan_children(
     context: &Context,
     forest: &Forest,
     node: &Node,
-    wish: &Wish,
-    wishes: &BTreeMap<NodeId, Wish>,
+    wanted: &Wanted,
+    every_wanted: &BTreeMap<NodeId, Wanted>,
 ) -> Vec<Child> {
     let host = context.host.as_ref();
     let mut children = Vec::new();
     // Where a file cannot have two names, an interruption leaves children at the old one.
     let lost = forest
-        .by_path(&wish.from)
-        .filter(|old| old.whereabouts == Whereabouts::Missing);
+        .by_path(&wanted.from)
+        .filter(|old| old.location == Location::Missing);
     let lost = lost.map_or(&[] as &[NodeId], |old| &old.children);
     for child in node
         .children
@@ -540,29 +545,29 @@ fn plan_children(
                 RefusalKind::Unsupported,
                 format!(
                     "{path} names {} as {}: such a name is not rewritten",
-                    name(&wish.from),
+                    name(&wanted.from),
                     printable(backing.name())
                 ),
             );
             continue;
         }
-        let style = match wishes.get(&child.id) {
+        let style = match every_wanted.get(&child.id) {
             // Its name has to hold from where it is and from where it goes.
             Some(_) => BackingStyle::Absolute,
             None => backing_name::style_for(context, child, backing_name::style_of(backing.name())),
         };
-        let fits = backing_name::between(host, &child.path, &wish.to, style)
+        let fits = backing_name::between(host, &child.path, &wanted.to, style)
             .and_then(|recorded| fits(host, &child.path, &recorded).map(|()| recorded));
         match fits {
             Ok(recorded) => {
-                if !wishes.contains_key(&child.id) {
+                if !every_wanted.contains_key(&child.id) {
                     let text = format!("follows as {}: its header only", printable(&recorded));
                     plan.effect(EffectKind::Relinks, &child.path, None, text);
                 }
                 children.push(Child {
-                    path: wishes
+                    path: every_wanted
                         .get(&child.id)
-                        .map_or_else(|| child.path.clone(), |wish| wish.from.clone()),
+                        .map_or_else(|| child.path.clone(), |wanted| wanted.from.clone()),
                     style,
                 });
             }
@@ -585,7 +590,7 @@ fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String>
     image::may_rename_backing(&file, recorded).map_err(|error| error.kind.to_string())
 }
 
-/// Asks who uses the files, and pins them.
+/// Asks who uses the files, and has them stay as they are.
 fn look_at_files(plan: &mut Plan, steps: &[Step]) {
     let host = Arc::clone(&plan.context().host);
     let present = Present::of(host.as_ref(), steps);

@@ -80,7 +80,7 @@ impl Job for Move {
             );
         }
         // Somebody who knows no image locks may have written meanwhile.
-        plan.verify_pins()?;
+        plan.verify_preconditions()?;
         // A folder that takes no trash is found out before anything has a new name.
         let batch = self.prepare_trash(plan)?;
         progress.enter(Phase::Switch, 0);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::forest::{Node, Whereabouts};
+use crate::forest::{Location, Node};
 use crate::guest::{self, Held, Partition, Partitions};
 use crate::host::io_text;
 use crate::image::{
@@ -14,7 +14,7 @@ use crate::image::{
 };
 use crate::ops::framework::eligibility::{chain_below, is_readable, refuse_foreign_data};
 use crate::ops::framework::format::{listed, name, shown};
-use crate::ops::framework::preconditions::Watch;
+use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::unlock;
 use crate::ops::{EffectKind, Plan};
 use crate::units::size;
@@ -48,7 +48,7 @@ pub(super) fn judge(plan: &mut Plan, node: &Node, base: &Node, format: &Format) 
             return judge_unseen(plan, node, base);
         }
     };
-    pin(plan, &new);
+    require_unchanged(plan, &new);
     match against_old(plan, node, &new) {
         Some(Ok(comparison)) => judge_bytes(plan, node, base, &comparison),
         Some(Err(why)) => {
@@ -64,7 +64,7 @@ fn open(plan: &Plan, top: &Node, format: &Format) -> Result<Chain, String> {
     let context = plan.context().clone();
     // Planned by itself, so that what stands against reading it does not stand against relinking.
     let mut scratch = Plan::empty(plan.request.clone(), &context);
-    if !top.whereabouts.is_met() {
+    if !top.location.is_met() {
         return Err("it lies outside the folders looked in".to_owned());
     }
     is_readable(&mut scratch, top);
@@ -115,7 +115,7 @@ struct Comparison {
 fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Comparison, String>> {
     let forest = plan.context().forest.clone();
     let old = forest.get(node.parent?)?;
-    if !old.whereabouts.is_met() || forest.is_not_understood(node.id) {
+    if !old.location.is_met() || forest.is_not_understood(node.id) {
         return None;
     }
     node.backing.as_ref()?;
@@ -127,16 +127,19 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
         Ok((comparison.map_err(|error| error.to_string())?, chain))
     };
     Some(compare().map(|(comparison, chain)| {
-        pin(plan, &chain);
+        require_unchanged(plan, &chain);
         comparison
     }))
 }
 
 /// What was found out of a chain holds as long as its files stay as they are.
-fn pin(plan: &mut Plan, chain: &Chain) {
+fn require_unchanged(plan: &mut Plan, chain: &Chain) {
     let host = Arc::clone(&plan.context().host);
     for layer in chain.layers() {
-        if let Err(error) = plan.pins.pin(host.as_ref(), layer.path(), Watch::Content) {
+        if let Err(error) = plan
+            .preconditions
+            .add(host.as_ref(), layer.path(), Compare::Content)
+        {
             plan.warn(format!(
                 "{} cannot be looked at: {error}",
                 shown(layer.path()),
@@ -313,12 +316,7 @@ fn judge_unseen(plan: &mut Plan, node: &Node, base: &Node) {
     let path = name(&node.path);
     let forest = plan.context().forest.clone();
     let old = node.parent.and_then(|id| forest.get(id));
-    let is_there = |old: &Node| {
-        matches!(
-            old.whereabouts,
-            Whereabouts::Scanned | Whereabouts::OutsideScan
-        )
-    };
+    let is_there = |old: &Node| matches!(old.location, Location::Scanned | Location::OutsideScan);
     if node.backing.is_none() {
         let text = format!(
             "shows {} where it holds nothing itself, and zeros so far",

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::forest::{Forest, Node, Whereabouts};
+use crate::forest::{Forest, Location, Node};
 use crate::host::{Access, LockSet, printable};
 use crate::image::{self, BackingName, Format, ImageFile};
 
@@ -21,7 +21,7 @@ use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, resolve};
@@ -78,7 +78,7 @@ impl Operation for Relink {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {
@@ -101,11 +101,11 @@ impl Operation for Relink {
 }
 
 /// Plans to change what the image's header says about its backing file.
-fn plan_relink(plan: &mut Plan, wish: &Relink) {
+fn plan_relink(plan: &mut Plan, request: &Relink) {
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = format!("Relink {}", name(&wish.image));
-    let node = match resolve::named(&context, &wish.image) {
+    plan.title = format!("Relink {}", name(&request.image));
+    let node = match resolve::named(&context, &request.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse_for(sentence),
     };
@@ -116,7 +116,7 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
         .backing
         .as_ref()
         .map(|backing| backing.name().to_os_string());
-    if recorded.is_none() && wish.base.is_none() {
+    if recorded.is_none() && request.base.is_none() {
         return plan.refuse(
             RefusalKind::NotInChain,
             format!(
@@ -125,15 +125,15 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
             ),
         );
     }
-    let Some(base) = target(plan, &context, forest, node, wish.base.as_deref()) else {
+    let Some(base) = target(plan, &context, forest, node, request.base.as_deref()) else {
         return;
     };
-    let Some(format) = format_of(plan, node, base, wish) else {
+    let Some(format) = format_of(plan, node, base, request) else {
         return;
     };
     let moves = node.parent != Some(base.id);
     let now = recorded.clone();
-    let Some(recorded) = new_name(plan, node, base, recorded, wish, moves) else {
+    let Some(recorded) = new_name(plan, node, base, recorded, request, moves) else {
         return;
     };
     if !moves && now.as_ref() == Some(&recorded) && node.backing_format() == Some(&format) {
@@ -165,8 +165,8 @@ fn plan_relink(plan: &mut Plan, wish: &Relink) {
     claim(plan, &node.path, LockSet::ReadWrite);
     // Where only the name or the format is new it is built on what it was built on.
     let on = (moves && plan.host().stat(&base.path).is_ok())
-        .then(|| BuiltOn::ask(plan, &base.path, &node.path, Watch::Header));
-    plan.roll_back = back(forest, node, &wish.image);
+        .then(|| BuiltOn::ask(plan, &base.path, &node.path, Compare::Header));
+    plan.roll_back = back(forest, node, &request.image);
     plan.undo = undo(plan);
     plan.commands.push(command(&[
         "qemu-img".as_ref(),
@@ -206,8 +206,8 @@ fn target<'f>(
         },
         None => forest.get(node.parent?)?,
     };
-    match base.whereabouts {
-        Whereabouts::Missing => {
+    match base.location {
+        Location::Missing => {
             plan.refuse(
                 RefusalKind::NotFound,
                 format!(
@@ -217,7 +217,7 @@ fn target<'f>(
             );
             return None;
         }
-        Whereabouts::Elsewhere => {
+        Location::Elsewhere => {
             plan.refuse(
                 RefusalKind::NotFound,
                 format!(
@@ -227,7 +227,7 @@ fn target<'f>(
             );
             return None;
         }
-        Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {}
+        Location::Scanned | Location::OutsideScan | Location::InTrash => {}
     }
     if base.id == node.id || forest.descendants(node.id).contains(&base.id) {
         plan.refuse(
@@ -244,8 +244,8 @@ fn target<'f>(
 
 /// The format to be recorded: as it is said, as it is recorded already, or found out where a guess cannot
 /// hurt.
-fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Relink) -> Option<Format> {
-    if let Some(format) = &wish.format {
+fn format_of(plan: &mut Plan, node: &Node, base: &Node, request: &Relink) -> Option<Format> {
+    if let Some(format) = &request.format {
         return backing_format::said(plan, base, format);
     }
     let recorded = node.backing_format().cloned();
@@ -257,10 +257,10 @@ fn format_of(plan: &mut Plan, node: &Node, base: &Node, wish: &Relink) -> Option
     let forest = Arc::clone(&plan.context().forest);
     backing_format::found(plan, &forest, base, |format| {
         Request::Relink(Relink {
-            image: wish.image.clone(),
-            base: wish.base.clone(),
+            image: request.image.clone(),
+            base: request.base.clone(),
             format: Some(format),
-            style: wish.style,
+            style: request.style,
         })
     })
 }
@@ -271,19 +271,22 @@ fn new_name(
     node: &Node,
     base: &Node,
     recorded: Option<OsString>,
-    wish: &Relink,
+    request: &Relink,
     moves: bool,
 ) -> Option<OsString> {
     // A name that leads here only from some directories is no answer to where the base is.
     let is_vague = |name: &OsString| {
-        wish.base.is_some() && BackingName::interpret(&node.path, name).depends_on_directory()
+        request.base.is_some() && BackingName::interpret(&node.path, name).depends_on_directory()
     };
     let stays = recorded.as_ref().filter(|name| !is_vague(name));
-    if let Some(name) = stays.filter(|_| !moves && wish.style.is_none()) {
+    if let Some(name) = stays.filter(|_| !moves && request.style.is_none()) {
         return Some(name.clone());
     }
     let as_before = recorded.as_deref().map(backing_name::style_of);
-    let style = wish.style.or(as_before).unwrap_or(BackingStyle::Relative);
+    let style = request
+        .style
+        .or(as_before)
+        .unwrap_or(BackingStyle::Relative);
     let context = plan.context().clone();
     match backing_name::leading_from_all(&context, node, &base.path, style) {
         Ok(name) => Some(name),

@@ -10,7 +10,7 @@ use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::nature::{Nature, RestsOn};
 use crate::ops::framework::operation::Operation;
 use crate::ops::framework::plan::Job;
-use crate::ops::framework::preconditions::Watch;
+use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::recovery::{Half, Way};
 use crate::ops::framework::request::Name;
 use crate::ops::framework::resolve;
@@ -53,7 +53,7 @@ impl Operation for Unlink {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Touched(Watch::Content)
+        RestsOn::Touched(Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {

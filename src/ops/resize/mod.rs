@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::{Node, Whereabouts};
+use crate::forest::{Location, Node};
 use crate::guest::{Partition, Partitions};
 use crate::host::{Access, Host, LockSet};
 use crate::image::{
@@ -23,12 +23,12 @@ pub(super) use super::NewSize;
 use super::framework::data_files::{data_file_of, data_file_users};
 use super::framework::eligibility::{refuse_corrupt, refuse_foreign_data, refuse_unfit};
 use super::framework::format::{command, listed, name, shown};
-use super::framework::locked_host::Held;
+use super::framework::locked_host::LockedHost;
 use super::framework::locks::{Locking, Locks, claim, data_file};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{device, new_file, resolve, space, unlock};
@@ -94,7 +94,7 @@ impl Operation for Resize {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, _half: &Half<'_>) -> Way {
@@ -124,10 +124,10 @@ impl Resize {
 }
 
 /// Plans to make the disk longer or shorter.
-fn plan_resize(plan: &mut Plan, wish: &Resize) {
+fn plan_resize(plan: &mut Plan, request: &Resize) {
     let context = plan.context().clone();
-    plan.title = format!("Resize {}", name(&wish.image));
-    let node = match resolve::named(&context, &wish.image) {
+    plan.title = format!("Resize {}", name(&request.image));
+    let node = match resolve::named(&context, &request.image) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse_for(sentence),
     };
@@ -151,11 +151,11 @@ fn plan_resize(plan: &mut Plan, wish: &Resize) {
     if let Err(error) = unlock::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
     }
-    resumed::refuse_as_resized_in_part(plan, &node.path, wish.size);
+    resumed::refuse_as_resized_in_part(plan, &node.path, request.size);
     if !plan.refusals.is_empty() {
         return;
     }
-    let Some(new) = wanted_size(plan, node, old, wish.size) else {
+    let Some(new) = wanted_size(plan, node, old, request.size) else {
         return;
     };
     plan.title = format!(
@@ -198,7 +198,7 @@ fn plan_resize(plan: &mut Plan, wish: &Resize) {
         below,
         old,
         new,
-        preallocation: wish.preallocation,
+        preallocation: request.preallocation,
     };
     let is_raw_device = job.format != Format::Qcow2 && device::is_device(node);
     if let Some(stat) = node.stat.as_ref().filter(|_| is_raw_device) {
@@ -218,7 +218,7 @@ fn plan_resize(plan: &mut Plan, wish: &Resize) {
     if new > old {
         plan_growth(plan, node, &job);
     } else {
-        plan_shrinking(plan, node, &job, wish);
+        plan_shrinking(plan, node, &job, request);
     }
     push_command(plan, &job);
     plan.roll_back = job.back();
@@ -348,7 +348,7 @@ fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     }
 }
 
-fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) {
+fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, request: &Resize) {
     let path = &node.path;
     let (old, new) = (job.old, job.new);
     if job.preallocation != Preallocation::Off {
@@ -357,7 +357,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) 
             "preallocation is for what is new, and this disk becomes shorter".to_owned(),
         );
     }
-    if node.whereabouts == Whereabouts::OutsideScan {
+    if node.location == Location::OutsideScan {
         plan.refuse(RefusalKind::OutsideRoots, format!(
             "{} lies outside the folders looked in, so not all that is built on it is known: look in its folder too",
             shown(path)
@@ -386,7 +386,7 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) 
             }
         ),
     );
-    if !wish.shrink {
+    if !request.shrink {
         plan.refuse_but(
             RefusalKind::WouldLose,
             format!(
@@ -395,13 +395,13 @@ fn plan_shrinking(plan: &mut Plan, node: &Node, job: &ResizeJob, wish: &Resize) 
             ),
             vec![WayOut {
                 label: format!("cut off the last {}", size(old - new)),
-                request: wish.but(new, wish.dependants),
+                request: request.but(new, request.dependants),
             }],
         );
     }
     judge_partitions(plan, node, &partitions, new);
     if lost.is_seen {
-        judge_dependants(plan, node, new, wish);
+        judge_dependants(plan, node, new, request);
     } else if !node.children.is_empty() {
         plan.keeps.push(format!(
             "what is built on {}: it shows zeros past the new end as before",
@@ -486,7 +486,7 @@ fn judge_partitions(plan: &mut Plan, node: &Node, partitions: &Partitions, new: 
 }
 
 /// Everybody who reads what is cut off.
-fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Resize) {
+fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, request: &Resize) {
     let forest = Arc::clone(&plan.context().forest);
     let mut open = node.children.to_vec();
     let mut names = Vec::new();
@@ -527,7 +527,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Resize) {
     }
     names.sort();
     names.dedup();
-    if names.is_empty() || wish.dependants == Dependants::Break {
+    if names.is_empty() || request.dependants == Dependants::Break {
         return;
     }
     let is = if names.len() == 1 { "is" } else { "are" };
@@ -545,7 +545,7 @@ fn judge_dependants(plan: &mut Plan, node: &Node, new: u64, wish: &Resize) {
                 count(names.len(), "image"),
                 name(&node.path)
             ),
-            request: wish.but(new, Dependants::Break),
+            request: request.but(new, Dependants::Break),
         }],
     );
 }
@@ -592,13 +592,13 @@ impl ResizeJob {
     fn open_chain(&self, plan: &Plan, host: &dyn Host) -> image::Result<Chain> {
         let context = plan.context();
         // Where its data files may be was judged before.
-        let members = std::iter::once(&self.image).chain(&self.below);
-        let data: Vec<PathBuf> = members
+        let files_to_lock = std::iter::once(&self.image).chain(&self.below);
+        let data: Vec<PathBuf> = files_to_lock
             .filter_map(|member| data_file(host, member))
             .collect();
         let may_follow = |path: &Path| {
             let found = resolve::named(context, path);
-            found.is_ok_and(|node| node.whereabouts == Whereabouts::Scanned)
+            found.is_ok_and(|node| node.location == Location::Scanned)
                 || data.iter().any(|data| data == path)
         };
         let chain = Chain::open(host, &self.image, Some(&self.format), &may_follow)?;
@@ -667,7 +667,7 @@ impl ResizeJob {
     }
 
     fn grow(&self, plan: &Plan, files: &Files, progress: &Progress) -> image::Result<()> {
-        let (host, path) = (Held::new(plan.host(), &files.locks), &self.image);
+        let (host, path) = (LockedHost::new(plan.host(), &files.locks), &self.image);
         let view = self.open_chain(plan, &host)?;
         let root = Root::Active;
         let mut target = Target::open(&host, path, &self.format, view, root, &NoProgress)?;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::forest::{Node, Whereabouts};
+use crate::forest::{Location, Node};
 use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
 use crate::image::{
     self, ErrorKind, ImageFile, NewSnapshot, NoProgress, ProgressSink, SnapshotChange,
@@ -80,7 +80,7 @@ pub(super) fn plan_apply(
     snapshot: &Snapshot,
     dependants: Dependants,
 ) {
-    if node.whereabouts == Whereabouts::OutsideScan {
+    if node.location == Location::OutsideScan {
         plan.refuse(RefusalKind::OutsideRoots, format!(
             "{} lies outside the folders looked in, so not all that is built on it is known: look in its \
              folder too",

@@ -5,16 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::forest::{Content, Flags, Node, Whereabouts};
+use crate::forest::{Content, Flags, Location, Node};
 use crate::host::{Host, printable_bytes};
 use crate::image::{
     self, AllocationEstimate, Chain, ErrorKind, Format, Keys, NoProgress, SnapshotForm, State,
     extract_snapshot, snapshot_view,
 };
 use crate::ops::framework::eligibility::{format_of, refuse_foreign_data, refuse_unnamed};
-use crate::ops::framework::files_to_lock::Members;
+use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{command, name, shown};
-use crate::ops::framework::locked_host::{Held, files_of, has_secrets};
+use crate::ops::framework::locked_host::{LockedHost, files_of, has_secrets};
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::{backing_name, new_file, readers, unlock};
 use crate::ops::{
@@ -53,12 +53,12 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     if new_file::check(plan, new, needed).is_none() {
         return;
     }
-    let mut members = Members::default();
-    members.read(host, &node.path, &Format::Qcow2);
+    let mut files_to_lock = FilesToLock::default();
+    files_to_lock.read(host, &node.path, &Format::Qcow2);
     for base in below.iter().filter_map(|path| context.forest.by_path(path)) {
-        members.read(host, &base.path, &format_of(base));
+        files_to_lock.read(host, &base.path, &format_of(base));
     }
-    members.secure(plan);
+    files_to_lock.secure(plan);
     for path in std::iter::once(&node.path).chain(&below) {
         plan.effect(EffectKind::Reads, path, None, "");
     }
@@ -106,7 +106,7 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
     }
     plan.job = Some(Arc::new(Extract {
         image: node.path.clone(),
-        members,
+        files_to_lock,
         id: snapshot.id.clone(),
         title,
         new: new.to_path_buf(),
@@ -161,13 +161,13 @@ fn chain_below(plan: &mut Plan, node: &Node) -> Option<Vec<PathBuf>> {
         if !readers::is_understood(plan, &forest, base) {
             return None;
         }
-        let (kind, why) = match base.whereabouts {
-            Whereabouts::Missing => (RefusalKind::NotFound, "which is not there"),
-            Whereabouts::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
-            Whereabouts::OutsideScan if matches!(base.content, Content::Unopened) => {
+        let (kind, why) = match base.location {
+            Location::Missing => (RefusalKind::NotFound, "which is not there"),
+            Location::Elsewhere => (RefusalKind::NotFound, "which is no local file"),
+            Location::OutsideScan if matches!(base.content, Content::Unopened) => {
                 (RefusalKind::OutsideRoots, "outside the folders looked in")
             }
-            Whereabouts::Scanned | Whereabouts::OutsideScan | Whereabouts::InTrash => {
+            Location::Scanned | Location::OutsideScan | Location::InTrash => {
                 if refuse_unnamed(plan, node, base) {
                     return None;
                 }
@@ -298,7 +298,7 @@ fn forecast(
 struct Extract {
     image: PathBuf,
     /// All files that are read.
-    members: Members,
+    files_to_lock: FilesToLock,
     id: Vec<u8>,
     title: String,
     new: PathBuf,
@@ -311,13 +311,13 @@ impl Job for Extract {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
-        let locks = self.members.lock(plan)?;
+        let locks = self.files_to_lock.lock(plan)?;
         progress.enter(Phase::Copy, self.bytes);
-        let held = Held::new(host, &locks);
+        let held = LockedHost::new(host, &locks);
         view_of(&held, &self.keys, &self.image, &self.id, &self.form)
             .and_then(|view| {
                 let making =
-                    Held::new(host, &locks).for_copies(files_of(&view), has_secrets(&view));
+                    LockedHost::new(host, &locks).for_copies(files_of(&view), has_secrets(&view));
                 extract_snapshot(&making, &view, &self.new, &self.form, progress)
             })
             .map_err(|error| {

@@ -17,7 +17,7 @@ use super::framework::eligibility::refuse_unfit;
 use super::framework::format::{listed, name, shown};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
-use super::framework::preconditions::Watch;
+use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::resolve;
@@ -69,7 +69,7 @@ impl Operation for ChangeSnapshot {
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
-        RestsOn::Image(&self.image, Watch::Content)
+        RestsOn::Image(&self.image, Compare::Content)
     }
 
     fn finish(&self, half: &Half<'_>) -> Way {

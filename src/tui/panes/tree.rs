@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::forest::picture::snapshot_sign;
-use crate::forest::{Flags, Node, NodeId, Whereabouts};
+use crate::forest::{Flags, Location, Node, NodeId};
 use crate::host::printable;
 use crate::image::Snapshot;
 use crate::ops::SnapshotName;
@@ -316,7 +316,7 @@ fn row_style(app: &App, row: &Row, node: Option<&Node>) -> Style {
     if flags.contains(Flags::IN_USE) {
         style = style.patch(theme.style(Role::Locked));
     }
-    if node.whereabouts == Whereabouts::Missing {
+    if node.location == Location::Missing {
         style = style.patch(theme.style(Role::Error));
     }
     if flags.contains(Flags::FROZEN) {
@@ -400,10 +400,7 @@ fn kind_sign(app: &App, row: &Row, ascii: bool) -> &'static str {
         RowKind::Image(id) => {
             let node = app.forest.get(id);
             let is_there = node.is_some_and(|node| {
-                !matches!(
-                    node.whereabouts,
-                    Whereabouts::Missing | Whereabouts::Elsewhere
-                )
+                !matches!(node.location, Location::Missing | Location::Elsewhere)
             });
             let is_frozen = node.is_some_and(|node| !app.forest.is_leaf(node));
             match (is_there, is_frozen, ascii) {
@@ -483,11 +480,11 @@ fn name(app: &App, row: &Row, room: usize) -> String {
                 return String::new();
             };
             let label = app.label(node);
-            match (row.kind, node.whereabouts) {
+            match (row.kind, node.location) {
                 (RowKind::Again(_), _) => format!("back to {label}: a loop"),
-                (_, Whereabouts::Missing) => format!("(missing) {}", recorded(app, node)),
-                (_, Whereabouts::Elsewhere) => format!("(not a local file) {label}"),
-                (_, Whereabouts::InTrash) => format!("(in trash) {}", units::file_name(&node.path)),
+                (_, Location::Missing) => format!("(missing) {}", recorded(app, node)),
+                (_, Location::Elsewhere) => format!("(not a local file) {label}"),
+                (_, Location::InTrash) => format!("(in trash) {}", units::file_name(&node.path)),
                 _ => placed(app, node),
             }
         }
@@ -543,7 +540,7 @@ fn recorded(app: &App, node: &Node) -> String {
 /// The word for what may be done with it.
 fn state(app: &App, node: &Node) -> &'static str {
     let flags = app.forest.flags(node.id);
-    if node.stat.is_none() && node.whereabouts == Whereabouts::Missing {
+    if node.stat.is_none() && node.location == Location::Missing {
         "missing"
     } else if node.is_in_trash() {
         "in trash"

@@ -25,7 +25,7 @@ mod settle;
 
 use std::sync::Arc;
 
-use crate::forest::{Node, Whereabouts};
+use crate::forest::{Location, Node};
 
 use super::app::App;
 use super::detail_pane::Tab;
@@ -124,8 +124,7 @@ fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
         return;
     }
     let Some(node) = app.selected() else { return };
-    if node.whereabouts != Whereabouts::Scanned || app.detail.map_asked.as_ref() == Some(&node.path)
-    {
+    if node.location != Location::Scanned || app.detail.map_asked.as_ref() == Some(&node.path) {
         return;
     }
     let (path, format) = (node.path.clone(), node.format());

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::forest::{Forest, Whereabouts};
+use crate::forest::{Forest, Location};
 use crate::host::{Host, io_text, printable};
 use crate::ops;
 use crate::ops::journal::{Entry, Journal, Standing};
@@ -36,7 +36,7 @@ pub(super) fn find(
     let dirs: BTreeSet<&Path> = match forest {
         Some(forest) => forest
             .nodes()
-            .filter(|node| node.whereabouts == Whereabouts::Scanned)
+            .filter(|node| node.location == Location::Scanned)
             .map(|node| &node.path)
             .chain(touched)
             .filter_map(|path| path.parent())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host};
 use crate::image::{self, BackingName, ImageFile, Probe, taken_from, where_it_is};
-use crate::ops::framework::preconditions::Seen;
+use crate::ops::framework::preconditions::FileVersion;
 
 use super::file_name::Name;
 
@@ -16,14 +16,14 @@ use super::file_name::Name;
 pub(in crate::ops) struct Base {
     /// Where it is outside the trash.
     path: Name,
-    seen: Seen,
+    seen: FileVersion,
 }
 
 impl Base {
     /// What the image at this path is built on now; none if it is built on nothing that is there.
     pub(super) fn of(host: &dyn Host, path: &Path) -> Option<Self> {
         let base = base_of(host, path)?;
-        let seen = Seen::now(host, &base).ok()?;
+        let seen = FileVersion::now(host, &base).ok()?;
         Some(Self {
             path: Name::from(home(&base).as_os_str()),
             seen,
@@ -62,7 +62,7 @@ pub(in crate::ops) enum Since {
     /// It has another name now, and the image knows it by that.
     Moved(PathBuf),
     /// It was written.
-    Written(PathBuf, Seen),
+    Written(PathBuf, FileVersion),
     /// Another file has its name.
     Replaced(PathBuf),
     /// It is in the trash itself.
@@ -78,7 +78,7 @@ pub(in crate::ops) fn since(host: &dyn Host, path: &Path, then: Option<&Base>) -
     let Some(base) = base_of(host, path) else {
         return Since::Same;
     };
-    let Ok(now) = Seen::now(host, &base) else {
+    let Ok(now) = FileVersion::now(host, &base) else {
         return Since::Missing(base);
     };
     match then {

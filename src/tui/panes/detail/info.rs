@@ -2,7 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::forest::{BackingState, Content, Flags, Node, NodeId, Reads, Whereabouts};
+use crate::forest::{BackingState, Content, Flags, Location, Node, NodeId, Reads};
 use crate::host::printable;
 use crate::image::{Encryption, ImageInfo};
 use crate::tui::app::App;
@@ -61,7 +61,7 @@ const FACTS: &[FactRow] = &[
     ("children", false, children),
     ("state", true, state),
     ("in use", true, in_use),
-    ("where", true, whereabouts),
+    ("where", true, location),
     ("error", true, error),
     ("path", true, |it| plain(Some(it.app.shown(&it.node.path)))),
     ("also", true, other_names),
@@ -207,10 +207,10 @@ fn children(it: &About<'_>) -> Told {
 
 fn state(it: &About<'_>) -> Told {
     let flags = it.app.forest.flags(it.node.id);
-    let state = match it.node.whereabouts {
-        Whereabouts::Missing => "missing: the file is not there",
-        Whereabouts::Elsewhere => "not a local file",
-        Whereabouts::InTrash => "in the trash: kept as it is until the trash is emptied",
+    let state = match it.node.location {
+        Location::Missing => "missing: the file is not there",
+        Location::Elsewhere => "not a local file",
+        Location::InTrash => "in the trash: kept as it is until the trash is emptied",
         _ if flags.contains(Flags::FROZEN) => "frozen: others are built on it, it is only read",
         _ if flags.contains(Flags::ACTIVE) => "active: nothing is built on it, it may be written",
         _ => return Told::new(),
@@ -239,11 +239,11 @@ fn in_use(it: &About<'_>) -> Told {
     told(names.collect::<Vec<_>>().join(", "), Role::Locked)
 }
 
-fn whereabouts(it: &About<'_>) -> Told {
+fn location(it: &About<'_>) -> Told {
     if it.node.is_awaited() {
         let text = "not looked at yet: the scan comes to it last";
         told(text, Role::Dim)
-    } else if it.node.whereabouts == Whereabouts::OutsideScan {
+    } else if it.node.location == Location::OutsideScan {
         let text = "outside the scanned directories: not opened, only looked at";
         told(text, Role::Warning)
     } else {
