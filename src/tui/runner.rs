@@ -340,7 +340,7 @@ impl<S: Surface> Runner<S> {
             Err(error) => format!(
                 "{} cannot be run: {error}. ",
                 printable(program),
-                error = io_text(&error)
+                error = io_text(error)
             ),
         };
         if wait || ended.is_err() {

@@ -28,7 +28,7 @@ impl Error {
         Self::Failed(format!(
             "cannot {doing} {}: {error}",
             shown(path),
-            error = io_text(&error)
+            error = io_text(error)
         ))
     }
 

@@ -131,6 +131,6 @@ fn why(error: &io::Error) -> String {
         Some(libc::EBUSY) => {
             "it is mounted, or a part of another device: `lsblk` shows which".to_owned()
         }
-        _ => io_text(&error),
+        _ => io_text(error),
     }
 }

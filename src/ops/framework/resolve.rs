@@ -33,7 +33,7 @@ pub(in crate::ops) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c
             format!(
                 "{} cannot be looked at: {error}",
                 shown(path),
-                error = io_text(&error)
+                error = io_text(error)
             ),
         )),
     }
