@@ -131,16 +131,16 @@ impl Preconditions {
             let mut found = preconditions.0.iter().filter(|one| one.path == path);
             found.next().map(|one| one.was.clone())
         };
-        for one in &mut self.0 {
-            let (Some(before), Some(after)) = (of(before, &one.path), of(after, &one.path)) else {
+        for own in &mut self.0 {
+            let (Some(before), Some(after)) = (of(before, &own.path), of(after, &own.path)) else {
                 continue;
             };
-            let is_same = match (&one.was, &before, one.compare) {
+            let is_same = match (&own.was, &before, own.compare) {
                 (Some(was), Some(before), Compare::Identity) => was.id == before.id,
                 (was, before, _) => was == before,
             };
             if is_same {
-                one.was = after;
+                own.was = after;
             }
         }
     }
@@ -148,15 +148,15 @@ impl Preconditions {
     /// The same for files that have other names by now: those that are as `before` remembers them, by whatever
     /// name, are from now on to be as `after` does.
     pub(in crate::ops) fn follow_files(&mut self, before: &Self, after: &Self) {
-        for one in &mut self.0 {
-            let was_it = |one: &&Precondition| one.was.is_some() && one.was == one.was;
+        for own in &mut self.0 {
+            let was_it = |one: &&Precondition| one.was.is_some() && one.was == own.was;
             let now = before.0.iter().find(was_it).and_then(|before| {
                 let before = before.was.as_ref()?;
                 let mut files = after.0.iter().filter_map(|one| one.was.as_ref());
                 files.find(|after| before.is_same_file(after))
             });
             if let Some(now) = now {
-                one.was = Some(now.clone());
+                own.was = Some(now.clone());
             }
         }
     }
