@@ -16,6 +16,7 @@ use crate::ops::{BitmapAction, ChangeBitmap, Request};
 use super::context;
 use super::execute::execute;
 use super::exit::FileError;
+use super::mistakes;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use crate::units;
@@ -162,6 +163,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &BitmapCommand) -> a
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
+    mistakes::no_folder(path)?;
     let file = ImageFile::new(
         path,
         RealHost

@@ -9,6 +9,7 @@ use crate::units;
 
 use super::context;
 use super::execute::execute;
+use super::mistakes;
 use super::new_image::{EncryptArgs, ImageArgs};
 use super::options::{ConsentArgs, Globals, ScanArgs, backing_style};
 use super::output::Out;
@@ -53,6 +54,7 @@ impl BranchArgs {
 
 /// Creates the overlay.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &BranchArgs) -> anyhow::Result<()> {
+    mistakes::base_comes_first(&args.base, &args.new)?;
     let keys = args.encryption.keys(&args.passphrases, &args.new)?;
     let mut context = context::around(std::slice::from_ref(&args.base), &args.scan.scan)?;
     context.keys = keys;

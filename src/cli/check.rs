@@ -16,6 +16,7 @@ use clap::Args;
 use super::context;
 use super::execute::execute;
 use super::exit::Stop;
+use super::mistakes;
 use super::options::{ConsentArgs, Globals, Words, one_of};
 use super::output::{self, Out};
 use crate::units;
@@ -77,6 +78,9 @@ impl CheckArgs {
 
 /// Checks the images, or repairs one.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CheckArgs) -> anyhow::Result<()> {
+    if let [image] = &*args.images {
+        mistakes::no_folder(image)?;
+    }
     if args.action().is_none() {
         return check_all(out, globals, &args.images);
     }

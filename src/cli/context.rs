@@ -13,6 +13,7 @@ use crate::ops::journal::Journal;
 use crate::ops::{Context, Looked, LookedIn};
 
 use super::exit::FileError;
+use super::mistakes;
 use super::options::{LookArgs, OpenArgs};
 use super::output;
 
@@ -93,6 +94,9 @@ pub(super) fn below_and_remembered(open: &OpenArgs) -> anyhow::Result<Context> {
 /// # Errors
 /// If an image or one of `also` is not there.
 pub(super) fn around(images: &[PathBuf], also: &[PathBuf]) -> anyhow::Result<Context> {
+    images
+        .iter()
+        .try_for_each(|image| mistakes::no_folder(image))?;
     let looked = Context::around(Arc::new(RealHost), Index::default_dir(), images, also)
         .map_err(|(path, error)| FileError::at("find", &path)(error))?;
     Ok(told(looked))
@@ -144,6 +148,7 @@ fn remember(forest: &Forest) {
 /// # Errors
 /// If there is no such file.
 pub(super) fn image(path: &Path, look: LookArgs) -> anyhow::Result<(Forest, NodeId)> {
+    mistakes::no_folder(path)?;
     let file = RealHost.stat(path).map_err(FileError::at("open", path))?;
     let forest = if look.follow {
         scan(vec![path.to_path_buf()], look).0

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::forest::Node;
+use crate::host::printable;
 use crate::image::Format;
-use crate::ops::{Branch, BranchUnchecked, Create, CreateRaw, Request};
+use crate::ops::{Branch, BranchUnchecked, Context, Create, CreateRaw, Request};
 use crate::units;
 
 use super::context;
@@ -33,8 +35,8 @@ pub(super) struct CreateArgs {
     /// BASE is not there yet: record it as it is said to be, with a size and --backing-format; asks for a number
     #[arg(long, requires_all = ["backing", "size", "backing_format"])]
     unchecked: bool,
-    /// The format BASE is going to have
-    #[arg(long, short = 'F', value_name = "FORMAT", requires = "unchecked")]
+    /// The format of BASE, or that it is going to have; of one that is there it has to be what it looks like
+    #[arg(long, short = 'F', value_name = "FORMAT", requires = "backing")]
     backing_format: Option<String>,
     /// Record the backing file by its absolute path, not as seen from the new image
     #[arg(long, requires = "backing")]
@@ -104,5 +106,28 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CreateArgs) -> anyhow:
         Some(base) => context::around(std::slice::from_ref(base), &args.scan.scan)?,
     };
     context.keys = keys;
+    require_backing_format(&context, args)?;
     execute(out, globals, args.consent, &context, &request)
+}
+
+/// Refuses a format of the base that is not the one that it has: the overlay would show other bytes.
+fn require_backing_format(context: &Context, args: &CreateArgs) -> Result<(), Stop> {
+    let (Some(base), Some(said), false) = (&args.backing, &args.backing_format, args.unchecked)
+    else {
+        return Ok(());
+    };
+    let file = context.host.stat(base).ok();
+    let node = file.and_then(|file| context.forest.by_file(file.id));
+    match node.and_then(Node::format) {
+        Some(is) if is != Format::from_name(said) => Err(Stop::refused(
+            "backing-format",
+            format!(
+                "{} is {} by its content, not {}: say so, or leave -F away",
+                printable(base),
+                printable(is.name()),
+                printable(said)
+            ),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -13,6 +13,7 @@ use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
 use super::exit::FileError;
+use super::mistakes;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
@@ -155,6 +156,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> 
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
+    mistakes::no_folder(path)?;
     let file = ImageFile::new(
         path,
         RealHost

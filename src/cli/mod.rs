@@ -28,6 +28,7 @@ mod keyslot;
 mod log;
 mod map;
 mod measure;
+mod mistakes;
 mod move_image;
 mod new_image;
 mod open;
@@ -36,6 +37,7 @@ mod output;
 mod passphrase;
 mod progress_bar;
 mod prune;
+mod qemu_img;
 mod reading;
 mod rebase;
 mod recover;
@@ -52,6 +54,7 @@ mod tree;
 mod undo;
 mod usage;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -95,8 +98,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the forest: who is built on whom
+    #[command(visible_alias = "ls")]
     Tree(tree::TreeArgs),
     /// Print what the header of an image says
+    #[command(visible_alias = "show")]
     Info(info::InfoArgs),
     /// Look for what is wrong with the tables of images, and repair it
     Check(check::CheckArgs),
@@ -136,9 +141,10 @@ enum Command {
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
     /// Give images another name or place; whatever refers to them follows
-    #[command(visible_alias = "rename")]
+    #[command(visible_aliases = ["rename", "mv"])]
     Move(move_image::MoveArgs),
     /// Copy an image, file for file; the copy is built on the same base
+    #[command(visible_alias = "cp")]
     Clone(clone::CloneArgs),
     /// Copy an image and all it is built on into a folder that stands alone
     Export(export::ExportArgs),
@@ -155,6 +161,7 @@ enum Command {
     /// Start a leaf anew: what it holds goes to the trash
     Revert(revert::RevertArgs),
     /// Move images and everything built on them to the trash
+    #[command(visible_alias = "rm")]
     Discard(discard::DiscardArgs),
     /// Propose leaves that nothing uses, oldest first, and discard those you choose
     Prune(prune::PruneArgs),
@@ -185,14 +192,22 @@ pub fn main() -> ExitCode {
     // A write past the limit of a file's size (`ulimit -f`) then fails as one that finds no room does.
     let limit = Arc::new(AtomicBool::new(false));
     drop(signal_hook::flag::register(SIGXFSZ, limit));
-    match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match qemu_img::understood(arguments) {
+        Ok(arguments) => arguments,
+        Err(text) => return usage::end_with(&text),
+    };
+    match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
             let mut out = Out::new();
             let is_json = cli.globals.json;
             let result = run(&mut out, cli);
             exit::end(&mut out, is_json, result)
         }
-        Err(told) => usage::end(told),
+        Err(told) => match mistakes::order(&arguments, told.kind()) {
+            Some(text) => usage::end_with(&text),
+            None => usage::end(told),
+        },
     }
 }
 
@@ -208,6 +223,9 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
         misplaced(&open)?;
         dispatch(out, globals, command)?
     } else {
+        if let Some(stop) = mistakes::no_command(&open.dirs, &command_names()) {
+            return Err(stop.into());
+        }
         open::run(out, globals, &open)?
     };
     out.flush()?;
@@ -254,6 +272,19 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Man => generate::man(out, Cli::command())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every command, by all its names.
+fn command_names() -> Vec<String> {
+    let cli = Cli::command();
+    let names = cli.get_subcommands().flat_map(|command| {
+        let aliases = command.get_all_aliases();
+        aliases
+            .chain([command.get_name()])
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    names.collect()
 }
 
 /// Options of the screen that stand before a command would silently do nothing: say so instead.

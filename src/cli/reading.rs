@@ -7,6 +7,7 @@ use crate::host::RealHost;
 use crate::image::{self, ErrorKind, Format};
 use crate::ops::{self, ReadOptions, Reading, SnapshotName};
 
+use super::mistakes;
 use super::options::FollowArgs;
 use super::output;
 
@@ -18,6 +19,7 @@ pub(super) fn open(
     snapshot: Option<SnapshotName>,
     beside: &[&Path],
 ) -> anyhow::Result<Reading> {
+    mistakes::no_folder(path)?;
     let folders = beside.iter().filter_map(|path| path.parent());
     let options = ReadOptions {
         format: format.map(Format::from_name),

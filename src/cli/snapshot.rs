@@ -13,6 +13,7 @@ use crate::ops::{ChangeSnapshot, Dependants, ExtractAs, Request, SnapshotAction,
 
 use super::execute::execute;
 use super::exit::FileError;
+use super::mistakes;
 use super::options::{ConsentArgs, DEPENDANTS, Globals, ScanArgs, Words, one_of, snapshot_named};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
@@ -195,6 +196,7 @@ pub(super) fn run(
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
+    mistakes::no_folder(path)?;
     let file = ImageFile::new(
         path,
         RealHost

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::host::printable;
 
+use super::exit::{self, Stop};
 use super::json;
 use super::output::{self, Out};
 
@@ -36,6 +37,15 @@ pub(super) fn end(told: clap::Error) -> ExitCode {
         let _ = told.print();
     }
     code
+}
+
+/// Ends with this sentence about the arguments.
+pub(super) fn end_with(text: &str) -> ExitCode {
+    exit::end(
+        &mut Out::new(),
+        is_json(),
+        Err(Stop::Usage(text.to_owned()).into()),
+    )
 }
 
 /// Whether JSON is asked for, as far as that can be told of arguments that make no sense together.

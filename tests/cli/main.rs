@@ -9,5 +9,6 @@ mod config;
 mod errors;
 mod forest;
 mod look;
+mod mistakes;
 mod readme;
 mod refresh;

@@ -1,0 +1,517 @@
+//! Command lines as qemu-img takes them, read as ours: `create -b base.qcow2 -F qcow2 new.qcow2`. One table says what
+//! each option becomes; what has no counterpart is answered instead of being passed over.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What an option of qemu-img is here.
+#[derive(Debug, Clone, Copy)]
+enum Means {
+    /// An option of ours without a value.
+    Flag(&'static str),
+    /// An option of ours with that value.
+    Value(&'static str),
+    /// The name of the image's format: it is found out by the content here, and only what is found out is taken.
+    SourceFormat,
+    /// `json` or `human`.
+    Output,
+    /// `name=value,name=value`: options of the new image.
+    List,
+    /// The image below, and none where the name is empty.
+    Base,
+    /// A snapshot, as `convert -l` names it.
+    View,
+    /// A command below this one; an option's value is its last argument.
+    Below(&'static str),
+    /// Another command.
+    Instead(&'static str),
+    /// Always so here, or about how qemu-img does its work.
+    Nothing,
+    /// The same, with a value.
+    NothingOfValue,
+    /// Not done here: why, or what is done instead.
+    Answer(&'static str),
+}
+
+use Means::{
+    Answer, Base, Below, Flag, Instead, List, Nothing, NothingOfValue, Output, SourceFormat, Value,
+    View,
+};
+
+impl Means {
+    fn takes_value(self, option: &str) -> bool {
+        match self {
+            Value(_) | SourceFormat | Output | List | Base | View | NothingOfValue => true,
+            // Of these, as qemu-img has it.
+            Below(_) => matches!(option, "-c" | "-a" | "-d" | "--merge"),
+            Flag(_) | Instead(_) | Nothing | Answer(_) => false,
+        }
+    }
+}
+
+/// A command, an option of qemu-img, and what it means.
+type Row = (&'static str, &'static str, Means);
+
+const RATE: Means =
+    Answer("a limit of speed is not known here; `ionice -c3 qanopy ...` gives way to others");
+const OBJECT: Means = Answer("name the file, and give passphrases with --passphrase-file");
+
+const ROWS: &[Row] = &[
+    ("create", "-b", Value("--backing")),
+    ("create", "-u", Flag("--unchecked")),
+    ("create", "-o", List),
+    ("create", "-q", Nothing),
+    ("convert", "-O", Value("--to")),
+    ("convert", "-f", Value("--source-format")),
+    ("convert", "-B", Value("--backing")),
+    ("convert", "-F", NothingOfValue),
+    ("convert", "-o", List),
+    ("convert", "-l", View),
+    ("convert", "-m", NothingOfValue),
+    ("convert", "-W", Nothing),
+    ("convert", "-C", Nothing),
+    ("convert", "-r", RATE),
+    ("rebase", "-b", Base),
+    ("rebase", "-F", Value("--format")),
+    ("rebase", "-f", SourceFormat),
+    ("rebase", "-u", Instead("relink")),
+    ("check", "-r", Value("--repair")),
+    ("check", "-f", SourceFormat),
+    ("check", "--output", Output),
+    ("commit", "-b", Value("--into")),
+    ("commit", "-f", SourceFormat),
+    ("commit", "-r", RATE),
+    (
+        "commit",
+        "-d",
+        Answer("the overlay goes to the trash when it is merged; --keep keeps it, emptied"),
+    ),
+    ("snapshot", "-l", Below("list")),
+    ("snapshot", "-c", Below("create")),
+    ("snapshot", "-a", Below("apply")),
+    ("snapshot", "-d", Below("delete")),
+    ("snapshot", "-q", Nothing),
+    ("bitmap", "--add", Below("add")),
+    ("bitmap", "--remove", Below("remove")),
+    ("bitmap", "--clear", Below("clear")),
+    ("bitmap", "--enable", Below("enable")),
+    ("bitmap", "--disable", Below("disable")),
+    ("bitmap", "--merge", Below("merge")),
+    ("bitmap", "-F", NothingOfValue),
+    ("bitmap", "-f", SourceFormat),
+    ("resize", "-f", SourceFormat),
+    ("resize", "-q", Nothing),
+    ("amend", "-o", List),
+    ("amend", "-f", SourceFormat),
+    ("amend", "-q", Nothing),
+    ("info", "-f", SourceFormat),
+    ("info", "--backing-chain", Flag("--chain")),
+    ("info", "--output", Output),
+    ("map", "--output", Output),
+    ("measure", "--output", Output),
+    ("measure", "-o", List),
+    ("measure", "-l", View),
+];
+
+/// What several commands of qemu-img take.
+const EVERYWHERE: &[(&str, Means)] = &[
+    ("-p", Nothing),
+    ("-q", Nothing),
+    ("-U", Nothing),
+    ("--force-share", Nothing),
+    ("-t", NothingOfValue),
+    ("-T", NothingOfValue),
+    ("--object", OBJECT),
+    ("--image-opts", OBJECT),
+    ("--target-image-opts", OBJECT),
+];
+
+/// Commands of qemu-img that have options in the table.
+const COMMANDS: &[&str] = &[
+    "create", "convert", "rebase", "check", "commit", "snapshot", "bitmap", "resize", "amend",
+    "info", "map", "measure", "compare",
+];
+
+/// Commands that there are only there.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "dd",
+        "copies are made by `qanopy convert` and `qanopy clone`",
+    ),
+    ("bench", "nothing here measures speed"),
+];
+
+/// How the value of an option in a list is given here.
+#[derive(Debug, Clone, Copy)]
+enum Listed {
+    /// As a value.
+    Given(&'static str),
+    /// As an option that is there or not.
+    OnOff(&'static str),
+    /// The virtual size.
+    Size,
+    /// The version of the format: `v3` is 1.1.
+    Compat,
+    /// Not given here.
+    Answered(&'static str),
+}
+
+const LISTED: &[(&str, Listed)] = &[
+    ("size", Listed::Size),
+    ("compat", Listed::Compat),
+    ("cluster_size", Listed::Given("--cluster-size")),
+    ("refcount_bits", Listed::Given("--refcount-bits")),
+    ("compression_type", Listed::Given("--compression-type")),
+    ("preallocation", Listed::Given("--preallocation")),
+    ("extended_l2", Listed::OnOff("--extended-l2")),
+    ("lazy_refcounts", Listed::OnOff("--lazy-refcounts")),
+    ("data_file", Listed::Given("--data-file")),
+    ("data_file_raw", Listed::OnOff("--data-file-raw")),
+    ("backing_file", Listed::Given("--backing")),
+    ("backing_fmt", Listed::Given("--backing-format")),
+    ("encrypt.format", Listed::Given("--encrypt")),
+    ("encrypt.iter-time", Listed::Given("--iter-time")),
+    (
+        "encrypt.key-secret",
+        Listed::Answered("give the passphrase with --passphrase-file"),
+    ),
+    (
+        "encryption",
+        Listed::Answered("--encrypt luks is what there is"),
+    ),
+    (
+        "nocow",
+        Listed::Answered("set it for the folder with `chattr +C`"),
+    ),
+];
+
+/// The arguments of this process, the program's name among them, as they are meant here.
+///
+/// # Errors
+/// A sentence about an option that has no counterpart.
+pub(super) fn understood(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let is_command = |word: &&OsString| !word.as_bytes().starts_with(b"-");
+    let Some(command) = arguments.iter().skip(1).find(is_command) else {
+        return Ok(arguments);
+    };
+    let Some(command) = command.to_str().map(str::to_owned) else {
+        return Ok(arguments);
+    };
+    if let Some((_, instead)) = ELSEWHERE.iter().find(|(word, _)| *word == command) {
+        let is_file = std::path::Path::new(&command).exists();
+        let answer = format!("qanopy has no `{command}`: {instead}");
+        return if is_file { Ok(arguments) } else { Err(answer) };
+    }
+    if !COMMANDS.contains(&command.as_str()) {
+        return Ok(arguments);
+    }
+    let mut reader = Reader {
+        rest: arguments.into_iter(),
+        command: &command,
+        ours: command.clone(),
+        below: None,
+        read: Vec::new(),
+        at_end: Vec::new(),
+    };
+    reader.read()?;
+    Ok(reader.done())
+}
+
+/// Arguments on their way from one meaning to the other.
+struct Reader<'a> {
+    rest: std::vec::IntoIter<OsString>,
+    /// The command as it was given.
+    command: &'a str,
+    /// The command that it is here.
+    ours: String,
+    below: Option<&'static str>,
+    read: Vec<OsString>,
+    at_end: Vec<OsString>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) -> Result<(), String> {
+        while let Some(word) = self.rest.next() {
+            if word == "--" {
+                self.read.push(word);
+                self.read.extend(self.rest.by_ref());
+                break;
+            }
+            let Some((option, means, attached)) = row_of(self.command, &word) else {
+                self.read.push(word);
+                continue;
+            };
+            let value = if !means.takes_value(option) {
+                OsString::new()
+            } else if let Some(attached) = attached {
+                attached
+            } else {
+                let missing = || format!("a value is missing after {option}");
+                self.rest.next().ok_or_else(missing)?
+            };
+            self.take(option, means, value)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, option: &str, means: Means, value: OsString) -> Result<(), String> {
+        match means {
+            Flag(ours) => self.read.push(ours.into()),
+            Value(ours) => self.read.extend([ours.into(), value]),
+            SourceFormat if value == "qcow2" => {}
+            SourceFormat => {
+                return Err(format!(
+                    "{option}: which format an image has is found out by its content here: leave {option} away"
+                ));
+            }
+            Output if value == "json" => self.read.push("--json".into()),
+            Output if value == "human" => {}
+            Output => return Err(format!("{option}: it is json or human")),
+            List => self.list(&value)?,
+            Base if value.is_empty() => self.read.push("--flatten".into()),
+            Base => self.read.extend(["--to".into(), value]),
+            View => self.view(&value),
+            Below(word) if self.below.is_some_and(|below| below != word) => {
+                return Err(format!("{option}: one thing at a time"));
+            }
+            Below(word) => {
+                self.below = Some(word);
+                self.at_end.extend((!value.is_empty()).then_some(value));
+            }
+            Instead(command) => self.ours = command.to_owned(),
+            Nothing | NothingOfValue => {}
+            Answer(text) => return Err(format!("{option}: {text}")),
+        }
+        Ok(())
+    }
+
+    /// `snapshot.name=NAME`, `snapshot.id=ID`, or a name.
+    fn view(&mut self, value: &OsStr) {
+        let bytes = value.as_bytes();
+        let (name, by_id) = match (
+            bytes.strip_prefix(b"snapshot.name="),
+            bytes.strip_prefix(b"snapshot.id="),
+        ) {
+            (Some(name), _) => (name, false),
+            (None, Some(id)) => (id, true),
+            (None, None) => (bytes, false),
+        };
+        self.read.push("--snapshot".into());
+        self.read.push(OsString::from_vec(name.to_vec()));
+        self.read.extend(by_id.then(|| "--id".into()));
+    }
+
+    /// `name=value,name=value`; a comma in a value is written twice.
+    fn list(&mut self, list: &OsStr) -> Result<(), String> {
+        for part in parts(list.as_bytes()) {
+            let Some(equals) = part.iter().position(|byte| *byte == b'=') else {
+                return Err("-o: it is a list of name=value".to_owned());
+            };
+            let (name, value) = part.split_at(equals);
+            let name = String::from_utf8_lossy(name).into_owned();
+            let value = OsString::from_vec(value.iter().skip(1).copied().collect());
+            let known = LISTED.iter().find(|(known, _)| *known == name);
+            let Some((_, listed)) = known else {
+                return Err(format!(
+                    "-o: no option of a new image is called {}",
+                    crate::host::printable(&name)
+                ));
+            };
+            self.listed(*listed, &name, value)?;
+        }
+        Ok(())
+    }
+
+    fn listed(&mut self, listed: Listed, name: &str, value: OsString) -> Result<(), String> {
+        match listed {
+            Listed::Given(ours) => self.read.extend([ours.into(), value]),
+            // What an image is made to be is said by a word there.
+            Listed::OnOff(ours) if self.command == "amend" => {
+                self.read.extend([ours.into(), value]);
+            }
+            Listed::OnOff(ours) if value == "on" => self.read.push(ours.into()),
+            Listed::OnOff(_) if value == "off" => {}
+            Listed::OnOff(_) => return Err(format!("-o {name}: it is on or off")),
+            Listed::Size if self.command == "create" => self.at_end.push(value),
+            Listed::Size => self.read.extend(["--size".into(), value]),
+            Listed::Compat => {
+                let version = match value.to_str() {
+                    Some("v2") => "0.10".into(),
+                    Some("v3") => "1.1".into(),
+                    _ => value,
+                };
+                self.read.extend(["--compat".into(), version]);
+            }
+            Listed::Answered(text) => return Err(format!("-o {name}: {text}")),
+        }
+        Ok(())
+    }
+
+    /// Our command line.
+    fn done(self) -> Vec<OsString> {
+        let mut read = self.read;
+        if let Some(at) = read.iter().position(|word| word == self.command) {
+            read.splice(
+                at..=at,
+                [Some(self.ours), self.below.map(str::to_owned)]
+                    .into_iter()
+                    .flatten()
+                    .map(Into::into),
+            );
+        }
+        read.extend(self.at_end);
+        read
+    }
+}
+
+/// The row that a word of the command line is in, and the value that hangs on it: `-Oraw`, `--output=json`.
+fn row_of(command: &str, word: &OsStr) -> Option<(&'static str, Means, Option<OsString>)> {
+    let of_command = ROWS
+        .iter()
+        .filter(|(of, ..)| *of == command)
+        .map(|(_, option, means)| (*option, *means));
+    let mut all = of_command.chain(EVERYWHERE.iter().copied());
+    all.find_map(|(option, means)| {
+        let rest = word.as_bytes().strip_prefix(option.as_bytes())?;
+        let attached = match (rest, option.starts_with("--")) {
+            ([], _) => None,
+            ([b'=', value @ ..], true) => Some(value),
+            (value, false) if means.takes_value(option) => Some(value),
+            _ => return None,
+        };
+        let attached = attached.map(|value| OsString::from_vec(value.to_vec()));
+        Some((option, means, attached))
+    })
+}
+
+/// The parts between single commas.
+fn parts(list: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = list.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b',' && bytes.next_if_eq(&b',').is_none() {
+            parts.push(Vec::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(byte);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(line: &str) -> Result<String, String> {
+        let words = line
+            .split(' ')
+            .map(|word| OsString::from(word.trim_matches('\'')));
+        let read = understood(words.collect())?;
+        Ok(read
+            .iter()
+            .map(|word| word.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" "))
+    }
+
+    #[test]
+    fn what_qemu_img_takes_is_read_as_ours() {
+        for (theirs, ours) in [
+            (
+                "q create -f qcow2 -b b.qcow2 -F qcow2 x",
+                "q create -f qcow2 --backing b.qcow2 -F qcow2 x",
+            ),
+            (
+                "q create -o size=1G,compat=v2,lazy_refcounts=off x",
+                "q create --compat 0.10 x 1G",
+            ),
+            (
+                "q create -ocluster_size=4k,data_file=a,,b x 1G",
+                "q create --cluster-size 4k --data-file a,b x 1G",
+            ),
+            ("q convert -p -Oraw a b", "q convert --to raw a b"),
+            (
+                "q convert -l snapshot.id=1 a b",
+                "q convert --snapshot 1 --id a b",
+            ),
+            ("q rebase -b b x", "q rebase --to b x"),
+            ("q rebase -b '' x", "q rebase --flatten x"),
+            (
+                "q --json rebase -u -b b -F raw x",
+                "q --json relink --to b --format raw x",
+            ),
+            ("q check -r all x", "q check --repair all x"),
+            ("q check --output=json x", "q check --json x"),
+            ("q snapshot -l x", "q snapshot list x"),
+            ("q snapshot -c name x", "q snapshot create x name"),
+            ("q bitmap --merge a x b", "q bitmap merge x b a"),
+            ("q commit -b base x", "q commit --into base x"),
+            (
+                "q amend -o lazy_refcounts=on x",
+                "q amend --lazy-refcounts on x",
+            ),
+            ("q info --backing-chain -U x", "q info --chain x"),
+            ("q create -- -b 1G", "q create -- -b 1G"),
+            ("q tree -b", "q tree -b"),
+        ] {
+            assert_eq!(read(theirs).unwrap(), ours, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_answered() {
+        for (line, word) in [
+            ("q commit -d x", "--keep"),
+            ("q resize -f raw x 1G", "content"),
+            ("q create -o encrypt.key-secret=a x 1G", "--passphrase-file"),
+            ("q create -o color=red x 1G", "color"),
+            ("q snapshot -l -c a x", "one thing"),
+            ("q rebase -b", "missing"),
+            ("q dd if=a of=b", "convert"),
+        ] {
+            let answer = read(line).unwrap_err();
+            assert!(answer.contains(word), "{line}: {answer}");
+        }
+    }
+
+    #[test]
+    fn no_option_of_ours_is_hidden_and_all_that_is_named_is_there() {
+        let cli = super::super::Cli::command();
+        let has = |command: &clap::Command, option: &str| {
+            command.get_arguments().any(|argument| {
+                let long = argument.get_long().map(|long| format!("--{long}"));
+                let short = argument.get_short().map(|short| format!("-{short}"));
+                [long, short]
+                    .into_iter()
+                    .flatten()
+                    .any(|known| known == option)
+            })
+        };
+        for (name, option, means) in ROWS {
+            let command = cli.find_subcommand(name).unwrap();
+            assert!(!has(command, option), "{name} {option} is ours");
+            match means {
+                Flag(ours) | Value(ours) => assert!(has(command, ours), "{name} {ours}"),
+                Below(word) => assert!(command.find_subcommand(word).is_some(), "{name} {word}"),
+                Instead(word) => assert!(cli.find_subcommand(word).is_some(), "{word}"),
+                _ => {}
+            }
+        }
+        for (option, _) in EVERYWHERE {
+            for name in COMMANDS {
+                assert!(
+                    !has(cli.find_subcommand(name).unwrap(), option),
+                    "{name} {option}"
+                );
+            }
+        }
+        let create = cli.find_subcommand("create").unwrap();
+        for (_, listed) in LISTED {
+            if let Listed::Given(ours) | Listed::OnOff(ours) = listed {
+                assert!(has(create, ours), "{ours}");
+            }
+        }
+    }
+}
