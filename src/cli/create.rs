@@ -13,6 +13,7 @@ use crate::units;
 use super::context;
 use super::execute::execute;
 use super::exit::Stop;
+use super::mistakes;
 use super::new_image::{EncryptArgs, ImageArgs, preallocation_of_raw};
 use super::options::{ConsentArgs, FormatArg, Globals, ScanArgs, backing_style};
 use super::output::Out;
@@ -98,6 +99,7 @@ impl CreateArgs {
 
 /// Creates the image.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &CreateArgs) -> anyhow::Result<()> {
+    args.size.into_iter().for_each(mistakes::tell_small_size);
     let keys = args.encryption.keys(&args.passphrases, &args.new)?;
     let request = args.request()?;
     let mut context = match &args.backing {

@@ -36,7 +36,8 @@ impl ImportArgs {
 /// Copies an exported folder's images to where they are to live.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &ImportArgs) -> anyhow::Result<()> {
     let mut also = args.scan.scan.clone();
-    also.push(args.to.clone());
+    // A folder that is not there yet holds nothing.
+    also.extend(args.to.exists().then(|| args.to.clone()));
     let context = context::around(&[], &also)?;
     execute(out, globals, args.consent, &context, &args.request()?)
 }

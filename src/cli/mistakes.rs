@@ -11,6 +11,7 @@ use crate::host::{printable, shell_quoted};
 use crate::units;
 
 use super::exit::Stop;
+use super::output;
 
 /// Words that people look for, and the command that does it.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -104,6 +105,16 @@ pub(super) fn base_comes_first(base: &Path, new: &Path) -> Result<(), Stop> {
         shell_quoted(new),
         shell_quoted(base)
     )))
+}
+
+/// Says of a very small size what it means: somebody may have left the unit away.
+pub(super) fn tell_small_size(bytes: u64) {
+    if bytes > 0 && bytes < 1 << 20 {
+        output::complain(format_args!(
+            "qanopy: the size is {}: without a unit it is a number of bytes, as with qemu-img",
+            units::size(bytes)
+        ));
+    }
 }
 
 /// Why this is no image, where it is a folder.

@@ -12,7 +12,7 @@ use super::new_image::PREALLOCATIONS;
 use super::options::{ConsentArgs, DEPENDANTS, Globals, ScanArgs, one_of};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
-use super::{context, passphrase};
+use super::{context, mistakes, passphrase};
 
 #[derive(Debug, Args)]
 pub(super) struct ResizeArgs {
@@ -53,6 +53,7 @@ impl ResizeArgs {
 
 /// Resizes the disk.
 pub(super) fn run(out: &mut Out, globals: Globals, args: &ResizeArgs) -> anyhow::Result<()> {
+    mistakes::tell_small_size(args.size.bytes());
     let keys = passphrase::keys(&args.passphrases)?;
     let mut context = context::around(std::slice::from_ref(&args.image), &args.scan.scan)?;
     context.keys = keys;

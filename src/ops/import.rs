@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::image::{self, Format, ImageFile};
 use crate::units::{count, size};
 
 use super::export::{Exported, Manifest, digest};
-use super::framework::copy_file::Copy;
+use super::framework::copy_file::{Copy, folder};
 use super::framework::format::{name, shown};
 use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
@@ -93,15 +94,22 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         Ok(manifest) => manifest,
         Err(reason) => return plan.refuse_for(reason),
     };
-    if !host
-        .stat(to)
-        .is_ok_and(|stat| stat.kind == FileKind::Directory)
-    {
-        return plan.refuse(
-            RefusalKind::Invalid,
-            format!("{} is no directory", shown(to)),
-        );
-    }
+    let folder = match host.stat(to) {
+        Ok(stat) if stat.kind == FileKind::Directory => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Some(folder) = new_file::new_folder(plan, to) else {
+                return;
+            };
+            plan.note(format!("the folder {} is made first", shown(to)));
+            Some(folder)
+        }
+        _ => {
+            return plan.refuse(
+                RefusalKind::Invalid,
+                format!("{} is no directory", shown(to)),
+            );
+        }
+    };
     if manifest.files.is_empty() {
         return plan.refuse(
             RefusalKind::Invalid,
@@ -143,8 +151,11 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
             present.insert(new);
             continue;
         }
-        if new_file::check(plan, &new, if index == 0 { total } else { 0 }).is_none() {
-            return;
+        let needed = if index == 0 { total } else { 0 };
+        match &folder {
+            Some(folder) => new_file::check_in_new_folder(plan, &new, folder, needed),
+            None if new_file::check(plan, &new, needed).is_none() => return,
+            None => {}
         }
         let text = format!("{}, once its checksum is found right", size(file.bytes));
         plan.effect(EffectKind::Creates, &new, Some(file.bytes), text);
@@ -156,6 +167,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         files: manifest.files,
         dir: dir.to_path_buf(),
         to: to.to_path_buf(),
+        makes_folder: folder.is_some(),
         present,
     }));
 }
@@ -251,6 +263,8 @@ struct ImportJob {
     files: Vec<Exported>,
     dir: PathBuf,
     to: PathBuf,
+    /// The folder is not there yet.
+    makes_folder: bool,
     /// Those that an import that was interrupted has given their names.
     present: BTreeSet<PathBuf>,
 }
@@ -266,6 +280,26 @@ impl Job for ImportJob {
         }
         let _locks = locking.settle(plan)?;
         let total: u64 = self.files.iter().map(|file| file.bytes).sum();
+        if !self.makes_folder {
+            return self.copy(plan, total, progress);
+        }
+        let made = host.create_dir(&self.to, 0o777);
+        made.map_err(|error| Error::io("make the folder", &self.to, &error))?;
+        let parent = folder(&self.to);
+        host.sync_dir(parent)
+            .map_err(|error| Error::io("flush", parent, &error))
+            .and_then(|()| self.copy(plan, total, progress))
+            .inspect_err(|_| {
+                // It stays where something is in it.
+                let _ = host.remove_dir(&self.to);
+            })
+    }
+}
+
+impl ImportJob {
+    /// Copies the images and gives them their names, with what is copied locked.
+    fn copy(&self, plan: &Plan, total: u64, progress: &Progress) -> Result<Outcome, Error> {
+        let host = plan.host();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut copies = Vec::new();
         for file in self.files.iter().rev() {

@@ -58,6 +58,19 @@ fn a_mistake_is_answered_with_what_was_meant() {
 }
 
 #[test]
+fn of_a_small_size_it_is_told_that_it_is_in_bytes() {
+    let place = small_forest();
+    for words in ["create new.qcow2 4096 -n", "resize one.qcow2 +4096 -n"] {
+        let told = place.q(words).with(0).err;
+        assert!(
+            told.contains("4 KiB: without a unit it is a number of bytes"),
+            "{told}"
+        );
+    }
+    assert_eq!(place.q("create new.qcow2 4M -n").with(0).err, "");
+}
+
+#[test]
 fn short_names_of_commands_are_understood() {
     let place = small_forest();
     assert_eq!(place.q("ls").with(0).out, place.q("tree").with(0).out);

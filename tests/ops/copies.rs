@@ -201,11 +201,27 @@ fn an_exported_chain_stands_alone_and_comes_back() {
     let outcome = run(other.path(), &import).unwrap();
     assert_eq!(qemu.within(&to).digest("disk.qcow2"), want);
     run(other.path(), &outcome.undo.unwrap()).unwrap();
+    // Into a folder that is made for it.
+    let fresh = other.path().join("fresh");
+    let into = |to: &Path| {
+        Request::Import(Import {
+            dir: moved.clone(),
+            to: to.to_path_buf(),
+        })
+    };
+    run(other.path(), &into(&fresh)).unwrap();
+    assert_eq!(qemu.within(&fresh).digest("disk.qcow2"), want);
+    refused_as(
+        &plan(other.path(), &into(&other.path().join("a/b"))),
+        RefusalKind::NotFound,
+    );
 
     // A file that is not what was exported stays out, and nothing comes of the rest.
     let mut bytes = fs::read(moved.join("base.img")).unwrap();
     bytes[5] ^= 1;
     fs::write(moved.join("base.img"), &bytes).unwrap();
+    run(other.path(), &into(&other.path().join("none"))).unwrap_err();
+    assert!(!other.path().join("none").exists());
     let failed = run(other.path(), &import).unwrap_err();
     assert!(failed.to_string().contains("checksum"), "{failed}");
     let left: Vec<_> = fs::read_dir(&to)

@@ -1116,11 +1116,18 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
     fs::remove_dir_all(pristine.join("state")).unwrap();
     let place = tempfile::tempdir().unwrap();
     let home = fs::canonicalize(place.path()).unwrap();
-    let kinds: [&dyn Fn(&Path) -> Request; 2] = [
+    let kinds: [&dyn Fn(&Path) -> Request; 3] = [
         &|dir| {
             Request::Import(Import {
                 dir: dir.join("out"),
                 to: dir.join("to"),
+            })
+        },
+        // A folder that is made for it.
+        &|dir| {
+            Request::Import(Import {
+                dir: dir.join("out"),
+                to: dir.join("to/new"),
             })
         },
         &|dir| {
@@ -1132,6 +1139,13 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
             })
         },
     ];
+    let images_in = |dir: &Path| {
+        let all = fs::read_dir(dir.join("to/new")).or_else(|_| fs::read_dir(dir.join("to")));
+        let names = all.unwrap().map(|one| one.unwrap().file_name());
+        names
+            .filter(|name| name.to_str().unwrap().ends_with(".qcow2"))
+            .count()
+    };
     for request in kinds {
         let mut ways = [0; 3];
         for nth in 0.. {
@@ -1172,15 +1186,8 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
                 _ => run(&dir, &recover(Recovery::RollBack)),
             };
             assert!(journal.interrupted().unwrap().is_empty(), "{story}");
-            let there = fs::read_dir(dir.join("to")).unwrap().filter(|one| {
-                let name = one.as_ref().unwrap().file_name();
-                name.to_str().unwrap().ends_with(".qcow2")
-            });
-            assert_eq!(
-                there.count(),
-                if way == 2 { 0 } else { 4 },
-                "{way}: {story}"
-            );
+            let there = images_in(&dir);
+            assert_eq!(there, if way == 2 { 0 } else { 4 }, "{way}: {story}");
         }
         assert!(ways.iter().sum::<usize>() >= 3, "{ways:?}");
     }

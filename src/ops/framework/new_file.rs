@@ -17,6 +17,37 @@ use super::{may_write, resolve, space};
 /// Checks the name, has it stay free, and says what room `needed` bytes leave. Returns the
 /// directory with links resolved, if there is one.
 pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<PathBuf> {
+    if !check_name(plan, new) {
+        return None;
+    }
+    let dir = usable_folder(plan, new.parent()?)?;
+    refuse_as_missing_base(plan, new, &dir);
+    space::need_in(plan, &dir, needed);
+    Some(dir)
+}
+
+/// The same for a file in a folder that is not there yet, as [`new_folder`] gives it.
+pub(in crate::ops) fn check_in_new_folder(plan: &mut Plan, new: &Path, dir: &Path, needed: u64) {
+    if check_name(plan, new) {
+        refuse_as_missing_base(plan, new, dir);
+        space::need_in(plan, dir.parent().unwrap_or(dir), needed);
+    }
+}
+
+/// Checks that a folder can be made of a name that is free, and gives it with the links of its parent resolved.
+pub(in crate::ops) fn new_folder(plan: &mut Plan, folder: &Path) -> Option<PathBuf> {
+    let (Some(name), Some(parent)) = (folder.file_name(), folder.parent()) else {
+        plan.refuse(
+            RefusalKind::Invalid,
+            format!("{} is no name for a folder", shown(folder)),
+        );
+        return None;
+    };
+    Some(usable_folder(plan, parent)?.join(name))
+}
+
+/// Checks that the name is free, and pins that it is.
+fn check_name(plan: &mut Plan, new: &Path) -> bool {
     let context = plan.context().clone();
     let host = context.host.as_ref();
     if new.file_name().is_none() {
@@ -24,7 +55,7 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
             RefusalKind::Invalid,
             format!("{} is no name for a file", shown(new)),
         );
-        return None;
+        return false;
     }
     match host.stat_link(new) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => plan.preconditions.add_absent(new),
@@ -45,7 +76,13 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
             ),
         ),
     }
-    let parent = new.parent()?;
+    true
+}
+
+/// The folder with links resolved, if it is one and may be written.
+fn usable_folder(plan: &mut Plan, parent: &Path) -> Option<PathBuf> {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
     let parent = if parent.as_os_str().is_empty() {
         Path::new(".")
     } else {
@@ -75,9 +112,7 @@ pub(in crate::ops) fn check(plan: &mut Plan, new: &Path, needed: u64) -> Option<
             return None;
         }
     };
-    refuse_as_missing_base(plan, new, &dir);
     may_write::refuse_folder(plan, host, &dir);
-    space::need_in(plan, &dir, needed);
     Some(dir)
 }
 

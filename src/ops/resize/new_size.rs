@@ -17,6 +17,16 @@ pub enum NewSize {
     Less(u64),
 }
 
+impl NewSize {
+    /// The bytes that are named, whether all of them or more or less.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::To(bytes) | Self::More(bytes) | Self::Less(bytes) => bytes,
+        }
+    }
+}
+
 impl std::str::FromStr for NewSize {
     type Err = String;
 
