@@ -62,7 +62,8 @@
 //! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/framework/request.rs`. The serialised form of a
 //!    request is what journals hold: fields that come later have `#[serde(default)]`.
 //! 3. `cli/NAME.rs`: arguments, help text and `fn request`; in `cli/mod.rs` one line for `mod`, the command and its
-//!    arm; in `cli/tests.rs` its command lines, which have to come back as the same request.
+//!    arm; in `cli/examples.rs` two examples for its help and manual page; in `cli/tests.rs` its command lines, which
+//!    have to come back as the same request.
 //! 4. `tui/actions.rs`: a row of the table of keys; its arms in `tui/update/panes.rs` and `tui/disabled_reason.rs`.
 //! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
 //!    refused, and who is asked before it. A row in `tests/ops/recovery.rs` (cut off, finished, taken back) and in

@@ -8,17 +8,18 @@ mod check;
 mod clone;
 mod commit;
 mod compare;
+mod completions;
 mod config;
 mod context;
 mod convert;
 mod create;
 mod demo;
 mod discard;
+mod examples;
 mod execute;
 mod exit;
 mod export;
 mod flatten;
-mod generate;
 mod import;
 mod index;
 mod info;
@@ -26,6 +27,7 @@ mod interrupted;
 mod json;
 mod keyslot;
 mod log;
+mod manual;
 mod map;
 mod measure;
 mod mistakes;
@@ -59,18 +61,29 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::SIGXFSZ;
 
 use exit::Stop;
 use options::{Globals, OpenArgs};
 use output::Out;
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 problems found (check, \
-tree --check, config check, map), a difference (compare) or something unread (convert --salvage), \
-4 refused, 130 cancelled.
+/// Exit codes, and what they say.
+const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "fine"),
+    (1, "failed"),
+    (2, "wrong usage"),
+    (
+        3,
+        "problems found (check, tree --check, config check, map), a difference (compare) or something unread \
+         (convert --salvage)",
+    ),
+    (4, "refused"),
+    (130, "cancelled"),
+];
 
+/// What happens where no command is given.
+const WITHOUT_COMMAND: &str = "\
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
 TERM is dumb, it prints the tree instead. A directory that bears a command's name is written ./tree.";
 
@@ -82,7 +95,7 @@ TERM is dumb, it prints the tree instead. A directory that bears a command's nam
 #[command(
     name = "qanopy",
     version,
-    after_help = AFTER_HELP,
+    after_help = after_help(),
     override_usage = "qanopy [OPTIONS] [DIR]...\n       qanopy COMMAND ...",
     max_term_width = 100
 )]
@@ -181,8 +194,22 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of the program or of a command
+    Man(manual::ManArgs),
+}
+
+/// What stands behind the help of the program.
+fn after_help() -> String {
+    let codes = EXIT_CODES
+        .iter()
+        .map(|(code, says)| format!("{code} {says}"));
+    let codes = codes.collect::<Vec<_>>().join(", ");
+    format!("Exit codes: {codes}.\n\n{WITHOUT_COMMAND}")
+}
+
+/// The definitions of all commands, with examples in their help.
+fn program() -> clap::Command {
+    examples::shown_in_help(Cli::command(), "")
 }
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2
@@ -197,7 +224,8 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(text) => return usage::end_with(&text),
     };
-    match Cli::try_parse_from(&arguments) {
+    let matches = program().try_get_matches_from(&arguments);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
             let mut out = Out::new();
             let is_json = cli.globals.json;
@@ -268,8 +296,8 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
-        Command::Completions { shell } => generate::completions(out, Cli::command(), shell)?,
-        Command::Man => generate::man(out, Cli::command())?,
+        Command::Completions { shell } => completions::print(out, program(), shell)?,
+        Command::Man(args) => manual::run(out, program(), &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -52,7 +52,7 @@ fn request_of<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> 
         | Command::Demo(_)
         | Command::Config(_)
         | Command::Completions { .. }
-        | Command::Man => return None,
+        | Command::Man(_) => return None,
     };
     Some(request.unwrap())
 }

@@ -88,11 +88,42 @@ fn completions_and_the_manual_page_know_every_command() {
     let man = said(&qanopy(home.path(), "man"));
     assert!(man.starts_with(".ie") || man.starts_with(".TH"), "{man}");
     for part in [
-        ".TH qanopy",
-        "qanopy commit",
-        "qanopy snapshot extract",
-        "Exit codes",
+        ".TH QANOPY",
+        "qanopy\\-commit(1)",
+        ".SH FILES",
+        ".SH \"EXIT STATUS\"",
     ] {
-        assert!(man.contains(part), "{part}");
+        assert!(man.contains(part), "{part}: {man}");
     }
+}
+
+#[test]
+fn each_command_has_a_manual_page_with_examples() {
+    let home = tempfile::tempdir().unwrap();
+    let pages = home.path().join("pages");
+    fs::create_dir(&pages).unwrap();
+    qanopy(home.path(), "man --to pages");
+    let names = fs::read_dir(&pages)
+        .unwrap()
+        .map(|page| page.unwrap().file_name());
+    let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    assert!(names.len() > 55, "{names:?}");
+    for name in ["qanopy.1", "qanopy-commit.1", "qanopy-snapshot-create.1"] {
+        let page = fs::read_to_string(pages.join(name)).unwrap();
+        assert!(
+            page.contains("ENVIRONMENT") && page.contains("EXIT STATUS"),
+            "{page}"
+        );
+    }
+    let page = said(&qanopy(home.path(), "man snapshot create"));
+    assert_eq!(
+        page,
+        fs::read_to_string(pages.join("qanopy-snapshot-create.1")).unwrap()
+    );
+    assert!(
+        page.contains("EXAMPLES") && page.contains("before"),
+        "{page}"
+    );
+    let none = qanopy(home.path(), "man comit");
+    assert_eq!(none.status.code(), Some(2));
 }

@@ -1,0 +1,175 @@
+//! `qanopy man`: a manual page for the program and one for each command, made from their definitions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+use super::exit::{FileError, Stop};
+use super::output::Out;
+use super::{EXIT_CODES, WITHOUT_COMMAND, examples};
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The command whose page it is [default: the program's own]
+    #[arg(conflicts_with = "to")]
+    command: Vec<String>,
+    /// Write all pages into this folder, which has to be there
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+}
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "$XDG_CONFIG_HOME/qanopy/config.toml",
+        "Settings and keys; ~/.config where the variable is not set.",
+    ),
+    (
+        "$XDG_STATE_HOME/qanopy",
+        "The journal of what was done, and the images that were seen; ~/.local/state where the variable is not set.",
+    ),
+    (
+        ".qanopy-trash",
+        "What was discarded, in a folder of its own on each filesystem.",
+    ),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "XDG_CONFIG_HOME, XDG_STATE_HOME, HOME",
+        "Where the files above are.",
+    ),
+    ("NO_COLOR", "No colours if it is set."),
+    (
+        "COLORTERM, TERM",
+        "How many colours there are. With TERM=dumb there is no screen.",
+    ),
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "Whether more than ASCII characters can be shown; the first that is set counts.",
+    ),
+    (
+        "SHELL",
+        "The shell that runs the commands of the configuration.",
+    ),
+];
+
+/// Prints one page, or writes all of them.
+pub(super) fn run(out: &mut Out, mut program: Command, args: &ManArgs) -> anyhow::Result<()> {
+    program.build();
+    if let Some(dir) = &args.to {
+        return write_all(&program, dir);
+    }
+    let found = args
+        .command
+        .iter()
+        .try_fold(&program, |command, word| command.find_subcommand(word));
+    let Some(command) = found else {
+        let words = crate::host::printable(args.command.join(" "));
+        return Err(Stop::Usage(format!("there is no command {words}")).into());
+    };
+    Ok(out.text(&page(&program, command)?)?)
+}
+
+fn write_all(program: &Command, dir: &Path) -> anyhow::Result<()> {
+    fn each<'a>(command: &'a Command, all: &mut Vec<&'a Command>) {
+        all.push(command);
+        seen(command).for_each(|sub| each(sub, all));
+    }
+    let mut all = Vec::new();
+    each(program, &mut all);
+    for command in all {
+        let path = dir.join(format!("{}.1", page_name(command)));
+        fs::write(&path, page(program, command)?).map_err(FileError::at("write", &path))?;
+    }
+    Ok(())
+}
+
+/// The commands below one that have pages.
+fn seen(command: &Command) -> impl Iterator<Item = &Command> {
+    command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+}
+
+/// `qanopy snapshot create`
+fn words(command: &Command) -> &str {
+    command.get_bin_name().unwrap_or(command.get_name())
+}
+
+/// `qanopy-snapshot-create`
+fn page_name(command: &Command) -> String {
+    words(command).replace(' ', "-")
+}
+
+/// A page.
+fn page(program: &Command, command: &Command) -> anyhow::Result<String> {
+    let is_program = std::ptr::eq(program, command);
+    // What stands behind the help is in sections of its own.
+    let plain = command
+        .clone()
+        .after_help("")
+        .display_name(page_name(command));
+    let man = Man::new(plain).title(page_name(command).to_uppercase());
+    let mut bytes = Vec::new();
+    man.render_title(&mut bytes)?;
+    man.render_name_section(&mut bytes)?;
+    man.render_synopsis_section(&mut bytes)?;
+    man.render_description_section(&mut bytes)?;
+    man.render_options_section(&mut bytes)?;
+    let mut rest = Roff::new();
+    let below: Vec<&Command> = seen(command).collect();
+    if !below.is_empty() {
+        rest.control("SH", ["COMMANDS"]);
+        for sub in below {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            tagged(&mut rest, bold(format!("{}(1)", page_name(sub))), &about);
+        }
+    }
+    let after = words(command)
+        .strip_prefix(words(program))
+        .unwrap_or_default();
+    let shown = examples::of(after.trim_start());
+    if !shown.is_empty() {
+        rest.control("SH", ["EXAMPLES"]);
+        for (line, says) in shown {
+            tagged(&mut rest, bold(*line), says);
+        }
+    }
+    rest.control("SH", ["FILES"]);
+    FILES
+        .iter()
+        .for_each(|(name, says)| tagged(&mut rest, italic(*name), says));
+    rest.control("SH", ["ENVIRONMENT"]);
+    ENVIRONMENT
+        .iter()
+        .for_each(|(name, says)| tagged(&mut rest, bold(*name), says));
+    rest.control("SH", ["EXIT STATUS"]);
+    EXIT_CODES
+        .iter()
+        .for_each(|(code, says)| tagged(&mut rest, bold(code.to_string()), says));
+    if is_program {
+        rest.control("SH", ["NOTES"]);
+        rest.text([roman(WITHOUT_COMMAND)]);
+    } else {
+        rest.control("SH", ["SEE ALSO"]);
+        rest.text([
+            bold("qanopy"),
+            roman("(1), "),
+            bold("qemu-img"),
+            roman("(1)"),
+        ]);
+    }
+    rest.to_writer(&mut bytes)?;
+    String::from_utf8(bytes).context("a manual page is not text")
+}
+
+/// A term and what is said of it.
+fn tagged(page: &mut Roff, term: Inline, says: &str) {
+    page.control("TP", []);
+    page.text([term]);
+    page.text([roman(says)]);
+}
