@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::ops::{self, Confirm, Consent, Context, Danger, Outcome, Plan, Request, Tone};
+use crate::ops::{self, Confirm, Consent, Context, Outcome, Plan, Request, Tone};
 
 use super::exit::{NOT_AGREED, READ_ONLY, Stop};
 use super::interrupted::tell_interrupted;
@@ -151,10 +151,10 @@ fn ask(
     if let Some(number) = given.confirm {
         return Ok((Consent::Count(number), Shown::No));
     }
-    let is_harmless = plan.danger == Danger::Creates && plan.notes.iter().all(|note| !note.warning);
     match plan.confirm {
         // A command that only creates the file it names has said it all.
-        Confirm::Yes if given.yes || is_harmless => return Ok((Consent::Yes, Shown::No)),
+        Confirm::Nothing => return Ok((Consent::Yes, Shown::No)),
+        Confirm::Yes if given.yes => return Ok((Consent::Yes, Shown::No)),
         Confirm::Count(needed) if given.yes => {
             return Err(Stop::refused(NOT_AGREED, format!(
                 "{}: --yes does not suffice for this; look at the plan with --dry-run and agree to it with --confirm {needed}",
@@ -167,7 +167,7 @@ fn ask(
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let how = match plan.confirm {
             Confirm::Count(needed) => format!("--confirm {needed}"),
-            Confirm::Yes | Confirm::Impossible => "--yes".to_owned(),
+            Confirm::Nothing | Confirm::Yes | Confirm::Impossible => "--yes".to_owned(),
         };
         return Err(Stop::refused(NOT_AGREED, format!(
             "{}: nobody is there to ask; look at the plan with --dry-run and agree to it with {how}",
@@ -191,7 +191,7 @@ fn ask(
                 return Ok((Consent::Count(needed), Shown::Yes));
             }
         }
-        Confirm::Yes | Confirm::Impossible => {
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => {
             let typed = question("Go on? [y/N] ")?.to_lowercase();
             if typed == "y" || typed == "yes" {
                 return Ok((Consent::Yes, Shown::Yes));

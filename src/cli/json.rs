@@ -66,7 +66,7 @@ fn lost_ranges(lost: &Lost) -> Value {
     json!({ "bytes": lost.bytes(), "ranges": ranges, "more": lost.has_more() })
 }
 
-/// A plan, complete. `confirm` is `yes`, the number that has to be given, or null where it is refused.
+/// A plan, complete. `confirm` is `nothing`, `yes`, the number that has to be given, or null where it is refused.
 pub(super) fn plan(plan: &Plan) -> Value {
     let effects: Vec<Value> = plan
         .effects
@@ -115,6 +115,7 @@ pub(super) fn plan(plan: &Plan) -> Value {
         Danger::Refused => "refused",
     };
     let confirm = match plan.confirm {
+        Confirm::Nothing => json!("nothing"),
         Confirm::Yes => json!("yes"),
         Confirm::Count(number) => json!(number),
         Confirm::Impossible => Value::Null,

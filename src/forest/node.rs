@@ -299,6 +299,12 @@ impl Node {
         }
     }
 
+    /// Whether its content is encrypted, as its header says.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.encryption.is_some())
+    }
+
     /// The internal snapshots that are known, and how many there are.
     #[must_use]
     pub fn known_snapshots(&self) -> (&[Snapshot], usize) {

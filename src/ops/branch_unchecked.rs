@@ -138,7 +138,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
     }
     let recorded = match backing_name::to_missing(plan.host(), new, base, request.style) {
         Ok(recorded) => recorded,
-        Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
+        Err(reason) => return plan.refuse_for(reason),
     };
     let whole = new_file::whole_sectors(plan, request.size);
     let backing = Some((recorded.clone(), format.clone()));

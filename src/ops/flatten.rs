@@ -26,6 +26,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
+use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve, unlock};
 use super::rebase::RebaseJob;
 use super::reparent::NewBase;
@@ -288,16 +289,7 @@ fn into_new(
     if let Err(error) = unlock::unlock_chain(&context, node.id) {
         return plan.refuse_error(&error);
     }
-    if let Some(closed) = chain
-        .iter()
-        .find(|node| node.facts().is_some_and(|facts| facts.encryption.is_some()))
-    {
-        plan.warn(format!(
-            "{} is encrypted, and {} will not be: what is copied out of it will lie there for everybody to read",
-            name(&closed.path),
-            name(new)
-        ));
-    }
+    warn_of_plain_copies(plan, chain.iter().copied(), &[name(new)]);
     let layers = base
         .as_ref()
         .and_then(|(base, _)| chain.iter().position(|node| node.id == base.id));

@@ -23,6 +23,7 @@ use super::framework::files_to_lock::FilesToLock;
 use super::framework::format::{command, listed, name, shown};
 use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locks;
+use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{space, unlock};
 use super::{BackingStyle, EffectKind, Error, Phase, Plan, Progress, RefusalKind, Request, Undo};
 
@@ -112,7 +113,11 @@ pub(super) fn plan(
             return None;
         }
     }
-    warn_of_plain_copies(plan, node, &read);
+    let open: Vec<String> = (!node.is_encrypted())
+        .then(|| name(path))
+        .into_iter()
+        .collect();
+    warn_of_plain_copies(plan, read.iter().copied(), &open);
     let base = match asked.base {
         None => None,
         Some((base, format)) => {
@@ -169,20 +174,6 @@ pub(super) fn plan(
         files_to_lock.read(host, &below.path, &format_of(below));
     }
     Some(planned)
-}
-
-/// Says so where what was encrypted is going to be copied into an image that is not.
-pub(super) fn warn_of_plain_copies(plan: &mut Plan, into: &Node, from: &[&Node]) {
-    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
-    if let Some(from) = from.iter().find(|from| is_encrypted(from))
-        && !is_encrypted(into)
-    {
-        plan.warn(format!(
-            "{} is encrypted and {} is not: what is copied out of it will lie there for everybody to read",
-            name(&from.path),
-            name(&into.path)
-        ));
-    }
 }
 
 /// What an image receives, and how many internal snapshots it has.

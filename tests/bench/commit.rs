@@ -123,7 +123,7 @@ fn ours(dir: &Path, request: &Request) -> Duration {
     let plan = ops::plan(&context(dir), request);
     let consent = match plan.confirm {
         Confirm::Count(count) => Consent::Count(count),
-        Confirm::Yes | Confirm::Impossible => Consent::Yes,
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => Consent::Yes,
     };
     let ready = plan.agree(consent).unwrap();
     ops::run(ready, &Progress::new()).unwrap();

@@ -524,7 +524,7 @@ fn what_is_not_as_it_is_said_to_be_is_refused_for_an_unchecked_base() {
     fs::write(dir.join("there"), b"x").unwrap();
     for (base, format, kind) in [
         ("there", "raw", RefusalKind::AlreadyExists),
-        ("new", "raw", RefusalKind::BackingName),
+        ("new", "raw", RefusalKind::Loop),
         ("none", "", RefusalKind::Invalid),
         ("none", "a b", RefusalKind::Invalid),
         ("no/where/../late", "raw", RefusalKind::BackingName),

@@ -387,7 +387,7 @@ fn what_cannot_be_committed_is_refused_and_no_byte_changes() {
         bytes: vec![0, 0],
     });
     s.build(&odd);
-    let locked = RefusalKind::Image("passphrase-needed");
+    let locked = RefusalKind::PassphraseNeeded;
     let (corrupt, dirty) = (
         RefusalKind::Image("marked-corrupt"),
         RefusalKind::Image("dirty"),

@@ -518,6 +518,28 @@ fn a_raw_image_is_taken_for_what_it_is_said_to_be() {
 }
 
 #[test]
+fn an_image_of_another_format_is_read_only_as_the_bytes_that_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let Some(here) = qemu().map(|qemu| qemu.within(dir)) else {
+        return;
+    };
+    here.img(&["create", "-q", "-f", "vmdk", "disk.vmdk", "1M"]);
+    refused_as(
+        &plan(dir, wish(dir, "disk.vmdk", RAW)),
+        RefusalKind::Unsupported,
+    );
+    assert_eq!(names(dir), ["disk.vmdk"]);
+    let asked = Convert {
+        format: Some(Format::Raw),
+        ..wish(dir, "disk.vmdk", RAW)
+    };
+    run(dir, asked);
+    let read = |name: &str| fs::read(dir.join(name)).unwrap();
+    assert!(read("new") == read("disk.vmdk"), "byte for byte");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_its_reason() {
     let Some(qemu) = qemu() else { return };
     let dir = tempfile::tempdir().unwrap();

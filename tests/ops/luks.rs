@@ -461,10 +461,10 @@ fn a_commit_says_where_what_was_encrypted_will_lie_in_the_clear() {
     };
     let text = plan(Siblings::Preserve, Some(home.path().join("old.qcow2")));
     let told =
-        "two-base.qcow2 is encrypted: what is put into sibling.qcow2 and old.qcow2, which is not,";
+        "two-base.qcow2 is encrypted and sibling.qcow2 and old.qcow2 are not: what is copied there";
     assert!(text.contains(told), "{text}");
     let text = plan(Siblings::Break, None);
-    assert!(!text.contains("what is put into"), "{text}");
+    assert!(!text.contains("what is copied there"), "{text}");
 }
 
 #[test]

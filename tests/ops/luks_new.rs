@@ -1166,7 +1166,10 @@ fn what_is_encrypted_is_converted_into_data_files_and_into_images_that_are_there
         let wish = Request::Convert(convert(&source, &new, image));
         let plan = ops::plan(&context(&real(), dir), &wish);
         let warned = known::words(&plan);
-        assert!(warned.contains("what is made of it is not"), "{warned}");
+        assert!(
+            warned.contains("and one.qcow2 is not: what is copied there"),
+            "{warned}"
+        );
         act(&real(), dir, &wish).unwrap();
         qemu.check_clean("one.qcow2");
         assert!(

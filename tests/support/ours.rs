@@ -82,7 +82,7 @@ pub fn plan_commit(
 pub fn agree(plan: Plan) -> Result<Ready, String> {
     let consent = match plan.confirm {
         Confirm::Count(count) => Consent::Count(count),
-        Confirm::Yes | Confirm::Impossible => Consent::Yes,
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => Consent::Yes,
     };
     plan.agree(consent).map_err(|denied| denied.to_string())
 }

@@ -30,6 +30,7 @@ use super::framework::operation::Operation;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Left, Way};
 use super::framework::request::Name;
+use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
 use super::{
     BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Plan, RefusalKind,
@@ -590,15 +591,9 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
             plan.warn(format!("the dirty bitmaps of {base} that record writes will be marked as in use, which makes QEMU ignore them: backups start over"));
         }
     }
-    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
-    if survey.data > 0
-        && run.layers.iter().any(|layer| is_encrypted(layer))
-        && !is_encrypted(run.base)
-    {
-        plan.warn(format!(
-            "{base} is not encrypted: what {} holds will lie there for everybody to read",
-            name(&run.top().path)
-        ));
+    if survey.data > 0 && !run.base.is_encrypted() {
+        let layers = run.layers.iter().copied();
+        warn_of_plain_copies(plan, layers, std::slice::from_ref(&base));
     }
     if survey.overlay_is_shorter() {
         plan.warn(format!(
@@ -618,15 +613,10 @@ fn note_facts(plan: &mut Plan, run: &Run<'_>, survey: &Survey) {
 
 /// Says which images besides the base receive what was encrypted, and are not.
 fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: Option<&KeepOld>) {
-    let is_encrypted = |node: &Node| node.facts().is_some_and(|facts| facts.encryption.is_some());
-    let mut files_to_lock = run.layers.iter().copied().chain([run.base]);
-    let Some(from) = files_to_lock.find(|node| is_encrypted(node)) else {
-        return;
-    };
     let forest = Arc::clone(&plan.context().forest);
     let receives = |dependant: &&Dependant| {
         let node = forest.get(dependant.node);
-        dependant.loses > 0 && node.is_some_and(|node| !is_encrypted(node))
+        dependant.loses > 0 && node.is_some_and(|node| !node.is_encrypted())
     };
     let others = kept.iter().filter(receives).map(|kept| name(&kept.path));
     let mut open: Vec<String> = others.collect();
@@ -636,13 +626,8 @@ fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: 
             .map(|old| name(&old.path)),
     );
     open.dedup();
-    if !open.is_empty() {
-        plan.warn(format!(
-            "{} is encrypted: what is put into {}, which is not, will lie there for everybody to read",
-            name(&from.path),
-            listed(&open, 5)
-        ));
-    }
+    let layers = run.layers.iter().copied();
+    warn_of_plain_copies(plan, layers.chain([run.base]), &open);
 }
 
 /// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.

@@ -145,17 +145,15 @@ pub(super) fn judge_dependants(
 fn keep<'d>(plan: &mut Plan, losers: impl Iterator<Item = &'d Dependant>) -> Vec<Dependant> {
     let (mut kept, mut checked) = (Vec::new(), BTreeSet::new());
     for dependant in losers {
-        let closed = dependant.closed.clone().or_else(|| {
-            let opened = unlock::unlock(plan.context(), &dependant.path);
-            opened.err().map(|error| error.kind.to_string())
+        let why = dependant.closed.clone();
+        let why = why.map(|why| (RefusalKind::HasDependants, why));
+        let closed = why.or_else(|| {
+            let error = unlock::unlock(plan.context(), &dependant.path).err()?;
+            Some((RefusalKind::of(&error.kind), error.kind.to_string()))
         });
-        if let Some(why) = &closed {
+        if let Some((kind, why)) = &closed {
             let text = format!("{} cannot be kept intact: {why}", dependant.what);
-            plan.refuse_but(
-                RefusalKind::HasDependants,
-                text,
-                empty_trash(std::iter::once(dependant)),
-            );
+            plan.refuse_but(*kind, text, empty_trash(std::iter::once(dependant)));
         }
         refuse_receiver_elsewhere(plan, &dependant.path);
         if closed.is_none() && checked.insert(dependant.path.clone()) {

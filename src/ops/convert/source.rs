@@ -11,6 +11,7 @@ use crate::image::{
 use crate::ops::framework::eligibility::{Need, chain_below_for, refuse_foreign_data};
 use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::secrecy::warn_of_plain_copies;
 use crate::ops::framework::{backing_format, eligibility, resolve, unlock};
 use crate::ops::{Convert, ConvertForm, EffectKind, Plan, RefusalKind, snapshot};
 use crate::units::count;
@@ -114,15 +115,13 @@ pub(super) fn find_source(plan: &mut Plan, path: &Path, request: &Convert) -> Op
         }
         let is_sealed = match &request.form {
             ConvertForm::Qcow2 { image, .. } => image.encryption.is_some(),
-            ConvertForm::Existing => resolve::named(&context, &request.new)
-                .is_ok_and(|node| node.facts().is_some_and(|facts| facts.encryption.is_some())),
+            ConvertForm::Existing => {
+                resolve::named(&context, &request.new).is_ok_and(|node| node.is_encrypted())
+            }
             ConvertForm::Raw { .. } => false,
         };
-        if facts.encryption.is_some() && !is_sealed {
-            plan.warn(format!(
-                "{} is encrypted, and what is made of it is not",
-                shown(path)
-            ));
+        if !is_sealed {
+            warn_of_plain_copies(plan, [node], &[name(&request.new)]);
         }
         if facts.corrupt {
             plan.warn(format!(

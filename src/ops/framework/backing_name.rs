@@ -14,6 +14,7 @@ use super::backing_style::BackingStyle;
 use super::context::Context;
 use super::copy_file::folder;
 use super::format::shown;
+use super::refusal::{Reason, RefusalKind};
 
 /// How `child` will name `base`: relative or absolute, as it named its backing file before.
 pub(in crate::ops) fn leading_to(
@@ -223,9 +224,10 @@ pub(in crate::ops) fn to_missing(
     overlay: &Path,
     base: &Path,
     style: BackingStyle,
-) -> Result<OsString, String> {
+) -> Result<OsString, Reason> {
+    let no_name = |sentence| Reason::new(RefusalKind::BackingName, sentence);
     let there = absolute(base)
-        .map_err(|error| format!("{}: {error}", shown(base), error = io_text(&error)))?;
+        .map_err(|error| no_name(format!("{}: {error}", shown(base), error = io_text(&error))))?;
     let goes_up = |path: &Path| path.components().any(|part| part == Component::ParentDir);
     let place = folder(&there).ancestors().find_map(|dir| {
         let dir_there = host.canonical(dir).ok()?;
@@ -233,18 +235,19 @@ pub(in crate::ops) fn to_missing(
         (!goes_up(rest)).then(|| dir_there.join(rest))
     });
     let Some(place) = place else {
-        return Err(format!(
+        return Err(no_name(format!(
             "where {} is to be cannot be told: name it without `..`",
             shown(base)
-        ));
+        )));
     };
-    let overlay_there = home(host, overlay)?;
+    let overlay_there = home(host, overlay).map_err(no_name)?;
     if overlay_there == place {
-        return Err(format!("{} cannot be built on itself", shown(overlay)));
+        let sentence = format!("{} cannot be built on itself", shown(overlay));
+        return Err(Reason::new(RefusalKind::Loop, sentence));
     }
     let dir = overlay_there.parent().unwrap_or(Path::new("/"));
     let recorded = record(dir, &place, style);
-    within_bound(overlay, base, recorded)
+    within_bound(overlay, base, recorded).map_err(no_name)
 }
 
 /// From where the names that an image records are seen: one in the trash is put back where it was.

@@ -95,7 +95,7 @@ mod tests {
         };
         let requests = sizes.map(|(name, size)| create(dir.join(name), size));
         let plans = plan_each(&context, &requests);
-        let yes = |at: usize| plans[at].confirm == Confirm::Yes;
+        let yes = |at: usize| plans[at].confirm == Confirm::Nothing;
         [yes(0), yes(1)]
     }
 

@@ -6,7 +6,7 @@
 //! | a request, and what every operation says of itself | `request`, `operation`, `nature`, `options`, `command_line` |
 //! | what is known when planning begins | `context`, `resolve`, `dependants`, `readers` |
 //! | a plan, its words, and what helps where it is refused | `plan`, `text`, `format`, `refusal`, `doctor`, `batch` |
-//! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock` |
+//! | whether a file may be read, written or made | `eligibility`, `may_write`, `new_file`, `space`, `unlock`, `secrecy` |
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
@@ -52,6 +52,7 @@ pub(super) mod refusal;
 pub(super) mod request;
 pub(super) mod resolve;
 pub(super) mod resumed;
+pub(super) mod secrecy;
 pub(super) mod space;
 pub(super) mod text;
 pub mod trash;

@@ -160,12 +160,14 @@ pub enum Danger {
 /// What the person has to do to let it happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
+    /// Nothing: it only adds, as it was asked to, and there is nothing to warn of.
+    Nothing,
     /// Say yes.
     Yes,
     /// Type this number (of images that would break, of files that are deleted, or of images that lose what
     /// they hold).
     Count(u64),
-    /// Nothing: it is refused.
+    /// It is refused.
     Impossible,
 }
 
@@ -474,7 +476,15 @@ impl Plan {
         (self.danger, self.confirm) = match self.lost() {
             _ if !self.refusals.is_empty() => (Danger::Refused, Confirm::Impossible),
             Some((number, _)) => (Danger::Loses, Confirm::Count(number)),
-            None if self.effects.iter().all(only_adds) => (Danger::Creates, Confirm::Yes),
+            None if self.effects.iter().all(only_adds) => {
+                let warns = self.notes.iter().any(|note| note.warning);
+                let confirm = if warns {
+                    Confirm::Yes
+                } else {
+                    Confirm::Nothing
+                };
+                (Danger::Creates, confirm)
+            }
             None => (Danger::Reversible, Confirm::Yes),
         };
         if self.danger == Danger::Refused {
@@ -508,7 +518,7 @@ impl Plan {
                 Ok(Ready::new(self))
             }
             (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
-            (Confirm::Yes, _) => Ok(Ready::new(self)),
+            (Confirm::Nothing | Confirm::Yes, _) => Ok(Ready::new(self)),
         }
     }
 }

@@ -60,7 +60,10 @@ impl RefusalKind {
     /// The kind of an image's error.
     #[must_use]
     pub fn of(error: &ErrorKind) -> Self {
-        Self::Image(error.kind_name())
+        match error {
+            ErrorKind::Locked => Self::PassphraseNeeded,
+            other => Self::Image(other.kind_name()),
+        }
     }
 
     /// Its name, for programs to match on.

@@ -34,8 +34,8 @@ pub(in crate::ops) fn unlock_chain(context: &Context, top: NodeId) -> image::Res
     let forest = context.forest.as_ref();
     let chain = forest.chain(top);
     let mut nodes = chain.into_iter().filter_map(|id| forest.get(id));
-    nodes.try_for_each(|node| match node.facts() {
-        Some(facts) if facts.encryption.is_some() => unlock(context, &node.path),
-        _ => Ok(()),
+    nodes.try_for_each(|node| match node.is_encrypted() {
+        true => unlock(context, &node.path),
+        false => Ok(()),
     })
 }

@@ -16,6 +16,7 @@ use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{command, name, shown};
 use crate::ops::framework::locked_host::{LockedHost, files_of, has_secrets};
 use crate::ops::framework::plan::Job;
+use crate::ops::framework::secrecy::warn_of_plain_copies;
 use crate::ops::framework::{backing_name, new_file, readers, unlock};
 use crate::ops::{
     BackingStyle, EffectKind, Error, ExtractAs, Outcome, Phase, Plan, Progress, RefusalKind,
@@ -82,13 +83,7 @@ pub(super) fn plan(plan: &mut Plan, node: &Node, snapshot: &Snapshot, new: &Path
         ),
     );
     plan.copies = bytes;
-    if node.facts().is_some_and(|facts| facts.encryption.is_some()) {
-        plan.warn(format!(
-            "{} is encrypted, and {} will not be: what it holds will lie there for everybody to read",
-            name(&node.path),
-            name(new)
-        ));
-    }
+    warn_of_plain_copies(plan, [node], &[name(new)]);
     plan.note(
         "it becomes an image of its own: an overlay can be built on what an image shows now, never on one of \
          its internal snapshots"

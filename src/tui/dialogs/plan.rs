@@ -155,7 +155,7 @@ impl PlanDialog {
     pub fn count(&self) -> Option<u64> {
         match self.plan.as_ref()?.confirm {
             Confirm::Count(count) => Some(count),
-            Confirm::Yes | Confirm::Impossible => None,
+            Confirm::Nothing | Confirm::Yes | Confirm::Impossible => None,
         }
     }
 

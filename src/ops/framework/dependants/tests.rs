@@ -77,7 +77,7 @@ fn context(dir: &Path) -> Context {
 fn run(plan: Plan) -> Result<Outcome, Error> {
     let consent = match plan.confirm {
         Confirm::Count(number) => Consent::Count(number),
-        Confirm::Yes | Confirm::Impossible => Consent::Yes,
+        Confirm::Nothing | Confirm::Yes | Confirm::Impossible => Consent::Yes,
     };
     ops::run(plan.agree(consent).unwrap(), &Progress::new())
 }
