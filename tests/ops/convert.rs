@@ -525,11 +525,13 @@ fn an_image_of_another_format_is_read_only_as_the_bytes_that_it_is() {
         return;
     };
     here.img(&["create", "-q", "-f", "vmdk", "disk.vmdk", "1M"]);
+    let overlay = ["-F", "vmdk", "-b", "disk.vmdk", "overlay.qcow2"];
+    here.img(&[&["create", "-q", "-f", "qcow2"], &overlay[..]].concat());
     refused_as(
         &plan(dir, wish(dir, "disk.vmdk", RAW)),
         RefusalKind::Unsupported,
     );
-    assert_eq!(names(dir), ["disk.vmdk"]);
+    assert_eq!(names(dir), ["disk.vmdk", "overlay.qcow2"]);
     let asked = Convert {
         format: Some(Format::Raw),
         ..wish(dir, "disk.vmdk", RAW)

@@ -342,7 +342,7 @@ fn a_commit_between_encrypted_and_plain_images_shows_what_was_shown() {
         let warned = plan
             .notes
             .iter()
-            .any(|note| note.text.contains("is not encrypted"));
+            .any(|note| note.text.contains("for everybody to read"));
         assert_eq!(warned, top == Kind::Luks && base != Kind::Luks);
         commit(&host, &overlay, Siblings::Refuse, &encrypted::keys());
         assert!(theirs(&qemu, &chain) == before, "{base:?} {top:?}");
@@ -364,11 +364,11 @@ fn without_the_passphrases_a_commit_is_refused_before_anything_is_written() {
     let [overlay, below] = family(&qemu, home.path(), Kind::Luks, Kind::Luks);
     let before = support::recorder::digest_tree(home.path());
     let host = support::ours::real_host();
-    let said = |keys: &Keys, kind: &'static str| {
+    let said = |keys: &Keys, kind: RefusalKind| {
         let plan = plan_commit(&host, &overlay, Siblings::Refuse, keys);
-        support::survival::refused_as(&plan, RefusalKind::Image(kind))
+        support::survival::refused_as(&plan, kind)
     };
-    assert!(said(&Keys::none(), "passphrase-needed").contains("one.qcow2"));
+    assert!(said(&Keys::none(), RefusalKind::PassphraseNeeded).contains("one.qcow2"));
 
     #[derive(Debug)]
     struct OnlyOne;
@@ -377,7 +377,8 @@ fn without_the_passphrases_a_commit_is_refused_before_anything_is_written() {
             vec![Passphrase::new(b"one".to_vec())]
         }
     }
-    let text = said(&Keys::from(Arc::new(OnlyOne)), "wrong-passphrase");
+    let wrong = RefusalKind::Image("wrong-passphrase");
+    let text = said(&Keys::from(Arc::new(OnlyOne)), wrong);
     assert!(text.contains("two-base.qcow2"), "{text}");
     assert_eq!(support::recorder::digest_tree(home.path()), before);
 
