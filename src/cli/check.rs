@@ -19,6 +19,7 @@ use super::exit::Stop;
 use super::mistakes;
 use super::options::{ConsentArgs, Globals, Words, one_of};
 use super::output::{self, Out};
+use super::remedies;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -170,6 +171,7 @@ fn check_all(out: &mut Out, globals: Globals, images: &[PathBuf]) -> anyhow::Res
                 }
                 out.flush()?;
                 output::complain(format_args!("qanopy: {error}"));
+                remedies::complain(&error.report().remedies);
             }
         }
     }

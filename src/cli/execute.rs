@@ -9,7 +9,7 @@ use super::exit::{NOT_AGREED, READ_ONLY, Stop};
 use super::interrupted::tell_interrupted;
 use super::options::{ConsentArgs, Globals};
 use super::output::{self, Out};
-use super::{json, progress_bar};
+use super::{json, progress_bar, remedies};
 use crate::units;
 
 /// Plans `request`, asks as far as `consent` leaves something to ask, and runs it.
@@ -90,6 +90,9 @@ fn tell(out: &mut Out, outcome: &Outcome) -> io::Result<()> {
     out.line(&outcome.summary)?;
     for remark in &outcome.remarks {
         out.line(format_args!("note: {remark}"))?;
+        for helps in remedies::lines(&remark.remedies) {
+            out.line(format_args!("{}: {helps}", remedies::HELPS))?;
+        }
     }
     Ok(())
 }
@@ -117,6 +120,9 @@ fn show(
         };
         let row = format!("{sign} {:<width$}  {}", line.label, line.text);
         write(row.trim_end().to_owned())?;
+        for helps in remedies::lines(&line.remedies) {
+            write(format!("  {:<width$}  {}: {helps}", "", remedies::HELPS))?;
+        }
     }
     Ok(())
 }
@@ -125,7 +131,10 @@ fn show(
 fn warn(plan: &Plan) {
     for line in plan.lines() {
         match line.label.as_str() {
-            "warning" | "note" => output::complain(format_args!("{}: {}", line.label, line.text)),
+            "warning" | "note" => {
+                output::complain(format_args!("{}: {}", line.label, line.text));
+                remedies::complain(&line.remedies);
+            }
             "undo" if line.tone == Tone::Warning => {
                 output::complain(format_args!("undo {}", line.text));
             }

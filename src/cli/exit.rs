@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::host::{io_text, printable};
 use crate::image::{self, ErrorKind};
-use crate::ops::{self, WayOut};
+use crate::ops::{self, Remedy, WayOut};
 
-use super::json;
 use super::output::{self, Out};
+use super::{json, remedies};
 
 /// An end that is not a failure of the program: each has its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,11 @@ pub(super) enum Stop {
     #[error("{0}")]
     Cancelled(String),
 }
+
+/// The exit code of what is not done.
+const REFUSED: u8 = 4;
+/// The exit code of what was stopped.
+const CANCELLED: u8 = 130;
 
 /// The kind of what is not done since nothing may be changed.
 pub(super) const READ_ONLY: &str = "read-only";
@@ -61,8 +66,8 @@ impl Stop {
         match self {
             Self::Usage(_) => 2,
             Self::Problems(_) => 3,
-            Self::Refused { .. } => 4,
-            Self::Cancelled(_) => 130,
+            Self::Refused { .. } => REFUSED,
+            Self::Cancelled(_) => CANCELLED,
         }
     }
 }
@@ -111,33 +116,51 @@ pub(super) fn end(out: &mut Out, is_json: bool, result: anyhow::Result<ExitCode>
     }
     let _ = out.flush();
     output::complain(format_args!("qanopy: {}", sentence(&error)));
-    stop.map_or(ExitCode::FAILURE, |stop| ExitCode::from(stop.code()))
+    remedies::complain(&helps(&error));
+    ExitCode::from(code(&error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return stop.code();
+    }
+    match causes::<ops::Error>(error).next() {
+        Some(ops::Error::Stale(_) | ops::Error::InUse(_)) => REFUSED,
+        Some(ops::Error::Cancelled(_)) => CANCELLED,
+        Some(ops::Error::Failed(_)) | None => 1,
+    }
+}
+
+/// What helps against it.
+fn helps(error: &anyhow::Error) -> Vec<Remedy> {
+    if let Some(of_operation) = causes::<ops::Error>(error).next() {
+        return of_operation.report().remedies.clone();
+    }
+    let of_image = causes::<image::Error>(error).next();
+    of_image.map_or_else(Vec::new, Remedy::of)
 }
 
 /// An error as JSON.
 fn described(error: &anyhow::Error) -> Value {
     let message = sentence(error);
     if let Some(stop) = error.downcast_ref::<Stop>() {
-        return json::error(stop.kind(), &message, None, &[]);
+        return json::error(stop.kind(), &message, None, &[], &[]);
     }
-    if let Some(of_image) = causes::<image::Error>(error).next() {
-        let kind = of_image.kind.kind_name();
-        let ways_out = WayOut::of(of_image);
-        return json::error(kind, &message, Some(&of_image.path), &ways_out);
-    }
+    let helps = helps(error);
+    let of_image = causes::<image::Error>(error).next();
+    let ways_out = of_image.map_or_else(Vec::new, WayOut::of);
     let path = causes::<FileError>(error).next();
     let path = path.map(|of_file| of_file.path.as_path());
-    json::error(kind(error), &message, path, &[])
+    let path = of_image.map(|of_image| of_image.path.as_path()).or(path);
+    json::error(kind(error), &message, path, &ways_out, &helps)
 }
 
 fn kind(error: &anyhow::Error) -> &'static str {
     if let Some(of_operation) = causes::<ops::Error>(error).next() {
-        return match of_operation {
-            ops::Error::Cancelled(_) => "cancelled",
-            ops::Error::Stale(_) => "stale",
-            ops::Error::InUse(_) => "in-use",
-            ops::Error::Failed(_) => "failed",
-        };
+        return of_operation.kind_name();
+    }
+    if let Some(of_image) = causes::<image::Error>(error).next() {
+        return of_image.kind.kind_name();
     }
     let call = causes::<io::Error>(error).next();
     call.map_or("failed", ErrorKind::name_of_io)
@@ -155,7 +178,10 @@ fn sentence(error: &anyhow::Error) -> String {
         let call = cause.downcast_ref::<io::Error>();
         call.map_or_else(|| cause.to_string(), io_text)
     };
-    for cause in error.chain().skip(1).map(words) {
+    // An operation's sentence tells its causes.
+    let operation = error.chain().position(|cause| cause.is::<ops::Error>());
+    let told = operation.map_or(usize::MAX, |at| at + 1);
+    for cause in error.chain().take(told).skip(1).map(words) {
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

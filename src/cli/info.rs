@@ -19,6 +19,7 @@ use crate::ops;
 use super::context;
 use super::options::{Globals, LookArgs};
 use super::output::Out;
+use super::remedies;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -215,13 +216,7 @@ fn describe(forest: &Forest, layer: &Layer<'_>) -> Value {
     let problems: Vec<Value> = node
         .problems
         .iter()
-        .map(|problem| {
-            json!({
-                "kind": problem.kind.name(),
-                "message": problem.message,
-                "fixes": ops::fix_lines(forest, node, problem.kind),
-            })
-        })
+        .map(|problem| ops::problem_json(forest, node, problem))
         .collect();
     if !problems.is_empty() {
         put("problems", Value::Array(problems));
@@ -428,6 +423,9 @@ fn print(out: &mut Out, forest: &Forest, layer: &Layer<'_>) -> std::io::Result<(
     }
     for problem in &node.problems {
         field(out, "problem", printable(&problem.message))?;
+    }
+    for line in remedies::of_node(forest, node) {
+        field(out, remedies::HELPS, line)?;
     }
     Ok(())
 }

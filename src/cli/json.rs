@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::image::Lost;
 use crate::json_text::json_name;
-use crate::ops::{Confirm, Danger, Outcome, Plan, Refusal, Undo, WayOut};
+use crate::ops::{Confirm, Danger, Note, Outcome, Plan, Refusal, Remedy, Undo, WayOut};
+
+use super::remedies;
 
 /// A path as text.
 pub(super) fn path(path: &Path) -> Value {
@@ -22,20 +24,32 @@ pub(super) fn planned(of: &Plan) -> Value {
             kind,
             text,
             ways_out,
+            remedies,
         } = refusal;
-        fields.insert("error".to_owned(), error(kind.name(), text, None, ways_out));
+        let error = error(kind.name(), text, None, ways_out, remedies);
+        fields.insert("error".to_owned(), error);
     }
     planned
 }
 
 /// Why something was not done. The kind is for programs to match on, the message for people.
-pub(super) fn error(kind: &str, message: &str, about: Option<&Path>, ways: &[WayOut]) -> Value {
-    json!({
+pub(super) fn error(
+    kind: &str,
+    message: &str,
+    about: Option<&Path>,
+    ways: &[WayOut],
+    helps: &[Remedy],
+) -> Value {
+    let mut error = json!({
         "kind": kind,
         "message": message,
         "path": about.map(path),
         "ways-out": ways_out(ways),
-    })
+    });
+    if let Some(fields) = error.as_object_mut() {
+        remedies::put_in(fields, helps);
+    }
+    error
 }
 
 /// What could be done instead, with the command line for it where there is one.
@@ -80,20 +94,20 @@ pub(super) fn plan(plan: &Plan) -> Value {
             })
         })
         .collect();
-    let notes: Vec<Value> = plan
-        .notes
-        .iter()
-        .map(|note| json!({ "warning": note.warning, "text": note.text }))
-        .collect();
+    let notes: Vec<Value> = plan.notes.iter().map(note).collect();
     let refusals: Vec<Value> = plan
         .refusals
         .iter()
         .map(|refusal| {
-            json!({
+            let mut refused = json!({
                 "kind": refusal.kind.name(),
                 "text": refusal.text,
                 "ways-out": ways_out(&refusal.ways_out),
-            })
+            });
+            if let Some(fields) = refused.as_object_mut() {
+                remedies::put_in(fields, &refusal.remedies);
+            }
+            refused
         })
         .collect();
     let space: Vec<Value> = plan
@@ -143,6 +157,15 @@ pub(super) fn plan(plan: &Plan) -> Value {
     })
 }
 
+/// Something to know, and what gets a person further.
+fn note(note: &Note) -> Value {
+    let mut fields = Map::new();
+    fields.insert("warning".to_owned(), note.warning.into());
+    fields.insert("text".to_owned(), note.text.clone().into());
+    remedies::put_in(&mut fields, &note.remedies);
+    Value::Object(fields)
+}
+
 /// What came of a plan.
 fn outcome(outcome: &Outcome) -> Value {
     let touched: Vec<Value> = outcome.touched.iter().map(|file| path(file)).collect();
@@ -150,6 +173,6 @@ fn outcome(outcome: &Outcome) -> Value {
         "summary": outcome.summary,
         "touched": touched,
         "undoable": outcome.undo.is_some(),
-        "remarks": outcome.remarks,
+        "remarks": outcome.remarks.iter().map(note).collect::<Vec<_>>(),
     })
 }

@@ -45,6 +45,7 @@ mod rebase;
 mod recover;
 mod redo;
 mod relink;
+mod remedies;
 mod resize;
 mod revert;
 mod snapshot;

@@ -15,7 +15,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::ops::{self, Outcome, Phase, Progress, ProgressView, Ready};
 
-use super::exit::Stop;
 use crate::units;
 
 /// How often the bar is redrawn and a request to stop is looked for.
@@ -52,10 +51,7 @@ pub(super) fn run(ready: Ready) -> anyhow::Result<Outcome> {
     bar.clear();
     match result {
         Ok(Ok(outcome)) => Ok(outcome),
-        Ok(Err(ops::Error::Cancelled(message))) => Err(Stop::Cancelled(message).into()),
-        Ok(Err(ops::Error::Stale(message))) => Err(Stop::refused("stale", message).into()),
-        Ok(Err(ops::Error::InUse(message))) => Err(Stop::refused("in-use", message).into()),
-        Ok(Err(error @ ops::Error::Failed(_))) => Err(error.into()),
+        Ok(Err(error)) => Err(error.into()),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

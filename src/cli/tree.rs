@@ -17,6 +17,7 @@ use super::context::{self, Seen};
 use super::exit::Stop;
 use super::options::{Globals, OpenArgs};
 use super::output::{self, Out};
+use super::remedies;
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -114,7 +115,7 @@ fn charset(globals: Globals) -> Charset {
 fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
     let forest = &seen.context.forest;
     if globals.json {
-        return out.json(&picture::json(forest, &ops::fix_lines));
+        return out.json(&picture::json(forest, &ops::problem_json));
     }
     if forest.is_empty() {
         return out.line(nothing(seen));
@@ -132,12 +133,23 @@ fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
             out.line(row.text(names, now))?;
         }
     }
-    let mut problems = forest.nodes().flat_map(|node| &node.problems).peekable();
-    if problems.peek().is_some() {
+    let mut sick = forest.nodes().filter(|node| !node.problems.is_empty());
+    if let Some(first) = sick.next() {
         out.line("")?;
+        for node in std::iter::once(first).chain(sick) {
+            tell_problems(out, forest, node)?;
+        }
     }
-    for problem in problems {
+    Ok(())
+}
+
+/// What is wrong with an image, then what helps.
+fn tell_problems(out: &mut Out, forest: &Forest, node: &Node) -> io::Result<()> {
+    for problem in &node.problems {
         out.line(format_args!("! {}", printable(&problem.message)))?;
+    }
+    for line in remedies::of_node(forest, node) {
+        out.line(format_args!("  {}: {line}", remedies::HELPS))?;
     }
     Ok(())
 }

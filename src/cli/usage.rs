@@ -27,7 +27,7 @@ pub(super) fn end(told: clap::Error) -> ExitCode {
     let text = told.render().to_string();
     if is_json() {
         let mut out = Out::new();
-        let error = json::error("usage", &sentence(&text), None, &[]);
+        let error = json::error("usage", &sentence(&text), None, &[], &[]);
         let _ = out.json(&json!({ "error": error }));
         let _ = out.flush();
     }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::host::{printable, shell_quoted};
+use crate::host::printable;
 use crate::image::{Check, Severity};
 
 use super::node::index;
@@ -28,24 +28,22 @@ impl Forest {
         self.generation += 1;
     }
 
-    /// Notes which files are half done by operations that were interrupted, each with a sentence; those noted
-    /// before that are not among them are so no longer.
-    pub fn note_interrupted(&mut self, halves: &[(PathBuf, String)]) {
+    /// Notes which files are half done by operations that were interrupted; those noted before that are not among
+    /// them are so no longer.
+    pub fn note_interrupted(&mut self, halves: &[(PathBuf, Problem)]) {
         let mut changed = false;
         for node in &mut self.nodes {
             let before = node.problems.len();
             node.problems
-                .retain(|problem| problem.kind != ProblemKind::Interrupted);
+                .retain(|problem| !matches!(problem.kind, ProblemKind::Interrupted { .. }));
             changed |= node.problems.len() != before;
         }
-        for (path, message) in halves {
+        for (path, problem) in halves {
             let Some(id) = self.by_path(path).map(|node| node.id) else {
                 continue;
             };
             if let Some(node) = self.nodes.get_mut(index(id)) {
-                let kind = ProblemKind::Interrupted;
-                let message = message.clone();
-                node.problems.push(Problem { kind, message });
+                node.problems.push(problem.clone());
                 changed = true;
             }
         }
@@ -58,7 +56,6 @@ impl Forest {
 /// The problems that a check found; the marks in the header are told by the scan.
 fn checked(node: &Node, check: &Check) -> Vec<Problem> {
     let name = printable(&node.path);
-    let path = shell_quoted(&node.path);
     let mut problems = Vec::new();
     let first = check
         .findings
@@ -71,18 +68,14 @@ fn checked(node: &Node, check: &Check) -> Vec<Problem> {
         };
         problems.push(Problem {
             kind: ProblemKind::CorruptClusters,
-            message: format!(
-                "The tables of {name} are damaged{more}: {}. `qanopy check {path}` tells all of it.",
-                first.text
-            ),
+            message: format!("The tables of {name} are damaged{more}: {}.", first.text),
         });
     }
     if check.leaks > 0 {
         problems.push(Problem {
             kind: ProblemKind::LeakedClusters,
             message: format!(
-                "{name} takes {} bytes that belong to nothing. No harm is done by them; `qanopy check \
-                 {path}` tells where they are.",
+                "{name} takes {} bytes that belong to nothing. No harm is done by them.",
                 check.leaked_bytes
             ),
         });

@@ -109,7 +109,8 @@ impl Forest {
     }
 
     /// Whether the format that it does not record is all that is wrong with a layer.
-    fn stops_only_libvirt(&self, layer: &Node) -> bool {
+    #[must_use]
+    pub fn stops_only_libvirt(&self, layer: &Node) -> bool {
         let mut kinds = layer.problems.iter().map(|problem| problem.kind);
         kinds
             .clone()
@@ -152,15 +153,11 @@ impl Forest {
             )
         } else if self.stops_only_libvirt(layer) {
             let recorded = layer.backing.as_deref().map(|link| printable(link.name()));
-            let format = layer.parent.and_then(|parent| self.get(parent)?.format());
-            let format = format.as_ref().map_or("FORMAT", Format::name);
             format!(
                 "libvirt starts no guest on {name}: {below}, {how_far}, does not record the format of its backing \
                  file (\"format of backing image '{}' of image '{below}' was not specified in the image \
-                 metadata\"). Record it there: `qanopy relink {} --format {}`.",
-                recorded.unwrap_or_default(),
-                shell_quoted(&layer.path),
-                shell_quoted(format)
+                 metadata\"). It has to be recorded there.",
+                recorded.unwrap_or_default()
             )
         } else {
             let what = match &layer.content {
@@ -204,7 +201,7 @@ fn breaks(kind: ProblemKind) -> bool {
         | ProblemKind::WrittenUnder
         | ProblemKind::DirectoryDependentDataFile
         | ProblemKind::DirectoryDependentBacking
-        | ProblemKind::Interrupted
+        | ProblemKind::Interrupted { .. }
         | ProblemKind::BackingSize => false,
     }
 }

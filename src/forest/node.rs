@@ -383,7 +383,8 @@ impl Node {
         let mut flags = Flags::empty();
         let is_there = matches!(self.location, Location::Scanned | Location::OutsideScan);
         let mut problems = self.problems.iter();
-        let is_half = problems.any(|problem| problem.kind == ProblemKind::Interrupted);
+        let is_half =
+            problems.any(|problem| matches!(problem.kind, ProblemKind::Interrupted { .. }));
         flags.set(Flags::INTERRUPTED, is_half);
         flags.set(Flags::ACTIVE, self.children.is_empty() && is_there);
         flags.set(Flags::FROZEN, !self.children.is_empty());

@@ -5,7 +5,7 @@
 pub struct Problem {
     /// Which kind of thing.
     pub kind: ProblemKind,
-    /// What is wrong, with which file, and what to do: a sentence, safe to print.
+    /// What is wrong, with which file: a sentence, safe to print. What helps is `ops::fixes`' to say.
     pub message: String,
 }
 
@@ -54,7 +54,12 @@ pub enum ProblemKind {
     /// Somebody writes it though others are built on it, or writes an image it is built on.
     WrittenUnder,
     /// An operation on it was interrupted and not brought to its end.
-    Interrupted,
+    Interrupted {
+        /// Its entry in the journal.
+        entry: u64,
+        /// Whether what was done of it may be taken back.
+        can_roll_back: bool,
+    },
     /// It and the image it is built on are not of one size. Often meant so; told by a check only.
     BackingSize,
 }
@@ -84,7 +89,7 @@ impl ProblemKind {
             Self::MissingDataFile => "missing-data-file",
             Self::WrongBackingFormat => "wrong-backing-format",
             Self::WrittenUnder => "written-under",
-            Self::Interrupted => "interrupted",
+            Self::Interrupted { .. } => "interrupted",
             Self::BackingSize => "backing-size",
         }
     }

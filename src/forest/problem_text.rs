@@ -1,5 +1,5 @@
-//! What is wrong with one image, in words: what happened, to which file, what to do. Which kinds of
-//! problem there are is in `problem`; checks of an image's content are not made here.
+//! What is wrong with one image, in words: what happened, to which file. Which kinds of problem there are is in
+//! `problem`, what helps is known above; checks of an image's content are not made here.
 
 use std::path::Path;
 
@@ -46,17 +46,13 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
         if let Some(why) = &facts.unopenable {
             say(
                 ProblemKind::Unopenable,
-                format!("{name} {}. QEMU does not open it.", printable(&**why)),
+                format!("{name} {}. QEMU does not open it.", printable(&*why.why)),
             );
         }
         if facts.corrupt {
             say(
                 ProblemKind::CorruptBit,
-                format!(
-                    "{name} is marked corrupt, so QEMU refuses to write it. Repair it: `qanopy check \
-                     --repair all {}`.",
-                    shell_quoted(&node.path)
-                ),
+                format!("{name} is marked corrupt, so QEMU refuses to write it."),
             );
         }
         if facts.dirty {
@@ -64,8 +60,7 @@ pub(super) fn problems_of(forest: &Forest, id: NodeId) -> ThinVec<Problem> {
                 ProblemKind::DirtyBit,
                 format!(
                     "{name} was not closed cleanly: its reference counts may be out of date. QEMU \
-                     rebuilds them when it next writes the image, as does `qanopy check --repair all {}`.",
-                    shell_quoted(&node.path)
+                     rebuilds them when it next writes the image, as a repair does."
                 ),
             );
         }
@@ -119,15 +114,14 @@ fn backing_problems(
             ProblemKind::Loop,
             if node.parent == Some(node.id) {
                 format!(
-                    "{name} names itself as its backing file, so nothing can open it. Point it at \
-                     the image it was made from: `{}`.",
-                    relink(node, Some("BASE".as_ref()), None)
+                    "{name} names itself as its backing file, so nothing can open it. It has to name the image \
+                     it was made from."
                 )
             } else {
                 format!(
                     "The backing files of {name} run in a circle: its chain comes back to it by way \
-                     of {recorded}, so nothing can open it. Point one image of the circle at what \
-                     it was made from: `qanopy relink IMAGE --to BASE`."
+                     of {recorded}, so nothing can open it. One image of the circle has to name what it was made \
+                     from."
                 )
             },
         );
@@ -137,9 +131,8 @@ fn backing_problems(
             ProblemKind::DirectoryDependentBacking,
             format!(
                 "{name} names what it is built on by {recorded}, whose relative file name QEMU takes as seen from \
-                 the directory it is started in: here that was looked for from the current one. Record a plain \
-                 name, which goes by where the image is: `{}`.",
-                relink(node, Some("BASE".as_ref()), None)
+                 the directory it is started in: here that was looked for from the current one. A plain name \
+                 goes by where the image is."
             ),
         );
     }
@@ -148,11 +141,11 @@ fn backing_problems(
         _ if !backing.is_understood() => {}
         None => say(
             ProblemKind::NoBackingFormat,
-            no_format(node, parent, &name, &recorded),
+            no_format(parent, &name, &recorded),
         ),
         Some(format) => {
             if let Some(parent) = parent
-                && let Some(message) = wrong_format(forest, node, format, parent, &name)
+                && let Some(message) = wrong_format(forest, format, parent, &name)
             {
                 say(ProblemKind::WrongBackingFormat, message);
             }
@@ -162,7 +155,7 @@ fn backing_problems(
 
 /// Who changes what is below an image, or what others are built on.
 fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
-    let layer = forest.get(*forest.written.get(&node.id)?)?;
+    let layer = forest.written_layer(node.id)?;
     let writer = printable(writer_of(layer)?.to_string());
     let what = if layer.id == node.id {
         format!(
@@ -175,9 +168,7 @@ fn written(forest: &Forest, node: &Node, name: &str) -> Option<String> {
         )
     };
     Some(format!(
-        "{what}, and sooner or later makes no sense. Stop that, and have it write an overlay of its own: `qanopy \
-         branch {} NEW`.",
-        shell_quoted(&layer.path)
+        "{what}, and sooner or later makes no sense. Stop that, and have it write an overlay of its own."
     ))
 }
 
@@ -197,9 +188,8 @@ fn missing_data_file(
     }
     Some(format!(
         "{name} keeps its data in {}, which is not there: it cannot be opened. Put that back, or record where it \
-         is: `qanopy amend {} --data-file FILE`.",
-        printable(here),
-        shell_quoted(&node.path)
+         is.",
+        printable(here)
     ))
 }
 
@@ -222,24 +212,9 @@ fn relative_data_file(node: &Node, facts: &ImageInfo, name: &str) -> Option<Stri
     };
     Some(format!(
         "{name} names its data file by {}, a relative name, which QEMU takes from the working directory of its \
-         process{differs}; here the one beside the image is read. Record where it is: `qanopy amend {} \
-         --data-file {}`.",
-        printable(named),
-        shell_quoted(&node.path),
-        shell_quoted(&place)
+         process{differs}; here the one beside the image is read. Its whole path is the same from everywhere.",
+        printable(named)
     ))
-}
-
-/// The command that records another backing file or format without touching data.
-fn relink(node: &Node, base: Option<&std::ffi::OsStr>, format: Option<&str>) -> String {
-    let mut words = format!("qanopy relink {}", shell_quoted(&node.path));
-    if let Some(base) = base {
-        words.push_str(&format!(" --to {}", shell_quoted(base)));
-    }
-    if let Some(format) = format {
-        words.push_str(&format!(" --format {}", shell_quoted(format)));
-    }
-    words
 }
 
 fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
@@ -256,38 +231,33 @@ fn missing(forest: &Forest, node: &Node, name: &str, recorded: &str) -> String {
     propose(forest, node, &what, path)
 }
 
-/// What was said, and a file of the name that is looked for, if there is one.
+/// What was said, and the files of the name that is looked for, if there are any.
 fn propose(forest: &Forest, node: &Node, what: &str, path: Option<&Path>) -> String {
-    let candidate = path.and_then(|path| forest.candidate(path, node.id));
-    match candidate {
-        Some(candidate) => {
-            let target = std::path::absolute(&candidate.path)
-                .unwrap_or_else(|_| candidate.path.clone())
-                .into_os_string();
-            format!(
-                "{what} A file of that name is at {}: if it is the same disk, move it back or run \
-                 `{}`.",
-                printable(&candidate.path),
-                relink(
-                    node,
-                    Some(&target),
-                    candidate.format().as_ref().map(Format::name)
-                )
-            )
-        }
-        None => format!(
-            "{what} Put the file back, or point the image at where it went: `{}`.",
-            relink(node, Some("BASE".as_ref()), None)
+    let found = path.map(|path| forest.namesakes_of(path, node.id));
+    let found = found.unwrap_or_default();
+    let mut places: Vec<String> = found
+        .images
+        .iter()
+        .map(|image| printable(&image.path))
+        .collect();
+    if found.may_be_more {
+        places.push("other places".to_owned());
+    }
+    match places.as_slice() {
+        [] => format!("{what} Put the file back, or record where it went."),
+        [only] => format!(
+            "{what} A file of that name is at {only}: if it is the same disk, move it back, or record that place."
+        ),
+        [first @ .., last] => format!(
+            "{what} Files of that name are at {} and {last}: if one of them is the same disk, move it back, or \
+             record its place.",
+            first.join(", ")
         ),
     }
 }
 
-fn no_format(node: &Node, parent: Option<&Node>, name: &str, recorded: &str) -> String {
-    // Where the base is built on something itself, its format is for the person to say.
+fn no_format(parent: Option<&Node>, name: &str, recorded: &str) -> String {
     let is_known = |parent: &&Node| !matches!(parent.content, Content::Unopened);
-    let format = parent
-        .filter(|parent| parent.backing.is_some())
-        .and_then(Node::format);
     let error = format!(
         "\"format of backing image '{recorded}' of image '{name}' was not specified in the image metadata\""
     );
@@ -308,8 +278,7 @@ fn no_format(node: &Node, parent: Option<&Node>, name: &str, recorded: &str) -> 
     };
     format!(
         "{name} does not record the format of its backing file {recorded}. {libvirt} QEMU guesses by the \
-         first bytes, which the guest of a raw disk can forge. Record the format: `{}`.",
-        relink(node, None, format.as_ref().map(Format::name))
+         first bytes, which the guest of a raw disk can forge."
     )
 }
 
@@ -332,13 +301,7 @@ fn unresolvable(forest: &Forest, node: &Node, backing: &Backing) -> Option<Strin
     Some(propose(forest, node, &said, Some(Path::new(&found.file))))
 }
 
-fn wrong_format(
-    forest: &Forest,
-    node: &Node,
-    format: &Format,
-    parent: &Node,
-    name: &str,
-) -> Option<String> {
+fn wrong_format(forest: &Forest, format: &Format, parent: &Node, name: &str) -> Option<String> {
     let base = printable(&parent.path);
     if *format == Format::Raw {
         let looks = match (forest.overruled(parent.id), &parent.content) {
@@ -348,9 +311,8 @@ fn wrong_format(
         };
         return Some(format!(
             "{name} records raw for its backing file {base}, which begins like a {looks} image. If \
-             it is one, the guest sees the file's own bytes instead of its disk: record it with \
-             `{}`. If it is a raw disk, its guest wrote those bytes, and raw is right.",
-            relink(node, None, Some(looks))
+             it is one, the guest sees the file's own bytes instead of its disk, and {looks} has to be recorded. \
+             If it is a raw disk, its guest wrote those bytes, and raw is right."
         ));
     }
     let actual = match &parent.content {
@@ -362,10 +324,9 @@ fn wrong_format(
     (actual != *format).then(|| {
         format!(
             "{name} records the format {} for its backing file {base}, which is {}, so QEMU cannot \
-             open it. Record what it is: `{}`.",
+             open it.",
             printable(format.name()),
-            printable(actual.name()),
-            relink(node, None, Some(actual.name()))
+            printable(actual.name())
         )
     })
 }

@@ -16,6 +16,14 @@ pub(super) fn writer_of(node: &Node) -> Option<&Holder> {
     holders.find(|holder| holder.locks && holder.writes && holder.command != OURS)
 }
 
+impl Forest {
+    /// The layer that somebody writes although this image is built on it, or others are.
+    #[must_use]
+    pub fn written_layer(&self, id: NodeId) -> Option<&Node> {
+        self.get(*self.written.get(&id)?)
+    }
+}
+
 /// Every image whose ground is written, and the layer that is.
 pub(super) fn written_under(forest: &Forest) -> WrittenUnder {
     let mut all = WrittenUnder::new();

@@ -39,6 +39,18 @@ pub struct AmendImage {
     pub amendment: Amendment,
 }
 
+impl Request {
+    /// To record where the data file of an image is.
+    pub(super) fn record_data_file(image: &Path, file: &Path) -> Self {
+        let amendment = Amendment {
+            data_file: Some(file.as_os_str().as_bytes().to_vec()),
+            ..Amendment::default()
+        };
+        let image = image.to_path_buf();
+        AmendImage { image, amendment }.into()
+    }
+}
+
 impl Operation for AmendImage {
     fn name(&self) -> &'static str {
         "amend"
@@ -85,7 +97,7 @@ impl Operation for AmendImage {
                 "--data-file",
                 to.data_file.as_deref().map(OsStr::from_bytes),
             )
-            .flag("--data-file-relative", to.data_file.is_some())
+            .flag("--data-file-relative", names_data_file_as_given(to))
             .option("--data-file-raw", to.data_file_raw.map(switch));
         Some(line)
     }
@@ -109,6 +121,15 @@ impl Operation for AmendImage {
     fn roll_back(&self, half: &Half<'_>) -> Way {
         half.as_planned()
     }
+}
+
+/// Whether the name of the data file would be another one if it were made whole.
+fn names_data_file_as_given(to: &Amendment) -> bool {
+    let Some(name) = to.data_file.as_deref() else {
+        return false;
+    };
+    let name = Path::new(OsStr::from_bytes(name));
+    std::path::absolute(name).map_or(true, |whole| whole.as_os_str() != name.as_os_str())
 }
 
 /// Plans to amend an image.
@@ -297,11 +318,12 @@ impl Job for AmendJob {
         let path = shown(&self.image);
         let failed = |error: image::Error| {
             if matches!(error.kind, ErrorKind::Cancelled) {
-                return Error::Cancelled(format!("stopped: {path} is as it was"));
+                return Error::cancelled(format!("stopped: {path} is as it was"));
             }
-            Error::Failed(format!(
-                "{error}. {path} is complete, either as it was or amended"
-            ))
+            Error::of_image(
+                format!("{error}. {path} is complete, either as it was or amended"),
+                error,
+            )
         };
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();

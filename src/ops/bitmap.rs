@@ -455,11 +455,12 @@ impl Job for Change {
         let path = shown(&self.image);
         let failed = |error: image::Error| {
             if matches!(error.kind, ErrorKind::Cancelled) {
-                return Error::Cancelled(format!("stopped: {path} is as it was"));
+                return Error::cancelled(format!("stopped: {path} is as it was"));
             }
-            Error::Failed(format!(
-                "{error}. {path} is complete, either as it was or with the change made"
-            ))
+            Error::of_image(
+                format!("{error}. {path} is complete, either as it was or with the change made"),
+                error,
+            )
         };
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();

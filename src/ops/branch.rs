@@ -341,7 +341,7 @@ fn check_chain(plan: &mut Plan, forest: &Forest, node: &Node, path: &str) {
                 format!(
                     "{} {}: nothing on it can be opened",
                     shown(&below.path),
-                    printable(&**why)
+                    printable(&*why.why)
                 ),
             );
         }
@@ -417,7 +417,7 @@ pub(super) fn new_image(
     }
     let locks = locking.settle(plan)?;
     let host = &LockedHost::new(host, &locks).for_copies(below.to_vec(), false);
-    image::create(host, new, options, progress).map_err(|error| not_created(new, &error))?;
+    image::create(host, new, options, progress).map_err(|error| not_created(new, error))?;
     let data_file = options.data_file.iter().map(|data| data.path.clone());
     let touched: Vec<PathBuf> = std::iter::once(new.to_path_buf())
         .chain(data_file)
@@ -439,11 +439,11 @@ pub(super) fn created(new: &Path, touched: Vec<PathBuf>) -> Outcome {
 }
 
 /// What to say of a new file that did not come into being.
-pub(super) fn not_created(new: &Path, error: &image::Error) -> Error {
+pub(super) fn not_created(new: &Path, error: image::Error) -> Error {
     let new = shown(new);
     if matches!(error.kind, ErrorKind::Cancelled) {
-        Error::Cancelled(format!("stopped: {new} was not created"))
+        Error::cancelled(format!("stopped: {new} was not created"))
     } else {
-        Error::Failed(format!("{new} was not created: {error}"))
+        Error::of_image(format!("{new} was not created: {error}"), error)
     }
 }

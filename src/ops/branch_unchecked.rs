@@ -120,7 +120,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
             return plan.refuse(
                 RefusalKind::AlreadyExists,
                 format!(
-                    "{} is there: leave --unchecked out, so that it is looked at",
+                    "{} is there, so it has to be looked at: make an overlay the usual way",
                     shown(base)
                 ),
             );

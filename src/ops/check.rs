@@ -21,14 +21,14 @@ use super::framework::locks::{Use, who_uses};
 pub fn check(host: &dyn Host, path: &Path, pace: &dyn ProgressSink) -> Result<Check, Error> {
     let looked = who_uses(host, path, LockSet::ReadOnly);
     if let Use::Busy(sentence) = looked.map_err(|error| Error::io("open", path, &error))? {
-        return Err(Error::InUse(sentence));
+        return Err(Error::in_use(sentence));
     }
     let file = ImageFile::new(
         path,
         host.open(path, Access::Read)
             .map_err(|error| Error::io("open", path, &error))?,
     );
-    image::check(&file, pace).map_err(|error| Error::Failed(error.to_string()))
+    image::check(&file, pace).map_err(Error::from)
 }
 
 /// What is wrong with the chain below an image, as far as headers tell: loops, files that are not there,

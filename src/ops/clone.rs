@@ -27,7 +27,7 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{absolute, backing_name, chain_files, device, new_file, resolve, resumed};
 use super::{
-    BackingStyle, CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, Reflink,
+    BackingStyle, CommandLine, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, Reflink,
     RefusalKind, Request, Undo,
 };
 
@@ -382,7 +382,9 @@ impl Job for CloneChain {
         for copy in copies {
             let to = copy.target().to_path_buf();
             let lost = copy.lost.iter();
-            remarks.extend(lost.map(|lost| format!("could not keep {lost} of {}", name(&to))));
+            remarks.extend(
+                lost.map(|lost| Note::of(format!("could not keep {lost} of {}", name(&to)))),
+            );
             copy.publish()?;
             touched.push(to);
         }
@@ -427,7 +429,7 @@ impl Job for Clone {
                 .open(copy.temporary(), Access::ReadWrite)
                 .map_err(|error| Error::io("open", copy.temporary(), &error))?;
             image::rename_backing(&ImageFile::new(copy.temporary(), file.clone()), recorded)
-                .map_err(|error| Error::Failed(error.to_string()))?;
+                .map_err(Error::from)?;
         }
         // Somebody who knows no image locks may have written meanwhile.
         plan.verify_preconditions()?;
@@ -435,7 +437,7 @@ impl Job for Clone {
         let remarks = copy
             .lost
             .iter()
-            .map(|lost| format!("could not keep {lost} of {}", name(&self.image)))
+            .map(|lost| Note::of(format!("could not keep {lost} of {}", name(&self.image))))
             .collect();
         copy.publish()?;
         if let Some(on) = &self.on {

@@ -136,7 +136,7 @@ impl Job for CreateRawJob {
         let locks = Locking::default().settle(plan)?;
         let host = LockedHost::new(plan.host(), &locks);
         image::create_raw(&host, &self.new, self.size, self.preallocation, progress)
-            .map_err(|error| branch::not_created(&self.new, &error))?;
+            .map_err(|error| branch::not_created(&self.new, error))?;
         Ok(branch::created(&self.new, vec![self.new.clone()]))
     }
 }

@@ -156,7 +156,7 @@ pub fn demo(host: &dyn Host, dir: &Path) -> Result<(), Error> {
                 .list_dir(dir)
                 .map_err(|error| Error::io("use", dir, &error))?;
             if !names.is_empty() {
-                return Err(Error::Failed(format!(
+                return Err(Error::failed(format!(
                     "{} is not empty: choose another directory for the demo",
                     shown(dir)
                 )));
@@ -184,7 +184,7 @@ fn make(host: &dyn Host, dir: &Path, layer: &Layer) -> Result<(), Error> {
         Base::Raw(base) => on(host, &path, base, Format::Raw)?,
         Base::NoFormat(base) => on(host, &path, base, Format::Qcow2)?,
     }
-    write(host, &path, layer.data).map_err(|error| Error::Failed(error.to_string()))?;
+    write(host, &path, layer.data).map_err(Error::from)?;
     if let Base::NoFormat(base) = &layer.base {
         forget_format(host, &path, base)?;
     }
@@ -197,7 +197,7 @@ fn on(host: &dyn Host, path: &Path, base: &str, format: Format) -> Result<(), Er
         .parent()
         .map_or_else(|| PathBuf::from(base), |dir| dir.join(base));
     let size = image::Layer::open(host, &base_path, &format)
-        .map_err(|error| Error::Failed(error.to_string()))?
+        .map_err(Error::from)?
         .virtual_size();
     create(host, path, size, Some((base.into(), format)))
 }
@@ -212,8 +212,7 @@ fn create(
         backing,
         ..image::CreateOptions::new(size)
     };
-    image::create(host, path, &options, &image::NoProgress)
-        .map_err(|error| Error::Failed(error.to_string()))
+    image::create(host, path, &options, &image::NoProgress).map_err(Error::from)
 }
 
 fn make_raw(host: &dyn Host, path: &Path, size: u64, data: &[(u64, u64)]) -> io::Result<()> {
@@ -265,7 +264,7 @@ fn forget_format(host: &dyn Host, path: &Path, base: &str) -> Result<(), Error> 
                 .and_then(|()| header.encode())
                 .map_err(|error| image::Error::new(path, error))
         })
-        .map_err(|error| Error::Failed(error.to_string()))?;
+        .map_err(Error::from)?;
     // The old header was longer by one extension; what is left of it must not follow the new one.
     let mut cluster = header;
     cluster.resize(4096, 0);
@@ -316,7 +315,7 @@ mod tests {
         std::fs::write(dir.path().join("mine"), "mine").unwrap();
         assert!(matches!(
             demo(&RealHost, dir.path()),
-            Err(Error::Failed(text)) if text.contains("not empty")
+            Err(Error::Failed(text)) if text.text.contains("not empty")
         ));
     }
 }

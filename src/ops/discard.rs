@@ -225,10 +225,7 @@ pub(super) fn look_up<'f>(
     match node.location {
         Location::Scanned => {}
         Location::InTrash => {
-            return Err(Reason::new(
-                RefusalKind::InTrash,
-                resolve::in_trash(&node.path),
-            ));
+            return Err(resolve::in_trash(&node.path));
         }
         Location::OutsideScan => {
             return Err(Reason::new(

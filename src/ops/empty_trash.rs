@@ -207,7 +207,7 @@ impl Job for Empty {
         for entry in &self.entries {
             for file in &entry.files {
                 if progress.is_cancelled() {
-                    return Err(Error::Cancelled(format!(
+                    return Err(Error::cancelled(format!(
                         "cancelled: {} deleted, the rest is still in the trash",
                         count(touched.len(), "file")
                     )));

@@ -196,7 +196,7 @@ pub(super) fn digest(host: &dyn Host, path: &Path, progress: &Progress) -> Resul
         at += got as u64;
         progress
             .advance(got as u64)
-            .map_err(|_| Error::Cancelled("cancelled: nothing was made".to_owned()))?;
+            .map_err(|_| Error::cancelled("cancelled: nothing was made".to_owned()))?;
     }
     let digits = hasher
         .finalize()
@@ -315,7 +315,7 @@ impl ExportJob {
         // Somebody who knows no image locks may have written meanwhile.
         plan.verify_preconditions()?;
         let mut text = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| Error::Failed(error.to_string()))?;
+            .map_err(|error| Error::failed(error.to_string()))?;
         text.push(b'\n');
         let path = dir.join(MANIFEST);
         let write = || -> io::Result<()> {

@@ -519,7 +519,7 @@ impl Job for IntoNew {
                     LockedHost::new(host, &locks).for_copies(files_of(&chain), has_secrets(&chain));
                 self.make(&making, progress)
             })
-            .map_err(|error| not_created(&self.new, &error))?;
+            .map_err(|error| not_created(&self.new, error))?;
         Ok(Outcome {
             summary: format!(
                 "created {}, which shows what {} shows",

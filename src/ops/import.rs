@@ -309,7 +309,7 @@ impl ImportJob {
             }
             let copy = Copy::make(host, &from, &to, Reflink::Auto, progress)?;
             if digest(host, copy.temporary(), progress)? != file.sha256 {
-                return Err(Error::Failed(format!(
+                return Err(Error::failed(format!(
                     "{} is not what was exported: its checksum differs. Nothing was imported",
                     shown(&from)
                 )));

@@ -23,7 +23,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::resolve;
 use super::{
-    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request, Undo,
+    CommandLine, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Remedy, Request,
+    Undo,
 };
 
 /// Have other passphrases open an image that is encrypted with LUKS.
@@ -284,9 +285,10 @@ fn plan_filling(
     let keys = plan.context().keys.clone();
     let new = keys.for_new(path).filter(|new| !new.bytes().is_empty());
     let Some(new) = new else {
-        plan.refuse(RefusalKind::PassphraseNeeded, format!(
-            "no new passphrase was given for {file} (--new-passphrase-file), an empty one, or two that differ"
-        ));
+        let text =
+            format!("no new passphrase was given for {file}, an empty one, or two that differ");
+        let give = Remedy::NewPassphrase(path.to_path_buf());
+        plan.refuse_unless(RefusalKind::PassphraseNeeded, text, give);
         return None;
     };
     if new.bytes().ends_with(b"\n") {
@@ -460,11 +462,14 @@ impl Job for ChangeSlots {
         let path = shown(&self.image);
         let failed = |error: image::Error| {
             if matches!(error.kind, ErrorKind::Cancelled) {
-                return Error::Cancelled(format!("stopped: {path} is as it was"));
+                return Error::cancelled(format!("stopped: {path} is as it was"));
             }
-            Error::Failed(format!(
-                "{error}. {path} opens to every passphrase that it opened to, unless that one was being erased"
-            ))
+            Error::of_image(
+                format!(
+                    "{error}. {path} opens to every passphrase that it opened to, unless that one was being erased"
+                ),
+                error,
+            )
         };
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();

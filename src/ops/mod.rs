@@ -58,8 +58,8 @@ pub use framework::batch::plan_each;
 pub use framework::command_line::CommandLine;
 pub use framework::context::{Context, Looked, LookedIn};
 pub use framework::copy_file::Reflink;
-pub use framework::doctor::{fix_lines, fixes};
-pub use framework::error::Error;
+pub use framework::doctor::{command_lines, fixes, problem_json};
+pub use framework::error::{Error, Report};
 pub use framework::lifecycle::{plan, run};
 pub use framework::nature::{Recovery, Relocation};
 pub use framework::options::{
@@ -71,6 +71,7 @@ pub use framework::plan::{
 };
 pub use framework::progress::{Cancelled, Phase, Progress, ProgressView};
 pub use framework::refusal::{Refusal, RefusalKind, WayOut};
+pub use framework::remedy::Remedy;
 pub use framework::request::Request;
 pub use framework::resumed::moved_to;
 pub use framework::text::{Line, Tone, lines_of_each};

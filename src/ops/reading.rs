@@ -52,7 +52,7 @@ impl Reading {
 /// # Errors
 /// [`Error::Failed`] when the image itself cannot be opened, or has not that one snapshot.
 pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Result<Reading, Error> {
-    let failed = |error: image::Error| Error::Failed(error.to_string());
+    let failed = |error: image::Error| Error::from(error);
     let format = match &options.format {
         Some(format) => format.clone(),
         None => by_content(host, path)?,
@@ -96,14 +96,14 @@ pub fn open_to_read(host: &dyn Host, path: &Path, options: &ReadOptions) -> Resu
 /// The chain as it was when the snapshot was taken.
 fn at_snapshot(path: &Path, chain: &Chain, wanted: &SnapshotName) -> Result<Chain, Error> {
     let Some(Layer::Qcow2(image)) = chain.layers().first().map(|layer| &**layer) else {
-        return Err(Error::Failed(format!(
+        return Err(Error::failed(format!(
             "{} is no qcow2 image: only those have internal snapshots",
             shown(path)
         )));
     };
-    let failed = |error: image::Error| Error::Failed(error.to_string());
+    let failed = |error: image::Error| Error::from(error);
     let all = image::snapshots(image.file(), image.header()).map_err(failed)?;
-    let snapshot = snapshot::choose(path, &all, wanted).map_err(Error::Failed)?;
+    let snapshot = snapshot::choose(path, &all, wanted).map_err(Error::failed)?;
     snapshot_view(chain, snapshot).map_err(failed)
 }
 
@@ -124,7 +124,7 @@ fn by_content(host: &dyn Host, path: &Path) -> Result<Format, Error> {
         .map_err(|error| Error::io("read", path, &error))?;
     match Format::recognise(first.get(..read).unwrap_or_default()) {
         Some(format) => Ok(format),
-        None if image::named_like_qcow2(path) => Err(Error::Failed(format!(
+        None if image::named_like_qcow2(path) => Err(Error::failed(format!(
             "{} is called like a qcow2 image and is none: its first bytes are not QFI\\xfb (say that its \
              format is raw if that is what it is)",
             shown(path)

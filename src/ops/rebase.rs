@@ -25,7 +25,7 @@ use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, resolve, space};
 use super::reparent::Move;
 use super::{
-    BackingStyle, CommandLine, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
+    BackingStyle, CommandLine, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind, Request,
     reparent,
 };
 
@@ -117,7 +117,7 @@ impl Operation for Rebase {
         match self.dedupe {
             true => Way::But(
                 self.clone().into(),
-                format!("{text}: only giving up what that shows as well is repeated"),
+                format!("{text}: only giving up what that shows as well is repeated").into(),
             ),
             false => Way::Nothing(text),
         }
@@ -307,7 +307,7 @@ impl Job for RebaseJob {
         let mut remarks = Vec::new();
         if self.dedupe {
             progress.enter(Phase::CleanUp, 0);
-            remarks.push(match self.planned.dedupe(host, progress) {
+            remarks.push(Note::of(match self.planned.dedupe(host, progress) {
                 Ok(0) => "nothing it holds is shown by its new base as well".to_owned(),
                 Ok(bytes) => format!(
                     "gave up {} that its new base shows as well",
@@ -315,10 +315,10 @@ impl Job for RebaseJob {
                 ),
                 // It is rebased all the same; giving up more is only a matter of room.
                 Err(error) => format!(
-                    "not all that its new base shows as well was given up: {error}. Rebase it with --dedupe \
-                     once more for the rest"
+                    "not all that its new base shows as well was given up: {error}. Rebasing it once more, with \
+                     dedupe, gives up the rest"
                 ),
-            });
+            }));
         }
         Ok(Outcome {
             summary: self.planned.summary(),

@@ -34,6 +34,13 @@ pub struct RecoverEntry {
     pub way: Recovery,
 }
 
+impl Request {
+    /// To bring an entry of the journal to that end.
+    pub(super) fn recover(entry: u64, way: Recovery) -> Self {
+        RecoverEntry { entry, way }.into()
+    }
+}
+
 impl Operation for RecoverEntry {
     fn name(&self) -> &'static str {
         "recover"

@@ -16,7 +16,7 @@ use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
 use super::undo::{entries, line_of, numbered, taken_back_last, titled};
-use super::{CommandLine, Plan, RefusalKind, Request, Restore, trash};
+use super::{CommandLine, Plan, RefusalKind, Request, Restore, WayOut, trash};
 
 /// Do again an operation of the journal that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,14 @@ pub struct RedoEntry {
     /// As for [`Request::Undo`].
     #[serde(default)]
     pub folders: Vec<PathBuf>,
+}
+
+impl Request {
+    /// To do an entry of the journal again, whatever was done since.
+    pub(super) fn redo(entry: u64) -> Self {
+        let (entry, folders) = (Some(entry), Vec::new());
+        RedoEntry { entry, folders }.into()
+    }
 }
 
 impl Operation for RedoEntry {
@@ -155,15 +163,14 @@ fn choose_again<'e>(
         .filter(is_newer)
         .find(|one| !matches!(one.request.operation().nature(), Nature::DoesAgain(_)));
     match since.filter(|_| wanted.is_none()) {
-        Some(since) => Err(Reason::new(
-            RefusalKind::Stale,
-            format!(
-                "“{}” was done since “{}” was taken back: `qanopy redo {}` asks for it all the same",
+        Some(since) => {
+            let text = format!(
+                "“{}” was done since “{}” was taken back",
                 printable(&since.title),
-                printable(&entry.title),
-                entry.id
-            ),
-        )),
+                printable(&entry.title)
+            );
+            Err(Reason::new(RefusalKind::Stale, text).but(vec![WayOut::redo(entry.id)]))
+        }
         None => Ok(entry),
     }
 }

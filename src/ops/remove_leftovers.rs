@@ -238,14 +238,14 @@ impl Job for Remove {
         let _settled = Locking::default().settle(plan)?;
         for (path, inside) in &self.found {
             if progress.is_cancelled() {
-                return Err(Error::Cancelled(format!(
+                return Err(Error::cancelled(format!(
                     "cancelled: {} and what comes after it are still there",
                     shown(path)
                 )));
             }
             if !matches!(look_at(host, path), Some((leftover, now)) if !leftover.runs && now == *inside)
             {
-                return Err(Error::Stale(format!(
+                return Err(Error::stale(format!(
                     "{} is not what it was when the plan was made: plan again",
                     shown(path)
                 )));

@@ -26,8 +26,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::{device, resolve, space};
 use super::{
-    CommandLine, Context, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
-    Undo, WayOut, trash,
+    CommandLine, Context, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind,
+    Remedy, Request, Undo, WayOut, trash,
 };
 
 /// Bring the tables of an image back in line with each other, or take that back.
@@ -85,6 +85,13 @@ impl Request {
     /// To bring all of an image back in line.
     pub(super) fn repair(image: &Path) -> Self {
         let (image, action) = (image.to_path_buf(), RepairAction::All);
+        RepairImage { image, action }.into()
+    }
+
+    /// To put back the tables that a repair has replaced.
+    fn put_back(image: &Path, entry: &str) -> Self {
+        let entry = entry.to_owned();
+        let (image, action) = (image.to_path_buf(), RepairAction::PutBack { entry });
         RepairImage { image, action }.into()
     }
 
@@ -230,14 +237,15 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
                 shown(&path)
             ));
         }
-        return plan.refuse_as_done(if repair.found().trailing_bytes() > 0 {
+        plan.refuse_as_done(if repair.found().trailing_bytes() > 0 {
             format!(
-                "{} has no leaks; what lies past its end is cut off by `--repair all`",
+                "{} has no leaks; what lies past its end is cut off by a repair of all",
                 shown(&path)
             )
         } else {
             format!("there is nothing to repair in {}", shown(&path))
         });
+        return;
     }
     for (kind, number) in repair.mends() {
         let bytes = (kind == FindingKind::Trailing).then(|| repair.found().trailing_bytes());
@@ -586,29 +594,30 @@ struct Mend {
 }
 
 impl Mend {
-    fn failed(&self, error: &image::Error) -> Error {
+    fn failed(&self, error: image::Error) -> Error {
         let path = shown(&self.image);
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!(
-                "stopped: {path} reads as it did, or is repaired: `qanopy check` tells which"
-            ));
+            return Error::cancelled(format!("stopped: {path} reads as it did, or is repaired"))
+                .helped_by([Remedy::Check(self.image.clone())]);
         }
-        Error::Failed(format!(
-            "{error}. {path} is as it was, or repaired: `qanopy check` tells which; run the repair again"
-        ))
+        Error::of_image(
+            format!("{error}. {path} is as it was, or repaired: run the repair again"),
+            error,
+        )
+        .helped_by([Remedy::Check(self.image.clone())])
     }
 
     /// The same where nothing of it is left in the file.
-    fn undone(&self, error: &image::Error) -> Error {
+    fn undone(&self, error: image::Error) -> Error {
         let path = shown(&self.image);
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!("stopped: {path} is as it was"));
+            return Error::cancelled(format!("stopped: {path} is as it was"));
         }
-        Error::Failed(format!("{error}. {path} is as it was"))
+        Error::of_image(format!("{error}. {path} is as it was"), error)
     }
 
     fn work_out(&self, file: &ImageFile, pace: &dyn ProgressSink) -> Result<image::Repair, Error> {
-        image::Repair::work_out(file, self.extent, pace).map_err(|error| self.undone(&error))
+        image::Repair::work_out(file, self.extent, pace).map_err(|error| self.undone(error))
     }
 }
 
@@ -621,7 +630,7 @@ impl Job for Mend {
         let locks = locking.settle(plan)?;
         let file = ImageFile::new(&self.image, file.file(&locks));
         let mut repair = self.work_out(&file, progress)?;
-        let replaced = repair.replaced().map_err(|error| self.undone(&error))?;
+        let replaced = repair.replaced().map_err(|error| self.undone(error))?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
         progress.enter(Phase::Copy, repair.written());
         let tables = tables_name(plan.context(), &self.image);
@@ -635,7 +644,7 @@ impl Job for Mend {
         let kept = keep.write(host, plan.context().state_dir.as_deref(), |out| {
             repair
                 .save(out, progress)
-                .map_err(|error| self.undone(&error))
+                .map_err(|error| self.undone(error))
         })?;
         let now = match repair.commit(progress) {
             Ok(now) => now,
@@ -646,24 +655,24 @@ impl Job for Mend {
                 return Err(match rolled_back {
                     Ok(()) => {
                         kept.give_up(host);
-                        self.undone(&error)
+                        self.undone(error)
                     }
-                    Err(_) => self.failed(&error),
+                    Err(_) => self.failed(error),
                 });
             }
         };
-        let mut remarks = vec![format!(
-            "the tables it had are kept: `qanopy check --put-back {} {}` takes the repair back, as long as nothing \
-             was written since",
+        let remark = Note::of(
+            "the tables it had are kept, and take the repair back as long as nothing was written since",
+        );
+        let mut remarks = vec![remark.helped_by(vec![Remedy::ask(Request::put_back(
+            &self.image,
             kept.name(),
-            crate::host::shell_quoted(&self.image)
-        )];
+        ))])];
         remarks.extend(kept.remarks().iter().cloned());
         if now.corruptions > 0 {
-            remarks.push(format!(
-                "{} of what is wrong could not be repaired: `qanopy check` names it",
-                now.corruptions
-            ));
+            let text = format!("{} of what is wrong could not be repaired", now.corruptions);
+            let check = Remedy::Check(self.image.clone());
+            remarks.push(Note::of(text).helped_by(vec![check]));
         }
         Ok(Outcome {
             summary: format!(
@@ -704,10 +713,13 @@ impl Job for PutBack {
         open_saved(plan, &self.saved_at)
             .and_then(|saved| saved.put_back(&file))
             .map_err(|error| {
-                Error::Failed(format!(
-                    "{error}. {} is still repaired, or as it was before",
-                    shown(&self.image)
-                ))
+                Error::of_image(
+                    format!(
+                        "{error}. {} is still repaired, or as it was before",
+                        shown(&self.image)
+                    ),
+                    error,
+                )
             })?;
         Ok(Outcome {
             summary: format!("{} is as it was before its repair", shown(&self.image)),

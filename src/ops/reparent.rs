@@ -315,17 +315,18 @@ fn undo(node: &Node, request: Option<&Request>) -> Undo {
 }
 
 /// What to say where the header was not switched.
-pub(super) fn before_the_switch(image: &Path, error: &image::Error) -> Error {
+pub(super) fn before_the_switch(image: &Path, error: image::Error) -> Error {
     let shown = shown(image);
     if matches!(error.kind, ErrorKind::Cancelled) {
-        return Error::Cancelled(format!(
+        return Error::cancelled(format!(
             "stopped: {shown} is built on what it was built on and shows what it showed; what was copied into it \
              stays, and the same command goes on from there"
         ));
     }
-    Error::Failed(format!(
-        "{error}. {shown} still shows what it showed; once that is mended, do it again"
-    ))
+    Error::of_image(
+        format!("{error}. {shown} still shows what it showed; once that is mended, do it again"),
+        error,
+    )
 }
 
 impl Move {
@@ -347,7 +348,7 @@ impl Move {
                 progress.enter(Phase::Switch, 0);
                 self.switch(host)
             })
-            .map_err(|error| before_the_switch(&self.image, &error))?;
+            .map_err(|error| before_the_switch(&self.image, error))?;
         Ok(locks)
     }
 

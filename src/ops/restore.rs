@@ -2,13 +2,13 @@
 //! Nothing is ever overwritten.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::forest::Forest;
-use crate::host::shell_quoted;
 use crate::image::{entry_of, taken_from};
 use crate::units::{count, size};
 
@@ -24,8 +24,8 @@ use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Entry, Since};
 use super::{
-    CommandLine, Discard, EffectKind, Error, Outcome, Phase, Plan, Progress, RefusalKind, Request,
-    Undo, trash,
+    CommandLine, Discard, EffectKind, Error, Note, Outcome, Phase, Plan, Progress, RefusalKind,
+    Remedy, Request, Undo, trash,
 };
 
 /// Bring entries back from the trash.
@@ -220,13 +220,15 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
                 shown(&base)
             )),
             Since::InTrash(base) if comes_too.contains(&base) => {}
-            Since::InTrash(base) => plan.warn(format!(
-                "{image} is built on {}, which is in the trash too: it cannot be read until that is restored{}",
-                name(&taken_from(&base).unwrap_or_else(|| base.clone())),
-                entry_of(&base).map_or_else(String::new, |entry| {
-                    format!(" (`qanopy trash restore {}`)", shell_quoted(entry))
-                })
-            )),
+            Since::InTrash(base) => {
+                let text = format!(
+                    "{image} is built on {}, which is in the trash too: it cannot be read until that is restored",
+                    name(&taken_from(&base).unwrap_or_else(|| base.clone()))
+                );
+                let entry = entry_of(&base).and_then(OsStr::to_str);
+                let remedies = entry.map(Remedy::restore).into_iter().collect();
+                plan.warn(Note::of(text).helped_by(remedies));
+            }
             Since::Missing(base) => plan.warn(format!(
                 "{image} is built on {}, which is not there: it cannot be read until that is",
                 shown(&base)
@@ -271,13 +273,13 @@ impl Job for RestoreJob {
             for file in entry.files.iter().rev() {
                 let stopped = |error: Error| match restored.len() {
                     0 => error,
-                    n => Error::Failed(format!(
+                    n => Error::failed(format!(
                         "{error}; {} restored before that, the rest is still in the trash",
                         count(n, "file")
                     )),
                 };
                 if progress.is_cancelled() {
-                    return Err(Error::Cancelled(format!(
+                    return Err(Error::cancelled(format!(
                         "cancelled: {} restored, the rest is still in the trash",
                         count(restored.len(), "file")
                     )));

@@ -32,8 +32,8 @@ use super::framework::trash::{Batch, Item};
 use super::framework::{backing_format, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
 use super::{
-    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Outcome, Phase, Plan,
-    Progress, RefusalKind, Request, Restore, Undo, branch, trash,
+    Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, Outcome, Phase,
+    Plan, Progress, RefusalKind, Remedy, Request, Restore, Undo, WayOut, branch, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -391,12 +391,10 @@ fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
         );
     };
     let [file] = found.files.as_slice() else {
-        return plan.refuse(
+        return plan.refuse_but(
             RefusalKind::Invalid,
-            format!(
-                "{} holds more than one file, or none: `qanopy trash restore` brings them back",
-                printable(entry)
-            ),
+            format!("{} holds more than one file, or none", printable(entry)),
+            vec![WayOut::restore(entry)],
         );
     };
     if file.original != node.path {
@@ -513,7 +511,7 @@ impl RevertJob {
             .sync_dir(folder(image))
             .and_then(|()| host.sync_dir(folder(&next.path)));
         if let Err(error) = synced {
-            return Err(Error::Failed(format!(
+            return Err(Error::failed(format!(
                 "{} has its new content, and whether that outlives a power cut is not known: {error}. What it held \
                  is in the trash as {kept}",
                 shown(image),
@@ -546,7 +544,7 @@ struct Next {
     path: PathBuf,
     file: FileId,
     /// What the person should know of it.
-    remarks: Vec<String>,
+    remarks: Vec<Note>,
 }
 
 impl Next {
@@ -562,7 +560,7 @@ impl Next {
     ) -> Result<Self, Error> {
         let path = temporary_name(image);
         image::create(held, &path, options, progress)
-            .map_err(|error| branch::not_created(image, &error))?;
+            .map_err(|error| branch::not_created(image, error))?;
         on.look_again(host, std::slice::from_ref(&path))?;
         let made = || -> io::Result<Self> {
             let file = host.stat_link(&path)?.id;
@@ -573,7 +571,7 @@ impl Next {
             Ok(Self {
                 path: path.clone(),
                 file,
-                remarks: lost.into_iter().map(of_image).collect(),
+                remarks: lost.into_iter().map(of_image).map(Note::of).collect(),
             })
         };
         made().map_err(|error| {
@@ -601,8 +599,9 @@ fn take_back(plan: &Plan, image: &Path, places: &[PathBuf], kept: &str, why: &io
             }
             why
         }
-        Err(error) => Error::Failed(format!(
-            "{why}; then it could not be moved back: {error}. `qanopy trash restore {kept}` brings it back"
-        )),
+        Err(error) => Error::failed(format!(
+            "{why}; then it could not be moved back from the trash: {error}"
+        ))
+        .helped_by([Remedy::restore(kept)]),
     }
 }

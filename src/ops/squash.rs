@@ -156,7 +156,7 @@ fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
                 format!(
                     "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
                     name(layer)
-                ),
+                ).into(),
             ),
         };
     }
@@ -417,14 +417,14 @@ impl Job for Up {
         for one in &self.moves {
             if let Err(error) = one.copy(host, progress) {
                 batch.give_up();
-                return Err(before_the_switch(&one.image, &error));
+                return Err(before_the_switch(&one.image, error));
             }
         }
         progress.enter(Phase::Switch, 0);
         for one in &self.moves {
             if let Err(error) = one.switch(host) {
                 batch.give_up();
-                return Err(before_the_switch(&one.image, &error));
+                return Err(before_the_switch(&one.image, error));
             }
         }
         progress.enter(Phase::CleanUp, 0);

@@ -19,7 +19,7 @@ use super::framework::preconditions::{Compare, FileVersion};
 use super::framework::recovery::{Half, Way};
 use super::framework::refusal::Reason;
 use super::framework::request::Name;
-use super::{CommandLine, EffectKind, Plan, RefusalKind, Request, trash};
+use super::{CommandLine, EffectKind, Plan, RefusalKind, Request, WayOut, trash};
 
 /// Take back an operation of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -298,9 +298,11 @@ fn choose<'e>(
         let entry = numbered(entries, id)?;
         return match &entry.standing {
             Standing::Done(_) => Ok((entry, Vec::new())),
-            Standing::Undone => lasting(format!(
-                "entry {id} is taken back already: `qanopy redo {id}` does it again"
-            )),
+            Standing::Undone => Err(Reason::new(
+                RefusalKind::NotReversible,
+                format!("entry {id} is taken back already"),
+            )
+            .but(vec![WayOut::redo(id)])),
             Standing::Settled => lasting(format!("entry {id} is taken back or finished already")),
             Standing::Running => Err(Reason::new(
                 RefusalKind::InUse,
@@ -311,10 +313,9 @@ fn choose<'e>(
             }
             Standing::Interrupted => Err(Reason::new(
                 RefusalKind::Interrupted,
-                format!(
-                    "entry {id} was interrupted: `qanopy recover {id}` says what can be done about it"
-                ),
-            )),
+                format!("entry {id} was interrupted"),
+            )
+            .but(WayOut::recover(id, entry.may_be_rolled_back()))),
         };
     }
     let (possible, skipped) = newest(entries, folders);

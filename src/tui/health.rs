@@ -4,7 +4,7 @@
 
 use crate::forest::{Forest, Node, NodeId, ProblemKind};
 use crate::image::{self, Check};
-use crate::ops::{Request, fixes};
+use crate::ops::{Remedy, Request, fixes};
 use crate::units;
 
 use super::actions::Action;
@@ -33,14 +33,8 @@ pub(crate) enum Severity {
 /// What helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fix {
-    /// Say where the missing base went.
-    Relink,
-    /// This operation, which is a plan first.
-    Ask(Box<Request>),
-    /// Look through the tables.
-    Check,
-    /// Finish what was interrupted, or take it back.
-    Recover,
+    /// What the operations know to help.
+    Do(Remedy),
     /// Go to that image.
     GoTo(NodeId),
 }
@@ -50,13 +44,17 @@ impl Fix {
     #[must_use]
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::Relink => "says where it went",
-            Self::Ask(request) => match **request {
-                Request::Relink(_) => "plans to record it",
+            Self::Do(Remedy::Ask(request)) => match **request {
+                Request::Relink(_) | Request::Amend(_) => "plans to record it",
+                Request::Recover(_) => "finishes it, or takes it back",
                 _ => "plans the repair",
             },
-            Self::Check => "looks through them",
-            Self::Recover => "finishes it, or takes it back",
+            Self::Do(Remedy::Relink(_)) => "says where it went",
+            Self::Do(Remedy::DataFile(_)) => "says where it is",
+            Self::Do(Remedy::Branch(_)) => "makes an overlay",
+            Self::Do(Remedy::Check(_)) => "looks through them",
+            Self::Do(Remedy::Passphrase(_) | Remedy::NewPassphrase(_)) => "asks for it",
+            Self::Do(Remedy::LookIn(_)) => "looks there",
             Self::GoTo(_) => "goes there",
         }
     }
@@ -125,18 +123,12 @@ fn may_change(app: &App) -> bool {
 /// has something to say first, the place to say it.
 #[must_use]
 pub(crate) fn fix(forest: &Forest, node: &Node, kind: ProblemKind) -> Option<Fix> {
-    match kind {
-        // One image of a circle, too, has to be pointed at what it was made from.
-        ProblemKind::MissingBacking
-        | ProblemKind::UnreachableBacking
-        | ProblemKind::UnresolvableBacking
-        | ProblemKind::Loop => Some(Fix::Relink),
-        ProblemKind::Interrupted => Some(Fix::Recover),
-        other => fixes(forest, node, other)
-            .into_iter()
-            .next()
-            .map(|request| Fix::Ask(Box::new(request))),
-    }
+    let mut fixes = fixes(forest, node, kind);
+    let asks = fixes
+        .iter()
+        .position(|fix| matches!(fix, Remedy::Relink(_)));
+    let best = asks.unwrap_or(0);
+    (best < fixes.len()).then(|| Fix::Do(fixes.swap_remove(best)))
 }
 
 /// What helps first: links before tables, since what is not there cannot be compared.
@@ -147,9 +139,11 @@ pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
         .iter()
         .filter_map(|problem| fix(forest, node, problem.kind))
         .collect();
+    // An overlay elsewhere mends nothing of this image.
+    remedies.retain(|fix| !matches!(fix, Fix::Do(Remedy::Branch(_))));
     remedies.sort_by_key(|fix| match fix {
-        Fix::Relink => 0,
-        Fix::Ask(request) if matches!(**request, Request::Relink(_)) => 1,
+        Fix::Do(Remedy::Relink(_)) => 0,
+        Fix::Do(Remedy::Ask(request)) if matches!(**request, Request::Relink(_)) => 1,
         _ => 2,
     });
     remedies.into_iter().next()
@@ -157,7 +151,7 @@ pub(crate) fn first_fix(forest: &Forest, node: &Node) -> Option<Fix> {
 
 /// What the last look through the tables found.
 fn checked(lines: &mut Vec<Line>, app: &App, node: &Node) {
-    let again = can_be_checked(node).then_some(Fix::Check);
+    let again = can_be_checked(node).then(|| Fix::Do(Remedy::Check(node.path.clone())));
     let Some(checked) = app.session.checks.get(&node.path) else {
         let nothing = match node.problems.is_empty() {
             true => "Nothing is known to be wrong. ",

@@ -45,6 +45,7 @@ mod panes;
 mod plan_preview;
 mod query;
 mod refresh;
+mod remedies;
 mod rows;
 mod runner;
 mod secret;

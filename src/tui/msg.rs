@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::forest::{Forest, ScannedFile};
+use crate::forest::{Forest, Problem, ScannedFile};
 use crate::host::{FileId, Holder, Space, Stat};
 use crate::image::{Bitmap, Check, Format, Passphrase, Snapshot};
 use crate::ops::journal::Entry;
@@ -129,7 +129,7 @@ pub struct ScanEnd {
 #[derive(Debug, Clone, Default)]
 pub struct Interrupted {
     /// The files they have left half done, each with a sentence.
-    pub halves: Vec<(PathBuf, String)>,
+    pub halves: Vec<(PathBuf, Problem)>,
     /// Operations of the journal, oldest first.
     pub entries: Vec<Entry>,
     /// Files that were being made by processes that have ended.

@@ -1,5 +1,6 @@
 //! What happened since the program was started, and what of it can be taken back.
 
+use crate::forest::Problem;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub struct Session {
     /// What checks have found, by file.
     pub checks: HashMap<PathBuf, Checked>,
     /// The files that interrupted operations have left half done, each with a sentence.
-    pub halves: Vec<(PathBuf, String)>,
+    pub halves: Vec<(PathBuf, Problem)>,
     /// Whether rows are marked as half done.
     pub(super) had_halves: bool,
     /// The folders that are open, where there is a journal: it knows what can be taken back then.

@@ -25,7 +25,7 @@ fn options(dir: &Path) -> ScanOptions {
 
 /// The forest in words, but for the bytes on disk: a filesystem may give a file its blocks later.
 fn told(forest: &Forest) -> serde_json::Value {
-    let mut told = json(forest, &qanopy::ops::fix_lines);
+    let mut told = json(forest, &qanopy::ops::problem_json);
     let images = told["images"].as_array_mut().unwrap();
     for image in images {
         image["actual-size"].take();

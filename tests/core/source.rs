@@ -356,3 +356,33 @@ fn no_file_is_longer_than_one_thing_is() {
     }
     assert!(long.is_empty(), "part them:\n{}", long.join("\n"));
 }
+
+#[test]
+fn no_sentence_below_the_faces_holds_a_command_line_of_ours() {
+    let mut found = Vec::new();
+    for room in ROOMS.iter().copied().flatten() {
+        if matches!(*room, "cli" | "tui") {
+            continue;
+        }
+        let folder = place(room);
+        let file = folder.with_extension("rs");
+        let mut files = Vec::new();
+        files_below(if folder.exists() { &folder } else { &file }, &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            for line in own
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
+                let is_one = ["`qanopy ", "`--", "(--"]
+                    .iter()
+                    .any(|sign| line.contains(sign));
+                if is_one {
+                    found.push(format!("{}: {}", file.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

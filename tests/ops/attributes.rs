@@ -288,7 +288,12 @@ fn an_image_that_moves_is_copied_or_comes_back_has_the_attributes_it_had() {
     let moved = run(&dir, &move_to(dir.join("top.qcow2"), there.clone()));
     let now = attributes(&there);
     assert_eq!((now.0, now.1, now.2), (top.0, top.1, top.2));
-    let told = |what: &str| moved.remarks.iter().any(|remark| remark.contains(what));
+    let told = |what: &str| {
+        moved
+            .remarks
+            .iter()
+            .any(|remark| remark.text.contains(what))
+    };
     assert!(now.3 == top.3 || told("user.note"), "{:?}", moved.remarks);
     assert!(
         now.4 == top.4 || told("access control"),

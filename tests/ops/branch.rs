@@ -417,7 +417,7 @@ fn a_full_disk_leaves_nothing_behind() {
         }
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         match result {
-            Err(Error::Failed(text)) => assert!(text.contains("new"), "{text}"),
+            Err(Error::Failed(text)) => assert!(text.text.contains("new"), "{text}"),
             other => panic!("{other:?}"),
         }
         assert!(names.len() <= 2, "{names:?}");

@@ -756,7 +756,7 @@ fn a_damaged_stream_ends_it_and_names_the_image() {
         file.write_all_at(&[0xff; 512], 5 << 16).unwrap();
         let plan = plan(dir.path(), wish(dir.path(), "source", RAW));
         match carry_out(plan) {
-            Err(Error::Failed(text)) => assert!(text.contains("source"), "{text}"),
+            Err(Error::Failed(text)) => assert!(text.text.contains("source"), "{text}"),
             other => panic!("{other:?}"),
         }
         fs::remove_file(dir.path().join("source")).unwrap();
@@ -1068,7 +1068,7 @@ fn stopping_a_conversion_into_an_image_leaves_it_whole_and_doing_it_again_ends_i
     progress.cancel();
     let ready = plan(dir, wish()).agree(ops::Consent::Count(1)).unwrap();
     match ops::run(ready, &progress) {
-        Err(Error::Cancelled(text)) => assert!(text.contains("a part of"), "{text}"),
+        Err(Error::Cancelled(text)) => assert!(text.text.contains("a part of"), "{text}"),
         other => panic!("{other:?}"),
     }
     here.check_clean("new.qcow2");

@@ -454,7 +454,7 @@ fn whatever_call_fails_nothing_is_left_behind() {
                 break;
             };
             match result {
-                Err(Error::Failed(text)) => assert!(text.contains("new"), "{text}"),
+                Err(Error::Failed(text)) => assert!(text.text.contains("new"), "{text}"),
                 other => panic!("{struck}: {other:?}"),
             }
             let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();

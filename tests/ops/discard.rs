@@ -542,7 +542,7 @@ fn what_is_in_the_trash_is_a_sibling_that_a_commit_is_refused_for_or_keeps_intac
     let outcome = ops::run(ready, &Progress::new()).unwrap();
     let proof = outcome.remarks.last().unwrap();
     // RootBase is what it is about; 1A, Overlay-1 and the three in the trash are not.
-    assert!(proof.contains("proven"), "{proof}");
+    assert!(proof.text.contains("proven"), "{proof}");
 
     let plan = restore_all(dir.path());
     assert!(!words(&plan).contains("other content"), "{}", words(&plan));

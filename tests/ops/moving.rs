@@ -195,7 +195,7 @@ fn to_another_filesystem_the_file_is_copied_and_the_old_one_kept_in_the_trash() 
         outcome
             .remarks
             .iter()
-            .any(|remark| remark.contains("trash"))
+            .any(|remark| remark.text.contains("trash"))
     );
     let moved = away.path().join("moved.qcow2");
     let after = seen(

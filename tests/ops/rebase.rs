@@ -302,7 +302,8 @@ fn the_proof_reads_an_image_that_keeps_its_data_in_another_file() {
         dir,
         &rebase(dir, "top.qcow2", "new.qcow2"),
     );
-    let said = done.unwrap().remarks.join(" ");
+    let remarks = done.unwrap().remarks;
+    let said: String = remarks.iter().map(|note| format!("{note} ")).collect();
     assert!(said.contains("3 images"), "{said}");
     assert!(!said.contains("not compared"), "{said}");
 }

@@ -336,7 +336,7 @@ fn a_snapshot_table_that_keeps_qemu_from_opening_an_image_is_mended_with_every_s
         let theirs = qemu.try_img(&["snapshot", "-l", path.to_str().unwrap()]);
         assert!(!theirs.success(), "QEMU does not open it");
         let why = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap_err();
-        let way = "`qanopy check --repair all` mends that, and keeps every snapshot";
+        let way = "A repair mends that, and keeps every snapshot";
         assert!(why.to_string().contains(way), "{why}");
         let found = image::check(&opened(&path), &NoProgress).unwrap();
         assert_eq!(found.numbers[&FindingKind::SnapshotTable], 1, "{found:?}");

@@ -542,6 +542,7 @@ pub fn refused_commit(plan: &mut Plan) {
                 request: commit(Siblings::Break),
             },
         ],
+        remedies: Vec::new(),
     }];
     plan.danger = Danger::Refused;
     plan.confirm = Confirm::Impossible;
@@ -574,7 +575,7 @@ pub fn possible_commit(plan: &mut Plan) {
     plan.undo = Undo::Possible("commit Overlay-1-before.qcow2 into Overlay-1.qcow2".to_owned());
     plan.notes = vec![Note {
         warning: true,
-        text: "Overlay-1A.qcow2 is in use and would have to be closed".to_owned(),
+        ..Note::of("Overlay-1A.qcow2 is in use and would have to be closed")
     }];
     plan.commands = vec!["qemu-img commit Overlay-1B.qcow2".to_owned()];
 }
@@ -645,10 +646,9 @@ pub fn new_branch(plan: &mut Plan) {
         196 << 10,
         "196 KiB",
     )];
-    plan.notes = vec![Note {
-        warning: false,
-        text: "Overlay-1.qcow2 then has 3 overlays: writing to it would corrupt them".to_owned(),
-    }];
+    plan.notes = vec![Note::of(
+        "Overlay-1.qcow2 then has 3 overlays: writing to it would corrupt them",
+    )];
     plan.commands =
         vec!["qemu-img create -f qcow2 -F qcow2 -b Overlay-1.qcow2 Overlay-1C.qcow2".to_owned()];
     plan.danger = Danger::Creates;

@@ -97,9 +97,9 @@ proptest! {
                     let running = harness.ui.app.jobs.running().map(|job| job.id);
                     if let Some(id) = running {
                         let result = if well {
-                            Err(Error::Cancelled("stopped".to_owned()))
+                            Err(Error::cancelled("stopped".to_owned()))
                         } else {
-                            Err(Error::Failed("failed".to_owned()))
+                            Err(Error::failed("failed".to_owned()))
                         };
                         harness.send(Msg::Ended(id, result));
                     }

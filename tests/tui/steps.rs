@@ -1,12 +1,13 @@
 //! The pure step: what keys and answers lead to.
 
+use qanopy::forest::{Problem, ProblemKind};
 use qanopy::image::{CarriedBitmaps, Compression, Measure, Preallocation, Qcow2Options};
 use qanopy::ops::{
     AmendImage, BitmapAction, Branch, ChangeBitmap, ChangeSnapshot, CloneImage, Commit,
     ConvertForm, CreateRaw, Direction, Discard, EffectKind, Error, Export, Flatten, ImageOptions,
-    Import, Leftover, MoveImages, NewSize, Outcome, Rebase, RedoEntry, Reflink, RemoveLeftovers,
-    RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName, Squash,
-    UndoEntry, Unlink,
+    Import, Leftover, MoveImages, NewSize, Note, Outcome, Rebase, RedoEntry, Reflink,
+    RemoveLeftovers, RepairImage, Request, Resize, Restore, Siblings, SnapshotAction, SnapshotName,
+    Squash, UndoEntry, Unlink,
 };
 use qanopy::tui::testing::{
     Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Work,
@@ -287,7 +288,7 @@ fn cancelling_a_job_stops_it_and_says_so() {
     assert!(harness.ui.app.jobs.list[0].progress.is_cancelled());
     harness.send(Msg::Ended(
         1,
-        Err(Error::Cancelled("stopped; nothing is lost".to_owned())),
+        Err(Error::cancelled("stopped; nothing is lost".to_owned())),
     ));
     assert!(
         harness.screen().contains("nothing is lost"),
@@ -305,7 +306,7 @@ fn a_plan_gone_stale_is_made_anew_with_the_reason_on_top() {
     harness.press("y");
     harness.send(Msg::Ended(
         1,
-        Err(Error::Stale("Overlay-1B.qcow2 changed 3 s ago".to_owned())),
+        Err(Error::stale("Overlay-1B.qcow2 changed 3 s ago".to_owned())),
     ));
     harness.answer(possible_commit);
     let screen = harness.screen();
@@ -602,7 +603,7 @@ fn jobs_on_other_trees_run_side_by_side() {
     assert_eq!(harness.started(), 2);
     harness.send(Msg::Ended(
         1,
-        Err(Error::Failed("the disk is full".to_owned())),
+        Err(Error::failed("the disk is full".to_owned())),
     ));
     harness.press("<esc>Jk");
     harness.press("r");
@@ -622,7 +623,7 @@ fn what_cannot_be_looked_through_is_told_in_the_health_pane() {
     harness.press("c");
     let path = PathBuf::from("/vm/Overlay-1B.qcow2");
     let stat = harness.ui.app.selected().unwrap().stat.clone();
-    let found = Err(Error::InUse("process 7 writes it".to_owned()));
+    let found = Err(Error::in_use("process 7 writes it".to_owned()));
     harness.send(Msg::Checked(1, path, stat, Box::new(found)));
     harness.send(Msg::Ended(1, Ok(outcome(None))));
     harness.press("6");
@@ -991,7 +992,7 @@ fn two_marked_images_are_compared_by_a_job() {
         "{names:?}"
     );
     let mut found = outcome(None);
-    found.remarks = vec!["at 0: 512 B differ".to_owned()];
+    found.remarks = vec![Note::of("at 0: 512 B differ")];
     harness.send(Msg::Ended(1, Ok(found)));
     assert!(
         !harness.screen().contains("512 B differ"),
@@ -1415,7 +1416,7 @@ fn a_comparison_that_lacks_a_passphrase_asks_for_it_and_begins_anew() {
         Msg::JobLocked(
             1,
             image.clone(),
-            Error::Failed(format!("Overlay-2A.qcow2: {words}")),
+            Error::failed(format!("Overlay-2A.qcow2: {words}")),
         )
     };
     harness.send(locked("no passphrase was given"));
@@ -1760,8 +1761,15 @@ fn what_is_half_done_is_marked_and_counted_until_it_is_settled() {
         flags.contains(qanopy::forest::Flags::INTERRUPTED)
     };
     let problems = harness.ui.app.tree.summary.problems.len();
+    let half = Problem {
+        kind: ProblemKind::Interrupted {
+            entry: 1,
+            can_roll_back: true,
+        },
+        message: "it may be half done".to_owned(),
+    };
     let found = Interrupted {
-        halves: vec![(root.clone(), "it may be half done".to_owned())],
+        halves: vec![(root.clone(), half)],
         ..Interrupted::default()
     };
     harness.send(Msg::Interrupted(0, Ok(found)));

@@ -356,7 +356,7 @@ fn a_new_image_is_encrypted_with_the_passphrase_that_was_typed_twice() {
     terminal.press("V\t\t\t\t\t\t ");
     terminal.see("once more");
     terminal.press("\topen\topen");
-    terminal.see("(--passphrase-file)");
+    terminal.see("passphrase was given for it");
     terminal.press("<enter>");
     terminal.see("Passphrase of safe.qcow2");
     terminal.press("sesame<enter>");

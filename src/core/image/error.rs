@@ -41,9 +41,7 @@ pub enum ErrorKind {
     #[error("is damaged: {0}")]
     Damaged(String),
     /// The guest's bytes are encrypted, and nobody gave a passphrase.
-    #[error(
-        "its content is encrypted with LUKS, and no passphrase was given for it (--passphrase-file)"
-    )]
+    #[error("its content is encrypted with LUKS, and no passphrase was given for it")]
     Locked,
     /// The guest's bytes are encrypted, and no key slot opens.
     #[error(
@@ -63,22 +61,20 @@ pub enum ErrorKind {
     #[error("is of format {}, whose content is not read here", printable(.0.name()))]
     UnsupportedFormat(Format),
     /// The dirty bit is set: reference counts may be wrong.
-    #[error(
-        "is marked dirty (it was not closed properly): repair it first with `qanopy check --repair all`"
-    )]
+    #[error("is marked dirty (it was not closed properly): it has to be repaired first")]
     Dirty,
     /// The corrupt bit is set.
-    #[error("is marked corrupt: repair it first with `qanopy check --repair all`")]
+    #[error("is marked corrupt: it has to be repaired first")]
     CorruptBit,
     /// Reference counts of so many bits cannot count what is there.
     #[error("has more that leads to one cluster than its refcounts of {0} bits can count")]
     TooManyReferences(u32),
     /// A check found that the metadata cannot be trusted for writing.
-    #[error("has {0} corruptions in its tables: repair it first with `qanopy check --repair all`")]
+    #[error("has {0} corruptions in its tables: it has to be repaired first")]
     Corruptions(u64),
     /// Its snapshot table keeps QEMU from opening it.
     #[error("cannot be opened, by QEMU neither: {why}. {}", if *.mends {
-        "`qanopy check --repair all` mends that, and keeps every snapshot"
+        "A repair mends that, and keeps every snapshot"
     } else {
         "`qemu-img check -r all` opens it again, without the snapshots that it cannot read: keep a copy first"
     })]
@@ -90,7 +86,7 @@ pub enum ErrorKind {
     },
     /// What it records of dirty bitmaps keeps QEMU from opening it.
     #[error(
-        "cannot be opened, by QEMU neither: {0}. `qanopy check --repair all` mends that, and leaves what the guest sees"
+        "cannot be opened, by QEMU neither: {0}. A repair mends that, and leaves what the guest sees"
     )]
     Bitmaps(String),
     /// The image it is built on is not there or may not be followed.
@@ -127,6 +123,19 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether a repair makes the image right.
+    #[must_use]
+    pub fn is_mended_by_repair(&self) -> bool {
+        matches!(
+            self,
+            Self::Corruptions(_)
+                | Self::CorruptBit
+                | Self::Dirty
+                | Self::SnapshotTable { mends: true, .. }
+                | Self::Bitmaps(_)
+        )
+    }
+
     /// A name for programs to match on, which stays whatever becomes of the sentences.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {

@@ -57,7 +57,7 @@ pub use read::chain::{Chain, Layer, MAX_DEPTH, Resolved, data_file_path};
 pub use read::cut_short::cut_short;
 pub use read::extent::{Extent, Placed, State};
 pub use read::format::Format;
-pub use read::info::{BackingRef, Compression, Encryption, ImageInfo};
+pub use read::info::{BackingRef, Compression, Encryption, ImageInfo, Unopenable};
 pub use read::luks::{Keys, Passphrase, Passphrases, luks_header};
 pub use read::map::{MapRun, MapState};
 pub use read::metadata_overlap::TableMap;

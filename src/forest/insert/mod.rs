@@ -8,7 +8,7 @@ mod claims;
 mod links;
 mod lists;
 mod loops;
-mod names;
+pub(in crate::forest) mod names;
 
 use std::collections::HashMap;
 

@@ -7,6 +7,15 @@ use crate::forest::node::index;
 use crate::forest::{Forest, Location, Node, NodeId, ScannedFile};
 use crate::image::is_trashed;
 
+/// Images of one file name, ordered by path.
+#[derive(Debug, Clone, Default)]
+pub struct Namesakes<'f> {
+    /// Those that are remembered.
+    pub images: Vec<&'f Node>,
+    /// Whether there may be others, since no more are remembered.
+    pub may_be_more: bool,
+}
+
 /// So many images of one name are remembered as candidates for a missing one.
 const CANDIDATES: usize = 4;
 
@@ -151,19 +160,23 @@ impl Forest {
         self.growth.retell_missing(nodes, name);
     }
 
-    /// A scanned image of the file name that a node's backing file has, which that one may have become.
+    /// The scanned images of the file name that a node's backing file has: that one may have become one of them.
     #[must_use]
-    pub fn namesake(&self, node: &Node) -> Option<&Node> {
-        self.candidate(self.leads_to(node)?, node.id)
+    pub fn namesakes(&self, node: &Node) -> Namesakes<'_> {
+        let path = self.leads_to(node);
+        path.map_or_else(Namesakes::default, |path| self.namesakes_of(path, node.id))
     }
 
-    /// A scanned image of the same file name as `missing`, other than `child`.
-    pub(in crate::forest) fn candidate(&self, missing: &Path, child: NodeId) -> Option<&Node> {
-        let known = self.growth.of_name(&self.nodes, missing.file_name()?);
-        known
-            .iter()
-            .filter(|id| **id != child)
-            .find_map(|id| self.get(*id))
+    /// The scanned images of the same file name as `missing`, other than `child`.
+    pub(in crate::forest) fn namesakes_of(&self, missing: &Path, child: NodeId) -> Namesakes<'_> {
+        let known = missing
+            .file_name()
+            .map_or(&[][..], |name| self.growth.of_name(&self.nodes, name));
+        let others = known.iter().filter(|id| **id != child);
+        Namesakes {
+            images: others.filter_map(|id| self.get(*id)).collect(),
+            may_be_more: known.len() >= CANDIDATES,
+        }
     }
 }
 

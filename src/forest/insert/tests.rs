@@ -564,7 +564,7 @@ fn what_is_proposed_for_a_missing_base_follows_what_becomes_known_of_it() {
     assert_eq!(told(&one), told(&other));
     let node = other.by_path(Path::new("x/ov")).unwrap();
     assert!(
-        node.problems[0].message.contains("--format raw"),
+        node.problems[0].message.contains("moved/disk"),
         "{:?}",
         node.problems
     );

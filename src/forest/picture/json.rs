@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value, json as value};
 
-use crate::forest::{Forest, Node, ProblemKind, Reads};
+use crate::forest::{Forest, Node, Problem, Reads};
 use crate::json_text::{json_name, json_name_bytes};
 use crate::qcow2::Snapshot;
 
 use super::order::order;
 
-/// The command lines of what helps against a problem: what that is, the operations know.
-pub type FixLines<'a> = &'a dyn Fn(&Forest, &Node, ProblemKind) -> Vec<String>;
+/// A problem as JSON, with what helps against it: what that is, the operations know.
+pub type ProblemJson<'a> = &'a dyn Fn(&Forest, &Node, &Problem) -> Value;
 
 /// The forest as `{"images": [...]}`: one object an image, roots first, parents before children.
 /// Names are made by [`json_name`]: it is printed by [`json_text`](crate::json_text::json_text). An image with internal snapshots has
@@ -20,11 +20,11 @@ pub type FixLines<'a> = &'a dyn Fn(&Forest, &Node, ProblemKind) -> Vec<String>;
 /// it reads, `read-by` the images that read it by other ways than as its `children`; `broken-below` is the
 /// layer below that keeps it from being opened.
 #[must_use]
-pub fn json(forest: &Forest, fixes: FixLines<'_>) -> Value {
+pub fn json(forest: &Forest, problem: ProblemJson<'_>) -> Value {
     let images: Vec<Value> = order(forest)
         .iter()
         .filter_map(|place| forest.get(place.id))
-        .map(|node| image_json(forest, node, fixes))
+        .map(|node| image_json(forest, node, problem))
         .collect();
     value!({ "images": images })
 }
@@ -35,7 +35,7 @@ fn text(path: impl AsRef<Path>) -> Value {
 
 /// One image as it is among those of [`json`].
 #[must_use]
-pub fn image_json(forest: &Forest, node: &Node, fixes: FixLines<'_>) -> Value {
+pub fn image_json(forest: &Forest, node: &Node, problem: ProblemJson<'_>) -> Value {
     let mut names = vec![text(&node.path)];
     names.extend(node.other_names.iter().map(text));
     let backing = node.backing.as_ref().map(|link| {
@@ -67,13 +67,7 @@ pub fn image_json(forest: &Forest, node: &Node, fixes: FixLines<'_>) -> Value {
     let problems: Vec<Value> = node
         .problems
         .iter()
-        .map(|problem| {
-            value!({
-                "kind": problem.kind.name(),
-                "message": problem.message,
-                "fixes": fixes(forest, node, problem.kind),
-            })
-        })
+        .map(|one| problem(forest, node, one))
         .collect();
     let mut image = value!({
         "path": text(&node.path),

@@ -257,7 +257,7 @@ fn names_are_escaped_for_whoever_reads_them() {
     );
     assert!(!drawn(&forest).contains('\x1b'));
     assert_eq!(
-        json(&forest, &|_, _, _| Vec::new())["images"][0]["path"],
+        json(&forest, &|_, _, _| serde_json::Value::Null)["images"][0]["path"],
         "vm/a\"b#<i>\x1b[31m\n"
     );
 }
@@ -326,7 +326,7 @@ fn internal_snapshots_stand_below_their_image_and_say_nothing_to_the_terminal() 
     }
     assert!(dot(&forest).contains("n0s1 -> n0 [style=dotted];"));
     assert!(mermaid(&forest).contains("n0s2(\"3 more\")"));
-    let value = json(&forest, &|_, _, _| Vec::new());
+    let value = json(&forest, &|_, _, _| serde_json::Value::Null);
     assert_eq!(value["images"][0]["snapshots"][0]["name"], "before-update");
     assert_eq!(value["images"][0]["snapshots-left-out"], 3);
     assert!(value["images"][1].get("snapshots").is_none());
@@ -359,7 +359,10 @@ fn internal_snapshots_stand_inside_the_box_of_their_image() {
 #[test]
 fn json_has_one_object_an_image() {
     let forest = forest(&[("base", ""), ("over", "base"), ("lost", "gone")]);
-    let value = json(&forest, &|_, _, _| Vec::new());
+    let value = json(
+        &forest,
+        &|_, _, problem| serde_json::json!({ "kind": problem.kind.name() }),
+    );
     let images = value["images"].as_array().unwrap();
     assert_eq!(images.len(), 4);
     assert_eq!(

@@ -10,9 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{
-    Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable, shell_quoted,
-};
+use crate::host::{Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable};
 use crate::image::{
     BackingName, BackingRef, BackingTarget, Format, ImageFile, ImageInfo, Mention, Probe, beside,
     end_offset, named_like_qcow2, probe, read_header, where_it_is,
@@ -372,11 +370,11 @@ impl Looker {
             outside: None,
         };
         if name.is_bare && backing.format.is_some() {
-            link.state = BackingState::Unreachable(format!(
+            link.state = BackingState::Unreachable(
                 "it describes a file without a format, and QEMU opens no such description where a format is \
-                 recorded beside it. Record the file by its plain name: `qanopy relink {} --to BASE`.",
-                shell_quoted(overlay)
-            ).into());
+                 recorded beside it. The file has to be recorded by its plain name."
+                    .into(),
+            );
             return (link, rest);
         }
         let path = match target {

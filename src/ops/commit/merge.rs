@@ -110,7 +110,7 @@ impl CommitJob {
         let batch = self.prepare_trash(plan)?;
         if let Err(error) = self.merge(host, progress) {
             batch.into_iter().for_each(Batch::give_up);
-            return Err(self.failed(&error));
+            return Err(self.failed(error));
         }
         let mut touched = vec![self.base.path.clone()];
         touched.extend(self.run.iter().map(|member| member.path.clone()));
@@ -284,18 +284,21 @@ impl CommitJob {
         Ok(chain)
     }
 
-    pub(super) fn failed(&self, error: &image::Error) -> Error {
+    pub(super) fn failed(&self, error: image::Error) -> Error {
         let top = self.top_name();
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!(
+            return Error::cancelled(format!(
                 "stopped: {} holds part of {top} now, which still shows what it showed; commit it again to finish",
                 shown(&self.base.path),
             ));
         }
-        Error::Failed(format!(
-            "{error}. {} and what is built on it still show what they showed; once that is mended, commit it again",
-            self.top().map_or_else(String::new, |top| shown(&top.path))
-        ))
+        Error::of_image(
+            format!(
+                "{error}. {} and what is built on it still show what they showed; once that is mended, commit it again",
+                self.top().map_or_else(String::new, |top| shown(&top.path))
+            ),
+            error,
+        )
     }
 
     /// The base receives everything the merged layers hold.

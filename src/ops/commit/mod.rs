@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Node, NodeId};
-use crate::host::{io_text, printable};
+use crate::host::io_text;
 use crate::image::{self, CreateOptions, Format, Views};
 use crate::units::{count, size};
 
@@ -33,8 +33,8 @@ use super::framework::request::Name;
 use super::framework::secrecy::warn_of_plain_copies;
 use super::framework::{backing_name, device, new_file, readers, resolve, space, unlock};
 use super::{
-    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Plan, RefusalKind,
-    Request, Siblings, Undo, WayOut, trash,
+    BackingStyle, CommandLine, Commit, CommittedLayer, Context, EffectKind, Note, Plan,
+    RefusalKind, Remedy, Request, Siblings, Undo, WayOut, trash,
 };
 use merge::{Child, CommitJob, KeepOld, Kept, MergedFile};
 use others::{judge_dependants, plan_children};
@@ -124,7 +124,7 @@ impl Operation for Commit {
         match &self.keep_old {
             Some(old) => commit_back(half, old),
             None => Way::Impossible(format!(
-                "what a commit overwrites is not kept, unless it was begun with --keep-old. {} shows what it \
+                "what a commit overwrites is not kept, unless that was asked for. {} shows what it \
          showed, and the commit can be finished",
                 name(&self.overlay)
             )),
@@ -161,11 +161,8 @@ fn commit_back(half: &Half<'_>, old: &Path) -> Way {
         None => Way::Ask(back),
         Some(batch) => Way::But(
             back,
-            format!(
-                "it was merged as a whole: the layers are in the trash, and `qanopy trash restore {}` brings \
-                 them back",
-                printable(batch)
-            ),
+            Note::of("it was merged as a whole: the layers are in the trash")
+                .helped_by(vec![Remedy::restore(batch)]),
         ),
     }
 }

@@ -128,7 +128,7 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
             RefusalKind::BackingFormat,
             format!(
                 "{path} does not record the format of {recorded}, and a guess would risk the data: \
-                 record it first with qanopy relink"
+                 it has to be recorded first"
             ),
             vec![WayOut::record_format(&node.path, &base.path)],
         );

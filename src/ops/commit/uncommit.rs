@@ -217,7 +217,7 @@ impl Job for UncommitJob {
         }
         let locks = locking.settle(plan)?;
         let files: Vec<_> = claimed.into_iter().map(|one| one.file(&locks)).collect();
-        let failed = |error| self.commit.failed(&error);
+        let failed = |error| self.commit.failed(error);
         let held = &LockedHost::new(host, &locks);
         self.commit
             .keep(&self.kept, held, progress)
@@ -237,7 +237,10 @@ impl Job for UncommitJob {
                 &child.format,
             )
             .map_err(|error| {
-                Error::Failed(format!("{error}. Its header is the old one or the new one"))
+                Error::of_image(
+                    format!("{error}. Its header is the old one or the new one"),
+                    error,
+                )
             })?;
         }
         let mut done = self.commit.carry_out(plan, &locks, progress)?;

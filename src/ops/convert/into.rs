@@ -304,17 +304,20 @@ impl Into {
         Some(command(&words))
     }
 
-    fn failed(&self, error: &image::Error) -> Error {
+    fn failed(&self, error: image::Error) -> Error {
         let target = shown(&self.target);
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!(
+            return Error::cancelled(format!(
                 "stopped: {target} shows a part of the new content, and the old one behind that; do it again to \
                  finish"
             ));
         }
-        Error::Failed(format!(
-            "{error}. {target} may show a part of the new content; once that is mended, do it again"
-        ))
+        Error::of_image(
+            format!(
+                "{error}. {target} may show a part of the new content; once that is mended, do it again"
+            ),
+            error,
+        )
     }
 }
 
@@ -338,7 +341,7 @@ impl Job for Into {
             let mut target = Target::open(&held, path, &self.format, view, Root::Active, looking)?;
             convert_into(&from, &mut target, progress)
         };
-        written().map_err(|error| self.failed(&error))?;
+        written().map_err(|error| self.failed(error))?;
         let names: Vec<String> = self.sources.iter().map(|one| shown(&one.path)).collect();
         let mut touched = vec![self.target.clone()];
         touched.extend(data_file(host, &self.target).filter(|_| self.format == Format::Qcow2));

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::image;
 use crate::image::{ConvertFrom, Keys, Lost, SparseSize};
 use crate::ops::framework::format::{listed, name};
-use crate::ops::{Convert, Plan};
+use crate::ops::{Convert, Note, Plan};
 use crate::units::size;
 
 use super::source::Source;
@@ -57,7 +57,7 @@ impl Manner {
     }
 
     /// What was lost, for the outcome.
-    pub(super) fn remarks(&self) -> Vec<String> {
+    pub(super) fn remarks(&self) -> Vec<Note> {
         let lost = self.lost.as_ref().filter(|lost| lost.bytes() > 0);
         let say = |lost: &Arc<Lost>| {
             format!(
@@ -66,7 +66,7 @@ impl Manner {
                 ranges_of(lost)
             )
         };
-        lost.map(say).into_iter().collect()
+        lost.map(say).map(Note::of).into_iter().collect()
     }
 }
 

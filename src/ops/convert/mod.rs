@@ -33,7 +33,7 @@ use super::framework::request::Name;
 use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
 use super::{
     CommandLine, Convert, ConvertForm, EffectKind, Error, Outcome, Phase, Plan, Progress,
-    RefusalKind, Request, Undo,
+    RefusalKind, Request, Undo, WayOut,
 };
 use manner::Manner;
 use qemu_line::qemu_line;
@@ -91,7 +91,7 @@ impl Operation for Convert {
                 format!(
                     "how much of {} has its new content cannot be told: all of it is written once more",
                     name(&self.new)
-                ),
+                ).into(),
             ),
             ConvertForm::Raw { .. } | ConvertForm::Qcow2 { .. } => half.finish_making(self.clone()),
         }
@@ -455,12 +455,19 @@ fn say_of_bitmaps(plan: &mut Plan, request: &Convert, from: &ConvertFrom) -> boo
         listed(&names, 8)
     };
     if !stale.is_empty() && request.bitmaps == CarriedBitmaps::All {
-        plan.refuse(RefusalKind::WouldLose, format!(
-            "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}. \
-             Remove them, or leave them behind (--skip-broken-bitmaps)",
+        let text = format!(
+            "{} has dirty bitmaps that are marked as in use, so that nobody knows what they would say: {}",
             shown(path),
             names(&stale)
-        ));
+        );
+        let way_out = WayOut {
+            label: "leave them behind".to_owned(),
+            request: Request::Convert(Convert {
+                bitmaps: CarriedBitmaps::Sound,
+                ..request.clone()
+            }),
+        };
+        plan.refuse_but(RefusalKind::WouldLose, text, vec![way_out]);
         return false;
     }
     if !sound.is_empty() {
@@ -510,7 +517,7 @@ impl Job for ConvertJob {
                 let making = LockedHost::new(host, &locks).for_copies(files, secret);
                 image::convert(&making, &from, &self.new, &self.to, progress)
             })
-            .map_err(|error| not_created(&self.new, &error))?;
+            .map_err(|error| not_created(&self.new, error))?;
         let mut touched = vec![self.new.clone()];
         if let ConvertTo::Qcow2 { options, .. } = &self.to {
             touched.extend(options.data_file.iter().map(|data| data.path.clone()));

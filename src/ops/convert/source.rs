@@ -167,11 +167,14 @@ pub(super) fn format_of(
         }
         (_, Some(found @ (Format::Qcow2 | Format::Raw))) => Some(found),
         (_, Some(other)) => {
-            plan.refuse(RefusalKind::Unsupported, format!(
-                "{path} is of format {}, whose content is not read here: taken as raw (--source-format raw) \
+            plan.refuse(
+                RefusalKind::Unsupported,
+                format!(
+                    "{path} is of format {}, whose content is not read here: taken as raw \
                  its bytes are copied as they are",
-                printable(other.name())
-            ));
+                    printable(other.name())
+                ),
+            );
             None
         }
         (_, None) => None,

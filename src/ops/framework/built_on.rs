@@ -99,6 +99,6 @@ impl BuiltOn {
             true => format!("{} was taken away again", names.join(" and ")),
             false => format!("{} is worthless: discard it", left.join(" and ")),
         };
-        Err(Error::Stale(format!("{error}; {what}")))
+        Err(Error::stale(format!("{error}; {what}")))
     }
 }

@@ -112,7 +112,7 @@ pub(in crate::ops) fn copy<'h>(
     if let Some(base) = below {
         let base_path = dir.join(&base.name);
         let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)
-            .map_err(Error::Failed)?;
+            .map_err(Error::failed)?;
         let file = host
             .open(copy.temporary(), Access::ReadWrite)
             .map_err(|error| Error::io("open", copy.temporary(), &error))?;
@@ -121,7 +121,7 @@ pub(in crate::ops) fn copy<'h>(
             &recorded,
             &base.format,
         )
-        .map_err(|error| Error::Failed(error.to_string()))?;
+        .map_err(Error::from)?;
     }
     Ok(copy)
 }

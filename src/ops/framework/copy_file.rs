@@ -190,7 +190,7 @@ fn copy_bytes(
         return Ok(());
     }
     if reflink == Reflink::Always && len > 0 {
-        return Err(Error::Failed(format!(
+        return Err(Error::failed(format!(
             "{} cannot share the blocks of {}: the filesystem cannot do that, or they are on two",
             shown(to),
             shown(from)
@@ -218,7 +218,7 @@ fn copy_bytes(
                 buffer.resize(usize::try_from(piece).unwrap_or(0), 0);
                 let got = source.read_at(&mut buffer, at).map_err(reading)?;
                 if (got as u64) < piece {
-                    return Err(Error::Failed(format!(
+                    return Err(Error::failed(format!(
                         "{} became shorter while it was copied",
                         shown(from)
                     )));
@@ -228,7 +228,7 @@ fn copy_bytes(
             target.write_out(at, piece);
             at += piece;
             progress.advance(piece).map_err(|_| {
-                Error::Cancelled(format!("cancelled: the copy of {} is removed", shown(from)))
+                Error::cancelled(format!("cancelled: the copy of {} is removed", shown(from)))
             })?;
         }
     }

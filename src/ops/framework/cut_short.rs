@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::forest::{Node, NodeId};
-use crate::host::{printable, shell_quoted};
 use crate::image::{self, Format, Layer};
 use crate::units::size;
 
 use super::format::shown;
-use super::plan::Plan;
+use super::plan::{Note, Plan};
+use super::remedy::Remedy;
 use super::resolve;
 
 /// Warns of every layer that the plan would copy from and whose tables place something past the end of its
@@ -34,20 +34,20 @@ pub(in crate::ops) fn warn(plan: &mut Plan) {
         let lost = Layer::open(host, &node.path, &Format::Qcow2)
             .and_then(|layer| image::cut_short(&layer));
         if let Ok(lost @ 1..) = lost {
-            warnings.push(sentence(node, lost));
+            let check = Remedy::Check(node.path.clone());
+            warnings.push(Note::of(sentence(node, lost)).helped_by(vec![check]));
         }
     }
-    for text in warnings {
-        plan.warn(text);
+    for warning in warnings {
+        plan.warn(warning);
     }
 }
 
 fn sentence(node: &Node, lost: u64) -> String {
     format!(
         "{} is cut short: {} of its disk lie past the end of the file and are copied as zeros. Restore it from a \
-         copy; `qanopy check {}` tells what is gone",
+         copy",
         shown(&node.path),
-        size(lost),
-        printable(shell_quoted(&node.path))
+        size(lost)
     )
 }

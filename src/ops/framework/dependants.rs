@@ -126,7 +126,7 @@ pub(in crate::ops) fn look_again(plan: &Plan) -> Result<(), Error> {
             continue;
         }
         if let Some(base) = known.new_on(found) {
-            return Err(Error::Stale(format!(
+            return Err(Error::stale(format!(
                 "{} is built on {}, which the plan did not know: plan again",
                 shown(&found.path),
                 shown(base)

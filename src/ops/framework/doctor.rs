@@ -1,89 +1,149 @@
-//! What helps against what is wrong with an image. A problem is found in the forest, an error by whoever reads;
-//! here is decided, once for plans and faces, which operations help against it. The screen shows them as a key,
-//! the command line as a line.
+//! What helps against what is wrong with an image. A problem is found in the forest; here is decided, once for
+//! plans and faces, which remedies there are against it.
 
-use std::path::Path;
+use std::path::{Path, absolute};
 
-use crate::forest::{BackingState, Forest, Node, ProblemKind};
+use serde_json::{Value, json};
 
-use crate::image::{self, ErrorKind};
+use crate::forest::{BackingState, Forest, Node, Problem, ProblemKind};
+use crate::image::{self, BackingName};
 
 use super::format::name;
+use super::nature::Recovery;
 use super::refusal::WayOut;
+use super::remedy::Remedy;
 use super::request::Request;
 
-/// The operations that help against this kind of problem of an image, the best first. Each is a plan of its own
-/// when it is asked for. None where it is for the person to say what the image was made from, or where nothing
-/// here helps.
+/// What helps against this kind of problem of an image, the best first. None where nothing here helps.
 #[must_use]
-pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Request> {
+pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Remedy> {
     let image = node.path.clone();
     match kind {
         ProblemKind::MissingBacking | ProblemKind::UnresolvableBacking => {
-            found_elsewhere(forest, node).into_iter().collect()
-        }
-        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
-            vec![Request::record_format(&image)]
-        }
-        ProblemKind::CorruptClusters | ProblemKind::CorruptBit | ProblemKind::DirtyBit => {
-            vec![Request::repair(&image)]
-        }
-        ProblemKind::LeakedClusters => {
-            // Freeing what is lost needs less than a repair, and is refused where that is needed.
-            let is_leak = |kind| kind == ProblemKind::LeakedClusters;
-            match node.problems.iter().all(|problem| is_leak(problem.kind)) {
-                true => vec![Request::free_leaks(&image)],
-                false => vec![Request::repair(&image)],
-            }
+            let mut fixes = found_elsewhere(forest, node);
+            fixes.push(Remedy::Relink(image));
+            fixes
         }
         // One image of a circle, too, has to be pointed at what it was made from.
         ProblemKind::Loop
         | ProblemKind::UnreachableBacking
-        | ProblemKind::DirectoryDependentBacking
-        | ProblemKind::DirectoryDependentDataFile
-        | ProblemKind::MissingDataFile
-        | ProblemKind::WrittenUnder
-        | ProblemKind::Interrupted
-        | ProblemKind::BrokenBelow
-        | ProblemKind::BackingSize
+        | ProblemKind::DirectoryDependentBacking => vec![Remedy::Relink(image)],
+        ProblemKind::NoBackingFormat | ProblemKind::WrongBackingFormat => {
+            vec![Remedy::ask(Request::record_format(&image))]
+        }
+        ProblemKind::CorruptClusters => vec![Remedy::repair(&image), Remedy::Check(image)],
+        ProblemKind::CorruptBit | ProblemKind::DirtyBit => {
+            vec![Remedy::repair(&image)]
+        }
+        ProblemKind::LeakedClusters => {
+            // Freeing what is lost needs less than a repair, and is refused where that is needed.
+            let is_leak = |kind| kind == ProblemKind::LeakedClusters;
+            let repair = match node.problems.iter().all(|problem| is_leak(problem.kind)) {
+                true => Request::free_leaks(&image),
+                false => Request::repair(&image),
+            };
+            vec![Remedy::ask(repair), Remedy::Check(image)]
+        }
+        ProblemKind::DirectoryDependentDataFile => {
+            record_data_file(node).map_or_else(Vec::new, |fix| vec![fix])
+        }
+        ProblemKind::MissingDataFile => vec![Remedy::DataFile(image)],
+        ProblemKind::WrittenUnder => {
+            let layer = forest.written_layer(node.id);
+            layer.map_or_else(Vec::new, |layer| vec![Remedy::Branch(layer.path.clone())])
+        }
+        ProblemKind::Interrupted {
+            entry,
+            can_roll_back,
+        } => Remedy::recover(entry, can_roll_back),
+        ProblemKind::BrokenBelow => {
+            let below = forest.broken_below(node.id);
+            let layer = below.and_then(|found| forest.get(found.layer));
+            let layer = layer.filter(|layer| forest.stops_only_libvirt(layer));
+            layer.map_or_else(Vec::new, |layer| {
+                vec![Remedy::ask(Request::record_format(&layer.path))]
+            })
+        }
+        ProblemKind::Unopenable => {
+            let why = node.facts().and_then(|facts| facts.unopenable.as_ref());
+            match why.is_some_and(|why| why.is_mended_by_repair) {
+                true => vec![Remedy::repair(&image)],
+                false => Vec::new(),
+            }
+        }
+        ProblemKind::BackingSize
         | ProblemKind::Unreadable
         | ProblemKind::Damaged
         | ProblemKind::Truncated
-        | ProblemKind::Unopenable
         | ProblemKind::UnknownFeature => Vec::new(),
     }
 }
 
-/// The command lines of what helps.
+/// A problem as JSON: `fixes` are command lines that can be run as they stand, in `templates` the person
+/// replaces the word in capitals.
 #[must_use]
-pub fn fix_lines(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<String> {
-    let fixes = fixes(forest, node, kind).into_iter();
-    let lines = fixes.filter_map(|fix| fix.command_line());
-    lines.map(|line| line.to_string()).collect()
+pub fn problem_json(forest: &Forest, node: &Node, problem: &Problem) -> Value {
+    let (fixes, templates) = command_lines(&fixes(forest, node, problem.kind));
+    json!({
+        "kind": problem.kind.name(),
+        "message": problem.message,
+        "fixes": fixes,
+        "templates": templates,
+    })
 }
 
-/// A relink to the file of that name that is somewhere else: whether it is the same disk is judged by its plan.
-fn found_elsewhere(forest: &Forest, node: &Node) -> Option<Request> {
-    let backing = node.backing.as_ref()?;
-    if !matches!(
-        backing.state,
-        BackingState::Missing | BackingState::Elsewhere(_)
-    ) {
-        return None;
+/// The command lines that can be run as they stand, and those with a word for the person to say.
+#[must_use]
+pub fn command_lines(remedies: &[Remedy]) -> (Vec<String>, Vec<String>) {
+    let (mut complete, mut templates) = (Vec::new(), Vec::new());
+    for remedy in remedies {
+        let line = remedy.command_line().map(|line| line.to_string());
+        match remedy.is_complete() {
+            true => complete.extend(line),
+            false => templates.extend(line),
+        }
     }
-    let candidate = forest.namesake(node)?;
-    Some(Request::relink_to(&node.path, &candidate.path))
+    (complete, templates)
+}
+
+/// A relink to each file of that name that is somewhere else, where all of them are known: whether one is the same
+/// disk is judged by its plan.
+fn found_elsewhere(forest: &Forest, node: &Node) -> Vec<Remedy> {
+    let is_gone = node.backing.as_ref().is_some_and(|link| {
+        matches!(
+            link.state,
+            BackingState::Missing | BackingState::Elsewhere(_)
+        )
+    });
+    if !is_gone {
+        return Vec::new();
+    }
+    let found = forest.namesakes(node);
+    if found.may_be_more {
+        return Vec::new();
+    }
+    let relinks = found
+        .images
+        .into_iter()
+        .map(|candidate| Remedy::ask(Request::relink_to(&node.path, &candidate.path)));
+    relinks.collect()
+}
+
+/// The data file that is read here, by its whole path.
+fn record_data_file(node: &Node) -> Option<Remedy> {
+    let recorded = node.facts()?.data_file.as_deref()?;
+    let named = BackingName::interpret(&node.path, recorded);
+    let place = absolute(named.file()?).ok()?;
+    Some(Remedy::ask(Request::record_data_file(&node.path, &place)))
 }
 
 impl WayOut {
     /// What helps against an error of an image.
     #[must_use]
     pub fn of(error: &image::Error) -> Vec<Self> {
-        match error.kind {
-            ErrorKind::Corruptions(_) | ErrorKind::CorruptBit | ErrorKind::Dirty => {
-                vec![Self::repair(&error.path)]
-            }
-            _ => Vec::new(),
+        match error.kind.is_mended_by_repair() {
+            true => vec![Self::repair(&error.path)],
+            false => Vec::new(),
         }
     }
 
@@ -93,6 +153,35 @@ impl WayOut {
             label: "repair all of it".to_owned(),
             request: Request::repair(image),
         }
+    }
+
+    /// Bringing an entry back from the trash.
+    pub(in crate::ops) fn restore(entry: impl Into<String>) -> Self {
+        Self {
+            label: "bring it back from the trash".to_owned(),
+            request: Request::restore(vec![entry.into()]),
+        }
+    }
+
+    /// Doing again an entry of the journal, whatever was done since.
+    pub(in crate::ops) fn redo(entry: u64) -> Self {
+        Self {
+            label: "do it again".to_owned(),
+            request: Request::redo(entry),
+        }
+    }
+
+    /// What ends an operation that was interrupted.
+    pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
+        let way = |way, label: &str| Self {
+            label: label.to_owned(),
+            request: Request::recover(entry, way),
+        };
+        let mut ways = vec![way(Recovery::Finish, "finish it")];
+        if can_roll_back {
+            ways.push(way(Recovery::RollBack, "take back what was done of it"));
+        }
+        ways
     }
 
     /// Having an overlay record the format of the image that it is built on.

@@ -13,6 +13,7 @@ use super::format::{listed, name, shown};
 use super::plan::Plan;
 use super::readers;
 use super::refusal::{RefusalKind, WayOut};
+use super::remedy::Remedy;
 use super::request::Request;
 
 /// What a node is read as: what an image built on it records, which its content does not contradict.
@@ -167,7 +168,10 @@ pub(in crate::ops) fn is_readable(plan: &mut Plan, node: &Node) -> bool {
             ),
         ),
         Content::Qcow2(facts) => match (&facts.unopenable, &facts.truncated) {
-            (Some(why), _) => (RefusalKind::Unreadable, format!("it {}", printable(&**why))),
+            (Some(why), _) => (
+                RefusalKind::Unreadable,
+                format!("it {}", printable(&*why.why)),
+            ),
             (None, Some(why)) if facts.lost_map => (RefusalKind::Damaged, printable(why)),
             // Reading needs no reference counts, and a table that is cut off reads as if it were empty.
             (None, Some(why)) => {
@@ -222,21 +226,24 @@ pub(in crate::ops) fn refuse_unfit(plan: &mut Plan, node: &Node, how: &str) {
                 against.push((RefusalKind::Unsupported, text));
             }
             if facts.corrupt {
-                let text = "it is marked corrupt, repair it first with `qanopy check --repair all`";
+                let text = "it is marked corrupt, and has to be repaired first";
                 against.push((RefusalKind::of(&ErrorKind::CorruptBit), text.to_owned()));
             }
             if facts.dirty {
-                let text = "it is marked dirty (it was not closed properly), repair it first with `qanopy check --repair all`";
+                let text =
+                    "it is marked dirty (it was not closed properly), and has to be repaired first";
                 against.push((RefusalKind::of(&ErrorKind::Dirty), text.to_owned()));
             }
             if let Some(why) = &facts.truncated {
                 against.push((RefusalKind::Damaged, printable(why)));
             }
             if let Some(why) = &facts.unopenable {
-                let text = format!("it {}", printable(&**why));
+                let text = format!("it {}", printable(&*why.why));
                 against.push((RefusalKind::Unreadable, text));
             }
-            let marks = usize::from(facts.corrupt) + usize::from(facts.dirty);
+            let mends = facts.unopenable.as_ref();
+            let mends = mends.is_some_and(|it| it.is_mended_by_repair);
+            let marks = usize::from(facts.corrupt) + usize::from(facts.dirty) + usize::from(mends);
             let ways_out = match against.len() == marks {
                 true => vec![WayOut::repair(&node.path)],
                 false => Vec::new(),
@@ -292,13 +299,13 @@ pub(in crate::ops) fn refuse_foreign_data(
             continue;
         };
         if !lies_where_the_person_looked(plan, &node.path, &place) {
-            plan.refuse(RefusalKind::OutsideRoots, format!(
+            let text = format!(
                 "{} names {} as its data file, outside the folders looked in: an image can name any file of \
-                 this machine, so {} if that is right",
+                 this machine, so look in its folder too if that is right",
                 shown(&node.path),
-                shown(&place),
-                look_there(&place)
-            ));
+                shown(&place)
+            );
+            plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
         }
     }
 }
@@ -314,13 +321,13 @@ pub(in crate::ops) fn refuse_unnamed(plan: &mut Plan, image: &Node, base: &Node)
     if lies_where_the_person_looked(plan, &image.path, &place) {
         return false;
     }
-    plan.refuse(RefusalKind::OutsideRoots, format!(
-        "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so {} if \
-         that is right",
+    let text = format!(
+        "{} is built on {}, outside the folders looked in: an image can name any file of this machine, so look in \
+         its folder too if that is right",
         shown(&image.path),
-        shown(&place),
-        look_there(&place)
-    ));
+        shown(&place)
+    );
+    plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
     true
 }
 
@@ -331,18 +338,13 @@ pub(in crate::ops) fn refuse_receiver_elsewhere(plan: &mut Plan, image: &Path) {
         return;
     };
     if !lies_where_the_person_looked(plan, &place, &place) {
-        plan.refuse(RefusalKind::OutsideRoots, format!(
-            "{} cannot be kept intact: it lies outside the folders looked in, so {} if that is right",
-            shown(&place),
-            look_there(&place)
-        ));
+        let text = format!(
+            "{} cannot be kept intact: it lies outside the folders looked in, so look in its folder too if that is \
+             right",
+            shown(&place)
+        );
+        plan.refuse_unless(RefusalKind::OutsideRoots, text, Remedy::look_beside(&place));
     }
-}
-
-/// The way out: to look where the file is.
-fn look_there(place: &Path) -> String {
-    let folder = shown(place.parent().unwrap_or(place));
-    format!("look in its folder too (--scan {folder})")
 }
 
 /// The one answer to whether the content of a file that an image names may be read or written: whether it

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, is_running, printable, this_process};
 use crate::system::LogFile;
 
@@ -222,27 +223,27 @@ impl Journal {
         Ok(entries)
     }
 
-    /// The files that operations that were interrupted have left half done, each with a sentence. One that
-    /// cannot be read leaves none: that is told where the journal is asked for.
+    /// The files that operations that were interrupted have left half done, each with that as its problem. A
+    /// journal that cannot be read tells none: that is said where it is asked for.
     #[must_use]
-    pub fn halves(&self) -> Vec<(PathBuf, String)> {
+    pub fn halves(&self) -> Vec<(PathBuf, Problem)> {
         let mut all = Vec::new();
         for entry in self.interrupted().unwrap_or_default() {
             let files = match entry.concerned() {
                 files if files.is_empty() => entry.touched.clone(),
                 files => files,
             };
-            let (id, title) = (entry.id, printable(&entry.title));
-            let back = match entry.may_be_rolled_back() {
-                true => ", `--roll-back` takes it back",
-                false => "",
+            let title = printable(&entry.title);
+            let kind = ProblemKind::Interrupted {
+                entry: entry.id,
+                can_roll_back: entry.may_be_rolled_back(),
             };
             for file in files {
-                let text = format!(
-                    "{} may be half done: “{title}” was interrupted. `qanopy recover {id} --finish` does the rest{back}.",
+                let message = format!(
+                    "{} may be half done: “{title}” was interrupted.",
                     printable(&file)
                 );
-                all.push((file, text));
+                all.push((file, Problem { kind, message }));
             }
         }
         all

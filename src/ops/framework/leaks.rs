@@ -11,8 +11,10 @@ use crate::units::{count, size};
 use super::error::Error;
 use super::format::{name, shown};
 use super::locks::Locking;
-use super::plan::{EffectKind, Job, Outcome, Plan, Undo};
+use super::plan::{EffectKind, Job, Note, Outcome, Plan, Undo};
 use super::progress::{Phase, Progress};
+use super::remedy::Remedy;
+use super::request::Request;
 
 /// Has what is planned followed by freeing the leaked clusters of these images.
 pub(in crate::ops) fn free_after(plan: &mut Plan, images: &[PathBuf]) {
@@ -93,10 +95,14 @@ impl Job for FreeAfter {
                         done.touched.push(path.clone());
                     }
                 }
-                Err(error) => done.remarks.push(format!(
-                    "clusters that nothing uses stay in {}: {error}. `qanopy check --repair leaks` frees them",
-                    shown(path)
-                )),
+                Err(error) => {
+                    let text = format!(
+                        "clusters that nothing uses stay in {}: {error}",
+                        shown(path)
+                    );
+                    let repair = Remedy::ask(Request::free_leaks(path));
+                    done.remarks.push(Note::of(text).helped_by(vec![repair]));
+                }
             }
         }
         Ok(done)
@@ -121,5 +127,7 @@ fn free(host: &dyn Host, path: &Path, done: &Outcome) -> Result<bool, Error> {
     repair
         .commit(&NoProgress)
         .map(|_| true)
-        .map_err(|error: image::Error| Error::Failed(format!("{}: {}", name(path), error.kind)))
+        .map_err(|error: image::Error| {
+            Error::of_image(format!("{}: {}", name(path), error.kind), error)
+        })
 }

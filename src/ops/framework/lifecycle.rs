@@ -5,7 +5,7 @@ use crate::host::{during_one_survey, io_text};
 use super::context::Context;
 use super::error::Error;
 use super::journal::Journal;
-use super::plan::{EffectKind, Outcome, Plan, Ready};
+use super::plan::{EffectKind, Note, Outcome, Plan, Ready};
 use super::preconditions::Preconditions;
 use super::progress::{Phase, Progress};
 use super::request::Request;
@@ -43,7 +43,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
     let plan = ready.plan();
     plan.verify_preconditions()?;
     let Some(job) = &plan.job else {
-        return Err(Error::Failed(format!("{}: nothing to do", plan.title)));
+        return Err(Error::failed(format!("{}: nothing to do", plan.title)));
     };
     let proof = ready
         .proves()
@@ -63,7 +63,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
             if half {
                 ended = ended.map_err(|error| {
                     unwritten = journal.stop(id, &error).err();
-                    error.but_half_done(id)
+                    error.but_half_done(id, plan.can_roll_back())
                 });
             } else {
                 unwritten = journal.end(id, plan, &ended).err();
@@ -73,16 +73,16 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
         _ => {}
     }
     if let (Some(error), Ok(outcome)) = (unwritten, &mut ended) {
-        outcome.remarks.push(format!(
+        outcome.remarks.push(Note::of(format!(
             "it could not be written down in the journal, so that `undo` does not know it: {error}",
             error = io_text(&error)
-        ));
+        )));
     }
     if let Ok(outcome) = &ended {
         trash::record_again(plan, &outcome.touched);
     }
     if let (Some(proof), Ok(outcome)) = (proof, &mut ended) {
-        outcome.remarks.push(proof.compare(plan, progress)?);
+        outcome.remarks.push(proof.compare(plan, progress)?.into());
     }
     ended
 }

@@ -187,7 +187,7 @@ impl Locking {
             Lock::Held(guard) => Some(guard),
             Lock::Busy(conflict) => {
                 let id = file.stat().ok().map(|stat| stat.id);
-                return Err(Error::InUse(busy(path, id, &conflict.holders)));
+                return Err(Error::in_use(busy(path, id, &conflict.holders)));
             }
             Lock::Unsupported => None,
         };

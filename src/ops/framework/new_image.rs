@@ -15,6 +15,7 @@ use super::format::name;
 use super::options::{EncryptionOption, ImageOptions};
 use super::plan::{EffectKind, Plan};
 use super::refusal::RefusalKind;
+use super::remedy::Remedy;
 use super::{backing_name, new_file};
 
 /// A new image that can be made.
@@ -51,11 +52,12 @@ pub(in crate::ops) fn options(
         Some(EncryptionOption { iter_time_ms }) => {
             let passphrase = plan.context().keys.for_new(new);
             let Some(passphrase) = passphrase.filter(|one| !one.bytes().is_empty()) else {
-                plan.refuse(RefusalKind::PassphraseNeeded, format!(
-                    "{} is to be encrypted, but no passphrase was given for it (--passphrase-file), an empty \
-                     one, or two that differ",
+                let text = format!(
+                    "{} is to be encrypted, but no passphrase was given for it, an empty one, or two that differ",
                     name(new)
-                ));
+                );
+                let give = Remedy::Passphrase(new.to_path_buf());
+                plan.refuse_unless(RefusalKind::PassphraseNeeded, text, give);
                 return None;
             };
             if passphrase.bytes().ends_with(b"\n") {

@@ -15,6 +15,7 @@ use super::nature::Nature;
 use super::preconditions::Preconditions;
 use super::progress::Progress;
 use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
+use super::remedy::Remedy;
 use super::request::Request;
 
 /// What an operation that ran has done.
@@ -27,7 +28,7 @@ pub struct Outcome {
     /// What would take it back, if anything can.
     pub undo: Option<Request>,
     /// Things the person should know although all went well.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Note>,
 }
 
 /// What carries out one plan. Made by the operation's own planning, so that nothing but an accepted
@@ -129,6 +130,45 @@ pub struct Note {
     pub warning: bool,
     /// A sentence.
     pub text: String,
+    /// What gets a person further.
+    pub remedies: Vec<Remedy>,
+}
+
+impl Note {
+    /// Something to know.
+    pub fn of(text: impl Into<String>) -> Self {
+        Self {
+            warning: false,
+            text: text.into(),
+            remedies: Vec::new(),
+        }
+    }
+
+    /// The same with what gets a person further.
+    #[must_use]
+    pub(in crate::ops) fn helped_by(self, remedies: Vec<Remedy>) -> Self {
+        Self { remedies, ..self }
+    }
+
+    /// The same, to be looked at twice.
+    fn warning(self) -> Self {
+        Self {
+            warning: true,
+            ..self
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Note {
+    fn from(text: T) -> Self {
+        Self::of(text)
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Room needed on one filesystem.
@@ -302,6 +342,11 @@ impl Plan {
         }
     }
 
+    /// Whether a half of it may be taken back, as far as can be said without a look at the files.
+    pub(in crate::ops) fn can_roll_back(&self) -> bool {
+        self.roll_back.is_some() || self.request.operation().can_roll_back()
+    }
+
     /// What it was planned with.
     pub(in crate::ops) fn context(&self) -> &Context {
         &self.context
@@ -337,19 +382,13 @@ impl Plan {
     }
 
     /// Adds something to know.
-    pub(in crate::ops) fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(Note {
-            warning: false,
-            text: text.into(),
-        });
+    pub(in crate::ops) fn note(&mut self, note: impl Into<Note>) {
+        self.notes.push(note.into());
     }
 
     /// Adds something to look at twice.
-    pub(in crate::ops) fn warn(&mut self, text: impl Into<String>) {
-        self.notes.push(Note {
-            warning: true,
-            text: text.into(),
-        });
+    pub(in crate::ops) fn warn(&mut self, note: impl Into<Note>) {
+        self.notes.push(note.into().warning());
     }
 
     /// Says that no command of qemu-img does the same, and what it would do instead.
@@ -358,12 +397,8 @@ impl Plan {
     }
 
     /// Adds something to look at twice before anything else.
-    pub(in crate::ops) fn warn_first(&mut self, text: impl Into<String>) {
-        let note = Note {
-            warning: true,
-            text: text.into(),
-        };
-        self.notes.insert(0, note);
+    pub(in crate::ops) fn warn_first(&mut self, note: impl Into<Note>) {
+        self.notes.insert(0, note.into().warning());
     }
 
     /// Adds a reason not to do it, without a way out.
@@ -373,7 +408,7 @@ impl Plan {
 
     /// The same of a reason that was found elsewhere.
     pub(in crate::ops) fn refuse_for(&mut self, reason: Reason) {
-        self.refuse(reason.kind, reason.text);
+        self.refuse_but(reason.kind, reason.text, reason.ways_out);
     }
 
     /// Says that everything is as it is asked for already, so that nothing is done.
@@ -406,6 +441,22 @@ impl Plan {
             kind,
             text: text.into(),
             ways_out,
+            remedies: Vec::new(),
+        });
+    }
+
+    /// Adds a reason not to do it that falls away where the same is asked for in another way.
+    pub(in crate::ops) fn refuse_unless(
+        &mut self,
+        kind: RefusalKind,
+        text: impl Into<String>,
+        remedy: Remedy,
+    ) {
+        self.refusals.push(Refusal {
+            kind,
+            text: text.into(),
+            ways_out: Vec::new(),
+            remedies: vec![remedy],
         });
     }
 
@@ -420,7 +471,14 @@ impl Plan {
     }
 
     fn refuse_error_as(&mut self, error: &image::Error, text: String) {
-        self.refuse_but(RefusalKind::of(&error.kind), text, WayOut::of(error));
+        let mut remedies = Remedy::of(error);
+        remedies.retain(|remedy| !matches!(remedy, Remedy::Ask(_)));
+        self.refusals.push(Refusal {
+            kind: RefusalKind::of(&error.kind),
+            text,
+            ways_out: WayOut::of(error),
+            remedies,
+        });
     }
 
     /// What could not be read, known once it has run; none of one for which that is an error.

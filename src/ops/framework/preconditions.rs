@@ -192,17 +192,17 @@ impl Precondition {
         let Some(was) = &self.was else {
             return match host.stat_link(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Ok(_) => Err(Error::Stale(format!(
+                Ok(_) => Err(Error::stale(format!(
                     "{path} has come into being since the plan was made: plan again"
                 ))),
-                Err(error) => Err(Error::Stale(format!(
+                Err(error) => Err(Error::stale(format!(
                     "{path} cannot be looked at any more: {error}",
                     error = io_text(&error)
                 ))),
             };
         };
         let now = look(host, &self.path, self.compare).map_err(|error| {
-            Error::Stale(if error.kind() == io::ErrorKind::NotFound {
+            Error::stale(if error.kind() == io::ErrorKind::NotFound {
                 format!("{path} is gone since the plan was made: plan again")
             } else {
                 format!(
@@ -221,7 +221,7 @@ impl Precondition {
         if same {
             return Ok(());
         }
-        Err(Error::Stale(if now.id != was.id {
+        Err(Error::stale(if now.id != was.id {
             format!("{path} is another file than when the plan was made: plan again")
         } else {
             let when = host.now().duration_since(now.modified).map_or_else(
@@ -274,7 +274,7 @@ mod tests {
 
     fn stale(preconditions: &Preconditions) -> String {
         match preconditions.verify(&RealHost) {
-            Err(Error::Stale(text)) => text,
+            Err(Error::Stale(report)) => report.text,
             other => panic!("{other:?}"),
         }
     }

@@ -76,7 +76,7 @@ fn warn_of_unseen_names(plan: &mut Plan, forest: &Forest) {
         if stat.links > known {
             plan.warn(format!(
                 "{} has {} in folders that were not looked in (hard links): what is built on it by those is not \
-                 known. Look there too with --scan DIR",
+                 known. Look there too",
                 shown(&node.path),
                 count(stat.links - known, "more name")
             ));

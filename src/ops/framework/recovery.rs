@@ -8,6 +8,7 @@ use super::data_files::data_file_of;
 use super::format::{listed, name, shown};
 use super::journal::Entry;
 use super::nature::{Nature, Relocation};
+use super::plan::Note;
 use super::request::Request;
 use super::{resolve, trash};
 
@@ -18,7 +19,7 @@ pub(in crate::ops) enum Way {
     /// These, none of which rests on what another one changes.
     Each(Vec<Request>),
     /// This, and something to know about it; where it finishes, that it only repeats something.
-    But(Request, String),
+    But(Request, Note),
     /// Nothing: it is through, or was never begun. A sentence that says which.
     Nothing(String),
     /// Nothing can be: why.

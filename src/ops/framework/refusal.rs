@@ -3,6 +3,7 @@
 
 use crate::image::ErrorKind;
 
+use super::remedy::Remedy;
 use super::request::Request;
 
 /// What kind of reason there is against something. Its name stays whatever becomes of the sentences.
@@ -104,13 +105,23 @@ pub(in crate::ops) struct Reason {
     pub(in crate::ops) kind: RefusalKind,
     /// A sentence with the reason and the files.
     pub(in crate::ops) text: String,
+    /// Other requests that would get the person further.
+    pub(in crate::ops) ways_out: Vec<WayOut>,
 }
 
 impl Reason {
     /// A reason of this kind.
     pub(in crate::ops) fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+        Self {
+            kind,
+            text: text.into(),
+            ways_out: Vec::new(),
+        }
+    }
+
+    /// The same with what could be done instead.
+    pub(in crate::ops) fn but(self, ways_out: Vec<WayOut>) -> Self {
+        Self { ways_out, ..self }
     }
 }
 
@@ -123,6 +134,8 @@ pub struct Refusal {
     pub text: String,
     /// Other requests that would get the person further.
     pub ways_out: Vec<WayOut>,
+    /// What else would: asking for the same in another way.
+    pub remedies: Vec<Remedy>,
 }
 
 /// Another request that gets the person further.

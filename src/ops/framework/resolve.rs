@@ -1,14 +1,15 @@
 //! The node a person means by a path. What may be done with it is the operations' business.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::forest::Node;
-use crate::host::{io_text, shell_quoted};
+use crate::host::io_text;
 use crate::image::entry_of;
 
 use super::context::Context;
 use super::format::shown;
-use super::refusal::{Reason, RefusalKind};
+use super::refusal::{Reason, RefusalKind, WayOut};
 
 /// The node of this name, or of the file this name leads to.
 ///
@@ -20,9 +21,7 @@ pub(in crate::ops) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c
     let by_file = || stat.as_ref().ok().and_then(|stat| forest.by_file(stat.id));
     let node = forest.by_path(path).or_else(by_file);
     match (node, &stat) {
-        (Some(node), _) if node.is_in_trash() => {
-            Err(Reason::new(RefusalKind::InTrash, in_trash(&node.path)))
-        }
+        (Some(node), _) if node.is_in_trash() => Err(in_trash(&node.path)),
         (Some(node), _) => Ok(node),
         (None, Ok(_)) => Err(Reason::new(
             RefusalKind::NotFound,
@@ -48,10 +47,9 @@ pub(in crate::ops) fn kind_of(error: &std::io::Error) -> RefusalKind {
 }
 
 /// Why nothing is done with an image that is in the trash.
-pub(in crate::ops) fn in_trash(path: &Path) -> String {
-    let way = entry_of(path).map_or_else(String::new, |entry| {
-        let entry = shell_quoted(entry);
-        format!(": `qanopy trash restore {entry}` brings it back")
-    });
-    format!("{} is in the trash{way}", shown(path))
+pub(in crate::ops) fn in_trash(path: &Path) -> Reason {
+    let text = format!("{} is in the trash", shown(path));
+    let entry = entry_of(path).and_then(OsStr::to_str);
+    let ways_out = entry.map(WayOut::restore).into_iter().collect();
+    Reason::new(RefusalKind::InTrash, text).but(ways_out)
 }

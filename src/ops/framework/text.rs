@@ -11,6 +11,7 @@ use crate::units::{count, size};
 use super::context::LookedIn;
 use super::format::{listed, shown};
 use super::plan::{Confirm, Effect, EffectKind, Note, Plan, SpaceNeed, Undo};
+use super::remedy::Remedy;
 
 /// The directory all of these files lie below, if that says more than `/`.
 pub(in crate::ops) fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
@@ -60,11 +61,16 @@ pub(in crate::ops) struct Said(Vec<Line>);
 
 impl Said {
     fn say(&mut self, label: &str, text: &str, tone: Tone) {
+        self.say_with(label, text, tone, Vec::new());
+    }
+
+    fn say_with(&mut self, label: &str, text: &str, tone: Tone, remedies: Vec<Remedy>) {
         self.0.push(Line {
             label: label.to_owned(),
             // The operations made their sentences from printable parts; this is the last gate.
             text: printable(text),
             tone,
+            remedies,
         });
     }
 
@@ -121,11 +127,11 @@ impl Said {
     }
 
     fn say_note(&mut self, note: &Note) {
-        if note.warning {
-            self.say("warning", &note.text, Tone::Warning);
-        } else {
-            self.say("note", &note.text, Tone::Plain);
-        }
+        let (label, tone) = match note.warning {
+            true => ("warning", Tone::Warning),
+            false => ("note", Tone::Plain),
+        };
+        self.say_with(label, &note.text, tone, note.remedies.clone());
     }
 }
 
@@ -164,7 +170,8 @@ pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
     for refusal in plans.iter().flat_map(|plan| &plan.refusals) {
         if !refusals.contains(&refusal.text.as_str()) {
             refusals.push(&refusal.text);
-            said.say("refused", &refusal.text, Tone::Danger);
+            let remedies = refusal.remedies.clone();
+            said.say_with("refused", &refusal.text, Tone::Danger, remedies);
         }
     }
     if refusals.is_empty() {
@@ -214,7 +221,12 @@ impl Plan {
         for refusal in &self.refusals {
             match self.is_so() {
                 true => said.say("is so", &refusal.text, Tone::Good),
-                false => said.say("refused", &refusal.text, Tone::Danger),
+                false => said.say_with(
+                    "refused",
+                    &refusal.text,
+                    Tone::Danger,
+                    refusal.remedies.clone(),
+                ),
             }
             for way in &refusal.ways_out {
                 number += 1;
@@ -245,6 +257,8 @@ pub struct Line {
     pub text: String,
     /// How to colour it.
     pub tone: Tone,
+    /// What gets a person further.
+    pub remedies: Vec<Remedy>,
 }
 
 /// What a line means; faces choose the colour.

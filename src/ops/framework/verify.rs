@@ -218,7 +218,7 @@ impl Proof {
         }
         if !wrong.is_empty() {
             let names: Vec<String> = wrong.into_iter().collect();
-            return Err(Error::Failed(format!(
+            return Err(Error::failed(format!(
                 "it is done, and the proof fails: {} show something else than before. Please report this",
                 listed(&names, 5)
             )));
@@ -334,7 +334,7 @@ impl Proof {
 }
 
 fn cancelled() -> Error {
-    Error::Cancelled("cancelled: nothing was changed".to_owned())
+    Error::cancelled("cancelled: nothing was changed".to_owned())
 }
 
 /// The images of the trees that the plan touches, and those that it touches and no scan has met, each with
@@ -502,6 +502,7 @@ impl Plan {
             label: "proves".to_owned(),
             text,
             tone: Tone::Plain,
+            remedies: Vec::new(),
         }
     }
 }

@@ -290,8 +290,8 @@ fn plan_step(
     let path = shown(&wanted.from);
     if let Some(stat) = device::stat_of(host, &wanted.from) {
         plan.refuse(RefusalKind::Unsupported, format!(
-            "{path} is a block device, whose name is not ours to change: rename it with {}, then let what is built \
-             on it follow with `qanopy relink`; `qanopy convert` copies it into a file",
+            "{path} is a block device, whose name is not ours to change: rename it with {}, then relink what is \
+             built on it; or convert it into a file",
             device::rename_line(&stat, &wanted.to)
         ));
         return None;

@@ -13,7 +13,7 @@ use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locks::Locking;
 use crate::ops::framework::plan::Job;
 use crate::ops::framework::trash::{Batch, Item};
-use crate::ops::{BackingStyle, Error, Outcome, Phase, Plan, Progress, Reflink};
+use crate::ops::{BackingStyle, Error, Note, Outcome, Phase, Plan, Progress, Reflink};
 use crate::units::count;
 
 use super::step::{Step, is_one_place};
@@ -90,7 +90,7 @@ impl Job for Move {
             if let Err(error) = step.switch(host, copy, &mut files, &mut remarks) {
                 batch.into_iter().for_each(Batch::give_up);
                 return Err(match error {
-                    Error::Failed(text) => Error::Failed(format!(
+                    Error::Failed(text) => Error::failed(format!(
                         "{text}. No image is lost; the same move again completes it"
                     )),
                     other => other,
@@ -99,10 +99,7 @@ impl Job for Move {
         }
         if let Some(batch) = batch {
             remarks.extend(batch.remarks().iter().cloned());
-            remarks.push(format!(
-                "the old files are in the trash as {}",
-                batch.name()
-            ));
+            remarks.push(format!("the old files are in the trash as {}", batch.name()).into());
             batch.carry_out(&Progress::new())?;
         }
         let mut touched: Vec<PathBuf> = Vec::new();
@@ -156,7 +153,7 @@ impl Step {
         host: &dyn Host,
         copy: Option<Copy<'_>>,
         files: &mut Files,
-        remarks: &mut Vec<String>,
+        remarks: &mut Vec<Note>,
     ) -> Result<(), Error> {
         let is_there = host.stat_link(&self.from).is_ok();
         if let Some(own) = self.own.as_ref().filter(|own| own.bridge && is_there) {
@@ -177,9 +174,9 @@ impl Step {
         match copy {
             Some(copy) => {
                 remarks.extend(
-                    copy.lost
-                        .iter()
-                        .map(|lost| format!("could not keep {lost} of {}", name(&self.to))),
+                    copy.lost.iter().map(|lost| {
+                        Note::of(format!("could not keep {lost} of {}", name(&self.to)))
+                    }),
                 );
                 // The copy names its base as it is to, before anybody can find it.
                 let file = host
@@ -215,7 +212,7 @@ impl Step {
         }
         if is_there && !self.copied {
             if is_one_place(host, &self.from, &self.to) {
-                return Err(Error::Stale(format!(
+                return Err(Error::stale(format!(
                     "{} and {} have become one name since the plan was made: plan again",
                     shown(&self.from),
                     shown(&self.to)
@@ -255,7 +252,7 @@ impl Step {
         if id(&self.from).is_some() && id(&self.from) == id(&self.to) {
             return Ok(());
         }
-        Err(Error::Stale(format!(
+        Err(Error::stale(format!(
             "{} has come into being since the plan was made: plan again",
             shown(&self.to)
         )))
@@ -271,10 +268,10 @@ fn link(
     base: &Path,
     style: BackingStyle,
 ) -> Result<(), Error> {
-    let recorded = backing_name::leading(host, path, base, style).map_err(Error::Failed)?;
+    let recorded = backing_name::leading(host, path, base, style).map_err(Error::failed)?;
     let Some(file) = files.get(known) else {
-        return Err(Error::Failed(format!("{} is not open", shown(known))));
+        return Err(Error::failed(format!("{} is not open", shown(known))));
     };
     image::rename_backing(&ImageFile::new(path, file.clone()), &recorded)
-        .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))
+        .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))
 }

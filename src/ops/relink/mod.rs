@@ -324,7 +324,7 @@ impl Job for RelinkJob {
             &self.recorded,
             &self.format,
         )
-        .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
+        .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))?;
         let undo = match plan.undo {
             Undo::Possible(_) => plan.roll_back.clone(),
             Undo::Impossible(_) => None,

@@ -128,8 +128,9 @@ impl Job for UnlinkJob {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::unlink(&ImageFile::new(&self.image, file.clone()))
-            .map_err(|error| Error::Failed(format!("{error}. Its old header is in place")))?;
+        image::unlink(&ImageFile::new(&self.image, file.clone())).map_err(|error| {
+            Error::of_image(format!("{error}. Its old header is in place"), error)
+        })?;
         Ok(Outcome {
             summary: format!("{} is built on nothing", shown(&self.image)),
             touched: vec![self.image.clone()],

@@ -655,15 +655,18 @@ impl ResizeJob {
         Shrink::plan(&file, None, self.new, &NoProgress).map(Some)
     }
 
-    fn failed(&self, error: &image::Error) -> Error {
+    fn failed(&self, error: image::Error) -> Error {
         let path = shown(&self.image);
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!("stopped: the disk of {path} is as large as it was"));
+            return Error::cancelled(format!("stopped: the disk of {path} is as large as it was"));
         }
-        Error::Failed(format!(
-            "{error}. The disk of {path} is complete and of its old or its new size; once that is mended, resize \
+        Error::of_image(
+            format!(
+                "{error}. The disk of {path} is complete and of its old or its new size; once that is mended, resize \
              it again"
-        ))
+            ),
+            error,
+        )
     }
 
     fn grow(&self, plan: &Plan, files: &Files, progress: &Progress) -> image::Result<()> {
@@ -739,7 +742,7 @@ impl Job for ResizeJob {
             Shrink::plan(&files.image, data, self.new, progress)
                 .and_then(|shrink| shrink.commit(progress))
         };
-        done.map_err(|error| self.failed(&error))?;
+        done.map_err(|error| self.failed(error))?;
         Ok(Outcome {
             summary: format!(
                 "the disk of {} is {} large now, it was {}",

@@ -305,14 +305,15 @@ impl Change {
         }
     }
 
-    fn failed(&self, error: &image::Error) -> Error {
+    fn failed(&self, error: image::Error) -> Error {
         let path = shown(&self.image);
         if matches!(error.kind, ErrorKind::Cancelled) {
-            return Error::Cancelled(format!("stopped: {path} is as it was"));
+            return Error::cancelled(format!("stopped: {path} is as it was"));
         }
-        Error::Failed(format!(
-            "{error}. {path} is complete, either as it was or with the change made"
-        ))
+        Error::of_image(
+            format!("{error}. {path} is complete, either as it was or with the change made"),
+            error,
+        )
     }
 }
 
@@ -326,7 +327,7 @@ impl Job for Change {
         let file = file.file(&locks);
         let change = self
             .work_out(plan, &file, progress)
-            .map_err(|error| self.failed(&error))?;
+            .map_err(|error| self.failed(error))?;
         progress.enter(Phase::Copy, change.written());
         let path = shown(&self.image);
         let id_of_last = change.snapshots().last().map(|last| last.id.clone());
@@ -360,7 +361,7 @@ impl Job for Change {
         };
         change
             .commit(progress)
-            .map_err(|error| self.failed(&error))?;
+            .map_err(|error| self.failed(error))?;
         Ok(Outcome {
             summary,
             touched: vec![self.image.clone()],

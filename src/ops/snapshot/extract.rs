@@ -318,9 +318,9 @@ impl Job for Extract {
             .map_err(|error| {
                 let new = shown(&self.new);
                 if matches!(error.kind, ErrorKind::Cancelled) {
-                    Error::Cancelled(format!("stopped: {new} was not created"))
+                    Error::cancelled(format!("stopped: {new} was not created"))
                 } else {
-                    Error::Failed(format!("{new} was not created: {error}"))
+                    Error::of_image(format!("{new} was not created: {error}"), error)
                 }
             })?;
         Ok(Outcome {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::host::shell_quoted;
-use crate::ops::{Error, Outcome, Phase, ProgressView, Ready, Request};
+use crate::ops::{Error, Note, Outcome, Phase, ProgressView, Ready, Remedy, Report, Request};
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::config::{NoticeBy, Notices};
@@ -15,6 +15,7 @@ use crate::tui::jobs::{Files, JobState, Jobs, Task, Work};
 use crate::tui::log::Kind;
 use crate::tui::msg::{Effect, Notice};
 use crate::tui::query::FOR_THE_ROWS;
+use crate::tui::remedies;
 use crate::tui::ui::Ui;
 use crate::units;
 
@@ -58,7 +59,8 @@ pub(super) fn check(app: &mut App, images: Vec<PathBuf>, effects: &mut Vec<Effec
     );
     app.note(Some(id), Kind::Step, &title);
     if let [only] = &images[..] {
-        let command = format!("qanopy check {}", shell_quoted(only));
+        let command = Remedy::Check(only.clone()).command_line();
+        let command = command.map(|line| line.to_string()).unwrap_or_default();
         app.note(Some(id), Kind::Command, &command);
     }
     app.tree.marks.clear();
@@ -183,7 +185,8 @@ pub(super) fn ended(
         Ok(outcome) => {
             job.state = JobState::Done(outcome.summary.clone());
             app.note(Some(id), Kind::Good, &outcome.summary);
-            for remark in &outcome.remarks {
+            let remarks: Vec<String> = outcome.remarks.iter().map(|note| told(app, note)).collect();
+            for remark in &remarks {
                 app.note(Some(id), Kind::Note, remark);
             }
             touched.clone_from(&outcome.touched);
@@ -192,7 +195,7 @@ pub(super) fn ended(
                 let key = app.key(Action::Jobs);
                 text.push_str(&format!(" {key} Enter lists them."));
             } else {
-                for remark in &outcome.remarks {
+                for remark in &remarks {
                     text.push(' ');
                     text.push_str(remark);
                 }
@@ -209,14 +212,21 @@ pub(super) fn ended(
             app.tell(text.clone());
             text
         }
-        Err(Error::Cancelled(text)) => {
+        Err(Error::Cancelled(report)) => {
+            let text = said_of(app, &report);
+            let Some(job) = app.jobs.get_mut(id) else {
+                return;
+            };
             job.state = JobState::Cancelled(text.clone());
             app.note(Some(id), Kind::Note, &text);
             app.tell(format!("{title}: {text}"));
             text
         }
         Err(error) => {
-            let text = error.to_string();
+            let text = said_of(app, error.report());
+            let Some(job) = app.jobs.get_mut(id) else {
+                return;
+            };
             job.state = JobState::Failed(text.clone());
             app.note(Some(id), Kind::Bad, &text);
             match &task {
@@ -252,6 +262,18 @@ pub(super) fn ended(
         let is_whole = touched.is_empty();
         scan::look_again(app, (!is_whole).then_some(touched), effects);
     }
+}
+
+/// A remark, and the keys that get further.
+fn told(app: &App, note: &Note) -> String {
+    let helps = remedies::sentences(app, &note.remedies, None);
+    remedies::after(&note.text, &helps)
+}
+
+/// What an error says, and the keys that get further.
+fn said_of(app: &App, report: &Report) -> String {
+    let helps = remedies::sentences(app, &report.remedies, None);
+    remedies::after(&report.text, &helps)
 }
 
 /// A job is over since the passphrase of an image is missing: a person who does nothing else is asked for

@@ -158,7 +158,7 @@ pub(super) fn copy(app: &App) -> ListMenu {
             chain.join("\n"),
         );
         add("s", "its path, quoted for a shell", quoted.clone());
-        let json = json_text(image_json(&app.forest, node, &crate::ops::fix_lines));
+        let json = json_text(image_json(&app.forest, node, &crate::ops::problem_json));
         add("j", "what is known of it, as JSON", json);
         add(
             "i",

@@ -3,13 +3,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Forest, NodeId};
 use crate::ops::{
-    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Request, Revert, Siblings, SnapshotAction,
-    SnapshotName, Squash, UndoEntry,
+    ChangeSnapshot, Commit, CommittedLayer, RedoEntry, Remedy, Request, Revert, Siblings,
+    SnapshotAction, SnapshotName, Squash, UndoEntry,
 };
 use crate::tui::detail_pane::Tab;
 use crate::tui::forms::FormKind;
@@ -106,7 +106,7 @@ pub(super) fn recover(ui: &mut Ui, effects: &mut Vec<Effect>) {
 pub(super) fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(node) = ui.app.target() else { return };
     match (node.id, health::first_fix(&ui.app.forest, node)) {
-        (id, Some(fix)) => heal(ui, id, fix, effects),
+        (_, Some(fix)) => heal(ui, fix, effects),
         (id, None) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
                 ui.app.tree.cursor = row;
@@ -119,15 +119,29 @@ pub(super) fn repair(ui: &mut Ui, effects: &mut Vec<Effect>) {
 }
 
 /// Does what helps an image.
-fn heal(ui: &mut Ui, id: NodeId, fix: Fix, effects: &mut Vec<Effect>) {
-    let Some(image) = ui.app.forest.get(id).map(|node| node.path.clone()) else {
-        return;
+fn heal(ui: &mut Ui, fix: Fix, effects: &mut Vec<Effect>) {
+    let node = |ui: &Ui, image: &Path| ui.app.forest.by_path(image).map(|node| node.id);
+    let fill = |ui: &mut Ui, image: &Path, form, effects: &mut Vec<Effect>| {
+        let id = node(ui, image);
+        open::fill(ui, id, form, None, effects);
     };
     match fix {
-        Fix::Relink => open::fill(ui, Some(id), FormKind::Relink, None, effects),
-        Fix::Ask(request) => open::ask(ui, *request, effects),
-        Fix::Check => jobs::check(&mut ui.app, vec![image], effects),
-        Fix::Recover => recover(ui, effects),
+        Fix::Do(remedy) => match remedy {
+            // What else can be done about it stands beside it there.
+            Remedy::Ask(request) if matches!(*request, Request::Recover(_)) => recover(ui, effects),
+            Remedy::Ask(request) => open::ask(ui, *request, effects),
+            Remedy::Relink(image) => fill(ui, &image, FormKind::Relink, effects),
+            Remedy::Branch(image) => fill(ui, &image, FormKind::Branch, effects),
+            Remedy::DataFile(image) => fill(ui, &image, FormKind::Amend, effects),
+            Remedy::Check(image) => jobs::check(&mut ui.app, vec![image], effects),
+            Remedy::Passphrase(image) | Remedy::NewPassphrase(image) => {
+                open::ask_secret(ui, image, None)
+            }
+            Remedy::LookIn(folder) => ui.app.tell(format!(
+                "Leave, and open {} too.",
+                crate::host::printable(&folder)
+            )),
+        },
         Fix::GoTo(id) => {
             if let Some(row) = ui.app.tree.rows.place(id) {
                 ui.app.tree.cursor = row;
@@ -141,11 +155,11 @@ pub(super) fn heal_selected(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let Some(node) = ui.app.selected() else {
         return;
     };
-    let (id, mut lines) = (node.id, health::lines(&ui.app, node));
+    let mut lines = health::lines(&ui.app, node);
     let at = health::at_cursor(&ui.app, &lines);
     let line = at.and_then(|at| lines.get_mut(at));
     if let Some(fix) = line.and_then(|line| line.fix.take()) {
-        heal(ui, id, fix, effects);
+        heal(ui, fix, effects);
     }
 }
 

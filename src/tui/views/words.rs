@@ -4,6 +4,7 @@ use ratatui::text::{Line, Span};
 
 use crate::ops::{self, Tone};
 use crate::tui::app::App;
+use crate::tui::remedies;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -34,7 +35,9 @@ pub(in crate::tui) fn push_words(
             Tone::Danger => Role::Error,
             Tone::Quiet => Role::Quiet,
         };
-        push_labelled(lines, app, (&line.label, labels), &line.text, role, width);
+        let helps = remedies::sentences(app, &line.remedies, None);
+        let text = remedies::after(&line.text, &helps);
+        push_labelled(lines, app, (&line.label, labels), &text, role, width);
     }
 }
 

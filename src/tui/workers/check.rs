@@ -19,7 +19,7 @@ impl Workers {
                     "stopped; {} looked through",
                     units::count(clean + bad, "image")
                 );
-                self.answer(Msg::Ended(job, Err(Error::Cancelled(text))));
+                self.answer(Msg::Ended(job, Err(Error::cancelled(text))));
                 return;
             }
             let found = ops::check(&*self.host, path, &Paced(progress));

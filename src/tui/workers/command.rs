@@ -25,10 +25,10 @@ const SAID: usize = 4096;
 
 fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error> {
     let Some((program, more)) = words.split_first() else {
-        return Err(Error::Failed("there is no program to run".to_owned()));
+        return Err(Error::failed("there is no program to run".to_owned()));
     };
     let failed = |error: std::io::Error| {
-        Error::Failed(format!(
+        Error::failed(format!(
             "{} cannot be run: {error}",
             printable(program),
             error = io_text(&error)
@@ -51,7 +51,7 @@ fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error
             // One that has just ended cannot be stopped any more.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Error::Cancelled("stopped".to_owned()));
+            return Err(Error::cancelled("stopped".to_owned()));
         }
         thread::sleep(Duration::from_millis(50));
     };
@@ -59,10 +59,10 @@ fn run_command(words: &[OsString], progress: &Progress) -> Result<Outcome, Error
     let name = printable(program);
     if status.success() {
         let mut outcome = done(format!("{name} is done."));
-        outcome.remarks = words.lines().map(printable).collect();
+        outcome.remarks = words.lines().map(|line| printable(line).into()).collect();
         Ok(outcome)
     } else {
-        Err(Error::Failed(format!(
+        Err(Error::failed(format!(
             "{name} ended with {status}: {}",
             printable(words.trim())
         )))

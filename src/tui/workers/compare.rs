@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::host::Host;
 use crate::image::{self, Chain, ErrorKind, Keys};
-use crate::ops::{self, Error, Outcome, Phase, Progress, ReadOptions};
+use crate::ops::{self, Error, Note, Outcome, Phase, Progress, ReadOptions};
 use crate::tui::msg::Msg;
 use crate::units;
 
@@ -38,11 +38,12 @@ enum Stopped {
 
 impl From<image::Error> for Stopped {
     fn from(error: image::Error) -> Self {
-        let told = Error::Failed(error.to_string());
         match error.kind {
-            ErrorKind::Cancelled => Self::Ended(Error::Cancelled("stopped".to_owned())),
-            ErrorKind::Locked | ErrorKind::WrongPassphrase => Self::Locked(error.path, told),
-            _ => Self::Ended(told),
+            ErrorKind::Cancelled => Self::Ended(Error::cancelled("stopped")),
+            ErrorKind::Locked | ErrorKind::WrongPassphrase => {
+                Self::Locked(error.path.clone(), error.into())
+            }
+            _ => Self::Ended(error.into()),
         }
     }
 }
@@ -115,6 +116,6 @@ fn compare(
         summary,
         touched: Vec::new(),
         undo: None,
-        remarks,
+        remarks: remarks.into_iter().map(Note::of).collect(),
     })
 }

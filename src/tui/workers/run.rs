@@ -16,7 +16,7 @@ impl Workers {
             working_as(&format!("job {job}"), || ops::run(ready, progress))
         }));
         let result = result.unwrap_or_else(|_| {
-            Err(Error::Failed(format!(
+            Err(Error::failed(format!(
                 "{title} ended by a fault of this program; the images are as its last completed step left them{}",
                 crash::where_to_look()
             )))

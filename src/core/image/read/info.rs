@@ -90,5 +90,24 @@ pub struct ImageInfo {
     /// Whether all of what maps the guest's disk is cut off, so that nothing of it can be read.
     pub lost_map: bool,
     /// Why neither QEMU nor we open it, although its header can be read: the rest of a sentence.
-    pub unopenable: Option<Box<str>>,
+    pub unopenable: Option<Box<Unopenable>>,
+}
+
+/// Why nobody opens an image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unopenable {
+    /// The rest of a sentence about it.
+    pub why: Box<str>,
+    /// Whether a repair makes it right.
+    pub is_mended_by_repair: bool,
+}
+
+impl Unopenable {
+    /// What no repair helps against.
+    pub(crate) fn for_good(why: impl Into<Box<str>>) -> Box<Self> {
+        Box::new(Self {
+            why: why.into(),
+            is_mended_by_repair: false,
+        })
+    }
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use crate::host::{HostFile, io_text, printable};
 use crate::image::read::qcow2_layer::require_openable;
-use crate::image::{BackingRef, Compression, Encryption, ErrorKind, Format, ImageFile, ImageInfo};
+use crate::image::{
+    BackingRef, Compression, Encryption, ErrorKind, Format, ImageFile, ImageInfo, Unopenable,
+};
 use crate::qcow2::snapshot::parse_first;
 use crate::qcow2::{
     Autoclear, Compatible, CompressionType, CryptMethod, FormatError, Header, Incompatible,
@@ -94,14 +96,9 @@ pub fn probe(image: &ImageFile) -> io::Result<Probe> {
     }
     // What it is built on is known all the same: whoever depends on whom must not hang on this.
     facts.unopenable = unopenable(image, &header).unwrap_or_else(|error| {
-        Some(
-            format!(
-                "{} cannot be read whole: {error}",
-                printable(path),
-                error = io_text(&error)
-            )
-            .into(),
-        )
+        let error = io_text(&error);
+        let why = format!("{} cannot be read whole: {error}", printable(path));
+        Some(Unopenable::for_good(why))
     });
     if header.snapshot_count > 0 {
         let mut table = vec![0; SNAPSHOT_READ];
@@ -171,7 +168,7 @@ pub fn built_on(header: &Header) -> Option<BackingRef> {
 
 /// Why an image with a header that can be read is opened by nobody: its snapshot table, what it records
 /// of dirty bitmaps, or its encryption.
-fn unopenable(image: &ImageFile, header: &Header) -> io::Result<Option<Box<str>>> {
+fn unopenable(image: &ImageFile, header: &Header) -> io::Result<Option<Box<Unopenable>>> {
     if !header.unknown_incompatible().is_empty() {
         return Ok(None);
     }
@@ -179,11 +176,14 @@ fn unopenable(image: &ImageFile, header: &Header) -> io::Result<Option<Box<str>>
     match looked.map_err(|error| error.kind) {
         Ok(()) if header.has_data_file() && header.data_file().is_none() => {
             let text = "does not name the file that holds its data, which no program can guess";
-            Ok(Some(text.into()))
+            Ok(Some(Unopenable::for_good(text)))
         }
         Ok(()) => Ok(None),
         Err(ErrorKind::Io { source, .. }) => Err(source),
-        Err(kind) => Ok(Some(kind.to_string().into())),
+        Err(kind) => Ok(Some(Box::new(Unopenable {
+            why: kind.to_string().into(),
+            is_mended_by_repair: kind.is_mended_by_repair(),
+        }))),
     }
 }
 

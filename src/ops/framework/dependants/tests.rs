@@ -208,7 +208,7 @@ fn is_stale(done: Result<Outcome, Error>, what: &Request, names: [&str; 2]) {
     match done {
         Err(Error::Stale(text)) => {
             for name in names {
-                assert!(text.contains(name), "{what:?}: {text}");
+                assert!(text.text.contains(name), "{what:?}: {text}");
             }
         }
         other => panic!("{what:?}: {other:?}"),

@@ -14,7 +14,7 @@ use crate::image::foreign_trash;
 use crate::ops::framework::copy_file::folder;
 use crate::ops::framework::error::Error;
 use crate::ops::framework::format::shown;
-use crate::ops::framework::plan::Plan;
+use crate::ops::framework::plan::{Note, Plan};
 use crate::ops::framework::progress::Progress;
 use crate::ops::framework::refusal::RefusalKind;
 use crate::system::Utc;
@@ -25,6 +25,7 @@ use super::file_name::Name;
 use super::folder::{manifest_path, remove_folder};
 use super::manifest::{Manifest, ManifestFile};
 use super::register;
+use crate::ops::framework::remedy::Remedy;
 
 /// One file to go.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ pub(in crate::ops) struct Batch<'a> {
     host: &'a dyn Host,
     name: String,
     moves: Vec<Move>,
-    remarks: Vec<String>,
+    remarks: Vec<Note>,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl<'a> Batch<'a> {
                 .stat_link(&item.path)
                 .is_ok_and(|stat| stat.kind != FileKind::Regular)
             {
-                return Err(Error::Failed(format!(
+                return Err(Error::failed(format!(
                     "{} is no regular file, so it cannot go to the trash",
                     shown(&item.path)
                 )));
@@ -88,7 +89,7 @@ impl<'a> Batch<'a> {
         let mut by_dir: BTreeMap<PathBuf, Vec<(OsString, u64, &Item)>> = BTreeMap::new();
         for (turn, item) in (0_u64..).zip(&items) {
             let (Some(dir), Some(name)) = (item.path.parent(), item.path.file_name()) else {
-                return Err(Error::Failed(format!(
+                return Err(Error::failed(format!(
                     "{} has no directory to hold a trash folder",
                     shown(&item.path)
                 )));
@@ -135,7 +136,7 @@ impl<'a> Batch<'a> {
                     shown(&trash),
                     shown(state_dir),
                     error = io_text(&error)
-                ));
+                ).into());
             }
             for (name, _, item) in files {
                 batch.moves.push(Move {
@@ -184,7 +185,7 @@ impl<'a> Batch<'a> {
     }
 
     /// What the person should know although all went well.
-    pub(in crate::ops) fn remarks(&self) -> &[String] {
+    pub(in crate::ops) fn remarks(&self) -> &[Note] {
         &self.remarks
     }
 
@@ -219,7 +220,7 @@ impl<'a> Batch<'a> {
             let (step, later) = rest.split_at(len);
             for one in step {
                 progress.advance(0).map_err(|_| {
-                    Error::Cancelled("cancelled: every file is where it was".to_owned())
+                    Error::cancelled("cancelled: every file is where it was".to_owned())
                 })?;
                 self.host
                     .rename_new(&one.from, &one.to)
@@ -255,13 +256,12 @@ impl<'a> Batch<'a> {
                 .rename_new(&one.to, &one.from)
                 .and_then(|()| self.host.sync_dir(&one.dir));
             if let Err(error) = back {
-                return Error::Failed(format!(
-                    "{why}; then {} could not be moved back: {error}. {} in the trash: \
-                     `qanopy trash restore {}` brings them back",
+                return Error::failed(format!(
+                    "{why}; then {} could not be moved back: {error}. {} in the trash",
                     shown(&one.from),
-                    count(index + 1, "file"),
-                    self.name
-                ));
+                    count(index + 1, "file")
+                ))
+                .helped_by([Remedy::restore(&self.name)]);
             }
         }
         let dirs: BTreeSet<&PathBuf> = self.moves.iter().map(|one| &one.dir).collect();

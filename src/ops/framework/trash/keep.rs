@@ -8,6 +8,7 @@ use crate::image::ImageFile;
 use crate::ops::framework::error::Error;
 
 use super::batch::{Batch, Item};
+use crate::ops::Note;
 
 /// What is to be kept.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(in crate::ops) struct Keep {
 pub(in crate::ops) struct Kept {
     path: PathBuf,
     name: String,
-    remarks: Vec<String>,
+    remarks: Vec<Note>,
 }
 
 impl Keep {
@@ -88,7 +89,7 @@ impl Kept {
     }
 
     /// What the person should know although all went well.
-    pub(in crate::ops) fn remarks(&self) -> &[String] {
+    pub(in crate::ops) fn remarks(&self) -> &[Note] {
         &self.remarks
     }
 

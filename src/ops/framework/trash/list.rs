@@ -67,7 +67,7 @@ impl Entry {
     pub(in crate::ops) fn require_unchanged(&self, host: &dyn Host) -> Result<(), Error> {
         for trash in self.folders.iter().filter_map(|folder| folder.parent()) {
             if let Some(why) = foreign_trash(host, trash) {
-                return Err(Error::Stale(format!("{} {why} by now", shown(trash))));
+                return Err(Error::stale(format!("{} {why} by now", shown(trash))));
             }
         }
         for file in &self.files {
@@ -75,7 +75,7 @@ impl Entry {
             let is_it = host.canonical(path).is_ok_and(|place| place == *path)
                 && host.stat_link(path).is_ok_and(|stat| stat.id == file.file);
             if !is_it {
-                return Err(Error::Stale(format!(
+                return Err(Error::stale(format!(
                     "{} is not the file that was shown: look again",
                     shown(path)
                 )));

@@ -5,9 +5,11 @@ use ratatui::text::{Line, Span};
 use crate::forest::{BackingState, Content, Flags, Location, Node, NodeId, Reads};
 use crate::host::printable;
 use crate::image::{Encryption, ImageInfo};
+use crate::ops::{Remedy, fixes};
 use crate::tui::app::App;
 use crate::tui::layout::Layout;
 use crate::tui::msg::LiveFacts;
+use crate::tui::remedies;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units;
@@ -399,7 +401,11 @@ pub(in crate::tui) fn lines(
     let theme = app.settings.theme;
     let mut lines = Vec::new();
     for problem in &node.problems {
-        for (i, part) in text::wrap(&problem.message, width.saturating_sub(4), 0)
+        let mut helps = fixes(&app.forest, node, problem.kind);
+        helps.retain(|one| !app.settings.read_only || matches!(one, Remedy::Check(_)));
+        let helps = remedies::sentences(app, &helps, Some(&node.path));
+        let words = remedies::after(&problem.message, &helps);
+        for (i, part) in text::wrap(&words, width.saturating_sub(4), 0)
             .into_iter()
             .enumerate()
         {

@@ -1,0 +1,50 @@
+//! What gets a person further, as the command lines of it.
+
+use serde_json::{Map, Value, json};
+
+use crate::forest::{Forest, Node};
+use crate::host::shell_quoted;
+use crate::ops::{self, Remedy};
+
+use super::output;
+
+/// The label before a command line that helps.
+pub(super) const HELPS: &str = "helps";
+
+/// The command lines; what has none is an option, or nothing that can be said here.
+pub(super) fn lines(remedies: &[Remedy]) -> Vec<String> {
+    let line = |remedy: &Remedy| match remedy {
+        Remedy::Passphrase(_) => Some("the option --passphrase-file FILE".to_owned()),
+        Remedy::NewPassphrase(_) => Some("the option --new-passphrase-file FILE".to_owned()),
+        Remedy::LookIn(folder) => Some(format!("the option --scan {}", shell_quoted(folder))),
+        _ => remedy.command_line().map(|line| line.to_string()),
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for line in remedies.iter().filter_map(line) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// What helps against all that is wrong with an image, each once.
+pub(super) fn of_node(forest: &Forest, node: &Node) -> Vec<String> {
+    let kinds = node.problems.iter().map(|problem| problem.kind);
+    let remedies = kinds.flat_map(|kind| ops::fixes(forest, node, kind));
+    lines(&remedies.collect::<Vec<_>>())
+}
+
+/// Tells them on standard error, a line each.
+pub(super) fn complain(remedies: &[Remedy]) {
+    for line in lines(remedies) {
+        output::complain(format_args!("{HELPS}: {line}"));
+    }
+}
+
+/// The same as fields of a JSON object: what can be run as it stands, and what has a word for the person to say.
+pub(super) fn put_in(fields: &mut Map<String, Value>, remedies: &[Remedy]) {
+    let (fixes, templates) = ops::command_lines(remedies);
+    fields.insert("fixes".to_owned(), json!(fixes));
+    fields.insert("templates".to_owned(), json!(templates));
+}
