@@ -35,8 +35,15 @@ pub struct RecoverEntry {
 }
 
 impl Request {
-    /// To bring an entry of the journal to that end.
-    pub(super) fn recover(entry: u64, way: Recovery) -> Self {
+    /// To do an interrupted entry of the journal to the end.
+    pub(super) fn finish(entry: u64) -> Self {
+        let way = Recovery::Finish;
+        RecoverEntry { entry, way }.into()
+    }
+
+    /// To take back what was done of an interrupted entry of the journal.
+    pub(super) fn roll_back(entry: u64) -> Self {
+        let way = Recovery::RollBack;
         RecoverEntry { entry, way }.into()
     }
 }

@@ -9,7 +9,6 @@ use crate::forest::{BackingState, Forest, Node, Problem, ProblemKind};
 use crate::image::{self, BackingName};
 
 use super::format::name;
-use super::nature::Recovery;
 use super::refusal::WayOut;
 use super::remedy::Remedy;
 use super::request::Request;
@@ -173,13 +172,14 @@ impl WayOut {
 
     /// What ends an operation that was interrupted.
     pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
-        let way = |way, label: &str| Self {
+        let way = |request, label: &str| Self {
             label: label.to_owned(),
-            request: Request::recover(entry, way),
+            request,
         };
-        let mut ways = vec![way(Recovery::Finish, "finish it")];
+        let mut ways = vec![way(Request::finish(entry), "finish it")];
         if can_roll_back {
-            ways.push(way(Recovery::RollBack, "take back what was done of it"));
+            let request = Request::roll_back(entry);
+            ways.push(way(request, "take back what was done of it"));
         }
         ways
     }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::image::{self, ErrorKind};
 
 use super::command_line::CommandLine;
-use super::nature::Recovery;
 use super::request::Request;
 
 /// What gets a person further.
@@ -66,10 +65,9 @@ impl Remedy {
 
     /// What ends an operation that was interrupted.
     pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
-        let ask = |way| Self::ask(Request::recover(entry, way));
-        let mut ways = vec![ask(Recovery::Finish)];
+        let mut ways = vec![Self::ask(Request::finish(entry))];
         if can_roll_back {
-            ways.push(ask(Recovery::RollBack));
+            ways.push(Self::ask(Request::roll_back(entry)));
         }
         ways
     }
