@@ -1,15 +1,192 @@
-//! `qanopy completions`: what shells want to know, made from the definitions of the commands themselves.
+//! Completions: the shell asks the program itself what may stand where the cursor is, so that images, snapshots,
+//! bitmaps, entries of the trash and of the log are known. `qanopy completions SHELL` prints what makes a shell ask.
 
-use anyhow::Context as _;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
 use clap::Command;
 use clap_complete::Shell;
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use crate::forest::Index;
+use crate::host::{Access, Host, RealHost, printable};
+use crate::image::{self, ErrorKind, ImageFile};
+use crate::ops::journal::Journal;
+use crate::ops::trash;
 
 use super::output::Out;
 
-/// Prints a shell's completions.
-pub(super) fn print(out: &mut Out, mut program: Command, shell: Shell) -> anyhow::Result<()> {
+/// The variable by which a shell says that it asks.
+const VARIABLE: &str = "QANOPY_COMPLETE";
+
+/// What an argument names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Image,
+    Snapshot,
+    Bitmap,
+    Trashed,
+    Logged,
+    Interrupted,
+}
+
+/// What the argument of that identifier names, of the command of these words.
+fn named(words: &str, id: &str) -> Option<Named> {
+    Some(match (words, id) {
+        ("trash restore" | "trash empty", "entries") | ("revert", "to") | ("check", "put_back") => {
+            Named::Trashed
+        }
+        ("undo" | "redo", "entry") => Named::Logged,
+        ("recover", "entry") => Named::Interrupted,
+        ("relink" | "rebase", "to") => Named::Image,
+        (_, "snapshot" | "other_snapshot") => Named::Snapshot,
+        (_, "bitmap" | "source") => Named::Bitmap,
+        (
+            _,
+            "image" | "images" | "one" | "other" | "base" | "sources" | "overlay" | "into"
+            | "layer" | "onto" | "backing" | "paths" | "source_file",
+        ) => Named::Image,
+        _ => return None,
+    })
+}
+
+/// Answers a shell that asks; false where none does.
+///
+/// # Errors
+/// When the answer cannot be printed.
+pub(super) fn answered(program: fn() -> Command) -> clap::error::Result<bool> {
+    let here = std::env::current_dir().ok();
+    CompleteEnv::with_factory(|| completing(program(), ""))
+        .var(VARIABLE)
+        .try_complete(std::env::args_os(), here.as_deref())
+}
+
+/// Prints what makes a shell ask.
+pub(super) fn print(out: &mut Out, shell: Shell) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut program, "qanopy", &mut bytes);
-    let text = String::from_utf8(bytes).context("what was made is not text")?;
-    Ok(out.text(&text)?)
+    if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
+        shell.write_registration(VARIABLE, "qanopy", "qanopy", "qanopy", &mut bytes)?;
+    }
+    Ok(out.text(&String::from_utf8(bytes)?)?)
+}
+
+/// The same definitions, where each argument knows what may stand for it.
+fn completing(command: Command, words: &str) -> Command {
+    let subs: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    let command = subs.iter().fold(command, |command, name| {
+        let below = format!("{words} {name}");
+        command.mut_subcommand(name, |sub| completing(sub, below.trim_start()))
+    });
+    command.mut_args(|argument| match named(words, argument.get_id().as_str()) {
+        Some(Named::Image) => argument.add(ArgValueCompleter::new(images)),
+        Some(Named::Snapshot) => argument.add(ArgValueCompleter::new(of_image(snapshots))),
+        Some(Named::Bitmap) => argument.add(ArgValueCompleter::new(of_image(bitmaps))),
+        Some(Named::Trashed) => argument.add(ArgValueCompleter::new(beginning(trashed))),
+        Some(Named::Logged) => argument.add(ArgValueCompleter::new(beginning(|| logged(false)))),
+        Some(Named::Interrupted) => {
+            argument.add(ArgValueCompleter::new(beginning(|| logged(true))))
+        }
+        None => argument,
+    })
+}
+
+/// Folders, and files that begin as a qcow2 image does or are called as a disk is.
+fn images(current: &OsStr) -> Vec<CompletionCandidate> {
+    let is_image = |path: &Path| {
+        let extension = path.extension().and_then(OsStr::to_str);
+        path.is_dir()
+            || matches!(extension, Some("raw" | "img" | "iso"))
+            || opened(path).is_some_and(|file| begins_as_qcow2(&file))
+    };
+    PathCompleter::any().filter(is_image).complete(current)
+}
+
+/// Also where the header cannot be right: that is what repairs are for.
+fn begins_as_qcow2(file: &ImageFile) -> bool {
+    let error = image::read_header(file).err();
+    error.is_none_or(|error| !matches!(error.kind, ErrorKind::NotQcow2))
+}
+
+fn opened(path: &Path) -> Option<ImageFile> {
+    let file = RealHost.open(path, Access::Read).ok()?;
+    Some(ImageFile::new(path, file))
+}
+
+/// Those of the values that begin as what is typed.
+fn beginning(
+    values: impl Fn() -> Vec<(OsString, String)> + Send + Sync + 'static,
+) -> impl Fn(&OsStr) -> Vec<CompletionCandidate> + Send + Sync + 'static {
+    move |current| {
+        let begins = |(value, _): &(OsString, String)| {
+            value
+                .as_encoded_bytes()
+                .starts_with(current.as_encoded_bytes())
+        };
+        let found = values().into_iter().filter(begins);
+        found
+            .map(|(value, says)| CompletionCandidate::new(value).help(Some(printable(says).into())))
+            .collect()
+    }
+}
+
+/// The same of what the first image on the command line holds.
+fn of_image(
+    held: fn(&ImageFile) -> image::Result<Vec<(OsString, String)>>,
+) -> impl Fn(&OsStr) -> Vec<CompletionCandidate> + Send + Sync + 'static {
+    beginning(move || {
+        // The words of the command line stand behind `--`, the program's name first.
+        let words = std::env::args_os().skip_while(|word| word != "--").skip(2);
+        let mut files = words.filter_map(|word| opened(Path::new(&word)));
+        files.find_map(|file| held(&file).ok()).unwrap_or_default()
+    })
+}
+
+fn snapshots(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
+    use std::os::unix::ffi::OsStringExt;
+    let header = image::read_header(file)?;
+    let snapshots = image::snapshots(file, &header)?.into_iter();
+    Ok(snapshots
+        .map(|snapshot| {
+            let says = format!("snapshot {}", String::from_utf8_lossy(&snapshot.id));
+            (OsString::from_vec(snapshot.name), says)
+        })
+        .collect())
+}
+
+fn bitmaps(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
+    use std::os::unix::ffi::OsStringExt;
+    let header = image::read_header(file)?;
+    let bitmaps = image::bitmaps(file, &header)?.into_iter();
+    Ok(bitmaps
+        .map(|bitmap| (OsString::from_vec(bitmap.name), "bitmap".to_owned()))
+        .collect())
+}
+
+fn trashed() -> Vec<(OsString, String)> {
+    let entries = trash::list(&RealHost, Index::default_dir().as_deref(), &[]);
+    entries
+        .into_iter()
+        .map(|entry| (entry.name.into(), entry.reason))
+        .collect()
+}
+
+fn logged(interrupted: bool) -> Vec<(OsString, String)> {
+    let Some(journal) = Index::default_dir().map(|dir| Journal::at(&dir)) else {
+        return Vec::new();
+    };
+    let entries = if interrupted {
+        journal.interrupted()
+    } else {
+        journal.entries()
+    };
+    let newest_first = entries.unwrap_or_default().into_iter().rev();
+    newest_first
+        .map(|entry| (entry.id.to_string().into(), entry.title))
+        .collect()
 }

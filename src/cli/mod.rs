@@ -220,6 +220,11 @@ pub fn main() -> ExitCode {
     // A write past the limit of a file's size (`ulimit -f`) then fails as one that finds no room does.
     let limit = Arc::new(AtomicBool::new(false));
     drop(signal_hook::flag::register(SIGXFSZ, limit));
+    match completions::answered(program) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(told) => return usage::end(told),
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let arguments = match qemu_img::understood(arguments) {
         Ok(arguments) => arguments,
@@ -297,7 +302,7 @@ fn dispatch(out: &mut Out, globals: Globals, command: Command) -> anyhow::Result
         Command::Index(command) => index::run(out, globals, command)?,
         Command::Demo(args) => return demo::run(out, globals, args),
         Command::Config(command) => config::run(out, globals, &command)?,
-        Command::Completions { shell } => completions::print(out, program(), shell)?,
+        Command::Completions { shell } => completions::print(out, shell)?,
         Command::Man(args) => manual::run(out, program(), &args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,12 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn qanopy(home: &Path, words: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_qanopy"))
-        .args(words.split_whitespace())
+fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qanopy"));
+    command
         .current_dir(home)
         .env("XDG_CONFIG_HOME", home.join("config"))
-        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_STATE_HOME", home.join("state"));
+    command
+}
+
+fn qanopy(home: &Path, words: &str) -> Output {
+    command(home)
+        .args(words.split_whitespace())
         .output()
         .unwrap()
 }
@@ -77,13 +83,14 @@ fn read_only_holds_for_commands_as_well_and_roots_are_what_is_opened() {
 }
 
 #[test]
-fn completions_and_the_manual_page_know_every_command() {
+fn a_shell_is_made_to_ask_and_the_manual_page_knows_every_command() {
     let home = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let completions = said(&qanopy(home.path(), &format!("completions {shell}")));
-        for command in ["commit", "discard", "snapshot", "config"] {
-            assert!(completions.contains(command), "{shell} {command}");
-        }
+        assert!(
+            completions.contains("QANOPY_COMPLETE"),
+            "{shell}: {completions}"
+        );
     }
     let man = said(&qanopy(home.path(), "man"));
     assert!(man.starts_with(".ie") || man.starts_with(".TH"), "{man}");
@@ -95,6 +102,50 @@ fn completions_and_the_manual_page_know_every_command() {
     ] {
         assert!(man.contains(part), "{part}: {man}");
     }
+}
+
+#[test]
+fn a_shell_that_asks_hears_of_images_snapshots_trash_and_log() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    for words in [
+        "create base.qcow2 1M",
+        "create old 1M",
+        "branch base.qcow2 top.qcow2",
+        "snapshot create top.qcow2 before --yes",
+        "bitmap add top.qcow2 daily --yes",
+        "discard old --yes",
+    ] {
+        assert!(qanopy(dir, words).status.success(), "{words}");
+    }
+    fs::write(dir.join("notes.txt"), "no image").unwrap();
+    let asked = |words: &[&str]| {
+        let mut command = command(dir);
+        command
+            .env("QANOPY_COMPLETE", "fish")
+            .args(["--", "qanopy"])
+            .args(words);
+        let told = said(&command.output().unwrap());
+        let values = told
+            .lines()
+            .map(|line| line.split('\t').next().unwrap().to_owned());
+        values
+            .filter(|value| !value.starts_with('-'))
+            .collect::<Vec<_>>()
+    };
+    let images = asked(&["commit", ""]);
+    assert!(images.iter().any(|name| name == "top.qcow2"), "{images:?}");
+    assert!(!images.iter().any(|name| name == "notes.txt"), "{images:?}");
+    assert_eq!(asked(&["snapshot", "apply", "top.qcow2", ""]), ["before"]);
+    assert_eq!(asked(&["bitmap", "remove", "top.qcow2", "d"]), ["daily"]);
+    assert_eq!(asked(&["trash", "restore", ""]).len(), 1);
+    let log = asked(&["undo", ""]);
+    assert!(
+        log.len() >= 5 && log[0].parse::<u64>().unwrap() >= 5,
+        "{log:?}"
+    );
+    assert!(asked(&["recover", ""]).is_empty());
+    assert_eq!(asked(&["comm"]), ["commit"]);
 }
 
 #[test]
