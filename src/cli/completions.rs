@@ -22,6 +22,9 @@ use super::output::Out;
 /// The variable by which a shell says that it asks.
 const VARIABLE: &str = "QANOPY_COMPLETE";
 
+/// What may stand there, and what is said of each.
+type Values = Vec<(OsString, String)>;
+
 /// What an argument names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
@@ -120,7 +123,7 @@ fn opened(path: &Path) -> Option<ImageFile> {
 
 /// Those of the values that begin as what is typed.
 fn beginning(
-    values: impl Fn() -> Vec<(OsString, String)> + Send + Sync + 'static,
+    values: impl Fn() -> Values + Send + Sync + 'static,
 ) -> impl Fn(&OsStr) -> Vec<CompletionCandidate> + Send + Sync + 'static {
     move |current| {
         let begins = |(value, _): &(OsString, String)| {
@@ -137,7 +140,7 @@ fn beginning(
 
 /// The same of what the first image on the command line holds.
 fn of_image(
-    held: fn(&ImageFile) -> image::Result<Vec<(OsString, String)>>,
+    held: fn(&ImageFile) -> image::Result<Values>,
 ) -> impl Fn(&OsStr) -> Vec<CompletionCandidate> + Send + Sync + 'static {
     beginning(move || {
         // The words of the command line stand behind `--`, the program's name first.
@@ -147,7 +150,7 @@ fn of_image(
     })
 }
 
-fn snapshots(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
+fn snapshots(file: &ImageFile) -> image::Result<Values> {
     use std::os::unix::ffi::OsStringExt;
     let header = image::read_header(file)?;
     let snapshots = image::snapshots(file, &header)?.into_iter();
@@ -159,7 +162,7 @@ fn snapshots(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
         .collect())
 }
 
-fn bitmaps(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
+fn bitmaps(file: &ImageFile) -> image::Result<Values> {
     use std::os::unix::ffi::OsStringExt;
     let header = image::read_header(file)?;
     let bitmaps = image::bitmaps(file, &header)?.into_iter();
@@ -168,7 +171,7 @@ fn bitmaps(file: &ImageFile) -> image::Result<Vec<(OsString, String)>> {
         .collect())
 }
 
-fn trashed() -> Vec<(OsString, String)> {
+fn trashed() -> Values {
     let entries = trash::list(&RealHost, Index::default_dir().as_deref(), &[]);
     entries
         .into_iter()
@@ -176,7 +179,7 @@ fn trashed() -> Vec<(OsString, String)> {
         .collect()
 }
 
-fn logged(interrupted: bool) -> Vec<(OsString, String)> {
+fn logged(interrupted: bool) -> Values {
     let Some(journal) = Index::default_dir().map(|dir| Journal::at(&dir)) else {
         return Vec::new();
     };
