@@ -6,9 +6,10 @@ use bitflags::bitflags;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::address::HostOffset;
 use super::error::{FormatError, in_range};
 use super::extension::slice;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;

@@ -6,8 +6,9 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U64;
 
+use super::address::HostOffset;
 use super::error::FormatError;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::l2::{COPIED, L2Context, OFFSET};
 
 /// Entries of an L2 table, at least one.

@@ -2,8 +2,9 @@
 //!
 //! Reading the bytes from the file is not done here.
 
+use super::address::HostOffset;
 use super::error::FormatError;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 /// Where a compressed cluster's bytes are.

@@ -6,8 +6,9 @@
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::address::HostOffset;
 use super::error::{FormatError, in_range};
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 /// Ends the chain of extensions.

@@ -1,85 +1,10 @@
-//! Sizes and addresses: cluster size, table sizes, and the newtypes for offsets in guest and host.
-//!
-//! Only the arithmetic that makes sense exists: a guest offset cannot be added to a host offset.
-//! What an address leads to is not known here.
+//! Sizes: of clusters, of tables, and what lies where by them. What an address leads to is not known here.
 
-use std::fmt;
+use std::ops::Range;
 
+use super::address::{GuestOffset, HostCluster, HostClusters, HostOffset};
 use super::error::{FormatError, in_range};
 use super::limits;
-
-macro_rules! offset_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-        pub struct $name(pub u64);
-
-        impl $name {
-            /// The offset in bytes.
-            #[must_use]
-            pub const fn get(self) -> u64 {
-                self.0
-            }
-
-            /// This offset moved up by `bytes`; `None` beyond the largest offset (2^63 - 1).
-            #[must_use]
-            pub fn checked_add(self, bytes: u64) -> Option<Self> {
-                self.0.checked_add(bytes).filter(|sum| *sum <= limits::MAX_OFFSET).map(Self)
-            }
-
-            /// This offset moved down by `bytes`; `None` below zero.
-            #[must_use]
-            pub fn checked_sub(self, bytes: u64) -> Option<Self> {
-                self.0.checked_sub(bytes).map(Self)
-            }
-
-            /// Whether this offset is a multiple of `unit` (a power of two).
-            #[must_use]
-            pub const fn is_aligned(self, unit: u64) -> bool {
-                self.0 & unit.wrapping_sub(1) == 0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:#x}", self.0)
-            }
-        }
-    };
-}
-
-offset_type!(
-    /// A byte offset on the virtual disk, as the guest sees it.
-    GuestOffset
-);
-offset_type!(
-    /// A byte offset in the image file (or in its external data file).
-    HostOffset
-);
-
-/// The index of a cluster in the image file: its host offset divided by the cluster size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct HostCluster(pub u64);
-
-impl HostCluster {
-    /// The index.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The cluster `count` further on; `None` beyond the largest index.
-    #[must_use]
-    pub fn checked_add(self, count: u64) -> Option<Self> {
-        self.0.checked_add(count).map(Self)
-    }
-}
-
-impl fmt::Display for HostCluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
 
 /// The three numbers from which every size and index of an image follows. Validated on construction:
 /// none of the methods can overflow or divide by zero.
@@ -216,6 +141,35 @@ impl Geometry {
         offset.0 & (self.cluster_size() - 1)
     }
 
+    /// The cluster in which this byte of the file lies.
+    #[must_use]
+    pub const fn cluster_of(self, offset: HostOffset) -> HostCluster {
+        HostCluster(offset.0 >> self.cluster_bits)
+    }
+
+    /// The first byte of a cluster. Where no offset is so large it is the largest number, at which no file has a
+    /// byte.
+    #[must_use]
+    pub const fn offset_of(self, cluster: HostCluster) -> HostOffset {
+        HostOffset(cluster.0.saturating_mul(self.cluster_size()))
+    }
+
+    /// The clusters in which these bytes of the file lie.
+    #[must_use]
+    pub const fn clusters_of(self, offset: HostOffset, bytes: u64) -> HostClusters {
+        let within = offset.0 & (self.cluster_size() - 1);
+        HostClusters {
+            first: self.cluster_of(offset),
+            count: self.clusters_for(within.saturating_add(bytes)),
+        }
+    }
+
+    /// The bytes of these clusters.
+    #[must_use]
+    pub const fn bytes_of(self, clusters: HostClusters) -> Range<u64> {
+        self.offset_of(clusters.first).0..self.offset_of(clusters.end()).0
+    }
+
     /// L1 entries needed to map a virtual disk of this many bytes.
     #[must_use]
     pub const fn l1_entries_for(self, virtual_size: u64) -> u64 {
@@ -305,9 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn offsets_never_pass_the_largest_file() {
-        assert_eq!(HostOffset(i64::MAX as u64).checked_add(1), None);
-        assert_eq!(HostOffset(u64::MAX).checked_add(1), None);
-        assert_eq!(HostOffset(0x30000).to_string(), "0x30000");
+    fn clusters_and_bytes_of_the_file_lead_to_each_other() {
+        let geometry = Geometry::new(16, 4, false).unwrap();
+        let clusters = geometry.clusters_of(HostOffset(0x1_8000), 0x1_8001);
+        assert_eq!(clusters.first, HostCluster(1));
+        assert_eq!(clusters.count, 3);
+        assert_eq!(geometry.bytes_of(clusters), 0x1_0000..0x4_0000);
+        assert_eq!(geometry.clusters_of(HostOffset(0x1_0000), 0).count, 0);
+        // Forged numbers end at the largest one and never begin anew.
+        assert_eq!(geometry.offset_of(HostCluster(1 << 60)).get(), u64::MAX);
+        assert_eq!(
+            geometry.clusters_of(HostOffset(u64::MAX), u64::MAX).count,
+            1 << 48
+        );
     }
 }

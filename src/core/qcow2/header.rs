@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::address::HostOffset;
 use super::error::{FormatError, in_range};
 use super::extension::{self, BitmapsExtension, CryptoHeader, Extension, ExtensionKind, slice};
 use super::feature::{
     self, Autoclear, Compatible, FeatureName, FeatureSet, Incompatible, UnknownFeature,
 };
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 /// The first four bytes of every qcow2 image: `QFI\xfb`.

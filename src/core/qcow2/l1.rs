@@ -2,8 +2,9 @@
 //!
 //! The table as raw bytes is a [`super::table::EntryTable`]; what an L2 table holds is in [`super::l2`].
 
+use super::address::HostOffset;
 use super::error::FormatError;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const COPIED: u64 = 1 << 63;

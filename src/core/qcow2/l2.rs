@@ -7,9 +7,10 @@ use std::ops::Range;
 use zerocopy::byteorder::big_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::address::{GuestOffset, HostOffset};
 use super::compressed::CompressedCluster;
 use super::error::FormatError;
-use super::geometry::{Geometry, GuestOffset, HostOffset};
+use super::geometry::Geometry;
 use super::header::{Header, Version};
 
 pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;

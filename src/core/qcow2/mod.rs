@@ -6,6 +6,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub mod address;
 pub mod bitmap;
 pub mod cluster_run;
 pub mod codec;
@@ -24,12 +25,13 @@ pub mod rewrite;
 pub mod snapshot;
 pub mod table;
 
+pub use address::{GuestOffset, HostCluster, HostClusters, HostOffset};
 pub use cluster_run::{ClusterRun, cluster_runs};
 pub use codec::{Deflater, Inflater};
 pub use compressed::CompressedCluster;
 pub use error::FormatError;
 pub use feature::{Autoclear, Compatible, Incompatible};
-pub use geometry::{Geometry, GuestOffset, HostCluster, HostOffset};
+pub use geometry::Geometry;
 pub use header::{CompressionType, CryptMethod, Header, Version, is_qcow2};
 pub use l1::L1Entry;
 pub use l2::{L2Buf, L2Context, L2Entry, SubclusterBitmap, SubclusterState};

@@ -7,8 +7,9 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U16;
 
+use super::address::HostOffset;
 use super::error::FormatError;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 /// The offset part of a refcount table entry.

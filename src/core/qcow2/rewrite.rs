@@ -6,12 +6,13 @@
 //! extensions this program does not know stay as they are, in their order. Only the feature name
 //! table, which is advice for error messages, is dropped when there is no room otherwise.
 
+use super::address::HostOffset;
 use super::error::FormatError;
 use super::extension::{
     BACKING_FORMAT, BITMAPS, BitmapsExtension, DATA_FILE, Extension, FEATURE_NAMES,
 };
 use super::feature::{self, Autoclear, Compatible, Incompatible};
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::header::{BackingName, CompressionType, Header, Version};
 use super::limits;
 

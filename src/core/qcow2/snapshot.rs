@@ -5,9 +5,10 @@
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::address::HostOffset;
 use super::error::{FormatError, in_range};
 use super::extension::slice;
-use super::geometry::{Geometry, HostOffset};
+use super::geometry::Geometry;
 use super::limits;
 
 /// The fixed part of an entry, as it is on disk. Extra data, ID and name follow.

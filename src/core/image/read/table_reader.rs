@@ -93,15 +93,15 @@ pub(crate) fn read_block(
     geometry: Geometry,
     entry: u64,
     spare: Option<RefcountBlock>,
-) -> Result<Option<(u64, RefcountBlock)>> {
+) -> Result<Option<(HostOffset, RefcountBlock)>> {
     let damaged = |e: FormatError| Error::new(file, ErrorKind::Damaged(e.to_string()));
     let place = refcount::parse_table_entry(entry, geometry).map_err(damaged)?;
-    let Some(offset) = place.map(HostOffset::get) else {
+    let Some(offset) = place else {
         return Ok(None);
     };
     let mut bytes = spare.map_or_else(Vec::new, RefcountBlock::into_bytes);
     bytes.resize(geometry.cluster_len(), 0);
-    file.read(&mut bytes, offset)?;
+    file.read(&mut bytes, offset.get())?;
     let block = RefcountBlock::from_bytes(bytes, geometry).map_err(damaged)?;
     Ok(Some((offset, block)))
 }

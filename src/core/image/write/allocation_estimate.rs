@@ -86,7 +86,7 @@ pub fn used_bytes(file: &ImageFile, header: &Header) -> Result<u64> {
 pub fn end_offset(file: &ImageFile, header: &Header) -> Result<u64> {
     let last = Refcounts::open(file, header)?.highest_used()?;
     Ok(last.map_or(0, |cluster| {
-        (cluster + 1).saturating_mul(header.geometry.cluster_size())
+        header.geometry.offset_of(cluster.plus(1)).get()
     }))
 }
 

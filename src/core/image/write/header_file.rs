@@ -11,7 +11,7 @@ use crate::image::read::qcow2_layer::read_header;
 use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::{Error, ErrorKind, Format, ImageFile};
 use crate::qcow2::rewrite::{BackingEdit, HeaderEdit, Write, rewrite};
-use crate::qcow2::{Autoclear, Header, HostOffset, Version};
+use crate::qcow2::{Autoclear, Header, HostClusters, HostOffset, Version};
 
 /// The header of one image, open for change.
 #[derive(Debug)]
@@ -232,19 +232,19 @@ impl HeaderFile {
         Ok(())
     }
 
-    /// Switches to another L1 table (host offset, entries) or refcount table (host offset, clusters)
-    /// or both in one write.
+    /// Switches to another L1 table (host offset, entries) or refcount table or both in one write.
     pub(crate) fn set_tables(
         &mut self,
-        l1: Option<(u64, u64)>,
-        refcounts: Option<(u64, u64)>,
+        l1: Option<(HostOffset, u64)>,
+        refcounts: Option<HostClusters>,
     ) -> Result<()> {
-        let narrow = |what, table: Option<(u64, u64)>| {
-            let table = table.map(|(offset, count)| (HostOffset(offset), count));
+        let narrow = |what, table: Option<(HostOffset, u64)>| {
             let table = table.map(|table| table_in_header(self.file.path(), what, table));
             table.transpose()
         };
         let l1 = narrow("the L1 table", l1)?;
+        let geometry = self.header.geometry;
+        let refcounts = refcounts.map(|table| (geometry.offset_of(table.first), table.count));
         let refcount_table = narrow("the refcount table", refcounts)?;
         self.edit(&HeaderEdit {
             l1,

@@ -2,14 +2,17 @@
 //! clusters handed out, and written back in the order that can at worst leak.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::host::FileKind;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault, index};
 use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
 use crate::image::{Error, ErrorKind, ImageFile};
-use crate::qcow2::limits::MAX_REFCOUNT_TABLE_BYTES;
-use crate::qcow2::{EntryTable, Geometry, Header, HostOffset, RefcountBlock, refcount};
+use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
+use crate::qcow2::{
+    EntryTable, Geometry, Header, HostCluster, HostClusters, HostOffset, RefcountBlock, refcount,
+};
 
 /// Bytes of refcount blocks kept at most, besides changed ones.
 const BLOCK_BUDGET: u64 = 32 << 20;
@@ -20,21 +23,21 @@ pub(crate) struct Refcounts {
     file: ImageFile,
     geometry: Geometry,
     table: EntryTable,
-    table_offset: u64,
-    table_clusters: u64,
-    /// Where the table was before it grew; freed once nothing points there.
-    old_table: Option<(u64, u64)>,
+    /// Where the table is.
+    place: HostClusters,
+    /// Where it was before it grew; freed once nothing points there.
+    old_place: Option<HostClusters>,
     /// Table entries that name blocks not yet on disk.
     new_entries: BTreeSet<usize>,
     blocks: BTreeMap<u64, Block>,
     /// No cluster before this one is free.
-    hint: u64,
+    hint: HostCluster,
 }
 
 #[derive(Debug)]
 struct Block {
     counts: RefcountBlock,
-    offset: u64,
+    offset: HostOffset,
     dirty: bool,
 }
 
@@ -42,19 +45,21 @@ impl Refcounts {
     /// Reads the refcount table.
     pub(crate) fn open(file: &ImageFile, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
-        let table_offset = header.refcount_table_offset.get();
-        let table_clusters = u64::from(header.refcount_table_clusters);
-        let entries = table_clusters.saturating_mul(geometry.cluster_size() / 8);
+        let offset = header.refcount_table_offset;
+        let clusters = u64::from(header.refcount_table_clusters);
+        let entries = clusters.saturating_mul(geometry.cluster_size() / 8);
         Ok(Self {
-            table: read_entries(file, table_offset, entries, "refcount table")?,
+            table: read_entries(file, offset.get(), entries, "refcount table")?,
             file: file.clone(),
             geometry,
-            table_offset,
-            table_clusters,
-            old_table: None,
+            place: HostClusters {
+                first: geometry.cluster_of(offset),
+                count: clusters,
+            },
+            old_place: None,
             new_entries: BTreeSet::new(),
             blocks: BTreeMap::new(),
-            hint: 0,
+            hint: HostCluster(0),
         })
     }
 
@@ -72,17 +77,22 @@ impl Refcounts {
     }
 
     /// Number of the block that counts a cluster, and the place in it.
-    fn split(&self, cluster: u64) -> Result<(u64, usize)> {
+    fn split(&self, cluster: HostCluster) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let at = index(cluster % per_block).of(&self.file)?;
-        Ok((cluster / per_block, at))
+        let at = index(cluster.get() % per_block).of(&self.file)?;
+        Ok((cluster.get() / per_block, at))
     }
 
-    /// Where the block of that number is, if there is one.
-    fn block_offset(&self, index: u64) -> Result<Option<u64>> {
+    /// The first cluster that the block of that number counts.
+    fn first_of(&self, index: u64) -> HostCluster {
+        HostCluster(index.saturating_mul(self.geometry.refcounts_per_block()))
+    }
+
+    /// Whether there is a block of that number.
+    fn has_block(&self, index: u64) -> Result<bool> {
         let raw = self.entry(index)?;
         let entry = refcount::parse_table_entry(raw, self.geometry).map_err(|e| self.damaged(e))?;
-        Ok(entry.map(HostOffset::get))
+        Ok(entry.is_some())
     }
 
     /// The table's entry for the block of that number; 0 past its end.
@@ -115,7 +125,7 @@ impl Refcounts {
     }
 
     /// How many references the image counts for a cluster.
-    pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
+    pub(crate) fn get(&mut self, cluster: HostCluster) -> Result<u64> {
         let (index, at) = self.split(cluster)?;
         match self.block(index)?.map(|block| block.counts.get(at)) {
             None => Ok(0),
@@ -125,11 +135,11 @@ impl Refcounts {
         }
     }
 
-    fn set(&mut self, cluster: u64, value: u64) -> Result<()> {
+    fn set(&mut self, cluster: HostCluster, value: u64) -> Result<()> {
         let (index, at) = self.split(cluster)?;
         let file = self.file.clone();
         let Some(block) = self.block(index)? else {
-            return Err(self.damaged(format!("cluster {cluster:#x} has no refcount block")));
+            return Err(self.damaged(format!("cluster {cluster} has no refcount block")));
         };
         block
             .counts
@@ -140,7 +150,7 @@ impl Refcounts {
     }
 
     /// One reference to a cluster more, if there is room for it in its count. Returns whether there was.
-    pub(crate) fn raise(&mut self, cluster: u64) -> Result<bool> {
+    pub(crate) fn raise(&mut self, cluster: HostCluster) -> Result<bool> {
         let now = self.get(cluster)?;
         let (index, _) = self.split(cluster)?;
         let most = self.block(index)?.map_or(0, |block| block.counts.max());
@@ -152,12 +162,10 @@ impl Refcounts {
     }
 
     /// One reference to a cluster less. Returns whether none is left.
-    pub(crate) fn lower(&mut self, cluster: u64) -> Result<bool> {
+    pub(crate) fn lower(&mut self, cluster: HostCluster) -> Result<bool> {
         let now = self.get(cluster)?;
         let Some(then) = now.checked_sub(1) else {
-            return Err(self.damaged(format!(
-                "cluster {cluster:#x} is in use and counted as free"
-            )));
+            return Err(self.damaged(format!("cluster {cluster} is in use and counted as free")));
         };
         self.set(cluster, then)?;
         if then == 0 {
@@ -166,14 +174,13 @@ impl Refcounts {
         Ok(then == 0)
     }
 
-    /// Hands out up to `most` clusters in a row, each counted once from now on: first cluster and
-    /// how many. Nothing reaches the disk before [`Refcounts::write_blocks`].
-    pub(crate) fn allocate(&mut self, most: u64) -> Result<(u64, u64)> {
-        let per_block = self.geometry.refcounts_per_block();
+    /// Hands out up to `most` clusters in a row, each counted once from now on. Nothing reaches the disk
+    /// before [`Refcounts::write_blocks`].
+    pub(crate) fn allocate(&mut self, most: u64) -> Result<HostClusters> {
         let mut cluster = self.hint;
         loop {
             let (index, at) = self.split(cluster)?;
-            if cluster >= self.countable() {
+            if cluster.get() >= self.countable() {
                 self.grow_table(index)?;
             }
             if self.block(index)?.is_none() {
@@ -183,38 +190,44 @@ impl Refcounts {
                 .block(index)?
                 .and_then(|block| block.counts.first_free(at));
             let Some(free) = free else {
-                cluster = (index + 1) * per_block;
+                cluster = self.first_of(index + 1);
                 continue;
             };
-            let first = index * per_block + free as u64;
+            let first = self.first_of(index).plus(free as u64);
             self.hint = first;
-            let mut count = 0;
-            while count < most && count < per_block - free as u64 && self.get(first + count)? == 0 {
-                self.set(first + count, 1)?;
-                count += 1;
+            let mut run = HostClusters { first, count: 0 };
+            let end = self.first_of(index + 1);
+            while run.count < most && run.end() < end && self.get(run.end())? == 0 {
+                self.set(run.end(), 1)?;
+                run.count += 1;
             }
-            self.check_reach(first + count)?;
-            self.hint = first + count;
-            return Ok((first, count));
+            self.check_reach(run.end())?;
+            self.hint = run.end();
+            return Ok(run);
         }
     }
 
     /// Hands out exactly `count` clusters in a row.
-    pub(crate) fn allocate_exactly(&mut self, count: u64) -> Result<u64> {
+    pub(crate) fn allocate_exactly(&mut self, count: u64) -> Result<HostClusters> {
         loop {
-            let first = self.end()?;
-            let last = first + count + count / self.geometry.refcounts_per_block() + 2;
-            if last < self.countable() {
-                self.claim_at(first, count)?;
-                return Ok(first);
+            let run = HostClusters {
+                first: self.end()?,
+                count,
+            };
+            let last = run
+                .end()
+                .plus(count / self.geometry.refcounts_per_block() + 2);
+            if last.get() < self.countable() {
+                self.claim(run)?;
+                return Ok(run);
             }
             self.grow_table(self.split(last)?.0)?;
         }
     }
 
-    /// Host offsets end at 2^56.
-    fn check_reach(&self, cluster: u64) -> Result<()> {
-        if cluster.saturating_mul(self.cluster_size()) >= 1 << 56 {
+    /// Refuses a cluster that no table entry can lead to.
+    fn check_reach(&self, cluster: HostCluster) -> Result<()> {
+        if self.geometry.offset_of(cluster).get() >= MAX_HOST_OFFSET {
             let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
             return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
@@ -223,18 +236,18 @@ impl Refcounts {
 
     /// The first cluster after all that are in use or in the file. A device is as long as it is, used
     /// or not: there only the counts tell.
-    pub(crate) fn end(&mut self) -> Result<u64> {
-        let used = self.highest_used()?.map_or(0, |cluster| cluster + 1);
+    pub(crate) fn end(&mut self) -> Result<HostCluster> {
+        let highest = self.highest_used()?;
+        let used = highest.map_or(HostCluster(0), |cluster| cluster.plus(1));
         let stat = self.file.stat("ask the length")?;
         if stat.kind != FileKind::Regular {
             return Ok(used);
         }
-        Ok(used.max(stat.len.div_ceil(self.cluster_size())))
+        Ok(used.max(HostCluster(self.geometry.clusters_for(stat.len))))
     }
 
     /// The last cluster that is counted at all.
-    pub(crate) fn highest_used(&mut self) -> Result<Option<u64>> {
-        let per_block = self.geometry.refcounts_per_block();
+    pub(crate) fn highest_used(&mut self) -> Result<Option<HostCluster>> {
         for index in (0..self.table.len() as u64).rev() {
             let Some(block) = self.block(index)? else {
                 continue;
@@ -243,7 +256,7 @@ impl Refcounts {
                 .rev()
                 .find(|&at| block.counts.get(at).is_some_and(|n| n > 0));
             if let Some(at) = used {
-                return Ok(Some(index * per_block + at as u64));
+                return Ok(Some(self.first_of(index).plus(at as u64)));
             }
         }
         Ok(None)
@@ -261,51 +274,53 @@ impl Refcounts {
         Ok(used)
     }
 
-    /// Counts `count` clusters from `first` on, none of which is in use, adding behind them the
-    /// blocks that are missing to do so. The table is long enough to name them.
-    fn claim_at(&mut self, first: u64, count: u64) -> Result<()> {
+    /// Counts clusters none of which is in use, adding behind them the blocks that are missing to do so. The
+    /// table is long enough to name them.
+    fn claim(&mut self, run: HostClusters) -> Result<()> {
         let mut blocks = 0;
-        loop {
-            let last = first + count + blocks - 1;
-            let (from, to) = (self.split(first)?.0, self.split(last)?.0);
+        let all = loop {
+            let all = HostClusters {
+                count: run.count.saturating_add(blocks),
+                ..run
+            };
             let mut missing = 0;
-            for index in from..=to {
-                missing += u64::from(self.block_offset(index)?.is_none());
+            for index in self.blocks_of(all)? {
+                missing += u64::from(!self.has_block(index)?);
             }
             if missing == blocks {
-                break;
+                break all;
             }
             blocks = missing;
-        }
-        let last = first + count + blocks - 1;
-        self.check_reach(last)?;
-        let mut place = first + count;
-        for index in self.split(first)?.0..=self.split(last)?.0 {
-            if self.block_offset(index)?.is_none() {
+        };
+        self.check_reach(all.last())?;
+        let mut place = run.end();
+        for index in self.blocks_of(all)? {
+            if !self.has_block(index)? {
                 self.insert_block(index, place)?;
-                place += 1;
+                place = place.plus(1);
             }
         }
-        for cluster in first..=last {
-            self.set(cluster, 1)?;
-        }
-        Ok(())
+        all.iter().try_for_each(|cluster| self.set(cluster, 1))
+    }
+
+    /// The numbers of the blocks that count these clusters, of which there is at least one.
+    fn blocks_of(&self, run: HostClusters) -> Result<RangeInclusive<u64>> {
+        Ok(self.split(run.first)?.0..=self.split(run.last())?.0)
     }
 
     /// A block for a part of the file that has none, so nothing there is in use: it takes the first
     /// cluster it counts and counts itself.
     fn add_block(&mut self, index: u64) -> Result<()> {
-        let cluster = index * self.geometry.refcounts_per_block();
         // Cluster 0 is the header's.
-        let cluster = cluster.max(1);
+        let cluster = self.first_of(index).max(HostCluster(1));
         self.check_reach(cluster)?;
         self.insert_block(index, cluster)?;
         self.set(cluster, 1)
     }
 
-    fn insert_block(&mut self, index: u64, cluster: u64) -> Result<()> {
-        let offset = cluster.saturating_mul(self.cluster_size());
-        let raw = refcount::encode_table_entry(Some(HostOffset(offset)), self.geometry)
+    fn insert_block(&mut self, index: u64, cluster: HostCluster) -> Result<()> {
+        let offset = self.geometry.offset_of(cluster);
+        let raw = refcount::encode_table_entry(Some(offset), self.geometry)
             .map_err(|e| self.damaged(e))?;
         let at = usize::try_from(index).map_err(|e| self.damaged(e))?;
         self.table
@@ -329,14 +344,12 @@ impl Refcounts {
     fn grow_table(&mut self, index: u64) -> Result<()> {
         let per_cluster = self.cluster_size() / 8;
         let first = self.end()?;
-        let mut clusters = (index + 1)
-            .div_ceil(per_cluster)
-            .max(self.table_clusters + 1);
+        let mut clusters = (index + 1).div_ceil(per_cluster).max(self.place.count + 1);
         clusters += clusters / 2;
         // The table must also count itself and the blocks for that.
         loop {
             let blocks = clusters.div_ceil(self.geometry.refcounts_per_block()) + 2;
-            let needed = (self.split(first + clusters + blocks)?.0 + 1)
+            let needed = (self.split(first.plus(clusters + blocks))?.0 + 1)
                 .max(index + 1)
                 .div_ceil(per_cluster);
             if needed <= clusters {
@@ -347,26 +360,27 @@ impl Refcounts {
         let most = MAX_REFCOUNT_TABLE_BYTES / self.cluster_size();
         if clusters > most {
             let text = "the refcount table is as long as the format allows".to_owned();
-            if most <= self.table_clusters || (index + 1).div_ceil(per_cluster) > most {
+            if most <= self.place.count || (index + 1).div_ceil(per_cluster) > most {
                 return Err(Error::new(&self.file, ErrorKind::Limit(text)));
             }
             clusters = most;
         }
         let entries = usize::try_from(clusters * per_cluster).map_err(|e| self.damaged(e))?;
         self.table.resize(entries);
-        self.claim_at(first, clusters)?;
+        let place = HostClusters {
+            first,
+            count: clusters,
+        };
+        self.claim(place)?;
+        let old = std::mem::replace(&mut self.place, place);
         // A table that grows twice before anything is written: the one in between was never used.
-        if self.old_table.is_some() {
-            for cluster in self.table_offset / self.cluster_size()
-                ..self.table_offset / self.cluster_size() + self.table_clusters
-            {
+        if self.old_place.is_some() {
+            for cluster in old.iter() {
                 self.lower(cluster)?;
             }
         } else {
-            self.old_table = Some((self.table_offset / self.cluster_size(), self.table_clusters));
+            self.old_place = Some(old);
         }
-        self.table_offset = first.saturating_mul(self.cluster_size());
-        self.table_clusters = clusters;
         Ok(())
     }
 
@@ -374,45 +388,45 @@ impl Refcounts {
     /// written is not referred to yet, or only counts: a crash leaks at worst.
     pub(crate) fn write_blocks(&mut self) -> Result<()> {
         for block in self.blocks.values_mut().filter(|block| block.dirty) {
-            let action = format_args!("write the refcount block at {:#x}", block.offset);
+            let action = format_args!("write the refcount block at {}", block.offset);
             self.file
-                .write_at(block.counts.as_bytes(), block.offset, action)?;
+                .write_at(block.counts.as_bytes(), block.offset.get(), action)?;
             block.dirty = false;
         }
-        if self.old_table.is_some() {
-            let action = format_args!("write the refcount table at {:#x}", self.table_offset);
+        if self.old_place.is_some() {
+            let offset = self.geometry.offset_of(self.place.first);
+            let action = format_args!("write the refcount table at {offset}");
             self.file
-                .write_at(self.table.as_bytes(), self.table_offset, action)?;
+                .write_at(self.table.as_bytes(), offset.get(), action)?;
         }
         Ok(())
     }
 
     /// Whether blocks were added that the table on disk does not name.
     pub(crate) fn must_publish(&self) -> bool {
-        !self.new_entries.is_empty() || self.old_table.is_some()
+        !self.new_entries.is_empty() || self.old_place.is_some()
     }
 
     /// After the blocks are safe: names the new ones in the table in place, or, if the table moved,
-    /// returns its new place for the header (offset in bytes, clusters).
-    pub(crate) fn publish(&mut self) -> Result<Option<(u64, u64)>> {
+    /// returns its new place for the header.
+    pub(crate) fn publish(&mut self) -> Result<Option<HostClusters>> {
         let entries = std::mem::take(&mut self.new_entries);
-        if self.old_table.is_some() {
-            return Ok(Some((self.table_offset, self.table_clusters)));
+        if self.old_place.is_some() {
+            return Ok(Some(self.place));
         }
         for at in entries {
             let raw = self.table.entry(at).map_err(|e| self.damaged(e))?;
-            let offset = self.table_offset + at as u64 * 8;
-            self.file.write_at(
-                &raw.to_be_bytes(),
-                offset,
-                format_args!("write the refcount table at {offset:#x}"),
-            )?;
+            let table = self.geometry.offset_of(self.place.first);
+            let offset = table.plus(at as u64 * 8);
+            let action = format_args!("write the refcount table at {offset}");
+            self.file
+                .write_at(&raw.to_be_bytes(), offset.get(), action)?;
         }
         Ok(None)
     }
 
     /// After the header names the new table: the clusters of the old one, to be freed.
-    pub(crate) fn take_old_table(&mut self) -> Option<(u64, u64)> {
-        self.old_table.take()
+    pub(crate) fn take_old_table(&mut self) -> Option<HostClusters> {
+        self.old_place.take()
     }
 }

@@ -109,7 +109,7 @@ impl ShadowRefcounts {
             index,
             Block {
                 counts,
-                was: Some(offset / self.geometry.cluster_size()),
+                was: Some(self.geometry.cluster_of(offset).get()),
                 changed: false,
                 place: None,
             },

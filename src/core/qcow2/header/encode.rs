@@ -2,10 +2,11 @@
 
 use zerocopy::IntoBytes;
 
+use super::super::address::HostOffset;
 use super::super::error::{FormatError, in_range};
 use super::super::extension::{self, BitmapsExtension, CryptoHeader, Extension, ExtensionKind};
 use super::super::feature::{self, Autoclear, Compatible, Incompatible};
-use super::super::geometry::{Geometry, HostOffset};
+use super::super::geometry::Geometry;
 use super::super::limits;
 use super::{BackingName, CompressionType, CryptMethod, Header, MAGIC, RawCommon, RawV3, Version};
 

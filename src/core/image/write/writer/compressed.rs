@@ -15,7 +15,7 @@ use crate::qcow2::{CryptMethod, HostOffset, L2Entry};
 pub(super) struct Packing {
     deflater: Deflater,
     /// The end of the last stream, while the cluster it lies in has room behind it.
-    open: Option<u64>,
+    open: Option<HostOffset>,
     /// One cluster.
     plain: Vec<u8>,
 }
@@ -78,19 +78,17 @@ impl Writer {
         };
         let len = stream.len() as u64;
         let host = self.place_stream(len)?;
-        let end = host + len;
-        let Ok(descriptor) = CompressedCluster::for_stream(HostOffset(host), len, self.geometry())
-        else {
+        let end = host.plus(len);
+        let Ok(descriptor) = CompressedCluster::for_stream(host, len, self.geometry()) else {
             // So far out in the file that no descriptor leads there.
-            let size = self.cluster_size();
-            self.free(host / size, (end - 1) / size - host / size + 1);
+            self.free(self.geometry().clusters_of(host, len));
             return Ok(false);
         };
         // What follows in its last sector is nobody's yet.
-        let padded = index(end.next_multiple_of(SECTOR) - host).of(&self.file)?;
+        let padded = index(end.get().next_multiple_of(SECTOR) - host.get()).of(&self.file)?;
         stream.resize(padded, 0);
         self.put(host, stream.len() as u64, Source::Bytes(&stream))?;
-        let has_room = !end.is_multiple_of(self.cluster_size());
+        let has_room = !end.is_aligned(self.cluster_size());
         if let Some(packing) = &mut self.packing {
             packing.open = has_room.then_some(end);
         }
@@ -99,20 +97,21 @@ impl Writer {
     }
 
     /// As QEMU does: into the open cluster, or over its end if the next one follows it, or into a new one.
-    fn place_stream(&mut self, len: u64) -> Result<u64> {
-        let size = self.cluster_size();
+    fn place_stream(&mut self, len: u64) -> Result<HostOffset> {
+        let geometry = self.geometry();
         let Some(open) = self.packing.as_ref().and_then(|packing| packing.open) else {
-            return Ok(self.refs.allocate(1)?.0 * size);
+            return Ok(geometry.offset_of(self.refs.allocate(1)?.first));
         };
-        let cluster = open / size;
-        if len <= (cluster + 1) * size - open && self.refs.raise(cluster)? {
+        let cluster = geometry.cluster_of(open);
+        let left = geometry.offset_of(cluster.plus(1)).get() - open.get();
+        if len <= left && self.refs.raise(cluster)? {
             return Ok(open);
         }
-        let (next, _) = self.refs.allocate(1)?;
-        let goes_on = len > (cluster + 1) * size - open && next == cluster + 1;
+        let next = self.refs.allocate(1)?.first;
+        let goes_on = len > left && next == cluster.plus(1);
         if goes_on && self.refs.raise(cluster)? {
             return Ok(open);
         }
-        Ok(next * size)
+        Ok(geometry.offset_of(next))
     }
 }

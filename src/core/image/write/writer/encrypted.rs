@@ -11,7 +11,7 @@ use crate::image::write::transfer::BUFFER;
 use crate::image::write::writer::{Source, Writer};
 use crate::image::{Chain, ErrorKind, Layer};
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{CryptMethod, Header};
+use crate::qcow2::{CryptMethod, Header, HostOffset};
 
 /// The cipher of the image on top of `view`, if its header says that it is encrypted.
 ///
@@ -36,13 +36,13 @@ impl Writer {
     pub(super) fn put_encrypted(
         &mut self,
         cipher: &SectorCipher,
-        host: u64,
+        host: HostOffset,
         len: u64,
         source: Source<'_>,
     ) -> Result<()> {
         let mut sealed = std::mem::take(&mut self.sealed);
-        let end = host.saturating_add(len);
-        let mut at = host;
+        let end = host.get().saturating_add(len);
+        let mut at = host.get();
         let mut result = Ok(());
         while at < end && result.is_ok() {
             let start = at - at % SECTOR;
@@ -50,7 +50,7 @@ impl Writer {
             let whole = (stop - start).next_multiple_of(SECTOR);
             result = index(whole).of(&self.file).and_then(|whole| {
                 sealed.resize(whole, 0);
-                let source = source.skip(at - host).of(&self.file)?;
+                let source = source.skip(at - host.get()).of(&self.file)?;
                 self.put_sectors(cipher, start, at..stop, source, &mut sealed)
             });
             at = stop;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part};
 use crate::image::write::writer::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
+use crate::qcow2::HostClusters;
 
 /// The unit in which table bytes are written in place: no disk tears it.
 const SECTOR: usize = 512;
@@ -35,17 +36,17 @@ impl Writer {
         }
         self.refs.write_blocks()?;
         for table in self.tree.tables.values_mut().filter(|table| table.fresh) {
-            let action = format_args!("write the L2 table at {:#x}", table.offset);
+            let action = format_args!("write the L2 table at {}", table.offset);
             self.file
-                .write_at(table.entries.as_bytes(), table.offset, action)?;
+                .write_at(table.entries.as_bytes(), table.offset.get(), action)?;
             table.dirty = None;
         }
         if self.tree.l1_moved {
-            let action = format_args!("write the L1 table at {:#x}", self.tree.l1_offset);
+            let action = format_args!("write the L1 table at {}", self.tree.l1_offset);
             self.file
-                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset, action)?;
+                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset.get(), action)?;
         }
-        self.fence_all()?;
+        self.flush_files()?;
         self.switch_over()?;
         if self.write_in_place()? {
             self.file.flush()?;
@@ -65,7 +66,7 @@ impl Writer {
         self.file.flush()
     }
 
-    fn fence_all(&mut self) -> Result<()> {
+    fn flush_files(&mut self) -> Result<()> {
         if let Some(data) = &self.data {
             data.flush()?;
         }
@@ -91,8 +92,8 @@ impl Writer {
             self.tree.l1_moved = false;
             self.tree.dirty_l1.clear();
         }
-        if let Some((first, count)) = self.refs.take_old_table() {
-            self.free(first, count);
+        if let Some(old) = self.refs.take_old_table() {
+            self.free(old);
         }
         Ok(())
     }
@@ -110,13 +111,10 @@ impl Writer {
                 dirty.start * entry_size..dirty.end * entry_size,
                 table.entries.as_bytes().len(),
             );
-            let offset = table.offset + bytes.start as u64;
+            let offset = table.offset.plus(bytes.start as u64);
             let part = part(table.entries.as_bytes(), bytes).of(&self.file)?;
-            self.file.write_at(
-                part,
-                offset,
-                format_args!("write the L2 table at {offset:#x}"),
-            )?;
+            let action = format_args!("write the L2 table at {offset}");
+            self.file.write_at(part, offset.get(), action)?;
             wrote = true;
         }
         let dirty = std::mem::take(&mut self.tree.dirty_l1);
@@ -127,13 +125,10 @@ impl Writer {
             }
             let bytes = sectors(at * 8..at * 8 + 8, self.tree.l1.as_bytes().len());
             done = bytes.end;
-            let offset = self.tree.l1_offset + bytes.start as u64;
+            let offset = self.tree.l1_offset.plus(bytes.start as u64);
             let part = part(self.tree.l1.as_bytes(), bytes).of(&self.file)?;
-            self.file.write_at(
-                part,
-                offset,
-                format_args!("write the L1 table at {offset:#x}"),
-            )?;
+            let action = format_args!("write the L1 table at {offset}");
+            self.file.write_at(part, offset.get(), action)?;
             wrote = true;
         }
         Ok(wrote)
@@ -143,37 +138,37 @@ impl Writer {
     /// those that nobody else refers to back to the filesystem.
     pub(super) fn apply_frees(&mut self) -> Result<()> {
         let mut freed = std::mem::take(&mut self.freed);
-        freed.sort_by_key(|range| range.start);
-        let size = self.cluster_size();
-        let mut hole: Option<Range<u64>> = None;
-        for cluster in freed.into_iter().flatten() {
+        freed.sort_by_key(|run| run.first);
+        let mut hole: Option<HostClusters> = None;
+        for cluster in freed.into_iter().flat_map(HostClusters::iter) {
             if !self.tree.active && self.refs.get(cluster)? == 2 {
                 // The one left may be the active view's, whose flag would be wrong.
-                push(&mut self.given_up, cluster, 1);
+                push(&mut self.given_up, HostClusters::one(cluster));
                 continue;
             }
             if !self.refs.lower(cluster)? {
                 continue;
             }
             // A table that moved away leaves room for data.
-            self.guarded.give_up(cluster);
+            self.guarded.give_up(cluster.get());
             hole = match hole {
-                Some(range) if range.end == cluster => Some(range.start..cluster + 1),
-                Some(range) => {
-                    self.punch(range, size)?;
-                    Some(cluster..cluster + 1)
+                Some(run) if run.end() == cluster => Some(HostClusters {
+                    count: run.count + 1,
+                    ..run
+                }),
+                Some(run) => {
+                    self.punch(run)?;
+                    Some(HostClusters::one(cluster))
                 }
-                None => Some(cluster..cluster + 1),
+                None => Some(HostClusters::one(cluster)),
             };
         }
-        hole.map_or(Ok(()), |range| self.punch(range, size))
+        hole.map_or(Ok(()), |run| self.punch(run))
     }
 
-    fn punch(&self, clusters: Range<u64>, size: u64) -> Result<()> {
-        let (offset, len) = (
-            clusters.start * size,
-            (clusters.end - clusters.start) * size,
-        );
+    fn punch(&self, clusters: HostClusters) -> Result<()> {
+        let bytes = self.geometry().bytes_of(clusters);
+        let (offset, len) = (bytes.start, bytes.end - bytes.start);
         self.file
             .punch(offset, len, format_args!("free {len} bytes at {offset:#x}"))
     }

@@ -35,8 +35,8 @@ use crate::image::write::refcounts::Refcounts;
 use crate::image::write::transfer::{Place, Transfer};
 use crate::image::{Chain, Error, ErrorKind, ImageFile};
 use crate::qcow2::{
-    EntryTable, Geometry, GuestOffset, Header, HostOffset, Incompatible, L1Entry, L2Buf, L2Context,
-    L2Entry, SubclusterBitmap, SubclusterState,
+    EntryTable, Geometry, GuestOffset, Header, HostClusters, HostOffset, Incompatible, L1Entry,
+    L2Buf, L2Context, L2Entry, SubclusterBitmap, SubclusterState,
 };
 
 /// Bytes of changed L2 tables kept before a transaction is closed by itself.
@@ -100,11 +100,11 @@ pub struct Writer {
     view: Chain,
     /// The virtual size of what the image is built on; 0 without a backing file.
     backing_size: u64,
-    /// Clusters that lose one reference when the transaction is through, as ranges.
-    freed: Vec<Range<u64>>,
+    /// Clusters that lose one reference when the transaction is through.
+    freed: Vec<HostClusters>,
     /// Clusters that a snapshot's view refers to no more and somebody once: still counted twice until
     /// it is known whether that is the active view.
-    given_up: Vec<Range<u64>>,
+    given_up: Vec<HostClusters>,
     wrote_data: bool,
     transfer: Transfer,
     scratch: Vec<u8>,
@@ -121,7 +121,7 @@ pub struct Writer {
 struct Tree {
     active: bool,
     l1: EntryTable,
-    l1_offset: u64,
+    l1_offset: HostOffset,
     /// The new place is not in the header yet.
     l1_moved: bool,
     dirty_l1: BTreeSet<usize>,
@@ -129,11 +129,16 @@ struct Tree {
 }
 
 impl Tree {
-    /// Reads the L1 table, whose offset in bytes and entries are given.
-    fn read(file: &ImageFile, (l1_offset, l1_entries): (u64, u64), active: bool) -> Result<Self> {
+    /// Reads an L1 table.
+    fn read(
+        file: &ImageFile,
+        l1_offset: HostOffset,
+        l1_entries: u64,
+        active: bool,
+    ) -> Result<Self> {
         Ok(Self {
             active,
-            l1: read_entries(file, l1_offset, l1_entries, "L1 table")?,
+            l1: read_entries(file, l1_offset.get(), l1_entries, "L1 table")?,
             l1_offset,
             l1_moved: false,
             dirty_l1: BTreeSet::new(),
@@ -145,7 +150,7 @@ impl Tree {
 #[derive(Debug)]
 struct Table {
     entries: L2Buf,
-    offset: u64,
+    offset: HostOffset,
     /// Nothing on disk refers to it yet.
     fresh: bool,
     dirty: Option<Range<usize>>,
@@ -174,16 +179,16 @@ impl Writer {
         let context = L2Context::of(header.header());
         let (l1_offset, l1_entries) = match root {
             Root::Active => (
-                header.header().l1_offset.get(),
+                header.header().l1_offset,
                 u64::from(header.header().l1_entries),
             ),
             Root::Snapshot {
                 l1_offset,
                 l1_entries,
-            } => (l1_offset, l1_entries),
+            } => (HostOffset(l1_offset), l1_entries),
         };
         let active = root == Root::Active;
-        let tree = Tree::read(file, (l1_offset, l1_entries), active)?;
+        let tree = Tree::read(file, l1_offset, l1_entries, active)?;
         let mut refs = Refcounts::open(file, header.header())?;
         if !active {
             refuse_shared(
@@ -288,7 +293,7 @@ impl Writer {
             let entries = read_l2(&self.file, offset.get(), self.context)?;
             let table = Table {
                 entries,
-                offset: offset.get(),
+                offset,
                 fresh: false,
                 dirty: None,
             };
@@ -319,14 +324,13 @@ impl Writer {
         let shared = match self.tree.tables.get(&index) {
             None => true,
             Some(table) if table.fresh || table.dirty.is_some() => false,
-            Some(table) => self.refs.get(table.offset / geometry.cluster_size())? != 1,
+            Some(table) => self.refs.get(geometry.cluster_of(table.offset))? != 1,
         };
         if shared {
-            let (cluster, _) = self.refs.allocate(1)?;
-            let offset = cluster * geometry.cluster_size();
+            let offset = geometry.offset_of(self.refs.allocate(1)?.first);
             let entries = match self.tree.tables.remove(&index) {
                 Some(table) => {
-                    self.free(table.offset / geometry.cluster_size(), 1);
+                    self.free_cluster(table.offset);
                     table.entries
                 }
                 None => L2Buf::zeroed(self.context),
@@ -341,7 +345,7 @@ impl Writer {
                 },
             );
             let raw = L1Entry {
-                table: Some(HostOffset(offset)),
+                table: Some(offset),
                 copied: self.tree.active,
             }
             .encode(geometry)
@@ -376,38 +380,40 @@ impl Writer {
         if self.data.is_some() {
             return;
         }
-        let size = self.cluster_size();
         match entry {
             L2Entry::Compressed(stream) => {
-                let first = stream.host.get() / size;
-                let last = (stream.end().get() - 1) / size;
-                self.free(first, last - first + 1);
+                let len = stream.end().get().saturating_sub(stream.host.get());
+                self.free(self.geometry().clusters_of(stream.host, len));
             }
             other => {
                 if let Some(host) = other.host() {
-                    self.free(host.get() / size, 1);
+                    self.free_cluster(host);
                 }
             }
         }
     }
 
-    fn free(&mut self, first: u64, count: u64) {
-        push(&mut self.freed, first, count);
+    fn free(&mut self, clusters: HostClusters) {
+        push(&mut self.freed, clusters);
+    }
+
+    fn free_cluster(&mut self, offset: HostOffset) {
+        self.free(HostClusters::one(self.geometry().cluster_of(offset)));
     }
 
     /// Whether the cluster that belongs to the entry may be written in place.
-    fn owned(&mut self, entry: L2Entry) -> Result<Option<u64>> {
+    fn owned(&mut self, entry: L2Entry) -> Result<Option<HostOffset>> {
         let Some(host) = entry.host() else {
             return Ok(None);
         };
         if self.data.is_some() {
-            return Ok(Some(host.get()));
+            return Ok(Some(host));
         }
-        let cluster = host.get() / self.cluster_size();
+        let cluster = self.geometry().cluster_of(host);
         if self.refs.get(cluster)? != 1 {
             return Ok(None);
         }
-        if let Some(what) = self.guarded.at(cluster) {
+        if let Some(what) = self.guarded.at(cluster.get()) {
             return Err(Error::new(
                 &self.file,
                 ErrorKind::Overlap {
@@ -416,7 +422,7 @@ impl Writer {
                 },
             ));
         }
-        Ok(Some(host.get()))
+        Ok(Some(host))
     }
 
     // ---- writing guest bytes ------------------------------------------------------------------
@@ -460,14 +466,14 @@ impl Writer {
             while to < end {
                 let next = self.entry(to)?;
                 let goes_on = matches!(next, L2Entry::Data { .. })
-                    && self.owned(next)? == Some(host + (to - cluster));
+                    && self.owned(next)? == Some(host.plus(to - cluster));
                 if !goes_on {
                     break;
                 }
                 to += size;
             }
             let len = to.min(end) - at;
-            self.put(host + within, len, source)?;
+            self.put(host.plus(within), len, source)?;
             return Ok(len);
         }
         if whole {
@@ -490,7 +496,8 @@ impl Writer {
             }
             wanted += 1;
         }
-        let (host, got) = self.new_clusters(cluster, wanted)?;
+        let new = self.new_clusters(cluster, wanted)?;
+        let (host, got) = (self.geometry().offset_of(new.first), new.count);
         self.put(host, got * size, source)?;
         for index in 0..got {
             let guest = cluster + index * size;
@@ -498,7 +505,7 @@ impl Writer {
             self.set_entry(
                 guest,
                 L2Entry::Data {
-                    host: HostOffset(host + index * size),
+                    host: host.plus(index * size),
                     copied: true,
                 },
             )?;
@@ -507,14 +514,22 @@ impl Writer {
         Ok(got * size)
     }
 
-    /// Clusters for guest data: host offset and how many in a row. With an external data file the
-    /// place is the guest's own (QEMU's `do_alloc_cluster_offset`).
-    fn new_clusters(&mut self, guest: u64, most: u64) -> Result<(u64, u64)> {
+    /// Clusters for guest data, up to `most` in a row. With an external data file the place is the guest's
+    /// own (QEMU's `do_alloc_cluster_offset`).
+    fn new_clusters(&mut self, guest: u64, most: u64) -> Result<HostClusters> {
         if self.data.is_some() {
-            return Ok((guest, most));
+            return Ok(HostClusters {
+                first: self.geometry().cluster_of(HostOffset(guest)),
+                count: most,
+            });
         }
-        let (first, got) = self.refs.allocate(most)?;
-        Ok((first * self.cluster_size(), got))
+        self.refs.allocate(most)
+    }
+
+    /// As [`Writer::new_clusters`], a single one: where it begins.
+    fn new_cluster(&mut self, guest: u64) -> Result<HostOffset> {
+        let new = self.new_clusters(guest, 1)?;
+        Ok(self.geometry().offset_of(new.first))
     }
 
     /// Writes a part of one cluster that cannot simply be overwritten.
@@ -538,7 +553,7 @@ impl Writer {
         let moved = owned.is_none();
         let host = match owned {
             Some(host) => host,
-            None => self.new_clusters(cluster, 1)?.0,
+            None => self.new_cluster(cluster)?,
         };
         let mut after = bitmap;
         for index in 0..u64::from(geometry.subclusters()) {
@@ -557,28 +572,28 @@ impl Writer {
                 let tail = (at + len).clamp(start, stop)..stop;
                 for keep in [head, tail] {
                     if !keep.is_empty() && !keeps_place {
-                        self.keep(keep.clone(), host + (keep.start - cluster))?;
+                        self.keep(keep.clone(), host.plus(keep.start - cluster))?;
                     }
                 }
             } else {
-                self.keep(start..stop, host + (start - cluster))?;
+                self.keep(start..stop, host.plus(start - cluster))?;
             }
             after = after.with(bit..bit + 1, SubclusterState::Data);
         }
-        self.put(host + (at - cluster), len, source)?;
+        self.put(host.plus(at - cluster), len, source)?;
         let new = if geometry.extended_l2() {
             L2Entry::Subclusters {
-                host: Some(HostOffset(host)),
+                host: Some(host),
                 copied: true,
                 bitmap: after,
             }
         } else {
-            L2Entry::Data {
-                host: HostOffset(host),
-                copied: true,
-            }
+            L2Entry::Data { host, copied: true }
         };
-        debug_assert!(host % size == 0, "clusters start at cluster boundaries");
+        debug_assert!(
+            host.is_aligned(size),
+            "clusters start at cluster boundaries"
+        );
         self.set_entry(cluster, new)?;
         if moved {
             self.release(entry);
@@ -599,7 +614,7 @@ impl Writer {
     }
 
     /// Copies guest bytes as they were to a host offset.
-    fn keep(&mut self, guest: Range<u64>, host: u64) -> Result<()> {
+    fn keep(&mut self, guest: Range<u64>, host: HostOffset) -> Result<()> {
         let len =
             usize::try_from(guest.end - guest.start).map_err(|e| self.damaged(guest.start, e))?;
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -611,13 +626,16 @@ impl Writer {
     }
 
     /// Writes to the file that holds the guest's data.
-    fn put(&mut self, host: u64, len: u64, source: Source<'_>) -> Result<()> {
+    fn put(&mut self, host: HostOffset, len: u64, source: Source<'_>) -> Result<()> {
         self.wrote_data = true;
         if let Some(cipher) = self.cipher.clone() {
             return self.put_encrypted(&cipher, host, len, source);
         }
         let file = self.data.as_ref().unwrap_or(&self.file);
-        let to = Place { file, offset: host };
+        let to = Place {
+            file,
+            offset: host.get(),
+        };
         match source {
             Source::Bytes(bytes) => {
                 let len = internal::index(len).of(file)?;
@@ -629,29 +647,30 @@ impl Writer {
     }
 }
 
-/// Adds clusters to ranges, in order of coming.
-fn push(ranges: &mut Vec<Range<u64>>, first: u64, count: u64) {
-    match ranges.last_mut() {
-        Some(range) if range.end == first => range.end += count,
-        _ => ranges.push(first..first + count),
+/// Adds clusters to runs, in order of coming.
+fn push(runs: &mut Vec<HostClusters>, clusters: HostClusters) {
+    match runs.last_mut() {
+        Some(run) if run.end() == clusters.first => run.count += clusters.count,
+        _ => runs.push(clusters),
     }
 }
 
-/// Refuses an L1 table that somebody else refers to as well: it is written in place. Its offset in bytes and
-/// its entries are given.
+/// Refuses an L1 table that somebody else refers to as well: it is written in place.
 fn refuse_shared(
     path: &Path,
     refs: &mut Refcounts,
     geometry: Geometry,
-    (offset, entries): (u64, u64),
+    (offset, entries): (HostOffset, u64),
 ) -> Result<()> {
-    let size = geometry.cluster_size();
-    let first = offset / size;
-    for cluster in first..first.saturating_add((entries * 8).div_ceil(size)) {
+    let clusters = HostClusters {
+        first: geometry.cluster_of(offset),
+        count: geometry.clusters_for(entries * 8),
+    };
+    for cluster in clusters.iter() {
         let count = refs.get(cluster)?;
         if count != 1 {
             let text = format!(
-                "the L1 table of a snapshot at {offset:#x} is counted {count} times: written through one of \
+                "the L1 table of a snapshot at {offset} is counted {count} times: written through one of \
                  them, all would change"
             );
             return Err(Error::new(path, ErrorKind::Damaged(text)));

@@ -4,14 +4,13 @@
 //! shared cluster is freed.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use crate::image::error::Result;
 use crate::image::progress::NoProgress;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::writer::{Source, Tree, Writer};
-use crate::qcow2::{HostOffset, L1Entry};
+use crate::qcow2::{HostCluster, HostClusters, HostOffset, L1Entry};
 
 impl Writer {
     /// Gives the active view copies of what it shared with the snapshot's view that was written, and
@@ -22,24 +21,23 @@ impl Writer {
             return Ok(());
         }
         let header = self.header.header();
-        let l1 = (header.l1_offset.get(), u64::from(header.l1_entries));
-        let active = Tree::read(&self.file, l1, true)?;
+        let active = Tree::read(&self.file, header.l1_offset, header.l1_entries.into(), true)?;
         let own = std::mem::replace(&mut self.tree, active);
         let done = self.copy_for_active(&given_up);
         self.tree = own;
         done
     }
 
-    fn copy_for_active(&mut self, given_up: &[Range<u64>]) -> Result<()> {
+    fn copy_for_active(&mut self, given_up: &[HostClusters]) -> Result<()> {
         let shared = Shared::of(given_up);
         for guest in self.shared_places(&shared)? {
             let entry = self.entry(guest)?;
-            let new = match entry.host().map(HostOffset::get) {
-                Some(host) if shared.contains(host / self.cluster_size()) => {
-                    let (place, _) = self.new_clusters(guest, 1)?;
+            let new = match entry.host() {
+                Some(host) if shared.contains(self.geometry().cluster_of(host)) => {
+                    let place = self.new_cluster(guest)?;
                     self.copy_cluster(host, place)?;
                     self.release(entry);
-                    entry.moved_to(HostOffset(place))
+                    entry.moved_to(place)
                 }
                 // Only its table is shared.
                 _ => entry,
@@ -62,7 +60,7 @@ impl Writer {
             let entry = L1Entry::parse(raw, geometry).map_err(|e| trees.damaged(&e))?;
             if entry
                 .table
-                .is_some_and(|at| shared.contains(at.get() / size))
+                .is_some_and(|at| shared.contains(geometry.cluster_of(at)))
             {
                 places.insert(index.saturating_mul(geometry.l2_coverage()));
             }
@@ -70,8 +68,12 @@ impl Writer {
         trees.each(&self.tree.l1, |named, table| {
             let start = (named.index as u64).saturating_mul(geometry.l2_coverage());
             trees.flagged(table, |at, len, first, _| {
-                for cluster in shared.among(first..first + len as u64) {
-                    let at = at as u64 + (cluster - first);
+                let run = HostClusters {
+                    first: HostCluster(first),
+                    count: len as u64,
+                };
+                for cluster in shared.among(run) {
+                    let at = at as u64 + (cluster.get() - first);
                     places.insert(start.saturating_add(at.saturating_mul(size)));
                 }
                 Ok(())
@@ -81,56 +83,66 @@ impl Writer {
     }
 
     /// Copies a cluster of guest data inside the file, as the guest sees it.
-    fn copy_cluster(&mut self, from: u64, to: u64) -> Result<()> {
+    fn copy_cluster(&mut self, from: HostOffset, to: HostOffset) -> Result<()> {
         let mut bytes = vec![0; self.geometry().cluster_len()];
         match &self.cipher {
-            Some(cipher) => read_decrypted(&self.file, cipher, &mut bytes, from)?,
-            None => self.file.read(&mut bytes, from)?,
+            Some(cipher) => read_decrypted(&self.file, cipher, &mut bytes, from.get())?,
+            None => self.file.read(&mut bytes, from.get())?,
         }
         self.put(to, self.cluster_size(), Source::Bytes(&bytes))
     }
 }
 
-/// A set of clusters, as ranges in order that do not touch.
-struct Shared(Vec<Range<u64>>);
+/// A set of clusters, as runs in order that do not touch.
+struct Shared(Vec<HostClusters>);
 
 impl Shared {
-    fn of(ranges: &[Range<u64>]) -> Self {
-        let mut sorted = ranges.to_vec();
-        sorted.sort_unstable_by_key(|range| range.start);
-        let mut merged: Vec<Range<u64>> = Vec::new();
-        for range in sorted {
+    fn of(runs: &[HostClusters]) -> Self {
+        let mut sorted = runs.to_vec();
+        sorted.sort_unstable();
+        let mut merged: Vec<HostClusters> = Vec::new();
+        for run in sorted {
             match merged.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => merged.push(range),
+                Some(last) if run.first <= last.end() => {
+                    last.count = run.end().max(last.end()).get() - last.first.get();
+                }
+                _ => merged.push(run),
             }
         }
         Self(merged)
     }
 
-    fn contains(&self, cluster: u64) -> bool {
-        self.among(cluster..cluster + 1).next().is_some()
+    fn contains(&self, cluster: HostCluster) -> bool {
+        self.among(HostClusters::one(cluster)).next().is_some()
     }
 
-    /// Those clusters of a range that are in the set.
-    fn among(&self, range: Range<u64>) -> impl Iterator<Item = u64> {
-        let first = self.0.partition_point(|own| own.end <= range.start);
+    /// Those clusters of a run that are in the set.
+    fn among(&self, run: HostClusters) -> impl Iterator<Item = HostCluster> {
+        let first = self.0.partition_point(|own| own.end() <= run.first);
         let rest = self.0.iter().skip(first);
-        let own = rest.take_while(move |own| own.start < range.end);
-        own.flat_map(move |own| own.start.max(range.start)..own.end.min(range.end))
+        let own = rest.take_while(move |own| own.first < run.end());
+        own.flat_map(move |own| own.common(run).iter())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Shared;
+    use super::*;
+
+    fn run(range: std::ops::Range<u64>) -> HostClusters {
+        HostClusters {
+            first: HostCluster(range.start),
+            count: range.end - range.start,
+        }
+    }
 
     #[test]
     fn clusters_given_up_more_than_once_are_one_set() {
-        let set = Shared::of(&[7..8, 5..10, 20..21, 10..12]);
-        assert!(set.contains(5) && set.contains(11) && !set.contains(12) && !set.contains(4));
-        let among: Vec<u64> = set.among(9..25).collect();
+        let set = Shared::of(&[7..8, 5..10, 20..21, 10..12].map(run));
+        let contains = |cluster| set.contains(HostCluster(cluster));
+        assert!(contains(5) && contains(11) && !contains(12) && !contains(4));
+        let among: Vec<u64> = set.among(run(9..25)).map(HostCluster::get).collect();
         assert_eq!(among, [9, 10, 11, 20]);
-        assert_eq!(set.among(12..20).count(), 0);
+        assert_eq!(set.among(run(12..20)).count(), 0);
     }
 }

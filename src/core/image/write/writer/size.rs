@@ -171,10 +171,11 @@ impl Writer {
             while row < wanted && self.entry(at + row * size)?.host().is_none() {
                 row += 1;
             }
-            let (host, got) = self.new_clusters(at, row)?;
-            self.provide_zeros(host, got * size, how)?;
+            let new = self.new_clusters(at, row)?;
+            let (host, got) = (geometry.offset_of(new.first), new.count);
+            self.provide_zeros(host.get(), got * size, how)?;
             for index in 0..got {
-                let (guest, host) = (at + index * size, HostOffset(host + index * size));
+                let (guest, host) = (at + index * size, host.plus(index * size));
                 let entry = if geometry.extended_l2() {
                     L2Entry::Subclusters {
                         host: Some(host),
@@ -205,15 +206,15 @@ impl Writer {
 
     /// Gives the L1 table a new place with room for `entries`; the next flush switches over.
     fn move_l1(&mut self, entries: usize) -> Result<()> {
-        let size = self.cluster_size();
-        let clusters = (entries as u64 * 8).div_ceil(size);
-        let first = self.refs.allocate_exactly(clusters)?;
-        let old_clusters = (self.tree.l1.len() as u64 * 8).div_ceil(size);
-        if old_clusters > 0 {
-            self.free(self.tree.l1_offset / size, old_clusters);
+        let geometry = self.geometry();
+        let clusters = geometry.clusters_for(entries as u64 * 8);
+        let new = self.refs.allocate_exactly(clusters)?;
+        let old = geometry.clusters_of(self.tree.l1_offset, self.tree.l1.len() as u64 * 8);
+        if !old.is_empty() {
+            self.free(old);
         }
         self.tree.l1.resize(entries);
-        self.tree.l1_offset = first * size;
+        self.tree.l1_offset = geometry.offset_of(new.first);
         self.tree.l1_moved = true;
         Ok(())
     }
@@ -231,9 +232,9 @@ impl Writer {
         self.header.clear_unkept_features()?;
         let gone = std::mem::take(&mut self.tree.l1);
         self.tree.l1 = EntryTable::zeroed(gone.len());
-        let action = format_args!("write the L1 table at {:#x}", self.tree.l1_offset);
+        let action = format_args!("write the L1 table at {}", self.tree.l1_offset);
         self.file
-            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset, action)?;
+            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset.get(), action)?;
         self.file.flush()?;
         self.free_tree(&gone)?;
         if let Some(data) = &self.data {
@@ -256,7 +257,7 @@ impl Writer {
                 let entry = entry.map_err(|e| self.damaged(guest, e))?;
                 self.release(entry);
             }
-            self.free(offset.get() / geometry.cluster_size(), 1);
+            self.free_cluster(offset);
             if self.freed.len() > FREE_BUDGET {
                 self.apply_frees()?;
             }
@@ -266,9 +267,10 @@ impl Writer {
 
     /// Cuts off what lies behind the last cluster in use.
     fn truncate_tail(&mut self) -> Result<()> {
-        let used = self.refs.highest_used()?.map_or(0, |cluster| {
-            (cluster + 1).saturating_mul(self.cluster_size())
+        let highest = self.refs.highest_used()?;
+        let used = highest.map_or(HostOffset(0), |cluster| {
+            self.geometry().offset_of(cluster.plus(1))
         });
-        truncate::cut(&self.file, used)
+        truncate::cut(&self.file, used.get())
     }
 }
