@@ -7,7 +7,7 @@ use super::error::FormatError;
 use super::geometry::Geometry;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-const COPIED: u64 = 1 << 63;
+pub(crate) const COPIED: u64 = 1 << 63;
 const RESERVED: u64 = 0x7f00_0000_0000_01ff;
 
 /// One L1 entry.

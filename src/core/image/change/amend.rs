@@ -16,8 +16,8 @@ use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, bitmaps};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
-    Autoclear, Compatible, CompressionType, CryptMethod, EntryTable, Geometry, Header, HostOffset,
-    Incompatible, L1Entry, L2Buf, L2Entry, Snapshot, Version,
+    Autoclear, Compatible, CompressionType, CryptMethod, EntryTable, Geometry, Header, HostCluster,
+    HostClusters, HostOffset, Incompatible, L1Entry, L2Buf, L2Entry, Snapshot, Version,
 };
 
 /// What is to be another way; whatever is none stays.
@@ -86,17 +86,23 @@ pub struct Amend {
     transaction: MetadataTransaction,
     moved: Vec<Moved>,
     /// Clusters of zeros that zero entries refer to afterwards.
-    zeros: Vec<u64>,
+    zeros: Vec<HostCluster>,
 }
 
 /// An L2 table that is written anew, without zero flags.
 #[derive(Debug)]
 struct Moved {
-    from: u64,
-    to: u64,
-    /// What its zero entries refer to afterwards, in order: cluster, for how many of them. Empty:
-    /// they become unallocated.
-    zeros: Vec<(u64, u64)>,
+    from: HostOffset,
+    to: HostOffset,
+    /// What its zero entries refer to afterwards, in order. Empty: they become unallocated.
+    zeros: Vec<SharedZeros>,
+}
+
+/// A cluster of zeros that entries in a row refer to.
+#[derive(Debug, Clone, Copy)]
+struct SharedZeros {
+    cluster: HostCluster,
+    entries: u64,
 }
 
 /// What is to be known of an L2 table to take its zero flags away.
@@ -198,6 +204,7 @@ impl Amend {
         self.transaction.edit.bitmaps = Some(None);
         let file = self.transaction.file.clone();
         let (context, size) = (self.transaction.context, self.transaction.cluster_size());
+        let geometry = context.geometry;
         let (mut list, list_len) = read(&file, header)?;
         let entries = list
             .iter()
@@ -215,7 +222,7 @@ impl Amend {
         }
         let tables = TableWalk::new(&file, context, progress);
         // Every reference a zero entry has is given up, once for each way that leads to it.
-        let mut found: BTreeMap<u64, Zeroed> = BTreeMap::new();
+        let mut found: BTreeMap<HostOffset, Zeroed> = BTreeMap::new();
         for l1 in &l1s {
             tables.each(l1, |named, bytes| {
                 let table = parsed(&self.transaction, bytes)?;
@@ -225,7 +232,7 @@ impl Amend {
                     if let L2Entry::Zero { host, .. } = entry {
                         entries += 1;
                         if let Some(host) = host {
-                            self.transaction.counts.lower(host.get() / size, 1)?;
+                            self.transaction.release(host, size)?;
                         }
                     }
                 }
@@ -241,7 +248,7 @@ impl Amend {
             return Ok(());
         }
         let shines_through = header.backing_file().is_some();
-        let mut places: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut places: BTreeMap<HostOffset, HostOffset> = BTreeMap::new();
         for (offset, zeroed) in &found {
             let zeros = if shines_through {
                 self.share_zeros(zeroed)?
@@ -250,15 +257,16 @@ impl Amend {
             };
             let to = self.transaction.counts.allocate(1)?;
             for _ in 1..zeroed.names {
-                self.transaction.counts.raise(to, 1)?;
+                self.transaction.counts.raise(HostClusters::one(to))?;
             }
             for _ in 0..zeroed.names {
-                self.transaction.release(HostOffset(*offset), size)?;
+                self.transaction.release(*offset, size)?;
             }
-            places.insert(*offset, to * size);
+            let to = geometry.offset_of(to);
+            places.insert(*offset, to);
             self.moved.push(Moved {
                 from: *offset,
-                to: to * size,
+                to,
                 zeros,
             });
         }
@@ -272,16 +280,17 @@ impl Amend {
             {
                 return Ok(());
             }
-            self.transaction.release(HostOffset(named.offset), size)?;
+            self.transaction.release(named.offset, size)?;
             // Two entries may name one table, and so they do afterwards.
             if let Some(to) = alone.get(&named.offset) {
-                return self.transaction.counts.raise(to / size, 1);
+                let cluster = geometry.cluster_of(*to);
+                return self.transaction.counts.raise(HostClusters::one(cluster));
             }
-            let to = self.transaction.counts.allocate(1)?;
-            alone.insert(named.offset, to * size);
+            let to = geometry.offset_of(self.transaction.counts.allocate(1)?);
+            alone.insert(named.offset, to);
             self.moved.push(Moved {
                 from: named.offset,
-                to: to * size,
+                to,
                 zeros: Vec::new(),
             });
             Ok(())
@@ -317,9 +326,9 @@ impl Amend {
     }
 
     /// Clusters of zeros for the zero entries of a table, each referred to as often as its count holds.
-    fn share_zeros(&mut self, zeroed: &Zeroed) -> Result<Vec<(u64, u64)>> {
+    fn share_zeros(&mut self, zeroed: &Zeroed) -> Result<Vec<SharedZeros>> {
         let most = u64::from(u16::MAX);
-        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut runs: Vec<SharedZeros> = Vec::new();
         for _ in 0..zeroed.entries {
             let open = match self.zeros.last() {
                 Some(last) if self.transaction.counts.get(*last)? + zeroed.names <= most => {
@@ -336,11 +345,14 @@ impl Amend {
                 }
             };
             for _ in 0..more {
-                self.transaction.counts.raise(cluster, 1)?;
+                self.transaction.counts.raise(HostClusters::one(cluster))?;
             }
             match runs.last_mut() {
-                Some((last, count)) if *last == cluster => *count += 1,
-                _ => runs.push((cluster, 1)),
+                Some(last) if last.cluster == cluster => last.entries += 1,
+                _ => runs.push(SharedZeros {
+                    cluster,
+                    entries: 1,
+                }),
             }
         }
         Ok(runs)
@@ -350,20 +362,20 @@ impl Amend {
     fn redirect(
         &mut self,
         l1: &mut EntryTable,
-        places: &BTreeMap<u64, u64>,
+        places: &BTreeMap<HostOffset, HostOffset>,
         is_active: bool,
     ) -> Result<bool> {
-        let (geometry, size) = (self.transaction.geometry(), self.transaction.cluster_size());
+        let geometry = self.transaction.geometry();
         let mut is_changed = false;
         for at in 0..l1.len() {
             let raw = l1.entry(at).map_err(|e| self.transaction.format_error(e))?;
             let entry =
                 L1Entry::parse(raw, geometry).map_err(|e| self.transaction.format_error(e))?;
-            let place = entry.table.and_then(|table| places.get(&table.get()));
+            let place = entry.table.and_then(|table| places.get(&table));
             let Some(place) = place else { continue };
-            let copied = is_active && self.transaction.counts.get(place / size)? == 1;
+            let copied = is_active && self.transaction.is_alone(*place)?;
             let entry = L1Entry {
-                table: Some(HostOffset(*place)),
+                table: Some(*place),
                 copied,
             };
             let raw = entry.encode(geometry);
@@ -395,8 +407,9 @@ impl Amend {
     /// When the file cannot be written, or it was stopped: the image is as it was.
     pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
         let file = self.transaction.file.clone();
-        let size = self.transaction.cluster_size();
-        let zeros = vec![0; self.transaction.geometry().cluster_len()];
+        let geometry = self.transaction.geometry();
+        let size = geometry.cluster_size();
+        let zeros = vec![0; geometry.cluster_len()];
         let go_on = || {
             if progress.advance(size) {
                 Ok(())
@@ -411,12 +424,12 @@ impl Amend {
         } = self;
         transaction.commit_with(progress, |transaction, batch| {
             for cluster in &places {
-                batch.put(cluster * size, &zeros)?;
+                batch.put(geometry.offset_of(*cluster).get(), &zeros)?;
                 go_on()?;
             }
             for moved in moved {
                 let table = without_zeros(transaction, &moved)?;
-                batch.put(moved.to, table.as_bytes())?;
+                batch.put(moved.to.get(), table.as_bytes())?;
                 go_on()?;
             }
             Ok(())
@@ -427,8 +440,8 @@ impl Amend {
 /// The L2 table that is written anew, without its zero entries and with the flags that its clusters have.
 fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result<L2Buf> {
     let file = transaction.file.clone();
-    let size = transaction.cluster_size();
-    let mut table = read_l2(&file, moved.from, transaction.context)?;
+    let geometry = transaction.geometry();
+    let mut table = read_l2(&file, moved.from.get(), transaction.context)?;
     let mut runs = moved.zeros.iter().copied();
     let mut run = runs.next();
     for at in 0..table.len() {
@@ -436,15 +449,15 @@ fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result
         if !matches!(entry, L2Entry::Zero { .. }) {
             continue;
         }
-        if run.is_some_and(|(_, left)| left == 0) {
+        if run.is_some_and(|run| run.entries == 0) {
             run = runs.next();
         }
         let new = match &mut run {
             None => L2Entry::Unallocated,
-            Some((cluster, left)) => {
-                *left = left.saturating_sub(1);
+            Some(run) => {
+                run.entries = run.entries.saturating_sub(1);
                 L2Entry::Data {
-                    host: HostOffset(*cluster * size),
+                    host: geometry.offset_of(run.cluster),
                     copied: false,
                 }
             }
@@ -458,12 +471,11 @@ fn without_zeros(transaction: &mut MetadataTransaction, moved: &Moved) -> Result
 
 /// Brings a table's copied flags in line with the counts; whether any was not.
 fn settle_flags(transaction: &mut MetadataTransaction, table: &mut L2Buf) -> Result<bool> {
-    let size = transaction.cluster_size();
     let mut differs = false;
     for at in 0..table.len() {
         let entry = table.get(at).map_err(|e| transaction.format_error(e))?;
         let Some(host) = entry.host() else { continue };
-        let copied = transaction.counts.get(host.get() / size)? == 1;
+        let copied = transaction.is_alone(host)?;
         if copied != entry.copied() {
             let set = table.set(at, entry.with_copied(copied));
             set.map_err(|e| transaction.format_error(e))?;

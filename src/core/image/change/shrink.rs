@@ -13,7 +13,7 @@ use crate::image::write::transaction::MetadataTransaction;
 use crate::image::write::writer::provide_zeros;
 use crate::image::{Error, ErrorKind, ImageFile, Preallocation, ProgressSink, internal};
 use crate::qcow2::rewrite::HeaderEdit;
-use crate::qcow2::{GuestOffset, HostOffset, L1Entry, L2Entry, Version};
+use crate::qcow2::{GuestOffset, HostCluster, HostClusters, HostOffset, L1Entry, L2Entry, Version};
 
 /// What makes a disk shorter, ready to be done. Until then nothing is written.
 #[derive(Debug)]
@@ -57,9 +57,9 @@ impl Shrink {
         }
         trees.each(&lost, |named, table| {
             if !context.data_file {
-                trees.references(table, |first, count| transaction.counts.lower(first, count))?;
+                trees.references(table, |clusters| transaction.counts.lower(clusters))?;
             }
-            transaction.release(HostOffset(named.offset), geometry.cluster_size())
+            transaction.release(named.offset, geometry.cluster_size())
         })?;
         // The table that the new end lies in keeps what is before it.
         let first_lost = size.next_multiple_of(geometry.cluster_size());
@@ -85,8 +85,8 @@ impl Shrink {
             }
             if is_lost {
                 if !context.data_file {
-                    trees.references(before.as_bytes(), |first, count| {
-                        transaction.counts.lower(first, count)
+                    trees.references(before.as_bytes(), |clusters| {
+                        transaction.counts.lower(clusters)
                     })?;
                 }
                 transaction.release(offset, geometry.cluster_size())?;
@@ -132,11 +132,11 @@ impl Shrink {
     /// its free space not yet given back.
     pub fn commit(self, progress: &dyn ProgressSink) -> Result<()> {
         let file = self.transaction.file.clone();
-        let written: BTreeSet<u64> = self
+        let written: BTreeSet<HostCluster> = self
             .transaction
             .places()?
             .into_iter()
-            .flat_map(|(first, clusters)| first..first.saturating_add(clusters))
+            .flat_map(HostClusters::iter)
             .collect();
         self.transaction.commit(progress)?;
         if let Some(data) = &self.data
@@ -154,7 +154,11 @@ impl Shrink {
 
 /// The new tables had to be written behind what was in use before. Writes them once more, to the places
 /// that came free, so that the file can end with the last cluster of data.
-fn draw_in(file: &ImageFile, written: &BTreeSet<u64>, progress: &dyn ProgressSink) -> Result<()> {
+fn draw_in(
+    file: &ImageFile,
+    written: &BTreeSet<HostCluster>,
+    progress: &dyn ProgressSink,
+) -> Result<()> {
     let mut transaction = MetadataTransaction::begin(file, progress)?;
     let (end, limit) = (
         transaction.counts.end_of_all()?,
@@ -167,16 +171,16 @@ fn draw_in(file: &ImageFile, written: &BTreeSet<u64>, progress: &dyn ProgressSin
     }
     let (geometry, context) = (transaction.geometry(), transaction.context);
     let (offset, entries) = (
-        transaction.header().l1_offset.get(),
+        transaction.header().l1_offset,
         u64::from(transaction.header().l1_entries),
     );
-    let behind = |offset: u64| offset / geometry.cluster_size() >= limit;
-    let mut l1 = read_entries(file, offset, entries, "L1 table")?;
+    let behind = |offset: HostOffset| geometry.cluster_of(offset) >= limit;
+    let mut l1 = read_entries(file, offset.get(), entries, "L1 table")?;
     let mut moves = behind(offset);
     for at in 0..l1.len() {
         let raw = l1.entry(at).map_err(|e| transaction.format_error(e))?;
         let entry = L1Entry::parse(raw, geometry).map_err(|e| transaction.format_error(e))?;
-        let lies_behind = |table: &HostOffset| entry.copied && behind(table.get());
+        let lies_behind = |table: &HostOffset| entry.copied && behind(*table);
         let Some(table) = entry.table.filter(lies_behind) else {
             continue;
         };

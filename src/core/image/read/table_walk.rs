@@ -5,7 +5,8 @@ use crate::image::error::Result;
 use crate::image::read::l2_reader::Tables;
 use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::{
-    ClusterRun, EntryTable, FormatError, HostOffset, L1Entry, L2Context, L2Entry, cluster_runs,
+    ClusterRun, EntryTable, FormatError, HostClusters, HostOffset, L1Entry, L2Context, L2Entry,
+    cluster_runs,
 };
 
 /// An L2 table as an L1 table names it.
@@ -13,8 +14,8 @@ use crate::qcow2::{
 pub(crate) struct Named {
     /// Index in the L1 table.
     pub(crate) index: usize,
-    /// Where it is, in bytes.
-    pub(crate) offset: u64,
+    /// Where it is.
+    pub(crate) offset: HostOffset,
 }
 
 /// The image whose tables are gone through.
@@ -55,8 +56,8 @@ impl TableWalk<'_> {
         let mut named = Vec::new();
         for (index, raw) in l1.iter().enumerate() {
             let entry = L1Entry::parse(raw, self.context.geometry).map_err(|e| self.damaged(&e))?;
-            if let Some(offset) = entry.table.map(HostOffset::get) {
-                named.push((offset, Named { index, offset }));
+            if let Some(offset) = entry.table {
+                named.push((offset.get(), Named { index, offset }));
             }
         }
         named.sort_unstable_by_key(|(offset, named)| (*offset, named.index));
@@ -72,47 +73,45 @@ impl TableWalk<'_> {
         }
     }
 
-    /// Tells the clusters that a table's entries refer to, as runs (first cluster, how many), one
-    /// reference each.
+    /// Tells the clusters that a table's entries refer to, one reference each.
     pub(crate) fn references(
         &self,
         table: &[u8],
-        mut tell: impl FnMut(u64, u64) -> Result<()>,
+        mut tell: impl FnMut(HostClusters) -> Result<()>,
     ) -> Result<()> {
-        let bits = self.context.geometry.cluster_bits();
+        let geometry = self.context.geometry;
         for run in cluster_runs(table, self.context) {
-            let (first, last) = match run {
-                ClusterRun::Clusters { len, host, .. } => {
-                    let first = host.get() >> bits;
-                    (first, first + len as u64 - 1)
-                }
+            let clusters = match run {
+                ClusterRun::Clusters { len, host, .. } => HostClusters {
+                    first: geometry.cluster_of(host),
+                    count: len as u64,
+                },
                 ClusterRun::Entry { raw, bitmap, .. } => {
                     let entry = L2Entry::parse(raw, bitmap, self.context);
                     match entry.map_err(|e| self.damaged(&e))? {
                         L2Entry::Compressed(stream) => {
-                            let end = stream.end().get();
-                            (stream.host.get() >> bits, end.saturating_sub(1) >> bits)
+                            geometry.clusters_of(stream.host, stream.max_len())
                         }
                         other => match other.host() {
-                            Some(host) => (host.get() >> bits, host.get() >> bits),
+                            Some(host) => HostClusters::one(geometry.cluster_of(host)),
                             None => continue,
                         },
                     }
                 }
             };
-            tell(first, last.saturating_sub(first) + 1)?;
+            tell(clusters)?;
         }
         Ok(())
     }
 
-    /// Tells the entries that have a cluster and so a copied flag: index of the first, how many, its
-    /// cluster (the others' lie in a row with it), and the flag they have.
+    /// Tells the entries that have a cluster and so a copied flag: index of the first, the clusters of it
+    /// and of those that follow it in the table and in the file, and the flag they have.
     pub(crate) fn flagged(
         &self,
         table: &[u8],
-        mut tell: impl FnMut(usize, usize, u64, bool) -> Result<()>,
+        mut tell: impl FnMut(usize, HostClusters, bool) -> Result<()>,
     ) -> Result<()> {
-        let bits = self.context.geometry.cluster_bits();
+        let geometry = self.context.geometry;
         for run in cluster_runs(table, self.context) {
             match run {
                 ClusterRun::Clusters {
@@ -120,12 +119,19 @@ impl TableWalk<'_> {
                     len,
                     host,
                     copied,
-                } => tell(at, len, host.get() >> bits, copied)?,
+                } => {
+                    let clusters = HostClusters {
+                        first: geometry.cluster_of(host),
+                        count: len as u64,
+                    };
+                    tell(at, clusters, copied)?;
+                }
                 ClusterRun::Entry { at, raw, bitmap } => {
                     let entry = L2Entry::parse(raw, bitmap, self.context);
                     let entry = entry.map_err(|e| self.damaged(&e))?;
                     if let Some(host) = entry.host() {
-                        tell(at, 1, host.get() >> bits, entry.copied())?;
+                        let cluster = geometry.cluster_of(host);
+                        tell(at, HostClusters::one(cluster), entry.copied())?;
                     }
                 }
             }

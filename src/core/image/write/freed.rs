@@ -8,6 +8,7 @@ use crate::image::read::table_reader::read_entries;
 use crate::image::read::table_walk::TableWalk;
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::{ImageFile, NoProgress, Qcow2};
+use crate::qcow2::HostClusters;
 
 /// Bytes of these ranges of a file that are data on disk. A filesystem that cannot tell has no holes to
 /// tell of.
@@ -39,19 +40,19 @@ pub(crate) fn on_disk(file: &ImageFile, ranges: impl Iterator<Item = Range<u64>>
 pub fn freed_if_emptied(image: &Qcow2) -> Result<u64> {
     let (file, header) = (image.file(), image.header());
     let context = crate::qcow2::L2Context::of(header);
-    let size = header.geometry.cluster_size();
+    let geometry = header.geometry;
     let mut counts = ShadowRefcounts::open(file, header)?;
     let (offset, entries) = (header.l1_offset.get(), u64::from(header.l1_entries));
     let l1 = read_entries(file, offset, entries, "L1 table")?;
     let trees = TableWalk::new(file, context, &NoProgress);
     trees.each(&l1, |named, table| {
         if !context.data_file {
-            trees.references(table, |first, count| counts.lower(first, count))?;
+            trees.references(table, |clusters| counts.lower(clusters))?;
         }
-        counts.lower(named.offset / size, 1)
+        counts.lower(HostClusters::one(geometry.cluster_of(named.offset)))
     })?;
-    let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
-    let mut freed = on_disk(file, counts.freed().map(bytes));
+    let bytes = counts.freed().map(|run| geometry.bytes_of(run));
+    let mut freed = on_disk(file, bytes);
     let data = image.stored_in();
     if context.data_file {
         let len = data.len()?;

@@ -12,7 +12,7 @@ use crate::image::write::batch::Batch;
 use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
 use crate::qcow2::{
-    EntryTable, FormatError, Geometry, Header, HostOffset, RefcountBlock, refcount,
+    EntryTable, FormatError, Geometry, Header, HostCluster, HostClusters, RefcountBlock, refcount,
 };
 
 mod rebuild;
@@ -26,48 +26,51 @@ pub(crate) struct ShadowRefcounts {
     file: ImageFile,
     geometry: Geometry,
     table: EntryTable,
-    /// First cluster and clusters of the table on disk.
-    old_table: (u64, u64),
-    /// First cluster and clusters of the table that is to be; set by [`ShadowRefcounts::place`].
-    new_table: Option<(u64, u64)>,
+    /// Where the table is on disk.
+    old_table: HostClusters,
+    /// Where the table is to be; set by [`ShadowRefcounts::place`].
+    new_table: Option<HostClusters>,
     blocks: BTreeMap<u64, Block>,
     freed: Clusters,
     /// Those of them that held tables which are written anew elsewhere.
     replaced: Clusters,
     /// No cluster before this one can be handed out.
-    hint: u64,
+    hint: HostCluster,
     /// Nor this one, nor any behind it.
-    reach: u64,
+    reach: HostCluster,
 }
 
 #[derive(Debug)]
 struct Block {
     counts: RefcountBlock,
     /// The cluster it is in on disk, if it is there at all.
-    was: Option<u64>,
+    was: Option<HostCluster>,
     changed: bool,
     /// The cluster it will be in.
-    place: Option<u64>,
+    place: Option<HostCluster>,
 }
 
 impl ShadowRefcounts {
     /// Reads the refcount table; blocks are read as they are needed.
     pub(crate) fn open(file: &ImageFile, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
-        let size = geometry.cluster_size();
-        let offset = header.refcount_table_offset.get();
-        let clusters = u64::from(header.refcount_table_clusters);
+        let offset = header.refcount_table_offset;
+        let old_table = HostClusters {
+            first: geometry.cluster_of(offset),
+            count: header.refcount_table_clusters.into(),
+        };
+        let entries = old_table.count * (geometry.cluster_size() / 8);
         Ok(Self {
-            table: read_entries(file, offset, clusters * (size / 8), "refcount table")?,
+            table: read_entries(file, offset.get(), entries, "refcount table")?,
             file: file.clone(),
             geometry,
-            old_table: (offset / size, clusters),
+            old_table,
             new_table: None,
             blocks: BTreeMap::new(),
             freed: Clusters::default(),
             replaced: Clusters::default(),
-            hint: 1,
-            reach: u64::MAX,
+            hint: HostCluster(1),
+            reach: HostCluster(u64::MAX),
         })
     }
 
@@ -88,10 +91,15 @@ impl ShadowRefcounts {
     }
 
     /// Number of the block that counts a cluster, and the place in it.
-    fn split(&self, cluster: u64) -> Result<(u64, usize)> {
+    fn split(&self, cluster: HostCluster) -> Result<(u64, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let at = internal::index(cluster % per_block).of(&self.file)?;
-        Ok((cluster / per_block, at))
+        let at = internal::index(cluster.get() % per_block).of(&self.file)?;
+        Ok((cluster.get() / per_block, at))
+    }
+
+    /// The first cluster that the block of that number counts.
+    fn first_of(&self, index: u64) -> HostCluster {
+        HostCluster(index.saturating_mul(self.geometry.refcounts_per_block()))
     }
 
     /// Loads a block; false where there is none.
@@ -109,7 +117,7 @@ impl ShadowRefcounts {
             index,
             Block {
                 counts,
-                was: Some(self.geometry.cluster_of(offset).get()),
+                was: Some(self.geometry.cluster_of(offset)),
                 changed: false,
                 place: None,
             },
@@ -118,7 +126,7 @@ impl ShadowRefcounts {
     }
 
     /// How often a cluster is to be counted.
-    pub(crate) fn get(&mut self, cluster: u64) -> Result<u64> {
+    pub(crate) fn get(&mut self, cluster: HostCluster) -> Result<u64> {
         let (index, at) = self.split(cluster)?;
         if !self.load(index)? {
             return Ok(0);
@@ -130,16 +138,15 @@ impl ShadowRefcounts {
             .of(&self.file)
     }
 
-    /// Which of `count` clusters from `first` on are to be counted exactly once: runs of those that are
-    /// and those that are not, in order, as places from `first` on.
+    /// Which of these clusters are to be counted exactly once: runs of those that are and those that are
+    /// not, in order, as places from the first one on.
     pub(crate) fn ones(
         &mut self,
-        first: u64,
-        count: u64,
+        clusters: HostClusters,
         mut tell: impl FnMut(Range<usize>, bool),
     ) -> Result<()> {
         let mut done = 0;
-        self.each_part(first, count, |counts, _, (index, range)| {
+        self.each_part(clusters, |counts, _, (index, range)| {
             let len = range.len();
             if counts.load(index)? {
                 let (from, block) = (range.start, counts.blocks.get(&index));
@@ -171,41 +178,38 @@ impl ShadowRefcounts {
         Ok(block)
     }
 
-    /// One reference more to each of `count` clusters from `first` on.
-    pub(crate) fn raise(&mut self, first: u64, count: u64) -> Result<()> {
-        self.each_part(first, count, |counts, _, range| counts.block_raise(range))
+    /// One reference more to each of these clusters.
+    pub(crate) fn raise(&mut self, clusters: HostClusters) -> Result<()> {
+        self.each_part(clusters, |counts, _, range| counts.block_raise(range))
     }
 
     /// One reference less.
-    pub(crate) fn lower(&mut self, first: u64, count: u64) -> Result<()> {
-        self.each_part(first, count, |counts, start, range| {
+    pub(crate) fn lower(&mut self, clusters: HostClusters) -> Result<()> {
+        self.each_part(clusters, |counts, start, range| {
             counts.block_lower(start, range)
         })
     }
 
     /// One reference less to a table that is written anew elsewhere.
-    pub(crate) fn replace(&mut self, cluster: u64) -> Result<()> {
+    pub(crate) fn replace(&mut self, cluster: HostCluster) -> Result<()> {
         self.replaced.insert(cluster).of(&self.file)?;
-        self.lower(cluster, 1)
+        self.lower(HostClusters::one(cluster))
     }
 
     /// Cuts a run of clusters into the parts that one block counts: the block's first cluster, and
     /// the places in the block.
     fn each_part(
         &mut self,
-        first: u64,
-        count: u64,
-        mut part: impl FnMut(&mut Self, u64, (u64, Range<usize>)) -> Result<()>,
+        clusters: HostClusters,
+        mut part: impl FnMut(&mut Self, HostCluster, (u64, Range<usize>)) -> Result<()>,
     ) -> Result<()> {
-        let per_block = self.geometry.refcounts_per_block();
-        let end = first.saturating_add(count);
-        let mut at = first;
+        let end = clusters.end();
+        let mut at = clusters.first;
         while at < end {
             let (index, from) = self.split(at)?;
-            let block_start = index * per_block;
-            let to = (block_start + per_block).min(end);
-            let len = usize::try_from(to - at).map_err(|e| self.damaged(e))?;
-            part(self, block_start, (index, from..from + len))?;
+            let to = self.first_of(index + 1).min(end);
+            let len = usize::try_from(to.get() - at.get()).map_err(|e| self.damaged(e))?;
+            part(self, self.first_of(index), (index, from..from + len))?;
             at = to;
         }
         Ok(())
@@ -216,13 +220,17 @@ impl ShadowRefcounts {
         raised.map_err(|e| self.wrong(e))
     }
 
-    fn block_lower(&mut self, start: u64, (index, range): (u64, Range<usize>)) -> Result<()> {
+    fn block_lower(
+        &mut self,
+        start: HostCluster,
+        (index, range): (u64, Range<usize>),
+    ) -> Result<()> {
         let mut freed = std::mem::take(&mut self.freed);
         let mut noted = Ok(());
         let lowered = self.block(index).map(|block| {
             block.counts.lower(range, &mut |at| {
                 if noted.is_ok() {
-                    noted = freed.insert(start + at as u64);
+                    noted = freed.insert(start.plus(at as u64));
                 }
             })
         });
@@ -232,13 +240,12 @@ impl ShadowRefcounts {
     }
 
     /// Whether a cluster is free before and after the change.
-    fn is_free(&mut self, cluster: u64) -> Result<bool> {
+    fn is_free(&mut self, cluster: HostCluster) -> Result<bool> {
         Ok(!self.freed.contains(cluster) && self.get(cluster)? == 0)
     }
 
     /// The first cluster from `from` on that is free before and after the change.
-    fn next_free(&mut self, from: u64) -> Result<u64> {
-        let per_block = self.geometry.refcounts_per_block();
+    fn next_free(&mut self, from: HostCluster) -> Result<HostCluster> {
         let mut at = from;
         loop {
             let (index, within) = self.split(at)?;
@@ -247,13 +254,13 @@ impl ShadowRefcounts {
             }
             let counts = self.blocks.get(&index).map(|block| &block.counts);
             at = match counts.and_then(|counts| counts.first_free(within)) {
-                None => (index + 1) * per_block,
+                None => self.first_of(index + 1),
                 Some(free) => {
-                    let cluster = index * per_block + free as u64;
+                    let cluster = self.first_of(index).plus(free as u64);
                     if !self.freed.contains(cluster) {
                         return Ok(cluster);
                     }
-                    cluster + 1
+                    cluster.plus(1)
                 }
             };
         }
@@ -261,30 +268,32 @@ impl ShadowRefcounts {
 
     /// Hands out `count` clusters in a row, each counted once; the first one's number. The lowest
     /// place there is, but for single ones behind those handed out before.
-    pub(crate) fn allocate(&mut self, count: u64) -> Result<u64> {
+    pub(crate) fn allocate(&mut self, count: u64) -> Result<HostCluster> {
         let mut first = self.next_free(self.hint)?;
         let mut got = 1;
         while got < count {
-            if self.is_free(first + got)? {
+            let next = first.plus(got);
+            if self.is_free(next)? {
                 got += 1;
             } else {
-                first = self.next_free(first + got + 1)?;
+                first = self.next_free(next.plus(1))?;
                 got = 1;
             }
         }
-        let end = first.saturating_add(count);
-        if end.saturating_mul(self.geometry.cluster_size()) >= MAX_HOST_OFFSET {
+        let run = HostClusters { first, count };
+        let end = run.end();
+        if self.geometry.offset_of(end).get() >= MAX_HOST_OFFSET {
             let text = "the image file cannot grow beyond 2^56 bytes".to_owned();
             return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
         if end > self.reach {
             let text = format!(
                 "has no free place in its first {} bytes, and what lies behind them cannot all be kept in mind",
-                self.reach.saturating_mul(self.geometry.cluster_size())
+                self.geometry.offset_of(self.reach).get()
             );
             return Err(Error::new(&self.file, ErrorKind::Limit(text)));
         }
-        self.raise(first, count)?;
+        self.raise(run)?;
         if count == 1 {
             self.hint = end;
         }
@@ -294,19 +303,22 @@ impl ShadowRefcounts {
     /// Finds a place for every changed block and for the table. Nothing may be counted after this.
     pub(crate) fn place(&mut self) -> Result<()> {
         let per_cluster = self.geometry.cluster_size() / 8;
-        let (old_first, mut clusters) = self.old_table;
-        self.lower(old_first, clusters)?;
+        let mut clusters = self.old_table.count;
+        self.lower(self.old_table)?;
         loop {
-            let first = self.allocate(clusters)?;
+            let table = HostClusters {
+                first: self.allocate(clusters)?,
+                count: clusters,
+            };
             self.place_blocks()?;
             let blocks = self.blocks.keys().next_back().map_or(0, |last| last + 1);
             let needed = blocks.div_ceil(per_cluster);
             if needed <= clusters {
-                self.new_table = Some((first, clusters));
+                self.new_table = Some(table);
                 break;
             }
             // Too short for the blocks it takes itself: the run was never used, and is given back.
-            for cluster in first..first + clusters {
+            for cluster in table.iter() {
                 let (index, at) = self.split(cluster)?;
                 let given = self.block(index)?.counts.set(at, 0);
                 given.map_err(|e| self.wrong(e))?;
@@ -321,8 +333,8 @@ impl ShadowRefcounts {
         self.table.resize(entries);
         for (index, block) in &self.blocks {
             let Some(place) = block.place else { continue };
-            let offset = place.saturating_mul(self.geometry.cluster_size());
-            let raw = refcount::encode_table_entry(Some(HostOffset(offset)), self.geometry)
+            let offset = self.geometry.offset_of(place);
+            let raw = refcount::encode_table_entry(Some(offset), self.geometry)
                 .map_err(|e| self.damaged(e))?;
             let at = usize::try_from(*index).map_err(|e| self.damaged(e))?;
             self.table.set(at, raw).map_err(|e| self.damaged(e))?;
@@ -333,7 +345,7 @@ impl ShadowRefcounts {
     /// Placing a block changes counts, and so further blocks, until all that changed have a place.
     fn place_blocks(&mut self) -> Result<()> {
         loop {
-            let homeless: Vec<(u64, Option<u64>)> = self
+            let homeless: Vec<(u64, Option<HostCluster>)> = self
                 .blocks
                 .iter()
                 .filter(|(_, block)| block.changed && block.place.is_none())
@@ -352,16 +364,15 @@ impl ShadowRefcounts {
         }
     }
 
-    /// Place of the new table for the header: offset in bytes, clusters.
-    pub(crate) fn table(&self) -> Option<(u64, u64)> {
-        let (first, clusters) = self.new_table?;
-        Some((first * self.geometry.cluster_size(), clusters))
+    /// Place of the new table, if there is one.
+    pub(crate) const fn table(&self) -> Option<HostClusters> {
+        self.new_table
     }
 
     /// Bytes that [`ShadowRefcounts::write`] is going to write.
     pub(crate) fn written(&self) -> u64 {
         let blocks = self.blocks.values().filter(|b| b.place.is_some()).count() as u64;
-        let table = self.new_table.map_or(0, |(_, clusters)| clusters);
+        let table = self.new_table.map_or(0, |table| table.count);
         (blocks + table).saturating_mul(self.geometry.cluster_size())
     }
 
@@ -373,16 +384,19 @@ impl ShadowRefcounts {
     /// Tells what is to be written where, in the file's order but for the table: what it is, its
     /// bytes, their offset.
     pub(crate) fn each_written(&self, put: Put<'_>) -> Result<()> {
-        let size = self.geometry.cluster_size();
+        let offset_of = |place| self.geometry.offset_of(place).get();
         let placed = self.blocks.values();
         let placed = placed.filter_map(|block| Some((block.place?, block.counts.as_bytes())));
-        let mut placed: Vec<(u64, &[u8])> = placed.collect();
+        let mut placed: Vec<(HostCluster, &[u8])> = placed.collect();
         placed.sort_unstable_by_key(|(place, _)| *place);
         for (place, bytes) in placed {
-            put("refcount block", bytes, place * size)?;
+            put("refcount block", bytes, offset_of(place))?;
         }
         match self.table() {
-            Some((offset, _)) => put("refcount table", self.table.as_bytes(), offset),
+            Some(table) => {
+                let offset = offset_of(table.first);
+                put("refcount table", self.table.as_bytes(), offset)
+            }
             None => Ok(()),
         }
     }
@@ -401,8 +415,8 @@ impl ShadowRefcounts {
             blocks: BTreeMap::new(),
             freed: std::mem::take(&mut self.freed),
             replaced: std::mem::take(&mut self.replaced),
-            hint: 1,
-            reach: u64::MAX,
+            hint: HostCluster(1),
+            reach: HostCluster(u64::MAX),
         };
         let mut old_places = Vec::new();
         for index in 0..self.table.len() as u64 {
@@ -413,27 +427,27 @@ impl ShadowRefcounts {
                 continue;
             };
             old_places.extend(block.was);
-            let first = index * self.geometry.refcounts_per_block();
-            for (cluster, count) in (first..).zip(block.counts.iter()) {
+            let first = self.first_of(index);
+            for (at, count) in (0..).zip(block.counts.iter()) {
                 if count > 0 {
-                    new.put(cluster, count)?;
+                    new.put(first.plus(at), count)?;
                 }
             }
         }
         for place in old_places {
-            new.lower(place, 1)?;
+            new.lower(HostClusters::one(place))?;
         }
         Ok(new)
     }
 
-    fn put(&mut self, cluster: u64, count: u64) -> Result<()> {
+    fn put(&mut self, cluster: HostCluster, count: u64) -> Result<()> {
         let bits = self.geometry.refcount_bits();
-        let offset = cluster.saturating_mul(self.geometry.cluster_size());
+        let offset = self.geometry.offset_of(cluster);
         let (index, at) = self.split(cluster)?;
         let put = self.block(index)?.counts.set(at, count);
         put.map_err(|_| {
             let text = format!(
-                "its cluster at {offset:#x} is referred to {count} times, more than refcounts of \
+                "its cluster at {offset} is referred to {count} times, more than refcounts of \
                  {bits} bits can count"
             );
             Error::new(&self.file, ErrorKind::Limit(text))
@@ -446,35 +460,35 @@ impl ShadowRefcounts {
     }
 
     /// The first cluster behind all that are counted, before or after the change.
-    pub(crate) fn end_of_all(&mut self) -> Result<u64> {
+    pub(crate) fn end_of_all(&mut self) -> Result<HostCluster> {
         self.end_of(&|_| true)
     }
 
     /// The first cluster behind those that are counted and are among these.
-    pub(crate) fn end_of(&mut self, is_among: &dyn Fn(u64) -> bool) -> Result<u64> {
-        let per_block = self.geometry.refcounts_per_block();
+    pub(crate) fn end_of(&mut self, is_among: &dyn Fn(HostCluster) -> bool) -> Result<HostCluster> {
         let last = self.blocks.keys().next_back().map_or(0, |last| last + 1);
         for index in (0..last.max(self.table.len() as u64)).rev() {
             if !self.load(index)? {
                 continue;
             }
+            let first = self.first_of(index);
             let counts = self.blocks.get(&index).map(|block| &block.counts);
             let used = counts.and_then(|counts| {
                 let mut places = (0..counts.len()).rev();
                 places.find(|at| {
                     counts.get(*at).is_some_and(|count| count > 0)
-                        && is_among(index * per_block + *at as u64)
+                        && is_among(first.plus(*at as u64))
                 })
             });
             if let Some(at) = used {
-                return Ok(index * per_block + at as u64 + 1);
+                return Ok(first.plus(at as u64 + 1));
             }
         }
-        Ok(0)
+        Ok(HostCluster(0))
     }
 
     /// Has the blocks that are at or behind this cluster on disk written anew.
-    pub(crate) fn move_blocks_from(&mut self, limit: u64) -> Result<()> {
+    pub(crate) fn move_blocks_from(&mut self, limit: HostCluster) -> Result<()> {
         for index in 0..self.table.len() as u64 {
             if !self.load(index)? {
                 continue;
@@ -489,14 +503,14 @@ impl ShadowRefcounts {
     }
 
     /// The clusters that come free, in order, as runs.
-    pub(crate) fn freed(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub(crate) fn freed(&self) -> impl Iterator<Item = HostClusters> + '_ {
         self.freed.runs()
     }
 
     /// Of these, the ones whose space is worth giving back to the filesystem. Tables that moved leave
     /// single clusters all over the file, which cost a call each, and which the next change fills
     /// again: they are the lowest free ones.
-    pub(crate) fn holes(&self) -> impl Iterator<Item = Range<u64>> {
+    pub(crate) fn holes(&self) -> impl Iterator<Item = HostClusters> {
         let words = self
             .freed
             .words
@@ -517,11 +531,12 @@ struct Clusters {
 }
 
 impl Clusters {
-    fn place(cluster: u64) -> std::result::Result<(usize, u64), Fault> {
-        Ok((internal::index(cluster / 64)?, 1 << (cluster % 64)))
+    fn place(cluster: HostCluster) -> std::result::Result<(usize, u64), Fault> {
+        let number = cluster.get();
+        Ok((internal::index(number / 64)?, 1 << (number % 64)))
     }
 
-    fn insert(&mut self, cluster: u64) -> std::result::Result<(), Fault> {
+    fn insert(&mut self, cluster: HostCluster) -> std::result::Result<(), Fault> {
         // A cluster whose count was found has a block in the file: the numbers are bounded by it.
         let (word, bit) = Self::place(cluster)?;
         if word >= self.words.len() {
@@ -531,23 +546,23 @@ impl Clusters {
         Ok(())
     }
 
-    fn contains(&self, cluster: u64) -> bool {
+    fn contains(&self, cluster: HostCluster) -> bool {
         Self::place(cluster)
             .is_ok_and(|(word, bit)| self.words.get(word).is_some_and(|word| word & bit != 0))
     }
 
-    fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    fn runs(&self) -> impl Iterator<Item = HostClusters> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || self.run_from(&mut at))
     }
 
-    fn into_runs(self) -> impl Iterator<Item = Range<u64>> {
+    fn into_runs(self) -> impl Iterator<Item = HostClusters> {
         let mut at = 0;
         std::iter::from_fn(move || self.run_from(&mut at))
     }
 
     /// The first run that begins at `at` or later; `at` is behind it then.
-    fn run_from(&self, at: &mut u64) -> Option<Range<u64>> {
+    fn run_from(&self, at: &mut u64) -> Option<HostClusters> {
         let end = self.words.len() as u64 * 64;
         let whole = |at: u64, word: u64| {
             let held = usize::try_from(at / 64)
@@ -555,14 +570,17 @@ impl Clusters {
                 .and_then(|at| self.words.get(at));
             at.is_multiple_of(64) && held == Some(&word)
         };
-        while *at < end && !self.contains(*at) {
+        while *at < end && !self.contains(HostCluster(*at)) {
             *at += if whole(*at, 0) { 64 } else { 1 };
         }
         let start = *at;
-        while *at < end && self.contains(*at) {
+        while *at < end && self.contains(HostCluster(*at)) {
             *at += if whole(*at, u64::MAX) { 64 } else { 1 };
         }
-        (start < *at).then_some(start..*at)
+        (start < *at).then_some(HostClusters {
+            first: HostCluster(start),
+            count: *at - start,
+        })
     }
 }
 
@@ -575,10 +593,12 @@ mod tests {
         let mut set = Clusters::default();
         assert_eq!(set.runs().count(), 0);
         for cluster in [3, 4, 63, 64, 65, 300] {
-            set.insert(cluster).unwrap();
+            set.insert(HostCluster(cluster)).unwrap();
         }
-        assert!(set.contains(64) && !set.contains(5) && !set.contains(1 << 40));
-        let runs: Vec<_> = set.runs().collect();
+        let contains = |cluster| set.contains(HostCluster(cluster));
+        assert!(contains(64) && !contains(5) && !contains(1 << 40));
+        let range = |run: HostClusters| run.first.get()..run.end().get();
+        let runs: Vec<_> = set.runs().map(range).collect();
         assert_eq!(runs, [3..5, 63..66, 300..301]);
     }
 }

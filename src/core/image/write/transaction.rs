@@ -6,8 +6,6 @@
 //! it was or as it is to be, and neither leaks. (Where the place of the bitmap directory lies in
 //! another sector of the header: see [`HeaderFile::split`].)
 
-use std::ops::Range;
-
 use crate::image::check::require_sound;
 use crate::image::error::Result;
 use crate::image::write::batch::Batch;
@@ -18,7 +16,10 @@ use crate::image::write::stale_bitmaps::mark_stale;
 use crate::image::write::truncate;
 use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, writable};
 use crate::qcow2::rewrite::HeaderEdit;
-use crate::qcow2::{EntryTable, FormatError, Geometry, Header, HostOffset, L2Context, Version};
+use crate::qcow2::{
+    EntryTable, FormatError, Geometry, Header, HostCluster, HostClusters, HostOffset, L2Context,
+    Version,
+};
 
 /// What becomes of clusters that nothing refers to after the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub(crate) struct MetadataTransaction {
     pub(crate) context: L2Context,
     pub(crate) counts: ShadowRefcounts,
     /// What is written: at which cluster.
-    writes: Vec<(u64, Vec<u8>)>,
+    writes: Vec<(HostCluster, Vec<u8>)>,
     /// What the header says afterwards; tables and autoclear bits are added when it is settled.
     pub(crate) edit: HeaderEdit,
     edits: Vec<HeaderEdit>,
@@ -67,10 +68,10 @@ impl MetadataTransaction {
         allowed(header.header())?;
         let found = require_sound(file, progress)?;
         let mut counts = ShadowRefcounts::open(file, header.header())?;
-        let size = header.header().geometry.cluster_size();
-        let clusters = found.file_len.div_ceil(size);
+        let geometry = header.header().geometry;
+        let file_end = HostCluster(geometry.clusters_for(found.file_len));
         Ok(Self {
-            has_trailer: reclaim == Reclaim::All && counts.end_of_all()? < clusters,
+            has_trailer: reclaim == Reclaim::All && counts.end_of_all()? < file_end,
             reclaim,
             changes_content: false,
             counts,
@@ -106,14 +107,13 @@ impl MetadataTransaction {
 
     /// Has bytes written to a place that is free now: the place. No bytes need none.
     pub(crate) fn put(&mut self, bytes: Vec<u8>) -> Result<HostOffset> {
-        let size = self.cluster_size();
-        let clusters = (bytes.len() as u64).div_ceil(size);
+        let clusters = self.geometry().clusters_for(bytes.len() as u64);
         if clusters == 0 {
             return Ok(HostOffset(0));
         }
         let first = self.counts.allocate(clusters)?;
         self.writes.push((first, bytes));
-        Ok(HostOffset(first * size))
+        Ok(self.geometry().offset_of(first))
     }
 
     /// Has an L1 table written anew, which becomes the active one.
@@ -132,8 +132,13 @@ impl MetadataTransaction {
 
     /// Gives up one reference to the clusters of `len` bytes at a cluster-aligned offset.
     pub(crate) fn release(&mut self, offset: HostOffset, len: u64) -> Result<()> {
-        let size = self.cluster_size();
-        self.counts.lower(offset.get() / size, len.div_ceil(size))
+        self.counts.lower(self.geometry().clusters_of(offset, len))
+    }
+
+    /// Whether the cluster at this offset is to be counted exactly once.
+    pub(crate) fn is_alone(&mut self, offset: HostOffset) -> Result<bool> {
+        let cluster = self.geometry().cluster_of(offset);
+        Ok(self.counts.get(cluster)? == 1)
     }
 
     /// Finds a place for the counts themselves, and makes sure that the header can be switched over.
@@ -141,8 +146,8 @@ impl MetadataTransaction {
         if self.counts.is_changed() {
             self.counts.place()?;
         }
-        if let Some((offset, clusters)) = self.counts.table() {
-            let table = (HostOffset(offset), clusters);
+        if let Some(table) = self.counts.table() {
+            let table = (self.geometry().offset_of(table.first), table.count);
             let table = table_in_header(self.file.path(), "the refcount table", table)?;
             self.edit.refcount_table = Some(table);
         }
@@ -157,33 +162,35 @@ impl MetadataTransaction {
     /// Bytes of tables that are written, all of them to places that are free now.
     pub(crate) fn written(&self) -> u64 {
         let size = self.cluster_size();
-        let bytes = |(_, bytes): &(u64, Vec<u8>)| (bytes.len() as u64).div_ceil(size) * size;
+        let bytes =
+            |(_, bytes): &(HostCluster, Vec<u8>)| (bytes.len() as u64).div_ceil(size) * size;
         self.writes.iter().map(bytes).sum::<u64>() + self.counts.written()
     }
 
     /// Bytes on disk of the clusters that are given back.
     pub(crate) fn freed(&self) -> u64 {
-        let size = self.cluster_size();
-        let bytes = |run: Range<u64>| run.start.saturating_mul(size)..run.end.saturating_mul(size);
+        let bytes = |run| self.geometry().bytes_of(run);
         on_disk(&self.file, self.reclaimed().into_iter().map(bytes))
     }
 
     /// The clusters that are given back to the filesystem, in order.
-    fn reclaimed(&self) -> Vec<Range<u64>> {
+    fn reclaimed(&self) -> Vec<HostClusters> {
         match self.reclaim {
             Reclaim::All => self.counts.freed().collect(),
             Reclaim::AllButReplaced => self.counts.holes().collect(),
         }
     }
 
-    /// The clusters that are written: first and how many of each run.
-    pub(crate) fn places(&self) -> Result<Vec<(u64, u64)>> {
-        let size = self.cluster_size();
-        let run = |first: u64, bytes: &[u8]| (first, (bytes.len() as u64).div_ceil(size));
+    /// The clusters that are written.
+    pub(crate) fn places(&self) -> Result<Vec<HostClusters>> {
+        let geometry = self.geometry();
+        let run = |offset, bytes: &[u8]| geometry.clusters_of(offset, bytes.len() as u64);
         let writes = self.writes.iter();
-        let mut places: Vec<_> = writes.map(|(first, bytes)| run(*first, bytes)).collect();
+        let mut places: Vec<_> = writes
+            .map(|(first, bytes)| run(geometry.offset_of(*first), bytes))
+            .collect();
         self.counts.each_written(&mut |_, bytes, offset| {
-            places.push(run(offset / size, bytes));
+            places.push(run(HostOffset(offset), bytes));
             Ok(())
         })?;
         Ok(places)
@@ -210,11 +217,11 @@ impl MetadataTransaction {
         make: impl FnOnce(&mut Self, &mut Batch<'_>) -> Result<()>,
     ) -> Result<()> {
         let file = self.file.clone();
-        let size = self.cluster_size();
+        let geometry = self.geometry();
         let mut batch = Batch::new(&file);
         make(&mut self, &mut batch)?;
         for (cluster, bytes) in &self.writes {
-            batch.put(cluster * size, bytes)?;
+            batch.put(geometry.offset_of(*cluster).get(), bytes)?;
             if !progress.advance(bytes.len() as u64) {
                 return Err(Error::new(&file, ErrorKind::Cancelled));
             }
@@ -229,13 +236,14 @@ impl MetadataTransaction {
             self.header.edit(&edit)?;
         }
         for run in self.reclaimed() {
-            let (offset, len) = (run.start * size, (run.end - run.start) * size);
+            let bytes = geometry.bytes_of(run);
+            let (offset, len) = (bytes.start, bytes.end - bytes.start);
             file.punch(offset, len, format_args!("free {len} bytes at {offset:#x}"))?;
         }
         if self.reclaim != Reclaim::All || self.has_trailer {
             return Ok(());
         }
-        let used = self.counts.end_of_all()?.saturating_mul(size);
-        truncate::cut(&file, used)
+        let used = geometry.offset_of(self.counts.end_of_all()?);
+        truncate::cut(&file, used.get())
     }
 }

@@ -18,12 +18,14 @@ use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ImageFile, ProgressSink};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES};
 use crate::qcow2::{
-    EntryTable, FormatError, Geometry, Header, L1Entry, L2Buf, L2Context, Snapshot, l1, l2,
-    refcount,
+    EntryTable, FormatError, Geometry, Header, HostCluster, HostClusters, HostOffset, L1Entry,
+    L2Buf, L2Context, Snapshot, l1, l2, refcount,
 };
 
 /// Findings and guest ranges kept with their words.
 const KEPT: usize = 100;
+/// The cluster of the header.
+const HEADER: HostClusters = HostClusters::one(HostCluster(0));
 /// Leaked clusters that are looked at for what they hold.
 const MOST_LOOKED_AT: usize = 1024;
 
@@ -42,7 +44,7 @@ pub struct Suspect {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Table {
     /// Where it is: which cluster.
-    pub(super) cluster: u64,
+    pub(super) cluster: HostCluster,
     /// How many L1 entries name it.
     weight: u64,
     /// How many of those stay as they are, so that it is read where it is.
@@ -51,7 +53,7 @@ pub(super) struct Table {
     active: Option<u64>,
     changed: bool,
     /// The cluster it gets, if it cannot stay.
-    pub(super) to: Option<u64>,
+    pub(super) to: Option<HostCluster>,
 }
 
 /// An L1 table.
@@ -64,10 +66,32 @@ pub(super) struct Root {
     /// It stays as it is: nothing could say that it is elsewhere.
     fixed: bool,
     /// The cluster it gets, if it cannot stay.
-    pub(super) to: Option<u64>,
+    pub(super) to: Option<HostCluster>,
 }
 
-/// What a analysis comes to.
+/// A refcount block on disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockOnDisk {
+    /// Its number.
+    pub(super) index: u64,
+    /// Where it is.
+    pub(super) cluster: HostCluster,
+    /// The first cluster that it counts.
+    pub(super) counts: HostCluster,
+}
+
+impl BlockOnDisk {
+    /// The clusters that it counts, up to the end of the file.
+    pub(super) fn counted(self, file_end: HostCluster) -> impl Iterator<Item = HostCluster> {
+        let rest = HostClusters {
+            first: self.counts,
+            count: file_end.get().saturating_sub(self.counts.get()),
+        };
+        rest.iter()
+    }
+}
+
+/// What an analysis comes to.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// What stays wrong, by kind.
@@ -133,7 +157,7 @@ pub(super) struct Analysis {
     /// Part of it cannot be understood, so that it stays as it is.
     pub(super) list_stays: bool,
     /// The cluster and bytes of a new snapshot table.
-    pub(super) new_list: Option<(u64, Vec<u8>)>,
+    pub(super) new_list: Option<(HostCluster, Vec<u8>)>,
     /// The refcount table on disk.
     pub(super) old_refcounts: EntryTable,
     /// Whether all counts on disk are right as they are.
@@ -183,7 +207,7 @@ impl Analysis {
             report: Report::default(),
         };
         analysis.keep_off_counted()?;
-        analysis.counts.count(0, 1, 1)?;
+        analysis.counts.count(HEADER, 1)?;
         analysis.judge_list(list.rest);
         analysis.read_roots()?;
         analysis.collect_tables()?;
@@ -220,35 +244,41 @@ impl Analysis {
         past_end(offset, bytes, self.rules.len, self.size())
     }
 
-    /// First cluster and clusters of a range of bytes.
-    pub(super) fn run(&self, offset: u64, bytes: u64) -> (u64, u64) {
-        let size = self.size();
-        let clusters = (offset % size).saturating_add(bytes).div_ceil(size);
-        (offset / size, clusters)
+    /// The clusters of a range of bytes.
+    pub(super) const fn run(&self, offset: u64, bytes: u64) -> HostClusters {
+        let geometry = self.rules.context.geometry;
+        geometry.clusters_of(HostOffset(offset), bytes)
+    }
+
+    /// The cluster behind the last one of the file.
+    pub(super) const fn file_end(&self) -> HostCluster {
+        HostCluster(self.rules.context.geometry.clusters_for(self.rules.len))
     }
 
     fn keep_off_bytes(&mut self, offset: u64, bytes: u64) -> Result<()> {
-        let (first, clusters) = self.run(offset, bytes);
-        self.counts.keep_off(first, clusters)
+        self.counts.keep_off(self.run(offset, bytes))
     }
 
-    /// Places of refcount blocks on disk that can be read: index and cluster.
-    pub(super) fn blocks_on_disk(&self) -> Vec<(u64, u64)> {
-        let size = self.size();
+    /// The refcount blocks on disk that can be read.
+    pub(super) fn blocks_on_disk(&self) -> Vec<BlockOnDisk> {
+        let geometry = self.rules.context.geometry;
         (0_u64..)
             .zip(self.old_refcounts.iter())
             .filter_map(|(index, raw)| {
-                let place = refcount::parse_table_entry(raw, self.rules.context.geometry);
-                let offset = place.ok()??.get();
-                (!self.is_past_end(offset, size)).then_some((index, offset / size))
+                let offset = refcount::parse_table_entry(raw, geometry).ok()??;
+                let is_in_file = !self.is_past_end(offset.get(), self.size());
+                is_in_file.then(|| BlockOnDisk {
+                    index,
+                    cluster: geometry.cluster_of(offset),
+                    counts: HostCluster(index.saturating_mul(geometry.refcounts_per_block())),
+                })
             })
             .collect()
     }
 
     /// What is counted now is not overwritten, referred to or not: a damaged entry may have led there.
     fn keep_off_counted(&mut self) -> Result<()> {
-        let per_block = self.rules.context.geometry.refcounts_per_block();
-        let clusters = self.rules.len.div_ceil(self.size());
+        let file_end = self.file_end();
         let (offset, bytes) = (
             self.header.refcount_table_offset.get(),
             self.old_refcounts.len() as u64 * 8,
@@ -256,17 +286,17 @@ impl Analysis {
         self.keep_off_bytes(offset, bytes)?;
         // Whether anything counts it or it is in the file at all: until the switch it is what is read.
         self.keep_off_bytes(self.header.snapshots_offset.get(), self.old_list_len)?;
-        for (index, cluster) in self.blocks_on_disk() {
-            self.counts.keep_off(cluster, 1)?;
-            let first = index.saturating_mul(per_block);
-            if first >= clusters {
+        for block in self.blocks_on_disk() {
+            self.counts.keep_off(HostClusters::one(block.cluster))?;
+            if block.counts >= file_end {
                 continue;
             }
-            let block = self
+            let counts = self
                 .counts
-                .read_block(cluster, self.rules.context.geometry)?;
-            for (counted, _) in (first..clusters).zip(block.iter()).filter(|(_, n)| *n > 0) {
-                self.counts.keep_off(counted, 1)?;
+                .read_block(block.cluster, self.rules.context.geometry)?;
+            let counted = block.counted(file_end).zip(counts.iter());
+            for (cluster, _) in counted.filter(|(_, count)| *count > 0) {
+                self.counts.keep_off(HostClusters::one(cluster))?;
             }
         }
         Ok(())
@@ -370,7 +400,7 @@ impl Analysis {
                 if raw == 0 {
                     continue;
                 }
-                let offset = raw & !l1::reserved_bits(raw) & !(1 << 63);
+                let offset = raw & !l1::reserved_bits(raw) & !l1::COPIED;
                 self.keep_off_bytes(offset, size)?;
                 let guest = index.saturating_mul(coverage);
                 let clean = match self.clean_l1(raw) {
@@ -394,7 +424,7 @@ impl Analysis {
                     continue;
                 }
                 tables.push(Table {
-                    cluster: offset / size,
+                    cluster: self.rules.context.geometry.cluster_of(HostOffset(offset)),
                     weight: 1,
                     fixed: u64::from(root.fixed),
                     active: root.owner.is_none().then_some(index),
@@ -433,7 +463,7 @@ impl Analysis {
             let buf = self.read_table(table.cluster, progress)?;
             self.tell_empty(table, &buf, found);
             // Runs of clusters in a row are counted at once.
-            let (mut first, mut clusters) = (0, 0);
+            let mut run = HostClusters::default();
             for at in 0..buf.len() {
                 let Some((raw, bitmap)) = buf.raw(at).filter(|entry| *entry != (0, 0)) else {
                     continue;
@@ -441,20 +471,20 @@ impl Analysis {
                 let judged = self.rules.judge(raw, bitmap);
                 table.changed |= (judged.raw, judged.bitmap) != (raw, bitmap);
                 self.tell(table, at, raw, judged)?;
-                let Some((start, count)) = judged.refers else {
+                let Some(refers) = judged.refers else {
                     continue;
                 };
-                if clusters > 0 && start == first + clusters {
-                    clusters += count;
+                if !run.is_empty() && refers.first == run.end() {
+                    run.count += refers.count;
                     continue;
                 }
-                self.counts.count(first, clusters, table.weight)?;
-                (first, clusters) = (start, count);
+                self.counts.count(run, table.weight)?;
+                run = refers;
             }
-            self.counts.count(first, clusters, table.weight)?;
+            self.counts.count(run, table.weight)?;
         }
         self.tables = tables;
-        if self.counts.get(0)? > 1 {
+        if self.counts.get(HEADER.first)? > 1 {
             let text = || format!("guest data lies in the first {size} bytes, where the header is");
             self.report.leave(FindingKind::TableAliased, 0, text);
         }
@@ -477,7 +507,7 @@ impl Analysis {
     /// Looks at leaked clusters for L2 tables that lead to leaked clusters: what they map may have been
     /// the guest's, and nothing else leads there.
     fn look_for_lost_tables(&mut self, found: &Check, progress: &dyn ProgressSink) -> Result<()> {
-        let size = self.size();
+        let geometry = self.rules.context.geometry;
         let is_leak = |finding: &&Finding| finding.kind == FindingKind::Leak;
         let runs = found.findings.iter().filter(is_leak);
         let runs: BTreeMap<u64, u64> = runs
@@ -490,11 +520,11 @@ impl Analysis {
             let run = runs.range(..=place).next_back();
             run.is_some_and(|(_, end)| place < *end)
         };
-        let clusters = runs.iter().flat_map(|(from, end)| {
-            (*from..*end).step_by(self.rules.context.geometry.cluster_len())
-        });
+        let clusters = runs
+            .iter()
+            .flat_map(|(from, end)| (*from..*end).step_by(geometry.cluster_len()));
         for offset in clusters.take(MOST_LOOKED_AT) {
-            let buf = self.read_table(offset / size, progress)?;
+            let buf = self.read_table(geometry.cluster_of(HostOffset(offset)), progress)?;
             let mut entries = 0;
             let is_table = (0..buf.len()).all(|at| {
                 let Some((raw, bitmap)) = buf.raw(at).filter(|entry| *entry != (0, 0)) else {
@@ -503,7 +533,7 @@ impl Analysis {
                 entries += 1;
                 let judged = self.rules.judge(raw, bitmap);
                 judged.left.is_none()
-                    && matches!(judged.flag, Flag::Counts(cluster) if leaked(cluster.saturating_mul(size)))
+                    && matches!(judged.flag, Flag::Counts(cluster) if leaked(geometry.offset_of(cluster).get()))
             });
             if is_table && entries > 0 && self.report.lost_tables.len() < KEPT {
                 self.report.lost_tables.push((offset, entries));
@@ -512,12 +542,12 @@ impl Analysis {
         Ok(())
     }
 
-    fn read_table(&self, cluster: u64, progress: &dyn ProgressSink) -> Result<L2Buf> {
+    fn read_table(&self, cluster: HostCluster, progress: &dyn ProgressSink) -> Result<L2Buf> {
         if !progress.advance(self.size()) {
             return Err(Error::new(&self.file, ErrorKind::Cancelled));
         }
-        let offset = cluster.saturating_mul(self.size());
-        read_l2(&self.file, offset, self.rules.context)
+        let offset = self.rules.context.geometry.offset_of(cluster);
+        read_l2(&self.file, offset.get(), self.rules.context)
     }
 
     /// Notes what is to be said of an entry.
@@ -594,16 +624,16 @@ impl Analysis {
         if let Some(crypto) = self.header.crypto_header() {
             let (offset, bytes) = (crypto.offset.get(), crypto.length);
             self.keep_off_bytes(offset, bytes)?;
-            let (first, clusters) = self.run(offset, bytes);
+            let clusters = self.run(offset, bytes);
             if self.is_past_end(offset, bytes) {
                 let text = || {
                     format!("the encryption header at {offset:#x} lies beyond the end of the file")
                 };
                 self.report.leave(FindingKind::PastEnd, offset, text);
-            } else if !self.counts.claim(first, clusters)? {
+            } else if !self.counts.claim(clusters)? {
                 let text = || format!("guest data lies on the encryption header at {offset:#x}");
                 self.report.leave(FindingKind::TableAliased, offset, text);
-                self.counts.count(first, clusters, 1)?;
+                self.counts.count(clusters, 1)?;
             }
         }
         if !self.count_bitmaps()? {

@@ -3,7 +3,10 @@
 
 use crate::image::FindingKind;
 use crate::image::check::{kind_of, past_end};
-use crate::qcow2::{FormatError, L2Context, L2Entry, SubclusterBitmap, Version, l2};
+use crate::qcow2::{
+    FormatError, HostCluster, HostClusters, HostOffset, L2Context, L2Entry, SubclusterBitmap,
+    Version, l2,
+};
 
 /// What the fate of an entry depends on besides its bits.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +24,7 @@ pub(super) enum Flag {
     /// Nothing: the entry has no cluster of its own.
     AsItIs,
     /// That this cluster is counted once.
-    Counts(u64),
+    Counts(HostCluster),
     /// That it is set: guest data is in another file.
     Set,
 }
@@ -31,8 +34,8 @@ pub(super) enum Flag {
 pub(super) struct Judged {
     pub(super) raw: u64,
     pub(super) bitmap: u64,
-    /// Clusters it refers to: first and how many.
-    pub(super) refers: Option<(u64, u64)>,
+    /// Clusters it refers to.
+    pub(super) refers: Option<HostClusters>,
     pub(super) flag: Flag,
     /// It led past the end of the file, read as zeros and says so from now on.
     pub(super) emptied: bool,
@@ -55,11 +58,11 @@ impl EntryRules {
             && (1..self.len).contains(&place)
         {
             // What nearly every entry is.
-            let cluster = place / self.size();
+            let cluster = self.context.geometry.cluster_of(HostOffset(place));
             return Judged {
                 raw,
                 bitmap,
-                refers: Some((cluster, 1)),
+                refers: Some(HostClusters::one(cluster)),
                 flag: Flag::Counts(cluster),
                 emptied: false,
                 left: None,
@@ -86,10 +89,8 @@ impl EntryRules {
                     ..as_it_is
                 };
             }
-            let first = offset / self.size();
-            let last = offset.saturating_add(len).saturating_sub(1) / self.size();
             return Judged {
-                refers: Some((first, last.saturating_sub(first) + 1)),
+                refers: Some(self.context.geometry.clusters_of(stream.host, len)),
                 ..as_it_is
             };
         }
@@ -117,9 +118,9 @@ impl EntryRules {
                 },
             };
         }
-        let cluster = host.get() / self.size();
+        let cluster = self.context.geometry.cluster_of(host);
         Judged {
-            refers: Some((cluster, 1)),
+            refers: Some(HostClusters::one(cluster)),
             flag: Flag::Counts(cluster),
             ..as_it_is
         }
@@ -167,13 +168,13 @@ impl EntryRules {
             || matches!(error, FormatError::BadCompressedEntry { .. });
         let inside = !hopeless && !past_end(offset, size, self.len, size);
         let aligned = offset.is_multiple_of(size);
-        let cluster = offset / size;
+        let clusters = self.context.geometry.clusters_of(HostOffset(offset), size);
         Judged {
             raw,
             bitmap,
-            refers: inside.then_some((cluster, if aligned { 1 } else { 2 })),
+            refers: inside.then_some(clusters),
             flag: if inside && aligned {
-                Flag::Counts(cluster)
+                Flag::Counts(clusters.first)
             } else {
                 Flag::AsItIs
             },
@@ -206,6 +207,13 @@ mod tests {
     use super::*;
     use crate::qcow2::Geometry;
 
+    fn clusters(first: u64, count: u64) -> HostClusters {
+        HostClusters {
+            first: HostCluster(first),
+            count,
+        }
+    }
+
     fn rules(version: Version, extended: bool, has_backing: bool) -> EntryRules {
         let bits = if extended { 14 } else { 12 };
         EntryRules {
@@ -224,7 +232,11 @@ mod tests {
         let judged = rules(Version::V3, false, false).judge(1 << 63 | 0x5000, 0);
         assert_eq!(
             (judged.raw, judged.refers, judged.flag),
-            (1 << 63 | 0x5000, Some((5, 1)), Flag::Counts(5))
+            (
+                1 << 63 | 0x5000,
+                Some(clusters(5, 1)),
+                Flag::Counts(HostCluster(5))
+            )
         );
         assert_eq!((judged.emptied, judged.left), (false, None));
     }
@@ -232,7 +244,7 @@ mod tests {
     #[test]
     fn reserved_bits_go_and_the_place_stays() {
         let judged = rules(Version::V3, false, false).judge(1 << 60 | 0x5000 | 2, 0);
-        assert_eq!((judged.raw, judged.refers), (0x5000, Some((5, 1))));
+        assert_eq!((judged.raw, judged.refers), (0x5000, Some(clusters(5, 1))));
     }
 
     #[test]
@@ -269,7 +281,7 @@ mod tests {
         let judged = rules.judge(0x5200, 0);
         assert_eq!(
             (judged.raw, judged.refers, judged.left),
-            (0x5200, Some((5, 2)), Some(FindingKind::Unaligned))
+            (0x5200, Some(clusters(5, 2)), Some(FindingKind::Unaligned))
         );
         assert_eq!(judged.flag, Flag::AsItIs);
     }

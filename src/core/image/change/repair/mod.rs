@@ -29,7 +29,7 @@ use crate::image::write::header_file::{HeaderFile, KEPT_AUTOCLEAR, table_in_head
 use crate::image::write::shadow_refcounts::Put;
 use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ImageFile, ProgressSink, check};
 use crate::qcow2::rewrite::HeaderEdit;
-use crate::qcow2::{Autoclear, Header, HostOffset, Incompatible, Version};
+use crate::qcow2::{Autoclear, Header, HostCluster, HostClusters, Incompatible, Version};
 
 use analysis::Analysis;
 use header_overlay::HeaderOverlay;
@@ -91,11 +91,7 @@ impl Repair {
         };
         repair.edit = repair.header_edit()?;
         let regular = file.stat("ask the length")?.kind == FileKind::Regular;
-        let end = repair
-            .analysis
-            .counts
-            .end()
-            .saturating_mul(repair.cluster_size());
+        let end = repair.offset_of(repair.analysis.counts.end());
         if extent == RepairExtent::All && repair.was_sound() && regular {
             // The last cluster may end before its end.
             let moved = !repair.analysis.counts_stay;
@@ -118,6 +114,11 @@ impl Repair {
         })?;
         let now = check(&HeaderOverlay::over(&self.file, pieces), progress)?;
         self.judge(&now)
+    }
+
+    fn offset_of(&self, cluster: HostCluster) -> u64 {
+        let geometry = self.header.header().geometry;
+        geometry.offset_of(cluster).get()
     }
 
     fn cluster_size(&self) -> u64 {
@@ -241,7 +242,7 @@ impl Repair {
     /// Where new tables are going to be: offset and length in bytes.
     fn places(&self) -> Result<Vec<(u64, u64)>> {
         let size = self.cluster_size();
-        let at = |cluster: u64| cluster.saturating_mul(size);
+        let at = |cluster| self.offset_of(cluster);
         let analysis = &self.analysis;
         let tables = analysis.tables.iter().filter_map(|table| table.to);
         let mut places: Vec<_> = tables.map(|to| (at(to), size)).collect();
@@ -289,7 +290,7 @@ impl Repair {
         let header = self.header.header();
         let mut clusters = Vec::new();
         let moved = analysis.tables.iter().filter(|table| table.to.is_some());
-        clusters.extend(moved.map(|table| (table.cluster, 1)));
+        clusters.extend(moved.map(|table| HostClusters::one(table.cluster)));
         for root in analysis.roots.iter().filter(|root| root.to.is_some()) {
             clusters.push(analysis.run(root.offset, root.entries.len() as u64 * 8));
         }
@@ -305,20 +306,21 @@ impl Repair {
                 clusters.push(analysis.run(offset, bytes));
             }
             let blocks = analysis.blocks_on_disk();
-            clusters.extend(blocks.into_iter().map(|(_, cluster)| (cluster, 1)));
+            clusters.extend(
+                blocks
+                    .into_iter()
+                    .map(|block| HostClusters::one(block.cluster)),
+            );
         }
         clusters.sort_unstable();
         let mut kept = vec![(0, size)];
         // Clusters named twice are kept once; the header is kept already.
-        let mut next = 1;
-        for (first, count) in clusters {
-            let end = first.saturating_add(count);
-            let first = first.max(next);
-            if first < end {
-                kept.push((
-                    first.saturating_mul(size),
-                    (end - first).saturating_mul(size),
-                ));
+        let mut next = HostCluster(1);
+        for run in clusters {
+            let (from, end) = (run.first.max(next), run.end());
+            if from < end {
+                let (start, stop) = (self.offset_of(from), self.offset_of(end));
+                kept.push((start, stop - start));
                 next = end;
             }
         }
@@ -362,19 +364,19 @@ impl Repair {
             if !progress.advance(size) {
                 return Err(Error::new(&self.file, ErrorKind::Cancelled));
             }
-            let offset = table.cluster.saturating_mul(size);
+            let offset = self.offset_of(table.cluster);
             let mut buf = read_l2(&self.file, offset, self.analysis.rules.context)?;
             self.analysis.mend(table, &mut buf)?;
-            put("L2 table", buf.as_bytes(), to.saturating_mul(size))?;
+            put("L2 table", buf.as_bytes(), self.offset_of(to))?;
         }
         self.analysis.tables = tables;
         for root in &self.analysis.roots {
             if let Some(to) = root.to {
-                put("L1 table", root.entries.as_bytes(), to.saturating_mul(size))?;
+                put("L1 table", root.entries.as_bytes(), self.offset_of(to))?;
             }
         }
         if let Some((to, bytes)) = &self.analysis.new_list {
-            put("snapshot table", bytes, to.saturating_mul(size))?;
+            put("snapshot table", bytes, self.offset_of(*to))?;
         }
         self.analysis.counts.each_written(put)
     }
@@ -382,20 +384,20 @@ impl Repair {
     /// The switch: everything in it lies in the header's first sector.
     fn header_edit(&self) -> Result<HeaderEdit> {
         let header = self.header.header();
-        let size = self.cluster_size();
+        let geometry = header.geometry;
         let analysis = &self.analysis;
         let active = analysis.roots.first().and_then(|root| root.to);
         let mut edit = HeaderEdit {
-            l1: active.map(|to| (HostOffset(to.saturating_mul(size)), header.l1_entries)),
+            l1: active.map(|to| (geometry.offset_of(to), header.l1_entries)),
             ..HeaderEdit::default()
         };
-        if let Some((offset, clusters)) = analysis.counts.table() {
-            let table = (HostOffset(offset), clusters);
+        if let Some(table) = analysis.counts.table() {
+            let table = (geometry.offset_of(table.first), table.count);
             let table = table_in_header(self.file.path(), "the refcount table", table)?;
             edit.refcount_table = Some(table);
         }
         if let Some((to, _)) = analysis.new_list {
-            edit.snapshots = Some((HostOffset(to.saturating_mul(size)), header.snapshot_count));
+            edit.snapshots = Some((geometry.offset_of(to), header.snapshot_count));
         }
         edit.version = self.new_version();
         edit.refcount_order = self.new_refcount_bits().map(u32::trailing_zeros);

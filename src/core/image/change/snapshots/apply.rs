@@ -5,7 +5,7 @@ use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, bitmaps};
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{EntryTable, L1Entry, Version};
+use crate::qcow2::{EntryTable, HostClusters, L1Entry, Version};
 
 /// Whether two L1 tables name the same L2 tables.
 fn leads_to_the_same(one: &EntryTable, other: &EntryTable) -> bool {
@@ -28,13 +28,13 @@ impl SnapshotChange {
         let new_size = change.transaction.edit.virtual_size;
         let virtual_size = new_size.unwrap_or(change.header().virtual_size());
         change.transaction.changes_content = true;
-        let size = change.cluster_size();
+        let geometry = change.transaction.geometry();
         let mut l1 = change.l1_of(&snapshot)?;
         let mut named = Vec::new();
         let shared = l1.clone();
         change.raise_tree(&shared, progress, |counts, table, copied| {
             if !copied {
-                counts.raise(table.offset / size, 1)?;
+                counts.raise(HostClusters::one(geometry.cluster_of(table.offset)))?;
             }
             named.push((table, copied));
             Ok(())
@@ -45,7 +45,7 @@ impl SnapshotChange {
             let raw = if copied {
                 let cluster = change.transaction.counts.allocate(1)?;
                 change.move_table(table.offset, cluster, Flags::None);
-                change.l1_entry(cluster * size, true)?
+                change.l1_entry(geometry.offset_of(cluster), true)?
             } else {
                 change.l1_entry(table.offset, false)?
             };

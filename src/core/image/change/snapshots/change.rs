@@ -14,7 +14,8 @@ use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::cluster_run::{any_copied, clear_copied, set_copied};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
-    ClusterRun, EntryTable, FormatError, Header, HostOffset, L1Entry, Snapshot, cluster_runs,
+    ClusterRun, EntryTable, FormatError, Header, HostCluster, HostClusters, HostOffset, L1Entry,
+    Snapshot, cluster_runs,
 };
 
 /// A change of an image's internal snapshots, ready to be made. Until then nothing is written.
@@ -33,8 +34,8 @@ pub struct SnapshotChange {
 /// An L2 table that is written anew.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
-    from: u64,
-    to: u64,
+    from: HostOffset,
+    to: HostOffset,
     flags: Flags,
 }
 
@@ -101,12 +102,6 @@ impl SnapshotChange {
         )
     }
 
-    /// Where an L1 table of so many entries is, as first cluster and clusters.
-    pub(crate) fn l1_run(&self, offset: HostOffset, entries: u64) -> (u64, u64) {
-        let size = self.cluster_size();
-        (offset.get() / size, (entries * 8).div_ceil(size))
-    }
-
     /// Counts one reference more to everything the tables below `l1` refer to, and tells each of
     /// those tables and whether it has copied flags.
     pub(crate) fn raise_tree(
@@ -118,9 +113,7 @@ impl SnapshotChange {
         let file = self.transaction.file.clone();
         let trees = TableWalk::new(&file, self.transaction.context, progress);
         trees.each(l1, |named, table| {
-            trees.references(table, |first, count| {
-                self.transaction.counts.raise(first, count)
-            })?;
+            trees.references(table, |clusters| self.transaction.counts.raise(clusters))?;
             let copied = any_copied(table, self.transaction.context.geometry);
             tell(&mut self.transaction.counts, named, copied)
         })
@@ -137,18 +130,17 @@ impl SnapshotChange {
     ) -> Result<()> {
         let file = self.transaction.file.clone();
         let trees = TableWalk::new(&file, self.transaction.context, progress);
-        let size = self.cluster_size();
+        let geometry = self.transaction.geometry();
         trees.each(l1, |named, table| {
-            trees.references(table, |first, count| {
-                self.transaction.counts.lower(first, count)
-            })?;
-            self.transaction.counts.lower(named.offset / size, 1)?;
+            trees.references(table, |clusters| self.transaction.counts.lower(clusters))?;
+            let own = geometry.cluster_of(named.offset);
+            self.transaction.counts.lower(HostClusters::one(own))?;
             let first = cluster_runs(table, self.transaction.context).find_map(|run| match run {
                 ClusterRun::Clusters { host, copied, .. } => Some((host, copied)),
                 ClusterRun::Entry { .. } => None,
             });
             let alone = match first {
-                Some((host, false)) => self.transaction.counts.get(host.get() / size)? == 1,
+                Some((host, false)) => self.transaction.is_alone(host)?,
                 _ => false,
             };
             tell(named, alone);
@@ -176,15 +168,15 @@ impl SnapshotChange {
     }
 
     /// Has the L2 table at `from` written anew to cluster `to`.
-    pub(crate) fn move_table(&mut self, from: u64, to: u64, flags: Flags) {
-        let to = to * self.cluster_size();
+    pub(crate) fn move_table(&mut self, from: HostOffset, to: HostCluster, flags: Flags) {
+        let to = self.transaction.geometry().offset_of(to);
         self.moved.push(Moved { from, to, flags });
     }
 
-    /// An L1 entry for the L2 table at byte `offset`.
-    pub(crate) fn l1_entry(&self, offset: u64, copied: bool) -> Result<u64> {
+    /// An L1 entry for the L2 table at `offset`.
+    pub(crate) fn l1_entry(&self, offset: HostOffset, copied: bool) -> Result<u64> {
         let entry = L1Entry {
-            table: Some(HostOffset(offset)),
+            table: Some(offset),
             copied,
         };
         let encoded = entry.encode(self.transaction.context.geometry);
@@ -280,9 +272,9 @@ fn put_moved(
     let file = transaction.file.clone();
     let trees = TableWalk::new(&file, transaction.context, progress);
     let geometry = transaction.geometry();
-    let moved = moved.iter().map(|moved| (moved.from, moved));
+    let moved = moved.iter().map(|moved| (moved.from.get(), moved));
     trees.tables().each(moved, &mut |moved, table| {
-        let new = batch.put_mut(moved.to, table)?;
+        let new = batch.put_mut(moved.to.get(), table)?;
         match moved.flags {
             Flags::None => {
                 clear_copied(new, geometry);
@@ -305,9 +297,9 @@ fn each_wrong_flag(
     counts: &mut ShadowRefcounts,
     mut tell: impl FnMut(Range<usize>, bool) -> Result<()>,
 ) -> Result<()> {
-    trees.flagged(table, |at, len, cluster, copied| {
+    trees.flagged(table, |at, clusters, copied| {
         let mut told = Ok(());
-        counts.ones(cluster, len as u64, |entries, one| {
+        counts.ones(clusters, |entries, one| {
             if one != copied && told.is_ok() {
                 told = tell(at + entries.start..at + entries.end, one);
             }

@@ -7,7 +7,7 @@ use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::image::{ImageFile, ProgressSink};
 use crate::qcow2::limits::MAX_SNAPSHOTS;
-use crate::qcow2::{HostOffset, Snapshot};
+use crate::qcow2::{HostClusters, HostOffset, Snapshot};
 
 /// A snapshot to be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +35,13 @@ impl SnapshotChange {
             let text = format!("has {MAX_SNAPSHOTS} snapshots already, the most that are allowed");
             return Err(change.limit(text));
         }
-        let size = change.cluster_size();
+        let geometry = change.transaction.geometry();
         let old = change.active_l1()?;
         let mut named = Vec::new();
         change.raise_tree(&old, progress, |counts, table, copied| {
             // Both views refer to the table, or to what takes its place.
             if !copied {
-                counts.raise(table.offset / size, 1)?;
+                counts.raise(HostClusters::one(geometry.cluster_of(table.offset)))?;
             }
             named.push((table, copied));
             Ok(())
@@ -51,10 +51,16 @@ impl SnapshotChange {
             let mut offset = table.offset;
             if copied {
                 let cluster = change.transaction.counts.allocate(1)?;
-                change.transaction.counts.raise(cluster, 1)?;
-                change.transaction.counts.replace(table.offset / size)?;
+                change
+                    .transaction
+                    .counts
+                    .raise(HostClusters::one(cluster))?;
+                change
+                    .transaction
+                    .counts
+                    .replace(geometry.cluster_of(table.offset))?;
                 change.move_table(table.offset, cluster, Flags::None);
-                offset = cluster * size;
+                offset = geometry.offset_of(cluster);
             }
             let raw = change.l1_entry(offset, false)?;
             l1.set(table.index, raw)

@@ -7,7 +7,7 @@ use crate::host::printable_bytes;
 use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::image::{ImageFile, ProgressSink};
-use crate::qcow2::{L1Entry, Snapshot};
+use crate::qcow2::{HostOffset, L1Entry, Snapshot};
 
 impl SnapshotChange {
     /// Works out what deletes the snapshot of that ID. No other view changes.
@@ -27,10 +27,10 @@ impl SnapshotChange {
                 alone.insert(table.offset);
             }
         })?;
-        let (first, clusters) = change.l1_run(gone.l1_offset, u64::from(gone.l1_entries));
-        change.transaction.counts.lower(first, clusters)?;
+        change
+            .transaction
+            .release(gone.l1_offset, u64::from(gone.l1_entries) * 8)?;
 
-        let size = change.cluster_size();
         let old = change.active_l1()?;
         let mut l1 = old.clone();
         let mut undecided = old.clone();
@@ -38,11 +38,11 @@ impl SnapshotChange {
         for (index, raw) in old.iter().enumerate() {
             let entry = L1Entry::parse(raw, change.transaction.context.geometry);
             let entry = entry.map_err(|e| change.format_error(e))?;
-            if let Some(offset) = entry.table.filter(|table| alone.contains(&table.get())) {
+            if let Some(offset) = entry.table.filter(|table| alone.contains(table)) {
                 undecided
                     .set(index, 0)
                     .map_err(|e| change.format_error(e))?;
-                decided.push((offset.get(), index));
+                decided.push((offset, index));
             }
         }
         decided.sort_unstable();
@@ -54,7 +54,7 @@ impl SnapshotChange {
             let raw = if differs {
                 change.move_alone(table.offset)?
             } else {
-                let copied = change.transaction.counts.get(table.offset / size)? == 1;
+                let copied = change.transaction.is_alone(table.offset)?;
                 change.l1_entry(table.offset, copied)?
             };
             l1.set(table.index, raw).map_err(|e| change.format_error(e))
@@ -63,14 +63,15 @@ impl SnapshotChange {
         change.settle()
     }
 
-    /// Has the L2 table at an offset in bytes written anew with the flags that its clusters are to have: the
+    /// Has the L2 table at this offset written anew with the flags that its clusters are to have: the
     /// L1 entry for it.
-    fn move_alone(&mut self, offset: u64) -> Result<u64> {
-        let size = self.cluster_size();
+    fn move_alone(&mut self, offset: HostOffset) -> Result<u64> {
+        let geometry = self.transaction.geometry();
         let cluster = self.transaction.counts.allocate(1)?;
-        self.transaction.counts.replace(offset / size)?;
+        let replaced = geometry.cluster_of(offset);
+        self.transaction.counts.replace(replaced)?;
         self.move_table(offset, cluster, Flags::ByCount);
-        self.l1_entry(cluster * size, true)
+        self.l1_entry(geometry.offset_of(cluster), true)
     }
 
     /// The snapshot of that ID.

@@ -67,13 +67,9 @@ impl Writer {
         }
         trees.each(&self.tree.l1, |named, table| {
             let start = (named.index as u64).saturating_mul(geometry.l2_coverage());
-            trees.flagged(table, |at, len, first, _| {
-                let run = HostClusters {
-                    first: HostCluster(first),
-                    count: len as u64,
-                };
+            trees.flagged(table, |at, run, _| {
                 for cluster in shared.among(run) {
-                    let at = at as u64 + (cluster.get() - first);
+                    let at = at as u64 + (cluster.get() - run.first.get());
                     places.insert(start.saturating_add(at.saturating_mul(size)));
                 }
                 Ok(())

@@ -25,7 +25,7 @@ impl Analysis {
         let most = self.rules.len.div_ceil(self.size());
         let mut clusters = 0;
         let fit = self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
-            clusters += analysis.run(offset, bytes).1;
+            clusters += analysis.run(offset, bytes).count;
             Ok(clusters <= most && !analysis.is_past_end(offset, bytes))
         })?;
         if !fit {
@@ -37,8 +37,7 @@ impl Analysis {
         })?;
         let mut claimed = 0_u64;
         let all = self.each_bitmap_run(&list, directory, &mut |analysis, offset, bytes| {
-            let (first, clusters) = analysis.run(offset, bytes);
-            let claims = analysis.counts.claim(first, clusters)?;
+            let claims = analysis.counts.claim(analysis.run(offset, bytes))?;
             claimed += u64::from(claims);
             Ok(claims)
         })?;
@@ -49,8 +48,7 @@ impl Analysis {
                     return Ok(false);
                 }
                 claimed -= 1;
-                let (first, clusters) = analysis.run(offset, bytes);
-                analysis.counts.lower(first, clusters)?;
+                analysis.counts.lower(analysis.run(offset, bytes))?;
                 Ok(true)
             })?;
         }

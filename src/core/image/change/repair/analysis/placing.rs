@@ -7,7 +7,7 @@ use crate::image::error::Result;
 use crate::image::{Check, FindingKind};
 use crate::qcow2::limits::MIN_V3_SNAPSHOT_EXTRA_BYTES;
 use crate::qcow2::snapshot::encode_table;
-use crate::qcow2::{HostOffset, L1Entry, Version};
+use crate::qcow2::{HostCluster, HostClusters, HostOffset, L1Entry, Version, l1};
 
 use super::{Analysis, Table};
 
@@ -18,7 +18,8 @@ impl Analysis {
         for table in &mut tables {
             let is_alone = self.counts.get(table.cluster)? == 0;
             if table.fixed > 0 {
-                self.counts.count(table.cluster, 1, table.fixed)?;
+                self.counts
+                    .count(HostClusters::one(table.cluster), table.fixed)?;
             }
             let mut references = table.weight.saturating_sub(table.fixed);
             if references == 0 {
@@ -31,7 +32,7 @@ impl Analysis {
                 references -= 1;
             }
             if references > 0 {
-                self.counts.count(cluster, 1, references)?;
+                self.counts.count(HostClusters::one(cluster), references)?;
             }
         }
         self.tables = tables;
@@ -39,12 +40,12 @@ impl Analysis {
     }
 
     pub(super) fn place_roots(&mut self) -> Result<()> {
-        let size = self.size();
+        let geometry = self.rules.context.geometry;
         let mut roots = std::mem::take(&mut self.roots);
         for root in &mut roots {
             if root.fixed {
-                let (first, clusters) = self.run(root.offset, root.entries.len() as u64 * 8);
-                self.counts.count(first, clusters, 1)?;
+                let clusters = self.run(root.offset, root.entries.len() as u64 * 8);
+                self.counts.count(clusters, 1)?;
                 continue;
             }
             let mut new = root.entries.clone();
@@ -56,32 +57,32 @@ impl Analysis {
                 let Ok(clean) = self.clean_l1(raw) else {
                     continue;
                 };
-                let old = (clean & !(1 << 63)) / size;
+                let old = geometry.cluster_of(HostOffset(clean & !l1::COPIED));
                 let entry = if clean == 0 {
                     0
                 } else {
                     let cluster = self.place_of(old);
                     let copied = match root.owner {
                         None => self.counts.get(cluster)? == 1,
-                        Some(_) => clean >> 63 != 0,
+                        Some(_) => clean & l1::COPIED != 0,
                     };
                     L1Entry {
-                        table: Some(HostOffset(cluster.saturating_mul(size))),
+                        table: Some(geometry.offset_of(cluster)),
                         copied,
                     }
-                    .encode(self.rules.context.geometry)
+                    .encode(geometry)
                     .map_err(|e| self.wrong(e))?
                 };
                 new.set(index, entry).map_err(|e| self.wrong(e))?;
             }
-            let (first, clusters) = self.run(root.offset, new.len() as u64 * 8);
-            let stays = new == root.entries && self.counts.claim(first, clusters)?;
-            if !stays && clusters > 0 {
-                let place = self.counts.allocate(clusters)?;
+            let clusters = self.run(root.offset, new.len() as u64 * 8);
+            let stays = new == root.entries && self.counts.claim(clusters)?;
+            if !stays && !clusters.is_empty() {
+                let place = self.counts.allocate(clusters.count)?;
                 root.to = Some(place);
                 let snapshot = root.owner.and_then(|at| self.snapshots.get_mut(at));
                 if let Some(snapshot) = snapshot {
-                    snapshot.l1_offset = HostOffset(place.saturating_mul(size));
+                    snapshot.l1_offset = geometry.offset_of(place);
                 }
             }
             root.entries = new;
@@ -91,13 +92,13 @@ impl Analysis {
     }
 
     /// Where the L2 table that is now in `cluster` is going to be.
-    pub(super) fn place_of(&self, cluster: u64) -> u64 {
+    pub(super) fn place_of(&self, cluster: HostCluster) -> HostCluster {
         let table = self.table_at(cluster);
         table.and_then(|table| table.to).unwrap_or(cluster)
     }
 
     /// The L2 table in this cluster.
-    pub(super) fn table_at(&self, cluster: u64) -> Option<&Table> {
+    pub(super) fn table_at(&self, cluster: HostCluster) -> Option<&Table> {
         let found = self
             .tables
             .binary_search_by_key(&cluster, |table| table.cluster);
@@ -107,12 +108,12 @@ impl Analysis {
     pub(super) fn place_list(&mut self) -> Result<()> {
         let offset = self.header.snapshots_offset.get();
         let virtual_size = self.header.virtual_size();
-        let (first, clusters) = self.run(offset, self.old_list_len);
+        let clusters = self.run(offset, self.old_list_len);
         if self.list_stays {
             // As the file grows it may come to lie inside, and is in use then.
-            let end = self.counts.end().saturating_mul(self.size());
-            if offset < end.max(self.rules.len) {
-                self.counts.count(first, clusters, 1)?;
+            let end = self.rules.context.geometry.offset_of(self.counts.end());
+            if offset < end.get().max(self.rules.len) {
+                self.counts.count(clusters, 1)?;
             }
             return Ok(());
         }
@@ -149,11 +150,11 @@ impl Analysis {
             let text = || "internal snapshots beside an external data file".to_owned();
             self.report.leave(FindingKind::SnapshotTable, offset, text);
         }
-        if self.snapshots.is_empty() || (!changed && self.counts.claim(first, clusters)?) {
+        if self.snapshots.is_empty() || (!changed && self.counts.claim(clusters)?) {
             return Ok(());
         }
         let bytes = encode_table(&self.snapshots).map_err(|e| self.wrong(e))?;
-        let (_, clusters) = self.run(0, bytes.len() as u64);
+        let clusters = geometry.clusters_for(bytes.len() as u64);
         let place = self.counts.allocate(clusters)?;
         self.new_list = Some((place, bytes));
         Ok(())
@@ -164,14 +165,14 @@ impl Analysis {
     /// nobody writes to it in place.
     pub(super) fn keep_counts(&mut self, found: &Check) -> Result<()> {
         self.each_counted(&mut |analysis, cluster, counted| {
-            let weight = match found.tables.at(cluster) {
+            let weight = match found.tables.at(cluster.get()) {
                 None | Some(L2_TABLE) => analysis.table_at(cluster).map_or(0, |table| table.weight),
                 Some(_) => return Ok(()),
             };
             let referred = analysis.counts.get(cluster)?.saturating_add(weight);
             match counted.saturating_sub(referred) {
                 0 => Ok(()),
-                more => analysis.counts.count(cluster, 1, more),
+                more => analysis.counts.count(HostClusters::one(cluster), more),
             }
         })
     }
@@ -179,8 +180,8 @@ impl Analysis {
     /// As something stays damaged, what looks leaked may belong to it: it stays counted.
     pub(super) fn keep_leaks(&mut self, found: &Check) -> Result<()> {
         self.each_counted(&mut |analysis, cluster, counted| {
-            if analysis.counts.get(cluster)? == 0 && found.tables.at(cluster).is_none() {
-                analysis.counts.count(cluster, 1, counted)?;
+            if analysis.counts.get(cluster)? == 0 && found.tables.at(cluster.get()).is_none() {
+                analysis.counts.count(HostClusters::one(cluster), counted)?;
             }
             Ok(())
         })
@@ -189,17 +190,16 @@ impl Analysis {
     /// Tells which clusters of the file are counted on disk, and how often.
     pub(super) fn each_counted(
         &mut self,
-        tell: &mut dyn FnMut(&mut Self, u64, u64) -> Result<()>,
+        tell: &mut dyn FnMut(&mut Self, HostCluster, u64) -> Result<()>,
     ) -> Result<()> {
-        let per_block = self.rules.context.geometry.refcounts_per_block();
-        let clusters = self.rules.len.div_ceil(self.size());
-        for (index, at) in self.blocks_on_disk() {
-            let first = index.saturating_mul(per_block);
-            if first >= clusters {
+        let file_end = self.file_end();
+        for block in self.blocks_on_disk() {
+            if block.counts >= file_end {
                 continue;
             }
-            let block = self.counts.read_block(at, self.rules.context.geometry)?;
-            for (cluster, counted) in (first..clusters).zip(block.iter()) {
+            let geometry = self.rules.context.geometry;
+            let counts = self.counts.read_block(block.cluster, geometry)?;
+            for (cluster, counted) in block.counted(file_end).zip(counts.iter()) {
                 if counted > 0 {
                     tell(self, cluster, counted)?;
                 }
@@ -214,21 +214,20 @@ impl Analysis {
             self.header.refcount_table_offset.get(),
             self.old_refcounts.len() as u64 * 8,
         );
-        let (first, clusters) = self.run(offset, bytes);
+        let clusters = self.run(offset, bytes);
         let geometry = self.rules.context.geometry;
         if self.counts.refcount_bits() != geometry.refcount_bits() {
             // Nothing on disk says it in the new width.
             return self.counts.place();
         }
-        if bytes > 0 && !self.is_past_end(offset, bytes) && self.counts.claim(first, clusters)? {
-            self.counts.adopt_table(first, clusters);
+        if bytes > 0 && !self.is_past_end(offset, bytes) && self.counts.claim(clusters)? {
+            self.counts.adopt_table(clusters);
         }
-        let per_block = geometry.refcounts_per_block();
-        let clusters = self.rules.len.div_ceil(self.size());
-        for (index, cluster) in self.blocks_on_disk() {
+        let file_end = self.file_end();
+        for block in self.blocks_on_disk() {
             // A block for what lies past the end of the file says nothing.
-            if index.saturating_mul(per_block) < clusters && self.counts.claim(cluster, 1)? {
-                self.counts.adopt_block(index, cluster)?;
+            if block.counts < file_end && self.counts.claim(HostClusters::one(block.cluster))? {
+                self.counts.adopt_block(block.index, block.cluster)?;
             }
         }
         let on_disk = std::mem::take(&mut self.old_refcounts);
