@@ -200,6 +200,7 @@ const ROOMS: &[(&str, usize)] = &[
     ("forest", 30),
     ("guest", 2),
     ("host", 15),
+    ("image", 100),
     ("ops", 80),
     ("qcow2", 15),
     ("tui", 80),

@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::error::FormatError;
 use super::limits::SECTOR;
 
+/// Bytes of the content that one initialisation vector serves.
+pub const CIPHER_SECTOR: usize = 512;
 /// Bytes of the header, without key material.
 pub const HEADER_LEN: usize = 592;
 /// Key slots there are, used or not.

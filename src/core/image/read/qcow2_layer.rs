@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::image::error::{OfFile, Result};
-use crate::image::read::luks::{SECTOR as CIPHER_SECTOR, SectorCipher, luks_header, unlock};
+use crate::image::read::luks::{SectorCipher, luks_header, unlock};
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::read::{bitmaps, snapshots};
 use crate::image::{
@@ -14,6 +14,7 @@ use crate::image::{
 };
 use crate::qcow2::header::{CryptMethod, is_qcow2};
 use crate::qcow2::limits::SECTOR;
+use crate::qcow2::luks::CIPHER_SECTOR;
 use crate::qcow2::{
     EntryTable, FormatError, Geometry, GuestOffset, Header, L1Entry, L2Buf, L2Context, L2Entry,
     SubclusterState, codec,

@@ -398,8 +398,8 @@ fn clear_from(bytes: &mut [u8], bit: u64) -> std::result::Result<(), Fault> {
     Ok(())
 }
 
-#[cfg(test)]
 #[allow(clippy::single_range_in_vec_init)] // Expected ranges, of which there may be one.
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -9,9 +9,8 @@ use serpent::Serpent;
 use twofish::Twofish;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::image::read::luks::SECTOR;
 use crate::image::read::luks::derive::digest;
-use crate::qcow2::luks::{Cipher, IvGen, Mode, Suite};
+use crate::qcow2::luks::{CIPHER_SECTOR as SECTOR, Cipher, IvGen, Mode, Suite};
 
 /// Bytes of a block.
 const BLOCK: usize = 16;

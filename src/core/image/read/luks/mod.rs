@@ -38,9 +38,6 @@ pub(crate) mod unlock;
 #[cfg(not(feature = "luks"))]
 mod without;
 
-/// Bytes that one initialisation vector serves.
-pub(crate) const SECTOR: usize = 512;
-
 #[cfg(feature = "luks")]
 pub(crate) use cipher::SectorCipher;
 pub use header::luks_header;

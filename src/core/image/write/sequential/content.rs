@@ -1,9 +1,9 @@
 //! Guest content on its way into a new image: stored, encrypted, compressed or zero.
 
 use crate::image::error::Result;
-use crate::image::read::luks::SECTOR;
 use crate::image::write::transfer::BUFFER;
 use crate::image::{ImageFile, Preallocation, internal};
+use crate::qcow2::luks::CIPHER_SECTOR as SECTOR;
 use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
 
 use super::SequentialWriter;

@@ -3,31 +3,15 @@
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part, part_mut};
-use crate::image::write::writer::{Source, Writer};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::compressed::CompressedCluster;
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{CryptMethod, HostOffset, L2Entry};
+use crate::qcow2::{HostOffset, L2Entry};
 
-/// What clusters are compressed with, and where the next stream goes.
-#[derive(Debug)]
-pub(super) struct Packing {
-    deflater: Deflater,
-    /// The end of the last stream, while the cluster it lies in has room behind it.
-    open: Option<HostOffset>,
-    /// One cluster.
-    plain: Vec<u8>,
-}
-
-/// Why nothing is compressed in an image with this header, if so.
-pub(super) fn not_compressed(header: &crate::qcow2::Header) -> Option<&'static str> {
-    if header.has_data_file() {
-        return Some("keeps its data in another file, in which nothing is compressed");
-    }
-    (header.crypt != CryptMethod::None)
-        .then_some("is encrypted, and compressed clusters are not: one or the other")
-}
+use super::packing::{Packing, not_compressed};
+use super::source::Source;
+use super::state::Writer;
 
 impl Writer {
     /// From now on whole clusters for which nothing is stored yet are stored compressed where that makes them

@@ -1,34 +1,16 @@
 //! Guest bytes on their way into an encrypted image: whole sectors, each under the number of the place
 //! where it comes to lie. How sectors are encrypted is in [`crate::image::read::luks`].
 
-use std::sync::Arc;
-
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{distance, index, part, part_mut};
 use crate::image::read::luks::SectorCipher;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::write::transfer::BUFFER;
-use crate::image::write::writer::{Source, Writer};
-use crate::image::{Chain, ErrorKind, Layer};
+use crate::qcow2::HostOffset;
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{CryptMethod, Header, HostOffset};
 
-/// The cipher of the image on top of `view`, if its header says that it is encrypted.
-///
-/// # Errors
-/// [`ErrorKind::Locked`] where it is not unlocked.
-pub(super) fn cipher_of(
-    view: &Chain,
-    header: &Header,
-) -> std::result::Result<Option<Arc<SectorCipher>>, ErrorKind> {
-    if header.crypt == CryptMethod::None {
-        return Ok(None);
-    }
-    match view.layers().first().map(|layer| &**layer) {
-        Some(Layer::Qcow2(image)) if image.cipher().is_some() => Ok(image.cipher().cloned()),
-        _ => Err(ErrorKind::Locked),
-    }
-}
+use super::source::Source;
+use super::state::Writer;
 
 impl Writer {
     /// Encrypts and writes to the file that holds the guest's data. Where only a part of a sector is

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part};
-use crate::image::write::writer::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
 use crate::qcow2::HostClusters;
+
+use super::state::{FREE_BUDGET, TABLE_BUDGET, Writer, push};
 
 /// The unit in which table bytes are written in place: no disk tears it.
 const SECTOR: usize = 512;

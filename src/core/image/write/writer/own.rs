@@ -9,8 +9,10 @@ use crate::image::error::Result;
 use crate::image::progress::NoProgress;
 use crate::image::read::qcow2_layer::read_decrypted;
 use crate::image::read::table_walk::TableWalk;
-use crate::image::write::writer::{Source, Tree, Writer};
 use crate::qcow2::{HostCluster, HostClusters, HostOffset, L1Entry};
+
+use super::source::Source;
+use super::state::{Tree, Writer};
 
 impl Writer {
     /// Gives the active view copies of what it shared with the snapshot's view that was written, and

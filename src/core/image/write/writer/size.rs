@@ -5,7 +5,6 @@ use crate::image::error::{OfFile, Result};
 use crate::image::read::table_reader::read_l2;
 use crate::image::write::sequential::{reserve, write_zeros};
 use crate::image::write::truncate;
-use crate::image::write::writer::{FREE_BUDGET, Writer};
 use crate::image::{
     Error, ErrorKind, ImageFile, NoProgress, Preallocation, ProgressSink, bitmaps, internal,
 };
@@ -14,6 +13,8 @@ use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{
     EntryTable, Header, HostOffset, L1Entry, L2Entry, SubclusterBitmap, SubclusterState, Version,
 };
+
+use super::state::{FREE_BUDGET, Writer};
 
 /// Bytes given a place before progress is told.
 const PREALLOCATE_AT_ONCE: u64 = 8 << 20;

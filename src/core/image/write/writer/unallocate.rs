@@ -2,8 +2,9 @@
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::bit;
-use crate::image::write::writer::Writer;
 use crate::qcow2::{L2Entry, SubclusterState};
+
+use super::state::Writer;
 
 impl Writer {
     /// Makes the image below show through at these guest bytes: whole clusters, and whole subclusters

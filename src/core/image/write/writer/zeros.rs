@@ -2,8 +2,10 @@
 
 use crate::image::error::Result;
 use crate::image::internal;
-use crate::image::write::writer::{Source, Writer};
 use crate::qcow2::{Autoclear, GuestOffset, L2Entry, SubclusterState, Version};
+
+use super::source::Source;
+use super::state::Writer;
 
 impl Writer {
     /// Makes guest bytes read as zero, by table entries where the format can say so.

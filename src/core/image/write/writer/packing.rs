@@ -1,0 +1,38 @@
+//! What clusters are compressed with, and which images have none that are.
+
+use std::path::Path;
+
+use crate::image::error::Result;
+use crate::image::{Error, ErrorKind};
+use crate::qcow2::codec::Deflater;
+use crate::qcow2::{CryptMethod, Header, HostOffset};
+
+/// What clusters are compressed with, and where the next stream goes.
+#[derive(Debug)]
+pub(super) struct Packing {
+    pub(super) deflater: Deflater,
+    /// The end of the last stream, while the cluster it lies in has room behind it.
+    pub(super) open: Option<HostOffset>,
+    /// One cluster.
+    pub(super) plain: Vec<u8>,
+}
+
+/// Why nothing is compressed in an image with this header, if so.
+pub(super) fn not_compressed(header: &Header) -> Option<&'static str> {
+    if header.has_data_file() {
+        return Some("keeps its data in another file, in which nothing is compressed");
+    }
+    (header.crypt != CryptMethod::None)
+        .then_some("is encrypted, and compressed clusters are not: one or the other")
+}
+
+/// Whether clusters of an image with this header may be stored compressed.
+///
+/// # Errors
+/// Why not, if not.
+pub fn may_compress(path: &Path, header: &Header) -> Result<()> {
+    match not_compressed(header) {
+        Some(why) => Err(Error::new(path, ErrorKind::Limit(why.to_owned()))),
+        None => Ok(()),
+    }
+}
