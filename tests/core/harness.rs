@@ -12,7 +12,7 @@ use qanopy::host::{Access, Cloned, Host, RealHost};
 use support::recorder::{Event, digest_tree};
 use support::{Calls, Fault, FaultyHost, RecordingHost, Then, Verdict};
 
-/// Writes a file beside the old one, fenced, and renames it over it.
+/// Writes a file beside the old one, flushed, and renames it over it.
 fn replace_safely(host: &dyn Host, dir: &Path) -> io::Result<()> {
     let (old, new) = (dir.join("a"), dir.join("a.new"));
     let file = host.create_new(&new)?;
@@ -234,7 +234,7 @@ fn a_recorded_host_can_be_made_to_fail_as_well() {
     let inner: Arc<dyn Host> = recording.clone();
     let host = FaultyHost::failing(inner, Calls::Syncing, 0, Fault::eio(), Then::KeepFailing);
     assert!(replace_safely(&host, dir.path()).is_err());
-    assert_eq!(recording.log().len(), 2, "created and written, not fenced");
+    assert_eq!(recording.log().len(), 2, "created and written, not flushed");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use qanopy::host::{Access, Host, RealHost};
 use qanopy::image::{
-    Chain, Format, ImageFile, NewSnapshot, NoProgress, Root, SnapshotChange, Source, TableMap,
-    Target, Writer, check, read_header, snapshot_view, snapshots,
+    Chain, Format, ImageFile, MetadataOverlap, NewSnapshot, NoProgress, Root, SnapshotChange,
+    Source, Target, Writer, check, read_header, snapshot_view, snapshots,
 };
 use qanopy::ops::{
     self, ChangeSnapshot, Confirm, Dependants, ExtractAs, Outcome, Plan, Progress, RefusalKind,
@@ -861,7 +861,7 @@ fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares
     assert!(why.to_string().contains("1 corruptions"), "{why}");
     // Nor by who has not checked it.
     let file = ImageFile::new(&path, RealHost.open(&path, Access::ReadWrite).unwrap());
-    let why = Writer::open(&file, None, view, TableMap::default(), root).unwrap_err();
+    let why = Writer::open(&file, None, view, MetadataOverlap::default(), root).unwrap_err();
     assert!(why.to_string().contains("counted 2 times"), "{why}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -40,12 +40,12 @@ const SECTOR: u64 = 512;
 pub enum Calls {
     /// `read_at`, `segment_at`, `list_dir`, and opening for reading.
     Reading,
-    /// Everything that changes a file or a directory, fences and directory syncs included.
+    /// Everything that changes a file or a directory, flushes and directory syncs included.
     Mutating,
     /// The part of the mutating calls that can run out of space: `write_at`, `zero`, `reserve`,
     /// `clone_range`, `copy_range`, `set_len`, `create_new`, `create_dir`, `rename_new`, `link_new`.
     Allocating,
-    /// Fences and directory syncs.
+    /// Flushes and directory syncs.
     Syncing,
     /// All of them.
     All,
@@ -457,7 +457,7 @@ impl HostFile for FaultyFile {
     }
     fn flush(&self) -> io::Result<()> {
         self.state
-            .pass(Call::Sync, &self.path, || self.words("fence", 0, 0))?;
+            .pass(Call::Sync, &self.path, || self.words("flush", 0, 0))?;
         self.inner.flush()
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {

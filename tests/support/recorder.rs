@@ -17,14 +17,14 @@
 //! # What a crash may do
 //! Changes are recorded in one global order (a lock around each makes it exact, also with threads).
 //! A crash comes between two of them, at the *cut*. Then
-//! - changes of a file's bytes or length before that file's last fence before the cut are there;
+//! - changes of a file's bytes or length before that file's last flush before the cut are there;
 //! - every other such change before the cut is there, or not, each on its own; a write that covers
 //!   more than one sector of 512 bytes may also be torn: some of its sectors are there, the others
 //!   keep what they had (or zeros, where the write extended the file). A write inside one aligned
 //!   sector is never torn;
 //! - changes of names (create, rename, remove, make and remove directory) are there up to some point
 //!   in their order, as a journal keeps it. That point is not before the last change whose
-//!   directories (a rename has up to two) were all synced after it and before the cut. Fencing a
+//!   directories (a rename has up to two) were all synced after it and before the cut. Flushing a
 //!   file does not make its name durable;
 //! - names and bytes are independent: a file may be there under its new name without its bytes.
 //!
@@ -98,7 +98,7 @@ pub enum Event {
         len: u64,
     },
     /// Everything before in this file is on disk.
-    Fence {
+    Flush {
         /// Which file.
         file: FileNo,
     },
@@ -195,7 +195,7 @@ enum Entry {
     Symlink(PathBuf),
 }
 
-/// What came of a change that no fence covers.
+/// What came of a change that no flush covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// It is not on disk.
@@ -572,7 +572,7 @@ impl HostFile for RecordingFile {
     }
     fn flush(&self) -> io::Result<()> {
         let file = self.file;
-        self.record(Event::Fence { file }, || self.inner.flush())
+        self.record(Event::Flush { file }, || self.inner.flush())
     }
     fn segment_at(&self, offset: u64) -> io::Result<Segment> {
         self.inner.segment_at(offset)
@@ -603,7 +603,7 @@ pub struct Log {
 
 /// What may still be lost at a cut.
 struct Pending {
-    /// Changes of bytes that a fence covers.
+    /// Changes of bytes that a flush covers.
     kept: Vec<usize>,
     /// Changes of bytes that none does.
     open: Vec<usize>,
@@ -750,11 +750,11 @@ impl Log {
     /// What may be lost by a crash before event number `cut`.
     fn pending(&self, cut: usize) -> Pending {
         let past = || self.events.iter().enumerate().take(cut);
-        let mut fenced: HashMap<FileNo, usize> = HashMap::new();
+        let mut flushed: HashMap<FileNo, usize> = HashMap::new();
         let mut synced: HashMap<&Path, usize> = HashMap::new();
         for (index, event) in past() {
             match event {
-                Event::Fence { file } => drop(fenced.insert(*file, index)),
+                Event::Flush { file } => drop(flushed.insert(*file, index)),
                 Event::SyncDir { path } => drop(synced.insert(path, index)),
                 _ => {}
             }
@@ -767,7 +767,7 @@ impl Log {
         };
         for (index, event) in past() {
             if let Some(file) = event.data_of() {
-                if fenced.get(&file).is_some_and(|fence| *fence > index) {
+                if flushed.get(&file).is_some_and(|flush| *flush > index) {
                     pending.kept.push(index);
                 } else {
                     pending.open.push(index);

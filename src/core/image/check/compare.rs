@@ -5,7 +5,7 @@ use crate::image::error::{OfFile, Result};
 use crate::image::read::l2_reader::Holes;
 use crate::image::read::table_reader::{NO_BLOCK, read_block};
 use crate::image::{Error, ErrorKind, ProgressSink, internal};
-use crate::qcow2::{RefcountBlock, refcount};
+use crate::qcow2::{HostCluster, RefcountBlock, refcount};
 
 use super::finding::{Finding, FindingKind, Findings};
 use super::image::Image;
@@ -295,7 +295,7 @@ fn tables_at(layout: &Layout, cluster: u64, slot: Slot) -> String {
     let mut names: Vec<&str> = layout
         .ranges
         .iter()
-        .filter(|range| cluster >= range.first && cluster - range.first < range.clusters)
+        .filter(|range| range.clusters.contains(HostCluster(cluster)))
         .map(|range| range.what)
         .take(3)
         .collect();

@@ -11,7 +11,9 @@ use crate::image::read::table_reader::{each_entry, read_entries};
 use crate::image::{Error, ErrorKind};
 use crate::qcow2::bitmap::{Bitmap, BitmapTableEntry, parse_directory};
 use crate::qcow2::limits::{self, MAX_HELD_L2_TABLES, MIN_V3_SNAPSHOT_EXTRA_BYTES};
-use crate::qcow2::{Autoclear, EntryTable, L1Entry, Version, l1, refcount};
+use crate::qcow2::{
+    Autoclear, EntryTable, HostClusters, HostOffset, L1Entry, Version, l1, refcount,
+};
 
 use super::finding::{FindingKind, Findings};
 use super::image::Image;
@@ -24,8 +26,7 @@ const MOST_RANGES: usize = 1 << 21;
 /// A table that is nobody else's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
-    pub(super) first: u64,
-    pub(super) clusters: u64,
+    pub(super) clusters: HostClusters,
     pub(super) what: &'static str,
     /// How often it is named.
     pub(super) weight: u32,
@@ -115,23 +116,21 @@ impl Collector<'_> {
         if bytes == 0 {
             return true;
         }
-        let size = self.image.size();
         if self.image.is_past_end(offset, bytes) {
             self.findings.at(FindingKind::PastEnd, offset, bytes, || {
                 format!("{what} at {offset:#x} lies beyond the end of the file")
             });
             return false;
         }
-        let (first, clusters) = (offset / size, (offset % size + bytes).div_ceil(size));
+        let clusters = self.image.geometry.clusters_of(HostOffset(offset), bytes);
         match self.layout.ranges.last_mut() {
             Some(last)
                 if (last.what, last.weight) == (what, weight)
-                    && last.first + last.clusters == first =>
+                    && last.clusters.end() == clusters.first =>
             {
-                last.clusters += clusters;
+                last.clusters.count += clusters.count;
             }
             _ => self.layout.ranges.push(Range {
-                first,
                 clusters,
                 what,
                 weight,

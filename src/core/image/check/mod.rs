@@ -27,8 +27,10 @@ use std::collections::BTreeMap;
 use crate::host::FileKind;
 use crate::image::error::{OfFile, Result};
 use crate::image::read::qcow2_layer::read_header;
-use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, TableMap};
-use crate::qcow2::{ClusterRun, Header, Incompatible, L2Context, L2Entry, cluster_runs};
+use crate::image::{Error, ErrorKind, ImageFile, MetadataOverlap, ProgressSink};
+use crate::qcow2::{
+    ClusterRun, Header, HostCluster, HostClusters, Incompatible, L2Context, L2Entry, cluster_runs,
+};
 
 use compare::Comparing;
 use finding::Findings;
@@ -74,7 +76,7 @@ pub struct Check {
     /// Length of the file in bytes.
     pub file_len: u64,
     /// Where the image's own tables are.
-    pub tables: TableMap,
+    pub tables: MetadataOverlap,
 }
 
 /// What a check amounts to, as `qemu-img check` tells it by its exit code.
@@ -165,7 +167,7 @@ pub fn check(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Check> {
         fragmented_clusters: statistics.fragmented,
         image_end,
         file_len: image.len,
-        tables: TableMap::default(),
+        tables: MetadataOverlap::default(),
     };
     locate(
         &image,
@@ -174,7 +176,7 @@ pub fn check(file: &ImageFile, progress: &dyn ProgressSink) -> Result<Check> {
         &mut result.findings,
         progress,
     )?;
-    result.tables = table_map(layout);
+    result.tables = metadata(layout);
     Ok(result)
 }
 
@@ -223,8 +225,8 @@ fn count_and_compare(
         let mut window = Window::new(first, total - first);
         let upto = first + window.len();
         for range in &layout.ranges {
-            let from = range.first.max(first);
-            for cluster in from..(range.first + range.clusters).min(upto) {
+            let from = range.clusters.first.get().max(first);
+            for cluster in from..range.clusters.end().get().min(upto) {
                 window.refer_table(cluster, range.weight);
             }
         }
@@ -332,14 +334,14 @@ fn locate(
     Ok(())
 }
 
-fn table_map(layout: Layout) -> TableMap {
+fn metadata(layout: Layout) -> MetadataOverlap {
     let ranges = layout
         .ranges
         .iter()
-        .map(|range| (range.first, range.clusters, range.what));
-    let tables = layout
-        .tables
-        .iter()
-        .map(|table| (table.cluster.into(), 1, L2_TABLE));
-    TableMap::new(ranges.chain(tables).collect())
+        .map(|range| (range.clusters, range.what));
+    let tables = layout.tables.iter().map(|table| {
+        let cluster = HostCluster(table.cluster.into());
+        (HostClusters::one(cluster), L2_TABLE)
+    });
+    MetadataOverlap::new(ranges.chain(tables).collect())
 }

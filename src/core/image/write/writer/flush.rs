@@ -151,7 +151,7 @@ impl Writer {
                 continue;
             }
             // A table that moved away leaves room for data.
-            self.guarded.give_up(cluster.get());
+            self.metadata.give_up(cluster);
             hole = match hole {
                 Some(run) if run.end() == cluster => Some(HostClusters {
                     count: run.count + 1,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self};
 use crate::image::read::luks::SectorCipher;
-use crate::image::read::metadata_overlap::TableMap;
+use crate::image::read::metadata_overlap::MetadataOverlap;
 use crate::image::read::qcow2_layer::closed;
 use crate::image::read::table_reader::{read_entries, read_l2};
 use crate::image::write::header_file::HeaderFile;
@@ -53,7 +53,7 @@ pub struct Writer {
     pub(super) context: L2Context,
     pub(super) tree: Tree,
     pub(super) refs: Refcounts,
-    pub(super) guarded: TableMap,
+    pub(super) metadata: MetadataOverlap,
     /// This view as it was before, for what a partial write must keep.
     pub(super) view: Chain,
     /// The virtual size of what the image is built on; 0 without a backing file.
@@ -118,7 +118,7 @@ impl Writer {
     /// Opens a checked image for writing.
     ///
     /// `view` is the chain as its guest sees it through this root now, this image on top, unlocked if
-    /// it is encrypted; `guarded` are its tables, as the check found them.
+    /// it is encrypted; `metadata` are its tables, as the check found them.
     ///
     /// # Errors
     /// When the header or a table cannot be read, or the image may not be written: locked, unknown
@@ -127,7 +127,7 @@ impl Writer {
         file: &ImageFile,
         data: Option<ImageFile>,
         view: Chain,
-        guarded: TableMap,
+        metadata: MetadataOverlap,
         root: Root,
     ) -> Result<Self> {
         let header = HeaderFile::read(file)?;
@@ -162,7 +162,7 @@ impl Writer {
             header,
             context,
             tree,
-            guarded,
+            metadata,
             backing_size: view.below().virtual_size(),
             view,
             freed: Vec::new(),
@@ -368,7 +368,7 @@ impl Writer {
         if self.refs.get(cluster)? != 1 {
             return Ok(None);
         }
-        if let Some(what) = self.guarded.at(cluster.get()) {
+        if let Some(what) = self.metadata.at(cluster) {
             return Err(Error::new(
                 &self.file,
                 ErrorKind::Overlap {

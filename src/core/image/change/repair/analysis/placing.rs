@@ -165,7 +165,7 @@ impl Analysis {
     /// nobody writes to it in place.
     pub(super) fn keep_counts(&mut self, found: &Check) -> Result<()> {
         self.each_counted(&mut |analysis, cluster, counted| {
-            let weight = match found.tables.at(cluster.get()) {
+            let weight = match found.tables.at(cluster) {
                 None | Some(L2_TABLE) => analysis.table_at(cluster).map_or(0, |table| table.weight),
                 Some(_) => return Ok(()),
             };
@@ -180,7 +180,7 @@ impl Analysis {
     /// As something stays damaged, what looks leaked may belong to it: it stays counted.
     pub(super) fn keep_leaks(&mut self, found: &Check) -> Result<()> {
         self.each_counted(&mut |analysis, cluster, counted| {
-            if analysis.counts.get(cluster)? == 0 && found.tables.at(cluster.get()).is_none() {
+            if analysis.counts.get(cluster)? == 0 && found.tables.at(cluster).is_none() {
                 analysis.counts.count(HostClusters::one(cluster), counted)?;
             }
             Ok(())
