@@ -1,6 +1,8 @@
 //! Moving a run of bytes from one file to another by the cheapest way the two allow: sharing the
 //! blocks, copying inside the kernel, reading and writing.
 
+use std::ops::Range;
+
 use crate::image::ImageFile;
 
 use crate::host::Cloned;
@@ -25,8 +27,8 @@ pub(crate) struct Transfer {
     clones: bool,
     copies: bool,
     buffer: Vec<u8>,
-    /// What was written last without a gap, and not sent on its way yet: begin and end in the target.
-    unsent: (u64, u64),
+    /// What was written last without a gap, and not sent on its way yet.
+    unsent: Range<u64>,
 }
 
 /// A place in a file.
@@ -45,7 +47,7 @@ impl Transfer {
             clones: true,
             copies: true,
             buffer: Vec::new(),
-            unsent: (0, 0),
+            unsent: 0..0,
         }
     }
 
@@ -97,20 +99,20 @@ impl Transfer {
     /// Long runs begin their way to the device while the next are copied: the flush at the end has less to
     /// wait for.
     fn send(&mut self, to: Place<'_>, len: u64) {
-        let (start, end) = self.unsent;
+        let Range { start, end } = self.unsent;
         self.unsent = if end == to.offset {
-            (start, to.offset + len)
+            start..to.offset + len
         } else {
             // Short ones wait, and may come to lie beside others.
             if end - start >= WORTH_ASKING {
                 to.file.write_out(start, end - start);
             }
-            (to.offset, to.offset + len)
+            to.offset..to.offset + len
         };
-        let (start, end) = self.unsent;
+        let Range { start, end } = self.unsent;
         if end - start >= SENT {
             to.file.write_out(start, end - start);
-            self.unsent = (end, end);
+            self.unsent = end..end;
         }
     }
 

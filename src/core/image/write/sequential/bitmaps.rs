@@ -57,8 +57,8 @@ impl SequentialWriter {
     fn append(&mut self, bytes: &[u8]) -> Result<HostOffset> {
         let clusters = self.header.geometry.clusters_for(bytes.len() as u64);
         let host = self.take(clusters)?;
-        self.out.put(host, bytes)?;
+        self.out.put(host.get(), bytes)?;
         self.write_ripe_blocks()?;
-        Ok(HostOffset(host))
+        Ok(host)
     }
 }

@@ -4,7 +4,9 @@ use crate::image::error::Result;
 use crate::image::write::transfer::BUFFER;
 use crate::image::{ImageFile, Preallocation, internal};
 use crate::qcow2::luks::CIPHER_SECTOR as SECTOR;
-use crate::qcow2::{CompressedCluster, HostOffset, L2Entry, SubclusterBitmap, Version};
+use crate::qcow2::{
+    CompressedCluster, HostClusters, HostOffset, L2Entry, SubclusterBitmap, Version,
+};
 
 use super::SequentialWriter;
 use super::output::Output;
@@ -29,7 +31,7 @@ impl SequentialWriter {
         let host = self.place(guest, 1)?;
         self.put_guest(host, bytes)?;
         let entry = L2Entry::Subclusters {
-            host: Some(HostOffset(host)),
+            host: Some(host),
             copied: true,
             bitmap,
         };
@@ -37,7 +39,7 @@ impl SequentialWriter {
         self.write_ripe_blocks()
     }
 
-    fn put_guest(&mut self, host: u64, bytes: &[u8]) -> Result<()> {
+    fn put_guest(&mut self, host: HostOffset, bytes: &[u8]) -> Result<()> {
         let Some(cipher) = &self.cipher else {
             return put(self.data.as_ref(), &mut self.out, host, bytes);
         };
@@ -46,18 +48,18 @@ impl SequentialWriter {
         // Where the disk ends inside a sector, the rest of it is zeros.
         let whole = bytes.len().next_multiple_of(SECTOR);
         self.sealed.resize(whole, 0);
-        cipher.encrypt(host / SECTOR as u64, &mut self.sealed);
+        cipher.encrypt(host.get() / SECTOR as u64, &mut self.sealed);
         put(self.data.as_ref(), &mut self.out, host, &self.sealed)
     }
 
     /// Writes what is read as zeros.
-    pub(super) fn seal_zeros(&mut self, host: u64, len: u64) -> Result<()> {
+    pub(super) fn seal_zeros(&mut self, host: HostOffset, len: u64) -> Result<()> {
         let zeros = vec![0; internal::at_most(len, BUFFER)];
         let mut done = 0;
         while done < len {
             let part = internal::at_most(len - done, zeros.len());
             let (bytes, _) = zeros.split_at(part);
-            self.put_guest(host + done, bytes)?;
+            self.put_guest(host.plus(done), bytes)?;
             done += part as u64;
         }
         Ok(())
@@ -69,10 +71,10 @@ impl SequentialWriter {
         let len = stream.len() as u64;
         self.reach(guest)?;
         let host = self.place_stream(len)?;
-        self.out.put(host, stream)?;
-        let end = host + len;
-        self.open = (!end.is_multiple_of(size)).then_some(end);
-        let entry = CompressedCluster::for_stream(HostOffset(host), len, self.header.geometry)
+        self.out.put(host.get(), stream)?;
+        let end = host.plus(len);
+        self.open = (!end.is_aligned(size)).then_some(end);
+        let entry = CompressedCluster::for_stream(host, len, self.header.geometry)
             .map_err(|e| self.fail(e))?;
         self.set(guest, L2Entry::Compressed(entry))?;
         self.write_ripe_blocks()
@@ -80,13 +82,15 @@ impl SequentialWriter {
 
     /// As QEMU does: into the open cluster, or over its end if the next one follows it, or into a
     /// new one.
-    fn place_stream(&mut self, len: u64) -> Result<u64> {
-        let size = self.cluster_size();
-        if let Some(open) = self.open.filter(|open| self.counts.has_room(open / size)) {
-            let cluster = open / size;
-            let left = (cluster + 1) * size - open;
-            if len <= left || cluster + 1 == self.next {
-                self.counts.raise(cluster, 1).map_err(|e| self.fail(e))?;
+    fn place_stream(&mut self, len: u64) -> Result<HostOffset> {
+        let geometry = self.header.geometry;
+        let has_room = |open: &HostOffset| self.counts.has_room(geometry.cluster_of(*open));
+        if let Some(open) = self.open.filter(has_room) {
+            let cluster = geometry.cluster_of(open);
+            let left = geometry.offset_of(cluster.plus(1)).get() - open.get();
+            if len <= left || cluster.plus(1) == self.next {
+                let shared = HostClusters::one(cluster);
+                self.counts.raise(shared).map_err(|e| self.fail(e))?;
                 if len > left {
                     self.take(1)?;
                 }
@@ -116,7 +120,7 @@ impl SequentialWriter {
         }
         let size = self.cluster_size();
         self.set_all(guest, clusters, |n| L2Entry::Zero {
-            host: Some(HostOffset(host + n * size)),
+            host: Some(host.plus(n * size)),
             copied: true,
         })
     }
@@ -128,9 +132,9 @@ impl SequentialWriter {
 }
 
 /// Puts bytes where the guest's are.
-fn put(data: Option<&ImageFile>, out: &mut Output, host: u64, bytes: &[u8]) -> Result<()> {
+fn put(data: Option<&ImageFile>, out: &mut Output, host: HostOffset, bytes: &[u8]) -> Result<()> {
     match data {
-        Some(data) => data.write(bytes, host),
-        None => out.put(host, bytes),
+        Some(data) => data.write(bytes, host.get()),
+        None => out.put(host.get(), bytes),
     }
 }

@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 
-use crate::qcow2::{FormatError, Geometry, HostOffset, RefcountBlock, refcount};
+use crate::qcow2::{
+    FormatError, Geometry, HostCluster, HostClusters, HostOffset, RefcountBlock, refcount,
+};
 
 #[derive(Debug)]
 pub(super) struct Counts {
     geometry: Geometry,
     /// Where the blocks are, in order.
-    placed: Vec<u64>,
+    placed: Vec<HostOffset>,
     /// How many of them are written.
     written: usize,
     /// The blocks that follow those, some of them without a place.
@@ -27,23 +29,23 @@ impl Counts {
     }
 
     /// The pending block that counts a cluster, by its number among the pending ones, and the place in it.
-    fn place(&self, cluster: u64) -> Option<(usize, usize)> {
+    fn place(&self, cluster: HostCluster) -> Option<(usize, usize)> {
         let per_block = self.geometry.refcounts_per_block();
-        let index = (cluster / per_block).checked_sub(self.written as u64)?;
+        let index = (cluster.get() / per_block).checked_sub(self.written as u64)?;
         Some((
             usize::try_from(index).ok()?,
-            usize::try_from(cluster % per_block).ok()?,
+            usize::try_from(cluster.get() % per_block).ok()?,
         ))
     }
 
     /// One more reference to each of these clusters; none of them is counted by a written block.
-    pub(super) fn raise(&mut self, first: u64, count: u64) -> Result<(), FormatError> {
+    pub(super) fn raise(&mut self, clusters: HostClusters) -> Result<(), FormatError> {
         let per_block = self.geometry.refcounts_per_block();
-        let mut at = first;
-        let end = first.saturating_add(count);
+        let mut at = clusters.first.get();
+        let end = clusters.end().get();
         while at < end {
             let to = ((at / per_block + 1) * per_block).min(end);
-            let Some((index, from)) = self.place(at) else {
+            let Some((index, from)) = self.place(HostCluster(at)) else {
                 return Err(FormatError::Inconsistent {
                     reason: "a refcount block was written too early",
                 });
@@ -66,7 +68,7 @@ impl Counts {
     }
 
     /// Whether one more reference to a cluster can be counted.
-    pub(super) fn has_room(&self, cluster: u64) -> bool {
+    pub(super) fn has_room(&self, cluster: HostCluster) -> bool {
         self.place(cluster)
             .and_then(|(index, at)| {
                 let block = self.pending.get(index)?;
@@ -76,9 +78,9 @@ impl Counts {
     }
 
     /// Whether the first pending block counts only clusters before `cluster`.
-    pub(super) fn ripe(&self, cluster: u64) -> bool {
+    pub(super) fn ripe(&self, cluster: HostCluster) -> bool {
         let per_block = self.geometry.refcounts_per_block();
-        !self.pending.is_empty() && (self.written as u64 + 1) * per_block <= cluster
+        !self.pending.is_empty() && (self.written as u64 + 1) * per_block <= cluster.get()
     }
 
     /// Whether a block has no place yet.
@@ -87,27 +89,27 @@ impl Counts {
     }
 
     /// The next block without a place gets this one.
-    pub(super) fn give_place(&mut self, offset: u64) {
+    pub(super) fn give_place(&mut self, offset: HostOffset) {
         self.placed.push(offset);
     }
 
     /// Takes out the first pending block, to be written to its place.
-    pub(super) fn settle(&mut self) -> Option<(u64, RefcountBlock)> {
+    pub(super) fn settle(&mut self) -> Option<(HostOffset, RefcountBlock)> {
         let offset = *self.placed.get(self.written)?;
         let block = self.pending.pop_front()?;
         self.written += 1;
         Some((offset, block))
     }
 
-    /// Clusters of the table, if it follows `used` clusters and the blocks that count it follow it.
-    pub(super) fn table_clusters(&self, used: u64) -> u64 {
+    /// Clusters of the table, if it begins at the cluster `used` and the blocks that count it follow it.
+    pub(super) fn table_clusters(&self, used: HostCluster) -> u64 {
         let per_block = self.geometry.refcounts_per_block();
         let per_table_cluster = self.geometry.cluster_size() / 8;
         let blocks = (self.written + self.pending.len()) as u64;
         let (mut table, mut more) = (1, 0);
         loop {
             // Both only grow from round to round, and each block counts many clusters: it ends.
-            let all = (used + table + more).div_ceil(per_block).max(blocks);
+            let all = (used.get() + table + more).div_ceil(per_block).max(blocks);
             let needed = all.div_ceil(per_table_cluster).max(1);
             if needed <= table && all - blocks <= more {
                 return table;
@@ -120,7 +122,7 @@ impl Counts {
     pub(super) fn table(&self) -> Result<Vec<u8>, FormatError> {
         let mut bytes = Vec::with_capacity(self.placed.len() * 8);
         for offset in &self.placed {
-            let entry = refcount::encode_table_entry(Some(HostOffset(*offset)), self.geometry)?;
+            let entry = refcount::encode_table_entry(Some(*offset), self.geometry)?;
             bytes.extend_from_slice(&entry.to_be_bytes());
         }
         Ok(bytes)
@@ -140,11 +142,12 @@ mod tests {
             let mut counts = Counts::new(geometry);
             let mut next = 0;
             let mut take = |counts: &mut Counts, clusters: u64| {
-                counts.raise(next, clusters).unwrap();
+                let run = HostClusters { first: HostCluster(next), count: clusters };
+                counts.raise(run).unwrap();
                 next += clusters;
                 while counts.lacks_place() {
-                    counts.raise(next, 1).unwrap();
-                    counts.give_place(next * 512);
+                    counts.raise(HostClusters::one(HostCluster(next))).unwrap();
+                    counts.give_place(HostOffset(next * 512));
                     next += 1;
                 }
                 next
@@ -153,7 +156,7 @@ mod tests {
             while now < used {
                 now = take(&mut counts, 1 + now % 7);
             }
-            let table = counts.table_clusters(now);
+            let table = counts.table_clusters(HostCluster(now));
             let all = take(&mut counts, table);
             prop_assert!(counts.placed.len() as u64 * per_block >= all);
             prop_assert!(counts.placed.len() as u64 <= table * 64);

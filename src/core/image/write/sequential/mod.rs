@@ -15,10 +15,10 @@ use crate::image::write::carried_bitmaps::Carried;
 use crate::image::write::luks::Volume;
 use crate::image::{Error, ErrorKind, ImageFile, Preallocation, internal};
 use crate::qcow2::extension::CryptoHeader;
-use crate::qcow2::limits::{MAX_REFCOUNT_TABLE_BYTES, SECTOR};
+use crate::qcow2::limits::{MAX_OFFSET, MAX_REFCOUNT_TABLE_BYTES, SECTOR};
 use crate::qcow2::{
-    Autoclear, EntryTable, FormatError, GuestOffset, Header, HostOffset, L1Entry, L2Buf, L2Context,
-    L2Entry, SubclusterBitmap, Version, refcount,
+    Autoclear, EntryTable, FormatError, GuestOffset, Header, HostCluster, HostClusters, HostOffset,
+    L1Entry, L2Buf, L2Context, L2Entry, SubclusterBitmap, Version, refcount,
 };
 
 use counts::Counts;
@@ -36,20 +36,28 @@ pub(crate) struct SequentialWriter {
     out: Output,
     data: Option<ImageFile>,
     l1: EntryTable,
-    /// The table being filled, its number and its place.
-    table: Option<(u64, u64, L2Buf)>,
+    table: Option<OpenTable>,
     counts: Counts,
     /// The place of the refcount table, where one cluster does whatever is written.
-    refcount_table: Option<u64>,
+    refcount_table: Option<HostOffset>,
     /// Host clusters before this one are handed out.
-    next: u64,
+    next: HostCluster,
     /// The next free byte of a cluster that holds streams and is not full.
-    open: Option<u64>,
+    open: Option<HostOffset>,
     /// What the guest's bytes go through on their way into the file, and room for them.
     cipher: Option<SectorCipher>,
     sealed: Vec<u8>,
     /// What is written behind everything else.
     bitmaps: Vec<Carried>,
+}
+
+/// The L2 table that is being filled.
+#[derive(Debug)]
+struct OpenTable {
+    /// Its number in the L1 table.
+    index: u64,
+    place: HostOffset,
+    entries: L2Buf,
 }
 
 /// What a new image holds besides the guest's content.
@@ -85,7 +93,7 @@ impl SequentialWriter {
             table: None,
             counts: Counts::new(geometry),
             refcount_table: None,
-            next: 0,
+            next: HostCluster(0),
             open: None,
             cipher: None,
             sealed: Vec::new(),
@@ -107,11 +115,9 @@ impl SequentialWriter {
             return Err(self.fail(FormatError::Inconsistent { reason }));
         };
         let offset = self.take(self.header.geometry.clusters_for(place.length))?;
-        self.header.set_crypto_header(CryptoHeader {
-            offset: HostOffset(offset),
-            ..place
-        });
-        self.out.put(offset, &volume.bytes)?;
+        self.header
+            .set_crypto_header(CryptoHeader { offset, ..place });
+        self.out.put(offset.get(), &volume.bytes)?;
         self.cipher = Some(volume.cipher);
         Ok(())
     }
@@ -145,25 +151,30 @@ impl SequentialWriter {
             .is_ok_and(|size| size.table_clusters == 1)
     }
 
-    /// Hands out clusters behind all others; the byte offset of the first. Places for the refcount
+    /// Hands out clusters behind all others; where the first begins. Places for the refcount
     /// blocks that count them follow.
-    fn take(&mut self, clusters: u64) -> Result<u64> {
+    fn take(&mut self, clusters: u64) -> Result<HostOffset> {
+        let geometry = self.header.geometry;
         let first = self.next;
         self.hand_out(clusters)?;
         while self.counts.lacks_place() {
-            self.counts
-                .give_place(self.next.saturating_mul(self.cluster_size()));
+            self.counts.give_place(geometry.offset_of(self.next));
             self.hand_out(1)?;
         }
-        let offset = first.checked_mul(self.cluster_size());
-        offset.ok_or_else(|| self.fail(ErrorKind::Limit("is too large".to_owned())))
+        let offset = geometry.offset_of(first);
+        if offset.get() > MAX_OFFSET {
+            return Err(self.fail(ErrorKind::Limit("is too large".to_owned())));
+        }
+        Ok(offset)
     }
 
-    fn hand_out(&mut self, clusters: u64) -> Result<()> {
-        self.counts
-            .raise(self.next, clusters)
-            .map_err(|e| self.fail(e))?;
-        self.next += clusters;
+    fn hand_out(&mut self, count: u64) -> Result<()> {
+        let clusters = HostClusters {
+            first: self.next,
+            count,
+        };
+        self.counts.raise(clusters).map_err(|e| self.fail(e))?;
+        self.next = clusters.end();
         Ok(())
     }
 
@@ -173,17 +184,17 @@ impl SequentialWriter {
             // The one cluster that is not full may be counted there.
             self.open = None;
             if let Some((offset, block)) = self.counts.settle() {
-                self.out.put(offset, block.as_bytes())?;
+                self.out.put(offset.get(), block.as_bytes())?;
             }
         }
         Ok(())
     }
 
     /// Where the guest clusters from `guest` on are to be stored, `clusters` of them in a row.
-    fn place(&mut self, guest: u64, clusters: u64) -> Result<u64> {
+    fn place(&mut self, guest: u64, clusters: u64) -> Result<HostOffset> {
         self.reach(guest)?;
         if self.data.is_some() {
-            return Ok(guest);
+            return Ok(HostOffset(guest));
         }
         self.take(clusters)
     }
@@ -200,7 +211,7 @@ impl SequentialWriter {
         // What the guest sees of a raw data file is the whole of it, so all of it is mapped.
         if self.header.geometry.extended_l2() && !raw {
             return self.set_all(guest, clusters, |n| L2Entry::Subclusters {
-                host: Some(HostOffset(host + n * size)),
+                host: Some(host.plus(n * size)),
                 copied: true,
                 bitmap: SubclusterBitmap::default(),
             });
@@ -208,7 +219,7 @@ impl SequentialWriter {
         // The file's zeros would be decrypted to noise.
         if self.cipher.is_some() && self.header.version == Version::V3 {
             return self.set_all(guest, clusters, |n| L2Entry::Zero {
-                host: Some(HostOffset(host + n * size)),
+                host: Some(host.plus(n * size)),
                 copied: true,
             });
         }
@@ -216,7 +227,7 @@ impl SequentialWriter {
     }
 
     /// Clusters that read as zero, with blocks behind them as the preallocation says.
-    fn allocate(&mut self, guest: u64, clusters: u64) -> Result<u64> {
+    fn allocate(&mut self, guest: u64, clusters: u64) -> Result<HostOffset> {
         let host = self.place(guest, clusters)?;
         let len = clusters * self.cluster_size();
         if self.cipher.is_some() && self.header.version == Version::V2 {
@@ -225,24 +236,24 @@ impl SequentialWriter {
         }
         match (self.preallocation, &self.data) {
             (Preallocation::Off | Preallocation::Metadata, _) => {}
-            (Preallocation::Falloc, None) => self.out.reserve(host, len)?,
-            (Preallocation::Full, None) => self.out.write_zeros(host, len)?,
+            (Preallocation::Falloc, None) => self.out.reserve(host.get(), len)?,
+            (Preallocation::Full, None) => self.out.write_zeros(host.get(), len)?,
             (how, Some(data)) => {
                 // The data file is as long as the disk.
                 let len = len.min(self.header.recorded_size.saturating_sub(guest));
                 match how {
-                    Preallocation::Full => write_zeros(data, host, len)?,
-                    _ => reserve(data, host, len)?,
+                    Preallocation::Full => write_zeros(data, host.get(), len)?,
+                    _ => reserve(data, host.get(), len)?,
                 }
             }
         }
         Ok(host)
     }
 
-    fn map(&mut self, guest: u64, host: u64, clusters: u64) -> Result<()> {
+    fn map(&mut self, guest: u64, host: HostOffset, clusters: u64) -> Result<()> {
         let size = self.cluster_size();
         self.set_all(guest, clusters, |n| L2Entry::Data {
-            host: HostOffset(host + n * size),
+            host: host.plus(n * size),
             copied: true,
         })
     }
@@ -258,10 +269,11 @@ impl SequentialWriter {
     fn set(&mut self, guest: u64, entry: L2Entry) -> Result<()> {
         self.reach(guest)?;
         let index = self.header.geometry.l2_index(GuestOffset(guest));
-        let Some((.., table)) = &mut self.table else {
+        let Some(table) = &mut self.table else {
             return Ok(());
         };
         table
+            .entries
             .set(index, entry)
             .map_err(|e| Error::new(self.out.path(), e))
     }
@@ -269,27 +281,31 @@ impl SequentialWriter {
     /// The table that maps `guest` has its place, before what it will map.
     fn reach(&mut self, guest: u64) -> Result<()> {
         let index = self.header.geometry.l1_index(GuestOffset(guest));
-        if self.table.as_ref().is_none_or(|(held, ..)| *held != index) {
+        let is_open = |table: &OpenTable| table.index == index;
+        if !self.table.as_ref().is_some_and(is_open) {
             self.write_table()?;
-            let place = self.take(1)?;
-            self.table = Some((index, place, L2Buf::zeroed(self.context)));
+            self.table = Some(OpenTable {
+                index,
+                place: self.take(1)?,
+                entries: L2Buf::zeroed(self.context),
+            });
         }
         Ok(())
     }
 
     fn write_table(&mut self) -> Result<()> {
-        let Some((index, offset, table)) = self.table.take() else {
+        let Some(table) = self.table.take() else {
             return Ok(());
         };
-        self.out.put(offset, table.as_bytes())?;
+        self.out.put(table.place.get(), table.entries.as_bytes())?;
         let entry = L1Entry {
-            table: Some(HostOffset(offset)),
+            table: Some(table.place),
             copied: true,
         };
         let raw = entry
             .encode(self.header.geometry)
             .map_err(|e| self.fail(e))?;
-        let at = internal::index(index).of(self.out.path())?;
+        let at = internal::index(table.index).of(self.out.path())?;
         self.l1.set(at, raw).map_err(|e| self.fail(e))
     }
 
@@ -297,7 +313,8 @@ impl SequentialWriter {
     pub(crate) fn finish(mut self) -> Result<()> {
         self.write_table()?;
         self.put_bitmaps()?;
-        let size = self.cluster_size();
+        let geometry = self.header.geometry;
+        let size = geometry.cluster_size();
         let (table_at, table) = match self.refcount_table {
             Some(offset) => (offset, 1),
             None => {
@@ -310,7 +327,7 @@ impl SequentialWriter {
             }
         };
         while let Some((offset, block)) = self.counts.settle() {
-            self.out.put(offset, block.as_bytes())?;
+            self.out.put(offset.get(), block.as_bytes())?;
         }
         let bytes = self.counts.table().map_err(|e| self.fail(e))?;
         if bytes.len() as u64 > table * size {
@@ -319,8 +336,8 @@ impl SequentialWriter {
             };
             return Err(self.fail(error));
         }
-        self.out.put(table_at, &bytes)?;
-        self.header.refcount_table_offset = HostOffset(table_at);
+        self.out.put(table_at.get(), &bytes)?;
+        self.header.refcount_table_offset = table_at;
         self.header.refcount_table_clusters =
             u32::try_from(table).map_err(|e| self.fail(ErrorKind::Limit(e.to_string())))?;
         if !self.l1.is_empty() {
@@ -336,8 +353,10 @@ impl SequentialWriter {
         self.out.put(0, &header)?;
         // As with QEMU, the file ends where the last stream does.
         let len = match self.open {
-            Some(open) if open / size + 1 == self.next => open.next_multiple_of(SECTOR),
-            _ => self.next.saturating_mul(size),
+            Some(open) if geometry.cluster_of(open).plus(1) == self.next => {
+                open.get().next_multiple_of(SECTOR)
+            }
+            _ => geometry.offset_of(self.next).get(),
         };
         self.out.finish(len)
     }
