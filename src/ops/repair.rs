@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, Host, LockSet, io_text};
 use crate::image::{
-    self, ErrorKind, FindingKind, ImageFile, NoProgress, ProgressSink, RepairExtent, Suspect,
-    UndoFile,
+    self, ErrorKind, FindingKind, ImageFile, LostTable, NoProgress, ProgressSink, RepairExtent,
+    Suspect, UndoFile,
 };
 use crate::units::size;
 
@@ -378,7 +378,7 @@ fn warn_of_suspects(plan: &mut Plan, path: &Path, repair: &image::Repair) {
             name(path)
         ));
     }
-    for (offset, entries) in repair.lost_tables().iter().take(MOST_SENTENCES) {
+    for LostTable { offset, entries } in repair.lost_tables().iter().take(MOST_SENTENCES) {
         plan.warn(format!(
             "suspect: the leaked cluster at {offset:#x} looks like an L2 table of {entries} clusters that nothing \
              leads to: what they hold may be the guest's only copy"

@@ -38,7 +38,7 @@ pub use change::preserve::{
     BackingChange, BackingSwitch, CompareBy, Loss, Stores, Views, backing_loss, dedupe,
     dedupe_growth, new_overlay, preserve_views, snapshot_views, view_loss,
 };
-pub use change::repair::{Repair, RepairExtent, Suspect, UndoFile};
+pub use change::repair::{LostTable, Repair, RepairExtent, Suspect, UndoFile};
 pub use change::shrink::{Shrink, may_resize, resize_raw, set_virtual_size};
 pub use change::snapshots::made_like;
 pub use change::snapshots::{

@@ -232,7 +232,7 @@ impl JudgeOfBytes<'_> {
             while at < candidate.end {
                 let to = at.saturating_add(PIECE.max(self.unit)).min(candidate.end);
                 let found = self.compare(candidate, at..to, scratch)?;
-                for (from, end) in found {
+                for Range { start: from, end } in found {
                     if !candidate.was_zero() {
                         let bytes = distance(at, from)
                             .and_then(|from| part(&scratch.old, from..distance(at, end)?));
@@ -255,7 +255,7 @@ impl JudgeOfBytes<'_> {
         candidate: &Candidate,
         span: Range<u64>,
         scratch: &mut Scratch,
-    ) -> Result<Vec<(u64, u64)>> {
+    ) -> Result<Vec<Range<u64>>> {
         let Scratch { old, new } = scratch;
         let len = distance(span.start, span.end).of(self.path)?;
         old.resize(len, 0);
@@ -269,7 +269,7 @@ impl JudgeOfBytes<'_> {
         let old_is_zero = read(before, candidate.old.as_ref(), span.start, old)?;
         if judge == CompareBy::Tables {
             // It is put together from several places, so it differs.
-            return Ok(vec![(span.start, span.end)]);
+            return Ok(vec![span]);
         }
         let new_is_zero = read(after, candidate.new.as_ref(), span.start, new)?;
         groups(span.start, span.end, self.unit, |range| {

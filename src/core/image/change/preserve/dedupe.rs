@@ -1,5 +1,6 @@
 //! Giving up what an image holds and what it is built on shows as well.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub fn dedupe(
         let equal = groups(start, end, unit, |range| {
             Ok(part(&own, range.clone())? == part(&under, range)?)
         });
-        for (from, to) in equal.of(path)? {
+        for Range { start, end } in equal.of(path)? {
             let target = match &mut target {
                 Some(target) => target,
                 none => {
@@ -67,7 +68,7 @@ pub fn dedupe(
                     none.insert(opened)
                 }
             };
-            given_up += target.unallocate(from, to - from)?;
+            given_up += target.unallocate(start, end - start)?;
         }
         at = end;
         if !progress.advance(end - start) {

@@ -213,10 +213,11 @@ impl Preserver<'_, '_> {
         })
         .of(self.path)?;
         let mut done = start;
-        for (zero_from, zero_to) in zeros {
-            self.store(bytes, start, done, zero_from)?;
-            self.target()?.write_zeros(zero_from, zero_to - zero_from)?;
-            done = zero_to;
+        for zero in zeros {
+            self.store(bytes, start, done, zero.start)?;
+            self.target()?
+                .write_zeros(zero.start, zero.end - zero.start)?;
+            done = zero.end;
         }
         self.store(bytes, start, done, end)
     }

@@ -1,5 +1,6 @@
 //! The units that are kept or given up as a whole, and which of a buffer are of one kind.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::image::internal::{Fault, distance};
@@ -17,16 +18,16 @@ pub(super) fn groups(
     start: u64,
     end: u64,
     unit: u64,
-    wanted: impl Fn(std::ops::Range<usize>) -> Result<bool, Fault>,
-) -> Result<Vec<(u64, u64)>, Fault> {
-    let mut found: Vec<(u64, u64)> = Vec::new();
+    wanted: impl Fn(Range<usize>) -> Result<bool, Fault>,
+) -> Result<Vec<Range<u64>>, Fault> {
+    let mut found: Vec<Range<u64>> = Vec::new();
     let mut at = start;
     while at < end {
         let to = (at + unit).min(end);
         if wanted(distance(start, at)?..distance(start, to)?)? {
             match found.last_mut() {
-                Some((_, last)) if *last == at => *last = to,
-                _ => found.push((at, to)),
+                Some(last) if last.end == at => last.end = to,
+                _ => found.push(at..to),
             }
         }
         at = to;

@@ -40,6 +40,15 @@ pub struct Suspect {
     pub why: String,
 }
 
+/// A leaked cluster that looks like an L2 table which nothing leads to any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostTable {
+    /// Where it is, in bytes.
+    pub offset: u64,
+    /// How many clusters it maps.
+    pub entries: u64,
+}
+
 /// An L2 table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Table {
@@ -101,9 +110,9 @@ pub(super) struct Report {
     pub(super) suspects: Vec<Suspect>,
     /// Guest ranges that are suspect and not in the list.
     pub(super) more_suspects: u64,
-    /// Leaked clusters that look like L2 tables nothing leads to any more: offset, entries. Not all
+    /// Leaked clusters that look like L2 tables nothing leads to any more. Not all
     /// leaked clusters of a large file are looked at.
-    pub(super) lost_tables: Vec<(u64, u64)>,
+    pub(super) lost_tables: Vec<LostTable>,
     /// Bitmaps that cannot be kept.
     pub(super) drops_bitmaps: bool,
 }
@@ -536,7 +545,7 @@ impl Analysis {
                     && matches!(judged.flag, Flag::Counts(cluster) if leaked(geometry.offset_of(cluster).get()))
             });
             if is_table && entries > 0 && self.report.lost_tables.len() < KEPT {
-                self.report.lost_tables.push((offset, entries));
+                self.report.lost_tables.push(LostTable { offset, entries });
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ mod header_overlay;
 mod undo_file;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::host::{FileKind, Segment};
 use crate::image::error::{IoContext, Result};
@@ -33,9 +34,9 @@ use crate::qcow2::{Autoclear, Header, HostCluster, HostClusters, Incompatible, V
 
 use analysis::Analysis;
 use header_overlay::HeaderOverlay;
-use undo_file::{Digest, Written};
+use undo_file::{Digest, Kept, Written};
 
-pub use analysis::Suspect;
+pub use analysis::{LostTable, Suspect};
 pub use undo_file::UndoFile;
 
 /// Bytes of new tables that are kept in memory at most, to check the image with them before a byte is
@@ -190,10 +191,9 @@ impl Repair {
         (&report.suspects, report.more_suspects)
     }
 
-    /// Leaked clusters that look like L2 tables which nothing leads to any more: offset in the file, and
-    /// how many clusters each maps. The first of them.
+    /// Leaked clusters that look like L2 tables which nothing leads to any more. The first of them.
     #[must_use]
-    pub fn lost_tables(&self) -> &[(u64, u64)] {
+    pub fn lost_tables(&self) -> &[LostTable] {
         &self.analysis.report.lost_tables
     }
 
@@ -232,37 +232,40 @@ impl Repair {
     /// When it cannot be told where in the file there is data.
     pub fn replaced(&self) -> Result<u64> {
         let len = self.found.file_len;
-        let free = |(offset, bytes): (u64, u64)| bytes.min(len.saturating_sub(offset));
-        let tail: u64 = self.tail()?.iter().map(|(_, len)| len).sum();
-        Ok(self.kept().iter().map(|(_, len)| len).sum::<u64>()
+        let free = |range: Range<u64>| range.end.min(len).saturating_sub(range.start);
+        let tail: u64 = self.tail()?.iter().map(|range| range.len).sum();
+        Ok(self.kept().iter().map(|range| range.len).sum::<u64>()
             + self.places()?.into_iter().map(free).sum::<u64>()
             + tail)
     }
 
-    /// Where new tables are going to be: offset and length in bytes.
-    fn places(&self) -> Result<Vec<(u64, u64)>> {
+    /// Where new tables are going to be, in bytes.
+    fn places(&self) -> Result<Vec<Range<u64>>> {
         let size = self.cluster_size();
-        let at = |cluster| self.offset_of(cluster);
+        let at = |cluster, len: u64| {
+            let offset = self.offset_of(cluster);
+            offset..offset.saturating_add(len)
+        };
         let analysis = &self.analysis;
         let tables = analysis.tables.iter().filter_map(|table| table.to);
-        let mut places: Vec<_> = tables.map(|to| (at(to), size)).collect();
+        let mut places: Vec<_> = tables.map(|to| at(to, size)).collect();
         let roots = analysis.roots.iter();
-        places.extend(roots.filter_map(|root| Some((at(root.to?), root.entries.len() as u64 * 8))));
+        places.extend(roots.filter_map(|root| Some(at(root.to?, root.entries.len() as u64 * 8))));
         places.extend(
             analysis
                 .new_list
                 .iter()
-                .map(|(to, bytes)| (at(*to), bytes.len() as u64)),
+                .map(|(to, bytes)| at(*to, bytes.len() as u64)),
         );
         analysis.counts.each_written(&mut |_, bytes, offset| {
-            places.push((offset, bytes.len() as u64));
+            places.push(offset..offset.saturating_add(bytes.len() as u64));
             Ok(())
         })?;
         Ok(places)
     }
 
-    /// The data that is cut off with the file's tail: offset and length in bytes of each run.
-    fn tail(&self) -> Result<Vec<(u64, u64)>> {
+    /// The data that is cut off with the file's tail.
+    fn tail(&self) -> Result<Vec<Kept>> {
         let mut runs = Vec::new();
         let Some(mut at) = self.cut else {
             return Ok(runs);
@@ -276,7 +279,10 @@ impl Repair {
             };
             let end = end.clamp(at + 1, len);
             if is_data {
-                runs.push((at, end - at));
+                runs.push(Kept {
+                    offset: at,
+                    len: end - at,
+                });
             }
             at = end;
         }
@@ -284,7 +290,7 @@ impl Repair {
     }
 
     /// Ranges of the file that hold tables which are replaced, the first cluster first.
-    fn kept(&self) -> Vec<(u64, u64)> {
+    fn kept(&self) -> Vec<Kept> {
         let size = self.cluster_size();
         let analysis = &self.analysis;
         let header = self.header.header();
@@ -313,14 +319,20 @@ impl Repair {
             );
         }
         clusters.sort_unstable();
-        let mut kept = vec![(0, size)];
+        let mut kept = vec![Kept {
+            offset: 0,
+            len: size,
+        }];
         // Clusters named twice are kept once; the header is kept already.
         let mut next = HostCluster(1);
         for run in clusters {
             let (from, end) = (run.first.max(next), run.end());
             if from < end {
                 let (start, stop) = (self.offset_of(from), self.offset_of(end));
-                kept.push((start, stop - start));
+                kept.push(Kept {
+                    offset: start,
+                    len: stop - start,
+                });
                 next = end;
             }
         }
@@ -350,7 +362,10 @@ impl Repair {
         })?;
         let len = self.found.file_len;
         let over = written.iter().skip(1).filter(|range| range.offset < len);
-        kept.extend(over.map(|range| (range.offset, range.len.min(len - range.offset))));
+        kept.extend(over.map(|range| Kept {
+            offset: range.offset,
+            len: range.len.min(len - range.offset),
+        }));
         kept.extend(self.tail()?);
         undo_file::save(&self.file, out, len, &kept, &written)
     }

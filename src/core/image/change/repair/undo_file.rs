@@ -52,12 +52,19 @@ pub(super) struct Written {
     pub(super) digest: Digest,
 }
 
+/// A range of the image whose bytes are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
 /// What a repair replaces, as it is kept in a file.
 #[derive(Debug)]
 pub struct UndoFile {
     file: ImageFile,
     image_len: u64,
-    kept: Vec<(u64, u64)>,
+    kept: Vec<Kept>,
     written: Vec<Written>,
     /// Where the kept bytes begin in the file.
     bytes_at: u64,
@@ -69,16 +76,16 @@ pub(super) fn save(
     image: &ImageFile,
     out: &ImageFile,
     image_len: u64,
-    kept: &[(u64, u64)],
+    kept: &[Kept],
     written: &[Written],
 ) -> Result<()> {
     let mut head = Vec::new();
     for number in [MAGIC, image_len, kept.len() as u64, written.len() as u64] {
         head.extend_from_slice(&number.to_be_bytes());
     }
-    for (offset, len) in kept {
-        head.extend_from_slice(&offset.to_be_bytes());
-        head.extend_from_slice(&len.to_be_bytes());
+    for range in kept {
+        head.extend_from_slice(&range.offset.to_be_bytes());
+        head.extend_from_slice(&range.len.to_be_bytes());
     }
     for range in written {
         for number in [range.offset, range.len, range.digest.0] {
@@ -88,8 +95,8 @@ pub(super) fn save(
     let mut at = head.len() as u64;
     let mut digest = Digest::of(&head);
     out.write_at(&head, 0, "write")?;
-    for (offset, len) in kept {
-        each_piece(image, *offset, *len, &mut |_, bytes| {
+    for range in kept {
+        each_piece(image, range.offset, range.len, &mut |_, bytes| {
             digest.add(bytes);
             out.write_at(bytes, at, "write")?;
             at += bytes.len() as u64;
@@ -165,8 +172,13 @@ impl UndoFile {
                 .ok_or(Fault::new("a list of saved tables that is too short"))
                 .of(file)
         };
-        let kept: Vec<(u64, u64)> = (0..kept_count)
-            .map(|_| Ok((next()?, next()?)))
+        let kept: Vec<Kept> = (0..kept_count)
+            .map(|_| {
+                Ok(Kept {
+                    offset: next()?,
+                    len: next()?,
+                })
+            })
             .collect::<Result<_>>()?;
         let written: Vec<Written> = (0..written_count)
             .map(|_| {
@@ -179,13 +191,13 @@ impl UndoFile {
             .collect::<Result<_>>()?;
         if !kept
             .first()
-            .is_some_and(|(offset, len)| *offset == 0 && *len > 0)
+            .is_some_and(|range| range.offset == 0 && range.len > 0)
         {
             return Err(damaged("it does not begin with the header"));
         }
         let bytes_len = kept
             .iter()
-            .try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
+            .try_fold(0_u64, |sum, range| sum.checked_add(range.len));
         let end = bytes_len.and_then(|n| head.checked_add(n));
         let Some(end) = end.filter(|end| end.checked_add(8) == Some(len)) else {
             return Err(damaged("it is not as long as it says"));
@@ -210,7 +222,7 @@ impl UndoFile {
     /// Bytes of tables that are kept.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.kept.iter().map(|(_, len)| len).sum()
+        self.kept.iter().map(|range| range.len).sum()
     }
 
     /// Whether the image is as the repair left it, so that what was saved can be put back.
@@ -222,7 +234,7 @@ impl UndoFile {
         if self.is_switched(image)? {
             // A putting back that was cut off: the old tables are in place, or it is somebody else's.
             let mut at = self.bytes_at;
-            for (offset, len) in self.kept.iter().skip(1) {
+            for Kept { offset, len } in self.kept.iter().skip(1) {
                 at = if free.contains(offset) {
                     at + len
                 } else {
@@ -244,7 +256,7 @@ impl UndoFile {
             }
         }
         let mut at = self.bytes_at;
-        for (offset, len) in self.kept.iter().skip(1) {
+        for Kept { offset, len } in self.kept.iter().skip(1) {
             // What the repair wrote there was looked at above.
             at = if free.contains(offset) {
                 at + len
@@ -287,7 +299,7 @@ impl UndoFile {
 
     /// The free places that hold what the repair wrote.
     fn still_written(&self, image: &ImageFile) -> Result<BTreeSet<u64>> {
-        let kept: BTreeSet<u64> = self.kept.iter().skip(1).map(|(at, _)| *at).collect();
+        let kept: BTreeSet<u64> = self.kept.iter().skip(1).map(|range| range.offset).collect();
         let mut places = BTreeSet::new();
         for range in self.written.iter().skip(1) {
             if kept.contains(&range.offset) && self.digest_at(image, range)? == range.digest {
@@ -314,7 +326,7 @@ impl UndoFile {
     /// Bytes of the first range that is kept, a cluster with the header.
     fn header_len(&self) -> Result<u64> {
         let first = internal::item(&self.kept, 0).of(&self.file)?;
-        Ok(first.1)
+        Ok(first.len)
     }
 
     fn digest_at(&self, image: &ImageFile, range: &Written) -> Result<Digest> {
@@ -404,7 +416,7 @@ impl UndoFile {
         }
         let free = self.free_places();
         let mut at = self.bytes_at;
-        for (offset, len) in self.kept.iter().skip(1) {
+        for Kept { offset, len } in self.kept.iter().skip(1) {
             at = if free.contains(offset) {
                 at + len
             } else {
@@ -437,7 +449,7 @@ impl UndoFile {
     fn restore_free(&self, image: &ImageFile, free: &BTreeSet<u64>) -> Result<()> {
         let mut at = self.bytes_at;
         let mut there = Vec::new();
-        for (nth, (offset, len)) in self.kept.iter().enumerate() {
+        for (nth, Kept { offset, len }) in self.kept.iter().enumerate() {
             if nth > 0 && free.contains(offset) {
                 each_piece(&self.file, at, *len, &mut |from, saved| {
                     let place = offset.saturating_add(from - at);
