@@ -7,6 +7,7 @@ use super::error::FormatError;
 use super::geometry::Geometry;
 
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// The flag that says that the L2 table has one reference.
 pub(crate) const COPIED: u64 = 1 << 63;
 const RESERVED: u64 = 0x7f00_0000_0000_01ff;
 

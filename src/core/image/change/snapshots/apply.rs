@@ -5,12 +5,12 @@ use crate::image::change::snapshots::change::{Flags, SnapshotChange};
 use crate::image::error::Result;
 use crate::image::{Error, ErrorKind, ImageFile, ProgressSink, bitmaps};
 use crate::qcow2::limits::SECTOR;
-use crate::qcow2::{EntryTable, HostClusters, L1Entry, Version};
+use crate::qcow2::{EntryTable, HostClusters, L1Entry, Version, l1};
 
 /// Whether two L1 tables name the same L2 tables.
 fn leads_to_the_same(one: &EntryTable, other: &EntryTable) -> bool {
     let table =
-        |entries: &EntryTable, at| entries.get(at).unwrap_or(L1Entry::UNMAPPED) & !(1 << 63);
+        |entries: &EntryTable, at| entries.get(at).unwrap_or(L1Entry::UNMAPPED) & !l1::COPIED;
     (0..one.len().max(other.len())).all(|at| table(one, at) == table(other, at))
 }
 
