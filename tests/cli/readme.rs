@@ -94,6 +94,41 @@ fn every_command_is_in_the_table() {
     }
 }
 
+/// What a text has in every language: headings by their depth, the first column of tables, pictures, commands to type,
+/// the picture of boxes.
+fn without_prose(text: &str) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut is_boxes = false;
+    for line in text.lines() {
+        is_boxes = line != "```" && (is_boxes || line == "```text");
+        let heading = line.split(' ').next().filter(|word| word.starts_with("##"));
+        let picture = line
+            .starts_with("![")
+            .then(|| line.split("](").nth(1).unwrap());
+        // A bar that is escaped is part of the column.
+        let row = line
+            .strip_prefix("| `")
+            .map(|row| row.split(" | ").next().unwrap());
+        let typed = line.strip_prefix("    ");
+        let boxes = is_boxes.then_some(line);
+        let known = heading.or(picture).or(row).or(boxes).or(typed);
+        kept.extend(known.map(str::to_owned));
+    }
+    kept
+}
+
+#[test]
+fn the_chinese_readme_has_all_that_the_english_one_has() {
+    let chinese = fs::read_to_string(readme().with_file_name("README.zh-CN.md")).unwrap();
+    let english = fs::read_to_string(readme()).unwrap();
+    let (chinese, english) = (without_prose(&chinese), without_prose(&english));
+    assert!(english.len() > 150, "{}", english.len());
+    for (chinese, english) in chinese.iter().zip(&english) {
+        assert_eq!(chinese, english, "README.zh-CN.md, README.md");
+    }
+    assert_eq!(chinese.len(), english.len());
+}
+
 #[test]
 fn the_pictures_of_the_screen_are_there_and_none_is_left_over() {
     let text = fs::read_to_string(readme()).unwrap();
