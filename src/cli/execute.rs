@@ -58,9 +58,10 @@ pub(super) fn execute(
     out.flush()?;
     let described = globals.json.then(|| json::plan(&plan));
     let lost = plan.unread();
+    let title = plan.title.clone();
     let ready = plan
         .agree(agreed)
-        .map_err(|denied| Stop::refused(NOT_AGREED, denied.to_string()))?;
+        .map_err(|denied| Stop::refused(NOT_AGREED, format!("{title}: {denied}")))?;
     if shown == Shown::No {
         warn(ready.plan());
     }
@@ -157,7 +158,8 @@ fn ask(
     given: ConsentArgs,
     plan: &Plan,
 ) -> anyhow::Result<(Consent, Shown)> {
-    if let Some(number) = given.confirm {
+    let asks_for_number = matches!(plan.confirm, Confirm::Count(_));
+    if let Some(number) = given.confirm.filter(|_| asks_for_number || !given.yes) {
         return Ok((Consent::Count(number), Shown::No));
     }
     match plan.confirm {

@@ -93,10 +93,12 @@ pub struct Row<A> {
     pub name: &'static str,
     /// Its keys, unless the person binds others; the first is the one shown where there is room for one.
     pub keys: &'static [Key],
-    /// What it does, in a few words.
+    /// What it does, in a few words: the standard word for it first, where there is one.
     pub title: &'static str,
     /// The word in the footer or on a frame, where it is worth one.
     pub hint: Option<&'static str>,
+    /// Other words that people search it by.
+    pub also: &'static str,
 }
 
 /// What keys can mean in one place. What each of them does is one `match` there, so that none is forgotten.
@@ -126,6 +128,7 @@ pub(super) const fn row<A: Copy>(
         keys,
         title,
         hint: None,
+        also: "",
     }
 }
 
@@ -144,10 +147,16 @@ pub(super) const fn dialog<A: Copy>(
         keys,
         title,
         hint: if hint.is_empty() { None } else { Some(hint) },
+        also: "",
     }
 }
 
 impl<A: Copy> Row<A> {
+    /// The same with other words that people search it by.
+    pub(super) const fn also(self, also: &'static str) -> Self {
+        Self { also, ..self }
+    }
+
     /// The same with a word for the footer.
     pub(super) const fn hint(self, hint: &'static str) -> Self {
         Self {
@@ -172,6 +181,8 @@ pub struct Entry<'a, A> {
     pub title: &'static str,
     /// The word in the footer or on a frame, where it is worth one.
     pub hint: Option<&'static str>,
+    /// Other words that people search it by.
+    pub also: &'static str,
 }
 
 impl<A> Entry<'_, A> {
@@ -209,6 +220,7 @@ impl Keymap {
             keys: self.keys(row.name, row.keys),
             title: row.title,
             hint: row.hint,
+            also: row.also,
         })
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
                     0 | 1 => file_of(app.target()).err(),
                     _ => None,
                 };
-                why.unwrap_or_else(|| "only qcow2 images have tables to look through".to_owned())
+                why.unwrap_or_else(|| "only qcow2 images have tables".to_owned())
             })
         }
         Action::CheckAll => {
@@ -49,7 +49,7 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
         Action::Flatten | Action::FlattenHere => one_that(app, |node| {
             node.backing
                 .is_none()
-                .then(|| "it is built on nothing: there are no layers below it".to_owned())
+                .then(|| "it is built on nothing".to_owned())
         }),
         Action::Rebase | Action::Snapshots | Action::Amend | Action::Bitmaps => {
             one_that(app, |node| {
@@ -61,33 +61,30 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
             let is_luks = node
                 .facts()
                 .is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
-            (!is_luks).then(|| "it is not encrypted with LUKS: it has no key slots".to_owned())
+            (!is_luks).then(|| "it is not encrypted with LUKS".to_owned())
         }),
         Action::Repair => one_that(app, |node| {
             node.problems.is_empty().then(|| {
                 let key = app.key(Action::Check);
-                format!("nothing is known to be wrong with it: {key} looks through its tables")
+                format!("nothing is known to be wrong: {key} looks")
             })
         }),
         Action::Revert => one_that(app, |node| {
-            (!app.forest.is_leaf(node))
-                .then(|| "others are built on it: only a leaf starts anew".to_owned())
+            (!app.forest.is_leaf(node)).then(|| "others are built on it".to_owned())
         }),
         Action::Squash => one_that(app, |node| {
             app.forest.is_leaf(node).then(|| {
                 let commit = app.key(Action::Commit);
-                format!("nothing is built on it: {commit} merges it into what it is built on")
+                format!("nothing is built on it: {commit} merges it down")
             })
         }),
         Action::Compare => (two(app).len() != 2).then(|| {
             let mark = app.key(Action::Mark);
-            format!("mark two images ({mark}), or one and go to the other")
+            format!("mark two images ({mark}), or one of them")
         }),
         Action::Own => {
             if app.settings.commands.is_empty() {
-                return Some(
-                    "the configuration has no [[command]]: see `qanopy config print`".to_owned(),
-                );
+                return Some("the configuration has no [[command]]".to_owned());
             }
             if app.settings.read_only {
                 return Some("started with --read-only, or so configured".to_owned());
@@ -111,7 +108,7 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
         Action::Commit => one_that(app, |node| {
             node.backing
                 .is_none()
-                .then(|| "it is built on nothing: there is nothing to merge it into".to_owned())
+                .then(|| "it is built on nothing".to_owned())
         }),
         Action::Discard => {
             if app.tree.at.is_none() && app.tree.marks.is_empty() {

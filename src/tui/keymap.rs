@@ -133,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_to_images_is_titled_by_its_standard_word_and_fits_a_narrow_menu() {
+        let told = [
+            Group::Find,
+            Group::Mark,
+            Group::Look,
+            Group::Create,
+            Group::Change,
+        ];
+        for entry in Action::ROWS.iter().filter(|row| told.contains(&row.group)) {
+            let word = entry.name.split('-').next().unwrap();
+            let moves = matches!(entry.action, Action::Go(_));
+            assert!(moves || entry.title.starts_with(word), "{}", entry.title);
+            assert!(entry.title.len() <= 58, "{}", entry.title);
+        }
+    }
+
+    #[test]
     fn the_confirming_key_opens_no_dialog_and_is_no_moving_key_of_a_dialog() {
         fn keys<A: bindings::Action>(action: A) -> &'static [Key] {
             let row = A::ROWS.iter().find(|row| row.action == action);

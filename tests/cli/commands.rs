@@ -850,7 +850,7 @@ fn read_only_refuses_what_would_change_something() {
         "create other.qcow2 1M --yes",
         "branch top.qcow2 new.qcow2 --yes",
         "commit top.qcow2 --yes",
-        "discard two.qcow2 --confirm 1",
+        "discard two.qcow2 --yes --confirm 1",
         "demo demo",
     ] {
         place.q(&format!("--read-only {words}")).with(4);
@@ -1065,7 +1065,7 @@ fn no_name_reaches_the_terminal_raw() {
         (words(&["info"], &[Path::new("no\x1bne")]), 1),
         (words(&["tree"], &[Path::new("no\x1bne")]), 1),
         (words(&["branch"], &[&evil, &overlay]), 4),
-        (words(&["discard", "--confirm", "2"], &[&evil]), 0),
+        (words(&["discard", "--yes"], &[&evil]), 0),
         (words(&["trash", "list"], &[]), 0),
         (words(&["trash", "restore", "--all", "--yes"], &[]), 0),
     ];

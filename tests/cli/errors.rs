@@ -128,3 +128,62 @@ fn what_the_system_says_comes_in_words() {
         assert!(!ended.err.contains("os error"), "{}", ended.err);
     }
 }
+
+#[test]
+fn a_number_where_only_a_yes_is_asked_for_was_meant_for_something_else() {
+    let place = small_forest();
+    let ended = place.q("discard top.qcow2 --confirm 7").with(4);
+    assert!(
+        ended.err.contains("no number is asked for"),
+        "{}",
+        ended.err
+    );
+    assert!(place.path().join("top.qcow2").exists());
+    place.q("discard top.qcow2 --yes --confirm 7").with(0);
+}
+
+#[test]
+fn what_helps_against_a_problem_stands_on_a_line_of_its_own() {
+    let place = small_forest();
+    crate::support::fields::forget_format(&place.path().join("one.qcow2"));
+    for words in ["tree", "info one.qcow2"] {
+        let ended = place.q(words).with(0);
+        let is_help = |line: &str| {
+            let line = line.trim_start();
+            line.starts_with("helps") && line.contains("qanopy relink ")
+        };
+        assert!(ended.out.lines().any(is_help), "{}", ended.out);
+        assert!(!ended.out.contains('`'), "{}", ended.out);
+    }
+}
+
+#[test]
+fn of_several_files_of_a_missing_name_none_is_proposed_by_chance() {
+    let place = small_forest();
+    let info = place.q("info one.qcow2 --json").with(0).json();
+    let base = info["full-backing-filename"].as_str().unwrap();
+    let base = place.path().join(base);
+    let name = base.file_name().unwrap().to_owned();
+    for folder in ["here", "there"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+        fs::copy(&base, place.path().join(folder).join(&name)).unwrap();
+    }
+    fs::remove_file(&base).unwrap();
+    let tree = place.q("tree --json").with(0).json();
+    let images = tree["images"].as_array().unwrap();
+    let is_missing = |image: &&Value| image["problems"][0]["kind"] == "missing-backing";
+    let problem = &images.iter().find(is_missing).unwrap()["problems"][0];
+    let fixes: Vec<&str> = problem["fixes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fix| fix.as_str().unwrap())
+        .collect();
+    assert_eq!(fixes.len(), 2, "{problem}");
+    assert!(
+        fixes[0].contains("here/") && fixes[1].contains("there/"),
+        "{problem}"
+    );
+    let template = problem["templates"][0].as_str().unwrap();
+    assert!(template.ends_with("--to BASE"), "{template}");
+}

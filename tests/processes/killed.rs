@@ -207,7 +207,7 @@ impl Place {
     /// Begins it, agreed to beforehand.
     fn begin(&self, dir: &Path, line: &str) -> Child {
         // Where a number is asked for it is that of the base that is overwritten.
-        self.command(dir, &format!("{line} --confirm 1"))
+        self.command(dir, &format!("{line} --yes --confirm 1"))
             .spawn()
             .unwrap()
     }

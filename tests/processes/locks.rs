@@ -487,7 +487,7 @@ fn a_device_receives_the_content_of_an_image_and_keeps_its_length() {
     let words = "convert source.qcow2 lv.img --into-existing";
     let (code, text) = qanopy(dir.path(), false, &format!("{words} --yes"));
     assert_eq!(code, Some(4), "{text}");
-    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --yes --confirm 1"));
     assert_eq!(code, Some(0), "{text}");
     let held = std::fs::read(&node).unwrap();
     assert_eq!(held.len(), 8 << 20);
@@ -508,7 +508,7 @@ fn a_device_receives_the_content_of_an_image_and_keeps_its_length() {
     let (device_name, folder) = (node.to_str().unwrap(), mounted.to_str().unwrap());
     run(&["mkfs.ext4", "-q", "-F", device_name]);
     run(&["mount", device_name, folder]);
-    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --yes --confirm 1"));
     run(&["umount", folder]);
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("it is mounted"), "{text}");
@@ -531,7 +531,7 @@ fn a_device_receives_the_content_of_an_image_and_keeps_its_length() {
     );
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("no room on the device"), "{text}");
-    let (code, text) = qanopy(dir.path(), false, &format!("{words} --confirm 1"));
+    let (code, text) = qanopy(dir.path(), false, &format!("{words} --yes --confirm 1"));
     assert_eq!(code, Some(0), "{text}");
     here.io("lv.img", &["read -P 5 1M 2M", "read -P 6 5M 700k"]);
     here.check_clean("lv.img");

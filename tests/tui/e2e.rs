@@ -55,7 +55,7 @@ fn a_branch_is_created_and_taken_back() {
     let mut terminal = open(&dir);
     terminal.go_to("Overlay-2A");
     terminal.press("b");
-    terminal.see("New branch on Overlay-2A.qcow2");
+    terminal.see("Branch on Overlay-2A.qcow2");
     terminal.see("Overlay-2A-1.qcow2");
     terminal.see("qemu-img create");
     terminal.press("<enter>");
@@ -289,7 +289,7 @@ fn no_file_name_talks_to_the_terminal() {
         ("i1", "virtual"),
         ("x", "Actions for"),
         ("<c-c>", "1 Images"),
-        ("b", "New branch on"),
+        ("b", "Branch on"),
         ("<c-c>", "1 Images"),
         ("X", "Discard"),
     ] {
@@ -484,7 +484,7 @@ fn an_image_is_flattened_rebased_and_resized() {
     let mut terminal = open(&dir);
     terminal.go_to("Overlay-2A.qcow2");
     terminal.press("f");
-    terminal.see("A flat copy of Overlay-2A.qcow2");
+    terminal.see("Flatten into a new file: Overlay-2A.qcow2");
     terminal.see("Overlay-2A-flat.qcow2");
     terminal.see("creates");
     terminal.press("<enter>");
@@ -495,7 +495,7 @@ fn an_image_is_flattened_rebased_and_resized() {
     terminal.press(" ");
     terminal.go_to("Overlay-2A-flat.qcow2");
     terminal.press("B");
-    terminal.see("Build Overlay-2A.qcow2 on another image");
+    terminal.see("Rebase Overlay-2A.qcow2 on another image");
     terminal.press("<enter>");
     terminal.see("Rebase");
     terminal.see("[ Cancel ]");

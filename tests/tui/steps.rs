@@ -1179,7 +1179,9 @@ fn what_helps_stands_beside_each_line_of_the_health_pane_and_enter_does_it() {
     );
     harness.press("<enter>");
     assert!(
-        harness.screen().contains("What lost.qcow2 is built on"),
+        harness
+            .screen()
+            .contains("Relink lost.qcow2: what it is built on"),
         "{}",
         harness.screen()
     );
@@ -1940,4 +1942,46 @@ fn the_options_of_a_form_are_the_usual_ones_unless_they_are_changed() {
         panic!("{:?}", harness.planned());
     };
     assert_eq!(options.image, ImageOptions::default());
+}
+
+#[test]
+fn actions_are_found_by_other_words_for_them() {
+    for (word, name) in [
+        ("rm", "discard"),
+        ("delete", "discard"),
+        ("stream", "flatten"),
+        ("merge", "commit"),
+        ("fix", "repair"),
+        ("stop", "jobs"),
+        ("encrypt", "create"),
+    ] {
+        let mut harness = harness();
+        harness.press(&format!(":{word}"));
+        let screen = harness.screen();
+        let is_it = |line: &str| {
+            let told = ["create   ", "change   ", "look     ", "panes    "];
+            told.iter()
+                .any(|group| line.contains(&format!("{group}{name}")))
+        };
+        assert!(screen.lines().any(is_it), "{word}: {screen}");
+    }
+}
+
+#[test]
+fn nothing_in_the_menu_of_actions_is_cut_at_80_columns() {
+    let mut harness = AppHarness::new(forest(), (80, 60));
+    harness.press("x");
+    let screen = harness.screen();
+    let menu: Vec<&str> = screen
+        .lines()
+        .filter(|line| {
+            line.contains(" create   ")
+                || line.contains(" change   ")
+                || line.contains(" look     ")
+        })
+        .collect();
+    assert!(menu.len() > 30, "{screen}");
+    for line in menu {
+        assert!(!line.contains('…'), "{line}");
+    }
 }

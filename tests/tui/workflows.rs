@@ -30,7 +30,7 @@ fn a_snapshot_is_taken_gone_back_to_and_deleted_where_it_stands() {
     terminal.press("S");
     terminal.see("keep what the image shows now");
     terminal.press("<enter>");
-    terminal.see("New snapshot inside Overlay-2A.qcow2");
+    terminal.see("Snapshot Overlay-2A.qcow2 as it is now");
     terminal.press("before lunch<enter>");
     terminal.see("[ Cancel ]");
     terminal.press("y");
@@ -49,7 +49,7 @@ fn a_snapshot_is_taken_gone_back_to_and_deleted_where_it_stands() {
     terminal.see("✓");
     terminal.go_to("◇ before lunch");
     terminal.press("f");
-    terminal.see("Copy a snapshot out of Overlay-2A.qcow2");
+    terminal.see("Extract a snapshot of Overlay-2A.qcow2");
     terminal.see("creates");
     terminal.press("<enter>");
     terminal.see("10 images");
@@ -108,7 +108,7 @@ fn a_copy_and_a_raw_disk_are_made_and_differences_are_told() {
     let mut terminal = open(&dir);
     terminal.go_to("Overlay-3A.qcow2");
     terminal.press("u");
-    terminal.see("A copy of Overlay-3A.qcow2");
+    terminal.see("Clone Overlay-3A.qcow2");
     terminal.see("creates");
     terminal.press("<enter>");
     terminal.see("10 images");
@@ -171,7 +171,7 @@ fn a_leaf_starts_anew_and_gets_back_what_it_held() {
     terminal.see("has what it held before");
     terminal.go_to("RootBase.qcow2");
     terminal.press(":revert<enter>");
-    terminal.see("only a leaf starts anew");
+    terminal.see("others are built on it");
     terminal.press("<esc>q");
     assert_eq!(terminal.end(), 0);
 }
@@ -336,7 +336,7 @@ fn a_new_image_is_encrypted_with_the_passphrase_that_was_typed_twice() {
     let dir = demo();
     let mut terminal = open(&dir);
     terminal.press("\u{e}");
-    terminal.see("New image");
+    terminal.see("Create an image");
     terminal.press(&"<backspace>".repeat("disk-1.qcow2".len()));
     terminal.press("safe.qcow2\t");
     terminal.press(&"<backspace>".repeat(3));
@@ -540,7 +540,7 @@ fn what_is_wrong_is_mended_from_the_health_pane() {
     terminal.press("6");
     terminal.see("says where it went");
     terminal.press("<enter>");
-    terminal.see("What top.qcow2 is built on");
+    terminal.see("Relink top.qcow2: what it is built on");
     terminal.press(&"<backspace>".repeat(10));
     terminal.press("mo\t");
     terminal.see("moved.qcow2");

@@ -232,6 +232,9 @@ pub enum Denied {
         /// The number that would do.
         needed: u64,
     },
+    /// A number was typed where none is asked for: it was meant for another plan.
+    #[error("nothing is lost for good by this, so no number is asked for: a yes is")]
+    NoNumber,
 }
 
 /// Whether it can be taken back.
@@ -576,7 +579,8 @@ impl Plan {
                 Ok(Ready::new(self))
             }
             (Confirm::Count(needed), _) => Err(Denied::Count { needed }),
-            (Confirm::Nothing | Confirm::Yes, _) => Ok(Ready::new(self)),
+            (Confirm::Nothing | Confirm::Yes, Consent::Count(_)) => Err(Denied::NoNumber),
+            (Confirm::Nothing | Confirm::Yes, Consent::Yes) => Ok(Ready::new(self)),
         }
     }
 }

@@ -94,6 +94,8 @@ pub struct Item {
     pub group: &'static str,
     /// Its name in the keymap.
     pub name: &'static str,
+    /// Other words that people search it by.
+    pub also: &'static str,
     /// Why it cannot be done now.
     pub why_not: Option<String>,
     /// What it does.
@@ -184,7 +186,15 @@ impl ListMenu {
         let lower = query.to_lowercase();
         let words: Vec<&str> = lower.split_whitespace().collect();
         let text = |item: &Item| {
-            format!("{} {} {} {}", item.title, item.group, item.name, item.keys).to_lowercase()
+            let Item {
+                title,
+                group,
+                name,
+                also,
+                keys,
+                ..
+            } = item;
+            format!("{title} {group} {name} {also} {keys}").to_lowercase()
         };
         let mut shown: Vec<usize> = (0..self.items.len())
             .filter(|i| {
@@ -389,6 +399,7 @@ impl Item {
             title: title.into(),
             group: "",
             name: "",
+            also: "",
             why_not: None,
             choice,
         }

@@ -26,7 +26,7 @@ pub(super) fn branch(app: &App, node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("New branch on {name}"),
+        format!("Branch on {name}"),
         image,
         [
             Field::path(F::Name, free_name(&app.forest, image), "the file to create"),
@@ -64,7 +64,7 @@ pub(super) fn flatten(app: &App, node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("A flat copy of {name}"),
+        format!("Flatten into a new file: {name}"),
         image,
         vec![
             Field::path(
@@ -104,7 +104,7 @@ pub(super) fn flatten_here(node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("Take layers out of the chain of {name}"),
+        format!("Flatten the chain of {name}"),
         image,
         vec![Field::path(F::Onto, "", HOW_ONTO)],
         false,
@@ -154,7 +154,7 @@ pub(super) fn rebase(app: &App, node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("Build {name} on another image"),
+        format!("Rebase {name} on another image"),
         image,
         vec![
             Field::path(
@@ -221,7 +221,7 @@ pub(super) fn relink(app: &App, node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("What {name} is built on"),
+        format!("Relink {name}: what it is built on"),
         image,
         vec![
             Field::path(

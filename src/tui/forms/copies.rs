@@ -22,7 +22,7 @@ pub(super) fn clone(app: &App, node: &Node) -> Form {
     let name = units::file_name(&node.path);
     let new = name_beside(&app.forest, image, "copy");
     Form::new(
-        format!("A copy of {name}"),
+        format!("Clone {name}"),
         image,
         vec![
             Field::path(F::Name, new, "the file to create").only_where(F::Way, &[0, 2]),
@@ -359,7 +359,7 @@ pub(super) fn snapshot(node: &Node, id: &OsStr) -> Form {
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let new = format!("{}-snapshot-{id}.qcow2", stem.to_string_lossy());
     Form::new(
-        format!("Copy a snapshot out of {name}"),
+        format!("Extract a snapshot of {name}"),
         image,
         vec![
             Field::path(F::Name, new, "the file to create"),

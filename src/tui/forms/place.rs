@@ -27,7 +27,7 @@ pub(super) fn create(app: &App) -> Form {
         .map(|number| format!("disk-{number}.qcow2"))
         .find(|name| app.forest.by_path(&image.with_file_name(name)).is_none());
     Form::new(
-        "New image".to_owned(),
+        "Create an image".to_owned(),
         &image,
         [
             Field::path(F::Name, name.unwrap_or_default(), "the file to create"),
@@ -101,7 +101,7 @@ pub(super) fn resize(node: &Node) -> Form {
     let image = node.path.as_path();
     let now = node.virtual_size().map(units::size).unwrap_or_default();
     Form::new(
-        format!("Another size for {name}, now {now}"),
+        format!("Resize {name}, now {now}"),
         image,
         vec![
             Field::text(
@@ -134,7 +134,7 @@ pub(super) fn take_snapshot(node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("New snapshot inside {name}"),
+        format!("Snapshot {name} as it is now"),
         image,
         vec![Field::text(
             F::Name,

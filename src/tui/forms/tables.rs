@@ -138,7 +138,7 @@ pub(super) fn add_bitmap(node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("New dirty bitmap in {name}"),
+        format!("Add a dirty bitmap to {name}"),
         image,
         vec![
             Field::text(F::Name, "", "what it is called, 1 to 1023 bytes"),

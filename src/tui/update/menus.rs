@@ -35,6 +35,7 @@ fn item(app: &App, entry: Entry<'_, Action>) -> Item {
         title: entry.title.to_owned(),
         group: entry.group.name(),
         name: entry.name,
+        also: entry.also,
         why_not: why_not(app, entry.action),
         choice: Choice::Action(entry.action),
     }
@@ -65,6 +66,7 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
         title: (*meaning).to_owned(),
         group: "sign",
         name: "",
+        also: "",
         why_not: None,
         choice: Choice::Explains,
     }));
@@ -107,6 +109,7 @@ fn entry(keys: &str, group: &'static str, title: impl Into<String>, choice: Choi
         title: title.into(),
         group,
         name: "",
+        also: "",
         why_not: None,
         choice,
     }
