@@ -73,8 +73,8 @@
 //! # Add a problem and what helps against it
 //!
 //! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence.
-//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, the operations that help. The screen shows them as a key, JSON as command
-//!    lines.
+//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, what helps (`remedy.rs`). The screen shows it as a key, the command line and
+//!    JSON as command lines.
 //! 3. `tests/support/forests.rs`: an image that has it.
 //!
 //! # Add a key
