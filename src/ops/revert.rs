@@ -1,6 +1,7 @@
 //! Revert: a leaf starts anew under the same name, as empty as it was when it was made. What it held goes to
-//! the trash and can take its place again. The new overlay is whole before the old file moves, and gets its
-//! name when that is in the trash: at no instant does the name lead to half an image.
+//! the trash and can take its place again. The new overlay is whole before the old file moves. The two change
+//! places in one step; where the filesystem has none, the old file goes first, and for an instant nothing has the
+//! name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,8 @@ pub struct Revert {
     #[serde(default)]
     pub to: Option<String>,
     /// What it is made as when it starts anew. The plan finds it and the journal keeps it, since an
-    /// interrupted revert may have to be finished when the old image is in the trash.
+    /// interrupted revert may have to be finished when the old image is in the trash: with both, it starts anew,
+    /// and has its owner and mode from what the entry keeps.
     #[serde(default)]
     pub anew: Option<Box<Branch>>,
 }
@@ -63,6 +65,9 @@ impl Revert {
 
     /// The trash's entry that holds what the image was before an interrupted revert.
     fn before(&self, half: &Half<'_>) -> Option<String> {
+        if let Some(found) = half.entry_of_file(&self.image) {
+            return found;
+        }
         let image = std::slice::from_ref(&self.image);
         let of = |reason| {
             let mut batches = half.batches(image, Some(reason)).into_iter();
@@ -106,9 +111,10 @@ impl Operation for Revert {
     }
 
     fn plan(&self, plan: &mut Plan) {
-        match &self.to {
-            None => plan_anew(plan, &self.image),
-            Some(entry) => plan_back(plan, &self.image, entry),
+        match (&self.to, &self.anew) {
+            (None, _) => plan_anew(plan, &self.image),
+            (Some(entry), None) => plan_back(plan, &self.image, entry),
+            (Some(entry), Some(branch)) => plan_rest(plan, &self.image, entry, branch),
         }
     }
 
@@ -123,14 +129,21 @@ impl Operation for Revert {
                 "{} has its new content, and the old one is in the trash ({before})",
                 name(&self.image)
             )),
-            (false, Some(_)) => match (&self.to, &self.anew) {
+            (false, Some(before)) => match (&self.to, &self.anew) {
                 (Some(entry), _) => Way::Ask(
                     Restore {
                         entries: vec![entry.clone()],
                     }
                     .into(),
                 ),
-                (None, Some(branch)) => Way::Ask(Branch::clone(branch).into()),
+                (None, Some(branch)) => Way::Ask(
+                    Self {
+                        image: self.image.clone(),
+                        to: Some(before),
+                        anew: Some(branch.clone()),
+                    }
+                    .into(),
+                ),
                 (None, None) => Way::Impossible(format!(
                     "what {} was to become was not written down: roll it back, then ask again",
                     name(&self.image)
@@ -430,6 +443,67 @@ fn plan_back(plan: &mut Plan, image: &Path, entry: &str) {
     }));
 }
 
+/// Plans what is left of a revert that was interrupted when the image was in the trash and nothing had its name.
+fn plan_rest(plan: &mut Plan, image: &Path, entry: &str, branch: &Branch) {
+    let context = plan.context().clone();
+    let host = context.host.as_ref();
+    let (names, dirs) = ([entry.to_owned()], context.looked_in.dirs());
+    let (entries, _) = trash::find(host, context.state_dir.as_deref(), &dirs, &names);
+    let mut files = entries.iter().flat_map(|entry| &entry.files);
+    let Some(old) = files.find(|file| file.original == image) else {
+        return plan.refuse(
+            RefusalKind::NotFound,
+            format!(
+                "there is no {} in the trash that holds {}",
+                printable(entry),
+                name(image)
+            ),
+        );
+    };
+    branch.plan(plan);
+    let Some(first) = plan.job.take() else {
+        return;
+    };
+    plan.job = Some(Arc::new(RestJob {
+        first,
+        image: image.to_path_buf(),
+        old: old.kept_at.clone(),
+    }));
+}
+
+/// Makes the image, and then gives it what the old one had.
+#[derive(Debug)]
+struct RestJob {
+    first: Arc<dyn Job>,
+    image: PathBuf,
+    /// The old one, in the trash.
+    old: PathBuf,
+}
+
+impl Job for RestJob {
+    fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
+        let mut done = self.first.run(plan, progress)?;
+        match keep_attributes(plan.host(), &self.old, &self.image, &self.image) {
+            Ok(lost) => done.remarks.extend(lost),
+            Err(error) => done.remarks.push(Note::of(format!(
+                "could not keep owner and mode of {}: {}",
+                name(&self.image),
+                io_text(&error)
+            ))),
+        }
+        Ok(done)
+    }
+}
+
+/// Gives a file the owner, mode and extended attributes of another; what cannot be kept of `image`, in sentences.
+fn keep_attributes(host: &dyn Host, old: &Path, new: &Path, image: &Path) -> io::Result<Vec<Note>> {
+    let old = host.open(old, Access::Read)?;
+    let new = host.open(new, Access::ReadWrite)?;
+    let lost = copy_attributes(&*old, &*new).lost;
+    let of_image = |lost| format!("could not keep {lost} of {}", name(image));
+    Ok(lost.into_iter().map(of_image).map(Note::of).collect())
+}
+
 /// What takes the place of the image.
 #[derive(Debug)]
 enum Content {
@@ -500,17 +574,33 @@ impl RevertJob {
         let state_dir = plan.context().state_dir.as_deref();
         let reason = plan.reason("revert");
         let batch = Batch::prepare(host, state_dir, reason, vec![self.item.clone()])?;
-        let (kept, mut remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
+        let (mut kept, mut remarks) = (batch.name().to_owned(), batch.remarks().to_vec());
         let places: Vec<PathBuf> = batch.places().map(Path::to_path_buf).collect();
         progress.enter(Phase::Switch, 0);
-        let mut touched = batch.carry_out(progress)?;
-        if let Err(error) = host.rename_new_of(next.file, &next.path, image) {
-            return Err(take_back(plan, image, &places, &kept, &error));
-        }
-        let synced = host
-            .sync_dir(folder(image))
-            .and_then(|()| host.sync_dir(folder(&next.path)));
-        if let Err(error) = synced {
+        let mut touched = vec![image.clone(), next.path.clone()];
+        touched.extend(places.iter().cloned());
+        let has_moved = match self.exchange(host, next, &places, progress) {
+            Ok(Exchange::Done) => true,
+            Ok(Exchange::InOtherEntry(name)) => {
+                kept = name;
+                batch.give_up();
+                false
+            }
+            Ok(Exchange::Impossible) => {
+                batch.carry_out(progress)?;
+                if let Err(error) = host.rename_new_of(next.file, &next.path, image) {
+                    return Err(take_back(plan, image, &places, &kept, &error));
+                }
+                true
+            }
+            Err(error) => {
+                batch.give_up();
+                return Err(error);
+            }
+        };
+        let mut folders = vec![folder(image), folder(&next.path)];
+        folders.extend(places.iter().map(|place| folder(place)));
+        if let Err(error) = folders.into_iter().try_for_each(|dir| host.sync_dir(dir)) {
             return Err(Error::failed(format!(
                 "{} has its new content, and whether that outlives a power cut is not known: {error}. What it held \
                  is in the trash as {kept}",
@@ -518,11 +608,12 @@ impl RevertJob {
                 error = io_text(&error)
             )));
         }
-        touched.push(next.path.clone());
         remarks.extend(next.remarks.iter().cloned());
         let has = match &self.content {
             Content::Kept { entry, .. } => {
-                entry.clear(host, state_dir);
+                if has_moved {
+                    entry.clear(host, state_dir);
+                }
                 "has what it held before"
             }
             Content::Anew { .. } => "starts anew",
@@ -537,6 +628,67 @@ impl RevertJob {
             remarks,
         })
     }
+
+    /// Has the image and what comes next change places in one step. What is new waits for it in the trash, and never
+    /// beside the image: what is left there half made is taken away some time.
+    fn exchange(
+        &self,
+        host: &dyn Host,
+        next: &Next,
+        places: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<Exchange, Error> {
+        let image = &self.item.path;
+        let [place] = places else {
+            return Ok(Exchange::Impossible);
+        };
+        progress
+            .advance(0)
+            .map_err(|_| Error::cancelled("cancelled: every file is where it was"))?;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::Unsupported => Ok(Exchange::Impossible),
+            _ => Err(Error::io("give its new content to", image, &error)),
+        };
+        match &self.content {
+            Content::Anew { .. } => {
+                let waits = host
+                    .rename_new_of(next.file, &next.path, place)
+                    .and_then(|()| host.sync_dir(folder(place)));
+                match waits.and_then(|()| host.exchange(next.file, place, image)) {
+                    Ok(()) => Ok(Exchange::Done),
+                    Err(error) => {
+                        // Where it is not in the trash yet it has this name still.
+                        let _ = host.rename_new_of(next.file, place, &next.path);
+                        failed(error)
+                    }
+                }
+            }
+            Content::Kept { entry, .. } => {
+                if let Err(error) = host.exchange(next.file, &next.path, image) {
+                    return failed(error);
+                }
+                // What the entry says of its file is not true of this one.
+                let moved = host
+                    .sync_dir(folder(image))
+                    .and_then(|()| host.sync_dir(folder(&next.path)))
+                    .and_then(|()| host.rename_new(&next.path, place));
+                Ok(match moved {
+                    Ok(()) => Exchange::Done,
+                    Err(_) => Exchange::InOtherEntry(entry.name.clone()),
+                })
+            }
+        }
+    }
+}
+
+/// What came of an exchange.
+enum Exchange {
+    /// The image is in the trash, where it was to go.
+    Done,
+    /// It is in this entry of the trash, that of what has its name now.
+    InOtherEntry(String),
+    /// Nothing: the filesystem has no such step.
+    Impossible,
 }
 
 /// The file that is going to have the image's name.
@@ -563,15 +715,10 @@ impl Next {
             .map_err(|error| branch::not_created(image, error))?;
         on.look_again(host, std::slice::from_ref(&path))?;
         let made = || -> io::Result<Self> {
-            let file = host.stat_link(&path)?.id;
-            let old = host.open(image, Access::Read)?;
-            let new = host.open(&path, Access::ReadWrite)?;
-            let lost = copy_attributes(&*old, &*new).lost;
-            let of_image = |lost| format!("could not keep {lost} of {}", name(image));
             Ok(Self {
                 path: path.clone(),
-                file,
-                remarks: lost.into_iter().map(of_image).map(Note::of).collect(),
+                file: host.stat_link(&path)?.id,
+                remarks: keep_attributes(host, image, &path, image)?,
             })
         };
         made().map_err(|error| {

@@ -287,7 +287,7 @@ fn the_plan_says_what_depends_on_the_base_and_how_qemu_img_does_it() {
     let first = plan(dir.path(), &branch(dir.path(), "base", "one"));
     assert_eq!(
         (first.danger, first.confirm),
-        (Danger::Creates, Confirm::Yes)
+        (Danger::Creates, Confirm::Nothing)
     );
     let text = words(&first);
     assert!(text.contains("base is frozen from then on"), "{text}");

@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use qanopy::host::Host;
 use qanopy::image::{Chain, Format};
-use qanopy::ops::{CloneImage, Confirm, EffectKind, Reflink, RefusalKind, Request, Revert, trash};
+use qanopy::ops::{
+    CloneImage, Confirm, EffectKind, RecoverEntry, Recovery, Reflink, RefusalKind, Request, Revert,
+    trash,
+};
 use support::crash_suite::{Attempt, CrashSuite, Promise};
 use support::oracle::{Bytes, View};
 use support::script::{Script, copy_tree};
-use support::{Calls, FaultyHost, HoldMode, checker, encrypted, oracle, ours};
+use support::{Calls, Fault, FaultyHost, HoldMode, Then, checker, encrypted, oracle, ours};
 
 const LEAF: &str = "leaf.qcow2";
 
@@ -102,10 +105,21 @@ fn a_leaf_starts_anew_and_what_it_held_comes_back() {
     assert!(ours::trashed(dir, LEAF).is_some(), "nothing is lost by it");
 }
 
+/// Half-made files bear the number of the process that made them: here it is the same one.
+fn remove_half_made(dir: &Path) {
+    for file in support::script::files_below(dir) {
+        if qanopy::image::maker_of(&file).is_some() {
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
 /// What holds whatever cuts it off: the name leads to the old content or to the new, or to nothing while the
 /// trash keeps the old; and where it is anew the old is in the trash.
 struct OldOrAnew {
     old: View,
+    /// The two change places in one step: something has the name at every instant.
+    swaps: bool,
 }
 
 impl OldOrAnew {
@@ -136,7 +150,7 @@ impl Promise for OldOrAnew {
 
     fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
         if !dir.join(LEAF).exists() {
-            assert!(!done, "{context}");
+            assert!(!done && !self.swaps, "{context}");
             return self.kept(dir, context);
         }
         assert!(checker::check(&dir.join(LEAF)).is_sound(), "{context}");
@@ -160,12 +174,7 @@ impl Promise for OldOrAnew {
     }
 
     fn finish(&self, dir: &Path, context: &dyn Display) {
-        // Half-made files bear the number of the process that made them: here it is the same one.
-        for file in support::script::files_below(dir) {
-            if qanopy::image::maker_of(&file).is_some() {
-                fs::remove_file(file).unwrap();
-            }
-        }
+        remove_half_made(dir);
         if !dir.join(LEAF).exists() {
             let entry = ours::trashed(dir, LEAF).unwrap();
             let restore = Request::Restore(qanopy::ops::Restore {
@@ -181,26 +190,125 @@ impl Promise for OldOrAnew {
     }
 }
 
+/// Whether files change places in one step where tests are run.
+fn swaps(dir: &Path) -> bool {
+    let [one, other] = ["one", "other"].map(|name| dir.join(name));
+    fs::write(&one, "1").unwrap();
+    fs::write(&other, "2").unwrap();
+    let host = qanopy::host::RealHost;
+    let file = host.stat_link(&one).unwrap().id;
+    let swapped = host.exchange(file, &one, &other);
+    let is = |path: &Path, text: &str| fs::read_to_string(path).unwrap() == text;
+    assert!(
+        is(&one, if swapped.is_ok() { "2" } else { "1" }),
+        "{swapped:?}"
+    );
+    if let Err(error) = &swapped {
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    }
+    fs::remove_file(one).unwrap();
+    fs::remove_file(other).unwrap();
+    swapped.is_ok()
+}
+
+/// The same host, or one that knows no exchange.
+fn limited(host: &Arc<dyn Host>, swaps: bool) -> Arc<dyn Host> {
+    match swaps {
+        true => Arc::clone(host),
+        false => Arc::new(FaultyHost::counting(Arc::clone(host)).without_exchange()),
+    }
+}
+
 #[test]
 fn whatever_cuts_a_revert_off_the_old_content_is_there() {
     if support::qemu().is_none() {
         return;
     }
-    let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
-        result: ours::run(host, dir, &revert(dir)),
-        unread: false,
-    };
-    let suite = CrashSuite {
-        script: &family(),
-        what: "revert".to_owned(),
-        attempt: &attempt,
-        states: 120,
-        failures: 16,
-        every: 13,
-    };
-    let promise = |dir: &Path| OldOrAnew { old: view(dir) };
-    let _ = suite.survives_crashes(promise);
-    suite.survives_failures(promise);
+    let home = tempfile::tempdir().unwrap();
+    for swaps in [true, false] {
+        if swaps && !self::swaps(home.path()) {
+            continue;
+        }
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| Attempt {
+            result: ours::run(&limited(host, swaps), dir, &revert(dir)),
+            unread: false,
+        };
+        let suite = CrashSuite {
+            script: &family(),
+            what: format!("revert, in one step: {swaps}"),
+            attempt: &attempt,
+            states: 120,
+            failures: 16,
+            every: 13,
+        };
+        let promise = |dir: &Path| OldOrAnew {
+            old: view(dir),
+            swaps,
+        };
+        let _ = suite.survives_crashes(promise);
+        suite.survives_failures(promise);
+    }
+}
+
+/// What holds of a revert and of the way back: the name leads to the old content or to the new, and where it is
+/// not the old that is in the trash.
+struct ThereAndBack(OldOrAnew);
+
+impl Promise for ThereAndBack {
+    fn completed(&mut self, dir: &Path, context: &dyn Display) {
+        assert!(view(dir) == self.0.old, "{context}");
+    }
+
+    fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+        assert!(!done || view(dir) == self.0.old, "{context}");
+        self.0.check_quickly(dir, false, context);
+    }
+
+    fn check_by_qemu(&self, dir: &Path, context: &dyn Display) {
+        self.0.check_by_qemu(dir, context);
+    }
+
+    fn finish(&self, dir: &Path, context: &dyn Display) {
+        self.0.finish(dir, context);
+    }
+}
+
+#[test]
+fn whatever_cuts_the_way_back_off_the_old_content_is_there() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    for swaps in [true, false] {
+        if swaps && !self::swaps(home.path()) {
+            continue;
+        }
+        let attempt = |host: &Arc<dyn Host>, dir: &Path| {
+            let host = limited(host, swaps);
+            let result = ours::run(&host, dir, &revert(dir));
+            let result = result.and_then(|done| ours::run(&host, dir, &done.undo.unwrap()));
+            Attempt {
+                result,
+                unread: false,
+            }
+        };
+        let suite = CrashSuite {
+            script: &family(),
+            what: format!("revert and back, in one step: {swaps}"),
+            attempt: &attempt,
+            states: 160,
+            failures: 16,
+            every: 17,
+        };
+        let promise = |dir: &Path| {
+            ThereAndBack(OldOrAnew {
+                old: view(dir),
+                swaps,
+            })
+        };
+        let _ = suite.survives_crashes(promise);
+        suite.survives_failures(promise);
+    }
 }
 
 #[test]
@@ -430,4 +538,55 @@ fn a_leaf_that_starts_anew_is_read_by_whoever_read_it() {
     let before = stat();
     ours::run(&ours::real_host(), dir, &revert(dir)).unwrap();
     assert_eq!(stat(), before);
+}
+
+#[test]
+fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() {
+    use std::os::unix::fs::PermissionsExt;
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let pristine = home.path().join("pristine");
+    family().build(&pristine);
+    let counted = Arc::new(FaultyHost::counting(ours::real_host()).without_exchange());
+    let dir = home.path().join("dir");
+    copy_tree(&pristine, &dir);
+    let host: Arc<dyn Host> = counted.clone();
+    ours::run(&host, &dir, &revert(&dir)).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    let mut finished = 0;
+    for nth in 0..counted.count(Calls::Mutating) {
+        copy_tree(&pristine, &dir);
+        fs::set_permissions(dir.join(LEAF), fs::Permissions::from_mode(0o640)).unwrap();
+        let (class, fault) = (Calls::Mutating, Fault::eio());
+        let host = FaultyHost::failing(ours::real_host(), class, nth, fault, Then::KeepFailing);
+        let host: Arc<dyn Host> = Arc::new(host.without_exchange());
+        let state = home.path().join(format!("state-{nth}"));
+        let context = |host: &Arc<dyn Host>| qanopy::ops::Context {
+            state_dir: Some(state.clone()),
+            ..ours::context(host, &dir)
+        };
+        let run = |host: &Arc<dyn Host>, request: &Request| {
+            let ready = ours::agree(qanopy::ops::plan(&context(host), request))?;
+            let done = qanopy::ops::run(ready, &qanopy::ops::Progress::new());
+            done.map_err(|error| error.to_string())
+        };
+        let cut_off = run(&host, &revert(&dir));
+        if !dir.join(LEAF).exists() {
+            finished += 1;
+            remove_half_made(&dir);
+            let finish = Request::Recover(RecoverEntry {
+                entry: 1,
+                way: Recovery::Finish,
+            });
+            let done = run(&ours::real_host(), &finish);
+            done.unwrap_or_else(|why| panic!("{why}, after {cut_off:?}"));
+            assert!(view(&dir) == anew(&dir));
+            let mode = fs::metadata(dir.join(LEAF)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640, "{cut_off:?}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+    assert!(finished > 0, "it is cut off between the two renames");
 }

@@ -93,6 +93,8 @@ pub struct FaultyHost {
     state: Arc<State>,
     /// What is said to be free on every filesystem, in bytes; none for what is.
     free: Option<u64>,
+    /// Whether two files can change places in one step.
+    exchanges: bool,
 }
 
 /// What a call of a [`FaultyHost::telling`] sets off.
@@ -243,6 +245,7 @@ impl FaultyHost {
             inner,
             state: Arc::new(state),
             free: None,
+            exchanges: true,
         }
     }
 
@@ -251,6 +254,14 @@ impl FaultyHost {
         Self {
             free: Some(free),
             ..Self::counting(inner)
+        }
+    }
+
+    /// The same on filesystems where no two files change places in one step.
+    pub fn without_exchange(self) -> Self {
+        Self {
+            exchanges: false,
+            ..self
         }
     }
 
@@ -303,6 +314,13 @@ impl Host for FaultyHost {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass(Call::Allocate, "rename_new", from)?;
         self.inner.rename_new(from, to)
+    }
+    fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        if !self.exchanges {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.pass(Call::Change, "exchange", from)?;
+        self.inner.exchange(file, from, to)
     }
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass(Call::Allocate, "link_new", from)?;

@@ -116,6 +116,13 @@ pub enum Event {
         /// The new name.
         to: PathBuf,
     },
+    /// Two files that have each other's name.
+    Exchange {
+        /// A name.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// A second name of a file.
     Link {
         /// The name it has.
@@ -167,6 +174,7 @@ impl Event {
             | Event::CreateDir { path }
             | Event::RemoveDir { path } => vec![path],
             Event::Rename { from, to } => vec![from, to],
+            Event::Exchange { one, other } => vec![one, other],
             Event::Link { to, .. } => vec![to],
             _ => vec![],
         };
@@ -415,6 +423,13 @@ impl Host for RecordingHost {
             to: self.relative(to)?,
         };
         self.record(event, || RealHost.rename_new(from, to))
+    }
+    fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        let event = Event::Exchange {
+            one: self.relative(from)?,
+            other: self.relative(to)?,
+        };
+        self.record(event, || RealHost.exchange(file, from, to))
     }
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         let event = Event::Link {
@@ -884,6 +899,11 @@ fn rename_in(entries: &mut BTreeMap<PathBuf, Entry>, event: &Event) {
         Event::Link { from, to } => {
             let entry = entries.get(from).unwrap().clone();
             entries.insert(to.clone(), entry);
+        }
+        Event::Exchange { one, other } => {
+            let (first, second) = (entries[one].clone(), entries[other].clone());
+            entries.insert(one.clone(), second);
+            entries.insert(other.clone(), first);
         }
         Event::Rename { from, to } => {
             let below: Vec<PathBuf> = entries

@@ -113,7 +113,7 @@ proptest! {
                 prop_assert!(jobs > 0);
                 if let Some(key) = key {
                     prop_assert!(matches!(key.code, Code::Char('y') | Code::Enter), "{key}");
-                    prop_assert!(matches!(before, Some(Confirm::Yes | Confirm::Count(_))), "{before:?}");
+                    prop_assert!(matches!(before, Some(Confirm::Nothing | Confirm::Yes | Confirm::Count(_))), "{before:?}");
                 }
             }
             harness.buffer();

@@ -55,6 +55,10 @@ pub trait Host: Send + Sync + fmt::Debug {
         require_file(file, &self.stat_link(from)?)?;
         self.rename_new(from, to)
     }
+    /// Gives this very file, found by `from`, the name `to`, and what has that name the other, in one step: at no
+    /// instant is one of the names missing. Paths as for [`Host::rename_new_of`]. `Unsupported`, and nothing done,
+    /// where the filesystem has no such step.
+    fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()>;
     /// As [`Host::remove_file`], of this very file and no other, by an absolute path: no symbolic link is
     /// followed in any part of it.
     fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {

@@ -108,6 +108,27 @@ impl Host for RealHost {
         })
     }
 
+    fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        let ((from_dir, from), (to_dir, to)) = (folder_of(from)?, folder_of(to)?);
+        let is_it = |dir: &OwnedFd, name: &OsStr| {
+            let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            require_file(file, &stat_of(&stat))
+        };
+        let swap = || renameat_with(&from_dir, from, &to_dir, to, RenameFlags::EXCHANGE);
+        is_it(&from_dir, from)?;
+        match swap() {
+            Ok(()) => {}
+            Err(errno @ (Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, errno));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        is_it(&to_dir, to).inspect_err(|_| {
+            // It was put there between the two calls.
+            let _ = swap();
+        })
+    }
+
     fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
         let (dir, name) = folder_of(path)?;
         let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -110,7 +110,7 @@ pub struct Entry {
     /// The files that were to go to the trash.
     pub(in crate::ops) goes: Vec<PathBuf>,
     /// What the files that it changes were before.
-    before: Preconditions,
+    pub(in crate::ops) before: Preconditions,
     /// What the files that taking it back would change were at the end, as later undos have left them.
     pub(in crate::ops) left: Preconditions,
     /// The undo that took it back.

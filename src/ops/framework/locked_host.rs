@@ -119,6 +119,10 @@ impl Host for LockedHost<'_> {
         self.host.rename_new_of(file, from, to)
     }
 
+    fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
+        self.host.exchange(file, from, to)
+    }
+
     fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
         self.host.remove_file_of(file, path)
     }

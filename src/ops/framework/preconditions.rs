@@ -59,6 +59,12 @@ impl FileVersion {
         self.id == other.id
     }
 
+    /// Whether it has the length and the first sector of the other: where a disk has another number since, no file
+    /// is known by its own.
+    pub(in crate::ops) fn is_alike(&self, other: &Self) -> bool {
+        (self.len, self.header) == (other.len, other.header)
+    }
+
     /// When it was last written.
     pub(in crate::ops) fn modified(&self) -> SystemTime {
         self.modified
@@ -159,6 +165,12 @@ impl Preconditions {
                 own.was = Some(now.clone());
             }
         }
+    }
+
+    /// What the file of this name was.
+    pub(in crate::ops) fn version(&self, path: &Path) -> Option<&FileVersion> {
+        let mut found = self.0.iter().filter(|one| one.path == absolute(path));
+        found.next()?.was.as_ref()
     }
 
     /// Whether one of the files, by whatever name, was just this.

@@ -2,6 +2,7 @@
 //! what follows from that; what several of them go by is here. Nothing is changed.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::context::Context;
 use super::data_files::data_file_of;
@@ -9,6 +10,7 @@ use super::format::{listed, name, shown};
 use super::journal::Entry;
 use super::nature::{Nature, Relocation};
 use super::plan::Note;
+use super::preconditions::FileVersion;
 use super::request::Request;
 use super::{resolve, trash};
 
@@ -73,6 +75,35 @@ impl Half<'_> {
             .filter(|batch| reason.is_none_or(|reason| batch.reason == reason))
             .map(|batch| batch.name)
             .collect()
+    }
+
+    /// The trash entry that holds the very file of this name that was there when the operation was begun; the inner
+    /// none where it is at its place still, and the outer where neither can be told.
+    pub(in crate::ops) fn entry_of_file(&self, path: &Path) -> Option<Option<String>> {
+        let was = self.entry.before.version(path)?;
+        let host = self.context.host.as_ref();
+        let state_dir = self.context.state_dir.as_deref();
+        let files = [path.to_path_buf()];
+        let entries = trash::holding(host, state_dir, &files, SystemTime::UNIX_EPOCH);
+        let kept: Vec<(&String, FileVersion)> = entries
+            .iter()
+            .flat_map(|entry| entry.files.iter().map(move |file| (&entry.name, file)))
+            .filter(|(_, file)| file.original.file_name() == path.file_name())
+            .filter_map(|(name, file)| Some((name, FileVersion::now(host, &file.kept_at).ok()?)))
+            .collect();
+        let here = FileVersion::now(host, path).ok();
+        for is_it in [FileVersion::is_same_file, FileVersion::is_alike] {
+            if let Some((name, _)) = kept.iter().find(|(_, file)| is_it(file, was)) {
+                // Two that are alike are told apart by which has the name.
+                if here.as_ref().is_none_or(|here| !is_it(here, was)) {
+                    return Some(Some((*name).clone()));
+                }
+            }
+            if here.as_ref().is_some_and(|here| is_it(here, was)) {
+                return Some(None);
+            }
+        }
+        None
     }
 
     /// Whether the file went to the trash since the operation was begun.
