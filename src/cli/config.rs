@@ -25,6 +25,9 @@ pub(super) enum ConfigCommand {
     Check,
 }
 
+/// Lines that do not hold that are told where something else was asked for.
+const MOST_TOLD: usize = 5;
+
 /// Does what is asked.
 pub(super) fn run(out: &mut Out, globals: Globals, command: &ConfigCommand) -> anyhow::Result<()> {
     let path = path()?;
@@ -89,12 +92,27 @@ pub(super) fn of_this_run() -> (Config, Vec<String>) {
         }
         Err(error) => {
             let text = format!(
-                "{} cannot be read ({error}): the defaults hold",
+                "{} cannot be read ({error}): the defaults hold, and nothing is changed, since it may say so",
                 printable(&path),
                 error = io_text(&error)
             );
-            (Config::default(), vec![text])
+            let mut config = Config::default();
+            config.read_only = true;
+            (config, vec![text])
         }
+    }
+}
+
+/// Tells what is wrong with the configuration on standard error: the first of it.
+pub(super) fn complain(warnings: &[String]) {
+    for warning in warnings.iter().take(MOST_TOLD) {
+        output::complain(format_args!("qanopy: {warning}"));
+    }
+    if warnings.len() > MOST_TOLD {
+        output::complain(format_args!(
+            "qanopy: `qanopy config check` tells {} more lines that do not hold",
+            warnings.len() - MOST_TOLD
+        ));
     }
 }
 

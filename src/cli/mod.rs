@@ -251,9 +251,12 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
         open,
         command,
     } = cli;
-    let (config, _) = config::of_this_run();
+    let (config, warnings) = config::of_this_run();
     globals.read_only |= config.read_only;
     let ended = if let Some(command) = command {
+        if !matches!(command, Command::Config(_)) {
+            config::complain(&warnings);
+        }
         misplaced(&open)?;
         dispatch(out, globals, command)?
     } else {

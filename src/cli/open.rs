@@ -7,7 +7,7 @@ use crate::forest::Index;
 use crate::tui::{self, TuiOptions};
 
 use super::options::{Globals, OpenArgs};
-use super::output::{self, Out};
+use super::output::Out;
 use super::{config, context, tree};
 
 /// Shows the directories; the configuration's where none are named.
@@ -20,9 +20,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::R
     open.look.follow |= config.follow;
     open.look.raw |= config.raw;
     if globals.json || !is_screen() {
-        for warning in &warnings {
-            output::complain(format_args!("qanopy: {warning}"));
-        }
+        config::complain(&warnings);
         tree::plain(out, globals, &open)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -83,6 +83,26 @@ fn read_only_holds_for_commands_as_well_and_roots_are_what_is_opened() {
 }
 
 #[test]
+fn a_configuration_that_does_not_hold_is_told_beside_every_command() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    configure(
+        home,
+        "a = 1\nb = 1\nc = 1\nd = 1\ne = 1\nf = 1\nread_only = yes\n",
+    );
+    let refused = qanopy(home, "create a.qcow2 1M");
+    assert_eq!(refused.status.code(), Some(4));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        told.contains("config.toml:1: ") && !told.contains("config.toml:7: "),
+        "{told}"
+    );
+    assert!(told.contains("`qanopy config check` tells"), "{told}");
+    let quiet = qanopy(home, "config path");
+    assert!(quiet.stderr.is_empty());
+}
+
+#[test]
 fn a_shell_is_made_to_ask_and_the_manual_page_knows_every_command() {
     let home = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

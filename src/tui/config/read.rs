@@ -38,6 +38,8 @@ const KEYS: [&str; 15] = [
 struct Reader<'a> {
     text: &'a str,
     home: Option<&'a Path>,
+    /// Whether `read_only` was read.
+    knows_read_only: bool,
     warnings: Vec<Warning>,
 }
 
@@ -49,6 +51,7 @@ impl Config {
         let mut reader = Reader {
             text,
             home,
+            knows_read_only: false,
             warnings: Vec::new(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -61,6 +64,7 @@ impl Config {
         for (key, value) in keys {
             reader.take(&mut config, key.get_ref(), key.span(), value);
         }
+        reader.keep_read_only(&mut config);
         reader.warnings.sort_by_key(|warning| warning.line);
         (config, reader.warnings)
     }
@@ -68,12 +72,39 @@ impl Config {
 
 impl Reader<'_> {
     fn warn(&mut self, span: Range<usize>, text: impl Into<String>) {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         self.warnings.push(Warning {
-            line,
+            line: self.line(span.start),
             text: text.into(),
         });
+    }
+
+    /// The number of the line in which a byte of the text is.
+    fn line(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        before.bytes().filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    /// A line about `read_only` that cannot be read, or stands in the part of something else, asks for caution all
+    /// the same.
+    fn keep_read_only(&mut self, config: &mut Config) {
+        if self.knows_read_only {
+            return;
+        }
+        let mut start = 0;
+        for line in self.text.split_inclusive('\n') {
+            let words = line.trim_start().trim_start_matches(['"', '\'']);
+            if let Some(rest) = words.strip_prefix("read_only") {
+                let value = rest.trim_start_matches(['"', '\'', ' ', '\t', '=']);
+                if !value.starts_with("false") {
+                    config.read_only = true;
+                    let text = "read_only is true or false, and stands before the first [part]: until it can be read, \
+                                nothing is changed";
+                    self.warn(start..start, text);
+                    return;
+                }
+            }
+            start += line.len();
+        }
     }
 
     fn take(&mut self, config: &mut Config, key: &str, span: Range<usize>, value: &Value<'_>) {
@@ -81,7 +112,15 @@ impl Reader<'_> {
             "roots" => config.roots = self.roots(value),
             "follow" => self.set_bool(key, value, &mut config.follow),
             "raw" => self.set_bool(key, value, &mut config.raw),
-            "read_only" => self.set_bool(key, value, &mut config.read_only),
+            "read_only" => {
+                // A value that is misspelt comes as one that it may not mean.
+                let line = self.line(span.start);
+                let is_sound = self.warnings.iter().all(|warning| warning.line != line);
+                if let Some(is_on) = value.get_ref().as_bool().filter(|_| is_sound) {
+                    config.read_only = is_on;
+                    self.knows_read_only = true;
+                }
+            }
             "mouse" => self.set_bool(key, value, &mut config.mouse),
             "watch" => self.set_bool(key, value, &mut config.watch),
             "ascii" => match (value.get_ref().as_bool(), value.get_ref().as_str()) {

@@ -102,6 +102,30 @@ fn what_is_wrong_is_told_with_its_line_and_the_rest_holds() {
 }
 
 #[test]
+fn a_line_about_read_only_that_cannot_be_read_means_read_only() {
+    for (text, is_on) in [
+        ("read_only = ture\n", true),
+        ("read_only = 1\n", true),
+        ("roots = [\nread_only = true\n", true),
+        ("[keys]\nread_only = true\n", true),
+        ("read_only\n", true),
+        ("[keys]\nread_only = false\n", false),
+        ("read_only = false\n[keys]\nread_only = 1\n", false),
+        ("# read_only = true\n", false),
+    ] {
+        let (config, warnings) = read(text);
+        assert_eq!(config.read_only, is_on, "{text}: {warnings:?}");
+        assert_eq!(
+            warnings
+                .iter()
+                .any(|warning| warning.text.contains("nothing is changed")),
+            is_on,
+            "{text}: {warnings:?}"
+        );
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_and_what_can_be_read_of_it_holds() {
     let (_, warnings) = read("mouse = false\nroots = [\n");
     assert!(!warnings.is_empty());
