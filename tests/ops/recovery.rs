@@ -380,7 +380,7 @@ fn a_commit_is_finished_and_taken_back_where_the_old_content_is_kept() {
         &Case {
             build: &chain,
             request: &|dir| commit(dir, "low.qcow2", "root.qcow2", None),
-            back: Back::No("--keep-old"),
+            back: Back::No("unless that was asked for"),
         },
     );
     prove(
