@@ -107,7 +107,9 @@ fn images(current: &OsStr) -> Vec<CompletionCandidate> {
             || matches!(extension, Some("raw" | "img" | "iso"))
             || opened(path).is_some_and(|file| begins_as_qcow2(&file))
     };
-    PathCompleter::any().filter(is_image).complete(current)
+    let mut found = PathCompleter::any().filter(is_image).complete(current);
+    found.retain(|candidate| is_plain(candidate.get_value()));
+    found
 }
 
 /// Also where the header cannot be right: that is what repairs are for.
@@ -121,6 +123,15 @@ fn opened(path: &Path) -> Option<ImageFile> {
     Some(ImageFile::new(path, file))
 }
 
+/// Whether a shell takes a value for what it is without quotes. Bash and PowerShell put what is offered into the
+/// command line as it is: a name with a blank would become two, one with `$(` a command. Such names are not offered.
+fn is_plain(value: &OsStr) -> bool {
+    let may_stand = |c: char| c.is_alphanumeric() || "._/+,:=@-".contains(c);
+    value
+        .to_str()
+        .is_some_and(|text| !text.starts_with('-') && text.chars().all(may_stand))
+}
+
 /// Those of the values that begin as what is typed.
 fn beginning(
     values: impl Fn() -> Values + Send + Sync + 'static,
@@ -131,7 +142,10 @@ fn beginning(
                 .as_encoded_bytes()
                 .starts_with(current.as_encoded_bytes())
         };
-        let found = values().into_iter().filter(begins);
+        let found = values()
+            .into_iter()
+            .filter(|(value, _)| is_plain(value))
+            .filter(begins);
         found
             .map(|(value, says)| CompletionCandidate::new(value).help(Some(printable(says).into())))
             .collect()

@@ -121,15 +121,19 @@ fn require_backing_format(context: &Context, args: &CreateArgs) -> Result<(), St
     let file = context.host.stat(base).ok();
     let node = file.and_then(|file| context.forest.by_file(file.id));
     match node.and_then(Node::format) {
-        Some(is) if is != Format::from_name(said) => Err(Stop::refused(
-            "backing-format",
-            format!(
-                "{} is {} by its content, not {}: say so, or leave -F away",
-                printable(base),
-                printable(is.name()),
-                printable(said)
-            ),
-        )),
+        Some(is) if is != Format::from_name(said) => {
+            let (base, is, said) = (printable(base), printable(is.name()), printable(said));
+            let why = if said == "raw" {
+                // A guest that wrote a header into its raw disk would have files of this machine opened.
+                format!(
+                    "{base} begins as an image of format {is} does, and -F says raw. If it is a raw disk, its guest \
+                     wrote that header, and nothing may be built on it as {is}"
+                )
+            } else {
+                format!("{base} is {is} by its content, not {said}")
+            };
+            Err(Stop::refused("backing-format", why))
+        }
         _ => Ok(()),
     }
 }

@@ -78,9 +78,15 @@ const ROWS: &[Row] = &[
     ("check", "-r", Value("--repair")),
     ("check", "-f", SourceFormat),
     ("check", "--output", Output),
-    ("commit", "-b", Value("--into")),
     ("commit", "-f", SourceFormat),
     ("commit", "-r", RATE),
+    (
+        "commit",
+        "-b",
+        Answer(
+            "--into ANCESTOR is that here; the overlay goes to the trash then, or stays, emptied, with --keep",
+        ),
+    ),
     (
         "commit",
         "-d",
@@ -270,9 +276,21 @@ impl Reader<'_> {
             List => self.list(&value)?,
             Base if value.is_empty() => self.read.push("--flatten".into()),
             Base => self.read.extend(["--to".into(), value]),
+            View if is_number(&value) => {
+                return Err(format!(
+                    "{option}: a number may be a name or an ID: write snapshot.name={0} or snapshot.id={0}",
+                    value.display()
+                ));
+            }
             View => self.view(&value),
             Below(word) if self.below.is_some_and(|below| below != word) => {
                 return Err(format!("{option}: one thing at a time"));
+            }
+            Below("apply" | "delete") if is_number(&value) => {
+                return Err(format!(
+                    "{option}: a number may be a name or an ID. `qanopy snapshot apply|delete IMAGE NAME` takes it \
+                     for a name, and with --id for an ID"
+                ));
             }
             Below(word) => {
                 self.below = Some(word);
@@ -384,6 +402,11 @@ fn row_of(command: &str, word: &OsStr) -> Option<(&'static str, Means, Option<Os
     })
 }
 
+/// qemu-img takes a number for the ID of a snapshot or for its name, whichever is there.
+fn is_number(value: &OsStr) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
 /// The parts between single commas.
 fn parts(list: &[u8]) -> Vec<Vec<u8>> {
     let mut parts = vec![Vec::new()];
@@ -447,7 +470,7 @@ mod tests {
             ("q snapshot -l x", "q snapshot list x"),
             ("q snapshot -c name x", "q snapshot create x name"),
             ("q bitmap --merge a x b", "q bitmap merge x b a"),
-            ("q commit -b base x", "q commit --into base x"),
+            ("q snapshot -a 2nd x", "q snapshot apply x 2nd"),
             (
                 "q amend -o lazy_refcounts=on x",
                 "q amend --lazy-refcounts on x",
@@ -464,6 +487,9 @@ mod tests {
     fn what_has_no_counterpart_is_answered() {
         for (line, word) in [
             ("q commit -d x", "--keep"),
+            ("q commit -b base x", "--into"),
+            ("q snapshot -d 1 x", "--id"),
+            ("q convert -l 1 x y", "snapshot.id=1"),
             ("q resize -f raw x 1G", "content"),
             ("q create -o encrypt.key-secret=a x 1G", "--passphrase-file"),
             ("q create -o color=red x 1G", "color"),
@@ -492,6 +518,11 @@ mod tests {
         for (name, option, means) in ROWS {
             let command = cli.find_subcommand(name).unwrap();
             assert!(!has(command, option), "{name} {option} is ours");
+            for sub in command.get_subcommands() {
+                let of_sub =
+                    matches!(means, Below(_) | SourceFormat | NothingOfValue) || !has(sub, option);
+                assert!(of_sub, "{name} {} {option} is ours", sub.get_name());
+            }
             match means {
                 Flag(ours) | Value(ours) => assert!(has(command, ours), "{name} {ours}"),
                 Below(word) => assert!(command.find_subcommand(word).is_some(), "{name} {word}"),

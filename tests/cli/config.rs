@@ -166,6 +166,23 @@ fn a_shell_that_asks_hears_of_images_snapshots_trash_and_log() {
     );
     assert!(asked(&["recover", ""]).is_empty());
     assert_eq!(asked(&["comm"]), ["commit"]);
+    // What a shell would make something else of is not offered.
+    for name in [
+        "da;touch x",
+        "da$(touch x)",
+        "da y",
+        "da*",
+        "da[1]",
+        "da`x`",
+        "da\nx",
+    ] {
+        let mut snapshot = command(dir);
+        snapshot.args(["snapshot", "create", "top.qcow2", name, "--yes"]);
+        assert!(snapshot.output().unwrap().status.success(), "{name}");
+        fs::copy(dir.join("top.qcow2"), dir.join(name.replace('/', "_"))).unwrap();
+    }
+    assert!(asked(&["snapshot", "apply", "top.qcow2", "da"]).is_empty());
+    assert!(asked(&["commit", "da"]).is_empty());
 }
 
 #[test]

@@ -44,6 +44,10 @@ fn a_mistake_is_answered_with_what_was_meant() {
         ("discard folder", "folder is a folder"),
         ("dd if=a of=b", "copies are made by `qanopy convert`"),
         ("commit -d top.qcow2", "-d: the overlay goes to the trash"),
+        (
+            "commit -b base.qcow2 top.qcow2",
+            "-b: --into ANCESTOR is that here",
+        ),
     ] {
         let before = fs::read_dir(place.path()).unwrap().count();
         let ended = place.q(words).with(2);
@@ -92,7 +96,7 @@ fn what_is_typed_for_qemu_img_does_the_same() {
         "convert -p -O raw three.qcow2 three.img --yes",
         "rebase -b one.qcow2 -F qcow2 three.qcow2 --yes",
         "rebase -u -b base.qcow2 -F qcow2 three.qcow2 --yes",
-        "commit -b base.qcow2 three.qcow2 --siblings preserve --yes",
+        "commit three.qcow2 --siblings preserve --yes",
         "check -r all one.qcow2 --yes",
         "snapshot -c before top.qcow2 --yes",
         "resize -f qcow2 top.qcow2 +1M --yes",
@@ -113,4 +117,5 @@ fn what_is_typed_for_qemu_img_does_the_same() {
         .q("create -b base.qcow2 -F raw new.qcow2 --json")
         .with(4);
     assert_eq!(ended.json()["error"]["kind"], "backing-format");
+    assert!(!place.path().join("new.qcow2").exists());
 }

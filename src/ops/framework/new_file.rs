@@ -43,7 +43,16 @@ pub(in crate::ops) fn new_folder(plan: &mut Plan, folder: &Path) -> Option<PathB
         );
         return None;
     };
-    Some(usable_folder(plan, parent)?.join(name))
+    let parent = usable_folder(plan, parent)?;
+    // A link that leads nowhere.
+    if plan.host().stat_link(folder).is_ok() {
+        plan.refuse(
+            RefusalKind::AlreadyExists,
+            format!("{} is there already, and is no folder", shown(folder)),
+        );
+        return None;
+    }
+    Some(parent.join(name))
 }
 
 /// Checks that the name is free, and pins that it is.
