@@ -420,7 +420,7 @@ fn a_cancelled_discard_leaves_everything_in_place() {
     let plan = ops::plan(&real(dir.path()), &discard(dir.path(), &["a"]));
     let progress = Progress::new();
     progress.cancel();
-    let result = ops::run(plan.agree(Consent::Count(3)).unwrap(), &progress);
+    let result = ops::run(plan.agree(Consent::Yes).unwrap(), &progress);
     assert!(matches!(result, Err(Error::Cancelled(_))), "{result:?}");
     assert_eq!(names(dir.path()), ["a", "a1", "a2", "b", "root"]);
 }

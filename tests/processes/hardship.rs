@@ -396,7 +396,7 @@ fn on_a_filesystem_that_became_read_only_no_byte_changes() {
         let host = Arc::new(FaultyHost::failing(real, all, 0, fault, Then::KeepFailing));
         let said = carry_out(&host, &dir, trial, &Progress::new()).unwrap_err();
         assert_tellable(name, &said);
-        assert!(said.contains("Read-only file system"), "{name}: {said}");
+        assert!(said.contains("read-only file system"), "{name}: {said}");
         before.assert_unchanged(&dir, &name);
     });
 }
