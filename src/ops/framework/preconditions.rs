@@ -292,6 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn only_the_file_that_is_followed_may_be_another_one_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "c"].map(|name| dir.path().join(name));
+        let [a, b, moved] = &names;
+        fs::write(a, b"one").unwrap();
+        fs::write(b, b"two").unwrap();
+        let of = |path: &PathBuf| Preconditions::of(&RealHost, std::slice::from_ref(path));
+        let mut own = of(a);
+        own.join(&of(b));
+        let (before, unknown) = (of(a), own.clone());
+        // Both are written, and only of the one that is followed it is known.
+        fs::write(a, b"more than one").unwrap();
+        fs::write(b, b"more than two").unwrap();
+        let mut followed = own.clone();
+        followed.follow_files(&before, &of(a));
+        assert!(stale(&followed).contains("/b"), "{}", stale(&followed));
+        fs::rename(a, moved).unwrap();
+        own.follow_files(&before, &of(moved));
+        assert_eq!(own.0[0].was, of(moved).0[0].was);
+        assert_eq!(own.0[1], unknown.0[1]);
+    }
+
+    #[test]
     fn a_file_that_stays_as_it_is_passes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
