@@ -143,13 +143,20 @@ fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
     Ok(())
 }
 
-/// What is wrong with an image, then what helps.
+/// What is wrong with an image, and what helps: a line for each problem, so that `grep` shows both.
 fn tell_problems(out: &mut Out, forest: &Forest, node: &Node) -> io::Result<()> {
+    let mut told = Vec::new();
     for problem in &node.problems {
-        out.line(format_args!("! {}", printable(&problem.message)))?;
-    }
-    for line in remedies::of_node(forest, node) {
-        out.line(format_args!("  {}: {line}", remedies::HELPS))?;
+        let mut helps = remedies::lines(&ops::fixes(forest, node, problem.kind));
+        helps.retain(|line| !told.contains(line));
+        let message = printable(&problem.message);
+        if helps.is_empty() {
+            out.line(format_args!("! {message}"))?;
+        } else {
+            let all = helps.join("  or: ");
+            out.line(format_args!("! {message}  {}: {all}", remedies::HELPS))?;
+        }
+        told.extend(helps);
     }
     Ok(())
 }
