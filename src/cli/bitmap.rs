@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image::BitmapFlags;
-use crate::image::{self, ImageFile};
+use crate::host::{printable, printable_bytes};
+use crate::image::{self, BitmapFlags};
 use crate::json_text::json_name_bytes;
 use crate::ops::{BitmapAction, ChangeBitmap, Request};
 
 use super::context;
 use super::execute::execute;
-use super::exit::FileError;
-use super::mistakes;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
+use super::reading;
 use crate::units;
 
 /// Which dirty bitmap of which image.
@@ -163,14 +161,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &BitmapCommand) -> a
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    mistakes::no_folder(path)?;
-    let file = ImageFile::new(
-        path,
-        RealHost
-            .open(path, Access::Read)
-            .map_err(FileError::at("open", path))?,
-    );
-    let header = image::read_header(&file)?;
+    let (file, header) = reading::header(path)?;
     let bitmaps = image::bitmaps(&file, &header)?;
     let mut rows = vec![["NAME", "GRANULARITY", "DIRTY", "STATE"].map(str::to_owned)];
     let mut values = Vec::new();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::image::Format;
 use crate::ops::{Branch, Request};
 use crate::units;
 
@@ -21,6 +22,9 @@ pub(super) struct BranchArgs {
     base: PathBuf,
     /// The overlay to create; an existing file is never overwritten
     new: PathBuf,
+    /// What BASE is; refused where it looks like something else
+    #[arg(long, short = 'F', value_name = "FORMAT")]
+    backing_format: Option<String>,
     /// Virtual size of the overlay; of a longer base it shows the beginning [default: the base's]
     #[arg(long, value_parser = units::parse_size)]
     size: Option<u64>,
@@ -45,6 +49,7 @@ impl BranchArgs {
         Ok(Request::Branch(Branch {
             base: self.base.clone(),
             new: self.new.clone(),
+            format: self.backing_format.as_deref().map(Format::from_name),
             size: self.size,
             style: backing_style(self.absolute),
             image: self.image.options(&self.encryption),

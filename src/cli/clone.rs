@@ -50,6 +50,7 @@ impl CloneArgs {
             Request::Branch(Branch {
                 base: self.image.clone(),
                 new: self.new.clone(),
+                format: None,
                 size: None,
                 style: BackingStyle::Relative,
                 image: ImageOptions::default(),

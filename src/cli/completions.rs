@@ -18,6 +18,7 @@ use crate::ops::journal::Journal;
 use crate::ops::trash;
 
 use super::output::Out;
+use super::with_each;
 
 /// The variable by which a shell says that it asks.
 const VARIABLE: &str = "QANOPY_COMPLETE";
@@ -62,7 +63,7 @@ fn named(words: &str, id: &str) -> Option<Named> {
 /// When the answer cannot be printed.
 pub(super) fn answered(program: fn() -> Command) -> clap::error::Result<bool> {
     let here = std::env::current_dir().ok();
-    CompleteEnv::with_factory(|| completing(program(), ""))
+    CompleteEnv::with_factory(|| with_each(program(), "", &completing))
         .var(VARIABLE)
         .try_complete(std::env::args_os(), here.as_deref())
 }
@@ -76,16 +77,8 @@ pub(super) fn print(out: &mut Out, shell: Shell) -> anyhow::Result<()> {
     Ok(out.text(&String::from_utf8(bytes)?)?)
 }
 
-/// The same definitions, where each argument knows what may stand for it.
+/// A command where each argument knows what may stand for it.
 fn completing(command: Command, words: &str) -> Command {
-    let subs: Vec<String> = command
-        .get_subcommands()
-        .map(|sub| sub.get_name().to_owned())
-        .collect();
-    let command = subs.iter().fold(command, |command, name| {
-        let below = format!("{words} {name}");
-        command.mut_subcommand(name, |sub| completing(sub, below.trim_start()))
-    });
     command.mut_args(|argument| match named(words, argument.get_id().as_str()) {
         Some(Named::Image) => argument.add(ArgValueCompleter::new(images)),
         Some(Named::Snapshot) => argument.add(ArgValueCompleter::new(of_image(snapshots))),

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::forest::Node;
-use crate::host::printable;
 use crate::image::Format;
-use crate::ops::{Branch, BranchUnchecked, Context, Create, CreateRaw, Request};
+use crate::ops::{Branch, BranchUnchecked, Create, CreateRaw, Request};
 use crate::units;
 
 use super::context;
@@ -83,6 +81,7 @@ impl CreateArgs {
             (Some(base), size) => Request::Branch(Branch {
                 base,
                 new,
+                format: self.backing_format.as_deref().map(Format::from_name),
                 size,
                 style,
                 image,
@@ -108,32 +107,5 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: &CreateArgs) -> anyhow:
         Some(base) => context::around(std::slice::from_ref(base), &args.scan.scan)?,
     };
     context.keys = keys;
-    require_backing_format(&context, args)?;
     execute(out, globals, args.consent, &context, &request)
-}
-
-/// Refuses a format of the base that is not the one that it has: the overlay would show other bytes.
-fn require_backing_format(context: &Context, args: &CreateArgs) -> Result<(), Stop> {
-    let (Some(base), Some(said), false) = (&args.backing, &args.backing_format, args.unchecked)
-    else {
-        return Ok(());
-    };
-    let file = context.host.stat(base).ok();
-    let node = file.and_then(|file| context.forest.by_file(file.id));
-    match node.and_then(Node::format) {
-        Some(is) if is != Format::from_name(said) => {
-            let (base, is, said) = (printable(base), printable(is.name()), printable(said));
-            let why = if said == "raw" {
-                // A guest that wrote a header into its raw disk would have files of this machine opened.
-                format!(
-                    "{base} begins as an image of format {is} does, and -F says raw. If it is a raw disk, its guest \
-                     wrote that header, and nothing may be built on it as {is}"
-                )
-            } else {
-                format!("{base} is {is} by its content, not {said}")
-            };
-            Err(Stop::refused("backing-format", why))
-        }
-        _ => Ok(()),
-    }
 }

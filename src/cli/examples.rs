@@ -5,651 +5,381 @@ use clap::Command;
 /// A command line, and what it does.
 type Example = (&'static str, &'static str);
 
-/// The words of a command after the program's name, and its examples.
-const EXAMPLES: &[(&str, [Example; 2])] = &[
+/// Two for each command that does something itself.
+const EXAMPLES: &[Example] = &[
     (
-        "tree",
-        [
-            (
-                "qanopy tree /var/lib/libvirt/images",
-                "who is built on whom in this folder",
-            ),
-            (
-                "qanopy tree --check && echo fine",
-                "in a script: ends with 3 where something is wrong",
-            ),
-        ],
+        "qanopy tree /var/lib/libvirt/images",
+        "who is built on whom in this folder",
     ),
     (
-        "info",
-        [
-            ("qanopy info web.qcow2", "size, base, features, snapshots"),
-            (
-                "qanopy info --chain --json web.qcow2",
-                "the image and all it is built on, for a program",
-            ),
-        ],
+        "qanopy tree --check && echo fine",
+        "in a script: ends with 3 where something is wrong",
+    ),
+    ("qanopy info web.qcow2", "size, base, features, snapshots"),
+    (
+        "qanopy info --chain --json web.qcow2",
+        "the image and all it is built on, for a program",
     ),
     (
-        "check",
-        [
-            (
-                "qanopy check *.qcow2",
-                "look through the tables; nothing is changed",
-            ),
-            (
-                "qanopy check --repair all web.qcow2 -n",
-                "what a repair would do",
-            ),
-        ],
+        "qanopy check *.qcow2",
+        "look through the tables; nothing is changed",
     ),
     (
-        "map",
-        [
-            (
-                "qanopy map web.qcow2",
-                "which layer holds each part of the disk",
-            ),
-            (
-                "qanopy map -s 1G -l 64M web.qcow2",
-                "only 64 MiB behind the first GiB",
-            ),
-        ],
+        "qanopy check --repair all web.qcow2 -n",
+        "what a repair would do",
     ),
     (
-        "compare",
-        [
-            (
-                "qanopy compare web.qcow2 web-old.qcow2",
-                "the ranges that differ; ends with 3 if any does",
-            ),
-            (
-                "qanopy compare --snapshot before web.qcow2 web.qcow2",
-                "what changed since a snapshot",
-            ),
-        ],
+        "qanopy map web.qcow2",
+        "which layer holds each part of the disk",
     ),
     (
-        "measure",
-        [
-            ("qanopy measure web.qcow2", "how large a flat copy would be"),
-            (
-                "qanopy measure --size 100G --preallocation full",
-                "how large a new image would be",
-            ),
-        ],
+        "qanopy map -s 1G -l 64M web.qcow2",
+        "only 64 MiB behind the first GiB",
     ),
     (
-        "create",
-        [
-            (
-                "qanopy create disk.qcow2 20G",
-                "an empty disk that grows as it is written",
-            ),
-            (
-                "qanopy create -f raw disk.img 20G --preallocation falloc",
-                "a raw disk with its space reserved",
-            ),
-        ],
+        "qanopy compare web.qcow2 web-old.qcow2",
+        "the ranges that differ; ends with 3 if any does",
     ),
     (
-        "branch",
-        [
-            (
-                "qanopy branch golden.qcow2 web.qcow2",
-                "a new overlay: golden.qcow2 stays as it is",
-            ),
-            (
-                "qanopy branch golden.qcow2 big.qcow2 --size 200G",
-                "an overlay with a larger disk",
-            ),
-        ],
+        "qanopy compare --snapshot before web.qcow2 web.qcow2",
+        "what changed since a snapshot",
+    ),
+    ("qanopy measure web.qcow2", "how large a flat copy would be"),
+    (
+        "qanopy measure --size 100G --preallocation full",
+        "how large a new image would be",
     ),
     (
-        "convert",
-        [
-            (
-                "qanopy convert web.qcow2 web.img --to raw",
-                "the whole chain as one raw file",
-            ),
-            (
-                "qanopy convert -c web.qcow2 small.qcow2",
-                "one compressed qcow2 image",
-            ),
-        ],
+        "qanopy create disk.qcow2 20G",
+        "an empty disk that grows as it is written",
     ),
     (
-        "commit",
-        [
-            (
-                "qanopy commit web.qcow2 -n",
-                "show the plan, and change nothing",
-            ),
-            (
-                "qanopy commit web.qcow2 --siblings preserve",
-                "merge it down; other overlays keep what they show",
-            ),
-        ],
+        "qanopy create -f raw disk.img 20G --preallocation falloc",
+        "a raw disk with its space reserved",
     ),
     (
-        "relink",
-        [
-            (
-                "qanopy relink web.qcow2 --format qcow2",
-                "record the format of the base that is missing",
-            ),
-            (
-                "qanopy relink web.qcow2 --to /srv/golden.qcow2",
-                "the base is here now",
-            ),
-        ],
+        "qanopy branch golden.qcow2 web.qcow2",
+        "a new overlay: golden.qcow2 stays as it is",
     ),
     (
-        "resize",
-        [
-            ("qanopy resize web.qcow2 +10G", "ten GiB more"),
-            (
-                "qanopy resize web.qcow2 20G --shrink -n",
-                "what would be lost if it became shorter",
-            ),
-        ],
+        "qanopy branch golden.qcow2 big.qcow2 --size 200G",
+        "an overlay with a larger disk",
     ),
     (
-        "rebase",
-        [
-            (
-                "qanopy rebase web.qcow2 --to golden-2.qcow2",
-                "build it on another image; it shows the same",
-            ),
-            (
-                "qanopy rebase web.qcow2 --to golden-2.qcow2 --dedupe",
-                "and give up what both hold",
-            ),
-        ],
+        "qanopy convert web.qcow2 web.img --to raw",
+        "the whole chain as one raw file",
     ),
     (
-        "squash",
-        [
-            (
-                "qanopy squash middle.qcow2",
-                "one layer less; every other image shows the same",
-            ),
-            (
-                "qanopy squash middle.qcow2 --direction down",
-                "move its content into the layer below",
-            ),
-        ],
+        "qanopy convert -c web.qcow2 small.qcow2",
+        "one compressed qcow2 image",
     ),
     (
-        "flatten",
-        [
-            (
-                "qanopy flatten web.qcow2 alone.qcow2",
-                "a new file that needs no base",
-            ),
-            (
-                "qanopy flatten web.qcow2 --in-place --onto golden.qcow2",
-                "without the layers between the two",
-            ),
-        ],
+        "qanopy commit web.qcow2 -n",
+        "show the plan, and change nothing",
     ),
     (
-        "amend",
-        [
-            (
-                "qanopy amend web.qcow2 --compat 0.10",
-                "for QEMU before 1.1",
-            ),
-            (
-                "qanopy amend web.qcow2 --lazy-refcounts on",
-                "write reference counts late",
-            ),
-        ],
+        "qanopy commit web.qcow2 --siblings preserve",
+        "merge it down; other overlays keep what they show",
     ),
     (
-        "keyslot list",
-        [
-            (
-                "qanopy keyslot list secret.qcow2",
-                "which slots hold a passphrase",
-            ),
-            (
-                "qanopy keyslot list secret.qcow2 --json",
-                "the same for a program",
-            ),
-        ],
+        "qanopy relink web.qcow2 --format qcow2",
+        "record the format of the base that is missing",
     ),
     (
-        "keyslot add",
-        [
-            (
-                "qanopy keyslot add secret.qcow2",
-                "one more passphrase; asks for both",
-            ),
-            (
-                "qanopy keyslot add secret.qcow2 --passphrase-file old --new-passphrase-file new",
-                "from files",
-            ),
-        ],
+        "qanopy relink web.qcow2 --to /srv/golden.qcow2",
+        "the base is here now",
+    ),
+    ("qanopy resize web.qcow2 +10G", "ten GiB more"),
+    (
+        "qanopy resize web.qcow2 20G --shrink -n",
+        "what would be lost if it became shorter",
     ),
     (
-        "keyslot change",
-        [
-            (
-                "qanopy keyslot change secret.qcow2",
-                "another passphrase in place of one",
-            ),
-            (
-                "qanopy keyslot change secret.qcow2 --slot 1",
-                "in place of the one in slot 1",
-            ),
-        ],
+        "qanopy rebase web.qcow2 --to golden-2.qcow2",
+        "build it on another image; it shows the same",
     ),
     (
-        "keyslot erase",
-        [
-            (
-                "qanopy keyslot erase secret.qcow2 --slot 1 -n",
-                "show the plan, and change nothing",
-            ),
-            (
-                "qanopy keyslot erase secret.qcow2 --slot 1 --passphrase-file other",
-                "this passphrase still opens it",
-            ),
-        ],
+        "qanopy rebase web.qcow2 --to golden-2.qcow2 --dedupe",
+        "and give up what both hold",
     ),
     (
-        "bitmap list",
-        [
-            (
-                "qanopy bitmap list web.qcow2",
-                "the bitmaps, and how much each calls dirty",
-            ),
-            (
-                "qanopy bitmap list web.qcow2 --json",
-                "the same for a program",
-            ),
-        ],
+        "qanopy squash middle.qcow2",
+        "one layer less; every other image shows the same",
     ),
     (
-        "bitmap add",
-        [
-            (
-                "qanopy bitmap add web.qcow2 backup",
-                "record from now on what is written",
-            ),
-            (
-                "qanopy bitmap add web.qcow2 backup -g 1M",
-                "a bit for each MiB",
-            ),
-        ],
+        "qanopy squash middle.qcow2 --direction down",
+        "move its content into the layer below",
     ),
     (
-        "bitmap remove",
-        [
-            ("qanopy bitmap remove web.qcow2 backup", "remove a bitmap"),
-            (
-                "qanopy bitmap remove web.qcow2 backup -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy flatten web.qcow2 alone.qcow2",
+        "a new file that needs no base",
     ),
     (
-        "bitmap clear",
-        [
-            (
-                "qanopy bitmap clear web.qcow2 backup",
-                "begin anew: nothing is dirty",
-            ),
-            (
-                "qanopy bitmap clear web.qcow2 backup -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy flatten web.qcow2 --in-place --onto golden.qcow2",
+        "without the layers between the two",
     ),
     (
-        "bitmap enable",
-        [
-            (
-                "qanopy bitmap enable web.qcow2 backup",
-                "record what is written",
-            ),
-            (
-                "qanopy bitmap enable web.qcow2 backup -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy amend web.qcow2 --compat 0.10",
+        "for QEMU before 1.1",
     ),
     (
-        "bitmap disable",
-        [
-            (
-                "qanopy bitmap disable web.qcow2 backup",
-                "record nothing more",
-            ),
-            (
-                "qanopy bitmap disable web.qcow2 backup -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy amend web.qcow2 --lazy-refcounts on",
+        "write reference counts late",
     ),
     (
-        "bitmap merge",
-        [
-            (
-                "qanopy bitmap merge web.qcow2 all monday",
-                "all: what is dirty in either",
-            ),
-            (
-                "qanopy bitmap merge web.qcow2 all old -b base.qcow2",
-                "from a bitmap of another image",
-            ),
-        ],
+        "qanopy keyslot list secret.qcow2",
+        "which slots hold a passphrase",
     ),
     (
-        "snapshot list",
-        [
-            ("qanopy snapshot list web.qcow2", "the internal snapshots"),
-            (
-                "qanopy snapshot list web.qcow2 --json",
-                "the same for a program",
-            ),
-        ],
+        "qanopy keyslot list secret.qcow2 --json",
+        "the same for a program",
     ),
     (
-        "snapshot create",
-        [
-            (
-                "qanopy snapshot create web.qcow2 before-update",
-                "keep what the image shows now",
-            ),
-            (
-                "qanopy snapshot create web.qcow2 before-update -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy keyslot add secret.qcow2",
+        "one more passphrase; asks for both",
     ),
     (
-        "snapshot apply",
-        [
-            (
-                "qanopy snapshot apply web.qcow2 before-update",
-                "back to what it showed then",
-            ),
-            ("qanopy snapshot apply web.qcow2 2 --id", "by its number"),
-        ],
+        "qanopy keyslot add secret.qcow2 --passphrase-file old --new-passphrase-file new",
+        "from files",
     ),
     (
-        "snapshot delete",
-        [
-            (
-                "qanopy snapshot delete web.qcow2 before-update",
-                "the image itself stays as it is",
-            ),
-            (
-                "qanopy snapshot delete web.qcow2 2 --id -n",
-                "by its number; show the plan only",
-            ),
-        ],
+        "qanopy keyslot change secret.qcow2",
+        "another passphrase in place of one",
     ),
     (
-        "snapshot extract",
-        [
-            (
-                "qanopy snapshot extract web.qcow2 before-update then.qcow2",
-                "a new image of what it showed then",
-            ),
-            (
-                "qanopy snapshot extract web.qcow2 before-update then.img --as raw",
-                "as a raw disk",
-            ),
-        ],
+        "qanopy keyslot change secret.qcow2 --slot 1",
+        "in place of the one in slot 1",
     ),
     (
-        "move",
-        [
-            (
-                "qanopy move golden.qcow2 /srv/images",
-                "into another folder; its overlays follow",
-            ),
-            ("qanopy move golden.qcow2 debian.qcow2", "another name"),
-        ],
+        "qanopy keyslot erase secret.qcow2 --slot 1 -n",
+        "show the plan, and change nothing",
     ),
     (
-        "clone",
-        [
-            (
-                "qanopy clone web.qcow2 web-2.qcow2",
-                "a copy that is built on the same base",
-            ),
-            (
-                "qanopy clone web.qcow2 copies --chain",
-                "a copy of all layers, in a folder",
-            ),
-        ],
+        "qanopy keyslot erase secret.qcow2 --slot 1 --passphrase-file other",
+        "this passphrase still opens it",
     ),
     (
-        "export",
-        [
-            (
-                "qanopy export web.qcow2 /media/usb/web",
-                "the whole chain in a folder that stands alone",
-            ),
-            (
-                "qanopy export web.qcow2 out -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy bitmap list web.qcow2",
+        "the bitmaps, and how much each calls dirty",
     ),
     (
-        "import",
-        [
-            (
-                "qanopy import /media/usb/web /srv/images",
-                "bring an exported chain here",
-            ),
-            (
-                "qanopy import web /srv/new -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy bitmap list web.qcow2 --json",
+        "the same for a program",
     ),
     (
-        "undo",
-        [
-            ("qanopy undo", "take back what was done last"),
-            (
-                "qanopy undo 12 -n",
-                "what taking back entry 12 of the log would do",
-            ),
-        ],
+        "qanopy bitmap add web.qcow2 backup",
+        "record from now on what is written",
     ),
     (
-        "redo",
-        [
-            ("qanopy redo", "do again what was taken back last"),
-            ("qanopy redo 12", "do entry 12 of the log again"),
-        ],
+        "qanopy bitmap add web.qcow2 backup -g 1M",
+        "a bit for each MiB",
+    ),
+    ("qanopy bitmap remove web.qcow2 backup", "remove a bitmap"),
+    (
+        "qanopy bitmap remove web.qcow2 backup -n",
+        "show the plan, and change nothing",
     ),
     (
-        "recover",
-        [
-            ("qanopy recover", "list what was interrupted"),
-            ("qanopy recover 12 --finish", "do the rest of entry 12"),
-        ],
+        "qanopy bitmap clear web.qcow2 backup",
+        "begin anew: nothing is dirty",
     ),
     (
-        "log",
-        [
-            ("qanopy log", "what was done"),
-            (
-                "qanopy log --last 5 --json",
-                "the newest five, for a program",
-            ),
-        ],
+        "qanopy bitmap clear web.qcow2 backup -n",
+        "show the plan, and change nothing",
     ),
     (
-        "revert",
-        [
-            (
-                "qanopy revert web.qcow2",
-                "throw away what the leaf holds; undo brings it back",
-            ),
-            (
-                "qanopy revert web.qcow2 -n",
-                "show the plan, and change nothing",
-            ),
-        ],
+        "qanopy bitmap enable web.qcow2 backup",
+        "record what is written",
     ),
     (
-        "discard",
-        [
-            (
-                "qanopy discard old.qcow2",
-                "to the trash, with all that is built on it",
-            ),
-            ("qanopy discard old.qcow2 -n", "what would go"),
-        ],
+        "qanopy bitmap enable web.qcow2 backup -n",
+        "show the plan, and change nothing",
     ),
     (
-        "prune",
-        [
-            (
-                "qanopy prune /srv/images",
-                "old leaves that nothing uses; you choose",
-            ),
-            (
-                "qanopy prune --older-than 90d --all -n",
-                "what would go without a question",
-            ),
-        ],
+        "qanopy bitmap disable web.qcow2 backup",
+        "record nothing more",
     ),
     (
-        "trash list",
-        [
-            ("qanopy trash list", "what is in the trash"),
-            (
-                "qanopy trash list --dir /mnt/vm",
-                "also in that of another filesystem",
-            ),
-        ],
+        "qanopy bitmap disable web.qcow2 backup -n",
+        "show the plan, and change nothing",
     ),
     (
-        "trash restore",
-        [
-            (
-                "qanopy trash restore 20250101-120000-1",
-                "one entry, back to where it was",
-            ),
-            ("qanopy trash restore --all", "everything"),
-        ],
+        "qanopy bitmap merge web.qcow2 all monday",
+        "all: what is dirty in either",
     ),
     (
-        "trash empty",
-        [
-            ("qanopy trash empty -n", "what would be deleted for good"),
-            ("qanopy trash empty 20250101-120000-1", "only this entry"),
-        ],
+        "qanopy bitmap merge web.qcow2 all old -b base.qcow2",
+        "from a bitmap of another image",
+    ),
+    ("qanopy snapshot list web.qcow2", "the internal snapshots"),
+    (
+        "qanopy snapshot list web.qcow2 --json",
+        "the same for a program",
     ),
     (
-        "index list",
-        [
-            ("qanopy index list", "images that earlier runs saw"),
-            (
-                "qanopy index list golden.qcow2",
-                "only those that are built on this one",
-            ),
-        ],
+        "qanopy snapshot create web.qcow2 before-update",
+        "keep what the image shows now",
     ),
     (
-        "index forget",
-        [
-            (
-                "qanopy index forget --gone",
-                "those that are not there any more",
-            ),
-            ("qanopy index forget /mnt/old", "those below a folder"),
-        ],
+        "qanopy snapshot create web.qcow2 before-update -n",
+        "show the plan, and change nothing",
     ),
     (
-        "demo",
-        [
-            (
-                "qanopy demo",
-                "sample forests in a temporary folder, opened",
-            ),
-            ("qanopy demo /tmp/forest", "the same in a folder that stays"),
-        ],
+        "qanopy snapshot apply web.qcow2 before-update",
+        "back to what it showed then",
+    ),
+    ("qanopy snapshot apply web.qcow2 2 --id", "by its number"),
+    (
+        "qanopy snapshot delete web.qcow2 before-update",
+        "the image itself stays as it is",
     ),
     (
-        "config print",
-        [
-            ("qanopy config print", "every setting as it holds"),
-            (
-                "qanopy config print > ~/.config/qanopy/config.toml",
-                "a file to begin with",
-            ),
-        ],
+        "qanopy snapshot delete web.qcow2 2 --id -n",
+        "by its number; show the plan only",
     ),
     (
-        "config path",
-        [
-            ("qanopy config path", "where the file is"),
-            ("$EDITOR \"$(qanopy config path)\"", "change it"),
-        ],
+        "qanopy snapshot extract web.qcow2 before-update then.qcow2",
+        "a new image of what it showed then",
     ),
     (
-        "config check",
-        [
-            ("qanopy config check", "lines that mean nothing"),
-            (
-                "qanopy config check && echo fine",
-                "in a script: ends with 3 where there is one",
-            ),
-        ],
+        "qanopy snapshot extract web.qcow2 before-update then.img --as raw",
+        "as a raw disk",
     ),
     (
-        "completions",
-        [
-            ("source <(qanopy completions bash)", "for this shell"),
-            (
-                "qanopy completions fish > ~/.config/fish/completions/qanopy.fish",
-                "for good",
-            ),
-        ],
+        "qanopy move golden.qcow2 /srv/images",
+        "into another folder; its overlays follow",
+    ),
+    ("qanopy move golden.qcow2 debian.qcow2", "another name"),
+    (
+        "qanopy clone web.qcow2 web-2.qcow2",
+        "a copy that is built on the same base",
     ),
     (
-        "man",
-        [
-            ("qanopy man commit | man -l -", "read the page of a command"),
-            (
-                "qanopy man --to /usr/local/share/man/man1",
-                "write all pages into a folder",
-            ),
-        ],
+        "qanopy clone web.qcow2 copies --chain",
+        "a copy of all layers, in a folder",
+    ),
+    (
+        "qanopy export web.qcow2 /media/usb/web",
+        "the whole chain in a folder that stands alone",
+    ),
+    (
+        "qanopy export web.qcow2 out -n",
+        "show the plan, and change nothing",
+    ),
+    (
+        "qanopy import /media/usb/web /srv/images",
+        "bring an exported chain here",
+    ),
+    (
+        "qanopy import web /srv/new -n",
+        "show the plan, and change nothing",
+    ),
+    ("qanopy undo", "take back what was done last"),
+    (
+        "qanopy undo 12 -n",
+        "what taking back entry 12 of the log would do",
+    ),
+    ("qanopy redo", "do again what was taken back last"),
+    ("qanopy redo 12", "do entry 12 of the log again"),
+    ("qanopy recover", "list what was interrupted"),
+    ("qanopy recover 12 --finish", "do the rest of entry 12"),
+    ("qanopy log", "what was done"),
+    (
+        "qanopy log --last 5 --json",
+        "the newest five, for a program",
+    ),
+    (
+        "qanopy revert web.qcow2",
+        "throw away what the leaf holds; undo brings it back",
+    ),
+    (
+        "qanopy revert web.qcow2 -n",
+        "show the plan, and change nothing",
+    ),
+    (
+        "qanopy discard old.qcow2",
+        "to the trash, with all that is built on it",
+    ),
+    ("qanopy discard old.qcow2 -n", "what would go"),
+    (
+        "qanopy prune /srv/images",
+        "old leaves that nothing uses; you choose",
+    ),
+    (
+        "qanopy prune --older-than 90d --all -n",
+        "what would go without a question",
+    ),
+    ("qanopy trash list", "what is in the trash"),
+    (
+        "qanopy trash list --dir /mnt/vm",
+        "also in that of another filesystem",
+    ),
+    (
+        "qanopy trash restore 20250101-120000-1",
+        "one entry, back to where it was",
+    ),
+    ("qanopy trash restore --all", "everything"),
+    ("qanopy trash empty -n", "what would be deleted for good"),
+    ("qanopy trash empty 20250101-120000-1", "only this entry"),
+    ("qanopy index list", "images that earlier runs saw"),
+    (
+        "qanopy index list golden.qcow2",
+        "only those that are built on this one",
+    ),
+    (
+        "qanopy index forget --gone",
+        "those that are not there any more",
+    ),
+    ("qanopy index forget /mnt/old", "those below a folder"),
+    (
+        "qanopy demo",
+        "sample forests in a temporary folder, opened",
+    ),
+    ("qanopy demo /tmp/forest", "the same in a folder that stays"),
+    ("qanopy config print", "every setting as it holds"),
+    (
+        "qanopy config print > ~/.config/qanopy/config.toml",
+        "a file to begin with",
+    ),
+    ("qanopy config path", "where the file is"),
+    ("$EDITOR \"$(qanopy config path)\"", "change it"),
+    ("qanopy config check", "lines that mean nothing"),
+    (
+        "qanopy config check && echo fine",
+        "in a script: ends with 3 where there is one",
+    ),
+    ("source <(qanopy completions bash)", "for this shell"),
+    (
+        "qanopy completions fish > ~/.config/fish/completions/qanopy.fish",
+        "for good",
+    ),
+    ("qanopy man commit | man -l -", "read the page of a command"),
+    (
+        "qanopy man --to /usr/local/share/man/man1",
+        "write all pages into a folder",
     ),
 ];
 
 /// The examples of the command of these words; none of one that only holds others.
-pub(super) fn of(words: &str) -> &'static [Example] {
-    let found = EXAMPLES.iter().find(|(known, _)| *known == words);
-    found.map_or(&[], |(_, examples)| examples)
+pub(super) fn of(command: &Command, words: &str) -> Vec<Example> {
+    if command.has_subcommands() {
+        return Vec::new();
+    }
+    let call = format!("qanopy {words}");
+    let is_of_it = |(line, _): &&Example| {
+        let rest = line.split(&call).nth(1);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+    };
+    EXAMPLES.iter().filter(is_of_it).copied().collect()
 }
 
-/// The same definitions, with examples at the end of each command's help. `words` name the command.
+/// A command with its examples at the end of its help. `words` name it.
 pub(super) fn shown_in_help(command: Command, words: &str) -> Command {
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|sub| sub.get_name().to_owned())
-        .collect();
-    let command = names.iter().fold(command, |command, name| {
-        let below = format!("{words} {name}");
-        command.mut_subcommand(name, |sub| shown_in_help(sub, below.trim_start()))
-    });
-    match of(words) {
-        [] => command,
-        examples => command.after_help(text(examples)),
+    let examples = of(&command, words);
+    if examples.is_empty() {
+        return command;
     }
+    command.after_help(text(&examples))
 }
 
 fn text(examples: &[Example]) -> String {
@@ -663,15 +393,11 @@ fn text(examples: &[Example]) -> String {
 mod tests {
     use super::*;
 
-    fn leaves(command: &Command, words: &str, found: &mut Vec<String>) {
-        let mut below = command
-            .get_subcommands()
-            .filter(|sub| sub.get_name() != "help")
-            .peekable();
-        if below.peek().is_none() {
-            found.push(words.to_owned());
+    fn leaves(command: &Command, words: &str, found: &mut Vec<(String, usize)>) {
+        if !command.has_subcommands() {
+            found.push((words.to_owned(), of(command, words).len()));
         }
-        for sub in below {
+        for sub in command.get_subcommands() {
             leaves(
                 sub,
                 format!("{words} {}", sub.get_name()).trim_start(),
@@ -686,26 +412,17 @@ mod tests {
         let mut commands = Vec::new();
         leaves(&program, "", &mut commands);
         assert!(commands.len() > 50, "{commands:?}");
-        for words in &commands {
-            assert!(!of(words).is_empty(), "{words} has no examples");
+        for (words, examples) in &commands {
+            assert_eq!(*examples, 2, "{words}");
         }
-        for (words, examples) in EXAMPLES {
-            assert!(
-                commands.iter().any(|known| known == words),
-                "{words} is no command"
-            );
-            for (line, _) in examples {
-                assert!(line.contains(words), "{line}");
-                // What the shell makes of it is not ours.
-                let line = line
-                    .trim_start_matches("source <(")
-                    .trim_start_matches("$EDITOR \"$(");
-                let ours = line.split([')', '|', '>', '&']).next().unwrap();
-                let parsed = program
-                    .clone()
-                    .try_get_matches_from(ours.split_whitespace());
-                assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
-            }
+        assert_eq!(EXAMPLES.len(), 2 * commands.len());
+        for (line, _) in EXAMPLES {
+            // What the shell makes of it is not ours.
+            let ours = line.split_once("qanopy ").unwrap().1;
+            let ours = ours.split([')', '|', '>', '&']).next().unwrap();
+            let words = std::iter::once("qanopy").chain(ours.split_whitespace());
+            let parsed = program.clone().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
     }
 }

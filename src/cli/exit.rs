@@ -35,10 +35,25 @@ pub(super) enum Stop {
     Cancelled(String),
 }
 
-/// The exit code of what is not done.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const PROBLEMS: u8 = 3;
 const REFUSED: u8 = 4;
-/// The exit code of what was stopped.
 const CANCELLED: u8 = 130;
+
+/// Exit codes, and what they say.
+pub(super) const CODES: &[(u8, &str)] = &[
+    (0, "fine"),
+    (FAILED, "failed"),
+    (USAGE, "wrong usage"),
+    (
+        PROBLEMS,
+        "problems found (check, tree --check, config check, map), a difference (compare) or something unread \
+         (convert --salvage)",
+    ),
+    (REFUSED, "refused"),
+    (CANCELLED, "cancelled"),
+];
 
 /// The kind of what is not done since nothing may be changed.
 pub(super) const READ_ONLY: &str = "read-only";
@@ -64,8 +79,8 @@ impl Stop {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
-            Self::Problems(_) => 3,
+            Self::Usage(_) => USAGE,
+            Self::Problems(_) => PROBLEMS,
             Self::Refused { .. } => REFUSED,
             Self::Cancelled(_) => CANCELLED,
         }
@@ -127,7 +142,7 @@ fn code(error: &anyhow::Error) -> u8 {
     match causes::<ops::Error>(error).next() {
         Some(ops::Error::Stale(_) | ops::Error::InUse(_)) => REFUSED,
         Some(ops::Error::Cancelled(_)) => CANCELLED,
-        Some(ops::Error::Failed(_)) | None => 1,
+        Some(ops::Error::Failed(_)) | None => FAILED,
     }
 }
 

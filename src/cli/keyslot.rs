@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::host::{Access, Host, RealHost, printable};
-use crate::image::{self, ImageFile, Keys};
+use crate::host::printable;
+use crate::image::{self, Keys};
 use crate::ops::{ChangeKeySlot, EncryptionOption, KeySlotAction, Request};
 
 use super::execute::execute;
-use super::exit::FileError;
-use super::mistakes;
 use super::options::{ConsentArgs, Globals};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
-use super::{context, passphrase};
+use super::{context, passphrase, reading};
 
 /// The passphrase that a key slot is to open to.
 #[derive(Debug, Args)]
@@ -156,14 +154,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, command: &KeySlotCommand) -> 
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    mistakes::no_folder(path)?;
-    let file = ImageFile::new(
-        path,
-        RealHost
-            .open(path, Access::Read)
-            .map_err(FileError::at("open", path))?,
-    );
-    let header = image::read_header(&file)?;
+    let (file, header) = reading::header(path)?;
     let luks = image::luks_header(&file, &header)?.ok_or_else(|| {
         anyhow!(
             "{} is not encrypted with LUKS: it has no key slots",

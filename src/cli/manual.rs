@@ -8,9 +8,9 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::exit::{FileError, Stop};
+use super::exit::{self, FileError, Stop};
 use super::output::Out;
-use super::{EXIT_CODES, WITHOUT_COMMAND, examples};
+use super::{WITHOUT_COMMAND, examples};
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
@@ -53,7 +53,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     (
         "SHELL",
-        "The shell that runs the commands of the configuration.",
+        "The shell that the screen opens in an image's directory.",
     ),
 ];
 
@@ -132,11 +132,11 @@ fn page(program: &Command, command: &Command) -> anyhow::Result<String> {
     let after = words(command)
         .strip_prefix(words(program))
         .unwrap_or_default();
-    let shown = examples::of(after.trim_start());
+    let shown = examples::of(command, after.trim_start());
     if !shown.is_empty() {
         rest.control("SH", ["EXAMPLES"]);
         for (line, says) in shown {
-            tagged(&mut rest, bold(*line), says);
+            tagged(&mut rest, bold(line), says);
         }
     }
     rest.control("SH", ["FILES"]);
@@ -148,7 +148,7 @@ fn page(program: &Command, command: &Command) -> anyhow::Result<String> {
         .iter()
         .for_each(|(name, says)| tagged(&mut rest, bold(*name), says));
     rest.control("SH", ["EXIT STATUS"]);
-    EXIT_CODES
+    exit::CODES
         .iter()
         .for_each(|(code, says)| tagged(&mut rest, bold(code.to_string()), says));
     if is_program {

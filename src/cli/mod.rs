@@ -69,20 +69,6 @@ use exit::Stop;
 use options::{Globals, OpenArgs};
 use output::Out;
 
-/// Exit codes, and what they say.
-const EXIT_CODES: &[(u8, &str)] = &[
-    (0, "fine"),
-    (1, "failed"),
-    (2, "wrong usage"),
-    (
-        3,
-        "problems found (check, tree --check, config check, map), a difference (compare) or something unread \
-         (convert --salvage)",
-    ),
-    (4, "refused"),
-    (130, "cancelled"),
-];
-
 /// What happens where no command is given.
 const WITHOUT_COMMAND: &str = "\
 Without a command qanopy opens its screen on the directories; where standard output is no terminal, or \
@@ -201,7 +187,7 @@ enum Command {
 
 /// What stands behind the help of the program.
 fn after_help() -> String {
-    let codes = EXIT_CODES
+    let codes = exit::CODES
         .iter()
         .map(|(code, says)| format!("{code} {says}"));
     let codes = codes.collect::<Vec<_>>().join(", ");
@@ -210,7 +196,24 @@ fn after_help() -> String {
 
 /// The definitions of all commands, with examples in their help.
 fn program() -> clap::Command {
-    examples::shown_in_help(Cli::command(), "")
+    with_each(Cli::command(), "", &examples::shown_in_help)
+}
+
+/// The same definitions with this done to each command, which `words` name after the program.
+fn with_each(
+    command: clap::Command,
+    words: &str,
+    change: &dyn Fn(clap::Command, &str) -> clap::Command,
+) -> clap::Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    let command = names.iter().fold(command, |command, name| {
+        let below = format!("{words} {name}");
+        command.mut_subcommand(name, |sub| with_each(sub, below.trim_start(), change))
+    });
+    change(command, words)
 }
 
 /// Runs the program with the process's arguments and gives its exit code: 0 fine, 1 failed, 2

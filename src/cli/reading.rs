@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::RealHost;
-use crate::image::{self, ErrorKind, Format};
+use crate::host::{Access, Host, RealHost};
+use crate::image::{self, ErrorKind, Format, ImageFile};
 use crate::ops::{self, ReadOptions, Reading, SnapshotName};
+use crate::qcow2::Header;
 
+use super::exit::FileError;
 use super::mistakes;
 use super::options::FollowArgs;
 use super::output;
@@ -32,6 +34,17 @@ pub(super) fn open(
         output::complain(format_args!("qanopy: {note}"));
     }
     Ok(reading)
+}
+
+/// Opens one image, and nothing that it is built on, for what its header and tables say.
+pub(super) fn header(path: &Path) -> anyhow::Result<(ImageFile, Header)> {
+    mistakes::no_folder(path)?;
+    let file = RealHost
+        .open(path, Access::Read)
+        .map_err(FileError::at("open", path))?;
+    let file = ImageFile::new(path, file);
+    let header = image::read_header(&file)?;
+    Ok((file, header))
 }
 
 /// The folder of a name without one is the current one.

@@ -7,17 +7,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::host::{Access, Host, RealHost, printable, printable_bytes};
-use crate::image::{self, ImageFile, Keys, Snapshot};
+use crate::host::{Host, RealHost, printable, printable_bytes};
+use crate::image::{self, Keys, Snapshot};
 use crate::ops::{ChangeSnapshot, Dependants, ExtractAs, Request, SnapshotAction, SnapshotName};
 
 use super::execute::execute;
-use super::exit::FileError;
-use super::mistakes;
 use super::options::{ConsentArgs, DEPENDANTS, Globals, ScanArgs, Words, one_of, snapshot_named};
 use super::output::Out;
 use super::passphrase::PassphraseArgs;
-use super::{context, info, passphrase};
+use super::{context, info, passphrase, reading};
 use crate::units;
 
 /// Which internal snapshot of which image.
@@ -196,14 +194,7 @@ pub(super) fn run(
 }
 
 fn list(out: &mut Out, globals: Globals, path: &Path) -> anyhow::Result<()> {
-    mistakes::no_folder(path)?;
-    let file = ImageFile::new(
-        path,
-        RealHost
-            .open(path, Access::Read)
-            .map_err(FileError::at("open", path))?,
-    );
-    let header = image::read_header(&file)?;
+    let (file, header) = reading::header(path)?;
     let snapshots = image::snapshots(&file, &header)?;
     let disk = |snapshot: &Snapshot| {
         snapshot

@@ -133,14 +133,14 @@ fn print(out: &mut Out, globals: Globals, seen: &Seen) -> io::Result<()> {
             out.line(row.text(names, now))?;
         }
     }
-    let mut sick = forest.nodes().filter(|node| !node.problems.is_empty());
-    if let Some(first) = sick.next() {
+    let mut sick = forest
+        .nodes()
+        .filter(|node| !node.problems.is_empty())
+        .peekable();
+    if sick.peek().is_some() {
         out.line("")?;
-        for node in std::iter::once(first).chain(sick) {
-            tell_problems(out, forest, node)?;
-        }
     }
-    Ok(())
+    sick.try_for_each(|node| tell_problems(out, forest, node))
 }
 
 /// What is wrong with an image, and what helps: a line for each problem, so that `grep` shows both.

@@ -34,6 +34,9 @@ pub struct Branch {
     pub base: PathBuf,
     /// The file to create.
     pub new: PathBuf,
+    /// What the base is said to be; refused where it is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// Its virtual size in bytes; none for the base's.
     pub size: Option<u64>,
     /// How the backing name is recorded.
@@ -69,6 +72,7 @@ impl Operation for Branch {
         let line = CommandLine::new(&["branch"])
             .path(&self.base)
             .path(&self.new)
+            .option("--backing-format", self.format.as_ref().map(Format::name))
             .number("--size", self.size)
             .flag("--absolute", self.style == BackingStyle::Absolute);
         Some(self.image.add_to(line))
@@ -95,11 +99,30 @@ impl Operation for Branch {
     }
 }
 
+/// Refuses a format of the base that is not the one that it has: the overlay would show other bytes.
+fn require_format(plan: &mut Plan, base: &Path, is: &Format, said: &Format) {
+    if is == said {
+        return;
+    }
+    let (base, is, said) = (shown(base), printable(is.name()), printable(said.name()));
+    let why = if said == "raw" {
+        // A guest that wrote a header into its raw disk would have files of this machine opened.
+        format!(
+            "{base} begins as an image of format {is} does, and -F says raw. If it is a raw disk, its guest wrote \
+             that header, and nothing may be built on it as {is}"
+        )
+    } else {
+        format!("{base} is {is} by its content, not {said}")
+    };
+    plan.refuse(RefusalKind::BackingFormat, why);
+}
+
 /// Plans a new overlay.
 fn plan_branch(plan: &mut Plan, request: &Branch) {
     let Branch {
         base,
         new,
+        format: said,
         size: wanted,
         style,
         image,
@@ -115,6 +138,9 @@ fn plan_branch(plan: &mut Plan, request: &Branch) {
     let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
         return;
     };
+    if let Some(said) = said {
+        require_format(plan, base, &format, said);
+    }
     check_secrecy(plan, node, new, image);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {

@@ -342,6 +342,7 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
     Some(Branch {
         base: base.to_path_buf(),
         new: node.path.clone(),
+        format: None,
         size: Some(facts.virtual_size),
         style: super::framework::backing_name::style_of(node.backing.as_ref()?.name()),
         image: ImageOptions {

@@ -71,6 +71,7 @@ fn branch(dir: &Path, base: &str, new: &str) {
     let request = Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image: Default::default(),

@@ -23,6 +23,7 @@ fn branch(dir: &Path, base: &str, new: &str) -> Request {
     Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
@@ -126,6 +127,7 @@ fn relative_names_lead_from_any_directory_to_any_other() {
                 let request = Request::Branch(Branch {
                     base: dir.path().join(base),
                     new: dir.path().join(to),
+                    format: None,
                     size: None,
                     style,
                     image: ImageOptions::default(),
@@ -142,6 +144,35 @@ fn relative_names_lead_from_any_directory_to_any_other() {
                 );
                 fs::remove_file(&new).unwrap();
             }
+        }
+    }
+}
+
+#[test]
+fn a_base_is_what_it_is_said_to_be_or_nothing_is_built_on_it() {
+    let Some(qemu) = qemu() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let here = qemu.within(dir);
+    here.img(&["create", "-f", "qcow2", "base", "1M"]);
+    fs::write(dir.join("disk.img"), [7; 4096]).unwrap();
+    for (base, said, is_so) in [
+        ("base", "qcow2", true),
+        ("disk.img", "raw", true),
+        ("base", "raw", false),
+        ("disk.img", "qcow2", false),
+    ] {
+        let Request::Branch(mut request) = branch(dir, base, "new") else {
+            unreachable!()
+        };
+        request.format = Some(Format::from_name(said));
+        let request = Request::Branch(request);
+        if is_so {
+            run(dir, &request);
+            assert_eq!(facts(&here, "new")["backing-filename-format"], said);
+            fs::remove_file(dir.join("new")).unwrap();
+        } else {
+            refused_as(&plan(dir, &request), RefusalKind::BackingFormat);
         }
     }
 }
@@ -251,6 +282,7 @@ fn a_size_is_whole_sectors_and_less_than_the_bases_with_a_warning() {
         Request::Branch(Branch {
             base: dir.path().join("base"),
             new: dir.path().join("new"),
+            format: None,
             size: Some(size),
             style: BackingStyle::Relative,
             image: ImageOptions::default(),
@@ -555,6 +587,7 @@ fn shorter(qemu: &Qemu, dir: &Path, base: &str, by_us: bool) {
         let wish = Request::Branch(Branch {
             base: dir.join("base.img"),
             new: dir.join("short"),
+            format: None,
             size: Some(size),
             style: BackingStyle::Relative,
             image: ImageOptions::default(),

@@ -76,6 +76,7 @@ fn request(dir: &Path, text: &str, size: u64, base: Option<&str>) -> Request {
         Some(base) => Request::Branch(Branch {
             base: dir.join(base),
             new,
+            format: None,
             size: Some(size),
             style: BackingStyle::Relative,
             image,

@@ -423,6 +423,7 @@ fn a_name_that_is_written_holds_from_links_in_other_folders_and_a_link_left_behi
     let branch = Request::Branch(Branch {
         base: dir.join("17/disk.0"),
         new: dir.join("17/new"),
+        format: None,
         size: None,
         style: qanopy::ops::BackingStyle::Relative,
         image: qanopy::ops::ImageOptions::default(),

@@ -102,6 +102,7 @@ fn branch(dir: &Path, base: &Path, name: &str, image: ImageOptions) -> Request {
     Request::Branch(Branch {
         base: base.to_path_buf(),
         new: dir.join(name),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image,

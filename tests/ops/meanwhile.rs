@@ -84,6 +84,7 @@ fn branch(dir: &Path, base: &str) -> Request {
     Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join("newcomer"),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),

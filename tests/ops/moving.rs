@@ -685,6 +685,7 @@ fn the_journal_takes_the_newest_operation_back_unless_the_files_moved_on() {
         &Request::Branch(Branch {
             base: dir.join("golden.qcow2"),
             new: dir.join("new.qcow2"),
+            format: None,
             size: None,
             style: BackingStyle::Relative,
             image: ops::ImageOptions::default(),

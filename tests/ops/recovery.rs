@@ -230,6 +230,7 @@ fn new_files_are_made_or_taken_away_again() {
                 Request::Branch(Branch {
                     base: dir.join("high.qcow2"),
                     new: dir.join("new.qcow2"),
+                    format: None,
                     size: None,
                     style: BackingStyle::Relative,
                     image: ImageOptions::default(),
@@ -851,6 +852,7 @@ fn branch(dir: &Path, base: &str, new: &str) -> Request {
     Request::Branch(Branch {
         base: dir.join(base),
         new: dir.join(new),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
@@ -1091,6 +1093,7 @@ fn undoing_a_restore_leaves_what_stood_without_its_base_before() {
     let branch = Request::Branch(Branch {
         base: dir.join("top.qcow2"),
         new: dir.join("since.qcow2"),
+        format: None,
         size: None,
         style: BackingStyle::Relative,
         image: ImageOptions::default(),
@@ -1387,6 +1390,7 @@ fn some_request(dir: &Path, seed: &mut u64) -> Request {
         0 | 1 => Request::Branch(Branch {
             base: image,
             new,
+            format: None,
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),

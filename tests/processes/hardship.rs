@@ -141,6 +141,7 @@ fn operations() -> Vec<(&'static str, Trial)> {
         Request::Branch(Branch {
             base: dir.join("layer.qcow2"),
             new: dir.join("new.qcow2"),
+            format: None,
             size: None,
             style: BackingStyle::Relative,
             image: ImageOptions::default(),

@@ -45,6 +45,7 @@ pub(super) fn branch(app: &App, node: &Node) -> Form {
             Ok(Request::Branch(Branch {
                 base: form.image.clone(),
                 new: form.path(F::Name, "the new file")?,
+                format: None,
                 size: match form.text(F::Size) {
                     "" => None,
                     _ => Some(size(form, F::Size)?),

@@ -68,6 +68,7 @@ pub(super) fn clone(app: &App, node: &Node) -> Form {
                 _ => Request::Branch(Branch {
                     base: image,
                     new: form.path(F::Name, "the copy")?,
+                    format: None,
                     size: None,
                     style: BackingStyle::Relative,
                     image: ImageOptions::default(),
