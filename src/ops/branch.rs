@@ -108,8 +108,8 @@ fn require_format(plan: &mut Plan, base: &Path, is: &Format, said: &Format) {
     let why = if said == "raw" {
         // A guest that wrote a header into its raw disk would have files of this machine opened.
         format!(
-            "{base} begins as an image of format {is} does, and -F says raw. If it is a raw disk, its guest wrote \
-             that header, and nothing may be built on it as {is}"
+            "{base} begins as an image of format {is} does, and is said to be raw. If it is a raw disk, its guest \
+             wrote that header, and nothing may be built on it as {is}"
         )
     } else {
         format!("{base} is {is} by its content, not {said}")

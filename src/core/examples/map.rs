@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p qanopy-core --example map -- IMAGE
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout)] // A program that prints what it found.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

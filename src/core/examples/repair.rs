@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p qanopy-core --example repair -- IMAGE [--repair]
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout)] // A program that prints what it found.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -82,11 +82,7 @@ impl Host for RealHost {
 
     fn rename_new_of(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from), (to_dir, to)) = (folder_of(from)?, folder_of(to)?);
-        let is_it = |dir: &OwnedFd, name: &OsStr| {
-            let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            require_file(file, &stat_of(&stat))
-        };
-        is_it(&from_dir, from)?;
+        require_named(file, &from_dir, from)?;
         let rename =
             |from_dir: &OwnedFd, from: &OsStr, to_dir: &OwnedFd, to: &OsStr| match renameat_with(
                 from_dir,
@@ -102,7 +98,7 @@ impl Host for RealHost {
                 other => other,
             };
         rename(&from_dir, from, &to_dir, to)?;
-        is_it(&to_dir, to).inspect_err(|_| {
+        require_named(file, &to_dir, to).inspect_err(|_| {
             // It was put there between the two calls; where it cannot go back it is not lost.
             let _ = rename(&to_dir, to, &from_dir, from);
         })
@@ -110,12 +106,8 @@ impl Host for RealHost {
 
     fn exchange(&self, file: FileId, from: &Path, to: &Path) -> io::Result<()> {
         let ((from_dir, from), (to_dir, to)) = (folder_of(from)?, folder_of(to)?);
-        let is_it = |dir: &OwnedFd, name: &OsStr| {
-            let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            require_file(file, &stat_of(&stat))
-        };
         let swap = || renameat_with(&from_dir, from, &to_dir, to, RenameFlags::EXCHANGE);
-        is_it(&from_dir, from)?;
+        require_named(file, &from_dir, from)?;
         match swap() {
             Ok(()) => {}
             Err(errno @ (Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) => {
@@ -123,7 +115,7 @@ impl Host for RealHost {
             }
             Err(errno) => return Err(errno.into()),
         }
-        is_it(&to_dir, to).inspect_err(|_| {
+        require_named(file, &to_dir, to).inspect_err(|_| {
             // It was put there between the two calls.
             let _ = swap();
         })
@@ -131,8 +123,7 @@ impl Host for RealHost {
 
     fn remove_file_of(&self, file: FileId, path: &Path) -> io::Result<()> {
         let (dir, name) = folder_of(path)?;
-        let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        require_file(file, &stat_of(&stat))?;
+        require_named(file, &dir, name)?;
         Ok(unlinkat(&dir, name, AtFlags::empty())?)
     }
 
@@ -215,6 +206,12 @@ impl Host for RealHost {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// Refuses what is not this very file by that name.
+fn require_named(file: FileId, dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    require_file(file, &stat_of(&stat))
 }
 
 /// The folder a file is in, reached from the root without following a link, and the file's name.

@@ -33,12 +33,6 @@ macro_rules! offset_type {
                 Self(self.0.saturating_add(bytes))
             }
 
-            /// This offset moved down by `bytes`; `None` below zero.
-            #[must_use]
-            pub fn checked_sub(self, bytes: u64) -> Option<Self> {
-                self.0.checked_sub(bytes).map(Self)
-            }
-
             /// Whether this offset is a multiple of `unit` (a power of two).
             #[must_use]
             pub const fn is_aligned(self, unit: u64) -> bool {

@@ -71,12 +71,6 @@ impl CompressedCluster {
     pub const fn max_len(self) -> u64 {
         (self.additional_sectors + 1) * limits::SECTOR - self.host.get() % limits::SECTOR
     }
-
-    /// The end of the last sector the stream touches.
-    #[must_use]
-    pub const fn end(self) -> HostOffset {
-        HostOffset(self.host.get() + self.max_len())
-    }
 }
 
 /// Bits of the host offset in a descriptor: 61 at 512-byte clusters down to 49 at 2 MiB.

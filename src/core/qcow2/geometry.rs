@@ -154,6 +154,12 @@ impl Geometry {
         HostOffset(cluster.0.saturating_mul(self.cluster_size()))
     }
 
+    /// The first cluster that the refcount block of this number counts.
+    #[must_use]
+    pub const fn first_counted_by(self, block: u64) -> HostCluster {
+        HostCluster(block.saturating_mul(self.refcounts_per_block()))
+    }
+
     /// The clusters in which these bytes of the file lie.
     #[must_use]
     pub const fn clusters_of(self, offset: HostOffset, bytes: u64) -> HostClusters {

@@ -168,8 +168,7 @@ impl Amend {
 
     /// Version 3 wants every snapshot to say how long its disk is.
     fn become_version_3(&mut self, header: &Header) -> Result<()> {
-        let file = self.transaction.file.clone();
-        let (mut list, len) = read(&file, header)?;
+        let (mut list, len) = read(&self.transaction.file, header)?;
         if list
             .iter()
             .all(|snapshot| snapshot.extra.len() >= MIN_V3_SNAPSHOT_EXTRA_BYTES)

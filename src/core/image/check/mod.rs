@@ -108,8 +108,8 @@ impl Check {
     }
 }
 
-/// Checks the qcow2 image in `file`. `path` is for errors, `progress` hears of tables looked at (in
-/// bytes of the file) and can stop it.
+/// Checks the qcow2 image in `file`. `progress` hears of tables looked at (in bytes of the file) and can
+/// stop it.
 ///
 /// Memory is bounded by 200 MiB whatever the image says, unless its snapshot table alone is tens of
 /// MiB long; work by the bytes that the file has on disk.

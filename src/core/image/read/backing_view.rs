@@ -245,8 +245,7 @@ fn stored_in(layer: &Layer) -> Result<FileId> {
     let file = match layer {
         // Two keys make two disks of one data file: only the same image has the same key.
         Layer::Qcow2(image) if image.is_encrypted() => image.file(),
-        Layer::Qcow2(image) => image.stored_in(),
-        Layer::Raw(image) => image.file(),
+        _ => layer.stored_in(),
     };
     Ok(file.stat("stat")?.id)
 }

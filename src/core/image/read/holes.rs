@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::host::Segment;
 use crate::image::error::Result;
-use crate::image::read::table_reader::read_entries;
+use crate::image::read::table_reader::read_refcount_table;
 use crate::image::{ImageFile, Layer, Qcow2};
 use crate::qcow2::{HostOffset, RefcountBlock, refcount};
 
@@ -84,9 +84,7 @@ fn count_says_so(image: &Qcow2) -> Option<bool> {
     let on_disk = stat.allocated / size;
     let enough = (on_disk.saturating_mul(10) / 9).max(on_disk + 2);
     let mut clusters = stat.len.div_ceil(size);
-    let entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
-    let offset = header.refcount_table_offset.get();
-    let table = read_entries(file, offset, entries, "refcount table").ok()?;
+    let table = read_refcount_table(file, header).ok()?;
     let mut counted = 0;
     // Blocks without a count, so that a forged table cannot have one of them read for ever.
     let mut free = HashSet::new();

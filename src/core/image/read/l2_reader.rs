@@ -114,8 +114,11 @@ impl Tables<'_> {
             return Ok(());
         }
         buffer.resize(index(len).of(self.file)?, 0);
-        let action = format_args!("read the L2 tables at {:#x}", batch.start);
-        self.file.read_padded(buffer, batch.start, action)
+        self.file.read_padded(
+            buffer,
+            batch.start,
+            format_args!("read the L2 tables at {:#x}", batch.start),
+        )
     }
 
     fn hand<T>(

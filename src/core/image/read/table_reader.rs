@@ -6,7 +6,8 @@ use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
 use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::{
-    EntryTable, FormatError, Geometry, HostOffset, L2Buf, L2Context, RefcountBlock, refcount,
+    EntryTable, FormatError, Geometry, Header, HostOffset, L2Buf, L2Context, RefcountBlock,
+    refcount,
 };
 
 /// An entry of the refcount table that names no block: that of all clusters past its end, too.
@@ -52,6 +53,14 @@ pub(crate) fn each_entry(
         at += len;
     }
     Ok(())
+}
+
+/// Reads the refcount table that the header names.
+pub(crate) fn read_refcount_table(file: &ImageFile, header: &Header) -> Result<EntryTable> {
+    let clusters = u64::from(header.refcount_table_clusters);
+    let entries = clusters.saturating_mul(header.geometry.cluster_size() / 8);
+    let offset = header.refcount_table_offset.get();
+    read_entries(file, offset, entries, "refcount table")
 }
 
 /// Reads a table of 8-byte entries; what lies past the end of the file reads as zero.

@@ -84,10 +84,8 @@ pub fn used_bytes(file: &ImageFile, header: &Header) -> Result<u64> {
 /// # Errors
 /// When its counts cannot be read.
 pub fn end_offset(file: &ImageFile, header: &Header) -> Result<u64> {
-    let last = Refcounts::open(file, header)?.highest_used()?;
-    Ok(last.map_or(0, |cluster| {
-        header.geometry.offset_of(cluster.plus(1)).get()
-    }))
+    let end = Refcounts::open(file, header)?.end_of_all()?;
+    Ok(header.geometry.offset_of(end).get())
 }
 
 /// Counts what ranges take in one file; they come in ascending order.

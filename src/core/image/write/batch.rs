@@ -52,8 +52,11 @@ impl<'a> Batch<'a> {
     /// Writes what is left.
     pub(crate) fn flush(&mut self) -> Result<()> {
         if !self.bytes.is_empty() {
-            let action = format_args!("write tables at {:#x}", self.offset);
-            self.file.write_at(&self.bytes, self.offset, action)?;
+            self.file.write_at(
+                &self.bytes,
+                self.offset,
+                format_args!("write tables at {:#x}", self.offset),
+            )?;
             self.bytes.clear();
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::host::FileKind;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault, index};
-use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
+use crate::image::read::table_reader::{NO_BLOCK, read_block, read_refcount_table};
 use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
 use crate::qcow2::{
@@ -47,9 +47,8 @@ impl Refcounts {
         let geometry = header.geometry;
         let offset = header.refcount_table_offset;
         let clusters = u64::from(header.refcount_table_clusters);
-        let entries = clusters.saturating_mul(geometry.cluster_size() / 8);
         Ok(Self {
-            table: read_entries(file, offset.get(), entries, "refcount table")?,
+            table: read_refcount_table(file, header)?,
             file: file.clone(),
             geometry,
             place: HostClusters {
@@ -81,11 +80,6 @@ impl Refcounts {
         let per_block = self.geometry.refcounts_per_block();
         let at = index(cluster.get() % per_block).of(&self.file)?;
         Ok((cluster.get() / per_block, at))
-    }
-
-    /// The first cluster that the block of that number counts.
-    fn first_of(&self, index: u64) -> HostCluster {
-        HostCluster(index.saturating_mul(self.geometry.refcounts_per_block()))
     }
 
     /// Whether there is a block of that number.
@@ -137,16 +131,12 @@ impl Refcounts {
 
     fn set(&mut self, cluster: HostCluster, value: u64) -> Result<()> {
         let (index, at) = self.split(cluster)?;
-        let file = self.file.clone();
         let Some(block) = self.block(index)? else {
             return Err(self.damaged(format!("cluster {cluster} has no refcount block")));
         };
-        block
-            .counts
-            .set(at, value)
-            .map_err(|e| Error::new(&file, e))?;
-        block.dirty = true;
-        Ok(())
+        let set = block.counts.set(at, value);
+        block.dirty |= set.is_ok();
+        set.map_err(|e| Error::new(&self.file, e))
     }
 
     /// One reference to a cluster more, if there is room for it in its count. Returns whether there was.
@@ -190,13 +180,13 @@ impl Refcounts {
                 .block(index)?
                 .and_then(|block| block.counts.first_free(at));
             let Some(free) = free else {
-                cluster = self.first_of(index + 1);
+                cluster = self.geometry.first_counted_by(index + 1);
                 continue;
             };
-            let first = self.first_of(index).plus(free as u64);
+            let first = self.geometry.first_counted_by(index).plus(free as u64);
             self.hint = first;
             let mut run = HostClusters { first, count: 0 };
-            let end = self.first_of(index + 1);
+            let end = self.geometry.first_counted_by(index + 1);
             while run.count < most && run.end() < end && self.get(run.end())? == 0 {
                 self.set(run.end(), 1)?;
                 run.count += 1;
@@ -237,8 +227,7 @@ impl Refcounts {
     /// The first cluster after all that are in use or in the file. A device is as long as it is, used
     /// or not: there only the counts tell.
     pub(crate) fn end(&mut self) -> Result<HostCluster> {
-        let highest = self.highest_used()?;
-        let used = highest.map_or(HostCluster(0), |cluster| cluster.plus(1));
+        let used = self.end_of_all()?;
         let stat = self.file.stat("ask the length")?;
         if stat.kind != FileKind::Regular {
             return Ok(used);
@@ -246,8 +235,8 @@ impl Refcounts {
         Ok(used.max(HostCluster(self.geometry.clusters_for(stat.len))))
     }
 
-    /// The last cluster that is counted at all.
-    pub(crate) fn highest_used(&mut self) -> Result<Option<HostCluster>> {
+    /// The first cluster behind all that are counted.
+    pub(crate) fn end_of_all(&mut self) -> Result<HostCluster> {
         for index in (0..self.table.len() as u64).rev() {
             let Some(block) = self.block(index)? else {
                 continue;
@@ -256,10 +245,10 @@ impl Refcounts {
                 .rev()
                 .find(|&at| block.counts.get(at).is_some_and(|n| n > 0));
             if let Some(at) = used {
-                return Ok(Some(self.first_of(index).plus(at as u64)));
+                return Ok(self.geometry.first_counted_by(index).plus(at as u64 + 1));
             }
         }
-        Ok(None)
+        Ok(HostCluster(0))
     }
 
     /// How many clusters are counted at all.
@@ -312,7 +301,7 @@ impl Refcounts {
     /// cluster it counts and counts itself.
     fn add_block(&mut self, index: u64) -> Result<()> {
         // Cluster 0 is the header's.
-        let cluster = self.first_of(index).max(HostCluster(1));
+        let cluster = self.geometry.first_counted_by(index).max(HostCluster(1));
         self.check_reach(cluster)?;
         self.insert_block(index, cluster)?;
         self.set(cluster, 1)
@@ -388,16 +377,20 @@ impl Refcounts {
     /// written is not referred to yet, or only counts: a crash leaks at worst.
     pub(crate) fn write_blocks(&mut self) -> Result<()> {
         for block in self.blocks.values_mut().filter(|block| block.dirty) {
-            let action = format_args!("write the refcount block at {}", block.offset);
-            self.file
-                .write_at(block.counts.as_bytes(), block.offset.get(), action)?;
+            self.file.write_at(
+                block.counts.as_bytes(),
+                block.offset.get(),
+                format_args!("write the refcount block at {}", block.offset),
+            )?;
             block.dirty = false;
         }
         if self.old_place.is_some() {
             let offset = self.geometry.offset_of(self.place.first);
-            let action = format_args!("write the refcount table at {offset}");
-            self.file
-                .write_at(self.table.as_bytes(), offset.get(), action)?;
+            self.file.write_at(
+                self.table.as_bytes(),
+                offset.get(),
+                format_args!("write the refcount table at {offset}"),
+            )?;
         }
         Ok(())
     }
@@ -418,9 +411,11 @@ impl Refcounts {
             let raw = self.table.entry(at).map_err(|e| self.damaged(e))?;
             let table = self.geometry.offset_of(self.place.first);
             let offset = table.plus(at as u64 * 8);
-            let action = format_args!("write the refcount table at {offset}");
-            self.file
-                .write_at(&raw.to_be_bytes(), offset.get(), action)?;
+            self.file.write_at(
+                &raw.to_be_bytes(),
+                offset.get(),
+                format_args!("write the refcount table at {offset}"),
+            )?;
         }
         Ok(None)
     }

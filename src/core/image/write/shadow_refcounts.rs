@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{self, Fault};
-use crate::image::read::table_reader::{NO_BLOCK, read_block, read_entries};
+use crate::image::read::table_reader::{NO_BLOCK, read_block, read_refcount_table};
 use crate::image::write::batch::Batch;
 use crate::image::{Error, ErrorKind, ImageFile};
 use crate::qcow2::limits::{MAX_HOST_OFFSET, MAX_REFCOUNT_TABLE_BYTES};
@@ -59,9 +59,8 @@ impl ShadowRefcounts {
             first: geometry.cluster_of(offset),
             count: header.refcount_table_clusters.into(),
         };
-        let entries = old_table.count * (geometry.cluster_size() / 8);
         Ok(Self {
-            table: read_entries(file, offset.get(), entries, "refcount table")?,
+            table: read_refcount_table(file, header)?,
             file: file.clone(),
             geometry,
             old_table,
@@ -95,11 +94,6 @@ impl ShadowRefcounts {
         let per_block = self.geometry.refcounts_per_block();
         let at = internal::index(cluster.get() % per_block).of(&self.file)?;
         Ok((cluster.get() / per_block, at))
-    }
-
-    /// The first cluster that the block of that number counts.
-    fn first_of(&self, index: u64) -> HostCluster {
-        HostCluster(index.saturating_mul(self.geometry.refcounts_per_block()))
     }
 
     /// Loads a block; false where there is none.
@@ -207,9 +201,13 @@ impl ShadowRefcounts {
         let mut at = clusters.first;
         while at < end {
             let (index, from) = self.split(at)?;
-            let to = self.first_of(index + 1).min(end);
+            let to = self.geometry.first_counted_by(index + 1).min(end);
             let len = usize::try_from(to.get() - at.get()).map_err(|e| self.damaged(e))?;
-            part(self, self.first_of(index), (index, from..from + len))?;
+            part(
+                self,
+                self.geometry.first_counted_by(index),
+                (index, from..from + len),
+            )?;
             at = to;
         }
         Ok(())
@@ -254,9 +252,9 @@ impl ShadowRefcounts {
             }
             let counts = self.blocks.get(&index).map(|block| &block.counts);
             at = match counts.and_then(|counts| counts.first_free(within)) {
-                None => self.first_of(index + 1),
+                None => self.geometry.first_counted_by(index + 1),
                 Some(free) => {
-                    let cluster = self.first_of(index).plus(free as u64);
+                    let cluster = self.geometry.first_counted_by(index).plus(free as u64);
                     if !self.freed.contains(cluster) {
                         return Ok(cluster);
                     }
@@ -427,7 +425,7 @@ impl ShadowRefcounts {
                 continue;
             };
             old_places.extend(block.was);
-            let first = self.first_of(index);
+            let first = self.geometry.first_counted_by(index);
             for (at, count) in (0..).zip(block.counts.iter()) {
                 if count > 0 {
                     new.put(first.plus(at), count)?;
@@ -471,7 +469,7 @@ impl ShadowRefcounts {
             if !self.load(index)? {
                 continue;
             }
-            let first = self.first_of(index);
+            let first = self.geometry.first_counted_by(index);
             let counts = self.blocks.get(&index).map(|block| &block.counts);
             let used = counts.and_then(|counts| {
                 let mut places = (0..counts.len()).rev();

@@ -13,7 +13,7 @@ use crate::image::change::repair::entry_rules::{EntryRules, Flag, Judged};
 use crate::image::check::past_end;
 use crate::image::error::Result;
 use crate::image::read::snapshots::salvage;
-use crate::image::read::table_reader::{read_entries, read_l2};
+use crate::image::read::table_reader::{read_entries, read_l2, read_refcount_table};
 use crate::image::write::shadow_refcounts::ShadowRefcounts;
 use crate::image::{Check, Error, ErrorKind, Finding, FindingKind, ImageFile, ProgressSink};
 use crate::qcow2::limits::{MAX_HELD_L1_BYTES, MAX_HELD_L2_TABLES};
@@ -188,16 +188,9 @@ impl Analysis {
         let old = context.geometry;
         let wanted = Geometry::new(old.cluster_bits(), order, old.extended_l2())
             .map_err(|e| Error::new(file, e))?;
-        let size = old.cluster_size();
-        let table_entries = u64::from(header.refcount_table_clusters).saturating_mul(size / 8);
         let mut analysis = Self {
             counts: ShadowRefcounts::blank(file, wanted),
-            old_refcounts: read_entries(
-                file,
-                header.refcount_table_offset.get(),
-                table_entries,
-                "refcount table",
-            )?,
+            old_refcounts: read_refcount_table(file, header)?,
             file: file.clone(),
             header: header.clone(),
             rules: EntryRules {
@@ -279,7 +272,7 @@ impl Analysis {
                 is_in_file.then(|| BlockOnDisk {
                     index,
                     cluster: geometry.cluster_of(offset),
-                    counts: HostCluster(index.saturating_mul(geometry.refcounts_per_block())),
+                    counts: geometry.first_counted_by(index),
                 })
             })
             .collect()

@@ -14,8 +14,8 @@ use crate::image::{Error, ErrorKind, ImageFile, ProgressSink};
 use crate::qcow2::cluster_run::{any_copied, clear_copied, set_copied};
 use crate::qcow2::snapshot::encode_table;
 use crate::qcow2::{
-    ClusterRun, EntryTable, FormatError, Header, HostCluster, HostClusters, HostOffset, L1Entry,
-    Snapshot, cluster_runs,
+    ClusterRun, EntryTable, FormatError, Header, HostCluster, HostOffset, L1Entry, Snapshot,
+    cluster_runs,
 };
 
 /// A change of an image's internal snapshots, ready to be made. Until then nothing is written.
@@ -72,10 +72,6 @@ impl SnapshotChange {
         })
     }
 
-    pub(crate) fn cluster_size(&self) -> u64 {
-        self.transaction.cluster_size()
-    }
-
     pub(crate) fn format_error(&self, error: FormatError) -> Error {
         self.transaction.format_error(error)
     }
@@ -130,11 +126,10 @@ impl SnapshotChange {
     ) -> Result<()> {
         let file = self.transaction.file.clone();
         let trees = TableWalk::new(&file, self.transaction.context, progress);
-        let geometry = self.transaction.geometry();
+        let size = self.transaction.cluster_size();
         trees.each(l1, |named, table| {
             trees.references(table, |clusters| self.transaction.counts.lower(clusters))?;
-            let own = geometry.cluster_of(named.offset);
-            self.transaction.counts.lower(HostClusters::one(own))?;
+            self.transaction.release(named.offset, size)?;
             let first = cluster_runs(table, self.transaction.context).find_map(|run| match run {
                 ClusterRun::Clusters { host, copied, .. } => Some((host, copied)),
                 ClusterRun::Entry { .. } => None,
@@ -198,15 +193,15 @@ impl SnapshotChange {
 
     /// Finds a place for all that is left: the snapshot table, and the counts themselves.
     pub(crate) fn settle(mut self) -> Result<Self> {
-        let file = self.transaction.file.clone();
+        let (file, header) = (&self.transaction.file, self.transaction.header());
         // Applying a snapshot leaves the list as it is.
-        let (now, _) = crate::image::read::snapshots::read(&file, self.transaction.header())?;
+        let (now, _) = crate::image::read::snapshots::read(file, header)?;
         if now != self.list {
             let old = self.transaction.header().snapshots_offset;
             self.transaction.release(old, self.old_list_len)?;
             let bytes = encode_table(&self.list).map_err(|e| self.format_error(e))?;
             let list = (self.transaction.put(bytes)?, self.list.len() as u64);
-            let list = table_in_header(file.path(), "the snapshot table", list)?;
+            let list = table_in_header(self.transaction.file.path(), "the snapshot table", list)?;
             self.transaction.edit.snapshots = Some(list);
         }
         self.transaction = self.transaction.settle()?;
@@ -228,7 +223,7 @@ impl SnapshotChange {
     /// Bytes of tables that are written, all of them to places that are free now.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.moved.len() as u64 * self.cluster_size() + self.transaction.written()
+        self.moved.len() as u64 * self.transaction.cluster_size() + self.transaction.written()
     }
 
     /// Whether the image is as it would be: applied is a snapshot that it shows already.

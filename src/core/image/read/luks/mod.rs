@@ -10,7 +10,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `header` | the LUKS header found and read |
-//! | `keys` | passphrases, and the masters keys that were opened with them |
+//! | `keys` | passphrases, and the master keys that were opened with them |
 //! | `derive` | PBKDF2, the anti-forensic splitter |
 //! | `cipher` | sectors encrypted and decrypted |
 //! | `unlock` | a LUKS header's key slots tried with a passphrase |

@@ -189,7 +189,7 @@ impl KeySlots {
         self.write(&bytes, at, "write key material")?;
         let (place, inactive) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&inactive, self.in_file(place), "write the key slot")?;
-        self.flush()?;
+        self.file.flush()?;
         self.entry(&mut luks, slot)?.active = true;
         self.switch(slot, luks)
     }
@@ -211,7 +211,7 @@ impl KeySlots {
         entry.salt = [0; SALT_LEN];
         let (place, empty) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         self.write(&empty, self.in_file(place), "write the key slot")?;
-        self.flush()?;
+        self.file.flush()?;
         self.luks = luks;
         Ok(())
     }
@@ -221,7 +221,7 @@ impl KeySlots {
         let (place, entry) = luks.encode_slot(slot).map_err(|e| self.format(e))?;
         let active = entry.get(..ACTIVE_LEN).ok_or_else(|| self.no_such(slot))?;
         self.write(active, self.in_file(place), "switch the key slot")?;
-        self.flush()?;
+        self.file.flush()?;
         self.luks = luks;
         Ok(())
     }
@@ -265,9 +265,5 @@ impl KeySlots {
     fn write(&self, bytes: &[u8], at: u64, what: &str) -> Result<()> {
         self.file
             .write_at(bytes, at, format_args!("{what} at {at:#x}"))
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.file.flush()
     }
 }

@@ -50,7 +50,7 @@ impl Output {
                 return Ok(());
             }
             self.flush()?;
-            return self.write(offset, bytes);
+            return self.file.write(bytes, offset);
         }
         if offset > tail {
             match usize::try_from(offset - tail) {
@@ -68,7 +68,7 @@ impl Output {
             self.start = offset;
         }
         if bytes.len() >= BUFFER {
-            self.write(offset, bytes)?;
+            self.file.write(bytes, offset)?;
             self.start = offset + bytes.len() as u64;
             return Ok(());
         }
@@ -89,7 +89,7 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<()> {
         if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
-            self.write(self.start, &buffer)?;
+            self.file.write(&buffer, self.start)?;
             self.start += buffer.len() as u64;
             self.buffer = buffer;
             self.buffer.clear();
@@ -102,10 +102,6 @@ impl Output {
         self.flush()?;
         self.file.set_len(len, "set the length")?;
         self.file.flush()
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write(bytes, offset)
     }
 }
 

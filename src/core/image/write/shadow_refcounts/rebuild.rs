@@ -159,7 +159,7 @@ impl ShadowRefcounts {
                 .rev()
                 .find(|&at| block.counts.get(at).is_some_and(|n| n > 0));
             if let Some(at) = used {
-                return self.first_of(*index).plus(at as u64 + 1);
+                return self.geometry.first_counted_by(*index).plus(at as u64 + 1);
             }
         }
         HostCluster(0)

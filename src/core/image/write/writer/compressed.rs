@@ -1,15 +1,15 @@
 //! Writing clusters compressed: streams lie in a row, several in one host cluster, which is counted once for
 //! each of them. Nothing of a stream is ever written again.
 
+use crate::image::Error;
 use crate::image::error::{OfFile, Result};
 use crate::image::internal::{index, part, part_mut};
-use crate::image::{Error, ErrorKind};
 use crate::qcow2::codec::Deflater;
 use crate::qcow2::compressed::CompressedCluster;
 use crate::qcow2::limits::SECTOR;
 use crate::qcow2::{HostOffset, L2Entry};
 
-use super::packing::{Packing, not_compressed};
+use super::packing::{Packing, may_compress};
 use super::source::Source;
 use super::state::Writer;
 
@@ -20,9 +20,7 @@ impl Writer {
     /// # Errors
     /// When the image has a data file or is encrypted.
     pub fn compress(&mut self) -> Result<()> {
-        if let Some(why) = not_compressed(self.header()) {
-            return Err(Error::new(&self.file, ErrorKind::Limit(why.to_owned())));
-        }
+        may_compress(self.path(), self.header())?;
         let deflater = Deflater::new(self.header().compression);
         self.packing = Some(Packing {
             deflater: deflater.map_err(|error| Error::new(&self.file, error))?,

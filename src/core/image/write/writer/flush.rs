@@ -37,15 +37,19 @@ impl Writer {
         }
         self.refs.write_blocks()?;
         for table in self.tree.tables.values_mut().filter(|table| table.fresh) {
-            let action = format_args!("write the L2 table at {}", table.offset);
-            self.file
-                .write_at(table.entries.as_bytes(), table.offset.get(), action)?;
+            self.file.write_at(
+                table.entries.as_bytes(),
+                table.offset.get(),
+                format_args!("write the L2 table at {}", table.offset),
+            )?;
             table.dirty = None;
         }
         if self.tree.l1_moved {
-            let action = format_args!("write the L1 table at {}", self.tree.l1_offset);
-            self.file
-                .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset.get(), action)?;
+            self.file.write_at(
+                self.tree.l1.as_bytes(),
+                self.tree.l1_offset.get(),
+                format_args!("write the L1 table at {}", self.tree.l1_offset),
+            )?;
         }
         self.flush_files()?;
         self.switch_over()?;
@@ -114,8 +118,11 @@ impl Writer {
             );
             let offset = table.offset.plus(bytes.start as u64);
             let part = part(table.entries.as_bytes(), bytes).of(&self.file)?;
-            let action = format_args!("write the L2 table at {offset}");
-            self.file.write_at(part, offset.get(), action)?;
+            self.file.write_at(
+                part,
+                offset.get(),
+                format_args!("write the L2 table at {offset}"),
+            )?;
             wrote = true;
         }
         let dirty = std::mem::take(&mut self.tree.dirty_l1);
@@ -128,8 +135,11 @@ impl Writer {
             done = bytes.end;
             let offset = self.tree.l1_offset.plus(bytes.start as u64);
             let part = part(self.tree.l1.as_bytes(), bytes).of(&self.file)?;
-            let action = format_args!("write the L1 table at {offset}");
-            self.file.write_at(part, offset.get(), action)?;
+            self.file.write_at(
+                part,
+                offset.get(),
+                format_args!("write the L1 table at {offset}"),
+            )?;
             wrote = true;
         }
         Ok(wrote)

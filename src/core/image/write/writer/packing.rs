@@ -17,22 +17,17 @@ pub(super) struct Packing {
     pub(super) plain: Vec<u8>,
 }
 
-/// Why nothing is compressed in an image with this header, if so.
-pub(super) fn not_compressed(header: &Header) -> Option<&'static str> {
-    if header.has_data_file() {
-        return Some("keeps its data in another file, in which nothing is compressed");
-    }
-    (header.crypt != CryptMethod::None)
-        .then_some("is encrypted, and compressed clusters are not: one or the other")
-}
-
 /// Whether clusters of an image with this header may be stored compressed.
 ///
 /// # Errors
 /// Why not, if not.
 pub fn may_compress(path: &Path, header: &Header) -> Result<()> {
-    match not_compressed(header) {
-        Some(why) => Err(Error::new(path, ErrorKind::Limit(why.to_owned()))),
-        None => Ok(()),
-    }
+    let why = if header.has_data_file() {
+        "keeps its data in another file, in which nothing is compressed"
+    } else if header.crypt != CryptMethod::None {
+        "is encrypted, and compressed clusters are not: one or the other"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(path, ErrorKind::Limit(why.to_owned())))
 }

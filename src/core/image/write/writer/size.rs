@@ -11,7 +11,7 @@ use crate::image::{
 use crate::qcow2::bitmap::BitmapFlags;
 use crate::qcow2::limits::MAX_L1_BYTES;
 use crate::qcow2::{
-    EntryTable, Header, HostOffset, L1Entry, L2Entry, SubclusterBitmap, SubclusterState, Version,
+    EntryTable, Header, L1Entry, L2Entry, SubclusterBitmap, SubclusterState, Version,
 };
 
 use super::state::{FREE_BUDGET, Writer};
@@ -233,9 +233,11 @@ impl Writer {
         self.header.clear_unkept_features()?;
         let gone = std::mem::take(&mut self.tree.l1);
         self.tree.l1 = EntryTable::zeroed(gone.len());
-        let action = format_args!("write the L1 table at {}", self.tree.l1_offset);
-        self.file
-            .write_at(self.tree.l1.as_bytes(), self.tree.l1_offset.get(), action)?;
+        self.file.write_at(
+            self.tree.l1.as_bytes(),
+            self.tree.l1_offset.get(),
+            format_args!("write the L1 table at {}", self.tree.l1_offset),
+        )?;
         self.file.flush()?;
         self.free_tree(&gone)?;
         if let Some(data) = &self.data {
@@ -268,10 +270,7 @@ impl Writer {
 
     /// Cuts off what lies behind the last cluster in use.
     fn truncate_tail(&mut self) -> Result<()> {
-        let highest = self.refs.highest_used()?;
-        let used = highest.map_or(HostOffset(0), |cluster| {
-            self.geometry().offset_of(cluster.plus(1))
-        });
-        truncate::cut(&self.file, used.get())
+        let end = self.refs.end_of_all()?;
+        truncate::cut(&self.file, self.geometry().offset_of(end).get())
     }
 }

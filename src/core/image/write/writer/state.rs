@@ -337,8 +337,8 @@ impl Writer {
         }
         match entry {
             L2Entry::Compressed(stream) => {
-                let len = stream.end().get().saturating_sub(stream.host.get());
-                self.free(self.geometry().clusters_of(stream.host, len));
+                let geometry = self.geometry();
+                self.free(geometry.clusters_of(stream.host, stream.max_len()));
             }
             other => {
                 if let Some(host) = other.host() {
@@ -396,11 +396,7 @@ fn refuse_shared(
     geometry: Geometry,
     (offset, entries): (HostOffset, u64),
 ) -> Result<()> {
-    let clusters = HostClusters {
-        first: geometry.cluster_of(offset),
-        count: geometry.clusters_for(entries * 8),
-    };
-    for cluster in clusters.iter() {
+    for cluster in geometry.clusters_of(offset, entries * 8).iter() {
         let count = refs.get(cluster)?;
         if count != 1 {
             let text = format!(
