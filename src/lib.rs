@@ -1,14 +1,14 @@
 //! `qanopy` shows the forest of disk images on a machine and lets a person work on it safely.
 //!
 //! This page is the map of the source. It is a house of five floors; a lower floor never imports a higher one
-//! (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each other. The
-//! two lowest are a crate of their own, `qanopy-core` (`src/core/`).
+//! (`tests/core/source.rs`), and in the rooms that `tests/core/imports.rs` names no two files import each other, but
+//! for one arrow that it names. The two lowest are a crate of their own, `qanopy-core` (`src/core/`).
 //!
 //! | floor | module | what lives there |
 //! |---|---|---|
 //! | 5 | [`cli`], [`tui`] | two faces, equal in power, without any knowledge of the format |
-//! | 4 | [`ops`], [`guest`] | what can be done: plans, and what runs them; what lies inside a guest's disk |
-//! | 3 | [`forest`] | what exists: scan, nodes, the graph, its pictures |
+//! | 4 | [`ops`] | what can be done: plans, and what runs them |
+//! | 3 | [`forest`], [`guest`] | what exists: scan, nodes, the graph, its pictures; what lies inside a guest's disk |
 //! | | [`units`], [`json_text`], [`system`] | sizes, ages and names as people read them; the log's file, the date, memory |
 //! | 2 | [`image`] | an image or a chain, in four rooms: read, check, write, change |
 //! | 1 | [`qcow2`], [`host`] | the format, pure; files, locks, reflinks, holes |
@@ -59,31 +59,33 @@
 //! 1. `ops/NAME.rs`: a struct with what is asked, and its `impl Operation`: name, nature, what it names, its command
 //!    line, its plan, what finishes it and what takes it back after an interruption. No method has a default: the
 //!    compiler asks for each answer. Planning ends with a private `Job` that does it.
-//! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/framework/request.rs`. The serialised form of a
-//!    request is what journals hold: fields that come later have `#[serde(default)]`.
+//! 2. One line each: `mod` and `pub use` in `ops/mod.rs`, the row in `ops/framework/request.rs`. The serialised form
+//!    of a request is what journals hold: fields that come later have `#[serde(default)]`.
 //! 3. `cli/NAME.rs`: arguments, help text and `fn request`; in `cli/mod.rs` one line for `mod`, the command and its
 //!    arm; in `cli/examples.rs` two examples for its help and manual page; in `cli/tests.rs` its command lines, which
-//!    have to come back as the same request.
+//!    have to come back as the same request; in `cli/completions.rs` what an argument of a new identifier names.
 //! 4. `tui/actions.rs`: a row of the table of keys; its arms in `tui/update/panes.rs` and `tui/disabled_reason.rs`.
 //! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
 //!    refused, and who is asked before it. A row in `tests/ops/recovery.rs` (cut off, finished, taken back) and in
 //!    `tests/ops/meanwhile.rs` (what else runs while it stands still).
-//! 6. `README.md` (a test compares both tables) and `CHANGELOG.md`.
+//! 6. `README.md` and `README.zh-CN.md` (tests compare their tables), and `CHANGELOG.md`.
 //!
 //! # Add a problem and what helps against it
 //!
-//! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence.
-//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, what helps (`remedy.rs`). The screen shows it as a key, the command line and
-//!    JSON as command lines.
+//! 1. `forest/problem.rs`: a kind, with its name. `forest/problem_text.rs`: when an image has it, in a sentence that
+//!    holds no command line. `forest/inherited.rs`: whether it breaks what is built on the image.
+//! 2. `ops/framework/doctor.rs`: its arm in `fixes`, what helps (`remedy.rs`). The screen shows it as a key, the command
+//!    line and JSON as command lines. A new kind of help needs its arms in `tui/remedies.rs`, `tui/health.rs` and
+//!    `tui/update/operations.rs`.
 //! 3. `tests/support/forests.rs`: an image that has it.
 //!
 //! # Add a key
 //!
-//! 1. `tui/actions.rs`: a variant of `Action` and its row: group, name, keys, title. Existing data is reached with
-//!    Shift only; a test holds that.
+//! 1. `tui/actions.rs`: a variant of `Action` and its row: group, name, keys, title, which begins with the standard
+//!    word; other words that find it. Existing data is reached with Shift only. Tests hold all of that.
 //! 2. The compiler asks for its arm in `tui/update/panes.rs` (what it does) and for two in `tui/disabled_reason.rs`
 //!    (when it makes no sense, and what it means while the cursor is on a snapshot).
-//! 3. `README.md`: the table of keys; a test prints it as it has to be.
+//! 3. `README.md`: the table of keys; a test prints it as it has to be. `README.zh-CN.md`: the same rows.
 //!
 //! A key of a dialog is a variant and a row in that dialog's file, and the arm in its `update`.
 //!

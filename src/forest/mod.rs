@@ -27,6 +27,7 @@ pub use broken_below::BrokenBelow;
 pub use edge::{Edge, Reads};
 pub use graph::Forest;
 pub use index::{Index, Remembered};
+pub use insert::Namesakes;
 pub use node::{
     Backing, BackingState, Content, Flags, Location, Node, NodeId, Recorded, ScannedFile,
 };

@@ -123,12 +123,10 @@ fn may_change(app: &App) -> bool {
 /// has something to say first, the place to say it.
 #[must_use]
 pub(crate) fn fix(forest: &Forest, node: &Node, kind: ProblemKind) -> Option<Fix> {
-    let mut fixes = fixes(forest, node, kind);
-    let asks = fixes
-        .iter()
-        .position(|fix| matches!(fix, Remedy::Relink(_)));
-    let best = asks.unwrap_or(0);
-    (best < fixes.len()).then(|| Fix::Do(fixes.swap_remove(best)))
+    let fixes = fixes(forest, node, kind);
+    let mut asks = fixes.iter().filter(|fix| matches!(fix, Remedy::Relink(_)));
+    let best = asks.next().or(fixes.first());
+    best.cloned().map(Fix::Do)
 }
 
 /// What helps first: links before tables, since what is not there cannot be compared.

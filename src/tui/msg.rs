@@ -128,7 +128,7 @@ pub struct ScanEnd {
 /// What crashes and kills have left.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupted {
-    /// The files they have left half done, each with a sentence.
+    /// The files they have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
     /// Operations of the journal, oldest first.
     pub entries: Vec<Entry>,

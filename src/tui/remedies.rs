@@ -8,9 +8,14 @@ use crate::units;
 use super::actions::Action;
 use super::app::App;
 
-/// ` R repairs it.`: a sentence for each key, with a space before it. An image that is not `about` is named.
+/// A text, and the keys that get further. An image that is not `about` is named.
 #[must_use]
-pub(crate) fn sentences(app: &App, remedies: &[Remedy], about: Option<&Path>) -> String {
+pub(crate) fn told(app: &App, text: &str, remedies: &[Remedy], about: Option<&Path>) -> String {
+    after(text, &sentences(app, remedies, about))
+}
+
+/// ` R repairs it.`: a sentence for each key, with a space before it. An image that is not `about` is named.
+fn sentences(app: &App, remedies: &[Remedy], about: Option<&Path>) -> String {
     let mut said: Vec<String> = Vec::new();
     for sentence in remedies.iter().filter_map(|one| sentence(app, one, about)) {
         if !said.contains(&sentence) {
@@ -21,8 +26,7 @@ pub(crate) fn sentences(app: &App, remedies: &[Remedy], about: Option<&Path>) ->
 }
 
 /// Words, and the sentences after them.
-#[must_use]
-pub(crate) fn after(words: &str, sentences: &str) -> String {
+fn after(words: &str, sentences: &str) -> String {
     if sentences.is_empty() || words.ends_with(['.', '!', '?', ')']) {
         return format!("{words}{sentences}");
     }

@@ -1,11 +1,11 @@
 //! What happened since the program was started, and what of it can be taken back.
 
-use crate::forest::Problem;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::forest::Problem;
 use crate::host::Stat;
 use crate::image::Check;
 use crate::ops::Request;
@@ -49,7 +49,7 @@ pub struct Session {
     pub recent: Vec<Action>,
     /// What checks have found, by file.
     pub checks: HashMap<PathBuf, Checked>,
-    /// The files that interrupted operations have left half done, each with a sentence.
+    /// The files that interrupted operations have left half done, each with that as its problem.
     pub halves: Vec<(PathBuf, Problem)>,
     /// Whether rows are marked as half done.
     pub(super) had_halves: bool,

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qanopy::host::{Access, Host, RealHost};
+use qanopy::host::{Access, RealHost};
 use qanopy::image::{self, ImageFile, NoProgress, Verdict};
 
 fn ours(path: &Path, size: u64) -> Duration {
     let started = Instant::now();
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let check = image::check(&file, &NoProgress).unwrap();
     let elapsed = started.elapsed();
     assert_eq!(check.verdict(), Verdict::Clean);

@@ -179,7 +179,7 @@ fn a_shell_that_asks_hears_of_images_snapshots_trash_and_log() {
         let mut snapshot = command(dir);
         snapshot.args(["snapshot", "create", "top.qcow2", name, "--yes"]);
         assert!(snapshot.output().unwrap().status.success(), "{name}");
-        fs::copy(dir.join("top.qcow2"), dir.join(name.replace('/', "_"))).unwrap();
+        fs::copy(dir.join("top.qcow2"), dir.join(name)).unwrap();
     }
     assert!(asked(&["snapshot", "apply", "top.qcow2", "da"]).is_empty());
     assert!(asked(&["commit", "da"]).is_empty());

@@ -6,13 +6,13 @@ use crate::support;
 use std::fs;
 use std::path::Path;
 
-use qanopy::host::{Access, Host, RealHost};
+use qanopy::host::{Access, RealHost};
 use qanopy::image::{self, Check, FindingKind, ImageFile, NoProgress, Verdict};
 use support::script::Script;
 use support::{forests, oracle};
 
 fn ours(path: &Path) -> Result<Check, String> {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     image::check(&file, &NoProgress).map_err(|error| error.to_string())
 }
 

@@ -26,9 +26,7 @@ fn modules(room: &str) -> BTreeMap<Module, String> {
         }
     }
     let mut found = BTreeMap::new();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let places = [source.join("core").join(room), source.join(room)];
-    let dir = places.into_iter().find(|place| place.exists()).unwrap();
+    let dir = crate::source::place(room);
     read(&dir, &Module::new(), &mut found);
     found
 }

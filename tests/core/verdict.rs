@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use qanopy::host::{Access, Host, RealHost};
+use qanopy::host::{Access, RealHost};
 use qanopy::image::{
     self, Amend, Amendment, BitmapChange, Chain, Format, ImageFile, MeasureAs, NewBitmap,
     NewSnapshot, NoProgress, Qcow2Options, Repair, RepairExtent, Shrink, SnapshotChange, Verdict,
@@ -451,7 +451,7 @@ fn done<T>(result: image::Result<T>) -> Option<T> {
 }
 
 fn judge(path: &Path, from: u64) -> Value {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let checked = image::check(&file, &NoProgress);
     let mut corrupt = Vec::new();
     let (word, kinds) = match &checked {
@@ -531,7 +531,7 @@ fn look(chain: &Chain, path: &Path) {
     }
     let mut last = [0; 700];
     done(chain.read_at(&mut last, size.saturating_sub(300)));
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let header = image::read_header(&file).unwrap();
     done(image::bitmaps(&file, &header));
     for snapshot in done(image::snapshots(&file, &header)).unwrap_or_default() {
@@ -543,7 +543,7 @@ fn look(chain: &Chain, path: &Path) {
 
 /// Works out what would change the image, of every kind there is. Nothing is written.
 fn plan_everything(path: &Path) {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let pace = &NoProgress;
     done(Repair::work_out(&file, RepairExtent::All, pace));
     let Ok(header) = image::read_header(&file) else {

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
-use qanopy::host::{Access, Host, RealHost};
+use qanopy::host::{Access, RealHost};
 use qanopy::image::{
     Chain, CreateOptions, Format, ImageFile, NoProgress, Qcow2Options, Root, Source, Target, check,
     create,
@@ -180,7 +180,7 @@ proptest! {
         prop_assert!(model == ours(&path), "our own reader sees what was written");
         prop_assert!(model == qemu.raw_bytes("image.qcow2"), "the real tools see what was written");
         qemu.check_clean("image.qcow2");
-        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
         let found = check(&file, &NoProgress).unwrap();
         prop_assert_eq!((found.corruptions, found.leaks), (0, 0), "{:?}", found.findings);
         if let Some(before) = snapshot_before {

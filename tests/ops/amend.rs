@@ -43,7 +43,7 @@ fn width(order: u32) -> Amendment {
 }
 
 fn header(path: &Path) -> Header {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     read_header(&file).unwrap()
 }
 
@@ -211,7 +211,7 @@ fn shown(dir: &Path) -> String {
         digest(&path)
     );
     let chain = Chain::open(&RealHost, &path, Some(&Format::Qcow2), &|_| true).unwrap();
-    let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
     for snapshot in snapshots(&file, &header).unwrap() {
         let view = snapshot_view(&chain, &snapshot).unwrap();
         let mut bytes = vec![0; usize::try_from(view.virtual_size()).unwrap()];

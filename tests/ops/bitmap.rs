@@ -50,7 +50,7 @@ fn merge(source: &str) -> BitmapAction {
 type Listed = (String, u64, BitmapFlags, Option<Vec<std::ops::Range<u64>>>);
 
 fn list(path: &Path) -> Vec<Listed> {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let header = read_header(&file).unwrap();
     let mut all: Vec<Listed> = bitmaps(&file, &header)
         .unwrap()
@@ -281,7 +281,7 @@ fn the_first_and_the_last_bitmap_come_and_go_without_a_trace() {
     qemu.check_clean(&path);
     run(&host, home, &added.undo.unwrap()).unwrap();
     assert_eq!(shown(home), before);
-    let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
     let header = read_header(&file).unwrap();
     assert!(
         header.autoclear.is_empty() && header.extensions.len() == 1,
@@ -471,7 +471,7 @@ fn what_cannot_be_done_to_a_bitmap_is_refused_with_the_reason() {
     }
     // A stale one can only be removed, and the others go on.
     let (stale, other) = {
-        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
         let header = read_header(&file).unwrap();
         let first = bitmaps(&file, &header).unwrap().swap_remove(0);
         if first.name == b"fine" {

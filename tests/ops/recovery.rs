@@ -733,7 +733,7 @@ fn a_repair_is_finished_or_its_tables_are_put_back() {
     };
     let leaks = |dir: &Path| {
         let path = dir.join("top.qcow2");
-        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
         qanopy::image::check(&file, &NoProgress).unwrap().leaks
     };
     let home = tempfile::tempdir().unwrap();
@@ -1292,7 +1292,7 @@ fn clusters_that_an_interrupted_run_has_leaked_are_freed_both_ways() {
     let (log, begun) = record(&dir, &request);
     let leaks = |root: &Path| {
         let path = root.join("top.qcow2");
-        let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+        let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
         qanopy::image::check(&file, &NoProgress).unwrap().leaks
     };
     let mut leaking = 0;

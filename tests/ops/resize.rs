@@ -27,7 +27,7 @@ fn to(image: &Path, size: u64) -> Request {
 
 /// Every bitmap's name and dirty ranges, as we read them.
 fn bits(path: &Path) -> Vec<(String, Vec<std::ops::Range<u64>>)> {
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let header = read_header(&file).unwrap();
     let list = bitmaps(&file, &header).unwrap();
     let read = |name: &[u8]| dirty(&file, &header, name).unwrap().ranges();

@@ -860,7 +860,7 @@ fn the_view_of_a_snapshot_is_not_written_through_a_table_that_another_one_shares
     let why = Target::open(&RealHost, &path, qcow2, view.clone(), root, &NoProgress).unwrap_err();
     assert!(why.to_string().contains("1 corruptions"), "{why}");
     // Nor by who has not checked it.
-    let file = ImageFile::new(&path, RealHost.open(&path, Access::ReadWrite).unwrap());
+    let file = ImageFile::open(&RealHost, &path, Access::ReadWrite).unwrap();
     let why = Writer::open(&file, None, view, MetadataOverlap::default(), root).unwrap_err();
     assert!(why.to_string().contains("counted 2 times"), "{why}");
     assert_eq!(std::fs::read(&path).unwrap(), before);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use qanopy::host::{Access, Host, RealHost};
+use qanopy::host::{Access, RealHost};
 use qanopy::image::{
     self, Chain, Format, ImageFile, MeasureAs, NoProgress, Qcow2Options, Repair, RepairExtent,
 };
@@ -134,7 +134,7 @@ fn treat_here(dir: &Path, path: &Path) -> Result<Vec<u8>, String> {
             assert!(!said.chars().any(char::is_control), "{said:?}");
         }
     }
-    let file = ImageFile::new(path, RealHost.open(path, Access::Read).unwrap());
+    let file = ImageFile::open(&RealHost, path, Access::Read).unwrap();
     let checked = image::check(&file, &NoProgress);
     assert_plain(checked.map(|_| ()).err());
     let repair = Repair::work_out(&file, RepairExtent::All, &NoProgress);
@@ -415,7 +415,7 @@ fn a_repair_of_a_forged_image_is_clean_or_says_what_it_leaves_and_everything_rea
                 format!("{} round {round} (kept as {})", sample.name, kept.display())
             };
             let before = ours::view(&image, Some("qcow2"));
-            let file = ImageFile::new(&image, RealHost.open(&image, Access::ReadWrite).unwrap());
+            let file = ImageFile::open(&RealHost, &image, Access::ReadWrite).unwrap();
             let Ok(repair) = Repair::work_out(&file, RepairExtent::All, &NoProgress) else {
                 refused += 1;
                 continue;

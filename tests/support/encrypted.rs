@@ -83,7 +83,7 @@ fn secret(number: usize, image: &Path) -> String {
 
 /// Records what an encrypted image is built on. The real tool wants the passphrase for that.
 pub fn build_on(image: &Path, base: &str, format: &str) {
-    let file = ImageFile::new(image, RealHost.open(image, Access::ReadWrite).unwrap());
+    let file = ImageFile::open(&RealHost, image, Access::ReadWrite).unwrap();
     relink(&file, base.as_ref(), &Format::from_name(format)).unwrap();
 }
 

@@ -8,7 +8,7 @@ mod claims;
 mod links;
 mod lists;
 mod loops;
-pub(in crate::forest) mod names;
+mod names;
 
 use std::collections::HashMap;
 
@@ -22,6 +22,8 @@ use super::node::index;
 use super::written::written_under;
 use super::{Content, Edge, Forest, Location, Node, NodeId, ScannedFile, problem_text};
 use names::location;
+
+pub use names::Namesakes;
 
 impl Forest {
     /// Takes in one found file: a new node, a further name of a known one, or the file behind a

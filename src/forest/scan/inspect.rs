@@ -570,10 +570,10 @@ impl Looker {
 
 /// What of a device belongs to the image on it. A device has no blocks of its own to be counted.
 fn used_of_device(path: &Path, file: Arc<dyn HostFile>, probed: &Probe, len: u64) -> u64 {
-    let file = ImageFile::new(path, file.clone());
     if !matches!(probed, Probe::Qcow2(..)) {
         return len;
     }
+    let file = ImageFile::new(path, file);
     let end = read_header(&file).and_then(|header| end_offset(&file, &header));
     end.map_or(len, |end| end.min(len))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::host::shell_quoted;
-use crate::ops::{Error, Note, Outcome, Phase, ProgressView, Ready, Remedy, Report, Request};
+use crate::ops::{Error, Note, Outcome, Phase, ProgressView, Ready, Remedy, Request};
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::config::{NoticeBy, Notices};
@@ -170,6 +170,11 @@ pub(super) fn ended(
     effects: &mut Vec<Effect>,
 ) {
     let app = &mut ui.app;
+    let result = result.map_err(|error| {
+        let report = error.report();
+        let text = remedies::told(app, &report.text, &report.remedies, None);
+        (error, text)
+    });
     let Some(job) = app.jobs.get_mut(id) else {
         return;
     };
@@ -185,7 +190,8 @@ pub(super) fn ended(
         Ok(outcome) => {
             job.state = JobState::Done(outcome.summary.clone());
             app.note(Some(id), Kind::Good, &outcome.summary);
-            let remarks: Vec<String> = outcome.remarks.iter().map(|note| told(app, note)).collect();
+            let told = |note: &Note| remedies::told(app, &note.text, &note.remedies, None);
+            let remarks: Vec<String> = outcome.remarks.iter().map(told).collect();
             for remark in &remarks {
                 app.note(Some(id), Kind::Note, remark);
             }
@@ -212,21 +218,13 @@ pub(super) fn ended(
             app.tell(text.clone());
             text
         }
-        Err(Error::Cancelled(report)) => {
-            let text = said_of(app, &report);
-            let Some(job) = app.jobs.get_mut(id) else {
-                return;
-            };
+        Err((Error::Cancelled(_), text)) => {
             job.state = JobState::Cancelled(text.clone());
             app.note(Some(id), Kind::Note, &text);
             app.tell(format!("{title}: {text}"));
             text
         }
-        Err(error) => {
-            let text = said_of(app, error.report());
-            let Some(job) = app.jobs.get_mut(id) else {
-                return;
-            };
+        Err((_, text)) => {
             job.state = JobState::Failed(text.clone());
             app.note(Some(id), Kind::Bad, &text);
             match &task {
@@ -262,18 +260,6 @@ pub(super) fn ended(
         let is_whole = touched.is_empty();
         scan::look_again(app, (!is_whole).then_some(touched), effects);
     }
-}
-
-/// A remark, and the keys that get further.
-fn told(app: &App, note: &Note) -> String {
-    let helps = remedies::sentences(app, &note.remedies, None);
-    remedies::after(&note.text, &helps)
-}
-
-/// What an error says, and the keys that get further.
-fn said_of(app: &App, report: &Report) -> String {
-    let helps = remedies::sentences(app, &report.remedies, None);
-    remedies::after(&report.text, &helps)
 }
 
 /// A job is over since the passphrase of an image is missing: a person who does nothing else is asked for

@@ -62,13 +62,8 @@ pub(super) fn help(app: &App, title: &str) -> ListMenu {
         _ => std::cmp::Reverse(0),
     });
     items.extend(LEGEND.iter().map(|(sign, meaning)| Item {
-        keys: (*sign).to_owned(),
-        title: (*meaning).to_owned(),
         group: "sign",
-        name: "",
-        also: "",
-        why_not: None,
-        choice: Choice::Explains,
+        ..Item::new(sign, *meaning, Choice::Explains)
     }));
     ListMenu::new(title, items)
 }
@@ -105,13 +100,8 @@ pub(super) fn actions(app: &App) -> ListMenu {
 /// An entry of a menu that is run by its key.
 fn entry(keys: &str, group: &'static str, title: impl Into<String>, choice: Choice) -> Item {
     Item {
-        keys: keys.to_owned(),
-        title: title.into(),
         group,
-        name: "",
-        also: "",
-        why_not: None,
-        choice,
+        ..Item::new(keys, title, choice)
     }
 }
 

@@ -134,13 +134,8 @@ fn heal(ui: &mut Ui, fix: Fix, effects: &mut Vec<Effect>) {
             Remedy::Branch(image) => fill(ui, &image, FormKind::Branch, effects),
             Remedy::DataFile(image) => fill(ui, &image, FormKind::Amend, effects),
             Remedy::Check(image) => jobs::check(&mut ui.app, vec![image], effects),
-            Remedy::Passphrase(image) | Remedy::NewPassphrase(image) => {
-                open::ask_secret(ui, image, None)
-            }
-            Remedy::LookIn(folder) => ui.app.tell(format!(
-                "Leave, and open {} too.",
-                crate::host::printable(&folder)
-            )),
+            // No problem of an image has these.
+            Remedy::Passphrase(_) | Remedy::NewPassphrase(_) | Remedy::LookIn(_) => {}
         },
         Fix::GoTo(id) => {
             if let Some(row) = ui.app.tree.rows.place(id) {

@@ -35,8 +35,7 @@ pub(in crate::tui) fn push_words(
             Tone::Danger => Role::Error,
             Tone::Quiet => Role::Quiet,
         };
-        let helps = remedies::sentences(app, &line.remedies, None);
-        let text = remedies::after(&line.text, &helps);
+        let text = remedies::told(app, &line.text, &line.remedies, None);
         push_labelled(lines, app, (&line.label, labels), &text, role, width);
     }
 }

@@ -79,14 +79,14 @@ type Inside<T> = Option<Result<Vec<T>, String>>;
 
 /// The image's internal snapshots and dirty bitmaps; none where it is no qcow2 image.
 fn inside(host: &dyn Host, path: &Path) -> (Inside<Snapshot>, Inside<Bitmap>) {
-    let Ok(file) = host.open(path, Access::Read) else {
+    let Ok(file) = ImageFile::open(host, path, Access::Read) else {
         return (None, None);
     };
-    let Ok(header) = image::read_header(&ImageFile::new(path, file.clone())) else {
+    let Ok(header) = image::read_header(&file) else {
         return (None, None);
     };
-    let snapshots = image::snapshots(&ImageFile::new(path, file.clone()), &header);
-    let bitmaps = image::bitmaps(&ImageFile::new(path, file.clone()), &header);
+    let snapshots = image::snapshots(&file, &header);
+    let bitmaps = image::bitmaps(&file, &header);
     (
         Some(snapshots.map_err(|error| error.to_string())),
         Some(bitmaps.map_err(|error| error.to_string())),

@@ -403,8 +403,7 @@ pub(in crate::tui) fn lines(
     for problem in &node.problems {
         let mut helps = fixes(&app.forest, node, problem.kind);
         helps.retain(|one| !app.settings.read_only || matches!(one, Remedy::Check(_)));
-        let helps = remedies::sentences(app, &helps, Some(&node.path));
-        let words = remedies::after(&problem.message, &helps);
+        let words = remedies::told(app, &problem.message, &helps, Some(&node.path));
         for (i, part) in text::wrap(&words, width.saturating_sub(4), 0)
             .into_iter()
             .enumerate()
