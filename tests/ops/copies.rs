@@ -215,6 +215,26 @@ fn an_exported_chain_stands_alone_and_comes_back() {
         &plan(other.path(), &into(&other.path().join("a/b"))),
         RefusalKind::NotFound,
     );
+    // What is there then would pass for the base that somebody misses.
+    let missed = other.path().join("missed");
+    qemu.within(other.path()).img(&[
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "raw",
+        "-b",
+        missed.join("base.img").to_str().unwrap(),
+        "orphan.qcow2",
+        "1M",
+    ]);
+    refused_as(
+        &plan(other.path(), &into(&missed)),
+        RefusalKind::AlreadyExists,
+    );
+    assert!(!missed.exists());
 
     // A file that is not what was exported stays out, and nothing comes of the rest.
     let mut bytes = fs::read(moved.join("base.img")).unwrap();
