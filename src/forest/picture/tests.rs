@@ -179,7 +179,7 @@ fn the_tree_has_connectors_in_both_charsets() {
         lines(&forest, 80, Charset::Unicode),
         "
 ● a
-├─○ a1
+├─● a1
 │ ├─○ a1x (Active)
 │ └─○ a1y (Active)
 └─○ a2 (Active)
@@ -193,7 +193,7 @@ fn the_tree_has_connectors_in_both_charsets() {
         lines(&forest, 80, Charset::Ascii),
         "
 * a
-|-o a1
+|-* a1
 | |-o a1x (Active)
 | `-o a1y (Active)
 `-o a2 (Active)
@@ -216,13 +216,13 @@ fn straight_runs_share_a_lane_where_the_indent_would_be_too_deep() {
         lines(&forest(&images), 20, Charset::Unicode),
         "
 ● d0
-├─○ d1
-│ ○ d2
-│ ○ d3
-│ ○ d4
-│ ○ d5
-│ ○ d6
-│ ○ d7
+├─● d1
+│ ● d2
+│ ● d3
+│ ● d4
+│ ● d5
+│ ● d6
+│ ● d7
 │ ├─○ x (Active)
 │ └─○ y (Active)
 └─○ e (Active)

@@ -16,7 +16,7 @@ pub struct TreeLine {
     pub prefix: String,
     /// What stands before a line that tells what is in this image, below it.
     pub below: String,
-    /// One sign for what it is: a root, an overlay, something missing, a part of a loop.
+    /// One sign for what it is: frozen, a leaf, something missing, a part of a loop.
     pub marker: &'static str,
     /// Its name, safe to print.
     pub name: String,
@@ -47,8 +47,8 @@ struct Signs {
     fork: &'static str,
     last: &'static str,
     more: &'static str,
-    root: &'static str,
-    overlay: &'static str,
+    frozen: &'static str,
+    leaf: &'static str,
     missing: &'static str,
     circle: &'static str,
 }
@@ -59,8 +59,8 @@ const UNICODE: Signs = Signs {
     fork: "├─",
     last: "└─",
     more: "‥ ",
-    root: "●",
-    overlay: "○",
+    frozen: "●",
+    leaf: "○",
     missing: "?",
     circle: "↺",
 };
@@ -71,8 +71,8 @@ const ASCII: Signs = Signs {
     fork: "|-",
     last: "`-",
     more: ": ",
-    root: "*",
-    overlay: "o",
+    frozen: "*",
+    leaf: "o",
     missing: "?",
     circle: "@",
 };
@@ -96,8 +96,8 @@ pub fn tree(forest: &Forest, width: usize, charset: Charset) -> Vec<TreeLine> {
             let marker = match node.location {
                 Location::Missing | Location::Elsewhere => signs.missing,
                 _ if node.in_loop => signs.circle,
-                _ if place.parent.is_none() => signs.root,
-                _ => signs.overlay,
+                _ if forest.is_leaf(node) => signs.leaf,
+                _ => signs.frozen,
             };
             let prefix = lanes.prefix(&places, at, most, signs);
             Some(TreeLine {
