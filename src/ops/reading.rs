@@ -125,7 +125,7 @@ fn by_content(host: &dyn Host, path: &Path) -> Result<Format, Error> {
     match Format::recognise(first.get(..read).unwrap_or_default()) {
         Some(format) => Ok(format),
         None if image::named_like_qcow2(path) => Err(Error::failed(format!(
-            "{} is called like a qcow2 image and is none: its first bytes are not QFI\\xfb (say that its \
+            "{} is called like a qcow2 image and is none: it does not begin like one (say that its \
              format is raw if that is what it is)",
             shown(path)
         ))),

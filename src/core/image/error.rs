@@ -35,7 +35,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Format(#[from] FormatError),
     /// The file is not qcow2, and was said to be.
-    #[error("is not a qcow2 image: its first bytes are not QFI\\xfb")]
+    #[error("is not a qcow2 image: it does not begin like one")]
     NotQcow2,
     /// A table entry cannot be right.
     #[error("is damaged: {0}")]

@@ -10,7 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, printable};
+use crate::host::{
+    Access, FileId, FileKind, Holder, Host, HostFile, LocksSeen, Stat, io_text, printable,
+};
 use crate::image::{
     BackingName, BackingRef, BackingTarget, Format, ImageFile, ImageInfo, Mention, Probe, beside,
     end_offset, named_like_qcow2, probe, read_header, where_it_is,
@@ -322,7 +324,10 @@ impl Looker {
                 "{name} cannot be read: permission denied. Run as a user who may read it, or give \
                  yourself the right."
             ),
-            kind => format!("{name} cannot be read: {kind}. Check the file and its filesystem."),
+            _ => format!(
+                "{name} cannot be read: {}. Check the file and its filesystem.",
+                io_text(error)
+            ),
         }
     }
 
@@ -521,10 +526,11 @@ impl Looker {
             },
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BackingState::Missing,
-                kind => BackingState::Unreachable(
+                _ => BackingState::Unreachable(
                     format!(
-                        "{}: {kind}. Run as a user who may look there.",
-                        printable(&path)
+                        "{} cannot be looked at: {}. Run as a user who may look there.",
+                        printable(&path),
+                        io_text(&error)
                     )
                     .into(),
                 ),
