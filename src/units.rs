@@ -139,6 +139,18 @@ pub fn clock(span: Duration) -> String {
     }
 }
 
+/// A time as a clock shows it that is so many seconds ahead of UTC: `14:05:09`.
+#[must_use]
+pub fn time_of_day(at: SystemTime, offset: i64) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    let local = since
+        .unwrap_or_default()
+        .as_secs()
+        .saturating_add_signed(offset);
+    let at = Utc::from_seconds(local);
+    format!("{:02}:{:02}:{:02}", at.hour, at.minute, at.second)
+}
+
 /// A time as `2026-01-31T12:34:56Z`.
 #[must_use]
 pub fn utc(at: SystemTime) -> String {

@@ -43,7 +43,7 @@ pub(super) fn run(out: &mut Out, globals: Globals, args: DemoArgs) -> anyhow::Re
             raw: false,
         },
     };
-    open::run(out, globals, &open)
+    open::run(out, globals, &open, true)
 }
 
 fn temporary() -> anyhow::Result<PathBuf> {

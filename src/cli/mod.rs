@@ -91,6 +91,9 @@ struct Cli {
     globals: Globals,
     #[command(flatten)]
     open: OpenArgs,
+    /// Do not ask the terminal whether its ground is light and how wide signs are
+    #[arg(long)]
+    no_query: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -252,21 +255,23 @@ fn run(out: &mut Out, cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli {
         mut globals,
         open,
+        no_query,
         command,
     } = cli;
     let (config, warnings) = config::of_this_run();
     globals.read_only |= config.read_only;
+    globals.ascii |= config.ascii == Some(true) && !globals.no_ascii;
     let ended = if let Some(command) = command {
         if !matches!(command, Command::Config(_)) {
             config::complain(&warnings);
         }
-        misplaced(&open)?;
+        misplaced(&open, no_query)?;
         dispatch(out, globals, command)?
     } else {
         if let Some(stop) = mistakes::no_command(&open.dirs, &command_names()) {
             return Err(stop.into());
         }
-        open::run(out, globals, &open)?
+        open::run(out, globals, &open, !no_query)?
     };
     out.flush()?;
     Ok(ended)
@@ -328,7 +333,10 @@ fn command_names() -> Vec<String> {
 }
 
 /// Options of the screen that stand before a command would silently do nothing: say so instead.
-fn misplaced(open: &OpenArgs) -> Result<(), Stop> {
+fn misplaced(open: &OpenArgs, no_query: bool) -> Result<(), Stop> {
+    if no_query {
+        return Err(Stop::Usage("--no-query is for the screen only".to_owned()));
+    }
     if open.look.follow || open.look.raw || !open.dirs.is_empty() {
         return Err(Stop::Usage(
             "directories, --follow and --raw belong after the command".to_owned(),

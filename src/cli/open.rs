@@ -11,7 +11,12 @@ use super::output::Out;
 use super::{config, context, tree};
 
 /// Shows the directories; the configuration's where none are named.
-pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    out: &mut Out,
+    globals: Globals,
+    open: &OpenArgs,
+    asks_terminal: bool,
+) -> anyhow::Result<ExitCode> {
     let (config, warnings) = config::of_this_run();
     let mut open = open.clone();
     if open.dirs.is_empty() {
@@ -29,7 +34,8 @@ pub(super) fn run(out: &mut Out, globals: Globals, open: &OpenArgs) -> anyhow::R
         follow: open.look.follow,
         raw: open.look.raw,
         read_only: globals.read_only,
-        ascii: globals.ascii,
+        ascii: globals.charset(),
+        asks_terminal,
         config,
         warnings,
         state_dir: Index::default_dir(),

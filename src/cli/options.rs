@@ -20,8 +20,28 @@ pub(super) struct Globals {
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) read_only: bool,
     /// Draw with ASCII characters only
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "no_ascii",
+        help_heading = "Everywhere"
+    )]
     pub(super) ascii: bool,
+    /// Draw lines and signs, whatever the locale and the configuration say
+    #[arg(
+        long,
+        global = true,
+        overrides_with = "ascii",
+        help_heading = "Everywhere"
+    )]
+    pub(super) no_ascii: bool,
+}
+
+impl Globals {
+    /// Whether only ASCII characters are asked for; none if nothing is said of it.
+    pub(super) fn charset(self) -> Option<bool> {
+        (self.ascii || self.no_ascii).then_some(self.ascii)
+    }
 }
 
 /// Where to look.

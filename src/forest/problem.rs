@@ -65,6 +65,35 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// Every kind once; what an interrupted operation is stands for nothing here.
+    pub const ALL: [Self; 22] = [
+        Self::Unreadable,
+        Self::Damaged,
+        Self::Truncated,
+        Self::Unopenable,
+        Self::CorruptBit,
+        Self::DirtyBit,
+        Self::LeakedClusters,
+        Self::CorruptClusters,
+        Self::UnknownFeature,
+        Self::MissingBacking,
+        Self::UnreachableBacking,
+        Self::UnresolvableBacking,
+        Self::BrokenBelow,
+        Self::Loop,
+        Self::NoBackingFormat,
+        Self::DirectoryDependentBacking,
+        Self::DirectoryDependentDataFile,
+        Self::MissingDataFile,
+        Self::WrongBackingFormat,
+        Self::WrittenUnder,
+        Self::Interrupted {
+            entry: 0,
+            can_roll_back: false,
+        },
+        Self::BackingSize,
+    ];
+
     /// The name in JSON and in filters.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -2,10 +2,12 @@
 
 mod date;
 mod heap;
+mod local_time;
 mod log_file;
 mod network;
 
 pub use date::Utc;
 pub use heap::{give_back_memory, share_memory};
+pub use local_time::local_offset;
 pub use log_file::LogFile;
 pub use network::network_filesystem;

@@ -78,6 +78,8 @@ pub enum Action {
     Grow,
     /// A smaller images pane.
     Shrink,
+    /// Hides the detail pane, or shows it again.
+    HideDetail,
     /// Tree or diagram.
     Diagram,
     /// Into the jobs.
@@ -168,6 +170,8 @@ pub enum Action {
     Palette,
     /// Looks at the disk again.
     Rescan,
+    /// Looks at other directories.
+    Open,
     /// A shell where the image is.
     Shell,
     /// The person's own commands.
@@ -221,6 +225,7 @@ impl bindings::Action for Action {
         row(Action::Back, Group::Panes, "back", &[k(Code::Esc)], "one step back; never quits"),
         row(Action::Grow, Group::Panes, "grow", &[c('+')], "a larger images pane"),
         row(Action::Shrink, Group::Panes, "shrink", &[c('_')], "a smaller images pane"),
+        row(Action::HideDetail, Group::Panes, "hide-detail", &[c('0')], "hide the detail pane, or show it again").also("whole width wide full zoom"),
         row(Action::Diagram, Group::Panes, "diagram", &[c('D')], "diagram - boxes and arrows, or the tree").hint("diagram"),
         row(Action::Jobs, Group::Panes, "jobs", &[c('J')], "jobs - what runs, and what has ended").also("stop cancel abort"),
         row(Action::Log, Group::Panes, "log", &[c('L')], "log - what happened in this session"),
@@ -232,7 +237,7 @@ impl bindings::Action for Action {
         row(Action::View, Group::Find, "view", &[c('w')], "view - all, leaves only, problems only"),
         row(Action::Go(Motion::FoldAll), Group::Find, "fold-all", &[c('-')], "fold every tree"),
         row(Action::Go(Motion::UnfoldAll), Group::Find, "unfold-all", &[c('=')], "unfold everything"),
-        row(Action::Mark, Group::Mark, "mark", &[c(' ')], "mark - this image, and down").hint("mark"),
+        row(Action::Mark, Group::Mark, "mark", &[c(' ')], "mark - this image, then go down").hint("mark"),
         row(Action::MarkRange, Group::Mark, "mark-range", &[c('v')], "mark range - from here to where it is pressed again"),
         row(Action::MarkSubtree, Group::Mark, "mark-subtree", &[c('a')], "mark subtree - this image and all built on it"),
         row(Action::ClearMarks, Group::Mark, "clear-marks", &[c('U')], "clear marks - of all images"),
@@ -245,9 +250,9 @@ impl bindings::Action for Action {
         row(Action::Flatten, Group::Create, "flatten", &[c('f')], "flatten - into a new file, without the layers below").also("stream pull copy whole full"),
         row(Action::NewImage, Group::Create, "create", &[Key::ctrl('n')], "create - a new empty image").also("new encrypt"),
         row(Action::Clone, Group::Create, "clone", &[c('u')], "clone - a copy, file for file, on the same base").also("copy cp duplicate"),
-        row(Action::Convert, Group::Create, "convert", &[c('V')], "convert - what it shows, as an image of another kind").also("encrypt encryption compress raw transcode"),
-        row(Action::Export, Group::Create, "export", &[c('e')], "export - its whole chain, as a folder of its own").also("save backup"),
-        row(Action::Import, Group::Create, "import", &[c('I')], "import - what an exported folder holds, to here").also("load restore"),
+        row(Action::Convert, Group::Create, "convert", &[c('V')], "convert - copy what it shows into another format").also("encrypt encryption compress raw transcode"),
+        row(Action::Export, Group::Create, "export", &[c('e')], "export - copy its whole chain into a folder").also("save backup"),
+        row(Action::Import, Group::Create, "import", &[c('I')], "import - bring in what an exported folder holds").also("load restore"),
         row(Action::Commit, Group::Change, "commit", &[c('C')], "commit - merge this layer down into its base").also("merge blockcommit").hint("commit"),
         row(Action::Rebase, Group::Change, "rebase", &[c('B')], "rebase - build it on another image").also("reparent change backing"),
         row(Action::FlattenHere, Group::Change, "flatten-here", &[c('F')], "flatten here - take the layers below out of its chain").also("stream pull blockpull"),
@@ -260,8 +265,8 @@ impl bindings::Action for Action {
         row(Action::Bitmaps, Group::Change, "bitmap", &[c('K')], "bitmap - add, clear, switch, merge, remove").also("dirty backup incremental"),
         row(Action::Amend, Group::Change, "amend", &[c('O')], "amend - another version, refcount width or feature").also("upgrade compat options"),
         row(Action::KeySlots, Group::Change, "keyslot", &[c('H')], "keyslot - add, change, erase passphrases").also("encrypt encryption passphrase password luks"),
-        row(Action::Discard, Group::Change, "discard", &[c('X')], "discard - it and all built on it, to the trash").also("delete remove rm unlink erase").hint("discard"),
-        row(Action::Prune, Group::Change, "prune", &[c('P')], "prune - list leaves that nothing uses, to discard").also("clean gc garbage"),
+        row(Action::Discard, Group::Change, "discard", &[c('X')], "discard - move it and all built on it to the trash").also("delete remove rm unlink erase").hint("discard"),
+        row(Action::Prune, Group::Change, "prune", &[c('P')], "prune - list old unused leaves, to discard some").also("clean gc garbage"),
         row(Action::Trash, Group::Change, "trash", &[c('T')], "trash - what is in it; restore or empty").also("restore undelete empty purge bin"),
         row(Action::Undo, Group::Change, "undo", &[c('z')], "undo - take back the last operation").also("back"),
         row(Action::Redo, Group::Change, "redo", &[c('Y')], "redo - do again what was taken back last").also("again"),
@@ -270,9 +275,10 @@ impl bindings::Action for Action {
         row(Action::Help, Group::Any, "help", &[c('?')], "help - all keys, searchable; Enter runs one").hint("help"),
         row(Action::Palette, Group::Any, "palette", &[c(':')], "palette - all actions by name"),
         row(Action::Rescan, Group::Any, "rescan", &[c('r'), Key::ctrl('r')], "rescan - look at the disk again").also("refresh reload"),
+        row(Action::Open, Group::Any, "open", &[Key::ctrl('o')], "open - another folder, or one more").also("folder directory recent"),
         row(Action::Shell, Group::Any, "shell", &[c('o')], "shell - in its directory"),
         row(Action::Own, Group::Any, "own", &[c('!')], "own commands - from the configuration"),
-        row(Action::Mouse, Group::Any, "mouse", &[c('%')], "mouse - listen to it, or leave it to the terminal"),
+        row(Action::Mouse, Group::Any, "mouse", &[c('%')], "mouse - use it here, or leave it to the terminal"),
         row(Action::Suspend, Group::Any, "suspend", &[Key::ctrl('z')], "suspend - until the shell's fg"),
         row(Action::Redraw, Group::Any, "redraw", &[Key::ctrl('l')], "redraw - the screen anew"),
     ];

@@ -15,6 +15,7 @@ use super::detail_pane::DetailPane;
 use super::diagram::DiagramPane;
 use super::jobs::Jobs;
 use super::log::Kind;
+use super::places::Places;
 use super::plan_preview::PlanPreview;
 use super::query::QueryId;
 use super::refresh::Refresh;
@@ -101,18 +102,23 @@ impl App {
 
     /// Tells something that went well, or only informs.
     pub(super) fn tell(&mut self, text: impl AsRef<str>) {
-        self.session.toast = Some(Toast {
-            text: printable(text.as_ref()),
-            bad: false,
-        });
+        self.toast(text.as_ref(), false);
     }
 
     /// Tells something that did not go well.
     pub(super) fn warn(&mut self, text: impl AsRef<str>) {
-        self.session.toast = Some(Toast {
-            text: printable(text.as_ref()),
-            bad: true,
-        });
+        self.toast(text.as_ref(), true);
+    }
+
+    /// Tells something in which paths are not to be shortened.
+    pub(super) fn tell_as_it_is(&mut self, text: &str) {
+        let text = printable(text);
+        self.session.toast = Some(Toast { text, bad: false });
+    }
+
+    fn toast(&mut self, text: &str, bad: bool) {
+        let text = self.places().brief(&printable(text));
+        self.session.toast = Some(Toast { text, bad });
     }
 
     /// Writes a line into the log.
@@ -197,19 +203,26 @@ impl App {
         self.tree.version += 1;
     }
 
+    /// What paths are seen from.
+    #[must_use]
+    pub fn places(&self) -> Places<'_> {
+        Places {
+            roots: &self.settings.roots,
+            home: self.settings.home.as_deref(),
+        }
+    }
+
+    /// The filter line was typed on: the cursor goes to its first hit.
+    pub(super) fn filter_typed(&mut self) {
+        self.tree.seeks = true;
+        self.tree.hits_known = false;
+        self.changed();
+    }
+
     /// A path for people: the home directory is `~`.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
-        if let Some(home) = &self.settings.home
-            && let Ok(rest) = path.strip_prefix(home)
-        {
-            return if rest.as_os_str().is_empty() {
-                "~".to_owned()
-            } else {
-                format!("~/{}", printable(rest))
-            };
-        }
-        printable(path)
+        self.places().shown(path)
     }
 
     /// An image's name: the file's, with the folder before it where two files have one name.
@@ -225,10 +238,6 @@ impl App {
     /// A path for people, from the scanned directory it lies in.
     #[must_use]
     pub fn inside(&self, path: &Path) -> String {
-        let mut roots = self.settings.roots.iter();
-        let inside = roots.find_map(|root| path.strip_prefix(root).ok());
-        inside
-            .filter(|inside| !inside.as_os_str().is_empty())
-            .map_or_else(|| self.shown(path), printable)
+        self.places().inside(path)
     }
 }

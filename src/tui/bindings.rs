@@ -33,6 +33,8 @@ pub enum Scope {
     Secret,
     /// How large a copy would be.
     Measure,
+    /// Another folder being chosen.
+    Folders,
 }
 
 /// How the table is grouped for people.
@@ -193,6 +195,12 @@ impl<A> Entry<'_, A> {
             .first()
             .map(ToString::to_string)
             .unwrap_or_default()
+    }
+
+    /// The standard word for it, which its title begins with.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.title.split(" - ").next().unwrap_or(self.title)
     }
 
     /// All keys as text.

@@ -5,6 +5,23 @@ use std::path::Path;
 
 use crate::forest::Node;
 use crate::host::shell_quoted;
+use crate::units;
+
+use super::text;
+
+/// What is told of text that was copied: its beginning, and how much more there is.
+#[must_use]
+pub(super) fn copied(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = text::cut_middle(lines.next().unwrap_or_default(), SHOWN, true);
+    match lines.count() {
+        0 => format!("Copied: {first}"),
+        more => format!("Copied: {first} (and {})", units::count(more, "more line")),
+    }
+}
+
+/// Cells of what was copied that are shown.
+const SHOWN: usize = 60;
 
 /// libvirt's XML for the image as a disk. What it is built on is left to the headers: a chain spelled out
 /// here would be taken for the truth, and every later change of a header be ignored.

@@ -51,10 +51,14 @@ impl Tab {
 /// The detail pane, and what is known for it.
 #[derive(Debug, Default)]
 pub struct DetailPane {
+    /// Whether it is hidden, so that the images have the whole width.
+    pub hidden: bool,
     /// What the detail pane shows.
     pub tab: Tab,
     /// Lines the detail pane is scrolled by.
     pub scroll: usize,
+    /// Lines that what is shown beside the chosen tab, in a pane of its own, is scrolled by.
+    pub beside_scroll: usize,
     /// Which line of the health pane is selected, counting those that something helps against.
     pub health_cursor: usize,
     /// The chain of the selected image.

@@ -147,6 +147,8 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
             .hits
             .is_empty()
             .then(|| "no filter is set, or nothing matches".to_owned()),
+        Action::Open => (app.jobs.open().next().is_some())
+            .then(|| "jobs are running in these folders".to_owned()),
         Action::Jobs => app
             .jobs
             .list
@@ -160,6 +162,7 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
         | Action::Back
         | Action::Grow
         | Action::Shrink
+        | Action::HideDetail
         | Action::Diagram
         | Action::Quit
         | Action::Filter
@@ -233,7 +236,9 @@ fn is_of_images(app: &App, action: Action) -> Option<String> {
         | Action::Back
         | Action::Grow
         | Action::Shrink
+        | Action::HideDetail
         | Action::Diagram
+        | Action::Open
         | Action::Jobs
         | Action::Log
         | Action::Quit

@@ -1,30 +1,69 @@
-//! What a filter line asks of an image: words of its name, and terms such as `size>1G`, `age>30d`
-//! and `state:missing`. All of them have to hold. Where no name holds a line's words as they are,
+//! What a filter line asks of an image: words of its path as it is shown, and terms such as `size>1.5G`,
+//! `age>30d` and `state:missing`. All of them have to hold. Where no path holds a line's words as they are,
 //! names that have their letters in that order do.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
 
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-use crate::forest::{Flags, Forest, Location, Node, NodeId};
+use crate::forest::{Flags, Forest, Location, Node, NodeId, ProblemKind};
 use crate::host::printable_bytes;
 use crate::units;
+
+use super::places::Places;
 
 /// A parsed filter line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     terms: Vec<Term>,
+    /// What is wrong with the first term that makes no sense.
+    complaint: Option<String>,
 }
+
+/// Terms that can be asked for, and what each finds.
+pub(crate) const TERMS: [(&str, &str); 14] = [
+    (
+        "base",
+        "a word of the path as it is shown; several words: all of them",
+    ),
+    (
+        "size>1.5G",
+        "more than that on disk; K, M, G, T; also >1.5G",
+    ),
+    ("size<10M", "less than that on disk; also <10M"),
+    (
+        "age>30d",
+        "not written for so long; s, m, h, d, w, y; also >30d",
+    ),
+    ("age<12h", "written within that time; also <12h"),
+    (
+        "state:in-use",
+        "a process has it open, or an image built on it",
+    ),
+    ("state:active", "leaves: nothing is built on them"),
+    ("state:frozen", "others are built on them"),
+    ("state:bad", "something is wrong with it"),
+    ("state:missing", "files that are not there"),
+    ("state:encrypted", "encrypted images"),
+    ("state:snapshots", "images that hold internal snapshots"),
+    ("state:in-trash", "images in the trash"),
+    (
+        "state:corrupt",
+        "images marked as corrupt; any flag and problem works so",
+    ),
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Term {
-    /// A word somewhere in the path.
+    /// A word somewhere in the path as it is shown.
     Word(String),
     /// On disk more than so many bytes.
     Larger(u64),
@@ -39,12 +78,19 @@ enum Term {
 }
 
 impl Filter {
-    /// Reads a filter line. Whatever is not a term is a word to be found in the name.
+    /// Reads a filter line. Whatever is not a term is a word to be found in the path.
     #[must_use]
     pub fn parse(line: &str) -> Self {
         Self {
             terms: line.split_whitespace().map(term).collect(),
+            complaint: line.split_whitespace().find_map(complaint),
         }
+    }
+
+    /// What is wrong with the line, as a sentence: a term that looks like one and is none.
+    #[must_use]
+    pub fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
     }
 
     /// Whether it asks nothing.
@@ -53,9 +99,10 @@ impl Filter {
         self.terms.is_empty()
     }
 
-    /// Which images are what it asks for. Many are shared out among threads.
+    /// Which images are what it asks for, whose paths are seen from these places. Many are shared out among
+    /// threads.
     #[must_use]
-    pub fn hits(&self, forest: &Forest, now: SystemTime) -> Hits {
+    pub fn hits(&self, forest: &Forest, places: Places<'_>, now: SystemTime) -> Hits {
         let words: Vec<&str> = self.terms.iter().filter_map(Term::word).collect();
         let others = |node: &Node| {
             let mut terms = self.terms.iter().filter(|term| term.word().is_none());
@@ -68,7 +115,7 @@ impl Filter {
         let hits = among_all(
             forest,
             |node, named: &dyn Fn(&str) -> bool| {
-                (words.is_empty() || is_named(node, named)) && others(node)
+                (words.is_empty() || is_named(forest, node, Some(places), named)) && others(node)
             },
             as_they_are,
         );
@@ -76,13 +123,17 @@ impl Filter {
             return hits;
         }
         let line = words.join(" ");
+        // In a whole path nearly any letters stand in some order: a folder has to be asked for.
+        let seen_from = line.contains('/').then_some(places);
         let by_letters = || {
             let fuzzy = Fuzzy::new(&line);
             move |name: &str| fuzzy.fits(name)
         };
         among_all(
             forest,
-            |node, named: &dyn Fn(&str) -> bool| is_named(node, named) && others(node),
+            |node, named: &dyn Fn(&str) -> bool| {
+                is_named(forest, node, seen_from, named) && others(node)
+            },
             by_letters,
         )
     }
@@ -216,7 +267,7 @@ fn holds_in_order(name: &[u8], letters: &[u8]) -> bool {
 }
 
 impl Term {
-    /// The word to be found in a name, if it is one.
+    /// The word to be found in a path, if it is one.
     fn word(&self) -> Option<&str> {
         match self {
             Self::Word(word) => Some(word),
@@ -225,27 +276,94 @@ impl Term {
     }
 }
 
-fn term(word: &str) -> Term {
-    let lower = word.to_lowercase();
-    let parsed = if let Some(state) = lower.strip_prefix("state:") {
-        Some(Term::State(state.to_owned()))
-    } else if let Some(size) = lower.strip_prefix("size>") {
-        units::parse_size(size).ok().map(Term::Larger)
-    } else if let Some(size) = lower.strip_prefix("size<") {
-        units::parse_size(size).ok().map(Term::Smaller)
-    } else if let Some(age) = lower.strip_prefix("age>") {
-        seconds(age).map(Term::Older)
-    } else if let Some(age) = lower.strip_prefix("age<") {
-        seconds(age).map(Term::Younger)
-    } else {
-        None
-    };
-    parsed.unwrap_or(Term::Word(lower))
+/// Terms by what they begin with, which may be followed by less or more than a value.
+enum Asks {
+    Size,
+    Age,
+    /// One of both, as its unit says.
+    Either,
 }
 
-fn seconds(text: &str) -> Option<u64> {
-    units::parse_age(text).ok().map(|age| age.as_secs())
+/// What a term compares, whether with more than a value, and the value.
+fn compared(word: &str) -> Option<(Asks, bool, &str)> {
+    let (asks, rest) = if let Some(rest) = word.strip_prefix("size") {
+        (Asks::Size, rest)
+    } else if let Some(rest) = word.strip_prefix("age") {
+        (Asks::Age, rest)
+    } else {
+        (Asks::Either, word)
+    };
+    let (is_more, value) = match rest.strip_prefix('>') {
+        Some(value) => (true, value),
+        None => (false, rest.strip_prefix('<')?),
+    };
+    Some((asks, is_more, value))
 }
+
+fn term(word: &str) -> Term {
+    let lower = word.to_lowercase();
+    if let Some(state) = lower.strip_prefix("state:") {
+        return Term::State(state.to_owned());
+    }
+    let Some((asks, is_more, value)) = compared(&lower) else {
+        return Term::Word(lower);
+    };
+    let size = || match units::parse_size(value).ok()? {
+        bytes if is_more => Some(Term::Larger(bytes)),
+        bytes => Some(Term::Smaller(bytes)),
+    };
+    let age = || match units::parse_age(value).ok()?.as_secs() {
+        seconds if is_more => Some(Term::Older(seconds)),
+        seconds => Some(Term::Younger(seconds)),
+    };
+    let term = match asks {
+        Asks::Size => size(),
+        Asks::Age => age(),
+        Asks::Either => size().or_else(age),
+    };
+    term.unwrap_or(Term::Word(lower))
+}
+
+/// What is wrong with a word that looks like a term.
+fn complaint(word: &str) -> Option<String> {
+    let lower = word.to_lowercase();
+    if let Some(state) = lower.strip_prefix("state:") {
+        let is_known = Flags::NAMES.iter().any(|(_, name)| name.contains(state))
+            || ProblemKind::ALL
+                .iter()
+                .any(|kind| kind.name().contains(state))
+            || OTHER_STATES.iter().any(|(name, _)| name.starts_with(state));
+        let names = Flags::NAMES.iter().map(|(_, name)| *name);
+        let names = names.chain(OTHER_STATES.iter().map(|(name, _)| *name));
+        return (!is_known).then(|| {
+            let names: Vec<&str> = names.collect();
+            format!(
+                "No state is called {state}. There are {}.",
+                names.join(", ")
+            )
+        });
+    }
+    let (asks, _, value) = compared(&lower)?;
+    // A term that is still being typed is not wrong yet.
+    let reads = match asks {
+        Asks::Size => units::parse_size(value).map(|_| ()),
+        Asks::Age => units::parse_age(value).map(|_| ()),
+        Asks::Either => return None,
+    };
+    reads.err().filter(|_| !value.is_empty())
+}
+
+/// Whether an image is in a state.
+type Holds = fn(&Forest, &Node) -> bool;
+
+/// States that are no flags, and what they mean.
+const OTHER_STATES: [(&str, Holds); 3] = [
+    ("bad", is_problem),
+    ("missing", |_, node| node.location == Location::Missing),
+    ("locked", |forest, node| {
+        forest.flags(node.id).contains(Flags::IN_USE)
+    }),
+];
 
 fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
     let age = || {
@@ -259,35 +377,61 @@ fn holds(term: &Term, forest: &Forest, node: &Node, now: SystemTime) -> bool {
         Term::Older(secs) => age().is_some_and(|age| age > *secs),
         Term::Younger(secs) => age().is_some_and(|age| age < *secs),
         Term::State(state) => {
-            forest
-                .flags(node.id)
-                .names()
-                .any(|name| name.contains(state.as_str()))
-                || node
-                    .problems
-                    .iter()
-                    .any(|p| p.kind.name().contains(state.as_str()))
-                || (state == "bad" && is_problem(forest, node))
-                || (state == "missing" && node.location == Location::Missing)
+            let mut flags = forest.flags(node.id).names();
+            let mut problems = node.problems.iter().map(|problem| problem.kind.name());
+            let mut others = OTHER_STATES.iter();
+            flags.any(|name| name.contains(state.as_str()))
+                || problems.any(|name| name.contains(state.as_str()))
+                || others.any(|(name, holds)| name == state && holds(forest, node))
         }
     }
 }
 
-/// Whether the name of an image's file, or that of a snapshot inside it, is the one asked for.
-fn is_named(node: &Node, named: &dyn Fn(&str) -> bool) -> bool {
+/// The path as it is shown from these places, or the file's name alone.
+fn seen<'a>(path: &'a Path, places: Option<Places<'_>>) -> Cow<'a, [u8]> {
+    let whole = path.as_os_str().as_bytes();
+    let Some(places) = places else {
+        return Cow::Borrowed(path.file_name().map_or(whole, OsStrExt::as_bytes));
+    };
+    // By far the most lie in a root that is written as it begins.
+    let mut roots = places.roots.iter();
+    let inside = roots.find_map(|root| {
+        let rest = whole.strip_prefix(root.as_os_str().as_bytes())?;
+        rest.strip_prefix(b"/").filter(|rest| !rest.is_empty())
+    });
+    inside.map_or_else(
+        || Cow::Owned(places.inside(path).into_bytes()),
+        Cow::Borrowed,
+    )
+}
+
+/// The name by which a missing image is recorded in the first that is built on it: the one that is shown.
+fn recorded<'a>(forest: &'a Forest, node: &Node) -> Option<&'a [u8]> {
+    let is_missing = node.location == Location::Missing;
+    let child = node.children.first().filter(|_| is_missing)?;
+    let backing = forest.get(*child)?.backing.as_ref()?;
+    Some(backing.name().as_bytes())
+}
+
+/// Whether the path of an image's file, or the name of a snapshot inside it, is the one asked for. Without
+/// places the file's name alone counts.
+fn is_named(
+    forest: &Forest,
+    node: &Node,
+    places: Option<Places<'_>>,
+    named: &dyn Fn(&str) -> bool,
+) -> bool {
     let files = std::iter::once(&node.path).chain(&node.other_names);
-    let files = files.map(|path| path.file_name().unwrap_or(path.as_os_str()).as_bytes());
-    let inside = node
-        .known_snapshots()
-        .0
-        .iter()
-        .map(|snapshot| &*snapshot.name);
-    files.chain(inside).any(|name| {
+    let files = files.map(|path| seen(path, places));
+    let snapshots = node.known_snapshots().0.iter();
+    let inside = snapshots.map(|snapshot| Cow::Borrowed(&*snapshot.name));
+    let recorded = recorded(forest, node).map(Cow::Borrowed);
+    files.chain(inside).chain(recorded).any(|name| {
         // Signs that a terminal could not show are looked for as they are shown.
         let plain = name.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        match str::from_utf8(name) {
+        match str::from_utf8(&name) {
             Ok(name) if plain => named(name),
-            _ => named(&printable_bytes(name)),
+            _ => named(&printable_bytes(&name)),
         }
     })
 }
@@ -327,6 +471,8 @@ mod tests {
     fn terms_have_units() {
         assert!(matches!(term("size>1.5G"), Term::Larger(bytes) if bytes == 3 << 29));
         assert!(matches!(term("size<640MiB"), Term::Smaller(bytes) if bytes == 640 << 20));
+        assert!(matches!(term(">1.5G"), Term::Larger(bytes) if bytes == 3 << 29));
+        assert!(matches!(term("<30d"), Term::Younger(seconds) if seconds == 30 * 86_400));
         assert!(matches!(term("size>x"), Term::Word(_)));
         assert!(matches!(term("age>30d"), Term::Older(seconds) if seconds == 30 * 86_400));
     }
@@ -338,6 +484,29 @@ mod tests {
         assert!(!holds_word("Overlay", "overlay-"));
         assert!(!holds_word("a", "overlay"));
         assert!(holds_word("a", ""));
+    }
+
+    #[test]
+    fn what_looks_like_a_term_and_is_none_is_told() {
+        let told = |line| Filter::parse(line).complaint().map(str::to_owned);
+        let states = told("ovl state:lokced").unwrap();
+        for word in ["lokced", "in-use", "locked", "frozen", "bad"] {
+            assert!(states.contains(word), "{states}");
+        }
+        assert!(told("size>1.x").is_some());
+        assert!(told("age<soon").is_some());
+        for line in [
+            "",
+            "ovl",
+            "state:lock",
+            "state:leak",
+            "state:in-use",
+            "size>",
+            "size>1.5G",
+            ">x",
+        ] {
+            assert_eq!(told(line), None, "{line}");
+        }
     }
 
     #[test]

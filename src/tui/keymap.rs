@@ -5,8 +5,8 @@
 use super::actions::Action;
 use super::bindings::{Action as _, Group, Keymap, Scope};
 use super::dialogs::{
-    FilterAction, FormAction, JobsAction, LeaveAction, ListAction, LogAction, MeasureAction,
-    PlanAction, PruneAction, SecretAction, TrashAction,
+    FilterAction, FoldersAction, FormAction, JobsAction, LeaveAction, ListAction, LogAction,
+    MeasureAction, PlanAction, PruneAction, SecretAction, TrashAction,
 };
 use super::{bindings, key::Key};
 
@@ -51,6 +51,7 @@ pub(crate) fn table() -> impl Iterator<Item = TableRow> {
         .chain(rows::<LogAction>())
         .chain(rows::<MeasureAction>())
         .chain(rows::<LeaveAction>())
+        .chain(rows::<FoldersAction>())
 }
 
 /// Gives an action the person's keys instead of its own; whatever else has one of them in the

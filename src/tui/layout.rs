@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::app::App;
 use super::dialogs::Keyboard;
-use super::text;
+use super::status_line;
 use super::ui::Ui;
 
 /// How much room there is.
@@ -46,6 +46,9 @@ pub(crate) struct Layout {
     pub footer: Rect,
 }
 
+/// From so many columns on, the detail beside the images has room for the names of all its tabs.
+const BESIDE: u16 = 118;
+
 /// Fewer columns or rows than this, and nothing can be shown.
 pub(crate) const LEAST: (u16, u16) = (40, 8);
 
@@ -59,7 +62,7 @@ pub(crate) fn of(ui: &Ui) -> Layout {
         (w, h) if w < LEAST.0 || h < LEAST.1 => Room::None,
         (w, h) if w < 60 || h < 12 => Room::Tree,
         (w, h) if w >= 180 && h >= 40 => Room::Wide,
-        (w, h) if w >= 110 && h >= 16 => Room::Landscape,
+        (w, h) if w >= BESIDE && h >= 16 => Room::Landscape,
         _ => Room::Portrait,
     };
     let mut layout = Layout {
@@ -130,6 +133,9 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
         u16::try_from(u32::from(whole) * percent / 100).unwrap_or(whole)
     };
     layout.images = rest;
+    if app.detail.hidden {
+        return;
+    }
     match layout.room {
         Room::Wide => {
             layout.images.width = part(rest.width, share(42));
@@ -240,13 +246,11 @@ fn jobs_height(ui: &Ui, room: Room) -> u16 {
 
 /// Rows of the line above the footer.
 fn line_height(ui: &Ui, width: u16) -> u16 {
-    if ui.dialogs.keyboard() == Keyboard::FilterLine {
-        return 1;
-    }
-    ui.app.session.toast.as_ref().map_or(0, |toast| {
-        let lines = text::wrap(&toast.text, usize::from(width).saturating_sub(4), 0);
-        u16::try_from(lines.len()).unwrap_or(3).min(3)
-    })
+    let lines = match ui.dialogs.keyboard() {
+        Keyboard::FilterLine => status_line::complaint(&ui.app, width).len() + 1,
+        _ => status_line::toast(&ui.app, width).len(),
+    };
+    u16::try_from(lines).unwrap_or(u16::MAX)
 }
 
 fn take_top(rest: &mut Rect, height: u16) -> Rect {

@@ -12,15 +12,18 @@
 //! | `msg`, `query` | what happens, and what is asked for |
 //! | `dialogs`, `forms` | what takes the keyboard from the panes |
 //! | `update` | the step |
-//! | `layout`, `views`, `panes`, `labels`, `text`, `theme` | how it looks |
-//! | `runner`, `terminal`, `workers`, `watch`, `crash` | the world around it |
+//! | `layout`, `views`, `panes`, `labels`, `places`, `status_line`, `text`, `theme` | how it looks |
+//! | `runner`, `input`, `terminal`, `clipboard`, `workers`, `watch`, `crash` | the world around it |
+//! | `terminal_query`, `answers`, `early_input`, `late_answers` | what the terminal is asked, and what it answers |
 //! | `options`, `config`, `session_state` | how it is begun |
 //!
 //! No two of these files import each other, by any way; `tests/core/imports.rs` holds that.
 
 mod actions;
+mod answers;
 mod app;
 mod bindings;
+mod clipboard;
 pub(crate) mod config;
 mod copy;
 mod crash;
@@ -28,13 +31,16 @@ mod detail_pane;
 mod diagram;
 mod dialogs;
 mod disabled_reason;
+mod early_input;
 mod filter;
 mod forms;
 mod health;
+mod input;
 mod jobs;
 mod key;
 mod keymap;
 mod labels;
+mod late_answers;
 mod layout;
 mod log;
 mod map;
@@ -42,6 +48,7 @@ mod msg;
 mod options;
 mod order;
 mod panes;
+mod places;
 mod plan_preview;
 mod query;
 mod refresh;
@@ -54,8 +61,10 @@ mod selection;
 mod session;
 mod session_state;
 mod settings;
+mod status_line;
 mod summary;
 mod terminal;
+mod terminal_query;
 mod text;
 mod theme;
 mod ui;
@@ -76,8 +85,9 @@ pub mod testing {
     pub use super::jobs::{JobState, Work};
     pub use super::key::{Code, Key};
     pub use super::keymap::markdown_table;
-    pub use super::msg::{Effect, Interrupted, Msg, ScanEnd, Watching};
+    pub use super::msg::{Effect, Interrupted, MouseEvent, Msg, ScanEnd, Watching};
     pub use super::order::{Sort, View};
+    pub use super::places::Places;
     pub use super::query::{Completions, Measured};
     pub use super::rows::{RowOptions, Rows};
     pub use super::settings::Settings;

@@ -192,7 +192,20 @@ pub enum Effect {
     /// Look again at files that changed, and at what they belong to.
     Refresh(QueryId, Arc<Forest>, Vec<PathBuf>),
     /// Find out what a filter line asks for.
-    Filter(QueryId, String, Arc<Forest>, SystemTime),
+    Filter {
+        /// The question's number.
+        query_id: QueryId,
+        /// The line.
+        line: String,
+        /// The images.
+        forest: Arc<Forest>,
+        /// The directories looked at, from which paths are shown.
+        roots: Vec<PathBuf>,
+        /// The person's home.
+        home: Option<PathBuf>,
+        /// The time that ages are counted from.
+        now: SystemTime,
+    },
     /// Run what the person agreed to.
     Run {
         /// The job's number.
@@ -235,6 +248,8 @@ pub enum Effect {
     },
     /// Write down which images there are, for plans of later runs elsewhere.
     Remember(Arc<Forest>),
+    /// Look at these directories from now on, in place of those that are open.
+    Open(Vec<PathBuf>),
     /// Put text on the clipboard.
     Copy(String),
     /// Listen to the mouse, or leave it to the terminal.

@@ -3,18 +3,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, after, at, bounded, never, select};
-use crossterm::event::{
-    self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
-};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
 use crate::forest::ScanOptions;
@@ -22,12 +19,15 @@ use crate::host::{RealHost, io_text, printable};
 use crate::system::share_memory;
 
 use super::crash;
+use super::early_input;
+use super::input::{Gate, Input, listen};
 use super::jobs::JobState;
-use super::key::{Code, Key};
-use super::msg::{Effect, MouseEvent, Msg};
+use super::late_answers::LateAnswers;
+use super::msg::{Effect, Msg};
 use super::options::TuiOptions;
 use super::session_state::SessionState;
 use super::terminal::{Screen, Surface};
+use super::terminal_query;
 use super::ui::Ui;
 use super::update;
 use super::workers::Workers;
@@ -44,20 +44,6 @@ const ANSWERS: usize = 16;
 
 /// Between two frames of nothing but finds, at least.
 const FRAME: Duration = Duration::from_millis(16);
-
-/// How long the thread that reads keys gets to stop reading.
-const PARKING: Duration = Duration::from_secs(2);
-
-/// What comes from outside.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are messages, and each is taken before many more have come"
-)]
-enum Input {
-    Msg(Msg),
-    Lost(io::Error),
-    Signal(i32),
-}
 
 /// Opens the interface and runs it until the person leaves.
 ///
@@ -91,8 +77,9 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         });
     }
     crash::watch(options.state_dir.as_deref());
-    let settings = options.settings();
-    let screen = Screen::take(settings.mouse).context("cannot draw on this terminal")?;
+    let screen = Screen::take(options.config.mouse).context("cannot draw on this terminal")?;
+    let heard = terminal_query::ask(options.questions()).context("cannot ask the terminal")?;
+    let settings = options.settings(&heard);
     let workers = Workers::new(
         Arc::new(RealHost),
         ScanOptions {
@@ -104,86 +91,61 @@ pub fn run(options: TuiOptions) -> anyhow::Result<ExitCode> {
         answers_in,
     );
     let mut ui = Ui::new(settings, screen.size()?);
-    ui.app.session.journal = options.state_dir.is_some().then(|| options.roots.clone());
-    let remembered = options.state_dir.as_deref();
-    match remembered.and_then(|dir| SessionState::load(dir, &options.roots)) {
-        Some(memory) => memory.recall(&mut ui.app),
-        None => ui.app.tree.sort = options.config.sort,
-    }
+    ui.app.tree.sort = options.config.sort;
+    recall(&mut ui, options.state_dir.as_deref());
     let mut runner = Runner {
         ui,
         screen,
         workers,
+        answers,
+        watches: options.config.watch,
         gate,
         left: false,
         next_find: Instant::now(),
         tick_at: None,
     };
-    if options.config.watch {
+    if runner.watches {
         runner.workers.watch();
     }
-    let ended = runner.run(input_in, &input, &answers, &options.warnings);
-    runner.leave(options.state_dir.as_deref());
+    for msg in early_input::messages(&heard.early) {
+        // As if the thread that reads keys had read it.
+        input_in.send(Input::Msg(msg)).context("nobody listens")?;
+    }
+    let late = heard.late.map(LateAnswers::after);
+    let ended = runner.run(input_in, late, &input, &options.warnings);
+    runner.leave();
     ended
 }
 
-/// Keeps the thread that reads keys from reading while somebody else has the terminal.
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<GateState>,
-    changed: Condvar,
+/// What is remembered of the directories that are open, and what others there were.
+fn recall(ui: &mut Ui, state_dir: Option<&Path>) {
+    let Some(dir) = state_dir else { return };
+    let roots = ui.app.settings.roots.clone();
+    ui.app.session.recent_folders = SessionState::recent(dir, &roots);
+    if let Some(memory) = SessionState::load(dir, &roots) {
+        memory.recall(&mut ui.app);
+    }
+    ui.app.session.journal = Some(roots);
 }
 
-#[derive(Debug, Default)]
-struct GateState {
-    closed: bool,
-    waiting: bool,
-}
-
-impl Gate {
-    fn state(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.state().closed
-    }
-
-    /// Waits while the gate is closed.
-    fn pass(&self) {
-        let mut state = self.state();
-        while state.closed {
-            state.waiting = true;
-            self.changed.notify_all();
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        state.waiting = false;
-    }
-
-    /// Closes it, and waits until the reader stands before it.
-    fn close(&self) {
-        self.state().closed = true;
-        // The reader sleeps until something comes; a change of size that is none wakes it.
-        let _ = signal_hook::low_level::raise(SIGWINCH);
-        let state = self.state();
-        let _ = self
-            .changed
-            .wait_timeout_while(state, PARKING, |state| !state.waiting);
-    }
-
-    fn open(&self) {
-        self.state().closed = false;
-        self.changed.notify_all();
-    }
+/// Why a directory cannot be opened, if it cannot.
+fn unreachable(root: &Path) -> Option<String> {
+    let error = std::fs::metadata(root).err()?;
+    Some(format!(
+        "{} cannot be opened: {}.",
+        printable(root),
+        io_text(&error)
+    ))
 }
 
 struct Runner<S> {
     ui: Ui,
     screen: S,
     workers: Workers,
+    /// What the workers answer.
+    answers: Receiver<Msg>,
+    /// Whether directories are watched for changes.
+    watches: bool,
     gate: Arc<Gate>,
     left: bool,
     /// When finds alone are worth the next frame.
@@ -221,15 +183,15 @@ impl<S: Surface> Runner<S> {
     fn run(
         &mut self,
         input_in: Sender<Input>,
+        late: Option<LateAnswers>,
         input: &Receiver<Input>,
-        answers: &Receiver<Msg>,
         warnings: &[String],
     ) -> anyhow::Result<ExitCode> {
         self.begin(warnings)?;
         let gate = Arc::clone(&self.gate);
-        thread::spawn(move || listen(&input_in, &gate));
+        thread::spawn(move || listen(&input_in, &gate, late));
         while !self.left {
-            if let Some(code) = self.turn(input, answers)? {
+            if let Some(code) = self.turn(input)? {
                 return Ok(code);
             }
         }
@@ -250,11 +212,7 @@ impl<S: Surface> Runner<S> {
     /// Waits until something happens, takes in all that has happened by then, and draws once. Finds of a
     /// scan alone gather for a while first: laying all rows out again for each few would take longer than
     /// the scan. Gives the exit code if it was told to end.
-    fn turn(
-        &mut self,
-        input: &Receiver<Input>,
-        answers: &Receiver<Msg>,
-    ) -> anyhow::Result<Option<ExitCode>> {
+    fn turn(&mut self, input: &Receiver<Input>) -> anyhow::Result<Option<ExitCode>> {
         let mut is_urgent = false;
         for taken in 0..AT_ONCE {
             let until = if taken == 0 {
@@ -264,7 +222,7 @@ impl<S: Surface> Runner<S> {
             } else {
                 at(self.next_find)
             };
-            match next(input, answers, &until) {
+            match next(input, &self.answers, &until) {
                 Happened::Nothing if taken == 0 => {
                     self.tick()?;
                     is_urgent = true;
@@ -278,7 +236,7 @@ impl<S: Surface> Runner<S> {
                     return Err(error).context("the terminal is gone");
                 }
                 Happened::Input(Input::Signal(signal)) => {
-                    return Ok(Some(self.end(signal, answers)));
+                    return Ok(Some(self.end(signal)));
                 }
                 Happened::Answer(msg) => {
                     is_urgent |= !msg.may_gather();
@@ -372,7 +330,8 @@ impl<S: Surface> Runner<S> {
     }
 
     /// Gives the terminal back, and keeps what is worth it for the next run.
-    fn leave(self, dir: Option<&Path>) {
+    fn leave(self) {
+        self.remember();
         let Self {
             ui,
             screen,
@@ -380,14 +339,44 @@ impl<S: Surface> Runner<S> {
             ..
         } = self;
         drop(screen);
-        if let Some(dir) = dir {
-            // Nobody is left to tell, and nothing is lost but folds.
-            let _ = SessionState::of(&ui.app).save(dir);
-        }
         workers.finish_log();
         // The process ends now and takes it along: to free a hundred thousand images one by one would keep
         // the person waiting.
         std::mem::forget(ui);
+    }
+
+    /// Keeps what is worth it for the next time the directories are opened.
+    fn remember(&self) {
+        if let Some(dir) = &self.workers.state_dir {
+            // Nothing is lost but folds.
+            let _ = SessionState::of(&self.ui.app).save(dir);
+        }
+    }
+
+    /// Looks at other directories from now on: a new interface, which keeps what happened in this session. No
+    /// job runs meanwhile.
+    fn open(&mut self, roots: Vec<PathBuf>) -> anyhow::Result<()> {
+        if let Some(why) = roots.iter().find_map(|root| unreachable(root)) {
+            return self.take(Msg::Tell(why));
+        }
+        self.remember();
+        self.workers.stop_scan();
+        let (answers_in, answers) = bounded(ANSWERS);
+        let scan = ScanOptions {
+            roots: roots.clone(),
+            ..self.workers.scan.clone()
+        };
+        let state_dir = self.workers.state_dir.clone();
+        let host = Arc::clone(&self.workers.host);
+        self.workers = Workers::new(host, scan, state_dir.clone(), answers_in);
+        self.answers = answers;
+        self.ui = std::mem::take(&mut self.ui).on(roots);
+        recall(&mut self.ui, state_dir.as_deref());
+        if self.watches {
+            self.workers.watch();
+        }
+        let effects = update::start(&mut self.ui);
+        self.carry_out(effects)
     }
 
     fn tick(&mut self) -> anyhow::Result<()> {
@@ -404,8 +393,12 @@ impl<S: Surface> Runner<S> {
         for effect in effects {
             match effect {
                 Effect::Quit => self.left = true,
+                Effect::Open(roots) => self.open(roots)?,
                 Effect::Redraw => self.screen.forget()?,
-                Effect::Copy(text) => self.screen.copy(&text)?,
+                Effect::Copy(text) => {
+                    self.screen.copy(&text)?;
+                    self.workers.copy(text);
+                }
                 Effect::Notify(notice) => self.screen.notify(&notice)?,
                 Effect::Mouse(is_on) => self.screen.mouse(is_on)?,
                 Effect::Suspend => self.suspend()?,
@@ -423,7 +416,7 @@ impl<S: Surface> Runner<S> {
 
     /// Told to end: jobs are asked to stop and get a moment, then the terminal is given back. One
     /// that did not make it is as safe as after a crash: every image is readable.
-    fn end(&self, signal: i32, answers: &Receiver<Msg>) -> ExitCode {
+    fn end(&self, signal: i32) -> ExitCode {
         let open: Vec<u64> = self
             .ui
             .app
@@ -440,7 +433,7 @@ impl<S: Surface> Runner<S> {
         let mut left = open.len();
         while left > 0 {
             select! {
-                recv(answers) -> got => match got {
+                recv(self.answers) -> got => match got {
                     Ok(Msg::Ended(id, _)) if open.contains(&id) => left -= 1,
                     Ok(_) => {}
                     Err(_) => break,
@@ -452,82 +445,10 @@ impl<S: Surface> Runner<S> {
     }
 }
 
-/// Reads what the terminal sends, for as long as somebody listens.
-fn listen(to: &Sender<Input>, gate: &Gate) {
-    loop {
-        gate.pass();
-        let input = match event::read() {
-            Ok(Event::Key(key)) => {
-                // Esc with a key right behind it looks like Alt with that key; nothing is bound to
-                // Alt, so it is taken for what it may have been.
-                if key.modifiers.contains(KeyModifiers::ALT)
-                    && key.kind != KeyEventKind::Release
-                    && to.send(Input::Msg(Msg::Key(Key::of(Code::Esc)))).is_err()
-                {
-                    return;
-                }
-                key_of(key).map(|key| Input::Msg(Msg::Key(key)))
-            }
-            Ok(Event::Mouse(mouse)) => mouse_event(mouse.kind)
-                .map(|did| Input::Msg(Msg::Mouse(did, mouse.column, mouse.row))),
-            Ok(Event::FocusGained) => Some(Input::Msg(Msg::Focus(true))),
-            Ok(Event::FocusLost) => Some(Input::Msg(Msg::Focus(false))),
-            Ok(Event::Paste(text)) => Some(Input::Msg(Msg::Paste(text))),
-            Ok(Event::Resize(width, height)) => Some(Input::Msg(Msg::Resize(width, height))),
-            Err(error) => {
-                // Nobody listening is as good as told.
-                let _ = to.send(Input::Lost(error));
-                return;
-            }
-        };
-        if let Some(input) = input
-            && to.send(input).is_err()
-        {
-            return;
-        }
-    }
-}
-
-fn mouse_event(kind: MouseEventKind) -> Option<MouseEvent> {
-    match kind {
-        MouseEventKind::Down(MouseButton::Left) => Some(MouseEvent::Press),
-        MouseEventKind::ScrollDown => Some(MouseEvent::WheelDown),
-        MouseEventKind::ScrollUp => Some(MouseEvent::WheelUp),
-        _ => None,
-    }
-}
-
-/// A key in our own words. Only presses count, repeats included: a release would act twice.
-fn key_of(key: KeyEvent) -> Option<Key> {
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
-    let code = match key.code {
-        KeyCode::Char(c) => Code::Char(c),
-        KeyCode::Enter => Code::Enter,
-        KeyCode::Esc => Code::Esc,
-        KeyCode::Tab => Code::Tab,
-        KeyCode::BackTab => Code::BackTab,
-        KeyCode::Up => Code::Up,
-        KeyCode::Down => Code::Down,
-        KeyCode::Left => Code::Left,
-        KeyCode::Right => Code::Right,
-        KeyCode::Home => Code::Home,
-        KeyCode::End => Code::End,
-        KeyCode::PageUp => Code::PageUp,
-        KeyCode::PageDown => Code::PageDown,
-        KeyCode::Backspace => Code::Backspace,
-        KeyCode::Delete => Code::Delete,
-        KeyCode::F(number) => Code::F(number),
-        _ => return None,
-    };
-    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL) && matches!(code, Code::Char(_));
-    Some(Key { code, ctrl })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::key::Key;
     use crate::tui::msg::Notice;
     use crate::tui::settings::Settings;
 
@@ -574,12 +495,15 @@ mod tests {
         }
     }
 
-    fn runner(answers: Sender<Msg>) -> Runner<Counted> {
-        let workers = Workers::new(Arc::new(RealHost), ScanOptions::default(), None, answers);
+    fn runner() -> Runner<Counted> {
+        let (answers_in, answers) = bounded(1024);
+        let workers = Workers::new(Arc::new(RealHost), ScanOptions::default(), None, answers_in);
         Runner {
             ui: Ui::new(Settings::default(), (80, 24)),
             screen: Counted::default(),
             workers,
+            answers,
+            watches: false,
             gate: Arc::default(),
             left: false,
             next_find: Instant::now(),
@@ -590,21 +514,19 @@ mod tests {
     #[test]
     fn a_thousand_keys_that_wait_are_one_frame() {
         let (input_in, input) = bounded(1024);
-        let (answers_in, answers) = bounded(1024);
-        let mut runner = runner(answers_in);
+        let mut runner = runner();
         for _ in 0..1000 {
             let key = Key::char('j');
             input_in.send(Input::Msg(Msg::Key(key))).unwrap();
         }
-        assert!(runner.turn(&input, &answers).unwrap().is_none());
+        assert!(runner.turn(&input).unwrap().is_none());
         assert!(input.is_empty());
         assert_eq!(runner.screen.draws, 1);
     }
 
     #[test]
     fn the_first_frame_is_drawn_before_a_scan_is_asked_for() {
-        let (answers_in, _answers) = bounded(1024);
-        let mut runner = runner(answers_in);
+        let mut runner = runner();
         runner.begin(&[]).unwrap();
         assert_eq!(runner.screen.draws, 1);
         assert_eq!(runner.screen.scan_before_first, Some(false));
@@ -614,10 +536,9 @@ mod tests {
     #[test]
     fn a_signal_ends_it_without_a_further_frame() {
         let (input_in, input) = bounded(1024);
-        let (answers_in, answers) = bounded(1024);
-        let mut runner = runner(answers_in);
+        let mut runner = runner();
         input_in.send(Input::Signal(SIGTERM)).unwrap();
-        assert!(runner.turn(&input, &answers).unwrap().is_some());
+        assert!(runner.turn(&input).unwrap().is_some());
         assert_eq!(runner.screen.draws, 0);
     }
 }

@@ -57,6 +57,10 @@ pub struct Tree {
     pub(super) hits_of: Option<(String, u64, u64)>,
     /// The number of that question.
     pub(super) hits_query_id: QueryId,
+    /// Whether it is answered.
+    pub(super) hits_known: bool,
+    /// Whether the filter was typed on, so that the cursor goes to its first hit.
+    pub(super) seeks: bool,
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
     pub(super) built: Option<(u64, u64, u64, usize)>,

@@ -53,6 +53,8 @@ pub struct Session {
     pub halves: Vec<(PathBuf, Problem)>,
     /// Whether rows are marked as half done.
     pub(super) had_halves: bool,
+    /// Folders that were opened together in earlier runs, the newest first; not those that are open.
+    pub recent_folders: Vec<Vec<PathBuf>>,
     /// The folders that are open, where there is a journal: it knows what can be taken back then.
     pub journal: Option<Vec<PathBuf>>,
 }

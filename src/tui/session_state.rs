@@ -30,6 +30,8 @@ pub(crate) struct SessionState {
     pub folds: Vec<PathBuf>,
     /// Per cent added to the images pane's share.
     pub split: i16,
+    /// Whether the detail pane is hidden.
+    hidden: bool,
 }
 
 impl SessionState {
@@ -49,6 +51,7 @@ impl SessionState {
             sort: app.tree.sort.name().to_owned(),
             folds,
             split: app.split,
+            hidden: app.detail.hidden,
         }
     }
 
@@ -57,6 +60,7 @@ impl SessionState {
         app.tree.sort = self.sort();
         app.tree.fold_paths = self.folds.into_iter().collect();
         app.split = self.split.clamp(-40, 40);
+        app.detail.hidden = self.hidden;
         app.changed();
     }
 
@@ -73,6 +77,14 @@ impl SessionState {
         all(dir).into_iter().find(|memory| memory.roots == roots)
     }
 
+    /// The sets of directories that are remembered but for these, the newest first.
+    #[must_use]
+    pub(crate) fn recent(dir: &Path, roots: &[PathBuf]) -> Vec<Vec<PathBuf>> {
+        let all = all(dir).into_iter().map(|memory| memory.roots);
+        all.filter(|known| known != roots && !known.is_empty())
+            .collect()
+    }
+
     /// Remembers this beside what is known of other directories. The file is replaced in one step, and
     /// left alone if nothing changed.
     ///
@@ -80,7 +92,7 @@ impl SessionState {
     /// The system's own.
     pub(crate) fn save(self, dir: &Path) -> io::Result<()> {
         let mut all = all(dir);
-        if all.contains(&self) {
+        if all.first() == Some(&self) {
             return Ok(());
         }
         all.retain(|memory| memory.roots != self.roots);
@@ -113,6 +125,7 @@ mod tests {
             sort: "size".to_owned(),
             folds: vec!["/vm/a.qcow2".into()],
             split,
+            hidden: false,
         }
     }
 
@@ -131,6 +144,17 @@ mod tests {
             10
         );
         assert_eq!(SessionState::load(&state, &["/other".into()]), None);
+        let recent = |root: &str| SessionState::recent(&state, &[root.into()]);
+        let sets = |roots: &[&str]| {
+            roots
+                .iter()
+                .map(|root| vec![PathBuf::from(root)])
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(recent("/other"), sets(&["/vm", "/srv"]));
+        assert_eq!(recent("/vm"), sets(&["/srv"]));
+        memory("/srv", 10).save(&state).unwrap();
+        assert_eq!(recent("/other"), sets(&["/srv", "/vm"]), "the newest first");
     }
 
     #[test]

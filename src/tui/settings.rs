@@ -8,7 +8,7 @@ use super::bindings::Keymap;
 use super::config::{Notices, OwnCommand};
 use super::theme::Theme;
 
-/// How the program was started; never changes while it runs.
+/// How the program was started; nothing changes while it runs, but the directories when others are opened.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The directories looked at.
@@ -31,6 +31,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Whether raw images are listed by their names' extensions.
     pub raw: bool,
+    /// Seconds that the person's clock is ahead of UTC.
+    pub utc_offset: i64,
     /// When the end of a job is told to somebody who looks elsewhere.
     pub notices: Notices,
 }

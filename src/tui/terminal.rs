@@ -1,6 +1,6 @@
 //! The terminal, taken and given back: raw mode, the other screen, the cursor, pasting, the mouse, whether
 //! somebody looks at it.
-//! Whatever ends the program - return, error, panic, signal - gives it back. Together with `runner` the only
+//! Whatever ends the program - return, error, panic, signal - gives it back. Together with `input` the only
 //! place that knows the terminal library.
 
 use std::io::{self, BufWriter, Stdout, Write, stdout};

@@ -134,6 +134,30 @@ pub(crate) fn wrap(text: &str, cells: usize, indent: usize) -> Vec<String> {
     lines
 }
 
+/// At most so many of the lines; where some are left out, the last one ends in a sign for them within `cells`.
+#[must_use]
+pub(crate) fn clamp(mut lines: Vec<String>, most: usize, cells: usize, ascii: bool) -> Vec<String> {
+    if lines.len() <= most {
+        return lines;
+    }
+    lines.truncate(most);
+    if let Some(last) = lines.last_mut() {
+        // Whatever its length, it is longer than it seems.
+        let more = format!("{last}{}", " ".repeat(cells.max(1)));
+        *last = cut_end(&more, (last.width() + 1).min(cells), ascii);
+    }
+    lines
+}
+
+/// The same with a large first letter.
+#[must_use]
+pub(crate) fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 /// Time since `then` in one number: `2h`, `44d`.
 #[must_use]
 pub(crate) fn age(then: SystemTime, now: SystemTime) -> String {
@@ -187,6 +211,21 @@ pub(crate) fn percent(done: u64, total: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_are_left_out_leave_a_sign() {
+        let lines = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let three = lines(&["one", "two", "three"]);
+        assert_eq!(clamp(three.clone(), 3, 9, false), three);
+        assert_eq!(clamp(three.clone(), 2, 9, false), lines(&["one", "two…"]));
+        assert_eq!(clamp(three.clone(), 2, 3, false), lines(&["one", "tw…"]));
+        assert_eq!(clamp(three, 1, 9, true), lines(&["one~"]));
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle_by_display_width() {

@@ -154,6 +154,15 @@ impl Theme {
         Ok(())
     }
 
+    /// Whether a role can have that look.
+    ///
+    /// # Errors
+    /// The same as of [`Theme::set`].
+    pub fn check(role: &str, look: &str) -> Result<(), String> {
+        let mut theme = Self::BARE;
+        theme.set(role, look)
+    }
+
     /// The same on a terminal that has only so many colours.
     #[must_use]
     pub fn at_depth(self, depth: Depth) -> Self {

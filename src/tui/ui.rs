@@ -1,7 +1,11 @@
 //! The interface: what is known, and what is open over it.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use super::app::App;
 use super::dialogs::Dialogs;
+use super::session::Session;
 use super::settings::Settings;
 
 /// The interface.
@@ -21,5 +25,32 @@ impl Ui {
             app: App::new(settings, size),
             dialogs: Dialogs::default(),
         }
+    }
+
+    /// A fresh interface on other directories, which keeps what does not belong to those of before: how it looks,
+    /// and what happened in this session.
+    #[must_use]
+    pub fn on(self, roots: Vec<PathBuf>) -> Self {
+        let old = self.app;
+        let settings = Settings {
+            roots,
+            ..old.settings
+        };
+        let mut ui = Self::new(settings, old.size);
+        ui.app.now = old.now;
+        ui.app.tree.sort = old.tree.sort;
+        ui.app.split = old.split;
+        ui.app.mouse = old.mouse;
+        ui.app.focused = old.focused;
+        ui.app.jobs = old.jobs;
+        ui.app.last_query_id = old.last_query_id;
+        ui.app.session = Session {
+            checks: HashMap::new(),
+            halves: Vec::new(),
+            had_halves: false,
+            toast: None,
+            ..old.session
+        };
+        ui
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, select, unbounded};
 use notify::event::{ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::forest::TRASH_FOLDER;
+use crate::host::io_text;
 use crate::image::is_trashed;
 use crate::system::network_filesystem;
 
@@ -26,15 +27,15 @@ const POLL: Duration = Duration::from_secs(5);
 /// More changed files than this, and everything is looked at again.
 const MANY: usize = 500;
 
-/// Watches until nobody listens to the answers any more.
-pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>) {
+/// Watches until nobody listens to the answers any more, which is also when whoever asked for it is gone.
+pub(super) fn watch(roots: &[PathBuf], answers: &Sender<Msg>, gone: &Receiver<()>) {
     let (changes_in, changes) = unbounded();
     let network = roots.iter().find_map(|root| network_filesystem(root));
     let live = match network {
         Some(name) => Err(untold(name)),
         None => live(roots, changes_in.clone()),
     };
-    watch_by(live, roots, POLL, changes_in, &changes, answers);
+    watch_by(live, roots, POLL, changes_in, (&changes, gone), answers);
 }
 
 /// Why a network filesystem is not watched.
@@ -48,7 +49,7 @@ fn watch_by(
     roots: &[PathBuf],
     every: Duration,
     changes_in: Sender<Seen>,
-    changes: &Receiver<Seen>,
+    (changes, gone): (&Receiver<Seen>, &Receiver<()>),
     answers: &Sender<Msg>,
 ) {
     // Kept until the end: dropped, it would stop watching.
@@ -67,14 +68,15 @@ fn watch_by(
                 Box::new(watcher)
             }
             Err(error) => {
-                let text = format!("Changes on the disk are not noticed ({error}): r looks again.");
+                let why = notify_text(&error);
+                let text = format!("Changes on the disk are not noticed ({why}): r looks again.");
                 // As good as told.
                 let _ = answers.send(Msg::Tell(text));
                 return;
             }
         },
     };
-    while let Some(changed) = gather(changes) {
+    while let Some(changed) = gather(changes, gone) {
         if let Some(msg) = changed.told()
             && answers.send(msg).is_err()
         {
@@ -85,19 +87,26 @@ fn watch_by(
 
 fn live(roots: &[PathBuf], to: Sender<Seen>) -> Result<RecommendedWatcher, String> {
     let mut watcher = notify::recommended_watcher(move |event| tell(&to, event))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| notify_text(&error))?;
     for root in roots {
         watcher
             .watch(root, RecursiveMode::Recursive)
-            .map_err(|error| match error.kind {
-                notify::ErrorKind::MaxFilesWatch => {
-                    "there are more folders than the system watches (fs.inotify.max_user_watches)"
-                        .to_owned()
-                }
-                _ => error.to_string(),
-            })?;
+            .map_err(|error| notify_text(&error))?;
     }
     Ok(watcher)
+}
+
+/// Why changes are not told, in the words for people.
+fn notify_text(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => io_text(error),
+        notify::ErrorKind::PathNotFound => "a folder is not there".to_owned(),
+        notify::ErrorKind::MaxFilesWatch => {
+            "there are more folders than the system watches (fs.inotify.max_user_watches)"
+                .to_owned()
+        }
+        _ => "the system does not tell of them".to_owned(),
+    }
 }
 
 fn polling(roots: &[PathBuf], every: Duration, to: Sender<Seen>) -> notify::Result<PollWatcher> {
@@ -219,9 +228,12 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// Waits for a change, then for a quiet moment; none when nothing will come any more.
-fn gather(changes: &Receiver<Seen>) -> Option<Changed> {
+fn gather(changes: &Receiver<Seen>, gone: &Receiver<()>) -> Option<Changed> {
     let mut changed = Changed::default();
-    changed.add(changes.recv().ok()?);
+    select! {
+        recv(changes) -> seen => changed.add(seen.ok()?),
+        recv(gone) -> _ => return None,
+    }
     let started = Instant::now();
     loop {
         let patience = if changed.has_names || changed.is_lost {
@@ -246,6 +258,8 @@ fn gather(changes: &Receiver<Seen>) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::never;
+
     use super::*;
 
     fn named(path: &str) -> Seen {
@@ -259,7 +273,7 @@ mod tests {
         to.send(named("/nowhere/.qanopy-trash/b.qcow2")).unwrap();
         to.send(Seen::Written(vec!["/nowhere/c.qcow2".into()]))
             .unwrap();
-        let changed = gather(&from).unwrap();
+        let changed = gather(&from, &never()).unwrap();
         let told = changed.told();
         let Some(Msg::Changed(Some(files))) = told else {
             panic!("{told:?}");
@@ -269,7 +283,7 @@ mod tests {
             [PathBuf::from("/nowhere/a.qcow2"), "/nowhere/c.qcow2".into()]
         );
         drop(to);
-        assert_eq!(gather(&from), None);
+        assert_eq!(gather(&from, &never()), None);
     }
 
     #[test]
@@ -295,7 +309,14 @@ mod tests {
         let every = Duration::from_millis(20);
         std::thread::spawn(move || {
             let network = Err(untold("NFS"));
-            watch_by(network, &roots, every, changes_in, &changes, &to);
+            watch_by(
+                network,
+                &roots,
+                every,
+                changes_in,
+                (&changes, &never()),
+                &to,
+            );
         });
         let next = || from.recv_timeout(Duration::from_secs(30)).unwrap();
         let first = next();
@@ -317,7 +338,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (to, from) = crossbeam_channel::unbounded();
         let roots = [dir.path().to_path_buf()];
-        std::thread::spawn(move || watch(&roots, &to));
+        std::thread::spawn(move || watch(&roots, &to, &never()));
         let next = || from.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(matches!(next(), Msg::Watching(_)));
         let file = dir.path().join("new.qcow2");

@@ -161,14 +161,14 @@ fn draw_a_chain_of_5000_200x60(bencher: Bencher) {
 fn filter_by_a_word(bencher: Bencher, count: usize) {
     let ui = ui(trees(count), (200, 60));
     let filter = Filter::parse("image-00017 size>100M");
-    bencher.bench(|| filter.hits(black_box(&ui.app.forest), now()));
+    bencher.bench(|| filter.hits(black_box(&ui.app.forest), ui.app.places(), now()));
 }
 
 #[divan::bench(args = SIZES, sample_count = 20)]
 fn filter_by_letters_in_order(bencher: Bencher, count: usize) {
     let ui = ui(trees(count), (200, 60));
     let filter = Filter::parse("imge17q2");
-    bencher.bench(|| filter.hits(black_box(&ui.app.forest), now()));
+    bencher.bench(|| filter.hits(black_box(&ui.app.forest), ui.app.places(), now()));
 }
 
 #[divan::bench(args = SIZES)]

@@ -215,3 +215,23 @@ fn each_command_has_a_manual_page_with_examples() {
     let none = qanopy(home.path(), "man comit");
     assert_eq!(none.status.code(), Some(2));
 }
+
+#[test]
+fn the_signs_are_those_of_the_configuration_unless_the_command_line_says_otherwise() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    assert!(qanopy(home, "create a.qcow2 1M").status.success());
+    let leaf = |words: &str| {
+        let tree = said(&qanopy(home, words));
+        tree.chars().next().unwrap_or_default()
+    };
+    assert_eq!(leaf("tree"), '○', "nothing is built on it");
+    configure(home, "ascii = true\n");
+    assert_eq!(leaf("tree"), 'o');
+    assert_eq!(leaf("--no-ascii tree"), '○');
+    assert_eq!(leaf("--no-ascii --ascii tree"), 'o', "the last one counts");
+    assert!(qanopy(home, "branch a.qcow2 b.qcow2").status.success());
+    assert_eq!(leaf("--no-ascii tree"), '●', "something is");
+    let misplaced = qanopy(home, "--no-query tree");
+    assert_eq!(misplaced.status.code(), Some(2));
+}

@@ -10,6 +10,8 @@ mod app_harness;
 mod counts;
 
 mod e2e;
+mod journeys;
+mod offers;
 mod pictures;
 mod pty;
 mod random;

@@ -45,6 +45,16 @@ impl Terminal {
         terminal
     }
 
+    /// Opens it with these in its environment.
+    pub fn open_with(dir: &Path, env: &[(&str, &str)], size: (u16, u16)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
+        command.arg(dir);
+        let mut terminal = Self::run_with(command, env, home.path(), size);
+        terminal.home = Some(home);
+        terminal
+    }
+
     /// Opens it with what is remembered and configured in `home`.
     pub fn open_at(home: &Path, dir: &Path, args: &[&str], size: (u16, u16)) -> Self {
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qanopy"));
@@ -64,7 +74,16 @@ impl Terminal {
         terminal
     }
 
-    fn run(mut command: CommandBuilder, home: &Path, size: (u16, u16)) -> Self {
+    fn run(command: CommandBuilder, home: &Path, size: (u16, u16)) -> Self {
+        Self::run_with(command, &[], home, size)
+    }
+
+    fn run_with(
+        mut command: CommandBuilder,
+        env: &[(&str, &str)],
+        home: &Path,
+        size: (u16, u16),
+    ) -> Self {
         let (cols, rows) = size;
         let pty = native_pty_system()
             .openpty(PtySize {
@@ -80,7 +99,12 @@ impl Terminal {
         command.env("XDG_CONFIG_HOME", home);
         command.env("SHELL", "/bin/sh");
         command.env("PS1", "shell> ");
-        command.env_remove("NO_COLOR");
+        for name in ["NO_COLOR", "WAYLAND_DISPLAY", "DISPLAY", "TERM_PROGRAM"] {
+            command.env_remove(name);
+        }
+        for (name, value) in env {
+            command.env(name, value);
+        }
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let input = pty.master.take_writer().unwrap();
@@ -114,6 +138,17 @@ impl Terminal {
         }
     }
 
+    /// Presses the left button where this text stands first on the screen.
+    pub fn click(&mut self, what: &str) {
+        self.see(what);
+        let screen = self.screen();
+        let mut lines = screen.lines().enumerate();
+        let (row, column) = lines
+            .find_map(|(row, line)| Some((row, line[..line.find(what)?].chars().count())))
+            .unwrap();
+        self.press(&format!("\u{1b}[<0;{};{}M", column + 1, row + 1));
+    }
+
     /// Types characters and named keys (`<enter>`, `<esc>`).
     pub fn press(&mut self, keys: &str) {
         let keys = keys
@@ -121,6 +156,8 @@ impl Terminal {
             .replace("<esc>", "\u{1b}")
             .replace("<backspace>", "\u{7f}")
             .replace("<c-c>", "\u{3}")
+            .replace("<c-o>", "\u{f}")
+            .replace("<down>", "\u{1b}[B")
             .replace("<c-z>", "\u{1a}");
         let input = self.input.as_mut().unwrap();
         input.write_all(keys.as_bytes()).unwrap();

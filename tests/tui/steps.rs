@@ -10,8 +10,8 @@ use qanopy::ops::{
     Squash, UndoEntry, Unlink,
 };
 use qanopy::tui::testing::{
-    Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Work,
-    update,
+    Completions, Dialog, Effect, FieldName, Filter, Interrupted, JobState, Measured, Msg, Places,
+    Work, update,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -648,8 +648,14 @@ fn in_a_large_forest_a_worker_finds_what_the_filter_asks_for() {
         "the rows stay meanwhile"
     );
     let asked = harness.asked.iter().rev().find_map(|effect| match effect {
-        Effect::Filter(query_id, line, forest, now) => {
-            let hits = Filter::parse(line).hits(forest, *now);
+        Effect::Filter {
+            query_id,
+            line,
+            forest,
+            now,
+            ..
+        } => {
+            let hits = Filter::parse(line).hits(forest, Places::default(), *now);
             Some((*query_id, hits))
         }
         _ => None,
@@ -771,7 +777,7 @@ fn snapshots_have_rows_and_what_is_done_there_is_done_to_them() {
     harness.press("<esc>");
     harness.asked.clear();
     for (key, why) in [
-        ("C", "commit: the cursor is on a snapshot"),
+        ("C", "Commit: the cursor is on a snapshot"),
         ("b", "nothing can be built on a snapshot"),
         (" ", "only images are marked"),
     ] {

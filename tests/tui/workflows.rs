@@ -601,13 +601,13 @@ fn what_a_running_machine_uses_is_seen_and_left_alone() {
     let image = dir.path().join("vm/rootbase/Overlay-2A.qcow2");
     let machine = Machine::of(&image);
     let mut terminal = open(&dir);
-    terminal.until("the locked leaf and its used base", |screen| {
+    terminal.until("the leaf in use and its base", |screen| {
         let has = |name: &str, letter: &str| {
             screen
                 .lines()
                 .any(|line| line.contains(name) && line.contains(letter))
         };
-        has("○ Overlay-2A.qcow2", " L ") && has("● Overlay-2.qcow2", " L ")
+        has("○ Overlay-2A.qcow2", " I ") && has("● Overlay-2.qcow2", " I ")
     });
     terminal.go_to("○ Overlay-2A.qcow2");
     terminal.press("C");

@@ -47,10 +47,10 @@ pub struct Config {
     pub prune_days: u64,
     /// When the end of a job is told to somebody who looks elsewhere.
     pub notices: Notices,
-    /// The theme's name.
-    pub theme_name: String,
-    /// How roles look: the theme with the person's own lines over it.
-    pub theme: Theme,
+    /// Whether the terminal is asked about itself at the start.
+    pub ask_terminal: bool,
+    /// The theme's name; none to go by the terminal's ground.
+    pub theme: Option<&'static str>,
     /// What keys do.
     pub keymap: Keymap,
     /// The person's own commands.
@@ -78,8 +78,8 @@ impl Default for Config {
             sort: Sort::default(),
             prune_days: 30,
             notices: Notices::default(),
-            theme_name: "ansi".to_owned(),
-            theme: Theme::default(),
+            ask_terminal: true,
+            theme: None,
             keymap: Keymap::default(),
             commands: Vec::new(),
             own: Own::default(),
@@ -96,7 +96,27 @@ pub struct Warning {
     pub text: String,
 }
 
+/// What stands in the file for a theme that goes by the terminal's ground.
+const BY_GROUND: &str = "auto";
+
 impl Config {
+    /// How roles look on a ground that is light or dark, or not known: the theme with the person's own lines
+    /// over it.
+    #[must_use]
+    pub fn theme_on(&self, is_light: Option<bool>) -> Theme {
+        let name = self.theme.unwrap_or(match is_light {
+            Some(true) => "light",
+            Some(false) => "dark",
+            None => "ansi",
+        });
+        let mut theme = Theme::named(name).unwrap_or_default();
+        for (role, look) in &self.own.style {
+            // Lines that make no sense were told when the file was read, and left out.
+            let _ = theme.set(role, look);
+        }
+        theme
+    }
+
     /// Where the file is looked for: `qanopy/config.toml` in `$XDG_CONFIG_HOME` (`~/.config`). None if
     /// there is no home directory.
     #[must_use]

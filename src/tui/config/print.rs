@@ -7,7 +7,7 @@ use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::{Role, Theme};
 
-use super::{Config, NoticeBy, Place};
+use super::{BY_GROUND, Config, NoticeBy, Place};
 
 impl Config {
     /// The whole configuration as it holds now, as TOML with comments; reading it gives the same.
@@ -84,9 +84,16 @@ impl Config {
             "only of jobs that took so many seconds",
         );
         line(
+            "ask_terminal",
+            self.ask_terminal.to_string(),
+            "ask the terminal at the start whether its ground is light, and how wide signs are (50 ms at most)",
+        );
+        line(
             "theme",
-            quoted(&self.theme_name),
-            &format!("colours: {themes}"),
+            quoted(self.theme.unwrap_or(BY_GROUND)),
+            &format!(
+                "colours: {BY_GROUND} (dark or light as the terminal says, else ansi), {themes}"
+            ),
         );
         let roles = Role::ALL.map(|(_, name)| name).join(", ");
         let _ = writeln!(

@@ -12,12 +12,12 @@ use crate::tui::keymap;
 use crate::tui::order::Sort;
 use crate::tui::theme::Theme;
 
-use super::{Config, NoticeBy, OwnCommand, Place, Warning};
+use super::{BY_GROUND, Config, NoticeBy, OwnCommand, Place, Warning};
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// The keys of the file's top level.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "roots",
     "follow",
     "raw",
@@ -29,6 +29,7 @@ const KEYS: [&str; 15] = [
     "prune_days",
     "notify",
     "notify_after",
+    "ask_terminal",
     "theme",
     "style",
     "keys",
@@ -59,8 +60,7 @@ impl Config {
             reader.warn(error.span().unwrap_or_default(), error.message());
         }
         let mut keys: Vec<_> = table.get_ref().iter().collect();
-        // In the order of the file, but for the theme: own colours go over it.
-        keys.sort_by_key(|(key, _)| (key.get_ref() != "theme", key.span().start));
+        keys.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in keys {
             reader.take(&mut config, key.get_ref(), key.span(), value);
         }
@@ -123,6 +123,7 @@ impl Reader<'_> {
             }
             "mouse" => self.set_bool(key, value, &mut config.mouse),
             "watch" => self.set_bool(key, value, &mut config.watch),
+            "ask_terminal" => self.set_bool(key, value, &mut config.ask_terminal),
             "ascii" => match (value.get_ref().as_bool(), value.get_ref().as_str()) {
                 (Some(is_on), _) => config.ascii = Some(is_on),
                 (None, Some("auto")) => config.ascii = None,
@@ -165,18 +166,18 @@ impl Reader<'_> {
             }
             "theme" => {
                 let name = value.get_ref().as_str().unwrap_or_default();
-                match Theme::named(name) {
-                    Some(theme) => {
-                        config.theme = theme;
-                        name.clone_into(&mut config.theme_name);
-                    }
-                    None => {
+                let mut names = Theme::BUILT_IN.iter().map(|(name, _)| *name);
+                match names.find(|known| *known == name) {
+                    None if name != BY_GROUND => {
                         let names = Theme::BUILT_IN.map(|(name, _)| name).join(", ");
                         self.warn(
                             value.span(),
-                            format!("theme is one of {names}; \"ansi\" is taken"),
+                            format!(
+                                "theme is one of {BY_GROUND}, {names}; \"{BY_GROUND}\" is taken"
+                            ),
                         );
                     }
+                    known => config.theme = known,
                 }
             }
             "style" => self.style(config, value),
@@ -239,7 +240,7 @@ impl Reader<'_> {
                 self.warn(look.span(), "a look is text such as \"red bold\"");
                 continue;
             };
-            match config.theme.set(role.get_ref(), text) {
+            match Theme::check(role.get_ref(), text) {
                 Ok(()) => config
                     .own
                     .style

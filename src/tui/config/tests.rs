@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::tui::actions::Action;
 use crate::tui::key::Key;
-use crate::tui::theme::Role;
+use crate::tui::theme::{Role, Theme};
 
 fn read(text: &str) -> (Config, Vec<Warning>) {
     Config::read(text, Some(Path::new("/home/me")))
@@ -51,7 +51,7 @@ confirm = true
     assert_eq!(config.notices.by, NoticeBy::Osc9);
     assert_eq!(config.notices.after, 0);
     assert_eq!(
-        config.theme.style(Role::Error).fg,
+        config.theme_on(None).style(Role::Error).fg,
         Some(ratatui::style::Color::Magenta)
     );
     assert_eq!(
@@ -142,6 +142,27 @@ fn what_is_printed_reads_as_the_same() {
     assert_eq!(again.print(), printed);
     assert_eq!(again.commands, config.commands);
     assert_eq!(again.roots, config.roots);
+    assert_eq!(again.theme, Some("light"));
+}
+
+#[test]
+fn the_ground_chooses_the_theme_unless_one_is_named() {
+    let looks = |text: &str, is_light| {
+        let (config, warnings) = read(text);
+        assert_eq!(warnings, []);
+        config.theme_on(is_light).style(Role::Error)
+    };
+    let named = |name| Theme::named(name).unwrap().style(Role::Error);
+    for text in ["", "theme = \"auto\"\n"] {
+        assert_eq!(looks(text, Some(true)), named("light"));
+        assert_eq!(looks(text, Some(false)), named("dark"));
+        assert_eq!(looks(text, None), named("ansi"));
+    }
+    assert_eq!(looks("theme = \"ansi\"\n", Some(true)), named("ansi"));
+    let own = "[style]\nerror = \"magenta\"\n";
+    assert_eq!(looks(own, Some(true)), looks(own, None));
+    let (config, _) = read("ask_terminal = false\n");
+    assert!(!config.ask_terminal);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The filter line while it is typed.
 
+use std::path::PathBuf;
+
 use tui_input::Input;
 
 use crate::tui::actions::Motion;
@@ -21,6 +23,8 @@ pub enum Action {
     Down,
     /// One row up.
     Up,
+    /// Explains what can be asked for.
+    Terms,
 }
 
 impl bindings::Action for Action {
@@ -32,6 +36,7 @@ impl bindings::Action for Action {
         dialog(Self::Close, "filter-drop", &[Key::of(Code::Esc)], "drop the filter", "drop"),
         dialog(Self::Down, "filter-down", &[Key::of(Code::Down)], "next row", ""),
         dialog(Self::Up, "filter-up", &[Key::of(Code::Up)], "row before", ""),
+        dialog(Self::Terms, "filter-terms", &[Key::char('?')], "what can be asked for", "what can be asked for"),
     ];
 
     fn leaves(self) -> bool {
@@ -44,6 +49,8 @@ impl bindings::Action for Action {
 pub struct FilterLine {
     /// What the filter was before, to go back to.
     pub before: String,
+    /// The image that the cursor was on, to go back to.
+    pub at: Option<PathBuf>,
 }
 
 impl Window for FilterLine {
@@ -59,17 +66,19 @@ impl Window for FilterLine {
                 } else {
                     Input::new(std::mem::take(&mut self.before))
                 };
+                context.app.tree.wanted = self.at.take();
                 context.app.changed();
                 Next::Close
             }
             Action::Down => Next::Go(Motion::Down),
             Action::Up => Next::Go(Motion::Up),
+            Action::Terms => Next::Terms,
         }
     }
 
     fn type_key(&mut self, key: Key, context: &mut Context<'_>) -> Next {
         if edit(&mut context.app.tree.filter, key) {
-            context.app.changed();
+            context.app.filter_typed();
         }
         Next::Stay
     }

@@ -79,6 +79,8 @@ pub enum Choice {
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own, by its place; true once it was asked about.
     Run(usize, bool),
+    /// A term for the filter line.
+    Term(&'static str),
     /// Nothing: it only explains.
     Explains,
 }
@@ -284,8 +286,23 @@ impl Window for ListMenu {
         true
     }
 
+    fn pressed(&mut self, spot: Position, context: &mut Context<'_>) -> Next {
+        match self.entry_at(context.area, spot) {
+            Some(at) => self.pressed_at(at, context),
+            None => Next::Stay,
+        }
+    }
+
     fn most_lines(&self) -> Option<usize> {
         self.by_key.then_some(self.items.len())
+    }
+
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        let by_key = self
+            .by_key
+            .then(|| ("key".to_owned(), "runs its entry".to_owned()));
+        let hints = app.settings.keymap.hints::<Action>();
+        frame::join(app, by_key.into_iter().chain(hints), width)
     }
 
     fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
@@ -297,12 +314,7 @@ impl ListMenu {
     /// The entry that stands at this place of the screen.
     #[must_use]
     pub fn entry_at(&self, area: Rect, spot: Position) -> Option<usize> {
-        let inner = Rect {
-            x: area.x + 1,
-            y: area.y + 1,
-            width: area.width.saturating_sub(2),
-            height: area.height.saturating_sub(2),
-        };
+        let inner = frame::inside(area);
         if !inner.contains(spot) {
             return None;
         }
@@ -312,11 +324,23 @@ impl ListMenu {
         (at < self.shown.len()).then_some(at)
     }
 
+    /// A press goes to the entry it points at; one on the entry under the cursor runs it. No press says yes.
+    fn pressed_at(&mut self, at: usize, context: &mut Context<'_>) -> Next {
+        if self.cursor.at != at {
+            self.cursor.at = at;
+            return Next::Stay;
+        }
+        match self.current().cloned() {
+            Some(item) if !matches!(item.choice, Choice::Run(_, true)) => self.fire(item, context),
+            _ => Next::Stay,
+        }
+    }
+
     /// Does what an entry stands for, or says why not.
     fn fire(&mut self, item: Item, context: &mut Context<'_>) -> Next {
         let app = &mut *context.app;
-        if let Some(reason) = item.why_not {
-            app.warn(format!("{}: {reason}.", item.name));
+        if let Some(reason) = &item.why_not {
+            app.warn(format!("{}: {reason}.", text::capitalized(item.word())));
             return Next::Stay;
         }
         match item.choice {
@@ -332,8 +356,13 @@ impl ListMenu {
                 Next::Close
             }
             Choice::Copy(text) => {
-                app.tell(format!("Copied {}.", item.title));
-                context.effects.push(Effect::Copy(text));
+                context.copy(text);
+                Next::Close
+            }
+            Choice::Term(term) => {
+                let line = format!("{} {term}", app.tree.filter.value());
+                app.tree.filter = Input::new(line.trim_start().to_owned());
+                app.filter_typed();
                 Next::Close
             }
             Choice::Ask(request) => Next::AskInstead {
@@ -391,6 +420,13 @@ impl ListMenu {
 }
 
 impl Item {
+    /// The words it is called by: those its title begins with, or its name where that has none.
+    fn word(&self) -> &str {
+        self.title
+            .split_once(" - ")
+            .map_or(self.name, |(word, _)| word)
+    }
+
     /// An entry without a group.
     #[must_use]
     pub fn new(keys: &str, title: impl Into<String>, choice: Choice) -> Self {
@@ -410,11 +446,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
-    let hints = app.settings.keymap.hints::<Action>();
-    let by_key = menu
-        .by_key
-        .then(|| ("key".to_owned(), "runs its entry".to_owned()));
-    let bottom = frame::join(app, by_key.into_iter().chain(hints), room);
+    let bottom = menu.edge(app, room);
     let head = usize::from(!menu.by_key);
     let height = usize::from(area.height.saturating_sub(2)).saturating_sub(head);
     let below = menu
@@ -467,14 +499,14 @@ fn draw(screen: &mut Frame<'_>, app: &App, menu: &ListMenu, area: Rect) {
         let title_room = width.saturating_sub(keys_room + 13);
         let title = match &item.why_not {
             // The reason first: it is what one looks for, and the end may be cut off.
-            Some(reason) => format!("{}: {}", item.name, text::safe(reason)),
+            Some(reason) => format!("{}: {}", item.word(), text::safe(reason)),
             None => item.title.clone(),
         };
         let title = text::pad(&text::safe(&title), title_room, ascii);
         let off = item.why_not.is_some();
         let style = |role| theme.style(if off { Role::Dim } else { role });
         let mut line = Line::from(vec![
-            Span::raw(" "),
+            Span::raw(frame::bar(app, is_at)),
             Span::styled(keys, style(Role::Key)),
             Span::raw("  "),
             Span::styled(group, style(Role::Quiet)),

@@ -7,10 +7,11 @@ use ratatui::text::{Line, Span};
 use crate::tui::app::App;
 use crate::tui::bindings::{self, Row, Scope, dialog};
 use crate::tui::key::{Code, Key};
-use crate::tui::log::Kind;
+use crate::tui::log::{Kind, LogLine};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
+use crate::units;
 
 use super::next::Next;
 use super::window::{Context, Window};
@@ -32,6 +33,8 @@ pub enum Action {
     Top,
     /// To the last row.
     Bottom,
+    /// To the clipboard.
+    Copy,
 }
 
 impl bindings::Action for Action {
@@ -45,6 +48,7 @@ impl bindings::Action for Action {
         dialog(Self::PageUp, "log-page-up", &[Key::of(Code::PageUp), Key::ctrl('u')], "one screen up", ""),
         dialog(Self::PageDown, "log-page-down", &[Key::of(Code::PageDown), Key::ctrl('d')], "one screen down", ""),
         dialog(Self::Top, "log-top", &[Key::char('g'), Key::of(Code::Home)], "to the first line", ""),
+        dialog(Self::Copy, "log-copy", &[Key::char('y')], "copy all of it", "copy"),
         dialog(Self::Bottom, "log-bottom", &[Key::char('G'), Key::of(Code::End)], "to the last line", ""),
     ];
 
@@ -66,7 +70,8 @@ impl Window for LogView {
     type Action = Action;
 
     fn update(&mut self, action: Action, _key: Key, context: &mut Context<'_>) -> Next {
-        let page = context.page() + 1;
+        // A line of the page has the headings.
+        let page = context.page();
         let lines = context.app.session.log.of(self.job).count();
         let most = lines.saturating_sub(page);
         let up = match action {
@@ -76,6 +81,11 @@ impl Window for LogView {
             Action::PageDown => self.up.saturating_sub(page),
             Action::Top => most,
             Action::Bottom => 0,
+            Action::Copy => {
+                let text = self.text(context.app);
+                context.copy(text);
+                return Next::Stay;
+            }
             Action::Close => return Next::Close,
         };
         self.up = up.min(most);
@@ -86,8 +96,26 @@ impl Window for LogView {
         true
     }
 
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        frame::hints::<Action>(app, width)
+    }
+
     fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
         draw(screen, app, *self, area);
+    }
+}
+
+impl LogView {
+    /// What is shown, whole, a line each.
+    fn text(self, app: &App) -> String {
+        let lines = app.session.log.of(self.job).map(|line| {
+            let job = line
+                .job
+                .map_or_else(String::new, |job| format!("job {job} "));
+            let sign = line.kind.sign();
+            format!("{} {job}{sign}{}\n", time(app, line), line.text)
+        });
+        lines.collect()
     }
 }
 
@@ -95,17 +123,19 @@ fn draw(screen: &mut Frame<'_>, app: &App, view: LogView, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = frame::hints::<Action>(app, room);
+    let bottom = view.edge(app, room);
     let title = match view.job {
         Some(job) => format!("Log of job {job}"),
         None => "Log".to_owned(),
     };
     let inside = frame::dialog(screen, app, area, &title, bottom);
-    let height = usize::from(inside.height);
+    let height = usize::from(inside.height).saturating_sub(1);
     let all: Vec<_> = app.session.log.of(view.job).collect();
     let end = all.len().saturating_sub(view.up).max(height.min(all.len()));
     let first = end.saturating_sub(height);
-    let lines = all.get(first..end).unwrap_or_default().iter().map(|line| {
+    let heading = format!(" {:8} {:>3}   {}", "time", "job", "what happened");
+    let mut lines = vec![Line::styled(heading, theme.style(Role::Title))];
+    lines.extend(all.get(first..end).unwrap_or_default().iter().map(|line| {
         let (sign, role) = match (line.kind, ascii) {
             (Kind::Step | Kind::Note, _) => (" ", Role::Plain),
             (Kind::Command, _) => ("$", Role::Quiet),
@@ -113,17 +143,21 @@ fn draw(screen: &mut Frame<'_>, app: &App, view: LogView, area: Rect) {
             (Kind::Good, false) => ("✓", Role::Good),
             (Kind::Bad, _) => ("!", Role::Error),
         };
-        let age = text::pad_left(&text::age(line.at, app.now()), 5, ascii);
         let job = line.job.map_or_else(String::new, |job| job.to_string());
-        let room = usize::from(inside.width).saturating_sub(15);
+        let room = usize::from(inside.width).saturating_sub(17);
         Line::from(vec![
             Span::styled(
-                format!(" {age} {} ", text::pad_left(&job, 3, ascii)),
+                format!(" {} {} ", time(app, line), text::pad_left(&job, 3, ascii)),
                 theme.style(Role::Quiet),
             ),
             Span::styled(format!("{sign} "), theme.style(role)),
             Span::styled(text::cut_end(&line.text, room, ascii), theme.style(role)),
         ])
-    });
-    frame::lines_in(screen, inside, lines.collect());
+    }));
+    frame::lines_in(screen, inside, lines);
+}
+
+/// The time on the clock when a line was written.
+fn time(app: &App, line: &LogLine) -> String {
+    units::time_of_day(line.at, app.settings.utc_offset)
 }

@@ -9,6 +9,7 @@
 //! | `list_cursor`, `typing` | what several of them need |
 
 mod filter_line;
+mod folders;
 pub(crate) mod form;
 mod jobs;
 mod leave;
@@ -27,6 +28,7 @@ mod window;
 use crate::ops::Plan;
 
 pub(crate) use filter_line::{Action as FilterAction, FilterLine};
+pub(crate) use folders::{Action as FoldersAction, FoldersDialog};
 pub(crate) use form::{Action as FormAction, Form};
 pub(crate) use jobs::{Action as JobsAction, JobsPane};
 pub(crate) use leave::{Action as LeaveAction, LeaveDialog};
@@ -65,6 +67,8 @@ pub enum Dialog {
     Secret(Box<SecretDialog>),
     /// How large a copy would be.
     Measure(Box<MeasureDialog>),
+    /// Another folder is chosen.
+    Folders(Box<FoldersDialog>),
 }
 
 impl Dialog {
@@ -83,6 +87,7 @@ impl Dialog {
             Self::Log(view) => view,
             Self::Secret(dialog) => dialog.as_ref(),
             Self::Measure(dialog) => dialog.as_ref(),
+            Self::Folders(dialog) => dialog.as_ref(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Dialog {
             Self::Log(view) => view,
             Self::Secret(dialog) => dialog.as_mut(),
             Self::Measure(dialog) => dialog.as_mut(),
+            Self::Folders(dialog) => dialog.as_mut(),
         }
     }
 }

@@ -45,6 +45,8 @@ pub enum Next {
     Run(actions::Action),
     /// The cursor of the panes moves; the dialog stays open.
     Go(Motion),
+    /// The terms of a filter are explained, over the dialog.
+    Terms,
     /// A form about the image that actions are about, in its place.
     Fill(FormKind, Option<OsString>),
     /// A command of the person's own becomes a job; the dialog closes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -250,6 +250,9 @@ impl PlanDialog {
     }
 }
 
+/// The button that leads back, as it is written.
+const CANCEL: &str = "[ Cancel ]";
+
 impl Window for PlanDialog {
     type Action = Action;
 
@@ -295,6 +298,17 @@ impl Window for PlanDialog {
     fn type_key(&mut self, key: Key, _context: &mut Context<'_>) -> Next {
         self.type_count(key);
         Next::Stay
+    }
+
+    fn pressed(&mut self, spot: Position, context: &mut Context<'_>) -> Next {
+        match is_cancel(context.app, self, context.area, spot) {
+            true => Next::Cancel,
+            false => Next::Stay,
+        }
+    }
+
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        frame::join(app, plan_hints(app, self), width)
     }
 
     fn turns(&self) -> bool {
@@ -414,7 +428,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PlanDialog, area: Rect) {
         None => "Making a plan".to_owned(),
     };
     let width = usize::from(area.width).saturating_sub(2);
-    let bottom = frame::join(app, plan_hints(app, dialog), width);
+    let bottom = dialog.edge(app, width);
     let inside = frame::dialog(screen, app, area, &title, bottom);
     let lines = plan_lines(app, dialog, width);
     let answer = answer(app, dialog, width);
@@ -527,6 +541,22 @@ fn plan_hints(app: &App, dialog: &PlanDialog) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whether the button that leads back is drawn at this place.
+fn is_cancel(app: &App, dialog: &PlanDialog, area: Rect, spot: Position) -> bool {
+    let inside = frame::inside(area);
+    if !inside.contains(spot) {
+        return false;
+    }
+    let width = usize::from(inside.width);
+    let answer = answer(app, dialog, width);
+    let seen = usize::from(inside.height).saturating_sub(answer.len());
+    let above = plan_lines(app, dialog, width).len().min(seen);
+    let at = usize::from(spot.y - inside.y).checked_sub(above);
+    let line = at.and_then(|at| answer.get(at));
+    let word = line.and_then(|line| frame::word_at(line, usize::from(spot.x - inside.x)));
+    word == Some(CANCEL)
+}
+
 /// What the plan says, with what comes before it.
 fn plan_lines(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
@@ -578,9 +608,9 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         } else {
             style
         };
-        Span::styled(format!("[ {text} ]"), style)
+        Span::styled(text.to_owned(), style)
     };
-    let cancel = button("Cancel", dialog.button == Button::Cancel, Role::Plain);
+    let cancel = button(CANCEL, dialog.button == Button::Cancel, Role::Plain);
     if let Some(count) = dialog.count() {
         let text = format!(" Type {count} to do it: ");
         return vec![Line::from(vec![
@@ -603,6 +633,10 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Span::raw(" "),
         cancel,
         Span::raw("  "),
-        button(plan.request.verb(), dialog.button == Button::Confirm, role),
+        button(
+            &format!("[ {} ]", plan.request.verb()),
+            dialog.button == Button::Confirm,
+            role,
+        ),
     ])]
 }

@@ -119,6 +119,10 @@ impl Window for PruneDialog {
         true
     }
 
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        frame::hints::<Action>(app, width)
+    }
+
     fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
         draw(screen, app, self, area);
     }
@@ -128,7 +132,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = frame::hints::<Action>(app, room);
+    let bottom = dialog.edge(app, room);
     let inside = frame::dialog(screen, app, area, "Prune", bottom);
     let width = usize::from(inside.width);
     let Some(candidates) = &dialog.candidates else {
@@ -180,7 +184,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
         let name_room = width.saturating_sub(32);
         let mut line = Line::from(vec![
             Span::styled(
-                format!(" {tick} "),
+                format!("{}{tick} ", frame::bar(app, i == dialog.cursor.at)),
                 theme.style(if *ticked { Role::Error } else { Role::Quiet }),
             ),
             Span::raw(text::pad(

@@ -150,6 +150,10 @@ impl Window for TrashDialog {
         true
     }
 
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        frame::hints::<Action>(app, width)
+    }
+
     fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
         draw(screen, app, self, area);
     }
@@ -159,7 +163,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area: Rect) {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
-    let bottom = frame::hints::<Action>(app, room);
+    let bottom = dialog.edge(app, room);
     let inside = frame::dialog(screen, app, area, "Trash", bottom);
     let width = usize::from(inside.width);
     let Some(entries) = &dialog.entries else {
@@ -192,10 +196,8 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &TrashDialog, area: Rect) {
             units::size(entry.bytes()),
         );
         let mut line = Line::from(vec![
-            Span::styled(
-                if marked { " * " } else { "   " },
-                theme.style(Role::Marked),
-            ),
+            Span::raw(frame::bar(app, i == dialog.cursor.at)),
+            Span::styled(if marked { "* " } else { "  " }, theme.style(Role::Marked)),
             Span::styled(
                 text::pad(&head, width.saturating_sub(3), ascii),
                 theme.style(Role::Title),

@@ -2,11 +2,12 @@
 //! them without a handler does not compile.
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
 
 use crate::tui::app::App;
 use crate::tui::bindings::{Action, Scope};
+use crate::tui::copy::copied;
 use crate::tui::key::Key;
 use crate::tui::msg::Effect;
 use crate::tui::views::frame;
@@ -25,6 +26,12 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Puts text on the clipboard, and tells what.
+    pub fn copy(&mut self, text: String) {
+        self.app.tell_as_it_is(&copied(&text));
+        self.effects.push(Effect::Copy(text));
+    }
+
     /// How many entries of a list are seen at once.
     #[must_use]
     pub fn page(&self) -> usize {
@@ -58,6 +65,11 @@ pub trait Window {
         false
     }
 
+    /// The mouse was pressed at this place of the screen. It never says yes to anything.
+    fn pressed(&mut self, _spot: Position, _context: &mut Context<'_>) -> Next {
+        Next::Stay
+    }
+
     /// Lines it would like to have inside its frame, so wide, in the lower part of the screen; none if it
     /// is shown over the panes.
     fn height(&self, _app: &App, _width: usize) -> Option<usize> {
@@ -72,6 +84,11 @@ pub trait Window {
     /// The footer while it is open, so wide; the area is the dialog's.
     fn footer(&self, app: &App, width: usize, _area: Rect) -> Line<'static> {
         frame::hints::<Self::Action>(app, width)
+    }
+
+    /// The hints on the lower edge of its frame, in so many cells: what can be pressed there with the mouse.
+    fn edge(&self, _app: &App, _width: usize) -> Line<'static> {
+        Line::default()
     }
 
     /// Draws it.
@@ -90,12 +107,16 @@ pub trait AnyWindow {
     fn paste(&mut self, text: &str, context: &mut Context<'_>);
     /// See [`Window::turns`].
     fn turns(&self) -> bool;
+    /// See [`Window::pressed`].
+    fn pressed(&mut self, spot: Position, context: &mut Context<'_>) -> Next;
     /// See [`Window::height`].
     fn height(&self, app: &App, width: usize) -> Option<usize>;
     /// See [`Window::most_lines`].
     fn most_lines(&self) -> Option<usize>;
     /// See [`Window::footer`].
     fn footer(&self, app: &App, width: usize, area: Rect) -> Line<'static>;
+    /// See [`Window::edge`].
+    fn edge(&self, app: &App, width: usize) -> Line<'static>;
     /// See [`Window::draw`].
     fn draw(&self, frame: &mut Frame<'_>, app: &App, area: Rect);
     /// Which part of the keymap counts.
@@ -129,6 +150,10 @@ impl<W: Window> AnyWindow for W {
         Window::turns(self)
     }
 
+    fn pressed(&mut self, spot: Position, context: &mut Context<'_>) -> Next {
+        Window::pressed(self, spot, context)
+    }
+
     fn height(&self, app: &App, width: usize) -> Option<usize> {
         Window::height(self, app, width)
     }
@@ -139,6 +164,10 @@ impl<W: Window> AnyWindow for W {
 
     fn footer(&self, app: &App, width: usize, area: Rect) -> Line<'static> {
         Window::footer(self, app, width, area)
+    }
+
+    fn edge(&self, app: &App, width: usize) -> Line<'static> {
+        Window::edge(self, app, width)
     }
 
     fn draw(&self, frame: &mut Frame<'_>, app: &App, area: Rect) {

@@ -6,21 +6,23 @@ mod health;
 mod info;
 mod map;
 mod snapshots;
+mod title;
 
 use std::ops::Range;
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::detail_pane::Tab;
 use crate::tui::layout::Layout;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
+
+use title::Title;
 
 /// Draws one tab of the detail.
 pub(in crate::tui) fn draw(
@@ -35,89 +37,87 @@ pub(in crate::tui) fn draw(
     }
     let ascii = app.settings.ascii;
     let theme = app.settings.theme;
-    let line = if ascii { "-" } else { "─" };
-    let dot = if ascii { "-" } else { "·" };
-    let name = app
-        .selected()
-        .map_or_else(String::new, |node| app.label(node));
     let beside = !layout.chain.is_empty();
-    let mut tabs = String::new();
-    for (of, action, what) in Tab::ALL {
-        // What has a pane of its own is no tab of this one.
-        let has_own = beside && (tab == Tab::Chain) != (of == Tab::Chain);
-        if of == tab {
-            tabs.push_str(&format!("[{} {what}]", tab_key(app, action)));
-        } else if !has_own {
-            tabs.push_str(&format!(" {} {what} ", tab_key(app, action)));
-        }
-    }
-    if text::width(&tabs) + 20 > usize::from(area.width) {
-        // Names where there is room for them, keys where not.
-        tabs.clear();
-        for (of, action, what) in Tab::ALL {
-            let key = tab_key(app, action);
-            if of == tab {
-                tabs.push_str(&format!("[{key} {what}]"));
-            } else if !beside || tab != Tab::Chain && of != Tab::Chain {
-                tabs.push_str(&format!(" {key}"));
-            }
-        }
-        tabs.push(' ');
-    }
-    let room = usize::from(area.width).saturating_sub(text::width(&tabs) + 9);
-    let title = format!(
-        "{line} {} {dot} {tabs} ",
-        text::cut_middle(&name, room, ascii)
-    );
-    let title = Line::styled(title, theme.style(Role::Title));
+    let title = Title::of(app, usize::from(area.width), tab, beside, focus);
+    let named = title.below.clone();
+    let title = Line::styled(title.text(), theme.style(Role::Title));
     let inside_width = usize::from(area.width).saturating_sub(2);
     let height = usize::from(area.height).saturating_sub(2);
     let count = count(app, layout, tab, inside_width);
     let scroll = if tab == app.detail.tab {
         app.detail.scroll
     } else {
-        0
+        app.detail.beside_scroll
     };
     let scroll = scroll.min(count.saturating_sub(height));
     let below = count.saturating_sub(scroll + height);
-    let bottom = if below > 0 || scroll > 0 {
-        let more = if focus {
-            "j k scrolls"
-        } else {
-            "Enter, then j k"
-        };
-        format!("{line} {below} more below: {more} ")
+    let more = if focus {
+        "j k scrolls"
     } else {
-        String::new()
+        "Enter, then j k"
     };
-    let bottom = Line::raw(text::cut_end(&bottom, inside_width, ascii));
+    let more = (below > 0 || scroll > 0).then(|| format!("{below} more below: {more}"));
+    let bottom = bottom(named, more, inside_width, ascii);
+    let bottom = Line::raw(bottom);
     let role = if focus { Role::Focus } else { Role::Frame };
     let inside = frame::draw(frame, app, area, title, bottom, role);
     let shown = lines(app, layout, tab, inside_width, scroll..scroll + height);
     frame.render_widget(Paragraph::new(shown), inside);
 }
 
-/// The key that shows a tab: the last of its action's, which is the pane's number unless it was bound
-/// anew.
-fn tab_key(app: &App, action: Action) -> String {
-    let entry = app.settings.keymap.entry(action);
-    let key = entry.and_then(|entry| entry.keys.last());
-    key.map(ToString::to_string).unwrap_or_default()
+/// What stands on the lower edge: the image's name where it has no room above, cut in its middle, and how to
+/// see the rest.
+fn bottom(name: Option<String>, more: Option<String>, width: usize, ascii: bool) -> String {
+    let (line, dot) = if ascii { ("-", "-") } else { ("─", "·") };
+    let more = more.map(|more| format!("{more} "));
+    let rest = more.as_deref().map_or(0, text::width);
+    let name = name.filter(|name| !name.is_empty()).map(|name| {
+        let name = text::cut_middle(&name, width.saturating_sub(rest + 5), ascii);
+        format!("{name} ")
+    });
+    let between = match (&name, &more) {
+        (None, None) => return String::new(),
+        (Some(_), Some(_)) => format!("{dot} "),
+        _ => String::new(),
+    };
+    let parts = [name.unwrap_or_default(), between, more.unwrap_or_default()].concat();
+    text::cut_end(&format!("{line} {parts}"), width, ascii)
+}
+
+/// The tab whose name stands at this place of the screen, on the upper edge of the detail or the chain.
+#[must_use]
+pub(in crate::tui) fn tab_at(app: &App, layout: &Layout, spot: Position) -> Option<Tab> {
+    let beside = !layout.chain.is_empty();
+    let shown = shown_tab(app, layout);
+    let panes = [(layout.detail, shown), (layout.chain, Tab::Chain)];
+    let (area, tab) = panes.into_iter().find(|(area, _)| area.contains(spot))?;
+    let title = Title::of(app, usize::from(area.width), tab, beside, false);
+    (spot.y == area.y).then(|| title.tab_at(usize::from(spot.x - area.x)))?
+}
+
+/// The tab that the detail pane itself shows: the chain may have one of its own.
+#[must_use]
+pub(in crate::tui) fn shown_tab(app: &App, layout: &Layout) -> Tab {
+    match app.detail.tab {
+        Tab::Chain if !layout.chain.is_empty() => Tab::Info,
+        tab => tab,
+    }
 }
 
 /// How many lines the chosen tab has at its present width.
 #[must_use]
 pub(in crate::tui) fn lines_of_detail(app: &App, layout: &Layout) -> usize {
-    let area = match app.detail.tab {
+    lines_of(app, layout, app.detail.tab)
+}
+
+/// How many lines a tab has where it is drawn.
+#[must_use]
+pub(in crate::tui) fn lines_of(app: &App, layout: &Layout, tab: Tab) -> usize {
+    let area = match tab {
         Tab::Chain if !layout.chain.is_empty() => layout.chain,
         _ => layout.detail,
     };
-    count(
-        app,
-        layout,
-        app.detail.tab,
-        usize::from(area.width).saturating_sub(2),
-    )
+    count(app, layout, tab, usize::from(area.width).saturating_sub(2))
 }
 
 /// The lines of the health pane that what is under its cursor takes.

@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::ops::Phase;
+use crate::tui::actions;
 use crate::tui::app::App;
 use crate::tui::dialogs::{JobsAction as Action, Keyboard};
 use crate::tui::jobs::{Job, JobState};
@@ -21,15 +22,10 @@ pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard,
     }
     let focus = keyboard == Keyboard::Jobs;
     if area.height < 3 {
-        let line = app
-            .jobs
-            .open()
-            .next()
-            .map(|job| line(app, job, area.width, false));
-        frame.render_widget(Paragraph::new(line.unwrap_or_default()), area);
+        frame.render_widget(Paragraph::new(strip(app, area.width)), area);
         return;
     }
-    let dash = if app.settings.ascii { "-" } else { "─" };
+    let dash = frame::lead(app, focus);
     let dot = if app.settings.ascii { "-" } else { "·" };
     let mut title = format!("{dash} Jobs ");
     for (what, count) in counts(app) {
@@ -43,22 +39,15 @@ pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard,
         app.settings.ascii,
     );
     let title = Line::styled(title, app.settings.theme.style(Role::Title));
-    let bottom = if focus {
-        frame::hints::<Action>(app, usize::from(area.width).saturating_sub(2))
-    } else {
-        Line::default()
+    let height = usize::from(area.height).saturating_sub(2);
+    let first = first_seen(app, focus, height);
+    let bottom = match app.jobs.list.len().saturating_sub(height) {
+        _ if focus => frame::hints::<Action>(app, usize::from(area.width).saturating_sub(2)),
+        0 => Line::default(),
+        hidden => Line::raw(format!("{dash} {} ", more(app, hidden))),
     };
     let role = if focus { Role::Focus } else { Role::Frame };
     let inside = frame::draw(frame, app, area, title, bottom, role);
-    let height = usize::from(inside.height);
-    let all = app.jobs.list.len();
-    // The cursor's job while the pane has the focus, else the newest ones.
-    let end = if focus {
-        (app.jobs.cursor.at + 1).max(height).min(all)
-    } else {
-        all
-    };
-    let first = end.saturating_sub(height);
     let lines: Vec<Line<'static>> = app
         .jobs
         .list
@@ -77,6 +66,42 @@ pub(in crate::tui) fn draw(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard,
     } else {
         frame.render_widget(Paragraph::new(lines), inside);
     }
+}
+
+/// The first job that is seen: the cursor is while the pane has the focus, else the first that is not over, or
+/// the newest ones.
+fn first_seen(app: &App, focus: bool, height: usize) -> usize {
+    let all = app.jobs.list.len();
+    let last_page = all.saturating_sub(height);
+    if focus {
+        return app.jobs.cursor.first_seen(height).min(last_page);
+    }
+    let open = app.jobs.list.iter().position(Job::is_open);
+    open.unwrap_or(last_page).min(last_page)
+}
+
+/// The first job that is not over, and how many more there are.
+fn strip(app: &App, width: u16) -> Line<'static> {
+    let mut open = app.jobs.open();
+    let Some(job) = open.next() else {
+        return Line::default();
+    };
+    let words = match open.count() {
+        0 => String::new(),
+        hidden => format!(" {} ", more(app, hidden)),
+    };
+    let cells = u16::try_from(text::width(&words)).unwrap_or(width);
+    let mut line = line(app, job, width.saturating_sub(cells), false);
+    let used = line.width();
+    let gap = usize::from(width).saturating_sub(used + text::width(&words));
+    line.push_span(Span::raw(" ".repeat(gap)));
+    line.push_span(Span::styled(words, app.settings.theme.style(Role::Quiet)));
+    line
+}
+
+/// How many jobs are not seen, and the key that shows them.
+fn more(app: &App, hidden: usize) -> String {
+    format!("+{hidden} more: {}", app.key(actions::Action::Jobs))
 }
 
 /// How many jobs there are of each kind.
@@ -118,8 +143,9 @@ fn line(app: &App, job: &Job, width: u16, is_at: bool) -> Line<'static> {
     let title_room = width.saturating_sub(50).clamp(16, 60);
     let title = text::cut_middle(&text::safe(&job.title), title_room, ascii);
     let head = format!(" {} {}  ", job.id, text::pad(&title, title_room, ascii));
-    let room = width.saturating_sub(text::width(&head) + 2);
+    let room = width.saturating_sub(text::width(&head) + 3);
     let mut line = Line::from(vec![
+        Span::raw(frame::bar(app, is_at)),
         Span::styled(sign.to_owned(), theme.style(role)),
         Span::raw(head),
         Span::raw(text::cut_end(&text::safe(&state), room, ascii)),

@@ -58,7 +58,8 @@ pub(in crate::tui) fn framed(
     } else {
         "Images"
     };
-    let title = Line::styled(format!("{line} 1 {what} "), theme.style(Role::Title));
+    let lead = frame::lead(app, focus);
+    let title = Line::styled(format!("{lead} 1 {what} "), theme.style(Role::Title));
     let rows = app.tree.rows.list.len();
     let at = if rows == 0 { 0 } else { app.tree.cursor + 1 };
     let mut parts = vec![format!("{at}/{rows}")];
@@ -161,13 +162,10 @@ fn nothing_found(app: &App, texts: &mut Vec<String>) {
             text::safe(why)
         ));
     }
-    let (again, help, quit) = (
-        app.key(Action::Rescan),
-        app.key(Action::Help),
-        app.key(Action::Quit),
-    );
+    let (open, again) = (app.key(Action::Open), app.key(Action::Rescan));
+    let (help, quit) = (app.key(Action::Help), app.key(Action::Quit));
     texts.push(format!(
-        "{again} looks again, {help} shows all keys, {quit} leaves."
+        "{open} opens another folder, {again} looks again, {help} shows all keys, {quit} leaves."
     ));
 }
 
@@ -184,7 +182,7 @@ impl Columns {
     fn of(width: usize) -> Self {
         let mut columns = Self {
             name: 0,
-            state: if width >= 70 { 8 } else { 0 },
+            state: if width >= 54 { 9 } else { 0 },
             flags: 6,
             size: 10,
             age: if width >= 50 { 5 } else { 0 },
@@ -221,11 +219,7 @@ fn line(app: &App, i: usize, row: &Row, columns: &Columns) -> Line<'static> {
     let prefix = connectors(app, row, ascii);
     let room = columns.name.saturating_sub(text::width(&prefix));
     let name = text::pad(&name(app, row, room), room, ascii);
-    let bar = match (is_at, ascii) {
-        (false, _) => " ",
-        (true, false) => "▌",
-        (true, true) => ">",
-    };
+    let bar = frame::bar(app, is_at);
     let snapshot = app.snapshot_on(row);
     let bytes = match row.kind {
         RowKind::Image(_) => node.and_then(Node::size_on_disk),
@@ -547,7 +541,7 @@ fn state(app: &App, node: &Node) -> &'static str {
     } else if flags.contains(Flags::FROZEN) {
         "frozen"
     } else if flags.contains(Flags::ACTIVE) {
-        "active"
+        "(Active)"
     } else {
         ""
     }

@@ -214,17 +214,21 @@ pub(super) fn enter(app: &mut App) {
         Some(RowKind::Snapshot { .. } | RowKind::MoreSnapshots { .. })
             if app.pane == Pane::Images =>
         {
-            app.detail.tab = Tab::Snapshots;
-            app.detail.scroll = 0;
-            app.pane = Pane::Detail;
+            show(app, Tab::Snapshots);
         }
-        _ => app.pane = Pane::Detail,
+        _ => into_detail(app),
     }
+}
+
+/// Into the detail pane, which is shown again if it was hidden.
+pub(super) fn into_detail(app: &mut App) {
+    app.detail.hidden = false;
+    app.pane = Pane::Detail;
 }
 
 /// Into the detail pane, to that tab.
 pub(super) fn show(app: &mut App, tab: Tab) {
     app.detail.tab = tab;
     app.detail.scroll = 0;
-    app.pane = Pane::Detail;
+    into_detail(app);
 }

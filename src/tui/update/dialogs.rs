@@ -7,7 +7,7 @@ use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
 use super::settle::refresh_preview;
-use super::{cursor, jobs, open, panes};
+use super::{cursor, jobs, menus, open, panes};
 
 /// Does what a dialog asks for.
 pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
@@ -51,6 +51,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             panes::run(ui, action, effects);
         }
         Next::Go(motion) => cursor::go(ui, motion),
+        Next::Terms => ui.dialogs.open(Dialog::List(Box::new(menus::terms()))),
         Next::Fill(kind, about) => {
             let image = ui.app.target().map(|node| node.id);
             open::fill(ui, image, kind, about.as_deref(), effects);

@@ -1,5 +1,7 @@
 //! A key, on its way to what has the keyboard.
 
+use ratatui::layout::Rect;
+
 use crate::tui::actions::Action;
 use crate::tui::bindings::Action as _;
 use crate::tui::dialogs::Context;
@@ -36,6 +38,20 @@ pub(super) fn press(ui: &mut Ui, key: Key, effects: &mut Vec<Effect>) {
         true => window.press(key, &mut context),
         false => window.press_unseen(key, &mut context),
     };
+    dialogs::follow(ui, next, effects);
+}
+
+/// The same as [`press`], but that only what leads out of what is open is understood.
+pub(super) fn press_to_leave(ui: &mut Ui, key: Key, effects: &mut Vec<Effect>) {
+    let Some(open) = ui.dialogs.top_mut() else {
+        return;
+    };
+    let mut context = Context {
+        app: &mut ui.app,
+        area: Rect::ZERO,
+        effects,
+    };
+    let next = open.window_mut().press_unseen(key, &mut context);
     dialogs::follow(ui, next, effects);
 }
 

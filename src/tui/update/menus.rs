@@ -21,8 +21,9 @@ use crate::tui::copy::{libvirt_disk, qemu_command};
 use crate::tui::dialogs::Dialog;
 use crate::tui::dialogs::list::{Choice, Inside, Item, ListMenu};
 use crate::tui::disabled_reason::why_not;
+use crate::tui::filter;
 use crate::tui::forms::FormKind;
-use crate::tui::labels::LEGEND;
+use crate::tui::labels;
 use crate::tui::msg::Interrupted;
 use crate::tui::order::Sort;
 use crate::tui::text;
@@ -41,31 +42,54 @@ fn item(app: &App, entry: Entry<'_, Action>) -> Item {
     }
 }
 
-/// Every action of the panes, then what the signs mean. What a read-only session hides stays hidden.
-pub(super) fn help(app: &App, title: &str) -> ListMenu {
+/// The actions of the panes. What a read-only session hides stays hidden.
+fn all_actions(app: &App) -> Vec<Item> {
     let entries = app
         .settings
         .keymap
         .entries::<Action>()
         .filter(|entry| !(app.settings.read_only && entry.group.changes()));
-    let mut items: Vec<Item> = entries.map(|entry| item(app, entry)).collect();
-    // What was chosen from here last comes first.
-    items.sort_by_key(|item| match item.choice {
-        Choice::Action(action) => {
-            let at = app
-                .session
-                .recent
-                .iter()
-                .position(|recent| *recent == action);
-            std::cmp::Reverse(at.map_or(0, |at| at + 1))
-        }
-        _ => std::cmp::Reverse(0),
+    entries.map(|entry| item(app, entry)).collect()
+}
+
+/// First what can be done with the selected image, then every other action, then what words and signs mean.
+pub(super) fn help(app: &App) -> ListMenu {
+    let mut items = all_actions(app);
+    // Stable: the order inside the groups stays.
+    items.sort_by_key(|item| match (item.group, &item.why_not) {
+        ("create", None) => 0,
+        ("change", None) => 1,
+        ("look", None) => 2,
+        ("find" | "mark", None) => 3,
+        (_, None) => 4,
+        (_, Some(_)) => 5,
     });
-    items.extend(LEGEND.iter().map(|(sign, meaning)| Item {
-        group: "sign",
-        ..Item::new(sign, *meaning, Choice::Explains)
-    }));
+    let word = |(word, meaning): (&str, &str), group| Item {
+        group,
+        ..Item::new(word, meaning, Choice::Explains)
+    };
+    items.extend(labels::GLOSSARY.map(|entry| word(entry, "word")));
+    items.extend(labels::signs(app.settings.ascii).map(|entry| word(entry, "sign")));
+    let title = match (app.target(), app.tree.marks.len()) {
+        (Some(node), _) => format!("Help for {}", app.label(node)),
+        (None, 0) => "Help".to_owned(),
+        (None, marked) => format!("Help for {marked} marked images"),
+    };
     ListMenu::new(title, items)
+}
+
+/// Every action by name; what was chosen from here last comes first.
+pub(super) fn palette(app: &App) -> ListMenu {
+    let mut items = all_actions(app);
+    items.sort_by_key(|item| {
+        let recent = app.session.recent.iter();
+        let at = match item.choice {
+            Choice::Action(action) => recent.rev().position(|recent| *recent == action),
+            _ => None,
+        };
+        at.unwrap_or(usize::MAX)
+    });
+    ListMenu::new("Actions", items)
 }
 
 /// What can be done with what is under the cursor, and why the rest cannot.
@@ -95,6 +119,15 @@ pub(super) fn actions(app: &App) -> ListMenu {
         (None, marked) => format!("Actions for {marked} marked images"),
     };
     ListMenu::by_key(title, items)
+}
+
+/// What can be asked for in the filter line; an entry goes into the line.
+pub(super) fn terms() -> ListMenu {
+    let items = filter::TERMS.iter().map(|(term, meaning)| Item {
+        group: "term",
+        ..Item::new(term, *meaning, Choice::Term(term))
+    });
+    ListMenu::new("What a filter can ask for", items.collect())
 }
 
 /// An entry of a menu that is run by its key.

@@ -108,19 +108,22 @@ fn ask_for_hits(app: &mut App, effects: &mut Vec<Effect>) {
     if app.tree.hits_of.as_ref() != Some(&wanted) {
         let query_id = app.query_id();
         app.tree.hits_query_id = query_id;
-        effects.push(Effect::Filter(
+        app.tree.hits_known = false;
+        effects.push(Effect::Filter {
             query_id,
-            wanted.0.clone(),
-            Arc::clone(&app.forest),
-            app.now(),
-        ));
+            line: wanted.0.clone(),
+            forest: Arc::clone(&app.forest),
+            roots: app.settings.roots.clone(),
+            home: app.settings.home.clone(),
+            now: app.now(),
+        });
         app.tree.hits_of = Some(wanted);
     }
 }
 
 /// The map is read only where it is shown.
 fn ask_for_map(app: &mut App, effects: &mut Vec<Effect>) {
-    if !matches!(app.detail.tab, Tab::Map | Tab::Changes) {
+    if app.detail.hidden || !matches!(app.detail.tab, Tab::Map | Tab::Changes) {
         return;
     }
     let Some(node) = app.selected() else { return };

@@ -18,6 +18,7 @@ use crate::tui::forms::FormKind;
 use crate::tui::msg::Effect;
 use crate::tui::order::View;
 use crate::tui::rows::RowKind;
+use crate::tui::text;
 use crate::tui::ui::Ui;
 
 use super::operations::{self, paths};
@@ -27,8 +28,8 @@ use super::{cursor, jobs, menus, open, scan};
 pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
     if let Some(reason) = why_not(&ui.app, action) {
         let entry = ui.app.settings.keymap.entry(action);
-        let name = entry.map_or("", |entry| entry.name);
-        ui.app.warn(format!("{name}: {reason}."));
+        let word = text::capitalized(entry.map_or("", |entry| entry.word()));
+        ui.app.warn(format!("{word}: {reason}."));
         return;
     }
     match action {
@@ -38,9 +39,9 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             }
         }
         Action::NextPane | Action::PreviousPane => {
-            ui.app.pane = match ui.app.pane {
-                Pane::Images => Pane::Detail,
-                Pane::Detail => Pane::Images,
+            match ui.app.pane {
+                Pane::Images => cursor::into_detail(&mut ui.app),
+                Pane::Detail => ui.app.pane = Pane::Images,
             };
         }
         Action::Images => ui.app.pane = Pane::Images,
@@ -62,6 +63,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Grow => ui.app.split = (ui.app.split + 5).min(40),
         Action::Shrink => ui.app.split = (ui.app.split - 5).max(-40),
         Action::Jobs => jobs_pane(ui),
+        Action::HideDetail => hide_detail(&mut ui.app),
         Action::Diagram => diagram(&mut ui.app),
         Action::Quit => open::quit(ui, effects),
         Action::Filter => filter(ui),
@@ -80,8 +82,8 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Sort => open::list(ui, menus::sort(&ui.app)),
         Action::Copy => open::list(ui, menus::copy(&ui.app)),
         Action::Actions => open::list(ui, menus::actions(&ui.app)),
-        Action::Help => open::list(ui, menus::help(&ui.app, "Help")),
-        Action::Palette => open::list(ui, menus::help(&ui.app, "Actions")),
+        Action::Help => open::list(ui, menus::help(&ui.app)),
+        Action::Palette => open::list(ui, menus::palette(&ui.app)),
         Action::Check => {
             let images = checkable(&ui.app, &ui.app.targets());
             jobs::check(&mut ui.app, images, effects);
@@ -112,6 +114,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Move => fill(ui, FormKind::Move, effects),
         Action::Repair => operations::repair(ui, effects),
         Action::Snapshots => open::list(ui, menus::snapshots(&ui.app)),
+        Action::Open => ui.dialogs.open_alone(Dialog::Folders(Box::default())),
         Action::Shell => shell(&ui.app, effects),
         Action::Own => open::list(ui, menus::own(&ui.app)),
         Action::Mouse => mouse(&mut ui.app, effects),
@@ -227,6 +230,12 @@ fn jobs_pane(ui: &mut Ui) {
     ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
 }
 
+/// Gives the images the whole width, or shows the detail again.
+fn hide_detail(app: &mut App) {
+    app.detail.hidden = !app.detail.hidden;
+    app.pane = Pane::Images;
+}
+
 fn diagram(app: &mut App) {
     app.diagram = match app.diagram {
         Some(_) => None,
@@ -239,7 +248,9 @@ fn diagram(app: &mut App) {
 fn filter(ui: &mut Ui) {
     ui.app.pane = Pane::Images;
     let before = ui.app.tree.filter.value().to_owned();
-    ui.dialogs.open_alone(Dialog::Filter(FilterLine { before }));
+    let at = ui.app.selected().map(|node| node.path.clone());
+    ui.dialogs
+        .open_alone(Dialog::Filter(FilterLine { before, at }));
 }
 
 fn compare(app: &mut App, effects: &mut Vec<Effect>) {

@@ -84,6 +84,7 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
         Msg::Filtered(query_id, hits) => {
             if app.tree.hits_query_id == query_id {
                 app.tree.hits = Some(hits);
+                app.tree.hits_known = true;
                 app.changed();
             }
         }
@@ -96,6 +97,12 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             _ => {}
         },
         Msg::Completed(query_id, ways) => {
+            if let Some(Dialog::Folders(dialog)) = ui.dialogs.top_mut()
+                && dialog.query_id == query_id
+            {
+                dialog.completed(&ways);
+                return;
+            }
             if let Some(Dialog::Form(form)) = ui.dialogs.top_mut() {
                 for key in form.completed(query_id, ways, app, effects) {
                     keys::press(ui, key, effects);

@@ -30,7 +30,7 @@ pub(super) fn settle(ui: &mut Ui) {
         if filter.is_empty() {
             app.tree.hits = None;
         } else if app.forest.len() <= LARGE {
-            let hits = filter.hits(&app.forest, app.now());
+            let hits = filter.hits(&app.forest, app.places(), app.now());
             app.tree.hits = Some(Arc::new(hits));
         }
         app.tree.rows = Rows::build(
@@ -49,6 +49,7 @@ pub(super) fn settle(ui: &mut Ui) {
         );
         app.tree.built = Some(built);
         app.find_cursor();
+        app.find_first_hit();
         if let Some(picture) = &mut app.diagram {
             let charset = app.settings.charset();
             let preview = app.preview.as_ref();
@@ -78,6 +79,7 @@ pub(super) fn settle(ui: &mut Ui) {
     if app.tree.at != at && !app.is_on_new_row() {
         app.tree.at = at;
         app.detail.scroll = 0;
+        app.detail.beside_scroll = 0;
         app.detail.health_cursor = 0;
     }
     app.detail.chain.follow(&app.forest, app.epoch, app.tree.at);
@@ -184,6 +186,19 @@ impl App {
         if let Some(row) = place {
             self.tree.cursor = row;
         }
+    }
+
+    /// Puts the cursor on the first hit of a filter that was just typed, as soon as it is known.
+    fn find_first_hit(&mut self) {
+        if !self.tree.seeks || self.tree.filter.value().trim().is_empty() {
+            return;
+        }
+        let is_known = self.forest.len() <= LARGE || self.tree.hits_known;
+        let first = self.tree.rows.hits.first().filter(|_| is_known);
+        if let Some(row) = first.and_then(|row| usize::try_from(*row).ok()) {
+            self.tree.cursor = row;
+        }
+        self.tree.seeks &= !is_known;
     }
 
     /// Tells the forest what checks have found, as far as the files are still what they were.

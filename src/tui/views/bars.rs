@@ -10,9 +10,10 @@ use ratatui::widgets::Paragraph;
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::bindings::Group;
-use crate::tui::dialogs::Keyboard;
+use crate::tui::dialogs::{FilterAction, Keyboard};
 use crate::tui::disabled_reason::why_not;
 use crate::tui::msg::Watching;
+use crate::tui::status_line;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::ui::Ui;
@@ -91,12 +92,18 @@ pub(super) fn footer(frame: &mut Frame<'_>, ui: &Ui, area: Rect, dialog: Rect) {
     if area.is_empty() {
         return;
     }
-    let width = usize::from(area.width);
-    let line = match ui.dialogs.top() {
+    let line = footer_line(ui, area.width, dialog);
+    frame.render_widget(Paragraph::new(line), area);
+}
+
+/// The footer, so wide.
+#[must_use]
+pub(in crate::tui) fn footer_line(ui: &Ui, width: u16, dialog: Rect) -> Line<'static> {
+    let width = usize::from(width);
+    match ui.dialogs.top() {
         Some(open) => open.window().footer(&ui.app, width, dialog),
         None => of_panes(&ui.app, width),
-    };
-    frame.render_widget(Paragraph::new(line), area);
+    }
 }
 
 fn of_panes(app: &App, width: usize) -> Line<'static> {
@@ -127,51 +134,65 @@ pub(super) fn line(frame: &mut Frame<'_>, app: &App, keyboard: Keyboard, area: R
     if area.is_empty() {
         return;
     }
+    let lines = match keyboard {
+        Keyboard::FilterLine => filter(app, area.width),
+        _ => toast(app, area.width),
+    };
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// The filter line, below what is wrong with it.
+fn filter(app: &App, width: u16) -> Vec<Line<'static>> {
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
-    if keyboard == Keyboard::FilterLine {
-        let hits = app.tree.rows.hits.len();
-        let of = app.forest.len();
-        let count = if app.tree.filter.value().is_empty() {
-            "name words, size>1G, age>30d, state:missing".to_owned()
-        } else {
-            let number = |count: usize| units::grouped(u64::try_from(count).unwrap_or(u64::MAX));
-            format!("{} of {}", number(hits), number(of))
-        };
-        let room = usize::from(area.width).saturating_sub(text::width(&count) + 5);
-        let scroll = app.tree.filter.visual_scroll(room.saturating_sub(1));
-        let shown: String = text::safe(app.tree.filter.value());
-        let visible: String = shown.chars().skip(scroll).collect();
-        let line = Line::from(vec![
-            Span::styled(" /", theme.style(Role::Key)),
-            Span::raw(text::cut_end(&visible, room, ascii)),
-            Span::styled(" ", theme.style(Role::Cursor)),
-            Span::styled(format!("  {count}"), theme.style(Role::Quiet)),
-        ]);
-        frame.render_widget(Paragraph::new(line), area);
-        return;
-    }
-    if let Some(toast) = &app.session.toast {
-        let (sign, role) = match (toast.bad, ascii) {
-            (true, _) => ("!", Role::Error),
-            (false, true) => ("*", Role::Good),
-            (false, false) => ("✓", Role::Good),
-        };
-        let lines = text::wrap(&toast.text, usize::from(area.width).saturating_sub(4), 0);
-        let lines = lines.into_iter().enumerate().map(|(i, line)| {
-            let sign = if i == 0 { sign } else { " " };
-            Line::from(vec![
-                Span::styled(format!(" {sign} "), theme.style(role)),
-                Span::styled(
-                    line,
-                    if toast.bad {
-                        theme.style(role)
-                    } else {
-                        theme.style(Role::Plain)
-                    },
-                ),
-            ])
-        });
-        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
-    }
+    let hits = app.tree.rows.hits.len();
+    let of = app.forest.len();
+    let count = if app.tree.filter.value().is_empty() {
+        let terms = app.settings.keymap.key(FilterAction::Terms);
+        format!("words of the path, size>1.5G, age>30d, state:in-use; {terms} explains")
+    } else {
+        let number = |count: usize| units::grouped(u64::try_from(count).unwrap_or(u64::MAX));
+        format!("{} of {}", number(hits), number(of))
+    };
+    let room = usize::from(width).saturating_sub(text::width(&count) + 5);
+    let scroll = app.tree.filter.visual_scroll(room.saturating_sub(1));
+    let shown: String = text::safe(app.tree.filter.value());
+    let visible: String = shown.chars().skip(scroll).collect();
+    let complaint = status_line::complaint(app, width).into_iter().enumerate();
+    let mut lines: Vec<Line<'static>> = complaint
+        .map(|(i, line)| told(app, i, line, ("!", Role::Warning)))
+        .collect();
+    lines.push(Line::from(vec![
+        Span::styled(" /", theme.style(Role::Key)),
+        Span::raw(text::cut_end(&visible, room, ascii)),
+        Span::styled(" ", theme.style(Role::Cursor)),
+        Span::styled(format!("  {count}"), theme.style(Role::Quiet)),
+    ]));
+    lines
+}
+
+/// What happened last.
+fn toast(app: &App, width: u16) -> Vec<Line<'static>> {
+    let is_bad = app.session.toast.as_ref().is_some_and(|toast| toast.bad);
+    let sign = match (is_bad, app.settings.ascii) {
+        (true, _) => ("!", Role::Error),
+        (false, true) => ("*", Role::Good),
+        (false, false) => ("✓", Role::Good),
+    };
+    let lines = status_line::toast(app, width).into_iter().enumerate();
+    lines.map(|(i, line)| told(app, i, line, sign)).collect()
+}
+
+/// A line of a message, with its sign before the first.
+fn told(app: &App, i: usize, line: String, (sign, role): (&'static str, Role)) -> Line<'static> {
+    let theme = app.settings.theme;
+    let sign = if i == 0 { sign } else { " " };
+    let text_role = match role {
+        Role::Good => Role::Plain,
+        bad => bad,
+    };
+    Line::from(vec![
+        Span::styled(format!(" {sign} "), theme.style(role)),
+        Span::styled(line, theme.style(text_role)),
+    ])
 }

@@ -9,6 +9,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use crate::tui::app::App;
 use crate::tui::bindings::Action;
+use crate::tui::key::Key;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
@@ -145,6 +146,68 @@ pub(in crate::tui) fn join(
     }
     spans.push(Span::raw(" "));
     Line::from(spans)
+}
+
+/// What is inside the frame of an area.
+#[must_use]
+pub(in crate::tui) fn inside(area: Rect) -> Rect {
+    Rect {
+        x: area.x.saturating_add(1),
+        y: area.y.saturating_add(1),
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(2),
+    }
+}
+
+/// The piece of a line that stands at this cell.
+#[must_use]
+pub(in crate::tui) fn word_at<'a>(line: &'a Line<'_>, cell: usize) -> Option<&'a str> {
+    let mut from = 0;
+    line.spans.iter().find_map(|span| {
+        let cells = from..from + span.width();
+        from = cells.end;
+        cells.contains(&cell).then_some(&*span.content)
+    })
+}
+
+/// The key whose hint stands at this cell of a line of hints.
+#[must_use]
+pub(in crate::tui) fn key_at(line: &Line<'_>, cell: usize) -> Option<Key> {
+    let mut from = 0;
+    let mut before: Option<&str> = None;
+    for span in &line.spans {
+        let cells = from..from + span.width();
+        from = cells.end;
+        if cells.contains(&cell) {
+            let own = Key::parse(&span.content).ok();
+            // What a key does stands right behind it, after a space.
+            let words = || before.filter(|_| span.content.starts_with(' '));
+            return own.or_else(|| Key::parse(words()?).ok());
+        }
+        before = Some(&span.content);
+    }
+    None
+}
+
+/// The sign before what the cursor is on: reverse video and colour are not seen everywhere.
+#[must_use]
+pub(in crate::tui) fn bar(app: &App, is_at: bool) -> &'static str {
+    match (is_at, app.settings.ascii) {
+        (false, _) => " ",
+        (true, false) => "▌",
+        (true, true) => ">",
+    }
+}
+
+/// How the title of a pane begins, by whether it has the focus.
+#[must_use]
+pub(in crate::tui) fn lead(app: &App, has_focus: bool) -> &'static str {
+    match (has_focus, app.settings.ascii) {
+        (true, false) => "»",
+        (true, true) => ">",
+        (false, false) => "─",
+        (false, true) => "-",
+    }
 }
 
 /// Hints side by side in the footer, as many as fit.

@@ -1,7 +1,7 @@
 //! The screen: what is known becomes widgets. Only reads; no disk, no locks, no clock. Dialogs draw
 //! themselves.
 
-mod bars;
+pub(super) mod bars;
 pub(super) mod frame;
 pub(super) mod words;
 
@@ -49,14 +49,11 @@ pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
 
 fn detail_panes(frame: &mut Frame<'_>, app: &App, layout: &Layout) {
     let focus = app.pane == Pane::Detail;
+    let tab = detail::shown_tab(app, layout);
     if layout.chain.is_empty() {
-        detail::draw(frame, app, layout, (layout.detail, app.detail.tab), focus);
+        detail::draw(frame, app, layout, (layout.detail, tab), focus);
     } else {
         // Both have a place: the focus frames the one whose tab was chosen.
-        let tab = match app.detail.tab {
-            Tab::Chain => Tab::Info,
-            other => other,
-        };
         detail::draw(
             frame,
             app,

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::forest::{Forest, ScanOptions, refreshed};
 use crate::host::Host;
@@ -43,8 +43,9 @@ use super::filter::Filter;
 use super::jobs::Work;
 use super::log::LogLine;
 use super::msg::{Effect, Msg};
+use super::places::Places;
 use super::secret::Secrets;
-use super::{crash, watch};
+use super::{clipboard, crash, watch};
 use selected::{look_at_selected, map_selected};
 use session_log::{ToLog, write_log};
 
@@ -64,6 +65,8 @@ pub(super) struct Workers {
     log: Sender<ToLog>,
     secrets: Arc<Secrets>,
     keys: Keys,
+    /// Changes on the disk are watched for until the sender is gone, which never sends.
+    alive: (Sender<()>, Receiver<()>),
 }
 
 /// The newest question of each kind.
@@ -99,6 +102,7 @@ impl Workers {
         let secrets = Arc::new(Secrets::default());
         let source: Arc<dyn Passphrases> = Arc::<Secrets>::clone(&secrets);
         Self {
+            alive: bounded(0),
             keys: Keys::from(source),
             secrets,
             host,
@@ -115,7 +119,13 @@ impl Workers {
     /// Watches the directories for changes.
     pub(super) fn watch(&self) {
         let (roots, answers) = (self.scan.roots.clone(), self.answers.clone());
-        self.spawn(move || watch::watch(&roots, &answers));
+        let gone = self.alive.1.clone();
+        self.spawn(move || watch::watch(&roots, &answers, &gone));
+    }
+
+    /// Stops the scan that runs: what it finds is for nobody.
+    pub(super) fn stop_scan(&self) {
+        self.newest.scan.store(u64::MAX, Ordering::SeqCst);
     }
 
     /// Writes lines into the session's log; where nothing is kept they are for the pane alone.
@@ -131,6 +141,20 @@ impl Workers {
             // A disk that hangs shall not keep the person from leaving.
             let _ = told.recv_timeout(LOG_PATIENCE);
         }
+    }
+
+    /// Gives text to a program of the desktop, where the terminal may not put it on the clipboard.
+    pub(super) fn copy(&self, text: String) {
+        let programs = clipboard::programs(|name| std::env::var_os(name));
+        if programs.is_empty() {
+            return;
+        }
+        let me = self.clone();
+        self.spawn(move || {
+            if let Err(why) = clipboard::copy(&programs, &text) {
+                me.answer(Msg::Tell(why));
+            }
+        });
     }
 
     /// Does something on a thread of its own; one that breaks is told of.
@@ -162,12 +186,23 @@ impl Workers {
                     me.answer(Msg::Refreshed(query_id, Arc::new(fresh)));
                 });
             }
-            Effect::Filter(query_id, line, forest, now) => {
+            Effect::Filter {
+                query_id,
+                line,
+                forest,
+                roots,
+                home,
+                now,
+            } => {
                 me.newest.filter.store(query_id, Ordering::SeqCst);
                 self.spawn(move || {
                     // A line that was typed on is not worth the work.
                     if me.newest.filter.load(Ordering::SeqCst) == query_id {
-                        let hits = Filter::parse(&line).hits(&forest, now);
+                        let places = Places {
+                            roots: &roots,
+                            home: home.as_deref(),
+                        };
+                        let hits = Filter::parse(&line).hits(&forest, places, now);
                         me.answer(Msg::Filtered(query_id, Arc::new(hits)));
                     }
                 });
@@ -254,6 +289,7 @@ impl Workers {
                 });
             }
             Effect::Copy(_)
+            | Effect::Open(_)
             | Effect::Mouse(_)
             | Effect::Shell(_)
             | Effect::OnScreen(_)
