@@ -317,6 +317,33 @@ fn what_has_the_focus_is_told_by_signs_alone() {
             let screen = harness.screen();
             let is_at = |line: &&str| line.contains(row) && line.contains(" - ");
             assert!(screen.lines().any(|line| is_at(&line)), "{screen}");
+            harness.press("<esc>1");
+            harness.go_to("lost.qcow2");
+            harness.press("6");
+            assert!(
+                harness.screen().contains(&format!("{row}!")),
+                "{}",
+                harness.screen()
+            );
+            harness.press("1");
+            harness.go_to("Overlay-1B.qcow2");
+            harness.press("b");
+            assert!(
+                harness.screen().contains(&format!("{row}name")),
+                "{}",
+                harness.screen()
+            );
+            harness.press("<esc>C");
+            harness.answer(possible_commit);
+            let cancel = format!("{row}[ Cancel ]");
+            assert!(harness.screen().contains(&cancel), "{}", harness.screen());
+            harness.press("<tab>");
+            assert!(
+                harness.screen().contains(&format!("{row}[ Commit ]")),
+                "{}",
+                harness.screen()
+            );
+            assert!(!harness.screen().contains(&cancel));
         }
     }
 }

@@ -149,14 +149,8 @@ fn picture_of_a_job(demo: &Demo) {
         file.write_all(&[b'x'; 1 << 20]).unwrap();
     }
     drop(file);
-    // It asks for a number, since what is raw may be another thing by its looks.
-    demo.qanopy(&[
-        "branch",
-        base.to_str().unwrap(),
-        overlay.to_str().unwrap(),
-        "--confirm",
-        "1",
-    ]);
+    let (base, overlay) = (base.to_str().unwrap(), overlay.to_str().unwrap());
+    demo.qanopy(&["branch", base, overlay, "--yes"]);
     let mut terminal = demo.open(SIZE, "Disk-1.qcow2");
     terminal.press("f");
     terminal.see("at most 1 GiB");

@@ -1614,7 +1614,7 @@ fn in_a_small_form_the_field_with_the_focus_is_seen_and_the_rest_scrolls_in() {
         let Some(Dialog::Form(form)) = harness.ui.dialogs.top() else {
             panic!("a form");
         };
-        let begin = format!("│ {} ", form.fields[form.at].name.label());
+        let begin = format!("│▌{} ", form.fields[form.at].name.label());
         let screen = harness.screen();
         let is_seen = screen.lines().any(|line| line.starts_with(&begin));
         assert!(is_seen, "{begin} {screen}");

@@ -254,9 +254,10 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &FoldersDialog, area: Rect) {
         line.push(Span::styled(" ", theme.style(Role::Cursor)));
     }
     let listed = dialog.listed(app);
-    let heading = match listed.is_empty() {
-        true => " no folder of an earlier run is called so",
-        false => " opened before:",
+    let heading = match (listed.is_empty(), dialog.input.value()) {
+        (true, "") => " type the name of a folder",
+        (true, _) => " no folder of an earlier run is called so",
+        (false, _) => " opened before:",
     };
     let mut lines = vec![
         Line::from(line),

@@ -620,7 +620,8 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
             ),
             Span::raw(dialog.typed.clone()),
             Span::styled(" ", theme.style(Role::Cursor)),
-            Span::raw("   "),
+            Span::raw("  "),
+            Span::raw(frame::bar(app, dialog.button == Button::Cancel)),
             cancel,
         ])];
     }
@@ -630,9 +631,10 @@ fn answer(app: &App, dialog: &PlanDialog, width: usize) -> Vec<Line<'static>> {
         Danger::Creates => Role::Good,
     };
     vec![Line::from(vec![
-        Span::raw(" "),
+        Span::raw(frame::bar(app, dialog.button == Button::Cancel)),
         cancel,
-        Span::raw("  "),
+        Span::raw(" "),
+        Span::raw(frame::bar(app, dialog.button == Button::Confirm)),
         button(
             &format!("[ {} ]", plan.request.verb()),
             dialog.button == Button::Confirm,

@@ -172,7 +172,11 @@ fn field_line(
     let theme = app.settings.theme;
     let ascii = app.settings.ascii;
     let label = Span::styled(
-        format!(" {}", text::pad(field.name.label(), labels, ascii)),
+        format!(
+            "{}{}",
+            frame::bar(app, is_at),
+            text::pad(field.name.label(), labels, ascii)
+        ),
         theme.style(if is_at { Role::Focus } else { Role::Quiet }),
     );
     let cursor_style = theme.style(if is_at { Role::Cursor } else { Role::Plain });

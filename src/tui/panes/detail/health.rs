@@ -12,6 +12,7 @@ use crate::tui::detail_pane::Tab;
 use crate::tui::health::{self, Severity};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::views::frame;
 
 /// All lines.
 pub(in crate::tui) fn lines(app: &App, node: &Node, width: usize) -> Vec<Line<'static>> {
@@ -72,7 +73,8 @@ fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<
     let drawn = parts.into_iter().enumerate().map(|(i, part)| {
         let sign = if i == 0 { sign } else { " " };
         Line::from(vec![
-            Span::styled(format!(" {sign} "), theme.style(sign_role)),
+            Span::raw(frame::bar(app, is_at)),
+            Span::styled(format!("{sign} "), theme.style(sign_role)),
             Span::styled(part, style),
         ])
     });
