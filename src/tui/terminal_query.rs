@@ -58,10 +58,11 @@ impl Questions {
     }
 }
 
-/// Asks, and listens until all is answered or the time is over. The terminal is in raw mode.
+/// Asks, and listens until all is answered or the time is over. The terminal is in raw mode. Where the system
+/// does not let us listen for so long, the answers are taken for late ones.
 ///
 /// # Errors
-/// The system's own.
+/// The system's own: the terminal is gone.
 pub(super) fn ask(questions: Questions) -> io::Result<Heard> {
     if questions == Questions::default() {
         return Ok(Heard::default());
@@ -71,7 +72,11 @@ pub(super) fn ask(questions: Questions) -> io::Result<Heard> {
     stdout.flush()?;
     // A handle of its own: nothing may stay in a buffer where the thread that reads keys does not look.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    listen(&input, Instant::now() + PATIENCE)
+    let heard = listen(&input, Instant::now() + PATIENCE);
+    Ok(heard.unwrap_or_else(|_| Heard {
+        late: Some(Sieve::default()),
+        ..Heard::default()
+    }))
 }
 
 fn listen(mut input: &File, until: Instant) -> io::Result<Heard> {

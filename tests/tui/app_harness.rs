@@ -419,6 +419,7 @@ pub fn keys_of(keys: &str) -> Vec<Key> {
                 "backspace" => Key::of(Code::Backspace),
                 "c-c" => Key::ctrl('c'),
                 "c-n" => Key::ctrl('n'),
+                "c-o" => Key::ctrl('o'),
                 "pgdn" => Key::of(Code::PageDown),
                 other => panic!("no key is called {other}"),
             });

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use qanopy::ops::{Confirm, Error, Plan};
-use qanopy::tui::testing::{Code, Effect, Key, Msg};
+use qanopy::tui::testing::{Code, Effect, Key, MouseEvent, Msg};
 
 use super::app_harness::{
     AppHarness, DAY, Image, commit_for_good, discard_of_three, forest, new_branch, plan,
@@ -15,6 +15,7 @@ enum Step {
     Answer(usize),
     End(bool),
     Resize(u16, u16),
+    Mouse(MouseEvent, u16, u16),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -27,11 +28,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Code::Up),
         1 => Just(Code::Backspace),
     ];
+    let mouse = prop_oneof![
+        3 => Just(MouseEvent::Press),
+        1 => Just(MouseEvent::WheelDown),
+        1 => Just(MouseEvent::WheelUp),
+    ];
     prop_oneof![
         12 => (codes, proptest::bool::weighted(0.05)).prop_map(|(code, ctrl)| Step::Key(Key { code, ctrl })),
         3 => (0..4_usize).prop_map(Step::Answer),
         1 => any::<bool>().prop_map(Step::End),
         1 => (0..130_u16, 0..45_u16).prop_map(|(width, height)| Step::Resize(width, height)),
+        3 => (mouse, 0..100_u16, 0..30_u16).prop_map(|(did, x, y)| Step::Mouse(did, x, y)),
     ]
 }
 
@@ -105,6 +112,10 @@ proptest! {
                     }
                 }
                 Step::Resize(width, height) => harness.send(Msg::Resize(width, height)),
+                Step::Mouse(did, x, y) => {
+                    harness.send(Msg::Mouse(did, x, y));
+                    prop_assert_eq!(harness.started(), 0, "the mouse never says yes");
+                }
             }
             let jobs = harness.ui.app.jobs.list.len();
             if harness.started() > 0 {

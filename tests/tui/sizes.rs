@@ -3,8 +3,12 @@
 use super::app_harness::{AppHarness, discard_of_three, forest, new_branch, refused_commit};
 
 /// The keys that lead to each mode, and the plan that is answered there.
-const MODES: [&str; 28] = [
+const MODES: [&str; 32] = [
     "",
+    "0D",
+    "<c-o>",
+    "/a?",
+    "/state:lokced",
     "D",
     "i",
     "3",

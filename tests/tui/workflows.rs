@@ -118,7 +118,7 @@ fn a_copy_and_a_raw_disk_are_made_and_differences_are_told() {
     terminal.see("Overlay-3A-converted.raw");
     terminal.see("creates");
     terminal.press("<enter>");
-    terminal.see("converted /");
+    terminal.see("converted Overlay-3A");
     assert!(exists(&dir, "Overlay-3A-converted.raw"));
     terminal.go_to("Overlay-1C.qcow2");
     terminal.press(" ");
@@ -399,7 +399,7 @@ fn a_comparison_asks_for_the_passphrase_it_lacks() {
     terminal.go_to("plain.qcow2");
     terminal.press("t");
     terminal.see("Passphrase of locked.qcow2");
-    terminal.see("no passphrase");
+    terminal.see("passphrase was given");
     terminal.press("wrong<enter>");
     terminal.see("opens none of its key slots");
     terminal.see("Passphrase of locked.qcow2");
