@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::ops::{self, Confirm, Consent, Context, Outcome, Plan, Request, Tone};
+use crate::ops::{self, Confirm, Consent, Context, Outcome, Part, Plan, Request, Tone};
 
 use super::exit::{NOT_AGREED, READ_ONLY, Stop};
 use super::interrupted::tell_interrupted;
@@ -131,12 +131,12 @@ fn show(
 /// Says on standard error what of the plan nobody may miss, agreed to unseen or not.
 fn warn(plan: &Plan) {
     for line in plan.lines() {
-        match line.label.as_str() {
-            "warning" | "note" => {
+        match line.part {
+            Part::Warning | Part::Note => {
                 output::complain(format_args!("{}: {}", line.label, line.text));
                 remedies::complain(&line.remedies);
             }
-            "undo" if line.tone == Tone::Warning => {
+            Part::Undo if line.tone == Tone::Warning => {
                 output::complain(format_args!("undo {}", line.text));
             }
             _ => {}

@@ -149,13 +149,13 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
     let context = plan.context().clone();
     let title = printable(bitmap);
     plan.title = match action {
-        BitmapAction::Add { .. } => format!("Add the dirty bitmap {title} to {}", name(image)),
-        BitmapAction::Remove => format!("Remove the dirty bitmap {title} of {}", name(image)),
-        BitmapAction::Clear => format!("Clear the dirty bitmap {title} of {}", name(image)),
-        BitmapAction::Enable => format!("Enable the dirty bitmap {title} of {}", name(image)),
-        BitmapAction::Disable => format!("Disable the dirty bitmap {title} of {}", name(image)),
+        BitmapAction::Add { .. } => format!("Bitmap: add {title} to {}", name(image)),
+        BitmapAction::Remove => format!("Bitmap: remove {title} of {}", name(image)),
+        BitmapAction::Clear => format!("Bitmap: clear {title} of {}", name(image)),
+        BitmapAction::Enable => format!("Bitmap: enable {title} of {}", name(image)),
+        BitmapAction::Disable => format!("Bitmap: disable {title} of {}", name(image)),
         BitmapAction::Merge { source, .. } => format!(
-            "Merge the dirty bitmap {} into {title} of {}",
+            "Bitmap: merge {} into {title} of {}",
             printable(source),
             name(image)
         ),

@@ -130,7 +130,7 @@ fn plan_branch(plan: &mut Plan, request: &Branch) {
     let (wanted, style) = (*wanted, *style);
     let context = plan.context().clone();
     let forest = context.forest.as_ref();
-    plan.title = format!("New branch {} on {}", name(new), name(base));
+    plan.title = format!("Branch {} on {}", name(new), name(base));
     let node = match resolve::named(&context, base) {
         Ok(node) => node,
         Err(sentence) => return plan.refuse_for(sentence),

@@ -96,7 +96,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
     let BranchUnchecked {
         base, format, new, ..
     } = request;
-    plan.title = format!("New branch {} on {}, unchecked", name(new), name(base));
+    plan.title = format!("Branch {} on {}, unchecked", name(new), name(base));
     if !is_a_name(format) {
         return plan.refuse(
             RefusalKind::Invalid,

@@ -136,9 +136,9 @@ pub enum KeySlotAction {
 fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     let context = plan.context().clone();
     plan.title = match action {
-        KeySlotAction::Add { .. } => format!("Add a passphrase to {}", name(image)),
-        KeySlotAction::Change { .. } => format!("Change a passphrase of {}", name(image)),
-        KeySlotAction::Erase { slot } => format!("Erase key slot {slot} of {}", name(image)),
+        KeySlotAction::Add { .. } => format!("Keyslot: add a passphrase to {}", name(image)),
+        KeySlotAction::Change { .. } => format!("Keyslot: change a passphrase of {}", name(image)),
+        KeySlotAction::Erase { slot } => format!("Keyslot: erase slot {slot} of {}", name(image)),
     };
     let node = match resolve::named(&context, image) {
         Ok(node) => node,

@@ -180,7 +180,7 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
     let verb = match action {
         RepairAction::Leaks => "Free the leaked clusters of",
         RepairAction::All => "Repair",
-        RepairAction::PutBack { .. } => "Take back the repair of",
+        RepairAction::PutBack { .. } => "Undo the repair of",
     };
     plan.title = format!("{verb} {}", name(image));
     let host = Arc::clone(&plan.context().host);

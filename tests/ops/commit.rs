@@ -14,8 +14,8 @@ use proptest::test_runner::TestCaseError;
 use qanopy::host::Host;
 use qanopy::image;
 use qanopy::ops::{
-    self, ChangeSnapshot, Commit, CommittedLayer, Confirm, Danger, Progress, RefusalKind, Request,
-    Resize, Siblings, SnapshotAction,
+    self, ChangeSnapshot, Commit, CommittedLayer, Confirm, Danger, Progress, RefusalKind, Remedy,
+    Request, Resize, Siblings, SnapshotAction,
 };
 use support::chains::{Kind, Op, Shape, Tree, trees};
 use support::oracle::{Bytes, View, Views};
@@ -252,6 +252,75 @@ fn a_base_that_others_read_is_not_written_by_default() {
     let overlay = dir.join("one.qcow2");
     let plan = ours::plan_commit(&host, dir, &overlay, TRASH, Siblings::Break);
     assert_eq!(plan.confirm, Confirm::Count(1), "{plan:?}");
+}
+
+/// The way out of a refused commit that goes the other way.
+fn upward(dir: &Path, overlay: &str) -> Request {
+    let host = ours::real_host();
+    let plan = ours::plan_commit(&host, dir, &dir.join(overlay), TRASH, Siblings::Refuse);
+    refused_as(&plan, RefusalKind::HasDependants);
+    let ways = plan.refusals.iter().flat_map(|refusal| &refusal.ways_out);
+    let is_other = |request: &&Request| !matches!(request, Request::Commit(_));
+    let mut others = ways.map(|way| &way.request).filter(is_other);
+    let way = others.next().unwrap().clone();
+    assert_eq!(others.next(), None);
+    way
+}
+
+#[test]
+fn what_others_forbid_is_merged_upward_and_nobody_else_is_touched() {
+    if support::qemu().is_none() {
+        return;
+    }
+    for has_child in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        family(dir);
+        let mut kept = vec!["base.qcow2", "two.qcow2"];
+        let mut top = "one.qcow2";
+        if has_child {
+            let mut s = Script::default();
+            s.overlay("qcow2", "one.qcow2", "top.qcow2");
+            s.build(dir);
+            top = "top.qcow2";
+        }
+        let way = upward(dir, "one.qcow2");
+        match has_child {
+            true => assert!(matches!(&way, Request::Squash(_)), "{way:?}"),
+            false => assert!(matches!(&way, Request::Flatten(_)), "{way:?}"),
+        }
+        let bytes = |name: &&str| fs::read(dir.join(name)).unwrap();
+        let before: Vec<_> = kept.iter().map(bytes).collect();
+        let shown = ours::view(&dir.join(top), Some("qcow2")).unwrap();
+        ours::run(&ours::real_host(), dir, &way).unwrap();
+        assert!(ours::view(&dir.join(top), Some("qcow2")).unwrap() == shown);
+        assert!(kept.drain(..).map(|name| bytes(&name)).eq(before));
+        assert_eq!(dir.join("one.qcow2").exists(), !has_child);
+    }
+}
+
+#[test]
+fn what_misses_its_base_is_led_to_the_file_that_this_may_have_become() {
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    family(dir);
+    fs::create_dir(dir.join("moved")).unwrap();
+    fs::rename(dir.join("base.qcow2"), dir.join("moved/base.qcow2")).unwrap();
+    let host = ours::real_host();
+    let overlay = dir.join("one.qcow2");
+    let commit = || ours::plan_commit(&host, dir, &overlay, TRASH, Siblings::Refuse);
+    refused_as(&commit(), RefusalKind::NotFound);
+    let way = commit().refusals[0].ways_out[0].request.clone();
+    ours::run(&host, dir, &way).unwrap();
+    assert!(ours::view(&overlay, Some("qcow2")).is_ok());
+    // Where nothing of that name is known, the person is asked.
+    fs::rename(dir.join("moved/base.qcow2"), dir.join("moved/other.qcow2")).unwrap();
+    let asked = commit();
+    let remedy = Remedy::Relink(overlay.clone());
+    assert_eq!(asked.refusals[0].remedies, [remedy]);
 }
 
 #[test]

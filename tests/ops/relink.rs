@@ -51,11 +51,16 @@ fn a_missing_format_is_recorded_and_no_guest_byte_changes() {
     let before = [qemu.digest(first), qemu.digest(second)];
 
     // Its base is built on nothing: what it is can be seen without risk.
-    run(dir, &relink(dir, first, None, None)).unwrap();
-    assert_eq!(
-        recorded(&qemu, first),
-        ("centos.qcow2".to_owned(), "qcow2".to_owned())
-    );
+    let outcome = run(dir, &relink(dir, first, None, None)).unwrap();
+    let named = ("centos.qcow2".to_owned(), "qcow2".to_owned());
+    assert_eq!(recorded(&qemu, first), named);
+
+    // Back to what no relink writes, and again to what it was.
+    let again = run(dir, &outcome.undo.unwrap()).unwrap().undo.unwrap();
+    let without = ("centos.qcow2".to_owned(), String::new());
+    assert_eq!(recorded(&qemu, first), without);
+    run(dir, &again).unwrap();
+    assert_eq!(recorded(&qemu, first), named);
 
     // This one's base has a backing file itself: a forged header would look the same.
     let asked = plan(dir, &relink(dir, second, None, None));
@@ -115,8 +120,16 @@ fn a_moved_base_is_found_again_and_the_way_back_is_known() {
     assert_eq!(here.digest("top.qcow2"), before);
     run(dir, &undo).unwrap();
     assert_eq!(recorded(&here, "top.qcow2").0, "moved/base.qcow2");
-    // The base that was named at first is not there: nothing would record that name again.
-    assert!(outcome.undo.is_none());
+
+    // The base that was named at first is not there, and is named again all the same.
+    let back = outcome.undo.unwrap();
+    let asked = plan(dir, &back);
+    assert!(asked.notes.iter().any(|note| note.warning), "{asked:?}");
+    let forth = run(dir, &back).unwrap().undo.unwrap();
+    assert_eq!(recorded(&here, "top.qcow2").0, "base.qcow2");
+    assert!(plan(dir, &back).is_so());
+    run(dir, &forth).unwrap();
+    assert_eq!(here.digest("top.qcow2"), before);
 }
 
 #[test]

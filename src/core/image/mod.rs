@@ -73,7 +73,9 @@ pub use write::carried_bitmaps::CarriedBitmaps;
 pub use write::create::{NewLen, create, new_len};
 pub use write::disk_writer::{RawWriter, Target};
 pub use write::freed::freed_if_emptied;
-pub use write::header_file::{may_relink, may_rename_backing, relink, rename_backing, unlink};
+pub use write::header_file::{
+    may_relink, may_rename_backing, record_backing, relink, rename_backing, unlink,
+};
 pub use write::luks::NewEncryption;
 #[cfg(feature = "luks")]
 pub use write::luks::{KeySlots, OpenedSlot};

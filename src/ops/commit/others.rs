@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use crate::forest::Node;
+use crate::forest::{Forest, Node};
 use crate::host::{Access, io_text, printable};
 use crate::image::{self, ImageFile};
 use crate::ops::framework::backing_name::leading_to;
@@ -13,7 +13,8 @@ use crate::ops::framework::eligibility::{refuse_corrupt, refuse_receiver_elsewhe
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::unlock;
 use crate::ops::{
-    Commit, Context, EffectKind, EmptyTrash, Plan, RefusalKind, Request, Siblings, WayOut,
+    Commit, Context, Direction, EffectKind, EmptyTrash, Flatten, Plan, RefusalKind, Request,
+    Siblings, Squash, WayOut,
 };
 use crate::units::{count, size};
 
@@ -108,6 +109,7 @@ pub(super) fn judge_dependants(
                     request: commit(Siblings::Preserve),
                 });
             }
+            ways_out.push(merge_upward(run, &forest));
             ways_out.extend(empty_trash(losers.iter().copied()));
             if breaks > 0 {
                 ways_out.push(WayOut {
@@ -138,6 +140,39 @@ pub(super) fn judge_dependants(
             kept.extend(keep(plan, losers.into_iter()));
             kept
         }
+    }
+}
+
+/// The other direction, which leaves the base and whoever reads it alone: what is built on the layer takes in what
+/// it holds, or the layer, where nothing is, what the base holds.
+fn merge_upward(run: &Run<'_>, forest: &Forest) -> WayOut {
+    let (top, base) = (run.top(), run.base);
+    if !forest.is_leaf(top) {
+        return WayOut {
+            label: format!(
+                "merge upward instead: squash {} into what is built on it; {} stays as it is",
+                name(&top.path),
+                name(&base.path)
+            ),
+            request: Request::Squash(Squash {
+                layer: top.path.clone(),
+                direction: Some(Direction::Up),
+            }),
+        };
+    }
+    let below = base.parent.and_then(|id| forest.get(id));
+    WayOut {
+        label: format!(
+            "merge upward instead: flatten, {} takes in what {} holds, which stays as it is",
+            name(&top.path),
+            name(&base.path)
+        ),
+        request: Request::Flatten(Flatten {
+            image: top.path.clone(),
+            onto: below.map(|node| node.path.clone()),
+            new: None,
+            compress: None,
+        }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::forest::{Content, Flags, Forest, Location, Node};
 use crate::host::printable;
 use crate::image::Format;
-use crate::ops::framework::eligibility::refuse_unnamed;
+use crate::ops::framework::eligibility::{refuse_missing_base, refuse_unnamed};
 use crate::ops::framework::format::{listed, name, shown};
 use crate::ops::framework::{readers, resolve};
 use crate::ops::{Context, Plan, RefusalKind, WayOut};
@@ -115,7 +115,11 @@ fn base_of<'f>(plan: &mut Plan, forest: &'f Forest, node: &Node) -> Option<(&'f 
                 "outside the folders looked in: what else is built on that is not known. Look in its folder too",
             ),
             Some(Location::Elsewhere) => (RefusalKind::NotFound, "which is no local file"),
-            _ => (RefusalKind::NotFound, "which is not there"),
+            Some(Location::Missing | Location::InTrash | Location::Scanned) | None => {
+                let text = format!("{path} is built on {recorded}, which is not there");
+                refuse_missing_base(plan, forest, node, text);
+                return None;
+            }
         };
         plan.refuse(kind, format!("{path} is built on {recorded}, {why}"));
         return None;

@@ -33,7 +33,7 @@ impl Operation for Uncommit {
     }
 
     fn verb(&self) -> &'static str {
-        "Take back"
+        "Undo"
     }
 
     fn nature(&self) -> Nature<'_> {
@@ -94,7 +94,7 @@ impl Operation for Uncommit {
 fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
     let context = plan.context().clone();
     let host = context.host.as_ref();
-    plan.title = format!("Take back the commit that {} was made by", name(&back.old));
+    plan.title = format!("Undo the commit that {} was made by", name(&back.old));
     let names = [back.entry.to_owned()];
     let state_dir = context.state_dir.as_deref();
     let (entries, _) = trash::find(host, state_dir, &context.looked_in.dirs(), &names);

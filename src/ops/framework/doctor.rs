@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::forest::{BackingState, Forest, Node, Problem, ProblemKind};
 use crate::image::{self, BackingName};
 
-use super::format::name;
+use super::format::{name, shown};
 use super::refusal::WayOut;
 use super::remedy::Remedy;
 use super::request::Request;
@@ -19,7 +19,9 @@ pub fn fixes(forest: &Forest, node: &Node, kind: ProblemKind) -> Vec<Remedy> {
     let image = node.path.clone();
     match kind {
         ProblemKind::MissingBacking | ProblemKind::UnresolvableBacking => {
-            let mut fixes = found_elsewhere(forest, node);
+            let found = found_elsewhere(forest, node).into_iter();
+            let relinks = found.map(|base| Remedy::ask(Request::relink_to(&image, &base.path)));
+            let mut fixes: Vec<Remedy> = relinks.collect();
             fixes.push(Remedy::Relink(image));
             fixes
         }
@@ -105,9 +107,9 @@ pub fn command_lines(remedies: &[Remedy]) -> (Vec<String>, Vec<String>) {
     (complete, templates)
 }
 
-/// A relink to each file of that name that is somewhere else, where all of them are known: whether one is the same
-/// disk is judged by its plan.
-fn found_elsewhere(forest: &Forest, node: &Node) -> Vec<Remedy> {
+/// Each file of the missing base's name that is somewhere else, where all of them are known: whether one is the same
+/// disk is judged by the plan of a relink to it.
+fn found_elsewhere<'f>(forest: &'f Forest, node: &Node) -> Vec<&'f Node> {
     let is_gone = node.backing.as_ref().is_some_and(|link| {
         matches!(
             link.state,
@@ -118,14 +120,10 @@ fn found_elsewhere(forest: &Forest, node: &Node) -> Vec<Remedy> {
         return Vec::new();
     }
     let found = forest.namesakes(node);
-    if found.may_be_more {
-        return Vec::new();
+    match found.may_be_more {
+        true => Vec::new(),
+        false => found.images,
     }
-    let relinks = found
-        .images
-        .into_iter()
-        .map(|candidate| Remedy::ask(Request::relink_to(&node.path, &candidate.path)));
-    relinks.collect()
 }
 
 /// The data file that is read here, by its whole path.
@@ -184,10 +182,28 @@ impl WayOut {
         ways
     }
 
+    /// Recording where the missing base of an overlay is, for each file that it may be.
+    pub(in crate::ops) fn relinks(forest: &Forest, overlay: &Node) -> Vec<Self> {
+        let found = found_elsewhere(forest, overlay).into_iter();
+        let ways = found.map(|base| Self {
+            label: format!(
+                "relink {} first, to {}",
+                name(&overlay.path),
+                shown(&base.path)
+            ),
+            request: Request::relink_to(&overlay.path, &base.path),
+        });
+        ways.collect()
+    }
+
     /// Having an overlay record the format of the image that it is built on.
     pub(in crate::ops) fn record_format(overlay: &Path, base: &Path) -> Self {
         Self {
-            label: format!("record the format of {} in {}", name(base), name(overlay)),
+            label: format!(
+                "record the format first: that of {}, in {}",
+                name(base),
+                name(overlay)
+            ),
             request: Request::record_format(overlay),
         }
     }

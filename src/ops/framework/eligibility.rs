@@ -127,17 +127,38 @@ pub(in crate::ops) fn chain_below_for<'f>(
             true => String::new(),
             false => format!("{path} cannot be read: "),
         };
-        plan.refuse(
-            kind,
-            format!(
-                "{way}{} is built on {}, {why}",
-                shown(&overlay.path),
-                shown(&base.path)
-            ),
+        let text = format!(
+            "{way}{} is built on {}, {why}",
+            shown(&overlay.path),
+            shown(&base.path)
         );
+        match base.location {
+            Location::Missing if Volume::of_node(&base.path).is_none() => {
+                refuse_missing_base(plan, forest, overlay, text);
+            }
+            _ => plan.refuse(kind, text),
+        }
         return None;
     }
     Some(below)
+}
+
+/// Refuses what needs the base of an overlay, which is not there: what it may have become can be recorded first.
+pub(in crate::ops) fn refuse_missing_base(
+    plan: &mut Plan,
+    forest: &Forest,
+    overlay: &Node,
+    text: String,
+) {
+    let ways_out = WayOut::relinks(forest, overlay);
+    match ways_out.is_empty() {
+        true => plan.refuse_unless(
+            RefusalKind::NotFound,
+            text,
+            Remedy::Relink(overlay.path.clone()),
+        ),
+        false => plan.refuse_but(RefusalKind::NotFound, text, ways_out),
+    }
 }
 
 /// Whether the guest's bytes can be read, refused if not. Marks of an unclean end forbid writing only.

@@ -68,6 +68,8 @@ requests! {
     Relink(Relink),
     /// Make an image one that is built on nothing, by its header alone: it receives nothing.
     Unlink(Unlink),
+    /// Have an image's header name again what it named before a relink.
+    PutBackLink(PutBackLink),
     /// Make the disk of an image longer or shorter.
     Resize(Resize),
     /// Build an image on another one, and keep what it shows: it receives what would show otherwise.

@@ -60,12 +60,13 @@ pub(in crate::ops) fn looked_in(looked_in: &LookedIn) -> String {
 pub(in crate::ops) struct Said(Vec<Line>);
 
 impl Said {
-    fn say(&mut self, label: &str, text: &str, tone: Tone) {
-        self.say_with(label, text, tone, Vec::new());
+    fn say(&mut self, part: Part, label: &str, text: &str, tone: Tone) {
+        self.say_with(part, label, text, tone, Vec::new());
     }
 
-    fn say_with(&mut self, label: &str, text: &str, tone: Tone, remedies: Vec<Remedy>) {
+    fn say_with(&mut self, part: Part, label: &str, text: &str, tone: Tone, remedies: Vec<Remedy>) {
         self.0.push(Line {
+            part,
             label: label.to_owned(),
             // The operations made their sentences from printable parts; this is the last gate.
             text: printable(text),
@@ -89,7 +90,7 @@ impl Said {
         let width = paths.iter().map(|path| path.width()).max().unwrap_or(0);
         let width = width.min(40);
         if let Some(dir) = common {
-            self.say("in", &shown(&dir), Tone::Quiet);
+            self.say(Part::Effect, "in", &shown(&dir), Tone::Quiet);
         }
         for (effect, path) in effects.iter().zip(&paths) {
             let pad = " ".repeat(width.saturating_sub(path.width()));
@@ -98,13 +99,22 @@ impl Said {
             } else {
                 format!("{path}{pad}  {}", effect.detail)
             };
-            self.say(effect.kind.verb(), &text, tone(effect.kind));
+            let part = match effect.kind {
+                EffectKind::Reads => Part::Reads,
+                _ => Part::Effect,
+            };
+            self.say(part, effect.kind.verb(), &text, tone(effect.kind));
         }
     }
 
     fn say_copies(&mut self, bytes: u64) {
         if bytes > 0 {
-            self.say("copies", &format!("at most {}", size(bytes)), Tone::Plain);
+            self.say(
+                Part::Cost,
+                "copies",
+                &format!("at most {}", size(bytes)),
+                Tone::Plain,
+            );
         }
     }
 
@@ -123,15 +133,15 @@ impl Said {
         }
         let enough = need.needed <= need.available;
         let tone = if enough { Tone::Plain } else { Tone::Danger };
-        self.say("needs", &text, tone);
+        self.say(Part::Cost, "needs", &text, tone);
     }
 
     fn say_note(&mut self, note: &Note) {
-        let (label, tone) = match note.warning {
-            true => ("warning", Tone::Warning),
-            false => ("note", Tone::Plain),
+        let (part, label, tone) = match note.warning {
+            true => (Part::Warning, "warning", Tone::Warning),
+            false => (Part::Note, "note", Tone::Plain),
         };
-        self.say_with(label, &note.text, tone, note.remedies.clone());
+        self.say_with(part, label, &note.text, tone, note.remedies.clone());
     }
 }
 
@@ -171,14 +181,25 @@ pub fn lines_of_each(plans: &[Plan]) -> Vec<Line> {
         if !refusals.contains(&refusal.text.as_str()) {
             refusals.push(&refusal.text);
             let remedies = refusal.remedies.clone();
-            said.say_with("refused", &refusal.text, Tone::Danger, remedies);
+            said.say_with(
+                Part::Refusal,
+                "refused",
+                &refusal.text,
+                Tone::Danger,
+                remedies,
+            );
         }
     }
     if refusals.is_empty() {
-        said.say("undo", "each by itself, the newest first", Tone::Plain);
+        said.say(
+            Part::Undo,
+            "undo",
+            "each by itself, the newest first",
+            Tone::Plain,
+        );
     }
     for command in plans.iter().flat_map(|plan| &plan.commands) {
-        said.say("$", command, Tone::Quiet);
+        said.say(Part::Command, "$", command, Tone::Quiet);
     }
     said.0
 }
@@ -190,7 +211,7 @@ impl Plan {
         let mut said = Said::default();
         said.say_effects(&self.effects.iter().collect::<Vec<_>>());
         for kept in &self.keeps {
-            said.say("keeps", kept, Tone::Good);
+            said.say(Part::Keeps, "keeps", kept, Tone::Good);
         }
         said.say_copies(self.copies);
         self.space.iter().for_each(|need| said.say_need(need));
@@ -201,27 +222,31 @@ impl Plan {
                 false => "",
             };
             let text = format!("{}{when}", size(self.frees));
-            said.say("frees", &text, Tone::Plain);
+            said.say(Part::Cost, "frees", &text, Tone::Plain);
         }
         self.notes.iter().for_each(|note| said.say_note(note));
         if self.refusals.is_empty() {
             match &self.undo {
-                Undo::Possible(how) if !how.is_empty() => said.say("undo", how, Tone::Plain),
+                Undo::Possible(how) if !how.is_empty() => {
+                    said.say(Part::Undo, "undo", how, Tone::Plain);
+                }
                 Undo::Impossible(why) if !why.is_empty() => {
-                    said.say("undo", &format!("not possible: {why}"), Tone::Warning);
+                    let text = format!("not possible: {why}");
+                    said.say(Part::Undo, "undo", &text, Tone::Warning);
                 }
                 _ => {}
             }
             if let (Confirm::Count(number), Some((_, what))) = (self.confirm, self.lost()) {
                 let text = format!("for the number {number}, of files that {what}");
-                said.say("asks", &text, Tone::Danger);
+                said.say(Part::Loss, "asks", &text, Tone::Danger);
             }
         }
         let mut number = 0;
         for refusal in &self.refusals {
             match self.is_so() {
-                true => said.say("is so", &refusal.text, Tone::Good),
+                true => said.say(Part::Refusal, "is so", &refusal.text, Tone::Good),
                 false => said.say_with(
+                    Part::Refusal,
                     "refused",
                     &refusal.text,
                     Tone::Danger,
@@ -230,14 +255,19 @@ impl Plan {
             }
             for way in &refusal.ways_out {
                 number += 1;
-                said.say(&number.to_string(), &way.label, Tone::Plain);
+                said.say(Part::WayOut, &number.to_string(), &way.label, Tone::Plain);
             }
         }
         if self.asks_who_depends() {
-            said.say("looked in", &looked_in(&self.looked_in), Tone::Quiet);
+            said.say(
+                Part::LookedIn,
+                "looked in",
+                &looked_in(&self.looked_in),
+                Tone::Quiet,
+            );
         }
         for command in &self.commands {
-            said.say("$", command, Tone::Quiet);
+            said.say(Part::Command, "$", command, Tone::Quiet);
         }
         said.0
     }
@@ -251,6 +281,8 @@ impl Plan {
 /// One line of a plan in words, the same in a dialog and in `--dry-run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
+    /// What it tells of.
+    pub part: Part,
     /// The word at the start: `writes`, `breaks`, `needs`, `note`, `$`.
     pub label: String,
     /// The rest, safe to print on a terminal.
@@ -259,6 +291,37 @@ pub struct Line {
     pub tone: Tone,
     /// What gets a person further.
     pub remedies: Vec<Remedy>,
+}
+
+/// What a line of a plan tells of; faces choose the order, which is as here where the gravest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Why it is not done.
+    Refusal,
+    /// What could be done instead; its label is its number.
+    WayOut,
+    /// What is lost, and what has to be typed for it.
+    Loss,
+    /// Whether it can be taken back.
+    Undo,
+    /// What to look at twice.
+    Warning,
+    /// What happens to a file, or where these files are.
+    Effect,
+    /// What stays although one might fear for it.
+    Keeps,
+    /// How it is proved that nothing else changes.
+    Proof,
+    /// What it copies, needs and frees.
+    Cost,
+    /// What else to know.
+    Note,
+    /// A file that is only read.
+    Reads,
+    /// Where other images were searched.
+    LookedIn,
+    /// The same as a command.
+    Command,
 }
 
 /// What a line means; faces choose the colour.

@@ -21,7 +21,7 @@ use super::format::{listed, shown};
 use super::plan::{Effect, EffectKind, Plan};
 use super::progress::{Phase, Progress};
 use super::request::{Name, Request};
-use super::text::{Line, Tone};
+use super::text::{Line, Part, Tone};
 use super::verify::digests::{Digest, Digests};
 
 /// What an effect means for what the file shows afterwards.
@@ -499,6 +499,7 @@ impl Plan {
             ),
         };
         Line {
+            part: Part::Proof,
             label: "proves".to_owned(),
             text,
             tone: Tone::Plain,

@@ -20,7 +20,7 @@ use crate::image::{self, ImageFile};
 use crate::units::{count, size};
 
 use super::framework::copy_file::{folder, same_but_header};
-use super::framework::eligibility::refuse_as_data_file;
+use super::framework::eligibility::{refuse_as_data_file, refuse_missing_base};
 use super::framework::format::{command, name, shown};
 use super::framework::locks::claim;
 use super::framework::nature::{Nature, RestsOn};
@@ -495,13 +495,11 @@ fn own_link(
         .and_then(|parent| forest.get(parent))
         .is_none_or(|parent| parent.location == Location::Missing);
     if missing {
-        plan.refuse(
-            RefusalKind::NotFound,
-            format!(
-                "what {} is built on is not there: relink it first, so that its name can follow",
-                shown(&wanted.from)
-            ),
+        let text = format!(
+            "what {} is built on is not there: relink it first, so that its name can follow",
+            shown(&wanted.from)
         );
+        refuse_missing_base(plan, forest, node, text);
         return None;
     }
     Some(Own {

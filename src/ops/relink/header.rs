@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::forest::{Forest, Node};
+use crate::forest::{BackingState, Forest, Node};
 use crate::host::printable;
 use crate::ops::framework::backing_name;
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::recovery::{Half, Way};
-use crate::ops::{Plan, RefusalKind, Relink, Request, Undo, Unlink};
+use crate::ops::{Plan, PutBackLink, RefusalKind, Relink, Request, Undo, Unlink};
 
 /// Whether the image's header can be changed.
 pub(super) fn fit(plan: &mut Plan, node: &Node) -> bool {
@@ -29,34 +29,40 @@ pub(super) fn fit(plan: &mut Plan, node: &Node) -> bool {
     true
 }
 
-/// A base that is not there would not be recorded again.
+/// How the header gets back what it said.
 pub(super) fn undo(plan: &Plan) -> Undo {
     match &plan.roll_back {
-        Some(Request::Relink(Relink {
-            base: Some(base), ..
-        })) if plan.host().stat(base).is_ok() => {
-            Undo::Possible("relink it to what it named before".to_owned())
-        }
         Some(Request::Unlink(_)) => {
             Undo::Possible("make it one that is built on nothing again".to_owned())
         }
-        _ => Undo::Impossible("what the header said before would not be written again".to_owned()),
+        Some(_) => Undo::Possible("relink it to what it named before".to_owned()),
+        None => Undo::Impossible("nobody knows what the header said before".to_owned()),
     }
 }
 
-/// The request that records what is recorded now.
+/// The request that records what is recorded now: a relink, where its base is there and has its format recorded,
+/// so that the two are compared.
 pub(super) fn back(forest: &Forest, node: &Node, image: &Path) -> Option<Request> {
     let Some(backing) = node.backing.as_ref() else {
         return Some(Request::Unlink(Unlink {
             image: image.to_path_buf(),
         }));
     };
-    Some(Request::Relink(Relink {
-        image: image.to_path_buf(),
-        base: Some(forest.leads_to(node)?.to_path_buf()),
-        format: Some(backing.format().cloned()?),
-        style: Some(backing_name::style_of(backing.name())),
-    }))
+    let is_there = matches!(backing.state, BackingState::There(_));
+    let base = forest.leads_to(node).filter(|_| is_there);
+    Some(match (base, backing.format()) {
+        (Some(base), Some(format)) => Request::Relink(Relink {
+            image: image.to_path_buf(),
+            base: Some(base.to_path_buf()),
+            format: Some(format.clone()),
+            style: Some(backing_name::style_of(backing.name())),
+        }),
+        _ => Request::PutBackLink(PutBackLink {
+            image: image.to_path_buf(),
+            recorded: backing.name().to_os_string(),
+            format: backing.format().cloned(),
+        }),
+    })
 }
 
 /// What puts the header back, where a change of it was interrupted.
@@ -66,6 +72,9 @@ pub(super) fn roll_back(half: &Half<'_>) -> Way {
             "the header of {} is as it was",
             name(&relink.image)
         )),
+        Some(Request::PutBackLink(back)) if back.is_done(half) => {
+            Way::Nothing(format!("the header of {} is as it was", name(&back.image)))
+        }
         _ => half.as_planned(),
     }
 }

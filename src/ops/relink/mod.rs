@@ -4,6 +4,7 @@
 
 mod base_match;
 mod header;
+mod put_back;
 pub(super) mod request;
 mod unlink;
 
@@ -147,7 +148,10 @@ fn plan_relink(plan: &mut Plan, request: &Relink) {
     plan.title = if moves {
         format!("Relink {} to {}", name(&node.path), name(&base.path))
     } else {
-        format!("Record {format} as the format below {}", name(&node.path))
+        format!(
+            "Relink {}: record {format} as the format of its base",
+            name(&node.path)
+        )
     };
     let text = format!(
         "header only: built on {}, format {format}",
@@ -180,9 +184,9 @@ fn plan_relink(plan: &mut Plan, request: &Relink) {
     ]));
     plan.job = Some(Arc::new(RelinkJob {
         image: node.path.clone(),
-        base: base.path.clone(),
+        base: Some(base.path.clone()),
         recorded,
-        format,
+        format: Some(format),
         on,
     }));
 }
@@ -300,9 +304,10 @@ fn new_name(
 #[derive(Debug)]
 struct RelinkJob {
     image: PathBuf,
-    base: PathBuf,
+    /// The file that the name leads to, if it leads to one.
+    base: Option<PathBuf>,
     recorded: OsString,
-    format: Format,
+    format: Option<Format>,
     /// Another image than it was built on.
     on: Option<BuiltOn>,
 }
@@ -319,24 +324,28 @@ impl Job for RelinkJob {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::relink(
+        image::record_backing(
             &ImageFile::new(&self.image, file.clone()),
             &self.recorded,
-            &self.format,
+            self.format.as_ref(),
         )
         .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))?;
         let undo = match plan.undo {
             Undo::Possible(_) => plan.roll_back.clone(),
             Undo::Impossible(_) => None,
         };
+        let (image, base) = (shown(&self.image), printable(&self.recorded));
         Ok(Outcome {
-            summary: format!(
-                "{} records {} as the {} image it is built on",
-                shown(&self.image),
-                printable(&self.recorded),
-                self.format
-            ),
-            touched: vec![self.image.clone(), self.base.clone()],
+            summary: match &self.format {
+                Some(format) => {
+                    format!("{image} records {base} as the {format} image it is built on")
+                }
+                None => format!("{image} records {base} as what it is built on, without a format"),
+            },
+            touched: [Some(self.image.clone()), self.base.clone()]
+                .into_iter()
+                .flatten()
+                .collect(),
             undo,
             remarks: Vec::new(),
         })

@@ -1,5 +1,6 @@
 //! What a relink, and an unlink, is asked with.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,17 @@ pub struct Relink {
     pub format: Option<Format>,
     /// How the name is recorded; none for as it was.
     pub style: Option<BackingStyle>,
+}
+
+/// Have an image's header name again what it named before a relink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBackLink {
+    /// The overlay whose header changes.
+    pub image: PathBuf,
+    /// The name of its backing file, by the very words.
+    pub recorded: OsString,
+    /// The format that was recorded with it; none for none.
+    pub format: Option<Format>,
 }
 
 impl Relink {

@@ -30,7 +30,7 @@ impl Operation for ChangeSnapshot {
 
     fn verb(&self) -> &'static str {
         match self.action {
-            SnapshotAction::Create { .. } => "Take",
+            SnapshotAction::Create { .. } => "Snapshot",
             SnapshotAction::Apply { .. } => "Apply",
             SnapshotAction::Delete { .. } => "Delete",
             SnapshotAction::Extract { .. } => "Copy out",
@@ -162,24 +162,28 @@ fn title(image: &Path, action: &SnapshotAction) -> String {
     let image = name(image);
     match action {
         SnapshotAction::Create { name } => {
-            format!("Take the snapshot {} of {image}", printable(name))
+            format!("Snapshot: take {} of {image}", printable(name))
         }
         SnapshotAction::Apply { snapshot, .. } => {
-            format!("Take {image} back to its {}", words(snapshot))
+            format!("Snapshot: apply {} to {image}", called(snapshot))
         }
         SnapshotAction::Delete { snapshot } => {
-            format!("Delete the {} of {image}", words(snapshot))
+            format!("Snapshot: delete {} of {image}", called(snapshot))
         }
         SnapshotAction::Extract { snapshot, new, .. } => {
-            format!("Copy the {} of {image} to {}", words(snapshot), name(new))
+            format!(
+                "Snapshot: copy {} of {image} to {}",
+                called(snapshot),
+                name(new)
+            )
         }
     }
 }
 
-fn words(snapshot: &SnapshotName) -> String {
+fn called(snapshot: &SnapshotName) -> String {
     match snapshot {
-        SnapshotName::Name(name) => format!("snapshot {}", printable(name)),
-        SnapshotName::Id(id) => format!("snapshot with the ID {}", printable(id)),
+        SnapshotName::Name(name) => printable(name),
+        SnapshotName::Id(id) => format!("ID {}", printable(id)),
     }
 }
 

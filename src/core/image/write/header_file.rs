@@ -28,8 +28,18 @@ pub(crate) struct HeaderFile {
 /// When the header is not valid, has no room for the name, needs features that are not known, or
 /// cannot be written.
 pub fn relink(file: &ImageFile, name: &OsStr, format: &Format) -> Result<()> {
+    record_backing(file, name, Some(format))
+}
+
+/// The same with no format where none is given, as headers were written before QEMU recorded it: for one
+/// that is to say again what it said.
+///
+/// # Errors
+/// As [`relink`].
+pub fn record_backing(file: &ImageFile, name: &OsStr, format: Option<&Format>) -> Result<()> {
     let mut header = HeaderFile::read(file)?;
-    let edit = relink_edit(&header, name, format)?;
+    let format = format.map(|format| format.name().as_bytes().to_vec());
+    let edit = backing_edit(&header, name, format)?;
     header.clear_unkept_features()?;
     header.edit(&edit)
 }
