@@ -65,6 +65,7 @@
 //!    arm; in `cli/examples.rs` two examples for its help and manual page; in `cli/tests.rs` its command lines, which
 //!    have to come back as the same request; in `cli/completions.rs` what an argument of a new identifier names.
 //! 4. `tui/actions.rs`: a row of the table of keys; its arms in `tui/update/panes.rs` and `tui/disabled_reason.rs`.
+//!    `tui/dialogs/plan/variants.rs`: the other ways to ask for the same while its plan is shown, if it has any.
 //! 5. `tests/ops/NAME.rs`: the same as the real tools do; every crash and every failing call (`CrashSuite`); what is
 //!    refused, and who is asked before it. A row in `tests/ops/recovery.rs` (cut off, finished, taken back) and in
 //!    `tests/ops/meanwhile.rs` (what else runs while it stands still).
@@ -83,8 +84,8 @@
 //!
 //! 1. `tui/actions.rs`: a variant of `Action` and its row: group, name, keys, title, which begins with the standard
 //!    word; other words that find it. Existing data is reached with Shift only. Tests hold all of that.
-//! 2. The compiler asks for its arm in `tui/update/panes.rs` (what it does) and for two in `tui/disabled_reason.rs`
-//!    (when it makes no sense, and what it means while the cursor is on a snapshot).
+//! 2. The compiler asks for its arm in `tui/update/panes.rs` (what it does) and for one in `tui/disabled_reason.rs`
+//!    (when it makes no sense, and what it means while the cursor is on a snapshot: a function for each reason).
 //! 3. `README.md`: the table of keys; a test prints it as it has to be. `README.zh-CN.md`: the same rows.
 //!
 //! A key of a dialog is a variant and a row in that dialog's file, and the arm in its `update`.
@@ -93,13 +94,14 @@
 //!
 //! 1. `tui/dialogs/NAME.rs`: a struct with its state, an `Action` with its rows, and `impl Window`: `update`, `draw`,
 //!    and `height` if it is in the lower part of the screen instead of over the panes.
-//! 2. `tui/dialogs/mod.rs`: `mod`, `pub(crate) use`, a variant of `Dialog` and its arms in `window` and `window_mut`;
-//!    `tui/bindings.rs`: a variant of `Scope`; `tui/keymap.rs`: one line in `table()`.
-//! 3. Where it is opened: an arm in `tui/update/panes.rs`.
+//! 2. `tui/dialogs/mod.rs`: `mod`, and one line in `dialogs!` (its file, its state, its name). Its keys are in the
+//!    table then, and it is drawn.
+//! 3. Where it is opened: an arm in `tui/update/panes.rs`, which gives its state to `Dialogs::open_alone`.
 //! 4. If it asks the disk: an `Effect` and a `Msg` in `tui/msg.rs`, the work in `tui/workers/NAME.rs`, the answer's arm
 //!    in `tui/update/responses.rs`. An answer to an older question is dropped by its `QueryId`.
 //!
 //! A form is no dialog of its own: a variant in `tui/forms/kind.rs`, its fields and its request in `tui/forms/`.
+//! Words to choose from are a `Choice` of the values that they stand for.
 //!
 //! # Add a pane
 //!

@@ -1,7 +1,7 @@
 //! What keys mean in the panes: every action with its row of the table of keys. What an action does is
 //! `update::panes`' business; when it makes sense is `disabled_reason`'s.
 
-use super::bindings::{self, Group, Row, Scope, row};
+use super::bindings::{self, Group, Row, row};
 use super::key::{Code, Key};
 
 /// Where the cursor goes, or what the rows show for it to go to.
@@ -193,8 +193,6 @@ const fn k(code: Code) -> Key {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Main;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         row(Action::Go(Motion::Down), Group::Move, "down", &[c('j'), k(Code::Down)], "next row"),

@@ -2,40 +2,10 @@
 //! keys over them. Which rows there are is said where their actions are done: `actions` for the panes,
 //! `dialogs` for all else; `keymap` gathers them.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 
 use super::key::Key;
-
-/// Where a key is understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// The panes.
-    Main,
-    /// The jobs pane.
-    Jobs,
-    /// The filter line.
-    Filter,
-    /// A searchable list: help, palette, menus.
-    List,
-    /// The form of a new overlay.
-    Form,
-    /// A plan waiting for an answer.
-    Plan,
-    /// The prune checklist.
-    Prune,
-    /// The trash.
-    Trash,
-    /// The question whether to leave.
-    Leave,
-    /// The log.
-    Log,
-    /// A passphrase being typed.
-    Secret,
-    /// How large a copy would be.
-    Measure,
-    /// Another folder being chosen.
-    Folders,
-}
 
 /// How the table is grouped for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,14 +75,39 @@ pub struct Row<A> {
 
 /// What keys can mean in one place. What each of them does is one `match` there, so that none is forgotten.
 pub trait Action: Copy + PartialEq + 'static {
-    /// The place.
-    const SCOPE: Scope;
-
     /// Its rows of the table: one for each action.
     const ROWS: &'static [Row<Self>];
 
     /// Whether it leads out of the place: understood even where the terminal is too small to show anything.
     fn leaves(self) -> bool;
+}
+
+/// A row of the table, whatever its action is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableRow {
+    /// Where its keys are understood: the place that has these actions.
+    pub place: TypeId,
+    /// Its group.
+    pub group: Group,
+    /// Its name.
+    pub name: &'static str,
+    /// Its keys, unless the person binds others.
+    pub keys: &'static [Key],
+    /// What it does, in a few words.
+    #[cfg(test)]
+    pub title: &'static str,
+}
+
+/// The rows of one place.
+pub(super) fn rows<A: Action>() -> impl Iterator<Item = TableRow> {
+    A::ROWS.iter().map(|row| TableRow {
+        place: TypeId::of::<A>(),
+        group: row.group,
+        name: row.name,
+        keys: row.keys,
+        #[cfg(test)]
+        title: row.title,
+    })
 }
 
 /// A row of the panes' part of the table.

@@ -14,146 +14,105 @@ use super::app::App;
 #[must_use]
 pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
     let entry = app.settings.keymap.entry(action);
-    if app.settings.read_only && entry.is_some_and(|entry| entry.group.changes()) {
-        return Some("started with --read-only, or so configured".to_owned());
-    }
-    if let Some(reason) = is_of_images(app, action) {
+    if entry.is_some_and(|entry| entry.group.changes())
+        && let Some(reason) = read_only(app)
+    {
         return Some(reason);
     }
+    let when = when(action);
+    if app.snapshot().is_some()
+        && let Some(reason) = (when.on_snapshot)(app)
+    {
+        return Some(reason);
+    }
+    (when.why_not)(app)
+}
+
+/// A reason against an action, if there is one.
+type Reason = fn(&App) -> Option<String>;
+
+/// When an action makes sense.
+struct When {
+    /// Why not while the cursor is on a snapshot inside an image.
+    on_snapshot: Reason,
+    /// Why not, wherever the cursor is.
+    why_not: Reason,
+}
+
+/// Acts on the snapshot under the cursor, on what the cursor shows, or on no image.
+const fn anywhere(why_not: Reason) -> When {
+    When {
+        on_snapshot: |_| None,
+        why_not,
+    }
+}
+
+/// Acts on images only.
+const fn of_image(why_not: Reason) -> When {
+    When {
+        on_snapshot: cursor_on_snapshot,
+        why_not,
+    }
+}
+
+/// Marks images.
+const fn marks(why_not: Reason) -> When {
+    When {
+        on_snapshot: |_| Some("only images are marked, not the snapshots inside them".to_owned()),
+        why_not,
+    }
+}
+
+/// The reasons against each action.
+fn when(action: Action) -> When {
     match action {
-        Action::Check => {
-            let targets = app.targets();
-            let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
-            let is_any = nodes.any(can_be_checked);
-            (!is_any).then(|| {
-                let why = match targets.len() {
-                    0 | 1 => file_of(app.target()).err(),
-                    _ => None,
-                };
-                why.unwrap_or_else(|| "only qcow2 images have tables".to_owned())
-            })
-        }
-        Action::CheckAll => {
-            let is_any = app.forest.nodes().any(can_be_checked);
-            (!is_any).then(|| "there is no qcow2 image".to_owned())
-        }
-        Action::Convert if app.tree.marks.len() > 1 => not_all_there(app),
-        Action::Branch
-        | Action::Resize
-        | Action::Move
-        | Action::Clone
-        | Action::Convert
-        | Action::Export
-        | Action::Measure => one(app).err(),
-        Action::Flatten if app.target_snapshot().is_some() => one(app).err(),
-        Action::Flatten | Action::FlattenHere => one_that(app, |node| {
-            node.backing
-                .is_none()
-                .then(|| "it is built on nothing".to_owned())
-        }),
-        Action::Rebase | Action::Snapshots | Action::Amend | Action::Bitmaps => {
-            one_that(app, |node| {
-                let is_other = node.facts().is_none();
-                is_other.then(|| "only qcow2 images can do that".to_owned())
-            })
-        }
-        Action::KeySlots => one_that(app, |node| {
-            let is_luks = node
-                .facts()
-                .is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
-            (!is_luks).then(|| "it is not encrypted with LUKS".to_owned())
-        }),
-        Action::Repair => one_that(app, |node| {
-            node.problems.is_empty().then(|| {
-                let key = app.key(Action::Check);
-                format!("nothing is known to be wrong: {key} looks")
-            })
-        }),
-        Action::Revert => one_that(app, |node| {
-            (!app.forest.is_leaf(node)).then(|| "others are built on it".to_owned())
-        }),
-        Action::Squash => one_that(app, |node| {
-            app.forest.is_leaf(node).then(|| {
-                let commit = app.key(Action::Commit);
-                format!("nothing is built on it: {commit} merges it down")
-            })
-        }),
-        Action::Compare => (two(app).len() != 2).then(|| {
-            let mark = app.key(Action::Mark);
-            format!("mark two images ({mark}), or one of them")
-        }),
-        Action::Own => {
-            if app.settings.commands.is_empty() {
-                return Some("the configuration has no [[command]]".to_owned());
-            }
-            if app.settings.read_only {
-                return Some("started with --read-only, or so configured".to_owned());
-            }
-            app.selected()
-                .is_none()
-                .then(|| "no image is selected".to_owned())
-        }
-        Action::Log => app
-            .session
-            .log
-            .of(None)
-            .next()
-            .is_none()
-            .then(|| "nothing happened yet".to_owned()),
-        Action::Changes | Action::Map => file_of(app.selected()).err(),
-        Action::Health | Action::SnapshotList => app
-            .selected()
-            .is_none()
-            .then(|| "no image is selected".to_owned()),
-        Action::Commit => one_that(app, |node| {
-            node.backing
-                .is_none()
-                .then(|| "it is built on nothing".to_owned())
-        }),
-        Action::Discard => {
-            if app.tree.at.is_none() && app.tree.marks.is_empty() {
-                return Some("no image is selected".to_owned());
-            }
-            not_all_there(app)
-        }
-        // The journal says what is passed over.
-        Action::Undo if app.session.journal.is_some() => None,
-        Action::Undo => app
-            .session
-            .undo
-            .is_empty()
-            .then(|| app.session.no_undo.clone())
-            .flatten(),
+        Action::Branch => When {
+            on_snapshot: not_a_base,
+            why_not: not_one_image,
+        },
+        Action::Clone => of_image(not_one_image),
+        Action::Convert => anywhere(convert),
+        Action::Export => of_image(not_one_image),
+        Action::Measure => anywhere(not_one_image),
+        Action::Flatten => anywhere(flatten),
+        Action::Commit => of_image(no_base),
+        Action::FlattenHere => of_image(no_base),
+        Action::Rebase => When {
+            on_snapshot: rebase_on_snapshot,
+            why_not: no_tables,
+        },
+        Action::Squash => of_image(squash),
+        Action::Revert => of_image(revert),
+        Action::Move => of_image(not_one_image),
+        Action::Resize => of_image(not_one_image),
+        Action::Repair => of_image(repair),
+        Action::Snapshots => anywhere(no_tables),
+        Action::Amend => of_image(no_tables),
+        Action::Bitmaps => of_image(no_tables),
+        Action::KeySlots => of_image(key_slots),
+        Action::Discard => anywhere(discard),
+        Action::Undo => anywhere(undo),
+        Action::Check => anywhere(check),
+        Action::CheckAll => anywhere(check_all),
+        Action::Compare => When {
+            on_snapshot: compare_on_snapshot,
+            why_not: compare,
+        },
+        Action::Changes | Action::Map => anywhere(no_file),
         Action::Info
         | Action::Chain
+        | Action::Health
+        | Action::SnapshotList
         | Action::Enter
         | Action::Copy
-        | Action::Go(Motion::Parent) => app
-            .selected()
-            .is_none()
-            .then(|| "no image is selected".to_owned()),
-        Action::Mark | Action::MarkRange | Action::MarkSubtree => app
-            .selected()
-            .is_none()
-            .then(|| "no image is selected".to_owned()),
-        Action::ClearMarks => app
-            .tree
-            .marks
-            .is_empty()
-            .then(|| "nothing is marked".to_owned()),
-        Action::Go(Motion::NextHit) | Action::Go(Motion::PreviousHit) => app
-            .tree
-            .rows
-            .hits
-            .is_empty()
-            .then(|| "no filter is set, or nothing matches".to_owned()),
-        Action::Open => (app.jobs.open().next().is_some())
-            .then(|| "jobs are running in these folders".to_owned()),
-        Action::Jobs => app
-            .jobs
-            .list
-            .is_empty()
-            .then(|| "there are no jobs".to_owned()),
+        | Action::Go(Motion::Parent) => anywhere(nothing_selected),
+        Action::Mark | Action::MarkRange | Action::MarkSubtree => marks(nothing_selected),
+        Action::ClearMarks => anywhere(clear_marks),
+        Action::Go(Motion::NextHit | Motion::PreviousHit) => anywhere(no_hits),
+        Action::Own => anywhere(own),
+        Action::Jobs => anywhere(no_jobs),
+        Action::Open => anywhere(jobs_running),
+        Action::Log => anywhere(empty_log),
         // They need no image, or open what says itself that there is nothing.
         Action::Go(_)
         | Action::NextPane
@@ -181,96 +140,191 @@ pub(crate) fn why_not(app: &App, action: Action) -> Option<String> {
         | Action::Shell
         | Action::Mouse
         | Action::Suspend
-        | Action::Redraw => None,
+        | Action::Redraw => anywhere(|_| None),
     }
 }
 
-/// Why an action that is for images does nothing while the cursor is on a snapshot inside one: it would
-/// be done to another thing than the one pointed at.
-fn is_of_images(app: &App, action: Action) -> Option<String> {
-    app.snapshot()?;
-    let goes_by_marks = !app.tree.marks.is_empty();
-    match action {
-        Action::Mark | Action::MarkRange | Action::MarkSubtree => {
-            return Some("only images are marked, not the snapshots inside them".to_owned());
-        }
-        // The cursor tells the second of the two.
-        Action::Compare | Action::Rebase if app.tree.marks.len() == 1 => {}
-        Action::Compare => return None,
-        _ if goes_by_marks => return None,
-        Action::Branch => {
-            return Some(format!(
-                "nothing can be built on a snapshot: {} copies it out into an image first",
-                app.key(Action::Flatten)
-            ));
-        }
-        Action::Commit
-        | Action::Rebase
-        | Action::FlattenHere
-        | Action::Move
-        | Action::Squash
-        | Action::Revert
-        | Action::Clone
-        | Action::Export
-        | Action::Amend
-        | Action::KeySlots
-        | Action::Bitmaps
-        | Action::Resize
-        | Action::Repair => {}
-        // They act on the snapshot, on what the cursor shows, or on no image.
-        Action::Flatten
-        | Action::Convert
-        | Action::Snapshots
-        | Action::Discard
-        | Action::Go(_)
-        | Action::NextPane
-        | Action::PreviousPane
-        | Action::Images
-        | Action::Info
-        | Action::Chain
-        | Action::Changes
-        | Action::Map
-        | Action::Health
-        | Action::SnapshotList
-        | Action::Enter
-        | Action::Back
-        | Action::Grow
-        | Action::Shrink
-        | Action::HideDetail
-        | Action::Diagram
-        | Action::Open
-        | Action::Jobs
-        | Action::Log
-        | Action::Quit
-        | Action::Filter
-        | Action::Sort
-        | Action::View
-        | Action::ClearMarks
-        | Action::Copy
-        | Action::Check
-        | Action::CheckAll
-        | Action::Measure
-        | Action::NewImage
-        | Action::Import
-        | Action::Prune
-        | Action::Trash
-        | Action::Undo
-        | Action::Redo
-        | Action::Recover
-        | Action::Actions
-        | Action::Help
-        | Action::Palette
-        | Action::Rescan
-        | Action::Shell
-        | Action::Own
-        | Action::Mouse
-        | Action::Suspend
-        | Action::Redraw => return None,
-    }
-    Some(format!(
+fn read_only(app: &App) -> Option<String> {
+    let is_so = app.settings.read_only;
+    is_so.then(|| "started with --read-only, or so configured".to_owned())
+}
+
+/// It would be done to another thing than the one pointed at.
+fn cursor_on_snapshot(app: &App) -> Option<String> {
+    app.tree.marks.is_empty().then(|| goes_to_parent(app))
+}
+
+fn goes_to_parent(app: &App) -> String {
+    format!(
         "the cursor is on a snapshot: {} goes to the image that holds it",
         app.key(Action::Go(Motion::Parent))
-    ))
+    )
+}
+
+fn not_a_base(app: &App) -> Option<String> {
+    app.tree.marks.is_empty().then(|| {
+        format!(
+            "nothing can be built on a snapshot: {} copies it out into an image first",
+            app.key(Action::Flatten)
+        )
+    })
+}
+
+/// The cursor tells what the marked image is to be built on.
+fn rebase_on_snapshot(app: &App) -> Option<String> {
+    (app.tree.marks.len() <= 1).then(|| goes_to_parent(app))
+}
+
+/// The cursor tells the second of the two.
+fn compare_on_snapshot(app: &App) -> Option<String> {
+    (app.tree.marks.len() == 1).then(|| goes_to_parent(app))
+}
+
+fn compare(app: &App) -> Option<String> {
+    (two(app).len() != 2).then(|| {
+        let mark = app.key(Action::Mark);
+        format!("mark two images ({mark}), or one of them")
+    })
+}
+
+fn check(app: &App) -> Option<String> {
+    let targets = app.targets();
+    let mut nodes = targets.iter().filter_map(|id| app.forest.get(*id));
+    if nodes.any(can_be_checked) {
+        return None;
+    }
+    let why = match targets.len() {
+        0 | 1 => file_of(app.target()).err(),
+        _ => None,
+    };
+    Some(why.unwrap_or_else(|| "only qcow2 images have tables".to_owned()))
+}
+
+fn check_all(app: &App) -> Option<String> {
+    let is_any = app.forest.nodes().any(can_be_checked);
+    (!is_any).then(|| "there is no qcow2 image".to_owned())
+}
+
+fn convert(app: &App) -> Option<String> {
+    match app.tree.marks.len() {
+        0 | 1 => not_one_image(app),
+        _ => not_all_there(app),
+    }
+}
+
+fn flatten(app: &App) -> Option<String> {
+    match app.target_snapshot() {
+        Some(_) => not_one_image(app),
+        None => no_base(app),
+    }
+}
+
+fn no_base(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        let is_root = node.backing.is_none();
+        is_root.then(|| "it is built on nothing".to_owned())
+    })
+}
+
+fn no_tables(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        let is_other = node.facts().is_none();
+        is_other.then(|| "only qcow2 images can do that".to_owned())
+    })
+}
+
+fn key_slots(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        let is_luks = node
+            .facts()
+            .is_some_and(|facts| facts.encryption == Some(Encryption::Luks));
+        (!is_luks).then(|| "it is not encrypted with LUKS".to_owned())
+    })
+}
+
+fn repair(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        node.problems.is_empty().then(|| {
+            let key = app.key(Action::Check);
+            format!("nothing is known to be wrong: {key} looks")
+        })
+    })
+}
+
+fn revert(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        (!app.forest.is_leaf(node)).then(|| "others are built on it".to_owned())
+    })
+}
+
+fn squash(app: &App) -> Option<String> {
+    one_that(app, |node| {
+        app.forest.is_leaf(node).then(|| {
+            let commit = app.key(Action::Commit);
+            format!("nothing is built on it: {commit} merges it down")
+        })
+    })
+}
+
+fn discard(app: &App) -> Option<String> {
+    if app.tree.at.is_none() && app.tree.marks.is_empty() {
+        return Some("no image is selected".to_owned());
+    }
+    not_all_there(app)
+}
+
+/// Where a journal is kept, that says what is passed over.
+fn undo(app: &App) -> Option<String> {
+    let session = &app.session;
+    if session.journal.is_some() || !session.undo.is_empty() {
+        return None;
+    }
+    session.no_undo.clone()
+}
+
+fn own(app: &App) -> Option<String> {
+    if app.settings.commands.is_empty() {
+        return Some("the configuration has no [[command]]".to_owned());
+    }
+    read_only(app).or_else(|| nothing_selected(app))
+}
+
+fn empty_log(app: &App) -> Option<String> {
+    let is_empty = app.session.log.of(None).next().is_none();
+    is_empty.then(|| "nothing happened yet".to_owned())
+}
+
+fn jobs_running(app: &App) -> Option<String> {
+    let is_any = app.jobs.open().next().is_some();
+    is_any.then(|| "jobs are running in these folders".to_owned())
+}
+
+fn no_jobs(app: &App) -> Option<String> {
+    let is_empty = app.jobs.list.is_empty();
+    is_empty.then(|| "there are no jobs".to_owned())
+}
+
+fn no_hits(app: &App) -> Option<String> {
+    let is_empty = app.tree.rows.hits.is_empty();
+    is_empty.then(|| "no filter is set, or nothing matches".to_owned())
+}
+
+fn clear_marks(app: &App) -> Option<String> {
+    let is_empty = app.tree.marks.is_empty();
+    is_empty.then(|| "nothing is marked".to_owned())
+}
+
+fn nothing_selected(app: &App) -> Option<String> {
+    let is_none = app.selected().is_none();
+    is_none.then(|| "no image is selected".to_owned())
+}
+
+fn no_file(app: &App) -> Option<String> {
+    file_of(app.selected()).err()
+}
+
+fn not_one_image(app: &App) -> Option<String> {
+    one(app).err()
 }
 
 /// Which of the images that an action is about is none of the scanned files.

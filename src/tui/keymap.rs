@@ -2,56 +2,16 @@
 //! the key hints on frames, `?` help, the `:` palette and the README's table are all read from it.
 //! The rows stand where their actions are done; this file gathers them, and binds the person's own keys.
 
+use std::any::TypeId;
+
 use super::actions::Action;
-use super::bindings::{Action as _, Group, Keymap, Scope};
-use super::dialogs::{
-    FilterAction, FoldersAction, FormAction, JobsAction, LeaveAction, ListAction, LogAction,
-    MeasureAction, PlanAction, PruneAction, SecretAction, TrashAction,
-};
-use super::{bindings, key::Key};
-
-/// A row of the table, whatever its action is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TableRow {
-    /// Where its keys are understood.
-    pub scope: Scope,
-    /// Its group.
-    pub group: Group,
-    /// Its name.
-    pub name: &'static str,
-    /// Its keys, unless the person binds others.
-    pub keys: &'static [Key],
-    /// What it does, in a few words.
-    #[cfg(test)]
-    title: &'static str,
-}
-
-fn rows<A: bindings::Action>() -> impl Iterator<Item = TableRow> {
-    A::ROWS.iter().map(|row| TableRow {
-        scope: A::SCOPE,
-        group: row.group,
-        name: row.name,
-        keys: row.keys,
-        #[cfg(test)]
-        title: row.title,
-    })
-}
+use super::bindings::{self, Action as _, Group, Keymap, TableRow};
+use super::dialogs::{self, PlanDialog, Window};
+use super::key::Key;
 
 /// Everything that can be done.
 pub(crate) fn table() -> impl Iterator<Item = TableRow> {
-    rows::<Action>()
-        .chain(rows::<FilterAction>())
-        .chain(rows::<ListAction>())
-        .chain(rows::<FormAction>())
-        .chain(rows::<PlanAction>())
-        .chain(rows::<SecretAction>())
-        .chain(rows::<PruneAction>())
-        .chain(rows::<TrashAction>())
-        .chain(rows::<JobsAction>())
-        .chain(rows::<LogAction>())
-        .chain(rows::<MeasureAction>())
-        .chain(rows::<LeaveAction>())
-        .chain(rows::<FoldersAction>())
+    bindings::rows::<Action>().chain(dialogs::rows())
 }
 
 /// Gives an action the person's keys instead of its own; whatever else has one of them in the
@@ -63,12 +23,12 @@ pub(crate) fn bind(keymap: &mut Keymap, name: &str, keys: &[Key]) -> Result<(), 
     let Some(bound) = table().find(|row| row.name == name) else {
         return Err(format!("no action is called {name:?}"));
     };
-    if bound.scope == Scope::Plan {
+    if bound.place == TypeId::of::<<PlanDialog as Window>::Action>() {
         return Err(format!(
             "{name} keeps its keys: what says yes to a plan is the same everywhere"
         ));
     }
-    for row in table().filter(|row| row.scope == bound.scope) {
+    for row in table().filter(|row| row.place == bound.place) {
         if row.name == bound.name {
             keymap.set(row.name, keys.to_vec());
             continue;
@@ -110,6 +70,7 @@ pub fn markdown_table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::dialogs::{PruneDialog, TrashDialog};
     use crate::tui::key::Code;
     use std::collections::HashSet;
 
@@ -118,7 +79,7 @@ mod tests {
         let mut seen = HashSet::new();
         for entry in table() {
             for key in entry.keys.iter() {
-                assert!(seen.insert((entry.scope, *key)), "{} {key}", entry.name);
+                assert!(seen.insert((entry.place, *key)), "{} {key}", entry.name);
             }
         }
     }
@@ -156,13 +117,13 @@ mod tests {
             let row = A::ROWS.iter().find(|row| row.action == action);
             row.unwrap().keys
         }
-        let confirm = keys(PlanAction::Confirm);
+        let confirm = keys(<PlanDialog as Window>::Action::Confirm);
         let changing = Action::ROWS.iter().filter(|row| row.group.changes());
         let mut opening: Vec<&[Key]> = changing.map(|row| row.keys).collect();
         opening.extend([
-            keys(PruneAction::Proceed),
-            keys(TrashAction::Proceed),
-            keys(TrashAction::EmptyTrash),
+            keys(<PruneDialog as Window>::Action::Proceed),
+            keys(<TrashDialog as Window>::Action::Proceed),
+            keys(<TrashDialog as Window>::Action::EmptyTrash),
         ]);
         for keys in opening {
             assert!(keys.iter().all(|key| !confirm.contains(key)), "{keys:?}");

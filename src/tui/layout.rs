@@ -8,26 +8,26 @@ use super::dialogs::Keyboard;
 use super::status_line;
 use super::ui::Ui;
 
-/// How much room there is.
+/// Which panes have a place, and where: it goes by the size of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum Panes {
     /// One polite line.
     None,
     /// The images, and nothing else.
-    Tree,
+    ImagesOnly,
     /// Images above, detail below.
-    Portrait,
+    Stacked,
     /// Images left, detail right.
-    Landscape,
+    SideBySide,
     /// Images, detail and chain side by side, the jobs always below.
-    Wide,
+    Columns,
 }
 
 /// Where everything is. Areas without a place are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// How much room there is.
-    pub room: Room,
+    /// Which panes have a place.
+    pub panes: Panes,
     /// The bar at the top.
     pub header: Rect,
     /// The images, with their frame.
@@ -58,15 +58,15 @@ pub(crate) fn of(ui: &Ui) -> Layout {
     let app = &ui.app;
     let (width, height) = app.size;
     let whole = Rect::new(0, 0, width, height);
-    let room = match (width, height) {
-        (w, h) if w < LEAST.0 || h < LEAST.1 => Room::None,
-        (w, h) if w < 60 || h < 12 => Room::Tree,
-        (w, h) if w >= 180 && h >= 40 => Room::Wide,
-        (w, h) if w >= BESIDE && h >= 16 => Room::Landscape,
-        _ => Room::Portrait,
+    let panes = match (width, height) {
+        (w, h) if w < LEAST.0 || h < LEAST.1 => Panes::None,
+        (w, h) if w < 60 || h < 12 => Panes::ImagesOnly,
+        (w, h) if w >= 180 && h >= 40 => Panes::Columns,
+        (w, h) if w >= BESIDE && h >= 16 => Panes::SideBySide,
+        _ => Panes::Stacked,
     };
     let mut layout = Layout {
-        room,
+        panes,
         header: Rect::ZERO,
         images: Rect::ZERO,
         detail: Rect::ZERO,
@@ -76,18 +76,18 @@ pub(crate) fn of(ui: &Ui) -> Layout {
         line: Rect::ZERO,
         footer: Rect::ZERO,
     };
-    if room == Room::None {
+    if panes == Panes::None {
         return layout;
     }
     let mut rest = whole;
-    if room != Room::Tree {
+    if panes != Panes::ImagesOnly {
         layout.header = take_top(&mut rest, 1);
         layout.footer = take_bottom(&mut rest, 1);
     }
     layout.line = take_bottom(&mut rest, line_height(ui, width));
     let needed = needed_height(ui, dialog_width(width));
     if let Some(needed) = needed {
-        let most = if room == Room::Tree {
+        let most = if panes == Panes::ImagesOnly {
             rest.height
         } else {
             // The rows above show what the plan would do to them: some have to be seen.
@@ -101,12 +101,12 @@ pub(crate) fn of(ui: &Ui) -> Layout {
         area.width = width;
         layout.dialog = area;
     }
-    if room == Room::Tree {
+    if panes == Panes::ImagesOnly {
         layout.images = rest;
         return layout;
     }
-    layout.jobs = take_bottom(&mut rest, jobs_height(ui, room));
-    panes(app, &mut layout, rest);
+    layout.jobs = take_bottom(&mut rest, jobs_height(ui, panes));
+    place_panes(app, &mut layout, rest);
     layout
 }
 
@@ -125,7 +125,7 @@ impl Layout {
 }
 
 /// Images, detail and chain in what is left.
-fn panes(app: &App, layout: &mut Layout, rest: Rect) {
+fn place_panes(app: &App, layout: &mut Layout, rest: Rect) {
     let share = |base: i16| -> u32 {
         u32::try_from(base.saturating_add(app.split).clamp(20, 85)).unwrap_or(50)
     };
@@ -136,8 +136,8 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
     if app.detail.hidden {
         return;
     }
-    match layout.room {
-        Room::Wide => {
+    match layout.panes {
+        Panes::Columns => {
             layout.images.width = part(rest.width, share(42));
             let right = rest.width - layout.images.width;
             let detail = part(right, 56);
@@ -152,7 +152,7 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
                 ..rest
             };
         }
-        Room::Landscape => {
+        Panes::SideBySide => {
             layout.images.width = part(rest.width, share(55));
             layout.detail = Rect {
                 x: rest.x + layout.images.width,
@@ -160,7 +160,7 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
                 ..rest
             };
         }
-        Room::Portrait if rest.height >= 14 => {
+        Panes::Stacked if rest.height >= 14 => {
             layout.images.height = part(rest.height, share(66));
             layout.detail = Rect {
                 y: rest.y + layout.images.height,
@@ -168,7 +168,7 @@ fn panes(app: &App, layout: &mut Layout, rest: Rect) {
                 ..rest
             };
         }
-        Room::Portrait | Room::Tree | Room::None => {}
+        Panes::Stacked | Panes::ImagesOnly | Panes::None => {}
     }
 }
 
@@ -230,16 +230,16 @@ fn dialog_width(width: u16) -> u16 {
 }
 
 /// Rows of the jobs pane.
-fn jobs_height(ui: &Ui, room: Room) -> u16 {
+fn jobs_height(ui: &Ui, panes: Panes) -> u16 {
     let app = &ui.app;
     let has_focus = ui.dialogs.keyboard() == Keyboard::Jobs;
     let open = u16::try_from(app.jobs.open().count()).unwrap_or(u16::MAX);
     let all = u16::try_from(app.jobs.list.len()).unwrap_or(u16::MAX);
-    match room {
-        Room::Wide => 10,
+    match panes {
+        Panes::Columns => 10,
         _ if has_focus => all.clamp(1, 6) + 2,
         _ if open == 0 => 0,
-        Room::Portrait => 1,
+        Panes::Stacked => 1,
         _ => open.min(2) + 2,
     }
 }

@@ -25,6 +25,20 @@ pub struct PlanPreview {
 }
 
 impl PlanPreview {
+    /// The images it concerns: those it changes, those that something new is built on, and those whose snapshots
+    /// it takes or forgets.
+    pub fn images(&self) -> impl Iterator<Item = NodeId> {
+        let bases = self.new.iter().filter_map(|(_, base)| *base);
+        let forgets = self.forgets.as_ref().map(|(of, _)| *of);
+        let takes = self.takes.as_ref().map(|(of, _)| *of);
+        self.marks
+            .keys()
+            .copied()
+            .chain(bases)
+            .chain(forgets)
+            .chain(takes)
+    }
+
     /// What these effects mean for the images of this forest. Where several things happen to one
     /// file, the gravest counts.
     #[must_use]

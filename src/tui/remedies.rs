@@ -7,11 +7,13 @@ use crate::units;
 
 use super::actions::Action;
 use super::app::App;
+use super::text;
 
 /// A text, and the keys that get further. An image that is not `about` is named.
 #[must_use]
 pub(crate) fn told(app: &App, text: &str, remedies: &[Remedy], about: Option<&Path>) -> String {
-    after(text, &sentences(app, remedies, about))
+    let text = text::inside_of(text, &app.settings.roots);
+    after(&text, &sentences(app, remedies, about))
 }
 
 /// ` R repairs it.`: a sentence for each key, with a space before it. An image that is not `about` is named.
@@ -57,7 +59,10 @@ fn asks(request: &Request) -> Option<(Action, &'static str)> {
             RepairAction::Leaks | RepairAction::All => (Action::Repair, "repairs it"),
             RepairAction::PutBack { .. } => (Action::Undo, "takes it back"),
         },
-        Request::Relink(_) => (Action::Repair, "records what it is built on"),
+        Request::Relink(relink) => match relink.base {
+            Some(_) => (Action::Repair, "records what it is built on"),
+            None => (Action::Repair, "records the format"),
+        },
         Request::Amend(_) => (Action::Repair, "records where its data file is"),
         Request::Restore(_) => (Action::Trash, "restores it from the trash"),
         Request::Recover(recover) => match recover.way {

@@ -93,6 +93,8 @@ pub struct RowOptions<'a> {
     pub hits: Option<&'a Hits>,
     /// What a plan would do.
     pub preview: Option<&'a PlanPreview>,
+    /// Whether only images that the plan concerns have rows, and what these are built on.
+    pub narrowed: bool,
     /// Cells that connectors may take before straight chains share a lane.
     pub indent_room: usize,
     /// Whether internal snapshots have rows.
@@ -167,7 +169,7 @@ impl Rows {
             builder.all();
         }
         let mut rows = builder.rows;
-        rows.filtered = options.view != View::All || options.hits.is_some();
+        rows.filtered = !options.narrowed && (options.view != View::All || options.hits.is_some());
         rows
     }
 
@@ -218,11 +220,15 @@ impl Rows {
 
 /// Which images have a row, and which of them are what was asked for; none and none when all are.
 fn selection(forest: &Forest, options: &RowOptions<'_>) -> (Option<Vec<bool>>, Vec<bool>) {
+    if let Some(preview) = options.preview.filter(|_| options.narrowed) {
+        let mut picked = Picked::none(forest);
+        preview.images().for_each(|id| picked.pick(forest, id));
+        return (Some(picked.keep), picked.hit);
+    }
     if options.view == View::All && options.hits.is_none() {
         return (None, Vec::new());
     }
-    let mut keep = vec![false; forest.numbers()];
-    let mut hit = vec![false; forest.numbers()];
+    let mut picked = Picked::none(forest);
     for node in forest.nodes() {
         let in_view = match options.view {
             View::All => true,
@@ -232,17 +238,35 @@ fn selection(forest: &Forest, options: &RowOptions<'_>) -> (Option<Vec<bool>>, V
         if !in_view || options.hits.is_some_and(|hits| !hits.contains(node.id)) {
             continue;
         }
-        set(&mut hit, node.id);
-        let mut at = Some(node.id);
-        while let Some(id) = at {
-            if get(&keep, id) {
-                break;
-            }
-            set(&mut keep, id);
+        picked.pick(forest, node.id);
+    }
+    (Some(picked.keep), picked.hit)
+}
+
+/// Images that are looked for, and all that have a row for their sake.
+struct Picked {
+    keep: Vec<bool>,
+    hit: Vec<bool>,
+}
+
+impl Picked {
+    fn none(forest: &Forest) -> Self {
+        let none = vec![false; forest.numbers()];
+        Self {
+            keep: none.clone(),
+            hit: none,
+        }
+    }
+
+    /// Picks an image, and what it is built on.
+    fn pick(&mut self, forest: &Forest, id: NodeId) {
+        set(&mut self.hit, id);
+        let mut at = Some(id);
+        while let Some(id) = at.filter(|id| !get(&self.keep, *id)) {
+            set(&mut self.keep, id);
             at = forest.get(id).and_then(|node| node.parent);
         }
     }
-    (Some(keep), hit)
 }
 
 fn get(list: &[bool], id: NodeId) -> bool {

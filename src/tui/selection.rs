@@ -61,9 +61,33 @@ pub struct Tree {
     pub(super) hits_known: bool,
     /// Whether the filter was typed on, so that the cursor goes to its first hit.
     pub(super) seeks: bool,
+    /// Whether only what the shown plan concerns has rows, since not all of that would be seen else.
+    pub narrowed: bool,
+    /// Where the cursor was before it went through what a plan concerns.
+    pub(super) before_plan: Option<BeforePlan>,
     /// Counts changes of whatever the rows are made from, apart from the forest.
     pub version: u64,
-    pub(super) built: Option<(u64, u64, u64, usize)>,
+    pub(super) built: Option<Built>,
+}
+
+/// The image and the snapshot in it that the cursor was on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BeforePlan {
+    pub(super) at: Option<NodeId>,
+    pub(super) inside: Option<Vec<u8>>,
+}
+
+/// What rows are made from: while it stays the same, they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Built {
+    /// The forest's epoch and generation.
+    pub(super) forest: (u64, u64),
+    /// [`Tree::version`].
+    pub(super) version: u64,
+    /// Cells that connectors may take.
+    pub(super) indent: usize,
+    /// Columns and rows of what is seen, while a plan is shown.
+    pub(super) seen: Option<(u16, u16)>,
 }
 
 /// In a forest larger than this the filter is worked out by a worker.

@@ -1,6 +1,7 @@
 //! Words and names fit for a terminal: control characters made visible, long names cut in the
 //! middle by display width, sizes and ages in few characters. No styles here.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use unicode_segmentation::UnicodeSegmentation;
@@ -16,6 +17,29 @@ use crate::units;
 #[must_use]
 pub(crate) fn safe(text: &str) -> String {
     printable(text)
+}
+
+/// A text with its paths seen from the folders looked in, as the panes show them. What is quoted stays as it is.
+#[must_use]
+pub(crate) fn inside_of(text: &str, roots: &[PathBuf]) -> String {
+    let mut text = text.to_owned();
+    for root in roots.iter().filter(|root| root.parent().is_some()) {
+        let prefix = format!("{}/", printable(root));
+        let mut rest = text.as_str();
+        let mut short = String::new();
+        while let Some(at) = rest.find(&prefix) {
+            let (before, after) = rest.split_at(at);
+            short.push_str(before);
+            let begins_a_word = short.chars().next_back().is_none_or(char::is_whitespace);
+            if !begins_a_word {
+                short.push_str(&prefix);
+            }
+            rest = after.strip_prefix(&prefix).unwrap_or_default();
+        }
+        short.push_str(rest);
+        text = short;
+    }
+    text
 }
 
 /// How many cells the text takes.
@@ -225,6 +249,15 @@ mod tests {
         assert_eq!(clamp(three.clone(), 2, 9, false), lines(&["one", "two…"]));
         assert_eq!(clamp(three.clone(), 2, 3, false), lines(&["one", "tw…"]));
         assert_eq!(clamp(three, 1, 9, true), lines(&["one~"]));
+    }
+
+    #[test]
+    fn paths_in_a_text_are_seen_from_the_folders_looked_in_unless_they_are_quoted() {
+        let roots = [PathBuf::from("/vm"), PathBuf::from("/")];
+        let text =
+            "/vm/a/x.qcow2 names /vm/base.qcow2, says \"image '/vm/base.qcow2'\"; see /srv/vm/y";
+        let short = "a/x.qcow2 names base.qcow2, says \"image '/vm/base.qcow2'\"; see /srv/vm/y";
+        assert_eq!(inside_of(text, &roots), short);
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn lay_out(forest: &Forest) -> Rows {
             view: View::All,
             hits: None,
             preview: None,
+            narrowed: false,
             indent_room: 32,
             snapshots: true,
         },

@@ -640,7 +640,7 @@ pub fn conversion(plan: &mut Plan) {
 }
 
 pub fn new_branch(plan: &mut Plan) {
-    plan.title = "New branch on Overlay-1.qcow2".to_owned();
+    plan.title = "Branch on Overlay-1.qcow2".to_owned();
     plan.effects = vec![change(
         EffectKind::Creates,
         "Overlay-1C.qcow2",

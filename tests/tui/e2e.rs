@@ -67,7 +67,7 @@ fn a_branch_is_created_and_taken_back() {
             .any(|line| line.contains('▌') && line.contains("Overlay-2A-1"))
     });
     terminal.press("z");
-    terminal.see("Undo: New branch");
+    terminal.see("Undo: Branch");
     terminal.see("[ Cancel ]");
     terminal.press("y");
     terminal.see("9 images");

@@ -13,6 +13,8 @@ mod e2e;
 mod journeys;
 mod offers;
 mod pictures;
+mod plan_workflows;
+mod plans;
 mod pty;
 mod random;
 mod screens;

@@ -253,7 +253,7 @@ fn the_mouse_cancels_a_plan_and_never_agrees_to_one() {
         harness.press("C");
         harness.answer(possible_commit);
         click(&mut harness, "[ Commit ]");
-        click(&mut harness, "do it");
+        click(&mut harness, "y commit");
         assert_eq!(harness.started(), 0);
         assert!(
             harness.screen().contains("[ Cancel ]"),

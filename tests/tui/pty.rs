@@ -219,9 +219,11 @@ impl Terminal {
     /// Moves the cursor with `j` until it is on the row that shows this.
     pub fn go_to(&mut self, name: &str) {
         let on_it = |screen: &str| {
+            // Further right the sign of the cursor may be a part of a bar.
+            let is_at = |line: &str| line.chars().take(3).any(|sign| sign == '▌');
             screen
                 .lines()
-                .any(|line| line.contains('▌') && line.contains(name))
+                .any(|line| is_at(line) && line.contains(name))
         };
         if on_it(&self.screen()) {
             return;

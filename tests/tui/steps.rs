@@ -1157,11 +1157,7 @@ fn keys_pressed_while_a_name_is_looked_up_go_to_the_field_they_are_meant_for() {
     let Some(Dialog::Form(form)) = harness.ui.dialogs.top() else {
         panic!("a form");
     };
-    assert_eq!(
-        (form.at, form.chosen(FieldName::To)),
-        (1, 1),
-        "raw is chosen"
-    );
+    assert_eq!((form.at, form.word(FieldName::To)), (1, Some("raw")));
     assert!(
         form.text(FieldName::Name).ends_with("-converted.raw"),
         "{}",

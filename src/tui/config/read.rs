@@ -291,7 +291,7 @@ impl Reader<'_> {
             let name = name.get_ref().to_string();
             let scope = |name: &str| {
                 let row = keymap::table().find(|row| row.name == name);
-                row.map(|row| row.scope)
+                row.map(|row| row.place)
             };
             let clash = taken
                 .iter()

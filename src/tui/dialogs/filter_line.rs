@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tui_input::Input;
 
 use crate::tui::actions::Motion;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 
 use super::next::Next;
@@ -28,8 +28,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Filter;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Fire, "filter-keep", &[Key::of(Code::Enter)], "keep the filter", "keep"),

@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use tui_input::Input;
 
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
 use crate::tui::query::{Completions, QueryId};
@@ -40,8 +40,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Folders;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Open, "folders-open", &[Key::of(Code::Enter)], "open it instead of what is open", "open"),

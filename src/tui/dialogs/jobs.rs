@@ -1,6 +1,6 @@
 //! The jobs pane while it has the keyboard. It is drawn with the panes.
 
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::jobs::JobState;
 use crate::tui::key::{Code, Key};
 
@@ -27,8 +27,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Jobs;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::CancelJob, "jobs-cancel", &[Key::char('X')], "stop this job", "cancel"),

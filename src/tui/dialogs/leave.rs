@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::msg::Effect;
 use crate::tui::text;
@@ -26,12 +26,10 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Leave;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
-        dialog(Self::QuitWhenDone, "leave-when-done", &[Key::char('w')], "wait for the jobs, then leave", "wait, then leave"),
-        dialog(Self::QuitNow, "leave-now", &[Key::char('c'), Key::ctrl('c')], "cancel the jobs and leave", "cancel jobs and leave"),
+        dialog(Self::QuitWhenDone, "leave-when-done", &[Key::char('w')], "wait for the jobs, then leave", "wait, then quit"),
+        dialog(Self::QuitNow, "leave-now", &[Key::char('c'), Key::ctrl('c')], "cancel the jobs and leave", "cancel jobs and quit"),
         dialog(Self::Close, "leave-not", &[Key::of(Code::Esc)], "stay", "stay"),
     ];
 
@@ -75,7 +73,7 @@ impl Window for LeaveDialog {
     fn draw(&self, screen: &mut Frame<'_>, app: &App, area: Rect) {
         let room = usize::from(area.width).saturating_sub(2);
         let bottom = frame::hints::<Action>(app, room);
-        let inside = frame::dialog(screen, app, area, "Jobs are running", bottom);
+        let inside = frame::dialog(screen, app, area, "Quit: jobs are running", bottom);
         frame::lines_in(screen, inside, lines(app, usize::from(inside.width)));
     }
 }

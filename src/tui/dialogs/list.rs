@@ -12,7 +12,7 @@ use crate::host::shell_quoted;
 use crate::ops::Request;
 use crate::tui::actions;
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::config::{Fill, Place};
 use crate::tui::filter::Fuzzy;
 use crate::tui::forms::FormKind;
@@ -47,8 +47,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::List;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Fire, "list-run", &[Key::of(Code::Enter)], "run the entry", "run"),

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::log::{Kind, LogLine};
 use crate::tui::text;
@@ -38,8 +38,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Log;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Close, "log-close", &[Key::of(Code::Esc), Key::char('q'), Key::char('L'), Key::ctrl('c')], "close the log", "close"),

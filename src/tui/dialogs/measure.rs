@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use crate::host::{printable_bytes, shell_quoted};
 use crate::image::Measure;
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::query::{Measured, QueryId};
 use crate::tui::text;
@@ -29,8 +29,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Measure;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Close, "measure-close", &[Key::of(Code::Esc), Key::of(Code::Enter), Key::char('q'), Key::char('W'), Key::ctrl('c')], "close", "close"),
@@ -84,10 +82,10 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &MeasureDialog, area: Rect) {
     let name = units::file_name(&dialog.image);
     let title = match &dialog.snapshot {
         Some(id) => format!(
-            "How large a copy of snapshot {} of {name} would be",
+            "Measure: how large a copy of snapshot {} of {name} would be",
             printable_bytes(id)
         ),
-        None => format!("How large a copy of {name} would be"),
+        None => format!("Measure: how large a copy of {name} would be"),
     };
     let inside = frame::dialog(screen, app, area, &title, bottom);
     frame::lines_in(

@@ -11,7 +11,7 @@
 mod filter_line;
 mod folders;
 pub(crate) mod form;
-mod jobs;
+pub(crate) mod jobs;
 mod leave;
 pub(crate) mod list;
 pub(super) mod list_cursor;
@@ -25,89 +25,79 @@ mod trash;
 mod typing;
 mod window;
 
+use super::bindings::{self, TableRow};
 use crate::ops::Plan;
 
-pub(crate) use filter_line::{Action as FilterAction, FilterLine};
-pub(crate) use folders::{Action as FoldersAction, FoldersDialog};
-pub(crate) use form::{Action as FormAction, Form};
-pub(crate) use jobs::{Action as JobsAction, JobsPane};
-pub(crate) use leave::{Action as LeaveAction, LeaveDialog};
-pub(crate) use list::{Action as ListAction, ListMenu};
-pub(crate) use log::{Action as LogAction, LogView};
-pub(crate) use measure::{Action as MeasureAction, MeasureDialog};
 pub(crate) use next::Next;
-pub(crate) use plan::{Action as PlanAction, PlanDialog};
-pub(crate) use prune::{Action as PruneAction, PruneDialog};
-pub(crate) use secret::{Action as SecretAction, SecretDialog};
-pub(crate) use trash::{Action as TrashAction, TrashDialog};
-pub(crate) use window::{AnyWindow, Context};
+pub(crate) use window::{AnyWindow, Context, Window};
 
-/// Something that is open.
-#[derive(Debug)]
-pub enum Dialog {
-    /// The jobs pane.
-    Jobs(JobsPane),
-    /// The filter line.
-    Filter(FilterLine),
-    /// A searchable list.
-    List(Box<ListMenu>),
-    /// A small form.
-    Form(Box<Form>),
-    /// A plan waits for an answer.
-    Plan(Box<PlanDialog>),
-    /// The prune checklist.
-    Prune(Box<PruneDialog>),
-    /// The trash.
-    Trash(Box<TrashDialog>),
-    /// Jobs run, and the person wants to leave.
-    Leave(LeaveDialog),
-    /// The log.
-    Log(LogView),
-    /// A passphrase is asked for.
-    Secret(Box<SecretDialog>),
-    /// How large a copy would be.
-    Measure(Box<MeasureDialog>),
-    /// Another folder is chosen.
-    Folders(Box<FoldersDialog>),
+/// Makes of one line a dialog that can be opened, has its keys and is drawn: its file, its state, which is what
+/// implements [`Window`], and its name.
+macro_rules! dialogs {
+    ($($(#[$doc:meta])* pub(crate) use $file:ident::$state:ident; as $name:ident,)+) => {
+        $(pub(crate) use $file::$state;)+
+
+        /// Something that is open.
+        #[derive(Debug)]
+        pub enum Dialog {
+            $($(#[$doc])* $name(Box<$state>),)+
+        }
+
+        impl Dialog {
+            /// What it can do.
+            #[must_use]
+            pub fn window(&self) -> &dyn AnyWindow {
+                match self {
+                    $(Self::$name(state) => state.as_ref(),)+
+                }
+            }
+
+            /// The same, to be changed.
+            pub fn window_mut(&mut self) -> &mut dyn AnyWindow {
+                match self {
+                    $(Self::$name(state) => state.as_mut(),)+
+                }
+            }
+        }
+
+        $(impl From<$state> for Dialog {
+            fn from(state: $state) -> Self {
+                Self::$name(Box::new(state))
+            }
+        })+
+
+        /// The dialogs' part of the table of keys.
+        pub(super) fn rows() -> impl Iterator<Item = TableRow> {
+            std::iter::empty()$(.chain(bindings::rows::<<$state as Window>::Action>()))+
+        }
+    };
 }
 
-impl Dialog {
-    /// What it can do.
-    #[must_use]
-    pub fn window(&self) -> &dyn AnyWindow {
-        match self {
-            Self::Jobs(pane) => pane,
-            Self::Filter(line) => line,
-            Self::List(menu) => menu.as_ref(),
-            Self::Form(form) => form.as_ref(),
-            Self::Plan(dialog) => dialog.as_ref(),
-            Self::Prune(dialog) => dialog.as_ref(),
-            Self::Trash(dialog) => dialog.as_ref(),
-            Self::Leave(dialog) => dialog,
-            Self::Log(view) => view,
-            Self::Secret(dialog) => dialog.as_ref(),
-            Self::Measure(dialog) => dialog.as_ref(),
-            Self::Folders(dialog) => dialog.as_ref(),
-        }
-    }
-
-    /// The same, to be changed.
-    pub fn window_mut(&mut self) -> &mut dyn AnyWindow {
-        match self {
-            Self::Jobs(pane) => pane,
-            Self::Filter(line) => line,
-            Self::List(menu) => menu.as_mut(),
-            Self::Form(form) => form.as_mut(),
-            Self::Plan(dialog) => dialog.as_mut(),
-            Self::Prune(dialog) => dialog.as_mut(),
-            Self::Trash(dialog) => dialog.as_mut(),
-            Self::Leave(dialog) => dialog,
-            Self::Log(view) => view,
-            Self::Secret(dialog) => dialog.as_mut(),
-            Self::Measure(dialog) => dialog.as_mut(),
-            Self::Folders(dialog) => dialog.as_mut(),
-        }
-    }
+dialogs! {
+    /// The jobs pane.
+    pub(crate) use jobs::JobsPane; as Jobs,
+    /// The filter line.
+    pub(crate) use filter_line::FilterLine; as Filter,
+    /// A searchable list.
+    pub(crate) use list::ListMenu; as List,
+    /// A small form.
+    pub(crate) use form::Form; as Form,
+    /// A plan waits for an answer.
+    pub(crate) use plan::PlanDialog; as Plan,
+    /// The prune checklist.
+    pub(crate) use prune::PruneDialog; as Prune,
+    /// The trash.
+    pub(crate) use trash::TrashDialog; as Trash,
+    /// Jobs run, and the person wants to leave.
+    pub(crate) use leave::LeaveDialog; as Leave,
+    /// The log.
+    pub(crate) use log::LogView; as Log,
+    /// A passphrase is asked for.
+    pub(crate) use secret::SecretDialog; as Secret,
+    /// How large a copy would be.
+    pub(crate) use measure::MeasureDialog; as Measure,
+    /// Another folder is chosen.
+    pub(crate) use folders::FoldersDialog; as Folders,
 }
 
 /// Who has the keyboard.
@@ -159,14 +149,14 @@ impl Dialogs {
     }
 
     /// Opens one over what is open.
-    pub(super) fn open(&mut self, dialog: Dialog) {
-        self.open.push(dialog);
+    pub(super) fn open(&mut self, dialog: impl Into<Dialog>) {
+        self.open.push(dialog.into());
     }
 
     /// Opens one instead of all that is open.
-    pub(super) fn open_alone(&mut self, dialog: Dialog) {
+    pub(super) fn open_alone(&mut self, dialog: impl Into<Dialog>) {
         self.open.clear();
-        self.open.push(dialog);
+        self.open(dialog);
     }
 
     /// Closes the topmost.

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 
 use crate::ops::{Candidate, Request};
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::query::QueryId;
 use crate::tui::text;
@@ -40,13 +40,11 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Prune;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Tick, "prune-tick", &[Key::char(' ')], "tick or untick", "tick"),
         dialog(Self::TickAll, "prune-all", &[Key::char('a')], "tick all or none", "all/none"),
-        dialog(Self::Proceed, "prune-plan", &[Key::of(Code::Enter)], "plan the discard of what is ticked", "plan"),
+        dialog(Self::Proceed, "prune-plan", &[Key::of(Code::Enter)], "plan the discard of what is ticked", "discard: the plan"),
         dialog(Self::Close, "prune-close", &[Key::of(Code::Esc), Key::char('q'), Key::ctrl('c')], "nothing happens", "close"),
         dialog(Self::Down, "prune-down", &[Key::of(Code::Down), Key::char('j')], "next entry", ""),
         dialog(Self::Up, "prune-up", &[Key::of(Code::Up), Key::char('k')], "entry before", ""),
@@ -133,7 +131,7 @@ fn draw(screen: &mut Frame<'_>, app: &App, dialog: &PruneDialog, area: Rect) {
     let ascii = app.settings.ascii;
     let room = usize::from(area.width).saturating_sub(2);
     let bottom = dialog.edge(app, room);
-    let inside = frame::dialog(screen, app, area, "Prune", bottom);
+    let inside = frame::dialog(screen, app, area, "Prune: leaves that nothing uses", bottom);
     let width = usize::from(inside.width);
     let Some(candidates) = &dialog.candidates else {
         let text = Line::raw(" Looking for leaves that nothing uses.");

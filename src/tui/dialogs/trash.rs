@@ -10,7 +10,7 @@ use ratatui::widgets::Paragraph;
 use crate::ops::trash::Entry;
 use crate::ops::{EmptyTrash, Request, Restore};
 use crate::tui::app::App;
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 use crate::tui::query::QueryId;
 use crate::tui::text;
@@ -46,8 +46,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Trash;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Tick, "trash-tick", &[Key::char(' ')], "mark an entry", "mark"),

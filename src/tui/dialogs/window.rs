@@ -6,7 +6,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
 
 use crate::tui::app::App;
-use crate::tui::bindings::{Action, Scope};
+use crate::tui::bindings::Action;
 use crate::tui::copy::copied;
 use crate::tui::key::Key;
 use crate::tui::msg::Effect;
@@ -119,8 +119,6 @@ pub trait AnyWindow {
     fn edge(&self, app: &App, width: usize) -> Line<'static>;
     /// See [`Window::draw`].
     fn draw(&self, frame: &mut Frame<'_>, app: &App, area: Rect);
-    /// Which part of the keymap counts.
-    fn scope(&self) -> Scope;
 }
 
 impl<W: Window> AnyWindow for W {
@@ -172,9 +170,5 @@ impl<W: Window> AnyWindow for W {
 
     fn draw(&self, frame: &mut Frame<'_>, app: &App, area: Rect) {
         Window::draw(self, frame, app, area);
-    }
-
-    fn scope(&self) -> Scope {
-        W::Action::SCOPE
     }
 }

@@ -1,25 +1,22 @@
 //! Forms for what an image is built on.
 
-use crate::forest::{Node, NodeId};
-use crate::image::{Compression, CompressionLevel, Format};
+use crate::forest::{BackingState, Forest, Location, Node, NodeId};
+use crate::image::{CompressionLevel, Format};
 use crate::ops::{BackingStyle, Branch, Compress, Flatten, Rebase, Relink, Request, Unlink};
 use crate::tui::app::App;
-use crate::tui::dialogs::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
 
 use super::image::{self, size};
 use super::names::{free_name, name_beside};
 
-const STYLES: &[&str] = &["relative", "absolute"];
+const STYLE: Choice<BackingStyle> = Choice::new(
+    F::Backing,
+    ("relative", BackingStyle::Relative),
+    &[("absolute", BackingStyle::Absolute)],
+);
 const HOW_STYLE: &str =
     "how the backing file is recorded: as seen from the overlay, or from the root";
-
-fn style(at: usize) -> BackingStyle {
-    match at {
-        0 => BackingStyle::Relative,
-        _ => BackingStyle::Absolute,
-    }
-}
 
 /// A new overlay.
 pub(super) fn branch(app: &App, node: &Node) -> Form {
@@ -30,7 +27,7 @@ pub(super) fn branch(app: &App, node: &Node) -> Form {
         image,
         [
             Field::path(F::Name, free_name(&app.forest, image), "the file to create"),
-            Field::choice(F::Backing, STYLES, HOW_STYLE),
+            Field::choice(&STYLE, HOW_STYLE),
             Field::text(
                 F::Size,
                 "",
@@ -50,7 +47,7 @@ pub(super) fn branch(app: &App, node: &Node) -> Form {
                     "" => None,
                     _ => Some(size(form, F::Size)?),
                 },
-                style: style(form.chosen(F::Backing)),
+                style: form.chosen(&STYLE),
                 image: image::options(form),
             }))
         },
@@ -75,8 +72,7 @@ pub(super) fn flatten(app: &App, node: &Node) -> Form {
             ),
             Field::path(F::Onto, "", HOW_ONTO),
             Field::choice(
-                F::Compress,
-                &["no", "zlib", "zstd"],
+                &image::COMPRESS,
                 "what becomes smaller by it is stored compressed; zstd needs QEMU 5.1 or newer",
             ),
         ],
@@ -90,11 +86,7 @@ pub(super) fn flatten(app: &App, node: &Node) -> Form {
                 image: form.image.clone(),
                 onto: form.path_if_any(F::Onto),
                 new: Some(form.path(F::Name, "the new file")?),
-                compress: match form.chosen(F::Compress) {
-                    0 => None,
-                    1 => Some(compress(Compression::Zlib)),
-                    _ => Some(compress(Compression::Zstd)),
-                },
+                compress: form.chosen(&image::COMPRESS).map(compress),
             }))
         },
     )
@@ -132,22 +124,81 @@ fn proposed_base(app: &App, id: NodeId) -> String {
     }
 }
 
-const FORMATS: &[&str] = &["find out", "qcow2", "raw"];
+/// The image that the missing base of this one most likely is: of its name or, where none is, the only one of its
+/// size in its folder. Whether it is the same disk is judged by the plan.
+fn likely_base<'f>(forest: &'f Forest, node: &Node) -> Option<&'f Node> {
+    let missing = forest.leads_to(node)?;
+    let is_possible = |other: &&Node| {
+        other.location == Location::Scanned && !forest.chain(other.id).contains(&node.id)
+    };
+    let is_as_large = |other: &Node| other.virtual_size() == node.virtual_size();
+    let namesakes = forest.namesakes(node).images.into_iter();
+    let best = namesakes.filter(is_possible).max_by_key(|other| {
+        let shared = other.path.iter().zip(missing).take_while(|(a, b)| a == b);
+        (is_as_large(other), shared.count())
+    });
+    if best.is_some() {
+        return best;
+    }
+    let beside = |other: &&Node| other.path.parent() == missing.parent();
+    let mut others = forest
+        .nodes()
+        .filter(is_possible)
+        .filter(beside)
+        .filter(|other| is_as_large(other));
+    others.next().filter(|_| others.next().is_none())
+}
+
+/// The image that another one is to be relinked to: the one under the cursor, the one that its base most likely
+/// is, or what is recorded now.
+fn proposed_for_relink(app: &App, node: &Node) -> String {
+    let is_gone = |node: &Node| {
+        let link = node.backing.as_ref();
+        link.is_some_and(|link| !matches!(link.state, BackingState::There(_)))
+    };
+    let is_pointed = app.selected().is_some_and(|at| at.id != node.id);
+    let likely = likely_base(&app.forest, node).filter(|_| is_gone(node) && !is_pointed);
+    let Some(likely) = likely else {
+        return proposed_base(app, node.id);
+    };
+    let dir = node.path.parent();
+    let inside = dir.and_then(|dir| likely.path.strip_prefix(dir).ok());
+    let path = inside.unwrap_or(&likely.path);
+    path.to_string_lossy().into_owned()
+}
+
+const FORMAT: Choice<Option<Format>> = Choice::new(
+    F::Format,
+    ("find out", None),
+    &[("qcow2", Some(Format::Qcow2)), ("raw", Some(Format::Raw))],
+);
 const HOW_FORMAT: &str = "the base's format; it is always recorded";
 
-fn format(at: usize) -> Option<Format> {
-    match at {
-        0 => None,
-        1 => Some(Format::Qcow2),
-        _ => Some(Format::Raw),
-    }
+const STYLE_KEPT: Choice<Option<BackingStyle>> = Choice::new(
+    F::Backing,
+    ("as it was", None),
+    &[
+        ("relative", Some(BackingStyle::Relative)),
+        ("absolute", Some(BackingStyle::Absolute)),
+    ],
+);
+
+/// What stays of an image that is built on another base.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Keeps {
+    /// What it shows: it receives what would show otherwise.
+    View,
+    /// Its own data: only the header changes.
+    Data,
 }
 
-const STYLES_KEPT: &[&str] = &["as it was", "relative", "absolute"];
-
-fn style_kept(at: usize) -> Option<BackingStyle> {
-    at.checked_sub(1).map(style)
-}
+const KEEPS: Choice<Keeps> = Choice::new(
+    F::Keeps,
+    ("what it shows", Keeps::View),
+    &[("its own data only", Keeps::Data)],
+);
+const DEDUPE: Choice<bool> = Choice::new(F::Dedupe, ("no", false), &[("yes", true)]);
+const COMPRESS_RECEIVED: Choice<bool> = Choice::new(F::Compress, ("no", false), &[("yes", true)]);
 
 /// Another base, and what becomes of what the image shows.
 pub(super) fn rebase(app: &App, node: &Node) -> Form {
@@ -164,53 +215,47 @@ pub(super) fn rebase(app: &App, node: &Node) -> Form {
                 "the image to build on; mark this one and go to that one, and its path stands here",
             ),
             Field::choice(
-                F::Keeps,
-                &["what it shows", "its own data only"],
+                &KEEPS,
                 "what it shows: it receives what would show otherwise; or only the header is changed, without a base to \
                  be built on nothing",
             ),
-            Field::choice(F::Format, FORMATS, HOW_FORMAT),
-            Field::choice(F::Backing, STYLES_KEPT, HOW_STYLE),
+            Field::choice(&FORMAT, HOW_FORMAT),
+            Field::choice(&STYLE_KEPT, HOW_STYLE),
             Field::choice(
-                F::Dedupe,
-                &["no", "yes"],
+                &DEDUPE,
                 "yes gives up afterwards what the new base shows as well",
             )
-            .only_where(F::Keeps, &[0]),
+            .only_where(&KEEPS, &[Keeps::View]),
             Field::choice(
-                F::Compress,
-                &["no", "yes"],
+                &COMPRESS_RECEIVED,
                 "yes compresses the whole clusters that it receives, where that makes them smaller",
             )
-            .only_where(F::Keeps, &[0]),
+            .only_where(&KEEPS, &[Keeps::View]),
         ],
         false,
         |form| {
             let image = form.image.clone();
-            if form.chosen(F::Keeps) == 1 && form.path_if_any(F::Base).is_none() {
+            let keeps = form.chosen(&KEEPS);
+            if keeps == Keeps::Data && form.path_if_any(F::Base).is_none() {
                 return Ok(Request::Unlink(Unlink { image }));
             }
             let base = form.path(F::Base, "the base")?;
-            let (format, style) = (
-                format(form.chosen(F::Format)),
-                style_kept(form.chosen(F::Backing)),
-            );
-            Ok(if form.chosen(F::Keeps) == 0 {
-                Request::Rebase(Rebase {
+            let (format, style) = (form.chosen(&FORMAT), form.chosen(&STYLE_KEPT));
+            Ok(match keeps {
+                Keeps::View => Request::Rebase(Rebase {
                     image,
                     to: base,
                     format,
                     style,
-                    dedupe: form.chosen(F::Dedupe) == 1,
-                    compress: form.chosen(F::Compress) == 1,
-                })
-            } else {
-                Request::Relink(Relink {
+                    dedupe: form.chosen(&DEDUPE),
+                    compress: form.chosen(&COMPRESS_RECEIVED),
+                }),
+                Keeps::Data => Request::Relink(Relink {
                     image,
                     base: Some(base),
                     format,
                     style,
-                })
+                }),
             })
         },
     )
@@ -218,7 +263,6 @@ pub(super) fn rebase(app: &App, node: &Node) -> Form {
 
 /// Where a base went that is missing.
 pub(super) fn relink(app: &App, node: &Node) -> Form {
-    let id = node.id;
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
@@ -227,12 +271,12 @@ pub(super) fn relink(app: &App, node: &Node) -> Form {
         vec![
             Field::path(
                 F::Base,
-                proposed_base(app, id),
+                proposed_for_relink(app, node),
                 "where its base is now; only the header changes, so it has to show the same bytes; empty: it is built \
                  on nothing from then on",
             ),
-            Field::choice(F::Format, FORMATS, HOW_FORMAT),
-            Field::choice(F::Backing, STYLES_KEPT, HOW_STYLE),
+            Field::choice(&FORMAT, HOW_FORMAT),
+            Field::choice(&STYLE_KEPT, HOW_STYLE),
         ],
         false,
         |form| {
@@ -243,8 +287,8 @@ pub(super) fn relink(app: &App, node: &Node) -> Form {
             Ok(Request::Relink(Relink {
                 image,
                 base: Some(base),
-                format: format(form.chosen(F::Format)),
-                style: style_kept(form.chosen(F::Backing)),
+                format: form.chosen(&FORMAT),
+                style: form.chosen(&STYLE_KEPT),
             }))
         },
     )

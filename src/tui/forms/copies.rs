@@ -4,17 +4,40 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::forest::Node;
-use crate::image::{CarriedBitmaps, Compression, CompressionLevel, SparseSize};
+use crate::image::{CarriedBitmaps, Compression, CompressionLevel, Format, SparseSize};
 use crate::ops::{
     BackingStyle, Branch, ChangeSnapshot, CloneImage, Convert, ConvertForm, Export, ExtractAs,
     ImageOptions, Import, Reflink, Request, SnapshotAction, SnapshotName,
 };
 use crate::tui::app::App;
-use crate::tui::dialogs::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
 
 use super::image;
 use super::names::name_beside;
+
+/// Which kind of copy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Copied {
+    /// Built on the same.
+    Alone,
+    /// On copies of all below.
+    Chain,
+    /// An overlay on it.
+    Linked,
+}
+
+const COPIED: Choice<Copied> = Choice::new(
+    F::Way,
+    ("alone", Copied::Alone),
+    &[("chain", Copied::Chain), ("linked", Copied::Linked)],
+);
+
+const REFLINK: Choice<Reflink> = Choice::new(
+    F::Reflink,
+    ("auto", Reflink::Auto),
+    &[("always", Reflink::Always), ("never", Reflink::Never)],
+);
 
 /// A copy, file for file; of all it is built on as well; or an overlay instead.
 pub(super) fn clone(app: &App, node: &Node) -> Form {
@@ -25,47 +48,42 @@ pub(super) fn clone(app: &App, node: &Node) -> Form {
         format!("Clone {name}"),
         image,
         vec![
-            Field::path(F::Name, new, "the file to create").only_where(F::Way, &[0, 2]),
+            Field::path(F::Name, new, "the file to create")
+                .only_where(&COPIED, &[Copied::Alone, Copied::Linked]),
             Field::path(
                 F::Folder,
                 "",
                 "a folder that is there: the copies keep their names in it",
             )
-            .only_where(F::Way, &[1]),
+            .only_where(&COPIED, &[Copied::Chain]),
             Field::choice(
-                F::Way,
-                &["alone", "chain", "linked"],
+                &COPIED,
                 "alone: built on the same; chain: on copies of all below; linked: an overlay on it, no copy",
             ),
             Field::choice(
-                F::Reflink,
-                &["auto", "always", "never"],
+                &REFLINK,
                 "whether blocks are shared: where that can be; or nothing is created; or never",
             )
-            .only_where(F::Way, &[0, 1]),
+            .only_where(&COPIED, &[Copied::Alone, Copied::Chain]),
         ],
         true,
         |form| {
             let image = form.image.clone();
-            let reflink = match form.chosen(F::Reflink) {
-                0 => Reflink::Auto,
-                1 => Reflink::Always,
-                _ => Reflink::Never,
-            };
-            Ok(match form.chosen(F::Way) {
-                0 => Request::Clone(CloneImage {
+            let reflink = form.chosen(&REFLINK);
+            Ok(match form.chosen(&COPIED) {
+                Copied::Alone => Request::Clone(CloneImage {
                     image,
                     new: form.path(F::Name, "the copy")?,
                     chain: false,
                     reflink,
                 }),
-                1 => Request::Clone(CloneImage {
+                Copied::Chain => Request::Clone(CloneImage {
                     image,
                     new: form.path(F::Folder, "the folder")?,
                     chain: true,
                     reflink,
                 }),
-                _ => Request::Branch(Branch {
+                Copied::Linked => Request::Branch(Branch {
                     base: image,
                     new: form.path(F::Name, "the copy")?,
                     format: None,
@@ -76,6 +94,45 @@ pub(super) fn clone(app: &App, node: &Node) -> Form {
             })
         },
     )
+}
+
+/// What an image is converted to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum To {
+    Qcow2,
+    Raw,
+    /// Over an image that is there.
+    Existing,
+}
+
+const TO: Choice<To> = Choice::new(
+    F::To,
+    ("qcow2", To::Qcow2),
+    &[("raw", To::Raw), ("over it", To::Existing)],
+);
+
+/// What each of several images is converted to.
+const TO_EACH: Choice<To> = Choice::new(F::To, ("qcow2", To::Qcow2), &[("raw", To::Raw)]);
+
+const BITMAPS: Choice<CarriedBitmaps> = Choice::new(
+    F::Bitmaps,
+    ("none", CarriedBitmaps::None),
+    &[
+        ("all", CarriedBitmaps::All),
+        ("sound ones", CarriedBitmaps::Sound),
+    ],
+);
+
+/// Whether what cannot be read becomes zeros.
+const SALVAGE: Choice<bool> = Choice::new(F::Unread, ("an error", false), &[("zeros", true)]);
+
+/// Has the name end as what it is converted to is called.
+fn name_by_kind(form: &mut Form) {
+    match form.chosen(&TO) {
+        To::Qcow2 => image::name_by_format(form, &Format::Qcow2),
+        To::Raw => image::name_by_format(form, &Format::Raw),
+        To::Existing => {}
+    }
 }
 
 /// What an image, or the snapshot under the cursor, shows as an image of another kind.
@@ -94,22 +151,20 @@ pub(super) fn convert(app: &App, node: &Node) -> Form {
             "the file to create",
         ),
         Field::choice(
-            F::To,
-            &["qcow2", "raw", "over it"],
+            &TO,
             "what it is to be: qcow2, or the bytes as the guest sees them; or over an image that is there",
         ),
         Field::choice(
-            F::Compress,
-            &["no", "zlib", "zstd"],
+            &image::COMPRESS,
             "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
         )
-        .only_where(F::To, &[0]),
+        .only_where(&TO, &[To::Qcow2]),
         Field::path(
             F::Onto,
             "",
             "an image of its chain to build the new one on; empty: it is built on nothing",
         )
-        .only_where(F::To, &[0]),
+        .only_where(&TO, &[To::Qcow2]),
         Field::text(
             F::Snapshot,
             id,
@@ -117,17 +172,15 @@ pub(super) fn convert(app: &App, node: &Node) -> Form {
         )
         .only_if(inside.0 > 0),
         Field::choice(
-            F::Bitmaps,
-            &["none", "all", "sound ones"],
+            &BITMAPS,
             "the dirty bitmaps that come along; sound ones: those in use by nobody, so that they are right",
         )
-        .only_where(F::To, &[0])
+        .only_where(&TO, &[To::Qcow2])
         .only_if(inside.1 > 0),
     ];
-    fields.push(image::reserve_of_raw().only_where(F::To, &[1]));
+    fields.push(image::reserve_of_raw().only_where(&TO, &[To::Raw]));
     fields.push(Field::choice(
-        F::Unread,
-        &["an error", "zeros"],
+        &SALVAGE,
         "what becomes of what cannot be read: nothing is made; or it is zeros, and listed at the end",
     ));
     fields.push(Field::text(
@@ -135,9 +188,8 @@ pub(super) fn convert(app: &App, node: &Node) -> Form {
         "4K",
         "from how many zeros in a row on nothing is stored for them; 0 stores everything",
     ));
-    fields.extend(image::only_for_qcow2(image::fields(), F::To));
-    Form::new(format!("Convert {name}"), path, fields, true, converted)
-        .tidied_by(|form| image::name_by_format(form, F::To))
+    fields.extend(image::only_for_qcow2(image::fields(), &TO, To::Qcow2));
+    Form::new(format!("Convert {name}"), path, fields, true, converted).tidied_by(name_by_kind)
 }
 
 /// What an image is converted to.
@@ -145,20 +197,16 @@ pub(super) fn convert(app: &App, node: &Node) -> Form {
 /// # Errors
 /// A sentence, if two of them contradict each other.
 fn kind(form: &Form) -> Result<ConvertForm, String> {
-    match form.chosen(F::To) {
-        0 => {}
-        1 => {
+    match form.chosen(&TO) {
+        To::Qcow2 => {}
+        To::Raw => {
             return Ok(ConvertForm::Raw {
-                preallocation: image::reserved_of_raw(form.chosen(F::ReserveRaw)),
+                preallocation: form.chosen(&image::RESERVE_RAW),
             });
         }
-        _ => return Ok(ConvertForm::Existing),
+        To::Existing => return Ok(ConvertForm::Existing),
     }
-    let compression = match form.chosen(F::Compress) {
-        0 => None,
-        1 => Some(Compression::Zlib),
-        _ => Some(Compression::Zstd),
-    };
+    let compression = form.chosen(&image::COMPRESS);
     let mut image = image::options(form);
     if let Some(compression) = compression {
         if image.format.compression == Compression::Zstd && compression == Compression::Zlib {
@@ -206,19 +254,21 @@ pub(super) fn convert_each(app: &App) -> Form {
             "a folder that is there, to hold all of them; empty: each is made beside its own",
         ),
         Field::choice(
-            F::To,
-            &["qcow2", "raw"],
+            &TO_EACH,
             "what they are to be: qcow2, or the bytes as the guest sees them",
         ),
         Field::choice(
-            F::Compress,
-            &["no", "zlib", "zstd"],
+            &image::COMPRESS,
             "zlib, which every QEMU reads, or zstd, which QEMU reads since 5.1 and is faster",
         )
-        .only_where(F::To, &[0]),
+        .only_where(&TO, &[To::Qcow2]),
     ];
-    fields.push(image::reserve_of_raw().only_where(F::To, &[1]));
-    fields.extend(image::only_for_qcow2(image::fields_of_each(), F::To));
+    fields.push(image::reserve_of_raw().only_where(&TO, &[To::Raw]));
+    fields.extend(image::only_for_qcow2(
+        image::fields_of_each(),
+        &TO_EACH,
+        To::Qcow2,
+    ));
     let title = format!("Convert {} images", images.len());
     Form::for_each(title, images, fields, |form| {
         let ending = form.text(F::Ending);
@@ -232,10 +282,9 @@ pub(super) fn convert_each(app: &App) -> Form {
                     .to_owned(),
             );
         }
-        let to = if form.chosen(F::To) == 0 {
-            "qcow2"
-        } else {
-            "raw"
+        let to = match form.chosen(&TO_EACH) {
+            To::Raw => "raw",
+            To::Qcow2 | To::Existing => "qcow2",
         };
         let made = kind(form)?;
         let requests = form.images.iter().map(|image| {
@@ -278,14 +327,10 @@ fn converted(form: &Form) -> Result<Request, String> {
     };
     Ok(Request::Convert(Convert {
         sources: vec![form.image.clone()],
-        bitmaps: match form.chosen(F::Bitmaps) {
-            0 => CarriedBitmaps::None,
-            1 => CarriedBitmaps::All,
-            _ => CarriedBitmaps::Sound,
-        },
+        bitmaps: form.chosen(&BITMAPS),
         format: None,
         snapshot,
-        salvage: form.chosen(F::Unread) == 1,
+        salvage: form.chosen(&SALVAGE),
         sparse: sparse(form.text(F::Sparse))?,
         new: form.path(F::Name, "the new file")?,
         form: kind(form)?,
@@ -352,6 +397,12 @@ pub(super) fn import(app: &App) -> Form {
     )
 }
 
+const EXTRACT_AS: Choice<ExtractAs> = Choice::new(
+    F::As,
+    ("qcow2", ExtractAs::Qcow2),
+    &[("raw", ExtractAs::Raw), ("overlay", ExtractAs::Overlay)],
+);
+
 /// A snapshot copied out into a file.
 pub(super) fn snapshot(node: &Node, id: &OsStr) -> Form {
     let image = node.path.as_path();
@@ -360,13 +411,12 @@ pub(super) fn snapshot(node: &Node, id: &OsStr) -> Form {
     let stem = image.file_stem().unwrap_or(image.as_os_str());
     let new = format!("{}-snapshot-{id}.qcow2", stem.to_string_lossy());
     Form::new(
-        format!("Extract a snapshot of {name}"),
+        format!("Snapshot: copy one of {name} out"),
         image,
         vec![
             Field::path(F::Name, new, "the file to create"),
             Field::choice(
-                F::As,
-                &["qcow2", "raw", "overlay"],
+                &EXTRACT_AS,
                 "qcow2 built on nothing, raw, or qcow2 built on what this image is built on",
             ),
             Field::text(F::Snapshot, id, "the snapshot's ID"),
@@ -378,11 +428,7 @@ pub(super) fn snapshot(node: &Node, id: &OsStr) -> Form {
                 action: SnapshotAction::Extract {
                     snapshot: SnapshotName::Id(OsString::from(form.text(F::Snapshot))),
                     new: form.path(F::Name, "the new file")?,
-                    form: match form.chosen(F::As) {
-                        0 => ExtractAs::Qcow2,
-                        1 => ExtractAs::Raw,
-                        _ => ExtractAs::Overlay,
-                    },
+                    form: form.chosen(&EXTRACT_AS),
                 },
             }))
         },

@@ -1,47 +1,93 @@
 //! The fields that ask how a new qcow2 image is made, wherever one is: encryption, and behind one choice
 //! every option of its format, by qemu-img's names.
 
-use crate::image::{Compression, Preallocation};
+use crate::image::{Compression, Format, Preallocation};
 use crate::ops::{BackingStyle, DataFileOption, EncryptionOption, ImageOptions};
-use crate::tui::dialogs::form::{Field, FieldName as F, Form, Visibility};
+use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
 
-/// Cluster sizes: the usual one, then the others from the smallest on.
-const CLUSTERS: [(&str, u32); 13] = [
-    ("64K", 16),
-    ("512", 9),
-    ("1K", 10),
-    ("2K", 11),
-    ("4K", 12),
-    ("8K", 13),
-    ("16K", 14),
-    ("32K", 15),
-    ("128K", 17),
-    ("256K", 18),
-    ("512K", 19),
-    ("1M", 20),
-    ("2M", 21),
-];
+const ENCRYPT: Choice<bool> = Choice::new(F::Encrypt, ("no", false), &[("luks", true)]);
 
-/// The words of [`CLUSTERS`], as a field has them.
-const CLUSTER_WORDS: &[&str] = &{
-    let mut words = [""; CLUSTERS.len()];
-    let mut at = 0;
-    while at < words.len() {
-        words[at] = CLUSTERS[at].0;
-        at += 1;
-    }
-    words
-};
+/// Whether the options below are asked for.
+const ALL_OPTIONS: Choice<bool> =
+    Choice::new(F::Options, ("as usual", false), &[("all of them", true)]);
+
+/// Cluster sizes, in bits: the usual one, then the others from the smallest on.
+const CLUSTER_BITS: Choice<u32> = Choice::new(
+    F::Cluster,
+    ("64K", 16),
+    &[
+        ("512", 9),
+        ("1K", 10),
+        ("2K", 11),
+        ("4K", 12),
+        ("8K", 13),
+        ("16K", 14),
+        ("32K", 15),
+        ("128K", 17),
+        ("256K", 18),
+        ("512K", 19),
+        ("1M", 20),
+        ("2M", 21),
+    ],
+);
+
+const SUBCLUSTER: Choice<bool> = Choice::new(F::Subcluster, ("no", false), &[("yes", true)]);
+const OLD_VERSION: Choice<bool> = Choice::new(F::Compat, ("1.1", false), &[("0.10", true)]);
+
+/// Bits of a reference count, as powers of two.
+const REFCOUNT_ORDER: Choice<u32> = Choice::new(
+    F::Refcounts,
+    ("16", 4),
+    &[("1", 0), ("2", 1), ("4", 2), ("8", 3), ("32", 5), ("64", 6)],
+);
+
+const LAZY: Choice<bool> = Choice::new(F::Lazy, ("off", false), &[("on", true)]);
+const CODEC: Choice<Compression> = Choice::new(
+    F::Codec,
+    ("zlib", Compression::Zlib),
+    &[("zstd", Compression::Zstd)],
+);
+const DATA_RAW: Choice<bool> = Choice::new(F::DataRaw, ("no", false), &[("yes", true)]);
+
+/// Whether, and how, what is copied is compressed.
+pub(super) const COMPRESS: Choice<Option<Compression>> = Choice::new(
+    F::Compress,
+    ("no", None),
+    &[
+        ("zlib", Some(Compression::Zlib)),
+        ("zstd", Some(Compression::Zstd)),
+    ],
+);
+
+/// What is reserved in advance for a qcow2 image.
+pub(super) const RESERVE: Choice<Preallocation> = Choice::new(
+    F::Reserve,
+    ("nothing", Preallocation::Off),
+    &[
+        ("metadata", Preallocation::Metadata),
+        ("falloc", Preallocation::Falloc),
+        ("full", Preallocation::Full),
+    ],
+);
+
+/// What is reserved in advance for a raw image.
+pub(super) const RESERVE_RAW: Choice<Preallocation> = Choice::new(
+    F::ReserveRaw,
+    ("nothing", Preallocation::Off),
+    &[
+        ("falloc", Preallocation::Falloc),
+        ("full", Preallocation::Full),
+    ],
+);
 
 /// The fields.
 pub(super) fn fields() -> Vec<Field> {
-    let optional = |field: Field| field.only_where(F::Options, &[1]);
-    let secret = |name, help| Field::secret(name, help).only_where(F::Encrypt, &[1]);
+    let optional = |field: Field| field.only_where(&ALL_OPTIONS, &[true]);
+    let secret = |name, help| Field::secret(name, help).only_where(&ENCRYPT, &[true]);
     vec![
         Field::choice(
-            F::Encrypt,
-            &["no", "luks"],
+            &ENCRYPT,
             "luks: without its passphrase nobody reads it, and nothing recovers a lost one",
         ),
         secret(
@@ -53,38 +99,28 @@ pub(super) fn fields() -> Vec<Field> {
             "the same again: mistyped, it would be lost with all that is written under it",
         ),
         Field::choice(
-            F::Options,
-            &["as usual", "all of them"],
+            &ALL_OPTIONS,
             "all of them: cluster size, version, reserved room, a data file and more",
         ),
         optional(Field::choice(
-            F::Cluster,
-            CLUSTER_WORDS,
+            &CLUSTER_BITS,
             "bytes a cluster: larger ones need less metadata and copy more",
         )),
         optional(Field::choice(
-            F::Subcluster,
-            &["no", "yes"],
+            &SUBCLUSTER,
             "yes: each cluster has 32 parts that are allocated by themselves (QEMU 5.2)",
         )),
         optional(Field::choice(
-            F::Compat,
-            &["1.1", "0.10"],
+            &OLD_VERSION,
             "the version of the format: 1.1 (3), or 0.10 (2) for QEMU before 1.1",
         )),
+        optional(Field::choice(&REFCOUNT_ORDER, "bits of a reference count")),
         optional(Field::choice(
-            F::Refcounts,
-            &["16", "1", "2", "4", "8", "32", "64"],
-            "bits of a reference count",
-        )),
-        optional(Field::choice(
-            F::Lazy,
-            &["off", "on"],
+            &LAZY,
             "on lets reference counts be written late: faster, with a repair after a crash",
         )),
         optional(Field::choice(
-            F::Codec,
-            &["zlib", "zstd"],
+            &CODEC,
             "algorithm of clusters that are compressed later; zstd needs QEMU 5.1 or newer",
         )),
         optional(reserve()),
@@ -94,8 +130,7 @@ pub(super) fn fields() -> Vec<Field> {
             "a further file to create, which holds the guest's data; empty: the image does",
         )),
         optional(Field::choice(
-            F::DataRaw,
-            &["no", "yes"],
+            &DATA_RAW,
             "yes: the data file is at every time a raw image of the disk",
         )),
     ]
@@ -104,46 +139,25 @@ pub(super) fn fields() -> Vec<Field> {
 /// What is reserved in advance for a qcow2 image.
 pub(super) fn reserve() -> Field {
     Field::choice(
-        F::Reserve,
-        &["nothing", "metadata", "falloc", "full"],
+        &RESERVE,
         "what is reserved in advance: places, blocks of the filesystem, blocks full of zeros",
     )
-}
-
-/// What that field says.
-pub(super) fn reserved(at: usize) -> Preallocation {
-    match at {
-        1 => Preallocation::Metadata,
-        2 => Preallocation::Falloc,
-        3 => Preallocation::Full,
-        _ => Preallocation::Off,
-    }
 }
 
 /// What is reserved in advance for a raw image.
 pub(super) fn reserve_of_raw() -> Field {
     Field::choice(
-        F::ReserveRaw,
-        &["nothing", "falloc", "full"],
+        &RESERVE_RAW,
         "what is reserved in advance: blocks of the filesystem, or blocks full of zeros",
     )
 }
 
-/// What that field says.
-pub(super) fn reserved_of_raw(at: usize) -> Preallocation {
-    match at {
-        1 => Preallocation::Falloc,
-        2 => Preallocation::Full,
-        _ => Preallocation::Off,
-    }
-}
-
 /// Has the name end as the format is called: what is called like a qcow2 image is taken for one.
-pub(super) fn name_by_format(form: &mut Form, format: F) {
-    let (from, to) = match form.chosen(format) {
-        0 => (".raw", ".qcow2"),
-        1 => (".qcow2", ".raw"),
-        _ => return,
+pub(super) fn name_by_format(form: &mut Form, format: &Format) {
+    let (from, to) = match format {
+        Format::Qcow2 => (".raw", ".qcow2"),
+        Format::Raw => (".qcow2", ".raw"),
+        Format::Other(_) => return,
     };
     if let Some(stem) = form.text(F::Name).strip_suffix(from) {
         let text = format!("{stem}{to}");
@@ -160,50 +174,39 @@ pub(super) fn fields_of_each() -> Vec<Field> {
 
 /// What the fields say.
 pub(super) fn options(form: &Form) -> ImageOptions {
-    let chosen = |name| form.chosen(name);
     let mut image = ImageOptions {
-        encryption: (chosen(F::Encrypt) == 1).then(EncryptionOption::default),
+        encryption: form.chosen(&ENCRYPT).then(EncryptionOption::default),
         data_file: form.path_if_any(F::DataFile).map(|path| DataFileOption {
             path,
-            raw: chosen(F::DataRaw) == 1,
+            raw: form.chosen(&DATA_RAW),
             style: BackingStyle::Absolute,
         }),
         ..ImageOptions::default()
     };
     let format = &mut image.format;
-    if let Some((_, bits)) = CLUSTERS.get(chosen(F::Cluster)) {
-        format.cluster_bits = *bits;
-    }
-    format.extended_l2 = chosen(F::Subcluster) == 1;
-    format.old_version = chosen(F::Compat) == 1;
-    format.refcount_order = match chosen(F::Refcounts) {
-        1 => 0,
-        2 => 1,
-        3 => 2,
-        4 => 3,
-        5 => 5,
-        6 => 6,
-        _ => 4,
-    };
-    format.lazy_refcounts = chosen(F::Lazy) == 1;
-    format.compression = match chosen(F::Codec) {
-        1 => Compression::Zstd,
-        _ => Compression::Zlib,
-    };
-    format.preallocation = reserved(chosen(F::Reserve));
+    format.cluster_bits = form.chosen(&CLUSTER_BITS);
+    format.extended_l2 = form.chosen(&SUBCLUSTER);
+    format.old_version = form.chosen(&OLD_VERSION);
+    format.refcount_order = form.chosen(&REFCOUNT_ORDER);
+    format.lazy_refcounts = form.chosen(&LAZY);
+    format.compression = form.chosen(&CODEC);
+    format.preallocation = form.chosen(&RESERVE);
     image
 }
 
-/// The fields where they are for an image that may not be a qcow2 image: they are there only where the
-/// choice of that name is the first one.
-pub(super) fn only_for_qcow2(mut fields: Vec<Field>, to: F) -> Vec<Field> {
-    for field in &mut fields {
-        if matches!(field.name, F::Encrypt | F::Options) {
-            // The others hang on these two.
-            field.there = Visibility::Where(to, &[0]);
-        }
-    }
-    fields
+/// The fields where they are for an image that may not be a qcow2 image: they are there only where that is
+/// chosen.
+pub(super) fn only_for_qcow2<T: Clone + PartialEq>(
+    fields: Vec<Field>,
+    choice: &Choice<T>,
+    qcow2: T,
+) -> impl Iterator<Item = Field> {
+    let qcow2 = [qcow2];
+    fields.into_iter().map(move |field| match field.name {
+        // The others hang on these two.
+        F::Encrypt | F::Options => field.only_where(choice, &qcow2),
+        _ => field,
+    })
 }
 
 /// A size that is typed.

@@ -3,15 +3,19 @@
 use std::ffi::OsString;
 
 use crate::forest::Node;
+use crate::image::Format;
 use crate::ops::{
     ChangeSnapshot, Create, CreateRaw, Dependants, MoveImages, NewSize, Relocation, Request,
     Resize, SnapshotAction,
 };
 use crate::tui::app::App;
-use crate::tui::dialogs::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
 
 use super::image::{self, size};
+
+const FORMAT: Choice<Format> =
+    Choice::new(F::Format, ("qcow2", Format::Qcow2), &[("raw", Format::Raw)]);
 
 /// A new empty image beside the selected one, or in the first directory.
 pub(super) fn create(app: &App) -> Form {
@@ -33,23 +37,26 @@ pub(super) fn create(app: &App) -> Form {
             Field::path(F::Name, name.unwrap_or_default(), "the file to create"),
             Field::text(F::Size, "20G", "with K, M, G or T (powers of 1,024)"),
             Field::choice(
-                F::Format,
-                &["qcow2", "raw"],
+                &FORMAT,
                 "what it is to be: qcow2, or the bytes as the guest sees them",
             ),
-            image::reserve_of_raw().only_where(F::Format, &[1]),
+            image::reserve_of_raw().only_where(&FORMAT, &[Format::Raw]),
         ]
         .into_iter()
-        .chain(image::only_for_qcow2(image::fields(), F::Format))
+        .chain(image::only_for_qcow2(
+            image::fields(),
+            &FORMAT,
+            Format::Qcow2,
+        ))
         .collect(),
         true,
         |form| {
             let (path, size) = (form.path(F::Name, "the new file")?, size(form, F::Size)?);
-            if form.chosen(F::Format) == 1 {
+            if form.chosen(&FORMAT) == Format::Raw {
                 return Ok(Request::CreateRaw(CreateRaw {
                     new: path,
                     size,
-                    preallocation: image::reserved_of_raw(form.chosen(F::ReserveRaw)),
+                    preallocation: form.chosen(&image::RESERVE_RAW),
                 }));
             }
             Ok(Request::Create(Create {
@@ -59,8 +66,14 @@ pub(super) fn create(app: &App) -> Form {
             }))
         },
     )
-    .tidied_by(|form| image::name_by_format(form, F::Format))
+    .tidied_by(|form| image::name_by_format(form, &form.chosen(&FORMAT)))
 }
+
+const SUBTREE: Choice<bool> = Choice::new(
+    F::Subtree,
+    ("it alone", false),
+    &[("with all built on it", true)],
+);
 
 /// Another name or folder.
 pub(super) fn move_image(node: &Node) -> Form {
@@ -75,11 +88,7 @@ pub(super) fn move_image(node: &Node) -> Form {
                 image.file_name().unwrap_or_default().to_string_lossy(),
                 "another name, or a folder that is to hold it; what refers to it follows",
             ),
-            Field::choice(
-                F::Subtree,
-                &["it alone", "with all built on it"],
-                "whether what is built on it moves along",
-            ),
+            Field::choice(&SUBTREE, "whether what is built on it moves along"),
         ],
         false,
         |form| {
@@ -89,11 +98,13 @@ pub(super) fn move_image(node: &Node) -> Form {
                     to: form.path(F::To, "the new place")?,
                     style: None,
                 }],
-                subtree: form.chosen(F::Subtree) == 1,
+                subtree: form.chosen(&SUBTREE),
             }))
         },
     )
 }
+
+const SHRINK: Choice<bool> = Choice::new(F::Shrink, ("no", false), &[("yes", true)]);
 
 /// Another size of the disk.
 pub(super) fn resize(node: &Node) -> Form {
@@ -110,8 +121,7 @@ pub(super) fn resize(node: &Node) -> Form {
                 "with K, M, G or T: 40G is the new size, +10G so much more, -10G so much less",
             ),
             Field::choice(
-                F::Shrink,
-                &["no", "yes"],
+                &SHRINK,
                 "yes lets the disk become shorter: what lies past its new end is lost",
             ),
             image::reserve(),
@@ -121,8 +131,8 @@ pub(super) fn resize(node: &Node) -> Form {
             Ok(Request::Resize(Resize {
                 image: form.image.clone(),
                 size: form.text(F::Size).parse::<NewSize>()?,
-                shrink: form.chosen(F::Shrink) == 1,
-                preallocation: image::reserved(form.chosen(F::Reserve)),
+                shrink: form.chosen(&SHRINK),
+                preallocation: form.chosen(&image::RESERVE),
                 dependants: Dependants::default(),
             }))
         },

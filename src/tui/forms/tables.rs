@@ -7,8 +7,44 @@ use crate::image::{Amendment, CompressionType, Version};
 use crate::ops::{
     AmendImage, BitmapAction, ChangeBitmap, ChangeKeySlot, EncryptionOption, KeySlotAction, Request,
 };
-use crate::tui::dialogs::form::{Field, FieldName as F, Form};
+use crate::tui::dialogs::form::{Choice, Field, FieldName as F, Form};
 use crate::units;
+
+const VERSION: Choice<Option<Version>> = Choice::new(
+    F::Compat,
+    ("as it is", None),
+    &[("1.1", Some(Version::V3)), ("0.10", Some(Version::V2))],
+);
+
+/// Bits of a reference count, as powers of two.
+const REFCOUNT_ORDER: Choice<Option<u32>> = Choice::new(
+    F::Refcounts,
+    ("as it is", None),
+    &[
+        ("1", Some(0)),
+        ("2", Some(1)),
+        ("4", Some(2)),
+        ("8", Some(3)),
+        ("16", Some(4)),
+        ("32", Some(5)),
+        ("64", Some(6)),
+    ],
+);
+
+const LAZY: Choice<Option<bool>> = Choice::new(
+    F::Lazy,
+    ("as it is", None),
+    &[("on", Some(true)), ("off", Some(false))],
+);
+
+const CODEC: Choice<Option<CompressionType>> = Choice::new(
+    F::Codec,
+    ("as it is", None),
+    &[
+        ("zlib", Some(CompressionType::Zlib)),
+        ("zstd", Some(CompressionType::Zstd)),
+    ],
+);
 
 /// Another version, refcount width or feature.
 pub(super) fn amend(node: &Node) -> Form {
@@ -24,48 +60,26 @@ pub(super) fn amend(node: &Node) -> Form {
         &node.path,
         vec![
             Field::choice(
-                F::Compat,
-                &["as it is", "1.1", "0.10"],
+                &VERSION,
                 "the version of the format: 1.1 (3), or 0.10 (2) for QEMU before 1.1",
             ),
+            Field::choice(&REFCOUNT_ORDER, "bits of a reference count"),
             Field::choice(
-                F::Refcounts,
-                &["as it is", "1", "2", "4", "8", "16", "32", "64"],
-                "bits of a reference count",
-            ),
-            Field::choice(
-                F::Lazy,
-                &["as it is", "on", "off"],
+                &LAZY,
                 "on lets reference counts be written late: faster, with a repair after a crash",
             ),
             Field::choice(
-                F::Codec,
-                &["as it is", "zlib", "zstd"],
+                &CODEC,
                 "algorithm of compressed clusters; only where nothing is compressed",
             ),
         ],
         false,
         |form| {
             let amendment = Amendment {
-                version: match form.chosen(F::Compat) {
-                    0 => None,
-                    1 => Some(Version::V3),
-                    _ => Some(Version::V2),
-                },
-                // The words go up by powers of two.
-                refcount_order: form
-                    .chosen(F::Refcounts)
-                    .checked_sub(1)
-                    .and_then(|order| u32::try_from(order).ok()),
-                lazy_refcounts: match form.chosen(F::Lazy) {
-                    0 => None,
-                    on => Some(on == 1),
-                },
-                compression: match form.chosen(F::Codec) {
-                    0 => None,
-                    1 => Some(CompressionType::Zlib),
-                    _ => Some(CompressionType::Zstd),
-                },
+                version: form.chosen(&VERSION),
+                refcount_order: form.chosen(&REFCOUNT_ORDER),
+                lazy_refcounts: form.chosen(&LAZY),
+                compression: form.chosen(&CODEC),
                 data_file: None,
                 data_file_raw: None,
             };
@@ -80,23 +94,40 @@ pub(super) fn amend(node: &Node) -> Form {
     )
 }
 
+/// What becomes of the key slots.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum SlotChange {
+    Add,
+    Change,
+    Erase,
+}
+
+const SLOT_CHANGE: Choice<SlotChange> = Choice::new(
+    F::What,
+    ("add", SlotChange::Add),
+    &[("change", SlotChange::Change), ("erase", SlotChange::Erase)],
+);
+
+/// Those that take a new passphrase.
+const GIVES: &[SlotChange] = &[SlotChange::Add, SlotChange::Change];
+
 /// Other passphrases of an encrypted image. The one it opens to now is asked for when that is planned.
 pub(super) fn key_slots(node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
-    let secret = |name, help| Field::secret(name, help).only_where(F::What, &[0, 1]);
+    let secret = |name, help| Field::secret(name, help).only_where(&SLOT_CHANGE, GIVES);
     Form::new(
-        format!("Key slots of {name}"),
+        format!("Keyslot: add, change or erase a passphrase of {name}"),
         image,
         vec![
             Field::choice(
-                F::What,
-                &["add", "change", "erase"],
+                &SLOT_CHANGE,
                 "add: a passphrase besides; change: instead of the one you give; erase: one less",
             ),
             Field::text(F::Slot, "", "its number, 0 to 7; empty: chosen for you")
-                .only_where(F::What, &[0, 1]),
-            Field::text(F::Erased, "", "the slot that is erased, 0 to 7").only_where(F::What, &[2]),
+                .only_where(&SLOT_CHANGE, GIVES),
+            Field::text(F::Erased, "", "the slot that is erased, 0 to 7")
+                .only_where(&SLOT_CHANGE, &[SlotChange::Erase]),
             secret(F::Passphrase, "the new one; it is kept nowhere"),
             secret(F::OnceMore, "the same again: mistyped, it opens nothing"),
         ],
@@ -110,17 +141,17 @@ pub(super) fn key_slots(node: &Node) -> Form {
                     .map_err(|_| "the slot is a number from 0 to 7".to_owned()),
             };
             let iter_time_ms = EncryptionOption::default().iter_time_ms;
-            let action = match form.chosen(F::What) {
-                0 => KeySlotAction::Add {
+            let action = match form.chosen(&SLOT_CHANGE) {
+                SlotChange::Add => KeySlotAction::Add {
                     slot: slot(form.text(F::Slot))?,
                     iter_time_ms,
                 },
-                1 => KeySlotAction::Change {
+                SlotChange::Change => KeySlotAction::Change {
                     slot: slot(form.text(F::Slot))?,
                     into: None,
                     iter_time_ms,
                 },
-                _ => KeySlotAction::Erase {
+                SlotChange::Erase => KeySlotAction::Erase {
                     slot: slot(form.text(F::Erased))?
                         .ok_or_else(|| "say which slot is erased, 0 to 7".to_owned())?,
                 },
@@ -133,12 +164,14 @@ pub(super) fn key_slots(node: &Node) -> Form {
     )
 }
 
+const RECORDS: Choice<bool> = Choice::new(F::Records, ("yes", true), &[("no", false)]);
+
 /// A new dirty bitmap.
 pub(super) fn add_bitmap(node: &Node) -> Form {
     let image = node.path.as_path();
     let name = units::file_name(&node.path);
     Form::new(
-        format!("Add a dirty bitmap to {name}"),
+        format!("Bitmap: add one to {name}"),
         image,
         vec![
             Field::text(F::Name, "", "what it is called, 1 to 1023 bytes"),
@@ -148,8 +181,7 @@ pub(super) fn add_bitmap(node: &Node) -> Form {
                 "guest bytes per bit, such as 64K; empty for QEMU's choice",
             ),
             Field::choice(
-                F::Records,
-                &["yes", "no"],
+                &RECORDS,
                 "yes: it records writes from the next start of a machine on",
             ),
         ],
@@ -166,7 +198,7 @@ pub(super) fn add_bitmap(node: &Node) -> Form {
                     bitmap: OsString::from(name),
                     action: BitmapAction::Add {
                         granularity,
-                        enabled: form.chosen(F::Records) == 0,
+                        enabled: form.chosen(&RECORDS),
                     },
                 })),
             }
@@ -179,7 +211,7 @@ pub(super) fn merge_bitmap(node: &Node, bitmap: &OsStr) -> Form {
     let image = node.path.as_path();
     let name = bitmap.to_string_lossy().into_owned();
     Form::new(
-        "Merge another dirty bitmap into this one".to_owned(),
+        "Bitmap: merge another one into this".to_owned(),
         image,
         vec![
             Field::text(F::Bitmap, name, "the one that takes up what the other says"),

@@ -82,6 +82,9 @@ pub(in crate::tui) fn framed(
     if !app.tree.filter.value().is_empty() && keyboard != Keyboard::FilterLine {
         parts.push(format!("/{}", text::safe(app.tree.filter.value())));
     }
+    if app.tree.narrowed {
+        parts.push("only what the plan concerns: , . go through it".to_owned());
+    }
     if app.tree.rows.filtered && app.tree.view != Default::default() {
         parts.push(app.tree.view.name().to_owned());
     }

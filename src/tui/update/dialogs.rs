@@ -51,7 +51,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
             panes::run(ui, action, effects);
         }
         Next::Go(motion) => cursor::go(ui, motion),
-        Next::Terms => ui.dialogs.open(Dialog::List(Box::new(menus::terms()))),
+        Next::Terms => ui.dialogs.open(menus::terms()),
         Next::Fill(kind, about) => {
             let image = ui.app.target().map(|node| node.id);
             open::fill(ui, image, kind, about.as_deref(), effects);
@@ -66,7 +66,7 @@ pub(super) fn follow(ui: &mut Ui, next: Next, effects: &mut Vec<Effect>) {
         }
         Next::StartJobs => jobs::start_next(&mut ui.app.jobs, effects),
         Next::Retry { title, task } => jobs::retry(ui, title, task, effects),
-        Next::Log(job) => ui.dialogs.open(Dialog::Log(LogView { job, up: 0 })),
+        Next::Log(job) => ui.dialogs.open(LogView { job, up: 0 }),
         Next::Quit => open::quit(ui, effects),
     }
 }

@@ -6,7 +6,7 @@ use crate::tui::actions::Action;
 use crate::tui::bindings::Action as _;
 use crate::tui::dialogs::Context;
 use crate::tui::key::Key;
-use crate::tui::layout::{self, Room};
+use crate::tui::layout::{self, Panes};
 use crate::tui::msg::Effect;
 use crate::tui::ui::Ui;
 
@@ -17,7 +17,7 @@ pub(super) fn press(ui: &mut Ui, key: Key, effects: &mut Vec<Effect>) {
     let layout = layout::of(ui);
     let area = layout::of_dialog(ui, &layout);
     // Where nothing is seen, nothing but leaving is understood.
-    let is_seen = layout.room != Room::None;
+    let is_seen = layout.panes != Panes::None;
     let Some(open) = ui.dialogs.top_mut() else {
         return press_in_panes(ui, key, is_seen, effects);
     };

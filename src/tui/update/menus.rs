@@ -309,7 +309,7 @@ pub(super) fn refresh(ui: &mut Ui) {
 /// What can be done with dirty bitmaps: a new one, and for each there is, all that goes.
 pub(super) fn bitmaps(app: &App) -> ListMenu {
     let Some(node) = app.target() else {
-        return ListMenu::new("Dirty bitmaps", Vec::new());
+        return ListMenu::new("Bitmaps", Vec::new());
     };
     let mut items = vec![entry(
         "",
@@ -330,7 +330,7 @@ pub(super) fn bitmaps(app: &App) -> ListMenu {
         }
         None => {}
     }
-    ListMenu::new(format!("Dirty bitmaps of {}", app.label(node)), items).of(Inside::Bitmaps)
+    ListMenu::new(format!("Bitmaps of {}", app.label(node)), items).of(Inside::Bitmaps)
 }
 
 fn with_bitmap(node: &Node, bitmap: &Bitmap) -> Vec<Item> {
@@ -410,7 +410,7 @@ pub(super) fn interrupted(found: Option<&Result<Interrupted, String>>) -> ListMe
             }
         }
     }
-    ListMenu::new("What was interrupted", items)
+    ListMenu::new("Recover what was interrupted", items)
 }
 
 /// The person's own commands.
@@ -424,5 +424,5 @@ pub(super) fn own(app: &App) -> ListMenu {
         };
         entry(&key, place, command.title.clone(), Choice::Run(at, false))
     });
-    ListMenu::by_key("Commands", items.collect())
+    ListMenu::by_key("Own commands", items.collect())
 }

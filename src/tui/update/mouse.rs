@@ -6,9 +6,9 @@ use ratatui::layout::Position;
 use crate::tui::actions::Motion;
 use crate::tui::app::Pane;
 use crate::tui::detail_pane::Tab;
-use crate::tui::dialogs::{Context, Dialog, JobsPane, Keyboard};
+use crate::tui::dialogs::{Context, JobsPane, Keyboard};
 use crate::tui::key::{Code, Key};
-use crate::tui::layout::{self, Layout, Room};
+use crate::tui::layout::{self, Layout, Panes};
 use crate::tui::msg::{Effect, MouseEvent};
 use crate::tui::panes::detail;
 use crate::tui::ui::Ui;
@@ -22,7 +22,7 @@ const WHEEL: usize = 3;
 /// Takes in what the mouse did.
 pub(super) fn take(ui: &mut Ui, did: MouseEvent, column: u16, row: u16, effects: &mut Vec<Effect>) {
     let layout = layout::of(ui);
-    if layout.room == Room::None {
+    if layout.panes == Panes::None {
         return;
     }
     ui.app.session.toast = None;
@@ -121,7 +121,7 @@ fn press(ui: &mut Ui, spot: Position) {
     let layout = layout::of(ui);
     let app = &mut ui.app;
     if layout.jobs.contains(spot) && !app.jobs.list.is_empty() {
-        ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
+        ui.dialogs.open_alone(JobsPane);
         return;
     }
     if ui.dialogs.keyboard() == Keyboard::Jobs {

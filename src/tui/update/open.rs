@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::forest::NodeId;
 use crate::ops::Request;
-use crate::tui::dialogs::{Dialog, LeaveDialog, ListMenu, PlanDialog, SecretDialog};
+use crate::tui::dialogs::{LeaveDialog, ListMenu, PlanDialog, SecretDialog};
 use crate::tui::forms::{self, FormKind};
 use crate::tui::msg::Effect;
 use crate::tui::secret::Secret;
@@ -17,7 +17,7 @@ use super::settle::refresh_preview;
 /// Opens a dialog for what this request would do, over what is open.
 pub(super) fn ask(ui: &mut Ui, request: Request, effects: &mut Vec<Effect>) {
     let dialog = PlanDialog::ask(&mut ui.app, request, effects);
-    ui.dialogs.open(Dialog::Plan(Box::new(dialog)));
+    ui.dialogs.open(dialog);
     refresh_preview(ui);
 }
 
@@ -31,28 +31,28 @@ pub(super) fn fill(
 ) {
     if let Some(mut form) = forms::form(&ui.app, image, kind, about) {
         form.replan(&mut ui.app, Duration::ZERO, effects);
-        ui.dialogs.open_alone(Dialog::Form(Box::new(form)));
+        ui.dialogs.open_alone(form);
     }
 }
 
 /// Opens a list.
 pub(super) fn list(ui: &mut Ui, menu: ListMenu) {
-    ui.dialogs.open_alone(Dialog::List(Box::new(menu)));
+    ui.dialogs.open_alone(menu);
 }
 
 /// Asks for the passphrase of an image; what asked for it comes back afterwards, or the job begins anew.
 pub(super) fn ask_secret(ui: &mut Ui, image: PathBuf, job: Option<u64>) {
-    ui.dialogs.open(Dialog::Secret(Box::new(SecretDialog {
+    ui.dialogs.open(SecretDialog {
         image,
         secret: Secret::default(),
         job,
-    })));
+    });
 }
 
 /// Leaves, or asks first.
 pub(super) fn quit(ui: &mut Ui, effects: &mut Vec<Effect>) {
     if ui.app.jobs.open().next().is_some() {
-        ui.dialogs.open_alone(Dialog::Leave(LeaveDialog));
+        ui.dialogs.open_alone(LeaveDialog);
     } else {
         effects.push(Effect::Quit);
     }

@@ -11,7 +11,7 @@ use crate::tui::app::{App, Pane};
 use crate::tui::detail_pane::Tab;
 use crate::tui::diagram::DiagramPane;
 use crate::tui::dialogs::{
-    Dialog, FilterLine, JobsPane, LogView, MeasureDialog, PruneDialog, TrashDialog,
+    FilterLine, FoldersDialog, JobsPane, LogView, MeasureDialog, PruneDialog, TrashDialog,
 };
 use crate::tui::disabled_reason::{can_be_checked, two, why_not};
 use crate::tui::forms::FormKind;
@@ -54,7 +54,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
             let tab = Tab::ALL.iter().find(|(_, shows, _)| *shows == action);
             cursor::show(&mut ui.app, tab.map_or(Tab::Info, |(tab, ..)| *tab));
         }
-        Action::Log => ui.dialogs.open_alone(Dialog::Log(LogView::default())),
+        Action::Log => ui.dialogs.open_alone(LogView::default()),
         Action::Enter if ui.app.pane == Pane::Detail && ui.app.detail.tab == Tab::Health => {
             operations::heal_selected(ui, effects);
         }
@@ -114,7 +114,7 @@ pub(super) fn run(ui: &mut Ui, action: Action, effects: &mut Vec<Effect>) {
         Action::Move => fill(ui, FormKind::Move, effects),
         Action::Repair => operations::repair(ui, effects),
         Action::Snapshots => open::list(ui, menus::snapshots(&ui.app)),
-        Action::Open => ui.dialogs.open_alone(Dialog::Folders(Box::default())),
+        Action::Open => ui.dialogs.open_alone(FoldersDialog::default()),
         Action::Shell => shell(&ui.app, effects),
         Action::Own => open::list(ui, menus::own(&ui.app)),
         Action::Mouse => mouse(&mut ui.app, effects),
@@ -151,13 +151,12 @@ fn measure(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let (image, format) = (node.path.clone(), node.format());
     let snapshot = ui.app.target_snapshot().map(|snapshot| snapshot.id.clone());
     let query_id = ui.app.query_id();
-    ui.dialogs
-        .open_alone(Dialog::Measure(Box::new(MeasureDialog {
-            query_id,
-            image: image.clone(),
-            snapshot: snapshot.clone(),
-            found: None,
-        })));
+    ui.dialogs.open_alone(MeasureDialog {
+        query_id,
+        image: image.clone(),
+        snapshot: snapshot.clone(),
+        found: None,
+    });
     effects.push(Effect::Measure {
         query_id,
         image,
@@ -227,7 +226,7 @@ fn mark_range(app: &mut App) {
 
 fn jobs_pane(ui: &mut Ui) {
     ui.app.jobs.cursor.at = ui.app.jobs.list.len().saturating_sub(1);
-    ui.dialogs.open_alone(Dialog::Jobs(JobsPane));
+    ui.dialogs.open_alone(JobsPane);
 }
 
 /// Gives the images the whole width, or shows the detail again.
@@ -249,8 +248,7 @@ fn filter(ui: &mut Ui) {
     ui.app.pane = Pane::Images;
     let before = ui.app.tree.filter.value().to_owned();
     let at = ui.app.selected().map(|node| node.path.clone());
-    ui.dialogs
-        .open_alone(Dialog::Filter(FilterLine { before, at }));
+    ui.dialogs.open_alone(FilterLine { before, at });
 }
 
 fn compare(app: &mut App, effects: &mut Vec<Effect>) {
@@ -279,18 +277,18 @@ fn mouse(app: &mut App, effects: &mut Vec<Effect>) {
 
 fn prune(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let query_id = ui.app.query_id();
-    ui.dialogs.open_alone(Dialog::Prune(Box::new(PruneDialog {
+    ui.dialogs.open_alone(PruneDialog {
         query_id,
         ..PruneDialog::default()
-    })));
+    });
     effects.push(Effect::Candidates(query_id, Arc::clone(&ui.app.forest)));
 }
 
 fn trash(ui: &mut Ui, effects: &mut Vec<Effect>) {
     let query_id = ui.app.query_id();
-    ui.dialogs.open_alone(Dialog::Trash(Box::new(TrashDialog {
+    ui.dialogs.open_alone(TrashDialog {
         query_id,
         ..TrashDialog::default()
-    })));
+    });
     effects.push(Effect::Trash(query_id));
 }

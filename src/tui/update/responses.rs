@@ -94,7 +94,8 @@ pub(super) fn take(ui: &mut Ui, msg: Msg, effects: &mut Vec<Effect>) {
             Some(Dialog::Plan(dialog)) if dialog.query_id == query_id => {
                 dialog.locked = Some(image)
             }
-            _ => {}
+            // The question is an older one.
+            Some(_) | None => {}
         },
         Msg::Completed(query_id, ways) => {
             if let Some(Dialog::Folders(dialog)) = ui.dialogs.top_mut()
@@ -188,7 +189,7 @@ fn planned(
     let is_asked = match ui.dialogs.top() {
         Some(Dialog::Form(form)) => form.query_id == query_id,
         Some(Dialog::Plan(dialog)) => dialog.query_id == query_id,
-        _ => false,
+        Some(_) | None => false,
     };
     if !is_asked {
         return;

@@ -8,8 +8,8 @@ use crate::tui::app::App;
 use crate::tui::filter::Filter;
 use crate::tui::layout;
 use crate::tui::plan_preview::PlanPreview;
-use crate::tui::rows::{self, RowKind, RowOptions, Rows};
-use crate::tui::selection::LARGE;
+use crate::tui::rows::{self, Row, RowKind, RowOptions, Rows};
+use crate::tui::selection::{BeforePlan, Built, LARGE};
 use crate::tui::summary::Summary;
 use crate::tui::ui::Ui;
 
@@ -18,44 +18,20 @@ use crate::tui::ui::Ui;
 pub(super) fn settle(ui: &mut Ui) {
     let layout = layout::of(ui);
     let app = &mut ui.app;
-    let room = usize::from(layout.images.width).saturating_sub(2) * 2 / 5;
-    let built = (app.epoch, app.forest.generation(), app.tree.version, room);
     let state = (app.epoch, app.forest.generation());
     if app.tree.summary_of != Some(state) {
         app.tree.summary = Summary::of(&app.forest);
         app.tree.summary_of = Some(state);
     }
+    let built = Built {
+        forest: state,
+        version: app.tree.version,
+        indent: usize::from(layout.images.width).saturating_sub(2) * 2 / 5,
+        seen: app.preview.as_ref().map(|_| layout.diagram()),
+    };
     if app.tree.built != Some(built) {
-        let filter = Filter::parse(app.tree.filter.value());
-        if filter.is_empty() {
-            app.tree.hits = None;
-        } else if app.forest.len() <= LARGE {
-            let hits = filter.hits(&app.forest, app.places(), app.now());
-            app.tree.hits = Some(Arc::new(hits));
-        }
-        app.tree.rows = Rows::build(
-            &app.forest,
-            &RowOptions {
-                folds: &app.tree.folds,
-                open_runs: &app.tree.open_runs,
-                sort: app.tree.sort,
-                view: app.tree.view,
-                hits: app.tree.hits.as_deref(),
-                preview: app.preview.as_ref(),
-                indent_room: room,
-                // The picture is of files.
-                snapshots: app.diagram.is_none(),
-            },
-        );
+        build(app, built);
         app.tree.built = Some(built);
-        app.find_cursor();
-        app.find_first_hit();
-        if let Some(picture) = &mut app.diagram {
-            let charset = app.settings.charset();
-            let preview = app.preview.as_ref();
-            let ambiguous = &app.tree.summary.ambiguous;
-            picture.rebuild(&app.forest, &app.tree.rows, ambiguous, preview, charset);
-        }
     }
     let last = app.tree.rows.list.len().saturating_sub(1);
     app.tree.cursor = app.tree.cursor.min(last);
@@ -89,6 +65,58 @@ pub(super) fn settle(ui: &mut Ui) {
     }
 }
 
+/// Makes the rows, and the boxes where they are shown. Where a plan is shown and what it concerns is not seen
+/// whole, there are rows of nothing else.
+fn build(app: &mut App, built: Built) {
+    let filter = Filter::parse(app.tree.filter.value());
+    if filter.is_empty() {
+        app.tree.hits = None;
+    } else if app.forest.len() <= LARGE {
+        let hits = filter.hits(&app.forest, app.places(), app.now());
+        app.tree.hits = Some(Arc::new(hits));
+    }
+    lay_out(app, built.indent, false);
+    if built.seen.is_some_and(|seen| !app.sees_plan(seen)) {
+        lay_out(app, built.indent, true);
+    }
+    app.find_cursor();
+    app.find_first_hit();
+    if app.tree.narrowed
+        && app
+            .tree
+            .at
+            .is_none_or(|at| app.tree.rows.place(at).is_none())
+        && let Some((first, _)) = app.affected_rows()
+    {
+        app.tree.cursor = first;
+    }
+}
+
+fn lay_out(app: &mut App, indent: usize, narrowed: bool) {
+    app.tree.narrowed = narrowed;
+    app.tree.rows = Rows::build(
+        &app.forest,
+        &RowOptions {
+            folds: &app.tree.folds,
+            open_runs: &app.tree.open_runs,
+            sort: app.tree.sort,
+            view: app.tree.view,
+            hits: app.tree.hits.as_deref(),
+            preview: app.preview.as_ref(),
+            narrowed,
+            indent_room: indent,
+            // The picture is of files.
+            snapshots: app.diagram.is_none(),
+        },
+    );
+    if let Some(picture) = &mut app.diagram {
+        let charset = app.settings.charset();
+        let preview = app.preview.as_ref();
+        let ambiguous = &app.tree.summary.ambiguous;
+        picture.rebuild(&app.forest, &app.tree.rows, ambiguous, preview, charset);
+    }
+}
+
 /// Works out anew what the shown plan does to the rows.
 pub(super) fn refresh_preview(ui: &mut Ui) {
     let app = &mut ui.app;
@@ -102,6 +130,10 @@ pub(super) fn refresh_preview(ui: &mut Ui) {
         })
         .filter(|preview| *preview != PlanPreview::default());
     if app.preview != preview {
+        match preview {
+            Some(_) => app.leave_cursor(),
+            None => app.return_cursor(),
+        }
         app.preview = preview;
         app.changed();
     }
@@ -125,10 +157,12 @@ pub(super) fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
     app.tree.range = app.tree.range.as_ref().and_then(same);
     // The numbers in it are those of the old forest.
     app.tree.hits = None;
-    app.tree.at = app.tree.at.as_ref().and_then(|at| {
-        // What is gone leaves the cursor on what it was built on.
-        old.chain(*at).iter().find_map(same)
-    });
+    // What is gone leaves the cursor on what it was built on.
+    let nearest = |at: NodeId| old.chain(at).iter().find_map(same);
+    app.tree.at = app.tree.at.and_then(nearest);
+    if let Some(before) = &mut app.tree.before_plan {
+        before.at = before.at.and_then(nearest);
+    }
     app.forest = forest;
     app.epoch += 1;
     app.apply_checks();
@@ -138,14 +172,55 @@ pub(super) fn replace_forest(ui: &mut Ui, forest: Arc<Forest>) {
 }
 
 impl App {
-    /// The first and the last row that the shown plan changes.
+    /// The first and the last row of what the shown plan concerns.
     fn affected_rows(&self) -> Option<(usize, usize)> {
-        let marks = &self.preview.as_ref()?.marks;
-        let rows = marks.keys().filter_map(|id| self.tree.rows.place(*id));
-        rows.fold(None, |range, row| match range {
+        let images = self.preview.as_ref()?.images();
+        let rows = images.filter_map(|id| self.tree.rows.place(id));
+        let is_new = |row: &Row| matches!(row.kind, RowKind::New(_) | RowKind::NewSnapshot(_));
+        let list = self.tree.rows.list.iter().enumerate();
+        let new = list.filter(|(_, row)| is_new(row)).map(|(at, _)| at);
+        rows.chain(new).fold(None, |range, row| match range {
             None => Some((row, row)),
             Some((first, last)) => Some((row.min(first), row.max(last))),
         })
+    }
+
+    /// Whether all that the shown plan concerns has a row, and so many columns and rows show all of these.
+    fn sees_plan(&self, (width, height): (u16, u16)) -> bool {
+        let Some(preview) = &self.preview else {
+            return true;
+        };
+        if preview
+            .images()
+            .any(|id| self.tree.rows.place(id).is_none())
+        {
+            return false;
+        }
+        if let Some(picture) = &self.diagram {
+            let (columns, rows) = (picture.diagram.width(), picture.diagram.height());
+            return columns <= usize::from(width) && rows <= usize::from(height);
+        }
+        let affected = self.affected_rows();
+        affected.is_none_or(|(first, last)| last - first < usize::from(height))
+    }
+
+    /// Keeps where the cursor is before it goes through what a plan concerns.
+    fn leave_cursor(&mut self) {
+        let tree = &mut self.tree;
+        if tree.before_plan.is_none() {
+            tree.before_plan = Some(BeforePlan {
+                at: tree.at,
+                inside: tree.inside.clone(),
+            });
+        }
+    }
+
+    /// Puts the cursor back to where it was then.
+    fn return_cursor(&mut self) {
+        if let Some(before) = self.tree.before_plan.take() {
+            self.tree.at = before.at;
+            self.tree.inside = before.inside;
+        }
     }
 
     fn is_on_new_row(&self) -> bool {
@@ -190,7 +265,7 @@ impl App {
 
     /// Puts the cursor on the first hit of a filter that was just typed, as soon as it is known.
     fn find_first_hit(&mut self) {
-        if !self.tree.seeks || self.tree.filter.value().trim().is_empty() {
+        if !self.tree.seeks || self.tree.narrowed || self.tree.filter.value().trim().is_empty() {
             return;
         }
         let is_known = self.forest.len() <= LARGE || self.tree.hits_known;

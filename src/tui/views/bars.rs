@@ -10,7 +10,7 @@ use ratatui::widgets::Paragraph;
 use crate::tui::actions::Action;
 use crate::tui::app::App;
 use crate::tui::bindings::Group;
-use crate::tui::dialogs::{FilterAction, Keyboard};
+use crate::tui::dialogs::{FilterLine, Keyboard, Window};
 use crate::tui::disabled_reason::why_not;
 use crate::tui::msg::Watching;
 use crate::tui::status_line;
@@ -148,7 +148,10 @@ fn filter(app: &App, width: u16) -> Vec<Line<'static>> {
     let hits = app.tree.rows.hits.len();
     let of = app.forest.len();
     let count = if app.tree.filter.value().is_empty() {
-        let terms = app.settings.keymap.key(FilterAction::Terms);
+        let terms = app
+            .settings
+            .keymap
+            .key(<FilterLine as Window>::Action::Terms);
         format!("words of the path, size>1.5G, age>30d, state:in-use; {terms} explains")
     } else {
         let number = |count: usize| units::grouped(u64::try_from(count).unwrap_or(u64::MAX));

@@ -10,7 +10,7 @@ use ratatui::widgets::Paragraph;
 
 use super::app::{App, Pane};
 use super::detail_pane::Tab;
-use super::layout::{self, LEAST, Layout, Room};
+use super::layout::{self, LEAST, Layout, Panes};
 use super::panes::{detail, diagram, jobs, tree};
 use super::ui::Ui;
 
@@ -19,7 +19,7 @@ pub fn draw(frame: &mut Frame<'_>, ui: &Ui) {
     let layout = layout::of(ui);
     let app = &ui.app;
     let whole = frame.area();
-    if layout.room == Room::None {
+    if layout.panes == Panes::None {
         let (columns, rows) = LEAST;
         let text = format!(
             "needs {columns}x{rows}, have {}x{} - q quits",

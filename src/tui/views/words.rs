@@ -2,15 +2,26 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::ops::{self, Tone};
+use crate::ops::{self, Part, Tone};
 use crate::tui::app::App;
 use crate::tui::remedies;
 use crate::tui::text;
 use crate::tui::theme::Role;
 
-/// Whether the line says why not, or what instead.
-pub(in crate::tui) fn is_refusal(line: &ops::Line) -> bool {
-    line.label == "refused" || line.label.chars().all(|c| c.is_ascii_digit())
+/// The lines of a plan with the gravest first: why not and what instead, what is lost, whether it can be taken
+/// back, what to look at twice, then the rest.
+pub(in crate::tui) fn gravest_first(mut lines: Vec<ops::Line>) -> Vec<ops::Line> {
+    lines.sort_by_key(|line| match line.part {
+        // Each way out stands behind the refusal it leads out of.
+        Part::WayOut => Part::Refusal,
+        part => part,
+    });
+    lines
+}
+
+/// Whether a line has to be read before one agrees: the others tell nothing that happens.
+pub(in crate::tui) fn is_to_be_read(line: &ops::Line) -> bool {
+    !matches!(line.part, Part::Reads | Part::LookedIn | Part::Command)
 }
 
 /// Cells for the label before a line, and the space behind it.
@@ -25,7 +36,7 @@ pub(in crate::tui) fn push_words(
     commands: bool,
 ) {
     for line in said {
-        if line.label == "$" && !commands {
+        if line.part == Part::Command && !commands {
             continue;
         }
         let role = match line.tone {

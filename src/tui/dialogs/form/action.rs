@@ -1,6 +1,6 @@
 //! What keys mean in a form.
 
-use crate::tui::bindings::{self, Row, Scope, dialog};
+use crate::tui::bindings::{self, Row, dialog};
 use crate::tui::key::{Code, Key};
 
 /// What a key can mean in a form.
@@ -21,8 +21,6 @@ pub enum Action {
 }
 
 impl bindings::Action for Action {
-    const SCOPE: Scope = Scope::Form;
-
     #[rustfmt::skip] // One row a line reads as the table it is.
     const ROWS: &'static [Row<Self>] = &[
         dialog(Self::Fire, "form-create", &[Key::of(Code::Enter)], "create it", "create"),

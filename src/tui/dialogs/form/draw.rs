@@ -4,14 +4,12 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use crate::ops::lines_of_each;
+use crate::ops::{Part, Request, lines_of_each};
 use crate::tui::app::App;
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::views::frame;
-use crate::tui::views::words::{
-    LABEL_ROOM, hidden, is_refusal, push_labelled, push_words, push_wrapped,
-};
+use crate::tui::views::words::{LABEL_ROOM, hidden, push_labelled, push_words, push_wrapped};
 
 use super::action::Action;
 use super::fields::{Field, FieldValue};
@@ -48,13 +46,17 @@ pub(super) fn scroll_limit(app: &App, form: &Form, area: Rect) -> usize {
 /// The keys of a form, as far as they mean something there.
 pub(super) fn hints(app: &App, form: &Form) -> Vec<(String, String)> {
     let keymap = &app.settings.keymap;
+    let requests = form.requests().unwrap_or_default();
+    let name = requests.first().map(Request::name);
     let hints = keymap.entries::<Action>().filter_map(|entry| {
-        let what = match entry.action {
-            Action::Fire if !form.creates => "plan",
-            Action::NextField if form.shown().count() < 2 => return None,
-            _ => entry.hint?,
+        let what = match (entry.action, name) {
+            (Action::Fire, Some(name)) if form.creates => name.to_owned(),
+            (Action::Fire, Some(name)) => format!("{name}: the plan"),
+            (Action::Fire, None) if !form.creates => "plan".to_owned(),
+            (Action::NextField, _) if form.shown().count() < 2 => return None,
+            _ => entry.hint?.to_owned(),
         };
-        Some((entry.key(), what.to_owned()))
+        Some((entry.key(), what))
     });
     hints.collect()
 }
@@ -124,9 +126,9 @@ fn written(app: &App, form: &Form, width: usize) -> Written {
                 [plan] => plan.lines(),
                 several => lines_of_each(several),
             };
-            said.sort_by_key(|line| match line.label.as_str() {
-                _ if is_refusal(line) => 0,
-                "reads" | "undo" | "$" => 2,
+            said.sort_by_key(|line| match line.part {
+                Part::Refusal | Part::WayOut => 0,
+                Part::Reads | Part::Undo | Part::Command => 2,
                 _ => 1,
             });
             push_words(&mut lines, app, said, (room, width), true);
@@ -195,24 +197,25 @@ fn field_line(
             ]);
         }
         FieldValue::Text(input) | FieldValue::Path(input) => input,
-        FieldValue::Choice { options, at } => {
+        FieldValue::Choice { words, at } => {
             let mut spans = vec![label];
-            let word = |i: usize, option: &str| {
+            let option = |i: usize, word: &str| {
                 let (sign, role) = match (i == *at, ascii) {
                     (false, _) => ("( )", Role::Quiet),
                     (true, true) => ("(*)", Role::Plain),
                     (true, false) => ("(•)", Role::Plain),
                 };
-                Span::styled(format!("{sign} {option}  "), theme.style(role))
+                Span::styled(format!("{sign} {word}  "), theme.style(role))
             };
-            let all = options.iter().enumerate();
-            spans.extend(all.clone().map(|(i, option)| word(i, option)));
+            let all = words.iter().enumerate();
+            spans.extend(all.clone().map(|(i, word)| option(i, word)));
             let needed: usize = spans.iter().map(Span::width).sum();
             if needed > width {
                 // The others come as they are asked for.
-                let (at, of) = (at + 1, options.len());
+                let (at, of) = (at + 1, words.len());
                 spans.truncate(1);
-                spans.extend(all.filter(|(i, _)| i + 1 == at).map(|(i, o)| word(i, o)));
+                let chosen = all.filter(|(i, _)| i + 1 == at);
+                spans.extend(chosen.map(|(i, word)| option(i, word)));
                 let text = format!("{at} of {of}: Left and Right go through them");
                 spans.push(Span::styled(text, theme.style(Role::Quiet)));
             }

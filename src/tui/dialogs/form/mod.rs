@@ -4,12 +4,16 @@
 //! | file | what |
 //! |---|---|
 //! | `action` | what keys mean in a form |
-//! | `fields` | what fields are called and hold, and when they are there |
+//! | `choice` | words to choose from, and what they stand for |
+//! | `field_name` | what fields are called |
+//! | `fields` | what they hold, and when they are there |
 //! | `state` | a form as it is filled in, and what it comes to |
 //! | `draw` | how it looks |
 
 mod action;
+mod choice;
 mod draw;
+mod field_name;
 mod fields;
 mod state;
 
@@ -33,8 +37,9 @@ use super::typing::{edit, type_secret};
 use super::window::{Context, Window};
 
 pub(crate) use action::Action;
-pub use fields::FieldName;
-pub(crate) use fields::{Field, FieldValue, Visibility};
+pub(crate) use choice::Choice;
+pub use field_name::FieldName;
+pub(crate) use fields::{Field, FieldValue};
 pub(crate) use state::{Completing, Form, Submit};
 
 /// How long a plan for a form waits for a further key.
@@ -51,13 +56,13 @@ impl Window for Form {
             Action::NextField if key.code == Code::Tab && self.look_up(context) => {
                 return Next::Stay;
             }
-            Action::ScrollDown | Action::ScrollUp => {
-                let most = draw::scroll_limit(context.app, self, context.area);
-                let at = self.scroll.min(most);
-                self.scroll = match action {
-                    Action::ScrollDown => (at + LINES).min(most),
-                    _ => at.saturating_sub(LINES),
-                };
+            Action::ScrollDown => {
+                let (at, most) = self.scrolled(context);
+                self.scroll = (at + LINES).min(most);
+                return Next::Stay;
+            }
+            Action::ScrollUp => {
+                self.scroll = self.scrolled(context).0.saturating_sub(LINES);
                 return Next::Stay;
             }
             Action::NextField => self.step(true),
@@ -76,8 +81,8 @@ impl Window for Form {
         let field = self.fields.get_mut(self.at);
         let (changed, delay) = match field.map(|field| &mut field.holds) {
             Some(FieldValue::Text(input) | FieldValue::Path(input)) => (edit(input, key), TYPING),
-            Some(FieldValue::Choice { options, at }) => {
-                let count = options.len().max(1);
+            Some(FieldValue::Choice { words, at }) => {
+                let count = words.len().max(1);
                 let step = match key.code {
                     Code::Char(' ') | Code::Right => 1,
                     Code::Left => count - 1,
@@ -186,6 +191,12 @@ impl Form {
         }
     }
 
+    /// How far it is scrolled, and how far it can be.
+    fn scrolled(&self, context: &Context<'_>) -> (usize, usize) {
+        let most = draw::scroll_limit(context.app, self, context.area);
+        (self.scroll.min(most), most)
+    }
+
     /// Asks how the name in a path field can go on; says whether it did. Where that is known already there
     /// is no more to be had.
     fn look_up(&mut self, context: &mut Context<'_>) -> bool {
@@ -267,6 +278,15 @@ impl Form {
             return Next::Ask(Box::new(plan.request.clone()));
         }
         let plans = self.plans.iter().cloned();
+        let leads_out = |plan: &Plan| plan.refusals.iter().any(|one| !one.ways_out.is_empty());
+        if let [plan] = &self.plans[..]
+            && self.locked.is_none()
+            && leads_out(plan)
+        {
+            // Its numbers are keys there; here they would be typed into a field.
+            self.submitted = false;
+            return Next::Ask(Box::new(plan.request.clone()));
+        }
         let agreed: Result<Vec<Ready>, _> = plans.map(|plan| plan.agree(Consent::Yes)).collect();
         match agreed {
             Ok(all) => Next::Agreed(all),

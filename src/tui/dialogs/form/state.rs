@@ -10,7 +10,9 @@ use crate::ops::{Plan, Request};
 use crate::tui::key::Key;
 use crate::tui::query::{Completions, QueryId};
 
-use super::fields::{Field, FieldName, FieldValue, Visibility};
+use super::choice::Choice;
+use super::field_name::FieldName;
+use super::fields::{Field, FieldValue, Visibility};
 
 /// What the fields come to, or a sentence why they do not come to anything yet.
 #[derive(Debug, Clone, Copy)]
@@ -146,12 +148,12 @@ impl Form {
     /// Whether a field is there now.
     #[must_use]
     pub fn is_there(&self, name: FieldName) -> bool {
-        let visibility = self.field(name).map(|field| field.there);
-        match visibility {
+        match self.field(name).map(|field| &field.there) {
             Some(Visibility::Always) => true,
             None | Some(Visibility::Never) => false,
             Some(Visibility::Where(other, words)) => {
-                self.is_there(other) && words.contains(&self.chosen(other))
+                let chosen = self.word(*other);
+                chosen.is_some_and(|word| words.contains(&word))
             }
         }
     }
@@ -184,16 +186,22 @@ impl Form {
     pub fn text(&self, name: FieldName) -> &str {
         match self.value(name) {
             Some(FieldValue::Text(input) | FieldValue::Path(input)) => input.value(),
-            _ => "",
+            Some(FieldValue::Choice { .. } | FieldValue::Secret(_)) | None => "",
         }
     }
 
-    /// Which word of a choice is chosen.
+    /// What is chosen; what the first word says where the field is not there.
     #[must_use]
-    pub fn chosen(&self, name: FieldName) -> usize {
-        match self.value(name) {
-            Some(FieldValue::Choice { at, .. }) => *at,
-            _ => 0,
+    pub fn chosen<T: Clone + PartialEq>(&self, choice: &Choice<T>) -> T {
+        choice.value(self.word(choice.name()))
+    }
+
+    /// The word that is chosen, if that field is there.
+    #[must_use]
+    pub fn word(&self, name: FieldName) -> Option<&'static str> {
+        match self.value(name)? {
+            FieldValue::Choice { words, at } => words.get(*at).copied(),
+            FieldValue::Text(_) | FieldValue::Path(_) | FieldValue::Secret(_) => None,
         }
     }
 
@@ -344,12 +352,13 @@ mod tests {
 
     #[test]
     fn a_field_that_is_not_there_is_stepped_over_and_holds_nothing() {
-        const TO: &[&str] = &["qcow2", "raw"];
+        const TO: Choice<char> = Choice::new(F::To, ("qcow2", 'q'), &[("raw", 'r')]);
+        const ENCRYPT: Choice<bool> = Choice::new(F::Encrypt, ("no", false), &[("luks", true)]);
         let fields = vec![
             Field::path(F::Name, "a", ""),
-            Field::choice(F::To, TO, ""),
-            Field::choice(F::Encrypt, &["no", "luks"], "").only_where(F::To, &[0]),
-            Field::text(F::Codec, "aes", "").only_where(F::Encrypt, &[1]),
+            Field::choice(&TO, ""),
+            Field::choice(&ENCRYPT, "").only_where(&TO, &['q']),
+            Field::text(F::Codec, "aes", "").only_where(&ENCRYPT, &[true]),
             Field::text(F::Snapshot, "7", "").only_if(false),
         ];
         let mut form = Form::new(String::new(), Path::new("/vm/a"), fields, true, |_| {
@@ -364,10 +373,11 @@ mod tests {
         assert_eq!(places(&form), [0, 1, 2]);
         choose(&mut form, 2, 1);
         assert_eq!(places(&form), [0, 1, 2, 3]);
+        assert!(form.chosen(&ENCRYPT));
         assert_eq!((form.text(F::Codec), form.text(F::Snapshot)), ("aes", ""));
         choose(&mut form, 1, 1);
         assert_eq!(places(&form), [0, 1], "what hangs on it goes with it");
-        assert_eq!((form.chosen(F::Encrypt), form.text(F::Codec)), (0, ""));
+        assert_eq!((form.chosen(&ENCRYPT), form.text(F::Codec)), (false, ""));
         form.at = 1;
         form.step(true);
         assert_eq!(form.at, 0);

@@ -61,7 +61,7 @@ fn drawn(app: &App, line: &health::Line, is_at: bool, width: usize) -> Vec<Line<
         true => theme.style(role).patch(theme.style(Role::Cursor)),
         false => theme.style(role),
     };
-    let mut words = text::safe(&line.text);
+    let mut words = text::inside_of(&text::safe(&line.text), &app.settings.roots);
     if let Some(fix) = line.fix.as_ref().filter(|_| is_at) {
         let key = app.key(Action::Enter);
         if !words.ends_with(['.', '!', '?']) {
