@@ -158,11 +158,8 @@ fn plan_amendment(plan: &mut Plan, image: &Path, amendment: &Amendment) {
     if !plan.refusals.is_empty() {
         return;
     }
-    let worked_out = plan
-        .host()
-        .open(path, Access::Read)
-        .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| Amend::plan(&ImageFile::new(path, file), amendment, &NoProgress));
+    let worked_out = ImageFile::open(plan.host(), path, Access::Read)
+        .and_then(|file| Amend::plan(&file, amendment, &NoProgress));
     let amend = match worked_out {
         Ok(amend) => amend,
         Err(error) => return plan.refuse_error(&error),
@@ -335,12 +332,7 @@ impl Job for AmendJob {
         )?;
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
-        let amend = Amend::plan(
-            &ImageFile::new(&self.image, file.clone()),
-            &self.amendment,
-            progress,
-        )
-        .map_err(failed)?;
+        let amend = Amend::plan(&file, &self.amendment, progress).map_err(failed)?;
         progress.enter(Phase::Copy, amend.written());
         let words = listed(&described(amend.header(), &self.amendment), 9);
         amend.commit(progress).map_err(failed)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Location, Node};
-use crate::host::{Access, Host, HostFile, LockSet, printable};
+use crate::host::{Access, Host, LockSet, printable};
 use crate::image::{
     self, BitmapChange, Dirty, ErrorKind, ImageFile, NewBitmap, NoProgress, ProgressSink,
 };
@@ -210,10 +210,7 @@ fn plan_bitmap(plan: &mut Plan, image: &Path, bitmap: &OsStr, action: &BitmapAct
         source_file,
     };
     let host = context.host.as_ref();
-    let open = |path: &Path| {
-        let file = host.open(path, Access::Read);
-        file.map_err(|error| image::Error::io(path, "open", error))
-    };
+    let open = |path: &Path| ImageFile::open(host, path, Access::Read);
     let worked_out = open(&node.path).and_then(|file| {
         let source = job.source_file.as_deref().map(open).transpose()?;
         job.work_out(&file, source.as_ref(), &NoProgress)
@@ -315,12 +312,11 @@ struct Change {
 impl Change {
     fn work_out(
         &self,
-        file: &Arc<dyn HostFile>,
-        source_file: Option<&Arc<dyn HostFile>>,
+        file: &ImageFile,
+        source_file: Option<&ImageFile>,
         pace: &dyn ProgressSink,
     ) -> image::Result<BitmapChange> {
         let bitmap = self.bitmap.as_bytes();
-        let file = ImageFile::new(&self.image, Arc::clone(file));
         match &self.action {
             BitmapAction::Add {
                 granularity,
@@ -331,20 +327,15 @@ impl Change {
                     granularity: *granularity,
                     enabled: *enabled,
                 };
-                BitmapChange::add(&file, &new, pace)
+                BitmapChange::add(file, &new, pace)
             }
-            BitmapAction::Remove => BitmapChange::remove(&file, bitmap, pace),
-            BitmapAction::Clear => BitmapChange::clear(&file, bitmap, pace),
-            BitmapAction::Enable => BitmapChange::set_enabled(&file, bitmap, true, pace),
-            BitmapAction::Disable => BitmapChange::set_enabled(&file, bitmap, false, pace),
+            BitmapAction::Remove => BitmapChange::remove(file, bitmap, pace),
+            BitmapAction::Clear => BitmapChange::clear(file, bitmap, pace),
+            BitmapAction::Enable => BitmapChange::set_enabled(file, bitmap, true, pace),
+            BitmapAction::Disable => BitmapChange::set_enabled(file, bitmap, false, pace),
             BitmapAction::Merge { source, .. } => {
-                let source = match (&self.source_file, source_file) {
-                    (Some(path), Some(from)) => {
-                        read_bits(&ImageFile::new(path, Arc::clone(from)), source)?
-                    }
-                    _ => read_bits(&file, source)?,
-                };
-                BitmapChange::merge(&file, bitmap, &source, pace)
+                let source = read_bits(source_file.unwrap_or(file), source)?;
+                BitmapChange::merge(file, bitmap, &source, pace)
             }
         }
     }
@@ -420,12 +411,7 @@ impl Change {
     /// Whether the bitmap that is to come is there, the one to go is not, or the one to change is so.
     fn is_done(&self, host: &dyn Host) -> bool {
         let found = || -> image::Result<Option<(BitmapFlags, bool)>> {
-            let path = &self.image;
-            let file = ImageFile::new(
-                path,
-                host.open(path, Access::Read)
-                    .map_err(|error| image::Error::io(path, "open", error))?,
-            );
+            let file = ImageFile::open(host, &self.image, Access::Read)?;
             let header = image::read_header(&file)?;
             let bitmaps = image::bitmaps(&file, &header)?;
             let wanted = self.bitmap.as_bytes();

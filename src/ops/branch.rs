@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Content, Flags, Forest, Location, Node};
-use crate::host::{io_text, printable};
+use crate::host::printable;
 use crate::image::{self, Encryption, ErrorKind, Format, Preallocation};
 use crate::units::{count, size};
 
@@ -284,16 +284,7 @@ pub(super) fn base_facts(
         }
     };
     check_chain(plan, forest, node, &path);
-    let host = Arc::clone(&plan.context().host);
-    if let Err(error) = plan.preconditions.add(host.as_ref(), base, watch(&facts.0)) {
-        plan.refuse(
-            resolve::kind_of(&error),
-            format!(
-                "{path} cannot be looked at: {error}",
-                error = io_text(&error)
-            ),
-        );
-    }
+    plan.require_unchanged(base, watch(&facts.0));
     Some(facts)
 }
 

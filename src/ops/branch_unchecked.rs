@@ -1,12 +1,13 @@
 //! An overlay on an image that is not there yet, as `qemu-img create -u` makes it: nothing of the base can be
 //! looked at, so that its format and the size are what the person says, and agreed to by number.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{FileKind, io_text, printable};
+use crate::host::{FileKind, printable};
 use crate::image::Format;
 use crate::units::size;
 
@@ -16,7 +17,7 @@ use super::framework::operation::Operation;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::{backing_name, new_file, new_image};
+use super::framework::{backing_name, new_file, new_image, resolve};
 use super::{BackingStyle, CommandLine, EffectKind, ImageOptions, Plan, RefusalKind, Undo, create};
 
 /// A new overlay on an image that is not there yet.
@@ -104,7 +105,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
         );
     }
     match plan.host().stat_link(base) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             plan.preconditions.add_absent(base)
         }
         Ok(stat) if stat.kind == FileKind::Symlink && plan.host().stat(base).is_err() => {
@@ -125,16 +126,7 @@ fn plan_unchecked(plan: &mut Plan, request: &BranchUnchecked) {
                 ),
             );
         }
-        Err(error) => {
-            return plan.refuse(
-                RefusalKind::Unreadable,
-                format!(
-                    "{} cannot be looked at: {error}",
-                    shown(base),
-                    error = io_text(&error)
-                ),
-            );
-        }
+        Err(error) => return plan.refuse_for(resolve::unseen(base, &error)),
     }
     let recorded = match backing_name::to_missing(plan.host(), new, base, request.style) {
         Ok(recorded) => recorded,

@@ -23,12 +23,8 @@ pub fn check(host: &dyn Host, path: &Path, pace: &dyn ProgressSink) -> Result<Ch
     if let Use::Busy(sentence) = looked.map_err(|error| Error::io("open", path, &error))? {
         return Err(Error::in_use(sentence));
     }
-    let file = ImageFile::new(
-        path,
-        host.open(path, Access::Read)
-            .map_err(|error| Error::io("open", path, &error))?,
-    );
-    image::check(&file, pace).map_err(Error::from)
+    let file = ImageFile::open(host, path, Access::Read)?;
+    Ok(image::check(&file, pace)?)
 }
 
 /// What is wrong with the chain below an image, as far as headers tell: loops, files that are not there,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, FileKind, Host, LockSet, io_text, printable};
+use crate::host::{Access, FileKind, Host, LockSet, printable};
 use crate::image::{self, Format, ImageFile};
 use crate::units::{count, size};
 
@@ -239,16 +239,7 @@ pub(super) fn plan_chain(plan: &mut Plan, image: &Path, dir: &Path, reflink: Ref
         let to = dir.join(&file.name);
         let base = files.get(index + 1);
         if made.contains(&absolute::path(&to)) && is_copy(host, file, base, &to) {
-            if let Err(error) = plan.preconditions.add(host, &to, Compare::Content) {
-                return plan.refuse(
-                    RefusalKind::Unreadable,
-                    format!(
-                        "{} cannot be looked at: {error}",
-                        shown(&to),
-                        error = io_text(&error)
-                    ),
-                );
-            }
+            plan.require_unchanged(&to, Compare::Content);
             let text = "it is there already, a copy as it is to be; the rest follows";
             plan.effect(EffectKind::Reads, &to, Some(file.bytes), text);
             present.insert(to);
@@ -315,11 +306,8 @@ fn is_copy(host: &dyn Host, file: &ChainFile, base: Option<&ChainFile>, to: &Pat
     let Some(base) = base else { return true };
     let base_path = folder(to).join(&base.name);
     let recorded = backing_name::between(host, to, &base_path, BackingStyle::Relative).ok();
-    let header = host
-        .open(to, Access::Read)
-        .ok()
-        .and_then(|file| image::read_header(&ImageFile::new(to, file)).ok());
-    header.is_some_and(|header| {
+    let header = ImageFile::open(host, to, Access::Read).and_then(|file| image::read_header(&file));
+    header.is_ok_and(|header| {
         header.backing_file() == recorded.as_ref().map(|name| name.as_encoded_bytes())
             && header.backing_format() == Some(base.format.name().as_bytes())
     })
@@ -329,12 +317,9 @@ fn is_copy(host: &dyn Host, file: &ChainFile, base: Option<&ChainFile>, to: &Pat
 fn may_name(host: &dyn Host, file: &ChainFile, base: &ChainFile, dir: &Path) -> Result<(), String> {
     let (to, base_path) = (dir.join(&file.name), dir.join(&base.name));
     let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)?;
-    let source = ImageFile::new(
-        &file.path,
-        host.open(&file.path, Access::Read)
-            .map_err(|error| io_text(&error))?,
-    );
-    image::may_relink(&source, &recorded, &base.format).map_err(|error| error.kind.to_string())
+    ImageFile::open(host, &file.path, Access::Read)
+        .and_then(|source| image::may_relink(&source, &recorded, &base.format))
+        .map_err(|error| error.kind.to_string())
 }
 
 #[derive(Debug)]
@@ -425,11 +410,8 @@ impl Job for Clone {
         let most = device::copied_len(host, &self.image, &self.format);
         let copy = Copy::make_part(host, &self.image, &self.new, most, self.reflink, progress)?;
         if let Some(recorded) = &self.recorded {
-            let file = host
-                .open(copy.temporary(), Access::ReadWrite)
-                .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-            image::rename_backing(&ImageFile::new(copy.temporary(), file.clone()), recorded)
-                .map_err(Error::from)?;
+            let file = ImageFile::open(host, copy.temporary(), Access::ReadWrite)?;
+            image::rename_backing(&file, recorded)?;
         }
         // Somebody who knows no image locks may have written meanwhile.
         plan.verify_preconditions()?;

@@ -5,11 +5,9 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::host::{Access, Host, HostFile};
+use crate::host::{Access, Host};
 use crate::image::{self, Chain, Format, ImageFile, NoProgress, Root, Source, Target};
-use crate::qcow2::Header;
 
 use super::Error;
 use super::framework::format::shown;
@@ -184,7 +182,7 @@ fn make(host: &dyn Host, dir: &Path, layer: &Layer) -> Result<(), Error> {
         Base::Raw(base) => on(host, &path, base, Format::Raw)?,
         Base::NoFormat(base) => on(host, &path, base, Format::Qcow2)?,
     }
-    write(host, &path, layer.data).map_err(Error::from)?;
+    write(host, &path, layer.data)?;
     if let Base::NoFormat(base) = &layer.base {
         forget_format(host, &path, base)?;
     }
@@ -196,9 +194,7 @@ fn on(host: &dyn Host, path: &Path, base: &str, format: Format) -> Result<(), Er
     let base_path = path
         .parent()
         .map_or_else(|| PathBuf::from(base), |dir| dir.join(base));
-    let size = image::Layer::open(host, &base_path, &format)
-        .map_err(Error::from)?
-        .virtual_size();
+    let size = image::Layer::open(host, &base_path, &format)?.virtual_size();
     create(host, path, size, Some((base.into(), format)))
 }
 
@@ -212,7 +208,7 @@ fn create(
         backing,
         ..image::CreateOptions::new(size)
     };
-    image::create(host, path, &options, &image::NoProgress).map_err(Error::from)
+    Ok(image::create(host, path, &options, &image::NoProgress)?)
 }
 
 fn make_raw(host: &dyn Host, path: &Path, size: u64, data: &[(u64, u64)]) -> io::Result<()> {
@@ -255,18 +251,14 @@ fn text(path: &Path, offset: u64, len: u64) -> Vec<u8> {
 /// Takes the backing format out of the header again.
 fn forget_format(host: &dyn Host, path: &Path, base: &str) -> Result<(), Error> {
     let failed = |error: io::Error| Error::io("write the header of", path, &error);
-    let file: Arc<dyn HostFile> = host.open(path, Access::ReadWrite).map_err(failed)?;
-    let header = image::read_header(&ImageFile::new(path, file.clone()))
-        .and_then(|header: Header| {
-            let mut header = header;
-            header
-                .set_backing(base.as_bytes(), None)
-                .and_then(|()| header.encode())
-                .map_err(|error| image::Error::new(path, error))
-        })
-        .map_err(Error::from)?;
+    let file = ImageFile::open(host, path, Access::ReadWrite)?;
+    let mut header = image::read_header(&file)?;
+    let mut cluster = header
+        .set_backing(base.as_bytes(), None)
+        .and_then(|()| header.encode())
+        .map_err(|error| image::Error::new(path, error))?;
+    let file = file.host_file();
     // The old header was longer by one extension; what is left of it must not follow the new one.
-    let mut cluster = header;
     cluster.resize(4096, 0);
     file.write_at(&cluster, 0).map_err(failed)?;
     file.flush().map_err(failed)
@@ -274,6 +266,8 @@ fn forget_format(host: &dyn Host, path: &Path, base: &str) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::forest::{Flags, ScanOptions, scan_all};
     use crate::host::RealHost;
@@ -302,7 +296,7 @@ mod tests {
                 assert_eq!(bytes, text(&path, *offset, *len), "{}", layer.path);
             }
             if !matches!(layer.base, Base::RawDisk(_)) {
-                let file = ImageFile::new(&path, RealHost.open(&path, Access::Read).unwrap());
+                let file = ImageFile::open(&RealHost, &path, Access::Read).unwrap();
                 let check = image::check(&file, &NoProgress).unwrap();
                 assert_eq!((check.corruptions, check.leaks), (0, 0), "{}", layer.path);
             }

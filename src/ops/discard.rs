@@ -212,14 +212,7 @@ pub(super) fn look_up<'f>(
                     shown(path)
                 ),
             ),
-            Err(error) => Reason::new(
-                resolve::kind_of(&error),
-                format!(
-                    "{} cannot be looked at: {error}",
-                    shown(path),
-                    error = io_text(&error)
-                ),
-            ),
+            Err(error) => resolve::unseen(path, &error),
         });
     };
     match node.location {
@@ -383,13 +376,7 @@ pub(super) fn refuse_without_name(plan: &mut Plan, host: &dyn Host, node: &Node)
             RefusalKind::Unsupported,
             format!("{path} is no regular file, so it cannot go to the trash"),
         ),
-        Err(error) => (
-            resolve::kind_of(&error),
-            format!(
-                "{path} cannot be looked at: {error}",
-                error = io_text(&error)
-            ),
-        ),
+        Err(error) => return plan.refuse_for(resolve::unseen(&node.path, &error)),
     };
     plan.refuse(kind, text);
 }
@@ -417,20 +404,7 @@ pub(super) fn add_image(
             bytes,
             step,
         });
-        let host = Arc::clone(&plan.context().host);
-        if let Err(error) = plan
-            .preconditions
-            .add(host.as_ref(), path, Compare::Content)
-        {
-            plan.refuse(
-                resolve::kind_of(&error),
-                format!(
-                    "{} cannot be looked at: {error}",
-                    shown(path),
-                    error = io_text(&error)
-                ),
-            );
-        }
+        plan.require_unchanged(path, Compare::Content);
     }
     let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
     match node.stat.as_ref().map(|stat| stat.links) {

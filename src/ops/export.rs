@@ -214,16 +214,16 @@ fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
         Err(sentence) => return plan.refuse_for(sentence),
     };
     let taken = BTreeSet::from([OsString::from(MANIFEST)]);
-    let Some(files_to_lock) = chain_files::plan(plan, node, taken) else {
+    let Some(images) = chain_files::plan(plan, node, taken) else {
         return;
     };
     let mut needed = 0_u64;
-    for member in &files_to_lock {
-        let to = dir.join(&member.name);
-        let text = format!("{}, from {}", size(member.bytes), shown(&member.path));
-        plan.effect(EffectKind::Creates, to, Some(member.bytes), text);
-        plan.counterpart(&member.path);
-        needed = needed.saturating_add(member.bytes);
+    for image in &images {
+        let to = dir.join(&image.name);
+        let text = format!("{}, from {}", size(image.bytes), shown(&image.path));
+        plan.effect(EffectKind::Creates, to, Some(image.bytes), text);
+        plan.counterpart(&image.path);
+        needed = needed.saturating_add(image.bytes);
     }
     plan.copies = needed;
     if new_file::check(plan, dir, needed).is_none() {
@@ -231,14 +231,14 @@ fn plan_export(plan: &mut Plan, image: &Path, dir: &Path) {
     }
     plan.undo = Undo::Possible("remove the folder: nothing else changes".to_owned());
     plan.job = Some(Arc::new(ExportJob {
-        files_to_lock,
+        images,
         dir: dir.to_path_buf(),
     }));
 }
 
 #[derive(Debug)]
 struct ExportJob {
-    files_to_lock: Vec<ChainFile>,
+    images: Vec<ChainFile>,
     dir: PathBuf,
 }
 
@@ -247,8 +247,8 @@ impl Job for ExportJob {
         let host = plan.host();
         progress.enter(Phase::Collect, 0);
         let mut locking = Locking::default();
-        for member in &self.files_to_lock {
-            let _ = locking.take(host, &member.path, Access::Read, LockSet::ReadOnly)?;
+        for image in &self.images {
+            let _ = locking.take(host, &image.path, Access::Read, LockSet::ReadOnly)?;
         }
         let _locks = locking.settle(plan)?;
         let making = image::temporary_name(&self.dir);
@@ -271,7 +271,7 @@ impl Job for ExportJob {
         Ok(Outcome {
             summary: format!(
                 "exported {} to {}",
-                count(self.files_to_lock.len(), "image"),
+                count(self.images.len(), "image"),
                 shown(&self.dir)
             ),
             touched: vec![self.dir.clone()],
@@ -285,13 +285,13 @@ impl ExportJob {
     /// Copies the files, what is built on last, and writes the manifest.
     fn fill(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<(), Error> {
         let host = plan.host();
-        let total: u64 = self.files_to_lock.iter().map(|member| member.bytes).sum();
+        let total: u64 = self.images.iter().map(|image| image.bytes).sum();
         progress.enter(Phase::Copy, total.saturating_mul(2));
         let mut files: Vec<Exported> = Vec::new();
         let mut below: Option<&ChainFile> = None;
-        for member in self.files_to_lock.iter().rev() {
-            let to = dir.join(&member.name);
-            let copy = chain_files::copy(host, member, below, dir, Reflink::Auto, progress)?;
+        for image in self.images.iter().rev() {
+            let to = dir.join(&image.name);
+            let copy = chain_files::copy(host, image, below, dir, Reflink::Auto, progress)?;
             copy.publish()?;
             let bytes = host
                 .stat(&to)
@@ -300,13 +300,13 @@ impl ExportJob {
             files.insert(
                 0,
                 Exported {
-                    name: member.name.clone(),
+                    name: image.name.clone(),
                     bytes,
                     sha256: digest(host, &to, progress)?,
-                    format: member.format.clone(),
+                    format: image.format.clone(),
                 },
             );
-            below = Some(member);
+            below = Some(image);
         }
         let manifest = Manifest {
             qanopy_export: 1,
@@ -319,9 +319,9 @@ impl ExportJob {
         text.push(b'\n');
         let path = dir.join(MANIFEST);
         let write = || -> io::Result<()> {
-            let files_to_lock = self.files_to_lock.iter().map(|member| member.path.clone());
+            let images = self.images.iter().map(|image| image.path.clone());
             let file = LockedHost::unlocked(host)
-                .for_copies(files_to_lock, false)
+                .for_copies(images, false)
                 .create_new(&path)?;
             file.write_at(&text, 0)?;
             file.flush()?;

@@ -18,7 +18,7 @@ use crate::units::size;
 use super::branch::not_created;
 use super::framework::eligibility::{chain_below, format_of, is_readable, refuse_foreign_data};
 use super::framework::files_to_lock::FilesToLock;
-use super::framework::format::{command, name, shown};
+use super::framework::format::{command, listed, name, shown};
 use super::framework::locked_host::{LockedHost, files_of, has_secrets};
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
@@ -209,7 +209,7 @@ fn fit<'f>(
             format!(
                 "{path} is not built on {}, only on {}",
                 shown(&base.path),
-                super::framework::format::listed(&there, 5)
+                listed(&there, 5)
             ),
             match new {
                 Some(_) => Vec::new(),

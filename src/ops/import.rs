@@ -116,11 +116,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
             format!("the manifest of {} names no file", shown(dir)),
         );
     }
-    let total: u64 = manifest
-        .files
-        .iter()
-        .map(|file| file.bytes)
-        .fold(0, u64::saturating_add);
+    let total = total(&manifest.files);
     let made = resumed::made(&context, &plan.request);
     let mut present = BTreeSet::new();
     for (index, file) in manifest.files.iter().enumerate() {
@@ -136,16 +132,7 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         claim(plan, &from, LockSet::ReadOnly);
         let new = to.join(&file.name);
         if made.contains(&absolute::path(&new)) && is_same(host, &new, file) {
-            if let Err(error) = plan.preconditions.add(host, &new, Compare::Content) {
-                return plan.refuse(
-                    RefusalKind::Unreadable,
-                    format!(
-                        "{} cannot be looked at: {error}",
-                        shown(&new),
-                        error = io_text(&error)
-                    ),
-                );
-            }
+            plan.require_unchanged(&new, Compare::Content);
             let text = "it is there already, as the manifest says; the rest follows";
             plan.effect(EffectKind::Reads, &new, Some(file.bytes), text);
             present.insert(new);
@@ -170,6 +157,12 @@ fn plan_import(plan: &mut Plan, dir: &Path, to: &Path) {
         makes_folder: folder.is_some(),
         present,
     }));
+}
+
+/// Bytes of all files; a manifest may be forged.
+fn total(files: &[Exported]) -> u64 {
+    let bytes = files.iter().map(|file| file.bytes);
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// Whether this is the file of the manifest.
@@ -208,11 +201,11 @@ fn fits(
             stat.len, file.bytes
         ));
     }
-    let opened = host
-        .open(&path, Access::Read)
-        .map_err(|error| io_text(&error))?;
+    let opened =
+        ImageFile::open(host, &path, Access::Read).map_err(|error| error.kind.to_string())?;
     let mut first = [0; 512];
     let got = opened
+        .host_file()
         .read_at(&mut first, 0)
         .map_err(|error| io_text(&error))?;
     let seen = Format::recognise(first.get(..got).unwrap_or_default());
@@ -230,8 +223,7 @@ fn fits(
             ));
         }
     }
-    let header = image::read_header(&ImageFile::new(&path, opened.clone()))
-        .map_err(|error| error.kind.to_string())?;
+    let header = image::read_header(&opened).map_err(|error| error.kind.to_string())?;
     if header.has_data_file() {
         return Err("names a data file, which no export does".to_owned());
     }
@@ -279,7 +271,7 @@ impl Job for ImportJob {
             let _ = locking.take(host, &path, Access::Read, LockSet::ReadOnly)?;
         }
         let _locks = locking.settle(plan)?;
-        let total: u64 = self.files.iter().map(|file| file.bytes).sum();
+        let total = total(&self.files);
         if !self.makes_folder {
             return self.copy(plan, total, progress);
         }

@@ -12,7 +12,7 @@ use crate::image::{self, ErrorKind, ImageFile, KeySlots, NoProgress, OpenedSlot,
 use crate::qcow2::luks::SLOTS;
 use crate::units::count;
 
-use super::framework::eligibility::refuse_unfit;
+use super::framework::eligibility::{refuse_corrupt, refuse_unfit};
 use super::framework::format::{name, shown};
 use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
@@ -153,28 +153,15 @@ fn plan_key_slot(plan: &mut Plan, image: &Path, action: KeySlotAction) {
     if !plan.refusals.is_empty() {
         return;
     }
-    let file = match context.host.open(&path, Access::Read) {
-        Ok(file) => file,
-        Err(error) => {
-            return plan.refuse(
-                RefusalKind::Unreadable,
-                Error::io("open", &path, &error).to_string(),
-            );
-        }
-    };
-    let read = image::read_header(&ImageFile::new(&path, file.clone()))
-        .and_then(|header| KeySlots::read(&ImageFile::new(&path, file.clone()), &header));
-    let slots = match read {
+    let slots = ImageFile::open(context.host.as_ref(), &path, Access::Read)
+        .and_then(|file| KeySlots::read(&file, &image::read_header(&file)?));
+    let slots = match slots {
         Ok(slots) => slots,
         Err(error) => return plan.refuse_error(&error),
     };
-    match image::check(&ImageFile::new(&path, file.clone()), &NoProgress) {
-        Ok(found) if found.corruptions > 0 => {
-            let error = image::Error::new(&path, ErrorKind::Corruptions(found.corruptions));
-            return plan.refuse_error(&error);
-        }
-        Ok(_) => {}
-        Err(error) => return plan.refuse_error(&error),
+    refuse_corrupt(plan, &path);
+    if !plan.refusals.is_empty() {
+        return;
     }
     let steps = match action {
         KeySlotAction::Add { slot, iter_time_ms } => {
@@ -481,10 +468,8 @@ impl Job for ChangeSlots {
         )?;
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
-        let header =
-            image::read_header(&ImageFile::new(&self.image, file.clone())).map_err(failed)?;
-        let mut slots =
-            KeySlots::read(&ImageFile::new(&self.image, file.clone()), &header).map_err(failed)?;
+        let header = image::read_header(&file).map_err(failed)?;
+        let mut slots = KeySlots::read(&file, &header).map_err(failed)?;
         progress.enter(Phase::Copy, 0);
         let mut done = Vec::new();
         if let Some(fill) = &self.steps.fill {

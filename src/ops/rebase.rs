@@ -207,11 +207,8 @@ fn plan_rebase(plan: &mut Plan, request: &Rebase) {
 
 /// Says what compressing what is copied means, or why it cannot be done.
 fn say_of_compression(plan: &mut Plan, node: &Node) {
-    let host = plan.host();
-    let header = host
-        .open(&node.path, Access::Read)
-        .map_err(|error| image::Error::io(&node.path, "open", error))
-        .and_then(|file| image::read_header(&ImageFile::new(&node.path, file)));
+    let file = ImageFile::open(plan.host(), &node.path, Access::Read);
+    let header = file.and_then(|file| image::read_header(&file));
     let may = header.and_then(|header| {
         image::may_compress(&node.path, &header)?;
         Ok(header.compression)

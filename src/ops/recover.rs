@@ -186,19 +186,20 @@ fn plan_recovery(plan: &mut Plan, id: u64, way: Recovery) {
             format!("the journal is damaged: entry {id} leads back into it"),
         );
     }
-    carry(plan, (id, way), found, &title, &what);
+    let asked = RecoverEntry { entry: id, way };
+    carry(plan, asked, found, title, &what);
     if let Some(concerned) = concerned {
         leaks::free_after(plan, &concerned);
     }
 }
 
-/// Becomes what brings the entry of this number to its end in this way.
-fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, what: &str) {
+/// Becomes what brings the entry to its end as it was asked.
+fn carry(plan: &mut Plan, asked: RecoverEntry, found: Way, title: String, what: &str) {
     let context = plan.context().clone();
-    let title = title.to_owned();
+    let RecoverEntry { entry, way } = asked;
     match found {
         Way::Ask(request) => {
-            plan.become_plan_of(&request, Request::Recover(RecoverEntry { entry: id, way }));
+            plan.become_plan_of(&request, asked.into());
             plan.title = title;
             if plan.is_done
                 && let [only] = plan.refusals.as_slice()
@@ -212,7 +213,7 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
             each(plan, plans.collect());
         }
         Way::But(request, why) => {
-            plan.become_plan_of(&request, Request::Recover(RecoverEntry { entry: id, way }));
+            plan.become_plan_of(&request, asked.into());
             plan.title = match way {
                 Recovery::Finish => format!("{title}, once more"),
                 Recovery::RollBack | Recovery::Forget => title,
@@ -222,20 +223,13 @@ fn carry(plan: &mut Plan, (id, way): (u64, Recovery), found: Way, title: &str, w
         Way::Nothing(sentence) => nothing_left(plan, sentence),
         Way::Impossible(sentence) => {
             let other = match way {
-                Recovery::Finish => (Recovery::RollBack, "take back what was done of it"),
-                Recovery::RollBack | Recovery::Forget => (Recovery::Finish, "finish it"),
-            };
-            let way_out = WayOut {
-                label: format!("{}: {what}", other.1),
-                request: Request::Recover(RecoverEntry {
-                    entry: id,
-                    way: other.0,
-                }),
+                Recovery::Finish => WayOut::roll_back(entry),
+                Recovery::RollBack | Recovery::Forget => WayOut::finish(entry),
             };
             plan.refuse_but(
                 RefusalKind::NotReversible,
                 format!("“{what}”: {sentence}"),
-                vec![way_out],
+                vec![other],
             );
         }
     }
@@ -255,7 +249,7 @@ fn asked(journal: &Journal, entry: &Entry) -> Result<Request, String> {
         | Nature::CreatesFiles
         | Nature::Restores
         | Nature::Repairs
-        | Nature::Renames(_)
+        | Nature::Moves(_)
         | Nature::Changes => return Ok(entry.request.clone()),
     };
     let leads = || format!("the journal is damaged: entry {id} leads to {to}");

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Access, Host, LockSet, io_text};
+use crate::host::{Access, Host, LockSet};
 use crate::image::{
     self, ErrorKind, FindingKind, ImageFile, LostTable, NoProgress, ProgressSink, RepairExtent,
     Suspect, UndoFile,
 };
 use crate::units::size;
 
+use super::framework::copy_file::folder;
 use super::framework::format::{command, name, shown};
 use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
@@ -67,15 +68,7 @@ impl RepairImage {
                 "the tables of {} are as they were; what was saved of them is in the trash",
                 name(&self.image)
             )),
-            Some(entry) => Way::Ask(
-                Self {
-                    image: self.image.clone(),
-                    action: RepairAction::PutBack {
-                        entry: entry.clone(),
-                    },
-                }
-                .into(),
-            ),
+            Some(entry) => Way::Ask(Request::put_back(&self.image, entry)),
             None => Way::Nothing("no table was replaced yet".to_owned()),
         }
     }
@@ -188,14 +181,7 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
     let path = match host.canonical(image) {
         Ok(path) => path,
         Err(error) => {
-            return plan.refuse(
-                resolve::kind_of(&error),
-                format!(
-                    "{} cannot be looked at: {error}",
-                    shown(image),
-                    error = io_text(&error)
-                ),
-            );
+            return plan.refuse_for(resolve::unseen(image, &error));
         }
     };
     claim(plan, &path, LockSet::ReadWrite);
@@ -210,13 +196,8 @@ fn plan_repair_or_back(plan: &mut Plan, image: &Path, action: &RepairAction) {
 }
 
 fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
-    let opened = plan
-        .host()
-        .open(&path, Access::Read)
-        .map_err(|error| image::Error::io(&path, "open", error));
-    let worked_out = opened.and_then(|file| {
-        image::Repair::work_out(&ImageFile::new(&path, file), extent, &NoProgress)
-    });
+    let worked_out = ImageFile::open(plan.host(), &path, Access::Read)
+        .and_then(|file| image::Repair::work_out(&file, extent, &NoProgress));
     let repair = match worked_out {
         Ok(repair) => repair,
         Err(error) => return refuse_damage(plan, &path, &error),
@@ -276,7 +257,7 @@ fn plan_repair(plan: &mut Plan, path: PathBuf, extent: RepairExtent) {
             shown(&path)
         ));
     }
-    let dir = dir_of(&tables_name(&context, &path));
+    let dir = folder(&tables_name(&context, &path)).to_path_buf();
     let replaced = match repair.replaced() {
         Ok(replaced) => replaced,
         Err(error) => return plan.refuse_error(&error),
@@ -499,19 +480,7 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
         ),
     );
     plan.effect(EffectKind::Reads, &saved_at, None, "the tables kept");
-    if let Err(error) = plan
-        .preconditions
-        .add(host.as_ref(), &saved_at, Compare::Content)
-    {
-        plan.refuse(
-            resolve::kind_of(&error),
-            format!(
-                "{} cannot be looked at: {error}",
-                shown(&saved_at),
-                error = io_text(&error)
-            ),
-        );
-    }
+    plan.require_unchanged(&saved_at, Compare::Content);
     plan.undo = Undo::Possible("repair it again".to_owned());
     plan.job = Some(Arc::new(PutBack {
         image: path,
@@ -522,7 +491,7 @@ fn plan_put_back(plan: &mut Plan, path: PathBuf, entry: &str) {
 /// The file in that entry of the trash that keeps tables of `image`.
 fn saved_tables(plan: &Plan, image: &Path, entry: &str) -> Result<PathBuf, String> {
     let context = plan.context();
-    let dir = dir_of(&tables_name(context, image));
+    let dir = folder(&tables_name(context, image)).to_path_buf();
     let names = [entry.to_owned()];
     let state_dir = context.state_dir.as_deref();
     let (entries, _) = trash::find(context.host.as_ref(), state_dir, &[dir], &names);
@@ -569,22 +538,16 @@ const DEVICE_TABLES: &str = "tables";
 
 /// The folder for the tables of a device comes into being with the first of them.
 fn make_room_for_tables(host: &dyn Host, image: &Path, tables: &Path) -> Result<(), Error> {
-    let dir = dir_of(tables);
-    if dir == dir_of(image) {
+    let dir = folder(tables);
+    if dir == folder(image) {
         return Ok(());
     }
-    match host.create_dir(&dir, 0o700) {
+    match host.create_dir(dir, 0o700) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::io("make the folder", &dir, &error))
+            Err(Error::io("make the folder", dir, &error))
         }
         _ => Ok(()),
     }
-}
-
-fn dir_of(path: &Path) -> PathBuf {
-    path.parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
 #[derive(Debug)]
@@ -628,7 +591,7 @@ impl Job for Mend {
         let mut locking = Locking::default();
         let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
         let locks = locking.settle(plan)?;
-        let file = ImageFile::new(&self.image, file.file(&locks));
+        let file = file.file(&locks);
         let mut repair = self.work_out(&file, progress)?;
         let replaced = repair.replaced().map_err(|error| self.undone(error))?;
         let (corruptions, leaks) = (repair.found().corruptions, repair.found().leaks);
@@ -664,10 +627,8 @@ impl Job for Mend {
         let remark = Note::of(
             "the tables it had are kept, and take the repair back as long as nothing was written since",
         );
-        let mut remarks = vec![remark.helped_by(vec![Remedy::ask(Request::put_back(
-            &self.image,
-            kept.name(),
-        ))])];
+        let back = Request::put_back(&self.image, kept.name());
+        let mut remarks = vec![remark.helped_by(vec![Remedy::ask(back.clone())])];
         remarks.extend(kept.remarks().iter().cloned());
         if now.corruptions > 0 {
             let text = format!("{} of what is wrong could not be repaired", now.corruptions);
@@ -684,12 +645,7 @@ impl Job for Mend {
                 now.leaks
             ),
             touched: vec![self.image.clone(), kept.path().to_path_buf()],
-            undo: Some(Request::Repair(RepairImage {
-                image: self.image.clone(),
-                action: RepairAction::PutBack {
-                    entry: kept.name().to_owned(),
-                },
-            })),
+            undo: Some(back),
             remarks,
         })
     }
@@ -708,7 +664,7 @@ impl Job for PutBack {
         let mut locking = Locking::default();
         let file = locking.take(host, &self.image, Access::ReadWrite, LockSet::ReadWrite)?;
         let locks = locking.settle(plan)?;
-        let file = ImageFile::new(&self.image, file.file(&locks));
+        let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
         open_saved(plan, &self.saved_at)
             .and_then(|saved| saved.put_back(&file))
@@ -724,10 +680,7 @@ impl Job for PutBack {
         Ok(Outcome {
             summary: format!("{} is as it was before its repair", shown(&self.image)),
             touched: vec![self.image.clone()],
-            undo: Some(Request::Repair(RepairImage {
-                image: self.image.clone(),
-                action: RepairAction::All,
-            })),
+            undo: Some(Request::repair(&self.image)),
             remarks: Vec::new(),
         })
     }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Forest, Node};
-use crate::host::{Access, Host, io_text, printable};
+use crate::host::{Access, Host, printable};
 use crate::image::{
     self, BackingChange, BackingSwitch, BackingView, Chain, CompareBy, ErrorKind, Format,
     ImageFile, Keys, Layer, Loss, NoProgress, ProgressSink, Stores, Views, dedupe, preserve_views,
@@ -123,12 +123,8 @@ pub(super) fn plan(
         Some((base, format)) => {
             let recorded =
                 leading_to(&context, node, &base.path, asked.style).and_then(|recorded| {
-                    let file = ImageFile::new(
-                        path,
-                        host.open(path, Access::Read)
-                            .map_err(|error| io_text(&error))?,
-                    );
-                    image::may_relink(&file, &recorded, format)
+                    ImageFile::open(host, path, Access::Read)
+                        .and_then(|file| image::may_relink(&file, &recorded, format))
                         .map_err(|error| error.kind.to_string())?;
                     Ok(recorded)
                 });

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::forest::Forest;
 use crate::image::{entry_of, taken_from};
-use crate::units::{count, size};
+use crate::units::{self, count, size};
 
 use super::framework::copy_file::folder;
 use super::framework::format::{name, shown};
@@ -207,7 +207,7 @@ pub(super) fn say_what_became_of_bases(plan: &mut Plan, entries: &[Entry]) {
             )),
             Since::Written(base, now) => {
                 let ago = host.now().duration_since(now.modified());
-                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", crate::units::ago(ago)));
+                let ago = ago.map_or_else(|_| String::new(), |ago| format!(", {} ago", units::ago(ago)));
                 plan.warn(format!(
                     "{} was written after {image} went to the trash{ago}: where {image} reads it, it shows \
                      other content than it did",

@@ -20,7 +20,7 @@ use super::discard::{
 use super::framework::built_on::BuiltOn;
 use super::framework::copy_file::folder;
 use super::framework::eligibility::refuse_as_data_file;
-use super::framework::format::{command, name, shown};
+use super::framework::format::{command, listed, name, shown};
 use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
@@ -30,11 +30,11 @@ use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Batch, Item};
-use super::framework::{backing_format, may_write, new_image, space};
+use super::framework::{backing_format, backing_name, may_write, new_image, space};
 use super::restore::say_what_became_of_bases;
 use super::{
     Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, Outcome, Phase,
-    Plan, Progress, RefusalKind, Remedy, Request, Restore, Undo, WayOut, branch, trash,
+    Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, branch, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -130,12 +130,7 @@ impl Operation for Revert {
                 name(&self.image)
             )),
             (false, Some(before)) => match (&self.to, &self.anew) {
-                (Some(entry), _) => Way::Ask(
-                    Restore {
-                        entries: vec![entry.clone()],
-                    }
-                    .into(),
-                ),
+                (Some(entry), _) => Way::Ask(Request::restore(vec![entry.clone()])),
                 (None, Some(branch)) => Way::Ask(
                     Self {
                         image: self.image.clone(),
@@ -166,10 +161,7 @@ impl Operation for Revert {
         };
         Way::Ask(match half.is_there(&self.image) {
             true => back_to(&self.image, before),
-            false => Restore {
-                entries: vec![before],
-            }
-            .into(),
+            false => Request::restore(vec![before]),
         })
     }
 }
@@ -274,7 +266,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
             RefusalKind::HasDependants,
             format!(
                 "{} is built on {}, and shows what that holds: only a leaf is reverted",
-                super::framework::format::listed(&children, 5),
+                listed(&children, 5),
                 name(&node.path)
             ),
         );
@@ -284,7 +276,7 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     if !others.is_empty() {
         plan.note(format!(
             "{} is another name of the file: one that is no link keeps what it shows",
-            super::framework::format::listed(&others, 4)
+            listed(&others, 4)
         ));
     }
     let all_names: Vec<PathBuf> = std::iter::once(&node.path)
@@ -344,7 +336,7 @@ fn what_anew(plan: &mut Plan, forest: &Forest, node: &Node) -> Option<Branch> {
         new: node.path.clone(),
         format: None,
         size: Some(facts.virtual_size),
-        style: super::framework::backing_name::style_of(node.backing.as_ref()?.name()),
+        style: backing_name::style_of(node.backing.as_ref()?.name()),
         image: ImageOptions {
             format: Qcow2Options {
                 cluster_bits: facts.cluster_size.checked_ilog2()?,
@@ -748,7 +740,8 @@ fn take_back(plan: &Plan, image: &Path, places: &[PathBuf], kept: &str, why: &io
             why
         }
         Err(error) => Error::failed(format!(
-            "{why}; then it could not be moved back from the trash: {error}"
+            "{why}; then it could not be moved back from the trash: {error}",
+            error = io_text(&error)
         ))
         .helped_by([Remedy::restore(kept)]),
     }

@@ -25,7 +25,7 @@ use super::framework::{backing_format, resolve};
 use super::reparent::{Move, before_the_switch};
 use super::{
     CommandLine, Commit, CommittedLayer, EffectKind, Error, Outcome, Phase, Plan, Progress, Rebase,
-    RefusalKind, Request, Restore, Siblings, Undo, WayOut, reparent,
+    RefusalKind, Request, Siblings, Undo, WayOut, reparent,
 };
 
 /// Take one layer out of its chain; every other image shows what it showed.
@@ -152,7 +152,7 @@ fn unsquash(half: &Half<'_>, layer: &Path) -> Way {
                 shown(layer)
             )),
             false => Way::But(
-                Request::Restore(Restore { entries: batches }),
+                Request::restore(batches),
                 format!(
                     "it was squashed as a whole: {} comes back from the trash, and nothing is built on it",
                     name(layer)

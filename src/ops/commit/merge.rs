@@ -346,11 +346,7 @@ impl CommitJob {
     /// header.
     fn relink_children(&self, host: &dyn Host) -> image::Result<()> {
         for Child { path, recorded } in &self.children {
-            let file = ImageFile::new(
-                path,
-                host.open(path, Access::ReadWrite)
-                    .map_err(|error| image::Error::io(path, "open for writing", error))?,
-            );
+            let file = ImageFile::open(host, path, Access::ReadWrite)?;
             image::relink(&file, recorded, &self.base.format)?;
         }
         Ok(())

@@ -15,7 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::forest::{Node, NodeId};
-use crate::host::io_text;
 use crate::image::{self, CreateOptions, Format, Views};
 use crate::units::{count, size};
 
@@ -629,20 +628,12 @@ fn say_of_secrecy(plan: &mut Plan, run: &Run<'_>, kept: &[Dependant], keep_old: 
 
 /// Whoever is left alone since nothing it reads changes has to be as it was when that was found out.
 fn require_unchanged(plan: &mut Plan, survey: &Survey, kept: &[Dependant]) {
-    let host = Arc::clone(&plan.context().host);
     for dependant in &survey.dependants {
         if kept.iter().any(|other| other.path == dependant.path) {
             continue;
         }
-        if let Err(error) = plan
-            .preconditions
-            .add(host.as_ref(), &dependant.path, Compare::Content)
-        {
-            plan.warn(format!(
-                "{} cannot be looked at: {error}",
-                shown(&dependant.path),
-                error = io_text(&error)
-            ));
+        if let Err(unseen) = plan.remember(&dependant.path, Compare::Content) {
+            plan.warn(unseen.text);
         }
     }
 }

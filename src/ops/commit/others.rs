@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use crate::forest::{Forest, Node};
-use crate::host::{Access, io_text, printable};
+use crate::host::{Access, printable};
 use crate::image::{self, ImageFile};
 use crate::ops::framework::backing_name::leading_to;
 use crate::ops::framework::eligibility::{refuse_corrupt, refuse_receiver_elsewhere};
@@ -287,14 +287,8 @@ pub(super) fn plan_children(plan: &mut Plan, run: &Run<'_>, survey: &Survey) -> 
 /// The name by which an image will know the base, if its header has room for it.
 fn new_name(context: &Context, child: &Node, run: &Run<'_>) -> Result<OsString, String> {
     let recorded = leading_to(context, child, &run.base.path, None)?;
-    let file = ImageFile::new(
-        &child.path,
-        context
-            .host
-            .open(&child.path, Access::Read)
-            .map_err(|error| io_text(&error))?,
-    );
-    image::may_relink(&file, &recorded, &run.base_format)
+    ImageFile::open(context.host.as_ref(), &child.path, Access::Read)
+        .and_then(|file| image::may_relink(&file, &recorded, &run.base_format))
         .map_err(|error| error.kind.to_string())?;
     Ok(recorded)
 }

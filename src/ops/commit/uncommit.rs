@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::forest::{Node, NodeId};
-use crate::host::{Access, LockSet};
-use crate::image::{self, ImageFile};
+use crate::host::{Access, LockSet, printable};
+use crate::image::{self};
 use crate::ops::framework::format::{name, shown};
 use crate::ops::framework::locked_host::LockedHost;
 use crate::ops::framework::locks::{Locking, claim};
@@ -128,7 +128,7 @@ fn plan_uncommit(plan: &mut Plan, back: &Uncommit) {
         claim(plan, &child.image, LockSet::ReadWrite);
         let text = format!(
             "built on {} again: its header only",
-            crate::host::printable(&child.recorded)
+            printable(&child.recorded)
         );
         plan.effect(EffectKind::Relinks, &child.image, None, text);
     }
@@ -231,12 +231,7 @@ impl Job for UncommitJob {
             }
         }
         for (child, file) in self.children.iter().zip(files) {
-            image::relink(
-                &ImageFile::new(&child.image, file.clone()),
-                &child.recorded,
-                &child.format,
-            )
-            .map_err(|error| {
+            image::relink(&file, &child.recorded, &child.format).map_err(|error| {
                 Error::of_image(
                     format!("{error}. Its header is the old one or the new one"),
                     error,

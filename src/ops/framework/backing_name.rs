@@ -15,6 +15,7 @@ use super::context::Context;
 use super::copy_file::folder;
 use super::format::shown;
 use super::refusal::{Reason, RefusalKind};
+use super::resolve::unseen;
 
 /// How `child` will name `base`: relative or absolute, as it named its backing file before.
 pub(in crate::ops) fn leading_to(
@@ -267,13 +268,9 @@ pub(in crate::ops) fn real_place(host: &dyn Host, path: &Path) -> Result<PathBuf
     let file = path
         .file_name()
         .ok_or_else(|| format!("{} is no name for a file", shown(path)))?;
-    let dir = host.canonical(dir).map_err(|error| {
-        format!(
-            "{} cannot be looked at: {error}",
-            shown(dir),
-            error = io_text(&error)
-        )
-    })?;
+    let dir = host
+        .canonical(dir)
+        .map_err(|error| unseen(dir, &error).text)?;
     Ok(dir.join(file))
 }
 

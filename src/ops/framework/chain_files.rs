@@ -113,15 +113,8 @@ pub(in crate::ops) fn copy<'h>(
         let base_path = dir.join(&base.name);
         let recorded = backing_name::between(host, &to, &base_path, BackingStyle::Relative)
             .map_err(Error::failed)?;
-        let file = host
-            .open(copy.temporary(), Access::ReadWrite)
-            .map_err(|error| Error::io("open", copy.temporary(), &error))?;
-        image::relink(
-            &ImageFile::new(copy.temporary(), file.clone()),
-            &recorded,
-            &base.format,
-        )
-        .map_err(Error::from)?;
+        let file = ImageFile::open(host, copy.temporary(), Access::ReadWrite)?;
+        image::relink(&file, &recorded, &base.format)?;
     }
     Ok(copy)
 }

@@ -139,11 +139,10 @@ pub(in crate::ops) fn same_but_header(
     format: &Format,
 ) -> bool {
     let skip = match format {
-        Format::Qcow2 => host
-            .open(from, Access::Read)
-            .ok()
-            .and_then(|file| image::read_header(&ImageFile::new(from, file)).ok())
-            .map(|header| header.geometry.cluster_size()),
+        Format::Qcow2 => ImageFile::open(host, from, Access::Read)
+            .and_then(|file| image::read_header(&file))
+            .map(|header| header.geometry.cluster_size())
+            .ok(),
         _ => Some(0),
     };
     let open = |path: &Path| host.open(path, Access::Read).ok();

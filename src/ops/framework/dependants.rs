@@ -4,7 +4,7 @@
 //! the plan did not know makes it stale. Where is looked is decided in `context`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::forest::{Index, ScanOptions, ScannedFile, news};
 use crate::host::{FileId, Host};
@@ -89,9 +89,9 @@ impl Known {
 pub(in crate::ops) fn places_of(
     host: &dyn Host,
     folders: &mut BTreeMap<PathBuf, Option<PathBuf>>,
-    name: &std::path::Path,
+    name: &Path,
 ) -> Vec<PathBuf> {
-    let folder = name.parent().unwrap_or(std::path::Path::new("/"));
+    let folder = name.parent().unwrap_or(Path::new("/"));
     let place = folders
         .entry(folder.to_path_buf())
         .or_insert_with(|| host.canonical(folder).ok());

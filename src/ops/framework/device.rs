@@ -106,12 +106,12 @@ pub(in crate::ops) fn judge(plan: &mut Plan) {
 /// image is all of it.
 pub(in crate::ops) fn free(host: &dyn Host, path: &Path) -> Option<(u64, Stat)> {
     let stat = stat_of(host, path)?;
-    let file = host.open(path, Access::Read).ok()?;
-    let len = file.len().ok()?;
-    let Ok(header) = image::read_header(&ImageFile::new(path, file.clone())) else {
+    let file = ImageFile::open(host, path, Access::Read).ok()?;
+    let len = file.host_file().len().ok()?;
+    let Ok(header) = image::read_header(&file) else {
         return Some((0, stat));
     };
-    let used = image::used_bytes(&ImageFile::new(path, file.clone()), &header).unwrap_or(len);
+    let used = image::used_bytes(&file, &header).unwrap_or(len);
     Some((len.saturating_sub(used), stat))
 }
 
@@ -121,7 +121,7 @@ pub(in crate::ops) fn copied_len(host: &dyn Host, path: &Path, format: &Format) 
     if *format != Format::Qcow2 {
         return None;
     }
-    let file = ImageFile::new(path, host.open(path, Access::Read).ok()?);
+    let file = ImageFile::open(host, path, Access::Read).ok()?;
     let header = image::read_header(&file).ok()?;
     let end = image::end_offset(&file, &header).ok()?;
     Some(end.min(stat.len))

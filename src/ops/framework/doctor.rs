@@ -170,15 +170,8 @@ impl WayOut {
 
     /// What ends an operation that was interrupted.
     pub(in crate::ops) fn recover(entry: u64, can_roll_back: bool) -> Vec<Self> {
-        let way = |request, label: &str| Self {
-            label: label.to_owned(),
-            request,
-        };
-        let mut ways = vec![way(Request::finish(entry), "finish it")];
-        if can_roll_back {
-            let request = Request::roll_back(entry);
-            ways.push(way(request, "take back what was done of it"));
-        }
+        let mut ways = vec![Self::finish(entry)];
+        ways.extend(can_roll_back.then(|| Self::roll_back(entry)));
         ways
     }
 
@@ -194,6 +187,22 @@ impl WayOut {
             request: Request::relink_to(&overlay.path, &base.path),
         });
         ways.collect()
+    }
+
+    /// Doing to the end what was interrupted.
+    pub(in crate::ops) fn finish(entry: u64) -> Self {
+        Self {
+            label: "finish it".to_owned(),
+            request: Request::finish(entry),
+        }
+    }
+
+    /// Taking back what was done of what was interrupted.
+    pub(in crate::ops) fn roll_back(entry: u64) -> Self {
+        Self {
+            label: "take back what was done of it".to_owned(),
+            request: Request::roll_back(entry),
+        }
     }
 
     /// Having an overlay record the format of the image that it is built on.

@@ -24,10 +24,8 @@ pub(in crate::ops) fn format_of(node: &Node) -> Format {
 /// Refuses a qcow2 image whose tables contradict each other: whoever writes into it would find that out
 /// first thing.
 pub(in crate::ops) fn refuse_corrupt(plan: &mut Plan, path: &Path) {
-    let opened = plan.host().open(path, Access::Read);
-    let found = opened
-        .map_err(|error| image::Error::io(path, "open", error))
-        .and_then(|file| image::check(&ImageFile::new(path, file), &NoProgress));
+    let found = ImageFile::open(plan.host(), path, Access::Read)
+        .and_then(|file| image::check(&file, &NoProgress));
     match found {
         Ok(found) if found.corruptions > 0 => {
             let kind = image::ErrorKind::Corruptions(found.corruptions);

@@ -66,7 +66,7 @@ impl FilesToLock {
     }
 }
 
-pub(in crate::ops) fn with_data(host: &dyn Host, path: &Path, format: &Format) -> Vec<PathBuf> {
+fn with_data(host: &dyn Host, path: &Path, format: &Format) -> Vec<PathBuf> {
     let mut files = vec![path.to_path_buf()];
     if *format == Format::Qcow2 {
         files.extend(data_file(host, path));

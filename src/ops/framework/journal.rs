@@ -12,6 +12,7 @@ use crate::forest::{Problem, ProblemKind};
 use crate::host::{Host, is_running, printable, this_process};
 use crate::system::LogFile;
 
+use super::error::Error;
 use super::nature::{Nature, Recovery, RestsOn};
 use super::plan::{EffectKind, Outcome, Plan};
 use super::preconditions::Preconditions;
@@ -156,7 +157,7 @@ impl Entry {
     pub(in crate::ops) fn concerned(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.before.paths().map(Path::to_path_buf).collect();
         files.extend(self.creates.iter().cloned());
-        if let Nature::Renames(moves) = self.request.operation().nature() {
+        if let Nature::Moves(moves) = self.request.operation().nature() {
             files.extend(moves.iter().map(|one| one.to.clone()));
         }
         files.sort();
@@ -284,7 +285,7 @@ impl Journal {
         &self,
         id: u64,
         plan: &Plan,
-        ended: &Result<Outcome, super::error::Error>,
+        ended: &Result<Outcome, Error>,
     ) -> io::Result<()> {
         let touched = ended
             .as_ref()
@@ -297,7 +298,7 @@ impl Journal {
                     id,
                     summary: outcome.summary.clone(),
                     left: undo.as_ref().map_or_else(Preconditions::default, |undo| {
-                        super::journal::rests_on(plan.host(), undo, &touched)
+                        rests_on(plan.host(), undo, &touched)
                     }),
                     after: Preconditions::of(plan.host(), &touched),
                     undo,
@@ -316,7 +317,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub(in crate::ops) fn stop(&self, id: u64, error: &super::error::Error) -> io::Result<()> {
+    pub(in crate::ops) fn stop(&self, id: u64, error: &Error) -> io::Result<()> {
         let error = error.to_string();
         self.put(&Event::Stopped { id, error })
     }
@@ -471,7 +472,7 @@ fn is_through(entries: &mut [Entry], id: u64, request: &Request) {
         | Nature::CreatesFiles
         | Nature::Restores
         | Nature::Repairs
-        | Nature::Renames(_)
+        | Nature::Moves(_)
         | Nature::Changes => {}
     }
     // Done again from the start: what was interrupted before is through as well.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, FileKind, Host, HostFile, LockSet};
+use crate::host::{Access, FileKind, Host, LockSet};
 use crate::image::{self, Format, ImageFile, NoProgress, Repair, RepairExtent};
 use crate::units::{count, size};
 
@@ -21,7 +21,7 @@ pub(in crate::ops) fn free_after(plan: &mut Plan, images: &[PathBuf]) {
     let host = Arc::clone(&plan.context().host);
     let mut leaking = Vec::new();
     for path in images {
-        let Some(repair) = open(host.as_ref(), path).and_then(|file| needed(path, &file)) else {
+        let Some(repair) = open(host.as_ref(), path).and_then(|file| needed(&file)) else {
             continue;
         };
         let (clusters, bytes) = (repair.found().leaks, repair.found().leaked_bytes);
@@ -50,7 +50,7 @@ pub(in crate::ops) fn free_after(plan: &mut Plan, images: &[PathBuf]) {
 }
 
 /// The file, if it is a qcow2 image that is there.
-fn open(host: &dyn Host, path: &Path) -> Option<Arc<dyn HostFile>> {
+fn open(host: &dyn Host, path: &Path) -> Option<ImageFile> {
     let stat = host.stat_link(path).ok()?;
     if stat.kind != FileKind::Regular {
         return None;
@@ -59,17 +59,12 @@ fn open(host: &dyn Host, path: &Path) -> Option<Arc<dyn HostFile>> {
     let mut first = [0; 512];
     let got = file.read_at(&mut first, 0).ok()?;
     let format = Format::recognise(first.get(..got)?);
-    (format == Some(Format::Qcow2)).then_some(file)
+    (format == Some(Format::Qcow2)).then(|| ImageFile::new(path, file))
 }
 
 /// What frees its leaked clusters, if it has some and nothing worse: then they may be what is missed elsewhere.
-fn needed(path: &Path, file: &Arc<dyn HostFile>) -> Option<Repair> {
-    let repair = Repair::work_out(
-        &ImageFile::new(path, file.clone()),
-        RepairExtent::Leaks,
-        &NoProgress,
-    )
-    .ok()?;
+fn needed(file: &ImageFile) -> Option<Repair> {
+    let repair = Repair::work_out(file, RepairExtent::Leaks, &NoProgress).ok()?;
     (repair.found().corruptions == 0 && repair.found().leaks > 0).then_some(repair)
 }
 
@@ -111,17 +106,14 @@ impl Job for FreeAfter {
 
 /// Frees what is leaked in the image; whether that was something.
 fn free(host: &dyn Host, path: &Path, done: &Outcome) -> Result<bool, Error> {
-    if open(host, path)
-        .and_then(|file| needed(path, &file))
-        .is_none()
-    {
+    if open(host, path).and_then(|file| needed(&file)).is_none() {
         return Ok(false);
     }
     let mut locking = Locking::default();
     let file = locking.take(host, path, Access::ReadWrite, LockSet::ReadWrite)?;
     let locks = locking.after(done);
     let file = file.file(&locks);
-    let Some(repair) = needed(path, &file) else {
+    let Some(repair) = needed(&file) else {
         return Ok(false);
     };
     repair

@@ -19,7 +19,7 @@ pub fn plan(context: &Context, request: &Request) -> Plan {
     during_one_survey(|| plan_anew(context, request))
 }
 
-pub(in crate::ops) fn plan_anew(context: &Context, request: &Request) -> Plan {
+fn plan_anew(context: &Context, request: &Request) -> Plan {
     let mut plan = Plan::empty(request.clone(), context);
     request.operation().plan(&mut plan);
     readers::refuse_all(&mut plan);
@@ -89,12 +89,7 @@ pub fn run(ready: Ready, progress: &Progress) -> Result<Outcome, Error> {
 
 /// Whether an operation that did not end well has changed something: it is interrupted then, whoever
 /// interrupted it.
-pub(in crate::ops) fn half_done(
-    plan: &Plan,
-    before: &Preconditions,
-    error: &Error,
-    progress: &Progress,
-) -> bool {
+fn half_done(plan: &Plan, before: &Preconditions, error: &Error, progress: &Progress) -> bool {
     let host = plan.host();
     if plan.request.operation().nature().makes_files() {
         let mut made = plan

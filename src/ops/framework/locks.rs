@@ -52,7 +52,7 @@ pub(in crate::ops) fn who_uses(host: &dyn Host, path: &Path, want: LockSet) -> i
 /// The external data file of a qcow2 image that has one. An image that cannot be read has none here:
 /// whoever works on it says so.
 pub(in crate::ops) fn data_file(host: &dyn Host, path: &Path) -> Option<PathBuf> {
-    let file = ImageFile::new(path, host.open(path, Access::Read).ok()?);
+    let file = ImageFile::open(host, path, Access::Read).ok()?;
     let header = image::read_header(&file).ok()?;
     image::data_file_path(path, &header).ok()?
 }
@@ -80,19 +80,7 @@ pub(in crate::ops) fn claim(plan: &mut Plan, path: &Path, want: LockSet) {
             ),
         ),
     }
-    if let Err(error) = plan
-        .preconditions
-        .add(host.as_ref(), path, Compare::Content)
-    {
-        plan.refuse(
-            resolve::kind_of(&error),
-            format!(
-                "{} cannot be looked at: {error}",
-                shown(path),
-                error = io_text(&error)
-            ),
-        );
-    }
+    plan.require_unchanged(path, Compare::Content);
 }
 
 fn open_by(host: &dyn Host, path: &Path, id: FileId) -> Option<Use> {
@@ -145,11 +133,11 @@ pub(in crate::ops) struct Locks {
 /// A file that is locked.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::ops) struct Claimed(Arc<dyn HostFile>);
+pub(in crate::ops) struct Claimed(ImageFile);
 
 impl Claimed {
     /// The file, for whoever has settled all locks.
-    pub(in crate::ops) fn file(self, _settled: &Locks) -> Arc<dyn HostFile> {
+    pub(in crate::ops) fn file(self, _settled: &Locks) -> ImageFile {
         self.0
     }
 }
@@ -198,11 +186,12 @@ impl Locking {
             file: Arc::clone(&file),
             _guard: guard,
         });
-        Ok(Claimed(file))
+        Ok(Claimed(ImageFile::new(path, file)))
     }
 
     /// With all locks held: the plan's files are what they were, and nothing depends on those it touches that
-    /// it did not know. The one way to [`Locks`], so that no operation begins without asking.
+    /// it did not know. Whatever has changed nothing yet gets its [`Locks`] here, so that no operation begins
+    /// without asking.
     ///
     /// # Errors
     /// [`Error::Stale`] names the file that is not as the plan knew it.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::host::{Host, io_text};
+use crate::host::{FileKind, Host, io_text};
 
 use super::copy_file::folder;
 use super::format::shown;
@@ -73,7 +73,7 @@ fn refuse_renaming(plan: &mut Plan, host: &dyn Host, path: &Path) {
     // A link is renamed, not what it leads to.
     let is_link = host
         .stat_link(path)
-        .is_ok_and(|stat| stat.kind == crate::host::FileKind::Symlink);
+        .is_ok_and(|stat| stat.kind == FileKind::Symlink);
     if is_link {
         return;
     }

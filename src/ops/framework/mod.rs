@@ -10,7 +10,7 @@
 //! | what must not change meanwhile | `preconditions`, `locks`, `files_to_lock`, `locked_host`, `built_on` |
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
-//! | names that an image records | `backing_name`, `backing_format`, `backing_style`, `data_files` |
+//! | paths, and names that an image records | `absolute`, `backing_name`, `backing_format`, `backing_style`, `data_files` |
 //! | new images and copies | `new_image`, `copy_file`, `chain_files`, `device`, `cut_short` |
 
 pub(super) mod absolute;

@@ -19,8 +19,8 @@ pub(in crate::ops) enum Nature<'a> {
     Restores,
     /// Tables are brought in line with each other; whatever can be read stays as it is.
     Repairs,
-    /// It gives files other names.
-    Renames(&'a [Relocation]),
+    /// It gives files other names or places.
+    Moves(&'a [Relocation]),
     /// It changes or removes files.
     Changes,
     /// It takes back the entry of the journal of this number; none: the newest that can be.
@@ -39,7 +39,7 @@ impl<'a> Nature<'a> {
             | Self::CreatesFiles
             | Self::Restores
             | Self::Repairs
-            | Self::Renames(_)
+            | Self::Moves(_)
             | Self::Changes => true,
             Self::TakesBack(_) | Self::DoesAgain(_) | Self::EndsInterrupted(..) => false,
         }
@@ -51,7 +51,7 @@ impl<'a> Nature<'a> {
             Self::CreatesImage(_) | Self::CreatesFiles => true,
             Self::Restores
             | Self::Repairs
-            | Self::Renames(_)
+            | Self::Moves(_)
             | Self::Changes
             | Self::TakesBack(_)
             | Self::DoesAgain(_)
@@ -63,7 +63,7 @@ impl<'a> Nature<'a> {
     pub(in crate::ops) fn only_adds(self) -> bool {
         match self {
             Self::CreatesImage(_) | Self::CreatesFiles | Self::Restores | Self::Repairs => true,
-            Self::Renames(_)
+            Self::Moves(_)
             | Self::Changes
             | Self::TakesBack(_)
             | Self::DoesAgain(_)
@@ -78,7 +78,7 @@ impl<'a> Nature<'a> {
             Self::CreatesFiles
             | Self::Restores
             | Self::Repairs
-            | Self::Renames(_)
+            | Self::Moves(_)
             | Self::Changes
             | Self::TakesBack(_)
             | Self::DoesAgain(_)

@@ -55,7 +55,7 @@ pub(in crate::ops) fn new_folder(plan: &mut Plan, folder: &Path) -> Option<PathB
     Some(parent.join(name))
 }
 
-/// Checks that the name is free, and pins that it is.
+/// Checks that the name is free, and has it stay so.
 fn check_name(plan: &mut Plan, new: &Path) -> bool {
     let context = plan.context().clone();
     let host = context.host.as_ref();
@@ -69,14 +69,7 @@ fn check_name(plan: &mut Plan, new: &Path) -> bool {
     match host.stat_link(new) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => plan.preconditions.add_absent(new),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-        Err(error) => plan.refuse(
-            RefusalKind::Unreadable,
-            format!(
-                "{} cannot be looked at: {error}",
-                shown(new),
-                error = io_text(&error)
-            ),
-        ),
+        Err(error) => plan.refuse_for(resolve::unseen(new, &error)),
         Ok(_) => plan.refuse(
             RefusalKind::AlreadyExists,
             format!(

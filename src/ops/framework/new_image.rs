@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use crate::host::printable;
 use crate::image::{
     self, Compression, CompressionLevel, Format, NewDataFile, NewEncryption, NewLen, Preallocation,
 };
@@ -172,7 +173,7 @@ pub(in crate::ops) fn describe_data_file(plan: &mut Plan, made: &NewImage) {
     );
     plan.note(format!(
         "an image with a data file is moved and copied with it: its header names {}",
-        crate::host::printable(&data.name)
+        printable(&data.name)
     ));
     if Path::new(&data.name).is_relative() {
         plan.warn(

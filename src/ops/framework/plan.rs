@@ -12,11 +12,12 @@ use crate::image;
 use super::context::{Context, LookedIn};
 use super::error::Error;
 use super::nature::Nature;
-use super::preconditions::Preconditions;
+use super::preconditions::{Compare, Preconditions};
 use super::progress::Progress;
 use super::refusal::{Reason, Refusal, RefusalKind, WayOut};
 use super::remedy::Remedy;
 use super::request::Request;
+use super::resolve;
 
 /// What an operation that ran has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Outcome {
 /// What carries out one plan. Made by the operation's own planning, so that nothing but an accepted
 /// plan can be run.
 pub(in crate::ops) trait Job: fmt::Debug + Send + Sync {
-    /// Takes locks, settles them (see `in_use::Locking`), does it.
+    /// Takes locks, settles them (see `locks::Locking`), does it.
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error>;
 }
 
@@ -338,7 +339,7 @@ impl Plan {
             | Nature::CreatesFiles
             | Nature::Restores
             | Nature::Repairs
-            | Nature::Renames(_)
+            | Nature::Moves(_)
             | Nature::Changes
             | Nature::DoesAgain(_)
             | Nature::EndsInterrupted(..) => word,
@@ -524,9 +525,9 @@ impl Plan {
         lost.into_iter().find(|(number, _)| *number > 0)
     }
 
-    /// Computes danger and confirmation from what is lost, the one place where that is done: what loses
-    /// something for good asks for the number of files that do, anything else for a yes. A refused plan
-    /// loses what could carry it out.
+    /// Computes danger and confirmation, the one place where that is done: what loses something for good asks for the
+    /// number of files that do, what only adds and warns of nothing asks nothing, anything else for a yes. A refused
+    /// plan loses what could carry it out.
     pub(in crate::ops) fn settle(&mut self) {
         let only_adds = |effect: &Effect| {
             matches!(
@@ -562,6 +563,24 @@ impl Plan {
     /// [`Error::Stale`] names the first file that is another one, or has changed.
     pub fn verify_preconditions(&self) -> Result<(), Error> {
         self.preconditions.verify(self.host())
+    }
+
+    /// Has the plan rest on the file: what `compare` says of it has to stay as it is now. Refused where it cannot be
+    /// looked at.
+    pub(in crate::ops) fn require_unchanged(&mut self, path: &Path, compare: Compare) {
+        if let Err(reason) = self.remember(path, compare) {
+            self.refuse_for(reason);
+        }
+    }
+
+    /// The same for whoever says by itself that it cannot be looked at.
+    ///
+    /// # Errors
+    /// That, with the system's reason.
+    pub(in crate::ops) fn remember(&mut self, path: &Path, compare: Compare) -> Result<(), Reason> {
+        let host = Arc::clone(&self.context.host);
+        let added = self.preconditions.add(host.as_ref(), path, compare);
+        added.map_err(|error| resolve::unseen(path, &error))
     }
 
     /// Agrees to the plan.

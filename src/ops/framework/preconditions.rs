@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileId, FileKind, Host, Stat, io_text};
+use crate::units;
 
 use super::absolute::path as absolute;
 use super::error::Error;
@@ -169,8 +170,8 @@ impl Preconditions {
 
     /// What the file of this name was.
     pub(in crate::ops) fn version(&self, path: &Path) -> Option<&FileVersion> {
-        let mut found = self.0.iter().filter(|one| one.path == absolute(path));
-        found.next()?.was.as_ref()
+        let path = absolute(path);
+        self.0.iter().find(|one| one.path == path)?.was.as_ref()
     }
 
     /// Whether one of the files, by whatever name, was just this.
@@ -180,7 +181,8 @@ impl Preconditions {
 
     /// Whether a file of this name is there that was not.
     pub(in crate::ops) fn has_come(&self, host: &dyn Host, path: &Path) -> bool {
-        let was_absent = |one: &Precondition| one.path == absolute(path) && one.was.is_none();
+        let place = absolute(path);
+        let was_absent = |one: &Precondition| one.path == place && one.was.is_none();
         self.0.iter().any(was_absent) && host.stat_link(path).is_ok()
     }
 
@@ -236,10 +238,10 @@ impl Precondition {
         Err(Error::stale(if now.id != was.id {
             format!("{path} is another file than when the plan was made: plan again")
         } else {
-            let when = host.now().duration_since(now.modified).map_or_else(
-                |_| String::new(),
-                |ago| format!(" {} ago", crate::units::ago(ago)),
-            );
+            let when = host
+                .now()
+                .duration_since(now.modified)
+                .map_or_else(|_| String::new(), |ago| format!(" {} ago", units::ago(ago)));
             format!("{path} changed{when}, after the plan was made: plan again")
         }))
     }

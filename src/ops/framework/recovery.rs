@@ -211,7 +211,7 @@ impl Half<'_> {
     pub(in crate::ops) fn sentences(&self, nature: Nature<'_>) -> Vec<String> {
         let mut said = Said::default();
         match nature {
-            Nature::Renames(moves) => self.say_renames(&mut said, moves),
+            Nature::Moves(moves) => self.say_moves(&mut said, moves),
             Nature::CreatesImage(_)
             | Nature::CreatesFiles
             | Nature::Restores
@@ -224,7 +224,7 @@ impl Half<'_> {
         said.0
     }
 
-    fn say_renames(&self, said: &mut Said, moves: &[Relocation]) {
+    fn say_moves(&self, said: &mut Said, moves: &[Relocation]) {
         let (done, not): (Vec<_>, Vec<_>) = moves.iter().partition(|one| !self.is_there(&one.from));
         let names = |all: Vec<&Relocation>| all.iter().map(|one| one.from.clone()).collect();
         said.say(names(done), "has its new name", "have their new names");

@@ -1,6 +1,7 @@
 //! The node a person means by a path. What may be done with it is the operations' business.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 
 use crate::forest::Node;
@@ -27,21 +28,21 @@ pub(in crate::ops) fn named<'c>(context: &'c Context, path: &Path) -> Result<&'c
             RefusalKind::NotFound,
             format!("{} is no image that the scan met", shown(path)),
         )),
-        (None, Err(error)) => Err(Reason::new(
-            kind_of(error),
-            format!(
-                "{} cannot be looked at: {error}",
-                shown(path),
-                error = io_text(error)
-            ),
-        )),
+        (None, Err(error)) => Err(unseen(path, error)),
     }
 }
 
+/// That the system does not let a file be looked at.
+pub(in crate::ops) fn unseen(path: &Path, error: &io::Error) -> Reason {
+    let why = io_text(error);
+    let text = format!("{} cannot be looked at: {why}", shown(path));
+    Reason::new(kind_of(error), text)
+}
+
 /// What kind of reason it is that the system does not let a file be looked at.
-pub(in crate::ops) fn kind_of(error: &std::io::Error) -> RefusalKind {
+pub(in crate::ops) fn kind_of(error: &io::Error) -> RefusalKind {
     match error.kind() {
-        std::io::ErrorKind::NotFound => RefusalKind::NotFound,
+        io::ErrorKind::NotFound => RefusalKind::NotFound,
         _ => RefusalKind::Unreadable,
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::ops) fn moves(context: &Context, wanted: &[Relocation]) -> Option<
 /// The names that it gives, if it gives files other names.
 fn moves_of(entry: &Entry) -> Option<&[Relocation]> {
     match entry.request.operation().nature() {
-        Nature::Renames(moves) => Some(moves),
+        Nature::Moves(moves) => Some(moves),
         Nature::CreatesImage(_)
         | Nature::CreatesFiles
         | Nature::Restores

@@ -32,22 +32,13 @@ pub(in crate::ops) fn add(plan: &mut Plan, dir: &Path, certain: u64, possible: u
                 .space(&need.dir)
                 .is_ok_and(|other| other.device == space.device)
     };
-    let needed = match plan.space.iter_mut().find(same) {
-        Some(need) => {
-            need.needed = need.needed.saturating_add(certain);
-            need.possible = need.possible.saturating_add(possible);
-            need.needed
-        }
-        None => {
-            plan.space.push(SpaceNeed {
-                dir: dir.to_path_buf(),
-                needed: certain,
-                possible,
-                available: space.available,
-            });
-            certain
-        }
+    let new = SpaceNeed {
+        dir: dir.to_path_buf(),
+        needed: certain,
+        possible,
+        available: space.available,
     };
+    let needed = add_to(&mut plan.space, same, new);
     if space.available < needed {
         plan.refuse(
             RefusalKind::NoSpace,
@@ -75,22 +66,13 @@ fn at(plan: &mut Plan, path: &Path, certain: u64, possible: u64) {
         return add(plan, folder(path), certain, possible);
     };
     let same = |need: &&mut SpaceNeed| host.stat(&need.dir).is_ok_and(|other| other.id == stat.id);
-    let needed = match plan.space.iter_mut().find(same) {
-        Some(need) => {
-            need.needed = need.needed.saturating_add(certain);
-            need.possible = need.possible.saturating_add(possible);
-            need.needed
-        }
-        None => {
-            plan.space.push(SpaceNeed {
-                dir: path.to_path_buf(),
-                needed: certain,
-                possible,
-                available,
-            });
-            certain
-        }
+    let new = SpaceNeed {
+        dir: path.to_path_buf(),
+        needed: certain,
+        possible,
+        available,
     };
+    let needed = add_to(&mut plan.space, same, new);
     if available < needed {
         plan.refuse(
             RefusalKind::NoSpace,
@@ -103,6 +85,26 @@ fn at(plan: &mut Plan, path: &Path, certain: u64, possible: u64) {
                 device::extend_line(&stat, needed - available)
             ),
         );
+    }
+}
+
+/// Adds a need to the one of the same place, if there is one; tells the bytes that are needed there for certain.
+fn add_to(
+    needs: &mut Vec<SpaceNeed>,
+    is_same: impl FnMut(&&mut SpaceNeed) -> bool,
+    new: SpaceNeed,
+) -> u64 {
+    match needs.iter_mut().find(is_same) {
+        Some(need) => {
+            need.needed = need.needed.saturating_add(new.needed);
+            need.possible = need.possible.saturating_add(new.possible);
+            need.needed
+        }
+        None => {
+            let needed = new.needed;
+            needs.push(new);
+            needed
+        }
     }
 }
 

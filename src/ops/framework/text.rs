@@ -14,7 +14,7 @@ use super::plan::{Confirm, Effect, EffectKind, Note, Plan, SpaceNeed, Undo};
 use super::remedy::Remedy;
 
 /// The directory all of these files lie below, if that says more than `/`.
-pub(in crate::ops) fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
     let mut common = paths.next()?.parent()?.to_path_buf();
     for path in paths {
         while !path.starts_with(&common) {
@@ -27,7 +27,7 @@ pub(in crate::ops) fn common_dir<'a>(mut paths: impl Iterator<Item = &'a Path>) 
     tells.then_some(common)
 }
 
-pub(in crate::ops) fn tone(kind: EffectKind) -> Tone {
+fn tone(kind: EffectKind) -> Tone {
     match kind {
         EffectKind::Reads => Tone::Quiet,
         EffectKind::Creates | EffectKind::Preserves | EffectKind::Restores => Tone::Good,
@@ -41,7 +41,7 @@ pub(in crate::ops) fn tone(kind: EffectKind) -> Tone {
     }
 }
 
-pub(in crate::ops) fn looked_in(looked_in: &LookedIn) -> String {
+fn looked_in(looked_in: &LookedIn) -> String {
     let dirs: Vec<String> = looked_in.dirs().iter().map(|dir| shown(dir)).collect();
     let remembered = match looked_in.remembered {
         0 => String::new(),
@@ -57,7 +57,7 @@ pub(in crate::ops) fn looked_in(looked_in: &LookedIn) -> String {
 
 /// Lines being said.
 #[derive(Default)]
-pub(in crate::ops) struct Said(Vec<Line>);
+struct Said(Vec<Line>);
 
 impl Said {
     fn say(&mut self, part: Part, label: &str, text: &str, tone: Tone) {

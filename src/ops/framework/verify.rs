@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::forest::{Content, Flags, NodeId};
-use crate::host::printable_bytes;
+use crate::host::{Access, printable_bytes};
 use crate::image::{
     self, Chain, Format, ImageFile, Layer, NoProgress, snapshot_view, snapshots, taken_from,
 };
@@ -450,10 +450,10 @@ fn format_at(plan: &Plan, path: &Path) -> Format {
     if let Some(node) = plan.context().forest.by_path(path) {
         return format_of(node);
     }
-    let file = plan.host().open(path, crate::host::Access::Read);
-    match file.map(|file| image::read_header(&ImageFile::new(path, file)).is_ok()) {
-        Ok(true) => Format::Qcow2,
-        _ => Format::Raw,
+    let file = ImageFile::open(plan.host(), path, Access::Read);
+    match file.and_then(|file| image::read_header(&file)) {
+        Ok(_) => Format::Qcow2,
+        Err(_) => Format::Raw,
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::forest::{Forest, Location, Node, NodeId};
-use crate::host::{Access, FileKind, Host, LockSet, Stat, io_text, printable};
+use crate::host::{Access, FileKind, Host, LockSet, Stat, printable};
 use crate::image::{self, ImageFile};
 use crate::units::{count, size};
 
@@ -29,7 +29,7 @@ use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::refuse_foreign;
-use super::framework::{backing_name, device, new_file, resolve, resumed};
+use super::framework::{absolute, backing_name, device, new_file, resolve, resumed};
 use super::{
     BackingStyle, CommandLine, Context, EffectKind, Plan, RefusalKind, Relocation, Request, Undo,
 };
@@ -55,7 +55,7 @@ impl Operation for MoveImages {
     }
 
     fn nature(&self) -> Nature<'_> {
-        Nature::Renames(&self.moves)
+        Nature::Moves(&self.moves)
     }
 
     fn each_name(&mut self, visit: &mut dyn FnMut(Name<'_>)) {
@@ -226,8 +226,8 @@ fn resolve(
             );
             return None;
         }
-        let from = std::path::absolute(&one.from).unwrap_or_else(|_| one.from.clone());
-        let to = std::path::absolute(&one.to).unwrap_or_else(|_| one.to.clone());
+        let from = absolute::path(&one.from);
+        let to = absolute::path(&one.to);
         let mut group = vec![node.id];
         if subtree {
             // What is in the trash stays there, and follows by its name.
@@ -442,10 +442,8 @@ fn refuse_relative_data_file(plan: &mut Plan, host: &dyn Host, node: &Node, want
     if folder(&wanted.from) == folder(&wanted.to) {
         return;
     }
-    let header = host
-        .open(&node.path, Access::Read)
-        .ok()
-        .and_then(|file| image::read_header(&ImageFile::new(&node.path, file)).ok());
+    let file = ImageFile::open(host, &node.path, Access::Read);
+    let header = file.and_then(|file| image::read_header(&file)).ok();
     let named = header
         .as_ref()
         .filter(|header| header.has_data_file())
@@ -580,12 +578,9 @@ fn plan_children(
 
 /// Whether the header has room for the name.
 fn fits(host: &dyn Host, path: &Path, recorded: &OsString) -> Result<(), String> {
-    let file = ImageFile::new(
-        path,
-        host.open(path, Access::Read)
-            .map_err(|error| io_text(&error))?,
-    );
-    image::may_rename_backing(&file, recorded).map_err(|error| error.kind.to_string())
+    ImageFile::open(host, path, Access::Read)
+        .and_then(|file| image::may_rename_backing(&file, recorded))
+        .map_err(|error| error.kind.to_string())
 }
 
 /// Asks who uses the files, and has them stay as they are.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::host::{Access, Host, HostFile, LockSet};
+use crate::host::{Access, Host, LockSet};
 use crate::image::{self, ImageFile};
 use crate::ops::framework::backing_name;
 use crate::ops::framework::copy_file::{Copy, folder};
@@ -144,7 +144,7 @@ impl Move {
     }
 }
 
-type Files = BTreeMap<PathBuf, Arc<dyn HostFile>>;
+type Files = BTreeMap<PathBuf, ImageFile>;
 
 impl Step {
     /// Gives the image its new name, lets all that refer to it follow, and takes the old name away.
@@ -179,9 +179,7 @@ impl Step {
                     }),
                 );
                 // The copy names its base as it is to, before anybody can find it.
-                let file = host
-                    .open(copy.temporary(), Access::ReadWrite)
-                    .map_err(|error| Error::io("open", copy.temporary(), &error))?;
+                let file = ImageFile::open(host, copy.temporary(), Access::ReadWrite)?;
                 files.insert(self.from.clone(), file);
                 self.settle_own(host, files)?;
                 copy.publish()?;
@@ -272,6 +270,8 @@ fn link(
     let Some(file) = files.get(known) else {
         return Err(Error::failed(format!("{} is not open", shown(known))));
     };
-    image::rename_backing(&ImageFile::new(path, file.clone()), &recorded)
+    // An error is to name it as it is called now, not as it was opened.
+    let file = ImageFile::new(path, Arc::clone(file.host_file()));
+    image::rename_backing(&file, &recorded)
         .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))
 }

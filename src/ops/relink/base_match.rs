@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use crate::forest::{Location, Node};
 use crate::guest::{self, Held, Partition, Partitions};
-use crate::host::io_text;
 use crate::image::{
     self, BackingDiff, BackingView, Chain, Compared, Format, Layer, NoProgress, State,
 };
 use crate::ops::framework::eligibility::{chain_below, is_readable, refuse_foreign_data};
-use crate::ops::framework::format::{listed, name, shown};
+use crate::ops::framework::format::{listed, name};
 use crate::ops::framework::preconditions::Compare;
 use crate::ops::framework::unlock;
 use crate::ops::{EffectKind, Plan};
@@ -134,17 +133,9 @@ fn against_old(plan: &mut Plan, node: &Node, new: &Chain) -> Option<Result<Compa
 
 /// What was found out of a chain holds as long as its files stay as they are.
 fn require_unchanged(plan: &mut Plan, chain: &Chain) {
-    let host = Arc::clone(&plan.context().host);
     for layer in chain.layers() {
-        if let Err(error) = plan
-            .preconditions
-            .add(host.as_ref(), layer.path(), Compare::Content)
-        {
-            plan.warn(format!(
-                "{} cannot be looked at: {error}",
-                shown(layer.path()),
-                error = io_text(&error)
-            ));
+        if let Err(unseen) = plan.remember(layer.path(), Compare::Content) {
+            plan.warn(unseen.text);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Relink: an image's header names what it is built on anew - another place, or the format that it
 //! lacked. Nothing but the header changes; the guest's data stays where it is. Whether the other place is the
-//! right one is judged in `plausible`.
+//! right one is judged in `base_match`.
 
 mod base_match;
 mod header;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::forest::{Forest, Location, Node};
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, BackingName, Format, ImageFile};
+use crate::image::{self, BackingName, Format};
 
 use super::framework::built_on::BuiltOn;
 use super::framework::format::{command, name, shown};
@@ -324,12 +324,9 @@ impl Job for RelinkJob {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::record_backing(
-            &ImageFile::new(&self.image, file.clone()),
-            &self.recorded,
-            self.format.as_ref(),
-        )
-        .map_err(|error| Error::of_image(format!("{error}. Its old header is in place"), error))?;
+        image::record_backing(&file, &self.recorded, self.format.as_ref()).map_err(|error| {
+            Error::of_image(format!("{error}. Its old header is in place"), error)
+        })?;
         let undo = match plan.undo {
             Undo::Possible(_) => plan.roll_back.clone(),
             Undo::Impossible(_) => None,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::host::{Access, LockSet, printable};
-use crate::image::{self, ImageFile};
+use crate::image::{self};
 use crate::ops::framework::format::{command, name, shown};
 use crate::ops::framework::locks::{Locking, claim};
 use crate::ops::framework::nature::{Nature, RestsOn};
@@ -128,7 +128,7 @@ impl Job for UnlinkJob {
         let locks = locking.settle(plan)?;
         let file = file.file(&locks);
         progress.enter(Phase::Switch, 0);
-        image::unlink(&ImageFile::new(&self.image, file.clone())).map_err(|error| {
+        image::unlink(&file).map_err(|error| {
             Error::of_image(format!("{error}. Its old header is in place"), error)
         })?;
         Ok(Outcome {

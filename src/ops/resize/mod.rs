@@ -311,13 +311,11 @@ fn plan_growth(plan: &mut Plan, node: &Node, job: &ResizeJob) {
 /// On a device new tables need room that is there now, and what the guest writes later may not find any.
 fn need_on_device(plan: &mut Plan, node: &Node, job: &ResizeJob) {
     let (path, host) = (&node.path, Arc::clone(&plan.context().host));
-    let header = host
-        .open(path, Access::Read)
-        .ok()
-        .and_then(|file| image::read_header(&ImageFile::new(path, file)).ok());
-    let Some(geometry) = header.as_ref().map(|header| header.geometry) else {
+    let file = ImageFile::open(host.as_ref(), path, Access::Read);
+    let Ok(header) = file.and_then(|file| image::read_header(&file)) else {
         return;
     };
+    let geometry = header.geometry;
     // An L1 table that gets longer is written anew.
     let entries = |size| geometry.l1_entries_for(size);
     let mut needed = 0;
@@ -592,8 +590,8 @@ impl ResizeJob {
     fn open_chain(&self, plan: &Plan, host: &dyn Host) -> image::Result<Chain> {
         let context = plan.context();
         // Where its data files may be was judged before.
-        let files_to_lock = std::iter::once(&self.image).chain(&self.below);
-        let data: Vec<PathBuf> = files_to_lock
+        let images = std::iter::once(&self.image).chain(&self.below);
+        let data: Vec<PathBuf> = images
             .filter_map(|member| data_file(host, member))
             .collect();
         let may_follow = |path: &Path| {
@@ -616,12 +614,7 @@ impl ResizeJob {
             }
             return Ok(());
         }
-        let file = ImageFile::new(
-            path,
-            plan.host()
-                .open(path, Access::Read)
-                .map_err(|error| image::Error::io(path, "open", error))?,
-        );
+        let file = ImageFile::open(plan.host(), path, Access::Read)?;
         let header = image::read_header(&file)?;
         image::may_resize(&file, &header)?;
         if self.new > header.geometry.max_virtual_size() {
@@ -646,12 +639,7 @@ impl ResizeJob {
         if self.format != Format::Qcow2 {
             return Ok(None);
         }
-        let file = ImageFile::new(
-            &self.image,
-            plan.host()
-                .open(&self.image, Access::Read)
-                .map_err(|error| image::Error::io(&self.image, "open", error))?,
-        );
+        let file = ImageFile::open(plan.host(), &self.image, Access::Read)?;
         Shrink::plan(&file, None, self.new, &NoProgress).map(Some)
     }
 
@@ -719,8 +707,7 @@ impl Job for ResizeJob {
             None => None,
             Some(path) => {
                 touched.push(path.clone());
-                let file = locking.take(host, &path, Access::ReadWrite, write)?;
-                Some((path, file))
+                Some(locking.take(host, &path, Access::ReadWrite, write)?)
             }
         };
         for path in &self.below {
@@ -728,8 +715,8 @@ impl Job for ResizeJob {
         }
         let locks = locking.settle(plan)?;
         let files = Files {
-            image: ImageFile::new(&self.image, image.file(&locks)),
-            data: data.map(|(path, file)| ImageFile::new(&path, file.file(&locks))),
+            image: image.file(&locks),
+            data: data.map(|file| file.file(&locks)),
             locks,
         };
         progress.enter(Phase::Copy, self.new.saturating_sub(self.old));

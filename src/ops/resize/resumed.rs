@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::host::printable;
 use crate::ops::framework::absolute;
-use crate::ops::framework::journal::Standing;
 use crate::ops::framework::resumed::interrupted;
-use crate::ops::{NewSize, Plan, RecoverEntry, Recovery, RefusalKind, Request, WayOut};
+use crate::ops::{NewSize, Plan, RefusalKind, Request, WayOut};
 
 /// Refuses to make a disk so much larger or smaller where a resize of it was interrupted: how large it was
 /// meant to become then is known, and whether this is the same is not.
@@ -20,23 +20,12 @@ pub(super) fn refuse_as_resized_in_part(plan: &mut Plan, image: &Path, wanted: N
         .rev()
         .find(|entry| matches!(&entry.request, Request::Resize(resize) if resize.image == path));
     let Some(entry) = found else { return };
-    let way = |label: &str, way| WayOut {
-        label: format!("{label}: {}", crate::host::printable(&entry.title)),
-        request: Request::Recover(RecoverEntry {
-            entry: entry.id,
-            way,
-        }),
-    };
-    debug_assert_eq!(entry.standing, Standing::Interrupted);
-    let mut ways_out = vec![way("finish it", Recovery::Finish)];
-    if entry.may_be_rolled_back() {
-        ways_out.push(way("take back what was done of it", Recovery::RollBack));
-    }
-    plan.refuse_but(RefusalKind::Interrupted,
+    plan.refuse_but(
+        RefusalKind::Interrupted,
         format!(
             "“{}” was interrupted, so it may have happened already: finish that, or say which size it is to be",
-            crate::host::printable(&entry.title)
+            printable(&entry.title)
         ),
-        ways_out,
+        WayOut::recover(entry.id, entry.may_be_rolled_back()),
     );
 }

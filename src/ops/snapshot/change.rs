@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::forest::{Location, Node};
-use crate::host::{Access, HostFile, LockSet, printable, printable_bytes};
+use crate::host::{Access, LockSet, printable, printable_bytes};
 use crate::image::{
     self, ErrorKind, ImageFile, NewSnapshot, NoProgress, ProgressSink, SnapshotChange,
 };
@@ -254,9 +254,7 @@ fn work_out(plan: &mut Plan, node: &Node, what: What) -> Option<SnapshotChange> 
         image: path.clone(),
         what,
     };
-    let worked_out = host
-        .open(path, Access::Read)
-        .map_err(|error| image::Error::io(path, "open", error))
+    let worked_out = ImageFile::open(host, path, Access::Read)
         .and_then(|file| job.work_out(plan, &file, &NoProgress));
     let change = match worked_out {
         Ok(change) => change,
@@ -288,20 +286,19 @@ impl Change {
     fn work_out(
         &self,
         plan: &Plan,
-        file: &Arc<dyn HostFile>,
+        file: &ImageFile,
         pace: &dyn ProgressSink,
     ) -> image::Result<SnapshotChange> {
-        let file = ImageFile::new(&self.image, file.clone());
         match &self.what {
             What::Create(title) => {
                 let new = NewSnapshot {
                     name: title.as_bytes().to_vec(),
                     date: plan.host().now(),
                 };
-                SnapshotChange::create(&file, &new, pace)
+                SnapshotChange::create(file, &new, pace)
             }
-            What::Apply(id) => SnapshotChange::apply(&file, id, pace),
-            What::Delete(id) => SnapshotChange::delete(&file, id, pace),
+            What::Apply(id) => SnapshotChange::apply(file, id, pace),
+            What::Delete(id) => SnapshotChange::delete(file, id, pace),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::image::{
     self, AllocationEstimate, Chain, ErrorKind, Format, Keys, NoProgress, SnapshotForm, State,
     extract_snapshot, snapshot_view,
 };
+use crate::ops::branch::not_created;
 use crate::ops::framework::eligibility::{format_of, refuse_foreign_data, refuse_unnamed};
 use crate::ops::framework::files_to_lock::FilesToLock;
 use crate::ops::framework::format::{command, name, shown};
@@ -315,14 +316,7 @@ impl Job for Extract {
                     LockedHost::new(host, &locks).for_copies(files_of(&view), has_secrets(&view));
                 extract_snapshot(&making, &view, &self.new, &self.form, progress)
             })
-            .map_err(|error| {
-                let new = shown(&self.new);
-                if matches!(error.kind, ErrorKind::Cancelled) {
-                    Error::cancelled(format!("stopped: {new} was not created"))
-                } else {
-                    Error::of_image(format!("{new} was not created: {error}"), error)
-                }
-            })?;
+            .map_err(|error| not_created(&self.new, error))?;
         Ok(Outcome {
             summary: format!(
                 "copied the snapshot {} of {} to {}",

@@ -209,13 +209,7 @@ pub(super) fn named(plan: &mut Plan, node: &Node, wanted: &SnapshotName) -> Opti
 }
 
 fn snapshots_of(plan: &Plan, node: &Node) -> image::Result<Vec<Snapshot>> {
-    let path = &node.path;
-    let file = ImageFile::new(
-        path,
-        plan.host()
-            .open(path, Access::Read)
-            .map_err(|error| image::Error::io(path, "open", error))?,
-    );
+    let file = ImageFile::open(plan.host(), &node.path, Access::Read)?;
     let header = image::read_header(&file)?;
     image::snapshots(&file, &header)
 }

@@ -17,6 +17,7 @@ use crate::ops::framework::format::shown;
 use crate::ops::framework::plan::{Note, Plan};
 use crate::ops::framework::progress::Progress;
 use crate::ops::framework::refusal::RefusalKind;
+use crate::ops::framework::remedy::Remedy;
 use crate::system::Utc;
 use crate::units::count;
 
@@ -25,7 +26,6 @@ use super::file_name::Name;
 use super::folder::{manifest_path, remove_folder};
 use super::manifest::{Manifest, ManifestFile};
 use super::register;
-use crate::ops::framework::remedy::Remedy;
 
 /// One file to go.
 #[derive(Debug, Clone)]
@@ -259,7 +259,8 @@ impl<'a> Batch<'a> {
                 return Error::failed(format!(
                     "{why}; then {} could not be moved back: {error}. {} in the trash",
                     shown(&one.from),
-                    count(index + 1, "file")
+                    count(index + 1, "file"),
+                    error = io_text(&error)
                 ))
                 .helped_by([Remedy::restore(&self.name)]);
             }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::host::Host;
 use crate::image::ImageFile;
 use crate::ops::framework::error::Error;
+use crate::ops::framework::plan::Note;
 
 use super::batch::{Batch, Item};
-use crate::ops::Note;
+use super::folder::remove_folder;
 
 /// What is to be kept.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Kept {
     pub(in crate::ops) fn give_up(self, host: &dyn Host) {
         let _ = host.remove_file(&self.path);
         if let Some(folder) = self.path.parent() {
-            super::folder::remove_folder(host, folder);
+            remove_folder(host, folder);
         }
     }
 }

@@ -50,7 +50,7 @@ pub(in crate::ops) fn record_again(plan: &Plan, touched: &[PathBuf]) {
 
 /// Writes down what an image in the trash is built on now. Best effort: a record that is older warns of more
 /// than it would have to.
-pub(in crate::ops) fn record(host: &dyn Host, path: &Path) {
+fn record(host: &dyn Host, path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return;
     };
