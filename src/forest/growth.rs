@@ -29,6 +29,8 @@ pub(super) struct Growth {
     pub(super) names: HashMap<NodeId, Vec<Named>>,
     /// Scanned images by file name, the first few in order: where a missing one may have gone.
     pub(super) by_name: Table<Alike>,
+    /// File names of which more images were met than are remembered.
+    pub(super) left_out: HashSet<OsString>,
     /// Missing nodes by file name.
     pub(super) missing: HashMap<OsString, Vec<NodeId>>,
     /// New members of each list of children (none: the nodes without parent), not yet in it.

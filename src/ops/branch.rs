@@ -21,7 +21,7 @@ use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
-use super::framework::{backing_name, new_file, new_image, resolve};
+use super::framework::{backing_format, backing_name, new_file, new_image, resolve};
 use super::{
     BackingStyle, CommandLine, EffectKind, Error, ImageOptions, Outcome, Phase, Plan, Progress,
     RefusalKind, Request, Undo,
@@ -79,7 +79,9 @@ impl Operation for Branch {
     }
 
     fn plan(&self, plan: &mut Plan) {
-        plan_branch(plan, self)
+        if let Some(job) = plan_branch(plan, self) {
+            plan.job = Some(Arc::new(job));
+        }
     }
 
     fn rests_on(&self) -> RestsOn<'_> {
@@ -99,26 +101,8 @@ impl Operation for Branch {
     }
 }
 
-/// Refuses a format of the base that is not the one that it has: the overlay would show other bytes.
-fn require_format(plan: &mut Plan, base: &Path, is: &Format, said: &Format) {
-    if is == said {
-        return;
-    }
-    let (base, is, said) = (shown(base), printable(is.name()), printable(said.name()));
-    let why = if said == "raw" {
-        // A guest that wrote a header into its raw disk would have files of this machine opened.
-        format!(
-            "{base} begins as an image of format {is} does, and is said to be raw. If it is a raw disk, its guest \
-             wrote that header, and nothing may be built on it as {is}"
-        )
-    } else {
-        format!("{base} is {is} by its content, not {said}")
-    };
-    plan.refuse(RefusalKind::BackingFormat, why);
-}
-
-/// Plans a new overlay.
-fn plan_branch(plan: &mut Plan, request: &Branch) {
+/// Plans a new overlay; what makes it, unless that was refused.
+pub(super) fn plan_branch(plan: &mut Plan, request: &Branch) -> Option<BranchJob> {
     let Branch {
         base,
         new,
@@ -133,14 +117,15 @@ fn plan_branch(plan: &mut Plan, request: &Branch) {
     plan.title = format!("Branch {} on {}", name(new), name(base));
     let node = match resolve::named(&context, base) {
         Ok(node) => node,
-        Err(sentence) => return plan.refuse_for(sentence),
-    };
-    let Some((format, least)) = base_facts(plan, forest, node, base, wanted) else {
-        return;
+        Err(sentence) => {
+            plan.refuse_for(sentence);
+            return None;
+        }
     };
     if let Some(said) = said {
-        require_format(plan, base, &format, said);
+        backing_format::said(plan, node, said)?;
     }
+    let (format, least) = base_facts(plan, forest, node, base, said.as_ref(), wanted)?;
     check_secrecy(plan, node, new, image);
     let whole = new_file::whole_sectors(plan, wanted.unwrap_or(least));
     if let Some(wanted) = wanted.filter(|wanted| *wanted < least) {
@@ -156,12 +141,13 @@ fn plan_branch(plan: &mut Plan, request: &Branch) {
     // name may lead nowhere from it.
     let recorded = match backing_name::leading(plan.host(), new, &node.path, style) {
         Ok(recorded) => recorded,
-        Err(sentence) => return plan.refuse(RefusalKind::BackingName, sentence),
+        Err(sentence) => {
+            plan.refuse(RefusalKind::BackingName, sentence);
+            return None;
+        }
     };
     let backing = Some((recorded.clone(), format.clone()));
-    let Some(made) = new_image::check(plan, new, whole, backing, image, 0) else {
-        return;
-    };
+    let made = new_image::check(plan, new, whole, backing, image, 0)?;
     let needed = made.len.image_blocks;
     let on = BuiltOn::ask(plan, base, new, watch(&format));
     plan.effect(EffectKind::Creates, new, Some(needed), {
@@ -199,26 +185,28 @@ fn plan_branch(plan: &mut Plan, request: &Branch) {
         words.push(whole.to_string().into());
     }
     plan.commands.push(command(&words));
-    plan.job = Some(Arc::new(BranchJob {
-        new: new.to_path_buf(),
+    let below = match format {
+        Format::Raw => vec![node.id],
+        _ => forest.chain(node.id),
+    };
+    let below = below.into_iter().filter_map(|id| forest.get(id));
+    let below = below.filter(|node| node.location == Location::Scanned);
+    Some(BranchJob {
+        new: new.clone(),
         options: made.options,
         on,
-        below: forest
-            .chain(node.id)
-            .into_iter()
-            .filter_map(|id| forest.get(id))
-            .filter(|node| node.location == Location::Scanned)
-            .map(|node| node.path.clone())
-            .collect(),
-    }));
+        below: below.map(|node| node.path.clone()).collect(),
+    })
 }
 
-/// The base's format and the bytes its guest sees, if an overlay on it can work.
+/// The base's format and the bytes its guest sees, if an overlay on it can work. A base that is said to be raw is,
+/// whatever it begins like: its guest may have written that.
 pub(super) fn base_facts(
     plan: &mut Plan,
     forest: &Forest,
     node: &Node,
     base: &Path,
+    said: Option<&Format>,
     wanted: Option<u64>,
 ) -> Option<(Format, u64)> {
     let path = shown(base);
@@ -233,7 +221,13 @@ pub(super) fn base_facts(
         }
         Location::Scanned | Location::OutsideScan | Location::InTrash => {}
     }
+    let len = node.stat.as_ref().map_or(0, |stat| stat.len);
+    let is_said_raw = said == Some(&Format::Raw);
     let facts = match &node.content {
+        Content::Raw => (Format::Raw, len),
+        Content::Qcow2(_) | Content::Opaque(_) | Content::Damaged(_) if is_said_raw => {
+            (Format::Raw, len)
+        }
         Content::Qcow2(facts) => {
             if facts.encryption == Some(Encryption::Aes) {
                 plan.refuse(RefusalKind::Unsupported, format!(
@@ -252,7 +246,6 @@ pub(super) fn base_facts(
             }
             (Format::Qcow2, facts.virtual_size)
         }
-        Content::Raw => (Format::Raw, node.stat.as_ref().map_or(0, |stat| stat.len)),
         Content::Opaque(format) => {
             // The size is inside a format whose content stays closed.
             let Some(wanted) = wanted else {
@@ -283,7 +276,10 @@ pub(super) fn base_facts(
             return None;
         }
     };
-    check_chain(plan, forest, node, &path);
+    // What is raw is built on nothing, whatever a header in it names.
+    if facts.0 != Format::Raw {
+        check_chain(plan, forest, node, &path);
+    }
     plan.require_unchanged(base, watch(&facts.0));
     Some(facts)
 }
@@ -392,13 +388,14 @@ fn describe_children(plan: &mut Plan, node: &Node, new: &Path) {
     }
 }
 
+/// What makes a new overlay.
 #[derive(Debug)]
-struct BranchJob {
+pub(super) struct BranchJob {
     new: PathBuf,
-    options: image::CreateOptions,
-    on: BuiltOn,
+    pub(super) options: image::CreateOptions,
+    pub(super) on: BuiltOn,
     /// The base, and what that is built on.
-    below: Vec<PathBuf>,
+    pub(super) below: Vec<PathBuf>,
 }
 
 impl Job for BranchJob {

@@ -403,6 +403,7 @@ pub(super) fn add_image(
             why: why.to_owned(),
             bytes,
             step,
+            file: None,
         });
         plan.require_unchanged(path, Compare::Content);
     }

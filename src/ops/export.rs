@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::{Access, Host, LockSet, io_text};
-use crate::image::{self, Format};
+use crate::image::Format;
 use crate::units::{count, size};
 
 use super::framework::chain_files::ChainFile;
-use super::framework::copy_file::folder;
 use super::framework::format::{name, shown};
 use super::framework::locked_host::LockedHost;
 use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
+use super::framework::new_folder::NewFolder;
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
@@ -251,23 +251,10 @@ impl Job for ExportJob {
             let _ = locking.take(host, &image.path, Access::Read, LockSet::ReadOnly)?;
         }
         let _locks = locking.settle(plan)?;
-        let making = image::temporary_name(&self.dir);
-        host.create_dir(&making, 0o755)
-            .map_err(|error| Error::io("make the folder", &making, &error))?;
-        let made = self.fill(plan, &making, progress).and_then(|()| {
-            progress.enter(Phase::Switch, 0);
-            host.rename_new(&making, &self.dir)
-                .and_then(|()| host.sync_dir(folder(&self.dir)))
-                .map_err(|error| Error::io("make the folder", &self.dir, &error))
-        });
-        if let Err(error) = made {
-            // Ours, and of no use to anybody.
-            for name in host.list_dir(&making).unwrap_or_default() {
-                drop(host.remove_file(&making.join(name)));
-            }
-            drop(host.remove_dir(&making));
-            return Err(error);
-        }
+        let making = NewFolder::make(host, &self.dir)?;
+        self.fill(plan, making.temporary(), progress)?;
+        progress.enter(Phase::Switch, 0);
+        making.publish()?;
         Ok(Outcome {
             summary: format!(
                 "exported {} to {}",

@@ -14,10 +14,11 @@ use crate::image::{self, Format, ImageFile};
 use crate::units::{count, size};
 
 use super::export::{Exported, Manifest, digest};
-use super::framework::copy_file::{Copy, folder};
+use super::framework::copy_file::Copy;
 use super::framework::format::{name, shown};
 use super::framework::locks::{Locking, claim};
 use super::framework::nature::{Nature, RestsOn};
+use super::framework::new_folder::NewFolder;
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
 use super::framework::preconditions::Compare;
@@ -271,31 +272,38 @@ impl Job for ImportJob {
             let _ = locking.take(host, &path, Access::Read, LockSet::ReadOnly)?;
         }
         let _locks = locking.settle(plan)?;
-        let total = total(&self.files);
-        if !self.makes_folder {
-            return self.copy(plan, total, progress);
+        if self.makes_folder {
+            let making = NewFolder::make(host, &self.to)?;
+            self.copy(plan, making.temporary(), progress)?;
+            making.publish()?;
+        } else {
+            self.copy(plan, &self.to, progress)?;
         }
-        let made = host.create_dir(&self.to, 0o777);
-        made.map_err(|error| Error::io("make the folder", &self.to, &error))?;
-        let parent = folder(&self.to);
-        host.sync_dir(parent)
-            .map_err(|error| Error::io("flush", parent, &error))
-            .and_then(|()| self.copy(plan, total, progress))
-            .inspect_err(|_| {
-                // It stays where something is in it.
-                let _ = host.remove_dir(&self.to);
-            })
+        // What is built on last comes first in the manifest.
+        let names = self.files.iter().rev();
+        let touched: Vec<PathBuf> = names.map(|file| self.to.join(&file.name)).collect();
+        let top = touched.last().map_or_else(String::new, |path| name(path));
+        Ok(Outcome {
+            summary: format!(
+                "imported {} into {}, {top} on top",
+                count(touched.len(), "image"),
+                shown(&self.to)
+            ),
+            undo: Some(Request::discard(touched.clone())),
+            touched,
+            remarks: Vec::new(),
+        })
     }
 }
 
 impl ImportJob {
-    /// Copies the images and gives them their names, with what is copied locked.
-    fn copy(&self, plan: &Plan, total: u64, progress: &Progress) -> Result<Outcome, Error> {
+    /// Copies the images into `dir` and gives them their names there, with what is copied locked.
+    fn copy(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<(), Error> {
         let host = plan.host();
-        progress.enter(Phase::Copy, total.saturating_mul(2));
+        progress.enter(Phase::Copy, total(&self.files).saturating_mul(2));
         let mut copies = Vec::new();
         for file in self.files.iter().rev() {
-            let (from, to) = (self.dir.join(&file.name), self.to.join(&file.name));
+            let (from, to) = (self.dir.join(&file.name), dir.join(&file.name));
             if self.present.contains(&to) {
                 continue;
             }
@@ -310,26 +318,11 @@ impl ImportJob {
         }
         plan.verify_preconditions()?;
         progress.enter(Phase::Switch, 0);
-        let mut touched: Vec<PathBuf> = self.present.iter().cloned().collect();
-        if !touched.is_empty() {
+        if !self.present.is_empty() {
             // What cut it off may have been that the last name could not be made stable.
-            host.sync_dir(&self.to)
-                .map_err(|error| Error::io("flush", &self.to, &error))?;
+            host.sync_dir(dir)
+                .map_err(|error| Error::io("flush", dir, &error))?;
         }
-        for copy in copies {
-            touched.push(copy.target().to_path_buf());
-            copy.publish()?;
-        }
-        let top = touched.last().map_or_else(String::new, |path| name(path));
-        Ok(Outcome {
-            summary: format!(
-                "imported {} into {}, {top} on top",
-                count(touched.len(), "image"),
-                shown(&self.to)
-            ),
-            undo: Some(Request::discard(touched.clone())),
-            touched,
-            remarks: Vec::new(),
-        })
+        copies.into_iter().try_for_each(Copy::publish)
     }
 }

@@ -273,8 +273,8 @@ impl Job for RestoreJob {
             for file in entry.files.iter().rev() {
                 let stopped = |error: Error| match restored.len() {
                     0 => error,
-                    n => Error::failed(format!(
-                        "{error}; {} restored before that, the rest is still in the trash",
+                    n => error.and_failed(&format!(
+                        "; {} restored before that, the rest is still in the trash",
                         count(n, "file")
                     )),
                 };

@@ -14,6 +14,7 @@ use crate::host::{Access, FileId, Host, LockSet, copy_attributes, io_text, print
 use crate::image::{self, Encryption, Preallocation, Qcow2Options, temporary_name};
 use crate::units::size;
 
+use super::branch::{self, BranchJob};
 use super::discard::{
     add_image, check_use, look_up, own_names, refuse_without_name, warn_of_losses,
 };
@@ -26,7 +27,7 @@ use super::framework::locks::Locking;
 use super::framework::nature::{Nature, RestsOn};
 use super::framework::operation::Operation;
 use super::framework::plan::Job;
-use super::framework::preconditions::Compare;
+use super::framework::preconditions::{Compare, FileVersion};
 use super::framework::recovery::{Half, Way};
 use super::framework::request::Name;
 use super::framework::trash::{Batch, Item};
@@ -34,7 +35,7 @@ use super::framework::{backing_format, backing_name, may_write, new_image, space
 use super::restore::say_what_became_of_bases;
 use super::{
     Branch, CommandLine, EffectKind, EncryptionOption, Error, ImageOptions, Note, Outcome, Phase,
-    Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, branch, trash,
+    Plan, Progress, RefusalKind, Remedy, Request, Undo, WayOut, trash,
 };
 
 /// Throw away what a leaf holds and start it anew under the same name, or take that back.
@@ -193,7 +194,7 @@ fn plan_anew(plan: &mut Plan, image: &Path) {
             format!("what {} is built on is not known", shown(&node.path)),
         );
     };
-    if branch::base_facts(plan, forest, base, &branch.base, branch.size).is_none() {
+    if branch::base_facts(plan, forest, base, &branch.base, None, branch.size).is_none() {
         return;
     }
     // As it records it: what the base looks like may be its guest's doing.
@@ -297,7 +298,10 @@ fn leaf<'f>(plan: &mut Plan, forest: &'f Forest, image: &Path) -> Option<(&'f No
     warn_of_losses(plan, forest, node, &all_names);
     refuse_as_data_file(plan, forest, node, "reverted");
     may_write::refuse_folder(plan, host.as_ref(), folder(&node.path));
-    items.into_iter().next().map(|item| (node, item))
+    let mut item = items.into_iter().next()?;
+    // What is new waits in its place.
+    item.file = FileVersion::now(host.as_ref(), &node.path).ok();
+    Some((node, item))
 }
 
 /// What the leaf is made as, by what it is now.
@@ -453,21 +457,20 @@ fn plan_rest(plan: &mut Plan, image: &Path, entry: &str, branch: &Branch) {
             ),
         );
     };
-    branch.plan(plan);
-    let Some(first) = plan.job.take() else {
+    let Some(job) = branch::plan_branch(plan, branch) else {
         return;
     };
     plan.job = Some(Arc::new(RestJob {
-        first,
+        branch: job,
         image: image.to_path_buf(),
         old: old.kept_at.clone(),
     }));
 }
 
-/// Makes the image, and then gives it what the old one had.
+/// Makes the image with what the old one had, and then gives it its name.
 #[derive(Debug)]
 struct RestJob {
-    first: Arc<dyn Job>,
+    branch: BranchJob,
     image: PathBuf,
     /// The old one, in the trash.
     old: PathBuf,
@@ -475,15 +478,26 @@ struct RestJob {
 
 impl Job for RestJob {
     fn run(&self, plan: &Plan, progress: &Progress) -> Result<Outcome, Error> {
-        let mut done = self.first.run(plan, progress)?;
-        match keep_attributes(plan.host(), &self.old, &self.image, &self.image) {
-            Ok(lost) => done.remarks.extend(lost),
-            Err(error) => done.remarks.push(Note::of(format!(
-                "could not keep owner and mode of {}: {}",
-                name(&self.image),
-                io_text(&error)
-            ))),
-        }
+        let (host, image) = (plan.host(), &self.image);
+        let BranchJob {
+            options, on, below, ..
+        } = &self.branch;
+        progress.enter(Phase::Collect, 0);
+        let mut locking = Locking::default();
+        on.hold(host, &mut locking)?;
+        let locks = locking.settle(plan)?;
+        let held = LockedHost::new(host, &locks).for_copies(below.clone(), false);
+        let next = Next::anew(host, &held, image, &self.old, options, on, progress)?;
+        progress.enter(Phase::Switch, 0);
+        let named = host.rename_new_of(next.file, &next.path, image);
+        named.map_err(|error| {
+            let _ = host.remove_file(&next.path);
+            Error::io("give its new content to", image, &error)
+        })?;
+        host.sync_dir(folder(image))
+            .map_err(|error| Error::io("flush", folder(image), &error))?;
+        let mut done = branch::created(image, vec![image.clone()]);
+        done.remarks.extend(next.remarks);
         Ok(done)
     }
 }
@@ -535,7 +549,7 @@ impl Job for RevertJob {
         let next = match &self.content {
             Content::Anew { options, on, below } => {
                 let held = LockedHost::new(host, &locks).for_copies(below.clone(), false);
-                Next::anew(host, &held, image, options, on, progress)?
+                Next::anew(host, &held, image, image, options, on, progress)?
             }
             Content::Kept { entry, at, file } => {
                 entry.require_unchanged(host)?;
@@ -693,12 +707,13 @@ struct Next {
 }
 
 impl Next {
-    /// A new overlay beside the image, with the owner, mode and extended attributes that the image has, on a base
-    /// that is what it was when the plan was made.
+    /// A new overlay beside where the image is or was, with the owner, mode and extended attributes of `old`, which is
+    /// what the image held, on a base that is what it was when the plan was made.
     fn anew(
         host: &dyn Host,
         held: &dyn Host,
         image: &Path,
+        old: &Path,
         options: &image::CreateOptions,
         on: &BuiltOn,
         progress: &Progress,
@@ -711,7 +726,7 @@ impl Next {
             Ok(Self {
                 path: path.clone(),
                 file: host.stat_link(&path)?.id,
-                remarks: keep_attributes(host, image, &path, image)?,
+                remarks: keep_attributes(host, old, &path, image)?,
             })
         };
         made().map_err(|error| {
@@ -739,10 +754,11 @@ fn take_back(plan: &Plan, image: &Path, places: &[PathBuf], kept: &str, why: &io
             }
             why
         }
-        Err(error) => Error::failed(format!(
-            "{why}; then it could not be moved back from the trash: {error}",
-            error = io_text(&error)
-        ))
-        .helped_by([Remedy::restore(kept)]),
+        Err(error) => why
+            .and_failed(&format!(
+                "; then it could not be moved back from the trash: {}",
+                io_text(&error)
+            ))
+            .helped_by([Remedy::restore(kept)]),
     }
 }

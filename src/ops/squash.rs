@@ -409,6 +409,7 @@ impl Job for Up {
             why: "squashed into what was built on it".to_owned(),
             bytes: self.layer_bytes,
             step: 0,
+            file: None,
         };
         // A folder that takes no trash is found out before anything is written.
         let state_dir = plan.context().state_dir.as_deref();

@@ -770,7 +770,9 @@ fn a_move_that_an_error_cuts_off_is_interrupted_and_the_same_command_does_the_re
             continue;
         };
         cut += 1;
-        let said = ended.unwrap_err().to_string();
+        let ended = ended.unwrap_err();
+        let said = ended.to_string();
+        assert_eq!(ended.kind_name(), "io", "{said}\n{story:?}");
         assert!(said.contains("A part of it is done"), "{said}\n{story:?}");
         assert!(entry.why.is_some_and(|why| said.starts_with(&why)));
         let way = nth % 3;

@@ -20,7 +20,7 @@ use qanopy::ops::{
     Commit, CommittedLayer, Confirm, Direction, EmptyTrash, Export, Flatten, ImageOptions, Import,
     MoveImages, NewSize, Plan, Rebase, RecoverEntry, Recovery, RedoEntry, RefusalKind, Relink,
     RemoveLeftovers, RepairAction, RepairImage, Request, Resize, Restore, Revert, Siblings,
-    SnapshotAction, SnapshotName, Squash, UndoEntry,
+    SnapshotAction, SnapshotName, Squash, UndoEntry, trash,
 };
 use serde_json::Value;
 use support::faults::{Calls, Fault, FaultyHost, Then};
@@ -1139,18 +1139,11 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
     fs::remove_dir_all(pristine.join("state")).unwrap();
     let place = tempfile::tempdir().unwrap();
     let home = fs::canonicalize(place.path()).unwrap();
-    let kinds: [&dyn Fn(&Path) -> Request; 3] = [
+    let kinds: [&dyn Fn(&Path) -> Request; 2] = [
         &|dir| {
             Request::Import(Import {
                 dir: dir.join("out"),
                 to: dir.join("to"),
-            })
-        },
-        // A folder that is made for it.
-        &|dir| {
-            Request::Import(Import {
-                dir: dir.join("out"),
-                to: dir.join("to/new"),
             })
         },
         &|dir| {
@@ -1163,8 +1156,8 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
         },
     ];
     let images_in = |dir: &Path| {
-        let all = fs::read_dir(dir.join("to/new")).or_else(|_| fs::read_dir(dir.join("to")));
-        let names = all.unwrap().map(|one| one.unwrap().file_name());
+        let names = fs::read_dir(dir.join("to")).unwrap();
+        let names = names.map(|one| one.unwrap().file_name());
         names
             .filter(|name| name.to_str().unwrap().ends_with(".qcow2"))
             .count()
@@ -1214,6 +1207,50 @@ fn an_import_and_a_chain_that_an_error_cuts_off_are_finished_or_taken_back() {
         }
         assert!(ways.iter().sum::<usize>() >= 3, "{ways:?}");
     }
+}
+
+#[test]
+fn a_folder_that_an_import_makes_is_there_with_all_its_images_or_not_at_all() {
+    let Some((_home, dir)) = home() else { return };
+    let export = Request::Export(Export {
+        image: dir.join("top.qcow2"),
+        dir: dir.join("out"),
+    });
+    run(&dir, &export);
+    fs::remove_dir_all(dir.join("state")).unwrap();
+    let import = Request::Import(Import {
+        dir: dir.join("out"),
+        to: dir.join("new"),
+    });
+    let (log, begun) = record(&dir, &import);
+    let (mut there, mut not) = (0, 0);
+    for state in log.crash_states(40, 7) {
+        let replayed = log.replay(&state);
+        let root = fs::canonicalize(replayed.path()).unwrap();
+        let story = log.describe(&state);
+        let new = root.join("new");
+        let names = || {
+            let names = fs::read_dir(&new).into_iter().flatten();
+            let mut names: Vec<_> = names.map(|one| one.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        if new.exists() {
+            there += 1;
+            let all = ["high.qcow2", "low.qcow2", "root.qcow2", "top.qcow2"];
+            assert_eq!(names(), all, "{story}");
+        } else {
+            not += 1;
+        }
+        interrupt(&root, &begun, &dir);
+        let back = Request::Recover(RecoverEntry {
+            entry: 1,
+            way: Recovery::RollBack,
+        });
+        carry_out(plan(&root, &back)).unwrap_or_else(|why| panic!("{why}\n{story}"));
+        assert!(!new.exists() || names() == [trash::DIR], "{story}");
+    }
+    assert!(there > 0 && not > 0, "{there} {not}");
 }
 
 #[test]

@@ -120,6 +120,8 @@ struct OldOrAnew {
     old: View,
     /// The two change places in one step: something has the name at every instant.
     swaps: bool,
+    /// It is the only revert: what the trash calls the content before it is the old one.
+    is_only: bool,
 }
 
 impl OldOrAnew {
@@ -130,16 +132,28 @@ impl OldOrAnew {
             .flat_map(|entry| &entry.files)
             .map(|file| file.kept_at.clone())
             .collect();
-        let is_old = |path: &PathBuf| {
-            let chain = Chain::open(&qanopy::host::RealHost, path, Some(&Format::Qcow2), &|_| {
-                true
-            });
-            let chain = chain.unwrap_or_else(|error| panic!("{error}\n{context}"));
-            let mut bytes = vec![0; usize::try_from(chain.virtual_size()).unwrap()];
-            chain.read_at(&mut bytes, 0).unwrap();
-            View::of(&bytes) == self.old
-        };
+        let is_old = |path: &PathBuf| self.is_old(path, context);
         assert!(files.iter().any(is_old), "{files:?}\n{context}");
+    }
+
+    fn is_old(&self, path: &Path, context: &dyn Display) -> bool {
+        let chain = Chain::open(&qanopy::host::RealHost, path, Some(&Format::Qcow2), &|_| {
+            true
+        });
+        let chain = chain.unwrap_or_else(|error| panic!("{error}\n{context}"));
+        let mut bytes = vec![0; usize::try_from(chain.virtual_size()).unwrap()];
+        chain.read_at(&mut bytes, 0).unwrap();
+        View::of(&bytes) == self.old
+    }
+
+    /// What the trash says of its files is true of them.
+    fn said(&self, dir: &Path, context: &dyn Display) {
+        let entries = trash::list(&qanopy::host::RealHost, None, &[dir.to_path_buf()]);
+        for file in entries.iter().flat_map(|entry| &entry.files) {
+            let is_said_old = file.why == "its content before a revert";
+            let is_old = self.is_old(&file.kept_at, context);
+            assert_eq!(is_said_old, is_old, "{file:?}\n{context}");
+        }
     }
 }
 
@@ -149,6 +163,9 @@ impl Promise for OldOrAnew {
     }
 
     fn check_quickly(&self, dir: &Path, done: bool, context: &dyn Display) {
+        if self.is_only {
+            self.said(dir, context);
+        }
         if !dir.join(LEAF).exists() {
             assert!(!done && !self.swaps, "{context}");
             return self.kept(dir, context);
@@ -244,6 +261,7 @@ fn whatever_cuts_a_revert_off_the_old_content_is_there() {
         let promise = |dir: &Path| OldOrAnew {
             old: view(dir),
             swaps,
+            is_only: true,
         };
         let _ = suite.survives_crashes(promise);
         suite.survives_failures(promise);
@@ -304,6 +322,7 @@ fn whatever_cuts_the_way_back_off_the_old_content_is_there() {
             ThereAndBack(OldOrAnew {
                 old: view(dir),
                 swaps,
+                is_only: false,
             })
         };
         let _ = suite.survives_crashes(promise);
@@ -589,4 +608,62 @@ fn what_is_finished_after_an_interruption_is_read_by_whoever_read_the_old_one() 
         fs::remove_dir_all(&dir).unwrap();
     }
     assert!(finished > 0, "it is cut off between the two renames");
+}
+
+#[test]
+fn what_is_cut_off_while_it_is_finished_has_its_owner_and_mode_when_it_has_its_name() {
+    use std::os::unix::fs::PermissionsExt;
+    if support::qemu().is_none() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("dir");
+    let pristine = home.path().join("pristine");
+    family().build(&pristine);
+    let state = home.path().join("state");
+    let run = |host: &Arc<dyn Host>, request: &Request| {
+        let context = qanopy::ops::Context {
+            state_dir: Some(state.clone()),
+            ..ours::context(host, &dir)
+        };
+        let ready = ours::agree(qanopy::ops::plan(&context, request))?;
+        let done = qanopy::ops::run(ready, &qanopy::ops::Progress::new());
+        done.map_err(|error| error.to_string())
+    };
+    let failing = |nth| {
+        let (class, fault) = (Calls::Mutating, Fault::eio());
+        let host = FaultyHost::failing(ours::real_host(), class, nth, fault, Then::KeepFailing);
+        Arc::new(host.without_exchange())
+    };
+    // Cut off when the old image is in the trash and nothing has its name.
+    let cut_off = |nth| {
+        let _ = fs::remove_dir_all(&dir);
+        let _ = fs::remove_dir_all(&state);
+        copy_tree(&pristine, &dir);
+        fs::set_permissions(dir.join(LEAF), fs::Permissions::from_mode(0o640)).unwrap();
+        let host: Arc<dyn Host> = failing(nth);
+        let _ = run(&host, &revert(&dir));
+        remove_half_made(&dir);
+        !dir.join(LEAF).exists()
+    };
+    let at = (0..100).find(|nth| cut_off(*nth)).unwrap();
+    let finish = Request::Recover(RecoverEntry {
+        entry: 1,
+        way: Recovery::Finish,
+    });
+    for nth in 0.. {
+        assert!(cut_off(at));
+        let host = failing(nth);
+        let known: Arc<dyn Host> = host.clone();
+        let ended = run(&known, &finish);
+        let story = host.struck();
+        if dir.join(LEAF).exists() {
+            let mode = fs::metadata(dir.join(LEAF)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640, "{story:?} {ended:?}");
+        }
+        if story.is_none() {
+            assert!(nth > 3 && dir.join(LEAF).exists(), "{ended:?}");
+            break;
+        }
+    }
 }

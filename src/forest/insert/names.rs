@@ -125,10 +125,13 @@ impl Forest {
         };
         let known = self.growth.of_name(&self.nodes, name);
         let at = known.partition_point(|other| self.order(*other, id).is_lt());
+        let is_new = known.len() >= CANDIDATES && self.growth.left_out.insert(name.to_owned());
+        if at < CANDIDATES || is_new {
+            self.growth.retell_missing(&self.nodes, name);
+        }
         if at >= CANDIDATES {
             return;
         }
-        self.growth.retell_missing(&self.nodes, name);
         let nodes = &self.nodes;
         let by_name = &mut self.growth.by_name;
         let is_it = |known: &Alike| known.name(nodes) == Some(name);
@@ -169,13 +172,14 @@ impl Forest {
 
     /// The scanned images of the same file name as `missing`, other than `child`.
     pub(in crate::forest) fn namesakes_of(&self, missing: &Path, child: NodeId) -> Namesakes<'_> {
-        let known = missing
-            .file_name()
-            .map_or(&[][..], |name| self.growth.of_name(&self.nodes, name));
+        let Some(name) = missing.file_name() else {
+            return Namesakes::default();
+        };
+        let known = self.growth.of_name(&self.nodes, name);
         let others = known.iter().filter(|id| **id != child);
         Namesakes {
             images: others.filter_map(|id| self.get(*id)).collect(),
-            may_be_more: known.len() >= CANDIDATES,
+            may_be_more: self.growth.left_out.contains(name),
         }
     }
 }

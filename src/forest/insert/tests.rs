@@ -344,6 +344,28 @@ fn a_missing_base_is_a_node_and_a_namesake_is_proposed() {
 }
 
 #[test]
+fn that_there_may_be_more_namesakes_is_known_when_one_of_those_remembered_goes_by_another_name() {
+    let mut forest = Forest::new();
+    forest.add(image("x/ov", 2, Some(("x/here.qcow2", None))));
+    let namesakes = |forest: &Forest| {
+        let overlay = forest.by_path(Path::new("x/ov")).unwrap();
+        let found = forest.namesakes(overlay);
+        let text = overlay.problems[0].message.clone();
+        assert_eq!(found.may_be_more, text.contains("other places"), "{text}");
+        (found.images.len(), found.may_be_more)
+    };
+    for (inode, dir) in [(11, "a"), (13, "b"), (15, "c"), (17, "d")] {
+        forest.add(image(&format!("{dir}/here.qcow2"), inode, None));
+    }
+    assert_eq!(namesakes(&forest), (4, false));
+    forest.add(image("e/here.qcow2", 19, None));
+    assert_eq!(namesakes(&forest), (4, true));
+    // Another name of the first, which comes before it.
+    forest.add(image("a/also.qcow2", 11, None));
+    assert_eq!(namesakes(&forest), (3, true));
+}
+
+#[test]
 fn what_is_held_above_is_in_use_below() {
     let mut forest = Forest::new();
     let mut top = image("top", 3, Some(("mid", Some(2))));

@@ -269,6 +269,7 @@ impl CommitJob {
                 why: format!("committed into {}", name(&self.base.path)),
                 bytes: member.bytes,
                 step: 0,
+                file: None,
             })
             .collect();
         let state_dir = plan.context().state_dir.as_deref();

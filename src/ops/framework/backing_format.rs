@@ -53,8 +53,9 @@ pub(in crate::ops) fn said(plan: &mut Plan, base: &Node, said: &Format) -> Optio
     match seen(base) {
         Some(seen) if seen == *said => {}
         Some(seen) if *said == Format::Raw => plan.warn(format!(
-            "{path} begins like {}: as raw, the guest would see that header as its first sector",
-            printable(seen.name())
+            "{path} begins like {seen}: as raw, the guest sees that header as its first sector, and nothing of what \
+             the file holds as {seen}",
+            seen = printable(seen.name())
         )),
         Some(seen) => {
             plan.refuse(

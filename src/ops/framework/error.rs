@@ -117,6 +117,19 @@ impl Error {
         })
     }
 
+    /// The same as one that failed: `more` goes on where the sentence ends. What caused it and what helps stay.
+    #[must_use]
+    pub(in crate::ops) fn and_failed(self, more: &str) -> Self {
+        let mut report = match self {
+            Self::Cancelled(report)
+            | Self::Stale(report)
+            | Self::InUse(report)
+            | Self::Failed(report) => report,
+        };
+        report.text.push_str(more);
+        Self::Failed(report)
+    }
+
     /// What there is to say.
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -174,4 +187,28 @@ fn alike(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(by_kind, io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_besides_leaves_the_cause_and_what_helps() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::io("move", Path::new("a"), &full)
+            .helped_by([Remedy::Check("a".into())])
+            .and_failed("; and b could not be moved back");
+        assert_eq!(error.kind_name(), "no-space");
+        assert!(
+            error
+                .to_string()
+                .ends_with("; and b could not be moved back")
+        );
+        assert_eq!(error.report().remedies, [Remedy::Check("a".into())]);
+        assert!(matches!(
+            Error::cancelled("").and_failed(""),
+            Error::Failed(_)
+        ));
+    }
 }

@@ -11,7 +11,7 @@
 //! | carrying it out | `lifecycle`, `progress`, `error`, `verify` |
 //! | what was done, and what was cut off | `journal`, `recovery`, `resumed`, `leaks`, `trash` |
 //! | paths, and names that an image records | `absolute`, `backing_name`, `backing_format`, `backing_style`, `data_files` |
-//! | new images and copies | `new_image`, `copy_file`, `chain_files`, `device`, `cut_short` |
+//! | new images, folders and copies | `new_image`, `new_folder`, `copy_file`, `chain_files`, `device`, `cut_short` |
 
 pub(super) mod absolute;
 pub(super) mod backing_format;
@@ -40,6 +40,7 @@ pub(super) mod locks;
 pub(super) mod may_write;
 pub(super) mod nature;
 pub(super) mod new_file;
+pub(super) mod new_folder;
 pub(super) mod new_image;
 pub(super) mod operation;
 pub(super) mod options;

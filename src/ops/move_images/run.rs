@@ -90,9 +90,9 @@ impl Job for Move {
             if let Err(error) = step.switch(host, copy, &mut files, &mut remarks) {
                 batch.into_iter().for_each(Batch::give_up);
                 return Err(match error {
-                    Error::Failed(text) => Error::failed(format!(
-                        "{text}. No image is lost; the same move again completes it"
-                    )),
+                    Error::Failed(_) => {
+                        error.and_failed(". No image is lost; the same move again completes it")
+                    }
                     other => other,
                 });
             }
@@ -134,6 +134,7 @@ impl Move {
                 why: format!("moved to {}", shown(&step.to)),
                 bytes: step.bytes,
                 step: 0,
+                file: None,
             })
             .collect();
         if items.is_empty() {

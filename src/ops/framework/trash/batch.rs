@@ -15,6 +15,7 @@ use crate::ops::framework::copy_file::folder;
 use crate::ops::framework::error::Error;
 use crate::ops::framework::format::shown;
 use crate::ops::framework::plan::{Note, Plan};
+use crate::ops::framework::preconditions::FileVersion;
 use crate::ops::framework::progress::Progress;
 use crate::ops::framework::refusal::RefusalKind;
 use crate::ops::framework::remedy::Remedy;
@@ -38,6 +39,8 @@ pub(in crate::ops) struct Item {
     pub(in crate::ops) bytes: u64,
     /// When it goes: all files of step 0 are in the trash, stable, before one of step 1 moves.
     pub(in crate::ops) step: usize,
+    /// Which file it is, where another one may come to lie in its place.
+    pub(in crate::ops) file: Option<FileVersion>,
 }
 
 /// Files on their way to the trash. Until [`Batch::carry_out`] no image has moved.
@@ -117,6 +120,7 @@ impl<'a> Batch<'a> {
                         why: item.why.clone(),
                         turn: *turn,
                         base: Base::of(host, &item.path),
+                        file: item.file.clone(),
                     })
                     .collect(),
             };
@@ -256,13 +260,15 @@ impl<'a> Batch<'a> {
                 .rename_new(&one.to, &one.from)
                 .and_then(|()| self.host.sync_dir(&one.dir));
             if let Err(error) = back {
-                return Error::failed(format!(
-                    "{why}; then {} could not be moved back: {error}. {} in the trash",
+                let more = format!(
+                    "; then {} could not be moved back: {}. {} in the trash",
                     shown(&one.from),
-                    count(index + 1, "file"),
-                    error = io_text(&error)
-                ))
-                .helped_by([Remedy::restore(&self.name)]);
+                    io_text(&error),
+                    count(index + 1, "file")
+                );
+                return why
+                    .and_failed(&more)
+                    .helped_by([Remedy::restore(&self.name)]);
             }
         }
         let dirs: BTreeSet<&PathBuf> = self.moves.iter().map(|one| &one.dir).collect();
@@ -361,6 +367,7 @@ mod tests {
             why: "marked".to_owned(),
             bytes: 3,
             step,
+            file: None,
         }
     }
 

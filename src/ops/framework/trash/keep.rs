@@ -48,6 +48,7 @@ impl Keep {
             why: self.why,
             bytes: self.bytes,
             step: 0,
+            file: None,
         };
         let batch = Batch::prepare(host, state_dir, self.reason, vec![item])?;
         let kept = Kept {

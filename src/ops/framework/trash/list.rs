@@ -310,13 +310,21 @@ fn read_folder(host: &dyn Host, trash: &Path, folder: &Path, entry: &mut Entry) 
             continue;
         }
         let said = said.get(&name);
+        let true_of_it = said.filter(|file| file.is_of(host, &kept_at));
+        let why = match (said, true_of_it) {
+            (_, Some(file)) => file.why.clone(),
+            (Some(_), None) => {
+                "another file, which was to take its place when it was cut off".to_owned()
+            }
+            (None, None) => String::new(),
+        };
         entry.files.push(Trashed {
             original: dir.join(&name),
             kept_at,
             bytes: stat.allocated,
-            why: said.map_or_else(String::new, |file| file.why.clone()),
+            why,
             file: stat.id,
-            base: said.and_then(|file| file.base.clone()),
+            base: true_of_it.and_then(|file| file.base.clone()),
             turn: said.map_or(u64::MAX, |file| file.turn),
         });
     }

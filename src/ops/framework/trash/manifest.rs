@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Access, FileKind, Host};
 use crate::image::temporary_name;
+use crate::ops::framework::preconditions::FileVersion;
 
 use super::base::Base;
 use super::file_name::Name;
@@ -42,6 +43,19 @@ pub(super) struct ManifestFile {
     /// What it was built on, if on anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) base: Option<Base>,
+    /// Which file it is, where another one may have come to lie in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<FileVersion>,
+}
+
+impl ManifestFile {
+    /// Whether this is about the file that lies there now.
+    pub(super) fn is_of(&self, host: &dyn Host, kept_at: &Path) -> bool {
+        let Some(was) = &self.file else { return true };
+        // What cannot be looked at is not known to be another one.
+        FileVersion::now(host, kept_at)
+            .map_or(true, |now| now.is_same_file(was) || now.is_alike(was))
+    }
 }
 
 impl From<&Name> for OsString {
